@@ -1,0 +1,228 @@
+"""Every error a caller can be given: one tree, raised where the fact is known, rendered once per API surface.
+
+    RebootError                    status  code                     retryable
+    ├── InvalidRequest             400     invalid_request
+    │   └── ContextLengthExceeded  400     context_length_exceeded
+    ├── InvalidApiKey              401     invalid_api_key
+    ├── InsufficientCredit         402     insufficient_credit
+    ├── PermissionDenied           403     permission_denied
+    ├── NotFound                   404     not_found
+    │   └── ModelNotFound          404     model_not_found
+    ├── MethodNotAllowed           405     invalid_request
+    ├── Conflict                   409     conflict
+    ├── ModelRetired               410     model_retired
+    ├── RequestTooLarge            413     request_too_large
+    ├── UnsupportedMediaType       415     unsupported_media_type
+    ├── IdempotencyMismatch        422     idempotency_mismatch
+    ├── RateLimited                429     rate_limited             yes
+    ├── Cancelled                  499     cancelled
+    ├── ProviderRejected           502     provider_rejected
+    ├── ProviderError              502     provider_error           yes, before the first byte
+    │   └── OperatorCredentials    502     provider_error           no: an operator alert
+    ├── Unavailable                503     unavailable              yes
+    │   ├── Overloaded             503     overloaded               yes
+    │   ├── ProviderBusy           503     provider_busy            yes
+    │   └── ProviderNotConfigured  503     provider_not_configured
+    ├── ProviderTimeout            504     provider_timeout
+    └── Expired                    504     expired
+
+`retryable` is what `workers/retry.py` asks: may the vendor be called again for the same request?
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as it crosses a wire: journal, HTTP body or database row. `status` is the HTTP status."""
+
+    code: str
+    message: str
+    status: int
+    retry_after_s: float | None = None
+    details: dict[str, str] | None = None
+
+
+class RebootError(Exception):
+    """The message is shown to the caller and says what to do; it never holds a key, a prompt or an answer."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+    default_retry_after_s: ClassVar[float | None] = None
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s if retry_after_s is not None else self.default_retry_after_s
+        self.details = details
+
+    def body(self) -> ErrorBody:
+        """The same error as data."""
+        return ErrorBody(self.code, self.message, self.status, self.retry_after_s, self.details or None)
+
+
+class InvalidRequest(RebootError):
+    """The request is malformed; the message names the field."""
+
+    status, code = 400, "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """Messages and output limit do not fit into the model's context window."""
+
+    code = "context_length_exceeded"
+
+
+class InvalidApiKey(RebootError):
+    """No key, a mistyped one, or one that is unknown, revoked or expired."""
+
+    status, code = 401, "invalid_api_key"
+
+
+class InsufficientCredit(RebootError):
+    """The account cannot hold the request's upper bound; details `needed_usd`, `available_usd`."""
+
+    status, code = 402, "insufficient_credit"
+
+
+class PermissionDenied(RebootError):
+    """The key lacks a scope or has used up its own limit."""
+
+    status, code = 403, "permission_denied"
+
+
+class NotFound(RebootError):
+    """No such route or object, or another account's."""
+
+    status, code = 404, "not_found"
+
+
+class ModelNotFound(NotFound):
+    """The catalogue has no model of this name."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(RebootError):
+    """The route exists, the method does not."""
+
+    status, code = 405, "invalid_request"
+
+
+class Conflict(RebootError):
+    """The object is in a state that does not allow this."""
+
+    status, code = 409, "conflict"
+
+
+class ModelRetired(RebootError):
+    """The vendor says that the model is gone."""
+
+    status, code = 410, "model_retired"
+
+
+class RequestTooLarge(RebootError):
+    """The body is over the limit."""
+
+    status, code = 413, "request_too_large"
+
+
+class UnsupportedMediaType(RebootError):
+    """The body is not what the route takes."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class IdempotencyMismatch(RebootError):
+    """The same Idempotency-Key came with another body."""
+
+    status, code = 422, "idempotency_mismatch"
+
+
+class RateLimited(RebootError):
+    """The key's or the account's own limit is reached for now."""
+
+    status, code, retryable = 429, "rate_limited", True
+    default_retry_after_s = 1.0
+
+
+class Cancelled(RebootError):
+    """The caller cancelled or went away."""
+
+    status, code = 499, "cancelled"
+
+
+class ProviderRejected(RebootError):
+    """The vendor refused this very request; asking again gives the same answer."""
+
+    status, code = 502, "provider_rejected"
+
+
+class ProviderError(RebootError):
+    """The vendor failed or broke off."""
+
+    status, code, retryable = 502, "provider_error", True
+
+
+class OperatorCredentials(ProviderError):
+    """The vendor refused the operator's credentials or account: never the caller's fault, and an alert."""
+
+    retryable = False
+
+
+class Unavailable(RebootError):
+    """Postgres, Redis or the queue cannot take the request now; nothing was charged."""
+
+    status, code, retryable = 503, "unavailable", True
+    default_retry_after_s = 2.0
+
+
+class Overloaded(Unavailable):
+    """The queue is full, or no worker has served it for a while."""
+
+    code = "overloaded"
+    default_retry_after_s = 5.0
+
+
+class ProviderBusy(Unavailable):
+    """The vendor throttles and the retries are used up."""
+
+    code = "provider_busy"
+    default_retry_after_s = 5.0
+
+
+class ProviderNotConfigured(Unavailable):
+    """No worker has credentials for this vendor."""
+
+    code, retryable = "provider_not_configured", False
+    default_retry_after_s = 60.0
+
+
+class ProviderTimeout(RebootError):
+    """The vendor did not answer, or fell silent, within the limit."""
+
+    status, code = 504, "provider_timeout"
+
+
+class Expired(RebootError):
+    """The request waited in the queue until its deadline."""
+
+    status, code = 504, "expired"
+
+
+def _tree(root: type[RebootError]) -> dict[str, type[RebootError]]:
+    found: dict[str, type[RebootError]] = {}
+    for kind in root.__subclasses__():
+        found |= _tree(kind)
+        found.setdefault(kind.code, kind)
+    return found
+
+
+def from_body(body: ErrorBody) -> RebootError:
+    """Raise-able again: the error that `body` came from, of the class with the same code."""
+    kind: Any = _tree(RebootError).get(body.code, RebootError)
+    return kind(body.message, retry_after_s=body.retry_after_s, **(body.details or {}))  # type: ignore[no-any-return]

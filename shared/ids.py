@@ -1,0 +1,41 @@
+"""Ids: opaque to callers, sorted by time, and able to say when they were made.
+
+A request id is `req_` and 26 characters of Crockford base 32: 48 bits of Unix milliseconds and 80 random bits. Because
+the time is part of the id, an id alone leads to the one partition that holds its row.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_LENGTH = 26
+_RANDOM_BITS = 80
+
+
+def new_id(prefix: str, now_ms: int | None = None) -> str:
+    """A fresh id such as `req_01jd3k…`; `now_ms` is Unix milliseconds, by default the clock's."""
+    moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    number = moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return f"{prefix}_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
+
+
+def created_at(identity: str) -> datetime:
+    """The moment in an id, to the millisecond; raises `ValueError` when `identity` is not an id of ours."""
+    _, _, body = identity.partition("_")
+    if len(body) != _LENGTH or body[0] > "7":
+        raise ValueError("not an id")
+    number = 0
+    for character in body:
+        number = number << 5 | _value(character)
+    return datetime.fromtimestamp((number >> _RANDOM_BITS) / 1000, UTC)
+
+
+def _value(character: str) -> int:
+    try:
+        return _VALUES[character]
+    except KeyError:
+        raise ValueError("not an id") from None

@@ -1,0 +1,134 @@
+"""What crosses Redis: the job that a front door enqueues, and the events that a worker answers with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from shared.catalogue import Model
+from shared.chat import Message, Sampling
+from shared.errors import ErrorBody
+from shared.ids import created_at
+from shared.ledger import Settlement
+from shared.money import NanoUsd, Price, Usage
+
+RUN_REQUEST = "run_request"
+"""The name of the one arq function that runs requests."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """An admitted request. The catalogue row and the prices are those in force when it was admitted."""
+
+    id: str
+    account_id: str
+    model: Model
+    price: Price
+    messages: list[Message]
+    sampling: Sampling
+    stream: bool
+    output_limit: int
+    hold_nano: NanoUsd
+    deadline_ms: int
+
+    @property
+    def created_at(self) -> datetime:
+        """The time in the id."""
+        return created_at(self.id)
+
+    @property
+    def deadline(self) -> datetime:
+        """When the request must have ended."""
+        return datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
+    """Text as it came from the model."""
+
+    text: str
+
+
+class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
+    """The end of a request that succeeded. `text` is the whole answer when no chunks were sent (a JSON answer)."""
+
+    finish_reason: str
+    usage: Usage
+    charged_nano: int
+    text: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
+    """The end of a request that did not."""
+
+    error: ErrorBody
+    charged_nano: int = 0
+    usage: Usage | None = None
+
+
+Event = Chunk | Done | Failed
+_event_encoder = msgspec.msgpack.Encoder()
+_event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_job_decoder = msgspec.msgpack.Decoder(Job)
+_settlement_decoder = msgspec.msgpack.Decoder(Settlement)
+
+
+def pack(value: Event | Job | Settlement) -> bytes:
+    """As msgpack."""
+    return _event_encoder.encode(value)
+
+
+def unpack_event(data: bytes) -> Event:
+    """Raises `msgspec.DecodeError` for anything else."""
+    return _event_decoder.decode(data)
+
+
+def unpack_job(data: bytes) -> Job:
+    """Raises `msgspec.DecodeError` for anything else."""
+    return _job_decoder.decode(data)
+
+
+def unpack_settlement(data: bytes) -> Settlement:
+    """Raises `msgspec.DecodeError` for anything else."""
+    return _settlement_decoder.decode(data)
+
+
+class Sealed:
+    """A payload that arq carries but never shows: arq logs the `repr` of a job's arguments."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"<{len(self.data)} bytes>"
+
+
+_SEALED = 1
+
+
+def _seal(value: object) -> msgspec.msgpack.Ext:
+    if isinstance(value, Sealed):
+        return msgspec.msgpack.Ext(_SEALED, value.data)
+    if isinstance(value, BaseException):
+        return msgspec.msgpack.Ext(_SEALED + 1, f"{type(value).__name__}: {value}".encode())
+    raise NotImplementedError(f"{type(value).__name__} cannot cross the queue")
+
+
+def _unseal(code: int, data: memoryview) -> object:
+    return Sealed(bytes(data)) if code == _SEALED else RuntimeError(bytes(data).decode())
+
+
+_arq_encoder = msgspec.msgpack.Encoder(enc_hook=_seal)
+_arq_decoder = msgspec.msgpack.Decoder(ext_hook=_unseal)
+
+
+def arq_serializer(data: dict[str, Any]) -> bytes:
+    """Arq's job and result dictionaries as msgpack; never pickle, which would let Redis run code."""
+    return _arq_encoder.encode(data)
+
+
+def arq_deserializer(data: bytes) -> dict[str, Any]:
+    """The other way round."""
+    return _arq_decoder.decode(data)  # type: ignore[no-any-return]

@@ -1,0 +1,62 @@
+"""Every Redis key and channel name, and the words they are made of. No secret and no prompt is ever part of one."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+PROVIDERS = ("openai", "bedrock", "deepseek", "gemini")
+LANES = ("interactive", "batch")
+
+QueueName = NewType("QueueName", str)
+"""`q:<provider>:<lane>`: a sorted set of request ids by the time they are due, in Unix milliseconds."""
+
+WORKERS = "workers"
+"""A set of the ids of workers that said hello; each has a `worker:<id>` that expires when it falls silent."""
+
+SETTLES = "settles"
+"""A hash of request id to settle record: what is owed to the ledger, until Postgres has committed it."""
+
+
+def queue(provider: str, lane: str) -> QueueName:
+    """The queue of one provider and lane."""
+    return QueueName(f"q:{provider}:{lane}")
+
+
+def provider_of(name: QueueName) -> str:
+    """The provider of a queue."""
+    return name.split(":")[1]
+
+
+def lane_of(name: QueueName) -> str:
+    """The lane of a queue."""
+    return name.split(":")[2]
+
+
+def bell(name: QueueName) -> str:
+    """A list that workers of the queue block on: one element wakes one worker."""
+    return f"bell:{name}"
+
+
+def run(request_id: str) -> str:
+    """A hash of what the scripts know of one request: `epoch`, `channel`, `deadline` (Unix milliseconds), `dead`."""
+    return f"run:{request_id}"
+
+
+def journal(request_id: str) -> str:
+    """A list of the request's events; an event's position is its sequence number."""
+    return f"journal:{request_id}"
+
+
+def channel(front_door_id: str) -> str:
+    """The pub/sub channel of one front-door process."""
+    return f"relay:{front_door_id}"
+
+
+def worker(worker_id: str) -> str:
+    """A worker's heartbeat: a JSON document that expires when the worker falls silent."""
+    return f"worker:{worker_id}"
+
+
+def rate(key_id: str) -> str:
+    """The rate-limit state of one API key."""
+    return f"rate:{key_id}"

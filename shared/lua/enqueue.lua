@@ -1,0 +1,44 @@
+-- Put one job into its queue, or say why not. Safe to repeat: a job that is there already is `ok` and counts once.
+--
+-- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
+--       5 rate limit of the API key (string: theoretical arrival time, ms)
+-- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
+--       6 most jobs that may wait   7 requests per minute, 0 for no limit   8 lowest epoch (0 for a new request)
+-- returns { "ok" | "full" | "rate" | "dead", wait ms, requests remaining, ms until the rate limit is full again }
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
+  return { 'dead', 0, 0, 0 }
+end
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  return { 'ok', 0, 0, 0 }
+end
+if redis.call('ZCOUNT', KEYS[1], '-inf', now) >= tonumber(ARGV[6]) then
+  return { 'full', 0, 0, 0 }
+end
+
+-- Generic cell rate algorithm: a minute's worth may come at once, then one per interval.
+local rpm = tonumber(ARGV[7])
+local remaining, reset = 0, 0
+if rpm > 0 then
+  local interval = 60000 / rpm
+  local arrival = math.max(tonumber(redis.call('GET', KEYS[5]) or 0), now) + interval
+  if arrival - now > 60000 + 0.001 then
+    return { 'rate', math.ceil(arrival - now - 60000), 0, math.ceil(arrival - interval - now) }
+  end
+  reset = math.ceil(arrival - now)
+  remaining = math.floor((60000 - (arrival - now)) / interval + 0.001)
+  redis.call('SET', KEYS[5], string.format('%.3f', arrival), 'PX', reset)
+end
+
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', ARGV[5])
+if tonumber(ARGV[8]) > 0 then
+  redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
+end
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('LPUSH', KEYS[4], ARGV[1])
+redis.call('LTRIM', KEYS[4], 0, 255)
+return { 'ok', 0, remaining, reset }

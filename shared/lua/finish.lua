@@ -1,0 +1,41 @@
+-- End one claim: the job is done, or it goes back to its queue. Does nothing unless the claim still owns the job.
+--
+-- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
+-- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
+--       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
+--       7 how long to keep the in-progress mark, ms (cron jobs), else 0
+-- returns 1, or 0 when the claim was lost
+local id = ARGV[1]
+if redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2] then
+  return 0
+end
+
+if tonumber(ARGV[7]) > 0 then
+  redis.call('PEXPIRE', KEYS[3], ARGV[7])
+else
+  redis.call('DEL', KEYS[3])
+end
+
+if ARGV[3] == 'again' then
+  local due = tonumber(ARGV[4])
+  if due == 0 then
+    local time = redis.call('TIME')
+    due = time[1] * 1000 + math.floor(time[2] / 1000)
+    redis.call('LPUSH', KEYS[8], id)
+    redis.call('LTRIM', KEYS[8], 0, 255)
+  end
+  redis.call('ZADD', KEYS[1], 'XX', due, id)
+  return 1
+end
+
+if ARGV[4] ~= '' then
+  redis.call('SET', KEYS[6], ARGV[4])
+  if tonumber(ARGV[5]) > 0 then
+    redis.call('PEXPIRE', KEYS[6], ARGV[5])
+  end
+end
+redis.call('DEL', KEYS[2], KEYS[4])
+redis.call('ZREM', KEYS[5], id)
+redis.call('ZREM', KEYS[1], id)
+redis.call('PEXPIRE', KEYS[7], ARGV[6])
+return 1

@@ -1,0 +1,18 @@
+-- Make sure that a request never runs any more, before its hold is released. Refuses when it is leased or has a settle
+-- record: then it is still somebody's.
+--
+-- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
+-- ARGV  1 id   2 time to live of the tombstone, ms
+-- returns 1 when it is dead, 0 when refused
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
+local leased = due and tonumber(due) > now and redis.call('EXISTS', 'arq:in-progress:' .. ARGV[1]) == 1
+if leased or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
+  return 0
+end
+redis.call('HSET', KEYS[3], 'dead', '1')
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+return 1

@@ -1,0 +1,92 @@
+"""Money is integers: nano-USD (1e-9 USD). Prices are nano-USD per million tokens; the one rounding is upwards."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import NewType
+
+import msgspec
+
+NanoUsd = NewType("NanoUsd", int)
+NANO_PER_USD = 1_000_000_000
+TOKENS_PER_PRICE = 1_000_000
+USD_MAX = Decimal(1_000_000_000)
+"""The largest amount anything takes: a bigint of nano-USD holds nine times as much."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Billed tokens of one request. `cached` is the part of `input` that was read from a cache, `reasoning` the hidden
+    part of `output`; `estimated` marks counts that the vendor did not report.
+    """
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Nano-USD per million tokens. Without a cached price, cached tokens cost what ordinary input costs."""
+
+    input: int
+    output: int
+    cached: int | None = None
+
+    def cost(self, usage: Usage) -> NanoUsd:
+        """Nano-USD for `usage`: one sum of products, rounded up once.
+
+        >>> Price(input=150_000_000, output=600_000_000).cost(Usage(input=1, output=1))
+        750
+        """
+        cached_price = self.input if self.cached is None else self.cached
+        total = (usage.input - usage.cached) * self.input + usage.cached * cached_price + usage.output * self.output
+        return NanoUsd(divide_up(total, TOKENS_PER_PRICE))
+
+    def times(self, factor: Decimal) -> Price:
+        """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""
+        return Price(
+            _scaled(self.input, factor),
+            _scaled(self.output, factor),
+            None if self.cached is None else _scaled(self.cached, factor),
+        )
+
+
+def _scaled(nano_per_mtok: int, factor: Decimal) -> int:
+    numerator, denominator = factor.as_integer_ratio()
+    return divide_up(nano_per_mtok * numerator, denominator)
+
+
+def divide_up(numerator: int, denominator: int) -> int:
+    """The quotient rounded up, in integers."""
+    return -(-numerator // denominator)
+
+
+def price_from_usd(usd_per_mtok: Decimal) -> int:
+    """USD per million tokens as nano-USD per million tokens; raises `ValueError` for more than nine decimals."""
+    return usd_to_nano(usd_per_mtok)
+
+
+def usd_to_nano(amount: Decimal | str) -> NanoUsd:
+    """Exact nano-USD of an amount in USD; raises `ValueError` for what is no amount or has more than nine decimals."""
+    try:
+        usd = Decimal(amount)
+    except InvalidOperation:
+        raise ValueError(f"{amount!r} is not an amount in USD such as 12.50") from None
+    if not usd.is_finite() or abs(usd) > USD_MAX:
+        raise ValueError(f"{amount} is not an amount between -{USD_MAX} and {USD_MAX} USD")
+    nano = usd * NANO_PER_USD
+    if nano != nano.to_integral_value():
+        raise ValueError(f"{amount} USD has more than nine decimals")
+    return NanoUsd(int(nano))
+
+
+def nano_to_usd(nano: int) -> str:
+    """An exact decimal string in USD, without an exponent or needless zeros: 1500000000 is `1.5`.
+
+    >>> nano_to_usd(750), nano_to_usd(-2_000_000_000)
+    ('0.00000075', '-2')
+    """
+    sign, rest = ("-", -nano) if nano < 0 else ("", nano)
+    whole, fraction = divmod(rest, NANO_PER_USD)
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")

@@ -1,0 +1,124 @@
+"""The queue: arq's jobs and data format, with leases and fences by our own scripts (`lua/`).
+
+A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves it one lease into the future; renewing moves
+it on, and when nobody does, it is due again. `epoch` counts the claims of a job: only the newest may have effects.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
+from arq.jobs import serialize_job
+
+from shared import keys
+from shared.errors import Overloaded, RateLimited, RebootError
+from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
+from shared.keys import QueueName
+from shared.scripts import Argument, Scripts
+
+TOMBSTONE_MS = 86_400_000
+ABORT_LIVE_MS = 3_600_000
+
+
+class Claim(NamedTuple):
+    """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds."""
+
+    queue: QueueName
+    id: str
+    epoch: int
+    due_ms: int
+
+
+class RateState(NamedTuple):
+    """For the `x-ratelimit-*` headers: what is left of the key's minute, and when it is full again."""
+
+    remaining: int
+    reset_s: float
+
+
+class Queue:
+    """Enqueue, claim, renew, finish. Every call raises `Unavailable` when Redis does not answer."""
+
+    def __init__(self, scripts: Scripts, *, lease_s: float, keep_run_s: float, depth_max: int) -> None:
+        self._scripts = scripts
+        self._lease_ms = int(lease_s * 1000)
+        self._keep_run_ms = int(keep_run_s * 1000)
+        self._depth_max = depth_max
+
+    async def enqueue(
+        self, job: Job, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
+    ) -> RateState:
+        """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
+
+        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
+        live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
+        outcome, wait_ms, remaining, reset_ms = await self._scripts.call(
+            "enqueue",
+            [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id)],
+            [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch],
+        )
+        if outcome != b"ok":
+            raise _refusal(outcome, wait_ms)
+        return RateState(remaining, reset_ms / 1000)
+
+    async def claim(self, worker_id: str, caps: Sequence[tuple[QueueName, int]], jobs_max: int) -> list[Claim]:
+        """Take up to `jobs_max` due jobs, up to `cap` of each queue, in the order of `caps`."""
+        flat = await self._scripts.call(
+            "claim", [name for name, _ in caps], [worker_id, self._lease_ms, jobs_max, *(cap for _, cap in caps)]
+        )
+        return [
+            Claim(QueueName(flat[i].decode()), flat[i + 1].decode(), flat[i + 2], int(float(flat[i + 3])))
+            for i in range(0, len(flat), 4)
+        ]
+
+    async def renew(self, worker_id: str, claims: Sequence[Claim]) -> list[str]:
+        """Extend the leases; returns the ids that this worker has lost."""
+        triples = [value for claim in claims for value in (claim.queue, claim.id, claim.epoch)]
+        return [lost.decode() for lost in await self._scripts.call("renew", [], [worker_id, self._lease_ms, *triples])]
+
+    async def finish(
+        self, claim: Claim, *, result: bytes = b"", result_ms: int = 0, keep_in_progress_ms: int = 0
+    ) -> bool:
+        """The job is done and leaves the queue; False when the claim was lost. arq keeps `result` for `result_ms`."""
+        return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
+
+    async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
+        """The job runs again at `due_ms` (Unix milliseconds, 0 for now); False when the claim was lost."""
+        return await self._end(claim, "again", due_ms, 0, keep_in_progress_ms)
+
+    async def bury(self, request_id: str, name: QueueName) -> bool:
+        """Make sure that a request never runs any more; False when a worker has it, or had it and has not settled yet."""
+        names = [name, job_key_prefix + request_id, keys.run(request_id), keys.SETTLES]
+        return bool(await self._scripts.call("tombstone", names, [request_id, TOMBSTONE_MS]))
+
+    async def cancel(self, request_id: str) -> None:
+        """Ask whoever runs it, or would run it, to cancel: arq's abort."""
+        await self._scripts.call("abort", [abort_jobs_ss], [request_id, ABORT_LIVE_MS])
+
+    async def _end(self, claim: Claim, mode: str, value: bytes | int, result_ms: int, keep_ms: int) -> bool:
+        script_keys = [
+            claim.queue,
+            job_key_prefix + claim.id,
+            in_progress_key_prefix + claim.id,
+            retry_key_prefix + claim.id,
+            abort_jobs_ss,
+            result_key_prefix + claim.id,
+            keys.run(claim.id),
+            keys.bell(claim.queue),
+        ]
+        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, result_ms, self._keep_run_ms, keep_ms]
+        return bool(await self._scripts.call("finish", script_keys, arguments))
+
+
+def _refusal(outcome: bytes, wait_ms: int) -> RebootError:
+    if outcome == b"rate":
+        return RateLimited(
+            "This key's request limit is reached: wait as long as Retry-After says.", retry_after_s=wait_ms / 1000
+        )
+    return Overloaded("Too many requests are waiting for this model's vendor: try again shortly.")

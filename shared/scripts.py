@@ -1,0 +1,129 @@
+"""Redis: one client per process, and the Lua scripts called through one pipelined connection.
+
+Calls that are made while a round trip is under way travel together in the next one, so a worker with a hundred streams
+uses one connection and few system calls. Every script is idempotent, therefore a call whose reply was lost is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from shared.errors import Unavailable
+from shared.microbatch import MicroBatch
+from shared.settings import SettingsError
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+LUA_FOLDER = Path(__file__).parent / "lua"
+UNREACHABLE = (OSError, TimeoutError, RedisError)
+"""What redis-py raises when the server is away, loading, read-only, full or too slow."""
+CALLS_PER_ROUND_TRIP = 256
+ATTEMPTS = 2
+
+
+class ScriptCall:
+    """One call: `name` of a file in `lua/`, its keys and arguments."""
+
+    __slots__ = ("arguments", "keys", "name")
+
+    def __init__(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
+        self.name = name
+        self.keys = keys
+        self.arguments = arguments
+
+
+Argument = str | bytes | int | float
+Client = TypeVar("Client", bound=redis.asyncio.Redis)
+
+
+def connect(settings: Settings, kind: type[Client]) -> Client:
+    """A client whose every wait is bounded; it connects when first used and again after a loss."""
+    client: Client = kind.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+        **({} if settings.redis_url.startswith("unix:") else {"socket_keepalive": True}),
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[OSError, redis.exceptions.ConnectionError],
+    )
+    return client
+
+
+class Scripts:
+    """The Lua scripts of this project on one Redis. `run` is its writer, a task of the owner."""
+
+    def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
+        self._client = client
+        self._sources = {path.stem: path.read_text() for path in LUA_FOLDER.glob("*.lua")}
+        self._sha: dict[str, str] = {}
+        self._calls: MicroBatch[ScriptCall, Any] = MicroBatch(
+            self._round_trip,
+            window_s=0,
+            rows_max=CALLS_PER_ROUND_TRIP,
+            pending_max=settings.micro_batch_pending_max,
+        )
+
+    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - what the script returns
+        """The script's answer; raises `Unavailable` when Redis did not give one within its time limit."""
+        return await self._calls.submit(ScriptCall(name, keys, arguments))
+
+    async def run(self) -> None:
+        """The writer: runs until cancelled."""
+        await self._calls.run()
+
+    async def _round_trip(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        answers: list[Any] = [None] * len(calls)
+        left = list(range(len(calls)))
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._load_missing({calls[i].name for i in left})
+                replies = await self._send([calls[i] for i in left])
+            except UNREACHABLE as error:
+                if attempt == ATTEMPTS:
+                    raise Unavailable(
+                        f"The queue cannot be reached now ({type(error).__name__}): try again shortly."
+                    ) from error
+                continue
+            for i, reply in zip(left, replies, strict=True):
+                answers[i] = _as_error(reply)
+            left = [i for i in left if isinstance(answers[i], NoScriptError)]
+            if not left:
+                break
+            self._sha.clear()  # Redis restarted and forgot them
+        return answers
+
+    async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.evalsha(self._sha[call.name], len(call.keys), *call.keys, *call.arguments)  # type: ignore[arg-type]
+            return await pipe.execute(raise_on_error=False)
+
+    async def _load_missing(self, names: set[str]) -> None:
+        for name in names - self._sha.keys():
+            self._sha[name] = await self._client.script_load(self._sources[name])
+
+
+def _as_error(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it is
+    if isinstance(reply, RedisError) and not isinstance(reply, NoScriptError):
+        return Unavailable(f"The queue refused a command ({type(reply).__name__}): try again shortly.")
+    return reply
+
+
+async def require_no_eviction(client: redis.asyncio.Redis) -> None:
+    """Raises `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis that evicts loses paid work."""
+    try:
+        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
+    except redis.exceptions.ResponseError:
+        return  # a managed Redis may forbid CONFIG: its operator answers for the policy
+    if policy != "noeviction":
+        raise SettingsError(
+            f"REDIS_URL: this Redis has maxmemory-policy {policy!r} and may drop jobs: set it to noeviction"
+        )

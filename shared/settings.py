@@ -1,0 +1,226 @@
+"""Every setting and every limit of the front door and the workers, read once from the environment.
+
+`Settings.load` is the only reader of the environment in `api/`, `workers/` and `shared/`. Units are the last word of a
+name; a wrong or missing value raises `SettingsError`, one line that names the variable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from shared.keys import LANES, PROVIDERS, QueueName
+
+T = TypeVar("T")
+LogFormat = Literal["json", "console"]
+LOG_LEVELS = ("debug", "info", "warning", "error")
+VENDOR_VARIABLE_PREFIXES = ("OPENAI_", "DEEPSEEK_", "GEMINI_", "GOOGLE_", "AWS_")
+"""What belongs to workers only: the supervisor keeps these from the front door and the simulator."""
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message is one line that names the variable and what it takes."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process was told. Shapes and units are in the names: `_s` seconds, `_bytes`, `_max` a limit."""
+
+    # where things are
+    database_url: str
+    redis_url: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    web_concurrency: int = 1
+    metrics_port: int | None = None
+    listen_fd: int | None = None
+    catalogue_overlay: Path | None = None
+    price_factor: Decimal = Decimal(1)
+
+    # telling
+    log_level: str = "info"
+    log_format: LogFormat = "json"
+    keep_messages: bool = False
+
+    # workers
+    worker_slots: int = 100
+    worker_queues: tuple[QueueName, ...] = ()
+    batch_slots_reserved: int = 10
+    provider_share_percent: int = 60
+    lease_s: float = 10.0
+    drain_s: float = 60.0
+    idle_wait_s: float = 0.5
+    heartbeat_s: float = 1.0
+    attempts_max: int = 5
+    vendor_retries_max: int = 2
+
+    # one request
+    request_deadline_s: float = 600.0
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float = 120.0
+    body_bytes_max: int = 20_000_000
+    messages_max: int = 4_096
+    stop_sequences_max: int = 16
+    output_limit_default: int = 4_096
+    output_limit_default_reasoning: int = 16_384
+    output_limit_floor: int = 256
+    in_flight_max: int = 1_000
+
+    # stores
+    database_connections_max: int = 8
+    database_timeout_s: float = 10.0
+    lock_timeout_s: float = 0.25
+    redis_timeout_s: float = 5.0
+    redis_patience_s: float = 60.0
+    micro_batch_window_s: float = 0.001
+    micro_batch_rows_max: int = 256
+    micro_batch_pending_max: int = 20_000
+    settle_retry_s: float = 1.0
+    sweep_every_s: float = 5.0
+    hold_grace_s: float = 60.0
+
+    # queue and relay
+    queue_depth_max: int = 10_000
+    worker_seen_s: float = 5.0
+    worker_missing_s: float = 30.0
+    journal_ttl_s: float = 600.0
+    relay_buffer_bytes: int = 65_536
+    relay_silence_s: float = 1.0
+    abandoned_after_s: float = 10.0
+    write_timeout_s: float = 30.0
+    sse_keepalive_s: float = 15.0
+
+    # keys
+    auth_cache_s: float = 1.0
+    auth_cache_max: int = 10_000
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment; raises `SettingsError` at the first wrong variable."""
+        env = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for field in msgspec.structs.fields(cls):
+            variable = _VARIABLES.get(field.name, field.name.upper())
+            text = env.get(variable, "").strip()
+            if text:
+                values[field.name] = _parse(variable, text, _PARSERS.get(field.name, _PARSERS_BY_TYPE.get(field.type)))
+            elif field.required:
+                raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
+        values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def queue_list(text: str) -> tuple[QueueName, ...]:
+    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once.
+
+    >>> queue_list("openai:interactive,*:batch")[:2]
+    ('q:openai:interactive', 'q:openai:batch')
+    """
+    names: dict[QueueName, None] = {}
+    for part in (p.strip() for p in text.split(",")):
+        provider, _, lane = part.partition(":")
+        if provider not in {"*", *PROVIDERS} or lane not in {"*", *LANES}:
+            raise ValueError(
+                f"a comma list of provider:lane, providers {', '.join(PROVIDERS)} or *, lanes interactive, batch or *"
+            )
+        for one_lane in LANES if lane == "*" else (lane,):
+            for one_provider in PROVIDERS if provider == "*" else (provider,):
+                names[QueueName(f"q:{one_provider}:{one_lane}")] = None
+    return tuple(names)
+
+
+def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> object:
+    if parser is None:
+        return text
+    try:
+        return parser(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable}={text!r} is wrong: it takes {error}") from None
+
+
+def _number(kind: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ValueError(f"{what} from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text.lower()
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        return text
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"0", "1", "true", "false"}:
+        raise ValueError("0 or 1")
+    return text.lower() in {"1", "true"}
+
+
+def _factor(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not 0 <= value <= 1_000:  # noqa: PLR2004 - named by the message
+        raise ValueError("a decimal number from 0 to 1000")
+    return value
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("the path of a file that exists")
+    return path
+
+
+_VARIABLES = {"catalogue_overlay": "CATALOGUE"}
+_REQUIRED = {
+    "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
+    "redis_url": "it takes redis://host:port/0 (`make run` brings its own server)",
+}
+_WHOLE = _number(int, 1, 2**40, "a whole number")
+_SECONDS = _number(float, 0.0001, 86_400, "seconds")
+_PORT = _number(int, 0, 65_535, "a port")
+_PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "database_url": _url("postgresql", "postgres"),
+    "redis_url": _url("redis", "rediss", "unix"),
+    "port": _PORT,
+    "metrics_port": _PORT,
+    "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
+    "catalogue_overlay": _file,
+    "price_factor": _factor,
+    "log_level": _one_of(*LOG_LEVELS),
+    "log_format": _one_of("json", "console"),
+    "worker_queues": queue_list,
+    "worker_slots": _number(int, 1, 10_000, "a whole number"),
+    "web_concurrency": _number(int, 1, 64, "a whole number"),
+    "provider_share_percent": _number(int, 1, 100, "a whole number"),
+    "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
+    "vendor_retries_max": _number(int, 0, 10, "a whole number"),
+    "lease_s": _number(float, 1, 3_600, "seconds"),
+    "auth_cache_s": _number(float, 0, 1, "seconds"),
+}

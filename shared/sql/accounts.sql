@@ -1,0 +1,11 @@
+-- name: create
+INSERT INTO accounts (id, name) VALUES ($1, $2)
+
+-- name: credit
+SELECT credit($1, $2, $3, $4)
+
+-- name: find
+SELECT id, name, balance_nano, held_nano FROM accounts WHERE id = $1
+
+-- name: list
+SELECT id, name, balance_nano, held_nano FROM accounts ORDER BY created_at, id

@@ -1,0 +1,17 @@
+-- name: create
+INSERT INTO api_keys (id, account_id, name, secret_sha256, scopes, rpm, limit_nano, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: find
+SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+FROM api_keys WHERE id = $1
+
+-- name: list
+SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+FROM api_keys WHERE account_id = $1 ORDER BY created_at, id
+
+-- name: revoke
+UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNING id
+
+-- name: end_after
+UPDATE api_keys SET expires_at = LEAST(expires_at, now() + make_interval(secs => $2)) WHERE id = $1

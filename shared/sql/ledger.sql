@@ -1,0 +1,16 @@
+-- name: reserve
+SELECT request_id, outcome, granted_limit, granted_hold, needed, available FROM reserve($1::jsonb, $2)
+
+-- name: settle
+SELECT request_id, outcome, charged FROM settle($1::jsonb)
+
+-- name: quarantine
+INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2::jsonb, $3) ON CONFLICT DO NOTHING
+
+-- name: expired_holds
+SELECT id, created_at, account_id, provider, lane FROM requests
+WHERE hold_state = 'held' AND expires_at < now() AND id NOT IN (SELECT request_id FROM quarantine)
+ORDER BY expires_at LIMIT $1
+
+-- name: try_sweep_lock
+SELECT pg_try_advisory_xact_lock($1)

@@ -1,0 +1,53 @@
+-- Each query gives the violations of one rule: `subject` and `detail`. All of them run on one snapshot.
+
+-- name: balance_is_sum_of_entries
+SELECT a.id AS subject, format('balance %s, entries %s', a.balance_nano, COALESCE(e.total, 0)) AS detail
+FROM accounts a
+FULL JOIN (
+    SELECT account, sum(amount) AS total FROM (
+        SELECT credit_account AS account, amount_nano AS amount FROM ledger
+        UNION ALL
+        SELECT debit_account, -amount_nano FROM ledger
+    ) entries WHERE account NOT LIKE 'house:%' GROUP BY account
+) e ON e.account = a.id
+WHERE a.id IS NULL OR a.balance_nano <> COALESCE(e.total, 0)
+
+-- name: held_is_sum_of_pending_holds
+SELECT COALESCE(a.id, h.account_id) AS subject,
+    format('held %s in %s requests, holds %s in %s', a.held_nano, a.in_flight, COALESCE(h.total, 0), COALESCE(h.n, 0)) AS detail
+FROM accounts a
+FULL JOIN (
+    SELECT account_id, sum(hold_nano) AS total, count(*) AS n FROM requests WHERE hold_state = 'held' GROUP BY account_id
+) h ON h.account_id = a.id
+WHERE a.id IS NULL OR a.held_nano <> COALESCE(h.total, 0) OR a.in_flight <> COALESCE(h.n, 0)
+
+-- name: one_capture_per_charged_request
+SELECT COALESCE(r.id, l.request_id) AS subject, format('charged %s, captured %s in %s', r.charged_nano, l.total, COALESCE(l.n, 0)) AS detail
+FROM (SELECT id, account_id, charged_nano FROM requests WHERE charged_nano > 0) r
+FULL JOIN (
+    SELECT request_id, min(debit_account) AS debit_account, sum(amount_nano) AS total, count(*) AS n
+    FROM ledger WHERE kind = 'capture' GROUP BY request_id
+) l ON l.request_id = r.id
+WHERE r.id IS NULL OR l.n IS DISTINCT FROM 1 OR l.total <> r.charged_nano OR l.debit_account <> r.account_id
+
+-- name: no_hold_outlives_its_time
+SELECT id AS subject, format('held since %s, should have ended by %s', created_at, expires_at) AS detail
+FROM requests WHERE hold_state = 'held' AND expires_at < now() - make_interval(secs => $1)
+
+-- name: request_ids_are_unique
+SELECT id AS subject, format('%s rows', count(*)) AS detail FROM requests GROUP BY id HAVING count(*) > 1
+
+-- name: limited_keys_count_what_they_used
+SELECT k.id AS subject, format('used %s, requests %s', k.used_nano, COALESCE(r.total, 0)) AS detail
+FROM api_keys k
+LEFT JOIN (
+    SELECT key_id, sum(charged_nano + CASE WHEN hold_state = 'held' THEN hold_nano ELSE 0 END) AS total
+    FROM requests GROUP BY key_id
+) r ON r.key_id = k.id
+WHERE k.limit_nano IS NOT NULL AND k.used_nano <> COALESCE(r.total, 0)
+
+-- name: nothing_is_quarantined
+SELECT request_id AS subject, reason AS detail FROM quarantine
+
+-- name: counts
+SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM requests) AS requests

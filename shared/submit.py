@@ -1,0 +1,187 @@
+"""Admission: hold the credit, then enqueue; when the queue refuses, the hold goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from shared import keys
+from shared.catalogue import Model
+from shared.chat import Message, Sampling, input_bound
+from shared.credentials import ApiKey
+from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
+from shared.ids import created_at
+from shared.job import Job
+from shared.ledger import Reservation, Settlement
+from shared.money import NanoUsd
+from shared.queue import RateState
+
+if TYPE_CHECKING:
+    from shared.ledger import Ledger
+    from shared.queue import Queue
+    from shared.settings import Settings
+    from shared.settler import Settler
+
+log = structlog.get_logger(__name__)
+REMEMBERED_MAX = 10_000
+FULL_QUEUE_PAUSE_S = 0.2
+
+
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid request for a model that exists. `max_tokens` is None when the caller left it out."""
+
+    id: str
+    key: ApiKey
+    model: Model
+    messages: list[Message]
+    sampling: Sampling
+    stream: bool
+    max_tokens: int | None
+    lane: Literal["interactive", "batch"] = "interactive"
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that is held for and enqueued."""
+
+    job: Job
+    rate: RateState
+
+
+class Submitter:
+    """`submit` admits one request. Refusals that are known already (a key limited until T, a full queue) cost no store."""
+
+    def __init__(
+        self, ledger: Ledger, queue: Queue, settler: Settler, group: asyncio.TaskGroup, settings: Settings
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._settler = settler
+        self._group = group
+        self._settings = settings
+        self._refused_until: dict[str, tuple[float, RebootError]] = {}
+
+    async def submit(self, request: NewRequest, channel: str) -> Admitted:
+        """Hold and enqueue; its events go to `channel`.
+
+        Raises `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`; then nothing runs
+        and nothing stays held. To be shielded from cancellation by the caller.
+        """
+        queue_name = keys.queue(request.model.provider, request.lane)
+        self._refuse_if_known(request.key.id)
+        self._refuse_if_known(queue_name)
+        reservation = self._reservation(request)
+        try:
+            grant = await self._ledger.reserve(reservation)
+        except Unavailable as error:
+            self._settler.keep(_release(reservation, error))  # it may have been committed all the same
+            raise
+        job = _job(request, reservation, grant.output_limit, grant.hold_nano)
+        try:
+            rate = await self._queue.enqueue(
+                job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
+            )
+        except (RateLimited, Overloaded) as error:
+            self._remember(request.key.id if isinstance(error, RateLimited) else queue_name, error)
+            self._settler.keep(_release(reservation, error))
+            raise
+        except RebootError as error:
+            self._group.create_task(self._take_back(job, reservation, error))
+            raise
+        return Admitted(job, rate)
+
+    async def _take_back(self, job: Job, reservation: Reservation, error: RebootError) -> None:
+        """It is not known whether the job is in the queue: bury it as soon as Redis answers, and release the hold. When a
+        worker has it already, it is cancelled, and the worker settles.
+        """
+        while True:
+            try:
+                buried = await self._queue.bury(job.id, keys.queue(reservation.provider, reservation.lane))
+                break
+            except Unavailable:
+                await asyncio.sleep(self._settings.settle_retry_s)
+        if buried:
+            self._settler.keep(_release(reservation, error))
+        else:
+            await self._queue.cancel(job.id)
+
+    def _reservation(self, request: NewRequest) -> Reservation:
+        settings, model = self._settings, request.model
+        deadline = created_at(request.id) + timedelta(seconds=settings.request_deadline_s)
+        wanted, floor = self._output_limit(request)
+        return Reservation(
+            id=request.id,
+            created_at=created_at(request.id),
+            account_id=request.key.account_id,
+            key_id=request.key.id,
+            model=model.name,
+            upstream=model.upstream,
+            provider=model.provider,
+            api=model.api,
+            lane=request.lane,
+            stream=request.stream,
+            price_version=model.price_version,
+            input_price=model.price.input,
+            output_price=model.price.output,
+            cached_price=model.price.cached,
+            input_bound=input_bound(request.messages, model.image_tokens or 0),
+            output_limit=wanted,
+            output_floor=floor,
+            deadline_at=deadline,
+            expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
+            messages=msgspec.json.encode(request.messages).decode() if settings.keep_messages else None,
+        )
+
+    def _output_limit(self, request: NewRequest) -> tuple[int, int]:
+        """What is wanted and the least that makes sense: the same when the caller asked for it."""
+        if request.max_tokens is not None:
+            return request.max_tokens, request.max_tokens
+        settings, model = self._settings, request.model
+        default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
+        wanted = min(model.max_output_tokens, default)
+        return wanted, min(wanted, settings.output_limit_floor)
+
+    def _refuse_if_known(self, what: str) -> None:
+        until, error = self._refused_until.get(what, (0.0, None))
+        left_s = until - time.monotonic()
+        if error and left_s > 0:
+            raise type(error)(error.message, retry_after_s=left_s if isinstance(error, RateLimited) else None)
+        if error:
+            del self._refused_until[what]
+
+    def _remember(self, what: str, error: RebootError) -> None:
+        wait_s = error.retry_after_s or 0 if isinstance(error, RateLimited) else FULL_QUEUE_PAUSE_S
+        if len(self._refused_until) < REMEMBERED_MAX:
+            self._refused_until[what] = (time.monotonic() + wait_s, error)
+
+
+def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_nano: NanoUsd) -> Job:
+    return Job(
+        id=request.id,
+        account_id=request.key.account_id,
+        model=request.model,
+        price=request.model.price,
+        messages=request.messages,
+        sampling=request.sampling,
+        stream=request.stream,
+        output_limit=output_limit,
+        hold_nano=hold_nano,
+        deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
+    )
+
+
+def _release(reservation: Reservation, error: RebootError) -> Settlement:
+    return Settlement(
+        id=reservation.id,
+        created_at=reservation.created_at,
+        account_id=reservation.account_id,
+        state="failed",
+        hold_state="released",
+        ended_at=datetime.now(UTC),
+        error_code=error.code,
+        error_message=error.message,
+    )
