@@ -1,0 +1,1 @@
+"""Workers: take jobs under a lease, call the vendors, journal the answers, settle."""

@@ -1,0 +1,109 @@
+"""What a request costs, whatever way it ended: pure functions from the job and what was received to event and settlement.
+
+succeeded                          what the vendor reported, else an estimate marked as such
+failed before any output           nothing
+failed on the way                  what the vendor reported, else the input and what was received, estimated
+cancelled after the call was sent  the same, and at least the input
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from shared.chat import input_bound
+from shared.errors import RebootError
+from shared.job import Done, Failed, Job
+from shared.ledger import EndState, Settlement
+from shared.money import NanoUsd, Usage, divide_up
+
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
+TEMPLATE_TOKENS_PER_MESSAGE = 4
+ABSURD_FACTOR = 10
+"""A vendor that reports more than this many context windows is mistaken."""
+
+
+class Received(msgspec.Struct):
+    """What came back from the vendor so far. `called`: a call was sent. `reported`: the vendor's own counts."""
+
+    called: bool = False
+    text_bytes: int = 0
+    reported: Usage | None = None
+    attempts: int = 0
+
+
+def succeeded(job: Job, received: Received, reason: str, text: str | None, now: datetime) -> tuple[Done, Settlement]:
+    """The last event and the settlement of a request that the vendor finished. `text` only for a JSON answer."""
+    usage = billed_usage(job, received)
+    charge = min(job.price.cost(usage), job.hold_nano)
+    return Done(reason, usage, charge, text), _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
+
+
+def failed(
+    job: Job, received: Received, error: RebootError, now: datetime, *, cancelled: bool = False
+) -> tuple[Failed, Settlement]:
+    """The last event and the settlement of a request that did not finish."""
+    usage = None
+    if received.text_bytes or received.reported or (cancelled and received.called):
+        usage = billed_usage(job, received)
+    charge = min(job.price.cost(usage), job.hold_nano) if usage else 0
+    state: EndState = "cancelled" if cancelled else "failed"
+    body = error.body()
+    settlement = _settlement(job, received, usage, state, now, error_code=body.code, error_message=body.message)
+    return Failed(body, charge, usage), settlement
+
+
+def billed_usage(job: Job, received: Received) -> Usage:
+    """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
+    reported = received.reported
+    return reported if reported and _plausible(reported, job) else estimate(job, received.text_bytes)
+
+
+def estimate(job: Job, text_bytes: int) -> Usage:
+    """Tokens of the messages and of `text_bytes` of answer, rounded up."""
+    tokens_per_image = job.model.image_tokens or 0
+    bound = input_bound(job.messages, tokens_per_image)
+    text = sum(len(message.text().encode()) for message in job.messages)
+    images = sum(len(message.images()) for message in job.messages) * tokens_per_image
+    tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
+    output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)
+    return Usage(max(1, min(tokens, bound)), output, estimated=True)
+
+
+def _plausible(usage: Usage, job: Job) -> bool:
+    most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
+    return 0 <= usage.cached <= usage.input <= most and 0 <= usage.reasoning <= usage.output <= most
+
+
+def _settlement(
+    job: Job,
+    received: Received,
+    usage: Usage | None,
+    state: EndState,
+    now: datetime,
+    *,
+    finish_reason: str | None = None,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> Settlement:
+    return Settlement(
+        id=job.id,
+        created_at=job.created_at,
+        account_id=job.account_id,
+        state=state,
+        hold_state="settled" if usage else "released",
+        ended_at=now,
+        charge_nano=job.price.cost(usage) if usage else NanoUsd(0),
+        vendor_cost_nano=job.model.vendor_price.cost(usage) if usage else NanoUsd(0),
+        tokens_input=usage.input if usage else None,
+        tokens_output=usage.output if usage else None,
+        tokens_cached=usage.cached if usage else None,
+        tokens_reasoning=usage.reasoning if usage else None,
+        usage_estimated=usage.estimated if usage else None,
+        finish_reason=finish_reason,
+        error_code=error_code,
+        error_message=error_message,
+        attempts=received.attempts,
+    )

@@ -1,0 +1,134 @@
+"""A worker process: wires the parts together and runs until a signal drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import asyncpg
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import func
+
+from shared import database, scripts
+from shared.errors import Unavailable
+from shared.heartbeat import Heartbeat, announce, say_goodbye
+from shared.ids import new_id
+from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
+from shared.keys import provider_of
+from shared.ledger import Ledger
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settings import Settings
+from shared.settler import Settler
+from workers import rescue
+from workers.leased_worker import LeasedWorker
+from workers.providers import Limits, Provider, load_providers
+from workers.run_job import RUNNER, Runner, run_request
+from workers.slots import Slots
+
+log = structlog.get_logger(__name__)
+UNTIL_SETTLED_S = 10.0
+
+
+async def run(settings: Settings) -> None:
+    """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        pool = await database.connect(settings, application="rebootml-worker")
+        stack.push_async_callback(pool.close)
+        await database.require_migrated(pool)
+        redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+        stack.push_async_callback(redis.aclose)
+        await scripts.require_no_eviction(redis)
+        providers = _providers(settings)
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
+        lua = Scripts(redis, settings)
+        ledger = Ledger(pool, settings)
+        settler = Settler(
+            ledger, group, retry_s=settings.settle_retry_s, on_committed=lambda ids: rescue.forget_settled(redis, ids)
+        )
+        queue = Queue(
+            lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max
+        )
+        runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, settings=settings)
+        worker = _leased_worker(settings, redis, queue, runner)
+        helpers = [
+            group.create_task(lua.run()),
+            group.create_task(ledger.run_settle()),
+            group.create_task(_every(settings.heartbeat_s, lambda: _announce(worker, providers, settings))),
+            group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(redis, settler))),
+            group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler))),
+        ]
+        log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, apis=sorted(providers))
+        await worker.async_run()
+        await _goodbye(redis, worker.worker_id)
+        if not await settler.drained(UNTIL_SETTLED_S):
+            log.warning("settlements left to the sweep of another worker", settlements=len(settler))
+        for helper in helpers:
+            helper.cancel()
+        log.info("worker stopped")
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    served = {provider_of(queue) for queue in settings.worker_queues}
+    limits = Limits(
+        connections=settings.worker_slots, connect_s=settings.connect_timeout_s, read_s=settings.request_deadline_s
+    )
+    return load_providers(served, os.environ, limits)
+
+
+def _leased_worker(settings: Settings, redis: ArqRedis, queue: Queue, runner: Runner) -> LeasedWorker:
+    slots = Slots(
+        queues=settings.worker_queues,
+        total=settings.worker_slots,
+        reserved=min(settings.batch_slots_reserved, settings.worker_slots - 1),
+        share_percent=settings.provider_share_percent,
+    )
+    worker = LeasedWorker(
+        [func(run_request, name=RUN_REQUEST, keep_result=0, timeout=settings.request_deadline_s * 2)],
+        worker_id=new_id("wrk"),
+        queue=queue,
+        slots=slots,
+        lease_s=settings.lease_s,
+        drain_s=settings.drain_s,
+        idle_wait_s=settings.idle_wait_s,
+        redis_pool=redis,
+        allow_abort_jobs=True,
+        max_tries=1_000_000,  # how often a request may be tried is for run_job to say, which also ends its hold
+        job_serializer=arq_serializer,
+        job_deserializer=arq_deserializer,
+    )
+    worker.ctx.update({RUNNER: runner, "worker": worker})
+    return worker
+
+
+async def _announce(worker: LeasedWorker, providers: dict[str, Provider], settings: Settings) -> None:
+    heartbeat = Heartbeat(
+        id=worker.worker_id,
+        queues=settings.worker_queues,
+        apis=tuple(sorted(providers)),
+        slots=settings.worker_slots,
+        running=len(worker.claims),
+        draining=worker.draining,
+    )
+    await announce(worker.pool, heartbeat, settings.worker_seen_s)
+
+
+async def _goodbye(redis: ArqRedis, worker_id: str) -> None:
+    try:
+        await say_goodbye(redis, worker_id)
+    except scripts.UNREACHABLE:
+        log.info("no goodbye: the queue is unreachable")
+
+
+async def _every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
+    """Do it now and again, whatever a store says to it."""
+    while True:
+        try:
+            await do()
+        except (Unavailable, *scripts.UNREACHABLE, *database.UNREACHABLE, asyncpg.PostgresError) as error:
+            log.warning("postponed", what=getattr(do, "__name__", "task"), reason=type(error).__name__)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,47 @@
+"""Text from JSON that may be cut anywhere, even inside a surrogate pair."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+HIGH_SURROGATES = range(0xD800, 0xDC00)
+
+
+def decode(data: bytes, decoder: msgspec.json.Decoder[T], kind: type[T]) -> T:
+    r"""Decode JSON strictly typed, lone surrogate escapes (`"\ud83d"`) included, which fast decoders refuse.
+
+    Raises `msgspec.DecodeError` or `ValueError` when it is not JSON or not of this shape.
+    """
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(json.loads(data), kind)
+
+
+class SurrogateJoiner:
+    """Joins surrogate halves that arrive in different pieces; one that finds no partner becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """What can be passed on now."""
+        text, self._half = self._half + text, ""
+        if text and ord(text[-1]) in HIGH_SURROGATES:
+            text, self._half = text[:-1], text[-1]
+        return text if text.isascii() else _joined(text)
+
+    def finish(self) -> str:
+        """What is left at the end."""
+        rest, self._half = self._half, ""
+        return _joined(rest)
+
+
+def _joined(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,116 @@
+"""Looks back: what earlier attempts of a request have left behind, and what nobody came back for.
+
+The sweeps run in every worker, are idempotent, and end holds in the customer's favour.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+import structlog
+
+from shared import keys
+from shared.job import Chunk, unpack_event, unpack_settlement
+from shared.ledger import SQL, Settlement
+from shared.scripts import UNREACHABLE
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.queue import Queue
+    from shared.settler import Settler
+
+log = structlog.get_logger(__name__)
+HOLDS_PER_SWEEP = 500
+RECORDS_PER_SCAN = 500
+RECORD_AGE = timedelta(seconds=5)
+"""Younger settle records are still in the hands of the worker that wrote them."""
+EXPIRY_LOCK = 7_201_002
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A journal of `length` events with `text_bytes` of text; `calls` vendor calls were begun. When it has `ended`,
+    `settlement` is what may still have to be settled.
+    """
+
+    length: int = 0
+    text_bytes: int = 0
+    calls: int = 0
+    ended: bool = False
+    settlement: Settlement | None = None
+
+
+async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
+    """What earlier attempts left. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.lrange(keys.journal(request_id), 0, -1)
+        pipe.hget(keys.run(request_id), "calls")
+        pipe.hget(keys.SETTLES, request_id)
+        journal, calls, record = await pipe.execute()
+    events = [unpack_event(data) for data in journal]
+    return Past(
+        length=len(events),
+        text_bytes=sum(len(event.text.encode()) for event in events if isinstance(event, Chunk)),
+        calls=int(calls or 0),
+        ended=bool(events) and not isinstance(events[-1], Chunk),
+        settlement=unpack_settlement(record) if record else None,
+    )
+
+
+async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
+    """Remember how often the vendor was called, for the attempt that goes on later. Raises redis-py's errors."""
+    await client.hset(keys.run(request_id), "calls", str(calls))  # type: ignore[misc]
+
+
+async def forget_settled(client: redis.asyncio.Redis, request_ids: list[str]) -> None:
+    """Delete settle records whose settlements are committed; what stays is settled again, to no effect."""
+    try:
+        await client.hdel(keys.SETTLES, *request_ids)  # type: ignore[misc]
+    except UNREACHABLE as error:
+        log.warning("settle records not deleted", reason=type(error).__name__)
+
+
+async def sweep_settle_records(client: redis.asyncio.Redis, settler: Settler) -> int:
+    """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's errors."""
+    found = 0
+    before = datetime.now(UTC) - RECORD_AGE
+    async for _, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
+        settlement = unpack_settlement(record)
+        if settlement.ended_at < before:
+            settler.keep(settlement)
+            found += 1
+    return found
+
+
+async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler) -> int:
+    """Release holds whose time is over, one worker at a time; returns how many. What is still leased or has a settle
+    record is left alone. Raises asyncpg's errors and `Unavailable`.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        if not await connection.fetchval(SQL["try_sweep_lock"], EXPIRY_LOCK):
+            return 0
+        rows = await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP)
+    released = 0
+    for row in rows:
+        if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+            settler.keep(_expired(row))
+            released += 1
+    if released:
+        log.warning("orphan holds expired", alert=True, holds=released)
+    return released
+
+
+def _expired(row: asyncpg.Record) -> Settlement:
+    return Settlement(
+        id=row["id"],
+        created_at=row["created_at"],
+        account_id=row["account_id"],
+        state="failed",
+        hold_state="expired",
+        ended_at=datetime.now(UTC),
+        error_code="expired",
+        error_message="The request was lost on its way; nothing was charged.",
+    )

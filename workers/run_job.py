@@ -1,0 +1,244 @@
+"""Runs one request: calls the vendor, journals what comes back, and ends it exactly once.
+
+    look back ──► call the vendor ──► journal the text ──► end: last event + settle record in one step ──► settle
+
+The end is written under the claim's fence. A worker that lost its lease writes nothing more and settles nothing; whoever
+took over looks back at the journal first and never calls the vendor again for a stream that has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import structlog
+from arq.worker import Retry
+
+from shared.errors import Cancelled, Expired, ProviderError, ProviderNotConfigured, RebootError, Unavailable
+from shared.job import Done, Failed, Job, Sealed, unpack_job
+from shared.journal import JournalWriter, LeaseLost
+from workers.billing import Received, failed, succeeded
+from workers.journal_writer import ChunkWriter
+from workers.limits import bounded
+from workers.prompt import fit
+from workers.providers import Finished, Provider, ProviderRequest, Reported
+from workers.rescue import Past, look_back, note_calls
+from workers.retry import IN_PLACE_MAX_S, delay_before_retry
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.ledger import Settlement
+    from shared.queue import Claim
+    from shared.scripts import Scripts
+    from shared.settings import Settings
+    from shared.settler import Settler
+    from workers.leased_worker import LeasedWorker
+
+log = structlog.get_logger(__name__)
+RUNNER = "runner"
+
+
+class Runner:
+    """What running a request needs; one per worker process."""
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        redis: redis.asyncio.Redis,
+        scripts: Scripts,
+        settler: Settler,
+        settings: Settings,
+    ) -> None:
+        self.providers = providers
+        self.redis = redis
+        self.scripts = scripts
+        self.settler = settler
+        self.settings = settings
+
+
+async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
+    """The arq job function. Returns when the request has ended or is no longer ours; raises arq's `Retry` to defer it."""
+    runner: Runner = ctx[RUNNER]
+    worker: LeasedWorker = ctx["worker"]
+    claim = worker.claims[ctx["job_id"]]
+    job = unpack_job(payload.data)
+    with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=claim.epoch):
+        attempt = Attempt(runner, worker, job, claim)
+        try:
+            await attempt.run()
+        except LeaseLost:
+            log.warning("attempt fenced")
+
+
+class Attempt:
+    """One claim's run of a request."""
+
+    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim) -> None:
+        settings = runner.settings
+        self._runner = runner
+        self._worker = worker
+        self._job = job
+        self._claim = claim
+        self._received = Received()
+        self._answer: list[str] = []
+        self._started = time.monotonic()
+        live_s = max(job.deadline_ms / 1000 - time.time(), 0) + settings.journal_ttl_s
+        self._journal = JournalWriter(runner.scripts, job.id, claim.epoch, live_s=live_s)
+        self._writer = ChunkWriter(self._journal, retry_s=settings.idle_wait_s, patience_s=settings.redis_patience_s)
+
+    async def run(self) -> None:
+        """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
+        past = await look_back(self._runner.redis, self._job.id) if self._claim.epoch > 1 else Past()
+        if past.ended:
+            self._settle_again(past.settlement)
+            return
+        self._resume(past)
+        try:
+            self._refuse_what_must_not_run(past)
+            reason = await self._call_until_it_works()
+        except RebootError as error:
+            await self._end_failed(error)
+        except asyncio.CancelledError:
+            await self._end_cancelled()
+        else:
+            text = None if self._job.stream else "".join(self._answer)
+            await self._end(*succeeded(self._job, self._received, reason, text, _now()))
+
+    def _resume(self, past: Past) -> None:
+        self._journal.length = past.length
+        self._received = Received(called=past.calls > 0, text_bytes=past.text_bytes, attempts=past.calls)
+
+    def _refuse_what_must_not_run(self, past: Past) -> None:
+        if past.length:
+            raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
+        if self._left_s() <= 0:
+            raise Expired("The request waited in the queue until its deadline: try again later.")
+        if self._claim.epoch > self._runner.settings.attempts_max:
+            raise ProviderError("The service lost several workers on this request and gave it up.")
+
+    async def _call_until_it_works(self) -> str:
+        while True:
+            self._received.attempts += 1
+            try:
+                return await self._call()
+            except RebootError as error:
+                delay = self._delay_before_retry(error)
+                if delay is None:
+                    raise
+                log.info(
+                    "vendor call to be repeated",
+                    code=error.code,
+                    delay_s=round(delay, 3),
+                    calls=self._received.attempts,
+                )
+                if delay > IN_PLACE_MAX_S:
+                    await note_calls(self._runner.redis, self._job.id, self._received.attempts)
+                    raise Retry(defer=delay) from error
+                await asyncio.sleep(delay)
+
+    def _delay_before_retry(self, error: RebootError) -> float | None:
+        if self._received.text_bytes:
+            return None
+        calls_max = self._runner.settings.vendor_retries_max + 1
+        return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._left_s())
+
+    async def _call(self) -> str:
+        job = self._job
+        provider = self._runner.providers.get(job.model.api)
+        if provider is None:
+            raise ProviderNotConfigured(
+                f"No worker is set up for {job.model.name}: the operator has to add its vendor's key."
+            )
+        request = ProviderRequest(
+            id=job.id,
+            model=job.model,
+            messages=fit(job.messages, job.model),
+            sampling=job.sampling,
+            output_limit=job.output_limit,
+            stream=job.stream and job.model.streaming,
+        )
+        if job.model.bills_to_the_end:
+            self._worker.unstoppable.add(job.id)
+        self._received.called = True
+        idle_s = self._runner.settings.idle_timeout_s if request.stream else None
+        async with aclosing(bounded(provider.stream(request), idle_s=idle_s, total_s=self._left_s())) as pieces:
+            async for piece in pieces:
+                match piece:
+                    case str():
+                        await self._take(piece)
+                    case Reported(usage):
+                        self._received.reported = usage
+                    case Finished(reason):
+                        return reason
+        raise ProviderError("The vendor's answer broke off before its end.")
+
+    async def _take(self, text: str) -> None:
+        self._received.text_bytes += len(text.encode())
+        if self._job.stream:
+            await self._writer.write(text)
+        else:
+            self._answer.append(text)
+
+    async def _end_failed(self, error: RebootError) -> None:
+        await self._end(*failed(self._job, self._received, error, _now()))
+
+    async def _end_cancelled(self) -> None:
+        """Lost: not ours any more. Draining with nothing sent: back to the queue. Else the caller is told and charged."""
+        reason = self._worker.cancel_reasons.get(self._job.id)
+        await self._writer.settle_down()
+        if reason == "abort":
+            error: RebootError = Cancelled("The request was cancelled.")
+            await self._end(*failed(self._job, self._received, error, _now(), cancelled=True))
+        elif reason == "drain" and self._journal.length:
+            await self._end_failed(
+                Unavailable("The service was restarted while it answered: what you received is all there is.")
+            )
+        else:
+            raise asyncio.CancelledError
+
+    async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
+        await asyncio.shield(self._write_end(event, settlement))
+        _log_end(self._job, event, settlement, time.monotonic() - self._started)
+
+    async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
+        try:
+            await self._writer.end(event, settlement)
+        except Unavailable as error:
+            # Redis is away, so nobody else can have claimed the job: our memory is the only record of what is owed.
+            log.warning("end not journaled", reason=error.message)
+        self._runner.settler.keep(settlement)
+
+    def _settle_again(self, settlement: Settlement | None) -> None:
+        if settlement:
+            self._runner.settler.keep(settlement)
+
+    def _left_s(self) -> float:
+        return self._job.deadline_ms / 1000 - time.time()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _log_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
+    facts: dict[str, Any] = {
+        "model": job.model.name,
+        "state": settlement.state,
+        "charged_nano": event.charged_nano,
+        "attempts": settlement.attempts,
+        "took_s": round(took_s, 4),
+    }
+    if event.usage:
+        facts |= msgspec.to_builtins(event.usage)
+    outcome: Literal["request finished", "request failed"] = "request finished"
+    if isinstance(event, Failed):
+        outcome = "request failed"
+        facts["code"] = event.error.code
+    log.info(outcome, **facts)

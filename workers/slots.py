@@ -1,0 +1,47 @@
+"""How many jobs of each queue a worker may take now, so that no vendor and no lane can starve the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from shared.keys import QueueName, lane_of, provider_of
+
+
+class Slots(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's slots: `total` jobs at a time; `reserved` of them batch may never take; in a worker that serves several
+    providers one of them may not exceed `share_percent`.
+    """
+
+    queues: Sequence[QueueName]
+    total: int
+    reserved: int
+    share_percent: int
+
+    def caps(self, running: Iterable[QueueName]) -> list[tuple[QueueName, int]]:
+        """What may still be claimed from each queue, given the queues of the jobs that run; queues at their cap left out."""
+        by_queue = Counter(running)
+        free = self.total - by_queue.total()
+        by_provider: Counter[str] = Counter()
+        by_lane: Counter[str] = Counter()
+        for queue, count in by_queue.items():
+            by_provider[provider_of(queue)] += count
+            by_lane[lane_of(queue)] += count
+        caps = []
+        for queue in self.queues:
+            room = min(free, self._share() - by_provider[provider_of(queue)])
+            if lane_of(queue) == "batch":
+                room = min(room, self._batch_slots() - by_lane["batch"])
+            if room > 0:
+                caps.append((queue, room))
+        return caps
+
+    def _share(self) -> int:
+        several = len({provider_of(queue) for queue in self.queues}) > 1
+        return max(1, self.total * self.share_percent // 100) if several else self.total
+
+    def _batch_slots(self) -> int:
+        mixed = len({lane_of(queue) for queue in self.queues}) > 1
+        return max(1, self.total - self.reserved) if mixed else self.total
