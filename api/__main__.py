@@ -1,0 +1,70 @@
+"""`python -m api`: a front door, configured by the environment. `WEB_CONCURRENCY` of them share one port."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from api.app import create_app
+from api.concurrency import run_several
+from shared import telemetry
+from shared.database import MigrationError
+from shared.errors import Unavailable
+from shared.process import raise_open_files
+from shared.settings import Settings, SettingsError
+
+log = structlog.get_logger(__name__)
+BACKLOG = 1024
+
+
+def main() -> int:
+    """Exit status 0 after a drain, 1 when it could not start."""
+    try:
+        settings = Settings.load()
+        telemetry.configure(settings, "web")
+        raise_open_files()
+        if settings.web_concurrency > 1 and settings.listen_fd is None:
+            return run_several(settings.web_concurrency, _listen(settings), settings)
+        uvloop.run(_serve(settings))
+    except (SettingsError, MigrationError, Unavailable) as error:
+        print(f"api: {error}", file=sys.stderr)  # noqa: T201 - one line, also where logging is not set up yet
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    runner = web.AppRunner(
+        create_app(settings), handler_cancellation=True, access_log=None, shutdown_timeout=settings.drain_s
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, _listen(settings), backlog=BACKLOG).start()
+        log.info("front door open", host=settings.host, port=settings.port)
+        await stop.wait()
+        log.info("front door draining")
+    finally:
+        await runner.cleanup()  # stops accepting, then lets running requests end
+    log.info("front door stopped")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket that a parent passed down, else one of our own."""
+    if settings.listen_fd is not None:
+        return socket.socket(fileno=settings.listen_fd)
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=BACKLOG, reuse_port=False)
+    except OSError as error:
+        raise SettingsError(f"PORT={settings.port}: cannot listen on {settings.host}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

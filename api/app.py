@@ -1,0 +1,83 @@
+"""The front door's composition root: the URL map, and how the parts are wired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import redis.asyncio
+from aiohttp import web
+
+from api import middleware
+from api.abandoned import Abandoned
+from api.auth import Authenticator
+from api.directory import Directory
+from api.endpoints import account, chat, health, models
+from api.relay import Relay
+from api.services import SERVICES, Services
+from shared import database, scripts
+from shared.catalogue import load_catalogue
+from shared.ids import new_id
+from shared.ledger import Ledger
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settings import Settings
+from shared.settler import Settler
+from shared.submit import Submitter
+
+UNTIL_RELEASED_S = 5.0
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The application; stores are connected when it starts. Starting raises `SettingsError`, `MigrationError` or
+    `Unavailable` when it cannot serve.
+    """
+    app = web.Application(
+        middlewares=[middleware.request_ids, middleware.errors], client_max_size=settings.body_bytes_max
+    )
+    app.on_response_prepare.append(middleware.add_request_id)
+    app.cleanup_ctx.append(lambda app: _services(app, settings))
+    app.add_routes(
+        [
+            web.post("/api/endpoint", chat.post_endpoint),
+            web.get("/api/models", models.get_models),
+            web.get("/api/account", account.get_account),
+            web.get("/healthz", health.get_healthz),
+            web.get("/readyz", health.get_readyz),
+        ]
+    )
+    return app
+
+
+async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
+    catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+    pool = await database.connect(settings, application="rebootml-web")
+    await database.require_migrated(pool)
+    client = scripts.connect(settings, redis.asyncio.Redis)
+    await scripts.require_no_eviction(client)
+    lua = Scripts(client, settings)
+    ledger = Ledger(pool, settings)
+    queue = Queue(lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max)
+    directory = Directory(client, settings)
+    relay = Relay(client, lua, settings, new_id("web"))
+    async with asyncio.TaskGroup() as group:
+        settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
+        app[SERVICES] = Services(
+            settings=settings,
+            pool=pool,
+            redis=client,
+            catalogue=catalogue,
+            authenticator=Authenticator(pool, settings),
+            directory=directory,
+            submitter=Submitter(ledger, queue, settler, group, settings),
+            relay=relay,
+            abandoned=Abandoned(queue, group, settings),
+        )
+        parts = [lua.run(), ledger.run_reserve(), ledger.run_settle(), directory.run(), relay.run()]
+        tasks = [group.create_task(part) for part in parts]
+        yield
+        await settler.drained(UNTIL_RELEASED_S)
+        for task in tasks:
+            task.cancel()
+    await client.aclose()
+    await pool.close()

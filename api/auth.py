@@ -1,0 +1,72 @@
+"""Who is asking: an API key from the header, looked up at most once per `AUTH_CACHE_S` and process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from shared.credentials import HINT, ApiKey, find_key, split_key
+from shared.database import UNREACHABLE
+from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.settings import Settings
+
+
+class Authenticator:
+    """Keys by their id, cached for at most a second: a revocation is felt within that time, with no broadcast to lose.
+
+    Unknown ids are remembered too, so that guessing costs the database nothing; the memory is bounded.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._live_s = settings.auth_cache_s
+        self._cache_max = settings.auth_cache_max
+        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
+
+    async def authenticate(self, headers: Mapping[str, str], scope: str) -> ApiKey:
+        """The caller's key. Raises `InvalidApiKey`, `PermissionDenied` without `scope`, or `Unavailable`."""
+        kind, _, text = headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not text.strip():
+            raise InvalidApiKey(f"No API key: {HINT}.")
+        key_id, secret = split_key(text.strip())
+        key = await self._key(key_id)
+        if key is None or not key.proves(secret):
+            raise InvalidApiKey(f"Unknown API key: {HINT}.")
+        if not key.usable(datetime.now(UTC)):
+            raise InvalidApiKey("This API key is revoked or has expired: use another one.")
+        if scope not in key.scopes:
+            raise PermissionDenied(
+                f"This API key lacks the scope `{scope}`: use another one, or create one that has it."
+            )
+        return key
+
+    async def _key(self, key_id: str) -> ApiKey | None:
+        until, key = self._cache.get(key_id, (0.0, None))
+        if until > time.monotonic():
+            return key
+        lookup = self._lookups.get(key_id)
+        if lookup is None:
+            lookup = self._lookups[key_id] = asyncio.create_task(self._look_up(key_id))
+            lookup.add_done_callback(lambda _: self._lookups.pop(key_id, None))
+        return await asyncio.shield(lookup)
+
+    async def _look_up(self, key_id: str) -> ApiKey | None:
+        asked_at = time.monotonic()
+        try:
+            key = await find_key(self._pool, key_id)
+        except UNREACHABLE as error:
+            raise Unavailable("Keys cannot be checked now: try again shortly.") from error
+        self._cache.pop(key_id, None)
+        while len(self._cache) >= self._cache_max:
+            del self._cache[next(iter(self._cache))]  # the one that was looked up longest ago
+        self._cache[key_id] = (asked_at + self._live_s, key)
+        return key

@@ -1,0 +1,118 @@
+"""`POST /api/endpoint`: one chat request, answered as JSON, as raw text, or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from api.formats import native
+from api.relay import Follower
+from api.services import REQUEST_ID, SERVICES, Services
+from api.streaming import RawText, ServerSentEvents, send_stream
+from shared.credentials import ApiKey
+from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType, from_body
+from shared.job import Done, Failed
+from shared.submit import Admitted, NewRequest
+
+JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
+EVENT_STREAM = "text/event-stream"
+
+
+async def post_endpoint(request: web.Request) -> web.StreamResponse:
+    """Authenticate, read, check, hold, enqueue, relay."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    _refuse_unsupported(request)
+    chat = native.parse_chat_request(await _body(request))
+    new = _new_request(request[REQUEST_ID], key, chat, services)
+    follower = services.relay.follow(new.id)
+    try:
+        admitted = await _submit(services, new)
+        headers = _headers(admitted, key)
+        try:
+            if chat.options.stream:
+                return await _stream(request, chat, follower, headers)
+            return await _answer(chat, follower, headers)
+        except (asyncio.CancelledError, ConnectionError, TimeoutError):
+            services.abandoned.add(new.id)  # the caller is gone, or reads nothing
+            raise
+    finally:
+        services.relay.forget(new.id)
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > request.client_max_size:
+        raise RequestTooLarge(f"The body is larger than {request.client_max_size} bytes: shorten it.")
+    return await request.read()
+
+
+def _refuse_unsupported(request: web.Request) -> None:
+    if request.content_type not in JSON_TYPES:
+        raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
+    if "Idempotency-Key" in request.headers:
+        raise InvalidRequest(
+            "The header `Idempotency-Key` is not supported yet, and to ignore it could charge twice: leave it out."
+        )
+
+
+def _new_request(request_id: str, key: ApiKey, chat: native.ChatRequest, services: Services) -> NewRequest:
+    settings = services.settings
+    model = services.catalogue.find(chat.model)
+    limits = {"messages_max": settings.messages_max, "stops_max": settings.stop_sequences_max}
+    native.check_against_model(chat, model, **limits)
+    services.directory.require(model)
+    return NewRequest(
+        id=request_id,
+        key=key,
+        model=model,
+        messages=chat.messages,
+        sampling=chat.options.sampling,
+        stream=chat.options.stream,
+        max_tokens=chat.options.max_tokens,
+    )
+
+
+async def _submit(services: Services, new: NewRequest) -> Admitted:
+    """Never left half-way: a caller who goes away meanwhile leaves a request that is abandoned, not one that is lost."""
+    submission = asyncio.ensure_future(services.submitter.submit(new, services.relay.channel))
+    try:
+        return await asyncio.shield(submission)
+    except asyncio.CancelledError:
+        submission.add_done_callback(lambda done: _abandon_if_admitted(services, done, new.id))
+        raise
+
+
+def _abandon_if_admitted(services: Services, submission: asyncio.Future[Admitted], request_id: str) -> None:
+    if not submission.cancelled() and submission.exception() is None:
+        services.abandoned.add(request_id)
+
+
+def _headers(admitted: Admitted, key: ApiKey) -> dict[str, str]:
+    headers = {"x-output-limit": str(admitted.job.output_limit), "Cache-Control": "no-store"}
+    if key.rpm:
+        headers["x-ratelimit-limit-requests"] = str(key.rpm)
+        headers["x-ratelimit-remaining-requests"] = str(admitted.rate.remaining)
+        headers["x-ratelimit-reset-requests"] = f"{admitted.rate.reset_s:g}s"
+    return headers
+
+
+async def _answer(chat: native.ChatRequest, follower: Follower, headers: dict[str, str]) -> web.Response:
+    async for event in follower:
+        match event:
+            case Done():
+                body = native.answer_json(event, chat, chat.model)
+                return web.Response(body=body, content_type="application/json", headers=headers)
+            case Failed():
+                raise from_body(event.error)
+    raise AssertionError("a follower ends with Done or Failed")
+
+
+async def _stream(
+    request: web.Request, chat: native.ChatRequest, follower: Follower, headers: dict[str, str]
+) -> web.StreamResponse:
+    settings = request.app[SERVICES].settings
+    if EVENT_STREAM in request.headers.get("Accept", ""):
+        return await send_stream(request, follower, ServerSentEvents(follower.request_id), headers, settings)
+    form = RawText(follower.request_id, with_stats=chat.options.with_stats)
+    return await send_stream(request, follower, form, headers, settings)

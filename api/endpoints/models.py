@@ -1,0 +1,16 @@
+"""`GET /api/models`: the whole catalogue, with what is available now."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.formats.native import result_json
+from api.services import SERVICES
+
+
+async def get_models(request: web.Request) -> web.Response:
+    """Every model, in the catalogue's order."""
+    services = request.app[SERVICES]
+    await services.authenticator.authenticate(request.headers, "read")
+    listing = [model.as_json() | {"available": services.directory.serves(model)} for model in services.catalogue]
+    return web.Response(body=result_json(listing), content_type="application/json")

@@ -1,0 +1,71 @@
+"""Around every handler: a request id, and errors as the caller's API renders them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from api.formats import native
+from api.services import REQUEST_ID
+from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
+from shared.ids import new_id
+
+log = structlog.get_logger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every answer carries `x-request-id`; a chat request goes by the same id everywhere."""
+    request[REQUEST_ID] = new_id("req")
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(process="web", request_id=request[REQUEST_ID])
+    return await handler(request)
+
+
+async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: the header goes onto every answer, streams included."""
+    if REQUEST_ID in request:
+        response.headers["x-request-id"] = request[REQUEST_ID]
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The one place where an exception becomes an answer."""
+    try:
+        return await handler(request)
+    except RebootError as error:
+        return _answer(request, error)
+    except web.HTTPRequestEntityTooLarge:
+        return _answer(
+            request, RequestTooLarge(f"The body is larger than {request.client_max_size} bytes: shorten it.")
+        )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = _answer(request, MethodNotAllowed(f"{request.method} is not possible here: use {allowed}."))
+        response.headers["Allow"] = allowed
+        return response
+    except web.HTTPNotFound:
+        return _answer(request, NotFound("There is nothing here: the API begins with POST /api/endpoint."))
+    except web.HTTPException:
+        raise
+    except Exception:
+        log.exception("unexpected error", route=_route(request))
+        return _answer(request, RebootError("Something went wrong on our side; nothing was charged for it. Try again."))
+
+
+def _answer(request: web.Request, error: RebootError) -> web.Response:
+    body = error.body()
+    log.info("request refused", route=_route(request), status=body.status, code=body.code)
+    headers = native.error_headers(body)
+    if body.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the header
+        headers["WWW-Authenticate"] = "Bearer"
+    content = native.error_json(body, request[REQUEST_ID])
+    return web.Response(body=content, status=body.status, content_type="application/json", headers=headers)
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource else '*'}"

@@ -1,0 +1,181 @@
+"""Relays events from workers to the callers of this process: pub/sub for speed, the journal for truth.
+
+This process subscribes to its own channel once, at its start. A follower accepts only the next sequence number; after a
+gap, a lost subscription, a second of silence, or when its reader is slow, it reads the journal instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+from arq.constants import job_key_prefix
+
+from shared import keys
+from shared.errors import Unavailable
+from shared.job import Chunk, Event, unpack_event
+from shared.journal import parse_message
+from shared.scripts import UNREACHABLE
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.scripts import Scripts
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+JOURNAL_EVENTS_PER_READ = 64
+RESUBSCRIBE_PAUSE_S = 0.1
+SUBSCRIPTION_CHECK_S = 5.0
+
+
+class Follower:
+    """One request's events in order, each once: `async for event in follower` ends after the last one.
+
+    Raises `Unavailable` when the request is gone without an end, or the journal cannot be read for too long.
+    """
+
+    def __init__(self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0) -> None:
+        self.request_id = request_id
+        self.sequence = first
+        """Of the next event to be handed out."""
+        self._scripts = scripts
+        self._settings = settings
+        self._buffer: deque[Event] = deque()
+        self._buffered_bytes = 0
+        self._next = first
+        """Of the next event to be buffered."""
+        self._look_up = False
+        self._news = asyncio.Event()
+        self._ended = False
+
+    def hear(self, sequence: int, event: Event) -> None:
+        """Take a live event; anything but the next one, and anything beyond the buffer's limit, sends us to the journal."""
+        if sequence == self._next and not self._look_up and self._buffered_bytes < self._settings.relay_buffer_bytes:
+            self._push(event)
+        elif sequence >= self._next:
+            self._look_up = True
+        self._news.set()
+
+    def look_up(self) -> None:
+        """Something may have been missed."""
+        self._look_up = True
+        self._news.set()
+
+    def __aiter__(self) -> Follower:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._ended:
+            raise StopAsyncIteration
+        while not self._buffer:
+            if self._look_up:
+                await self._read_journal()
+            else:
+                await self._wait()
+        event = self._buffer.popleft()
+        self._buffered_bytes -= _size(event)
+        self.sequence += 1
+        self._ended = not isinstance(event, Chunk)
+        return event
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.relay_silence_s):
+                await self._news.wait()
+        except TimeoutError:
+            self._look_up = True
+        self._news.clear()
+
+    async def _read_journal(self) -> None:
+        self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
+        alive, *entries = await self._journal_from(self._next)
+        for entry in entries:
+            self._push(unpack_event(entry))
+        if len(entries) == JOURNAL_EVENTS_PER_READ:
+            self._look_up = True
+        if not entries and not alive:
+            raise Unavailable(
+                "The request was lost in a restart of the queue; what was not answered is not charged: try again."
+            )
+
+    async def _journal_from(self, first: int) -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        gives_up_at = loop.time() + self._settings.redis_patience_s
+        names = [keys.journal(self.request_id), job_key_prefix + self.request_id, keys.SETTLES]
+        while True:
+            try:
+                answer: list[bytes] = await self._scripts.call(
+                    "read", names, [self.request_id, first, JOURNAL_EVENTS_PER_READ]
+                )
+            except Unavailable:
+                if loop.time() > gives_up_at:
+                    raise
+                await asyncio.sleep(self._settings.idle_wait_s)
+            else:
+                return answer
+
+    def _push(self, event: Event) -> None:
+        self._buffer.append(event)
+        self._buffered_bytes += _size(event)
+        self._next += 1
+
+
+class Relay:
+    """This process's channel and the followers on it. `run` is the subscriber, a task of the owner."""
+
+    def __init__(self, client: redis.asyncio.Redis, scripts: Scripts, settings: Settings, front_door_id: str) -> None:
+        self.channel = keys.channel(front_door_id)
+        self._client = client
+        self._scripts = scripts
+        self._settings = settings
+        self._followers: dict[str, Follower] = {}
+
+    def __len__(self) -> int:
+        return len(self._followers)
+
+    def follow(self, request_id: str) -> Follower:
+        """Register before the job is enqueued, so that nothing can come too early."""
+        follower = self._followers[request_id] = Follower(request_id, self._scripts, self._settings)
+        return follower
+
+    def forget(self, request_id: str) -> None:
+        """Stop listening."""
+        self._followers.pop(request_id, None)
+
+    async def run(self) -> None:
+        """Listen until cancelled; after every loss subscribe again and let all followers look into their journals."""
+        while True:
+            try:
+                await self._listen()
+            except UNREACHABLE as error:
+                log.warning("subscription lost", reason=type(error).__name__, followers=len(self))
+            await asyncio.sleep(RESUBSCRIBE_PAUSE_S)
+
+    async def _listen(self) -> None:
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(self.channel)
+            while True:
+                message = await pubsub.get_message(timeout=SUBSCRIPTION_CHECK_S)
+                if message is None:
+                    await pubsub.ping()  # a half-open connection is found out by its silence
+                elif message["type"] == "subscribe":
+                    self._look_up_all()
+                elif message["type"] == "message":
+                    self._hand_on(message["data"])
+
+    def _look_up_all(self) -> None:
+        for follower in self._followers.values():
+            follower.look_up()
+
+    def _hand_on(self, data: bytes) -> None:
+        heard = parse_message(data)
+        follower = self._followers.get(heard.request_id)
+        if follower:
+            follower.hear(heard.sequence, heard.event)
+
+
+def _size(event: Event) -> int:
+    return len(event.text) if isinstance(event, Chunk) else 0

@@ -1,0 +1,36 @@
+"""What a front-door process is made of, under one typed key of the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+import redis.asyncio
+from aiohttp import web
+
+from api.abandoned import Abandoned
+from api.auth import Authenticator
+from api.directory import Directory
+from api.relay import Relay
+from shared.catalogue import Catalogue
+from shared.settings import Settings
+from shared.submit import Submitter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Made once in `app.py`, read by the endpoints."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    redis: redis.asyncio.Redis
+    catalogue: Catalogue
+    authenticator: Authenticator
+    directory: Directory
+    submitter: Submitter
+    relay: Relay
+    abandoned: Abandoned
+
+
+SERVICES = web.AppKey("services", Services)
+REQUEST_ID = web.RequestKey("request_id", str)

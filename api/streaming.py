@@ -1,0 +1,141 @@
+"""Writes a request's events to its caller as they come, in one of two forms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from api.formats import native
+from shared.errors import RebootError, from_body
+from shared.job import Chunk, Done, Event, Failed
+
+if TYPE_CHECKING:
+    from api.relay import Follower
+    from shared.settings import Settings
+
+
+class StreamForm(Protocol):
+    """How events look on the wire."""
+
+    content_type: str
+    keepalive: bytes | None
+    """What may be sent before the first token; None when the status must wait for it."""
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """The bytes of one event."""
+
+    def clean_end(self, event: Event) -> bool:
+        """Whether the transfer ends tidily after `event`, rather than visibly broken."""
+
+
+class RawText:
+    """Chunks of text and nothing else; `stats` and errors as a record after the byte 0x1E."""
+
+    content_type = "text/plain"
+    keepalive: bytes | None = None
+
+    def __init__(self, request_id: str, *, with_stats: bool) -> None:
+        self._request_id = request_id
+        self._with_stats = with_stats
+
+    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native.raw_text(text)
+            case Done():
+                return native.stats_record(event) if self._with_stats else b""
+            case Failed():
+                return native.error_record(event, self._request_id)
+
+    def clean_end(self, event: Event) -> bool:
+        """A client that ignores the record must still see a broken transfer."""
+        return isinstance(event, Done)
+
+
+class ServerSentEvents:
+    """`id` is the sequence number; `chunk`, then `done` or `error`."""
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b": keep-alive\n\n"
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native.sse_event(sequence, "chunk", {"text": text})
+            case Done(finish_reason, usage, charged_nano):
+                data = native.stats(usage, charged_nano) | {"finish_reason": finish_reason}
+                return native.sse_event(sequence, "done", data)
+            case Failed(error):
+                return native.sse_error(sequence, error, self._request_id)
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+        """Always."""
+        return True
+
+
+async def send_stream(
+    request: web.Request, follower: Follower, form: StreamForm, headers: dict[str, str], settings: Settings
+) -> web.StreamResponse:
+    """Send everything that `follower` has. A failure before the first byte is raised, so that it has a status of its own.
+
+    Raises `ConnectionError` or `TimeoutError` when the caller is gone or reads nothing for `WRITE_TIMEOUT_S`.
+    """
+    response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
+    response.charset = "utf-8"
+    async for event in _with_keepalive(follower, settings.sse_keepalive_s if form.keepalive else None):
+        if isinstance(event, Failed) and not response.prepared:
+            raise from_body(event.error)
+        if not response.prepared:
+            await response.prepare(request)
+        data = form.render(follower.sequence - 1, event) if event else form.keepalive or b""
+        async with asyncio.timeout(settings.write_timeout_s):
+            if data:
+                await response.write(data)
+        if event and not form.clean_end(event) and isinstance(event, Failed):
+            _break_off(request, settings.write_timeout_s)
+            return response
+    if not response.prepared:
+        await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def _with_keepalive(follower: Follower, every_s: float | None) -> AsyncIterator[Event | None]:
+    """The follower's events, and None whenever there was none for `every_s`. A follower that fails ends with `Failed`."""
+    waiting: asyncio.Task[Event] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(follower))
+            done, _ = await asyncio.wait({waiting}, timeout=every_s)
+            if not done:
+                yield None
+                continue
+            try:
+                event = waiting.result()
+            except StopAsyncIteration:
+                return
+            except RebootError as error:
+                event = Failed(error.body())
+            waiting = None
+            yield event
+            if isinstance(event, Failed):
+                return
+    finally:
+        if waiting:
+            waiting.cancel()
+
+
+def _break_off(request: web.Request, within_s: float) -> None:
+    """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
+    transport = request.transport
+    if transport:
+        transport.close()
+        asyncio.get_running_loop().call_later(within_s, transport.abort)

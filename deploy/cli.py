@@ -1,0 +1,246 @@
+"""`rebootml`: the operators' command. Exit status 0 done, 1 refused or violated, 2 wrong usage.
+
+It reads `DATABASE_URL` from the environment, else from `DATA_DIR/run.json` of a running `make run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import asyncpg
+import msgspec
+
+from deploy.ledger_check import check_ledger
+from shared import accounts, credentials, database
+from shared.catalogue import load_catalogue
+from shared.credentials import KeyRules
+from shared.database import MigrationError, migrate
+from shared.errors import RebootError
+from shared.money import NanoUsd, usd_to_nano
+from shared.settings import Settings, SettingsError
+
+
+class Answer(NamedTuple):
+    """`data` is the `--json` document; `status` the exit status."""
+
+    data: Any
+    status: int = 0
+
+
+Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
+
+
+def main() -> None:
+    """Entry point of the `rebootml` script."""
+    words = [word for word in sys.argv[1:] if word != "--json"]
+    arguments = _parser().parse_args(words)
+    try:
+        answer = asyncio.run(_run(arguments))
+    except (RebootError, SettingsError, MigrationError) as error:
+        print(f"rebootml: {error}", file=sys.stderr)
+        sys.exit(1)
+    except database.UNREACHABLE as error:
+        print(f"rebootml: Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL", file=sys.stderr)
+        sys.exit(1)
+    as_json = len(words) < len(sys.argv[1:])
+    print(msgspec.json.encode(answer.data).decode() if as_json else _for_people(answer.data))
+    sys.exit(answer.status)
+
+
+async def _run(arguments: argparse.Namespace) -> Answer:
+    if arguments.run is _models:
+        return _models()
+    settings = Settings.load(_environment())
+    if arguments.run is _migrate:
+        return Answer({"applied": await migrate(settings.database_url)})
+    pool = await database.connect(settings, application="rebootml-cli")
+    try:
+        await database.require_migrated(pool)
+        return await cast(Command, arguments.run)(arguments, pool)
+    finally:
+        await pool.close()
+
+
+def _environment() -> dict[str, str]:
+    """The environment, filled up from `run.json`; this command needs no Redis."""
+    environment = dict(os.environ)
+    if "DATABASE_URL" not in environment:
+        path = Path(environment.get("DATA_DIR", ".data")) / "run.json"
+        try:
+            run = json.loads(path.read_text())
+        except (OSError, ValueError):
+            raise SettingsError(
+                f"DATABASE_URL is not set and {path} is not there: set it, or start `make run`"
+            ) from None
+        environment |= {"DATABASE_URL": run["database_url"], "REDIS_URL": run["redis_url"]}
+    environment.setdefault("REDIS_URL", "redis://localhost:6379/0")
+    return environment
+
+
+async def _migrate(_: argparse.Namespace, __: asyncpg.Pool) -> Answer:
+    raise AssertionError("migrations run before there is a pool")
+
+
+def _models() -> Answer:
+    overlay = os.environ.get("CATALOGUE")
+    factor = Settings.load(_environment_for_catalogue()).price_factor
+    catalogue = load_catalogue(Path(overlay) if overlay else None, factor)
+    return Answer([model.as_json() | {"upstream": model.upstream, "api": model.api} for model in catalogue])
+
+
+def _environment_for_catalogue() -> dict[str, str]:
+    return {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **os.environ}
+
+
+async def _account_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer((await accounts.create_account(pool, arguments.name, arguments.credit)).as_json())
+
+
+async def _account_show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer((await accounts.find_account(pool, arguments.id)).as_json())
+
+
+async def _account_list(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer([account.as_json() for account in await accounts.list_accounts(pool)])
+
+
+async def _account_credit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    account = await accounts.credit_account(pool, arguments.id, arguments.usd, ref=arguments.ref, note=arguments.note)
+    return Answer(account.as_json())
+
+
+async def _key_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    rules = KeyRules(
+        name=arguments.name,
+        scopes=arguments.scope,
+        rpm=arguments.rpm,
+        limit=arguments.limit,
+        expires_at=arguments.expires,
+    )
+    return Answer((await credentials.create_key(pool, arguments.account_id, rules))._asdict())
+
+
+async def _key_list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    await accounts.find_account(pool, arguments.account_id)
+    return Answer([key.as_json() for key in await credentials.list_keys(pool, arguments.account_id)])
+
+
+async def _key_revoke(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer((await credentials.revoke_key(pool, arguments.key_id)).as_json())
+
+
+async def _key_rotate(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer((await credentials.rotate_key(pool, arguments.key_id, arguments.grace))._asdict())
+
+
+async def _ledger_check(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    report = await check_ledger(pool)
+    return Answer(report, 0 if report.ok else 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rebootml", description="Operate accounts, keys, ledger and catalogue.")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document on stdout; may stand anywhere on the line"
+    )
+    groups = parser.add_subparsers(required=True, metavar="command")
+    _command(groups, "migrate", _migrate, "apply what is missing of the database's migrations")
+    _command(groups, "models", _models, "the catalogue as it is in force")
+    _add_account_commands(_group(groups, "account", "accounts and their credit"))
+    _add_key_commands(_group(groups, "key", "API keys"))
+    _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")
+    return parser
+
+
+def _add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
+    create = _command(group, "create", _account_create, "a new account")
+    create.add_argument("name")
+    create.add_argument("--credit", type=_usd, default=NanoUsd(0), metavar="USD")
+    _command(group, "show", _account_show, "one account").add_argument("id")
+    _command(group, "list", _account_list, "every account")
+    credit = _command(group, "credit", _account_credit, "add credit, or take it back with a negative amount")
+    credit.add_argument("id")
+    credit.add_argument("usd", type=_usd, metavar="USD")
+    credit.add_argument("--note")
+    credit.add_argument("--ref", help="the same reference again credits once")
+
+
+def _add_key_commands(group: Any) -> None:  # noqa: ANN401
+    create = _command(group, "create", _key_create, "a new key, shown this once")
+    create.add_argument("account_id")
+    create.add_argument("--name", default="")
+    create.add_argument("--rpm", type=int, help="requests per minute")
+    create.add_argument("--limit", type=_usd, metavar="USD", help="what the key may spend in all")
+    create.add_argument(
+        "--scope", type=_scopes, default=("inference", "read"), help="comma list of inference, read, manage"
+    )
+    create.add_argument("--expires", type=_moment, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
+    _command(group, "list", _key_list, "an account's keys").add_argument("account_id")
+    _command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
+    rotate = _command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
+    rotate.add_argument("key_id")
+    rotate.add_argument("--grace", type=_duration, default=timedelta(0), help="such as 24h; 0 by default")
+
+
+def _group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401
+    return groups.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="command")
+
+
+def _command(groups: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _usd(text: str) -> NanoUsd:
+    try:
+        return usd_to_nano(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    scopes = tuple(scope.strip() for scope in text.split(",") if scope.strip())
+    if not scopes or set(scopes) - set(credentials.SCOPES):
+        raise argparse.ArgumentTypeError(f"a comma list of {', '.join(credentials.SCOPES)}")
+    return scopes
+
+
+def _duration(text: str) -> timedelta:
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    if not number.isdigit():
+        raise argparse.ArgumentTypeError("a time such as 90s, 15m, 24h or 30d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) + _duration(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
+    builtins = msgspec.to_builtins(data, builtin_types=(msgspec.Raw,))
+    rows = builtins if isinstance(builtins, list) else [builtins]
+    return "\n\n".join("\n".join(f"{name:<28}{_plain(value)}" for name, value in row.items()) for row in rows) or "none"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
+    if isinstance(value, dict):
+        return ", ".join(name for name, on in value.items() if on)
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value) or "none"
+    return "-" if value is None else str(value)
