@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.app import create_app
 from api.concurrency import run_several
+from api.services import SERVICES
 from shared import telemetry
 from shared.database import MigrationError
 from shared.errors import Unavailable
@@ -21,6 +22,8 @@ from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 BACKLOG = 1024
+LINGER_S = 0.5
+"""For requests that are on their way over connections which stand already; they are answered, then closed."""
 
 
 def main() -> int:
@@ -42,15 +45,18 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    runner = web.AppRunner(
-        create_app(settings), handler_cancellation=True, access_log=None, shutdown_timeout=settings.drain_s
-    )
+    app = create_app(settings)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=settings.drain_s)
     await runner.setup()
     try:
-        await web.SockSite(runner, _listen(settings), backlog=BACKLOG).start()
+        site = web.SockSite(runner, _listen(settings), backlog=BACKLOG)
+        await site.start()
         log.info("front door open", host=settings.host, port=settings.port)
         await stop.wait()
         log.info("front door draining")
+        app[SERVICES].draining.set()
+        await site.stop()
+        await asyncio.sleep(LINGER_S)
     finally:
         await runner.cleanup()  # stops accepting, then lets running requests end
     log.info("front door stopped")

@@ -19,6 +19,7 @@ from shared import database, scripts
 from shared.catalogue import load_catalogue
 from shared.ids import new_id
 from shared.ledger import Ledger
+from shared.metrics import served
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -35,7 +36,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[middleware.request_ids, middleware.errors], client_max_size=settings.body_bytes_max
     )
-    app.on_response_prepare.append(middleware.add_request_id)
+    app.on_response_prepare.append(middleware.finish_headers)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     app.add_routes(
         [
@@ -60,7 +61,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     queue = Queue(lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max)
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
-    async with asyncio.TaskGroup() as group:
+    async with served(settings.host, settings.metrics_port), asyncio.TaskGroup() as group:
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
         app[SERVICES] = Services(
             settings=settings,
@@ -72,6 +73,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             submitter=Submitter(ledger, queue, settler, group, settings),
             relay=relay,
             abandoned=Abandoned(queue, group, settings),
+            draining=asyncio.Event(),
         )
         parts = [lua.run(), ledger.run_reserve(), ledger.run_settle(), directory.run(), relay.run()]
         tasks = [group.create_task(part) for part in parts]

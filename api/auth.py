@@ -12,6 +12,7 @@ import asyncpg
 from shared.credentials import HINT, ApiKey, find_key, split_key
 from shared.database import UNREACHABLE
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
+from shared.metrics import STAGE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ class Authenticator:
         if kind.lower() != "bearer" or not text.strip():
             raise InvalidApiKey(f"No API key: {HINT}.")
         key_id, secret = split_key(text.strip())
-        key = await self._key(key_id)
+        with STAGE_SECONDS.labels("authenticate").time():
+            key = await self._key(key_id)
         if key is None or not key.proves(secret):
             raise InvalidApiKey(f"Unknown API key: {HINT}.")
         if not key.usable(datetime.now(UTC)):

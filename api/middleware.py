@@ -8,9 +8,10 @@ import structlog
 from aiohttp import web
 
 from api.formats import native
-from api.services import REQUEST_ID
+from api.services import REQUEST_ID, SERVICES
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
+from shared.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,10 +26,13 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
     return await handler(request)
 
 
-async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: the header goes onto every answer, streams included."""
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler, streams included: the id goes onto every answer, and a stopping process keeps no connection."""
+    if request.app[SERVICES].draining.is_set():
+        response.force_close()
     if REQUEST_ID in request:
         response.headers["x-request-id"] = request[REQUEST_ID]
+    HTTP_REQUESTS.labels(_route(request), response.status).inc()
 
 
 @web.middleware
@@ -58,6 +62,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _answer(request: web.Request, error: RebootError) -> web.Response:
     body = error.body()
+    REFUSALS.labels(body.code).inc()
     log.info("request refused", route=_route(request), status=body.status, code=body.code)
     headers = native.error_headers(body)
     if body.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the header

@@ -7,6 +7,7 @@ gap, a lost subscription, a second of silence, or when its reader is slow, it re
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from shared import keys
 from shared.errors import Unavailable
 from shared.job import Chunk, Event, unpack_event
 from shared.journal import parse_message
+from shared.metrics import JOURNAL_READS
 from shared.scripts import UNREACHABLE
 
 if TYPE_CHECKING:
@@ -28,13 +30,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 JOURNAL_EVENTS_PER_READ = 64
 RESUBSCRIBE_PAUSE_S = 0.1
-SUBSCRIPTION_CHECK_S = 5.0
+SUBSCRIPTION_CHECK_S = 3.0
+SUBSCRIPTION_SILENT_S = 9.0
+"""Without an answer to our pings for this long, a subscription is half-open."""
+
+
+class RequestLost(Unavailable):
+    """Redis knows nothing of the request any more, neither a job nor an end: it was emptied or failed over."""
 
 
 class Follower:
     """One request's events in order, each once: `async for event in follower` ends after the last one.
 
-    Raises `Unavailable` when the request is gone without an end, or the journal cannot be read for too long.
+    Raises `RequestLost`, or `Unavailable` when the journal cannot be read for too long; may be iterated again then.
     """
 
     def __init__(self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0) -> None:
@@ -90,6 +98,7 @@ class Follower:
         self._news.clear()
 
     async def _read_journal(self) -> None:
+        JOURNAL_READS.inc()
         self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
         alive, *entries = await self._journal_from(self._next)
         for entry in entries:
@@ -97,9 +106,7 @@ class Follower:
         if len(entries) == JOURNAL_EVENTS_PER_READ:
             self._look_up = True
         if not entries and not alive:
-            raise Unavailable(
-                "The request was lost in a restart of the queue; what was not answered is not charged: try again."
-            )
+            raise RequestLost("The queue lost the request on its way; it is not charged: try again.")
 
     async def _journal_from(self, first: int) -> list[bytes]:
         loop = asyncio.get_running_loop()
@@ -157,11 +164,16 @@ class Relay:
     async def _listen(self) -> None:
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(self.channel)
+            heard_at = time.monotonic()
             while True:
                 message = await pubsub.get_message(timeout=SUBSCRIPTION_CHECK_S)
                 if message is None:
-                    await pubsub.ping()  # a half-open connection is found out by its silence
-                elif message["type"] == "subscribe":
+                    if time.monotonic() - heard_at > SUBSCRIPTION_SILENT_S:
+                        raise TimeoutError
+                    await pubsub.ping()
+                    continue
+                heard_at = time.monotonic()
+                if message["type"] == "subscribe":
                     self._look_up_all()
                 elif message["type"] == "message":
                     self._hand_on(message["data"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import asyncpg
@@ -30,6 +31,8 @@ class Services:
     submitter: Submitter
     relay: Relay
     abandoned: Abandoned
+    draining: asyncio.Event
+    """Set when this process stops: every answer from then on closes its connection."""
 
 
 SERVICES = web.AppKey("services", Services)

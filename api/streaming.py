@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from api.formats import native
-from shared.errors import RebootError, from_body
+from shared.errors import from_body
 from shared.job import Chunk, Done, Event, Failed
 
 if TYPE_CHECKING:
-    from api.relay import Follower
     from shared.settings import Settings
 
 
@@ -82,20 +81,22 @@ class ServerSentEvents:
 
 
 async def send_stream(
-    request: web.Request, follower: Follower, form: StreamForm, headers: dict[str, str], settings: Settings
+    request: web.Request, events: AsyncIterator[Event], form: StreamForm, headers: dict[str, str], settings: Settings
 ) -> web.StreamResponse:
-    """Send everything that `follower` has. A failure before the first byte is raised, so that it has a status of its own.
+    """Send all events. A failure before the first byte is raised, so that it has a status of its own.
 
     Raises `ConnectionError` or `TimeoutError` when the caller is gone or reads nothing for `WRITE_TIMEOUT_S`.
     """
+    sequence = 0
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
-    async for event in _with_keepalive(follower, settings.sse_keepalive_s if form.keepalive else None):
+    async for event in _with_keepalive(events, settings.sse_keepalive_s) if form.keepalive else events:
         if isinstance(event, Failed) and not response.prepared:
             raise from_body(event.error)
         if not response.prepared:
             await response.prepare(request)
-        data = form.render(follower.sequence - 1, event) if event else form.keepalive or b""
+        data = form.render(sequence, event) if event else form.keepalive or b""
+        sequence += event is not None
         async with asyncio.timeout(settings.write_timeout_s):
             if data:
                 await response.write(data)
@@ -108,12 +109,12 @@ async def send_stream(
     return response
 
 
-async def _with_keepalive(follower: Follower, every_s: float | None) -> AsyncIterator[Event | None]:
-    """The follower's events, and None whenever there was none for `every_s`. A follower that fails ends with `Failed`."""
-    waiting: asyncio.Task[Event] | None = None
+async def _with_keepalive(events: AsyncIterator[Event], every_s: float) -> AsyncIterator[Event | None]:
+    """The events, and None whenever there was none for `every_s`."""
+    waiting: asyncio.Future[Event] | None = None
     try:
         while True:
-            waiting = waiting or asyncio.ensure_future(anext(follower))
+            waiting = waiting or asyncio.ensure_future(anext(events))
             done, _ = await asyncio.wait({waiting}, timeout=every_s)
             if not done:
                 yield None
@@ -122,12 +123,8 @@ async def _with_keepalive(follower: Follower, every_s: float | None) -> AsyncIte
                 event = waiting.result()
             except StopAsyncIteration:
                 return
-            except RebootError as error:
-                event = Failed(error.body())
             waiting = None
             yield event
-            if isinstance(event, Failed):
-                return
     finally:
         if waiting:
             waiting.cancel()

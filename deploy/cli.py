@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -64,7 +64,8 @@ async def _run(arguments: argparse.Namespace) -> Answer:
     pool = await database.connect(settings, application="rebootml-cli")
     try:
         await database.require_migrated(pool)
-        return await cast(Command, arguments.run)(arguments, pool)
+        command: Command = arguments.run
+        return await command(arguments, pool)
     finally:
         await pool.close()
 

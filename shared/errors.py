@@ -214,15 +214,16 @@ class Expired(RebootError):
     status, code = 504, "expired"
 
 
-def _tree(root: type[RebootError]) -> dict[str, type[RebootError]]:
+def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
+    """Of classes with the same code the one nearest to the root, then the first."""
     found: dict[str, type[RebootError]] = {}
     for kind in root.__subclasses__():
-        found |= _tree(kind)
-        found.setdefault(kind.code, kind)
+        for code, error in {**_by_code(kind), kind.code: kind}.items():
+            found.setdefault(code, error)
     return found
 
 
 def from_body(body: ErrorBody) -> RebootError:
     """Raise-able again: the error that `body` came from, of the class with the same code."""
-    kind: Any = _tree(RebootError).get(body.code, RebootError)
+    kind: Any = _by_code(RebootError).get(body.code, RebootError)
     return kind(body.message, retry_after_s=body.retry_after_s, **(body.details or {}))  # type: ignore[no-any-return]

@@ -98,13 +98,18 @@ class Ledger:
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._in_flight_max = settings.in_flight_max
-        limits = {
-            "window_s": settings.micro_batch_window_s,
-            "rows_max": settings.micro_batch_rows_max,
-            "pending_max": settings.micro_batch_pending_max,
-        }
-        self._reservations: MicroBatch[Reservation, Grant] = MicroBatch(self._reserve_batch, **limits)  # type: ignore[arg-type]
-        self._settlements: MicroBatch[Settlement, Outcome] = MicroBatch(self._settle_batch, **limits)  # type: ignore[arg-type]
+        self._reservations: MicroBatch[Reservation, Grant] = self._batch("reserve", self._reserve_batch, settings)
+        self._settlements: MicroBatch[Settlement, Outcome] = self._batch("settle", self._settle_batch, settings)
+
+    @staticmethod
+    def _batch(name: str, flush: Callable[..., Any], settings: Settings) -> MicroBatch[Any, Any]:
+        return MicroBatch(
+            flush,
+            window_s=settings.micro_batch_window_s,
+            rows_max=settings.micro_batch_rows_max,
+            pending_max=settings.micro_batch_pending_max,
+            name=name,
+        )
 
     async def reserve(self, reservation: Reservation) -> Grant:
         """Hold the request's upper bound; committed when this returns.

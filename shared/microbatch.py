@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from shared.errors import Unavailable
+from shared.metrics import BATCH_ROWS
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -32,12 +33,14 @@ class MicroBatch(Generic[Row, Result]):
         window_s: float,
         rows_max: int,
         pending_max: int,
+        name: str,
     ) -> None:
         self._flush = flush
         self._window_s = window_s
         self._rows_max = rows_max
         self._pending_max = pending_max
         self._pending: deque[tuple[Row, asyncio.Future[Result]]] = deque()
+        self._rows = BATCH_ROWS.labels(name)
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -72,6 +75,7 @@ class MicroBatch(Generic[Row, Result]):
         batch = [self._pending.popleft() for _ in range(min(self._rows_max, len(self._pending)))]
         if not self._pending:
             self._arrived.clear()
+        self._rows.observe(len(batch))
         try:
             results = await self._flush([row for row, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers and the writer lives on

@@ -19,6 +19,8 @@ from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
 from shared.keys import QueueName
 from shared.scripts import Argument, Scripts
 
+EPOCHS_PER_ENQUEUE = 1_000
+"""A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
 
@@ -30,6 +32,11 @@ class Claim(NamedTuple):
     id: str
     epoch: int
     due_ms: int
+
+    @property
+    def tries(self) -> int:
+        """How often it was claimed since it was enqueued, this time included."""
+        return self.epoch % EPOCHS_PER_ENQUEUE
 
 
 class RateState(NamedTuple):

@@ -69,6 +69,7 @@ class Scripts:
             window_s=0,
             rows_max=CALLS_PER_ROUND_TRIP,
             pending_max=settings.micro_batch_pending_max,
+            name="scripts",
         )
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - what the script returns

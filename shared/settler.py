@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import RebootError
+from shared.metrics import UNSETTLED
 
 if TYPE_CHECKING:
     from shared.ledger import Ledger, Outcome, Settlement
@@ -47,6 +48,7 @@ class Settler:
         if settlement.id not in self._kept:
             self._kept[settlement.id] = settlement
             self._empty.clear()
+            UNSETTLED.inc()
             self._group.create_task(self._settle(settlement))
 
     async def drained(self, timeout_s: float) -> bool:
@@ -71,6 +73,7 @@ class Settler:
         if self._on_committed:
             await self._on_committed([settlement.id])
         del self._kept[settlement.id]
+        UNSETTLED.dec()
         if not self._kept:
             self._empty.set()
 

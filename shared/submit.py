@@ -18,8 +18,9 @@ from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import created_at
 from shared.job import Job
 from shared.ledger import Reservation, Settlement
+from shared.metrics import STAGE_SECONDS
 from shared.money import NanoUsd
-from shared.queue import RateState
+from shared.queue import EPOCHS_PER_ENQUEUE, RateState
 
 if TYPE_CHECKING:
     from shared.ledger import Ledger
@@ -49,6 +50,8 @@ class Admitted(msgspec.Struct, frozen=True):
     """A request that is held for and enqueued."""
 
     job: Job
+    lane: str
+    key_id: str
     rate: RateState
 
 
@@ -76,15 +79,17 @@ class Submitter:
         self._refuse_if_known(queue_name)
         reservation = self._reservation(request)
         try:
-            grant = await self._ledger.reserve(reservation)
+            with STAGE_SECONDS.labels("reserve").time():
+                grant = await self._ledger.reserve(reservation)
         except Unavailable as error:
             self._settler.keep(_release(reservation, error))  # it may have been committed all the same
             raise
         job = _job(request, reservation, grant.output_limit, grant.hold_nano)
         try:
-            rate = await self._queue.enqueue(
-                job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
-            )
+            with STAGE_SECONDS.labels("enqueue").time():
+                rate = await self._queue.enqueue(
+                    job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
+                )
         except (RateLimited, Overloaded) as error:
             self._remember(request.key.id if isinstance(error, RateLimited) else queue_name, error)
             self._settler.keep(_release(reservation, error))
@@ -92,7 +97,23 @@ class Submitter:
         except RebootError as error:
             self._group.create_task(self._take_back(job, reservation, error))
             raise
-        return Admitted(job, rate)
+        return Admitted(job, request.lane, request.key.id, rate)
+
+    async def submit_again(self, admitted: Admitted, channel: str, times: int) -> None:
+        """Enqueue once more what Redis has lost; `times` counts these. The hold is still there, so nothing is charged twice.
+
+        Raises `Unavailable` or `Overloaded`.
+        """
+        job = admitted.job
+        name = keys.queue(job.model.provider, admitted.lane)
+        epoch = times * EPOCHS_PER_ENQUEUE
+        await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
+        log.warning("lost request enqueued again", request_id=job.id, times=times)
+
+    def give_up(self, admitted: Admitted, error: RebootError) -> None:
+        """Release the hold of a request that Redis has lost on its way: what was streamed is not charged."""
+        job = admitted.job
+        self._settler.keep(_released(job.id, job.created_at, job.account_id, error))
 
     async def _take_back(self, job: Job, reservation: Reservation, error: RebootError) -> None:
         """It is not known whether the job is in the queue: bury it as soon as Redis answers, and release the hold. When a
@@ -175,10 +196,14 @@ def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_
 
 
 def _release(reservation: Reservation, error: RebootError) -> Settlement:
+    return _released(reservation.id, reservation.created_at, reservation.account_id, error)
+
+
+def _released(request_id: str, made_at: datetime, account_id: str, error: RebootError) -> Settlement:
     return Settlement(
-        id=reservation.id,
-        created_at=reservation.created_at,
-        account_id=reservation.account_id,
+        id=request_id,
+        created_at=made_at,
+        account_id=account_id,
         state="failed",
         hold_state="released",
         ended_at=datetime.now(UTC),

@@ -9,6 +9,7 @@ import uvloop
 from shared import telemetry
 from shared.database import MigrationError
 from shared.errors import Unavailable
+from shared.process import raise_open_files
 from shared.settings import Settings, SettingsError
 from workers.main import run
 
@@ -20,6 +21,7 @@ def main() -> int:
     try:
         settings = Settings.load()
         telemetry.configure(settings, "worker")
+        raise_open_files()
         uvloop.run(run(settings))
     except REFUSALS as error:
         return _refuse(error)

@@ -21,6 +21,7 @@ from arq.worker import Worker
 
 from shared.errors import Unavailable
 from shared.keys import bell
+from shared.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.queue import Claim, Queue
 from shared.scripts import UNREACHABLE
 from workers.slots import Slots
@@ -33,10 +34,10 @@ LAST_WORDS_S = 10.0
 
 
 class LeasedWorker(Worker):
-    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`.
+    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. Other arguments are arq's.
 
-    `on_discarded(claim)` is awaited before a job is thrown away that never ran (aborted before its start, payload gone or
-    unreadable), so that what hangs on the job can be ended too. Other arguments are arq's.
+    `on_discarded(claim)`, an attribute, is awaited before a job is thrown away that never ran (aborted before its start,
+    payload gone or unreadable), so that what hangs on the job can be ended too.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class LeasedWorker(Worker):
         lease_s: float,
         drain_s: float,
         idle_wait_s: float,
-        on_discarded: Callable[[Claim], Awaitable[None]] | None = None,
         **kwargs: Any,  # noqa: ANN401 - arq's own
     ) -> None:
         super().__init__(*args, queue_name=slots.queues[0], max_jobs=slots.total, poll_delay=0, **kwargs)
@@ -62,7 +62,7 @@ class LeasedWorker(Worker):
         self._lease_s = lease_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
-        self._on_discarded = on_discarded
+        self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
         self._something_to_do = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -127,11 +127,13 @@ class LeasedWorker(Worker):
             return
         self.claims[claim.id] = claim
         self.job_counter += 1
+        JOBS_RUNNING.labels(claim.queue).inc()
         self.tasks[claim.id] = task = self.loop.create_task(self.run_job(claim.id, claim.due_ms))
         task.add_done_callback(lambda done: self._job_ended(claim, done))
 
     def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         self.job_counter -= 1
+        JOBS_RUNNING.labels(claim.queue).dec()
         if self.claims.get(claim.id) is claim:
             del self.claims[claim.id]  # not finished in the queue: the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.aborting_tasks):
@@ -181,8 +183,10 @@ class LeasedWorker(Worker):
                 log.warning("leases not renewed", reason=error.message, jobs=len(self.claims))
                 continue
             for job_id in lost:
-                log.warning("lease lost", job_id=job_id)
-                self._cancel(job_id, "lost")
+                if job_id in self.job_tasks:  # else it ended while we asked
+                    log.warning("lease lost", job_id=job_id)
+                    LEASES_LOST.inc()
+                    self._cancel(job_id, "lost")
 
     def _cancel(self, job_id: str, reason: CancelReason) -> None:
         task = self.job_tasks.get(job_id)
@@ -235,8 +239,8 @@ class LeasedWorker(Worker):
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """A job that never ran: tell whoever cares, then finish it."""
         claim = self.claims.get(job_id)
-        if claim and self._on_discarded:
-            await self._on_discarded(claim)
+        if claim and self.on_discarded:
+            await self.on_discarded(claim)
         await self.finish_job(job_id, True, result_data, self.keep_result_s, self.keep_result_forever, None, None)  # noqa: FBT003
 
     def handle_sig(self, signum: Signals) -> None:

@@ -19,6 +19,7 @@ from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
 from shared.keys import provider_of
 from shared.ledger import Ledger
+from shared.metrics import served
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -26,16 +27,17 @@ from shared.settler import Settler
 from workers import rescue
 from workers.leased_worker import LeasedWorker
 from workers.providers import Limits, Provider, load_providers
-from workers.run_job import RUNNER, Runner, run_request
+from workers.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.slots import Slots
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
+PARTITIONS_EVERY_S = 3_600.0
 
 
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
-    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), asyncio.TaskGroup() as group:
         pool = await database.connect(settings, application="rebootml-worker")
         stack.push_async_callback(pool.close)
         await database.require_migrated(pool)
@@ -59,6 +61,7 @@ async def run(settings: Settings) -> None:
             group.create_task(lua.run()),
             group.create_task(ledger.run_settle()),
             group.create_task(_every(settings.heartbeat_s, lambda: _announce(worker, providers, settings))),
+            group.create_task(_every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool))),
             group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(redis, settler))),
             group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler))),
         ]
@@ -101,6 +104,7 @@ def _leased_worker(settings: Settings, redis: ArqRedis, queue: Queue, runner: Ru
         job_serializer=arq_serializer,
         job_deserializer=arq_deserializer,
     )
+    worker.on_discarded = lambda claim: end_discarded(runner, worker, claim)
     worker.ctx.update({RUNNER: runner, "worker": worker})
     return worker
 

@@ -29,6 +29,7 @@ RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
 EXPIRY_LOCK = 7_201_002
+PARTITION_MONTHS_AHEAD = 3
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -101,6 +102,13 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
+
+
+async def sweep_partitions(pool: asyncpg.Pool) -> None:
+    """Make the coming months' partitions long before they are needed. Raises asyncpg's errors."""
+    made = await pool.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
+    if made:
+        log.info("partitions made", partitions=made)
 
 
 def _expired(row: asyncpg.Record) -> Settlement:

@@ -17,11 +17,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import structlog
+from arq.constants import job_key_prefix
+from arq.jobs import SerializationError, deserialize_job_raw
 from arq.worker import Retry
 
-from shared.errors import Cancelled, Expired, ProviderError, ProviderNotConfigured, RebootError, Unavailable
-from shared.job import Done, Failed, Job, Sealed, unpack_job
+from shared.errors import (
+    Cancelled,
+    Expired,
+    OperatorCredentials,
+    ProviderError,
+    ProviderNotConfigured,
+    RebootError,
+    Unavailable,
+)
+from shared.job import Done, Failed, Job, Sealed, arq_deserializer, unpack_job
 from shared.journal import JournalWriter, LeaseLost
+from shared.metrics import ALERTS, CHARGED_NANO_USD, JOBS_ENDED, STAGE_SECONDS, TOKENS, VENDOR_CALLS
+from shared.scripts import UNREACHABLE
 from workers.billing import Received, failed, succeeded
 from workers.journal_writer import ChunkWriter
 from workers.limits import bounded
@@ -77,6 +89,18 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
             log.warning("attempt fenced")
 
 
+async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> None:
+    """A request that arq throws away before it runs (aborted while it waited) still has a reader and a hold: end it."""
+    try:
+        payload = await runner.redis.get(job_key_prefix + claim.id)
+        if payload is None:
+            return  # the sweep of expired holds ends it
+        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
+        await Attempt(runner, worker, unpack_job(sealed.data), claim).cancel_unstarted()
+    except (LeaseLost, SerializationError, msgspec.DecodeError, *UNREACHABLE) as error:
+        log.warning("discarded request not ended", request_id=claim.id, reason=type(error).__name__)
+
+
 class Attempt:
     """One claim's run of a request."""
 
@@ -95,11 +119,12 @@ class Attempt:
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
-        past = await look_back(self._runner.redis, self._job.id) if self._claim.epoch > 1 else Past()
+        past = await look_back(self._runner.redis, self._job.id) if self._claim.tries > 1 else Past()
         if past.ended:
             self._settle_again(past.settlement)
             return
         self._resume(past)
+        STAGE_SECONDS.labels("queued").observe(max(0.0, time.time() - self._claim.due_ms / 1000))
         try:
             self._refuse_what_must_not_run(past)
             reason = await self._call_until_it_works()
@@ -111,6 +136,16 @@ class Attempt:
             text = None if self._job.stream else "".join(self._answer)
             await self._end(*succeeded(self._job, self._received, reason, text, _now()))
 
+    async def cancel_unstarted(self) -> None:
+        """End the request as cancelled; what an earlier attempt had sent is charged."""
+        past = await look_back(self._runner.redis, self._job.id)
+        if past.ended:
+            self._settle_again(past.settlement)
+            return
+        self._resume(past)
+        error = Cancelled("The request was cancelled.")
+        await self._end(*failed(self._job, self._received, error, _now(), cancelled=True))
+
     def _resume(self, past: Past) -> None:
         self._journal.length = past.length
         self._received = Received(called=past.calls > 0, text_bytes=past.text_bytes, attempts=past.calls)
@@ -120,15 +155,16 @@ class Attempt:
             raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
         if self._left_s() <= 0:
             raise Expired("The request waited in the queue until its deadline: try again later.")
-        if self._claim.epoch > self._runner.settings.attempts_max:
+        if self._claim.tries > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
     async def _call_until_it_works(self) -> str:
         while True:
             self._received.attempts += 1
             try:
-                return await self._call()
+                reason = await self._call()
             except RebootError as error:
+                VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
                 delay = self._delay_before_retry(error)
                 if delay is None:
                     raise
@@ -142,6 +178,9 @@ class Attempt:
                     await note_calls(self._runner.redis, self._job.id, self._received.attempts)
                     raise Retry(defer=delay) from error
                 await asyncio.sleep(delay)
+            else:
+                VENDOR_CALLS.labels(self._job.model.api, reason).inc()
+                return reason
 
     def _delay_before_retry(self, error: RebootError) -> float | None:
         if self._received.text_bytes:
@@ -180,6 +219,8 @@ class Attempt:
         raise ProviderError("The vendor's answer broke off before its end.")
 
     async def _take(self, text: str) -> None:
+        if not self._received.text_bytes:
+            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - self._started)
         self._received.text_bytes += len(text.encode())
         if self._job.stream:
             await self._writer.write(text)
@@ -187,6 +228,9 @@ class Attempt:
             self._answer.append(text)
 
     async def _end_failed(self, error: RebootError) -> None:
+        if isinstance(error, OperatorCredentials):
+            ALERTS.labels("vendor_credentials").inc()
+            log.error("vendor refuses the operator's credentials", alert=True, api=self._job.model.api)
         await self._end(*failed(self._job, self._received, error, _now()))
 
     async def _end_cancelled(self) -> None:
@@ -238,7 +282,18 @@ def _log_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: flo
     if event.usage:
         facts |= msgspec.to_builtins(event.usage)
     outcome: Literal["request finished", "request failed"] = "request finished"
+    code = event.finish_reason if isinstance(event, Done) else event.error.code
     if isinstance(event, Failed):
         outcome = "request failed"
-        facts["code"] = event.error.code
+        facts["code"] = code
+    _count_end(job, event, code, took_s)
     log.info(outcome, **facts)
+
+
+def _count_end(job: Job, event: Done | Failed, code: str, took_s: float) -> None:
+    STAGE_SECONDS.labels("vendor").observe(took_s)
+    JOBS_ENDED.labels(job.model.name, code).inc()
+    CHARGED_NANO_USD.labels(job.model.name).inc(event.charged_nano)
+    if event.usage:
+        TOKENS.labels(job.model.name, "input").inc(event.usage.input)
+        TOKENS.labels(job.model.name, "output").inc(event.usage.output)

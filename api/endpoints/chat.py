@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from api.following import events_of
 from api.formats import native
-from api.relay import Follower
 from api.services import REQUEST_ID, SERVICES, Services
 from api.streaming import RawText, ServerSentEvents, send_stream
 from shared.credentials import ApiKey
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType, from_body
-from shared.job import Done, Failed
+from shared.job import Done, Event, Failed
+from shared.metrics import STREAMS
 from shared.submit import Admitted, NewRequest
 
 JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
@@ -27,17 +29,20 @@ async def post_endpoint(request: web.Request) -> web.StreamResponse:
     chat = native.parse_chat_request(await _body(request))
     new = _new_request(request[REQUEST_ID], key, chat, services)
     follower = services.relay.follow(new.id)
+    STREAMS.inc()
     try:
         admitted = await _submit(services, new)
         headers = _headers(admitted, key)
         try:
+            events = events_of(admitted, follower, services)
             if chat.options.stream:
-                return await _stream(request, chat, follower, headers)
-            return await _answer(chat, follower, headers)
+                return await _stream(request, chat, events, headers)
+            return await _answer(chat, events, headers)
         except (asyncio.CancelledError, ConnectionError, TimeoutError):
             services.abandoned.add(new.id)  # the caller is gone, or reads nothing
             raise
     finally:
+        STREAMS.dec()
         services.relay.forget(new.id)
 
 
@@ -97,8 +102,8 @@ def _headers(admitted: Admitted, key: ApiKey) -> dict[str, str]:
     return headers
 
 
-async def _answer(chat: native.ChatRequest, follower: Follower, headers: dict[str, str]) -> web.Response:
-    async for event in follower:
+async def _answer(chat: native.ChatRequest, events: AsyncIterator[Event], headers: dict[str, str]) -> web.Response:
+    async for event in events:
         match event:
             case Done():
                 body = native.answer_json(event, chat, chat.model)
@@ -109,10 +114,10 @@ async def _answer(chat: native.ChatRequest, follower: Follower, headers: dict[st
 
 
 async def _stream(
-    request: web.Request, chat: native.ChatRequest, follower: Follower, headers: dict[str, str]
+    request: web.Request, chat: native.ChatRequest, events: AsyncIterator[Event], headers: dict[str, str]
 ) -> web.StreamResponse:
     settings = request.app[SERVICES].settings
     if EVENT_STREAM in request.headers.get("Accept", ""):
-        return await send_stream(request, follower, ServerSentEvents(follower.request_id), headers, settings)
-    form = RawText(follower.request_id, with_stats=chat.options.with_stats)
-    return await send_stream(request, follower, form, headers, settings)
+        return await send_stream(request, events, ServerSentEvents(request[REQUEST_ID]), headers, settings)
+    form = RawText(request[REQUEST_ID], with_stats=chat.options.with_stats)
+    return await send_stream(request, events, form, headers, settings)

@@ -14,3 +14,6 @@ ORDER BY expires_at LIMIT $1
 
 -- name: try_sweep_lock
 SELECT pg_try_advisory_xact_lock($1)
+
+-- name: ensure_partitions
+SELECT ensure_partitions($1)

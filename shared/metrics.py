@@ -1,0 +1,58 @@
+"""Prometheus metrics of every stage, on a port of their own (`METRICS_PORT`), never on the public one.
+
+Labels are models, APIs, queues and outcomes: never an account, a key or a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+HTTP_REQUESTS = Counter("rebootml_http_requests_total", "Answers by route and status", ["route", "status"])
+STAGE_SECONDS = Histogram(
+    "rebootml_stage_seconds",
+    "Front door: authenticate, reserve, enqueue, first_event, whole; worker: queued, first_token, vendor",
+    ["stage"],
+    buckets=SECONDS,
+)
+STREAMS = Gauge("rebootml_streams", "Requests that this front door is relaying")
+REFUSALS = Counter("rebootml_refusals_total", "Requests refused before they ran", ["code"])
+BATCH_ROWS = Histogram("rebootml_batch_rows", "Rows per micro-batch", ["batch"], buckets=ROWS)
+JOURNAL_READS = Counter("rebootml_journal_reads_total", "Reads of a journal because of a gap, silence or a slow reader")
+JOBS_RUNNING = Gauge("rebootml_jobs_running", "Jobs that this worker runs", ["queue"])
+JOBS_ENDED = Counter(
+    "rebootml_jobs_ended_total", "Requests that ended, by model and outcome code", ["model", "outcome"]
+)
+VENDOR_CALLS = Counter("rebootml_vendor_calls_total", "Calls to vendors by API and outcome code", ["api", "outcome"])
+LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
+UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
+TOKENS = Counter("rebootml_tokens_total", "Billed tokens", ["model", "direction"])
+CHARGED_NANO_USD = Counter("rebootml_charged_nano_usd_total", "Charged, in nano-USD", ["model"])
+ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at", ["alert"])
+
+
+@asynccontextmanager
+async def served(host: str, port: int | None) -> AsyncIterator[None]:
+    """Serve `/metrics` on `port` while the block runs; nothing without a port. Raises `OSError` when it is taken."""
+    if port is None:
+        yield
+        return
+    app = web.Application()
+    app.router.add_get("/metrics", _metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
