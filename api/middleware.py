@@ -53,8 +53,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except web.HTTPNotFound:
         return _answer(request, NotFound("There is nothing here: the API begins with POST /api/endpoint."))
-    except web.HTTPException:
-        raise
+    except (web.HTTPException, ConnectionError):
+        raise  # the second: the caller is gone, which is nobody's error
     except Exception:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError("Something went wrong on our side; nothing was charged for it. Try again."))

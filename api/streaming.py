@@ -85,7 +85,7 @@ async def send_stream(
 ) -> web.StreamResponse:
     """Send all events. A failure before the first byte is raised, so that it has a status of its own.
 
-    Raises `ConnectionError` or `TimeoutError` when the caller is gone or reads nothing for `WRITE_TIMEOUT_S`.
+    Raises `ConnectionError` when the caller is gone, or reads nothing for `WRITE_TIMEOUT_S`.
     """
     sequence = 0
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
@@ -97,9 +97,7 @@ async def send_stream(
             await response.prepare(request)
         data = form.render(sequence, event) if event else form.keepalive or b""
         sequence += event is not None
-        async with asyncio.timeout(settings.write_timeout_s):
-            if data:
-                await response.write(data)
+        await _write(request, response, data, settings.write_timeout_s)
         if event and not form.clean_end(event) and isinstance(event, Failed):
             _break_off(request, settings.write_timeout_s)
             return response
@@ -107,6 +105,18 @@ async def send_stream(
         await response.prepare(request)
     await response.write_eof()
     return response
+
+
+async def _write(request: web.Request, response: web.StreamResponse, data: bytes, within_s: float) -> None:
+    if not data:
+        return
+    try:
+        async with asyncio.timeout(within_s):
+            await response.write(data)
+    except TimeoutError:
+        if request.transport:
+            request.transport.abort()
+        raise ConnectionResetError("the caller reads nothing") from None
 
 
 async def _with_keepalive(events: AsyncIterator[Event], every_s: float) -> AsyncIterator[Event | None]:

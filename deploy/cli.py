@@ -56,15 +56,16 @@ def main() -> None:
 
 
 async def _run(arguments: argparse.Namespace) -> Answer:
-    if arguments.run is _models:
+    run: Any = arguments.run
+    if run == _models:
         return _models()
     settings = Settings.load(_environment())
-    if arguments.run is _migrate:
+    if run == _migrate:
         return Answer({"applied": await migrate(settings.database_url)})
     pool = await database.connect(settings, application="rebootml-cli")
     try:
         await database.require_migrated(pool)
-        command: Command = arguments.run
+        command: Command = run
         return await command(arguments, pool)
     finally:
         await pool.close()

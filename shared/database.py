@@ -65,6 +65,7 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
             max_size=settings.database_connections_max,
             timeout=settings.database_timeout_s,
             command_timeout=settings.database_timeout_s,
+            reset=_keep_session,
             server_settings={
                 "application_name": application,
                 "lock_timeout": f"{int(settings.lock_timeout_s * 1000)}ms",
@@ -73,6 +74,10 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
         )
     except UNREACHABLE as error:
         raise Unavailable(f"Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL") from error
+
+
+async def _keep_session(_: Connection) -> None:
+    """No session state is ever set here, so there is nothing to reset, which saves a round trip per query."""
 
 
 def migrations() -> list[Migration]:

@@ -38,8 +38,8 @@ async def post_endpoint(request: web.Request) -> web.StreamResponse:
             if chat.options.stream:
                 return await _stream(request, chat, events, headers)
             return await _answer(chat, events, headers)
-        except (asyncio.CancelledError, ConnectionError, TimeoutError):
-            services.abandoned.add(new.id)  # the caller is gone, or reads nothing
+        except (asyncio.CancelledError, ConnectionError):
+            services.abandoned.add(new.id)  # the caller is gone
             raise
     finally:
         STREAMS.dec()

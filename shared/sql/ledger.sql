@@ -9,7 +9,7 @@ INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2::jsonb, $
 
 -- name: expired_holds
 SELECT id, created_at, account_id, provider, lane FROM requests
-WHERE hold_state = 'held' AND expires_at < now() AND id NOT IN (SELECT request_id FROM quarantine)
+WHERE ended_at IS NULL AND expires_at < now() AND id NOT IN (SELECT request_id FROM quarantine)
 ORDER BY expires_at LIMIT $1
 
 -- name: try_sweep_lock

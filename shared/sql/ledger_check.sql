@@ -32,7 +32,7 @@ WHERE r.id IS NULL OR l.n IS DISTINCT FROM 1 OR l.total <> r.charged_nano OR l.d
 
 -- name: no_hold_outlives_its_time
 SELECT id AS subject, format('held since %s, should have ended by %s', created_at, expires_at) AS detail
-FROM requests WHERE hold_state = 'held' AND expires_at < now() - make_interval(secs => $1)
+FROM requests WHERE ended_at IS NULL AND expires_at < now() - make_interval(secs => $1)
 
 -- name: request_ids_are_unique
 SELECT id AS subject, format('%s rows', count(*)) AS detail FROM requests GROUP BY id HAVING count(*) > 1

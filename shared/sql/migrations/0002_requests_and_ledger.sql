@@ -45,7 +45,8 @@ CREATE TABLE requests (
 ) PARTITION BY RANGE (created_at);
 
 CREATE INDEX requests_by_account ON requests (account_id, created_at DESC);
-CREATE INDEX requests_held ON requests (expires_at) WHERE hold_state = 'held';
+-- Says `ended_at`, not `hold_state`, on purpose: the settling update must never take it for its own way in.
+CREATE INDEX requests_unended ON requests (expires_at) WHERE ended_at IS NULL;
 
 -- Double entry: a row moves an amount from one wallet to another, so a transfer cannot be unbalanced.
 CREATE TABLE ledger (

@@ -1,13 +1,14 @@
 -- The only two functions that move a hold. Both take a batch and lock the batch's accounts, in id order, in their first
 -- statement; the next statement sees what concurrent batches committed while it waited. A request's key is only ever
--- touched under its account's lock.
+-- touched under its account's lock. Planner settings are part of both: every look-up goes through a primary key, however
+-- old the statistics of a fast-growing table are.
 
 -- Admit what the credit allows, in the batch's order within an account: a large request that is refused does not refuse
 -- the smaller one behind it. `output_limit` is what is wanted, `output_floor` the least that makes sense; what is granted
 -- lies between them. `input_bound` and `output_limit` are tokens, prices nano-USD per million tokens.
 CREATE FUNCTION reserve(batch jsonb, in_flight_max integer)
 RETURNS TABLE (request_id text, outcome text, granted_limit integer, granted_hold bigint, needed bigint, available bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     item record;
@@ -16,7 +17,9 @@ DECLARE
     room integer;
     spendable bigint;
     key_spent jsonb := '{}';
-    admitted jsonb := '[]';
+    admitted_ids text[] := '{}';
+    admitted_limits integer[] := '{}';
+    admitted_holds bigint[] := '{}';
 BEGIN
     PERFORM 1 FROM accounts a
     WHERE a.id IN (SELECT element->>'account_id' FROM jsonb_array_elements(batch) element)
@@ -58,7 +61,9 @@ BEGIN
             outcome := 'admitted';
             credit := credit - granted_hold;
             room := room - 1;
-            admitted := admitted || jsonb_build_object('id', item.id, 'output_limit', granted_limit, 'hold_nano', granted_hold);
+            admitted_ids := admitted_ids || item.id;
+            admitted_limits := admitted_limits || granted_limit;
+            admitted_holds := admitted_holds || granted_hold;
             IF item.key_left IS NOT NULL THEN
                 key_spent := key_spent || jsonb_build_object(
                     item.key_id, granted_hold + COALESCE((key_spent->>item.key_id)::bigint, 0));
@@ -68,7 +73,7 @@ BEGIN
     END LOOP;
 
     WITH granted AS (
-        SELECT * FROM jsonb_to_recordset(admitted) AS g(id text, output_limit integer, hold_nano bigint)
+        SELECT * FROM unnest(admitted_ids, admitted_limits, admitted_holds) AS g(id, output_limit, hold_nano)
     ), logged AS (
         INSERT INTO requests (
             id, created_at, account_id, key_id, model, upstream, provider, api, lane, stream, price_version,
@@ -96,7 +101,7 @@ $$;
 -- A charge beyond the hold is an overrun, a charge for a hold that had ended is unbilled. Outcomes: settled, repeated,
 -- unbilled, unknown (no such request).
 CREATE FUNCTION settle(batch jsonb) RETURNS TABLE (request_id text, outcome text, charged bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM 1 FROM accounts a
