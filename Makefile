@@ -1,0 +1,34 @@
+# Everything a developer does here; `make help` lists it. Python >= 3.11 and make are all that must be there.
+# What is set in the environment or given to make (`make run PORT=9000`) reaches the programs alike: make exports both.
+
+INSTALLED := .venv/.installed
+BIN := .venv/bin
+
+.PHONY: help run test check install lock
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROCESSES DATABASE_URL REDIS_URL)
+	@exec $(BIN)/python -m deploy.local
+
+test: $(INSTALLED) ## every test, with servers of its own (ARGS="-k wallet" for some)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## format, lint, import rules, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+install: $(INSTALLED) ## fill .venv with the locked versions (PYTHON=python3.12 chooses the Python)
+
+lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --all-extras --universal --python-version 3.11 \
+		--no-header --no-annotate pyproject.toml -o requirements.lock
+
+# The stamp comes last, so that an interrupted install starts again.
+$(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/install.sh
+	@sh deploy/install.sh "$(PYTHON)"
+	@touch $@

@@ -1,0 +1,1 @@
+"""The whole service on one machine: embedded stores, simulator, supervisor, demo account."""

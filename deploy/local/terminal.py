@@ -1,0 +1,68 @@
+"""What the person at the terminal reads: one line for each stage, and the welcome at the end.
+
+The processes' own logs go to `DATA_DIR/logs/NAME.log` and not here. Two front doors under load would bury the URL and
+the key, and a file handed to the child costs no copying, cannot block it, and is still there after a kill -9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.vendors import VENDORS
+
+MODEL = "openai-gpt-4o-mini"
+
+
+def say(text: str) -> None:
+    """Print at once; a reader that has gone (`make run | head`) must not keep us from stopping in order."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def stage(name: str, text: str) -> None:
+    """Report one stage of the start."""
+    say(f"  {name:<10} {text}")
+
+
+def welcome(url: str, api_key: str | None, data_dir: Path, environment: Mapping[str, str]) -> str:
+    """Tell where it is, how to call it, and what is real."""
+    return "\n".join(
+        (
+            "",
+            f"RebootML is ready: {url}   (pages: {url}/docs)",
+            "",
+            *_how_to_call(url, api_key),
+            "",
+            *(f"  {vendor.name:<9} {_reality(vendor.is_real(environment), vendor.own[0])}" for vendor in VENDORS),
+            "",
+            f"Logs: {_short(data_dir)}/logs/   Details: {_short(data_dir)}/run.json   Ctrl-C stops everything.",
+        )
+    )
+
+
+def _how_to_call(url: str, api_key: str | None) -> tuple[str, ...]:
+    if api_key is None:
+        return ("No demo account on a database of your own: `rebootml account create`, or run again with DEMO=1.",)
+    body = f'{{"model":"{MODEL}","messages":[{{"role":"user","content":"Hello!"}}],"options":{{"stream":true}}}}'
+    return (
+        f"  key  {api_key}",
+        "",
+        f"  curl -N {url}/api/endpoint \\",
+        f"    -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\",
+        f"    -d '{body}'",
+    )
+
+
+def _reality(real: bool, variable: str) -> str:  # noqa: FBT001 - the one thing it tells
+    return (
+        "real: requests are sent to the vendor and cost money"
+        if real
+        else f"simulated (set {variable} for the real one)"
+    )
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,93 @@
+"""Decides which vendors are real and which are simulated, and what of the environment reaches whom.
+
+A vendor is real only if a variable of its own says so: a credentials file that lies about never spends money.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from shared.settings import VENDOR_VARIABLE_PREFIXES
+
+Environment = Mapping[str, str]
+
+
+class Vendor(msgspec.Struct, frozen=True):
+    """One vendor: any of `own` set makes it real; else `simulated` replaces all that begins with `prefixes`."""
+
+    name: str
+    own: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    simulated: dict[str, str]
+
+    def is_real(self, environment: Environment) -> bool:
+        """Tell whether the environment itself speaks of this vendor."""
+        return any(environment.get(variable, "").strip() for variable in self.own)
+
+    def variables(self, environment: Environment, simulator_url: str | None) -> dict[str, str]:
+        """Return what its workers are told: the environment's own words, or the simulator's."""
+        if self.is_real(environment):
+            return {name: value for name, value in environment.items() if name.startswith(self.prefixes)}
+        return {name: value.replace("SIMULATOR", simulator_url or "") for name, value in self.simulated.items()}
+
+
+VENDORS = (
+    Vendor(
+        name="OpenAI",
+        own=("OPENAI_API_KEY",),
+        prefixes=("OPENAI_",),
+        simulated={"OPENAI_API_KEY": "simulated", "OPENAI_BASE_URL": "SIMULATOR/v1"},
+    ),
+    Vendor(
+        name="DeepSeek",
+        own=("DEEPSEEK_API_KEY",),
+        prefixes=("DEEPSEEK_",),
+        simulated={"DEEPSEEK_API_KEY": "simulated", "DEEPSEEK_BASE_URL": "SIMULATOR/deepseek"},
+    ),
+    Vendor(
+        name="Gemini",
+        own=("GEMINI_API_KEY",),
+        prefixes=("GEMINI_", "GOOGLE_"),
+        simulated={"GEMINI_API_KEY": "simulated", "GOOGLE_GEMINI_BASE_URL": "SIMULATOR/gemini"},
+    ),
+    Vendor(
+        name="Bedrock",
+        own=("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        prefixes=("AWS_",),
+        simulated={
+            "AWS_ACCESS_KEY_ID": "simulated",
+            "AWS_SECRET_ACCESS_KEY": "simulated",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "SIMULATOR/bedrock",
+            # neither a file nor the machine's own role may answer in place of the simulator
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+    ),
+)
+
+
+def simulated_vendors(environment: Environment) -> list[Vendor]:
+    """Return the vendors that need the simulator."""
+    return [vendor for vendor in VENDORS if not vendor.is_real(environment)]
+
+
+def without_vendors(environment: Environment) -> dict[str, str]:
+    """Return the environment for everything that is not a worker."""
+    return {name: value for name, value in environment.items() if not name.startswith(VENDOR_VARIABLE_PREFIXES)}
+
+
+def for_workers(environment: Environment, simulator_url: str | None) -> dict[str, str]:
+    """Return the vendor variables that only workers are given."""
+    variables: dict[str, str] = {}
+    for vendor in VENDORS:
+        variables |= vendor.variables(environment, simulator_url)
+    if simulator_url:
+        # a proxy for the real vendors must not be asked for the simulator beside us
+        for name in ("NO_PROXY", "no_proxy"):
+            variables[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
+    return variables

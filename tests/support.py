@@ -1,0 +1,39 @@
+"""What tests of several rooms need: free ports, and waiting for an event with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+DEADLINE_S = 30.0
+POLL_S = 0.02
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def eventually(ask: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
+    """Ask until the answer is true and return it; fails with `what` after the deadline."""
+    deadline = time.monotonic() + deadline_s
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(POLL_S)
+    return answer
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; one that has ended and only waits to be collected does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from deploy.local.vendors import for_workers, simulated_vendors, without_vendors
+
+SIMULATOR = "http://127.0.0.1:9999"
+
+
+def _simulated(**environment: str) -> set[str]:
+    return {vendor.name for vendor in simulated_vendors(environment)}
+
+
+def test_without_keys_every_vendor_is_simulated() -> None:
+    assert _simulated() == {"OpenAI", "DeepSeek", "Gemini", "Bedrock"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "vendor"),
+    [
+        ("OPENAI_API_KEY", "OpenAI"),
+        ("DEEPSEEK_API_KEY", "DeepSeek"),
+        ("GEMINI_API_KEY", "Gemini"),
+        ("AWS_ACCESS_KEY_ID", "Bedrock"),
+        ("AWS_PROFILE", "Bedrock"),
+        ("AWS_BEARER_TOKEN_BEDROCK", "Bedrock"),
+        ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "Bedrock"),
+    ],
+)
+def test_a_vendors_own_variable_makes_that_one_real(variable: str, vendor: str) -> None:
+    assert vendor not in _simulated(**{variable: "set"})
+    assert len(_simulated(**{variable: "set"})) == 3
+    assert for_workers({variable: "set"}, SIMULATOR)[variable] == "set"
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "AWS_REGION", "GOOGLE_API_KEY", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_any_other_variable_does_not(variable: str) -> None:
+    assert len(_simulated(**{variable: "set"})) == 4
+    assert "set" not in for_workers({variable: "set"}, SIMULATOR).values()
+
+
+def test_an_empty_key_is_no_key() -> None:
+    assert "OpenAI" in _simulated(OPENAI_API_KEY=" ")
+
+
+def test_simulated_vendors_are_reached_at_the_simulator_with_no_credentials_file() -> None:
+    told = for_workers({}, SIMULATOR)
+    assert told["OPENAI_BASE_URL"] == f"{SIMULATOR}/v1"
+    assert told["DEEPSEEK_BASE_URL"] == f"{SIMULATOR}/deepseek"
+    assert told["GOOGLE_GEMINI_BASE_URL"] == f"{SIMULATOR}/gemini"
+    assert told["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == f"{SIMULATOR}/bedrock"
+    assert told["AWS_SHARED_CREDENTIALS_FILE"] == told["AWS_CONFIG_FILE"] == "/dev/null"
+
+
+def test_a_proxy_is_not_asked_for_the_simulator() -> None:
+    assert for_workers({"NO_PROXY": "intern"}, SIMULATOR)["NO_PROXY"] == "intern,127.0.0.1"
+
+
+def test_vendor_variables_are_kept_from_everyone_else() -> None:
+    environment = {
+        "OPENAI_API_KEY": "a",
+        "DEEPSEEK_BASE_URL": "b",
+        "AWS_PROFILE": "c",
+        "GOOGLE_X": "d",
+        "HOME": "/home",
+    }
+    assert without_vendors(environment) == {"HOME": "/home"}
