@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,3 +37,12 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+async def eventually_true(ask: Callable[[], Awaitable[T | None]], what: str, deadline_s: float = DEADLINE_S) -> T:
+    """The same for a question that has to be awaited."""
+    deadline = time.monotonic() + deadline_s
+    while not (answer := await ask()):
+        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
+        await asyncio.sleep(POLL_S)
+    return answer

@@ -58,7 +58,7 @@ def failed(
 def billed_usage(job: Job, received: Received) -> Usage:
     """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
     reported = received.reported
-    return reported if reported and _plausible(reported, job) else estimate(job, received.text_bytes)
+    return reported if reported and _plausible(reported, received, job) else estimate(job, received.text_bytes)
 
 
 def estimate(job: Job, text_bytes: int) -> Usage:
@@ -72,9 +72,11 @@ def estimate(job: Job, text_bytes: int) -> Usage:
     return Usage(max(1, min(tokens, bound)), output, estimated=True)
 
 
-def _plausible(usage: Usage, job: Job) -> bool:
+def _plausible(usage: Usage, received: Received, job: Job) -> bool:
+    """Neither negative nor beyond all reason, and not free where there was text."""
     most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
-    return 0 <= usage.cached <= usage.input <= most and 0 <= usage.reasoning <= usage.output <= most
+    in_range = 0 <= usage.cached <= usage.input <= most and 0 <= usage.reasoning <= usage.output <= most
+    return in_range and usage.input > 0 and (usage.output > 0 or not received.text_bytes)
 
 
 def _settlement(

@@ -37,7 +37,7 @@ class Running:
     def output(self) -> str:
         return self._output.read_text(encoding="utf-8")
 
-    def file(self, name: str) -> Any:  # noqa: ANN401 - JSON
+    def file(self, name: str) -> Any:
         with contextlib.suppress(FileNotFoundError):
             return json.loads((self.data_dir / name).read_text(encoding="utf-8"))
         return None

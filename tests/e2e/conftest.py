@@ -1,0 +1,68 @@
+"""The service as it is deployed: two front doors, three workers, the simulator and stores, all real processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+
+from shared.accounts import create_account
+from shared.credentials import KeyRules, create_key
+from shared.money import NanoUsd
+from tests.e2e.caller import Caller
+from tests.faults.cluster import Cluster, running_cluster
+
+NewCaller = Callable[..., Awaitable[Caller]]
+ENVIRONMENT = {
+    "LEASE_S": "3",
+    "IDLE_TIMEOUT_S": "2",
+    "ABANDONED_AFTER_S": "0.3",
+    "WORKER_MISSING_S": "1",
+    "BODY_BYTES_MAX": "1000000",
+    "VENDOR_RETRIES_MAX": "1",
+    "SSE_KEEPALIVE_S": "0.3",
+    "LOG_LEVEL": "debug",
+}
+
+
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with running_cluster(
+        tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=3, direct=True
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
+    """The service's own database."""
+    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=4) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def new_caller(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[NewCaller]:
+    """Makes an account with so much credit in nano-USD and a key with these rules."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def make(credit: int = 1_000_000_000, rules: KeyRules | None = None) -> Caller:
+            account = await create_account(books, "someone", NanoUsd(credit))
+            key = await create_key(books, account.id, rules or KeyRules())
+            return Caller(session, cluster, account.id, key.key)
+
+        yield make
+
+
+@pytest.fixture
+async def caller(new_caller: NewCaller) -> Caller:
+    """Somebody with one dollar."""
+    return await new_caller()
+
+
+@pytest.fixture
+def logs(cluster: Cluster) -> Path:
+    """Where the processes log."""
+    return cluster.folder / "logs"
