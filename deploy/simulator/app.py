@@ -1,0 +1,101 @@
+"""The simulator as an aiohttp application: the URL map, and a way to run it inside a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator import bedrock_converse, bedrock_invoke, control, deepseek, gemini, openai_chat, openai_realtime
+from deploy.simulator import script as scripts
+from deploy.simulator.calls import CallLog
+from deploy.simulator.script import Script
+from deploy.simulator.state import SIMULATOR, Simulator
+
+BODY_BYTES_MAX = 512 * 1024 * 1024
+STOP_S = 0.5
+QUICK = Script(first_ms=0, pace_ms=0)
+"""The default of tests: everything at once."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A simulator that serves: `url` has no trailing slash; each vendor's base URL is the property of its name."""
+
+    url: str
+    simulator: Simulator
+
+    @property
+    def calls(self) -> CallLog:
+        """The log of calls."""
+        return self.simulator.calls
+
+    @property
+    def openai(self) -> str:
+        """`OPENAI_BASE_URL`."""
+        return f"{self.url}/v1"
+
+    @property
+    def deepseek(self) -> str:
+        """`DEEPSEEK_BASE_URL`."""
+        return f"{self.url}/deepseek"
+
+    @property
+    def bedrock(self) -> str:
+        """`AWS_ENDPOINT_URL_BEDROCK_RUNTIME`."""
+        return f"{self.url}/bedrock"
+
+    @property
+    def gemini(self) -> str:
+        """`GOOGLE_GEMINI_BASE_URL`."""
+        return f"{self.url}/gemini"
+
+
+def create_app(defaults: Script | None = None) -> web.Application:
+    """Build the application; without defaults it takes them from `SIM_*` in the environment."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX)
+    app[SIMULATOR] = Simulator(scripts.from_environment(os.environ) if defaults is None else defaults)
+    app.add_routes(
+        [
+            web.post("/v1/chat/completions", openai_chat.chat_completions),
+            web.get("/v1/models", openai_chat.list_models),
+            web.get("/v1/realtime", openai_realtime.realtime),
+            web.post("/deepseek/chat/completions", deepseek.chat_completions),
+            web.post("/deepseek/v1/chat/completions", deepseek.chat_completions),
+            web.post("/bedrock/model/{model}/{call:converse(-stream)?}", bedrock_converse.converse),
+            web.post("/bedrock/model/{model}/{call:invoke(-with-response-stream)?}", bedrock_invoke.invoke),
+            web.post("/gemini/{version}/models/{model}:{method:(generate|streamGenerate)Content}", gemini.generate),
+            web.get("/healthz", control.healthz),
+            web.get("/_calls", control.calls),
+            web.get("/_calls/count", control.count),
+            web.get("/_calls/wait", control.wait),
+            web.post("/_calls/reset", control.reset),
+            web.get("/_defaults", control.defaults),
+            web.post("/_defaults", control.defaults),
+            web.post("/_release", control.release),
+        ]
+    )
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve the application and give its port; a client that leaves cancels its call at once."""
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=4096, reuse_address=True)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_simulator(defaults: Script = QUICK, host: str = "127.0.0.1") -> AsyncIterator[Running]:
+    """Run a simulator on a free port inside the current event loop."""
+    app = create_app(defaults)
+    async with listening(app, host, 0) as port:
+        yield Running(f"http://{host}:{port}", app[SIMULATOR])

@@ -1,0 +1,240 @@
+"""Amazon Bedrock's Converse and ConverseStream: one JSON form for every chat model, or AWS event-stream frames.
+
+Source: the Bedrock runtime API reference, and the texts of its ValidationExceptions as users report them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator import answer, eventstream
+from deploy.simulator import bedrock_rules as rules
+from deploy.simulator.acts import Wire
+from deploy.simulator.answer import Usage
+from deploy.simulator.bedrock_rules import Model, invalid
+from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+
+_STOP_REASONS = {"stop": "end_turn", "stop_sequence": "stop_sequence", "length": "max_tokens"}
+
+
+class Block(msgspec.Struct):
+    """One content block; only text and images are known here."""
+
+    text: str | None = None
+    image: Any = None
+
+
+class Turn(msgspec.Struct):
+    """One message."""
+
+    role: Literal["user", "assistant"]
+    content: list[Block]
+
+
+class InferenceConfig(msgspec.Struct, rename="camel"):
+    """Limits and sampling."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] = []
+
+
+class ConverseRequest(msgspec.Struct, rename="camel"):
+    """The fields that the simulator looks at."""
+
+    messages: list[Turn] = []
+    system: list[Block] = []
+    inference_config: InferenceConfig = msgspec.field(default_factory=InferenceConfig)
+
+
+class Converse:
+    """The dialect of `/model/{modelId}/converse` and `/converse-stream`."""
+
+    api = "bedrock-converse"
+    stream_type = "application/vnd.amazon.eventstream"
+    refusals = rules.REFUSALS
+    retired = rules.RETIRED
+    blocked: Refusal | None = None
+
+    def read(self, request: web.Request, raw: bytes) -> Question:
+        """Understand a request; raises `Refusal` when it is not signed or not Converse's JSON."""
+        rules.check_signed(request)
+        try:
+            body = msgspec.json.decode(raw, type=ConverseRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
+        model_id = request.match_info["model"]
+        texts = [_text(body.system)] * bool(body.system) + [_text(turn.content) for turn in body.messages]
+        users = [_text(turn.content) for turn in body.messages if turn.role == "user"]
+        model = rules.known_model(model_id)
+        return Question(
+            model=model_id,
+            message=users[-1] if users else "",
+            prompt_tokens=answer.prompt_tokens(
+                texts, sum(b.image is not None for t in body.messages for b in t.content)
+            ),
+            limit=body.inference_config.max_tokens or (model.output_max if model else 0),
+            stops=tuple(body.inference_config.stop_sequences),
+            stream=request.path.endswith("-stream"),
+            body=body,
+        )
+
+    def check(self, question: Question) -> None:
+        """Hold a request against Converse's rules and the model's; raises `Refusal`."""
+        model = rules.find_model(question.model)
+        body: ConverseRequest = question.body
+        _check_feature_set(body, model, stream=question.stream)
+        _check_turns(body.messages, model)
+        rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
+
+    def refuse(self, refusal: Refusal) -> web.Response:
+        """Say a refusal."""
+        return rules.refuse(refusal)
+
+    def complaint(self, refusal: Refusal) -> bytes:
+        """Say the error object that may stand in a 200."""
+        return rules.complaint(refusal)
+
+    def headers(self, told: Told) -> dict[str, str]:
+        """Give the request id."""
+        return {"x-amzn-RequestId": str(uuid.UUID(int=told.ordinal))}
+
+    def body(self, told: Told) -> bytes:
+        """Say the whole answer."""
+        content = [{"text": told.reply.text}] if told.reply.pieces else []
+        usage = {"usage": usage_json(told.usage)} if told.usage else {}
+        answer_json = {
+            "metrics": {"latencyMs": 1},
+            "output": {"message": {"content": content, "role": "assistant"}},
+            "stopReason": stop_reason(told),
+            **usage,
+        }
+        return msgspec.json.encode(answer_json)
+
+    def wire(self, told: Told) -> Wire:
+        """Say the answer in event-stream frames."""
+        return ConverseWire(self, told)
+
+
+class ConverseWire:
+    """The frames of one answer; `p` is the padding that hides the length of a token from whoever watches the line."""
+
+    def __init__(self, dialect: Converse, told: Told) -> None:
+        self._dialect = dialect
+        self._told = told
+
+    def opening(self) -> bytes:
+        """Say the role."""
+        return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
+
+    def thought(self, text: bytes) -> bytes:
+        """Say nothing: these models do not show reasoning."""
+        del text
+        return b""
+
+    def token(self, text: bytes) -> bytes:
+        """Say a text delta."""
+        payload = b'{"contentBlockIndex":0,"delta":{"text":' + text + b'},"p":"abcdefghijklmnop"}'
+        return eventstream.event("contentBlockDelta", payload)
+
+    def finish(self) -> bytes:
+        """Say the end of the block and the stop reason."""
+        stop = msgspec.json.encode({"p": "abc", "stopReason": stop_reason(self._told)})
+        return eventstream.event("contentBlockStop", b'{"contentBlockIndex":0,"p":"ab"}') + eventstream.event(
+            "messageStop", stop
+        )
+
+    def done(self) -> bytes:
+        """Say the usage; it comes after `messageStop`."""
+        usage = {"usage": usage_json(self._told.usage)} if self._told.usage else {}
+        return eventstream.event("metadata", msgspec.json.encode({"metrics": {"latencyMs": 1}, "p": "abcd", **usage}))
+
+    def error(self) -> bytes:
+        """Say an exception frame."""
+        refusal = fault_refusal(self._dialect, self._told.script)
+        return eventstream.exception(rules.exception_kind(refusal), rules.complaint(refusal))
+
+    def comment(self) -> bytes:
+        """Say an event of an unknown type, which clients skip."""
+        return eventstream.event("keepAlive", b"{}")
+
+    def garbage(self) -> bytes:
+        """Say a frame whose checksum does not fit."""
+        return eventstream.corrupted(self.opening())
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """Give the usage object: cached tokens stand beside `inputTokens`, not inside."""
+    counts = {"inputTokens": usage.prompt - usage.cached, "outputTokens": usage.output, "totalTokens": usage.total}
+    return {**counts, "cacheReadInputTokens": usage.cached} if usage.cached else counts
+
+
+def stop_reason(told: Told) -> str:
+    """Give the scripted stop reason, else Bedrock's word for the true one."""
+    if told.script.fault == "blocked":
+        return "guardrail_intervened"
+    return told.script.finish or _STOP_REASONS[told.reply.ending]
+
+
+async def converse(request: web.Request) -> web.StreamResponse:
+    """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
+    return await serve(request, CONVERSE)
+
+
+def _text(blocks: list[Block]) -> str:
+    return "".join(block.text or "" for block in blocks)
+
+
+def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> None:
+    if stream and model.invoke == "j2":
+        raise invalid("This action doesn't support the model that you provided. Try again with a supported model.")
+    if body.system and not model.system:
+        raise invalid(
+            "This model doesn't support system messages. Try again without a system message or use a model that "
+            "supports system messages."
+        )
+    if not model.images and any(block.image is not None for turn in body.messages for block in turn.content):
+        raise invalid("This model doesn't support the image content block that you provided. Update it and try again.")
+
+
+def _check_turns(turns: list[Turn], model: Model) -> None:
+    if not turns or turns[0].role != "user":
+        raise invalid(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user "
+            "message."
+        )
+    if len(turns) > 1 and not model.chat:
+        raise invalid("This model doesn't support conversation history. Try again with one user message.")
+    if any(before.role == after.role for before, after in pairwise(turns)):
+        raise invalid(
+            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates "
+            "between user and assistant roles and try again."
+        )
+    if turns[-1].role == "assistant" and not model.prefill:
+        raise invalid(
+            "This model does not support assistant message prefill. The conversation must end with a user message."
+        )
+    _check_blocks(turns)
+
+
+def _check_blocks(turns: list[Turn]) -> None:
+    for i, turn in enumerate(turns):
+        if not turn.content:
+            raise invalid(
+                f"The content field in the Message object at messages.{i} is empty. Add a ContentBlock object."
+            )
+        for j, block in enumerate(turn.content):
+            if block.text is not None and not block.text.strip():
+                raise invalid(
+                    f"The text field in the ContentBlock object at messages.{i}.content.{j} is blank. Add text to the "
+                    "text field, and try again."
+                )
+
+
+CONVERSE = Converse()

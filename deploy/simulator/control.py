@@ -1,0 +1,78 @@
+"""The endpoints that tests and proofs steer the simulator with; no vendor has them.
+
+`GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/wait?count=&timeout_s=`, each with the filters `key=`,
+`ending=` (empty: what still runs) and `sent=` (at least so many tokens) · `POST /_calls/reset` · `GET|POST /_defaults` ·
+`POST /_release?key=` · `GET /healthz`
+"""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator.calls import Call
+from deploy.simulator.script import ScriptError
+from deploy.simulator.state import SIMULATOR
+
+CALLS_SHOWN = 1_000
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """Say that the process serves."""
+    del request
+    return _json({"status": "ok"})
+
+
+async def calls(request: web.Request) -> web.Response:
+    """List the newest calls, oldest of them first."""
+    limit = int(request.query.get("limit", CALLS_SHOWN))
+    return _json({"calls": _found(request)[-limit:] if limit else []})
+
+
+async def count(request: web.Request) -> web.Response:
+    """Count the calls."""
+    return _json({"count": len(_found(request))})
+
+
+async def wait(request: web.Request) -> web.Response:
+    """Answer as soon as so many calls are found; 408 at the deadline, with what is found by then."""
+    wanted = int(request.query.get("count", 1))
+    deadline_s = float(request.query.get("timeout_s", 10))
+    try:
+        await request.app[SIMULATOR].calls.until(lambda _: len(_found(request)) >= wanted, deadline_s)
+    except TimeoutError:
+        return _json({"calls": _found(request)}, status=408)
+    return _json({"calls": _found(request)})
+
+
+async def reset(request: web.Request) -> web.Response:
+    """Forget calls, spent faults and gates, and restore the defaults."""
+    request.app[SIMULATOR].reset()
+    return _json({"status": "ok"})
+
+
+async def defaults(request: web.Request) -> web.Response:
+    """Show the default script; with POST lay a JSON object over that of the process (`{}` restores it)."""
+    simulator = request.app[SIMULATOR]
+    if request.method == "POST":
+        try:
+            simulator.set_defaults(msgspec.json.decode(await request.read(), type=dict[str, object]))
+        except (ScriptError, msgspec.MsgspecError) as error:
+            return _json({"error": str(error)}, status=400)
+    return _json(simulator.defaults)
+
+
+async def release(request: web.Request) -> web.Response:
+    """Let the calls of a key pass their gate."""
+    request.app[SIMULATOR].release(request.query.get("key", ""))
+    return _json({"status": "ok"})
+
+
+def _found(request: web.Request) -> list[Call]:
+    sent = int(request.query.get("sent", 0))
+    found = request.app[SIMULATOR].calls.find(request.query.get("key"), request.query.get("ending"))
+    return [call for call in found if call.tokens_sent >= sent]
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")

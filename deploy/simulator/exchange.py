@@ -1,0 +1,177 @@
+"""One call in order, the same for every vendor: read, find the script, check the vendor's rules, answer or misbehave.
+
+A vendor is a `Dialect`: it knows its JSON, its rules and its errors, and nothing about scripts, time or connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator import acts, answer, player
+from deploy.simulator.acts import Wire
+from deploy.simulator.answer import Reply, Usage
+from deploy.simulator.calls import Call
+from deploy.simulator.script import Script, ScriptError
+from deploy.simulator.state import SIMULATOR, Simulator
+
+HTML_PAGE = (
+    b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\n"
+)
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a vendor understood of a request; `message` is the text of the last user message."""
+
+    model: str
+    message: str
+    prompt_tokens: int
+    limit: int
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    include_usage: bool = True
+    body: Any = None
+
+
+class Refusal(Exception):
+    """A vendor's error answer: HTTP status, the vendor's code and kind, and the words."""
+
+    def __init__(self, status: int, code: str | None, message: str, kind: str = "", param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.retry_after = 0
+
+    def recoded(self, script: Script) -> Refusal:
+        """Copy it with the code and the retry hint of a script."""
+        refusal = Refusal(self.status, script.code or self.code, self.message, self.kind, self.param)
+        refusal.retry_after = script.retry_after
+        return refusal
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Everything an answer is rendered from; `usage` is what the vendor reports, None where it is missing."""
+
+    question: Question
+    reply: Reply
+    usage: Usage | None
+    script: Script
+    ordinal: int
+
+
+class Dialect(Protocol):
+    """One vendor's API: reading requests, refusing them, and saying answers."""
+
+    api: str
+    refusals: Mapping[int, Refusal]
+    retired: Refusal
+    blocked: Refusal | None
+    stream_type: str
+
+    def read(self, request: web.Request, raw: bytes) -> Question:
+        """Understand a request; raises `Refusal` when it is unauthorised or not the vendor's JSON."""
+
+    def check(self, question: Question) -> None:
+        """Hold a request against the vendor's rules; raises `Refusal`."""
+
+    def refuse(self, refusal: Refusal) -> web.Response:
+        """Say a refusal."""
+
+    def headers(self, told: Told) -> dict[str, str]:
+        """Give the headers of an answer, without the content type."""
+
+    def body(self, told: Told) -> bytes:
+        """Say the whole answer in JSON."""
+
+    def wire(self, told: Told) -> Wire:
+        """Say the answer in parts."""
+
+    def complaint(self, refusal: Refusal) -> bytes:
+        """Say the error object that may stand in a 200."""
+
+
+async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
+    """Serve one call and log it."""
+    simulator = request.app[SIMULATOR]
+    with simulator.calls.record(dialect.api) as call:
+        try:
+            question = dialect.read(request, await request.read())
+            script = _script(simulator, question, call)
+            if script.status not in {0, 200} and not script.fault:
+                return _refused(call, dialect, dialect.refusals[script.status].recoded(script), "fault")
+            dialect.check(question)
+            return await _answer(request, dialect, question, script, call)
+        except Refusal as refusal:
+            return _refused(call, dialect, refusal, "refused")
+
+
+def understood(question: Question, script: Script, call: Call) -> Told:
+    """Compose the answer of a call, empty where it is blocked, and note its true counts in the log."""
+    if script.fault == "blocked":
+        script = msgspec.structs.replace(script, tokens=0, reasoning=0)
+    reply = answer.reply(
+        question.model, question.message, question.prompt_tokens, script, question.limit, question.stops
+    )
+    call.prompt_tokens, call.output_tokens = reply.prompt_tokens, reply.output_tokens
+    return Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
+
+
+def fault_refusal(dialect: Dialect, script: Script) -> Refusal:
+    """Give the refusal that an error event in a stream names."""
+    return dialect.refusals[script.status if script.status in dialect.refusals else 500].recoded(script)
+
+
+def _script(simulator: Simulator, question: Question, call: Call) -> Script:
+    call.model, call.stream = question.model, question.stream
+    try:
+        script = simulator.script_for(question.message)
+    except ScriptError as error:
+        raise Refusal(400, None, str(error)) from None
+    call.key, call.fault = script.key, script.fault
+    simulator.calls.changed()
+    return script
+
+
+def _refused(call: Call, dialect: Dialect, refusal: Refusal, ending: str) -> web.Response:
+    call.status, call.ending = refusal.status, ending
+    return dialect.refuse(refusal)
+
+
+async def _answer(
+    request: web.Request, dialect: Dialect, question: Question, script: Script, call: Call
+) -> web.StreamResponse:
+    match script.fault:
+        case "html":
+            call.status, call.ending = script.status or 502, "fault"
+            return web.Response(status=call.status, body=HTML_PAGE, content_type="text/html")
+        case "retired":
+            return _refused(call, dialect, dialect.retired, "fault")
+        case "blocked" if dialect.blocked is not None:
+            return _refused(call, dialect, dialect.blocked, "fault")
+        case _:
+            told = understood(question, script, call)
+            response = await _perform(request, dialect, told, call)
+            call.ending = "fault" if script.fault else "completed"
+            return response
+
+
+async def _perform(request: web.Request, dialect: Dialect, told: Told, call: Call) -> web.StreamResponse:
+    stream = told.question.stream
+    headers = {**dialect.headers(told), "Content-Type": dialect.stream_type if stream else "application/json"}
+    if stream:
+        plan = acts.streamed(dialect.wire(told), told.reply, told.script)
+    else:
+        plan = acts.whole(
+            dialect.body(told), dialect.complaint(fault_refusal(dialect, told.script)), told.reply, told.script
+        )
+    response = web.StreamResponse(headers=headers)
+    response.enable_chunked_encoding()
+    stage = player.HttpStage(request, response, split=told.script.split)
+    await player.play(plan, stage, call, request.app[SIMULATOR])
+    return response

@@ -1,0 +1,112 @@
+"""The chunks of a Gemini answer, framed as SSE or as the elements of one JSON array.
+
+Source: the Gemini API reference (v1beta).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from deploy.simulator.answer import Usage
+from deploy.simulator.exchange import Told
+
+_FINISH = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS"}
+_LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
+
+
+class GeminiWire:
+    """The chunks of one answer; the usage in each is that of the answer so far."""
+
+    def __init__(self, told: Told, error: bytes, *, sse: bool) -> None:
+        self._error = error
+        self._sse = sse
+        self._told = told
+        self._sent = 0
+        self._chunks = 0
+        self._tail = msgspec.json.encode(tail_json(told))[1:]
+
+    def opening(self) -> bytes:
+        """Say nothing, or that the prompt was blocked."""
+        blocked = self._told.script.fault == "blocked"
+        return self._chunk(msgspec.json.encode(blocked_json(self._told))) if blocked else b""
+
+    def thought(self, text: bytes) -> bytes:
+        """Say nothing: thoughts are hidden unless asked for."""
+        del text
+        return b""
+
+    def token(self, text: bytes) -> bytes:
+        """Say a text part."""
+        self._sent += 1
+        return self._candidate(text, b"")
+
+    def finish(self) -> bytes:
+        """Say the finish reason with an empty text."""
+        if self._told.script.fault == "blocked":
+            return b""
+        return self._candidate(b'""', b',"finishReason":' + msgspec.json.encode(finish_reason(self._told)))
+
+    def done(self) -> bytes:
+        """End the array; SSE has no last marker."""
+        return b"" if self._sse else b"]"
+
+    def error(self) -> bytes:
+        """Say an error object in place of a chunk."""
+        return self._chunk(self._error)
+
+    def comment(self) -> bytes:
+        """Say a blank line: google-genai 3.4 takes an SSE comment for broken JSON, and Google sends none."""
+        return b"\r\n"
+
+    def garbage(self) -> bytes:
+        """Say a chunk whose JSON stops in the middle."""
+        return self._chunk(b'{"candidates":[{"conte')
+
+    def _candidate(self, text: bytes, reason: bytes) -> bytes:
+        text = text.decode().translate(_LINE_ENDS).encode()  # Google escapes what JavaScript takes for a line's end
+        start = b'{"candidates":[{"content":{"parts":[{"text":' + text + b'}],"role":"model"}'
+        return self._chunk(start + reason + b',"index":0}],' + self._usage() + self._tail)
+
+    def _usage(self) -> bytes:
+        usage, reply = self._told.usage, self._told.reply
+        if usage is None:
+            return b""
+        if not self._told.script.usage:
+            usage = Usage(usage.prompt, usage.cached, self._sent + reply.reasoning, reply.reasoning)
+        return b'"usageMetadata":' + msgspec.json.encode(usage_json(usage)) + b","
+
+    def _chunk(self, payload: bytes) -> bytes:
+        self._chunks += 1
+        if self._sse:
+            return b"data: " + payload + b"\r\n\r\n"
+        return (b"[" if self._chunks == 1 else b",\r\n") + payload
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """Give the usage object: thoughts stand beside the candidates' tokens, cached ones inside the prompt's."""
+    counts = {
+        "promptTokenCount": usage.prompt,
+        "candidatesTokenCount": usage.output - usage.reasoning,
+        "totalTokenCount": usage.total,
+    }
+    cached = {"cachedContentTokenCount": usage.cached} if usage.cached else {}
+    thoughts = {"thoughtsTokenCount": usage.reasoning} if usage.reasoning else {}
+    return {**counts, **cached, **thoughts}
+
+
+def finish_reason(told: Told) -> str:
+    """Give the scripted finish reason, else Gemini's word for the true one."""
+    return told.script.finish or _FINISH[told.reply.ending]
+
+
+def tail_json(told: Told) -> dict[str, str]:
+    """Give the fields that every chunk and every answer end with."""
+    return {"modelVersion": told.question.model, "responseId": f"sim-{told.ordinal}"}
+
+
+def blocked_json(told: Told) -> dict[str, Any]:
+    """Give the answer to a prompt that is blocked: no candidates."""
+    usage = {"promptTokenCount": told.reply.prompt_tokens, "totalTokenCount": told.reply.prompt_tokens}
+    return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": usage, **tail_json(told)}

@@ -1,0 +1,169 @@
+"""What OpenAI's chat models accept and how they refuse the rest: one table of models, one of errors, one function.
+
+Sources: OpenAI's model pages and error-code page (2025), and the public matrix of o-series parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from deploy.simulator.exchange import Refusal
+
+INVALID = "invalid_request_error"
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One model: its dated name, its limits in tokens, and which parameters it refuses."""
+
+    name: str
+    context: int
+    output_max: int
+    reasons: bool = False
+    system: bool = True
+
+
+class Part(msgspec.Struct):
+    """One part of a message."""
+
+    type: str
+    text: str = ""
+    image_url: Any = None
+
+
+class Message(msgspec.Struct):
+    """One message; fields of tool use are ignored."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    reasoning_content: str | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """What a stream is to carry."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields that the simulator looks at; the others are accepted unread."""
+
+    model: str
+    messages: list[Message]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logprobs: bool | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+_SEEDED = (
+    Model("gpt-4o-2024-08-06", 128_000, 16_384),
+    Model("gpt-4o-mini-2024-07-18", 128_000, 16_384),
+    Model("o1-2024-12-17", 200_000, 100_000, reasons=True),
+    Model("o3-mini-2025-01-31", 200_000, 100_000, reasons=True),
+    Model("o1-mini-2024-09-12", 128_000, 65_536, reasons=True, system=False),
+    Model("gpt-4.1-2025-04-14", 1_047_576, 32_768),
+    Model("gpt-4.1-mini-2025-04-14", 1_047_576, 32_768),
+    Model("o4-mini-2025-04-16", 200_000, 100_000, reasons=True),
+)
+_DATE = len("-2024-08-06")
+MODELS: Mapping[str, Model] = {name: model for model in _SEEDED for name in (model.name, model.name[:-_DATE])}
+"""Every model under its dated name and its alias."""
+
+RETIRED = Refusal(
+    404, "model_not_found", "The model has been deprecated. See https://platform.openai.com/docs/deprecations.", INVALID
+)
+BLOCKED = Refusal(
+    400,
+    "content_policy_violation",
+    "Your request was rejected as a result of our safety system.",
+    INVALID,
+)
+REFUSALS: Mapping[int, Refusal] = {
+    400: Refusal(400, None, "Invalid request.", INVALID),
+    401: Refusal(401, "invalid_api_key", "Incorrect API key provided: sk-***.", INVALID),
+    402: Refusal(402, "insufficient_balance", "Insufficient Balance", "unknown_error"),
+    403: Refusal(403, "unsupported_country_region_territory", "Country not supported.", "request_forbidden"),
+    404: Refusal(404, "model_not_found", "The model does not exist or you do not have access to it.", INVALID),
+    408: Refusal(408, None, "Request timed out.", "server_error"),
+    422: Refusal(422, None, "Invalid parameters.", INVALID),
+    424: Refusal(424, None, "Failed dependency.", "server_error"),
+    429: Refusal(429, "rate_limit_exceeded", "Rate limit reached. Please try again later.", "requests"),
+    500: Refusal(500, None, "The server had an error while processing your request. Sorry about that!", "server_error"),
+    502: Refusal(502, None, "Bad gateway.", "server_error"),
+    503: Refusal(503, "server_is_overloaded", "The server is currently overloaded. Try again later.", "server_error"),
+}
+_REASONERS_REFUSE = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs")
+
+
+def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> None:
+    """Hold a request against the rules of its model, in the order OpenAI checks them; raises `Refusal`."""
+    if model is None:
+        message = f"The model `{body.model}` does not exist or you do not have access to it."
+        raise Refusal(404, "model_not_found", message, INVALID)
+    if not body.messages:
+        raise Refusal(400, "empty_array", "Invalid 'messages': empty array.", INVALID, "messages")
+    _check_parameters(body, model)
+    _check_roles(body, model)
+    _check_lengths(body, model, prompt_tokens)
+
+
+def text_of(message: Message) -> str:
+    """Join the text parts of a message."""
+    if isinstance(message.content, list):
+        return "".join(part.text for part in message.content)
+    return message.content or ""
+
+
+def _check_parameters(body: ChatRequest, model: Model) -> None:
+    if body.stream_options is not None and not body.stream:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise Refusal(400, None, message, INVALID, "stream_options")
+    if not model.reasons:
+        return
+    if body.max_tokens is not None:
+        raise _unsupported_parameter("max_tokens", " Use 'max_completion_tokens' instead.")
+    for name in _REASONERS_REFUSE:
+        if getattr(body, name) in {None, *(() if model.system else (1,))}:
+            continue
+        if model.system:
+            raise _unsupported_parameter(name)
+        message = f"Unsupported value: '{name}' does not support this value with this model. Only the default is."
+        raise Refusal(400, "unsupported_value", message, INVALID, name)
+
+
+def _check_roles(body: ChatRequest, model: Model) -> None:
+    for i, message in enumerate(body.messages):
+        if message.role in {"system", "developer"} and not model.system:
+            words = f"Unsupported value: 'messages[{i}].role' does not support '{message.role}' with this model."
+            raise Refusal(400, "unsupported_value", words, INVALID, f"messages[{i}].role")
+
+
+def _check_lengths(body: ChatRequest, model: Model, prompt_tokens: int) -> None:
+    limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    if limit is not None and limit < 1:
+        message = f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {limit} instead."
+        raise Refusal(400, "integer_below_min_value", message, INVALID, name)
+    if limit is not None and limit > model.output_max:
+        message = f"{name} is too large: {limit}. This model supports at most {model.output_max} completion tokens."
+        raise Refusal(400, "invalid_value", message, INVALID, name)
+    if prompt_tokens > model.context:
+        message = (
+            f"This model's maximum context length is {model.context} tokens. However, your messages resulted in "
+            f"{prompt_tokens} tokens. Please reduce the length of the messages."
+        )
+        raise Refusal(400, "context_length_exceeded", message, INVALID, "messages")
+
+
+def _unsupported_parameter(name: str, hint: str = "") -> Refusal:
+    message = f"Unsupported parameter: '{name}' is not supported with this model.{hint}"
+    return Refusal(400, "unsupported_parameter", message, INVALID, name)

@@ -1,0 +1,137 @@
+r"""What the simulator is told to do with one call, and how a caller tells it.
+
+A directive in the last user message, `[[sim tokens=200 pace_ms=5 fault=cut after=3 key=k1]]`, overrides the defaults of
+the process: `SIM_<FIELD>` variables, then `--script`, then `POST /_defaults`. An unknown field or value is a 400.
+
+| field | meaning |
+|---|---|
+| `tokens` | tokens of visible text; a token is one piece of text, one event of a stream |
+| `first_ms`, `pace_ms` | wait before the first token, and between tokens; at pace 0 what is ready is one write |
+| `size` | UTF-8 bytes per token after the label; 0 = as the words come |
+| `unicode` | 1 = a share of the tokens is emoji, CJK, combining marks, quotes, line separators |
+| `surrogate` | 1 = characters beyond the BMP arrive as two lone `\uXXXX` halves in two events |
+| `split` | 1 = the byte stream is cut at arbitrary positions, inside events and UTF-8 sequences |
+| `cached`, `reasoning` | tokens reported as cached input, and as reasoning (inside the output and its limit) |
+| `keepalive` | keep-alive comments (blank lines in the JSON form) before the first token |
+| `finish` | the vendor's finish reason, e.g. `content_filter`, `SAFETY`, `insufficient_system_resource` |
+| `usage` | `missing`, `zero`, `wrong` (far too many), `negative`, `huge`; DeepSeek: `inline` (on the last choice) |
+| `key` | marks the call in the log, counts `times`, names the gate of `hold`, and seeds the text |
+| `hold` | stop before token N (JSON form: before the answer) until `POST /_release?key=…`; -1 = never stop |
+| `status`, `code`, `retry_after` | refuse with this status, the vendor's error code, and seconds to wait |
+| `times` | `status` and `fault` hit only the first N calls of the same `key`; 0 = all |
+| `fault`, `after` | misbehave after N tokens, see below; the JSON form breaks off after half of the body |
+
+| fault | what happens |
+|---|---|
+| `cut` / `fin` | TCP reset / FIN in the middle of the HTTP body |
+| `early_end` | the response ends tidily without the terminal marker |
+| `garbage` | malformed data, then the rest |
+| `silence` / `comments` | nothing more / only keep-alive comments, for ever, on an open connection |
+| `endless` | tokens (JSON form: a body) that never stop, whatever the limit |
+| `error_event` | an error object in the stream (JSON form: in a 200), named by `status` and `code` |
+| `slow_headers` | `first_ms` passes before the headers instead of after them |
+| `empty` / `html` | a 200 without a body / an HTML page with `status` or 502 |
+| `no_finish` / `no_done` | all but the finish reason / all but the last marker (`[DONE]`, Bedrock: the metadata) |
+| `retired` / `blocked` | the vendor's words for a model that is gone / for a prompt its filter refuses |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+
+Fault = Literal[
+    "",
+    "cut",
+    "fin",
+    "early_end",
+    "garbage",
+    "silence",
+    "comments",
+    "endless",
+    "error_event",
+    "slow_headers",
+    "empty",
+    "html",
+    "no_finish",
+    "no_done",
+    "retired",
+    "blocked",
+]
+UsageForm = Literal["", "missing", "zero", "wrong", "negative", "huge", "inline"]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+Status = Literal[0, 200, 400, 401, 402, 403, 404, 408, 422, 424, 429, 500, 502, 503]
+
+_DIRECTIVE = re.compile(r"\[\[sim\s([^\]]*)\]\]")
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call's behaviour; the fields are the table above."""
+
+    tokens: Count = 24
+    first_ms: Count = 200
+    pace_ms: Count = 20
+    size: Count = 0
+    unicode: bool = False
+    surrogate: bool = False
+    split: bool = False
+    cached: Count = 0
+    reasoning: Count = 0
+    keepalive: Count = 0
+    finish: str = ""
+    usage: UsageForm = ""
+    key: str = ""
+    hold: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    status: Status = 0
+    code: str = ""
+    retry_after: Count = 0
+    times: Count = 0
+    fault: Fault = ""
+    after: Count = 0
+
+    @property
+    def misbehaves(self) -> bool:
+        """Whether this call is to fail in any way."""
+        return bool(self.status or self.fault)
+
+    def behaved(self) -> Script:
+        """Give the same script without its status and fault."""
+        return msgspec.structs.replace(self, status=0, fault="")
+
+
+class ScriptError(ValueError):
+    """A directive names an unknown field or value; the message says which."""
+
+
+def from_message(text: str, defaults: Script) -> Script:
+    """Read the last directive in a message; without one the defaults hold. Raises `ScriptError`."""
+    if "[[sim " not in text:
+        return defaults
+    directives = _DIRECTIVE.findall(text)
+    return overlay(directives[-1], defaults) if directives else defaults
+
+
+def from_environment(environment: Mapping[str, str]) -> Script:
+    """Read `SIM_<FIELD>` variables over the built-in defaults. Raises `ScriptError`."""
+    names = Script.__struct_fields__
+    given = {name: environment[f"SIM_{name.upper()}"] for name in names if f"SIM_{name.upper()}" in environment}
+    return merge(given, Script())
+
+
+@lru_cache(maxsize=4096)
+def overlay(text: str, defaults: Script) -> Script:
+    """Lay `name=value name=value` over the defaults. Raises `ScriptError`."""
+    pairs = [word.partition("=") for word in text.split()]
+    return merge({name: value for name, _, value in pairs}, defaults)
+
+
+def merge(given: Mapping[str, object], defaults: Script) -> Script:
+    """Lay named values, as text or typed, over the defaults. Raises `ScriptError`."""
+    try:
+        return msgspec.convert(msgspec.structs.asdict(defaults) | dict(given), Script, strict=False)
+    except msgspec.ValidationError as error:
+        raise ScriptError(f"simulator directive: {error}") from None

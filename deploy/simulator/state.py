@@ -1,0 +1,72 @@
+"""What one simulator process remembers: the default script, spent faults, gates, and the log of calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+from aiohttp import web
+
+from deploy.simulator import script as scripts
+from deploy.simulator.calls import CallLog
+from deploy.simulator.script import Script
+
+KEYS_MAX = 100_000
+
+
+class Simulator:
+    """The shared state behind every endpoint."""
+
+    def __init__(self, defaults: Script) -> None:
+        self.calls = CallLog()
+        self.defaults = defaults
+        self._first_defaults = defaults
+        self._spent: dict[str, int] = {}
+        self._gates: dict[str, asyncio.Event] = {}
+
+    def script_for(self, message: str) -> Script:
+        """Read the script of a call; a fault with `times` is used up here. Raises `ScriptError`."""
+        script = scripts.from_message(message, self.defaults)
+        if not script.times or not script.misbehaves:
+            return script
+        spent = self._spent.get(script.key, 0)
+        if spent >= script.times:
+            return script.behaved()
+        self._spent[script.key] = spent + 1
+        _bound(self._spent)
+        return script
+
+    def set_defaults(self, given: dict[str, object]) -> Script:
+        """Lay values over the defaults of the process and start counting faults anew; nothing given restores them."""
+        self.defaults = scripts.merge(given, self._first_defaults)
+        self._spent.clear()
+        return self.defaults
+
+    async def pass_gate(self, key: str) -> None:
+        """Wait until the key is released; released once, it stays open."""
+        await self._gate(key).wait()
+
+    def release(self, key: str) -> None:
+        """Open the gate of a key."""
+        self._gate(key).set()
+
+    def reset(self) -> None:
+        """Forget calls, spent faults and gates, and restore the defaults of the process."""
+        self.calls.reset()
+        self._gates.clear()
+        self.set_defaults({})
+
+    def _gate(self, key: str) -> asyncio.Event:
+        gate = self._gates.setdefault(key, asyncio.Event())
+        _bound(self._gates)
+        return gate
+
+
+SIMULATOR = web.AppKey("simulator", Simulator)
+
+
+def _bound(remembered: MutableMapping[str, Any]) -> None:
+    """Forget the oldest keys beyond the limit."""
+    while len(remembered) > KEYS_MAX:
+        del remembered[next(iter(remembered))]
