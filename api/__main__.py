@@ -17,7 +17,7 @@ from api.services import SERVICES
 from shared import telemetry
 from shared.database import MigrationError
 from shared.errors import Unavailable
-from shared.process import raise_open_files
+from shared.process import end_with_parent, raise_open_files
 from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,8 @@ def main() -> int:
         settings = Settings.load()
         telemetry.configure(settings, "web")
         raise_open_files()
+        if settings.parent_pid is not None:
+            end_with_parent(settings.parent_pid)
         if settings.web_concurrency > 1 and settings.listen_fd is None:
             return run_several(settings.web_concurrency, _listen(settings), settings)
         uvloop.run(_serve(settings))

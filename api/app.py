@@ -25,6 +25,7 @@ from shared.scripts import Scripts
 from shared.settings import Settings
 from shared.settler import Settler
 from shared.submit import Submitter
+from shared.tasks import background_tasks
 
 UNTIL_RELEASED_S = 5.0
 
@@ -61,7 +62,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     queue = Queue(lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max)
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
-    async with served(settings.host, settings.metrics_port), asyncio.TaskGroup() as group:
+    async with served(settings.host, settings.metrics_port), background_tasks() as group:
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
         app[SERVICES] = Services(
             settings=settings,
@@ -75,11 +76,9 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             abandoned=Abandoned(queue, group, settings),
             draining=asyncio.Event(),
         )
-        parts = [lua.run(), ledger.run_reserve(), ledger.run_settle(), directory.run(), relay.run()]
-        tasks = [group.create_task(part) for part in parts]
+        for part in (lua.run(), ledger.run_reserve(), ledger.run_settle(), directory.run(), relay.run()):
+            group.create_task(part)
         yield
         await settler.drained(UNTIL_RELEASED_S)
-        for task in tasks:
-            task.cancel()
     await client.aclose()
     await pool.close()

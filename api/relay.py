@@ -103,8 +103,7 @@ class Follower:
         alive, *entries = await self._journal_from(self._next)
         for entry in entries:
             self._push(unpack_event(entry))
-        if len(entries) == JOURNAL_EVENTS_PER_READ:
-            self._look_up = True
+        self._look_up |= bool(entries)  # there may be more; the live feed takes over when there is none
         if not entries and not alive:
             raise RequestLost("The queue lost the request on its way; it is not charged: try again.")
 
@@ -115,7 +114,7 @@ class Follower:
         while True:
             try:
                 answer: list[bytes] = await self._scripts.call(
-                    "read", names, [self.request_id, first, JOURNAL_EVENTS_PER_READ]
+                    "read", names, [self.request_id, first, JOURNAL_EVENTS_PER_READ, self._settings.relay_buffer_bytes]
                 )
             except Unavailable:
                 if loop.time() > gives_up_at:
@@ -183,7 +182,11 @@ class Relay:
             follower.look_up()
 
     def _hand_on(self, data: bytes) -> None:
-        heard = parse_message(data)
+        try:
+            heard = parse_message(data)
+        except ValueError:  # msgspec's errors are ValueErrors; a worker of another release, say
+            log.exception("message not understood")
+            return
         follower = self._followers.get(heard.request_id)
         if follower:
             follower.hear(heard.sequence, heard.event)

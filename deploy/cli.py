@@ -50,6 +50,9 @@ def main() -> None:
     except database.UNREACHABLE as error:
         print(f"rebootml: Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL", file=sys.stderr)
         sys.exit(1)
+    except asyncpg.PostgresError as error:
+        print(f"rebootml: Postgres refused: {error} ({type(error).__name__})", file=sys.stderr)
+        sys.exit(1)
     as_json = len(words) < len(sys.argv[1:])
     print(msgspec.json.encode(answer.data).decode() if as_json else _for_people(answer.data))
     sys.exit(answer.status)
@@ -221,15 +224,23 @@ def _duration(text: str) -> timedelta:
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     if not number.isdigit():
         raise argparse.ArgumentTypeError("a time such as 90s, 15m, 24h or 30d")
-    return timedelta(**{units[unit]: int(number)})
+    try:
+        return timedelta(**{units[unit]: int(number)})
+    except OverflowError:
+        raise argparse.ArgumentTypeError("a shorter time") from None
 
 
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
+        pass
+    else:
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
         return datetime.now(UTC) + _duration(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise argparse.ArgumentTypeError("an earlier moment") from None
 
 
 def _for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document

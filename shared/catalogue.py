@@ -20,6 +20,8 @@ from shared.money import Price, nano_to_usd, price_from_usd
 from shared.settings import SettingsError
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
+ADDRESSABLE = ("openai", "deepseek")
+"""The providers that speak OpenAI's protocol: their rows may name another address."""
 Lifecycle = Literal["active", "legacy", "retired"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -48,7 +50,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     image_tokens: Positive | None = None
     reasoning: bool = False
     bills_to_the_end: bool = False
+    prefill: bool = False
     region: str | None = None
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
+    successor: str | None = None
     lifecycle: Lifecycle
     ends_on: dt.date | None = None
     sources: str
@@ -82,6 +88,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     bills_to_the_end: bool
     lifecycle: Lifecycle
     ends_on: dt.date | None
+    prefill: bool = False
+    base_url: str | None = None
+    key_variable: str | None = None
+    successor: str | None = None
 
     def as_json(self) -> dict[str, object]:
         """The public listing, prices as exact JSON numbers in USD per million tokens."""
@@ -148,7 +158,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     rows = document.get("model", [])
-    if set(document) - {"model"} or not isinstance(rows, list):
+    if set(document) - {"model"} or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SettingsError(f"{path}: it takes [[model]] tables and nothing else")
     return rows
 
@@ -156,12 +166,20 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _model(raw: dict[str, Any], path: Path, price_factor: Decimal) -> Model:
     try:
         row = msgspec.convert({**raw, **_decimals(raw)}, Row)
+        _check_address(row)
         vendor_price = _vendor_price(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise SettingsError(f"{path}: model {raw.get('name')!r}: {error}") from None
     price = vendor_price.times(price_factor * row.price_factor)
     shared_fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
     return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))
+
+
+def _check_address(row: Row) -> None:
+    if row.base_url and not row.key_variable:
+        raise ValueError("a base_url needs a key_variable, so that no vendor's key is sent to another vendor")
+    if row.key_variable and row.provider not in ADDRESSABLE:
+        raise ValueError(f"base_url and key_variable go with provider {' or '.join(ADDRESSABLE)} only")
 
 
 def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
@@ -171,8 +189,11 @@ def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
 
 
 def _vendor_price(row: Row) -> Price:
-    if min(row.input, row.output, row.cached or 0, row.price_factor) < 0:
-        raise ValueError("a price cannot be negative")
+    if any(
+        not value.is_finite() or value < 0
+        for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
+    ):
+        raise ValueError("a price is a number and not negative")
     cached = None if row.cached is None else price_from_usd(row.cached)
     return Price(price_from_usd(row.input), price_from_usd(row.output), cached)
 

@@ -29,6 +29,7 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
+NAME_LENGTH_MAX = 200
 HINT = "send `Authorization: Bearer rml_…` with a key of this service"
 
 
@@ -159,6 +160,8 @@ async def _existing(pool: asyncpg.Pool, key_id: str) -> ApiKey:
 
 
 def _check(rules: KeyRules) -> None:
+    if len(rules.name) > NAME_LENGTH_MAX or "\0" in rules.name:
+        raise InvalidRequest(f"A key's name has at most {NAME_LENGTH_MAX} characters.")
     if not rules.scopes or set(rules.scopes) - set(SCOPES):
         raise InvalidRequest(f"Scopes are a comma list of {', '.join(SCOPES)}.")
     if rules.rpm is not None and not 1 <= rules.rpm <= 10_000_000:  # noqa: PLR2004 - named by the message

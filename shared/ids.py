@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
 _LENGTH = 26
 _RANDOM_BITS = 80
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def new_id(prefix: str, now_ms: int | None = None) -> str:
@@ -31,7 +32,10 @@ def created_at(identity: str) -> datetime:
     number = 0
     for character in body:
         number = number << 5 | _value(character)
-    return datetime.fromtimestamp((number >> _RANDOM_BITS) / 1000, UTC)
+    try:
+        return _EPOCH + timedelta(milliseconds=number >> _RANDOM_BITS)
+    except OverflowError:
+        raise ValueError("not an id") from None
 
 
 def _value(character: str) -> int:

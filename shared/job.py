@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,19 +106,22 @@ class Sealed:
         return f"<{len(self.data)} bytes>"
 
 
-_SEALED = 1
+_SEALED, _ERROR = 1, 2
 
 
 def _seal(value: object) -> msgspec.msgpack.Ext:
     if isinstance(value, Sealed):
         return msgspec.msgpack.Ext(_SEALED, value.data)
     if isinstance(value, BaseException):
-        return msgspec.msgpack.Ext(_SEALED + 1, f"{type(value).__name__}: {value}".encode())
+        return msgspec.msgpack.Ext(_ERROR, f"{type(value).__name__}: {value}".encode())
     raise NotImplementedError(f"{type(value).__name__} cannot cross the queue")
 
 
 def _unseal(code: int, data: memoryview) -> object:
-    return Sealed(bytes(data)) if code == _SEALED else RuntimeError(bytes(data).decode())
+    if code == _SEALED:
+        return Sealed(bytes(data))
+    error = bytes(data).decode()
+    return asyncio.CancelledError() if error.startswith("CancelledError:") else RuntimeError(error)
 
 
 _arq_encoder = msgspec.msgpack.Encoder(enc_hook=_seal)

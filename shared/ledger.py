@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from shared.database import UNREACHABLE, load_queries
-from shared.errors import InsufficientCredit, PermissionDenied, RateLimited, RebootError, Unavailable
+from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, RateLimited, RebootError, Unavailable
 from shared.microbatch import MicroBatch
 from shared.money import NanoUsd, nano_to_usd
 
@@ -141,6 +141,10 @@ class Ledger:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
             raise _unavailable(error) from error
+        except asyncpg.PostgresError as error:
+            if len(rows) > 1:
+                return await self._in_halves(rows, self._reserve_batch)
+            return [_refused(rows[0], error)]
         by_id = {answer["request_id"]: answer for answer in answers}
         return [_grant(by_id.get(row.id), row) for row in rows]
 
@@ -152,7 +156,9 @@ class Ledger:
         except UNREACHABLE as error:
             raise _unavailable(error) from error
         except asyncpg.PostgresError as error:
-            return await self._bisect(rows, error)
+            if len(rows) > 1:
+                return await self._in_halves(rows, self._settle_batch)
+            return [await self._quarantine(rows[0], error)]
         by_id: dict[str, Outcome] = {answer["request_id"]: answer["outcome"] for answer in answers}
         return [by_id[row.id] for row in rows]
 
@@ -167,25 +173,44 @@ class Ledger:
             answers.update(zip((row.id for row in own), await again(own), strict=True))
         return [answers[row.id] for row in rows]
 
-    async def _bisect(self, rows: Sequence[Settlement], error: asyncpg.PostgresError) -> list[Outcome | BaseException]:
-        """Find the row that the database refuses and set it aside; all others are settled."""
-        if len(rows) > 1:
-            middle = len(rows) // 2
-            return [*await self._settle_batch(rows[:middle]), *await self._settle_batch(rows[middle:])]
-        reason = f"{type(error).__name__}: {error.args[0] if error.args else ''}"
-        await self._pool.execute(SQL["quarantine"], rows[0].id, _json(rows[0]), reason)
-        log.error("settlement quarantined", alert=True, request_id=rows[0].id, reason=reason)
-        return ["quarantined"]
+    @staticmethod
+    async def _in_halves(rows: Sequence[Row], again: Flush[Row]) -> list[Any]:
+        """Find the row that the database refuses; all others go through."""
+        middle: int = len(rows) // 2
+        return [*await again(rows[:middle]), *await again(rows[middle:])]
+
+    async def _quarantine(self, row: Settlement, error: asyncpg.PostgresError) -> Outcome:
+        """Set aside what the database refuses."""
+        reason = _reason(error)
+        try:
+            await self._pool.execute(SQL["quarantine"], row.id, _json(row), reason)
+        except UNREACHABLE as lost:
+            raise _unavailable(lost) from lost
+        log.error("settlement quarantined", alert=True, request_id=row.id, reason=reason)
+        return "quarantined"
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().replace("\\u0000", "\\ufffd")  # Postgres stores no NUL
 
 
 def _unavailable(error: Exception) -> Unavailable:
     return Unavailable(
         f"The ledger cannot be reached now ({type(error).__name__}); nothing was charged: try again shortly."
     )
+
+
+def _refused(row: Reservation, error: asyncpg.PostgresError) -> RebootError:
+    if isinstance(error, asyncpg.NumericValueOutOfRangeError):
+        return InvalidRequest(
+            "No account can pay for a request of this size: lower max_tokens or shorten the messages."
+        )
+    log.error("reservation refused", alert=True, request_id=row.id, reason=_reason(error))
+    return RebootError("The request could not be recorded; nothing was charged.")
+
+
+def _reason(error: asyncpg.PostgresError) -> str:
+    return f"{type(error).__name__}: {error.args[0] if error.args else ''}"
 
 
 def _grant(answer: asyncpg.Record | None, row: Reservation) -> Grant | RebootError:

@@ -41,12 +41,15 @@ class MicroBatch(Generic[Row, Result]):
         self._pending_max = pending_max
         self._pending: deque[tuple[Row, asyncio.Future[Result]]] = deque()
         self._rows = BATCH_ROWS.labels(name)
+        self._stopped = False
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def submit(self, row: Row) -> Result:
         """Wait for this row's result."""
+        if self._stopped:
+            raise Unavailable("The process is stopping: try again.")
         if len(self._pending) >= self._pending_max:
             raise Unavailable("Too many requests are waiting for the store: try again shortly.")
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -64,6 +67,7 @@ class MicroBatch(Generic[Row, Result]):
                     await asyncio.sleep(self._window_s)
                 await self._write_one_batch()
         finally:
+            self._stopped = True
             for _, done in self._pending:
                 _set_error(done, Unavailable("The process is stopping: try again."))
 

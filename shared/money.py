@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
 from typing import NewType
 
 import msgspec
@@ -75,10 +75,12 @@ def usd_to_nano(amount: Decimal | str) -> NanoUsd:
         raise ValueError(f"{amount!r} is not an amount in USD such as 12.50") from None
     if not usd.is_finite() or abs(usd) > USD_MAX:
         raise ValueError(f"{amount} is not an amount between -{USD_MAX} and {USD_MAX} USD")
-    nano = usd * NANO_PER_USD
-    if nano != nano.to_integral_value():
-        raise ValueError(f"{amount} USD has more than nine decimals")
-    return NanoUsd(int(nano))
+    try:
+        with localcontext() as context:
+            context.traps[Inexact] = True
+            return NanoUsd(int((usd * NANO_PER_USD).to_integral_exact()))
+    except Inexact:
+        raise ValueError(f"{amount} USD has more than nine decimals") from None
 
 
 def nano_to_usd(nano: int) -> str:

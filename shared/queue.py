@@ -39,6 +39,14 @@ class Claim(NamedTuple):
         return self.epoch % EPOCHS_PER_ENQUEUE
 
 
+class Room(NamedTuple):
+    """What may be claimed from `queue` now: of its provider and of its lane at most so many, over all their queues."""
+
+    queue: QueueName
+    provider: int
+    lane: int
+
+
 class RateState(NamedTuple):
     """For the `x-ratelimit-*` headers: what is left of the key's minute, and when it is full again."""
 
@@ -74,10 +82,11 @@ class Queue:
             raise _refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
-    async def claim(self, worker_id: str, caps: Sequence[tuple[QueueName, int]], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, up to `cap` of each queue, in the order of `caps`."""
+    async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them."""
+        limits = [limit for room in rooms for limit in (room.provider, room.lane)]
         flat = await self._scripts.call(
-            "claim", [name for name, _ in caps], [worker_id, self._lease_ms, jobs_max, *(cap for _, cap in caps)]
+            "claim", [room.queue for room in rooms], [worker_id, self._lease_ms, jobs_max, *limits]
         )
         return [
             Claim(QueueName(flat[i].decode()), flat[i + 1].decode(), flat[i + 2], int(float(flat[i + 3])))

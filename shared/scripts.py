@@ -51,8 +51,7 @@ def connect(settings: Settings, kind: type[Client]) -> Client:
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
         **({} if settings.redis_url.startswith("unix:") else {"socket_keepalive": True}),
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[OSError, redis.exceptions.ConnectionError],
+        retry=Retry(NoBackoff(), 0),  # who asks knows better whether and when to ask again
     )
     return client
 
@@ -88,6 +87,7 @@ class Scripts:
                 await self._load_missing({calls[i].name for i in left})
                 replies = await self._send([calls[i] for i in left])
             except UNREACHABLE as error:
+                self._sha.clear()  # a server that was away may come back without them
                 if attempt == ATTEMPTS:
                     raise Unavailable(
                         f"The queue cannot be reached now ({type(error).__name__}): try again shortly."
@@ -95,7 +95,7 @@ class Scripts:
                 continue
             for i, reply in zip(left, replies, strict=True):
                 answers[i] = _as_error(reply)
-            left = [i for i in left if isinstance(answers[i], NoScriptError)]
+            left = [i for i, reply in zip(left, replies, strict=True) if isinstance(reply, NoScriptError)]
             if not left:
                 break
             self._sha.clear()  # Redis restarted and forgot them
@@ -113,7 +113,7 @@ class Scripts:
 
 
 def _as_error(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it is
-    if isinstance(reply, RedisError) and not isinstance(reply, NoScriptError):
+    if isinstance(reply, RedisError):
         return Unavailable(f"The queue refused a command ({type(reply).__name__}): try again shortly.")
     return reply
 

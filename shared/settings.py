@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     web_concurrency: int = 1
     metrics_port: int | None = None
     listen_fd: int | None = None
+    parent_pid: int | None = None
     catalogue_overlay: Path | None = None
     price_factor: Decimal = Decimal(1)
 
@@ -74,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_connections_max: int = 8
     database_timeout_s: float = 10.0
     lock_timeout_s: float = 0.25
-    redis_timeout_s: float = 5.0
+    redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
     micro_batch_window_s: float = 0.001
     micro_batch_rows_max: int = 256
@@ -139,7 +141,8 @@ def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> 
     try:
         return parser(text)
     except ValueError as error:
-        raise SettingsError(f"{variable}={text!r} is wrong: it takes {error}") from None
+        shown = variable if variable.endswith("_URL") else f"{variable}={text!r}"  # a URL may hold a password
+        raise SettingsError(f"{shown} is wrong: it takes {error}") from None
 
 
 def _number(kind: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], float]:
@@ -168,6 +171,10 @@ def _url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise ValueError("a URL whose port is a number from 0 to 65535") from None
         return text
 
     return parse
@@ -184,7 +191,7 @@ def _factor(text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal(-1)
-    if not 0 <= value <= 1_000:  # noqa: PLR2004 - named by the message
+    if not value.is_finite() or not 0 <= value <= 1_000:  # noqa: PLR2004 - named by the message
         raise ValueError("a decimal number from 0 to 1000")
     return value
 
@@ -210,6 +217,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "redis_url": _url("redis", "rediss", "unix"),
     "port": _PORT,
     "metrics_port": _PORT,
+    "parent_pid": _number(int, 1, 2**31, "a process id"),
     "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
     "price_factor": _factor,

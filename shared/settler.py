@@ -83,4 +83,6 @@ class Settler:
                 return await self._ledger.settle(settlement)
             except RebootError as error:
                 log.warning("settlement postponed", request_id=settlement.id, reason=error.message)
-                await asyncio.sleep(self._retry_s)
+            except Exception:  # one that cannot be sent at all must not end the process, nor be forgotten
+                log.exception("settlement cannot be sent", alert=True, request_id=settlement.id)
+            await asyncio.sleep(self._retry_s)

@@ -108,20 +108,20 @@ class LeasedWorker(Worker):
                 del self.tasks[job_id]
 
     async def _claim_and_start(self) -> None:
-        caps = [] if self.draining else self._slots.caps(claim.queue for claim in self.claims.values())
+        rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
-        if not caps or free <= 0:
+        if not rooms or free <= 0:
             return
-        claims = await self._leases.claim(self.worker_id, caps, free)
+        claims = await self._leases.claim(self.worker_id, rooms, free)
         for claim in claims:
             self._start(claim)
         if claims:
             self._something_to_do.set()  # there may be more
 
     def _start(self, claim: Claim) -> None:
-        if claim.id in self.tasks and not self.tasks[claim.id].done():
+        if claim.id in self.claims and not self.tasks[claim.id].done():
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
             self._cancel(claim.id, "lost")
             return
@@ -160,12 +160,12 @@ class LeasedWorker(Worker):
     async def _listen_to_bells(self) -> None:
         """Block on the bells of the queues that have room; one ring wakes one worker."""
         while True:
-            caps = [] if self.draining else self._slots.caps(claim.queue for claim in self.claims.values())
-            if not caps:
+            rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
+            if not rooms:
                 await asyncio.sleep(self._idle_wait_s / 10)
                 continue
             try:
-                rung = await self.pool.blpop([bell(name) for name, _ in caps], timeout=self._idle_wait_s)  # type: ignore[misc,arg-type] # typed for both clients
+                rung = await self.pool.blpop([bell(room.queue) for room in rooms], timeout=self._idle_wait_s)  # type: ignore[misc,arg-type] # typed for both clients
             except UNREACHABLE:
                 await asyncio.sleep(UNREACHABLE_PAUSE_S)
                 continue
@@ -218,7 +218,7 @@ class LeasedWorker(Worker):
         keep_in_progress: float | None,
     ) -> None:
         """End the claim in the queue, unless it was lost. When Redis does not answer the lease lapses instead."""
-        claim = self.claims.get(job_id)
+        claim = self.claims.pop(job_id, None)  # at once: a renewal after this would undo a deferral
         if claim is None or self.cancel_reasons.get(job_id) == "lost":
             return
         keep_ms = int((keep_in_progress or 0) * 1000)
@@ -241,6 +241,8 @@ class LeasedWorker(Worker):
         claim = self.claims.get(job_id)
         if claim and self.on_discarded:
             await self.on_discarded(claim)
+        if not (self.keep_result_forever or self.keep_result_s):
+            result_data = None
         await self.finish_job(job_id, True, result_data, self.keep_result_s, self.keep_result_forever, None, None)  # noqa: FBT003
 
     def handle_sig(self, signum: Signals) -> None:
@@ -254,17 +256,11 @@ class LeasedWorker(Worker):
 
     async def _drain(self) -> None:
         """Let running jobs end for `drain_s`, then cancel the inner tasks, so that each job's own cleanup runs."""
-        await self._until_done(self._drain_s, unless=self._hurry)
+        until = time.monotonic() + self._drain_s
+        while self.tasks and not self._hurry.is_set() and time.monotonic() < until:
+            await self._wait_for_something()
+            await self._poll_iteration()  # aborts are still heard
         for job_id in list(self.job_tasks):
             self._cancel(job_id, "drain")
-        await self._until_done(LAST_WORDS_S)
-
-    async def _until_done(self, timeout_s: float, unless: asyncio.Event | None = None) -> None:
-        if not self.tasks:
-            return
-        everything = asyncio.ensure_future(asyncio.wait(set(self.tasks.values()), timeout=timeout_s))
-        hurry = asyncio.ensure_future(unless.wait()) if unless else None
-        await asyncio.wait({everything, hurry} if hurry else {everything}, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (everything, hurry):
-            if waiting:
-                waiting.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=LAST_WORDS_S)

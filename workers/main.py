@@ -24,6 +24,7 @@ from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
 from shared.settler import Settler
+from shared.tasks import background_tasks
 from workers import rescue
 from workers.leased_worker import LeasedWorker
 from workers.providers import Limits, Provider, load_providers
@@ -37,7 +38,7 @@ PARTITIONS_EVERY_S = 3_600.0
 
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
-    async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), background_tasks() as group:
         pool = await database.connect(settings, application="rebootml-worker")
         stack.push_async_callback(pool.close)
         await database.require_migrated(pool)
@@ -57,22 +58,21 @@ async def run(settings: Settings) -> None:
         )
         runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, settings=settings)
         worker = _leased_worker(settings, redis, queue, runner)
-        helpers = [
-            group.create_task(lua.run()),
-            group.create_task(ledger.run_settle()),
-            group.create_task(_every(settings.heartbeat_s, lambda: _announce(worker, providers, settings))),
-            group.create_task(_every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool))),
-            group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(redis, settler))),
-            group.create_task(_every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler))),
-        ]
+        for part in (
+            lua.run(),
+            ledger.run_settle(),
+            _every(settings.heartbeat_s, lambda: _announce(worker, providers, settings)),
+            _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool)),
+            _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(redis, settler)),
+            _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
+        ):
+            group.create_task(part)
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, apis=sorted(providers))
         await worker.async_run()
         await _goodbye(redis, worker.worker_id)
         if not await settler.drained(UNTIL_SETTLED_S):
             log.warning("settlements left to the sweep of another worker", settlements=len(settler))
-        for helper in helpers:
-            helper.cancel()
-        log.info("worker stopped")
+    log.info("worker stopped")
 
 
 def _providers(settings: Settings) -> dict[str, Provider]:
@@ -100,6 +100,7 @@ def _leased_worker(settings: Settings, redis: ArqRedis, queue: Queue, runner: Ru
         idle_wait_s=settings.idle_wait_s,
         redis_pool=redis,
         allow_abort_jobs=True,
+        keep_result=0,  # results travel through the journal; arq's would hold the prompt
         max_tries=1_000_000,  # how often a request may be tried is for run_job to say, which also ends its hold
         job_serializer=arq_serializer,
         job_deserializer=arq_deserializer,

@@ -78,8 +78,12 @@ async def sweep_settle_records(client: redis.asyncio.Redis, settler: Settler) ->
     """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's errors."""
     found = 0
     before = datetime.now(UTC) - RECORD_AGE
-    async for _, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
-        settlement = unpack_settlement(record)
+    async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
+        try:
+            settlement = unpack_settlement(record)
+        except msgspec.DecodeError:
+            log.error("settle record unreadable", alert=True, request_id=request_id.decode())  # noqa: TRY400 - no trace needed
+            continue
         if settlement.ended_at < before:
             settler.keep(settlement)
             found += 1

@@ -9,11 +9,11 @@ took over looks back at the journal first and never calls the vendor again for a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
 import structlog
@@ -119,7 +119,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
-        past = await look_back(self._runner.redis, self._job.id) if self._claim.tries > 1 else Past()
+        past = await self._look_back() if self._claim.tries > 1 else Past()
         if past.ended:
             self._settle_again(past.settlement)
             return
@@ -128,13 +128,24 @@ class Attempt:
         try:
             self._refuse_what_must_not_run(past)
             reason = await self._call_until_it_works()
+        except (LeaseLost, Retry):
+            raise
         except RebootError as error:
             await self._end_failed(error)
         except asyncio.CancelledError:
             await self._end_cancelled()
+        except Exception:
+            log.exception("unexpected error", alert=True)
+            await self._end_failed(ProviderError("The call to the vendor failed in an unexpected way."))
         else:
             text = None if self._job.stream else "".join(self._answer)
             await self._end(*succeeded(self._job, self._received, reason, text, _now()))
+
+    async def _look_back(self) -> Past:
+        try:
+            return await look_back(self._runner.redis, self._job.id)
+        except UNREACHABLE as error:
+            raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def cancel_unstarted(self) -> None:
         """End the request as cancelled; what an earlier attempt had sent is charged."""
@@ -175,12 +186,19 @@ class Attempt:
                     calls=self._received.attempts,
                 )
                 if delay > IN_PLACE_MAX_S:
-                    await note_calls(self._runner.redis, self._job.id, self._received.attempts)
-                    raise Retry(defer=delay) from error
+                    await self._defer(delay, error)
                 await asyncio.sleep(delay)
             else:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                 return reason
+
+    async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
+        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
+        try:
+            await note_calls(self._runner.redis, self._job.id, self._received.attempts)
+        except UNREACHABLE:
+            raise error from None
+        raise Retry(defer=delay_s) from error
 
     def _delay_before_retry(self, error: RebootError) -> float | None:
         if self._received.text_bytes:
@@ -207,7 +225,9 @@ class Attempt:
             self._worker.unstoppable.add(job.id)
         self._received.called = True
         idle_s = self._runner.settings.idle_timeout_s if request.stream else None
-        async with aclosing(bounded(provider.stream(request), idle_s=idle_s, total_s=self._left_s())) as pieces:
+        async with contextlib.aclosing(
+            bounded(provider.stream(request), idle_s=idle_s, total_s=self._left_s())
+        ) as pieces:
             async for piece in pieces:
                 match piece:
                     case str():
@@ -248,7 +268,11 @@ class Attempt:
             raise asyncio.CancelledError
 
     async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
-        await asyncio.shield(self._write_end(event, settlement))
+        ending = asyncio.ensure_future(self._write_end(event, settlement))
+        while not ending.done():
+            with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way
+                await asyncio.wait({ending})
+        ending.result()
         _log_end(self._job, event, settlement, time.monotonic() - self._started)
 
     async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:

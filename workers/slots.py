@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from shared.keys import QueueName, lane_of, provider_of
+from shared.queue import Room
 
 
 class Slots(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,8 +21,8 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int
     share_percent: int
 
-    def caps(self, running: Iterable[QueueName]) -> list[tuple[QueueName, int]]:
-        """What may still be claimed from each queue, given the queues of the jobs that run; queues at their cap left out."""
+    def rooms(self, running: Iterable[QueueName]) -> list[Room]:
+        """What may still be claimed, given the queues of the jobs that run; full queues are left out."""
         by_queue = Counter(running)
         free = self.total - by_queue.total()
         by_provider: Counter[str] = Counter()
@@ -29,14 +30,13 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
         for queue, count in by_queue.items():
             by_provider[provider_of(queue)] += count
             by_lane[lane_of(queue)] += count
-        caps = []
+        rooms = []
         for queue in self.queues:
-            room = min(free, self._share() - by_provider[provider_of(queue)])
-            if lane_of(queue) == "batch":
-                room = min(room, self._batch_slots() - by_lane["batch"])
-            if room > 0:
-                caps.append((queue, room))
-        return caps
+            of_provider = min(free, self._share() - by_provider[provider_of(queue)])
+            of_lane = free if lane_of(queue) != "batch" else min(free, self._batch_slots() - by_lane["batch"])
+            if of_provider > 0 and of_lane > 0:
+                rooms.append(Room(queue, of_provider, of_lane))
+        return rooms
 
     def _share(self) -> int:
         several = len({provider_of(queue) for queue in self.queues}) > 1

@@ -32,7 +32,7 @@ def welcome(url: str, api_key: str | None, data_dir: Path, environment: Mapping[
     return "\n".join(
         (
             "",
-            f"RebootML is ready: {url}   (pages: {url}/docs)",
+            f"RebootML is ready: {url}",
             "",
             *_how_to_call(url, api_key),
             "",

@@ -1,24 +1,32 @@
 -- Take due jobs, in the queues' order of priority, each for one lease. A job whose lease lapsed is due again, so this is
 -- also how the jobs of a dead worker are taken over. Every claim raises the job's epoch: the fence that all later effects
--- of this claim must show. A job without a payload, or with a tombstone, is dropped.
+-- of this claim must show. A job without a payload, with a tombstone, or that has just been done (a cron job that a
+-- second worker enqueued again), is dropped.
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
--- ARGV  1 worker id   2 lease, ms   3 most jobs in all   4… most jobs of each queue
+-- ARGV  1 worker id   2 lease, ms   3 most jobs in all
+--       4… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
 -- returns a flat list of { queue, id, epoch, due time before the claim, … }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
+local room = {}
 local claimed = {}
 
 for number, queue in ipairs(KEYS) do
-  local want = math.min(left, tonumber(ARGV[3 + number]))
+  local provider, lane = string.match(queue, '^q:(.-):(.*)$')
+  room[provider] = room[provider] or tonumber(ARGV[2 + 2 * number])
+  room[lane] = room[lane] or tonumber(ARGV[3 + 2 * number])
+  local want = math.min(left, room[provider], room[lane])
   if want > 0 then
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
     for i = 1, #due, 2 do
       local id = due[i]
       local run = 'run:' .. id
-      if redis.call('EXISTS', 'arq:job:' .. id) == 0 or redis.call('HEXISTS', run, 'dead') == 1 then
+      local mark = 'arq:in-progress:' .. id
+      if redis.call('EXISTS', 'arq:job:' .. id) == 0 or redis.call('HEXISTS', run, 'dead') == 1
+        or redis.call('GET', mark) == 'done' then
         redis.call('ZREM', queue, id)
         redis.call('DEL', 'arq:job:' .. id)
       else
@@ -27,11 +35,13 @@ for number, queue in ipairs(KEYS) do
           redis.call('PEXPIRE', run, 86400000)
         end
         redis.call('ZADD', queue, now + lease, id)
-        redis.call('SET', 'arq:in-progress:' .. id, ARGV[1] .. ':' .. epoch, 'PX', lease)
+        redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)
         for _, value in ipairs({ queue, id, epoch, due[i + 1] }) do
           claimed[#claimed + 1] = value
         end
         left = left - 1
+        room[provider] = room[provider] - 1
+        room[lane] = room[lane] - 1
       end
     end
   end

@@ -3,15 +3,15 @@
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
 -- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
 --       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
---       7 how long to keep the in-progress mark, ms (cron jobs), else 0
+--       7 how long to remember that it was done, ms (cron jobs), else 0
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
 if redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2] then
   return 0
 end
 
-if tonumber(ARGV[7]) > 0 then
-  redis.call('PEXPIRE', KEYS[3], ARGV[7])
+if ARGV[3] == 'done' and tonumber(ARGV[7]) > 0 then
+  redis.call('SET', KEYS[3], 'done', 'PX', ARGV[7])
 else
   redis.call('DEL', KEYS[3])
 end

@@ -5,7 +5,7 @@ SELECT request_id, outcome, granted_limit, granted_hold, needed, available FROM 
 SELECT request_id, outcome, charged FROM settle($1::jsonb)
 
 -- name: quarantine
-INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2::jsonb, $3) ON CONFLICT DO NOTHING
+INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 
 -- name: expired_holds
 SELECT id, created_at, account_id, provider, lane FROM requests

@@ -99,7 +99,7 @@ CREATE TABLE unbilled (
 -- Rows that a micro-batch refused, set aside so that they stop nobody else; an operator looks at them.
 CREATE TABLE quarantine (
     request_id text PRIMARY KEY,
-    settlement jsonb NOT NULL,
+    settlement text NOT NULL,
     reason     text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );
@@ -107,24 +107,29 @@ CREATE TABLE quarantine (
 CREATE TABLE requests_default PARTITION OF requests DEFAULT;
 CREATE TABLE ledger_default PARTITION OF ledger DEFAULT;
 
--- Make the monthly partitions of this month and the following ones; what exists stays as it is.
+-- Make the monthly partitions of this month and the following ones; what exists stays as it is. A month that has rows in
+-- the default partition already stays there.
 CREATE FUNCTION ensure_partitions(months_ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
-    first_day date;
+    partition text;
+    first_moment text;
+    last_moment text;
+    late boolean;
     made integer := 0;
 BEGIN
     FOREACH parent IN ARRAY ARRAY['requests', 'ledger'] LOOP
         FOR step IN 0..months_ahead LOOP
-            first_day := (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => step))::date;
-            IF to_regclass(parent || to_char(first_day, '_YYYY_MM')) IS NULL THEN
-                EXECUTE format(
-                    'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                    parent || to_char(first_day, '_YYYY_MM'), parent,
-                    first_day || ' 00:00+00', (first_day + interval '1 month')::date || ' 00:00+00'
-                );
-                made := made + 1;
-            END IF;
+            partition := parent || to_char(now() AT TIME ZONE 'UTC' + make_interval(months => step), '_YYYY_MM');
+            first_moment := to_char(now() AT TIME ZONE 'UTC' + make_interval(months => step), 'YYYY-MM-01 00:00+00');
+            last_moment := to_char(now() AT TIME ZONE 'UTC' + make_interval(months => step + 1), 'YYYY-MM-01 00:00+00');
+            CONTINUE WHEN to_regclass(partition) IS NOT NULL;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE created_at >= %L AND created_at < %L)',
+                parent || '_default', first_moment, last_moment) INTO late;
+            CONTINUE WHEN late;
+            EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                partition, parent, first_moment, last_moment);
+            made := made + 1;
         END LOOP;
     END LOOP;
     RETURN made;
