@@ -37,7 +37,12 @@ def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
 
 
 def _start(number: int, listener: socket.socket, settings: Settings) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "LISTEN_FD": str(listener.fileno()), "WEB_CONCURRENCY": "1", "PARENT_PID": str(os.getpid())}
+    environment = {
+        **os.environ,
+        "LISTEN_FD": str(listener.fileno()),
+        "WEB_CONCURRENCY": "1",
+        "PARENT_PID": str(os.getpid()),
+    }
     if settings.metrics_port:
         environment["METRICS_PORT"] = str(settings.metrics_port + number)
     command = [sys.executable, "-m", "api"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.relay import Follower, RequestLost
+from api.relay import Follower, RequestLost, RequestOverdue
 from shared.errors import RebootError
 from shared.job import Event, Failed
 from shared.metrics import STAGE_SECONDS
@@ -25,9 +25,10 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
     """The request's events, ending in `Done` or `Failed`; never raises a `RebootError`.
 
     A job that Redis has lost is enqueued again as long as nothing was relayed. After that nobody can go on with it: it
-    ends with `unavailable` and its hold is released.
+    ends with `unavailable` and its hold is released. A job that nobody has taken by its deadline ends with `expired`.
     """
     lost, started = 0, time.monotonic()
+    follower.overdue_at = admitted.job.deadline_ms / 1000 + services.settings.lease_s
     while True:
         try:
             async for event in follower:
@@ -37,24 +38,43 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
             STAGE_SECONDS.labels("whole").observe(time.monotonic() - started)
         except RequestLost as error:
             lost += 1
-            if follower.sequence or lost > RESUBMISSIONS_MAX:
-                services.submitter.give_up(admitted, error)
-                yield Failed(error.body())
-                return
-            if refusal := await _submit_again(admitted, services, lost):
-                yield Failed(refusal.body())
-                return
+            refusal = await _run_again(admitted, follower, services, lost, error)
+        except RequestOverdue as error:
+            refusal = await _expire(admitted, follower, services, error)
         except RebootError as error:
-            yield Failed(error.body())
-            return
+            refusal = error
         else:
             return
+        if refusal:
+            yield Failed(refusal.body())
+            return
 
 
-async def _submit_again(admitted: Admitted, services: Services, times: int) -> RebootError | None:
+async def _run_again(
+    admitted: Admitted, follower: Follower, services: Services, lost: int, error: RequestLost
+) -> RebootError | None:
+    """Enqueue it again, or say why not."""
+    refusal: RebootError = error
+    if not follower.sequence and lost <= RESUBMISSIONS_MAX:
+        try:
+            await services.submitter.submit_again(admitted, services.relay.channel, lost)
+        except RebootError as refused:
+            refusal = refused
+        else:
+            return None
+    services.submitter.give_up(admitted, refusal)
+    return refusal
+
+
+async def _expire(
+    admitted: Admitted, follower: Follower, services: Services, error: RequestOverdue
+) -> RebootError | None:
+    """End it, unless a worker has it after all: then that worker ends it soon."""
     try:
-        await services.submitter.submit_again(admitted, services.relay.channel, times)
-    except RebootError as error:
-        services.submitter.give_up(admitted, error)
-        return error
+        if await services.submitter.bury(admitted):
+            services.submitter.give_up(admitted, error)
+            return error
+    except RebootError as unavailable:
+        log.info("overdue request not buried yet", request_id=admitted.job.id, reason=unavailable.message)
+    follower.overdue_at = time.time() + services.settings.lease_s
     return None

@@ -7,6 +7,7 @@ gap, a lost subscription, a second of silence, or when its reader is slow, it re
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import structlog
 from arq.constants import job_key_prefix
 
 from shared import keys
-from shared.errors import Unavailable
+from shared.errors import Expired, Unavailable
 from shared.job import Chunk, Event, unpack_event
 from shared.journal import parse_message
 from shared.metrics import JOURNAL_READS
@@ -39,20 +40,28 @@ class RequestLost(Unavailable):
     """Redis knows nothing of the request any more, neither a job nor an end: it was emptied or failed over."""
 
 
+class RequestOverdue(Expired):
+    """The request should have ended long ago, and is silent."""
+
+
 class Follower:
     """One request's events in order, each once: `async for event in follower` ends after the last one.
 
-    Raises `RequestLost`, or `Unavailable` when the journal cannot be read for too long; may be iterated again then.
+    Raises `RequestLost`, `RequestOverdue`, or `Unavailable` when the journal cannot be read for too long; may then be
+    iterated again.
     """
 
     def __init__(self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0) -> None:
         self.request_id = request_id
         self.sequence = first
         """Of the next event to be handed out."""
+        self.overdue_at = math.inf
+        """Unix seconds; whoever follows may set it and move it."""
         self._scripts = scripts
         self._settings = settings
         self._buffer: deque[Event] = deque()
-        self._buffered_bytes = 0
+        self.buffered_bytes = 0
+        """What waits for the reader; beyond `RELAY_BUFFER_BYTES` it waits in the journal."""
         self._next = first
         """Of the next event to be buffered."""
         self._look_up = False
@@ -61,7 +70,7 @@ class Follower:
 
     def hear(self, sequence: int, event: Event) -> None:
         """Take a live event; anything but the next one, and anything beyond the buffer's limit, sends us to the journal."""
-        if sequence == self._next and not self._look_up and self._buffered_bytes < self._settings.relay_buffer_bytes:
+        if sequence == self._next and not self._look_up and self.buffered_bytes < self._settings.relay_buffer_bytes:
             self._push(event)
         elif sequence >= self._next:
             self._look_up = True
@@ -84,7 +93,7 @@ class Follower:
             else:
                 await self._wait()
         event = self._buffer.popleft()
-        self._buffered_bytes -= _size(event)
+        self.buffered_bytes -= _size(event)
         self.sequence += 1
         self._ended = not isinstance(event, Chunk)
         return event
@@ -100,12 +109,15 @@ class Follower:
     async def _read_journal(self) -> None:
         JOURNAL_READS.inc()
         self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
-        alive, *entries = await self._journal_from(self._next)
-        for entry in entries:
+        first = self._next
+        alive, *entries = await self._journal_from(first)
+        for entry in entries[self._next - first :]:  # without what was heard while we read
             self._push(unpack_event(entry))
         self._look_up |= bool(entries)  # there may be more; the live feed takes over when there is none
         if not entries and not alive:
             raise RequestLost("The queue lost the request on its way; it is not charged: try again.")
+        if not entries and time.time() > self.overdue_at:
+            raise RequestOverdue("The request did not end within its deadline: try again later.")
 
     async def _journal_from(self, first: int) -> list[bytes]:
         loop = asyncio.get_running_loop()
@@ -125,7 +137,7 @@ class Follower:
 
     def _push(self, event: Event) -> None:
         self._buffer.append(event)
-        self._buffered_bytes += _size(event)
+        self.buffered_bytes += _size(event)
         self._next += 1
 
 

@@ -35,7 +35,7 @@ class JournalWriter:
 
     def __init__(self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0) -> None:
         self._scripts = scripts
-        self._id = request_id
+        self.request_id = request_id
         self._epoch = epoch
         self._live_ms = int(live_s * 1000)
         self.length = length
@@ -47,11 +47,18 @@ class JournalWriter:
         """
         length = await self._scripts.call(
             "append",
-            [keys.journal(self._id), keys.run(self._id), keys.SETTLES],
-            [self._id, self._epoch, self.length, pack(event), self._live_ms, pack(settlement) if settlement else b""],
+            [keys.journal(self.request_id), keys.run(self.request_id), keys.SETTLES],
+            [
+                self.request_id,
+                self._epoch,
+                self.length,
+                pack(event),
+                self._live_ms,
+                pack(settlement) if settlement else b"",
+            ],
         )
         if length < 0:
-            raise LeaseLost(self._id)
+            raise LeaseLost(self.request_id)
         self.length = length
 
 

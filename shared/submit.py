@@ -110,8 +110,13 @@ class Submitter:
         await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
         log.warning("lost request enqueued again", request_id=job.id, times=times)
 
+    async def bury(self, admitted: Admitted) -> bool:
+        """Make sure that the request never runs any more; False when a worker has it. Raises `Unavailable`."""
+        job = admitted.job
+        return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane))
+
     def give_up(self, admitted: Admitted, error: RebootError) -> None:
-        """Release the hold of a request that Redis has lost on its way: what was streamed is not charged."""
+        """Release the hold of a request that nobody can end any more: what was streamed of it is not charged."""
         job = admitted.job
         self._settler.keep(_released(job.id, job.created_at, job.account_id, error))
 

@@ -1,0 +1,160 @@
+"""A front door's followers on a real Redis: every event once and in order, whatever the channel does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import msgspec
+import pytest
+from arq.connections import ArqRedis
+
+from api.relay import Follower, Relay, RequestLost, RequestOverdue
+from shared import keys
+from shared.ids import new_id
+from shared.job import Chunk, Done, Event
+from shared.journal import JournalWriter
+from shared.money import Usage
+from shared.queue import Queue, Room
+from shared.scripts import Scripts
+from shared.settings import Settings
+from tests.builders import a_job
+from tests.integration.conftest import running
+from tests.support import eventually_true
+
+DONE = Done("stop", Usage(1, 1), 1)
+QUEUE = keys.queue("openai", "interactive")
+
+
+@pytest.fixture
+def impatient(settings: Settings) -> Settings:
+    """A front door that looks into the journal after a tenth of a second of silence."""
+    return msgspec.structs.replace(settings, relay_silence_s=0.1, relay_buffer_bytes=40)
+
+
+async def started(queue: Queue, scripts: Scripts, channel: str = "nobody") -> JournalWriter:
+    """A request that a worker has claimed and may journal."""
+    job = a_job(id=new_id("req"))
+    await queue.enqueue(job, QUEUE, channel=channel, key_id="key", rpm=None)
+    claims = await queue.claim("worker", [room(QUEUE)], 100)
+    return JournalWriter(scripts, job.id, next(c.epoch for c in claims if c.id == job.id), live_s=60)
+
+
+def room(name: keys.QueueName) -> Room:
+    return Room(name, 100, 100)
+
+
+def chunks(count: int) -> list[Chunk]:
+    return [Chunk(f"piece {number} ") for number in range(count)]
+
+
+async def everything(follower: Follower) -> list[Event]:
+    async with asyncio.timeout(20):
+        return [event async for event in follower]
+
+
+async def test_events_heard_live_come_once_and_in_order(queue: Queue, lua: Scripts, settings: Settings) -> None:
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, settings)
+    events: list[Event] = [*chunks(5), DONE]
+    for number, event in enumerate(events):
+        await journal.append(event)
+        follower.hear(number, event)
+    assert await everything(follower) == [*chunks(5), DONE]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_lossy_repeating_channel_changes_nothing(
+    queue: Queue, lua: Scripts, impatient: Settings, seed: int
+) -> None:
+    """Messages are lost, repeated and reordered while the follower reads; the journal fills up what is missing."""
+    chance = random.Random(seed)
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, impatient)
+    events: list[Event] = [*chunks(60), DONE]
+    reading = asyncio.create_task(everything(follower))
+    heard: list[tuple[int, Event]] = []
+    for number, event in enumerate(events):
+        await journal.append(event)
+        heard += [(number, event)] * chance.choice([0, 1, 1, 2])
+        chance.shuffle(heard)
+        while heard and chance.random() < 0.7:
+            follower.hear(*heard.pop())
+        if chance.random() < 0.1:
+            follower.look_up()
+    assert await reading == events
+
+
+async def test_what_is_heard_while_the_journal_is_read_is_not_doubled(
+    queue: Queue, lua: Scripts, settings: Settings
+) -> None:
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, settings)
+    events: list[Event] = [*chunks(3), DONE]
+    for event in events:
+        await journal.append(event)
+    follower.look_up()
+    reading = asyncio.create_task(everything(follower))
+    await asyncio.sleep(0)  # the read is under way
+    follower.hear(0, chunks(3)[0])
+    assert await reading == [*chunks(3), DONE]
+
+
+async def test_a_slow_reader_is_buffered_up_to_the_limit_only(queue: Queue, lua: Scripts, impatient: Settings) -> None:
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, impatient)
+    events: list[Event] = [*chunks(100), DONE]
+    for number, event in enumerate(events):
+        await journal.append(event)
+        follower.hear(number, event)
+        assert follower.buffered_bytes <= impatient.relay_buffer_bytes + 20
+    assert await everything(follower) == events
+
+
+async def test_a_request_that_redis_has_forgotten_is_lost(
+    queue: Queue, lua: Scripts, impatient: Settings, redis_client: ArqRedis
+) -> None:
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, impatient)
+    await redis_client.flushdb()
+    with pytest.raises(RequestLost):
+        await everything(follower)
+
+
+async def test_a_silent_request_is_overdue_after_its_time(queue: Queue, lua: Scripts, impatient: Settings) -> None:
+    journal = await started(queue, lua)
+    follower = Follower(journal.request_id, lua, impatient)
+    follower.overdue_at = time.time()
+    with pytest.raises(RequestOverdue):
+        await everything(follower)
+
+
+async def test_streams_survive_the_loss_of_every_subscription(
+    queue: Queue, lua: Scripts, settings: Settings, redis_client: ArqRedis
+) -> None:
+    relay = Relay(redis_client, lua, settings, "door")
+    async with running(relay.run()):
+        await eventually_true(lambda: redis_client.pubsub_numsub(relay.channel), "the relay listens")
+        journal = await started(queue, lua, relay.channel)
+        follower = relay.follow(journal.request_id)
+        reading = asyncio.create_task(everything(follower))
+        for number, event in enumerate(chunks(200)):
+            await journal.append(event)
+            if number % 20 == 0:
+                await redis_client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        await journal.append(DONE)
+        assert await reading == [*chunks(200), DONE]
+
+
+async def test_a_message_that_cannot_be_read_stops_nobody(
+    queue: Queue, lua: Scripts, settings: Settings, redis_client: ArqRedis
+) -> None:
+    relay = Relay(redis_client, lua, settings, "door")
+    async with running(relay.run()):
+        journal = await started(queue, lua, relay.channel)
+        follower = relay.follow(journal.request_id)
+        for garbage in (b"", b"a b", b"a b c", b"req 1 \xff\xff"):
+            await redis_client.publish(relay.channel, garbage)
+        await journal.append(DONE)
+        assert await everything(follower) == [DONE]
