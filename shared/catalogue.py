@@ -7,57 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import tomllib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import msgspec
 
+from shared.catalogue_rows import Lifecycle, Row, Written, parse_row, read_tables
 from shared.errors import ModelNotFound
-from shared.money import Price, nano_to_usd, price_from_usd
-from shared.settings import SettingsError
+from shared.money import Price, nano_to_usd
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
-ADDRESSABLE = ("openai", "deepseek")
-"""The providers that speak OpenAI's protocol: their rows may name another address."""
-Lifecycle = Literal["active", "legacy", "retired"]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `catalogue.toml` explains the fields. Prices are USD per million tokens."""
-
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
-    company: str
-    provider: Literal["openai", "bedrock", "deepseek", "gemini"]
-    api: str
-    upstream: str
-    input: Decimal
-    output: Decimal
-    cached: Decimal | None = None
-    price_factor: Decimal = Decimal(1)
-    context_window: Positive
-    max_output_tokens: Positive
-    streaming: bool = True
-    system_prompt: Literal["native", "developer", "fold"] = "native"
-    limit_parameter: str
-    sampling: bool = True
-    stop: bool = True
-    tools: bool = False
-    json_mode: bool = False
-    image_tokens: Positive | None = None
-    reasoning: bool = False
-    bills_to_the_end: bool = False
-    prefill: bool = False
-    region: str | None = None
-    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
-    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
-    successor: str | None = None
-    lifecycle: Lifecycle
-    ends_on: dt.date | None = None
-    sources: str
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +76,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             },
             "lifecycle": self.lifecycle,
             "ends_on": self.ends_on,
+            "successor": self.successor,
         }
 
 
@@ -130,6 +92,11 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._models)
 
+    def serving(self, name: str) -> Model:
+        """The model that serves requests for `name`: itself, or its successor. Raises `ModelNotFound`."""
+        model = self.find(name)
+        return self.find(model.successor) if model.successor else model
+
     def find(self, name: str) -> Model:
         """Raises `ModelNotFound`."""
         model = self._models.get(name)
@@ -141,61 +108,31 @@ class Catalogue:
 def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(1)) -> Catalogue:
     """What customers pay is the vendor's price × `price_factor` × the row's own factor.
 
-    Raises `SettingsError` with file, model and reason when a row is wrong or has no price.
+    Raises `SettingsError` with file, line, model and reason when a row is wrong or has no price.
     """
-    rows = {row["name"]: row for row in _read(CATALOGUE_FILE)}
-    for row in _read(overlay) if overlay else ():
-        name = row.get("name")
-        if not isinstance(name, str):
-            raise SettingsError(f"{overlay}: a [[model]] has no name")
-        rows[name] = rows.get(name, {}) | row
-    return Catalogue({name: _model(row, overlay or CATALOGUE_FILE, price_factor) for name, row in rows.items()})
+    tables = read_tables(CATALOGUE_FILE)
+    for name, table in read_tables(overlay).items() if overlay else ():
+        tables[name] = table.over(tables.get(name))
+    for table in tables.values():
+        _check_successor(table, tables)
+    return Catalogue({name: _model(table, price_factor) for name, table in tables.items()})
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        document = tomllib.loads(path.read_text(), parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
-    rows = document.get("model", [])
-    if set(document) - {"model"} or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SettingsError(f"{path}: it takes [[model]] tables and nothing else")
-    return rows
+def _check_successor(table: Written, tables: dict[str, Written]) -> None:
+    successor = table.fields.get("successor")
+    if successor is None:
+        return
+    if successor not in tables:
+        raise table.error(f"`successor` is {successor!r}, which is no model here")
+    if tables[successor].fields.get("successor") is not None:
+        raise table.error(f"`successor` is {successor!r}, which has a successor itself: name the last one")
 
 
-def _model(raw: dict[str, Any], path: Path, price_factor: Decimal) -> Model:
-    try:
-        row = msgspec.convert({**raw, **_decimals(raw)}, Row)
-        _check_address(row)
-        vendor_price = _vendor_price(row)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"{path}: model {raw.get('name')!r}: {error}") from None
+def _model(table: Written, price_factor: Decimal) -> Model:
+    row, vendor_price = parse_row(table)
     price = vendor_price.times(price_factor * row.price_factor)
     shared_fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
     return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))
-
-
-def _check_address(row: Row) -> None:
-    if row.base_url and not row.key_variable:
-        raise ValueError("a base_url needs a key_variable, so that no vendor's key is sent to another vendor")
-    if row.key_variable and row.provider not in ADDRESSABLE:
-        raise ValueError(f"base_url and key_variable go with provider {' or '.join(ADDRESSABLE)} only")
-
-
-def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
-    """TOML writes 2 and 2.5 as different types; a price takes both."""
-    names = ("input", "output", "cached", "price_factor")
-    return {name: Decimal(raw[name]) for name in names if type(raw.get(name)) in {int, Decimal}}
-
-
-def _vendor_price(row: Row) -> Price:
-    if any(
-        not value.is_finite() or value < 0
-        for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
-    ):
-        raise ValueError("a price is a number and not negative")
-    cached = None if row.cached is None else price_from_usd(row.cached)
-    return Price(price_from_usd(row.input), price_from_usd(row.output), cached)
 
 
 def _version(vendor_price: Price, price: Price) -> str:

@@ -32,7 +32,7 @@ async def post_endpoint(request: web.Request) -> web.StreamResponse:
     STREAMS.inc()
     try:
         admitted = await _submit(services, new)
-        headers = _headers(admitted, key)
+        headers = _headers(admitted, key, chat.model)
         try:
             events = events_of(admitted, follower, services)
             if chat.options.stream:
@@ -63,7 +63,7 @@ def _refuse_unsupported(request: web.Request) -> None:
 
 def _new_request(request_id: str, key: ApiKey, chat: native.ChatRequest, services: Services) -> NewRequest:
     settings = services.settings
-    model = services.catalogue.find(chat.model)
+    model = services.catalogue.serving(chat.model)
     limits = {"messages_max": settings.messages_max, "stops_max": settings.stop_sequences_max}
     native.check_against_model(chat, model, **limits)
     services.directory.require(model)
@@ -93,8 +93,10 @@ def _abandon_if_admitted(services: Services, submission: asyncio.Future[Admitted
         services.abandoned.add(request_id)
 
 
-def _headers(admitted: Admitted, key: ApiKey) -> dict[str, str]:
+def _headers(admitted: Admitted, key: ApiKey, asked_for: str) -> dict[str, str]:
     headers = {"x-output-limit": str(admitted.job.output_limit), "Cache-Control": "no-store"}
+    if admitted.job.model.name != asked_for:
+        headers["x-model-successor"] = admitted.job.model.name
     if key.rpm:
         headers["x-ratelimit-limit-requests"] = str(key.rpm)
         headers["x-ratelimit-remaining-requests"] = str(admitted.rate.remaining)

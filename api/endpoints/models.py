@@ -12,5 +12,8 @@ async def get_models(request: web.Request) -> web.Response:
     """Every model, in the catalogue's order."""
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
-    listing = [model.as_json() | {"available": services.directory.serves(model)} for model in services.catalogue]
+    listing = [
+        model.as_json() | {"available": services.directory.serves(services.catalogue.serving(model.name))}
+        for model in services.catalogue
+    ]
     return web.Response(body=result_json(listing), content_type="application/json")

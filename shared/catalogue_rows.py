@@ -1,0 +1,144 @@
+"""The catalogue as it is written: `catalogue.toml`, and an operator's overlay file with the same form.
+
+What is wrong in a file is named with its line, so that an operator need not search.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from shared.money import Price, price_from_usd
+from shared.settings import SettingsError
+
+ADDRESSABLE = ("openai", "deepseek")
+"""The providers that speak OpenAI's protocol: their rows may name another address."""
+Lifecycle = Literal["active", "legacy", "retired"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row as written; `catalogue.toml` explains the fields. Prices are USD per million tokens."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
+    company: str
+    provider: Literal["openai", "bedrock", "deepseek", "gemini"]
+    api: str
+    upstream: str
+    input: Decimal
+    output: Decimal
+    cached: Decimal | None = None
+    price_factor: Decimal = Decimal(1)
+    context_window: Positive
+    max_output_tokens: Positive
+    streaming: bool = True
+    system_prompt: Literal["native", "developer", "fold"] = "native"
+    limit_parameter: str
+    sampling: bool = True
+    stop: bool = True
+    tools: bool = False
+    json_mode: bool = False
+    image_tokens: Positive | None = None
+    reasoning: bool = False
+    bills_to_the_end: bool = False
+    prefill: bool = False
+    region: str | None = None
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
+    successor: str | None = None
+    lifecycle: Lifecycle
+    ends_on: dt.date | None = None
+    sources: str
+
+
+class Written(NamedTuple):
+    """One `[[model]]` table of a file; `line` is where it begins, `text` the file's lines."""
+
+    fields: dict[str, Any]
+    path: Path
+    line: int
+    text: list[str]
+
+    def over(self, below: Written | None) -> Written:
+        """The same table with what it leaves out taken from `below`."""
+        return self._replace(fields=below.fields | self.fields) if below else self
+
+    def error(self, reason: str) -> SettingsError:
+        """`reason` with the file and the line that it is about."""
+        return SettingsError(f"{self.path}:{self._line_of(reason)}: model {self.fields.get('name')!r}: {reason}")
+
+    def _line_of(self, reason: str) -> int:
+        """Where the field stands that the reason names, else where the table begins."""
+        named = "|".join(re.findall(r"`(?:\$\.)?([a-z_]+)", reason)) or "name"
+        for number, line in enumerate(self.text[self.line :], start=self.line + 1):
+            if line.lstrip().startswith("[["):
+                break
+            if re.match(rf"\s*({named})\s*=", line):
+                return number
+        return self.line
+
+
+def read_tables(path: Path) -> dict[str, Written]:
+    """The `[[model]]` tables of a file by their names. Raises `SettingsError`."""
+    try:
+        text = path.read_text()
+        document = tomllib.loads(text, parse_float=Decimal)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    tables = document.get("model", [])
+    if (
+        set(document) - {"model"}
+        or not isinstance(tables, list)
+        or not all(isinstance(table, dict) for table in tables)
+    ):
+        raise SettingsError(f"{path}: it takes [[model]] tables and nothing else")
+    lines = text.split("\n")
+    headers = [number for number, line in enumerate(lines, start=1) if re.match(r"\s*\[\[\s*model\s*\]\]", line)]
+    found: dict[str, Written] = {}
+    for fields, line in zip(tables, headers, strict=False):
+        written = Written(fields, path, line, lines)
+        if not isinstance(fields.get("name"), str):
+            raise written.error("it has no name")
+        if fields["name"] in found:
+            raise written.error("the file has it twice")
+        found[fields["name"]] = written
+    return found
+
+
+def parse_row(written: Written) -> tuple[Row, Price]:
+    """The row and the vendor's price. Raises `SettingsError` with line and reason."""
+    try:
+        row = msgspec.convert({**written.fields, **_decimals(written.fields)}, Row)
+        _check_address(row)
+        return row, _vendor_price(row)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise written.error(str(error)) from None
+
+
+def _check_address(row: Row) -> None:
+    if row.base_url and not row.key_variable:
+        raise ValueError("a base_url needs a key_variable, so that no vendor's key is sent to another vendor")
+    if row.key_variable and row.provider not in ADDRESSABLE:
+        raise ValueError(f"base_url and key_variable go with provider {' or '.join(ADDRESSABLE)} only")
+
+
+def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
+    """TOML writes 2 and 2.5 as different types; a price takes both."""
+    names = ("input", "output", "cached", "price_factor")
+    return {name: Decimal(raw[name]) for name in names if type(raw.get(name)) in {int, Decimal}}
+
+
+def _vendor_price(row: Row) -> Price:
+    if any(
+        not value.is_finite() or value < 0
+        for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
+    ):
+        raise ValueError("a price is a number and not negative")
+    cached = None if row.cached is None else price_from_usd(row.cached)
+    return Price(price_from_usd(row.input), price_from_usd(row.output), cached)
