@@ -119,11 +119,13 @@ def _as_error(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it i
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:
-    """Raises `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis that evicts loses paid work."""
+    """Raises `Unavailable` when Redis is away, and `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis that evicts loses paid work."""
     try:
         policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
     except redis.exceptions.ResponseError:
         return  # a managed Redis may forbid CONFIG: its operator answers for the policy
+    except UNREACHABLE as error:
+        raise Unavailable(f"Redis cannot be reached ({type(error).__name__}): check REDIS_URL") from error
     if policy != "noeviction":
         raise SettingsError(
             f"REDIS_URL: this Redis has maxmemory-policy {policy!r} and may drop jobs: set it to noeviction"
