@@ -63,7 +63,7 @@ async def run(settings: Settings) -> None:
             ledger.run_settle(),
             _every(settings.heartbeat_s, lambda: _announce(worker, providers, settings)),
             _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool)),
-            _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(redis, settler)),
+            _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
         ):
             group.create_task(part)

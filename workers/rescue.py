@@ -1,10 +1,12 @@
 """Looks back: what earlier attempts of a request have left behind, and what nobody came back for.
 
-The sweeps run in every worker, are idempotent, and end holds in the customer's favour.
+The sweeps run in every worker, one at a time under an advisory lock, are idempotent, and end holds in the customer's favour.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
-EXPIRY_LOCK = 7_201_002
+EXPIRY_LOCK, RECORDS_LOCK, PARTITIONS_LOCK = 7_201_002, 7_201_003, 7_201_004
 PARTITION_MONTHS_AHEAD = 3
 
 
@@ -74,35 +76,41 @@ async def forget_settled(client: redis.asyncio.Redis, request_ids: list[str]) ->
         log.warning("settle records not deleted", reason=type(error).__name__)
 
 
-async def sweep_settle_records(client: redis.asyncio.Redis, settler: Settler) -> int:
-    """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's errors."""
+@asynccontextmanager
+async def _alone(pool: asyncpg.Pool, lock: int) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy | None]:
+    """A connection that holds an advisory lock, or None when another worker sweeps just now."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection if await connection.fetchval(SQL["try_sweep_lock"], lock) else None
+
+
+async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
+    """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
     found = 0
     before = datetime.now(UTC) - RECORD_AGE
-    async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
-        try:
-            settlement = unpack_settlement(record)
-        except msgspec.DecodeError:
-            log.error("settle record unreadable", alert=True, request_id=request_id.decode())  # noqa: TRY400 - no trace needed
-            continue
-        if settlement.ended_at < before:
-            settler.keep(settlement)
-            found += 1
+    async with _alone(pool, RECORDS_LOCK) as connection:
+        if connection is None:
+            return 0
+        async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
+            settlement = _readable(request_id, record)
+            if settlement and settlement.ended_at < before:
+                settler.keep(settlement)
+                found += 1
     return found
 
 
 async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler) -> int:
-    """Release holds whose time is over, one worker at a time; returns how many. What is still leased or has a settle
-    record is left alone. Raises asyncpg's errors and `Unavailable`.
+    """Release holds whose time is over; returns how many. What is still leased or has a settle record is left alone.
+
+    Raises asyncpg's errors and `Unavailable`.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        if not await connection.fetchval(SQL["try_sweep_lock"], EXPIRY_LOCK):
-            return 0
-        rows = await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP)
     released = 0
-    for row in rows:
-        if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
-            settler.keep(_expired(row))
-            released += 1
+    async with _alone(pool, EXPIRY_LOCK) as connection:
+        if connection is None:
+            return 0
+        for row in await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP):
+            if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+                settler.keep(_expired(row))
+                released += 1
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
@@ -110,9 +118,18 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
 
 async def sweep_partitions(pool: asyncpg.Pool) -> None:
     """Make the coming months' partitions long before they are needed. Raises asyncpg's errors."""
-    made = await pool.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
+    async with _alone(pool, PARTITIONS_LOCK) as connection:
+        made = connection and await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
     if made:
         log.info("partitions made", partitions=made)
+
+
+def _readable(request_id: bytes, record: bytes) -> Settlement | None:
+    try:
+        return unpack_settlement(record)
+    except msgspec.DecodeError as error:
+        log.error("settle record unreadable", alert=True, request_id=request_id.decode(), reason=str(error))  # noqa: TRY400
+        return None
 
 
 def _expired(row: asyncpg.Record) -> Settlement:
