@@ -30,7 +30,7 @@ class Directory:
         self._read_every_s = settings.heartbeat_s
         self._missing_s = settings.worker_missing_s
         self._started = time.monotonic()
-        self._last_served: dict[tuple[str, str], float] = {}
+        self._last_taken: dict[keys.QueueName, float] = {}
         self.workers: list[Heartbeat] = []
 
     async def run(self) -> None:
@@ -47,25 +47,26 @@ class Directory:
         self.workers = await living_workers(self._client)
         now = time.monotonic()
         for worker in self.workers:
-            for queue in worker.queues if not worker.draining else ():
-                self._last_served.update(dict.fromkeys(((queue, api) for api in worker.apis), now))
+            self._last_taken.update(dict.fromkeys(() if worker.draining else worker.claims, now))
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether a living worker would take a request for `model` now."""
-        queue = keys.queue(model.provider, lane)
-        return any(worker.can_serve(queue, model.api) for worker in self.workers)
+        """Whether a request for `model` would be run now: every worker that might take it must be able to call the model."""
+        takers = self._takers(keys.queue(model.provider, lane))
+        return bool(takers) and all(model.service in worker.services for worker in takers)
 
     def require(self, model: Model, lane: str = "interactive") -> None:
-        """Raises `ProviderNotConfigured` when living workers of the queue lack the vendor, `Overloaded` when the queue has
+        """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has
         had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue.
         """
         if self.serves(model, lane):
             return
         queue = keys.queue(model.provider, lane)
-        last_served = self._last_served.get((queue, model.api), self._started)
-        if any(queue in worker.queues and not worker.draining for worker in self.workers):
+        if self._takers(queue) or any(queue in worker.queues and queue not in worker.claims for worker in self.workers):
             raise ProviderNotConfigured(
-                f"{model.name} is not served here: no worker has credentials for its vendor. GET /api/models shows what is."
+                f"{model.name} is not served here: no worker has its vendor's credentials. GET /api/models shows what is."
             )
-        if time.monotonic() - last_served > self._missing_s:
+        if time.monotonic() - self._last_taken.get(queue, self._started) > self._missing_s:
             raise Overloaded(f"No worker is serving {model.name} at the moment: try again later.")
+
+    def _takers(self, queue: keys.QueueName) -> list[Heartbeat]:
+        return [worker for worker in self.workers if queue in worker.claims and not worker.draining]

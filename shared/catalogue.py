@@ -54,6 +54,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     key_variable: str | None = None
     successor: str | None = None
 
+    @property
+    def service(self) -> str:
+        """What a worker must be able to do for this model: its API, with a key of its own where the row names one."""
+        return f"{self.api}:{self.key_variable}" if self.key_variable else self.api
+
     def as_json(self) -> dict[str, object]:
         """The public listing, prices as exact JSON numbers in USD per million tokens."""
         return {

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker. `queues` is what it was told to serve, `apis` the vendor APIs it has code and credentials for."""
+    """One worker. `queues` is what it was told to serve, `claims` the part of it that it takes jobs from: those of vendors
+    that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
+    (`Model.service`).
+    """
 
     id: str
     queues: tuple[QueueName, ...]
-    apis: tuple[str, ...]
+    claims: tuple[QueueName, ...]
+    services: tuple[str, ...]
     slots: int
     running: int
     draining: bool = False
-
-    def can_serve(self, queue: QueueName, api: str) -> bool:
-        """Whether it would take a job for `api` from `queue` now."""
-        return not self.draining and queue in self.queues and api in self.apis
 
 
 async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:

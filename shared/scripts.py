@@ -6,11 +6,12 @@ uses one connection and few system calls. Every script is idempotent, therefore 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -53,7 +54,23 @@ def connect(settings: Settings, kind: type[Client]) -> Client:
         **({} if settings.redis_url.startswith("unix:") else {"socket_keepalive": True}),
         retry=Retry(NoBackoff(), 0),  # who asks knows better whether and when to ask again
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return client
+
+
+class _Connection(AbstractConnection):
+    """Over uvloop, writing to what the server has just closed is a RuntimeError; here it is a lost connection."""
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002 - redis-py's signature
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise redis.exceptions.ConnectionError("The connection was closed under the writer.") from error
 
 
 class Scripts:
@@ -119,7 +136,9 @@ def _as_error(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it i
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:
-    """Raises `Unavailable` when Redis is away, and `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis that evicts loses paid work."""
+    """Raises `Unavailable` when Redis is away, and `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis
+    that evicts loses paid work.
+    """
     try:
         policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
     except redis.exceptions.ResponseError:

@@ -50,6 +50,7 @@ class ChunkWriter:
         """
         if self._flush:
             await asyncio.wait({self._flush})
+            self._flush.exception()  # looked at: a lost lease is no exception that nobody retrieved
 
     async def _collect(self) -> None:
         if self._flush:

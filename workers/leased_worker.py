@@ -20,7 +20,7 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
-from shared.keys import bell
+from shared.keys import QueueName, bell
 from shared.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.queue import Claim, Queue
 from shared.scripts import UNREACHABLE
@@ -29,6 +29,8 @@ from workers.slots import Slots
 log = structlog.get_logger(__name__)
 CancelReason = Literal["lost", "drain", "abort"]
 UNREACHABLE_PAUSE_S = 0.2
+NO_QUEUE = "q:none:none"
+"""arq wants a name, also for a worker that can call no vendor and only says so."""
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
@@ -51,7 +53,8 @@ class LeasedWorker(Worker):
         idle_wait_s: float,
         **kwargs: Any,  # noqa: ANN401 - arq's own
     ) -> None:
-        super().__init__(*args, queue_name=slots.queues[0], max_jobs=slots.total, poll_delay=0, **kwargs)
+        home = slots.queues[0] if slots.queues else NO_QUEUE
+        super().__init__(*args, queue_name=home, max_jobs=slots.total, poll_delay=0, **kwargs)
         self.worker_id = worker_id
         self.claims: dict[str, Claim] = {}
         self.cancel_reasons: dict[str, CancelReason] = {}
@@ -67,6 +70,11 @@ class LeasedWorker(Worker):
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
+
+    @property
+    def queues(self) -> tuple[QueueName, ...]:
+        """What it takes jobs from, highest priority first."""
+        return tuple(self._slots.queues)
 
     @property
     def draining(self) -> bool:

@@ -13,11 +13,12 @@ from arq.connections import ArqRedis
 from arq.worker import func
 
 from shared import database, scripts
+from shared.catalogue import Catalogue, load_catalogue
 from shared.errors import Unavailable
 from shared.heartbeat import Heartbeat, announce, say_goodbye
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
-from shared.keys import provider_of
+from shared.keys import QueueName, provider_of
 from shared.ledger import Ledger
 from shared.metrics import served
 from shared.queue import Queue
@@ -27,7 +28,7 @@ from shared.settler import Settler
 from shared.tasks import background_tasks
 from workers import rescue
 from workers.leased_worker import LeasedWorker
-from workers.providers import Limits, Provider, load_providers
+from workers.providers import Limits, Provider, can_call, load_providers
 from workers.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.slots import Slots
 
@@ -45,7 +46,9 @@ async def run(settings: Settings) -> None:
         redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
         stack.push_async_callback(redis.aclose)
         await scripts.require_no_eviction(redis)
-        providers = _providers(settings)
+        catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+        providers = _providers(settings, catalogue)
+        services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
         for provider in providers.values():
             stack.push_async_callback(provider.close)
         lua = Scripts(redis, settings)
@@ -57,17 +60,17 @@ async def run(settings: Settings) -> None:
             lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max
         )
         runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, settings=settings)
-        worker = _leased_worker(settings, redis, queue, runner)
+        worker = _leased_worker(settings, redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
             lua.run(),
             ledger.run_settle(),
-            _every(settings.heartbeat_s, lambda: _announce(worker, providers, settings)),
+            _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
             _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
         ):
             group.create_task(part)
-        log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, apis=sorted(providers))
+        log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
         await _goodbye(redis, worker.worker_id)
         if not await settler.drained(UNTIL_SETTLED_S):
@@ -75,17 +78,25 @@ async def run(settings: Settings) -> None:
     log.info("worker stopped")
 
 
-def _providers(settings: Settings) -> dict[str, Provider]:
+def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
     served = {provider_of(queue) for queue in settings.worker_queues}
     limits = Limits(
         connections=settings.worker_slots, connect_s=settings.connect_timeout_s, read_s=settings.request_deadline_s
     )
-    return load_providers(served, os.environ, limits)
+    return load_providers(served, os.environ, limits, catalogue)
 
 
-def _leased_worker(settings: Settings, redis: ArqRedis, queue: Queue, runner: Runner) -> LeasedWorker:
+def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:
+    """The queues of vendors that this process can call; other workers' vendors are left to them."""
+    callable_here = {model.provider for model in catalogue if model.service in services}
+    return tuple(queue for queue in settings.worker_queues if provider_of(queue) in callable_here)
+
+
+def _leased_worker(
+    settings: Settings, redis: ArqRedis, queue: Queue, runner: Runner, claimed: tuple[QueueName, ...]
+) -> LeasedWorker:
     slots = Slots(
-        queues=settings.worker_queues,
+        queues=claimed,
         total=settings.worker_slots,
         reserved=min(settings.batch_slots_reserved, settings.worker_slots - 1),
         share_percent=settings.provider_share_percent,
@@ -110,11 +121,12 @@ def _leased_worker(settings: Settings, redis: ArqRedis, queue: Queue, runner: Ru
     return worker
 
 
-async def _announce(worker: LeasedWorker, providers: dict[str, Provider], settings: Settings) -> None:
+async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: Settings) -> None:
     heartbeat = Heartbeat(
         id=worker.worker_id,
         queues=settings.worker_queues,
-        apis=tuple(sorted(providers)),
+        claims=worker.queues,
+        services=services,
         slots=settings.worker_slots,
         running=len(worker.claims),
         draining=worker.draining,

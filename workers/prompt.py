@@ -27,7 +27,7 @@ def _with_role(messages: list[Message], role: str) -> list[Message]:
 
 def _folded(messages: list[Message]) -> list[Message]:
     """Instructions become the beginning of the first user turn; without one they become a user turn."""
-    instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS)
+    instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS and m.text().strip())
     rest = [m for m in messages if m.role not in INSTRUCTIONS]
     if not instructions:
         return rest

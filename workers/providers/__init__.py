@@ -1,20 +1,22 @@
 """Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
 
-    request ──► provider.stream(request) ──► Text … Text, Usage, Finished
+    request ──► provider.stream(request) ──► Text … Reported … Finished
 
 The promises that `tests/conformance` holds every file of this folder to:
 
 - text arrives intact, whatever the vendor's framing cuts through;
-- exactly one `Usage` (or None in its place when the vendor reported nothing), then exactly one `Finished`, and only after
-  the API's own terminal marker;
+- what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
+  `Reported` in a finished answer, the last one counts;
+- exactly one `Finished`, the last piece, and only after the API's own terminal marker;
 - every failure is a `RebootError`; nothing is retried in hiding;
-- closing the iterator closes the vendor's connection.
+- keep-alives are not pieces, so that they cannot hold a limit open;
+- closing the iterator, or cancelling whoever waits in it, closes the vendor's connection.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -22,8 +24,16 @@ import msgspec
 from shared.catalogue import Model
 from shared.chat import Message, Sampling
 from shared.money import Usage
+from workers.providers.credentials import has_credentials
 
-FILES = {"openai-chat": ("openai", "openai_chat")}
+FILES = {
+    "openai-chat": ("openai", "openai_chat"),
+    "openai-realtime": ("openai", "openai_realtime"),
+    "deepseek-chat": ("deepseek", "deepseek"),
+    "bedrock-converse": ("bedrock", "bedrock"),
+    "bedrock-invoke": ("bedrock", "bedrock"),
+    "gemini": ("gemini", "gemini"),
+}
 """The provider and the file of each API. A row of the catalogue whose API is not here is listed as not available."""
 
 
@@ -38,19 +48,23 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
 
 
+class Thinking(msgspec.Struct, frozen=True):
+    """A sign of life: the model produced something that is not part of the answer, such as its reasoning."""
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """What the vendor said of the tokens so far; None when it said nothing."""
+
+    usage: Usage | None
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The vendor's terminal marker. `reason` is one of `stop`, `length`, `content_filter`."""
 
     reason: str
 
 
-class Reported(msgspec.Struct, frozen=True):
-    """What the vendor said of the tokens; None when it said nothing."""
-
-    usage: Usage | None
-
-
-Piece = str | Reported | Finished
+Piece = str | Thinking | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,21 +76,43 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(Protocol):
-    """One vendor API with its one client."""
+    """One vendor API, or several, with one set of connections."""
 
     def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """Text pieces, one `Reported`, one `Finished`. Raises only `RebootError`s."""
+        """Pieces as promised above. Raises only `RebootError`s."""
 
     async def close(self) -> None:
-        """Close the client and its connections."""
+        """Close the connections; closing twice is closing once."""
 
 
-def load_providers(providers: set[str], environment: Mapping[str, str], limits: Limits) -> dict[str, Provider]:
-    """The APIs of `providers` that have credentials in `environment`, by API name; imports no other vendor's SDK."""
-    loaded: dict[str, Provider] = {}
-    for api, (provider, file) in FILES.items():
-        if provider in providers:
-            created: Provider | None = importlib.import_module(f"workers.providers.{file}").create(environment, limits)
-            if created is not None:
-                loaded[api] = created
-    return loaded
+def load_providers(
+    providers: set[str], environment: Mapping[str, str], limits: Limits, models: Iterable[Model] = ()
+) -> dict[str, Provider]:
+    """The APIs of `providers` that have credentials in `environment`, by API name; imports no other vendor's SDK.
+
+    Credentials are the provider's own, or those that one of `models` names for itself.
+    """
+    named = {FILES[model.api][1] for model in models if model.api in FILES and _has_own_key(model, environment)}
+    served = {file: provider for provider, file in FILES.values() if provider in providers}
+    created = {
+        file: _create(file, environment, limits)
+        for file, provider in served.items()
+        if file in named or has_credentials(provider, environment)
+    }
+    return {api: made for api, (_, file) in FILES.items() if (made := created.get(file)) is not None}
+
+
+def can_call(model: Model, loaded: Mapping[str, Provider], environment: Mapping[str, str]) -> bool:
+    """Whether this process has the code and the credentials for `model`."""
+    if model.api not in loaded:
+        return False
+    return _has_own_key(model, environment) if model.key_variable else has_credentials(model.provider, environment)
+
+
+def _has_own_key(model: Model, environment: Mapping[str, str]) -> bool:
+    return bool(model.key_variable and environment.get(model.key_variable))
+
+
+def _create(file: str, environment: Mapping[str, str], limits: Limits) -> Provider | None:
+    made: Provider | None = importlib.import_module(f"workers.providers.{file}").create(environment, limits)
+    return made

@@ -1,14 +1,12 @@
 """OpenAI Chat Completions, by the `openai` SDK.
 
-Streams are read as bytes and parsed here: the SDK's parsed events cost six times as much. The SDK's own retries are off,
-because a retry that nobody sees cannot be charged or bounded. Wire format: platform.openai.com/docs/api-reference/chat
-(read 2026-11).
+Answers are read as bytes and parsed here: the SDK's parsed events cost six times as much. Wire format:
+platform.openai.com/docs/api-reference/chat (read 2026-11).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,30 +15,16 @@ import msgspec
 import openai
 
 from shared.chat import ImagePart, Message, TextPart
-from shared.errors import (
-    ContextLengthExceeded,
-    ModelRetired,
-    OperatorCredentials,
-    ProviderBusy,
-    ProviderError,
-    ProviderRejected,
-    ProviderTimeout,
-    RebootError,
-)
+from shared.errors import RebootError
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported
-from workers.providers.sse import data_lines
+from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking, openai_errors, vendor_errors
+from workers.providers.openai_clients import Clients
+from workers.providers.sse import data_lines, whole
 from workers.providers.text import SurrogateJoiner, decode
 
-FINISH_REASONS = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "stop",
-    "function_call": "stop",
-}
-OPERATOR_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"}
-SAFE_WORD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
+FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
+"""What is not here and no failure is a `stop`, also with other vendors of this protocol: `tool_calls`, `eos`, …"""
+FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 
 class _PromptDetails(msgspec.Struct):
@@ -52,15 +36,27 @@ class _CompletionDetails(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def usage(self) -> Usage | None:
+        """Cached tokens are inside the prompt's, reasoning inside the completion's."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        reasoning = self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens
+        return Usage(
+            self.prompt_tokens, self.completion_tokens, cached or self.prompt_cache_hit_tokens or 0, reasoning or 0
+        )
 
 
 class _Content(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
+    reasoning_content: str | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -83,63 +79,60 @@ _decoder = msgspec.json.Decoder(_Body)
 class OpenAIChat:
     """`stream` as the protocol of this folder says."""
 
-    def __init__(self, client: openai.AsyncOpenAI) -> None:
-        self._client = client
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
 
     async def close(self) -> None:
-        """Close the client."""
-        await self._client.close()
+        """Close the clients."""
+        await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call; the terminal marker is a `finish_reason`."""
-        ending = _Ending()
-        text = SurrogateJoiner()
-        async with _call(self._client, _parameters(request)) as response:
+        """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
+        answer = _Answer()
+        async with _call(self._clients.client_of(request.model), _parameters(request)) as response:
             async for body in _bodies(response, stream=request.stream):
-                for choice in body.choices or ():
-                    content = choice.delta or choice.message
-                    if content and (piece := text.feed(content.content or content.refusal or "")):
-                        yield piece
-                ending.note(body)
-        if rest := text.finish():
-            yield rest
-        yield Reported(ending.usage)
-        yield ending.finished()
+                for piece in answer.take(body):
+                    yield piece
+        for piece in answer.end():
+            yield piece
 
 
-def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat | None:
-    """None without `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
-    key = environment.get("OPENAI_API_KEY")
-    return OpenAIChat(build_client(key, environment.get("OPENAI_BASE_URL") or None, limits)) if key else None
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
+    """By `OPENAI_API_KEY`, or by the keys that rows name. `OPENAI_BASE_URL` is the SDK's own variable."""
+    base_url = environment.get("OPENAI_BASE_URL") or None
+    return OpenAIChat(Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits))
 
 
-def build_client(key: str, base_url: str | None, limits: Limits) -> openai.AsyncOpenAI:
-    """One client per process, on aiohttp, with as many connections as the worker has slots."""
-    timeout = httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s)
-    pool = httpx2.Limits(max_connections=limits.connections, max_keepalive_connections=limits.connections)
-    http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=pool)
-    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client)
-
-
-class _Ending:
-    """Collects what the last events say."""
+class _Answer:
+    """Makes pieces of bodies, and knows at the end whether there was one."""
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
+        self._text = SurrogateJoiner()
+        self._reported = False
         self._reason: str | None = None
 
-    def note(self, body: _Body) -> None:
-        if body.usage:
-            self.usage = _usage(body.usage)
+    def take(self, body: _Body) -> Iterator[Piece]:
         for choice in body.choices or ():
+            content = choice.delta or choice.message
+            if content and (text := self._text.feed(content.content or content.refusal or "")):
+                yield text
+            elif content and content.reasoning_content:
+                yield Thinking()
             self._reason = choice.finish_reason or self._reason
+        if body.usage and (usage := body.usage.usage()):
+            self._reported = True
+            yield Reported(usage)
 
-    def finished(self) -> Finished:
+    def end(self) -> Iterator[Piece]:
         if self._reason is None:
-            raise ProviderError("The vendor's answer broke off before its end.")
-        if self._reason not in FINISH_REASONS:
-            raise ProviderError("The vendor interrupted its answer.")
-        return Finished(FINISH_REASONS[self._reason])
+            raise vendor_errors.broke_off()
+        if self._reason in FAILURES:
+            raise vendor_errors.interrupted()
+        if rest := self._text.finish():
+            yield rest
+        if not self._reported:
+            yield Reported(None)
+        yield Finished(FINISH_REASONS.get(self._reason, "stop"))
 
 
 @asynccontextmanager
@@ -148,16 +141,16 @@ async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> Async
         async with client.chat.completions.with_streaming_response.create(**parameters) as response:
             yield response
     except openai.APIStatusError as error:
-        raise _from_status(error) from error
+        raise openai_errors.from_status(error.status_code, error.body, error.response.headers) from error
     except (openai.APITimeoutError, httpx2.ReadTimeout, httpx2.PoolTimeout) as error:
         raise _timeout(error) from error
     except (openai.APIConnectionError, httpx2.TransportError) as error:
-        raise ProviderError("The connection to the vendor failed or broke off.") from error
+        raise vendor_errors.disconnected() from error
 
 
 async def _bodies(response: Any, *, stream: bool) -> AsyncIterator[_Body]:  # noqa: ANN401 - the SDK's response wrapper
     if not stream:
-        yield _body(await response.read())
+        yield _body(await whole(response.iter_bytes()))
         return
     async for line in data_lines(response.iter_bytes()):
         if line == b"[DONE]":
@@ -169,11 +162,11 @@ def _body(data: bytes) -> _Body:
     try:
         body = decode(data, _decoder, _Body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise ProviderError("The vendor sent something that is not an answer.") from error
+        raise vendor_errors.no_answer() from error
     if body.error is not None:
-        raise _from_error(body.error)
-    if body.choices is None:
-        raise ProviderError("The vendor sent something that is not an answer.")
+        raise openai_errors.from_error(body.error)
+    if body.choices is None and body.usage is None:
+        raise vendor_errors.no_answer()
     return body
 
 
@@ -201,67 +194,8 @@ def _part(part: TextPart | ImagePart) -> dict[str, Any]:
     return msgspec.to_builtins(part)  # type: ignore[no-any-return] # our parts are OpenAI's
 
 
-def _usage(reported: _Usage) -> Usage:
-    cached = reported.prompt_tokens_details and reported.prompt_tokens_details.cached_tokens
-    reasoning = reported.completion_tokens_details and reported.completion_tokens_details.reasoning_tokens
-    return Usage(reported.prompt_tokens, reported.completion_tokens, cached or 0, reasoning or 0)
-
-
 def _timeout(error: Exception) -> RebootError:
     cause = error.__cause__ or error
     if isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)):
-        return ProviderError("The vendor could not be reached in time.")
-    return ProviderTimeout("The vendor did not answer in time: try again, or ask for a shorter answer.")
-
-
-def _from_status(error: openai.APIStatusError) -> RebootError:  # noqa: PLR0911 - a table: one status, one error
-    body = error.body if isinstance(error.body, dict) else {}
-    code, kind = str(body.get("code") or ""), str(body.get("type") or "")
-    wait_s = _retry_after_s(error.response.headers)
-    match error.status_code:
-        case 400 | 413 if code == "context_length_exceeded":
-            return ContextLengthExceeded(
-                "Messages and output limit do not fit into the model's context window: shorten them."
-            )
-        case 404:
-            return ModelRetired("The vendor says that this model is gone: choose another, see GET /api/models.")
-        case 401 | 402 | 403:
-            return OperatorCredentials("The vendor refused this service's own account: the operator has been told.")
-        case 429 if {code, kind} & OPERATOR_CODES:
-            return OperatorCredentials(
-                "This service's own account at the vendor is used up: the operator has been told."
-            )
-        case 429 | 503:
-            return ProviderBusy("The vendor is too busy now: try again later.", retry_after_s=wait_s)
-        case 408 | 504:
-            return ProviderTimeout("The vendor did not answer in time: try again, or ask for a shorter answer.")
-        case status if status >= 500:  # noqa: PLR2004 - HTTP's own range
-            return ProviderError("The vendor failed.", retry_after_s=wait_s)
-        case status:
-            return ProviderRejected(
-                f"The vendor refused this request (HTTP {status}{_words(kind, code, body.get('param'))}): change it."
-            )
-
-
-def _from_error(error: dict[str, Any]) -> RebootError:
-    """An error object inside a 200: a stream that failed on its way has no status of its own."""
-    code, kind = str(error.get("code") or ""), str(error.get("type") or "")
-    if {code, kind} & OPERATOR_CODES:
-        return OperatorCredentials("This service's own account at the vendor is used up: the operator has been told.")
-    if "rate_limit" in code + kind or "overloaded" in code + kind:
-        return ProviderBusy("The vendor is too busy now: try again later.")
-    return ProviderError(f"The vendor failed on its way{_words(kind, code)}.")
-
-
-def _words(*words: object) -> str:
-    """The vendor's own identifiers, never its prose: prose may quote a prompt or a key."""
-    return "".join(f", {word}" for word in words if isinstance(word, str) and SAFE_WORD.fullmatch(word))
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            return max(float(headers[name]) * unit_s, 0.0)
-        except (KeyError, ValueError):
-            continue
-    return None
+        return vendor_errors.unreachable()
+    return vendor_errors.timed_out()

@@ -1,4 +1,4 @@
-"""Server-sent events from raw bytes, in any chunking: what lies between `data: ` and the end of the line."""
+"""Answers from raw bytes in any chunking: server-sent events, or the whole of a body. Both are bounded."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
             raise ProviderError("The vendor sent an event that is too long.")
     if rest.startswith(b"data:"):
         yield rest[5:].strip()
+
+
+async def whole(chunks: AsyncIterable[bytes]) -> bytes:
+    """All of a body. Raises `ProviderError` when it grows beyond all reason."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > EVENT_BYTES_MAX:
+            raise ProviderError("The vendor sent an answer that is too long.")
+    return bytes(body)

@@ -1,0 +1,97 @@
+"""An operator's overlay: other prices, other vendors that speak OpenAI's protocol, successors; no release needed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from deploy.simulator.app import running_simulator
+from tests.e2e.caller import Caller, told
+from tests.e2e.conftest import ENVIRONMENT
+from tests.faults.cluster import Cluster, running_cluster
+from tests.support import eventually_true
+
+OVERLAY = """
+[[model]]
+name = "openai-gpt-4o-mini"
+price_factor = 2
+
+[[model]]
+name = "openai-o1"
+successor = "openai-gpt-4o"
+
+[[model]]
+name = "acme-large"
+company = "Acme"
+provider = "openai"
+api = "openai-chat"
+upstream = "gpt-4o-2024-08-06"
+base_url = "{url}"
+key_variable = "ACME_KEY"
+input = 1
+output = 2
+context_window = 8000
+max_output_tokens = 1000
+limit_parameter = "max_tokens"
+lifecycle = "active"
+sources = "the operator"
+"""
+
+
+@pytest.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """A service of its own with the overlay; the other vendor is a second simulator."""
+    async with running_simulator() as acme:
+        overlay = tmp_path_factory.mktemp("overlay") / "overlay.toml"
+        overlay.write_text(OVERLAY.format(url=acme.openai))
+        environment = ENVIRONMENT | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
+        folder = tmp_path_factory.mktemp("overlaid")
+        async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=2) as pool:
+        yield pool
+
+
+async def test_a_model_of_another_vendor_needs_rows_only(caller: Caller) -> None:
+    reply = await caller.chat(told(tokens=10), model="acme-large")
+    result = reply.json["result"]
+    assert (result["model"], result["tokens_output"]) == ("acme-large", 10)
+    assert int(result["price"] * 10**9) == result["tokens_input"] * 1_000 + 10 * 2_000
+
+
+async def test_a_price_factor_changes_the_charge_and_not_the_vendors_cost(caller: Caller, books: asyncpg.Pool) -> None:
+    reply = await caller.chat(told(tokens=10))
+    await caller.settled(books)
+    row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
+    assert row is not None
+    assert row["charged_nano"] == 2 * row["vendor_cost_nano"] == int(reply.json["result"]["price"] * 10**9)
+
+
+async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncpg.Pool) -> None:
+    reply = await caller.chat(told(tokens=10), model="openai-o1", temperature=0)
+    assert reply.status == 200
+    assert reply.headers["x-model-successor"] == "openai-gpt-4o"
+    assert reply.json["result"]["model"] == "openai-o1"
+    await caller.settled(books)
+    row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
+    assert row is not None
+    assert (row["model"], row["upstream"]) == ("openai-gpt-4o", "gpt-4o-2024-08-06")
+
+
+async def test_a_key_that_one_worker_lacks_makes_the_model_unavailable_rather_than_fail_at_random(
+    caller: Caller, cluster: Cluster
+) -> None:
+    cluster.start("worker-2", ACME_KEY="")
+
+    async def status() -> int | None:
+        reply = await caller.chat(told(), model="acme-large")
+        return reply.status if reply.status != 200 else None
+
+    assert await eventually_true(status, "the worker without the key is known") == 503
+    await cluster.drain("worker-2")

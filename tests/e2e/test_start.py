@@ -1,0 +1,113 @@
+"""A process that cannot serve says why in one line that names the setting, and ends with 1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from shared.database import migrate
+from tests.support import free_port
+
+GOOD = {"LOG_LEVEL": "error", "PATH": os.defpath}
+
+
+@pytest.fixture(scope="module")
+async def stores(postgres_url: str, redis_url: str) -> dict[str, str]:
+    """A migrated database and a Redis, as settings."""
+    name = "starting"
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    url = postgres_url.replace("/rebootml", f"/{name}", 1)
+    await migrate(url)
+    return {"DATABASE_URL": url, "REDIS_URL": redis_url}
+
+
+async def refused(module: str, environment: dict[str, str]) -> str:
+    """Start it; gives the one line that it says."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module), env=GOOD | environment, stdout=-1, stderr=-1
+    )
+    try:
+        async with asyncio.timeout(30):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 1, said.decode()
+    assert said.count(b"\n") == 1, said.decode()
+    return said.decode()
+
+
+@pytest.mark.parametrize(("module", "missing"), [("api", "DATABASE_URL"), ("workers", "REDIS_URL")])
+async def test_a_missing_setting_is_named(stores: dict[str, str], module: str, missing: str) -> None:
+    environment = {name: value for name, value in stores.items() if name != missing}
+    assert missing in await refused(module, environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "99999"),
+        ("LEASE_S", "soon"),
+        ("WORKER_SLOTS", "0"),
+        ("WORKER_QUEUES", "openai:fast"),
+        ("LOG_LEVEL", "loud"),
+        ("CATALOGUE", "nowhere.toml"),
+        ("DATABASE_URL", "mysql://x"),
+        ("REDIS_URL", "localhost:6379"),
+    ],
+)
+async def test_a_wrong_setting_is_named(stores: dict[str, str], name: str, value: str) -> None:
+    assert name in await refused("api", {**stores, name: value})
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+async def test_an_overlay_is_refused_with_file_line_and_reason(
+    stores: dict[str, str], module: str, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "overlay.toml"
+    overlay.write_text('[[model]]\nname = "openai-gpt-4o"\n\n[[model]]\nname = "new"\ninput = "cheap"\n')
+    said = await refused(module, {**stores, "CATALOGUE": str(overlay)})
+    assert f"{overlay}:6: model 'new': " in said
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+async def test_a_redis_that_may_evict_is_refused(stores: dict[str, str], module: str) -> None:
+    async with Redis.from_url(stores["REDIS_URL"]) as redis:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            said = await refused(module, stores)
+        finally:
+            await redis.config_set("maxmemory-policy", "noeviction")
+    assert "REDIS_URL" in said
+    assert "noeviction" in said
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+async def test_stores_that_are_not_there_are_named(stores: dict[str, str], module: str) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    assert "DATABASE_URL" in await refused(module, {**stores, "DATABASE_URL": f"postgresql://x@{nowhere}/x"})
+    assert "REDIS_URL" in await refused(module, {**stores, "REDIS_URL": f"redis://{nowhere}/0"})
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+async def test_a_database_without_migrations_is_refused(stores: dict[str, str], module: str, postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(f"CREATE DATABASE unmigrated_{module} TEMPLATE template0")
+    await connection.close()
+    url = postgres_url.replace("/rebootml", f"/unmigrated_{module}", 1)
+    assert "rebootml migrate" in await refused(module, {**stores, "DATABASE_URL": url})
+
+
+async def test_a_taken_port_is_named(stores: dict[str, str]) -> None:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert f"PORT={port}" in await refused("api", {**stores, "PORT": str(port)})

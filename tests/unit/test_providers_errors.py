@@ -1,0 +1,155 @@
+"""Which error of this project each vendor's error is; the texts are the vendors' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from google.genai.errors import APIError
+from google.genai.errors import ClientError as GeminiError
+
+from shared.errors import (
+    ContextLengthExceeded,
+    ModelRetired,
+    OperatorCredentials,
+    ProviderBusy,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    RebootError,
+)
+from workers.providers import gemini_errors, openai_errors, vendor_errors
+from workers.providers.bedrock_client import from_client_error
+
+
+def bedrock(code: str, message: str = "", status: int = 0, **headers: str) -> RebootError:
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers} if status else {}
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+    return from_client_error(ClientError(answer, "Converse"))
+
+
+def gemini(status: int, name: str, message: str = "", *details: dict[str, str]) -> RebootError:
+    error = {"code": status, "status": name, "message": message, "details": list(details)}
+    return gemini_errors.from_api_error(GeminiError(status, {"error": error}))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Input is too long for requested model.", ContextLengthExceeded),
+        ("prompt is too long: 210000 tokens > 200000 maximum", ContextLengthExceeded),
+        ("Too many input tokens. Max input tokens: 8192, request input token count: 9000", ContextLengthExceeded),
+        ("too many tokens: total number of tokens in the prompt cannot exceed 4081", ContextLengthExceeded),
+        ("This model's maximum context length is 8192 tokens. Please reduce the length", ContextLengthExceeded),
+        ("Input Tokens Exceeded: Number of input tokens exceeds maximum length.", ContextLengthExceeded),
+        ("input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000", ContextLengthExceeded),
+        ("The provided model identifier is invalid.", ModelRetired),
+        ("This model version has reached the end of its life.", ModelRetired),
+        ("The maximum tokens you requested exceeds the model limit of 4096.", ProviderRejected),
+        ("This model doesn't support system messages.", ProviderRejected),
+        (
+            "Invocation of model ID meta.llama3-3-70b-instruct-v1:0 with on-demand throughput isn’t supported.",
+            OperatorCredentials,
+        ),
+        (
+            "Invocation of model ID meta.llama3-3-70b-instruct-v1:0 with on-demand throughput isn't supported.",
+            OperatorCredentials,
+        ),
+    ],
+)
+def test_a_validation_exception_is_read_for_its_meaning(message: str, kind: type[RebootError]) -> None:
+    error = bedrock("ValidationException", message, 400)
+    assert type(error) is kind
+    assert message not in error.message
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("ThrottlingException", ProviderBusy),
+        ("ModelNotReadyException", ProviderBusy),
+        ("ServiceUnavailableException", ProviderBusy),
+        ("InternalServerException", ProviderError),
+        ("ModelErrorException", ProviderError),
+        ("ModelStreamErrorException", ProviderError),
+        ("ModelTimeoutException", ProviderTimeout),
+        ("ServiceQuotaExceededException", OperatorCredentials),
+        ("AccessDeniedException", OperatorCredentials),
+        ("ExpiredTokenException", OperatorCredentials),
+        ("ResourceNotFoundException", ModelRetired),
+        ("SomethingNewException", ProviderError),
+    ],
+)
+def test_an_exception_of_bedrock_means_the_same_inside_a_stream(code: str, kind: type[RebootError]) -> None:
+    assert type(bedrock(code)) is kind
+    assert type(bedrock(code[0].lower() + code[1:])) is kind
+
+
+def test_an_unknown_exception_of_bedrock_goes_by_its_status() -> None:
+    assert type(bedrock("503", status=503)) is ProviderBusy
+    assert type(bedrock("SomethingNewException", status=400)) is ProviderRejected
+    assert bedrock("ThrottlingException", "", 429, **{"retry-after": "3"}).retry_after_s == 3
+
+
+def test_a_bad_key_of_gemini_is_the_operators_although_it_is_a_400() -> None:
+    expired = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    assert type(gemini(400, "INVALID_ARGUMENT", "Bad request.", expired)) is OperatorCredentials
+    bad = gemini(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")
+    assert type(bad) is OperatorCredentials
+    assert type(gemini(400, "FAILED_PRECONDITION", "User location is not supported.")) is OperatorCredentials
+    assert type(gemini(400, "INVALID_ARGUMENT", "Please use a valid role: user, model.")) is ProviderRejected
+
+
+def test_gemini_says_how_long_to_wait() -> None:
+    error = gemini(429, "RESOURCE_EXHAUSTED", "Quota.", {"@type": "…RetryInfo", "retryDelay": "27.5s"})
+    assert type(error) is ProviderBusy
+    assert error.retry_after_s == 27.5
+
+
+def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
+    assert (
+        type(gemini_errors.from_api_error(APIError(502, {"message": "<html>", "status": "Bad Gateway"})))
+        is ProviderError
+    )
+    assert type(gemini_errors.from_api_error(APIError(503, None))) is ProviderBusy
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"message": "Model Not Exist", "code": "invalid_request_error"}, ModelRetired),
+        (400, {"message": "This model's maximum context length is 131072 tokens."}, ContextLengthExceeded),
+        (400, {"message": "Content Exists Risk"}, ProviderRejected),
+        (404, {"code": "model_not_found"}, ModelRetired),
+        (402, {"message": "Insufficient Balance"}, OperatorCredentials),
+        (429, {"code": "rate_limit_exceeded", "type": "requests"}, ProviderBusy),
+        (429, {"type": "insufficient_quota"}, OperatorCredentials),
+        (529, None, ProviderBusy),
+        (302, None, ProviderError),
+        (413, "<html>", ProviderRejected),
+    ],
+)
+def test_an_error_in_openais_protocol(status: int, error: object, kind: type[RebootError]) -> None:
+    assert type(openai_errors.from_status(status, error, {})) is kind
+
+
+def test_only_identifiers_are_passed_on() -> None:
+    error = {"message": "You said: hush", "type": "invalid_request_error", "code": "a b", "param": "messages[0].role"}
+    message = openai_errors.from_status(400, error, {}).message
+    assert message == "The vendor refused this request (HTTP 400, invalid_request_error, messages[0].role): change it."
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after-ms": "250", "retry-after": "3"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_patience_is_read_from_headers(headers: dict[str, str], wait_s: float | None) -> None:
+    assert vendor_errors.retry_after_s(headers) == wait_s

@@ -1,0 +1,23 @@
+"""DeepSeek: OpenAI's protocol at another address, by the `openai` SDK.
+
+What DeepSeek adds to it is read in `openai_chat.py`, because other vendors of that protocol add the same: reasoning in
+sight (`reasoning_content`, not part of the answer), cached tokens beside the prompt's (`prompt_cache_hit_tokens`), and
+the finish reason `insufficient_system_resource`, which is a failure. Under load it answers 200 at once and keeps the
+connection alive with comments or blank lines. Wire format: api-docs.deepseek.com (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workers.providers import Limits
+from workers.providers.openai_chat import OpenAIChat
+from workers.providers.openai_clients import Clients
+
+BASE_URL = "https://api.deepseek.com"
+
+
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
+    """By `DEEPSEEK_API_KEY`, or by the keys that rows name."""
+    base_url = environment.get("DEEPSEEK_BASE_URL") or BASE_URL
+    return OpenAIChat(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits))

@@ -1,0 +1,146 @@
+"""The errors that vendors' failures become, in one wording for all of them.
+
+A message never holds the vendor's prose, which may quote a prompt or a key: only its identifiers
+(`rate_limit_exceeded`, `ValidationException`). Prose is read for its meaning where a vendor says something in no other
+way, and then forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from shared.errors import (
+    ContextLengthExceeded,
+    ModelRetired,
+    OperatorCredentials,
+    ProviderBusy,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    RebootError,
+)
+
+RETRY_AFTER_MAX_S = 3_600.0
+IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
+TOO_LONG = re.compile(
+    # OpenAI, DeepSeek, Llama, Mistral | Claude | Claude, J2 | Titan, Command | Nova | Gemini
+    r"maximum context length|context (window|limit|length)|(input|prompt) is too long|too many (input )?tokens"
+    r"|input tokens exceeded|number of input tokens exceeds|exceeds the maximum number of tokens",
+    re.IGNORECASE,
+)
+GONE = re.compile(
+    # Bedrock | Bedrock | DeepSeek | any
+    r"reached the end of its life|model identifier is invalid|model not exist"
+    r"|\bmodel\b.{0,100}(does not exist|(has been|was|is) (deprecated|retired|discontinued|shut ?down)|no longer available)",
+    re.IGNORECASE,
+)
+
+
+def from_status(  # noqa: PLR0911 - a table: one meaning, one error
+    status: int, *identifiers: object, prose: str = "", wait_s: float | None = None
+) -> RebootError:
+    """What an HTTP status means where the vendor's own codes say nothing more precise."""
+    match status:
+        case 400 | 413 | 422 if TOO_LONG.search(prose):
+            return too_long()
+        case 400 | 422 if GONE.search(prose):
+            return retired()
+        case 404 | 410:
+            return retired()
+        case 401 | 402 | 403:
+            return credentials()
+        case 408 | 504:
+            return timed_out()
+        case 429 | 503 | 529:
+            return busy(wait_s)
+        case 400 | 405 | 406 | 409 | 411 | 413 | 414 | 415 | 422 | 451:
+            return rejected(f"HTTP {status}", *identifiers)
+        case _:
+            return failed(f"HTTP {status}", *identifiers, wait_s=wait_s)
+
+
+def too_long() -> RebootError:
+    """The conversation does not fit."""
+    return ContextLengthExceeded("Messages and output limit do not fit into the model's context window: shorten them.")
+
+
+def retired() -> RebootError:
+    """The vendor has no such model any more."""
+    return ModelRetired("The vendor says that this model is gone: choose another, see GET /api/models.")
+
+
+def credentials() -> RebootError:
+    """The operator's key, permission or account is refused."""
+    return OperatorCredentials("The vendor refused this service's own account: the operator has been told.")
+
+
+def used_up() -> RebootError:
+    """The operator's money or quota at the vendor is spent."""
+    return OperatorCredentials("This service's own account at the vendor is used up: the operator has been told.")
+
+
+def busy(wait_s: float | None = None) -> RebootError:
+    """The vendor throttles or is overloaded."""
+    return ProviderBusy("The vendor is too busy now: try again later.", retry_after_s=wait_s)
+
+
+def timed_out() -> RebootError:
+    """The vendor took the request and did not answer."""
+    return ProviderTimeout("The vendor did not answer in time: try again, or ask for a shorter answer.")
+
+
+def unreachable() -> RebootError:
+    """No connection came about."""
+    return ProviderError("The vendor could not be reached in time.")
+
+
+def disconnected() -> RebootError:
+    """The connection failed under way."""
+    return ProviderError("The connection to the vendor failed or broke off.")
+
+
+def broke_off() -> RebootError:
+    """The answer ended without the API's terminal marker."""
+    return ProviderError("The vendor's answer broke off before its end.")
+
+
+def interrupted() -> RebootError:
+    """The vendor says itself that it gave the answer up."""
+    return ProviderError("The vendor interrupted its answer.")
+
+
+def no_answer() -> RebootError:
+    """What came is not of the API's form."""
+    return ProviderError("The vendor sent something that is not an answer.")
+
+
+def failed(*identifiers: object, wait_s: float | None = None) -> RebootError:
+    """The vendor's own fault."""
+    return ProviderError(f"The vendor failed{_listed(identifiers)}.", retry_after_s=wait_s)
+
+
+def rejected(*identifiers: object) -> RebootError:
+    """This very request is refused."""
+    return ProviderRejected(f"The vendor refused this request{_listed(identifiers)}: change it.")
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """What the vendor asks for in its headers, in seconds."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait_s = float(headers[name]) * unit_s
+        except (KeyError, ValueError):
+            continue
+        if 0 <= wait_s <= RETRY_AFTER_MAX_S:
+            return wait_s
+    return None
+
+
+def _listed(identifiers: tuple[object, ...]) -> str:
+    words = [word for word in identifiers if isinstance(word, str) and _is_identifier(word)]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _is_identifier(word: str) -> bool:
+    return word.startswith("HTTP ") or IDENTIFIER.fullmatch(word) is not None
