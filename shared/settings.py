@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_deadline_s: float = 600.0
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
+    idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
     messages_max: int = 4_096
     stop_sequences_max: int = 16

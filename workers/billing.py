@@ -21,6 +21,8 @@ from shared.money import NanoUsd, Usage, divide_up
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
 TEMPLATE_TOKENS_PER_MESSAGE = 4
+TYPICAL_IMAGE_TOKENS = 1_600
+"""For one image, where nobody counted; a row's bound may be a hundred times as much."""
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
 
@@ -46,7 +48,8 @@ def failed(
 ) -> tuple[Failed, Settlement]:
     """The last event and the settlement of a request that did not finish."""
     usage = None
-    if received.text_bytes or received.reported or (cancelled and received.called):
+    begun = received.text_bytes > 0 or (received.reported is not None and received.reported.output > 0)
+    if begun or (cancelled and received.called):
         usage = billed_usage(job, received)
     charge = min(job.price.cost(usage), job.hold_nano) if usage else 0
     state: EndState = "cancelled" if cancelled else "failed"
@@ -66,7 +69,7 @@ def estimate(job: Job, text_bytes: int) -> Usage:
     tokens_per_image = job.model.image_tokens or 0
     bound = input_bound(job.messages, tokens_per_image)
     text = sum(len(message.text().encode()) for message in job.messages)
-    images = sum(len(message.images()) for message in job.messages) * tokens_per_image
+    images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
     tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
     output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)
     return Usage(max(1, min(tokens, bound)), output, estimated=True)

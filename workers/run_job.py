@@ -224,7 +224,9 @@ class Attempt:
         if job.model.bills_to_the_end:
             self._worker.unstoppable.add(job.id)
         self._received.called = True
-        idle_s = self._runner.settings.idle_timeout_s if request.stream else None
+        settings = self._runner.settings
+        patience_s = settings.idle_timeout_reasoning_s if job.model.reasoning else settings.idle_timeout_s
+        idle_s = patience_s if request.stream else None
         async with contextlib.aclosing(
             bounded(provider.stream(request), idle_s=idle_s, total_s=self._left_s())
         ) as pieces:

@@ -1,0 +1,208 @@
+"""What is asked of which API, and what came of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from deploy.simulator import answer, script
+from deploy.simulator.app import QUICK, Running
+from deploy.simulator.calls import Call
+from shared.catalogue import Model, load_catalogue
+from shared.chat import Message, Sampling
+from shared.errors import RebootError
+from shared.money import Usage
+from workers.limits import bounded
+from workers.prompt import fit
+from workers.providers import Finished, Limits, Piece, Provider, ProviderRequest, Reported, load_providers
+
+Test = TypeVar("Test", bound=Callable[..., object])
+CATALOGUE = load_catalogue()
+PATIENCE_S = 20.0
+LIMITS = Limits(connections=40, connect_s=PATIENCE_S, read_s=PATIENCE_S)
+_ordinals = itertools.count(1)
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One API in one form."""
+
+    name: str
+    model: Model
+    stream: bool
+
+    @property
+    def api(self) -> str:
+        return self.model.api
+
+    @property
+    def streams(self) -> bool:
+        """Whether the vendor streams: Realtime knows no other form."""
+        return self.stream or self.api == "openai-realtime"
+
+
+def _case(api: str, model: str, *, stream: bool) -> Case:
+    return Case(f"{api}-{'stream' if stream else 'json'}", CATALOGUE.find(model), stream)
+
+
+MODELS = {
+    "openai-chat": "openai-gpt-4o",
+    "openai-realtime": "openai-gpt-4o-rt-preview",
+    "deepseek-chat": "deepseek-chat",
+    "bedrock-converse": "amazon-nova-lite",
+    "bedrock-invoke": "cohere-command-text-v1",
+    "gemini": "google-gemini-2.0-flash",
+}
+CASES = [_case(api, model, stream=stream) for api, model in MODELS.items() for stream in (False, True)]
+CASES.append(_case("bedrock-invoke-jurassic", "a21-jurassic-2-mid", stream=False))
+
+
+class Answer(msgspec.Struct):
+    """The pieces of an answer by kind, in the order in which they came, and the simulator's note of the call."""
+
+    texts: list[str] = []
+    reported: list[Usage | None] = []
+    finished: list[str] = []
+    error: RebootError | None = None
+    calls: list[Call] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def call(self) -> Call:
+        assert len(self.calls) == 1, "asked once, called once"
+        return self.calls[0]
+
+    def take(self, piece: Piece) -> None:
+        assert not self.finished, "nothing comes after the end"
+        match piece:
+            case str():
+                assert piece, "a piece of text is not empty"
+                self.texts.append(piece)
+            case Reported(usage):
+                self.reported.append(usage)
+            case Finished(reason):
+                assert self.reported, "the tokens are told before the end"
+                self.finished.append(reason)
+
+
+class Vendors:
+    """The providers under test, in front of the simulator."""
+
+    def __init__(self, simulator: Running, limits: Limits = LIMITS) -> None:
+        self.simulator = simulator
+        self.providers: dict[str, Provider] = load_providers(set(PROVIDERS), environment(simulator), limits)
+
+    async def close(self) -> None:
+        for provider in {id(p): p for p in self.providers.values()}.values():
+            await provider.close()
+
+    def pieces(self, asked: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        return self.providers[asked.model.api].stream(asked)
+
+    async def ask(
+        self,
+        case: Case,
+        directive: str = "",
+        *,
+        messages: tuple[Message, ...] = (),
+        sampling: Sampling | None = None,
+        output_limit: int = 1_000,
+        idle_s: float = PATIENCE_S,
+        total_s: float = PATIENCE_S,
+    ) -> Answer:
+        """Ask once, within limits; a `RebootError` is part of the answer, anything else is a failure of the test."""
+        key = new_key()
+        result = Answer()
+        asked = request(case, f"{directive} key={key}", messages=messages, sampling=sampling, output_limit=output_limit)
+        limited = bounded(self.pieces(asked), idle_s=idle_s if case.streams else None, total_s=total_s)
+        try:
+            async with aclosing(limited) as pieces:
+                async for piece in pieces:
+                    result.take(piece)
+        except RebootError as error:
+            result.error = error
+        else:
+            assert len(result.finished) == 1, "an answer without an error has an end"
+        await self.simulator.calls.until(lambda log: all(call.ending for call in log.find(key)))
+        result.calls = self.simulator.calls.find(key)
+        return result
+
+
+PROVIDERS = ("openai", "deepseek", "bedrock", "gemini")
+
+
+def environment(simulator: Running) -> Mapping[str, str]:
+    """As a worker has it."""
+    return {
+        "OPENAI_API_KEY": "simulated",
+        "OPENAI_BASE_URL": simulator.openai,
+        "DEEPSEEK_API_KEY": "simulated",
+        "DEEPSEEK_BASE_URL": simulator.deepseek,
+        "GEMINI_API_KEY": "simulated",
+        "GOOGLE_GEMINI_BASE_URL": simulator.gemini,
+        "AWS_ACCESS_KEY_ID": "simulated",
+        "AWS_SECRET_ACCESS_KEY": "simulated",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": simulator.bedrock,
+    }
+
+
+def new_key() -> str:
+    return f"c{next(_ordinals)}"
+
+
+def request(
+    case: Case,
+    directive: str,
+    *,
+    messages: tuple[Message, ...] = (),
+    sampling: Sampling | None = None,
+    output_limit: int = 1_000,
+) -> ProviderRequest:
+    """A question whose last message carries the directive."""
+    return ProviderRequest(
+        id="req_test",
+        model=case.model,
+        messages=fit([*messages, Message("user", f"Hello [[sim {directive}]]")], case.model),
+        sampling=sampling or Sampling(),
+        output_limit=output_limit,
+        stream=case.stream,
+    )
+
+
+def expected(case: Case, directive: str, key: str) -> str:
+    """What the simulator is told to say."""
+    told = script.overlay(f"{directive} key={key}", QUICK)
+    return "".join(answer.answer(case.model.upstream, "", told))
+
+
+def promise(words: str) -> Callable[[Test], Test]:
+    """Name what a test proves of an API: a row of the table."""
+
+    def name(test: Test) -> Test:
+        test.__dict__["promise"] = words
+        return test
+
+    return name
+
+
+def over(*cases: Case) -> pytest.MarkDecorator:
+    """Run over these cases, or over all."""
+    chosen = cases or tuple(CASES)
+    return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
+
+
+def streaming() -> pytest.MarkDecorator:
+    """Run over every case in which the vendor streams."""
+    return over(*(case for case in CASES if case.streams))
+
+
+def of(*apis: str) -> pytest.MarkDecorator:
+    """Run over both forms of these APIs."""
+    return over(*(case for case in CASES if case.api in apis))
