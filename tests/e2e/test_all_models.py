@@ -1,0 +1,100 @@
+"""All 51 models through the whole path, in JSON and as a stream, with and without a system prompt, priced from their rows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from collections.abc import AsyncIterator
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shared.catalogue import CATALOGUE_FILE
+from tests.e2e.caller import told
+from tests.e2e.running import running
+from tests.support import eventually_true
+
+ROWS: dict[str, dict[str, Any]] = {
+    row["name"]: row for row in tomllib.loads(CATALOGUE_FILE.read_text(), parse_float=Decimal)["model"]
+}
+NANO = Decimal("1e-9")
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.fixture(scope="module")
+async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
+    """`make run`'s own supervisor, with every vendor simulated."""
+    with running(tmp_path_factory.mktemp("all") / "data", PROCESSES="web=1,worker=2") as run:
+        yield await run.ready()
+        await run.stopped()
+
+
+@pytest.fixture(scope="module")
+async def session(demo: dict[str, Any]) -> AsyncIterator[aiohttp.ClientSession]:
+    headers = {"Authorization": f"Bearer {demo['api_key']}"}
+    async with aiohttp.ClientSession(demo["url"], headers=headers, connector=aiohttp.TCPConnector(limit=32)) as client:
+        yield client
+
+
+def priced(name: str, tokens_input: int, tokens_output: int) -> Decimal:
+    """What the row's prices make of the tokens, in USD, rounded up to the nano-dollar."""
+    row = ROWS[name]
+    usd = (tokens_input * Decimal(row["input"]) + tokens_output * Decimal(row["output"])) / 1_000_000
+    return usd.quantize(NANO, ROUND_CEILING)
+
+
+async def ask(session: aiohttp.ClientSession, name: str, *, stream: bool, system: bool) -> str | None:
+    """Ask once; gives what is wrong with the answer, or None."""
+    messages = [SYSTEM] * system + [{"role": "user", "content": told(tokens=9)}]
+    body = {"model": name, "messages": messages, "options": {"stream": stream, "stats": True}}
+    async with session.post("/api/endpoint", json=body) as response:
+        data = await response.read()
+        if response.status != 200:
+            return f"{name}: {response.status} {data[:200]!r}"
+    if stream:
+        text, _, record = data.decode().partition("\x1e")
+        stats = json.loads(record, parse_float=Decimal)
+    else:
+        stats = json.loads(data, parse_float=Decimal)["result"]
+        text = stats["response"]
+    if not text.startswith("[simulated") or stats["tokens_output"] != 9:
+        return f"{name}: {stats}, {text!r}"
+    if Decimal(stats["price"]) != priced(name, stats["tokens_input"], stats["tokens_output"]):
+        return f"{name}: costs {stats['price']}"
+    return None
+
+
+async def test_51_of_51_answer_in_both_forms_with_and_without_a_system_prompt(
+    session: aiohttp.ClientSession, demo: dict[str, Any]
+) -> None:
+    assert len(ROWS) == 51
+    answers = await asyncio.gather(
+        *(
+            ask(session, name, stream=stream, system=system)
+            for name in ROWS
+            for stream in (False, True)
+            for system in (False, True)
+        )
+    )
+    assert [wrong for wrong in answers if wrong] == []
+
+
+async def test_every_model_is_available_where_every_vendor_is_there(session: aiohttp.ClientSession) -> None:
+    async with session.get("/api/models") as response:
+        models = (await response.json())["result"]
+    assert [model["name"] for model in models if not model["available"]] == []
+
+
+async def test_the_wallet_is_what_the_answers_cost(session: aiohttp.ClientSession) -> None:
+    async def wallet() -> Decimal | None:
+        async with session.get("/api/account") as response:
+            account = (await response.json())["result"]
+        return Decimal(account["balance_usd"]) if Decimal(account["held_usd"]) == 0 else None
+
+    before = await eventually_true(wallet, "nothing is held")
+    assert await ask(session, "anthropic-claude-3-opus", stream=True, system=True) is None
+    after = await eventually_true(wallet, "nothing is held")
+    assert 0 < before - after < Decimal("0.01")
