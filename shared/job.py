@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -38,10 +39,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The time in the id."""
         return created_at(self.id)
 
-    @property
-    def deadline(self) -> datetime:
-        """When the request must have ended."""
-        return datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
+    def left_s(self) -> float:
+        """Seconds until the deadline; negative when it has passed."""
+        return self.deadline_ms / 1000 - time.time()
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):

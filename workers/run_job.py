@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -24,23 +24,20 @@ from arq.worker import Retry
 from shared.errors import (
     Cancelled,
     Expired,
-    OperatorCredentials,
     ProviderError,
-    ProviderNotConfigured,
     RebootError,
     Unavailable,
 )
 from shared.job import Done, Failed, Job, Sealed, arq_deserializer, unpack_job
 from shared.journal import JournalWriter, LeaseLost
-from shared.metrics import ALERTS, CHARGED_NANO_USD, JOBS_ENDED, STAGE_SECONDS, TOKENS, VENDOR_CALLS
+from shared.metrics import STAGE_SECONDS
 from shared.scripts import UNREACHABLE
 from workers.billing import Received, failed, succeeded
 from workers.journal_writer import ChunkWriter
-from workers.limits import bounded
-from workers.prompt import fit
-from workers.providers import Finished, Provider, ProviderRequest, Reported
-from workers.rescue import Past, look_back, note_calls
-from workers.retry import IN_PLACE_MAX_S, delay_before_retry
+from workers.providers import Provider
+from workers.reporting import alert_operator, report_end
+from workers.rescue import Past, look_back
+from workers.vendor_calls import VendorCalls
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -113,9 +110,10 @@ class Attempt:
         self._received = Received()
         self._answer: list[str] = []
         self._started = time.monotonic()
-        live_s = max(job.deadline_ms / 1000 - time.time(), 0) + settings.journal_ttl_s
+        live_s = max(job.left_s(), 0) + settings.journal_ttl_s
         self._journal = JournalWriter(runner.scripts, job.id, claim.epoch, live_s=live_s)
         self._writer = ChunkWriter(self._journal, retry_s=settings.idle_wait_s, patience_s=settings.redis_patience_s)
+        self._calls = VendorCalls(job, runner.providers, runner.redis, settings, self._received, self._take)
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
@@ -127,7 +125,9 @@ class Attempt:
         STAGE_SECONDS.labels("queued").observe(max(0.0, time.time() - self._claim.due_ms / 1000))
         try:
             self._refuse_what_must_not_run(past)
-            reason = await self._call_until_it_works()
+            if self._job.model.bills_to_the_end:
+                self._worker.unstoppable.add(self._job.id)
+            reason = await self._calls.until_one_works()
         except (LeaseLost, Retry):
             raise
         except RebootError as error:
@@ -159,100 +159,26 @@ class Attempt:
 
     def _resume(self, past: Past) -> None:
         self._journal.length = past.length
-        self._received = Received(called=past.calls > 0, text_bytes=past.text_bytes, attempts=past.calls)
+        self._received.called = past.calls > 0
+        self._received.text_bytes = past.text_bytes
+        self._received.attempts = past.calls
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:
             raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
-        if self._left_s() <= 0:
+        if self._job.left_s() <= 0:
             raise Expired("The request waited in the queue until its deadline: try again later.")
         if self._claim.tries > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
-    async def _call_until_it_works(self) -> str:
-        while True:
-            self._received.attempts += 1
-            try:
-                reason = await self._call()
-            except RebootError as error:
-                VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
-                delay = self._delay_before_retry(error)
-                if delay is None:
-                    raise
-                log.info(
-                    "vendor call to be repeated",
-                    code=error.code,
-                    delay_s=round(delay, 3),
-                    calls=self._received.attempts,
-                )
-                if delay > IN_PLACE_MAX_S:
-                    await self._defer(delay, error)
-                await asyncio.sleep(delay)
-            else:
-                VENDOR_CALLS.labels(self._job.model.api, reason).inc()
-                return reason
-
-    async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
-        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
-        try:
-            await note_calls(self._runner.redis, self._job.id, self._received.attempts)
-        except UNREACHABLE:
-            raise error from None
-        raise Retry(defer=delay_s) from error
-
-    def _delay_before_retry(self, error: RebootError) -> float | None:
-        if self._received.text_bytes:
-            return None
-        calls_max = self._runner.settings.vendor_retries_max + 1
-        return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._left_s())
-
-    async def _call(self) -> str:
-        job = self._job
-        provider = self._runner.providers.get(job.model.api)
-        if provider is None:
-            raise ProviderNotConfigured(
-                f"No worker is set up for {job.model.name}: the operator has to add its vendor's key."
-            )
-        request = ProviderRequest(
-            id=job.id,
-            model=job.model,
-            messages=fit(job.messages, job.model),
-            sampling=job.sampling,
-            output_limit=job.output_limit,
-            stream=job.stream and job.model.streaming,
-        )
-        if job.model.bills_to_the_end:
-            self._worker.unstoppable.add(job.id)
-        self._received.called = True
-        settings = self._runner.settings
-        patience_s = settings.idle_timeout_reasoning_s if job.model.reasoning else settings.idle_timeout_s
-        idle_s = patience_s if request.stream else None
-        async with contextlib.aclosing(
-            bounded(provider.stream(request), idle_s=idle_s, total_s=self._left_s())
-        ) as pieces:
-            async for piece in pieces:
-                match piece:
-                    case str():
-                        await self._take(piece)
-                    case Reported(usage):
-                        self._received.reported = usage
-                    case Finished(reason):
-                        return reason
-        raise ProviderError("The vendor's answer broke off before its end.")
-
     async def _take(self, text: str) -> None:
-        if not self._received.text_bytes:
-            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - self._started)
-        self._received.text_bytes += len(text.encode())
         if self._job.stream:
             await self._writer.write(text)
         else:
             self._answer.append(text)
 
     async def _end_failed(self, error: RebootError) -> None:
-        if isinstance(error, OperatorCredentials):
-            ALERTS.labels("vendor_credentials").inc()
-            log.error("vendor refuses the operator's credentials", alert=True, api=self._job.model.api)
+        alert_operator(self._job, error)
         await self._end(*failed(self._job, self._received, error, _now()))
 
     async def _end_cancelled(self) -> None:
@@ -275,7 +201,7 @@ class Attempt:
             with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way
                 await asyncio.wait({ending})
         ending.result()
-        _log_end(self._job, event, settlement, time.monotonic() - self._started)
+        report_end(self._job, event, settlement, time.monotonic() - self._started)
 
     async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
         try:
@@ -289,37 +215,6 @@ class Attempt:
         if settlement:
             self._runner.settler.keep(settlement)
 
-    def _left_s(self) -> float:
-        return self._job.deadline_ms / 1000 - time.time()
-
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _log_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
-    facts: dict[str, Any] = {
-        "model": job.model.name,
-        "state": settlement.state,
-        "charged_nano": event.charged_nano,
-        "attempts": settlement.attempts,
-        "took_s": round(took_s, 4),
-    }
-    if event.usage:
-        facts |= msgspec.to_builtins(event.usage)
-    outcome: Literal["request finished", "request failed"] = "request finished"
-    code = event.finish_reason if isinstance(event, Done) else event.error.code
-    if isinstance(event, Failed):
-        outcome = "request failed"
-        facts["code"] = code
-    _count_end(job, event, code, took_s)
-    log.info(outcome, **facts)
-
-
-def _count_end(job: Job, event: Done | Failed, code: str, took_s: float) -> None:
-    STAGE_SECONDS.labels("vendor").observe(took_s)
-    JOBS_ENDED.labels(job.model.name, code).inc()
-    CHARGED_NANO_USD.labels(job.model.name).inc(event.charged_nano)
-    if event.usage:
-        TOKENS.labels(job.model.name, "input").inc(event.usage.input)
-        TOKENS.labels(job.model.name, "output").inc(event.usage.output)

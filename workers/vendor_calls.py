@@ -1,0 +1,140 @@
+"""Calls the vendor for one request, again where the policy allows it, and hands on the text as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+from arq.worker import Retry
+
+from shared.errors import ProviderError, ProviderNotConfigured, RebootError
+from shared.metrics import STAGE_SECONDS, VENDOR_CALLS
+from shared.scripts import UNREACHABLE
+from workers.limits import bounded
+from workers.prompt import fit
+from workers.providers import Finished, Provider, ProviderRequest, Reported
+from workers.rescue import note_calls
+from workers.retry import IN_PLACE_MAX_S, delay_before_retry
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.job import Job
+    from shared.settings import Settings
+    from workers.billing import Received
+
+log = structlog.get_logger(__name__)
+
+
+class VendorCalls:
+    """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
+    charged; `take` gets each piece of text.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        providers: Mapping[str, Provider],
+        client: redis.asyncio.Redis,
+        settings: Settings,
+        received: Received,
+        take: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._job = job
+        self._providers = providers
+        self._client = client
+        self._settings = settings
+        self._received = received
+        self._take = take
+
+    async def until_one_works(self) -> str:
+        """The finish reason of the call that worked. Raises the last call's `RebootError`, or arq's `Retry` to wait in the
+        queue instead of in a slot.
+        """
+        while True:
+            self._received.attempts += 1
+            try:
+                reason = await self._call()
+            except RebootError as error:
+                VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
+                await self._wait_or_give_up(error)
+            else:
+                VENDOR_CALLS.labels(self._job.model.api, reason).inc()
+                return reason
+
+    async def _wait_or_give_up(self, error: RebootError) -> None:
+        delay_s = self._delay_before_retry(error)
+        if delay_s is None:
+            raise error
+        log.info(
+            "vendor call failed, to be repeated",
+            code=error.code,
+            delay_s=round(delay_s, 3),
+            calls=self._received.attempts,
+        )
+        if delay_s > IN_PLACE_MAX_S:
+            await self._defer(delay_s, error)
+        await asyncio.sleep(delay_s)
+
+    async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
+        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
+        try:
+            await note_calls(self._client, self._job.id, self._received.attempts)
+        except UNREACHABLE:
+            raise error from None
+        raise Retry(defer=delay_s) from error
+
+    def _delay_before_retry(self, error: RebootError) -> float | None:
+        if self._received.text_bytes:
+            return None
+        calls_max = self._settings.vendor_retries_max + 1
+        return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s())
+
+    async def _call(self) -> str:
+        provider = self._provider()
+        request = self._request()
+        idle_s = self._idle_s() if request.stream else None
+        began = time.monotonic()
+        self._received.called = True
+        pieces = bounded(provider.stream(request), idle_s=idle_s, total_s=self._job.left_s())
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                match piece:
+                    case str():
+                        if not self._received.text_bytes:
+                            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
+                        self._received.text_bytes += len(piece.encode())
+                        await self._take(piece)
+                    case Reported(usage):
+                        self._received.reported = usage
+                    case Finished(reason):
+                        STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
+                        return reason
+        raise ProviderError("The vendor's answer broke off before its end.")
+
+    def _provider(self) -> Provider:
+        model = self._job.model
+        if model.api not in self._providers:
+            raise ProviderNotConfigured(
+                f"No worker is set up for {model.name}: the operator has to add its vendor's key."
+            )
+        return self._providers[model.api]
+
+    def _request(self) -> ProviderRequest:
+        job = self._job
+        return ProviderRequest(
+            id=job.id,
+            model=job.model,
+            messages=fit(job.messages, job.model),
+            sampling=job.sampling,
+            output_limit=job.output_limit,
+            stream=job.stream and job.model.streaming,
+        )
+
+    def _idle_s(self) -> float:
+        thinks = self._job.model.reasoning
+        return self._settings.idle_timeout_reasoning_s if thinks else self._settings.idle_timeout_s
