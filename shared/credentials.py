@@ -18,7 +18,7 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from shared.database import load_queries
+from shared.database import Connection, load_queries
 from shared.errors import InvalidApiKey, InvalidRequest, NotFound
 from shared.money import NanoUsd, nano_to_usd
 
@@ -102,23 +102,10 @@ def split_key(key: str) -> tuple[str, str]:
 async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules) -> NewKey:
     """Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense."""
     _check(rules)
-    key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
-    digest = hashlib.sha256(secret.encode()).digest()
     try:
-        await pool.execute(
-            SQL["create"],
-            key_id,
-            account_id,
-            rules.name,
-            digest,
-            list(rules.scopes),
-            rules.rpm,
-            rules.limit,
-            rules.expires_at,
-        )
+        return await _insert_key(pool, account_id, rules)
     except asyncpg.ForeignKeyViolationError:
         raise NotFound(f"No account {account_id}.") from None
-    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}")
 
 
 async def find_key(pool: asyncpg.Pool, key_id: str) -> ApiKey | None:
@@ -140,16 +127,30 @@ async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
 
 async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta) -> NewKey:
     """A new key with the same rules; the old one ends after `grace`. Raises `NotFound`, or `InvalidRequest` when the old
-    one is no longer usable. A spending limit moves along as what is left of it.
+    one is no longer usable.
+
+    What is left of a spending limit moves to the new key at once, so that both together stay within it.
     """
     old = await _existing(pool, key_id)
     if not old.usable(datetime.now(UTC)):
         raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
-    left = None if old.limit is None else NanoUsd(old.limit - old.used)
-    rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
-    new = await create_key(pool, old.account_id, rules)
-    await pool.execute(SQL["end_after"], key_id, grace.total_seconds())
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(SQL["lock_account"], old.account_id)  # first, as whoever spends from a key does
+        left = await connection.fetchval(SQL["take_limit"], key_id)
+        rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
+        new = await _insert_key(connection, old.account_id, rules)
+        await connection.execute(SQL["end_after"], key_id, grace.total_seconds())
     return new
+
+
+async def _insert_key(connection: asyncpg.Pool | Connection, account_id: str, rules: KeyRules) -> NewKey:
+    key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
+    digest = hashlib.sha256(secret.encode()).digest()
+    scopes = list(rules.scopes)
+    await connection.execute(
+        SQL["create"], key_id, account_id, rules.name, digest, scopes, rules.rpm, rules.limit, rules.expires_at
+    )
+    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}")
 
 
 async def _existing(pool: asyncpg.Pool, key_id: str) -> ApiKey:

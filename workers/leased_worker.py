@@ -203,17 +203,15 @@ class LeasedWorker(Worker):
             task.cancel()
 
     async def _cancel_aborted_jobs(self) -> None:
-        """As arq's, but leaves what would be paid for all the same, and remembers why it cancelled."""
-        running = [job_id for job_id in self.job_tasks if job_id not in self.unstoppable]
-        if not running:
-            return
-        scores = await self.pool.zmscore(abort_jobs_ss, running)
-        aborted = [job_id for job_id, score in zip(running, scores, strict=True) if score is not None]
-        for job_id in aborted:
-            self.aborting_tasks.add(job_id)
-            self._cancel(job_id, "abort")
-        if aborted:
-            await self.pool.zrem(abort_jobs_ss, *aborted)
+        """As arq's, but leaves what would be paid for all the same, and remembers why it cancelled. The ask to abort is
+        forgotten when the job is finished, so that it reaches whoever takes over a lost one.
+        """
+        running = [job_id for job_id in self.job_tasks if job_id not in self.unstoppable | self.cancel_reasons.keys()]
+        scores = await self.pool.zmscore(abort_jobs_ss, running) if running else []
+        for job_id, score in zip(running, scores, strict=True):
+            if score is not None:
+                self.aborting_tasks.add(job_id)
+                self._cancel(job_id, "abort")
 
     async def finish_job(
         self,

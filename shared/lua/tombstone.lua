@@ -1,5 +1,5 @@
 -- Make sure that a request never runs any more, before its hold is released. Refuses when it is leased or has a settle
--- record: then it is still somebody's.
+-- record: then it is still somebody's. A worker that slept past its lease is fenced by the new epoch.
 --
 -- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
 -- ARGV  1 id   2 time to live of the tombstone, ms
@@ -12,6 +12,7 @@ if leased or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
   return 0
 end
 redis.call('HSET', KEYS[3], 'dead', '1')
+redis.call('HINCRBY', KEYS[3], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[2])

@@ -15,3 +15,11 @@ UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNIN
 
 -- name: end_after
 UPDATE api_keys SET expires_at = LEAST(expires_at, now() + make_interval(secs => $2)) WHERE id = $1
+
+-- name: lock_account
+SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE
+
+-- name: take_limit
+WITH old AS (SELECT id, limit_nano, used_nano FROM api_keys WHERE id = $1)
+UPDATE api_keys k SET limit_nano = old.used_nano FROM old WHERE k.id = old.id AND k.limit_nano IS NOT NULL
+RETURNING old.limit_nano - old.used_nano

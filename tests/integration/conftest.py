@@ -31,7 +31,6 @@ REDIS_DATABASES = 15
 _numbers = itertools.count()
 
 NewAccount = Callable[[int], Awaitable[str]]
-NewDatabase = Callable[[], Awaitable[str]]
 
 
 def database_named(url: str, name: str) -> str:
@@ -67,34 +66,36 @@ async def template_database(postgres_url: str) -> str:
     return TEMPLATE
 
 
-@pytest.fixture(scope="session")
-def new_database(postgres_url: str) -> NewDatabase:
-    """Makes an empty database; gives its URL."""
+@contextlib.asynccontextmanager
+async def a_database(server_url: str, template: str) -> AsyncIterator[str]:
+    """A copy of a template for as long as the block lasts; gives its URL."""
+    name = f"test_{next(_numbers)}"
+    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield database_named(server_url, name)
+    finally:
+        await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def make() -> str:
-        name = f"empty_{next(_numbers)}"
-        await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0")
-        return database_named(postgres_url, name)
 
-    return make
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of this test's own without a table."""
+    async with a_database(postgres_url, "template0") as url:
+        yield url
 
 
-@pytest.fixture(scope="session")
-def new_migrated_database(postgres_url: str, template_database: str) -> NewDatabase:
-    """Makes a migrated database without rows; gives its URL."""
-
-    async def make() -> str:
-        name = f"test_{next(_numbers)}"
-        await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-        return database_named(postgres_url, name)
-
-    return make
+@pytest.fixture
+async def fresh_database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    async with a_database(postgres_url, template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-async def database_url(new_migrated_database: NewDatabase) -> str:
+async def database_url(postgres_url: str, template_database: str) -> AsyncIterator[str]:
     """A migrated database of this module's own."""
-    return await new_migrated_database()
+    async with a_database(postgres_url, template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

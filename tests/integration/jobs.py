@@ -1,0 +1,46 @@
+"""What tests of the queue say to Redis in place of time passing."""
+
+from __future__ import annotations
+
+from arq.constants import in_progress_key_prefix
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.job import Job
+from shared.keys import QueueName
+from shared.queue import Claim, Queue, RateState, Room
+
+OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")
+GEMINI, GEMINI_BATCH = keys.queue("gemini", "interactive"), keys.queue("gemini", "batch")
+PLENTY = 1_000
+
+
+def room(name: QueueName = OPENAI, provider: int = PLENTY, lane: int = PLENTY) -> Room:
+    return Room(name, provider, lane)
+
+
+async def enqueue(
+    queue: Queue, job: Job, name: QueueName = OPENAI, *, rpm: int | None = None, epoch: int = 0
+) -> RateState:
+    return await queue.enqueue(job, name, channel="relay:web", key_id="key", rpm=rpm, epoch=epoch)
+
+
+async def claim(queue: Queue, worker: str = "wrk_a", *rooms: Room, jobs_max: int = PLENTY) -> list[Claim]:
+    return await queue.claim(worker, rooms or [room()], jobs_max)
+
+
+async def claim_one(queue: Queue, worker: str = "wrk_a") -> Claim:
+    (only,) = await claim(queue, worker)
+    return only
+
+
+async def let_lease_lapse(client: Redis, job_id: str, name: QueueName = OPENAI) -> None:
+    """As if the lease's time had passed."""
+    await make_due(client, job_id, name)
+    await client.delete(in_progress_key_prefix + job_id)
+
+
+async def make_due(client: Redis, job_id: str, name: QueueName = OPENAI) -> None:
+    """As if the time had come that the job is deferred to."""
+    seconds, _ = await client.time()
+    assert await client.zadd(name, {job_id: seconds * 1000 - 1}, xx=True, ch=True) == 1

@@ -1,0 +1,105 @@
+"""`ledger check` notices every kind of violation: each is planted by hand, past the database's own guards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from deploy.ledger_check import check_ledger
+from shared.accounts import create_account
+from shared.database import load_queries
+from shared.ledger import Ledger
+from shared.money import NanoUsd
+from shared.settings import Settings
+from tests.builders import a_release, a_reservation, a_settlement
+from tests.integration.books import limited_key
+from tests.integration.conftest import running
+
+UNGUARD = """
+    ALTER TABLE ledger DISABLE TRIGGER ledger_append_only;
+    ALTER TABLE accounts DROP CONSTRAINT accounts_never_overspend;
+    ALTER TABLE requests DROP CONSTRAINT requests_charged_within_hold, DROP CONSTRAINT requests_free_unless_settled;
+"""
+COPY = "INSERT INTO ledger (debit_account, credit_account, amount_nano, kind, request_id)"
+LATE = "UPDATE requests SET expires_at = now() - interval '61 seconds'"
+SAME_ID = """INSERT INTO requests
+    SELECT (jsonb_populate_record(r, jsonb_build_object('created_at', created_at + interval '1 ms'))).*"""
+VIOLATIONS = {
+    "balance is sum of entries": [
+        "UPDATE accounts SET balance_nano = balance_nano + 1",
+        "DELETE FROM ledger WHERE kind = 'credit'",
+        f"{COPY} VALUES ('house:funding', 'acc_of_nobody', 5, 'credit', NULL)",
+    ],
+    "held is sum of pending holds": [
+        "UPDATE accounts SET held_nano = held_nano + 1",
+        "UPDATE accounts SET in_flight = in_flight + 1",
+        "UPDATE requests SET hold_state = 'released', state = 'failed', ended_at = now() WHERE hold_state = 'held'",
+        "UPDATE requests SET account_id = 'acc_of_nobody' WHERE hold_state = 'held'",
+    ],
+    "one capture per charged request": [
+        "DELETE FROM ledger WHERE kind = 'capture'",
+        f"{COPY} SELECT debit_account, credit_account, amount_nano, kind, request_id FROM ledger WHERE kind = 'capture'",
+        "UPDATE ledger SET amount_nano = amount_nano + 1 WHERE kind = 'capture'",
+        "UPDATE ledger SET debit_account = 'acc_of_nobody' WHERE kind = 'capture'",
+        "UPDATE requests SET charged_nano = 0",
+        "UPDATE requests SET charged_nano = 5 WHERE hold_state = 'released'",
+    ],
+    "no hold outlives its time": [f"{LATE} WHERE hold_state = 'held'"],
+    "request ids are unique": [f"{SAME_ID} FROM requests r WHERE hold_state = 'released'"],
+    "limited keys count what they used": ["UPDATE api_keys SET used_nano = used_nano + 1"],
+    "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],
+}
+
+
+@pytest.fixture
+async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    """A database with a held, a charged and a released request."""
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=2) as pool:
+        account = (await create_account(pool, "someone", NanoUsd(1_000))).id
+        key = await limited_key(pool, account, 1_000)
+        held, charged, released = (a_reservation(account, key_id=key) for _ in range(3))
+        ledger = Ledger(pool, settings)
+        async with running(ledger.run_reserve(), ledger.run_settle()):
+            for reservation in (held, charged, released):
+                await ledger.reserve(reservation)
+            await ledger.settle(a_settlement(charged, charge=40))
+            await ledger.settle(a_release(released))
+        yield pool
+
+
+async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
+    report = await check_ledger(books)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 3)
+
+
+def test_a_violation_is_planted_for_every_rule() -> None:
+    assert set(VIOLATIONS) == {rule.replace("_", " ") for rule in load_queries("ledger_check")} - {"counts"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "planted"), [(rule, planted) for rule, statements in VIOLATIONS.items() for planted in statements]
+)
+async def test_a_planted_violation_is_found_and_named(books: asyncpg.Pool, rule: str, planted: str) -> None:
+    await books.execute(UNGUARD)
+    assert await books.execute(planted) not in {"UPDATE 0", "DELETE 0", "INSERT 0 0"}
+    report = await check_ledger(books)
+    assert not report.ok
+    assert any(violation.startswith(f"{rule}: ") for violation in report.violations), report.violations
+
+
+async def test_a_check_changes_nothing(books: asyncpg.Pool) -> None:
+    async def everything() -> list[list[asyncpg.Record]]:
+        return [
+            await books.fetch(f"SELECT xmin, t::text FROM {table} t") for table in ("accounts", "requests", "ledger")
+        ]
+
+    before = await everything()
+    await check_ledger(books)
+    assert await everything() == before
+
+
+async def test_a_hold_that_the_sweep_may_still_end_is_no_violation(books: asyncpg.Pool) -> None:
+    await books.execute("UPDATE requests SET expires_at = now() - interval '50 seconds' WHERE hold_state = 'held'")
+    assert (await check_ledger(books)).ok

@@ -1,0 +1,286 @@
+"""Random sequences of holds, ends and credits over several connections, against a model of the ledger in plain Python."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from deploy.ledger_check import check_ledger
+from shared.accounts import create_account
+from shared.credentials import KeyRules, create_key
+from shared.database import load_queries
+from shared.ledger import Reservation, Settlement
+from shared.money import NanoUsd
+from tests.builders import a_release, a_reservation, a_settlement
+
+T = TypeVar("T")
+QUERIES = load_queries("ledger")
+ACCOUNTS = 2
+CONNECTIONS = 3
+IN_FLIGHT_MAX = 5
+KEY_LIMIT = 60
+
+wishes = st.fixed_dictionaries(
+    {
+        "account": st.integers(0, ACCOUNTS - 1),
+        "limited": st.booleans(),
+        "input_bound": st.integers(0, 40),
+        "input_price": st.sampled_from([0, 333_333, 1_000_000]),
+        "output_price": st.sampled_from([0, 142_857, 1_000_000, 3_000_000]),
+        "limits": st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted),
+    }
+)
+ends = st.tuples(st.integers(0, 30), st.sampled_from(["settled", "released", "expired"]), st.integers(0, 120))
+batches_of_wishes = st.lists(wishes, min_size=1, max_size=4)
+batches_of_ends = st.lists(ends, min_size=1, max_size=4, unique_by=lambda end: end[0])
+
+
+class Model:
+    """The rules of the ledger, written down a second time and as plainly as possible."""
+
+    def __init__(self, accounts: list[str], limited_keys: list[str]) -> None:
+        self.balance = dict.fromkeys(accounts, 0)
+        self.holds: dict[str, Reservation] = {}
+        self.held: dict[str, int] = {}
+        self.ended: dict[str, str] = {}
+        self.charged: dict[str, int] = {}
+        self.unbilled: dict[str, int] = {}
+        self.overruns: dict[str, int] = {}
+        self.refs: set[tuple[str, str]] = set()
+        self.limited_keys = limited_keys
+
+    def held_of(self, account: str) -> int:
+        return sum(hold for request, hold in self.held.items() if self.holds[request].account_id == account)
+
+    def in_flight_of(self, account: str) -> int:
+        return sum(self.holds[request].account_id == account for request in self.held)
+
+    def used_of(self, key: str) -> int:
+        spent = {**self.charged, **self.held}
+        return sum(amount for request, amount in spent.items() if self.holds[request].key_id == key)
+
+    def reserve(self, batch: list[Reservation]) -> dict[str, tuple[str, int | None]]:
+        return {wish.id: self._reserve(wish) for wish in batch}
+
+    def _reserve(self, wish: Reservation) -> tuple[str, int | None]:
+        credit = self.balance[wish.account_id] - self.held_of(wish.account_id)
+        key_left = KEY_LIMIT - self.used_of(wish.key_id) if wish.key_id in self.limited_keys else credit
+        limits = range(wish.output_limit, wish.output_floor - 1, -1)
+        granted = next((limit for limit in limits if _price(wish, limit) <= min(credit, key_left)), None)
+        if self.in_flight_of(wish.account_id) >= IN_FLIGHT_MAX:
+            return "in_flight", None
+        if granted is None:
+            return ("credit" if _price(wish, wish.output_floor) > credit else "key_limit"), None
+        self.holds[wish.id] = wish
+        self.held[wish.id] = _price(wish, granted)
+        return "admitted", granted
+
+    def settle(self, batch: list[Settlement]) -> dict[str, str]:
+        return {end.id: self._settle(end) for end in batch}
+
+    def _settle(self, end: Settlement) -> str:
+        if end.id not in self.holds:
+            return "unknown"
+        if end.id in self.held:
+            hold = self.held.pop(end.id)
+            self.ended[end.id] = end.hold_state
+            self.charged[end.id] = min(end.charge_nano, hold)
+            self.balance[end.account_id] -= self.charged[end.id]
+            if end.charge_nano > hold:
+                self.overruns[end.id] = end.charge_nano - hold
+            return "settled"
+        if end.charge_nano and self.ended[end.id] != "settled" and end.id not in self.unbilled:
+            self.unbilled[end.id] = end.charge_nano
+            return "unbilled"
+        return "repeated"
+
+    def credit(self, account: str, amount: int, ref: str | None) -> bool | None:
+        if ref is not None and (account, ref) in self.refs:
+            return False
+        if self.balance[account] + amount < self.held_of(account):
+            return None
+        if ref is not None:
+            self.refs.add((account, ref))
+        self.balance[account] += amount
+        return True
+
+
+def _price(wish: Reservation, output: int) -> int:
+    return -(-(wish.input_bound * wish.input_price + output * wish.output_price) // 1_000_000)
+
+
+class Database:
+    """The real ledger over several connections, driven from outside a running event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self.pool = self.run(_pool(url))
+        self.connections = [self.run(asyncpg.connect(url)) for _ in range(CONNECTIONS)]
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        for connection in self.connections:
+            self.run(connection.close())
+        self.run(self.pool.close())
+        self._runner.close()
+
+    async def reserve(self, number: int, batch: list[Reservation]) -> dict[str, tuple[str, int | None]]:
+        rows = await self.connections[number].fetch(QUERIES["reserve"], _json(batch), IN_FLIGHT_MAX)
+        return {row[0]: (row[1], row["granted_limit"] if row[1] == "admitted" else None) for row in rows}
+
+    async def settle(self, number: int, batch: list[Settlement]) -> dict[str, str]:
+        return {row[0]: row[1] for row in await self.connections[number].fetch(QUERIES["settle"], _json(batch))}
+
+    async def credit(self, number: int, account: str, amount: int, ref: str | None) -> bool | None:
+        try:
+            answer = await self.connections[number].fetchval("SELECT credit($1, $2, $3, NULL)", account, amount, ref)
+        except asyncpg.CheckViolationError:
+            return None
+        return bool(answer)
+
+
+class Books(RuleBasedStateMachine):
+    """Every step goes to the database and to the model; both must answer alike."""
+
+    database: Database
+
+    @initialize()
+    def open_accounts(self) -> None:
+        pool, run = self.database.pool, self.database.run
+        self.accounts = [run(create_account(pool, "someone", NanoUsd(0))).id for _ in range(ACCOUNTS)]
+        rules = KeyRules(limit=NanoUsd(KEY_LIMIT))
+        self.keys = [run(create_key(pool, account, rules)).key_id for account in self.accounts]
+        self.model = Model(self.accounts, self.keys)
+        self.requests: list[Reservation] = []
+
+    def _reservations(self, batch: list[dict[str, Any]]) -> list[Reservation]:
+        made = [
+            a_reservation(
+                self.accounts[wish["account"]],
+                key_id=self.keys[wish["account"]] if wish["limited"] else "no_limit",
+                input_bound=wish["input_bound"],
+                input_price=wish["input_price"],
+                output_price=wish["output_price"],
+                output_floor=wish["limits"][0],
+                output_limit=wish["limits"][1],
+            )
+            for wish in batch
+        ]
+        self.requests += made
+        return made
+
+    def _settlements(self, batch: list[tuple[int, str, int]]) -> list[Settlement]:
+        return [
+            a_settlement(self.requests[-1 - number], charge)
+            if hold_state == "settled"
+            else a_release(self.requests[-1 - number], hold_state=hold_state)
+            for number, hold_state, charge in batch
+            if number < len(self.requests)
+        ]
+
+    @rule(number=st.integers(0, CONNECTIONS - 1), batch=batches_of_wishes)
+    def reserve(self, number: int, batch: list[dict[str, Any]]) -> None:
+        rows = self._reservations(batch)
+        assert self.database.run(self.database.reserve(number, rows)) == self.model.reserve(rows)
+
+    @rule(number=st.integers(0, CONNECTIONS - 1), batch=batches_of_ends)
+    def settle(self, number: int, batch: list[tuple[int, str, int]]) -> None:
+        rows = self._settlements(batch)
+        assert self.database.run(self.database.settle(number, rows)) == self.model.settle(rows)
+
+    @rule(
+        number=st.integers(0, CONNECTIONS - 1),
+        account=st.integers(0, ACCOUNTS - 1),
+        amount=st.integers(-50, 200).filter(bool),
+        ref=st.none() | st.sampled_from("ab"),
+    )
+    def credit(self, number: int, account: int, amount: int, ref: str | None) -> None:
+        target = self.accounts[account]
+        answer = self.database.run(self.database.credit(number, target, amount, ref))
+        assert answer == self.model.credit(target, amount, ref)
+
+    @rule(first=batches_of_wishes, second=batches_of_wishes, third=batches_of_ends)
+    def at_once(
+        self, first: list[dict[str, Any]], second: list[dict[str, Any]], third: list[tuple[int, str, int]]
+    ) -> None:
+        """Three connections at the same time: the outcome is that of one of the orders."""
+        settlements, a, b = self._settlements(third), self._reservations(first), self._reservations(second)
+
+        async def race() -> list[Any]:
+            database = self.database
+            calls = (database.reserve(0, a), database.reserve(1, b), database.settle(2, settlements))
+            return [*await asyncio.gather(*calls)]
+
+        seen = tuple(self.database.run(race()))
+        possible = [model for model, outcome in self._orders(a, b, settlements) if outcome == seen]
+        assert possible, seen
+        self.model = possible[0]
+
+    def _orders(
+        self, a: list[Reservation], b: list[Reservation], settlements: list[Settlement]
+    ) -> Iterator[tuple[Model, tuple[Any, Any, Any]]]:
+        for order in ("abs", "asb", "bas", "bsa", "sab", "sba"):
+            model = copy.deepcopy(self.model)
+            outcome: dict[str, Any] = {}
+            for step in order:
+                outcome[step] = model.settle(settlements) if step == "s" else model.reserve(a if step == "a" else b)
+            yield model, (outcome["a"], outcome["b"], outcome["s"])
+
+    @invariant()
+    def the_wallets_are_those_of_the_model(self) -> None:
+        query = "SELECT id, balance_nano, held_nano, in_flight FROM accounts WHERE id = ANY($1)"
+        rows = self.database.run(self.database.pool.fetch(query, self.accounts))
+        model = self.model
+        assert {row["id"]: tuple(row)[1:] for row in rows} == {
+            account: (model.balance[account], model.held_of(account), model.in_flight_of(account))
+            for account in self.accounts
+        }
+
+    def teardown(self) -> None:
+        if hasattr(self, "model"):
+            self._compare_everything()
+
+    def _compare_everything(self) -> None:
+        pool, run, model = self.database.pool, self.database.run, self.model
+        ids = [request.id for request in self.requests]
+        rows = run(pool.fetch("SELECT id, hold_state, hold_nano, charged_nano FROM requests WHERE id = ANY($1)", ids))
+        assert {row["id"]: row["hold_state"] for row in rows} == {**dict.fromkeys(model.held, "held"), **model.ended}
+        assert {row["id"]: row["charged_nano"] for row in rows if row["hold_state"] != "held"} == model.charged
+        assert {row["id"]: row["hold_nano"] for row in rows if row["hold_state"] == "held"} == model.held
+        for table, expected in (("unbilled", model.unbilled), ("overruns", model.overruns)):
+            found = run(pool.fetch(f"SELECT request_id, amount_nano FROM {table} WHERE request_id = ANY($1)", ids))
+            assert {row["request_id"]: row["amount_nano"] for row in found} == expected
+        used = run(pool.fetch("SELECT id, used_nano FROM api_keys WHERE id = ANY($1)", self.keys))
+        assert {row["id"]: row["used_nano"] for row in used} == {key: model.used_of(key) for key in self.keys}
+        report = run(check_ledger(pool))
+        assert report.ok, report.violations
+
+
+async def _pool(url: str) -> asyncpg.Pool:
+    return await asyncpg.create_pool(url, min_size=1, max_size=2)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def test_the_ledger_does_what_the_model_does(database_url: str) -> None:
+    with contextlib.closing(Database(database_url)) as database:
+        machine = type("Machine", (Books,), {"database": database})
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )

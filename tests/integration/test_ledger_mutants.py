@@ -1,0 +1,296 @@
+"""Every guard of the ledger's SQL is needed: without it a promise of this file is broken, and something notices."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+import pytest
+
+from shared.accounts import create_account, credit_account
+from shared.database import load_queries, migrations
+from shared.errors import Conflict, NotFound
+from shared.ids import new_id
+from shared.ledger import Reservation, Settlement
+from shared.money import NanoUsd
+from tests.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
+from tests.integration.books import Wallet, assert_books_balance, limited_key, somebody_waits_for_a_lock, wallet
+from tests.support import eventually_true
+
+QUERIES = load_queries("ledger")
+Rows = list[tuple[str, int | None]]
+
+
+class Scratch:
+    """A database of its own, asked without anything of ours between."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+
+    async def account(self, credit: int) -> str:
+        return (await create_account(self.pool, "someone", NanoUsd(credit))).id
+
+    async def reserve(self, *batch: Reservation, in_flight_max: int = 100) -> list[str]:
+        rows = await self.pool.fetch(QUERIES["reserve"], _json(batch), in_flight_max)
+        outcomes = {row["request_id"]: row["outcome"] for row in rows}
+        return [outcomes[wish.id] for wish in batch]
+
+    async def settle(self, *batch: Settlement) -> list[str]:
+        rows = await self.pool.fetch(QUERIES["settle"], _json(batch))
+        outcomes = {row["request_id"]: row["outcome"] for row in rows}
+        return [outcomes[end.id] for end in batch]
+
+    async def behind(self, query: str, first: object, then: Awaitable[list[str]]) -> list[str]:
+        """The answer to `then`, which has to wait until `query(first)` commits."""
+        async with self.pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(query, _json([first]), *([100] if query is QUERIES["reserve"] else []))
+            waiting = asyncio.ensure_future(then)
+            await eventually_true(lambda: somebody_waits_for_a_lock(self.pool), "the second waits for the first")
+            await transaction.commit()
+        return await waiting
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+Promise = Callable[[Scratch], Awaitable[None]]
+
+
+async def credit_is_never_passed(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    holds = [a_reservation(account, hold) for hold in (101, 60, 60, 40)]
+    assert await scratch.reserve(*holds) == ["credit", "admitted", "credit", "admitted"]
+    assert await wallet(scratch.pool, account) == Wallet(100, 100, 2)
+
+
+async def a_batch_is_admitted_in_its_order(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    assert await scratch.reserve(a_reservation(account, 60), a_reservation(account, 70)) == ["admitted", "credit"]
+
+
+async def each_account_has_its_own_credit(scratch: Scratch) -> None:
+    rich, poor = sorted([await scratch.account(0), await scratch.account(0)])
+    await credit_account(scratch.pool, rich, NanoUsd(1_000), ref=None, note=None)
+    assert await scratch.reserve(a_reservation(rich), a_reservation(poor)) == ["admitted", "credit"]
+
+
+async def a_reservation_sees_what_was_committed_while_it_waited(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    late = scratch.reserve(a_reservation(account, 60))
+    assert await scratch.behind(QUERIES["reserve"], a_reservation(account, 60), late) == ["credit"]
+
+
+async def an_account_has_only_so_many_in_flight(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    outcomes = await scratch.reserve(*(a_reservation(account) for _ in range(3)), in_flight_max=2)
+    assert outcomes == ["admitted", "admitted", "in_flight"]
+    assert await scratch.reserve(a_reservation(account), in_flight_max=2) == ["in_flight"]
+
+
+async def a_keys_limit_is_never_passed(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    key = await limited_key(scratch.pool, account, 100)
+    holds = [a_reservation(account, hold, key_id=key) for hold in (101, 60, 60, 40)]
+    assert await scratch.reserve(*holds) == ["key_limit", "admitted", "key_limit", "admitted"]
+    assert await scratch.reserve(a_reservation(account, 1, key_id=key)) == ["key_limit"]
+    await scratch.settle(a_settlement(holds[1], 10))
+    await assert_books_balance(scratch.pool)
+
+
+async def less_than_the_floor_is_never_granted(scratch: Scratch) -> None:
+    account = await scratch.account(50)
+    wish = a_reservation(account, input_bound=0, output_price=NANO_PER_TOKEN, output_limit=100, output_floor=60)
+    assert await scratch.reserve(wish) == ["credit"]
+
+
+async def a_hold_is_rounded_up(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    await scratch.reserve(a_reservation(account, 3, input_price=NANO_PER_TOKEN // 2))
+    assert await wallet(scratch.pool, account) == Wallet(100, 2, 1)
+
+
+async def a_hold_ends_once(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    charged, released = a_reservation(account), a_reservation(account)
+    await scratch.reserve(charged, released)
+    await scratch.settle(a_settlement(charged, 40), a_release(released))
+    assert await scratch.settle(a_settlement(charged, 40), a_release(released)) == ["repeated", "repeated"]
+    assert await wallet(scratch.pool, account) == Wallet(960, 0, 0)
+    assert not await scratch.pool.fetch("SELECT FROM unbilled")
+    await assert_books_balance(scratch.pool)
+
+
+async def an_overrun_is_written_down_and_not_charged(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    reservation = a_reservation(account)
+    await scratch.reserve(reservation)
+    await scratch.settle(a_settlement(reservation, 130))
+    assert await wallet(scratch.pool, account) == Wallet(900, 0, 0)
+    assert await scratch.pool.fetchval("SELECT amount_nano FROM overruns") == 30
+
+
+async def a_late_charge_is_written_down_once(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    reservation = a_reservation(account)
+    await scratch.reserve(reservation)
+    late = scratch.settle(a_settlement(reservation, 40))
+    assert await scratch.behind(QUERIES["settle"], a_release(reservation), late) == ["unbilled"]
+    assert await scratch.settle(a_settlement(reservation, 40)) == ["repeated"]
+    assert await scratch.pool.fetchval("SELECT sum(amount_nano) FROM unbilled") == 40
+
+
+async def everybody_locks_accounts_in_the_same_order(scratch: Scratch) -> None:
+    low, high = sorted([await scratch.account(1_000), await scratch.account(1_000)])
+    held = [a_reservation(low), a_reservation(high)]
+    await scratch.reserve(*held)
+    async with scratch.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM accounts WHERE id = $1 FOR UPDATE", low)
+        reserving = asyncio.ensure_future(scratch.reserve(a_reservation(low), a_reservation(high)))
+        await eventually_true(lambda: _waiting(scratch.pool, 1), "the reservation waits")
+        settling = asyncio.ensure_future(scratch.settle(*(a_release(row) for row in held)))
+        await eventually_true(lambda: _waiting(scratch.pool, 2), "the settlement waits")
+    assert await reserving == ["admitted", "admitted"]
+    assert await settling == ["settled", "settled"]
+
+
+async def _waiting(pool: asyncpg.Pool, number: int) -> bool:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return bool(await pool.fetchval(query) == number)
+
+
+async def money_comes_and_goes_with_an_account_only(scratch: Scratch) -> None:
+    with pytest.raises(NotFound):
+        await credit_account(scratch.pool, new_id("acc"), NanoUsd(5), ref=None, note=None)
+    await assert_books_balance(scratch.pool)
+
+
+async def a_reference_credits_once(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    for _ in range(2):
+        await credit_account(scratch.pool, account, NanoUsd(5), ref="invoice-1", note=None)
+    assert await wallet(scratch.pool, account) == Wallet(105, 0, 0)
+
+
+async def what_is_held_cannot_be_taken_back(scratch: Scratch) -> None:
+    account = await scratch.account(150)
+    await scratch.reserve(a_reservation(account))
+    with pytest.raises(Conflict):
+        await credit_account(scratch.pool, account, NanoUsd(-51), ref=None, note=None)
+    await credit_account(scratch.pool, account, NanoUsd(-50), ref=None, note=None)
+
+
+async def no_entry_is_ever_changed(scratch: Scratch) -> None:
+    await scratch.account(100)
+    for change in ("UPDATE ledger SET note = ''", "DELETE FROM ledger"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await scratch.pool.execute(change)
+
+
+class Mutant(NamedTuple):
+    """`function` with `guard` replaced by `instead`; or the statement `instead`, when there is no function."""
+
+    broken: Promise
+    function: str
+    guard: str
+    instead: str
+
+
+LOCK = "ORDER BY a.id FOR UPDATE;"
+MUTANTS = [
+    Mutant(a_reservation_sees_what_was_committed_while_it_waited, "reserve", LOCK, "ORDER BY a.id;"),
+    Mutant(a_batch_is_admitted_in_its_order, "reserve", "b.account_id, b.position", "b.account_id, b.position DESC"),
+    Mutant(each_account_has_its_own_credit, "reserve", "item.account_id <> current_account", "current_account = ''"),
+    Mutant(credit_is_never_passed, "reserve", "ELSIF granted_hold > credit THEN", "ELSIF false THEN"),
+    Mutant(credit_is_never_passed, "reserve", "credit := credit - granted_hold;", ""),
+    Mutant(credit_is_never_passed, "reserve", "a.held_nano + sums.hold_nano", "a.held_nano"),
+    Mutant(an_account_has_only_so_many_in_flight, "reserve", "IF room <= 0 THEN", "IF false THEN"),
+    Mutant(an_account_has_only_so_many_in_flight, "reserve", "room := room - 1;", ""),
+    Mutant(an_account_has_only_so_many_in_flight, "reserve", "a.in_flight + sums.n", "a.in_flight"),
+    Mutant(a_keys_limit_is_never_passed, "reserve", "ELSIF granted_hold > spendable THEN", "ELSIF false THEN"),
+    Mutant(
+        a_keys_limit_is_never_passed,
+        "reserve",
+        "item.key_left - COALESCE((key_spent->>item.key_id)::bigint, 0)",
+        "item.key_left",
+    ),
+    Mutant(a_keys_limit_is_never_passed, "reserve", "k.used_nano + (spent.amount)::bigint", "k.used_nano"),
+    Mutant(less_than_the_floor_is_never_granted, "reserve", "item.output_floor::numeric", "1::numeric"),
+    Mutant(a_hold_is_rounded_up, "div_up", "(total + 999999)", "total"),
+    Mutant(a_late_charge_is_written_down_once, "settle", LOCK, "ORDER BY a.id;"),
+    Mutant(a_late_charge_is_written_down_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE false AND"),
+    Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING", ""),
+    Mutant(everybody_locks_accounts_in_the_same_order, "settle", LOCK, "ORDER BY a.id DESC FOR UPDATE;"),
+    Mutant(a_hold_ends_once, "settle", "AND r.hold_state = 'held'", ""),
+    Mutant(a_hold_ends_once, "settle", "AND l.hold_state IN ('released', 'expired')", ""),
+    Mutant(a_hold_ends_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE"),
+    Mutant(a_hold_ends_once, "settle", "WHERE e.charged_nano > 0", "WHERE false"),
+    Mutant(a_hold_ends_once, "settle", "a.balance_nano - sums.charged", "a.balance_nano"),
+    Mutant(a_hold_ends_once, "settle", "a.held_nano - sums.hold,", "a.held_nano,"),
+    Mutant(a_hold_ends_once, "settle", "a.in_flight - sums.n", "a.in_flight"),
+    Mutant(a_keys_limit_is_never_passed, "settle", "sum(e.hold_nano - e.charged_nano)", "sum(e.hold_nano)"),
+    Mutant(
+        an_overrun_is_written_down_and_not_charged,
+        "settle",
+        "LEAST(g.charge_nano, r.hold_nano)",
+        "g.charge_nano",
+    ),
+    Mutant(
+        an_overrun_is_written_down_and_not_charged,
+        "settle",
+        "WHERE e.charge_nano > e.hold_nano",
+        "WHERE false",
+    ),
+    Mutant(
+        money_comes_and_goes_with_an_account_only,
+        "credit",
+        "RAISE EXCEPTION 'no such account' USING ERRCODE = 'no_data_found';",
+        "NULL;",
+    ),
+    Mutant(a_reference_credits_once, "credit", "RETURN false;", "NULL;"),
+    Mutant(what_is_held_cannot_be_taken_back, "", "", "ALTER TABLE accounts DROP CONSTRAINT accounts_never_overspend"),
+    Mutant(no_entry_is_ever_changed, "", "", "DROP TRIGGER ledger_append_only ON ledger"),
+]
+PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
+
+
+def _function(name: str) -> str:
+    """The newest source of a function in the migrations, as a statement that replaces it."""
+    text = "\n".join(migration.sql for migration in migrations())
+    *_, newest = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
+    return f"CREATE OR REPLACE FUNCTION {newest}"
+
+
+def _statement(mutant: Mutant) -> str:
+    if not mutant.function:
+        return mutant.instead
+    source = _function(mutant.function)
+    assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.function} once"
+    return source.replace(mutant.guard, mutant.instead)
+
+
+@pytest.fixture
+async def scratch(fresh_database_url: str) -> AsyncIterator[Scratch]:
+    server_settings = {"deadlock_timeout": "10ms"}
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4, server_settings=server_settings) as pool:
+        yield Scratch(pool)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+async def test_the_real_ledger_keeps_its_promise(scratch: Scratch, promise: Promise) -> None:
+    await promise(scratch)
+
+
+@pytest.mark.parametrize(
+    "mutant", MUTANTS, ids=lambda mutant: f"{mutant.function} without {mutant.guard or mutant.instead}"
+)
+async def test_a_ledger_without_this_guard_is_noticed(scratch: Scratch, mutant: Mutant) -> None:
+    await scratch.pool.execute(_statement(mutant))
+    with pytest.raises((AssertionError, asyncpg.PostgresError, pytest.fail.Exception)):
+        await mutant.broken(scratch)

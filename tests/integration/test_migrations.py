@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from shared import database
+from shared.database import Migration, MigrationError, load_queries, migrate, migrations, require_migrated
+from shared.errors import Unavailable
+from shared.settings import Settings
+from tests.integration.conftest import execute
+
+NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
+MIGRATE = "import asyncio, sys; from shared.database import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
+
+
+@pytest.fixture
+async def empty_pool(empty_database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(empty_database_url, min_size=1, max_size=2) as connections:
+        yield connections
+
+
+async def test_migrating_twice_applies_everything_once(empty_database_url: str, empty_pool: asyncpg.Pool) -> None:
+    assert await migrate(empty_database_url) == NAMES
+    assert await migrate(empty_database_url) == []
+    await require_migrated(empty_pool)
+
+
+async def test_two_processes_that_migrate_at_once_apply_everything_once(
+    empty_database_url: str, empty_pool: asyncpg.Pool
+) -> None:
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", MIGRATE, empty_database_url]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+
+    processes = [start() for _ in range(2)]
+    outputs = [await asyncio.to_thread(process.communicate) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert sorted(" ".join(output for output, _ in outputs).split()) == NAMES
+    assert await empty_pool.fetchval("SELECT count(*) FROM schema_migrations") == len(NAMES)
+
+
+async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    await execute(empty_database_url, "UPDATE schema_migrations SET checksum = 'other' WHERE version = 2")
+    with pytest.raises(MigrationError, match="0002 was changed"):
+        await migrate(empty_database_url)
+
+
+async def test_a_database_from_the_future_is_refused(empty_database_url: str) -> None:
+    await migrate(empty_database_url)
+    future = len(NAMES) + 1
+    await execute(empty_database_url, f"INSERT INTO schema_migrations VALUES ({future}, 'future', 'x')")
+    with pytest.raises(MigrationError, match=f"{future:04d}.*does not know"):
+        await migrate(empty_database_url)
+
+
+async def test_a_migration_that_fails_leaves_nothing_of_itself(
+    empty_database_url: str, empty_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Migration(len(NAMES) + 1, "broken", "CREATE TABLE half (); SELECT 1 / 0", "x")
+    monkeypatch.setattr(database, "migrations", lambda: [*migrations(), broken])
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty_database_url)
+    assert await empty_pool.fetchval("SELECT to_regclass('half')") is None
+    assert await empty_pool.fetchval("SELECT max(version) FROM schema_migrations") == len(NAMES)
+
+
+async def test_a_process_does_not_start_on_a_database_that_is_not_migrated(
+    empty_database_url: str, empty_pool: asyncpg.Pool
+) -> None:
+    with pytest.raises(MigrationError, match="rebootml migrate"):
+        await require_migrated(empty_pool)
+    await migrate(empty_database_url)
+    await execute(empty_database_url, f"DELETE FROM schema_migrations WHERE version = {len(NAMES)}")
+    with pytest.raises(MigrationError, match="rebootml migrate"):
+        await require_migrated(empty_pool)
+
+
+async def test_migrating_makes_the_months_to_come(empty_database_url: str, empty_pool: asyncpg.Pool) -> None:
+    await migrate(empty_database_url)
+    last = await empty_pool.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '_YYYY_MM')")
+    await execute(empty_database_url, f"DROP TABLE requests{last}")
+    assert await migrate(empty_database_url) == []
+    assert await empty_pool.fetchval("SELECT to_regclass($1)::text", f"requests{last}") == f"requests{last}"
+
+
+async def test_a_server_that_is_not_there_is_unavailable(settings: Settings) -> None:
+    nowhere = Settings.load({"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": settings.redis_url})
+    with pytest.raises(Unavailable, match="DATABASE_URL"):
+        await database.connect(nowhere, application="tests")
+
+
+def test_queries_are_found_by_their_names() -> None:
+    assert set(load_queries("accounts")) == {"create", "credit", "find", "list"}
+    assert load_queries("accounts")["create"] == "INSERT INTO accounts (id, name) VALUES ($1, $2)"

@@ -1,0 +1,209 @@
+"""What nobody came back for is found and ended: settle records of dead workers, holds of requests that were lost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from arq.connections import ArqRedis
+
+from shared import keys
+from shared.errors import Overloaded
+from shared.job import Chunk, Done, pack
+from shared.journal import JournalWriter
+from shared.ledger import Ledger, Reservation, Settlement
+from shared.money import Usage
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settler import Settler
+from shared.tasks import background_tasks
+from tests.builders import a_job, a_release, a_reservation, a_settlement
+from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
+from tests.integration.conftest import NewAccount
+from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
+from workers.rescue import (
+    EXPIRY_LOCK,
+    RECORDS_LOCK,
+    Past,
+    forget_settled,
+    look_back,
+    note_calls,
+    sweep_expired_holds,
+    sweep_partitions,
+    sweep_settle_records,
+)
+
+SETTLED_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def _settling(ledger: Ledger, client: ArqRedis) -> AsyncIterator[Settler]:
+    """A settler as a worker has it; at the end of the block everything is settled."""
+    async with background_tasks() as group:
+        settler = Settler(ledger, group, retry_s=0.01, on_committed=lambda ids: forget_settled(client, ids))
+        yield settler
+        assert await settler.drained(SETTLED_S)
+
+
+async def _held(ledger: Ledger, account: str, *, expired: bool = False) -> Reservation:
+    """A request that is held for, and whose time may be over."""
+    ends = datetime.now(UTC) + timedelta(minutes=-1 if expired else 10)
+    reservation = a_reservation(account, 100, expires_at=ends)
+    await ledger.reserve(reservation)
+    return reservation
+
+
+async def _record(client: ArqRedis, settlement: Settlement) -> None:
+    await client.hset(keys.SETTLES, settlement.id, pack(settlement))  # type: ignore[misc,arg-type] # typed for text
+
+
+async def _records(client: ArqRedis) -> int:
+    return int(await client.hlen(keys.SETTLES))  # type: ignore[misc] # typed for both clients
+
+
+# -- settle records
+
+
+async def test_a_dead_workers_settlement_is_sent_by_another_and_its_record_is_deleted(
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    reservation = await _held(ledger, account)
+    minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    await _record(redis_client, a_settlement(reservation, charge=40, ended_at=minute_ago))
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_settle_records(pool, redis_client, settler) == 1
+    assert await wallet(pool, account) == Wallet(960, 0, 0)
+    assert await _records(redis_client) == 0
+    await assert_books_balance(pool)
+
+
+async def test_a_young_record_is_left_to_the_worker_that_wrote_it(
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000))
+    await _record(redis_client, a_settlement(reservation, charge=40))
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_settle_records(pool, redis_client, settler) == 0
+    assert await _records(redis_client) == 1
+
+
+async def test_an_unreadable_record_stays_for_an_operator_and_stops_no_other(
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    await redis_client.hset(keys.SETTLES, "req_broken", "\x01")  # type: ignore[misc]
+    await _record(redis_client, a_settlement(await _held(ledger, account), charge=40, ended_at=minute_ago))
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_settle_records(pool, redis_client, settler) == 1
+    assert await wallet(pool, account) == Wallet(960, 0, 0)
+    assert await redis_client.hkeys(keys.SETTLES) == [b"req_broken"]  # type: ignore[misc]
+
+
+# -- expired holds
+
+
+async def test_a_hold_whose_time_is_over_goes_back_to_the_customer(
+    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    lost, running = await _held(ledger, account, expired=True), await _held(ledger, account)
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_expired_holds(pool, queue, settler) == 1
+    assert await wallet(pool, account) == Wallet(1_000, 100, 1)
+    row = await request_row(pool, lost)
+    assert (row["state"], row["hold_state"], row["error_code"]) == ("failed", "expired", "expired")
+    await ledger.settle(a_release(running))
+
+
+async def test_an_expired_request_never_runs_any_more(
+    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    lost = await _held(ledger, await new_account(1_000), expired=True)
+    job = a_job(id=lost.id)
+    await enqueue(queue, job)
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_expired_holds(pool, queue, settler) == 1
+    assert await claim(queue) == []
+    with pytest.raises(Overloaded):
+        await enqueue(queue, job)
+
+
+async def test_a_hold_is_left_alone_while_a_worker_has_the_request_or_owes_its_settlement(
+    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    leased, owed = [await _held(ledger, account, expired=True) for _ in range(2)]
+    await enqueue(queue, a_job(id=leased.id))
+    await claim_one(queue)
+    await _record(redis_client, a_settlement(owed, charge=40))
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_expired_holds(pool, queue, settler) == 0
+        await let_lease_lapse(redis_client, leased.id)
+        assert await sweep_expired_holds(pool, queue, settler) == 1
+    assert await wallet(pool, account) == Wallet(1_000, 100, 1)
+    await ledger.settle(a_settlement(owed, charge=40))
+
+
+async def test_a_quarantined_settlement_keeps_its_hold_for_an_operator(
+    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000), expired=True)
+    assert await ledger.settle(a_release(reservation, charge_nano=1)) == "quarantined"
+    async with _settling(ledger, redis_client) as settler:
+        assert await sweep_expired_holds(pool, queue, settler) == 0
+
+
+@pytest.mark.parametrize("lock", [EXPIRY_LOCK, RECORDS_LOCK])
+async def test_one_worker_sweeps_at_a_time(
+    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount, lock: int
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000), expired=True)
+    minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    if lock == RECORDS_LOCK:
+        await _record(redis_client, a_settlement(reservation, charge=1, ended_at=minute_ago))
+    async with _settling(ledger, redis_client) as settler:
+
+        async def sweep() -> int:
+            if lock == RECORDS_LOCK:
+                return await sweep_settle_records(pool, redis_client, settler)
+            return await sweep_expired_holds(pool, queue, settler)
+
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("SELECT pg_advisory_xact_lock($1)", lock)
+            assert await sweep() == 0
+        assert await sweep() == 1
+
+
+async def test_the_months_to_come_are_made_by_the_workers(pool: asyncpg.Pool) -> None:
+    last = await pool.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '\"requests\"_YYYY_MM')")
+    await pool.execute(f"DROP TABLE {last}")
+    await sweep_partitions(pool)
+    assert await pool.fetchval("SELECT to_regclass($1)::text", last) == last
+
+
+# -- what earlier attempts left
+
+
+async def test_a_first_attempt_finds_nothing(redis_client: ArqRedis) -> None:
+    assert await look_back(redis_client, a_job().id) == Past()
+
+
+async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
+    queue: Queue, lua: Scripts, redis_client: ArqRedis
+) -> None:
+    await enqueue(queue, a_job())
+    claimed = await claim_one(queue)
+    journal = JournalWriter(lua, claimed.id, claimed.epoch, live_s=60)
+    await note_calls(redis_client, claimed.id, 2)
+    await journal.append(Chunk("\N{SNOWMAN}"))
+    assert await look_back(redis_client, claimed.id) == Past(length=1, text_bytes=3, calls=2)
+    settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
+    await journal.append(Done("stop", Usage(1, 1), 1), settlement)
+    past = await look_back(redis_client, claimed.id)
+    assert past == Past(length=2, text_bytes=3, calls=2, ended=True, settlement=settlement)
+    assert not await queue.bury(claimed.id, OPENAI)

@@ -1,0 +1,254 @@
+"""Every guard of the queue's scripts is needed: without it a promise of this file is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import pytest
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix
+
+from shared import keys
+from shared.errors import Overloaded, RateLimited
+from shared.job import Chunk
+from shared.journal import JournalWriter, LeaseLost, read_journal
+from shared.queue import Claim, Queue
+from shared.scripts import Scripts
+from tests.builders import a_job, a_release, a_reservation
+from tests.integration.jobs import (
+    GEMINI,
+    OPENAI,
+    OPENAI_BATCH,
+    PLENTY,
+    claim,
+    claim_one,
+    enqueue,
+    let_lease_lapse,
+    room,
+)
+
+
+class Bench(NamedTuple):
+    """A queue with room for three, on scripts that may be mutants."""
+
+    queue: Queue
+    lua: Scripts
+    client: ArqRedis
+
+    async def claimed(self) -> Claim:
+        await enqueue(self.queue, a_job())
+        return await claim_one(self.queue)
+
+    async def taken_over(self) -> tuple[Claim, Claim]:
+        """The claim of a worker that fell silent, and the one of the worker that took over."""
+        old = await self.claimed()
+        await let_lease_lapse(self.client, old.id)
+        return old, await claim_one(self.queue, "wrk_b")
+
+    def journal(self, one: Claim, length: int = 0) -> JournalWriter:
+        return JournalWriter(self.lua, one.id, one.epoch, live_s=60, length=length)
+
+
+Promise = Callable[[Bench], Awaitable[None]]
+
+
+async def a_job_enqueued_again_counts_once(bench: Bench) -> None:
+    job = a_job()
+    for _ in range(4):
+        await enqueue(bench.queue, job, rpm=1)
+    assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc] # typed for both clients
+
+
+async def a_buried_request_never_runs(bench: Bench) -> None:
+    before, after, slipped_in = a_job(), a_job(), a_job()
+    await enqueue(bench.queue, before)
+    for job in (before, after, slipped_in):
+        assert await bench.queue.bury(job.id, OPENAI)
+    with pytest.raises(Overloaded):
+        await enqueue(bench.queue, after)
+    assert not await bench.client.exists(job_key_prefix + before.id)
+    await bench.client.set(job_key_prefix + slipped_in.id, "payload")
+    await bench.client.zadd(OPENAI, {slipped_in.id: 1})
+    assert await claim(bench.queue) == []
+
+
+async def a_queue_is_full_at_its_depth(bench: Bench) -> None:
+    for _ in range(3):
+        await enqueue(bench.queue, a_job())
+    with pytest.raises(Overloaded):
+        await enqueue(bench.queue, a_job())
+
+
+async def a_key_has_its_rate(bench: Bench) -> None:
+    for _ in range(2):
+        await enqueue(bench.queue, a_job(), rpm=2)
+    before = await bench.client.get(keys.rate("key"))
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await enqueue(bench.queue, a_job(), rpm=2)
+    assert await bench.client.get(keys.rate("key")) == before
+
+
+async def a_bell_has_an_end(bench: Bench) -> None:
+    for _ in range(300):
+        await bench.queue.finish(await bench.claimed())
+    assert await bench.client.llen(keys.bell(OPENAI)) == 256  # type: ignore[misc]
+
+
+async def a_claimed_job_is_nobody_elses(bench: Bench) -> None:
+    one = await bench.claimed()
+    assert await claim(bench.queue, "wrk_b") == []
+    assert await bench.client.get(in_progress_key_prefix + one.id) == b"wrk_a:1"
+
+
+async def a_claim_stays_within_its_rooms(bench: Bench) -> None:
+    for name in (OPENAI, OPENAI_BATCH, GEMINI):
+        for _ in range(3):
+            await enqueue(bench.queue, a_job(), name)
+    rooms = [room(OPENAI, 4, 5), room(GEMINI, 4, 5), room(OPENAI_BATCH, 4, PLENTY)]
+    names = [one.queue for one in await claim(bench.queue, "wrk_a", *rooms, jobs_max=8)]
+    assert [names.count(room.queue) for room in rooms] == [3, 2, 1]
+    assert len(await claim(bench.queue, "wrk_a", *rooms, jobs_max=1)) == 1
+
+
+async def a_job_without_a_payload_is_dropped(bench: Bench) -> None:
+    job = a_job()
+    await enqueue(bench.queue, job)
+    await bench.client.delete(job_key_prefix + job.id)
+    assert await claim(bench.queue) == []
+    assert not await bench.client.zcard(OPENAI)
+
+
+async def a_deferred_job_waits(bench: Bench) -> None:
+    one = await bench.claimed()
+    await bench.queue.give_back(one, due_ms=2**42)
+    assert await claim(bench.queue) == []
+
+
+async def every_claim_is_fenced_from_the_one_before(bench: Bench) -> None:
+    old, new = await bench.taken_over()
+    assert new.epoch > old.epoch
+    with pytest.raises(LeaseLost):
+        await bench.journal(old).append(Chunk("x"))
+    assert not await bench.queue.finish(old, result=b"x", result_ms=1_000)
+    assert not await bench.client.exists(result_key_prefix + old.id)
+    assert await bench.queue.renew("wrk_a", [old]) == [old.id]
+    assert await bench.client.get(in_progress_key_prefix + old.id) == b"wrk_b:2"
+
+
+async def what_is_gone_cannot_be_renewed_or_given_back(bench: Bench) -> None:
+    one = await bench.claimed()
+    await bench.queue.finish(one)
+    assert await bench.queue.renew("wrk_a", [one]) == [one.id]
+    await bench.queue.give_back(one, due_ms=2**42)
+    assert not await bench.client.zcard(OPENAI)
+
+
+async def a_cron_job_that_has_been_done_is_not_done_again(bench: Bench) -> None:
+    one = await bench.claimed()
+    await bench.queue.finish(one, keep_in_progress_ms=60_000)
+    await enqueue(bench.queue, a_job(id=one.id))
+    assert await claim(bench.queue) == []
+
+
+async def an_append_has_its_place(bench: Bench) -> None:
+    one = await bench.claimed()
+    for _ in range(2):
+        await bench.journal(one).append(Chunk("first"))
+    with pytest.raises(LeaseLost):
+        await bench.journal(one).append(Chunk("another first"))
+    with pytest.raises(LeaseLost):
+        await bench.journal(one, length=2).append(Chunk("third"))
+    assert await read_journal(bench.client, one.id) == [Chunk("first")]
+
+
+async def a_last_event_comes_with_its_settle_record(bench: Bench) -> None:
+    one = await bench.claimed()
+    await bench.journal(one).append(Chunk("x"))
+    assert not await bench.client.hlen(keys.SETTLES)  # type: ignore[misc]
+    await bench.journal(one, length=1).append(Chunk("y"), a_release(a_reservation("acc_x", id=one.id)))
+    assert await bench.client.hlen(keys.SETTLES) == 1  # type: ignore[misc]
+    await let_lease_lapse(bench.client, one.id)
+    assert not await bench.queue.bury(one.id, OPENAI)
+
+
+async def what_a_worker_holds_is_not_buried(bench: Bench) -> None:
+    one = await bench.claimed()
+    assert not await bench.queue.bury(one.id, OPENAI)
+    await let_lease_lapse(bench.client, one.id)
+    assert await bench.queue.bury(one.id, OPENAI)
+
+
+class Mutant(NamedTuple):
+    """`script` with `guard` replaced by `instead`."""
+
+    broken: Promise
+    script: str
+    guard: str
+    instead: str = ""
+
+
+NEVER = "false"
+MUTANTS = [
+    Mutant(a_job_enqueued_again_counts_once, "enqueue", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
+    Mutant(a_buried_request_never_runs, "enqueue", "redis.call('HEXISTS', KEYS[3], 'dead') == 1", NEVER),
+    Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', KEYS[1], '-inf', now)", "-1"),
+    Mutant(a_key_has_its_rate, "enqueue", "arrival - now > 60000 + 0.001", NEVER),
+    Mutant(a_key_has_its_rate, "enqueue", "or 0), now) + interval", "or 0), now) + interval / 2"),
+    Mutant(a_key_has_its_rate, "enqueue", "  if arrival", "  redis.call('SET', KEYS[5], arrival)\n  if arrival"),
+    Mutant(a_bell_has_an_end, "enqueue", "redis.call('LTRIM', KEYS[4], 0, 255)"),
+    Mutant(a_claimed_job_is_nobody_elses, "claim", "redis.call('ZADD', queue, now + lease, id)"),
+    Mutant(a_claimed_job_is_nobody_elses, "claim", "redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)"),
+    Mutant(a_claim_stays_within_its_rooms, "claim", "room[provider] = room[provider] - 1"),
+    Mutant(a_claim_stays_within_its_rooms, "claim", "room[lane] = room[lane] - 1"),
+    Mutant(a_claim_stays_within_its_rooms, "claim", "left = left - 1"),
+    Mutant(a_claim_stays_within_its_rooms, "claim", "math.min(left, room[provider], room[lane])", "left"),
+    Mutant(a_job_without_a_payload_is_dropped, "claim", "redis.call('EXISTS', 'arq:job:' .. id) == 0", NEVER),
+    Mutant(a_buried_request_never_runs, "claim", "redis.call('HEXISTS', run, 'dead') == 1", NEVER),
+    Mutant(a_cron_job_that_has_been_done_is_not_done_again, "claim", "redis.call('GET', mark) == 'done'", NEVER),
+    Mutant(a_deferred_job_waits, "claim", "'-inf', now, 'WITHSCORES'", "'-inf', '+inf', 'WITHSCORES'"),
+    Mutant(every_claim_is_fenced_from_the_one_before, "claim", "run, 'epoch', 1)", "run, 'epoch', 0)"),
+    Mutant(
+        every_claim_is_fenced_from_the_one_before, "renew", "'run:' .. id, 'epoch') == epoch", "'run:' .. id, 'epoch')"
+    ),
+    Mutant(
+        every_claim_is_fenced_from_the_one_before, "finish", "redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2]", NEVER
+    ),
+    Mutant(
+        every_claim_is_fenced_from_the_one_before, "append", "redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[2]", NEVER
+    ),
+    Mutant(what_is_gone_cannot_be_renewed_or_given_back, "renew", "redis.call('ZSCORE', queue, id)", "true"),
+    Mutant(what_is_gone_cannot_be_renewed_or_given_back, "finish", "KEYS[1], 'XX', due", "KEYS[1], due"),
+    Mutant(an_append_has_its_place, "append", "if length ~= expected then", "if false then"),
+    Mutant(an_append_has_its_place, "append", "length == expected + 1 and", "false and"),
+    Mutant(an_append_has_its_place, "append", "redis.call('LINDEX', KEYS[1], -1) == ARGV[4]", "true"),
+    Mutant(a_last_event_comes_with_its_settle_record, "append", "redis.call('HSET', KEYS[3], id, ARGV[6])"),
+    Mutant(a_last_event_comes_with_its_settle_record, "append", "if ARGV[6] ~= '' then", "if true then"),
+    Mutant(
+        a_last_event_comes_with_its_settle_record, "tombstone", "redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1", NEVER
+    ),
+    Mutant(what_a_worker_holds_is_not_buried, "tombstone", "if leased or", "if"),
+    Mutant(a_buried_request_never_runs, "tombstone", "redis.call('HSET', KEYS[3], 'dead', '1')"),
+    Mutant(a_buried_request_never_runs, "tombstone", "redis.call('DEL', KEYS[2])"),
+]
+PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
+
+
+@pytest.fixture
+def bench(lua: Scripts, redis_client: ArqRedis) -> Bench:
+    return Bench(Queue(lua, lease_s=10, keep_run_s=60, depth_max=3), lua, redis_client)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+async def test_the_real_scripts_keep_their_promise(bench: Bench, promise: Promise) -> None:
+    await promise(bench)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.script} without {mutant.guard}")
+async def test_a_script_without_this_guard_is_noticed(bench: Bench, mutant: Mutant) -> None:
+    source = bench.lua._sources[mutant.script]
+    assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.script}.lua once"
+    bench.lua._sources[mutant.script] = source.replace(mutant.guard, mutant.instead)
+    with pytest.raises((AssertionError, ValueError, LeaseLost, Overloaded, RateLimited, pytest.fail.Exception)):
+        await mutant.broken(bench)

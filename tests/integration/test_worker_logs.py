@@ -1,0 +1,104 @@
+"""Neither prompts nor answers appear in what a worker writes to its logs or in the names of Redis keys, at any level."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+
+import pytest
+import structlog
+from arq.connections import ArqRedis
+
+from shared import keys
+from shared.chat import Message
+from shared.errors import ProviderError
+from shared.job import RUN_REQUEST, Done, Failed, Job
+from shared.journal import read_journal
+from shared.ledger import Ledger
+from shared.money import Usage
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settings import Settings
+from shared.settler import Settler
+from shared.tasks import background_tasks
+from tests.builders import a_job, a_model
+from tests.integration.jobs import enqueue
+from tests.integration.working import function, working
+from tests.support import eventually_true
+from workers.providers import Finished, Piece, ProviderRequest, Reported
+from workers.run_job import RUNNER, Runner, run_request
+
+PROMPT, ANSWER = "canary-prompt-5b1f", "canary-answer-9c2e"
+
+
+class Vendor:
+    """Answers with the canary, and then ends, fails or breaks, as the model's name says."""
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        yield ANSWER
+        if request.model.name == "fails":
+            raise ProviderError("The vendor broke off.")
+        if request.model.name == "breaks":
+            raise RuntimeError("nobody thought of this")
+        yield Reported(Usage(1, 1))
+        yield Finished("stop")
+
+    async def close(self) -> None:
+        return
+
+
+def _jobs() -> list[Job]:
+    return [
+        a_job(messages=[Message("user", PROMPT)], stream=stream, model=a_model(name=name))
+        for name in ("ends", "fails", "breaks")
+        for stream in (True, False)
+    ]
+
+
+@pytest.fixture
+def everything(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Every logger of every library at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("arq", "arq.worker", "redis", "asyncio", "asyncpg"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    return caplog
+
+
+async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
+    ledger: Ledger,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    everything: pytest.LogCaptureFixture,
+) -> None:
+    aborted = a_job(messages=[Message("user", PROMPT)])
+    await queue.cancel(aborted.id)
+    jobs = [*_jobs(), aborted]
+    with structlog.testing.capture_logs() as ours:
+        async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
+            settler = Settler(ledger, group, retry_s=0.01)
+            providers = {"openai-chat": Vendor()}
+            runner = Runner(providers=providers, redis=redis_client, scripts=lua, settler=settler, settings=settings)
+            process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
+            for job in jobs:
+                await enqueue(queue, job)
+            for job in jobs:
+                await eventually_true(lambda job=job: _has_left(redis_client, job.id), "the request has ended")  # type: ignore[misc]
+            assert await settler.drained(10)
+    assert {type(await _last_event(redis_client, job.id)) for job in jobs[:4]} == {Done, Failed}
+    assert RUN_REQUEST in everything.text
+    assert any(entry["event"] == "request finished" for entry in ours)
+    names = [key.decode() async for key in redis_client.scan_iter()]
+    for canary in (PROMPT, ANSWER):
+        assert canary not in everything.text
+        assert canary not in repr(ours)
+        assert canary not in " ".join(names)
+
+
+async def _has_left(client: ArqRedis, job_id: str) -> bool:
+    return await client.zscore(keys.queue("openai", "interactive"), job_id) is None
+
+
+async def _last_event(client: ArqRedis, job_id: str) -> object:
+    return (await read_journal(client, job_id))[-1]

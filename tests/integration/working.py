@@ -1,0 +1,160 @@
+"""Workers for tests: each with connections and scripts of its own, as a process has them, and jobs that wait to be told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from signal import SIGTERM
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.jobs import Job
+from arq.worker import Function, func
+
+from shared import scripts
+from shared.ids import new_id
+from shared.job import arq_deserializer, arq_serializer
+from shared.keys import QueueName
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settings import Settings
+from tests.integration.jobs import OPENAI
+from tests.support import eventually
+from workers.leased_worker import LeasedWorker
+from workers.slots import Slots
+
+LONG_S = 3_600.0
+"""A lease, a drain or a deferral that no test waits for."""
+
+
+def function(coroutine: Any, *, name: str, **options: Any) -> Function:
+    """A function as arq registers it."""
+    return func(coroutine, name=name, **options)
+
+
+class Gate:
+    """An arq function, `wait`, whose jobs report that they have started and run until they are let go."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.cancelled: list[str] = []
+        self._open = asyncio.Event()
+        self.function = function(self.wait, name="wait")
+
+    async def wait(self, ctx: dict[str, Any]) -> str:
+        self.started.append(ctx["job_id"])
+        try:
+            await self._open.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(ctx["job_id"])
+            raise
+        self.ended.append(ctx["job_id"])
+        return "done"
+
+    @property
+    def running(self) -> set[str]:
+        return set(self.started) - set(self.ended) - set(self.cancelled)
+
+    def open(self) -> None:
+        """Let every job go, those to come too."""
+        self._open.set()
+
+    async def has(self, number: int) -> None:
+        """Wait until that many jobs run."""
+        await eventually(lambda: len(self.running) == number, f"{number} jobs run, not {len(self.running)}")
+
+
+class Process:
+    """A worker with what belongs to its process alone."""
+
+    def __init__(self, worker: LeasedWorker, queue: Queue, writer: asyncio.Task[None]) -> None:
+        self.worker = worker
+        self.queue = queue
+        self._writer = writer
+        self.main: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.main = asyncio.ensure_future(self.worker.async_run())
+
+    def stop(self) -> None:
+        """Send the signal that asks to drain."""
+        self.worker.handle_sig(SIGTERM)
+
+    def kill(self) -> None:
+        """As kill -9 would: from here on nothing of it reaches Redis."""
+        self._writer.cancel()
+        if self.main and self.worker.main_task:
+            self.worker.main_task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until it has drained."""
+        assert self.main is not None
+        await asyncio.wait_for(asyncio.shield(self.main), 20)
+
+
+@contextlib.asynccontextmanager
+async def a_process(
+    settings: Settings,
+    *functions: Function,
+    queues: Sequence[QueueName] = (OPENAI,),
+    slots: int = 10,
+    reserved: int = 0,
+    share_percent: int = 100,
+    lease_s: float = LONG_S,
+    drain_s: float = LONG_S,
+    **arq: Any,
+) -> AsyncIterator[Process]:
+    """A worker that has not been started."""
+    client: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+    client.job_serializer, client.job_deserializer = arq_serializer, arq_deserializer
+    lua = Scripts(client, settings)
+    queue = Queue(lua, lease_s=lease_s, keep_run_s=60, depth_max=1_000)
+    ours = {"redis_pool": client, "handle_signals": False, "allow_abort_jobs": True}
+    serializers = {"job_serializer": arq_serializer, "job_deserializer": arq_deserializer}
+    worker = LeasedWorker(
+        functions,
+        worker_id=new_id("wrk"),
+        queue=queue,
+        slots=Slots(queues=queues, total=slots, reserved=reserved, share_percent=share_percent),
+        lease_s=lease_s,
+        drain_s=drain_s,
+        idle_wait_s=0.05,
+        **{**ours, **serializers, **arq},
+    )
+    writer = asyncio.ensure_future(lua.run())
+    try:
+        yield Process(worker, queue, writer)
+    finally:
+        writer.cancel()
+        await asyncio.gather(writer, *worker.tasks.values(), return_exceptions=True)
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def working(settings: Settings, *functions: Function, **options: Any) -> AsyncIterator[Process]:
+    """A worker that runs; what it still does when the block ends is cancelled."""
+    async with a_process(settings, *functions, **options) as process:
+        process.start()
+        try:
+            yield process
+        finally:
+            process.stop()
+            process.stop()
+            for task in process.worker.job_tasks.values():
+                task.cancel()
+            assert process.main is not None
+            await asyncio.gather(process.main, return_exceptions=True)
+
+
+async def put(client: ArqRedis, function: str, *arguments: object, name: QueueName = OPENAI, **options: Any) -> Job:
+    """Enqueue a job as any user of arq does."""
+    job = await client.enqueue_job(function, *arguments, _queue_name=name, **options)
+    assert job is not None
+    return job
+
+
+async def result_of(job: Job) -> Any:
+    """The job's result, or its error raised."""
+    return await job.result(timeout=20, poll_delay=0.02)

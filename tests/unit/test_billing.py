@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.chat import Message, input_bound
+from shared.errors import Cancelled, ProviderError
+from shared.job import Job
+from shared.money import NanoUsd, Price, Usage
+from tests.builders import a_job, a_model
+from workers.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+REPORTED = Usage(input=100, output=50, cached=20, reasoning=10)
+JOB = a_job(hold_nano=NanoUsd(10**12))
+counts = st.integers(-(2**40), 2**40)
+
+
+def test_a_success_is_charged_as_the_vendor_reported() -> None:
+    event, settlement = succeeded(JOB, Received(called=True, reported=REPORTED, attempts=2), "stop", "Hi", NOW)
+    assert event.usage == REPORTED
+    assert event.charged_nano == settlement.charge_nano == JOB.price.cost(REPORTED)
+    assert (settlement.state, settlement.hold_state, settlement.attempts) == ("succeeded", "settled", 2)
+    assert (settlement.tokens_input, settlement.tokens_output) == (100, 50)
+    assert (settlement.tokens_cached, settlement.tokens_reasoning, settlement.usage_estimated) == (20, 10, False)
+
+
+def test_vendor_cost_and_charge_are_kept_apart() -> None:
+    job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000), price=Price(3_000_000, 3_000_000)))
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", None, NOW)
+    assert (settlement.vendor_cost_nano, settlement.charge_nano) == (20, 60)
+
+
+def test_the_price_of_admission_counts_and_not_the_one_of_today() -> None:
+    job = a_job(model=a_model(price=Price(9_000_000, 9_000_000)), price=Price(1_000_000, 1_000_000))
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", None, NOW)
+    assert settlement.charge_nano == 20
+
+
+def test_a_caller_is_never_told_more_than_the_hold_and_the_ledger_learns_the_rest() -> None:
+    job = a_job(hold_nano=NanoUsd(1_000))
+    event, settlement = succeeded(job, Received(called=True, reported=REPORTED), "stop", None, NOW)
+    assert event.charged_nano == 1_000
+    assert settlement.charge_nano == job.price.cost(REPORTED) > 1_000
+
+
+def test_a_failure_before_any_output_is_free() -> None:
+    event, settlement = failed(JOB, Received(called=True, attempts=3), ProviderError("down"), NOW)
+    assert (event.charged_nano, event.usage, event.error.code) == (0, None, "provider_error")
+    assert (settlement.state, settlement.hold_state, settlement.charge_nano) == ("failed", "released", 0)
+    assert (settlement.error_code, settlement.error_message, settlement.attempts) == ("provider_error", "down", 3)
+
+
+def test_a_failure_on_the_way_is_charged_for_the_input_and_what_was_received() -> None:
+    event, settlement = failed(JOB, Received(called=True, text_bytes=400), ProviderError("cut"), NOW)
+    assert event.usage == estimate(JOB, 400)
+    assert event.usage is not None
+    assert (event.usage.output, event.usage.estimated) == (100, True)
+    assert (settlement.state, settlement.hold_state, settlement.usage_estimated) == ("failed", "settled", True)
+    assert settlement.charge_nano == JOB.price.cost(event.usage) > 0
+
+
+def test_a_failure_on_the_way_is_charged_as_reported_when_the_vendor_said() -> None:
+    event, _ = failed(JOB, Received(called=True, text_bytes=400, reported=REPORTED), ProviderError("cut"), NOW)
+    assert event.usage == REPORTED
+
+
+def test_cancelled_before_the_call_is_free_and_after_it_costs_at_least_the_input() -> None:
+    before, unsettled = failed(JOB, Received(), Cancelled("gone"), NOW, cancelled=True)
+    after, settled = failed(JOB, Received(called=True), Cancelled("gone"), NOW, cancelled=True)
+    assert (before.charged_nano, unsettled.state, unsettled.hold_state) == (0, "cancelled", "released")
+    assert after.usage is not None
+    assert (after.usage.output, settled.state, settled.hold_state) == (0, "cancelled", "settled")
+    assert after.charged_nano > 0
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        Usage(-1, 5),
+        Usage(5, -1),
+        Usage(5, 5, cached=6),
+        Usage(5, 5, reasoning=6),
+        Usage(5, 5, cached=-1),
+        Usage(5, 5, reasoning=-1),
+        Usage(ABSURD_FACTOR * 10**6, 5),
+        Usage(5, ABSURD_FACTOR * 10**6),
+    ],
+)
+def test_counts_that_cannot_be_true_are_replaced_by_a_marked_estimate(absurd: Usage) -> None:
+    assert billed_usage(JOB, Received(called=True, text_bytes=8, reported=absurd)) == estimate(JOB, 8)
+    assert estimate(JOB, 8).estimated
+
+
+@given(counts, counts, counts, counts, st.integers(0, 10**9))
+def test_whatever_a_vendor_reports_no_count_and_no_charge_is_negative(
+    i: int, o: int, cached: int, reasoning: int, text_bytes: int
+) -> None:
+    received = Received(called=True, text_bytes=text_bytes, reported=Usage(i, o, cached, reasoning))
+    event, settlement = succeeded(JOB, received, "stop", None, NOW)
+    assert min(event.usage.input, event.usage.output, event.usage.cached, event.usage.reasoning) >= 0
+    assert settlement.charge_nano >= 0
+    assert settlement.vendor_cost_nano >= 0
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 10**9), st.integers(1, 10**6))
+def test_an_estimate_never_exceeds_what_the_request_was_held_for(text: str, text_bytes: int, limit: int) -> None:
+    messages = [Message("user", text)]
+    usage = estimate(a_job(messages=messages, output_limit=limit), text_bytes)
+    assert 1 <= usage.input <= input_bound(messages, 0)
+    assert 0 <= usage.output <= limit
+
+
+def test_a_bill_is_a_pure_function_of_what_came_back() -> None:
+    def bill(job: Job) -> object:
+        return succeeded(job, Received(called=True, reported=REPORTED), "stop", "Hi", NOW)
+
+    assert bill(JOB) == bill(JOB)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.catalogue import Catalogue, load_catalogue
+from shared.errors import ModelNotFound
+from shared.keys import PROVIDERS
+from shared.money import Price
+from shared.settings import SettingsError
+
+NEW_MODEL = """
+[[model]]
+name = "acme-one"
+company = "Acme"
+provider = "openai"
+api = "openai-chat"
+upstream = "acme-1"
+input = 1
+output = 2.5
+context_window = 1000
+max_output_tokens = 100
+limit_parameter = "max_tokens"
+lifecycle = "active"
+sources = "made up"
+"""
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load_catalogue()
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> Path:
+    return tmp_path / "overlay.toml"
+
+
+def _with(overlay: Path, text: str, factor: str = "1") -> Catalogue:
+    overlay.write_text(text, encoding="utf-8")
+    return load_catalogue(overlay, Decimal(factor))
+
+
+def test_all_51_models_are_there_and_each_has_a_price(catalogue: Catalogue) -> None:
+    assert len(catalogue) == 51
+    for model in catalogue:
+        assert model.price.input > 0, model.name
+        assert model.price.output > 0, model.name
+        assert model.provider in PROVIDERS
+
+
+def test_no_two_models_have_the_same_name(catalogue: Catalogue) -> None:
+    assert len({model.name for model in catalogue}) == len(catalogue)
+
+
+def test_a_model_that_is_not_there_is_named(catalogue: Catalogue) -> None:
+    with pytest.raises(ModelNotFound, match="'gpt-5-turbo-pro'"):
+        catalogue.find("gpt-5-turbo-pro")
+
+
+def test_a_very_long_name_is_not_repeated_in_full(catalogue: Catalogue) -> None:
+    with pytest.raises(ModelNotFound) as missing:
+        catalogue.find("x" * 1_000_000)
+    assert len(missing.value.message) < 300
+
+
+def test_an_overlay_changes_only_the_fields_it_gives(catalogue: Catalogue, overlay: Path) -> None:
+    changed = _with(overlay, '[[model]]\nname = "openai-gpt-4o"\nupstream = "gpt-9"\n')
+    before, after = catalogue.find("openai-gpt-4o"), changed.find("openai-gpt-4o")
+    assert after == msgspec.structs.replace(before, upstream="gpt-9")
+    assert [model.name for model in changed] == [model.name for model in catalogue]
+
+
+def test_an_overlay_adds_a_model(overlay: Path) -> None:
+    added = _with(overlay, NEW_MODEL)
+    assert len(added) == 52
+    assert added.find("acme-one").price == Price(1_000_000_000, 2_500_000_000)
+
+
+def test_a_customer_pays_the_vendors_price_times_both_factors(overlay: Path) -> None:
+    model = _with(overlay, NEW_MODEL + "price_factor = 1.5\n", factor="1.2").find("acme-one")
+    assert model.vendor_price == Price(1_000_000_000, 2_500_000_000)
+    assert model.price == Price(1_800_000_000, 4_500_000_000)
+
+
+def test_the_price_version_changes_with_either_price_and_with_nothing_else(overlay: Path) -> None:
+    version = _with(overlay, NEW_MODEL).find("acme-one").price_version
+    assert _with(overlay, NEW_MODEL.replace("acme-1", "acme-2")).find("acme-one").price_version == version
+    assert _with(overlay, NEW_MODEL.replace("2.5", "2.6")).find("acme-one").price_version != version
+    assert _with(overlay, NEW_MODEL, factor="1.1").find("acme-one").price_version != version
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (NEW_MODEL.replace("input = 1\n", ""), "acme-one.*input"),
+        (NEW_MODEL.replace("output = 2.5", "output = -2.5"), "acme-one.*negative"),
+        (NEW_MODEL.replace("output = 2.5", 'output = "cheap"'), "acme-one"),
+        (NEW_MODEL.replace("output = 2.5", "output = 0.00000000001"), "acme-one.*decimals"),
+        (NEW_MODEL.replace("output = 2.5", "output = nan"), "acme-one"),
+        (NEW_MODEL.replace("context_window = 1000", "context_window = 0"), "acme-one"),
+        (NEW_MODEL + "colour = 'red'\n", "acme-one.*colour"),
+        (NEW_MODEL.replace('"openai"\n', '"acme"\n'), "acme-one"),
+        (NEW_MODEL.replace("acme-one", "Acme One"), "Acme One"),
+        ("[[model]]\ninput = 1\n", "no name"),
+        ("model = 1\n", r"\[\[model\]\]"),
+        ("[other]\n", r"\[\[model\]\]"),
+        ("[[model\n", "overlay.toml"),
+        ("model = [1]\n", r"\[\[model\]\]"),
+    ],
+)
+def test_a_wrong_overlay_is_refused_with_file_and_reason(overlay: Path, wrong: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"(?s)overlay.toml.*{reason}|{reason}"):
+        _with(overlay, wrong)
+
+
+def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
+    listed = msgspec.json.encode(_with(overlay, NEW_MODEL.replace("2.5", "0.1")).find("acme-one").as_json())
+    assert b'"output_usd_per_mtok":0.1,' in listed

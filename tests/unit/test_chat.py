@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.chat import ImagePart, ImageUrl, Message, TextPart, input_bound
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def _image() -> ImagePart:
+    return ImagePart(ImageUrl("data:image/png;base64,AAAA"))
+
+
+@given(st.lists(texts, max_size=5))
+def test_no_byte_of_text_is_left_out_of_the_input_bound(contents: list[str]) -> None:
+    messages = [Message("user", text) for text in contents]
+    assert input_bound(messages, 0) == sum(len(text.encode()) + 8 for text in contents)
+
+
+@given(texts, texts, st.integers(1, 10_000))
+def test_text_in_parts_is_bounded_like_text_in_one_and_each_image_adds_its_own(a: str, b: str, per_image: int) -> None:
+    parts = [Message("user", [TextPart(a), _image(), TextPart(b), _image()])]
+    assert input_bound(parts, per_image) == input_bound([Message("user", a + b)], 0) + 2 * per_image
+
+
+def test_the_text_of_a_message_is_its_text_parts_in_order() -> None:
+    message = Message("user", [TextPart("a"), _image(), TextPart("b")])
+    assert message.text() == "ab"
+    assert message.images() == [_image()]
+    assert Message("user", "ab").images() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'{"role":"tool","content":"x"}',
+        b'{"role":"user"}',
+        b'{"role":"user","content":1}',
+        b'{"role":"user","content":"x","name":"y"}',
+        b'{"role":"user","content":[{"type":"audio","text":"x"}]}',
+        b'{"role":"user","content":[{"type":"text","text":"x","more":1}]}',
+    ],
+)
+def test_a_message_with_an_unknown_role_part_or_field_is_refused(wrong: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(wrong, type=Message)
+
+
+@pytest.mark.parametrize("content", ["plain", [TextPart("a"), _image()]])
+def test_a_message_is_sent_back_as_it_came(content: str | list[TextPart | ImagePart]) -> None:
+    message = Message("developer", content)
+    assert msgspec.json.decode(msgspec.json.encode(message), type=Message) == message

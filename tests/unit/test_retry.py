@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import (
+    OperatorCredentials,
+    ProviderBusy,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    RebootError,
+)
+from workers.retry import DELAY_MAX_S, delay_before_retry
+
+HOUR = 3600.0
+calls_made = st.integers(1, 50)
+
+
+@pytest.mark.parametrize("error", [ProviderRejected("x"), OperatorCredentials("x"), ProviderTimeout("x")])
+def test_what_would_fail_again_is_not_repeated(error: RebootError) -> None:
+    assert delay_before_retry(error, calls=1, calls_max=10, left_s=HOUR) is None
+
+
+@given(calls_made)
+def test_no_more_calls_are_made_than_allowed(calls: int) -> None:
+    assert delay_before_retry(ProviderError("x"), calls=calls, calls_max=calls, left_s=HOUR) is None
+
+
+@given(calls_made)
+def test_the_delay_doubles_from_a_quarter_second_and_is_never_long(calls: int) -> None:
+    delay = delay_before_retry(ProviderError("x"), calls=calls, calls_max=51, left_s=HOUR)
+    expected = min(0.25 * 2 ** (calls - 1), DELAY_MAX_S)
+    assert delay is not None
+    assert expected / 2 <= delay <= expected
+
+
+@given(calls_made, st.floats(0.1, 600))
+def test_a_vendors_own_retry_after_is_never_undercut(calls: int, asked_s: float) -> None:
+    error = ProviderBusy("x", retry_after_s=asked_s)
+    if asked_s != ProviderBusy.default_retry_after_s:
+        delay = delay_before_retry(error, calls=calls, calls_max=51, left_s=HOUR)
+        assert delay is not None
+        assert asked_s <= delay <= asked_s + DELAY_MAX_S / 4
+
+
+@given(calls_made, st.floats(0.01, 600))
+def test_nothing_waits_past_the_deadline(calls: int, left_s: float) -> None:
+    delay = delay_before_retry(ProviderError("x"), calls=calls, calls_max=51, left_s=left_s)
+    assert delay is None or delay < left_s
+    error = ProviderBusy("x", retry_after_s=left_s + 1)
+    assert delay_before_retry(error, calls=calls, calls_max=51, left_s=left_s) is None
+
+
+def test_delays_are_spread_so_that_clients_do_not_return_together() -> None:
+    delays = {delay_before_retry(ProviderError("x"), calls=3, calls_max=9, left_s=HOUR) for _ in range(100)}
+    assert len(delays) > 90

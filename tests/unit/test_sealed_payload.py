@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+
+import msgspec
+import pytest
+from arq.jobs import deserialize_job_raw, deserialize_result, serialize_job, serialize_result
+from arq.utils import args_to_string
+
+from shared.chat import ImagePart, ImageUrl, Message, TextPart
+from shared.errors import ProviderError
+from shared.job import (
+    Chunk,
+    Done,
+    Event,
+    Failed,
+    Job,
+    Sealed,
+    arq_deserializer,
+    arq_serializer,
+    pack,
+    unpack_event,
+    unpack_job,
+    unpack_settlement,
+)
+from shared.money import Usage
+from tests.builders import a_job, a_release, a_reservation
+
+CANARY = "canary-7f3a"
+
+
+def _canary_job() -> Job:
+    image = ImagePart(ImageUrl(f"data:image/png;base64,{CANARY}"))
+    return a_job(messages=[Message("system", CANARY), Message("user", [TextPart(CANARY), image])])
+
+
+def test_a_job_is_the_same_after_it_crossed_the_queue() -> None:
+    job = _canary_job()
+    raw = serialize_job("run_request", (Sealed(pack(job)),), {}, None, 1, serializer=arq_serializer)
+    name, (sealed,), *_ = deserialize_job_raw(raw, deserializer=arq_deserializer)
+    assert (name, unpack_job(sealed.data)) == ("run_request", job)
+
+
+def test_what_arq_logs_of_a_job_is_its_size() -> None:
+    data = pack(_canary_job())
+    assert args_to_string((Sealed(data),), {}) == f"<{len(data)} bytes>"
+    assert CANARY not in repr(Sealed(data)) + str(Sealed(data)) + f"{Sealed(data)!r:>40}"
+
+
+def test_what_arq_logs_of_a_failure_has_nothing_of_the_payload(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        unpack_job(pack(_canary_job())[:-7])
+    except msgspec.DecodeError:
+        logging.getLogger("arq.worker").exception("job failed")
+    assert CANARY not in caplog.text
+    assert "job failed" in caplog.text
+
+
+def test_nothing_is_pickled_in_either_direction() -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("this must not run",)
+
+    with pytest.raises(NotImplementedError):
+        arq_serializer({"a": Harmful()})
+    with pytest.raises(msgspec.DecodeError):
+        arq_deserializer(pickle.dumps({"a": Harmful()}))
+
+
+@pytest.mark.parametrize("error", [ProviderError("cut"), asyncio.CancelledError()])
+def test_a_failed_jobs_result_comes_back_as_an_error_of_its_kind(error: BaseException) -> None:
+    raw = serialize_result("f", (), {}, 1, 1, False, error, 1, 2, "ref", "q", "id", serializer=arq_serializer)  # noqa: FBT003 - arq's own signature
+    assert raw is not None
+    result = deserialize_result(raw, deserializer=arq_deserializer).result
+    assert isinstance(result, asyncio.CancelledError if isinstance(error, asyncio.CancelledError) else RuntimeError)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Chunk("a\0b\N{SNOWMAN}"),
+        Done("stop", Usage(1, 2, 1, 1, estimated=True), 5, "text"),
+        Failed(ProviderError("x", retry_after_s=2).body(), 7, Usage(1, 2)),
+    ],
+)
+def test_an_event_is_the_same_after_it_crossed_redis(event: Event) -> None:
+    assert unpack_event(pack(event)) == event
+
+
+def test_a_settlement_is_the_same_after_it_crossed_redis() -> None:
+    settlement = a_release(a_reservation("acc_x"), error_message="a\0b")
+    assert unpack_settlement(pack(settlement)) == settlement

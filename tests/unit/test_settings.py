@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.settings import Settings, SettingsError, queue_list
+
+STORES = {"DATABASE_URL": "postgresql://u:hunter2@db/x", "REDIS_URL": "redis://r:6379/0"}
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = Settings.load(STORES)
+    assert (settings.port, settings.host, settings.worker_slots) == (8080, "127.0.0.1", 100)
+    assert (settings.lease_s, settings.drain_s, settings.request_deadline_s) == (10, 60, 600)
+    assert settings.worker_queues == queue_list("*:interactive,*:batch")
+
+
+@pytest.mark.parametrize("missing", STORES)
+def test_a_missing_store_is_named(missing: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{missing} is not set: it takes [^\n]+$"):
+        Settings.load({name: value for name, value in STORES.items() if name != missing})
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert Settings.load(STORES | {"PORT": " "}).port == 8080
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("METRICS_PORT", "9.5"),
+        ("WORKER_SLOTS", "0"),
+        ("WORKER_SLOTS", "1e3"),
+        ("WEB_CONCURRENCY", "65"),
+        ("LEASE_S", "0.5"),
+        ("LEASE_S", "nan"),
+        ("DRAIN_S", "inf"),
+        ("PRICE_FACTOR", "-1"),
+        ("PRICE_FACTOR", "NaN"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("KEEP_MESSAGES", "maybe"),
+        ("CATALOGUE", "/nowhere/to/be/found.toml"),
+        ("WORKER_QUEUES", "openai"),
+        ("WORKER_QUEUES", "openai:express"),
+        ("WORKER_QUEUES", "acme:batch"),
+        ("WORKER_QUEUES", ","),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(STORES | {variable: value})
+    assert str(refused.value).startswith(f"{variable}={value!r} is wrong: it takes ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://u:hunter2@db/x"),
+        ("DATABASE_URL", "postgresql://u:hunter2@db:post/x"),
+        ("REDIS_URL", "http://:hunter2@r"),
+        ("REDIS_URL", "redis://:hunter2@r:70000"),
+    ],
+)
+def test_a_wrong_url_is_named_without_its_password(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} is wrong: it takes a URL [^\n]+$") as refused:
+        Settings.load(STORES | {variable: value})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_values_are_read_with_their_types(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.toml"
+    overlay.write_text("", encoding="utf-8")
+    given = {
+        "PORT": "0",
+        "LEASE_S": "2.5",
+        "PRICE_FACTOR": "1.15",
+        "KEEP_MESSAGES": "TRUE",
+        "LOG_LEVEL": "DEBUG",
+        "CATALOGUE": str(overlay),
+        "WORKER_QUEUES": "gemini:batch",
+    }
+    settings = Settings.load(STORES | given)
+    assert (settings.port, settings.lease_s, settings.price_factor) == (0, 2.5, Decimal("1.15"))
+    assert (settings.keep_messages, settings.log_level, settings.catalogue_overlay) == (True, "debug", overlay)
+    assert settings.worker_queues == ("q:gemini:batch",)
+
+
+def test_queues_keep_the_order_given_and_come_once() -> None:
+    assert queue_list("openai:batch, *:interactive ,openai:*") == (
+        "q:openai:batch",
+        "q:openai:interactive",
+        "q:bedrock:interactive",
+        "q:deepseek:interactive",
+        "q:gemini:interactive",
+    )
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings) if field.name != "host"])
+def test_every_setting_is_read_from_the_variable_of_its_name(name: str) -> None:
+    variable = "CATALOGUE" if name == "catalogue_overlay" else name.upper()
+    with pytest.raises(SettingsError, match=rf"^{variable}\b"):
+        Settings.load(STORES | {variable: "\N{SNOWMAN}"})

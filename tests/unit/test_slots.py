@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.keys import LANES, PROVIDERS, QueueName, lane_of, provider_of
+from shared.queue import Room
+from shared.settings import queue_list
+from workers.slots import Slots
+
+ALL = queue_list("*:interactive,*:batch")
+OPENAI, OPENAI_BATCH = QueueName("q:openai:interactive"), QueueName("q:openai:batch")
+GEMINI = QueueName("q:gemini:interactive")
+
+
+def test_one_provider_may_not_take_more_than_its_share_from_the_others() -> None:
+    slots = Slots(queues=[OPENAI, GEMINI], total=10, reserved=0, share_percent=60)
+    assert slots.rooms([OPENAI] * 5) == [Room(OPENAI, 1, 5), Room(GEMINI, 5, 5)]
+    assert slots.rooms([OPENAI] * 6) == [Room(GEMINI, 4, 4)]
+
+
+def test_a_worker_of_one_provider_gives_it_every_slot() -> None:
+    slots = Slots(queues=[OPENAI], total=10, reserved=3, share_percent=60)
+    assert slots.rooms([]) == [Room(OPENAI, 10, 10)]
+
+
+def test_batch_never_takes_the_slots_reserved_for_interactive() -> None:
+    slots = Slots(queues=[OPENAI, OPENAI_BATCH], total=10, reserved=4, share_percent=100)
+    assert slots.rooms([OPENAI_BATCH] * 6) == [Room(OPENAI, 4, 4)]
+
+
+def test_a_worker_of_batch_alone_reserves_nothing() -> None:
+    slots = Slots(queues=[OPENAI_BATCH], total=10, reserved=4, share_percent=60)
+    assert slots.rooms([]) == [Room(OPENAI_BATCH, 10, 10)]
+
+
+def test_the_smallest_worker_still_serves_every_queue() -> None:
+    slots = Slots(queues=ALL, total=1, reserved=10, share_percent=1)
+    assert [room.queue for room in slots.rooms([])] == list(ALL)
+
+
+def test_queues_keep_their_order_of_priority() -> None:
+    slots = Slots(queues=ALL, total=100, reserved=10, share_percent=60)
+    assert [room.queue for room in slots.rooms([])] == list(ALL)
+
+
+@given(
+    total=st.integers(1, 50),
+    reserved=st.integers(0, 50),
+    share=st.integers(1, 100),
+    running=st.lists(st.sampled_from(ALL), max_size=60),
+)
+def test_what_is_promised_never_passes_any_limit(
+    total: int, reserved: int, share: int, running: list[QueueName]
+) -> None:
+    slots = Slots(queues=ALL, total=total, reserved=reserved, share_percent=share)
+    for room in slots.rooms(running[:total]):
+        free = total - len(running[:total])
+        assert 0 < room.provider <= free
+        assert 0 < room.lane <= free
+        of_provider = sum(provider_of(queue) == provider_of(room.queue) for queue in running[:total])
+        assert room.provider + of_provider <= max(1, total * share // 100)
+        if lane_of(room.queue) == "batch":
+            of_batch = sum(lane_of(queue) == "batch" for queue in running[:total])
+            assert room.lane + of_batch <= max(1, total - reserved)
+
+
+def test_a_queue_name_says_its_provider_and_its_lane() -> None:
+    assert [(provider_of(queue), lane_of(queue)) for queue in ALL] == [(p, lane) for lane in LANES for p in PROVIDERS]
