@@ -34,7 +34,7 @@ def main() -> int:
         raise_open_files()
         if settings.parent_pid is not None:
             end_with_parent(settings.parent_pid)
-        if settings.web_concurrency > 1 and settings.listen_fd is None:
+        if settings.web_concurrency > 1:
             return run_several(settings.web_concurrency, _listen(settings), settings)
         uvloop.run(_serve(settings))
     except (SettingsError, MigrationError, Unavailable) as error:
@@ -69,7 +69,8 @@ def _listen(settings: Settings) -> socket.socket:
     if settings.listen_fd is not None:
         return socket.socket(fileno=settings.listen_fd)
     try:
-        return socket.create_server((settings.host, settings.port), backlog=BACKLOG, reuse_port=False)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"PORT={settings.port}: cannot listen on {settings.host}: {error.strerror}") from None
 

@@ -58,8 +58,11 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     client = scripts.connect(settings, redis.asyncio.Redis)
     await scripts.require_no_eviction(client)
     lua = Scripts(client, settings)
+    enqueuing = Scripts(client, settings)  # a connection of its own: large bodies hold up nobody who reads
     ledger = Ledger(pool, settings)
-    queue = Queue(lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max)
+    queue = Queue(
+        enqueuing, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max
+    )
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
     async with served(settings.host, settings.metrics_port), background_tasks() as group:
@@ -76,7 +79,14 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             abandoned=Abandoned(queue, group, settings),
             draining=asyncio.Event(),
         )
-        for part in (lua.run(), ledger.run_reserve(), ledger.run_settle(), directory.run(), relay.run()):
+        for part in (
+            lua.run(),
+            enqueuing.run(),
+            ledger.run_reserve(),
+            ledger.run_settle(),
+            directory.run(),
+            relay.run(),
+        ):
             group.create_task(part)
         yield
         await settler.drained(UNTIL_RELEASED_S)

@@ -16,6 +16,8 @@ from shared.settings import Settings
 log = structlog.get_logger(__name__)
 RESTART_PAUSE_S = 1.0
 LOOK_EVERY_S = 0.2
+REFUSED_TO_START, REFUSES_WITHIN_S = 1, 10.0
+"""A child that ends with 1 so early cannot serve (its line on stderr says why), and the next one could not either."""
 
 
 def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
@@ -24,16 +26,23 @@ def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: stopping.append(number))
     children = [_start(number, listener, settings) for number in range(count)]
+    started = [time.monotonic()] * count
     while not stopping:
         time.sleep(LOOK_EVERY_S)
         for number, child in enumerate(children):
+            if child.poll() == REFUSED_TO_START and time.monotonic() - started[number] < REFUSES_WITHIN_S:
+                return _end(children, REFUSED_TO_START)
             if child.poll() is not None and not stopping:
                 log.error("front door died", number=number, status=child.returncode)
                 time.sleep(RESTART_PAUSE_S)
-                children[number] = _start(number, listener, settings)
+                children[number], started[number] = _start(number, listener, settings), time.monotonic()
+    return _end(children, 0)
+
+
+def _end(children: list[subprocess.Popen[bytes]], status: int) -> int:
     for child in children:
         child.terminate()
-    return max(child.wait() for child in children)
+    return max(status, *(child.wait() for child in children))
 
 
 def _start(number: int, listener: socket.socket, settings: Settings) -> subprocess.Popen[bytes]:
@@ -43,7 +52,9 @@ def _start(number: int, listener: socket.socket, settings: Settings) -> subproce
         "WEB_CONCURRENCY": "1",
         "PARENT_PID": str(os.getpid()),
     }
-    if settings.metrics_port:
+    if settings.metrics_port and settings.listen_fd is None:
         environment["METRICS_PORT"] = str(settings.metrics_port + number)
+    elif number > 0:
+        environment.pop("METRICS_PORT", None)  # whoever passed the socket gave us one port, not a range
     command = [sys.executable, "-m", "api"]
     return subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])  # noqa: S603 - our own program

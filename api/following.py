@@ -42,6 +42,7 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
         except RequestOverdue as error:
             refusal = await _expire(admitted, follower, services, error)
         except RebootError as error:
+            services.submitter.give_up(admitted, error)
             refusal = error
         else:
             return
@@ -72,7 +73,7 @@ async def _expire(
     """End it, unless a worker has it after all: then that worker ends it soon."""
     try:
         if await services.submitter.bury(admitted):
-            services.submitter.give_up(admitted, error)
+            services.submitter.release(admitted, error)
             return error
     except RebootError as unavailable:
         log.info("overdue request not buried yet", request_id=admitted.job.id, reason=unavailable.message)

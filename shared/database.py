@@ -30,6 +30,7 @@ UNREACHABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InternalClientError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
 )
 """What asyncpg raises when the server is away, restarting, full or too slow: the statement may or may not have run."""
 
@@ -72,7 +73,7 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
                 "timezone": "UTC",
             },
         )
-    except UNREACHABLE as error:
+    except (*UNREACHABLE, asyncpg.PostgresError) as error:
         raise Unavailable(f"Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL") from error
 
 

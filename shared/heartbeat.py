@@ -51,4 +51,12 @@ async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
     silent = [worker_id for worker_id, document in zip(ids, documents, strict=True) if document is None]
     if silent:
         await client.srem(keys.WORKERS, *silent)  # type: ignore[misc]
-    return [msgspec.json.decode(document, type=Heartbeat) for document in documents if document is not None]
+    return [heartbeat for document in documents if document is not None and (heartbeat := _readable(document))]
+
+
+def _readable(document: bytes) -> Heartbeat | None:
+    """None for a worker of another release that says hello in another way."""
+    try:
+        return msgspec.json.decode(document, type=Heartbeat)
+    except msgspec.DecodeError:
+        return None

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from shared.scripts import Scripts
 
 
+VOID = -3
+
+
 class LeaseLost(Exception):
     """Another worker owns the job now, or it is gone: whatever this attempt still does must have no effect."""
+
+
+class RequestVoid(Exception):
+    """The caller was told that the request did not run: it may end, but nothing may be charged for it."""
 
 
 class Heard(NamedTuple):
@@ -31,20 +38,35 @@ class Heard(NamedTuple):
 
 
 class JournalWriter:
-    """Appends one request's events under one claim. Not for concurrent use: one append at a time."""
+    """Appends one request's events under one claim. Not for concurrent use: one append at a time.
 
-    def __init__(self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0) -> None:
+    The journal is kept for `live_s` after an event, and for `keep_s` after the last one.
+    """
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        request_id: str,
+        epoch: int,
+        *,
+        live_s: float,
+        keep_s: float | None = None,
+        length: int = 0,
+    ) -> None:
         self._scripts = scripts
         self.request_id = request_id
         self._epoch = epoch
         self._live_ms = int(live_s * 1000)
+        self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
         self.length = length
 
     async def append(self, event: Event, settlement: Settlement | None = None) -> None:
         """Append and publish; with the last event comes the settle record, in the same step.
 
-        Raises `LeaseLost`, or `Unavailable` when Redis did not answer: the same append may then be tried again.
+        Raises `LeaseLost`, `RequestVoid` instead of taking a settlement that charges for a void request, or `Unavailable`
+        when Redis did not answer: the same append may then be tried again.
         """
+        charged = settlement is not None and settlement.charge_nano > 0
         length = await self._scripts.call(
             "append",
             [keys.journal(self.request_id), keys.run(self.request_id), keys.SETTLES],
@@ -53,10 +75,13 @@ class JournalWriter:
                 self._epoch,
                 self.length,
                 pack(event),
-                self._live_ms,
+                self._keep_ms if settlement else self._live_ms,
                 pack(settlement) if settlement else b"",
+                "charged" if charged else "",
             ],
         )
+        if length == VOID:
+            raise RequestVoid(self.request_id)
         if length < 0:
             raise LeaseLost(self.request_id)
         self.length = length

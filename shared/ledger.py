@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 SQL = load_queries("ledger")
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""The database's verdict on a row, as opposed to its own trouble."""
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 HoldEnd = Literal["settled", "released", "expired"]
 EndState = Literal["succeeded", "failed", "cancelled"]
@@ -141,10 +143,13 @@ class Ledger:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
             raise _unavailable(error) from error
-        except asyncpg.PostgresError as error:
+        except REFUSED as error:
             if len(rows) > 1:
                 return await self._in_halves(rows, self._reserve_batch)
             return [_refused(rows[0], error)]
+        except asyncpg.PostgresError as error:
+            log.exception("ledger fails", alert=True)
+            raise _unavailable(error) from error
         by_id = {answer["request_id"]: answer for answer in answers}
         return [_grant(by_id.get(row.id), row) for row in rows]
 
@@ -155,10 +160,13 @@ class Ledger:
             return await self._one_account_at_a_time(rows, self._settle_batch, error)
         except UNREACHABLE as error:
             raise _unavailable(error) from error
-        except asyncpg.PostgresError as error:
+        except REFUSED as error:
             if len(rows) > 1:
                 return await self._in_halves(rows, self._settle_batch)
             return [await self._quarantine(rows[0], error)]
+        except asyncpg.PostgresError as error:
+            log.exception("ledger fails", alert=True)
+            raise _unavailable(error) from error
         by_id: dict[str, Outcome] = {answer["request_id"]: answer["outcome"] for answer in answers}
         return [by_id[row.id] for row in rows]
 

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
+from shared.settings import SettingsError
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -39,7 +41,7 @@ ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at",
 
 @asynccontextmanager
 async def served(host: str, port: int | None) -> AsyncIterator[None]:
-    """Serve `/metrics` on `port` while the block runs; nothing without a port. Raises `OSError` when it is taken."""
+    """Serve `/metrics` on `port` while the block runs; nothing without a port. Raises `SettingsError` when it is taken."""
     if port is None:
         yield
         return
@@ -48,7 +50,10 @@ async def served(host: str, port: int | None) -> AsyncIterator[None]:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(f"METRICS_PORT={port}: cannot listen on {host}: {error.strerror}") from None
         yield
     finally:
         await runner.cleanup()

@@ -14,7 +14,7 @@ from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix,
 from arq.jobs import serialize_job
 
 from shared import keys
-from shared.errors import Overloaded, RateLimited, RebootError
+from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
 from shared.keys import QueueName
 from shared.scripts import Argument, Scripts
@@ -57,8 +57,13 @@ class RateState(NamedTuple):
 class Queue:
     """Enqueue, claim, renew, finish. Every call raises `Unavailable` when Redis does not answer."""
 
-    def __init__(self, scripts: Scripts, *, lease_s: float, keep_run_s: float, depth_max: int) -> None:
+    def __init__(
+        self, scripts: Scripts, *, lease_s: float, keep_run_s: float, depth_max: int, enqueue_within_s: float = 10.0
+    ) -> None:
         self._scripts = scripts
+        self._within_ms = int(enqueue_within_s * 1000)
+        self._clock_ms: int | None = None
+        """How far Redis's clock is ahead of ours, as of the last answer."""
         self._lease_ms = int(lease_s * 1000)
         self._keep_run_ms = int(keep_run_s * 1000)
         self._depth_max = depth_max
@@ -68,16 +73,19 @@ class Queue:
     ) -> RateState:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued.
+        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued. What reaches
+        Redis so late that its caller has given up is refused there.
         """
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
-        outcome, wait_ms, remaining, reset_ms = await self._scripts.call(
+        not_after_ms = 0 if self._clock_ms is None else now_ms + self._clock_ms + self._within_ms
+        outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts.call(
             "enqueue",
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id)],
-            [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch],
+            [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch, not_after_ms],
         )
+        self._clock_ms = redis_ms - time.time_ns() // 1_000_000
         if outcome != b"ok":
             raise _refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
@@ -109,7 +117,9 @@ class Queue:
         return await self._end(claim, "again", due_ms, 0, keep_in_progress_ms)
 
     async def bury(self, request_id: str, name: QueueName) -> bool:
-        """Make sure that a request never runs any more; False when a worker has it, or had it and has not settled yet."""
+        """Make sure that a request never runs any more; False when a worker has it, or had it and has not settled yet.
+        Then it is void: it may still end, but it is not charged.
+        """
         names = [name, job_key_prefix + request_id, keys.run(request_id), keys.SETTLES]
         return bool(await self._scripts.call("tombstone", names, [request_id, TOMBSTONE_MS]))
 
@@ -133,6 +143,8 @@ class Queue:
 
 
 def _refusal(outcome: bytes, wait_ms: int) -> RebootError:
+    if outcome in {b"late", b"dead"}:
+        return Unavailable("The queue took too long to take the request: try again shortly.")
     if outcome == b"rate":
         return RateLimited(
             "This key's request limit is reached: wait as long as Retry-After says.", retry_after_s=wait_ms / 1000

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.ledger import Ledger, Outcome, Settlement
 
 log = structlog.get_logger(__name__)
+UNKNOWN_TRIES = 15
 Committed = Callable[[list[str]], Awaitable[None]]
 
 
@@ -62,6 +63,11 @@ class Settler:
 
     async def _settle(self, settlement: Settlement) -> None:
         outcome = await self._until_committed(settlement)
+        for _ in range(UNKNOWN_TRIES if settlement.hold_state == "released" else 0):
+            if outcome != "unknown":
+                break
+            await asyncio.sleep(self._retry_s)  # its reservation may still be on its way through the database
+            outcome = await self._until_committed(settlement)
         if settlement.charge_nano and outcome in {"unbilled", "unknown"}:
             log.error(
                 "charge found no hold",

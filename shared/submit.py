@@ -82,7 +82,7 @@ class Submitter:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._ledger.reserve(reservation)
         except Unavailable as error:
-            self._settler.keep(_release(reservation, error))  # it may have been committed all the same
+            self._settler.keep(_released(reservation, error))  # it may have been committed all the same
             raise
         job = _job(request, reservation, grant.output_limit, grant.hold_nano)
         try:
@@ -92,10 +92,10 @@ class Submitter:
                 )
         except (RateLimited, Overloaded) as error:
             self._remember(request.key.id if isinstance(error, RateLimited) else queue_name, error)
-            self._settler.keep(_release(reservation, error))
+            self._settler.keep(_released(reservation, error))
             raise
         except RebootError as error:
-            self._group.create_task(self._take_back(job, reservation, error))
+            self._group.create_task(self._take_back(job, request.lane, error))
             raise
         return Admitted(job, request.lane, request.key.id, rate)
 
@@ -115,25 +115,28 @@ class Submitter:
         job = admitted.job
         return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane))
 
-    def give_up(self, admitted: Admitted, error: RebootError) -> None:
-        """Release the hold of a request that nobody can end any more: what was streamed of it is not charged."""
-        job = admitted.job
-        self._settler.keep(_released(job.id, job.created_at, job.account_id, error))
+    def release(self, admitted: Admitted, error: RebootError) -> None:
+        """Release the hold of a request that is buried."""
+        self._settler.keep(_released(admitted.job, error))
 
-    async def _take_back(self, job: Job, reservation: Reservation, error: RebootError) -> None:
-        """It is not known whether the job is in the queue: bury it as soon as Redis answers, and release the hold. When a
-        worker has it already, it is cancelled, and the worker settles.
+    def give_up(self, admitted: Admitted, error: RebootError) -> None:
+        """The caller is told `error`: see to it, as soon as Redis answers, that the request does not run, or at least is not
+        charged. What was streamed of it is free.
         """
+        self._group.create_task(self._take_back(admitted.job, admitted.lane, error))
+
+    async def _take_back(self, job: Job, lane: str, error: RebootError) -> None:
+        """Bury the job and release the hold; when a worker has the job it is void and cancelled, and the worker ends it."""
         while True:
             try:
-                buried = await self._queue.bury(job.id, keys.queue(reservation.provider, reservation.lane))
-                break
+                if await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
+                    self._settler.keep(_released(job, error))
+                else:
+                    await self._queue.cancel(job.id)
             except Unavailable:
                 await asyncio.sleep(self._settings.settle_retry_s)
-        if buried:
-            self._settler.keep(_release(reservation, error))
-        else:
-            await self._queue.cancel(job.id)
+            else:
+                return
 
     def _reservation(self, request: NewRequest) -> Reservation:
         settings, model = self._settings, request.model
@@ -180,9 +183,12 @@ class Submitter:
             del self._refused_until[what]
 
     def _remember(self, what: str, error: RebootError) -> None:
+        now = time.monotonic()
         wait_s = error.retry_after_s or 0 if isinstance(error, RateLimited) else FULL_QUEUE_PAUSE_S
+        if len(self._refused_until) >= REMEMBERED_MAX:
+            self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
-            self._refused_until[what] = (time.monotonic() + wait_s, error)
+            self._refused_until[what] = (now + wait_s, error)
 
 
 def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_nano: NanoUsd) -> Job:
@@ -200,15 +206,11 @@ def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_
     )
 
 
-def _release(reservation: Reservation, error: RebootError) -> Settlement:
-    return _released(reservation.id, reservation.created_at, reservation.account_id, error)
-
-
-def _released(request_id: str, made_at: datetime, account_id: str, error: RebootError) -> Settlement:
+def _released(held: Job | Reservation, error: RebootError) -> Settlement:
     return Settlement(
-        id=request_id,
-        created_at=made_at,
-        account_id=account_id,
+        id=held.id,
+        created_at=held.created_at,
+        account_id=held.account_id,
         state="failed",
         hold_state="released",
         ended_at=datetime.now(UTC),

@@ -47,6 +47,8 @@ def configure(settings: Settings, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET_LIBRARIES:  # they say per request what we say once, and some show payloads
         logging.getLogger(name).setLevel(logging.WARNING)
+    # aiohttp shows the bytes that it could not parse, which may hold a key or a prompt; handlers' errors are ours to log
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(process=process)
 
 

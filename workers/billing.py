@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from shared.chat import input_bound
-from shared.errors import RebootError
+from shared.errors import RebootError, Unavailable
 from shared.job import Done, Failed, Job
 from shared.ledger import EndState, Settlement
 from shared.money import NanoUsd, Usage, divide_up
@@ -58,6 +58,13 @@ def failed(
     return Failed(body, charge, usage), settlement
 
 
+def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlement]:
+    """The end of a request whose caller was told that it did not run: nothing is charged, whatever was received."""
+    error = Unavailable("The service could not take the request in time; it is not charged: try again.")
+    nothing = Received(attempts=received.attempts)
+    return failed(job, nothing, error, now)
+
+
 def billed_usage(job: Job, received: Received) -> Usage:
     """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
     reported = received.reported
@@ -72,7 +79,7 @@ def estimate(job: Job, text_bytes: int) -> Usage:
     images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
     tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
     output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)
-    return Usage(max(1, min(tokens, bound)), output, estimated=True)
+    return Usage(max(1, min(tokens, bound, job.model.context_window)), output, estimated=True)
 
 
 def _plausible(usage: Usage, received: Received, job: Job) -> bool:

@@ -31,6 +31,7 @@ CancelReason = Literal["lost", "drain", "abort"]
 UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """arq wants a name, also for a worker that can call no vendor and only says so."""
+AFTER_OUTAGE_S = 1.0
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
@@ -70,6 +71,8 @@ class LeasedWorker(Worker):
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
+        self._outage = False
+        self._claim_not_before = 0.0
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
@@ -90,6 +93,9 @@ class LeasedWorker(Worker):
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
+                for helper in helpers:
+                    if helper.done():
+                        helper.result()  # a worker that cannot renew or hear bells must not go on
                 if self.burst and await self._burst_is_over():
                     break
                 await self._wait_for_something()
@@ -110,12 +116,25 @@ class LeasedWorker(Worker):
                 await self.heart_beat()
         except (Unavailable, *UNREACHABLE) as error:
             log.warning("queue unreachable", reason=type(error).__name__)
+            self._outage = True
             await asyncio.sleep(UNREACHABLE_PAUSE_S)
         for job_id, task in list(self.tasks.items()):
             if task.done():
                 del self.tasks[job_id]
 
+    async def _renew_after_outage(self) -> None:
+        """When Redis comes back, everybody's leases have lapsed: renew ours, and let the others renew theirs, before claiming
+        what nobody holds any more.
+        """
+        if self._outage:
+            await self._renew_once()
+            self._outage = False
+            self._claim_not_before = time.monotonic() + AFTER_OUTAGE_S
+
     async def _claim_and_start(self) -> None:
+        await self._renew_after_outage()
+        if time.monotonic() < self._claim_not_before:
+            return
         rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
@@ -183,18 +202,19 @@ class LeasedWorker(Worker):
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            if not self.claims:
-                continue
             try:
-                lost = await self._leases.renew(self.worker_id, list(self.claims.values()))
+                await self._renew_once()
             except Unavailable as error:
+                self._outage = True
                 log.warning("leases not renewed", reason=error.message, jobs=len(self.claims))
-                continue
-            for job_id in lost:
-                if job_id in self.job_tasks:  # else it ended while we asked
-                    log.warning("lease lost", job_id=job_id)
-                    LEASES_LOST.inc()
-                    self._cancel(job_id, "lost")
+
+    async def _renew_once(self) -> None:
+        lost = await self._leases.renew(self.worker_id, list(self.claims.values())) if self.claims else []
+        for job_id in lost:
+            if job_id in self.job_tasks:  # else it ended while we asked
+                log.warning("lease lost", job_id=job_id)
+                LEASES_LOST.inc()
+                self._cancel(job_id, "lost")
 
     def _cancel(self, job_id: str, reason: CancelReason) -> None:
         task = self.job_tasks.get(job_id)

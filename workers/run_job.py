@@ -29,10 +29,10 @@ from shared.errors import (
     Unavailable,
 )
 from shared.job import Done, Failed, Job, Sealed, arq_deserializer, unpack_job
-from shared.journal import JournalWriter, LeaseLost
+from shared.journal import JournalWriter, LeaseLost, RequestVoid
 from shared.metrics import STAGE_SECONDS
 from shared.scripts import UNREACHABLE
-from workers.billing import Received, failed, succeeded
+from workers.billing import Received, failed, succeeded, void
 from workers.journal_writer import ChunkWriter
 from workers.providers import Provider
 from workers.reporting import alert_operator, report_end
@@ -84,6 +84,7 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
             await attempt.run()
         except LeaseLost:
             log.warning("attempt fenced")
+            worker.cancel_reasons[job.id] = "lost"  # so that the job is not finished on behalf of whoever owns it now
 
 
 async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> None:
@@ -110,20 +111,22 @@ class Attempt:
         self._received = Received()
         self._answer: list[str] = []
         self._started = time.monotonic()
-        live_s = max(job.left_s(), 0) + settings.journal_ttl_s
-        self._journal = JournalWriter(runner.scripts, job.id, claim.epoch, live_s=live_s)
+        keep_s = settings.journal_ttl_s
+        self._journal = JournalWriter(
+            runner.scripts, job.id, claim.epoch, live_s=max(job.left_s(), 0) + keep_s, keep_s=keep_s
+        )
         self._writer = ChunkWriter(self._journal, retry_s=settings.idle_wait_s, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(job, runner.providers, runner.redis, settings, self._received, self._take)
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
-        past = await self._look_back() if self._claim.tries > 1 else Past()
-        if past.ended:
-            self._settle_again(past.settlement)
-            return
-        self._resume(past)
         STAGE_SECONDS.labels("queued").observe(max(0.0, time.time() - self._claim.due_ms / 1000))
         try:
+            past = await self._look_back() if self._claim.tries > 1 else Past()
+            if past.ended:
+                self._settle_again(past.settlement)
+                return
+            self._resume(past)
             self._refuse_what_must_not_run(past)
             if self._job.model.bills_to_the_end:
                 self._worker.unstoppable.add(self._job.id)
@@ -204,11 +207,15 @@ class Attempt:
         report_end(self._job, event, settlement, time.monotonic() - self._started)
 
     async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
+        """Under the fence, or not at all: when Redis stays away, whoever takes the job over ends it."""
         try:
             await self._writer.end(event, settlement)
+        except RequestVoid:
+            event, settlement = void(self._job, self._received, _now())
+            await self._writer.end(event, settlement)
         except Unavailable as error:
-            # Redis is away, so nobody else can have claimed the job: our memory is the only record of what is owed.
             log.warning("end not journaled", reason=error.message)
+            raise LeaseLost(self._job.id) from error
         self._runner.settler.keep(settlement)
 
     def _settle_again(self, settlement: Settlement | None) -> None:

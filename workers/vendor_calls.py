@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from workers.billing import Received
 
 log = structlog.get_logger(__name__)
+BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
+"""More text than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
 
 
 class VendorCalls:
@@ -100,6 +102,7 @@ class VendorCalls:
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
         self._received.called = True
+        self._received.reported = None
         pieces = bounded(provider.stream(request), idle_s=idle_s, total_s=self._job.left_s())
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
@@ -108,6 +111,7 @@ class VendorCalls:
                         if not self._received.text_bytes:
                             STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
                         self._received.text_bytes += len(piece.encode())
+                        self._refuse_endless_text()
                         await self._take(piece)
                     case Reported(usage):
                         self._received.reported = usage
@@ -115,6 +119,10 @@ class VendorCalls:
                         STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
                         return reason
         raise ProviderError("The vendor's answer broke off before its end.")
+
+    def _refuse_endless_text(self) -> None:
+        if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
+            raise ProviderError("The vendor did not stop at the output limit.")
 
     def _provider(self) -> Provider:
         model = self._job.model

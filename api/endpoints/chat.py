@@ -55,6 +55,8 @@ async def _body(request: web.Request) -> bytes:
 def _refuse_unsupported(request: web.Request) -> None:
     if request.content_type not in JSON_TYPES:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")
     if "Idempotency-Key" in request.headers:
         raise InvalidRequest(
             "The header `Idempotency-Key` is not supported yet, and to ignore it could charge twice: leave it out."

@@ -3,11 +3,16 @@
 --
 -- KEYS  1 journal (list of events)   2 run (hash)   3 settle records (hash)
 -- ARGV  1 id   2 epoch   3 expected length   4 event   5 time to live of the journal, ms
---       6 settle record, empty unless the event is the last one
--- returns the length after it, or -1 when the claim was lost, -2 when the journal is not as expected
+--       6 settle record, empty unless the event is the last one   7 "charged" when that record takes money, else ""
+-- returns the length after it, or -1 when the claim was lost, -2 when the journal is not as expected, -3 when the request
+-- is void: its caller was told that it did not run, so it may end, but not charged
 local id = ARGV[1]
-if redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[2] then
+local run = redis.call('HMGET', KEYS[2], 'epoch', 'channel', 'void')
+if run[1] ~= ARGV[2] then
   return -1
+end
+if run[3] and ARGV[7] == 'charged' then
+  return -3
 end
 local expected = tonumber(ARGV[3])
 local length = redis.call('LLEN', KEYS[1])
@@ -22,8 +27,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], id, ARGV[6])
 end
-local channel = redis.call('HGET', KEYS[2], 'channel')
-if channel then
-  redis.call('PUBLISH', channel, id .. ' ' .. expected .. ' ' .. ARGV[4])
+if run[2] then
+  redis.call('PUBLISH', run[2], id .. ' ' .. expected .. ' ' .. ARGV[4])
 end
 return length + 1

@@ -4,18 +4,23 @@
 --       5 rate limit of the API key (string: theoretical arrival time, ms)
 -- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
 --       6 most jobs that may wait   7 requests per minute, 0 for no limit   8 lowest epoch (0 for a new request)
--- returns { "ok" | "full" | "rate" | "dead", wait ms, requests remaining, ms until the rate limit is full again }
+--       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit
+-- returns { "ok" | "full" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
+--           Redis time, ms }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
-  return { 'dead', 0, 0, 0 }
+  return { 'dead', 0, 0, 0, now }
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
-  return { 'ok', 0, 0, 0 }
+  return { 'ok', 0, 0, 0, now }
+end
+if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
+  return { 'late', 0, 0, 0, now }
 end
 if redis.call('ZCOUNT', KEYS[1], '-inf', now) >= tonumber(ARGV[6]) then
-  return { 'full', 0, 0, 0 }
+  return { 'full', 0, 0, 0, now }
 end
 
 -- Generic cell rate algorithm: a minute's worth may come at once, then one per interval.
@@ -25,7 +30,7 @@ if rpm > 0 then
   local interval = 60000 / rpm
   local arrival = math.max(tonumber(redis.call('GET', KEYS[5]) or 0), now) + interval
   if arrival - now > 60000 + 0.001 then
-    return { 'rate', math.ceil(arrival - now - 60000), 0, math.ceil(arrival - interval - now) }
+    return { 'rate', math.ceil(arrival - now - 60000), 0, math.ceil(arrival - interval - now), now }
   end
   reset = math.ceil(arrival - now)
   remaining = math.floor((60000 - (arrival - now)) / interval + 0.001)
@@ -41,4 +46,4 @@ redis.call('PEXPIRE', KEYS[3], ARGV[3])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('LPUSH', KEYS[4], ARGV[1])
 redis.call('LTRIM', KEYS[4], 0, 255)
-return { 'ok', 0, remaining, reset }
+return { 'ok', 0, remaining, reset, now }

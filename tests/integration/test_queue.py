@@ -9,7 +9,7 @@ from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 
 from shared import keys
-from shared.errors import Overloaded, RateLimited
+from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, arq_deserializer, unpack_job
 from shared.journal import JournalWriter, LeaseLost
@@ -309,7 +309,7 @@ async def test_a_buried_request_can_neither_be_claimed_nor_enqueued(queue: Queue
     for job in (waiting, unknown):
         assert await queue.bury(job.id, OPENAI)
         assert await queue.bury(job.id, OPENAI)
-        with pytest.raises(Overloaded):
+        with pytest.raises(Unavailable):
             await enqueue(queue, job)
     assert await claim(queue) == []
     assert not await redis_client.exists(job_key_prefix + waiting.id)

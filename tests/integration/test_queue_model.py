@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from shared import keys, scripts
-from shared.errors import Overloaded
+from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, Job
 from shared.journal import JournalWriter, LeaseLost
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
         refused = known.dead or (not known.payload and len(self.ready(name)) >= DEPTH_MAX)
         try:
             self.run(enqueue(self.door.queue, self.jobs[number], name, epoch=again * EPOCHS_PER_ENQUEUE))
-        except Overloaded:
+        except Unavailable:
             assert refused
             return
         assert not refused

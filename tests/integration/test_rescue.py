@@ -11,7 +11,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from shared import keys
-from shared.errors import Overloaded
+from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack
 from shared.journal import JournalWriter
 from shared.ledger import Ledger, Reservation, Settlement
@@ -129,7 +129,7 @@ async def test_an_expired_request_never_runs_any_more(
     async with _settling(ledger, redis_client) as settler:
         assert await sweep_expired_holds(pool, queue, settler) == 1
     assert await claim(queue) == []
-    with pytest.raises(Overloaded):
+    with pytest.raises(Unavailable):
         await enqueue(queue, job)
 
 

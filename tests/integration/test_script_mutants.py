@@ -10,12 +10,12 @@ from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix
 
 from shared import keys
-from shared.errors import Overloaded, RateLimited
+from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
-from shared.journal import JournalWriter, LeaseLost, read_journal
+from shared.journal import JournalWriter, LeaseLost, RequestVoid, read_journal
 from shared.queue import Claim, Queue
 from shared.scripts import Scripts
-from tests.builders import a_job, a_release, a_reservation
+from tests.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import (
     GEMINI,
     OPENAI,
@@ -65,7 +65,7 @@ async def a_buried_request_never_runs(bench: Bench) -> None:
     await enqueue(bench.queue, before)
     for job in (before, after, slipped_in):
         assert await bench.queue.bury(job.id, OPENAI)
-    with pytest.raises(Overloaded):
+    with pytest.raises(Unavailable):
         await enqueue(bench.queue, after)
     assert not await bench.client.exists(job_key_prefix + before.id)
     await bench.client.set(job_key_prefix + slipped_in.id, "payload")
@@ -180,6 +180,31 @@ async def what_a_worker_holds_is_not_buried(bench: Bench) -> None:
     assert await bench.queue.bury(one.id, OPENAI)
 
 
+async def a_paused_workers_job_is_fenced_once_it_is_buried(bench: Bench) -> None:
+    one = await bench.claimed()
+    await let_lease_lapse(bench.client, one.id)
+    assert await bench.queue.bury(one.id, OPENAI)
+    with pytest.raises(LeaseLost):
+        await bench.journal(one).append(Chunk("x"))
+
+
+async def a_void_request_ends_without_a_charge(bench: Bench) -> None:
+    one = await bench.claimed()
+    assert not await bench.queue.bury(one.id, OPENAI)
+    reservation = a_reservation("acc_x", id=one.id)
+    with pytest.raises(RequestVoid):
+        await bench.journal(one).append(Chunk("x"), a_settlement(reservation, charge=1))
+    await bench.journal(one).append(Chunk("x"), a_release(reservation))
+
+
+async def what_comes_too_late_is_not_enqueued(bench: Bench) -> None:
+    hasty = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=100, enqueue_within_s=-5)
+    await enqueue(hasty, a_job())  # the first answer tells it Redis's clock
+    with pytest.raises(Unavailable):
+        await enqueue(hasty, a_job())
+    assert await bench.client.zcard(OPENAI) == 1
+
+
 class Mutant(NamedTuple):
     """`script` with `guard` replaced by `instead`."""
 
@@ -193,6 +218,11 @@ NEVER = "false"
 MUTANTS = [
     Mutant(a_job_enqueued_again_counts_once, "enqueue", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
     Mutant(a_buried_request_never_runs, "enqueue", "redis.call('HEXISTS', KEYS[3], 'dead') == 1", NEVER),
+    Mutant(what_comes_too_late_is_not_enqueued, "enqueue", "now > tonumber(ARGV[9])", NEVER),
+    Mutant(a_void_request_ends_without_a_charge, "append", "run[3] and ARGV[7] == 'charged'", NEVER),
+    Mutant(a_void_request_ends_without_a_charge, "append", "and ARGV[7] == 'charged'"),
+    Mutant(a_void_request_ends_without_a_charge, "tombstone", "redis.call('HSET', KEYS[3], 'void', '1')"),
+    Mutant(a_paused_workers_job_is_fenced_once_it_is_buried, "tombstone", "redis.call('HINCRBY', KEYS[3], 'epoch', 1)"),
     Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', KEYS[1], '-inf', now)", "-1"),
     Mutant(a_key_has_its_rate, "enqueue", "arrival - now > 60000 + 0.001", NEVER),
     Mutant(a_key_has_its_rate, "enqueue", "or 0), now) + interval", "or 0), now) + interval / 2"),
@@ -215,9 +245,7 @@ MUTANTS = [
     Mutant(
         every_claim_is_fenced_from_the_one_before, "finish", "redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2]", NEVER
     ),
-    Mutant(
-        every_claim_is_fenced_from_the_one_before, "append", "redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[2]", NEVER
-    ),
+    Mutant(every_claim_is_fenced_from_the_one_before, "append", "run[1] ~= ARGV[2]", NEVER),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "renew", "redis.call('ZSCORE', queue, id)", "true"),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "finish", "KEYS[1], 'XX', due", "KEYS[1], due"),
     Mutant(an_append_has_its_place, "append", "if length ~= expected then", "if false then"),
@@ -250,5 +278,7 @@ async def test_a_script_without_this_guard_is_noticed(bench: Bench, mutant: Muta
     source = bench.lua._sources[mutant.script]
     assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.script}.lua once"
     bench.lua._sources[mutant.script] = source.replace(mutant.guard, mutant.instead)
-    with pytest.raises((AssertionError, ValueError, LeaseLost, Overloaded, RateLimited, pytest.fail.Exception)):
+    with pytest.raises(
+        (AssertionError, ValueError, LeaseLost, RequestVoid, Unavailable, RateLimited, pytest.fail.Exception)
+    ):
         await mutant.broken(bench)
