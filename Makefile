@@ -4,7 +4,7 @@
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-.PHONY: help run test check install lock
+.PHONY: help run test proofs check install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -15,6 +15,9 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 
 test: $(INSTALLED) ## every test, with servers of its own (ARGS="-k wallet" for some)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+proofs: $(INSTALLED) ## the long fault runs, with one table of figures (SEED=... repeats a run)
+	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(INSTALLED) ## format, lint, import rules, types
 	@$(BIN)/ruff format --check .

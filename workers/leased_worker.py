@@ -166,7 +166,11 @@ class LeasedWorker(Worker):
         for remembered in (self.cancel_reasons, self.unstoppable, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
         self._something_to_do.set()
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled() or not (error := task.exception()):
+            return
+        if isinstance(error, UNREACHABLE):  # from arq's own first steps, before the function was called
+            log.warning("job left to its lease", job_id=claim.id, reason=type(error).__name__)
+        else:
             log.error("job failed outside its function", job_id=claim.id, exc_info=error)
 
     async def _wait_for_something(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workers.billing import Received
 
 log = structlog.get_logger(__name__)
-BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
+BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
 """More text than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
 
 

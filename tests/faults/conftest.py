@@ -1,0 +1,100 @@
+"""Scale, seed and figures of the proofs. `make proofs` runs them long, `make test` short; `SEED=…` repeats a run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from tests.faults.cluster import Cluster, running_cluster
+from tests.faults.figures import Figures
+
+SEED = os.environ.get("SEED") or secrets.token_hex(4)
+FIGURES = Figures()
+DEFAULTS = {
+    "KEEP_MESSAGES": "1",  # how a row of the database finds its caller
+    "WORKER_QUEUES": "openai:interactive",
+    "REQUEST_DEADLINE_S": "120",
+    "IDLE_TIMEOUT_S": "12",  # longer than the grace of abandoned requests
+    "HOLD_GRACE_S": "1",
+}
+"""As the service comes, except that what hangs is found out within a run."""
+HURRIED = DEFAULTS | {
+    "REQUEST_DEADLINE_S": "60",
+    "IDLE_TIMEOUT_S": "4",
+    "DATABASE_TIMEOUT_S": "2",
+    "REDIS_TIMEOUT_S": "1",
+    "SWEEP_EVERY_S": "1",
+    "ABANDONED_AFTER_S": "1",
+}
+ENVIRONMENTS = {2: HURRIED | {"LEASE_S": "2"}, 10: DEFAULTS | {"LEASE_S": "10"}}
+"""By the lease: a short one with short time limits, and the one that the service comes with."""
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of each fault a run tries, for each of its leases; `limit_s` bounds each trial."""
+
+    long: bool
+    leases_s: tuple[int, ...] = (2,)
+    callers: int = 12
+    worker_kills: int = 3
+    worker_pauses: int = 1
+    store_restarts: int = 1
+    subscriber_kills: int = 5
+    overspends: int = 3
+    disconnects: int = 1
+    rolling_restarts: int = 1
+    slow_readers: int = 12
+    latencies: int = 60
+    limit_s: float = 60.0
+
+
+SHORT = Scale(long=False)
+LONG = Scale(
+    long=True,
+    leases_s=(2, 10),
+    callers=20,
+    worker_kills=30,
+    worker_pauses=10,
+    store_restarts=5,
+    subscriber_kills=100,
+    overspends=100,
+    disconnects=10,
+    rolling_restarts=5,
+    slow_readers=60,
+    latencies=600,
+    limit_s=900.0,
+)
+SCALE = LONG if os.environ.get("PROOFS") else SHORT
+
+
+@pytest.fixture(scope="session")
+def scale() -> Scale:
+    return SCALE
+
+
+@pytest.fixture(scope="session")
+def seed() -> str:
+    return SEED
+
+
+@pytest.fixture(scope="session")
+def figures() -> Figures:
+    return FIGURES
+
+
+@pytest.fixture(scope="session", params=SCALE.leases_s, ids=lambda lease_s: f"lease {lease_s} s")
+async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """Two front doors and two workers behind proxies; every proof leaves it as it found it."""
+    async with running_cluster(tmp_path_factory.mktemp("cluster"), ENVIRONMENTS[request.param]) as cluster:
+        yield cluster
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One table of everything that was measured."""
+    if lines := FIGURES.table():
+        terminalreporter.section(f"proofs, seed {SEED} (make proofs SEED={SEED} repeats the run)")
+        terminalreporter.write("\n".join(lines) + "\n")

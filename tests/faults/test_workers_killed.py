@@ -1,0 +1,57 @@
+"""Workers are killed again and again under load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.faults.checker import Case, Promise
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Scale
+from tests.faults.figures import Figures
+from tests.faults.trial import Verdict, mixed, trial
+
+PROOF = "1 worker kill -9"
+LOST_WORKER = frozenset({"provider_error"})
+SAME_MOMENT_S = 0.5
+STARTING_S = 2.0
+"""How long a fresh worker runs jobs before it is killed too."""
+
+
+async def test_a_killed_worker_loses_nothing_and_charges_nothing_twice(
+    cluster: Cluster, scale: Scale, seed: str, figures: Figures
+) -> None:
+    killed_at = []
+    async with trial(cluster, "kill", seed, scale.limit_s) as run:
+        async with run.traffic(scale.callers, mixed):
+            for _ in range(scale.worker_kills):
+                await asyncio.sleep(STARTING_S + run.random.random())
+                worker = run.random.choice(cluster.workers)
+                killed_at.append(time.time())
+                await cluster.kill(worker)
+                cluster.start(worker)
+        await cluster.ready()
+        verdict = await run.check(Promise(errors=LOST_WORKER, calls_max=scale.worker_kills + 1))
+    assert not verdict.violations, verdict.violations
+
+    recoveries = recovery_times(verdict, killed_at)
+    figures.add(PROOF, f"kills at lease {cluster.lease_s:g} s / requests", f"{len(killed_at)} / {len(verdict.cases)}")
+    figures.spread(PROOF, "from the kill to the next call or the end", recoveries)
+    figures.add(PROOF, "last hold after the last answer, s", verdict.settled_s)
+    if scale.long:
+        assert max(recoveries) <= cluster.lease_s + 1
+
+
+def recovery_times(verdict: Verdict, killed_at: list[float]) -> list[float]:
+    """For each job that ran in a killed worker: when its next attempt began, or else when its caller was told."""
+    times = []
+    for moment in killed_at:
+        for case in verdict.cases:
+            lost = [c for c in case.calls if c.ended_at and 0 <= c.ended_at - moment < SAME_MOMENT_S]
+            if any(call.ending == "client_gone" for call in lost):
+                times.append(_resumed_at(case, moment) - moment)
+    return times
+
+
+def _resumed_at(case: Case, moment: float) -> float:
+    return min((call.started_at for call in case.calls if call.started_at > moment), default=case.asked.ended_at)

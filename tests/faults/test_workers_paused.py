@@ -1,0 +1,40 @@
+"""A worker is stopped for longer than its lease and then goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.faults.checker import Promise, calls_after_first_byte
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Scale
+from tests.faults.figures import Figures
+from tests.faults.trial import mixed, trial
+
+PROOF = "2 worker paused"
+LOST_WORKER = frozenset({"provider_error"})
+FENCED = ("attempt fenced", "finish fenced", "lease lost")
+BETWEEN_S = 2.0
+
+
+async def test_a_worker_that_slept_past_its_lease_has_no_effect_any_more(
+    cluster: Cluster, scale: Scale, seed: str, figures: Figures
+) -> None:
+    asleep_s = cluster.lease_s * 1.5 + 1
+    async with trial(cluster, "pause", seed, scale.limit_s) as run:
+        async with run.traffic(scale.callers, mixed):
+            for _ in range(scale.worker_pauses):
+                await asyncio.sleep(BETWEEN_S)
+                worker = run.random.choice(cluster.workers)
+                cluster.pause(worker)
+                await asyncio.sleep(asleep_s)
+                cluster.resume(worker)
+            await asyncio.sleep(BETWEEN_S)
+        promise = Promise(errors=LOST_WORKER, calls_max=scale.worker_pauses + 1, zombies_may_call=True)
+        verdict = await run.check(promise)
+        fenced = sum(1 for line in run.new_log_lines() if any(f'"event":"{event}"' in line for event in FENCED))
+    assert not verdict.violations, verdict.violations
+    assert fenced, "no zombie was fenced: the pauses hit nobody"
+    figures.add(PROOF, f"pauses of {asleep_s:g} s at lease {cluster.lease_s:g} s", scale.worker_pauses)
+    figures.add(PROOF, "requests / effects of zombies fenced", f"{len(verdict.cases)} / {fenced}")
+    wasted = sum(calls_after_first_byte(case) for case in verdict.cases)
+    figures.add(PROOF, "vendor calls of zombies for streams that others had begun", wasted)
