@@ -23,6 +23,7 @@ EPOCHS_PER_ENQUEUE = 1_000
 """A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
+CLAIM_WITHIN_MS = 1_000
 
 
 class Claim(NamedTuple):
@@ -79,23 +80,27 @@ class Queue:
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
-        not_after_ms = 0 if self._clock_ms is None else now_ms + self._clock_ms + self._within_ms
+        not_after_ms = self._redis_ms_in(self._within_ms)
         outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts.call(
             "enqueue",
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id)],
             [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch, not_after_ms],
         )
-        self._clock_ms = redis_ms - time.time_ns() // 1_000_000
+        self._note_clock(redis_ms)
         if outcome != b"ok":
             raise _refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them."""
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. A claim that reaches Redis late takes none:
+        it would take over the jobs of workers that are alive, for nobody who waits.
+        """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
-        flat = await self._scripts.call(
-            "claim", [room.queue for room in rooms], [worker_id, self._lease_ms, jobs_max, *limits]
+        not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
+        redis_ms, *flat = await self._scripts.call(
+            "claim", [room.queue for room in rooms], [worker_id, self._lease_ms, jobs_max, not_after_ms, *limits]
         )
+        self._note_clock(redis_ms)
         return [
             Claim(QueueName(flat[i].decode()), flat[i + 1].decode(), flat[i + 2], int(float(flat[i + 3])))
             for i in range(0, len(flat), 4)
@@ -126,6 +131,13 @@ class Queue:
     async def cancel(self, request_id: str) -> None:
         """Ask whoever runs it, or would run it, to cancel: arq's abort."""
         await self._scripts.call("abort", [abort_jobs_ss], [request_id, ABORT_LIVE_MS])
+
+    def _redis_ms_in(self, ms: int) -> int:
+        """What Redis's clock will show in `ms` milliseconds; 0 as long as it has not answered us yet."""
+        return 0 if self._clock_ms is None else time.time_ns() // 1_000_000 + self._clock_ms + ms
+
+    def _note_clock(self, redis_ms: int) -> None:
+        self._clock_ms = redis_ms - time.time_ns() // 1_000_000
 
     async def _end(self, claim: Claim, mode: str, value: bytes | int, result_ms: int, keep_ms: int) -> bool:
         script_keys = [

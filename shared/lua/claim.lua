@@ -5,19 +5,24 @@
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
 -- ARGV  1 worker id   2 lease, ms   3 most jobs in all
---       4… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
--- returns a flat list of { queue, id, epoch, due time before the claim, … }
+--       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
+--       5… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
+-- returns a flat list of { Redis time in ms, queue, id, epoch, due time before the claim, queue, … }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
 local room = {}
-local claimed = {}
+local claimed = { now }
+
+if tonumber(ARGV[4]) > 0 and now > tonumber(ARGV[4]) then
+  return claimed
+end
 
 for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
-  room[provider] = room[provider] or tonumber(ARGV[2 + 2 * number])
-  room[lane] = room[lane] or tonumber(ARGV[3 + 2 * number])
+  room[provider] = room[provider] or tonumber(ARGV[3 + 2 * number])
+  room[lane] = room[lane] or tonumber(ARGV[4 + 2 * number])
   local want = math.min(left, room[provider], room[lane])
   if want > 0 then
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)

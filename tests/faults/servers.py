@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
 import aiohttp
 import asyncpg
@@ -43,6 +43,14 @@ class StoreServer:
         assert self._child is not None
         self._child.signal(SIGKILL)
         await self._child.ended()
+
+    def pause(self) -> None:
+        assert self._child is not None
+        self._child.signal(SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._child is not None
+        self._child.signal(SIGCONT)
 
     @property
     def died(self) -> bool:
