@@ -142,6 +142,7 @@ class Ledger:
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
+            await self._pool.expire_connections()  # the others are as old, and may be as dead
             raise _unavailable(error) from error
         except REFUSED as error:
             if len(rows) > 1:
@@ -159,6 +160,7 @@ class Ledger:
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._settle_batch, error)
         except UNREACHABLE as error:
+            await self._pool.expire_connections()  # the others are as old, and may be as dead
             raise _unavailable(error) from error
         except REFUSED as error:
             if len(rows) > 1:

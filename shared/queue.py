@@ -74,8 +74,8 @@ class Queue:
     ) -> RateState:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued. What reaches
-        Redis so late that its caller has given up is refused there.
+        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued. What
+        reaches Redis so late that its caller has given up is refused there.
         """
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
@@ -92,8 +92,8 @@ class Queue:
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. A claim that reaches Redis late takes none:
-        it would take over the jobs of workers that are alive, for nobody who waits.
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. One that reaches Redis late takes none,
+        or it would take over the jobs of workers that are alive, for nobody who waits.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
         not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
