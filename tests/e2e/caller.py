@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from itertools import cycle
@@ -72,6 +73,17 @@ class Caller:
             except aiohttp.ClientPayloadError:
                 complete = False
             return Reply(response.status, response.headers, body, complete)
+
+    async def raw(self, data: bytes) -> bytes:
+        """Send bytes as they are; gives what comes back until the connection is closed."""
+        host, _, port = self.url("").removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(data)
+            async with asyncio.timeout(20):
+                return await reader.read()
+        finally:
+            writer.close()
 
     async def chat(self, text: str, model: str = MODEL, headers: dict[str, str] | None = None, **options: Any) -> Reply:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "options": options}
