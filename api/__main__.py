@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.app import create_app
 from api.concurrency import run_several
+from api.http_errors import Runner
 from api.services import SERVICES
 from shared import telemetry
 from shared.database import MigrationError
@@ -22,6 +23,8 @@ from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
 BACKLOG = 1024
+CLOSE_S = 1.0
+"""What connections get to end by themselves once no request is running."""
 LINGER_S = 0.5
 """For requests that are on their way over connections which stand already; they are answered, then closed."""
 
@@ -48,7 +51,7 @@ async def _serve(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     app = create_app(settings)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=settings.drain_s)
+    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
         site = web.SockSite(runner, _listen(settings), backlog=BACKLOG)
@@ -59,6 +62,7 @@ async def _serve(settings: Settings) -> None:
         app[SERVICES].draining.set()
         await site.stop()
         await asyncio.sleep(LINGER_S)
+        await app[SERVICES].relay.drained(settings.drain_s)
     finally:
         await runner.cleanup()  # stops accepting, then lets running requests end
     log.info("front door stopped")

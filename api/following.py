@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.relay import Follower, RequestLost, RequestOverdue
+from api.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.errors import RebootError
 from shared.job import Event, Failed
 from shared.metrics import STAGE_SECONDS
@@ -41,6 +41,8 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
             refusal = await _run_again(admitted, follower, services, lost, error)
         except RequestOverdue as error:
             refusal = await _expire(admitted, follower, services, error)
+        except DoorClosed as error:
+            refusal = error  # the request runs on and is settled; only this reader is sent away
         except RebootError as error:
             services.submitter.give_up(admitted, error)
             refusal = error

@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from api.formats import native
-from api.services import REQUEST_ID, SERVICES
+from api.services import RATE_HEADERS, REQUEST_ID, SERVICES
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, REFUSALS
@@ -32,6 +32,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.force_close()
     if REQUEST_ID in request:
         response.headers["x-request-id"] = request[REQUEST_ID]
+        response.headers.update(request.get(RATE_HEADERS, {}))
     HTTP_REQUESTS.labels(_route(request), response.status).inc()
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 JOURNAL_EVENTS_PER_READ = 64
 RESUBSCRIBE_PAUSE_S = 0.1
+LAST_WORDS_S = 2.0
 SUBSCRIPTION_CHECK_S = 3.0
 SUBSCRIPTION_SILENT_S = 9.0
 """Without an answer to our pings for this long, a subscription is half-open."""
@@ -42,6 +43,10 @@ class RequestLost(Unavailable):
 
 class RequestOverdue(Expired):
     """The request should have ended long ago, and is silent."""
+
+
+class DoorClosed(Unavailable):
+    """This process stops; the request goes on."""
 
 
 class Follower:
@@ -67,6 +72,7 @@ class Follower:
         self._look_up = False
         self._news = asyncio.Event()
         self._ended = False
+        self._closed = False
 
     def hear(self, sequence: int, event: Event) -> None:
         """Take a live event; anything but the next one, and anything beyond the buffer's limit, sends us to the journal."""
@@ -81,6 +87,11 @@ class Follower:
         self._look_up = True
         self._news.set()
 
+    def close(self) -> None:
+        """Hand out what is buffered, then raise `DoorClosed`."""
+        self._closed = True
+        self._news.set()
+
     def __aiter__(self) -> Follower:
         return self
 
@@ -88,6 +99,10 @@ class Follower:
         if self._ended:
             raise StopAsyncIteration
         while not self._buffer:
+            if self._closed:
+                raise DoorClosed(
+                    "The service is restarting: what you received so far is charged, the rest is lost to this call."
+                )
             if self._look_up:
                 await self._read_journal()
             else:
@@ -150,6 +165,8 @@ class Relay:
         self._scripts = scripts
         self._settings = settings
         self._followers: dict[str, Follower] = {}
+        self._nobody = asyncio.Event()
+        self._nobody.set()
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -157,11 +174,29 @@ class Relay:
     def follow(self, request_id: str) -> Follower:
         """Register before the job is enqueued, so that nothing can come too early."""
         follower = self._followers[request_id] = Follower(request_id, self._scripts, self._settings)
+        self._nobody.clear()
         return follower
 
     def forget(self, request_id: str) -> None:
         """Stop listening."""
         self._followers.pop(request_id, None)
+        if not self._followers:
+            self._nobody.set()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Wait until nobody follows any more; after `timeout_s` those who still do are told that this process stops."""
+        if not await self._nobody_follows_within(timeout_s):
+            for follower in list(self._followers.values()):
+                follower.close()
+            await self._nobody_follows_within(LAST_WORDS_S)
+
+    async def _nobody_follows_within(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._nobody.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def run(self) -> None:
         """Listen until cancelled; after every loss subscribe again and let all followers look into their journals."""

@@ -36,4 +36,5 @@ class Services:
 
 
 SERVICES = web.AppKey("services", Services)
+RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 REQUEST_ID = web.RequestKey("request_id", str)

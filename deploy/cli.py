@@ -77,7 +77,7 @@ async def _run(arguments: argparse.Namespace) -> Answer:
 def _environment() -> dict[str, str]:
     """The environment, filled up from `run.json`; this command needs no Redis."""
     environment = dict(os.environ)
-    if "DATABASE_URL" not in environment:
+    if not environment.get("DATABASE_URL"):
         path = Path(environment.get("DATA_DIR", ".data")) / "run.json"
         try:
             run = json.loads(path.read_text())
@@ -192,7 +192,12 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
     _command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
     rotate = _command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
     rotate.add_argument("key_id")
-    rotate.add_argument("--grace", type=_duration, default=timedelta(0), help="such as 24h; 0 by default")
+    rotate.add_argument(
+        "--grace",
+        type=_duration,
+        default=timedelta(0),
+        help="such as 24h; a spending limit moves at once",
+    )
 
 
 def _group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401

@@ -65,16 +65,21 @@ async def credit_account(
 ) -> Account:
     """Add `amount`, or take it back when negative; the same `ref` again changes nothing.
 
-    Raises `NotFound`, `InvalidRequest` for zero, `Conflict` when less than what is held would remain.
+    Raises `NotFound`, `InvalidRequest` for zero or an empty reference, `Conflict` when less than what is held would remain,
+    or when the reference was used for another amount.
     """
     if amount == 0:
         raise InvalidRequest("The amount is zero: give USD such as 25 or -5.")
+    if ref is not None and not ref.strip():
+        raise InvalidRequest("The reference is empty: leave it out, or give one that says which payment this is.")
     try:
-        await pool.execute(SQL["credit"], account_id, amount, ref, note)
+        credited = await pool.fetchval(SQL["credit"], account_id, amount, ref, note)
     except asyncpg.NoDataFoundError:
         raise NotFound(f"No account {account_id}.") from None
     except asyncpg.CheckViolationError:
         raise Conflict("Refused: it would take the balance below what running requests hold.") from None
     except asyncpg.NumericValueOutOfRangeError:
         raise InvalidRequest("Refused: the balance would pass what an account can hold.") from None
+    if not credited and await pool.fetchval(SQL["credited"], account_id, ref) != amount:
+        raise Conflict("This reference has been used for another amount: give each payment its own.")
     return await find_account(pool, account_id)

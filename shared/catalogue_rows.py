@@ -17,6 +17,16 @@ import msgspec
 from shared.money import Price, price_from_usd
 from shared.settings import SettingsError
 
+APIS = {
+    "openai-chat": ("openai", "deepseek"),
+    "openai-realtime": ("openai",),
+    "deepseek-chat": ("deepseek",),
+    "bedrock-converse": ("bedrock",),
+    "bedrock-invoke": ("bedrock",),
+    "gemini": ("gemini",),
+}
+"""The wire protocols, each with the providers whose keys and queues it may go with."""
+PRICE_FACTOR_MAX = 1_000
 ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
 Lifecycle = Literal["active", "legacy", "retired"]
@@ -100,8 +110,10 @@ def read_tables(path: Path) -> dict[str, Written]:
         raise SettingsError(f"{path}: it takes [[model]] tables and nothing else")
     lines = text.split("\n")
     headers = [number for number, line in enumerate(lines, start=1) if re.match(r"\s*\[\[\s*model\s*\]\]", line)]
+    if len(headers) != len(tables):
+        raise SettingsError(f"{path}: write every model as a table of its own that begins with a line [[model]]")
     found: dict[str, Written] = {}
-    for fields, line in zip(tables, headers, strict=False):
+    for fields, line in zip(tables, headers, strict=True):
         written = Written(fields, path, line, lines)
         if not isinstance(fields.get("name"), str):
             raise written.error("it has no name")
@@ -116,9 +128,20 @@ def parse_row(written: Written) -> tuple[Row, Price]:
     try:
         row = msgspec.convert({**written.fields, **_decimals(written.fields)}, Row)
         _check_address(row)
+        _check_limits(row)
         return row, _vendor_price(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise written.error(str(error)) from None
+
+
+def _check_limits(row: Row) -> None:
+    if row.provider not in APIS.get(row.api, ()):
+        known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
+        raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
+    if row.max_output_tokens > row.context_window:
+        raise ValueError("`max_output_tokens` is more than the context window")
+    if row.price_factor > PRICE_FACTOR_MAX:
+        raise ValueError(f"`price_factor` is at most {PRICE_FACTOR_MAX}")
 
 
 def _check_address(row: Row) -> None:
@@ -139,6 +162,6 @@ def _vendor_price(row: Row) -> Price:
         not value.is_finite() or value < 0
         for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
     ):
-        raise ValueError("a price is a number and not negative")
+        raise ValueError("`input`, `output`, `cached` and `price_factor` are numbers and not negative")
     cached = None if row.cached is None else price_from_usd(row.cached)
     return Price(price_from_usd(row.input), price_from_usd(row.output), cached)

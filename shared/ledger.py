@@ -100,14 +100,19 @@ class Ledger:
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._in_flight_max = settings.in_flight_max
-        self._reservations: MicroBatch[Reservation, Grant] = self._batch("reserve", self._reserve_batch, settings)
-        self._settlements: MicroBatch[Settlement, Outcome] = self._batch("settle", self._settle_batch, settings)
+        self._reservations: MicroBatch[Reservation, Grant] = self._batch(
+            "reserve", self._reserve_batch, settings, window_s=0
+        )
+        self._settlements: MicroBatch[Settlement, Outcome] = self._batch(
+            "settle", self._settle_batch, settings, window_s=settings.settle_window_s
+        )
 
     @staticmethod
-    def _batch(name: str, flush: Callable[..., Any], settings: Settings) -> MicroBatch[Any, Any]:
+    def _batch(name: str, flush: Callable[..., Any], settings: Settings, *, window_s: float) -> MicroBatch[Any, Any]:
+        """A caller waits for a reservation, so it never waits for company: what comes meanwhile is the next batch."""
         return MicroBatch(
             flush,
-            window_s=settings.micro_batch_window_s,
+            window_s=window_s,
             rows_max=settings.micro_batch_rows_max,
             pending_max=settings.micro_batch_pending_max,
             name=name,
@@ -230,7 +235,10 @@ def _grant(answer: asyncpg.Record | None, row: Reservation) -> Grant | RebootErr
         case "credit":
             return _insufficient(answer["needed"], answer["available"], row)  # type: ignore[index]
         case "key_limit":
-            return PermissionDenied("This key has reached its own spending limit: raise the limit or use another key.")
+            return PermissionDenied(
+                "This request may cost more than is left of this key's own spending limit: lower max_tokens, raise the"
+                " limit or use another key."
+            )
         case "in_flight":
             return RateLimited("The account has too many requests in flight: wait until some have ended.")
         case _:

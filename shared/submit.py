@@ -14,10 +14,10 @@ from shared import keys
 from shared.catalogue import Model
 from shared.chat import Message, Sampling, input_bound
 from shared.credentials import ApiKey
-from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
+from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import created_at
 from shared.job import Job
-from shared.ledger import Reservation, Settlement
+from shared.ledger import Grant, Reservation, Settlement
 from shared.metrics import STAGE_SECONDS
 from shared.money import NanoUsd
 from shared.queue import EPOCHS_PER_ENQUEUE, RateState
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REMEMBERED_MAX = 10_000
 FULL_QUEUE_PAUSE_S = 0.2
+UNTIL_SETTLED_S = 0.05
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ class Submitter:
         reservation = self._reservation(request)
         try:
             with STAGE_SECONDS.labels("reserve").time():
-                grant = await self._ledger.reserve(reservation)
+                grant = await self._reserve(reservation)
         except Unavailable as error:
             self._settler.keep(_released(reservation, error))  # it may have been committed all the same
             raise
@@ -98,6 +99,14 @@ class Submitter:
             self._group.create_task(self._take_back(job, request.lane, error))
             raise
         return Admitted(job, request.lane, request.key.id, rate)
+
+    async def _reserve(self, reservation: Reservation) -> Grant:
+        """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""
+        try:
+            return await self._ledger.reserve(reservation)
+        except InsufficientCredit:
+            await asyncio.sleep(UNTIL_SETTLED_S)
+            return await self._ledger.reserve(reservation)
 
     async def submit_again(self, admitted: Admitted, channel: str, times: int) -> None:
         """Enqueue once more what Redis has lost; `times` counts these. The hold is still there, so nothing is charged twice.

@@ -9,10 +9,10 @@ from aiohttp import web
 
 from api.following import events_of
 from api.formats import native
-from api.services import REQUEST_ID, SERVICES, Services
+from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
 from api.streaming import RawText, ServerSentEvents, send_stream
 from shared.credentials import ApiKey
-from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType, from_body
+from shared.errors import InvalidRequest, RateLimited, RequestTooLarge, UnsupportedMediaType, from_body
 from shared.job import Done, Event, Failed
 from shared.metrics import STREAMS
 from shared.submit import Admitted, NewRequest
@@ -25,14 +25,16 @@ async def post_endpoint(request: web.Request) -> web.StreamResponse:
     """Authenticate, read, check, hold, enqueue, relay."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
+    if key.rpm:
+        request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(key.rpm)}
     _refuse_unsupported(request)
     chat = native.parse_chat_request(await _body(request))
     new = _new_request(request[REQUEST_ID], key, chat, services)
     follower = services.relay.follow(new.id)
     STREAMS.inc()
     try:
-        admitted = await _submit(services, new)
-        headers = _headers(admitted, key, chat.model)
+        admitted = await _submit_for(request, services, new)
+        headers = _headers(admitted, chat.model)
         try:
             events = events_of(admitted, follower, services)
             if chat.options.stream:
@@ -57,6 +59,8 @@ def _refuse_unsupported(request: web.Request) -> None:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")
+    if "respond-async" in request.headers.get("Prefer", "").lower():
+        raise InvalidRequest("`Prefer: respond-async` is not supported yet: leave it out and wait for the answer.")
     if "Idempotency-Key" in request.headers:
         raise InvalidRequest(
             "The header `Idempotency-Key` is not supported yet, and to ignore it could charge twice: leave it out."
@@ -80,6 +84,23 @@ def _new_request(request_id: str, key: ApiKey, chat: native.ChatRequest, service
     )
 
 
+async def _submit_for(request: web.Request, services: Services, new: NewRequest) -> Admitted:
+    """Submit, and say on every answer what is left of the key's rate."""
+    try:
+        admitted = await _submit(services, new)
+    except RateLimited as error:
+        if new.key.rpm:
+            request[RATE_HEADERS] |= _rate(0, error.retry_after_s or 0)
+        raise
+    if new.key.rpm:
+        request[RATE_HEADERS] |= _rate(*admitted.rate)
+    return admitted
+
+
+def _rate(remaining: int, reset_s: float) -> dict[str, str]:
+    return {"x-ratelimit-remaining-requests": str(remaining), "x-ratelimit-reset-requests": f"{reset_s:.3f}s"}
+
+
 async def _submit(services: Services, new: NewRequest) -> Admitted:
     """Never left half-way: a caller who goes away meanwhile leaves a request that is abandoned, not one that is lost."""
     submission = asyncio.ensure_future(services.submitter.submit(new, services.relay.channel))
@@ -95,14 +116,10 @@ def _abandon_if_admitted(services: Services, submission: asyncio.Future[Admitted
         services.abandoned.add(request_id)
 
 
-def _headers(admitted: Admitted, key: ApiKey, asked_for: str) -> dict[str, str]:
+def _headers(admitted: Admitted, asked_for: str) -> dict[str, str]:
     headers = {"x-output-limit": str(admitted.job.output_limit), "Cache-Control": "no-store"}
     if admitted.job.model.name != asked_for:
         headers["x-model-successor"] = admitted.job.model.name
-    if key.rpm:
-        headers["x-ratelimit-limit-requests"] = str(key.rpm)
-        headers["x-ratelimit-remaining-requests"] = str(admitted.rate.remaining)
-        headers["x-ratelimit-reset-requests"] = f"{admitted.rate.reset_s:g}s"
     return headers
 
 
@@ -121,7 +138,12 @@ async def _stream(
     request: web.Request, chat: native.ChatRequest, events: AsyncIterator[Event], headers: dict[str, str]
 ) -> web.StreamResponse:
     settings = request.app[SERVICES].settings
-    if EVENT_STREAM in request.headers.get("Accept", ""):
+    if _wants_events(request.headers.get("Accept", "")):
         return await send_stream(request, events, ServerSentEvents(request[REQUEST_ID]), headers, settings)
     form = RawText(request[REQUEST_ID], with_stats=chat.options.with_stats)
     return await send_stream(request, events, form, headers, settings)
+
+
+def _wants_events(accept: str) -> bool:
+    kinds = [kind.replace(" ", "").lower().split(";") for kind in accept.split(",")]
+    return any(name == EVENT_STREAM and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)

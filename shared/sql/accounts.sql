@@ -9,3 +9,6 @@ SELECT id, name, balance_nano, held_nano FROM accounts WHERE id = $1
 
 -- name: list
 SELECT id, name, balance_nano, held_nano FROM accounts ORDER BY created_at, id
+
+-- name: credited
+SELECT amount_nano FROM credit_refs WHERE account_id = $1 AND ref = $2

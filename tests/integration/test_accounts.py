@@ -104,3 +104,13 @@ async def test_every_credit_is_an_entry_with_its_reason(pool: asyncpg.Pool, new_
         ("house:funding", account, 50, "credit", "invoice-1", "why"),
         (account, "house:funding", 20, "take_back", None, "why"),
     ]
+
+
+async def test_a_reference_is_not_reused_for_another_amount(pool: asyncpg.Pool, new_account: NewAccount) -> None:
+    account = await new_account(0)
+    await credit_account(pool, account, NanoUsd(5), ref="payment", note=None)
+    with pytest.raises(Conflict):
+        await credit_account(pool, account, NanoUsd(7), ref="payment", note=None)
+    with pytest.raises(InvalidRequest):
+        await credit_account(pool, account, NanoUsd(7), ref=" ", note=None)
+    assert (await find_account(pool, account)).balance == 5

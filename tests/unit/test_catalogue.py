@@ -120,3 +120,22 @@ def test_a_wrong_overlay_is_refused_with_file_and_reason(overlay: Path, wrong: s
 def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
     listed = msgspec.json.encode(_with(overlay, NEW_MODEL.replace("2.5", "0.1")).find("acme-one").as_json())
     assert b'"output_usd_per_mtok":0.1,' in listed
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        ('model = [{name = "openai-gpt-4o", input = 3}]', "[[model]]"),
+        ('[[model]]\nname = "openai-gpt-4o"\napi = "foo"', ":3: model 'openai-gpt-4o': `api`"),
+        ('[[model]]\nname = "amazon-nova-pro"\napi = "openai-chat"', ":3: model 'amazon-nova-pro': `api`"),
+        ('[[model]]\nname = "openai-gpt-4o"\nmax_output_tokens = 999999999', ":3: model 'openai-gpt-4o': `max_output"),
+        ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e40', ":3: model 'openai-gpt-4o': `price_factor`"),
+        ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
+    ],
+)
+def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, overlay: str, said: str) -> None:
+    path = tmp_path / "overlay.toml"
+    path.write_text(overlay)
+    with pytest.raises(SettingsError) as refused:
+        load_catalogue(path)
+    assert said in str(refused.value)
