@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from shared.metrics import ALERTS
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -23,6 +25,7 @@ def configure(settings: Settings, process: str) -> None:
     """Send structlog and the standard library's logging to stdout in one form. Call once, first thing in a process."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        count_alerts,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -50,6 +53,13 @@ def configure(settings: Settings, process: str) -> None:
     # aiohttp shows the bytes that it could not parse, which may hold a key or a prompt; handlers' errors are ours to log
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def count_alerts(_: object, __: str, event: EventDict) -> EventDict:
+    """Every line with `alert=True` is counted under its event, so that no place that alerts has to remember the metric."""
+    if event.get("alert"):
+        ALERTS.labels(event["event"]).inc()
+    return event
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:  # noqa: ANN401 - structlog's own signature

@@ -10,7 +10,7 @@ import structlog
 from shared.errors import OperatorCredentials, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger import Settlement
-from shared.metrics import ALERTS, CHARGED_NANO_USD, JOBS_ENDED, TOKENS
+from shared.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
 
 log = structlog.get_logger(__name__)
 
@@ -32,11 +32,13 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
         TOKENS.labels(job.model.name, "output").inc(event.usage.output)
     JOBS_ENDED.labels(job.model.name, code).inc()
     CHARGED_NANO_USD.labels(job.model.name).inc(event.charged_nano)
+    if settlement.charge_nano > job.hold_nano:
+        overrun_nano = settlement.charge_nano - job.hold_nano
+        log.error("vendor reports more than was held", alert=True, model=job.model.name, overrun_nano=overrun_nano)
     log.info("request finished" if isinstance(event, Done) else "request failed", **facts)
 
 
 def alert_operator(job: Job, error: RebootError) -> None:
     """A vendor that refuses the operator's own account is nobody else's to mend."""
     if isinstance(error, OperatorCredentials):
-        ALERTS.labels("vendor_credentials").inc()
         log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)

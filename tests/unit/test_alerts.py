@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import REGISTRY
+
+from shared.money import NanoUsd, Usage
+from shared.telemetry import count_alerts
+from tests.builders import a_job
+from workers.billing import Received, succeeded
+from workers.reporting import report_end
+
+
+def counted(event: str) -> float:
+    return REGISTRY.get_sample_value("rebootml_alerts_total", {"alert": event}) or 0.0
+
+
+def test_every_line_that_alerts_is_counted_under_its_event() -> None:
+    for alert in (True, True, False):
+        count_alerts(None, "error", {"event": "something rare", "alert": alert})
+    assert counted("something rare") == 2
+
+
+def test_what_a_vendor_reports_beyond_the_hold_alerts_and_is_not_charged() -> None:
+    job = a_job(hold_nano=NanoUsd(10))
+    received = Received(called=True, text_bytes=4, reported=Usage(1_000, 1_000))
+    event, settlement = succeeded(job, received, "stop", "text", datetime.now(UTC))
+    with structlog.testing.capture_logs() as lines:
+        report_end(job, event, settlement, 0.1)
+    (alert,) = [line for line in lines if line.get("alert")]
+    assert alert["overrun_nano"] == settlement.charge_nano - 10
+    assert event.charged_nano == 10
