@@ -11,6 +11,7 @@ from aiohttp import web
 from api import middleware
 from api.abandoned import Abandoned
 from api.auth import Authenticator
+from api.custody import Custody
 from api.directory import Directory
 from api.endpoints import account, chat, health, models
 from api.relay import Relay
@@ -67,6 +68,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     relay = Relay(client, lua, settings, new_id("web"))
     async with served(settings.host, settings.metrics_port), background_tasks() as group:
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
+        submitter = Submitter(ledger, queue, settler, group, settings)
+        custody = Custody(lua, submitter, settings, relay.channel)
         app[SERVICES] = Services(
             settings=settings,
             pool=pool,
@@ -74,9 +77,11 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             catalogue=catalogue,
             authenticator=Authenticator(pool, settings),
             directory=directory,
-            submitter=Submitter(ledger, queue, settler, group, settings),
+            queue=queue,
+            submitter=submitter,
             relay=relay,
-            abandoned=Abandoned(queue, group, settings),
+            abandoned=Abandoned(queue, relay, group, settings),
+            custody=custody,
             draining=asyncio.Event(),
         )
         for part in (
@@ -86,6 +91,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             ledger.run_settle(),
             directory.run(),
             relay.run(),
+            custody.run(),
         ):
             group.create_task(part)
         yield

@@ -1,20 +1,24 @@
-"""Follows an admitted request to its end, through the loss of its job when Redis is emptied."""
+"""Follows a request to its end: one that this call made, or an earlier one; also when Redis is emptied meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import structlog
 
 from api.relay import DoorClosed, Follower, RequestLost, RequestOverdue
-from shared.errors import RebootError
-from shared.job import Event, Failed
+from shared.chat import CallPiece
+from shared.errors import NotFound, RebootError, error_body
+from shared.job import Chunk, Done, Event, Failed
 from shared.metrics import STAGE_SECONDS
+from shared.request_log import find_answer, find_request
 
 if TYPE_CHECKING:
     from api.services import Services
+    from shared.request_log import LoggedRequest
     from shared.submit import Admitted
 
 log = structlog.get_logger(__name__)
@@ -32,10 +36,8 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
     while True:
         try:
             async for event in follower:
-                if follower.sequence == 1:
-                    STAGE_SECONDS.labels("first_event").observe(time.monotonic() - started)
+                _observe(event, follower, started)
                 yield event
-            STAGE_SECONDS.labels("whole").observe(time.monotonic() - started)
         except RequestLost as error:
             lost += 1
             refusal = await _run_again(admitted, follower, services, lost, error)
@@ -44,13 +46,83 @@ async def events_of(admitted: Admitted, follower: Follower, services: Services) 
         except DoorClosed as error:
             refusal = error  # the request runs on and is settled; only this reader is sent away
         except RebootError as error:
-            services.submitter.give_up(admitted, error)
+            if not admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
+                services.submitter.give_up(admitted, error)
             refusal = error
         else:
             return
         if refusal:
             yield Failed(refusal.body())
             return
+
+
+def _observe(event: Event, follower: Follower, started: float) -> None:
+    if follower.sequence == 1:
+        STAGE_SECONDS.labels("first_event").observe(time.monotonic() - started)
+    if isinstance(event, Done | Failed):
+        STAGE_SECONDS.labels("whole").observe(time.monotonic() - started)
+
+
+async def events_again(
+    logged: LoggedRequest, follower: Follower, services: Services, admitted: Admitted | None = None
+) -> AsyncIterator[Event]:
+    """The events of an earlier request from the follower's place on, ending in `Done` or `Failed`; never raises a
+    `RebootError`. When Redis knows nothing of it any more, Postgres says how it ended. One that has not ended is
+    enqueued again, if the caller sent its body once more (`admitted`) and nothing was relayed.
+    """
+    lost = 0
+    while True:
+        try:
+            async for event in follower:
+                yield event
+        except RequestLost as error:
+            lost += 1
+            try:
+                logged = await find_request(services.pool, logged.account_id, logged.id)
+                if logged.state != "pending":
+                    for event in await _ended(logged, follower, services):
+                        yield event
+                    return
+                refusal = await _wait_or_run_again(admitted, follower, services, lost, error)
+            except RebootError as unavailable:
+                refusal = unavailable
+        except RebootError as error:
+            refusal = error
+        else:
+            return
+        if refusal:
+            yield Failed(refusal.body())
+            return
+
+
+async def _wait_or_run_again(
+    admitted: Admitted | None, follower: Follower, services: Services, lost: int, error: RequestLost
+) -> RebootError | None:
+    """Whoever asked first may just be enqueueing it, so that the first time is waited for."""
+    if lost == 1 and not follower.sequence:
+        await asyncio.sleep(services.settings.relay_silence_s)
+        return None
+    if admitted is None:
+        return error
+    return await _run_again(admitted, follower, services, lost - 1, error)
+
+
+async def _ended(logged: LoggedRequest, follower: Follower, services: Services) -> Iterator[Event]:
+    """The end of a request whose journal is gone. Raises `NotFound` when its answer is not kept either."""
+    if logged.state != "succeeded":
+        return iter([Failed(error_body(logged.error_code or "", logged.error_message or ""))])
+    kept = await find_answer(services.pool, logged.id)
+    if kept is None or follower.sequence:
+        raise NotFound("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
+    return _as_streamed(kept.done) if logged.stream else iter([kept.done])
+
+
+def _as_streamed(done: Done) -> Iterator[Event]:
+    if done.text:
+        yield Chunk(done.text)
+    for index, call in enumerate(done.calls):
+        yield CallPiece(index, call.arguments, call.id, call.name)
+    yield Done(done.finish_reason, done.usage, done.charged_nano)
 
 
 async def _run_again(
@@ -60,7 +132,7 @@ async def _run_again(
     refusal: RebootError = error
     if not follower.sequence and lost <= RESUBMISSIONS_MAX:
         try:
-            await services.submitter.submit_again(admitted, services.relay.channel, lost)
+            await services.submitter.submit_again(admitted, services.relay.channel)
         except RebootError as refused:
             refusal = refused
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from api.formats import native
+from api.formats import native_answers
 from shared.errors import InvalidRequest
 from shared.ids import new_id
 
@@ -31,7 +31,7 @@ class Handler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun already")
         request_id = new_id("req")
-        body = native.error_json(InvalidRequest(MESSAGE).body(), request_id)
+        body = native_answers.error_json(InvalidRequest(MESSAGE).body(), request_id)
         response = web.Response(
             body=body, status=status, content_type="application/json", headers={"x-request-id": request_id}
         )

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from api.formats import native
 from api.services import RATE_HEADERS, REQUEST_ID, SERVICES
+from api.surfaces import surface_of
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, REFUSALS
@@ -65,10 +65,11 @@ def _answer(request: web.Request, error: RebootError) -> web.Response:
     body = error.body()
     REFUSALS.labels(body.code).inc()
     log.info("request refused", route=_route(request), status=body.status, code=body.code)
-    headers = native.error_headers(body)
+    surface = surface_of(request.path)
+    headers = surface.error_headers(body)
     if body.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the header
         headers["WWW-Authenticate"] = "Bearer"
-    content = native.error_json(body, request[REQUEST_ID])
+    content = surface.error_json(body, request[REQUEST_ID])
     return web.Response(body=content, status=body.status, content_type="application/json", headers=headers)
 
 

@@ -17,7 +17,7 @@ from arq.constants import job_key_prefix
 
 from shared import keys
 from shared.errors import Expired, Unavailable
-from shared.job import Chunk, Event, unpack_event
+from shared.job import Done, Event, Failed, bytes_of, unpack_event
 from shared.journal import parse_message
 from shared.metrics import JOURNAL_READS
 from shared.scripts import UNREACHABLE
@@ -110,7 +110,7 @@ class Follower:
         event = self._buffer.popleft()
         self.buffered_bytes -= _size(event)
         self.sequence += 1
-        self._ended = not isinstance(event, Chunk)
+        self._ended = isinstance(event, Done | Failed)
         return event
 
     async def _wait(self) -> None:
@@ -164,29 +164,37 @@ class Relay:
         self._client = client
         self._scripts = scripts
         self._settings = settings
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, set[Follower]] = {}
         self._nobody = asyncio.Event()
         self._nobody.set()
 
     def __len__(self) -> int:
-        return len(self._followers)
+        return sum(map(len, self._followers.values()))
 
-    def follow(self, request_id: str) -> Follower:
+    def follow(self, request_id: str, first: int = 0) -> Follower:
         """Register before the job is enqueued, so that nothing can come too early."""
-        follower = self._followers[request_id] = Follower(request_id, self._scripts, self._settings)
+        follower = Follower(request_id, self._scripts, self._settings, first)
+        self._followers.setdefault(request_id, set()).add(follower)
         self._nobody.clear()
         return follower
 
-    def forget(self, request_id: str) -> None:
+    def follows(self, request_id: str) -> bool:
+        """Whether the request has a reader here."""
+        return request_id in self._followers
+
+    def forget(self, follower: Follower) -> None:
         """Stop listening."""
-        self._followers.pop(request_id, None)
+        followers = self._followers.get(follower.request_id, set())
+        followers.discard(follower)
+        if not followers:
+            self._followers.pop(follower.request_id, None)
         if not self._followers:
             self._nobody.set()
 
     async def drained(self, timeout_s: float) -> None:
         """Wait until nobody follows any more; after `timeout_s` those who still do are told that this process stops."""
         if not await self._nobody_follows_within(timeout_s):
-            for follower in list(self._followers.values()):
+            for follower in self._all():
                 follower.close()
             await self._nobody_follows_within(LAST_WORDS_S)
 
@@ -225,8 +233,11 @@ class Relay:
                     self._hand_on(message["data"])
 
     def _look_up_all(self) -> None:
-        for follower in self._followers.values():
+        for follower in self._all():
             follower.look_up()
+
+    def _all(self) -> list[Follower]:
+        return [follower for followers in self._followers.values() for follower in followers]
 
     def _hand_on(self, data: bytes) -> None:
         try:
@@ -234,10 +245,9 @@ class Relay:
         except ValueError:  # msgspec's errors are ValueErrors; a worker of another release, say
             log.exception("message not understood")
             return
-        follower = self._followers.get(heard.request_id)
-        if follower:
+        for follower in self._followers.get(heard.request_id, ()):
             follower.hear(heard.sequence, heard.event)
 
 
 def _size(event: Event) -> int:
-    return len(event.text) if isinstance(event, Chunk) else 0
+    return 0 if isinstance(event, Done | Failed) else bytes_of(event)

@@ -11,9 +11,11 @@ from aiohttp import web
 
 from api.abandoned import Abandoned
 from api.auth import Authenticator
+from api.custody import Custody
 from api.directory import Directory
 from api.relay import Relay
 from shared.catalogue import Catalogue
+from shared.queue import Queue
 from shared.settings import Settings
 from shared.submit import Submitter
 
@@ -28,9 +30,11 @@ class Services:
     catalogue: Catalogue
     authenticator: Authenticator
     directory: Directory
+    queue: Queue
     submitter: Submitter
     relay: Relay
     abandoned: Abandoned
+    custody: Custody
     draining: asyncio.Event
     """Set when this process stops: every answer from then on closes its connection."""
 

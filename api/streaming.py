@@ -1,4 +1,4 @@
-"""Writes a request's events to its caller as they come, in one of two forms."""
+"""Writes a request's events to its caller as they come, in the form of its API."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from api.formats import native
 from shared.errors import from_body
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import Event, Failed
 
 if TYPE_CHECKING:
     from shared.settings import Settings
+
+
+EVENT_STREAM = "text/event-stream"
 
 
 class StreamForm(Protocol):
@@ -30,64 +32,26 @@ class StreamForm(Protocol):
         """Whether the transfer ends tidily after `event`, rather than visibly broken."""
 
 
-class RawText:
-    """Chunks of text and nothing else; `stats` and errors as a record after the byte 0x1E."""
-
-    content_type = "text/plain"
-    keepalive: bytes | None = None
-
-    def __init__(self, request_id: str, *, with_stats: bool) -> None:
-        self._request_id = request_id
-        self._with_stats = with_stats
-
-    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
-        """As the contract says."""
-        match event:
-            case Chunk(text):
-                return native.raw_text(text)
-            case Done():
-                return native.stats_record(event) if self._with_stats else b""
-            case Failed():
-                return native.error_record(event, self._request_id)
-
-    def clean_end(self, event: Event) -> bool:
-        """A client that ignores the record must still see a broken transfer."""
-        return isinstance(event, Done)
-
-
-class ServerSentEvents:
-    """`id` is the sequence number; `chunk`, then `done` or `error`."""
-
-    content_type = "text/event-stream"
-    keepalive: bytes | None = b": keep-alive\n\n"
-
-    def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
-
-    def render(self, sequence: int, event: Event) -> bytes:
-        """As the contract says."""
-        match event:
-            case Chunk(text):
-                return native.sse_event(sequence, "chunk", {"text": text})
-            case Done(finish_reason, usage, charged_nano):
-                data = native.stats(usage, charged_nano) | {"finish_reason": finish_reason}
-                return native.sse_event(sequence, "done", data)
-            case Failed(error):
-                return native.sse_error(sequence, error, self._request_id)
-
-    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
-        """Always."""
-        return True
+def accepts(header: str, kind: str) -> bool:
+    """Whether an `Accept` header names this media type and does not rule it out."""
+    kinds = [one.replace(" ", "").lower().split(";") for one in header.split(",")]
+    return any(name == kind and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)
 
 
 async def send_stream(
-    request: web.Request, events: AsyncIterator[Event], form: StreamForm, headers: dict[str, str], settings: Settings
+    request: web.Request,
+    events: AsyncIterator[Event],
+    form: StreamForm,
+    headers: dict[str, str],
+    settings: Settings,
+    *,
+    first: int = 0,
 ) -> web.StreamResponse:
-    """Send all events. A failure before the first byte is raised, so that it has a status of its own.
+    """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
 
     Raises `ConnectionError` when the caller is gone, or reads nothing for `WRITE_TIMEOUT_S`.
     """
-    sequence = 0
+    sequence = first
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
     async for event in _with_keepalive(events, settings.sse_keepalive_s) if form.keepalive else events:

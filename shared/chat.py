@@ -1,19 +1,26 @@
-"""A chat request in the project's own words: messages with text and image parts, and the options of the native API."""
+"""A chat request in the project's own words: messages, tools, and what else a vendor may be asked. Every API's form is turned
+into these, and every vendor's is made of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-Role = Literal["system", "developer", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ReasoningEffort = Literal["minimal", "low", "medium", "high"]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 TOKENS_PER_MESSAGE_BOUND = 8
 """What a vendor's chat template may add to one message, at most."""
+TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
+"""What it may add to one tool's definition, and for tools or an answer's schema as such: hidden instructions, at most.
+Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11).
+"""
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
@@ -37,11 +44,30 @@ class ImagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="im
 Part = TextPart | ImagePart
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn: `content` is a string or a list of parts."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model asks for a tool: `arguments` is JSON text as the model wrote it, not always valid."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
+    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`."""
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn. `tool_calls` only from the assistant; `tool_call_id` says which call a message of role `tool` answers."""
 
     role: Role
     content: str | list[Part]
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
     def text(self) -> str:
         """The text parts, joined."""
@@ -53,18 +79,95 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The image parts, in order."""
         return [] if isinstance(self.content, str) else [part for part in self.content if isinstance(part, ImagePart)]
 
+    def bytes_in(self) -> int:
+        """UTF-8 bytes of everything but the images."""
+        calls = sum(len(call.id) + len(call.name.encode()) + len(call.arguments.encode()) for call in self.tool_calls)
+        return len(self.text().encode()) + calls + len((self.tool_call_id or "").encode())
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that the model may ask for; `parameters` is a JSON Schema of its arguments, None for none."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether tools may, must not or must be asked for; `named`: the one with this `name` must."""
+
+    mode: Literal["auto", "none", "required", "named"]
+    name: str | None = None
+
+
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """What is on offer; None leaves the vendor's default."""
+
+    offered: tuple[Tool, ...] = ()
+    choice: ToolChoice | None = None
+    parallel: bool | None = None
+
+
+class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer is to be JSON: any object, or one that follows `schema`."""
+
+    name: str = "answer"
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor is asked besides the messages; None leaves the vendor's default."""
+    """What a vendor is asked besides messages and tools; None leaves the vendor's default. `user` is the caller's own name
+    for its user.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    json_answer: JsonAnswer | None = None
+    user: str | None = None
 
 
-def input_bound(messages: Sequence[Message], tokens_per_image: int) -> int:
+NO_TOOLS = Tools()
+
+
+def input_bound(
+    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
+) -> int:
     """An upper bound of the input tokens: no tokenizer makes more tokens of a text than it has UTF-8 bytes."""
-    return sum(
-        len(message.text().encode()) + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image
-        for message in messages
+    talk = sum(
+        message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
+    if not tools.offered and json_answer is None:
+        return talk
+    calls = sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    return (
+        talk
+        + calls
+        + bytes_of_tools(tools, json_answer)
+        + len(tools.offered) * TOKENS_PER_TOOL_BOUND
+        + TOKENS_FOR_TOOLS_BOUND
+    )
+
+
+def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
+    """Bytes of the definitions as JSON; 0 when there are none."""
+    offered = len(msgspec.json.encode(tools.offered)) if tools.offered else 0
+    return offered + (len(msgspec.json.encode(json_answer)) if json_answer else 0)
+
+
+def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
+    """The whole calls, in the order of their indexes."""
+    whole: dict[int, list[str]] = {}
+    for piece in pieces:
+        call = whole.setdefault(piece.index, ["", "", ""])
+        call[0] = piece.id or call[0]
+        call[1] = piece.name or call[1]
+        call[2] += piece.arguments
+    return tuple(ToolCall(*whole[index]) for index in sorted(whole))

@@ -223,6 +223,12 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
     return found
 
 
+def error_body(code: str, message: str) -> ErrorBody:
+    """What is known of an error of which only code and message were kept."""
+    kind: Any = _by_code(RebootError).get(code, RebootError)
+    return ErrorBody(code or kind.code, message, kind.status, kind.default_retry_after_s)
+
+
 def from_body(body: ErrorBody) -> RebootError:
     """Raise-able again: the error that `body` came from, of the class with the same code."""
     kind: Any = _by_code(RebootError).get(body.code, RebootError)

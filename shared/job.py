@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from shared.catalogue import Model
-from shared.chat import Message, Sampling
+from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody
 from shared.ids import created_at
-from shared.ledger import Settlement
+from shared.ledger_rows import Settlement
 from shared.money import NanoUsd, Price, Usage
 
 RUN_REQUEST = "run_request"
@@ -33,6 +33,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int
     hold_nano: NanoUsd
     deadline_ms: int
+    tools: Tools = Tools()
+    keep_until: datetime | None = None
+    """Until when the answer is kept in Postgres; None leaves it in the journal only."""
 
     @property
     def created_at(self) -> datetime:
@@ -51,12 +54,15 @@ class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
-    """The end of a request that succeeded. `text` is the whole answer when no chunks were sent (a JSON answer)."""
+    """The end of a request that succeeded. `text` and `calls` are the whole answer when nothing was sent before (a JSON
+    answer); of a stream `text` is None.
+    """
 
     finish_reason: str
     usage: Usage
     charged_nano: int
     text: str | None = None
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
@@ -67,14 +73,35 @@ class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
     usage: Usage | None = None
 
 
-Event = Chunk | Done | Failed
+class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What Postgres keeps of a request whose caller may come back later: the whole answer as the last event of a JSON
+    answer, and what was asked (None when it was too long to keep).
+    """
+
+    done: Done
+    messages: list[Message] | None
+
+
+AnswerPart = Chunk | CallPiece
+"""What comes before the end."""
+
+
+def bytes_of(part: AnswerPart) -> int:
+    """UTF-8 bytes of what the model wrote; a piece that only begins a tool call counts its name."""
+    if isinstance(part, Chunk):
+        return len(part.text.encode())
+    return len(part.arguments.encode()) + len((part.name or "").encode())
+
+
+Event = AnswerPart | Done | Failed
 _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
 _job_decoder = msgspec.msgpack.Decoder(Job)
+_answer_decoder = msgspec.msgpack.Decoder(KeptAnswer)
 _settlement_decoder = msgspec.msgpack.Decoder(Settlement)
 
 
-def pack(value: Event | Job | Settlement) -> bytes:
+def pack(value: Event | Job | Settlement | KeptAnswer) -> bytes:
     """As msgpack."""
     return _event_encoder.encode(value)
 
@@ -87,6 +114,11 @@ def unpack_event(data: bytes) -> Event:
 def unpack_job(data: bytes) -> Job:
     """Raises `msgspec.DecodeError` for anything else."""
     return _job_decoder.decode(data)
+
+
+def unpack_answer(data: bytes) -> KeptAnswer:
+    """Raises `msgspec.DecodeError` for anything else."""
+    return _answer_decoder.decode(data)
 
 
 def unpack_settlement(data: bytes) -> Settlement:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared import keys
 from shared.job import Event, pack, unpack_event
-from shared.ledger import Settlement
+from shared.ledger_rows import Settlement
 
 if TYPE_CHECKING:
     import redis.asyncio

@@ -38,13 +38,20 @@ def bell(name: QueueName) -> str:
 
 
 def run(request_id: str) -> str:
-    """A hash of what the scripts know of one request: `epoch`, `channel`, `deadline` (Unix milliseconds), `dead`."""
+    """A hash of what the scripts know of one request: `epoch`, `channel` (those of all front doors that have a reader),
+    `deadline` (Unix milliseconds), `dead`, `void`, `calls`.
+    """
     return f"run:{request_id}"
 
 
 def journal(request_id: str) -> str:
     """A list of the request's events; an event's position is its sequence number."""
     return f"journal:{request_id}"
+
+
+def asked(request_id: str) -> str:
+    """The job of a request that has ended, kept as long as its journal, so that it can be shown with its answer."""
+    return f"asked:{request_id}"
 
 
 def channel(front_door_id: str) -> str:

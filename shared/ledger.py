@@ -8,17 +8,16 @@ rest of its batch with it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import msgspec
 import structlog
 
 from shared.database import UNREACHABLE, load_queries
-from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, RateLimited, RebootError, Unavailable
+from shared.errors import InvalidRequest, RebootError, Unavailable
+from shared.ledger_rows import Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
-from shared.money import NanoUsd, nano_to_usd
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -28,68 +27,6 @@ SQL = load_queries("ledger")
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
-HoldEnd = Literal["settled", "released", "expired"]
-EndState = Literal["succeeded", "failed", "cancelled"]
-Outcome = Literal["settled", "repeated", "unbilled", "unknown", "quarantined"]
-
-
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens.
-
-    `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
-    """
-
-    id: str
-    created_at: datetime
-    account_id: str
-    key_id: str
-    model: str
-    upstream: str
-    provider: str
-    api: str
-    lane: str
-    stream: bool
-    price_version: str
-    input_price: int
-    output_price: int
-    cached_price: int | None
-    input_bound: int
-    output_limit: int
-    output_floor: int
-    deadline_at: datetime
-    expires_at: datetime
-    messages: str | None = None
-
-
-class Grant(msgspec.Struct, frozen=True):
-    """An admitted request: its hold in nano-USD and the output limit in tokens that the hold covers."""
-
-    hold_nano: NanoUsd
-    output_limit: int
-
-
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended and what it costs: a pure value, safe to send any number of times."""
-
-    id: str
-    created_at: datetime
-    account_id: str
-    state: EndState
-    hold_state: HoldEnd
-    ended_at: datetime
-    charge_nano: int = 0
-    vendor_cost_nano: int = 0
-    tokens_input: int | None = None
-    tokens_output: int | None = None
-    tokens_cached: int | None = None
-    tokens_reasoning: int | None = None
-    usage_estimated: bool | None = None
-    finish_reason: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    attempts: int = 0
-
-
 Row = TypeVar("Row", Reservation, Settlement)
 Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
 
@@ -100,7 +37,7 @@ class Ledger:
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._in_flight_max = settings.in_flight_max
-        self._reservations: MicroBatch[Reservation, Grant] = self._batch(
+        self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(
             "reserve", self._reserve_batch, settings, window_s=0
         )
         self._settlements: MicroBatch[Settlement, Outcome] = self._batch(
@@ -118,11 +55,12 @@ class Ledger:
             name=name,
         )
 
-    async def reserve(self, reservation: Reservation) -> Grant:
+    async def reserve(self, reservation: Reservation) -> Grant | Repeat:
         """Hold the request's upper bound; committed when this returns.
 
-        Raises `InsufficientCredit`, `PermissionDenied` (the key's own limit), `RateLimited` (too many in flight), or
-        `Unavailable`: then it is not known whether the hold exists, and the caller must release it.
+        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's own
+        limit), `RateLimited` (too many in flight), or `Unavailable`: then it is not known whether the hold exists, and the
+        caller must release it.
         """
         return await self._reservations.submit(reservation)
 
@@ -141,7 +79,7 @@ class Ledger:
         """The writer of settlements: runs until cancelled."""
         await self._settlements.run()
 
-    async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | BaseException]:
+    async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
         try:
             answers = await self._pool.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
         except BUSY as error:
@@ -157,7 +95,7 @@ class Ledger:
             log.exception("ledger fails", alert=True)
             raise _unavailable(error) from error
         by_id = {answer["request_id"]: answer for answer in answers}
-        return [_grant(by_id.get(row.id), row) for row in rows]
+        return [grant_of(by_id.get(row.id), row) for row in rows]
 
     async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
         try:
@@ -226,29 +164,3 @@ def _refused(row: Reservation, error: asyncpg.PostgresError) -> RebootError:
 
 def _reason(error: asyncpg.PostgresError) -> str:
     return f"{type(error).__name__}: {error.args[0] if error.args else ''}"
-
-
-def _grant(answer: asyncpg.Record | None, row: Reservation) -> Grant | RebootError:
-    match answer and answer["outcome"]:
-        case "admitted":
-            return Grant(answer["granted_hold"], answer["granted_limit"])  # type: ignore[index]
-        case "credit":
-            return _insufficient(answer["needed"], answer["available"], row)  # type: ignore[index]
-        case "key_limit":
-            return PermissionDenied(
-                "This request may cost more than is left of this key's own spending limit: lower max_tokens, raise the"
-                " limit or use another key."
-            )
-        case "in_flight":
-            return RateLimited("The account has too many requests in flight: wait until some have ended.")
-        case _:
-            return PermissionDenied("This key's account does not exist any more.")
-
-
-def _insufficient(needed: int, available: int, row: Reservation) -> InsufficientCredit:
-    return InsufficientCredit(
-        f"{row.model} needs up to {nano_to_usd(needed)} USD for this request and {nano_to_usd(available)} USD are available:"
-        " add credit, lower max_tokens or shorten the messages.",
-        needed_usd=nano_to_usd(needed),
-        available_usd=nano_to_usd(available),
-    )

@@ -24,6 +24,8 @@ EPOCHS_PER_ENQUEUE = 1_000
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
+CHANNELS_MAX = 16
+LISTEN_LIVE_MS = 600_000
 
 
 class Claim(NamedTuple):
@@ -59,7 +61,14 @@ class Queue:
     """Enqueue, claim, renew, finish. Every call raises `Unavailable` when Redis does not answer."""
 
     def __init__(
-        self, scripts: Scripts, *, lease_s: float, keep_run_s: float, depth_max: int, enqueue_within_s: float = 10.0
+        self,
+        scripts: Scripts,
+        *,
+        lease_s: float,
+        keep_run_s: float,
+        depth_max: int,
+        enqueue_within_s: float = 10.0,
+        asked_bytes_max: int = 0,
     ) -> None:
         self._scripts = scripts
         self._within_ms = int(enqueue_within_s * 1000)
@@ -68,6 +77,8 @@ class Queue:
         self._lease_ms = int(lease_s * 1000)
         self._keep_run_ms = int(keep_run_s * 1000)
         self._depth_max = depth_max
+        self._asked_bytes_max = asked_bytes_max
+        """Payloads up to this are kept for a while when their job is done."""
 
     async def enqueue(
         self, job: Job, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
@@ -83,7 +94,7 @@ class Queue:
         not_after_ms = self._redis_ms_in(self._within_ms)
         outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts.call(
             "enqueue",
-            [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id)],
+            [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
             [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch, not_after_ms],
         )
         self._note_clock(redis_ms)
@@ -132,6 +143,15 @@ class Queue:
         """Ask whoever runs it, or would run it, to cancel: arq's abort."""
         await self._scripts.call("abort", [abort_jobs_ss], [request_id, ABORT_LIVE_MS])
 
+    async def listen(self, request_id: str, channel: str) -> None:
+        """The front door of `channel` has a reader for the request from now on."""
+        await self._scripts.call("listen", [keys.run(request_id)], [channel, CHANNELS_MAX, LISTEN_LIVE_MS])
+
+    async def leave(self, request_id: str, channel: str) -> bool:
+        """It has none any more; when nobody has one, the request is cancelled. Whether it is."""
+        names = [keys.run(request_id), abort_jobs_ss]
+        return bool(await self._scripts.call("leave", names, [request_id, channel, ABORT_LIVE_MS]))
+
     def _redis_ms_in(self, ms: int) -> int:
         """What Redis's clock will show in `ms` milliseconds; 0 as long as it has not answered us yet."""
         return 0 if self._clock_ms is None else time.time_ns() // 1_000_000 + self._clock_ms + ms
@@ -149,8 +169,10 @@ class Queue:
             result_key_prefix + claim.id,
             keys.run(claim.id),
             keys.bell(claim.queue),
+            keys.asked(claim.id),
         ]
-        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, result_ms, self._keep_run_ms, keep_ms]
+        times = [result_ms, self._keep_run_ms, keep_ms]
+        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, *times, self._asked_bytes_max]
         return bool(await self._scripts.call("finish", script_keys, arguments))
 
 

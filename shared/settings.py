@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = 20_000_000
     messages_max: int = 4_096
     stop_sequences_max: int = 16
+    tools_max: int = 128
     output_limit_default: int = 4_096
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
@@ -91,6 +92,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_seen_s: float = 5.0
     worker_missing_s: float = 30.0
     journal_ttl_s: float = 600.0
+    answers_kept_s: float = 86_400.0  # of requests with an Idempotency-Key or `respond-async`; the key counts as long
+    custody_every_s: float = 5.0
+    custody_requests_max: int = 10_000
+    asked_bytes_max: int = 65_536  # messages beyond this are not kept with an answer
     relay_buffer_bytes: int = 65_536
     relay_silence_s: float = 1.0
     abandoned_after_s: float = 10.0

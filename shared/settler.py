@@ -16,7 +16,8 @@ from shared.errors import RebootError
 from shared.metrics import UNSETTLED
 
 if TYPE_CHECKING:
-    from shared.ledger import Ledger, Outcome, Settlement
+    from shared.ledger import Ledger
+    from shared.ledger_rows import Outcome, Settlement
 
 log = structlog.get_logger(__name__)
 UNKNOWN_TRIES = 15

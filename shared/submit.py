@@ -12,14 +12,13 @@ import structlog
 
 from shared import keys
 from shared.catalogue import Model
-from shared.chat import Message, Sampling, input_bound
+from shared.chat import Message, Sampling, Tools, input_bound
 from shared.credentials import ApiKey
 from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import created_at
 from shared.job import Job
-from shared.ledger import Grant, Reservation, Settlement
+from shared.ledger_rows import Grant, Repeat, Reservation, Settlement
 from shared.metrics import STAGE_SECONDS
-from shared.money import NanoUsd
 from shared.queue import EPOCHS_PER_ENQUEUE, RateState
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ UNTIL_SETTLED_S = 0.05
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid request for a model that exists. `max_tokens` is None when the caller left it out."""
+    """A valid request for a model that exists. `max_tokens` is None when the caller left it out. `idempotency_key` and
+    `fingerprint` (of the parsed body) are SHA-256, given together.
+    """
 
     id: str
     key: ApiKey
@@ -44,7 +45,13 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling
     stream: bool
     max_tokens: int | None
+    tools: Tools = Tools()
+    metadata: dict[str, str] | None = None
     lane: Literal["interactive", "batch"] = "interactive"
+    keep: bool = False
+    """The caller may come back for the answer: it is kept in Postgres."""
+    idempotency_key: bytes | None = None
+    fingerprint: bytes | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -69,11 +76,11 @@ class Submitter:
         self._settings = settings
         self._refused_until: dict[str, tuple[float, RebootError]] = {}
 
-    async def submit(self, request: NewRequest, channel: str) -> Admitted:
-        """Hold and enqueue; its events go to `channel`.
+    async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
+        """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
 
-        Raises `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`; then nothing runs
-        and nothing stays held. To be shielded from cancellation by the caller.
+        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`;
+        then nothing runs and nothing stays held. To be shielded from cancellation by the caller.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
@@ -85,7 +92,9 @@ class Submitter:
         except Unavailable as error:
             self._settler.keep(_released(reservation, error))  # it may have been committed all the same
             raise
-        job = _job(request, reservation, grant.output_limit, grant.hold_nano)
+        if isinstance(grant, Repeat):
+            return grant
+        job = _job(request, reservation, grant)
         try:
             with STAGE_SECONDS.labels("enqueue").time():
                 rate = await self._queue.enqueue(
@@ -100,7 +109,7 @@ class Submitter:
             raise
         return Admitted(job, request.lane, request.key.id, rate)
 
-    async def _reserve(self, reservation: Reservation) -> Grant:
+    async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
         """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""
         try:
             return await self._ledger.reserve(reservation)
@@ -108,16 +117,18 @@ class Submitter:
             await asyncio.sleep(UNTIL_SETTLED_S)
             return await self._ledger.reserve(reservation)
 
-    async def submit_again(self, admitted: Admitted, channel: str, times: int) -> None:
-        """Enqueue once more what Redis has lost; `times` counts these. The hold is still there, so nothing is charged twice.
+    async def submit_again(self, admitted: Admitted, channel: str) -> None:
+        """Enqueue once more what Redis has lost. The hold is still there, so nothing is charged twice.
 
-        Raises `Unavailable` or `Overloaded`.
+        The epoch rises with the seconds since the request was made: several front doors may find the same loss, after
+        several losses, and none of them may give back the epoch of a claim from before. Raises `Unavailable` or `Overloaded`.
         """
         job = admitted.job
         name = keys.queue(job.model.provider, admitted.lane)
-        epoch = times * EPOCHS_PER_ENQUEUE
+        age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+        epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
         await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
-        log.warning("lost request enqueued again", request_id=job.id, times=times)
+        log.warning("lost request enqueued again", request_id=job.id, epoch=epoch)
 
     async def bury(self, admitted: Admitted) -> bool:
         """Make sure that the request never runs any more; False when a worker has it. Raises `Unavailable`."""
@@ -166,13 +177,25 @@ class Submitter:
             input_price=model.price.input,
             output_price=model.price.output,
             cached_price=model.price.cached,
-            input_bound=input_bound(request.messages, model.image_tokens or 0),
+            input_bound=input_bound(
+                request.messages, model.image_tokens or 0, request.tools, request.sampling.json_answer
+            ),
             output_limit=wanted,
             output_floor=floor,
             deadline_at=deadline,
             expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
             messages=msgspec.json.encode(request.messages).decode() if settings.keep_messages else None,
+            metadata=request.metadata,
+            idempotency_key=request.idempotency_key,
+            fingerprint=request.fingerprint,
+            keep_until=self._keep_until(request),
         )
+
+    def _keep_until(self, request: NewRequest) -> datetime | None:
+        """From the latest moment at which the request can end."""
+        settings = self._settings
+        kept_s = settings.request_deadline_s + settings.answers_kept_s
+        return created_at(request.id) + timedelta(seconds=kept_s) if request.keep else None
 
     def _output_limit(self, request: NewRequest) -> tuple[int, int]:
         """What is wanted and the least that makes sense: the same when the caller asked for it."""
@@ -200,7 +223,7 @@ class Submitter:
             self._refused_until[what] = (now + wait_s, error)
 
 
-def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_nano: NanoUsd) -> Job:
+def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:
     return Job(
         id=request.id,
         account_id=request.key.account_id,
@@ -209,9 +232,11 @@ def _job(request: NewRequest, reservation: Reservation, output_limit: int, hold_
         messages=request.messages,
         sampling=request.sampling,
         stream=request.stream,
-        output_limit=output_limit,
-        hold_nano=hold_nano,
+        output_limit=grant.output_limit,
+        hold_nano=grant.hold_nano,
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
+        tools=request.tools,
+        keep_until=reservation.keep_until,
     )
 
 

@@ -13,7 +13,7 @@ from shared.catalogue import Catalogue, Model, load_catalogue
 from shared.chat import Message, Sampling
 from shared.ids import created_at, new_id
 from shared.job import Job
-from shared.ledger import Reservation, Settlement
+from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd, Price
 
 NANO_PER_TOKEN = 1_000_000

@@ -12,10 +12,10 @@ from datetime import datetime
 
 import msgspec
 
-from shared.chat import input_bound
+from shared.chat import CallPiece, bytes_of_tools, input_bound, joined_calls
 from shared.errors import RebootError, Unavailable
-from shared.job import Done, Failed, Job
-from shared.ledger import EndState, Settlement
+from shared.job import AnswerPart, Chunk, Done, Failed, Job, KeptAnswer, pack
+from shared.ledger_rows import EndState, Settlement
 from shared.money import NanoUsd, Usage, divide_up
 
 BYTES_PER_TOKEN = 4
@@ -36,11 +36,24 @@ class Received(msgspec.Struct):
     attempts: int = 0
 
 
-def succeeded(job: Job, received: Received, reason: str, text: str | None, now: datetime) -> tuple[Done, Settlement]:
-    """The last event and the settlement of a request that the vendor finished. `text` only for a JSON answer."""
+def succeeded(
+    job: Job, received: Received, reason: str, answer: list[AnswerPart], now: datetime, *, asked_bytes_max: int = 0
+) -> tuple[Done, Settlement]:
+    """The last event and the settlement of a request that the vendor finished. `answer` is all of it, or nothing when it was
+    streamed and need not be kept; messages of at most `asked_bytes_max` are kept with it.
+    """
     usage = billed_usage(job, received)
-    charge = min(job.price.cost(usage), job.hold_nano)
-    return Done(reason, usage, charge, text), _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
+    done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano))
+    settlement = _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
+    text = "".join(part.text for part in answer if isinstance(part, Chunk))
+    calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
+    whole = msgspec.structs.replace(done, text=text, calls=calls)
+    if job.keep_until:
+        asked = job.messages if len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
+        settlement = msgspec.structs.replace(
+            settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until
+        )
+    return done if job.stream else whole, settlement
 
 
 def failed(
@@ -74,8 +87,8 @@ def billed_usage(job: Job, received: Received) -> Usage:
 def estimate(job: Job, text_bytes: int) -> Usage:
     """Tokens of the messages and of `text_bytes` of answer, rounded up."""
     tokens_per_image = job.model.image_tokens or 0
-    bound = input_bound(job.messages, tokens_per_image)
-    text = sum(len(message.text().encode()) for message in job.messages)
+    bound = input_bound(job.messages, tokens_per_image, job.tools, job.sampling.json_answer)
+    text = sum(message.bytes_in() for message in job.messages) + bytes_of_tools(job.tools, job.sampling.json_answer)
     images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
     tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
     output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)

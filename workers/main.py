@@ -57,7 +57,11 @@ async def run(settings: Settings) -> None:
             ledger, group, retry_s=settings.settle_retry_s, on_committed=lambda ids: rescue.forget_settled(redis, ids)
         )
         queue = Queue(
-            lua, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max
+            lua,
+            lease_s=settings.lease_s,
+            keep_run_s=settings.journal_ttl_s,
+            depth_max=settings.queue_depth_max,
+            asked_bytes_max=settings.asked_bytes_max,
         )
         runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, settings=settings)
         worker = _leased_worker(settings, redis, queue, runner, _claimed(settings, catalogue, services))

@@ -9,7 +9,7 @@ import structlog
 
 from shared.errors import OperatorCredentials, RebootError
 from shared.job import Done, Failed, Job
-from shared.ledger import Settlement
+from shared.ledger_rows import Settlement
 from shared.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.job import Chunk, unpack_event, unpack_settlement
-from shared.ledger import SQL, Settlement
+from shared.job import Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.ledger import SQL
+from shared.ledger_rows import Settlement
 from shared.scripts import UNREACHABLE
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     events = [unpack_event(data) for data in journal]
     return Past(
         length=len(events),
-        text_bytes=sum(len(event.text.encode()) for event in events if isinstance(event, Chunk)),
+        text_bytes=sum(bytes_of(event) for event in events if not isinstance(event, Done | Failed)),
         calls=int(calls or 0),
-        ended=bool(events) and not isinstance(events[-1], Chunk),
+        ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
 

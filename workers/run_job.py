@@ -28,7 +28,7 @@ from shared.errors import (
     RebootError,
     Unavailable,
 )
-from shared.job import Done, Failed, Job, Sealed, arq_deserializer, unpack_job
+from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, unpack_job
 from shared.journal import JournalWriter, LeaseLost, RequestVoid
 from shared.metrics import STAGE_SECONDS
 from shared.scripts import UNREACHABLE
@@ -42,7 +42,7 @@ from workers.vendor_calls import VendorCalls
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.ledger import Settlement
+    from shared.ledger_rows import Settlement
     from shared.queue import Claim
     from shared.scripts import Scripts
     from shared.settings import Settings
@@ -109,7 +109,8 @@ class Attempt:
         self._job = job
         self._claim = claim
         self._received = Received()
-        self._answer: list[str] = []
+        self._answer: list[AnswerPart] = []
+        """All of it, when the last event or Postgres is to have it."""
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s
         self._journal = JournalWriter(
@@ -141,8 +142,8 @@ class Attempt:
             log.exception("unexpected error", alert=True)
             await self._end_failed(ProviderError("The call to the vendor failed in an unexpected way."))
         else:
-            text = None if self._job.stream else "".join(self._answer)
-            await self._end(*succeeded(self._job, self._received, reason, text, _now()))
+            kept = {"asked_bytes_max": self._runner.settings.asked_bytes_max}
+            await self._end(*succeeded(self._job, self._received, reason, self._answer, _now(), **kept))
 
     async def _look_back(self) -> Past:
         try:
@@ -174,11 +175,11 @@ class Attempt:
         if self._claim.tries > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
-    async def _take(self, text: str) -> None:
+    async def _take(self, part: AnswerPart) -> None:
+        if not self._job.stream or self._job.keep_until:
+            self._answer.append(part)
         if self._job.stream:
-            await self._writer.write(text)
-        else:
-            self._answer.append(text)
+            await self._writer.write(part)
 
     async def _end_failed(self, error: RebootError) -> None:
         alert_operator(self._job, error)

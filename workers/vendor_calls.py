@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 from arq.worker import Retry
 
+from shared.chat import CallPiece
 from shared.errors import ProviderError, ProviderNotConfigured, RebootError
+from shared.job import AnswerPart, Chunk, bytes_of
 from shared.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.scripts import UNREACHABLE
 from workers.limits import bounded
@@ -34,7 +36,7 @@ BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
 
 class VendorCalls:
     """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
-    charged; `take` gets each piece of text.
+    charged; `take` gets each part of the answer.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class VendorCalls:
         client: redis.asyncio.Redis,
         settings: Settings,
         received: Received,
-        take: Callable[[str], Awaitable[None]],
+        take: Callable[[AnswerPart], Awaitable[None]],
     ) -> None:
         self._job = job
         self._providers = providers
@@ -108,17 +110,22 @@ class VendorCalls:
             async for piece in pieces:
                 match piece:
                     case str():
-                        if not self._received.text_bytes:
-                            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
-                        self._received.text_bytes += len(piece.encode())
-                        self._refuse_endless_text()
-                        await self._take(piece)
+                        await self._hand_on(Chunk(piece), began)
+                    case CallPiece():
+                        await self._hand_on(piece, began)
                     case Reported(usage):
                         self._received.reported = usage
                     case Finished(reason):
                         STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
                         return reason
         raise ProviderError("The vendor's answer broke off before its end.")
+
+    async def _hand_on(self, part: AnswerPart, began: float) -> None:
+        if not self._received.text_bytes:
+            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
+        self._received.text_bytes += bytes_of(part)
+        self._refuse_endless_text()
+        await self._take(part)
 
     def _refuse_endless_text(self) -> None:
         if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
@@ -141,6 +148,7 @@ class VendorCalls:
             sampling=job.sampling,
             output_limit=job.output_limit,
             stream=job.stream and job.model.streaming,
+            tools=job.tools,
         )
 
     def _idle_s(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.formats.native import result_json
+from api.formats.native_answers import result_json
 from api.services import SERVICES
 
 

@@ -1,4 +1,4 @@
--- Append one event to a request's journal and tell the front door, in one step. The epoch fences a worker that lost its
+-- Append one event to a request's journal and tell the front doors that have readers, in one step. The epoch fences a worker that lost its
 -- lease; the expected length makes a repeat after a lost reply harmless.
 --
 -- KEYS  1 journal (list of events)   2 run (hash)   3 settle records (hash)
@@ -27,7 +27,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], id, ARGV[6])
 end
-if run[2] then
-  redis.call('PUBLISH', run[2], id .. ' ' .. expected .. ' ' .. ARGV[4])
+for channel in string.gmatch(run[2] or '', '%S+') do
+  redis.call('PUBLISH', channel, id .. ' ' .. expected .. ' ' .. ARGV[4])
 end
 return length + 1

@@ -1,9 +1,10 @@
 -- Put one job into its queue, or say why not. Safe to repeat: a job that is there already is `ok` and counts once.
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
---       5 rate limit of the API key (string: theoretical arrival time, ms)
+--       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
 -- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
---       6 most jobs that may wait   7 requests per minute, 0 for no limit   8 lowest epoch (0 for a new request)
+--       6 most jobs that may wait   7 requests per minute, 0 for no limit   8 lowest epoch, more than 0 when Redis
+--       has lost the job; then one that has a journal all the same is `ok` too
 --       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit
 -- returns { "ok" | "full" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
@@ -13,7 +14,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
   return { 'dead', 0, 0, 0, now }
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if redis.call('EXISTS', KEYS[2]) == 1 or (tonumber(ARGV[8]) > 0 and redis.call('EXISTS', KEYS[6]) == 1) then
   return { 'ok', 0, 0, 0, now }
 end
 if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
@@ -38,7 +39,11 @@ if rpm > 0 then
 end
 
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', ARGV[5])
+local channels = redis.call('HGET', KEYS[3], 'channel') or ''
+if not string.find(' ' .. channels .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
+  channels = channels == '' and ARGV[5] or channels .. ' ' .. ARGV[5]
+end
+redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels)
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
 end

@@ -1,5 +1,5 @@
 -- name: reserve
-SELECT request_id, outcome, granted_limit, granted_hold, needed, available FROM reserve($1::jsonb, $2)
+SELECT request_id, outcome, granted_limit, granted_hold, needed, available, existing_id FROM reserve($1::jsonb, $2)
 
 -- name: settle
 SELECT request_id, outcome, charged FROM settle($1::jsonb)

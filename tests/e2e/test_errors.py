@@ -236,8 +236,3 @@ async def test_a_vendor_that_no_worker_has_credentials_for_is_a_503(caller: Call
     reply = await caller.chat(told(), model="amazon-nova-lite")
     assert (reply.status, reply.error["code"]) == (503, "provider_not_configured")
     assert "Retry-After" in reply.headers
-
-
-async def test_an_idempotency_key_is_refused_rather_than_ignored(caller: Caller) -> None:
-    reply = await caller.chat(told(), headers={"Idempotency-Key": "x"})
-    assert (reply.status, reply.error["code"]) == (400, "invalid_request")

@@ -13,7 +13,8 @@ import msgspec
 from deploy.ledger_check import check_ledger
 from shared import database
 from shared.credentials import KeyRules, create_key
-from shared.ledger import Grant, Ledger, Reservation
+from shared.ledger import Ledger
+from shared.ledger_rows import Grant, Repeat, Reservation
 from shared.money import NanoUsd
 from shared.settings import Settings
 from tests.integration.conftest import running
@@ -41,7 +42,7 @@ async def limited_key(pool: asyncpg.Pool, account: str, limit: int) -> str:
     return (await create_key(pool, account, KeyRules(limit=NanoUsd(limit)))).key_id
 
 
-async def reserve_all(ledger: Ledger, *reservations: Reservation) -> list[Grant | BaseException]:
+async def reserve_all(ledger: Ledger, *reservations: Reservation) -> list[Grant | Repeat | BaseException]:
     """In one batch; the answers and refusals in the same order."""
     return await asyncio.gather(*(ledger.reserve(reservation) for reservation in reservations), return_exceptions=True)
 

@@ -11,14 +11,14 @@ from shared import keys
 from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.journal import Heard, JournalWriter, LeaseLost, parse_message, read_journal
-from shared.ledger import Settlement
+from shared.ledger_rows import Settlement
 from shared.money import Usage
 from shared.queue import Claim, Queue
 from shared.scripts import Scripts
 from tests.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import claim_one, enqueue
 from tests.support import eventually
-from workers.journal_writer import UNSENT_CHARACTERS_MAX, ChunkWriter
+from workers.journal_writer import UNSENT_BYTES_MAX, ChunkWriter
 
 DONE = Done("stop", Usage(1, 1), 5)
 
@@ -141,10 +141,10 @@ def _writer(journal: SlowJournal | JournalWriter, patience_s: float = 60) -> Chu
 async def test_the_first_piece_goes_at_once_and_what_piles_up_meanwhile_goes_together() -> None:
     journal = SlowJournal()
     writer = _writer(journal)
-    await writer.write("a")
+    await writer.write(Chunk("a"))
     await eventually(lambda: journal.waiting, "the first piece is under way")
     for letter in "bcd":
-        await writer.write(letter)
+        await writer.write(Chunk(letter))
     journal.open.set()
     await writer.end(DONE, _record(a_job().id))
     assert journal.events == [Chunk("a"), Chunk("bcd"), DONE]
@@ -153,8 +153,8 @@ async def test_the_first_piece_goes_at_once_and_what_piles_up_meanwhile_goes_tog
 async def test_a_vendor_is_read_no_faster_than_the_journal_takes_it() -> None:
     journal = SlowJournal()
     writer = _writer(journal)
-    await writer.write("a")
-    blocked = asyncio.ensure_future(writer.write("x" * (UNSENT_CHARACTERS_MAX + 1)))
+    await writer.write(Chunk("a"))
+    blocked = asyncio.ensure_future(writer.write(Chunk("x" * (UNSENT_BYTES_MAX + 1))))
     await eventually(lambda: journal.waiting, "the first piece is under way")
     assert not blocked.done()
     journal.open.set()
@@ -169,7 +169,7 @@ async def test_text_waits_for_a_redis_that_is_away_and_is_sent_in_order() -> Non
     journal.errors = [Unavailable("away")] * 5
     writer = _writer(journal)
     for letter in "abc":
-        await writer.write(letter)
+        await writer.write(Chunk(letter))
     await writer.end(DONE, _record(a_job().id))
     assert "".join(event.text for event in journal.events if isinstance(event, Chunk)) == "abc"
     assert journal.events[-1] == DONE
@@ -188,7 +188,7 @@ async def test_a_lost_lease_is_raised_to_whoever_writes_next() -> None:
     journal.open.set()
     journal.errors = [LeaseLost("x")]
     writer = _writer(journal)
-    await writer.write("a")
+    await writer.write(Chunk("a"))
     with pytest.raises(LeaseLost):
         await writer.end(DONE, _record(a_job().id))
     assert journal.events == []
@@ -200,7 +200,7 @@ async def test_a_failure_is_told_after_the_text_that_came_before_it(
     writer = _writer(journal)
     failure = Failed(ProviderError("cut").body())
     for letter in "abc":
-        await writer.write(letter)
+        await writer.write(Chunk(letter))
     await writer.end(failure, _record(journal.request_id))
     *chunks, last = await read_journal(redis_client, journal.request_id)
     assert "".join(event.text for event in chunks if isinstance(event, Chunk)) == "abc"

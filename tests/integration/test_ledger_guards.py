@@ -13,7 +13,8 @@ import pytest
 from shared.accounts import credit_account
 from shared.database import load_queries
 from shared.errors import InsufficientCredit, Unavailable
-from shared.ledger import Grant, Ledger
+from shared.ledger import Ledger
+from shared.ledger_rows import Grant
 from shared.money import NanoUsd
 from shared.settings import Settings
 from tests.builders import a_release, a_reservation, a_settlement

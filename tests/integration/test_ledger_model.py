@@ -18,7 +18,7 @@ from deploy.ledger_check import check_ledger
 from shared.accounts import create_account
 from shared.credentials import KeyRules, create_key
 from shared.database import load_queries
-from shared.ledger import Reservation, Settlement
+from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
 from tests.builders import a_release, a_reservation, a_settlement
 

@@ -15,7 +15,7 @@ from shared.accounts import create_account, credit_account
 from shared.database import load_queries, migrations
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
-from shared.ledger import Reservation, Settlement
+from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
 from tests.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, limited_key, somebody_waits_for_a_lock, wallet

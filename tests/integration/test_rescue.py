@@ -14,7 +14,8 @@ from shared import keys
 from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack
 from shared.journal import JournalWriter
-from shared.ledger import Ledger, Reservation, Settlement
+from shared.ledger import Ledger
+from shared.ledger_rows import Reservation, Settlement
 from shared.money import Usage
 from shared.queue import Queue
 from shared.scripts import Scripts

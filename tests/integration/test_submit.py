@@ -20,7 +20,7 @@ from shared.ledger import Ledger
 from shared.queue import RateState
 from shared.settings import Settings
 from shared.settler import Settler
-from shared.submit import NewRequest, Submitter
+from shared.submit import Admitted, NewRequest, Submitter
 from shared.tasks import background_tasks
 from tests.builders import a_model
 from tests.integration.conftest import NewAccount
@@ -101,6 +101,7 @@ async def test_an_admitted_request_is_held_for_and_enqueued(
 ) -> None:
     account = await new_account(CREDIT)
     admitted = await submitter.submit(a_request(account), "channel")
+    assert isinstance(admitted, Admitted)
     assert queue.enqueued == [admitted.job.id]
     held = await pool.fetchval("SELECT held_nano FROM accounts WHERE id = $1", account)
     assert held == admitted.job.hold_nano > 0
@@ -166,5 +167,6 @@ async def test_a_lost_request_is_given_up_without_a_charge(
 ) -> None:
     account = await new_account(CREDIT)
     admitted = await submitter.submit(a_request(account), "channel")
+    assert isinstance(admitted, Admitted)
     submitter.give_up(admitted, Unavailable("lost"))
     await free_again(pool, account)

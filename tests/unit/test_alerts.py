@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import REGISTRY
 
+from shared.job import Chunk
 from shared.money import NanoUsd, Usage
 from shared.telemetry import count_alerts
 from tests.builders import a_job
@@ -25,7 +26,7 @@ def test_every_line_that_alerts_is_counted_under_its_event() -> None:
 def test_what_a_vendor_reports_beyond_the_hold_alerts_and_is_not_charged() -> None:
     job = a_job(hold_nano=NanoUsd(10))
     received = Received(called=True, text_bytes=4, reported=Usage(1_000, 1_000))
-    event, settlement = succeeded(job, received, "stop", "text", datetime.now(UTC))
+    event, settlement = succeeded(job, received, "stop", [Chunk("text")], datetime.now(UTC))
     with structlog.testing.capture_logs() as lines:
         report_end(job, event, settlement, 0.1)
     (alert,) = [line for line in lines if line.get("alert")]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.chat import Message, input_bound
 from shared.errors import Cancelled, ProviderError
-from shared.job import Job
+from shared.job import Chunk, Job
 from shared.money import NanoUsd, Price, Usage
 from tests.builders import a_job, a_model
 from workers.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
@@ -20,7 +20,7 @@ counts = st.integers(-(2**40), 2**40)
 
 
 def test_a_success_is_charged_as_the_vendor_reported() -> None:
-    event, settlement = succeeded(JOB, Received(called=True, reported=REPORTED, attempts=2), "stop", "Hi", NOW)
+    event, settlement = succeeded(JOB, Received(called=True, reported=REPORTED, attempts=2), "stop", [Chunk("Hi")], NOW)
     assert event.usage == REPORTED
     assert event.charged_nano == settlement.charge_nano == JOB.price.cost(REPORTED)
     assert (settlement.state, settlement.hold_state, settlement.attempts) == ("succeeded", "settled", 2)
@@ -30,19 +30,19 @@ def test_a_success_is_charged_as_the_vendor_reported() -> None:
 
 def test_vendor_cost_and_charge_are_kept_apart() -> None:
     job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000), price=Price(3_000_000, 3_000_000)))
-    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", None, NOW)
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", [], NOW)
     assert (settlement.vendor_cost_nano, settlement.charge_nano) == (20, 60)
 
 
 def test_the_price_of_admission_counts_and_not_the_one_of_today() -> None:
     job = a_job(model=a_model(price=Price(9_000_000, 9_000_000)), price=Price(1_000_000, 1_000_000))
-    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", None, NOW)
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", [], NOW)
     assert settlement.charge_nano == 20
 
 
 def test_a_caller_is_never_told_more_than_the_hold_and_the_ledger_learns_the_rest() -> None:
     job = a_job(hold_nano=NanoUsd(1_000))
-    event, settlement = succeeded(job, Received(called=True, reported=REPORTED), "stop", None, NOW)
+    event, settlement = succeeded(job, Received(called=True, reported=REPORTED), "stop", [], NOW)
     assert event.charged_nano == 1_000
     assert settlement.charge_nano == job.price.cost(REPORTED) > 1_000
 
@@ -100,7 +100,7 @@ def test_whatever_a_vendor_reports_no_count_and_no_charge_is_negative(
     i: int, o: int, cached: int, reasoning: int, text_bytes: int
 ) -> None:
     received = Received(called=True, text_bytes=text_bytes, reported=Usage(i, o, cached, reasoning))
-    event, settlement = succeeded(JOB, received, "stop", None, NOW)
+    event, settlement = succeeded(JOB, received, "stop", [], NOW)
     assert min(event.usage.input, event.usage.output, event.usage.cached, event.usage.reasoning) >= 0
     assert settlement.charge_nano >= 0
     assert settlement.vendor_cost_nano >= 0
@@ -116,6 +116,6 @@ def test_an_estimate_never_exceeds_what_the_request_was_held_for(text: str, text
 
 def test_a_bill_is_a_pure_function_of_what_came_back() -> None:
     def bill(job: Job) -> object:
-        return succeeded(job, Received(called=True, reported=REPORTED), "stop", "Hi", NOW)
+        return succeeded(job, Received(called=True, reported=REPORTED), "stop", [Chunk("Hi")], NOW)
 
     assert bill(JOB) == bill(JOB)

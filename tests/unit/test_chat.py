@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.formats.native import NativeMessage
 from shared.chat import ImagePart, ImageUrl, Message, TextPart, input_bound
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -46,10 +47,10 @@ def test_the_text_of_a_message_is_its_text_parts_in_order() -> None:
 )
 def test_a_message_with_an_unknown_role_part_or_field_is_refused(wrong: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(wrong, type=Message)
+        msgspec.json.decode(wrong, type=NativeMessage)
 
 
 @pytest.mark.parametrize("content", ["plain", [TextPart("a"), _image()]])
 def test_a_message_is_sent_back_as_it_came(content: str | list[TextPart | ImagePart]) -> None:
-    message = Message("developer", content)
-    assert msgspec.json.decode(msgspec.json.encode(message), type=Message) == message
+    message = NativeMessage("developer", content)
+    assert msgspec.json.decode(msgspec.json.encode(message), type=NativeMessage) == message

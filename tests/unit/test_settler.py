@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from shared.errors import Unavailable
-from shared.ledger import Outcome, Settlement
+from shared.ledger_rows import Outcome, Settlement
 from shared.settler import Settler
 from shared.tasks import background_tasks
 from tests.builders import a_release, a_reservation, a_settlement

@@ -1,10 +1,11 @@
 """Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
 
-    request ──► provider.stream(request) ──► Text … Reported … Finished
+    request ──► provider.stream(request) ──► str and CallPiece … Reported … Finished
 
 The promises that `tests/conformance` holds every file of this folder to:
 
-- text arrives intact, whatever the vendor's framing cuts through;
+- text and the arguments of tool calls arrive intact, whatever the vendor's framing cuts through; of each tool call the first
+  piece has its id and name, and its index is its place among the calls;
 - what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
   `Reported` in a finished answer, the last one counts;
 - exactly one `Finished`, the last piece, and only after the API's own terminal marker;
@@ -22,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 from shared.catalogue import Model
-from shared.chat import Message, Sampling
+from shared.chat import CallPiece, Message, Sampling, Tools
 from shared.money import Usage
 from workers.providers.credentials import has_credentials
 
@@ -46,6 +47,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling
     output_limit: int
     stream: bool
+    tools: Tools = Tools()
 
 
 class Thinking(msgspec.Struct, frozen=True):
@@ -59,12 +61,12 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The vendor's terminal marker. `reason` is one of `stop`, `length`, `content_filter`."""
+    """The vendor's terminal marker. `reason` is one of `stop`, `length`, `tool_calls`, `content_filter`."""
 
     reason: str
 
 
-Piece = str | Thinking | Reported | Finished
+Piece = str | CallPiece | Thinking | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

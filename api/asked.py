@@ -1,0 +1,51 @@
+"""What a chat request asks for, whichever API it came through, and how that API answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from api.streaming import StreamForm
+from shared.chat import NO_TOOLS, Message, Sampling, Tools
+from shared.job import Done
+
+
+class Form(Protocol):
+    """How one API answers one request."""
+
+    def answer(self, done: Done, request_id: str) -> bytes:
+        """The whole answer as JSON; `done` has its text and its tool calls."""
+
+    def stream(self, accept: str, request_id: str) -> StreamForm:
+        """How the events of a stream look on the wire; `accept` is the request's header."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid body, in the project's own words. `max_tokens` is None when the caller left it out.
+
+    `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
+    `body` is what was parsed: two requests with equal bodies ask for the same.
+    """
+
+    model: str
+    messages: list[Message]
+    sampling: Sampling = Sampling()
+    tools: Tools = NO_TOOLS
+    stream: bool = False
+    max_tokens: int | None = None
+    metadata: dict[str, str] | None = None
+    form: Form
+    names: Mapping[str, str]
+    body: msgspec.Struct
+
+    def name_of(self, option: str) -> str:
+        """What this API calls it."""
+        return self.names.get(option, option)
+
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the parsed body and of the API that it came through."""
+        content = msgspec.json.encode(self.body, order="sorted")
+        return hashlib.sha256(type(self.body).__name__.encode() + b"\0" + content).digest()

@@ -1,0 +1,76 @@
+"""The two forms of the native API's streams: raw text, and server-sent events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.formats import native_answers
+from shared.chat import CallPiece
+from shared.job import Chunk, Done, Event, Failed
+
+
+class RawText:
+    """Chunks of text and nothing else; `stats` and errors as a record after the byte 0x1E."""
+
+    content_type = "text/plain"
+    keepalive: bytes | None = None
+
+    def __init__(self, request_id: str, *, with_stats: bool) -> None:
+        self._request_id = request_id
+        self._with_stats = with_stats
+
+    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native_answers.raw_text(text)
+            case CallPiece():
+                return b""  # raw text has no place for tool calls, which no native request asks for
+            case Done():
+                stats = native_answers.stats_record(event) if self._with_stats else b""
+                return native_answers.raw_text(event.text or "") + stats
+            case Failed():
+                return native_answers.error_record(event, self._request_id)
+
+    def clean_end(self, event: Event) -> bool:
+        """A client that ignores the record must still see a broken transfer."""
+        return isinstance(event, Done)
+
+
+class ServerSentEvents:
+    """`id` is the sequence number; `chunk`, then `done` or `error`."""
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b": keep-alive\n\n"
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native_answers.sse_event(sequence, "chunk", {"text": text})
+            case CallPiece():
+                return native_answers.sse_event(sequence, "tool_call", msgspec.structs.asdict(event))
+            case Done():
+                return self._whole(sequence, event) + native_answers.sse_event(sequence, "done", _end(event))
+            case Failed(error):
+                return native_answers.sse_error(sequence, error, self._request_id)
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+        """Always."""
+        return True
+
+    @staticmethod
+    def _whole(sequence: int, done: Done) -> bytes:
+        """Of an answer that was not streamed: all of it in one event, under the number of the last one."""
+        text = native_answers.sse_event(sequence, "chunk", {"text": done.text}) if done.text else b""
+        calls = [{"index": index, **msgspec.structs.asdict(call)} for index, call in enumerate(done.calls)]
+        return text + b"".join(native_answers.sse_event(sequence, "tool_call", call) for call in calls)
+
+
+def _end(done: Done) -> dict[str, Any]:
+    return native_answers.stats(done.usage, done.charged_nano) | {"finish_reason": done.finish_reason}

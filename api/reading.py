@@ -1,0 +1,44 @@
+"""What a request says before its body is understood: its size and type, and how it wants to be answered."""
+
+from __future__ import annotations
+
+import hashlib
+
+from aiohttp import web
+
+from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
+
+JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
+
+
+async def read_json(request: web.Request) -> bytes:
+    """The whole body. Raises `UnsupportedMediaType` for anything but plain JSON, and `RequestTooLarge` before it is read
+    where its length is said.
+    """
+    _refuse_unsupported(request)
+    if (request.content_length or 0) > request.client_max_size:
+        raise RequestTooLarge(f"The body is larger than {request.client_max_size} bytes: shorten it.")
+    return await request.read()
+
+
+def prefers_async(request: web.Request) -> bool:
+    """`Prefer: respond-async` (RFC 7240)."""
+    return "respond-async" in request.headers.get("Prefer", "").lower()
+
+
+def idempotency_key(request: web.Request) -> bytes | None:
+    """SHA-256 of the header, so that nothing of it is stored. Raises `InvalidRequest` when it is empty or too long."""
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
+        return None
+    if len(keys) > 1 or not 1 <= len(keys[0].strip()) <= IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise InvalidRequest(f"`Idempotency-Key` is given once, with 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters.")
+    return hashlib.sha256(keys[0].strip().encode("utf-8", "surrogateescape")).digest()
+
+
+def _refuse_unsupported(request: web.Request) -> None:
+    if request.content_type not in JSON_TYPES:
+        raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")

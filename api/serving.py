@@ -1,0 +1,215 @@
+"""Serves a chat request of any API: authenticate, read, check, hold, enqueue, relay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api.following import events_again, events_of
+from api.formats.native_answers import result_json
+from api.model_check import check_against_model
+from api.reading import idempotency_key, prefers_async, read_json
+from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
+from api.streaming import send_stream
+from shared.errors import RateLimited, from_body
+from shared.job import Done, Event, Failed, Job
+from shared.ledger_rows import Repeat
+from shared.metrics import STREAMS
+from shared.money import Price
+from shared.queue import RateState
+from shared.request_log import LoggedRequest, find_request
+from shared.submit import Admitted, NewRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from api.asked import Asked
+    from api.relay import Follower
+    from shared.credentials import ApiKey
+    from shared.settings import Settings
+
+UNLIMITED = RateState(0, 0.0)
+
+
+async def serve(
+    request: web.Request, parse: Callable[[bytes], Asked], *, may_respond_async: bool = False
+) -> web.StreamResponse:
+    """Answer one chat request; `parse` makes its body into what is asked. Raises `RebootError`s."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    if key.rpm:
+        request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(key.rpm)}
+    asked = parse(await read_json(request))
+    respond_async = may_respond_async and prefers_async(request)
+    new = _new_request(request, key, asked, services, keep=respond_async)
+    with following(services, new.id) as follower:
+        admitted = await _submit_for(request, services, new)
+        if isinstance(admitted, Repeat):
+            return await _serve_repeat(request, asked, new, admitted, respond_async=respond_async)
+        headers = _headers(admitted.job, asked.model)
+        if respond_async:
+            services.custody.keep(admitted)
+            return _accepted(new.id, "queued", headers)
+        return await _relay(request, asked, events_of(admitted, follower, services), headers, admitted)
+
+
+@contextmanager
+def following(services: Services, request_id: str, first: int = 0) -> Iterator[Follower]:
+    """A follower that is heard of from here on."""
+    follower = services.relay.follow(request_id, first)
+    STREAMS.inc()
+    try:
+        yield follower
+    finally:
+        STREAMS.dec()
+        services.relay.forget(follower)
+
+
+async def _serve_repeat(
+    request: web.Request, asked: Asked, new: NewRequest, repeat: Repeat, *, respond_async: bool
+) -> web.StreamResponse:
+    """The answer of the request that came first with this key, replayed and followed."""
+    services = request.app[SERVICES]
+    request[REQUEST_ID] = repeat.request_id
+    logged = await find_request(services.pool, new.key.account_id, repeat.request_id)
+    again = _admitted_before(logged, new, services.settings)
+    headers = _headers(again.job, asked.model) | {"Idempotent-Replayed": "true"}
+    if respond_async:
+        return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
+    with following(services, logged.id) as follower:
+        follower.look_up()
+        await services.queue.listen(logged.id, services.relay.channel)
+        return await _relay(request, asked, events_again(logged, follower, services, again), headers, again)
+
+
+async def _relay(
+    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str], admitted: Admitted
+) -> web.StreamResponse:
+    services = request.app[SERVICES]
+    try:
+        if asked.stream:
+            form = asked.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID])
+            return await send_stream(request, events, form, headers, services.settings)
+        return await _answer(request, asked, events, headers)
+    except (asyncio.CancelledError, ConnectionError):  # the caller is gone
+        if admitted.job.keep_until:
+            services.custody.keep(admitted)
+        else:
+            services.abandoned.add(admitted.job.id)
+        raise
+
+
+async def _answer(
+    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str]
+) -> web.Response:
+    async for event in events:
+        match event:
+            case Done():
+                body = asked.form.answer(event, request[REQUEST_ID])
+                return web.Response(body=body, content_type="application/json", headers=headers)
+            case Failed():
+                raise from_body(event.error)
+            case _:
+                pass  # parts of an answer that another call has asked for as a stream
+    raise AssertionError("a follower ends with Done or Failed")
+
+
+def _accepted(request_id: str, state: str, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        body=result_json({"id": request_id, "state": state}),
+        status=202,
+        content_type="application/json",
+        headers=headers | {"Location": f"/api/requests/{request_id}", "Preference-Applied": "respond-async"},
+    )
+
+
+def _new_request(request: web.Request, key: ApiKey, asked: Asked, services: Services, *, keep: bool) -> NewRequest:
+    model = services.catalogue.serving(asked.model)
+    check_against_model(asked, model, services.settings)
+    services.directory.require(model)
+    repeatable_by = idempotency_key(request)
+    return NewRequest(
+        id=request[REQUEST_ID],
+        key=key,
+        model=model,
+        messages=asked.messages,
+        sampling=asked.sampling,
+        tools=asked.tools,
+        metadata=asked.metadata,
+        stream=asked.stream,
+        max_tokens=asked.max_tokens,
+        keep=keep or repeatable_by is not None,
+        idempotency_key=repeatable_by,
+        fingerprint=asked.fingerprint() if repeatable_by else None,
+    )
+
+
+async def _submit_for(request: web.Request, services: Services, new: NewRequest) -> Admitted | Repeat:
+    """Submit, and say on every answer what is left of the key's rate."""
+    try:
+        admitted = await _submit(services, new)
+    except RateLimited as error:
+        if new.key.rpm:
+            request[RATE_HEADERS] |= _rate(0, error.retry_after_s or 0)
+        raise
+    if new.key.rpm and isinstance(admitted, Admitted):
+        request[RATE_HEADERS] |= _rate(*admitted.rate)
+    return admitted
+
+
+def _rate(remaining: int, reset_s: float) -> dict[str, str]:
+    return {"x-ratelimit-remaining-requests": str(remaining), "x-ratelimit-reset-requests": f"{reset_s:.3f}s"}
+
+
+async def _submit(services: Services, new: NewRequest) -> Admitted | Repeat:
+    """Never left half-way: a caller who goes away meanwhile leaves a request that is abandoned, not one that is lost."""
+    submission = asyncio.ensure_future(services.submitter.submit(new, services.relay.channel))
+    try:
+        return await asyncio.shield(submission)
+    except asyncio.CancelledError:
+        submission.add_done_callback(lambda done: _leave_if_admitted(services, done))
+        raise
+
+
+def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted | Repeat]) -> None:
+    if submission.cancelled() or submission.exception():
+        return
+    admitted = submission.result()
+    if isinstance(admitted, Repeat):
+        return
+    if admitted.job.keep_until:
+        services.custody.keep(admitted)
+    else:
+        services.abandoned.add(admitted.job.id)
+
+
+def _headers(job: Job, asked_for: str) -> dict[str, str]:
+    headers = {"x-output-limit": str(job.output_limit), "Cache-Control": "no-store"}
+    if job.model.name != asked_for:
+        headers["x-model-successor"] = job.model.name
+    return headers
+
+
+def _admitted_before(logged: LoggedRequest, new: NewRequest, settings: Settings) -> Admitted:
+    """The earlier request as it was admitted, made from its row and from the equal body that came again."""
+    price = Price(logged.input_price, logged.output_price, logged.cached_price)
+    job = Job(
+        id=logged.id,
+        account_id=logged.account_id,
+        model=new.model,
+        price=price,
+        messages=new.messages,
+        sampling=new.sampling,
+        tools=new.tools,
+        stream=logged.stream,
+        output_limit=logged.output_limit,
+        hold_nano=logged.hold_nano,
+        deadline_ms=int(logged.deadline_at.timestamp() * 1000),
+        keep_until=logged.deadline_at + timedelta(seconds=settings.answers_kept_s),
+    )
+    return Admitted(job, logged.lane, logged.key_id, UNLIMITED)

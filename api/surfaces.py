@@ -1,0 +1,27 @@
+"""Which API a path belongs to, and so how its errors look."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from api.formats import native_answers
+from shared.errors import ErrorBody
+
+
+class Surface(Protocol):
+    """How one API says an error."""
+
+    def error_json(self, error: ErrorBody, request_id: str) -> bytes:
+        """The body."""
+
+    def error_headers(self, error: ErrorBody) -> dict[str, str]:
+        """What tells a client whether and when to ask again."""
+
+
+SURFACES: tuple[tuple[str, Surface], ...] = (("/", native_answers),)
+"""By the beginning of the path; the first that fits."""
+
+
+def surface_of(path: str) -> Surface:
+    """The API that answers under `path`."""
+    return next((surface for start, surface in SURFACES if path.startswith(start)), native_answers)

@@ -1,0 +1,127 @@
+"""What is handed to the ledger, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+from shared.errors import IdempotencyMismatch, InsufficientCredit, PermissionDenied, RateLimited, RebootError
+from shared.money import NanoUsd, nano_to_usd
+
+HoldEnd = Literal["settled", "released", "expired"]
+EndState = Literal["succeeded", "failed", "cancelled"]
+Outcome = Literal["settled", "repeated", "unbilled", "unknown", "quarantined"]
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens.
+
+    `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
+    `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
+    """
+
+    id: str
+    created_at: datetime
+    account_id: str
+    key_id: str
+    model: str
+    upstream: str
+    provider: str
+    api: str
+    lane: str
+    stream: bool
+    price_version: str
+    input_price: int
+    output_price: int
+    cached_price: int | None
+    input_bound: int
+    output_limit: int
+    output_floor: int
+    deadline_at: datetime
+    expires_at: datetime
+    messages: str | None = None
+    metadata: dict[str, str] | None = None
+    idempotency_key: bytes | None = None
+    fingerprint: bytes | None = None
+    keep_until: datetime | None = None
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """An admitted request: its hold in nano-USD and the output limit in tokens that the hold covers."""
+
+    hold_nano: NanoUsd
+    output_limit: int
+
+
+class Repeat(msgspec.Struct, frozen=True):
+    """Nothing was admitted: the Idempotency-Key belongs to this earlier request with the same body."""
+
+    request_id: str
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request ended and what it costs: a pure value, safe to send any number of times. `answer` is a packed
+    `KeptAnswer`, kept until `keep_until`.
+    """
+
+    id: str
+    created_at: datetime
+    account_id: str
+    state: EndState
+    hold_state: HoldEnd
+    ended_at: datetime
+    charge_nano: int = 0
+    vendor_cost_nano: int = 0
+    tokens_input: int | None = None
+    tokens_output: int | None = None
+    tokens_cached: int | None = None
+    tokens_reasoning: int | None = None
+    usage_estimated: bool | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    attempts: int = 0
+    answer: bytes | None = None
+    keep_until: datetime | None = None
+
+
+def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:
+    """A row of `reserve` as what it means."""
+    match answer and answer["outcome"]:
+        case "admitted":
+            return Grant(answer["granted_hold"], answer["granted_limit"])  # type: ignore[index]
+        case "repeat":
+            return Repeat(answer["existing_id"])  # type: ignore[index]
+        case "credit":
+            return _insufficient(answer["needed"], answer["available"], row)  # type: ignore[index]
+        case outcome:
+            return _REFUSALS.get(str(outcome), _NO_ACCOUNT)()
+
+
+_NO_ACCOUNT = partial(PermissionDenied, "This key's account does not exist any more.")
+_REFUSALS: dict[str, Callable[[], RebootError]] = {
+    "mismatch": partial(
+        IdempotencyMismatch,
+        "This Idempotency-Key was used for another request within its time: give each request a key of its own.",
+    ),
+    "key_limit": partial(
+        PermissionDenied,
+        "This request may cost more than is left of this key's own spending limit: lower max_tokens, raise the"
+        " limit or use another key.",
+    ),
+    "in_flight": partial(RateLimited, "The account has too many requests in flight: wait until some have ended."),
+}
+
+
+def _insufficient(needed: int, available: int, row: Reservation) -> InsufficientCredit:
+    return InsufficientCredit(
+        f"{row.model} needs up to {nano_to_usd(needed)} USD for this request and {nano_to_usd(available)} USD are available:"
+        " add credit, lower max_tokens or shorten the messages.",
+        needed_usd=nano_to_usd(needed),
+        available_usd=nano_to_usd(available),
+    )

@@ -1,0 +1,243 @@
+-- Requests that can be asked for again: idempotency keys, answers that are kept, what a caller noted on a request, and usage rolled up by day.
+
+ALTER TABLE requests ADD COLUMN metadata jsonb;
+
+-- Both key and fingerprint are SHA-256. A key leads to one request until `keep_until`; it may go over to a new one when that
+-- request ended uncharged.
+CREATE TABLE idempotency_keys (
+    account_id         text NOT NULL REFERENCES accounts,
+    key                bytea NOT NULL CHECK (length(key) = 32),
+    fingerprint        bytea NOT NULL CHECK (length(fingerprint) = 32),
+    request_id         text NOT NULL,
+    request_created_at timestamptz NOT NULL,
+    keep_until         timestamptz NOT NULL,
+    PRIMARY KEY (account_id, key)
+);
+CREATE INDEX idempotency_keys_by_end ON idempotency_keys (keep_until);
+
+-- Answers of requests whose callers may come back for them, as a worker packed them.
+CREATE TABLE answers (
+    request_id text PRIMARY KEY,
+    answer     bytea NOT NULL,
+    keep_until timestamptz NOT NULL
+);
+CREATE INDEX answers_by_end ON answers (keep_until);
+
+-- What ended, by the day (UTC) on which it was asked. `settle` keeps it, so it is exact at every moment.
+CREATE TABLE usage_by_day (
+    account_id       text NOT NULL REFERENCES accounts,
+    day              date NOT NULL,
+    model            text NOT NULL,
+    key_id           text NOT NULL,
+    requests         bigint NOT NULL,
+    failed           bigint NOT NULL, -- of these: failed or cancelled
+    tokens_input     bigint NOT NULL,
+    tokens_output    bigint NOT NULL,
+    tokens_cached    bigint NOT NULL,
+    tokens_reasoning bigint NOT NULL,
+    charged_nano     bigint NOT NULL CHECK (charged_nano >= 0),
+    PRIMARY KEY (account_id, day, model, key_id)
+) WITH (fillfactor = 50); -- hot rows: room for in-page updates
+
+INSERT INTO usage_by_day
+SELECT account_id, (created_at AT TIME ZONE 'UTC')::date, model, key_id, count(*), count(*) FILTER (WHERE state <> 'succeeded'),
+    COALESCE(sum(tokens_input), 0), COALESCE(sum(tokens_output), 0), COALESCE(sum(tokens_cached), 0),
+    COALESCE(sum(tokens_reasoning), 0), sum(charged_nano)
+FROM requests WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3, 4;
+
+-- `reserve` and `settle` once more, as 0003 explains them.
+
+DROP FUNCTION reserve(jsonb, integer);
+
+-- Admit what the credit allows, in the batch's order within an account: a large request that is refused does not refuse
+-- the smaller one behind it. `output_limit` is what is wanted, `output_floor` the least that makes sense; what is granted
+-- lies between them. With an idempotency key whose request exists, nothing is admitted: it is a repeat of that request, unless that one
+-- ended without a charge and without success; then the key goes over to the new request. `input_bound` and `output_limit` are tokens, prices nano-USD per million tokens.
+CREATE FUNCTION reserve(batch jsonb, in_flight_max integer)
+RETURNS TABLE (request_id text, outcome text, granted_limit integer, granted_hold bigint, needed bigint, available bigint, existing_id text)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    item record;
+    current_account text := '';
+    credit bigint;
+    room integer;
+    spendable bigint;
+    key_spent jsonb := '{}';
+    same_body boolean;
+    over_uncharged boolean;
+    admitted_ids text[] := '{}';
+    admitted_limits integer[] := '{}';
+    admitted_holds bigint[] := '{}';
+BEGIN
+    PERFORM 1 FROM accounts a
+    WHERE a.id IN (SELECT element->>'account_id' FROM jsonb_array_elements(batch) element)
+    ORDER BY a.id FOR UPDATE;
+
+    FOR item IN
+        SELECT b.*, a.balance_nano - a.held_nano AS account_available, a.in_flight, k.limit_nano - k.used_nano AS key_left
+        FROM ROWS FROM (jsonb_to_recordset(batch) AS (
+            id text, account_id text, key_id text, input_bound bigint, output_limit integer, output_floor integer,
+            input_price bigint, output_price bigint, created_at timestamptz, keep_until timestamptz, idempotency_key text, fingerprint text
+        )) WITH ORDINALITY AS b(
+            id, account_id, key_id, input_bound, output_limit, output_floor,
+            input_price, output_price, created_at, keep_until, idempotency_key, fingerprint, position)
+        JOIN accounts a ON a.id = b.account_id
+        LEFT JOIN api_keys k ON k.id = b.key_id AND k.limit_nano IS NOT NULL
+        ORDER BY b.account_id, b.position
+    LOOP
+        IF item.account_id <> current_account THEN
+            current_account := item.account_id;
+            credit := item.account_available;
+            room := in_flight_max - item.in_flight;
+        END IF;
+        spendable := LEAST(credit, item.key_left - COALESCE((key_spent->>item.key_id)::bigint, 0)); -- LEAST skips NULL
+        request_id := item.id;
+        available := credit;
+        granted_limit := item.output_limit;
+        granted_hold := div_up(item.input_bound * item.input_price + granted_limit * item.output_price);
+        IF granted_hold > spendable AND item.output_price > 0 THEN
+            granted_limit := GREATEST(item.output_floor::numeric, LEAST(item.output_limit::numeric, trunc(
+                (spendable::numeric * 1000000 - item.input_bound * item.input_price) / item.output_price)))::integer;
+            granted_hold := div_up(item.input_bound * item.input_price + granted_limit * item.output_price);
+        END IF;
+        needed := granted_hold;
+        existing_id := NULL;
+        IF item.idempotency_key IS NOT NULL THEN
+            SELECT i.request_id, i.fingerprint = decode(item.fingerprint, 'base64'),
+                COALESCE(r.state IN ('failed', 'cancelled') AND r.charged_nano = 0, false)
+            INTO existing_id, same_body, over_uncharged
+            FROM idempotency_keys i LEFT JOIN requests r ON r.id = i.request_id AND r.created_at = i.request_created_at
+            WHERE i.account_id = item.account_id AND i.key = decode(item.idempotency_key, 'base64') AND i.keep_until > now();
+        END IF;
+        IF existing_id IS NOT NULL AND NOT same_body THEN
+            outcome := 'mismatch';
+        ELSIF existing_id IS NOT NULL AND NOT over_uncharged THEN
+            outcome := 'repeat';
+        ELSIF room <= 0 THEN
+            outcome := 'in_flight';
+        ELSIF granted_hold > credit THEN
+            outcome := 'credit';
+        ELSIF granted_hold > spendable THEN
+            outcome := 'key_limit';
+        ELSE
+            outcome := 'admitted';
+            credit := credit - granted_hold;
+            room := room - 1;
+            admitted_ids := admitted_ids || item.id;
+            admitted_limits := admitted_limits || granted_limit;
+            admitted_holds := admitted_holds || granted_hold;
+            IF item.idempotency_key IS NOT NULL THEN
+                INSERT INTO idempotency_keys (account_id, key, fingerprint, request_id, request_created_at, keep_until)
+                VALUES (item.account_id, decode(item.idempotency_key, 'base64'), decode(item.fingerprint, 'base64'),
+                    item.id, item.created_at, item.keep_until)
+                ON CONFLICT (account_id, key) DO UPDATE SET
+                    fingerprint = EXCLUDED.fingerprint, request_id = EXCLUDED.request_id,
+                    request_created_at = EXCLUDED.request_created_at, keep_until = EXCLUDED.keep_until;
+            END IF;
+            IF item.key_left IS NOT NULL THEN
+                key_spent := key_spent || jsonb_build_object(
+                    item.key_id, granted_hold + COALESCE((key_spent->>item.key_id)::bigint, 0));
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+
+    WITH granted AS (
+        SELECT * FROM unnest(admitted_ids, admitted_limits, admitted_holds) AS g(id, output_limit, hold_nano)
+    ), logged AS (
+        INSERT INTO requests (
+            id, created_at, account_id, key_id, model, upstream, provider, api, lane, stream, price_version,
+            input_price, output_price, cached_price, input_bound, output_limit, hold_nano, deadline_at, expires_at, messages, metadata)
+        SELECT
+            b.id, b.created_at, b.account_id, b.key_id, b.model, b.upstream, b.provider, b.api, b.lane, b.stream, b.price_version,
+            b.input_price, b.output_price, b.cached_price, b.input_bound, g.output_limit, g.hold_nano, b.deadline_at, b.expires_at, b.messages, b.metadata
+        FROM jsonb_populate_recordset(NULL::requests, batch) b JOIN granted g ON g.id = b.id
+        RETURNING account_id, key_id, hold_nano
+    ), keys_used AS (
+        UPDATE api_keys k SET used_nano = k.used_nano + (spent.amount)::bigint
+        FROM jsonb_each_text(key_spent) AS spent(key_id, amount) WHERE k.id = spent.key_id
+    )
+    UPDATE accounts a SET held_nano = a.held_nano + sums.hold_nano, in_flight = a.in_flight + sums.n
+    FROM (SELECT account_id, sum(hold_nano)::bigint AS hold_nano, count(*)::integer AS n FROM logged GROUP BY account_id) sums
+    WHERE a.id = sums.account_id;
+END $$;
+
+-- End holds: capture the charge, release the rest, keep the answer where that is wanted, and roll the usage up. Each hold ends once, whoever comes first; a repeat changes nothing.
+-- A charge beyond the hold is an overrun, a charge for a hold that had ended is unbilled. Outcomes: settled, repeated,
+-- unbilled, unknown (no such request).
+CREATE OR REPLACE FUNCTION settle(batch jsonb) RETURNS TABLE (request_id text, outcome text, charged bigint)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM 1 FROM accounts a
+    WHERE a.id IN (SELECT element->>'account_id' FROM jsonb_array_elements(batch) element)
+    ORDER BY a.id FOR UPDATE;
+
+    RETURN QUERY
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(batch) AS g(
+            id text, created_at timestamptz, state text, hold_state text, ended_at timestamptz, charge_nano bigint,
+            vendor_cost_nano bigint, tokens_input bigint, tokens_output bigint, tokens_cached bigint, tokens_reasoning bigint,
+            usage_estimated boolean, finish_reason text, error_code text, error_message text, attempts integer,
+            answer text, keep_until timestamptz)
+    ), ended AS (
+        UPDATE requests r SET
+            state = g.state, hold_state = g.hold_state, ended_at = g.ended_at,
+            charged_nano = LEAST(g.charge_nano, r.hold_nano), vendor_cost_nano = g.vendor_cost_nano,
+            tokens_input = g.tokens_input, tokens_output = g.tokens_output, tokens_cached = g.tokens_cached,
+            tokens_reasoning = g.tokens_reasoning, usage_estimated = g.usage_estimated, finish_reason = g.finish_reason,
+            error_code = g.error_code, error_message = g.error_message, attempts = g.attempts
+        FROM given g
+        WHERE r.id = g.id AND r.created_at = g.created_at AND r.hold_state = 'held'
+        RETURNING r.id, r.created_at, r.account_id, r.key_id, r.model, r.state, r.hold_nano, r.charged_nano, g.charge_nano,
+            r.tokens_input, r.tokens_output, r.tokens_cached, r.tokens_reasoning, g.answer, g.keep_until
+    ), captured AS (
+        INSERT INTO ledger (debit_account, credit_account, amount_nano, kind, request_id)
+        SELECT e.account_id, 'house:revenue', e.charged_nano, 'capture', e.id FROM ended e WHERE e.charged_nano > 0
+    ), overrun AS (
+        INSERT INTO overruns (request_id, amount_nano)
+        SELECT e.id, e.charge_nano - e.hold_nano FROM ended e WHERE e.charge_nano > e.hold_nano
+    ), kept AS (
+        INSERT INTO answers (request_id, answer, keep_until)
+        SELECT e.id, decode(e.answer, 'base64'), e.keep_until FROM ended e WHERE e.answer IS NOT NULL
+    ), rolled_up AS (
+        INSERT INTO usage_by_day AS u (
+            account_id, day, model, key_id, requests, failed, tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano)
+        SELECT e.account_id, (e.created_at AT TIME ZONE 'UTC')::date, e.model, e.key_id, count(*), count(*) FILTER (WHERE e.state <> 'succeeded'),
+            COALESCE(sum(e.tokens_input), 0), COALESCE(sum(e.tokens_output), 0), COALESCE(sum(e.tokens_cached), 0),
+            COALESCE(sum(e.tokens_reasoning), 0), sum(e.charged_nano)
+        FROM ended e GROUP BY 1, 2, 3, 4
+        ON CONFLICT (account_id, day, model, key_id) DO UPDATE SET
+            requests = u.requests + EXCLUDED.requests, failed = u.failed + EXCLUDED.failed,
+            tokens_input = u.tokens_input + EXCLUDED.tokens_input, tokens_output = u.tokens_output + EXCLUDED.tokens_output,
+            tokens_cached = u.tokens_cached + EXCLUDED.tokens_cached, tokens_reasoning = u.tokens_reasoning + EXCLUDED.tokens_reasoning,
+            charged_nano = u.charged_nano + EXCLUDED.charged_nano
+    ), accounts_changed AS (
+        UPDATE accounts a SET
+            balance_nano = a.balance_nano - sums.charged, held_nano = a.held_nano - sums.hold, in_flight = a.in_flight - sums.n
+        FROM (
+            SELECT e.account_id, sum(e.charged_nano)::bigint AS charged, sum(e.hold_nano)::bigint AS hold, count(*)::integer AS n
+            FROM ended e GROUP BY e.account_id
+        ) sums WHERE a.id = sums.account_id
+    ), keys_changed AS (
+        UPDATE api_keys k SET used_nano = k.used_nano - sums.unused
+        FROM (
+            SELECT e.key_id, sum(e.hold_nano - e.charged_nano)::bigint AS unused FROM ended e GROUP BY e.key_id
+        ) sums WHERE k.id = sums.key_id AND k.limit_nano IS NOT NULL
+    ), late AS (
+        SELECT g.id, g.charge_nano, r.hold_state FROM given g
+        LEFT JOIN requests r ON r.id = g.id AND r.created_at = g.created_at
+        WHERE NOT EXISTS (SELECT 1 FROM ended e WHERE e.id = g.id)
+    ), lost AS (
+        INSERT INTO unbilled (request_id, amount_nano)
+        SELECT l.id, l.charge_nano FROM late l WHERE l.charge_nano > 0 AND l.hold_state IN ('released', 'expired')
+        ON CONFLICT DO NOTHING RETURNING unbilled.request_id
+    )
+    SELECT e.id, 'settled', e.charged_nano FROM ended e
+    UNION ALL
+    SELECT l.id, CASE
+        WHEN l.hold_state IS NULL THEN 'unknown'
+        WHEN l.id IN (SELECT lost.request_id FROM lost) THEN 'unbilled'
+        ELSE 'repeated' END, 0::bigint FROM late l;
+END $$;
