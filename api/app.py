@@ -13,7 +13,7 @@ from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, health, models
+from api.endpoints import account, chat, health, models, requests
 from api.relay import Relay
 from api.services import SERVICES, Services
 from shared import database, scripts
@@ -43,6 +43,10 @@ def create_app(settings: Settings) -> web.Application:
     app.add_routes(
         [
             web.post("/api/endpoint", chat.post_endpoint),
+            web.get("/api/requests", requests.get_requests),
+            web.get("/api/requests/{id}", requests.get_request),
+            web.delete("/api/requests/{id}", requests.delete_request),
+            web.get("/api/requests/{id}/stream", requests.get_stream),
             web.get("/api/models", models.get_models),
             web.get("/api/account", account.get_account),
             web.get("/healthz", health.get_healthz),
