@@ -17,7 +17,7 @@ from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
 from workers.prompt import fit
-from workers.providers import Limits, ProviderRequest, bedrock, bedrock_converse, bedrock_invoke, gemini, openai_chat
+from workers.providers import Limits, ProviderRequest, bedrock, bedrock_converse, bedrock_invoke, gemini, openai_request
 from workers.providers.bedrock_client import Clients as BedrockClients
 from workers.providers.conversation import conversation, image
 from workers.providers.credentials import has_credentials
@@ -269,7 +269,7 @@ def test_gemini_is_asked_in_its_words() -> None:
 
 
 def test_openai_is_asked_in_its_words() -> None:
-    asked = openai_chat._parameters(request("openai-o1", [Message("system", "s"), Message("user", [PICTURE])]))
+    asked = openai_request.parameters(request("openai-o1", [Message("system", "s"), Message("user", [PICTURE])]))
     assert asked == {
         "model": "o1-2024-12-17",
         "messages": [
