@@ -108,6 +108,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     choice: ToolChoice | None = None
     parallel: bool | None = None
 
+    def may_be_called(self) -> bool:
+        """Whether the answer may hold calls."""
+        return bool(self.offered) and not (self.choice and self.choice.mode == "none")
+
 
 class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer is to be JSON: any object, or one that follows `schema`."""

@@ -209,7 +209,7 @@ def test_blank_instructions_are_not_folded() -> None:
 
 def test_converse_is_asked_in_its_words() -> None:
     asked = request("amazon-nova-lite", [*TALK, Message("user", [PICTURE])], temperature=0.5, top_p=0.1, stop=("x",))
-    assert bedrock_converse._parameters(asked) == {
+    assert bedrock_converse.parameters(asked) == {
         "modelId": "amazon.nova-lite-v1:0",
         "system": [{"text": "Be brief."}],
         "messages": [
@@ -227,12 +227,12 @@ def test_converse_is_asked_in_its_words() -> None:
 def test_only_models_that_continue_take_a_last_message_of_the_assistant() -> None:
     asked = [Message("user", "Count."), Message("assistant", "One,")]
     assert (
-        bedrock_converse._parameters(request("anthropic-claude-3-haiku", asked))["messages"][-1]["role"] == "assistant"
+        bedrock_converse.parameters(request("anthropic-claude-3-haiku", asked))["messages"][-1]["role"] == "assistant"
     )
     with pytest.raises(InvalidRequest, match="end with"):
-        bedrock_converse._parameters(request("amazon-nova-lite", asked))
+        bedrock_converse.parameters(request("amazon-nova-lite", asked))
     with pytest.raises(InvalidRequest, match="begin with"):
-        bedrock_converse._parameters(request("amazon-nova-lite", asked[1:]))
+        bedrock_converse.parameters(request("amazon-nova-lite", asked[1:]))
 
 
 def body_of(asked: ProviderRequest) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from shared.catalogue import Model
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers import ProviderRequest
 
@@ -17,7 +18,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `create`; what is not asked for is left out."""
     given = {
         "model": request.model.upstream,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [_message(message) | _thoughts(message, request.model) for message in request.messages],
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
@@ -86,6 +87,15 @@ def _message(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         return {"role": message.role, "content": content or None, "tool_calls": [_call(c) for c in message.tool_calls]}
     return {"role": message.role, "content": content}
+
+
+def _thoughts(message: Message, model: Model) -> dict[str, Any]:
+    """DeepSeek's thinking models answer 400 when the reasoning before a call is not given back
+    (api-docs.deepseek.com/guides/thinking_mode, read 2026-11). It is not kept here; empty will do, as several clients found
+    (github.com/anomalyco/opencode/issues/17523, 2026-03).
+    """
+    given_back = model.api == "deepseek-chat" and model.reasoning and message.tool_calls
+    return {"reasoning_content": ""} if given_back else {}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
