@@ -17,7 +17,15 @@ from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
 from workers.prompt import fit
-from workers.providers import Limits, ProviderRequest, bedrock, bedrock_converse, bedrock_invoke, gemini, openai_request
+from workers.providers import (
+    Limits,
+    ProviderRequest,
+    bedrock,
+    bedrock_converse,
+    bedrock_invoke,
+    gemini_request,
+    openai_request,
+)
 from workers.providers.bedrock_client import Clients as BedrockClients
 from workers.providers.conversation import conversation, image
 from workers.providers.credentials import has_credentials
@@ -260,7 +268,9 @@ def test_an_assistant_turn_is_left_open() -> None:
 
 
 def test_gemini_is_asked_in_its_words() -> None:
-    asked = gemini._parameters(request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",)))
+    asked = gemini_request.parameters(
+        request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",))
+    )
     config = asked["config"]
     assert (config.system_instruction, config.max_output_tokens, config.stop_sequences) == ("Be brief.", 100, ["x"])
     assert [content.role for content in asked["contents"]] == ["user", "model", "user"]

@@ -13,9 +13,9 @@ from typing import Any
 from shared.errors import InvalidRequest
 from shared.money import Usage
 from workers.providers import Finished, Piece, ProviderRequest, Reported, Thinking, vendor_errors
-from workers.providers.bedrock_tools import arguments_text, messages, tool_config
+from workers.providers.bedrock_tools import messages, tool_config
 from workers.providers.conversation import Conversation, conversation
-from workers.providers.text import SurrogateJoiner
+from workers.providers.text import SurrogateJoiner, arguments_text
 from workers.providers.tool_calls import ToolCalls
 
 STOP_REASONS = {

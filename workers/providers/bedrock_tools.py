@@ -6,7 +6,6 @@ botocore 1.40's model of it.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from shared.chat import Part, TextPart, Tool, ToolCall, ToolChoice
@@ -36,11 +35,6 @@ def messages(talk: Conversation, *, with_tools: bool) -> list[dict[str, Any]]:
     """
     block = _block if with_tools else _written_out
     return [{"role": turn.role, "content": [block(part) for part in turn.parts]} for turn in talk.turns]
-
-
-def arguments_text(value: object) -> str:
-    """The arguments of a whole call as the JSON text that they are in every other API."""
-    return json.dumps({} if value is None else value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _specification(tool: Tool) -> dict[str, Any]:
