@@ -195,7 +195,7 @@ def request(
         messages=fit([*messages, Message("user", f"Hello [[sim {directive}]]"), *after], case.model),
         sampling=sampling or Sampling(),
         output_limit=output_limit,
-        stream=case.stream,
+        stream=case.stream and case.model.streams_with(tools),
         tools=tools,
     )
 
