@@ -148,9 +148,9 @@ def input_bound(
     talk = sum(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
-    if not tools.offered and json_answer is None:
-        return talk
     calls = sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    if not tools.offered and json_answer is None:
+        return talk + calls
     return (
         talk
         + calls
