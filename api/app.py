@@ -13,7 +13,7 @@ from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, health, models, requests
+from api.endpoints import account, chat, completions, health, models, openai_models, requests
 from api.relay import Relay
 from api.services import SERVICES, Services
 from shared import database, scripts
@@ -47,6 +47,9 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/api/requests/{id}", requests.get_request),
             web.delete("/api/requests/{id}", requests.delete_request),
             web.get("/api/requests/{id}/stream", requests.get_stream),
+            web.post("/v1/chat/completions", completions.post_completions),
+            web.get("/v1/models", openai_models.get_openai_models),
+            web.get("/v1/models/{id:.+}", openai_models.get_openai_model),
             web.get("/api/models", models.get_models),
             web.get("/api/account", account.get_account),
             web.get("/healthz", health.get_healthz),

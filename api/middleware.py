@@ -14,6 +14,9 @@ from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
+NOTHING_HERE = (
+    "There is nothing here: chat requests go to POST /api/endpoint, or /v1/chat/completions as OpenAI's clients do."
+)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -53,7 +56,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Allow"] = allowed
         return response
     except web.HTTPNotFound:
-        return _answer(request, NotFound("There is nothing here: the API begins with POST /api/endpoint."))
+        return _answer(request, NotFound(NOTHING_HERE))
     except (web.HTTPException, ConnectionError):
         raise  # the second: the caller is gone, which is nobody's error
     except Exception:
