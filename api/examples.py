@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from api.formats.native import ChatAnswer, ChatRequest, NativeMessage, Options
+from api.formats.native import ChatAnswer, NativeMessage
 from api.formats.native_answers import Success
 from shared.money import usd_number
 
-_MESSAGES = [NativeMessage("user", "Name a colour.")]
-CHAT_REQUEST = ChatRequest("openai-gpt-4o-mini", _MESSAGES, Options(stream=False, max_tokens=64))
+CHAT_REQUEST = {
+    "model": "openai-gpt-4o-mini",
+    "messages": [{"role": "user", "content": "Name a colour."}],
+    "options": {"max_tokens": 64},
+}
 CHAT_ANSWER = Success(
     status=1,
     result=ChatAnswer(
@@ -16,6 +19,6 @@ CHAT_ANSWER = Success(
         tokens_output=3,
         price=usd_number(3_450),
         model="openai-gpt-4o-mini",
-        request=_MESSAGES,
+        request=[NativeMessage("user", "Name a colour.")],
     ),
 )

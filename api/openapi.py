@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from api.error_catalogue import meaning
 from api.route import Answer, Content, Header, Route
 from api.surfaces import SURFACES, surface_of
 from shared.errors import ErrorBody, InsufficientCredit, InvalidApiKey, RebootError
@@ -181,7 +181,7 @@ def _failure(route: Route, kinds: list[type[RebootError]], schemas: Schemas) -> 
     texts = {code: surface.error_json(body, "req_…") for code, body in sorted(bodies.items())}
     codes = sorted({_at(msgspec.json.decode(text), surface.CODE_AT) for text in texts.values()})
     return {
-        "description": " · ".join(dict.fromkeys(_meaning(kind) for kind in kinds)),
+        "description": " · ".join(dict.fromkeys(meaning(kind) for kind in kinds)),
         "headers": _headers(REQUEST_ID, *_error_headers(kinds)),
         "content": {
             "application/json": {
@@ -194,17 +194,13 @@ def _failure(route: Route, kinds: list[type[RebootError]], schemas: Schemas) -> 
 
 def _example(kind: type[RebootError]) -> ErrorBody:
     if kind is InsufficientCredit:
-        return kind(_meaning(kind), needed_usd="0.0123", available_usd="0.004").body()
-    return kind(_meaning(kind)).body()
+        return kind(meaning(kind), needed_usd="0.0123", available_usd="0.004").body()
+    return kind(meaning(kind)).body()
 
 
 def _error_headers(kinds: list[type[RebootError]]) -> list[Header]:
     waits = any(kind.default_retry_after_s is not None for kind in kinds)
     return [RETRY_AFTER] * waits + [WWW_AUTHENTICATE] * (InvalidApiKey in kinds)
-
-
-def _meaning(kind: type[RebootError]) -> str:
-    return re.sub(r"\s+", " ", kind.__doc__ or "").strip()
 
 
 def _at(value: Any, path: Iterable[str]) -> Any:  # noqa: ANN401 - any JSON

@@ -85,7 +85,7 @@ class Route:
     @property
     def group(self) -> str:
         """The resource."""
-        return self.handler.__module__.rpartition(".")[2]
+        return self.handler.__module__.rpartition(".")[2].replace("_", " ").capitalize()
 
     @property
     def description(self) -> str:

@@ -66,6 +66,8 @@ STREAMS = {
         '(`{"text"}`), at the end `done` (`{"tokens_input", "tokens_output", "price", "finish_reason"}`) or `error`.'
     ),
 }
+PAGE = {200: Answer({"text/html": "A page."})}
+NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
 
 ROUTES: tuple[Route, ...] = (
@@ -156,5 +158,18 @@ ROUTES: tuple[Route, ...] = (
         docs.get_openapi,
         "This document",
         {200: Answer({"application/json": "OpenAPI 3.1."})},
+    ),
+    Route("GET", "/docs", docs.get_docs, "The manual", PAGE),
+    Route("GET", "/docs/errors", docs.get_errors, "The error catalogue", PAGE),
+    Route("GET", "/docs/guides/{name}", docs.get_guide, "A guide", PAGE, parameters=NAME, errors=OWN),
+    Route("GET", "/docs/clients/{name}", docs.get_client, "A client's page", PAGE, parameters=NAME, errors=OWN),
+    Route(
+        "GET",
+        "/docs/ui/{file}",
+        docs.get_ui,
+        "The API explorer",
+        {200: Answer(dict.fromkeys(docs.MEDIA_TYPES.values(), "A file."))},
+        parameters={"file": "A file of the explorer; it begins with `index.html`."},
+        errors=OWN,
     ),
 )
