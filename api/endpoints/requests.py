@@ -14,7 +14,7 @@ from api.formats.native_streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
 from api.reading import whole_number
 from api.requests_view import RequestSummary, summaries_of, view_of
-from api.services import SERVICES, Services
+from api.services import REQUEST_ID, SERVICES, Services
 from api.serving import following
 from api.streaming import EVENT_STREAM, accepts, send_stream
 from shared import keys
@@ -79,6 +79,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     """Its events from the beginning, or after `Last-Event-ID` or `?after=N`; followed while it runs."""
     services = request.app[SERVICES]
     logged = await _own(request, services, "read")
+    request[REQUEST_ID] = logged.id
     first = _first(request)
     form = _form(request, logged)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit)}
