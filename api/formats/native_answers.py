@@ -26,8 +26,8 @@ class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
-    """`needed_usd` and `available_usd` come with `insufficient_credit`, `charged_usd` with a failure that was charged for what
-    had come. `message` says what to do.
+    """`needed_usd` and `available_usd` come with `insufficient_credit`, `charged_usd` with a failure that was charged for
+    what had come. `message` says what to do.
     """
 
     code: str
