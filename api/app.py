@@ -13,7 +13,7 @@ from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, health, models
+from api.endpoints import account, chat, health, messages, models
 from api.relay import Relay
 from api.services import SERVICES, Services
 from shared import database, scripts
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> web.Application:
             web.post("/api/endpoint", chat.post_endpoint),
             web.get("/api/models", models.get_models),
             web.get("/api/account", account.get_account),
+            web.post("/v1/messages", messages.post_messages),
             web.get("/healthz", health.get_healthz),
             web.get("/readyz", health.get_readyz),
         ]
