@@ -13,7 +13,7 @@ from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, health, messages, models
+from api.endpoints import account, chat, completions, health, messages, models, openai_models, requests
 from api.relay import Relay
 from api.services import SERVICES, Services
 from shared import database, scripts
@@ -43,9 +43,16 @@ def create_app(settings: Settings) -> web.Application:
     app.add_routes(
         [
             web.post("/api/endpoint", chat.post_endpoint),
+            web.get("/api/requests", requests.get_requests),
+            web.get("/api/requests/{id}", requests.get_request),
+            web.delete("/api/requests/{id}", requests.delete_request),
+            web.get("/api/requests/{id}/stream", requests.get_stream),
+            web.post("/v1/chat/completions", completions.post_completions),
+            web.post("/v1/messages", messages.post_messages),
+            web.get("/v1/models", openai_models.get_openai_models),
+            web.get("/v1/models/{id:.+}", openai_models.get_openai_model),
             web.get("/api/models", models.get_models),
             web.get("/api/account", account.get_account),
-            web.post("/v1/messages", messages.post_messages),
             web.get("/healthz", health.get_healthz),
             web.get("/readyz", health.get_readyz),
         ]

@@ -16,6 +16,10 @@ from shared.metrics import HTTP_REQUESTS, REFUSALS
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADERS = ("x-request-id", "request-id")
 """Ours, which OpenAI's clients read too, and the one that Anthropic's clients read."""
+NOTHING_HERE = (
+    "There is nothing here: chat requests go to POST /api/endpoint, or to /v1/chat/completions and /v1/messages as "
+    "OpenAI's and Anthropic's clients do."
+)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -55,7 +59,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Allow"] = allowed
         return response
     except web.HTTPNotFound:
-        return _answer(request, NotFound("There is nothing here: the API begins with POST /api/endpoint."))
+        return _answer(request, NotFound(NOTHING_HERE))
     except (web.HTTPException, ConnectionError):
         raise  # the second: the caller is gone, which is nobody's error
     except Exception:

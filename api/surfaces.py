@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from api.formats import anthropic_errors, native_answers
+from api.formats import anthropic_errors, native_answers, openai_errors
 from shared.errors import ErrorBody
 
 
@@ -20,6 +20,7 @@ class Surface(Protocol):
 
 SURFACES: tuple[tuple[str, Surface], ...] = (
     ("/v1/messages", anthropic_errors),
+    ("/v1/", openai_errors),
     ("/", native_answers),
 )
 """By the beginning of the path; the first that fits."""

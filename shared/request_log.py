@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Literal
 
 import asyncpg
 import msgspec
@@ -39,8 +40,9 @@ class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int
     hold_nano: NanoUsd
     deadline_at: datetime
+    keep_until: datetime | None
     metadata: dict[str, str] | None
-    state: str
+    state: Literal["pending", "succeeded", "failed", "cancelled"]
     ended_at: datetime | None
     tokens_input: int | None
     tokens_output: int | None

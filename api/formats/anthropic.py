@@ -28,6 +28,7 @@ NAMES = {
     "user": "metadata.user_id",
     "reasoning_effort": "output_config.effort",
     "json_answer": "output_config.format",
+    "json_schema": "output_config.format",
     "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
 }
 HINT = (

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from api.formats.anthropic_answers import message, stop_reason, usage_json
 from api.formats.anthropic_errors import error_document
+from api.formats.event_data import event_data
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.money import Usage
@@ -99,4 +98,4 @@ def _delta(block: int, delta: dict[str, str]) -> dict[str, Any]:
 
 
 def _sse(document: dict[str, Any]) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (document["type"].encode(), msgspec.json.encode(document))
+    return b"event: %s\ndata: %s\n\n" % (document["type"].encode(), event_data(document))

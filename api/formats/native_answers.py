@@ -17,8 +17,12 @@ json_bytes = msgspec.json.Encoder().encode
 
 def stats(usage: Usage, charged_nano: int) -> dict[str, Any]:
     """Billed tokens and the price, an exact JSON number in USD."""
-    price = msgspec.Raw(nano_to_usd(charged_nano).encode())
-    return {"tokens_input": usage.input, "tokens_output": usage.output, "price": price}
+    return {"tokens_input": usage.input, "tokens_output": usage.output, "price": number_in_usd(charged_nano)}
+
+
+def number_in_usd(nano: int) -> msgspec.Raw:
+    """An exact JSON number in USD."""
+    return msgspec.Raw(nano_to_usd(nano).encode())
 
 
 def raw_text(text: str) -> bytes:

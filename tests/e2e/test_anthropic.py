@@ -113,7 +113,7 @@ async def test_a_stream_that_fails_on_the_way_is_an_error_of_the_client(client: 
     async with client.messages.stream(**asked(text)) as stream:
         with pytest.raises(anthropic.APIStatusError) as raised:
             await stream.until_done()
-        received = stream.current_message_snapshot.content[0].to_dict()["text"]
+        received = str(stream.current_message_snapshot.content[0].to_dict()["text"])
     assert (raised.value.type, raised.value.error_code) == ("api_error", "provider_error")
     assert received
     assert expected(text).startswith(received)

@@ -14,6 +14,7 @@ from anthropic.lib.streaming._messages import accumulate_event
 from api.formats import anthropic_errors
 from api.formats.anthropic import MessagesForm
 from api.formats.anthropic_answers import tool_input
+from api.formats.event_data import LINE_ENDS
 from shared.chat import CallPiece, ToolCall
 from shared.errors import (
     Conflict,
@@ -131,6 +132,14 @@ def test_a_stream_of_text_is_one_block() -> None:
         },
         {"type": "message_stop"},
     ]
+
+
+@pytest.mark.parametrize("line_end", list(LINE_ENDS))
+def test_no_character_of_the_text_ends_a_line(line_end: str) -> None:
+    events: list[Event] = [Chunk(f"a{line_end}b"), done()]
+    data = FORM.stream("", "req_1").render(0, events[0]).decode()
+    assert data.splitlines() == data.split("\n")[:-1]
+    assert accumulated(events)["content"][0]["text"] == f"a{line_end}b"
 
 
 PIECES: list[Event] = [
