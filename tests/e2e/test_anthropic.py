@@ -16,6 +16,16 @@ from shared.credentials import KeyRules
 from tests.e2e.caller import MODEL, Caller, cost_nano, expected, told
 from tests.e2e.conftest import NewCaller
 
+WEATHER: dict[str, Any] = {
+    "name": "weather",
+    "description": "The weather in a city",
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+}
 BROKEN = {"tokens": 40, "pace_ms": 2, "fault": "early_end", "after": 20}
 
 
@@ -31,6 +41,15 @@ def client_of(caller: Caller, **options: Any) -> AsyncAnthropic:
 async def client(caller: Caller) -> AsyncIterator[AsyncAnthropic]:
     async with client_of(caller) as one:
         yield one
+
+
+async def whole(client: AsyncAnthropic, body: dict[str, Any], *, stream: bool) -> anthropic.types.Message:
+    """The message, in one piece or put together by the client."""
+    if stream:
+        async with client.messages.stream(**body) as events:
+            return await events.get_final_message()
+    message: anthropic.types.Message = await client.messages.create(**body)
+    return message
 
 
 def requests_made(error: anthropic.APIStatusError) -> int:
@@ -88,6 +107,44 @@ async def test_the_clients_stream_is_the_text_byte_for_byte(client: AsyncAnthrop
     assert "".join(pieces) == expected(text) == message.content[0].to_dict()["text"]
     assert (message.id, message.stop_reason) == (stream.request_id, "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (prompt_tokens([text]), 50)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_is_called_and_its_result_answered(client: AsyncAnthropic, stream: bool) -> None:  # noqa: FBT001
+    body = asked(told(calls=2, preface=3), tools=[WEATHER])
+    first = await whole(client, body, stream=stream)
+    text, *calls = first.content
+    assert (text.type, first.stop_reason) == ("text", "tool_use")
+    assert [(call.type, call.to_dict()["name"]) for call in calls] == [("tool_use", "weather")] * 2
+    results = [
+        {"type": "tool_result", "tool_use_id": call.to_dict()["id"], "content": [{"type": "text", "text": "31 °C"}]}
+        for call in calls
+    ]
+    assert all(isinstance(call.to_dict()["input"], dict) for call in calls)
+    turns = [*body["messages"], first.to_param(), {"role": "user", "content": results}]
+    second = await whole(client, body | {"messages": turns}, stream=stream)
+    assert second.stop_reason == "end_turn"
+    assert "31 °C" in str(second.content[0].to_dict()["text"])
+
+
+async def test_a_tool_can_be_demanded_or_ruled_out(client: AsyncAnthropic) -> None:
+    tools = [WEATHER, WEATHER | {"name": "other"}]
+    named = await client.messages.create(**asked(told(), tools=tools, tool_choice={"type": "tool", "name": "other"}))
+    assert [block.to_dict()["name"] for block in named.content] == ["other"]
+    assert named.stop_reason == "tool_use"
+    none = await client.messages.create(**asked(told(), tools=tools, tool_choice={"type": "none"}))
+    assert [block.type for block in none.content] == ["text"]
+
+
+async def test_an_answer_can_be_json_of_a_schema(client: AsyncAnthropic) -> None:
+    output = {"format": {"type": "json_schema", "schema": WEATHER["input_schema"]}}
+    message = await client.messages.create(**asked(told(), output_config=output))
+    assert json.loads(str(message.content[0].to_dict()["text"])).keys() == {"city"}
+
+
+async def test_what_a_model_lacks_is_refused_by_anthropics_name(client: AsyncAnthropic) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=r"`output_config\.effort` is not available"):
+        await client.messages.create(**asked(told(), output_config={"effort": "low"}))
 
 
 async def test_the_raw_stream_is_anthropics_sequence_of_events(client: AsyncAnthropic) -> None:
