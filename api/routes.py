@@ -6,8 +6,10 @@ A new route is one entry here.
 from __future__ import annotations
 
 from api import examples
-from api.endpoints import account, chat, completions, docs, health, models, openai_models, requests
+from api.endpoints import account, chat, completions, docs, health, messages, models, openai_models, requests
 from api.formats import native
+from api.formats.anthropic_answers import AnthropicMessage
+from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
 from api.formats.openai_answers import Completion
 from api.formats.openai_body import CompletionRequest
@@ -71,6 +73,9 @@ STREAMS = {
 CHUNKS = (
     "With `stream`: `chat.completion.chunk` objects as server-sent events, then `data: [DONE]`; a failure is one event"
     ' `{"error": …}`.'
+)
+MESSAGE_EVENTS = (
+    "With `stream`: Anthropic's events from `message_start` to `message_stop`; a failure is `event: error`."
 )
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
@@ -144,6 +149,18 @@ ROUTES: tuple[Route, ...] = (
         headers=(REPEATABLE,),
         errors=CHAT,
         security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "POST",
+        "/v1/messages",
+        messages.post_messages,
+        "Anthropic's messages",
+        {200: Answer({**json(AnthropicMessage), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(MessagesRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("x-api-key", "bearer"),
     ),
     Route(
         "GET",
