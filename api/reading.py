@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
+DIGITS_MAX = 15
 
 
 async def read_json(request: web.Request) -> bytes:
@@ -35,6 +37,16 @@ def idempotency_key(request: web.Request) -> bytes | None:
     if len(keys) > 1 or not 1 <= len(keys[0].strip()) <= IDEMPOTENCY_KEY_LENGTH_MAX:
         raise InvalidRequest(f"`Idempotency-Key` is given once, with 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters.")
     return hashlib.sha256(keys[0].strip().encode("utf-8", "surrogateescape")).digest()
+
+
+def whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A number of the query or of a header. Raises `InvalidRequest` that names it."""
+    text = given.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX and low <= int(text) <= high):
+        raise InvalidRequest(f"`{name}` is a whole number from {low} to {high}.")
+    return int(text)
 
 
 def _refuse_unsupported(request: web.Request) -> None:

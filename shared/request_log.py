@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Literal
 
 import asyncpg
 import msgspec
@@ -19,6 +20,8 @@ from shared.money import NanoUsd
 SQL = load_queries("request_log")
 NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
 """Comes before every request of a history that begins with the newest one."""
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+"""How far a request has come, as its owner sees it."""
 
 
 class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +42,9 @@ class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int
     hold_nano: NanoUsd
     deadline_at: datetime
+    keep_until: datetime | None
     metadata: dict[str, str] | None
-    state: str
+    state: Literal["pending", "succeeded", "failed", "cancelled"]
     ended_at: datetime | None
     tokens_input: int | None
     tokens_output: int | None

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 import aiohttp
@@ -20,6 +21,7 @@ INPUT_PRICE, OUTPUT_PRICE = 150_000_000, 600_000_000
 """Nano-USD per million tokens: the list price on 2026-11-23, written down a second time on purpose."""
 SMALL_BUFFER_BYTES = 4_096
 Form = Literal["raw", "sse", "json"]
+AfterPiece = Callable[[], Awaitable[None]]
 FORMS: tuple[Form, ...] = ("raw", "sse", "json")
 Ending = Literal["running", "complete", "broken", "unreached", "left", "hung"]
 
@@ -68,7 +70,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 class Asked(msgspec.Struct, kw_only=True):
     """A request that was sent. `complete`: the response ended tidily; `broken`: it did not; `unreached`: there was none;
-    `left`: we went away; `hung`: nothing ended it in time. Times are Unix seconds.
+    `left`: we went away; `hung`: nothing ended it in time. Times are Unix seconds. `headers` are sent besides the usual ones.
     """
 
     question: Question
@@ -79,6 +81,7 @@ class Asked(msgspec.Struct, kw_only=True):
     pieces: list[tuple[float, bytes]] = []
     ended_at: float = 0.0
     ending: Ending = "running"
+    headers: dict[str, str] = {}
 
     @property
     def received(self) -> bytes:
@@ -118,15 +121,37 @@ class Caller:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, asked: Asked, after_piece: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def ask(self, asked: Asked, after_piece: AfterPiece | None = None) -> None:
         """Ask and read to the end, into a record that can be looked at meanwhile. Cancelling this is going away.
 
         `after_piece` is awaited before more is read.
         """
         asked.sent_at = time.time()
+        form = {"Accept": "text/event-stream"} if asked.question.form == "sse" else {}
+        request = self._session.post(
+            f"{asked.url}/api/endpoint", json=asked.question.body(), headers=form | asked.headers
+        )
+        await self._read(asked, request, after_piece)
+
+    async def go_on(self, asked: Asked, url: str) -> None:
+        """Read the rest of a stream that broke off, at another front door: after the last event that came whole."""
+        whole = asked.received.rpartition(b"\n\n")[0] + b"\n\n"
+        last = whole.rpartition(b"id: ")[2].split(b"\n")[0].decode()
+        asked.pieces = [(asked.first_byte_at or 0.0, whole)]
+        path = f"{url}/api/requests/{asked.request_id}/stream"
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": last}
+        await self._read(asked, self._session.get(path, headers=headers), None)
+
+    async def _read(
+        self, asked: Asked, request: AbstractAsyncContextManager[aiohttp.ClientResponse], after_piece: AfterPiece | None
+    ) -> None:
         try:
-            async with asyncio.timeout(self._patience_s):
-                await self._exchange(asked, after_piece)
+            async with asyncio.timeout(self._patience_s), request as response:
+                asked.status, asked.request_id = response.status, response.headers.get("x-request-id")
+                async for data in response.content.iter_any():
+                    asked.pieces.append((time.time(), data))
+                    if after_piece:
+                        await after_piece()
             asked.ending = "complete"
         except aiohttp.ClientError:
             asked.ending = "unreached" if asked.status is None else "broken"
@@ -137,17 +162,6 @@ class Caller:
             raise
         finally:
             asked.ended_at = time.time()
-
-    async def _exchange(self, asked: Asked, after_piece: Callable[[], Awaitable[None]] | None) -> None:
-        headers = {"Accept": "text/event-stream"} if asked.question.form == "sse" else {}
-        async with self._session.post(
-            f"{asked.url}/api/endpoint", json=asked.question.body(), headers=headers
-        ) as response:
-            asked.status, asked.request_id = response.status, response.headers.get("x-request-id")
-            async for data in response.content.iter_any():
-                asked.pieces.append((time.time(), data))
-                if after_piece:
-                    await after_piece()
 
 
 def _socket_with_small_buffer(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -29,6 +29,7 @@ HURRIED = DEFAULTS | {
     "REDIS_TIMEOUT_S": "1",
     "SWEEP_EVERY_S": "1",
     "ABANDONED_AFTER_S": "1",
+    "CUSTODY_EVERY_S": "1",
 }
 ENVIRONMENTS = {2: HURRIED | {"LEASE_S": "2"}, 10: DEFAULTS | {"LEASE_S": "10"}}
 """By the lease: a short one with short time limits, and the one that the service comes with."""
@@ -42,6 +43,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     callers: int = 12
     worker_kills: int = 3
     worker_pauses: int = 1
+    door_kills: int = 1
     store_restarts: int = 1
     subscriber_kills: int = 5
     overspends: int = 3
@@ -59,6 +61,7 @@ LONG = Scale(
     callers=20,
     worker_kills=30,
     worker_pauses=10,
+    door_kills=10,
     store_restarts=5,
     subscriber_kills=100,
     overspends=100,

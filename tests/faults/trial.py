@@ -92,6 +92,16 @@ class Trial:
         await (caller or self._caller).ask(asked, after_piece)
         return asked
 
+    async def go_on(self, asked: Asked, url: str) -> Asked:
+        """Read the rest of a stream that broke off, at `url`."""
+        await self._caller.go_on(asked, url)
+        return asked
+
+    def again(self, asked: Asked) -> Asked:
+        """The very same request, to be sent once more."""
+        self.asked.append(Asked(question=asked.question, url="", sent_at=time.time(), headers=asked.headers))
+        return self.asked[-1]
+
     async def add_credit(self, nano: int) -> None:
         """Put money into the account."""
         await self.cluster.postgres.fetch("SELECT credit($1, $2, NULL, NULL)", self.account_id, nano)
@@ -119,10 +129,14 @@ class Trial:
         journals = await self.books.journals([row.id for row in rows])
         cases = join(self.asked, calls, rows, journals)
         found = [sentence for case in cases for sentence in violations(case, promise)]
-        found += unsettled + await self.books.set_aside() + await self._balance() + await self._ledger_check()
+        found += unsettled + await self.check_books()
         found += [line[:1_000] for line in self.new_log_lines() if _complains(line)]
         self.cluster.check_nobody_died()
         return Verdict(found, cases, settled_s)
+
+    async def check_books(self) -> list[str]:
+        """What is wrong with the account and the ledger, whoever asked for what."""
+        return await self.books.set_aside() + await self._balance() + await self._ledger_check()
 
     async def _keep_asking(self, stop: asyncio.Event, lot: random.Random, draw: Draw, url: Callable[[], str]) -> None:
         while not stop.is_set():

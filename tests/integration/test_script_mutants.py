@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix
+from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix
 
 from shared import keys
 from shared.errors import Overloaded, RateLimited, Unavailable
@@ -205,6 +205,72 @@ async def what_comes_too_late_is_not_enqueued(bench: Bench) -> None:
     assert await bench.client.zcard(OPENAI) == 1
 
 
+async def hears(bench: Bench, request_id: str) -> list[str]:
+    """The channels that are told what is appended."""
+    return ((await bench.client.hget(keys.run(request_id), "channel")) or b"").decode().split()  # type: ignore[misc]
+
+
+async def every_front_door_with_a_reader_is_told(bench: Bench) -> None:
+    job, its_own = a_job(), a_job()
+    await bench.queue.listen(its_own.id, "relay:web")
+    await enqueue(bench.queue, its_own, GEMINI)
+    assert await hears(bench, its_own.id) == ["relay:web"]
+    await bench.queue.listen(job.id, "relay:early")  # before it is enqueued, and maybe it never is
+    assert await bench.client.pttl(keys.run(job.id)) > 0
+    for _ in range(2):
+        await enqueue(bench.queue, job)
+        await bench.queue.listen(job.id, "relay:late")
+    assert await hears(bench, job.id) == ["relay:early", "relay:web", "relay:late"]
+    (one,) = await claim(bench.queue)
+    async with bench.client.pubsub() as early, bench.client.pubsub() as late:
+        for pubsub, channel in ((early, "relay:early"), (late, "relay:late")):
+            await pubsub.subscribe(channel)
+            assert await pubsub.get_message(timeout=5)
+        await bench.journal(one).append(Chunk("x"))
+        assert all([await pubsub.get_message(timeout=1) for pubsub in (early, late)])
+
+
+async def readers_everywhere_have_an_end(bench: Bench) -> None:
+    job = a_job()
+    await enqueue(bench.queue, job)
+    for number in range(20):
+        await bench.queue.listen(job.id, f"relay:{number}")
+    assert await hears(bench, job.id) == [f"relay:{number}" for number in range(4, 20)]
+
+
+async def a_request_is_abandoned_when_its_last_reader_leaves(bench: Bench) -> None:
+    job = a_job()
+    await enqueue(bench.queue, job)
+    await bench.queue.listen(job.id, "relay:other")
+    assert not await bench.queue.leave(job.id, "relay:web")
+    assert await bench.client.zscore(abort_jobs_ss, job.id) is None
+    assert await bench.queue.leave(job.id, "relay:other")
+    assert await bench.client.zscore(abort_jobs_ss, job.id) is not None
+    assert not await bench.queue.leave(a_job().id, "relay:web")
+
+
+async def what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journal(bench: Bench) -> None:
+    job, begun = a_job(), a_job()
+    await enqueue(bench.queue, job, epoch=5_000)
+    assert (await claim_one(bench.queue)).epoch == 5_001
+    await enqueue(bench.queue, begun)
+    one = await claim_one(bench.queue)
+    await bench.journal(one).append(Chunk("x"))
+    await bench.queue.finish(one)
+    await enqueue(bench.queue, begun, epoch=5_000)
+    assert await claim(bench.queue) == []
+
+
+async def what_was_asked_is_kept_for_a_while_when_it_is_short(bench: Bench) -> None:
+    for bytes_max, kept in ((0, False), (10, False), (10_000, True)):
+        queue = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=3, asked_bytes_max=bytes_max)
+        one = await bench.claimed()
+        await queue.finish(one)
+        assert bool(await bench.client.exists(keys.asked(one.id))) is kept
+        assert not await bench.client.exists(job_key_prefix + one.id)
+        assert not kept or 0 < await bench.client.pttl(keys.asked(one.id)) <= 60_000
+
+
 class Mutant(NamedTuple):
     """`script` with `guard` replaced by `instead`."""
 
@@ -259,6 +325,29 @@ MUTANTS = [
     Mutant(what_a_worker_holds_is_not_buried, "tombstone", "if leased or", "if"),
     Mutant(a_buried_request_never_runs, "tombstone", "redis.call('HSET', KEYS[3], 'dead', '1')"),
     Mutant(a_buried_request_never_runs, "tombstone", "redis.call('DEL', KEYS[2])"),
+    Mutant(every_front_door_with_a_reader_is_told, "listen", "redis.call('PEXPIRE', KEYS[1], ARGV[3])"),
+    Mutant(every_front_door_with_a_reader_is_told, "listen", "if channel ~= ARGV[1] then", "if true then"),
+    Mutant(every_front_door_with_a_reader_is_told, "enqueue", "channels .. ' ' .. ARGV[5]", "ARGV[5]"),
+    Mutant(every_front_door_with_a_reader_is_told, "enqueue", "if not string.find", "if true or not string.find"),
+    Mutant(readers_everywhere_have_an_end, "listen", "#channels > tonumber(ARGV[2])", NEVER),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if channel ~= ARGV[2] then", "if true then"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if #channels > 0 then", "if false then"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "redis.call('ZADD', KEYS[2], now, ARGV[1])"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if not known then", "if false then"),
+    Mutant(
+        what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journal,
+        "enqueue",
+        "redis.call('EXISTS', KEYS[6]) == 1",
+        NEVER,
+    ),
+    Mutant(
+        what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journal,
+        "enqueue",
+        "redis.call('HSET', KEYS[3], 'epoch', ARGV[8])",
+    ),
+    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('RENAME', KEYS[2], KEYS[9])"),
+    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('PEXPIRE', KEYS[9], ARGV[6])"),
+    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "payload <= tonumber(ARGV[8])", "true"),
 ]
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
 

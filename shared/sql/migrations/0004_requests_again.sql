@@ -1,6 +1,8 @@
 -- Requests that can be asked for again: idempotency keys, answers that are kept, what a caller noted on a request, and usage rolled up by day.
 
-ALTER TABLE requests ADD COLUMN metadata jsonb;
+ALTER TABLE requests
+    ADD COLUMN metadata jsonb,
+    ADD COLUMN keep_until timestamptz; -- set when the caller may come back for the answer: until when it is kept
 
 -- Both key and fingerprint are SHA-256. A key leads to one request until `keep_until`; it may go over to a new one when that
 -- request ended uncharged.
@@ -148,10 +150,10 @@ BEGIN
     ), logged AS (
         INSERT INTO requests (
             id, created_at, account_id, key_id, model, upstream, provider, api, lane, stream, price_version,
-            input_price, output_price, cached_price, input_bound, output_limit, hold_nano, deadline_at, expires_at, messages, metadata)
+            input_price, output_price, cached_price, input_bound, output_limit, hold_nano, deadline_at, expires_at, messages, metadata, keep_until)
         SELECT
             b.id, b.created_at, b.account_id, b.key_id, b.model, b.upstream, b.provider, b.api, b.lane, b.stream, b.price_version,
-            b.input_price, b.output_price, b.cached_price, b.input_bound, g.output_limit, g.hold_nano, b.deadline_at, b.expires_at, b.messages, b.metadata
+            b.input_price, b.output_price, b.cached_price, b.input_bound, g.output_limit, g.hold_nano, b.deadline_at, b.expires_at, b.messages, b.metadata, b.keep_until
         FROM jsonb_populate_recordset(NULL::requests, batch) b JOIN granted g ON g.id = b.id
         RETURNING account_id, key_id, hold_nano
     ), keys_used AS (

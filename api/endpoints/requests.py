@@ -1,0 +1,138 @@
+"""`/api/requests`: the history, one request with its receipt, its stream again, and cancelling it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from api.following import events_again
+from api.formats.native_answers import result_json
+from api.formats.native_streams import RawText, ServerSentEvents
+from api.formats.parsing import parse_query
+from api.reading import whole_number
+from api.requests_view import RequestSummary, summaries_of, view_of
+from api.services import REQUEST_ID, SERVICES, Services
+from api.serving import following
+from api.streaming import EVENT_STREAM, accepts, send_stream
+from shared import keys
+from shared.errors import InvalidRequest, Unavailable
+from shared.job import Done, Failed, unpack_event
+from shared.request_log import LoggedRequest, find_request, list_requests
+from shared.scripts import UNREACHABLE
+
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+SEQUENCE_MAX = 2**31 - 1
+AFTER = "The number of the last event that is known; left out, the stream comes from its beginning."
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of the history."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Requests on a page.")] = LIMIT_DEFAULT
+    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | None = None
+
+
+class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a stream begins."""
+
+    after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | None = None
+
+
+class History(msgspec.Struct, frozen=True):
+    """A page, newest first; `next_cursor` leads to the next one and is null on the last."""
+
+    requests: list[RequestSummary]
+    next_cursor: str | None
+
+
+async def get_requests(request: web.Request) -> web.Response:
+    """`?limit&cursor`: requests of the caller's account, whichever key made them."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query = parse_query(request.query, HistoryQuery)
+    limit = query.limit
+    page = await list_requests(services.pool, key.account_id, after=query.cursor, limit=limit + 1)
+    lines = await summaries_of(services.redis, page[:limit])
+    cursor = lines[-1].id if len(page) > limit else None
+    return web.Response(body=result_json(History(lines, cursor)), content_type="application/json")
+
+
+async def get_request(request: web.Request) -> web.Response:
+    """Its state, and its answer as long as that is kept."""
+    services = request.app[SERVICES]
+    return await _view(services, await _own(request, services, "read"))
+
+
+async def delete_request(request: web.Request) -> web.Response:
+    """Cancel it; one that has ended stays as it is. Answers with the request as it is now."""
+    services = request.app[SERVICES]
+    logged = await _own(request, services, "inference")
+    if logged.state == "pending":
+        await services.queue.cancel(logged.id)
+    return await _view(services, logged)
+
+
+async def get_stream(request: web.Request) -> web.StreamResponse:
+    """Its events from the beginning, or after `Last-Event-ID` or `?after=N`; followed while it runs."""
+    services = request.app[SERVICES]
+    logged = await _own(request, services, "read")
+    request[REQUEST_ID] = logged.id
+    first = _first(request)
+    form = _form(request, logged)
+    headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit)}
+    if first and await _has_ended_before(services, logged.id, first):
+        return web.Response(headers=headers, content_type=form.content_type)
+    with following(services, logged.id, first) as follower:
+        follower.look_up()
+        await services.queue.listen(logged.id, services.relay.channel)
+        events = events_again(logged, follower, services)
+        try:
+            return await send_stream(request, events, form, headers, services.settings, first=first)
+        except (asyncio.CancelledError, ConnectionError):
+            if logged.keep_until is None:
+                services.abandoned.add(logged.id)
+            raise
+
+
+async def _own(request: web.Request, services: Services, scope: str) -> LoggedRequest:
+    key = await services.authenticator.authenticate(request.headers, scope)
+    return await find_request(services.pool, key.account_id, request.match_info["id"])
+
+
+async def _view(services: Services, logged: LoggedRequest) -> web.Response:
+    view = await view_of(services.pool, services.redis, logged)
+    return web.Response(body=result_json(view), content_type="application/json")
+
+
+def _first(request: web.Request) -> int:
+    """The number of the first event that is wanted. A browser that reconnects sends the header, so it comes first."""
+    if "Last-Event-ID" in request.headers:
+        return whole_number(request.headers, "Last-Event-ID", -1, 0, SEQUENCE_MAX) + 1
+    after = parse_query(request.query, StreamQuery).after
+    return 0 if after is None else after + 1
+
+
+def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEvents:
+    if accepts(request.headers.get("Accept", ""), EVENT_STREAM):
+        return ServerSentEvents(logged.id)
+    return RawText(logged.id, with_stats=False)
+
+
+async def _has_ended_before(services: Services, request_id: str, first: int) -> bool:
+    """Whether all events are before `first`, so that there is nothing to wait for. Raises `InvalidRequest` when it is far
+    beyond what there is.
+    """
+    try:
+        async with services.redis.pipeline(transaction=False) as pipe:
+            pipe.llen(keys.journal(request_id))
+            pipe.lindex(keys.journal(request_id), -1)
+            length, last = await pipe.execute()
+    except UNREACHABLE as error:
+        raise Unavailable("The stream cannot be read now: try again shortly.") from error
+    ended = last is not None and isinstance(unpack_event(last), Done | Failed)
+    if ended and first > length:
+        raise InvalidRequest(f"There is no event {first - 1}: the stream has {length}.")
+    return ended and first == length
