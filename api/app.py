@@ -1,4 +1,4 @@
-"""The front door's composition root: the URL map, and how the parts are wired."""
+"""The front door's composition root: how the parts are wired; the URL map is `routes.py`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 import redis.asyncio
 from aiohttp import web
 
-from api import middleware
+from api import middleware, openapi
 from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, completions, health, messages, models, openai_models, requests
+from api.endpoints.docs import OPENAPI
 from api.relay import Relay
+from api.route import register
+from api.routes import ROUTES
 from api.services import SERVICES, Services
 from shared import database, scripts
 from shared.catalogue import load_catalogue
@@ -40,23 +42,8 @@ def create_app(settings: Settings) -> web.Application:
     )
     app.on_response_prepare.append(middleware.finish_headers)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
-    app.add_routes(
-        [
-            web.post("/api/endpoint", chat.post_endpoint),
-            web.get("/api/requests", requests.get_requests),
-            web.get("/api/requests/{id}", requests.get_request),
-            web.delete("/api/requests/{id}", requests.delete_request),
-            web.get("/api/requests/{id}/stream", requests.get_stream),
-            web.post("/v1/chat/completions", completions.post_completions),
-            web.post("/v1/messages", messages.post_messages),
-            web.get("/v1/models", openai_models.get_openai_models),
-            web.get("/v1/models/{id:.+}", openai_models.get_openai_model),
-            web.get("/api/models", models.get_models),
-            web.get("/api/account", account.get_account),
-            web.get("/healthz", health.get_healthz),
-            web.get("/readyz", health.get_readyz),
-        ]
-    )
+    app[OPENAPI] = openapi.document(ROUTES)
+    register(app, ROUTES)
     return app
 
 

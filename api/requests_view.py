@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import SerializationError, deserialize_job_raw
 
-from api.formats.native_answers import number_in_usd
 from shared import keys
 from shared.chat import CallPiece, Message, ToolCall, joined_calls
 from shared.errors import Cancelled, Unavailable
 from shared.job import Chunk, Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
-from shared.money import Usage, nano_to_usd
-from shared.request_log import LoggedRequest, find_answer
+from shared.money import Usage, UsdNumber, UsdText, nano_to_usd, usd_number
+from shared.request_log import LoggedRequest, State, find_answer
 from shared.scripts import UNREACHABLE
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 NO_USAGE = Usage(0, 0)
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 class RequestError(msgspec.Struct, frozen=True):
@@ -37,18 +35,18 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What was promised and what was taken. Prices are USD per million tokens as decimal strings, tokens as billed."""
 
     price_version: str
-    input_usd_per_mtok: str
-    output_usd_per_mtok: str
-    cached_input_usd_per_mtok: str | None
+    input_usd_per_mtok: UsdText
+    output_usd_per_mtok: UsdText
+    cached_input_usd_per_mtok: UsdText | None
     output_limit: int
     tokens_input: int | None
     tokens_cached: int | None
     tokens_output: int | None
     tokens_reasoning: int | None
     estimated: bool | None
-    hold_usd: str
-    charged_usd: str
-    released_usd: str | None
+    hold_usd: UsdText
+    charged_usd: UsdText
+    released_usd: UsdText | None
     attempts: int
 
 
@@ -64,8 +62,8 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     tokens_input: int | None
     tokens_output: int | None
-    hold_usd: str
-    charged_usd: str
+    hold_usd: UsdText
+    charged_usd: UsdText
     attempts: int
     finish_reason: str | None
     error: RequestError | None
@@ -77,7 +75,7 @@ class RequestView(RequestSummary, frozen=True, kw_only=True):
     (`result_expired`); `request` also when the messages were too long to keep.
     """
 
-    price: msgspec.Raw | None
+    price: UsdNumber | None
     response: str | None
     tool_calls: tuple[ToolCall, ...] | None
     request: list[Message] | None
@@ -122,7 +120,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
     ended = summary["state"] not in {"queued", "running"}
     return RequestView(
         **summary,
-        price=number_in_usd(_charged(logged, traces)) if ended else None,
+        price=usd_number(_charged(logged, traces)) if ended else None,
         response=answer.text if ended and answer else None,
         tool_calls=answer.calls or None if ended and answer else None,
         request=asked,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from api.following import events_again, events_of
@@ -22,7 +23,7 @@ from shared.ledger_rows import Repeat
 from shared.metrics import STREAMS
 from shared.money import Price
 from shared.queue import RateState
-from shared.request_log import LoggedRequest, find_request
+from shared.request_log import LoggedRequest, State, find_request
 from shared.submit import Admitted, NewRequest
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 UNLIMITED = RateState(0, 0.0)
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request stands whose answer is to be fetched at `Location`."""
+
+    id: str
+    state: State
 
 
 async def serve(
@@ -119,9 +127,9 @@ async def _answer(
     raise AssertionError("a follower ends with Done or Failed")
 
 
-def _accepted(request_id: str, state: str, headers: dict[str, str]) -> web.Response:
+def _accepted(request_id: str, state: State, headers: dict[str, str]) -> web.Response:
     return web.Response(
-        body=result_json({"id": request_id, "state": state}),
+        body=result_json(Accepted(id=request_id, state=state)),
         status=202,
         content_type="application/json",
         headers=headers | {"Location": f"/api/requests/{request_id}", "Preference-Applied": "respond-async"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from api.formats import anthropic_errors, native_answers, openai_errors
 from shared.errors import ErrorBody
@@ -10,6 +10,14 @@ from shared.errors import ErrorBody
 
 class Surface(Protocol):
     """How one API says an error."""
+
+    @property
+    def ERROR(self) -> Any:  # noqa: ANN401, N802 - a msgspec type; a constant of a module
+        """The type of the body."""
+
+    @property
+    def CODE_AT(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
+        """The path to the field of the body that says which error it is."""
 
     def error_json(self, error: ErrorBody, request_id: str) -> bytes:
         """The body."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
+from msgspec.structs import asdict
 
 from deploy.ledger_check import check_ledger
 from shared import accounts, credentials, database
@@ -98,7 +99,7 @@ def _models() -> Answer:
     overlay = os.environ.get("CATALOGUE")
     factor = Settings.load(_environment_for_catalogue()).price_factor
     catalogue = load_catalogue(Path(overlay) if overlay else None, factor)
-    return Answer([model.as_json() | {"upstream": model.upstream, "api": model.api} for model in catalogue])
+    return Answer([asdict(model.public()) | {"upstream": model.upstream, "api": model.api} for model in catalogue])
 
 
 def _environment_for_catalogue() -> dict[str, str]:
@@ -106,20 +107,20 @@ def _environment_for_catalogue() -> dict[str, str]:
 
 
 async def _account_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer((await accounts.create_account(pool, arguments.name, arguments.credit)).as_json())
+    return Answer((await accounts.create_account(pool, arguments.name, arguments.credit)).public())
 
 
 async def _account_show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer((await accounts.find_account(pool, arguments.id)).as_json())
+    return Answer((await accounts.find_account(pool, arguments.id)).public())
 
 
 async def _account_list(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer([account.as_json() for account in await accounts.list_accounts(pool)])
+    return Answer([account.public() for account in await accounts.list_accounts(pool)])
 
 
 async def _account_credit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     account = await accounts.credit_account(pool, arguments.id, arguments.usd, ref=arguments.ref, note=arguments.note)
-    return Answer(account.as_json())
+    return Answer(account.public())
 
 
 async def _key_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

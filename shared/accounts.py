@@ -8,10 +8,20 @@ import msgspec
 from shared.database import load_queries
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
-from shared.money import NanoUsd, nano_to_usd
+from shared.money import NanoUsd, UsdText, nano_to_usd
 
 SQL = load_queries("accounts")
 NAME_LENGTH_MAX = 200
+
+
+class Wallet(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as its owner sees it. `held_usd` is what running requests may still spend; `available_usd` is the rest."""
+
+    account_id: str
+    name: str
+    balance_usd: UsdText
+    held_usd: UsdText
+    available_usd: UsdText
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -22,15 +32,15 @@ class Account(msgspec.Struct, frozen=True):
     balance: NanoUsd
     held: NanoUsd
 
-    def as_json(self) -> dict[str, str]:
-        """The public form, amounts as exact decimal strings in USD."""
-        return {
-            "account_id": self.id,
-            "name": self.name,
-            "balance_usd": nano_to_usd(self.balance),
-            "held_usd": nano_to_usd(self.held),
-            "available_usd": nano_to_usd(self.balance - self.held),
-        }
+    def public(self) -> Wallet:
+        """The public form."""
+        return Wallet(
+            account_id=self.id,
+            name=self.name,
+            balance_usd=nano_to_usd(self.balance),
+            held_usd=nano_to_usd(self.held),
+            available_usd=nano_to_usd(self.balance - self.held),
+        )
 
 
 async def create_account(pool: asyncpg.Pool, name: str, credit: NanoUsd) -> Account:

@@ -17,9 +17,38 @@ import msgspec
 from shared.catalogue_rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
 from shared.chat import Tools
 from shared.errors import ModelNotFound
-from shared.money import Price, nano_to_usd
+from shared.money import Price, UsdNumber, usd_number
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model can do. An option that it cannot honour is refused."""
+
+    streaming: bool
+    system_prompt: bool
+    sampling: bool
+    stop: bool
+    tools: bool
+    json_mode: bool
+    vision: bool
+    reasoning: bool
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catalogue says of a model. Prices are exact numbers in USD per million tokens."""
+
+    name: str
+    provider: str
+    context_window: int
+    max_output_tokens: int
+    input_usd_per_mtok: UsdNumber
+    output_usd_per_mtok: UsdNumber
+    cached_input_usd_per_mtok: UsdNumber | None
+    capabilities: Capabilities
+    lifecycle: Lifecycle
+    ends_on: dt.date | None
+    successor: str | None
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,30 +94,34 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the vendor streams an answer for which these tools are on offer."""
         return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
 
-    def as_json(self) -> dict[str, object]:
-        """The public listing, prices as exact JSON numbers in USD per million tokens."""
-        return {
-            "name": self.name,
-            "provider": self.company,
-            "context_window": self.context_window,
-            "max_output_tokens": self.max_output_tokens,
-            "input_usd_per_mtok": _number(self.price.input),
-            "output_usd_per_mtok": _number(self.price.output),
-            "cached_input_usd_per_mtok": None if self.price.cached is None else _number(self.price.cached),
-            "capabilities": {
-                "streaming": self.streaming,
-                "system_prompt": self.system_prompt != "fold",
-                "sampling": self.sampling,
-                "stop": self.stop,
-                "tools": self.tools,
-                "json_mode": self.json_mode,
-                "vision": self.image_tokens is not None,
-                "reasoning": self.reasoning,
-            },
-            "lifecycle": self.lifecycle,
-            "ends_on": self.ends_on,
-            "successor": self.successor,
-        }
+    def public(self) -> ModelFacts:
+        """The public listing."""
+        cached = self.price.cached
+        return ModelFacts(
+            name=self.name,
+            provider=self.company,
+            context_window=self.context_window,
+            max_output_tokens=self.max_output_tokens,
+            input_usd_per_mtok=usd_number(self.price.input),
+            output_usd_per_mtok=usd_number(self.price.output),
+            cached_input_usd_per_mtok=None if cached is None else usd_number(cached),
+            capabilities=self._capabilities(),
+            lifecycle=self.lifecycle,
+            ends_on=self.ends_on,
+            successor=self.successor,
+        )
+
+    def _capabilities(self) -> Capabilities:
+        return Capabilities(
+            streaming=self.streaming,
+            system_prompt=self.system_prompt != "fold",
+            sampling=self.sampling,
+            stop=self.stop,
+            tools=self.tools,
+            json_mode=self.json_mode,
+            vision=self.image_tokens is not None,
+            reasoning=self.reasoning,
+        )
 
 
 class Catalogue:
@@ -148,7 +181,3 @@ def _model(table: Written, price_factor: Decimal) -> Model:
 
 def _version(vendor_price: Price, price: Price) -> str:
     return hashlib.sha256(msgspec.json.encode([vendor_price, price])).hexdigest()[:12]
-
-
-def _number(nano_per_mtok: int) -> msgspec.Raw:
-    return msgspec.Raw(nano_to_usd(nano_per_mtok).encode())

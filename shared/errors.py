@@ -47,12 +47,17 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RebootError(Exception):
-    """The message is shown to the caller and says what to do; it never holds a key, a prompt or an answer."""
+    """A fault of this service; every other error is below it.
+
+    The message is shown to the caller and says what to do; it never holds a key, a prompt or an answer.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
     default_retry_after_s: ClassVar[float | None] = None
+    advice: ClassVar[str] = "Ask again; if it goes on, tell the operator the request id."
+    """What a caller can do, for the documentation; the message of the error itself is more precise."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
         super().__init__(message)
@@ -69,78 +74,91 @@ class InvalidRequest(RebootError):
     """The request is malformed; the message names the field."""
 
     status, code = 400, "invalid_request"
+    advice = "Correct what the message names."
 
 
 class ContextLengthExceeded(InvalidRequest):
     """Messages and output limit do not fit into the model's context window."""
 
     code = "context_length_exceeded"
+    advice = "Shorten the messages, lower `max_tokens`, or take a model with a larger window."
 
 
 class InvalidApiKey(RebootError):
     """No key, a mistyped one, or one that is unknown, revoked or expired."""
 
     status, code = 401, "invalid_api_key"
+    advice = "Send `Authorization: Bearer rml_…` with a key that is valid now."
 
 
 class InsufficientCredit(RebootError):
     """The account cannot hold the request's upper bound; details `needed_usd`, `available_usd`."""
 
     status, code = 402, "insufficient_credit"
+    advice = "Add credit, or lower `max_tokens` so that less is held."
 
 
 class PermissionDenied(RebootError):
     """The key lacks a scope or has used up its own limit."""
 
     status, code = 403, "permission_denied"
+    advice = "Use a key that has the scope, or whose limit is not used up."
 
 
 class NotFound(RebootError):
     """No such route or object, or another account's."""
 
     status, code = 404, "not_found"
+    advice = "Check path and id; what is over is kept for a limited time."
 
 
 class ModelNotFound(NotFound):
     """The catalogue has no model of this name."""
 
     code = "model_not_found"
+    advice = "Take a name from `GET /api/models`."
 
 
 class MethodNotAllowed(RebootError):
     """The route exists, the method does not."""
 
     status, code = 405, "invalid_request"
+    advice = "Use a method that the header `Allow` names."
 
 
 class Conflict(RebootError):
     """The object is in a state that does not allow this."""
 
     status, code = 409, "conflict"
+    advice = "Look at the object's state, then decide again."
 
 
 class ModelRetired(RebootError):
     """The vendor says that the model is gone."""
 
     status, code = 410, "model_retired"
+    advice = "Take another model from `GET /api/models`."
 
 
 class RequestTooLarge(RebootError):
     """The body is over the limit."""
 
     status, code = 413, "request_too_large"
+    advice = "Send a smaller body."
 
 
 class UnsupportedMediaType(RebootError):
     """The body is not what the route takes."""
 
     status, code = 415, "unsupported_media_type"
+    advice = "Send the type that the message names, uncompressed."
 
 
 class IdempotencyMismatch(RebootError):
     """The same Idempotency-Key came with another body."""
 
     status, code = 422, "idempotency_mismatch"
+    advice = "Use a new key for a new request."
 
 
 class RateLimited(RebootError):
@@ -148,30 +166,35 @@ class RateLimited(RebootError):
 
     status, code, retryable = 429, "rate_limited", True
     default_retry_after_s = 1.0
+    advice = "Wait as long as `Retry-After` says, then ask again."
 
 
 class Cancelled(RebootError):
     """The caller cancelled or went away."""
 
     status, code = 499, "cancelled"
+    advice = "Ask again if the answer is still wanted."
 
 
 class ProviderRejected(RebootError):
     """The vendor refused this very request; asking again gives the same answer."""
 
     status, code = 502, "provider_rejected"
+    advice = "Change the request, or take another model."
 
 
 class ProviderError(RebootError):
     """The vendor failed or broke off."""
 
     status, code, retryable = 502, "provider_error", True
+    advice = "Ask again; nothing was charged unless output had come."
 
 
 class OperatorCredentials(ProviderError):
     """The vendor refused the operator's credentials or account: never the caller's fault, and an alert."""
 
     retryable = False
+    advice = "Take another model; the operator has been alerted."
 
 
 class Unavailable(RebootError):
@@ -179,6 +202,7 @@ class Unavailable(RebootError):
 
     status, code, retryable = 503, "unavailable", True
     default_retry_after_s = 2.0
+    advice = "Wait as long as `Retry-After` says, then ask again."
 
 
 class Overloaded(Unavailable):
@@ -186,6 +210,7 @@ class Overloaded(Unavailable):
 
     code = "overloaded"
     default_retry_after_s = 5.0
+    advice = "Wait as long as `Retry-After` says, or take another model."
 
 
 class ProviderBusy(Unavailable):
@@ -193,6 +218,7 @@ class ProviderBusy(Unavailable):
 
     code = "provider_busy"
     default_retry_after_s = 5.0
+    advice = "Wait as long as `Retry-After` says, or take another model."
 
 
 class ProviderNotConfigured(Unavailable):
@@ -200,18 +226,21 @@ class ProviderNotConfigured(Unavailable):
 
     code, retryable = "provider_not_configured", False
     default_retry_after_s = 60.0
+    advice = "Take a model that `GET /api/models` shows as available."
 
 
 class ProviderTimeout(RebootError):
     """The vendor did not answer, or fell silent, within the limit."""
 
     status, code = 504, "provider_timeout"
+    advice = "Ask again, for less output or of another model."
 
 
 class Expired(RebootError):
     """The request waited in the queue until its deadline."""
 
     status, code = 504, "expired"
+    advice = "Ask again later, or of another model."
 
 
 def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, Inexact, InvalidOperation, localcontext
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -12,6 +12,13 @@ NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
 USD_MAX = Decimal(1_000_000_000)
 """The largest amount anything takes: a bigint of nano-USD holds nine times as much."""
+UsdText = Annotated[
+    str, msgspec.Meta(pattern=r"^-?\d+(\.\d{1,9})?$", description="USD, an exact decimal string.", examples=["12.5"])
+]
+UsdNumber = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(description="USD, an exact JSON number.", examples=[0.00001515], extra_json_schema={"type": "number"}),
+]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -92,3 +99,8 @@ def nano_to_usd(nano: int) -> str:
     sign, rest = ("-", -nano) if nano < 0 else ("", nano)
     whole, fraction = divmod(rest, NANO_PER_USD)
     return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")
+
+
+def usd_number(nano: int) -> msgspec.Raw:
+    """An exact JSON number in USD."""
+    return msgspec.Raw(nano_to_usd(nano).encode())

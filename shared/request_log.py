@@ -20,6 +20,8 @@ from shared.money import NanoUsd
 SQL = load_queries("request_log")
 NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
 """Comes before every request of a history that begins with the newest one."""
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+"""How far a request has come, as its owner sees it."""
 
 
 class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):

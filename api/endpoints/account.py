@@ -19,4 +19,4 @@ async def get_account(request: web.Request) -> web.Response:
         account = await find_account(services.pool, key.account_id)
     except UNREACHABLE as error:
         raise Unavailable("The account cannot be read now: try again shortly.") from error
-    return web.Response(body=result_json(account.as_json()), content_type="application/json")
+    return web.Response(body=result_json(account.public()), content_type="application/json")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from aiohttp import web
+from msgspec.structs import asdict
 
 from api.formats.native_answers import result_json
 from api.services import SERVICES
+from shared.catalogue import ModelFacts
+
+
+class ListedModel(ModelFacts, frozen=True, kw_only=True):
+    """A model of the catalogue, and whether a request for it would be served now."""
+
+    available: bool
 
 
 async def get_models(request: web.Request) -> web.Response:
@@ -13,7 +21,9 @@ async def get_models(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
     listing = [
-        model.as_json() | {"available": services.directory.serves(services.catalogue.serving(model.name))}
+        ListedModel(
+            **asdict(model.public()), available=services.directory.serves(services.catalogue.serving(model.name))
+        )
         for model in services.catalogue
     ]
     return web.Response(body=result_json(listing), content_type="application/json")

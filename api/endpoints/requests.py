@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -10,6 +11,7 @@ from aiohttp import web
 from api.following import events_again
 from api.formats.native_answers import result_json
 from api.formats.native_streams import RawText, ServerSentEvents
+from api.formats.parsing import parse_query
 from api.reading import whole_number
 from api.requests_view import RequestSummary, summaries_of, view_of
 from api.services import REQUEST_ID, SERVICES, Services
@@ -23,6 +25,20 @@ from shared.scripts import UNREACHABLE
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 SEQUENCE_MAX = 2**31 - 1
+AFTER = "The number of the last event that is known; left out, the stream comes from its beginning."
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of the history."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Requests on a page.")] = LIMIT_DEFAULT
+    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | None = None
+
+
+class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a stream begins."""
+
+    after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | None = None
 
 
 class History(msgspec.Struct, frozen=True):
@@ -36,8 +52,9 @@ async def get_requests(request: web.Request) -> web.Response:
     """`?limit&cursor`: requests of the caller's account, whichever key made them."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    limit = whole_number(request.query, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
-    page = await list_requests(services.pool, key.account_id, after=request.query.get("cursor"), limit=limit + 1)
+    query = parse_query(request.query, HistoryQuery)
+    limit = query.limit
+    page = await list_requests(services.pool, key.account_id, after=query.cursor, limit=limit + 1)
     lines = await summaries_of(services.redis, page[:limit])
     cursor = lines[-1].id if len(page) > limit else None
     return web.Response(body=result_json(History(lines, cursor)), content_type="application/json")
@@ -94,7 +111,8 @@ def _first(request: web.Request) -> int:
     """The number of the first event that is wanted. A browser that reconnects sends the header, so it comes first."""
     if "Last-Event-ID" in request.headers:
         return whole_number(request.headers, "Last-Event-ID", -1, 0, SEQUENCE_MAX) + 1
-    return whole_number(request.query, "after", -1, 0, SEQUENCE_MAX) + 1
+    after = parse_query(request.query, StreamQuery).after
+    return 0 if after is None else after + 1
 
 
 def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEvents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from api.asked import Asked
-from api.formats.anthropic_answers import content_blocks, message, stop_reason
+from api.formats.anthropic_answers import message
 from api.formats.anthropic_body import (
     AnyChoice,
     AutoChoice,
@@ -45,9 +45,7 @@ class MessagesForm:
 
     def answer(self, done: Done, request_id: str) -> bytes:
         """The whole message."""
-        content = content_blocks(done.text, done.calls)
-        reason = stop_reason(done, has_calls=bool(done.calls))
-        return msgspec.json.encode(message(request_id, self._model, content, reason, done.usage))
+        return message(done, request_id, self._model)
 
     def stream(self, accept: str, request_id: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
         """Server-sent events."""

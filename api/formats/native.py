@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec.structs import asdict
 
 from api.asked import Asked
-from api.formats.native_answers import json_bytes, stats
+from api.formats.native_answers import result_json, stats
 from api.formats.native_streams import RawText, ServerSentEvents
 from api.formats.parsing import parse
 from api.streaming import EVENT_STREAM, StreamForm, accepts
 from shared.chat import Message, Part, Probability, Sampling, StopSequence, Temperature, Tokens
 from shared.job import Done
+from shared.money import UsdNumber
 
 NAMES = {
     "max_tokens": "options.max_tokens",
@@ -59,6 +61,17 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: Options = Options()
 
 
+class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`stats: false` leaves out tokens and price. `request` is what was asked, `model` the name it was asked by."""
+
+    response: str
+    tokens_input: int | msgspec.UnsetType = msgspec.UNSET
+    tokens_output: int | msgspec.UnsetType = msgspec.UNSET
+    price: UsdNumber | msgspec.UnsetType = msgspec.UNSET
+    model: str
+    request: list[NativeMessage]
+
+
 class NativeForm:
     """Text with its tokens and its price."""
 
@@ -67,11 +80,9 @@ class NativeForm:
 
     def answer(self, done: Done, request_id: str) -> bytes:  # noqa: ARG002 - the id is in the header
         """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
-        result: dict[str, Any] = {"response": done.text or ""}
-        if self._body.options.with_stats:
-            result |= stats(done.usage, done.charged_nano)
-        result |= {"model": self._body.model, "request": self._body.messages}
-        return json_bytes({"status": 1, "result": result})
+        told = asdict(stats(done)) if self._body.options.with_stats else {}
+        result = ChatAnswer(response=done.text or "", model=self._body.model, request=self._body.messages, **told)
+        return result_json(result)
 
     def stream(self, accept: str, request_id: str) -> StreamForm:
         """Text as it comes, or server-sent events for who accepts them."""

@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
 from shared.errors import ErrorBody
 from shared.job import Done, Failed
-from shared.money import Usage, nano_to_usd
+from shared.money import UsdNumber, UsdText, usd_number
 
 RECORD_SEPARATOR = "\x1e"
+CODE_AT = ("error", "code")
+"""Where an error says which one it is."""
 json_bytes = msgspec.json.Encoder().encode
+T = TypeVar("T")
 
 
-def stats(usage: Usage, charged_nano: int) -> dict[str, Any]:
-    """Billed tokens and the price, an exact JSON number in USD."""
-    return {"tokens_input": usage.input, "tokens_output": usage.output, "price": number_in_usd(charged_nano)}
+class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What every JSON answer of the native API looks like."""
+
+    status: Literal[1]
+    result: T
 
 
-def number_in_usd(nano: int) -> msgspec.Raw:
-    """An exact JSON number in USD."""
-    return msgspec.Raw(nano_to_usd(nano).encode())
+class NativeError(msgspec.Struct, frozen=True, kw_only=True):
+    """`needed_usd` and `available_usd` come with `insufficient_credit`, `charged_usd` with a failure that was charged for
+    what had come. `message` says what to do.
+    """
+
+    code: str
+    message: str
+    request_id: str
+    needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What every error of the native API looks like."""
+
+    status: Literal[0]
+    error: NativeError
+
+
+ERROR = Failure
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """Billed tokens and the price."""
+
+    tokens_input: int
+    tokens_output: int
+    price: UsdNumber
+
+
+class StreamEnd(Stats, frozen=True, kw_only=True):
+    """The data of the event `done`."""
+
+    finish_reason: str
+
+
+def stats(done: Done) -> Stats:
+    """What an answer cost."""
+    return Stats(tokens_input=done.usage.input, tokens_output=done.usage.output, price=usd_number(done.charged_nano))
 
 
 def raw_text(text: str) -> bytes:
@@ -32,7 +74,7 @@ def raw_text(text: str) -> bytes:
 
 def stats_record(done: Done) -> bytes:
     """The record after the text of a stream that asked for `stats`."""
-    return RECORD_SEPARATOR.encode() + json_bytes(stats(done.usage, done.charged_nano)) + b"\n"
+    return RECORD_SEPARATOR.encode() + json_bytes(stats(done)) + b"\n"
 
 
 def error_record(failed: Failed, request_id: str) -> bytes:
@@ -42,10 +84,10 @@ def error_record(failed: Failed, request_id: str) -> bytes:
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
     """`{"status": 0, "error": {"code", "message", "request_id", …}}`."""
-    return json_bytes({"status": 0, "error": _error(error, request_id)})
+    return json_bytes(Failure(status=0, error=_error(error, request_id)))
 
 
-def sse_event(sequence: int, name: str, data: dict[str, Any]) -> bytes:
+def sse_event(sequence: int, name: str, data: object) -> bytes:
     """One server-sent event."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, name.encode(), json_bytes(data))
 
@@ -62,8 +104,16 @@ def error_headers(error: ErrorBody) -> dict[str, str]:
 
 def result_json(result: object) -> bytes:
     """`{"status": 1, "result": …}`."""
-    return json_bytes({"status": 1, "result": result})
+    return json_bytes(Success(status=1, result=result))
 
 
-def _error(error: ErrorBody, request_id: str) -> dict[str, str]:
-    return {"code": error.code, "message": error.message, "request_id": request_id, **(error.details or {})}
+def _error(error: ErrorBody, request_id: str) -> NativeError:
+    details = error.details or {}
+    return NativeError(
+        code=error.code,
+        message=error.message,
+        request_id=request_id,
+        needed_usd=details.get("needed_usd", msgspec.UNSET),
+        available_usd=details.get("available_usd", msgspec.UNSET),
+        charged_usd=details.get("charged_usd", msgspec.UNSET),
+    )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+from msgspec.structs import asdict
 
 from api.formats import native_answers
 from shared.chat import CallPiece
@@ -54,7 +52,7 @@ class ServerSentEvents:
             case Chunk(text):
                 return native_answers.sse_event(sequence, "chunk", {"text": text})
             case CallPiece():
-                return native_answers.sse_event(sequence, "tool_call", msgspec.structs.asdict(event))
+                return native_answers.sse_event(sequence, "tool_call", asdict(event))
             case Done():
                 return self._whole(sequence, event) + native_answers.sse_event(sequence, "done", _end(event))
             case Failed(error):
@@ -68,9 +66,9 @@ class ServerSentEvents:
     def _whole(sequence: int, done: Done) -> bytes:
         """Of an answer that was not streamed: all of it in one event, under the number of the last one."""
         text = native_answers.sse_event(sequence, "chunk", {"text": done.text}) if done.text else b""
-        calls = [{"index": index, **msgspec.structs.asdict(call)} for index, call in enumerate(done.calls)]
+        calls = [{"index": index, **asdict(call)} for index, call in enumerate(done.calls)]
         return text + b"".join(native_answers.sse_event(sequence, "tool_call", call) for call in calls)
 
 
-def _end(done: Done) -> dict[str, Any]:
-    return native_answers.stats(done.usage, done.charged_nano) | {"finish_reason": done.finish_reason}
+def _end(done: Done) -> native_answers.StreamEnd:
+    return native_answers.StreamEnd(**asdict(native_answers.stats(done)), finish_reason=done.finish_reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.formats.event_data import event_data
-from api.formats.openai_answers import call_json, created_s, finish_reason, usage_json
+from api.formats.openai_answers import call_json, created_s, finish_reason, usage_of
 from api.formats.openai_errors import error_json
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
@@ -57,7 +57,7 @@ class CompletionChunks:
 
     def _end(self, done: Done) -> bytes:
         end = self._delta({}, finish_reason(done))
-        return end + self._chunk([], {"usage": usage_json(done.usage)}) if self._with_usage else end
+        return end + self._chunk([], {"usage": usage_of(done.usage)}) if self._with_usage else end
 
     def _delta(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

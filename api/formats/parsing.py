@@ -1,10 +1,12 @@
-"""JSON bodies, strictly typed."""
+"""JSON bodies and queries, strictly typed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TypeVar
 
 import msgspec
+from multidict import MultiMapping
 
 from shared.errors import InvalidRequest
 
@@ -21,3 +23,15 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
         raise InvalidRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
+
+
+def parse_query(given: MultiMapping[str], kind: type[T]) -> T:
+    """The parameters of a query, each given once; raises `InvalidRequest` that names the one that is wrong."""
+    twice = [name for name, times in Counter(given.keys()).items() if times > 1]
+    if twice:
+        raise InvalidRequest(f"`{twice[0][:100]}` is given more than once.")
+    try:
+        return msgspec.convert(dict(given), kind, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        raise InvalidRequest(f"The query is not as it should be: {error}. It takes {known}.") from None

@@ -67,6 +67,12 @@ async def test_both_headers_take_the_key(caller: Caller, header: str) -> None:
     assert document["id"] == response.headers["request-id"] == response.headers["x-request-id"]
 
 
+async def test_the_beta_client_works_too(client: AsyncAnthropic) -> None:
+    text = told(tokens=3)
+    message = await client.beta.messages.create(**asked(text), betas=["something-2025-01-01"])
+    assert message.content[0].to_dict()["text"] == expected(text)
+
+
 async def test_the_output_limit_is_a_stop_reason(client: AsyncAnthropic) -> None:
     message = await client.messages.create(**asked(told(tokens=100), max_tokens=8))
     assert (message.stop_reason, message.usage.output_tokens) == ("max_tokens", 8)

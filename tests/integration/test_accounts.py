@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 import pytest
+from msgspec.structs import asdict
 
 from shared.accounts import create_account, credit_account, find_account, list_accounts
 from shared.errors import Conflict, InvalidRequest, NotFound
@@ -23,7 +24,7 @@ async def test_a_new_account_has_its_opening_credit_in_the_books(pool: asyncpg.P
     account = await create_account(pool, "Müller & Söhne", usd_to_nano("12.5"))
     assert await find_account(pool, account.id) == account
     assert account in await list_accounts(pool)
-    assert account.as_json() == {
+    assert asdict(account.public()) == {
         "account_id": account.id,
         "name": "Müller & Söhne",
         "balance_usd": "12.5",

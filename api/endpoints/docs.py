@@ -1,0 +1,75 @@
+"""`GET /openapi.json` and `/docs`: the API for machines and for people, all of it from this process."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from aiohttp import web
+from swagger_ui_bundle import swagger_ui_path
+
+from api import manual
+from shared.errors import NotFound
+
+OPENAPI = web.AppKey("openapi", bytes)
+"""The document, made once in `app.py`."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+"""Nothing from outside is loaded, and nothing is told to anyone there."""
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
+OF_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+
+
+async def get_openapi(request: web.Request) -> web.Response:
+    """Every route, parameter, answer and error."""
+    return web.Response(body=request.app[OPENAPI], content_type="application/json")
+
+
+async def get_docs(_: web.Request) -> web.Response:
+    """What there is to read."""
+    return _html(manual.landing())
+
+
+async def get_errors(_: web.Request) -> web.Response:
+    """Every error: what it means and what to do."""
+    return _html(manual.errors())
+
+
+async def get_guide(request: web.Request) -> web.Response:
+    """How a part of the service is used."""
+    return _html(manual.page("guides", request.match_info["name"]))
+
+
+async def get_client(request: web.Request) -> web.Response:
+    """How a client or library is used with this service."""
+    return _html(manual.page("clients", request.match_info["name"]))
+
+
+async def get_ui(request: web.Request) -> web.StreamResponse:
+    """The API explorer begins with `index.html`."""
+    path = _files().get(request.match_info["file"])
+    if path is None:
+        raise NotFound("There is no such file: GET /docs/ui/index.html is the API explorer.")
+    return web.FileResponse(path, headers={**HEADERS, "Content-Type": _content_type(path)})
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """By name: Swagger UI's own, and ours that start it."""
+    own = {path.name: path for path in (manual.PAGES / "ui").iterdir()}
+    return own | {name: Path(str(swagger_ui_path)) / name for name in OF_SWAGGER_UI}
+
+
+def _content_type(path: Path) -> str:
+    kind = MEDIA_TYPES[path.suffix]
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def _html(page: str) -> web.Response:
+    return web.Response(text=page, content_type="text/html", headers=HEADERS)

@@ -1,0 +1,29 @@
+"""What the documentation shows of the main operation: a request, and the answer to it."""
+
+from __future__ import annotations
+
+from api.formats.native import ChatAnswer, NativeMessage
+from api.formats.native_answers import Success
+from shared.money import usd_number
+
+CHAT_REQUEST = {
+    "model": "openai-gpt-4o-mini",
+    "messages": [{"role": "user", "content": "Name a colour."}],
+    "options": {"max_tokens": 64},
+}
+COMPLETION = {
+    "model": "openai-gpt-4o-mini",
+    "messages": [{"role": "user", "content": "Name a colour."}],
+    "max_tokens": 64,
+}
+CHAT_ANSWER = Success(
+    status=1,
+    result=ChatAnswer(
+        response="Blue.",
+        tokens_input=11,
+        tokens_output=3,
+        price=usd_number(3_450),
+        model="openai-gpt-4o-mini",
+        request=[NativeMessage("user", "Name a colour.")],
+    ),
+)

@@ -1,0 +1,231 @@
+"""The URL map: every route with all that it takes and answers. The application and `/openapi.json` are both made of it.
+
+A new route is one entry here.
+"""
+
+from __future__ import annotations
+
+from api import examples
+from api.endpoints import account, chat, completions, docs, health, messages, models, openai_models, requests
+from api.formats import native
+from api.formats.anthropic_answers import MessageAnswer
+from api.formats.anthropic_body import MessagesRequest
+from api.formats.native_answers import Success
+from api.formats.openai_answers import Completion
+from api.formats.openai_body import CompletionRequest
+from api.reading import IDEMPOTENCY_KEY_LENGTH_MAX
+from api.requests_view import RequestView
+from api.route import Answer, Body, Errors, Header, Route, json
+from api.serving import Accepted
+from shared import errors
+from shared.accounts import Wallet
+
+CHAT: Errors = (
+    errors.ContextLengthExceeded,
+    errors.InsufficientCredit,
+    errors.ModelNotFound,
+    errors.NotFound,
+    errors.ModelRetired,
+    errors.IdempotencyMismatch,
+    errors.RateLimited,
+    errors.Cancelled,
+    errors.ProviderRejected,
+    errors.ProviderError,
+    errors.Overloaded,
+    errors.ProviderBusy,
+    errors.ProviderNotConfigured,
+    errors.ProviderTimeout,
+    errors.Expired,
+)
+"""Of routes that run a request, besides what is wrong with the body: whatever ends one."""
+OWN: Errors = (errors.NotFound,)
+"""Of routes that name an object of the account."""
+
+REPEATABLE = Header(
+    "Idempotency-Key",
+    "The same key and body again are the same request for 24 hours: replayed, and charged once.",
+    {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_LENGTH_MAX},
+)
+PREFER = Header("Prefer", "`respond-async` answers 202 at once; the answer is fetched at `Location`.")
+LAST_EVENT = Header(
+    "Last-Event-ID",
+    "The number of the last event that arrived; goes before `after`.",
+    {"type": "integer", "minimum": 0, "maximum": requests.SEQUENCE_MAX},
+)
+OUTPUT_LIMIT = Header("x-output-limit", "Tokens that the answer may have at most.", {"type": "integer"})
+ADMITTED = (
+    OUTPUT_LIMIT,
+    Header("x-model-successor", "The model that answered instead of a retired one."),
+    Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again."),
+    Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
+    Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
+    Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
+)
+LOCATION = Header("Location", "`/api/requests/{id}`.")
+
+STREAMS = {
+    "text/plain": "The text as it comes. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
+    "text/event-stream": (
+        "Server-sent events, asked for with `Accept: text/event-stream`. `id` is the event's number; `event` is `chunk` "
+        '(`{"text"}`), at the end `done` (`{"tokens_input", "tokens_output", "price", "finish_reason"}`) or `error`.'
+    ),
+}
+CHUNKS = (
+    "With `stream`: `chat.completion.chunk` objects as server-sent events, then `data: [DONE]`; a failure is one event"
+    ' `{"error": …}`.'
+)
+MESSAGE_EVENTS = (
+    "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
+    "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
+)
+PAGE = {200: Answer({"text/html": "A page."})}
+NAME = {"name": "As `/docs` names it."}
+REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/api/endpoint",
+        chat.post_endpoint,
+        "Ask a model",
+        {
+            200: Answer({**json(Success[native.ChatAnswer]), **STREAMS}, ADMITTED, examples.CHAT_ANSWER),
+            202: Answer(json(Success[Accepted]), (*ADMITTED, LOCATION)),
+        },
+        scope="inference",
+        body=Body(json(native.ChatRequest), examples.CHAT_REQUEST),
+        headers=(REPEATABLE, PREFER),
+        errors=CHAT,
+    ),
+    Route(
+        "GET",
+        "/api/requests",
+        requests.get_requests,
+        "The history, newest first",
+        {200: Answer(json(Success[requests.History]))},
+        scope="read",
+        query=requests.HistoryQuery,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/requests/{id}",
+        requests.get_request,
+        "One request with its receipt",
+        {200: Answer(json(Success[RequestView]))},
+        scope="read",
+        parameters=REQUEST_ID,
+        errors=OWN,
+    ),
+    Route(
+        "DELETE",
+        "/api/requests/{id}",
+        requests.delete_request,
+        "Cancel a request",
+        {200: Answer(json(Success[RequestView]))},
+        scope="inference",
+        parameters=REQUEST_ID,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/requests/{id}/stream",
+        requests.get_stream,
+        "A request's stream again",
+        {200: Answer(STREAMS, (OUTPUT_LIMIT,))},
+        scope="read",
+        query=requests.StreamQuery,
+        parameters=REQUEST_ID,
+        headers=(LAST_EVENT,),
+        errors=(*CHAT, *OWN),
+    ),
+    Route(
+        "POST",
+        "/v1/chat/completions",
+        completions.post_completions,
+        "OpenAI's chat completions",
+        {200: Answer({**json(Completion), "text/event-stream": CHUNKS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(CompletionRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "POST",
+        "/v1/messages",
+        messages.post_messages,
+        "Anthropic's messages",
+        {200: Answer({**json(MessageAnswer), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(MessagesRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "GET",
+        "/v1/models",
+        openai_models.get_openai_models,
+        "The catalogue in OpenAI's form",
+        {200: Answer(json(openai_models.OpenAIModels))},
+        scope="read",
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "GET",
+        "/v1/models/{id}",
+        openai_models.get_openai_model,
+        "One model in OpenAI's form",
+        {200: Answer(json(openai_models.OpenAIModel))},
+        scope="read",
+        parameters={"id": "Its public name."},
+        errors=(errors.ModelNotFound,),
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "GET",
+        "/api/models",
+        models.get_models,
+        "The catalogue",
+        {200: Answer(json(Success[list[models.ListedModel]]))},
+        scope="read",
+    ),
+    Route(
+        "GET",
+        "/api/account",
+        account.get_account,
+        "The wallet",
+        {200: Answer(json(Success[Wallet]))},
+        scope="read",
+        errors=OWN,
+    ),
+    Route("GET", "/healthz", health.get_healthz, "Alive", {200: Answer(json(health.Alive))}),
+    Route(
+        "GET",
+        "/readyz",
+        health.get_readyz,
+        "Ready to serve",
+        {200: Answer(json(health.Readiness)), 503: Answer(json(health.Readiness))},
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        docs.get_openapi,
+        "This document",
+        {200: Answer({"application/json": "OpenAPI 3.1."})},
+    ),
+    Route("GET", "/docs", docs.get_docs, "The manual", PAGE),
+    Route("GET", "/docs/errors", docs.get_errors, "The error catalogue", PAGE),
+    Route("GET", "/docs/guides/{name}", docs.get_guide, "A guide", PAGE, parameters=NAME, errors=OWN),
+    Route("GET", "/docs/clients/{name}", docs.get_client, "A client's page", PAGE, parameters=NAME, errors=OWN),
+    Route(
+        "GET",
+        "/docs/ui/{file}",
+        docs.get_ui,
+        "The API explorer",
+        {200: Answer(dict.fromkeys(docs.MEDIA_TYPES.values(), "A file."))},
+        parameters={"file": "A file of the explorer; it begins with `index.html`."},
+        errors=OWN,
+    ),
+)

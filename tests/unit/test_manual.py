@@ -1,0 +1,73 @@
+"""The manual's pages, and the error catalogue in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from api import error_catalogue, manual
+from shared.errors import NotFound, RebootError
+
+CONTRACT = {
+    (400, "invalid_request"),
+    (400, "context_length_exceeded"),
+    (401, "invalid_api_key"),
+    (402, "insufficient_credit"),
+    (403, "permission_denied"),
+    (404, "model_not_found"),
+    (404, "not_found"),
+    (409, "conflict"),
+    (422, "idempotency_mismatch"),
+    (410, "model_retired"),
+    (413, "request_too_large"),
+    (415, "unsupported_media_type"),
+    (429, "rate_limited"),
+    (502, "provider_rejected"),
+    (502, "provider_error"),
+    (503, "provider_busy"),
+    (503, "provider_not_configured"),
+    (503, "overloaded"),
+    (503, "unavailable"),
+    (504, "provider_timeout"),
+    (504, "expired"),
+}
+ERRORS = list(error_catalogue.every_error())
+
+
+def test_the_catalogue_has_every_error_that_was_promised() -> None:
+    beyond = {(500, "internal_error"), (405, "invalid_request"), (499, "cancelled")}
+    assert {(kind.status, kind.code) for kind in ERRORS} == CONTRACT | beyond
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_is_on_the_page_with_its_meaning_and_what_to_do(kind: type[RebootError]) -> None:
+    (row,) = [row for row in error_catalogue.table().splitlines() if error_catalogue.meaning(kind) in row]
+    assert row.startswith(f"| {kind.status} | `{kind.code}` |")
+    assert kind.advice in row
+    assert f"<td>{kind.status}</td>\n<td><code>{kind.code}</code></td>" in manual.errors()
+
+
+@pytest.mark.parametrize("kind", ERRORS[1:], ids=lambda kind: kind.__name__)
+def test_every_error_has_a_meaning_and_an_advice_of_its_own(kind: type[RebootError]) -> None:
+    assert "advice" in vars(kind)
+    assert kind.__doc__
+
+
+def test_the_landing_page_leads_to_every_page() -> None:
+    landing = manual.landing()
+    for folder in ("guides", "clients"):
+        for name in manual.names(folder):
+            assert f'<a href="/docs/{folder}/{name}">' in landing
+            assert "<h1>" in manual.page(folder, name)
+
+
+@pytest.mark.parametrize("name", ["nothing", "../index", "../../errors", "requests.md", "", "/etc/passwd"])
+def test_only_pages_that_are_there_are_read(name: str) -> None:
+    with pytest.raises(NotFound):
+        manual.page("guides", name)
+
+
+def test_no_page_loads_anything_from_elsewhere() -> None:
+    for path in [*manual.PAGES.rglob("*.html"), *manual.PAGES.rglob("*.js"), *manual.PAGES.rglob("*.css")]:
+        text = path.read_text(encoding="utf-8")
+        assert "//" not in text.replace("\n// ", "").removeprefix("// "), path
+        assert "<script>" not in text, path

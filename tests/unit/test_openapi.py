@@ -1,0 +1,124 @@
+"""The document says what the code does: its routes, its types, its errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from api import openapi
+from api.app import create_app
+from api.formats.native import parse_chat_request
+from api.formats.native_answers import json_bytes
+from api.route import Route
+from api.routes import ROUTES
+from shared.settings import Settings
+
+SETTINGS = Settings(database_url="postgresql://", redis_url="redis://")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(openapi.document(ROUTES))
+    return whole
+
+
+def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["components"]["schemas"][name]
+    return found
+
+
+def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_what_the_application_routes_is_what_is_documented(document: dict[str, Any]) -> None:
+    resources = create_app(SETTINGS).router.routes()
+    routed = {(route.method, route.resource.canonical) for route in resources if route.resource}
+    documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert {one for one in routed if one[0] != "HEAD"} == documented
+
+
+def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(set(ids)) == len(ids)
+    assert "get_api_requests_id_stream" in ids
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    names = {part.split('"')[0] for part in json.dumps(document).split('"#/components/schemas/')[1:]}
+    assert names <= document["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_every_path_parameter_is_explained(route: Route) -> None:
+    assert set(route.parameters) == set(route.path_parameters)
+
+
+def test_bodies_are_strict_and_their_limits_are_said(document: dict[str, Any]) -> None:
+    assert schema(document, "ChatRequest")["additionalProperties"] is False
+    options = schema(document, "Options")["properties"]
+    assert {"type": "integer", "minimum": 1, "maximum": 2**31 - 1} in options["max_tokens"]["anyOf"]
+    assert {"type": "number", "minimum": 0, "maximum": 2} in options["temperature"]["anyOf"]
+
+
+def test_parts_of_a_message_are_told_apart_by_their_type(document: dict[str, Any]) -> None:
+    parts = schema(document, "NativeMessage")["properties"]["content"]["anyOf"][1]["items"]
+    assert parts["discriminator"]["propertyName"] == "type"
+    assert set(parts["discriminator"]["mapping"]) == {"text", "image_url"}
+
+
+def test_amounts_are_numbers_or_decimal_strings_as_they_are_sent(document: dict[str, Any]) -> None:
+    assert schema(document, "ChatAnswer")["properties"]["price"]["type"] == "number"
+    assert schema(document, "Wallet")["properties"]["balance_usd"]["pattern"]
+    assert {"type": "string", "format": "date"} in schema(document, "ListedModel")["properties"]["ends_on"]["anyOf"]
+
+
+def test_only_tokens_and_price_may_be_missing_of_an_answer(document: dict[str, Any]) -> None:
+    answer = schema(document, "ChatAnswer")
+    assert set(answer["properties"]) - set(answer["required"]) == {"tokens_input", "tokens_output", "price"}
+
+
+def test_queries_say_their_types_and_defaults(document: dict[str, Any]) -> None:
+    parameters = {one["name"]: one for one in document["paths"]["/api/requests"]["get"]["parameters"]}
+    assert (parameters["limit"]["in"], parameters["limit"]["required"]) == ("query", False)
+    assert (parameters["limit"]["schema"]["maximum"], parameters["limit"]["schema"]["default"]) == (100, 20)
+    assert parameters["cursor"]["schema"]["type"] == "string"
+
+
+def test_an_error_is_documented_with_its_codes_and_an_example_of_each(document: dict[str, Any]) -> None:
+    response = document["paths"]["/api/endpoint"]["post"]["responses"]["503"]
+    media = response["content"]["application/json"]
+    codes = {"unavailable", "overloaded", "provider_busy", "provider_not_configured"}
+    assert set(media["schema"]["allOf"][1]["properties"]["error"]["properties"]["code"]["enum"]) == codes
+    assert set(media["examples"]) == codes
+    assert "Retry-After" in response["headers"]
+
+
+def test_keys_are_asked_for_where_a_scope_is_needed(document: dict[str, Any]) -> None:
+    assert document["paths"]["/api/endpoint"]["post"]["security"] == [{"bearer": ["inference"]}]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+
+
+def test_the_example_is_a_request_that_is_taken_and_an_answer_that_is_given(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/api/endpoint"]["post"]
+    body = json_bytes(operation["requestBody"]["content"]["application/json"]["example"])
+    assert parse_chat_request(body).max_tokens == 64
+    media = operation["responses"]["200"]["content"]["application/json"]
+    _validate(media["example"], media["schema"], document)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_every_example_of_an_error_is_as_its_schema_says(route: Route, document: dict[str, Any]) -> None:
+    for response in document["paths"][route.path][route.method.lower()]["responses"].values():
+        for media in response["content"].values():
+            for example in media.get("examples", {}).values():
+                _validate(example["value"], media["schema"], document)
+
+
+def _validate(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole).validate(value)
