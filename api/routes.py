@@ -8,7 +8,7 @@ from __future__ import annotations
 from api import examples
 from api.endpoints import account, chat, completions, docs, health, messages, models, openai_models, requests
 from api.formats import native
-from api.formats.anthropic_answers import AnthropicMessage
+from api.formats.anthropic_answers import MessageAnswer
 from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
 from api.formats.openai_answers import Completion
@@ -75,7 +75,8 @@ CHUNKS = (
     ' `{"error": …}`.'
 )
 MESSAGE_EVENTS = (
-    "With `stream`: Anthropic's events from `message_start` to `message_stop`; a failure is `event: error`."
+    "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
+    "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
 )
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
@@ -155,12 +156,12 @@ ROUTES: tuple[Route, ...] = (
         "/v1/messages",
         messages.post_messages,
         "Anthropic's messages",
-        {200: Answer({**json(AnthropicMessage), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
+        {200: Answer({**json(MessageAnswer), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
         scope="inference",
         body=Body(json(MessagesRequest), examples.COMPLETION),
         headers=(REPEATABLE,),
         errors=CHAT,
-        security=("x-api-key", "bearer"),
+        security=("bearer", "x-api-key"),
     ),
     Route(
         "GET",

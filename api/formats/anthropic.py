@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from api.asked import Asked
-from api.formats.anthropic_answers import AnthropicMessage, content_blocks, stop_reason, usage_of
+from api.formats.anthropic_answers import message
 from api.formats.anthropic_body import (
     AnyChoice,
     AutoChoice,
@@ -45,15 +45,7 @@ class MessagesForm:
 
     def answer(self, done: Done, request_id: str) -> bytes:
         """The whole message."""
-        return msgspec.json.encode(
-            AnthropicMessage(
-                id=request_id,
-                model=self._model,
-                content=content_blocks(done.text, done.calls),
-                stop_reason=stop_reason(done, has_calls=bool(done.calls)),
-                usage=usage_of(done.usage),
-            )
-        )
+        return message(done, request_id, self._model)
 
     def stream(self, accept: str, request_id: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
         """Server-sent events."""

@@ -13,7 +13,7 @@ from shared.chat import Probability, StopSequence, Tokens
 
 USER_ID_LENGTH_MAX = 256
 CallId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$(?!\n)")]
+ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 """Anthropic allows 128 characters, but the other vendors 64, and any of them may be asked."""
 
 
@@ -43,7 +43,7 @@ class Base64Source(
     """The image itself; nothing is ever fetched."""
 
     media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
-    data: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]+={0,2}$(?!\n)")]
+    data: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]+={0,2}\Z")]
 
 
 class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):

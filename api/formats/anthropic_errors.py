@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from api.formats.native_answers import json_bytes
 from api.formats.retrying import retry_headers
 from shared.errors import ErrorBody
 from shared.money import UsdText
@@ -23,14 +24,13 @@ TYPES = {
 }
 """By HTTP status (platform.claude.com/docs/en/api/errors, read 2026-11); there the other 4xx are `invalid_request_error`."""
 OVERLOADED = {"overloaded", "provider_busy"}
-SERVER_ERROR = 500
+OUR_FAULT = 500
 CODE_AT = ("error", "details", "error_code")
 """Where an error says which one it is."""
-error_headers = retry_headers
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own code, as Anthropic's have theirs, and the amounts that belong to it."""
+    """`error_code` is ours."""
 
     error_code: str
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
@@ -39,7 +39,7 @@ class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
-    """`type` is Anthropic's word for its kind, `message` says what to do."""
+    """`type` is Anthropic's word for its kind."""
 
     type: str
     message: str
@@ -47,7 +47,7 @@ class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """An error."""
+    """An error, as an answer and as the last event of a stream."""
 
     type: Literal["error"] = "error"
     error: AnthropicError
@@ -55,23 +55,28 @@ class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ERROR = AnthropicFailure
+error_headers = retry_headers
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
-    """As JSON."""
-    return msgspec.json.encode(failure(error, request_id))
+    """`{"type": "error", "error": {"type", "message", "details"}, "request_id"}`."""
+    return json_bytes(failure(error, request_id))
 
 
 def failure(error: ErrorBody, request_id: str) -> AnthropicFailure:
-    """In Anthropic's form."""
-    known = {name: value for name, value in (error.details or {}).items() if name in AnthropicDetails.__struct_fields__}
-    told = AnthropicError(
-        type=_type(error), message=error.message, details=AnthropicDetails(error_code=error.code, **known)
+    """The same, to be encoded."""
+    known = error.details or {}
+    details = AnthropicDetails(
+        error_code=error.code,
+        needed_usd=known.get("needed_usd", msgspec.UNSET),
+        available_usd=known.get("available_usd", msgspec.UNSET),
+        charged_usd=known.get("charged_usd", msgspec.UNSET),
     )
+    told = AnthropicError(type=_type(error), message=error.message, details=details)
     return AnthropicFailure(error=told, request_id=request_id)
 
 
 def _type(error: ErrorBody) -> str:
     if error.code in OVERLOADED:
         return "overloaded_error"
-    return TYPES.get(error.status, "invalid_request_error" if error.status < SERVER_ERROR else "api_error")
+    return TYPES.get(error.status, "api_error" if error.status >= OUR_FAULT else "invalid_request_error")

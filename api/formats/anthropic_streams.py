@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
-
-from api.formats.anthropic_answers import AnthropicMessage, stop_reason, usage_of
+from api.formats.anthropic_answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
 from api.formats.anthropic_errors import failure
 from api.formats.event_data import event_data
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.money import Usage
-
-NOTHING_YET = Usage(0, 0)
 
 
 class MessageEvents:
@@ -31,27 +26,24 @@ class MessageEvents:
         self._request_id = request_id
         self._started = False
         self._blocks = 0
-        self._open: str | None = None  # the kind of the last block, while it is open
+        self._in_text = False
         self._call_blocks: dict[int, int] = {}
 
     def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - these events have no numbers
         """The events that tell of this one; none for an empty text."""
-        return b"".join(_sse(document) for document in self._documents(event))
+        return b"".join(self._events(event))
 
     def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
         """Always."""
         return True
 
-    def _documents(self, event: Event) -> Iterator[dict[str, Any]]:
+    def _events(self, event: Event) -> Iterator[bytes]:
         if isinstance(event, Failed):
-            yield msgspec.to_builtins(failure(event.as_error().body(), self._request_id))
+            yield _sse("error", failure(event.as_error().body(), self._request_id))
             return
         if not self._started:
             self._started = True
-            beginning = AnthropicMessage(
-                id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage_of(NOTHING_YET)
-            )
-            yield {"type": "message_start", "message": beginning}
+            yield _event("message_start", message=self._beginning())
         match event:
             case Chunk(text):
                 yield from self._text(text)
@@ -60,46 +52,55 @@ class MessageEvents:
             case Done():
                 yield from self._end(event)
 
-    def _text(self, text: str) -> Iterator[dict[str, Any]]:
+    def _beginning(self) -> MessageAnswer:
+        usage = usage_of(Usage(0, 0))
+        return MessageAnswer(id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage)
+
+    def _text(self, text: str) -> Iterator[bytes]:
         if not text:
             return
-        if self._open != "text":
-            yield from self._begin({"type": "text", "text": ""})
+        if not self._in_text:
+            yield from self._begin(SaidBlock(""))
+            self._in_text = True
         yield _delta(self._blocks - 1, {"type": "text_delta", "text": text})
 
-    def _piece(self, piece: CallPiece) -> Iterator[dict[str, Any]]:
+    def _piece(self, piece: CallPiece) -> Iterator[bytes]:
         if piece.index not in self._call_blocks:
-            yield from self._begin({"type": "tool_use", "id": piece.id or "", "name": piece.name or "", "input": {}})
+            yield from self._begin(CallBlock(piece.id or "", piece.name or "", NO_ARGUMENTS))
             self._call_blocks[piece.index] = self._blocks - 1
         if piece.arguments:
             delta = {"type": "input_json_delta", "partial_json": piece.arguments}
             yield _delta(self._call_blocks[piece.index], delta)
 
-    def _end(self, done: Done) -> Iterator[dict[str, Any]]:
+    def _end(self, done: Done) -> Iterator[bytes]:
         yield from self._text(done.text or "")
         for index, call in enumerate(done.calls):
             yield from self._piece(CallPiece(index, call.arguments, call.id, call.name))
         yield from self._close()
         reason = stop_reason(done, has_calls=bool(self._call_blocks))
         delta = {"stop_reason": reason, "stop_sequence": None}
-        yield {"type": "message_delta", "delta": delta, "usage": usage_of(done.usage)}
-        yield {"type": "message_stop"}
+        yield _event("message_delta", delta=delta, usage=usage_of(done.usage))
+        yield _event("message_stop")
 
-    def _begin(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _begin(self, block: SaidBlock | CallBlock) -> Iterator[bytes]:
         yield from self._close()
-        yield {"type": "content_block_start", "index": self._blocks, "content_block": block}
+        yield _event("content_block_start", index=self._blocks, content_block=block)
         self._blocks += 1
-        self._open = block["type"]
+        self._in_text = False
 
-    def _close(self) -> Iterator[dict[str, Any]]:
-        if self._open:
-            self._open = None
-            yield {"type": "content_block_stop", "index": self._blocks - 1}
-
-
-def _delta(block: int, delta: dict[str, str]) -> dict[str, Any]:
-    return {"type": "content_block_delta", "index": block, "delta": delta}
+    def _close(self) -> Iterator[bytes]:
+        """The last block, which is closed by the next one or by the end."""
+        if self._blocks:
+            yield _event("content_block_stop", index=self._blocks - 1)
 
 
-def _sse(document: dict[str, Any]) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (document["type"].encode(), event_data(document))
+def _delta(block: int, delta: dict[str, str]) -> bytes:
+    return _event("content_block_delta", index=block, delta=delta)
+
+
+def _event(kind: str, **fields: object) -> bytes:
+    return _sse(kind, {"type": kind, **fields})
+
+
+def _sse(kind: str, document: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), event_data(document))

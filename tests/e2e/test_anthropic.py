@@ -12,9 +12,8 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from deploy.simulator.answer import prompt_tokens
-from shared.credentials import KeyRules
+from tests.e2e.anthropic_client import asked, client_of
 from tests.e2e.caller import MODEL, Caller, cost_nano, expected, told
-from tests.e2e.conftest import NewCaller
 
 WEATHER: dict[str, Any] = {
     "name": "weather",
@@ -26,15 +25,6 @@ WEATHER: dict[str, Any] = {
         "additionalProperties": False,
     },
 }
-BROKEN = {"tokens": 40, "pace_ms": 2, "fault": "early_end", "after": 20}
-
-
-def asked(text: str, **changes: Any) -> dict[str, Any]:
-    return {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": text}], **changes}
-
-
-def client_of(caller: Caller, **options: Any) -> AsyncAnthropic:
-    return AsyncAnthropic(base_url=caller.url(""), api_key=caller.key, **options)
 
 
 @pytest.fixture
@@ -50,11 +40,6 @@ async def whole(client: AsyncAnthropic, body: dict[str, Any], *, stream: bool) -
             return await events.get_final_message()
     message: anthropic.types.Message = await client.messages.create(**body)
     return message
-
-
-def requests_made(error: anthropic.APIStatusError) -> int:
-    """The client numbers its attempts, the first as 0."""
-    return int(error.request.headers["x-stainless-retry-count"]) + 1
 
 
 async def test_the_client_gets_a_message(caller: Caller, client: AsyncAnthropic, books: asyncpg.Pool) -> None:
@@ -80,6 +65,12 @@ async def test_both_headers_take_the_key(caller: Caller, header: str) -> None:
         document = await response.json()
     assert (response.status, document["type"]) == (200, "message")
     assert document["id"] == response.headers["request-id"] == response.headers["x-request-id"]
+
+
+async def test_the_beta_client_works_too(client: AsyncAnthropic) -> None:
+    text = told(tokens=3)
+    message = await client.beta.messages.create(**asked(text), betas=["something-2025-01-01"])
+    assert message.content[0].to_dict()["text"] == expected(text)
 
 
 async def test_the_output_limit_is_a_stop_reason(client: AsyncAnthropic) -> None:
@@ -142,11 +133,6 @@ async def test_an_answer_can_be_json_of_a_schema(client: AsyncAnthropic) -> None
     assert json.loads(str(message.content[0].to_dict()["text"])).keys() == {"city"}
 
 
-async def test_what_a_model_lacks_is_refused_by_anthropics_name(client: AsyncAnthropic) -> None:
-    with pytest.raises(anthropic.BadRequestError, match=r"`output_config\.effort` is not available"):
-        await client.messages.create(**asked(told(), output_config={"effort": "low"}))
-
-
 async def test_the_raw_stream_is_anthropics_sequence_of_events(client: AsyncAnthropic) -> None:
     events = [
         event.type async for event in await client.messages.create(**asked(told(tokens=5, pace_ms=5)), stream=True)
@@ -163,104 +149,6 @@ async def test_pings_keep_a_stream_alive_before_the_first_token(caller: Caller, 
     assert reply.body.startswith(b'event: ping\ndata: {"type":"ping"}\n\n')
     async with client.messages.stream(**asked(text)) as stream:
         assert await stream.get_final_text() == expected(text)
-
-
-async def test_a_stream_that_fails_on_the_way_is_an_error_of_the_client(client: AsyncAnthropic) -> None:
-    text = told(**BROKEN)
-    async with client.messages.stream(**asked(text)) as stream:
-        with pytest.raises(anthropic.APIStatusError) as raised:
-            await stream.until_done()
-        received = str(stream.current_message_snapshot.content[0].to_dict()["text"])
-    assert (raised.value.type, raised.value.error_code) == ("api_error", "provider_error")
-    assert received
-    assert expected(text).startswith(received)
-
-
-async def test_a_stream_that_fails_on_the_way_ends_with_an_error_event(caller: Caller) -> None:
-    reply = await caller.request("POST", "/v1/messages", json=asked(told(**BROKEN), stream=True))
-    last = reply.body.decode().strip().rpartition("\n\n")[2]
-    assert last.startswith("event: error\n")
-    assert json.loads(last.partition("data: ")[2])["request_id"] == reply.headers["request-id"]
-    assert b"message_stop" not in reply.body
-    assert reply.complete
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind", "code", "requests"),
-    [
-        ({"max_tokens": 0}, anthropic.BadRequestError, "invalid_request", 1),
-        ({"model": "nobody"}, anthropic.NotFoundError, "model_not_found", 1),
-        ({"model": "amazon-nova-lite"}, anthropic.ServiceUnavailableError, "provider_not_configured", 1),
-        ({"status": 400}, anthropic.InternalServerError, "provider_rejected", 1),
-        ({"status": 404}, anthropic.APIStatusError, "model_retired", 1),
-        ({"status": 500}, anthropic.InternalServerError, "provider_error", 2),
-    ],
-)
-@pytest.mark.parametrize("stream", [False, True])
-async def test_errors_are_the_clients_own_and_repeated_only_where_it_helps(
-    caller: Caller,
-    changes: dict[str, Any],
-    kind: type[anthropic.APIStatusError],
-    code: str,
-    requests: int,
-    stream: bool,  # noqa: FBT001
-) -> None:
-    script = {name: value for name, value in changes.items() if name == "status"}
-    fields = {name: value for name, value in changes.items() if name not in script}
-    async with client_of(caller, max_retries=1) as client:
-        with pytest.raises(kind) as raised:
-            await client.messages.create(**asked(told(**script), **fields), stream=stream)
-    assert (raised.value.error_code, requests_made(raised.value)) == (code, requests)
-    assert raised.value.request_id == raised.value.response.headers["x-request-id"]
-
-
-async def test_a_failure_behind_pings_has_its_type_in_the_event(client: AsyncAnthropic) -> None:
-    """The status is 200 by then, so that the client cannot choose a class by it."""
-    async with client.messages.stream(**asked(told(fault="silence"))) as stream:
-        with pytest.raises(anthropic.APIStatusError) as raised:
-            await stream.until_done()
-    assert (raised.value.status_code, raised.value.type) == (200, "timeout_error")
-    assert raised.value.error_code == "provider_timeout"
-
-
-async def test_a_busy_vendor_is_worth_another_try(caller: Caller) -> None:
-    reply = await caller.request("POST", "/v1/messages", json=asked(told(status=429)))
-    assert (reply.status, reply.headers["x-should-retry"]) == (503, "true")
-    assert reply.json["error"]["type"] == "overloaded_error"
-    assert int(reply.headers["Retry-After"]) * 1000 == int(reply.headers["retry-after-ms"])
-
-
-async def test_a_wrong_key_is_an_authentication_error(caller: Caller) -> None:
-    async with AsyncAnthropic(base_url=caller.url(""), api_key="rml_something") as client:
-        with pytest.raises(anthropic.AuthenticationError) as raised:
-            await client.messages.create(**asked(told()))
-    assert (raised.value.type, requests_made(raised.value)) == ("authentication_error", 1)
-
-
-async def test_a_missing_scope_is_a_permission_error(new_caller: NewCaller) -> None:
-    reader = await new_caller(rules=KeyRules(scopes=("read",)))
-    async with client_of(reader) as client:
-        with pytest.raises(anthropic.PermissionDeniedError):
-            await client.messages.create(**asked(told()))
-
-
-async def test_a_used_up_rate_is_a_rate_limit_error_that_says_when(new_caller: NewCaller) -> None:
-    limited = await new_caller(rules=KeyRules(rpm=1))
-    async with client_of(limited, max_retries=0) as client:
-        await client.messages.create(**asked(told()))
-        with pytest.raises(anthropic.RateLimitError) as raised:
-            await client.messages.create(**asked(told()))
-    assert raised.value.type == "rate_limit_error"
-    assert int(raised.value.response.headers["retry-after"]) >= 1
-
-
-async def test_missing_credit_is_a_billing_error_that_is_not_repeated(new_caller: NewCaller) -> None:
-    async with client_of(await new_caller(credit=1_000)) as client:
-        with pytest.raises(anthropic.APIStatusError) as raised:
-            await client.messages.create(**asked(told()))
-    assert (raised.value.status_code, raised.value.type) == (402, "billing_error")
-    assert raised.value.body["error"]["details"]["available_usd"] == "0.000001"  # type: ignore[index]
-    assert requests_made(raised.value) == 1
 
 
 async def test_the_same_idempotency_key_gives_the_same_message_and_is_charged_once(
@@ -282,18 +170,3 @@ async def test_a_stream_with_an_idempotency_key_is_replayed(client: AsyncAnthrop
     for _ in range(2):
         async with client.messages.stream(**asked(text), extra_headers={"Idempotency-Key": "streamed"}) as stream:
             assert await stream.get_final_text() == expected(text)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "kind"),
-    [
-        ("GET", "/v1/messages", 405, "invalid_request_error"),
-        ("POST", "/v1/messages/elsewhere", 404, "not_found_error"),
-    ],
-)
-async def test_everything_below_the_path_answers_in_anthropics_form(
-    caller: Caller, method: str, path: str, status: int, kind: str
-) -> None:
-    reply = await caller.request(method, path)
-    assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (status, "error", kind)
-    assert reply.json["request_id"] == reply.headers["request-id"]

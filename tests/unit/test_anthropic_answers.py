@@ -1,4 +1,4 @@
-"""Answers, streams and errors in Anthropic's form, read back by the official client's own code."""
+"""Answers and streams in Anthropic's form, read back by the official client's own code."""
 
 from __future__ import annotations
 
@@ -11,34 +11,11 @@ from anthropic import types
 from anthropic._streaming import SSEDecoder
 from anthropic.lib.streaming._messages import accumulate_event
 
-from api.formats import anthropic_errors
 from api.formats.anthropic import MessagesForm
 from api.formats.anthropic_answers import tool_input
 from api.formats.event_data import LINE_ENDS
 from shared.chat import CallPiece, ToolCall
-from shared.errors import (
-    Conflict,
-    IdempotencyMismatch,
-    InsufficientCredit,
-    InvalidApiKey,
-    InvalidRequest,
-    MethodNotAllowed,
-    ModelNotFound,
-    ModelRetired,
-    OperatorCredentials,
-    Overloaded,
-    PermissionDenied,
-    ProviderBusy,
-    ProviderError,
-    ProviderNotConfigured,
-    ProviderRejected,
-    ProviderTimeout,
-    RateLimited,
-    RebootError,
-    RequestTooLarge,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from shared.errors import ProviderBusy, ProviderError
 from shared.job import Chunk, Done, Event, Failed
 from shared.money import Usage
 
@@ -211,56 +188,3 @@ def test_arguments_that_are_no_object_are_not_passed_off_as_one(arguments: str) 
 def test_arguments_are_passed_on_exactly_as_they_were_written() -> None:
     arguments = '{"n": 12345678901234567890123, "x": 1.50}'
     assert arguments.encode() in FORM.answer(done(calls=(ToolCall("call_1", "count", arguments),)), "req_1")
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "retry"),
-    [
-        (InvalidRequest, "invalid_request_error", False),
-        (InvalidApiKey, "authentication_error", False),
-        (InsufficientCredit, "billing_error", False),
-        (PermissionDenied, "permission_error", False),
-        (ModelNotFound, "not_found_error", False),
-        (MethodNotAllowed, "invalid_request_error", False),
-        (Conflict, "conflict_error", False),
-        (ModelRetired, "not_found_error", False),
-        (RequestTooLarge, "request_too_large", False),
-        (UnsupportedMediaType, "invalid_request_error", False),
-        (IdempotencyMismatch, "invalid_request_error", False),
-        (RateLimited, "rate_limit_error", True),
-        (RebootError, "api_error", False),
-        (ProviderRejected, "api_error", False),
-        (ProviderError, "api_error", True),
-        (Unavailable, "api_error", True),
-        (Overloaded, "overloaded_error", True),
-        (ProviderBusy, "overloaded_error", True),
-        (ProviderNotConfigured, "api_error", False),
-        (ProviderTimeout, "timeout_error", False),
-    ],
-)
-def test_every_error_has_anthropics_type(error: type[RebootError], kind: str, retry: bool) -> None:  # noqa: FBT001
-    body = error("Do this.").body()
-    assert json.loads(anthropic_errors.error_json(body, "req_1")) == {
-        "type": "error",
-        "error": {"type": kind, "message": "Do this.", "details": {"error_code": body.code}},
-        "request_id": "req_1",
-    }
-    assert anthropic_errors.error_headers(body)["x-should-retry"] == str(retry).lower()
-
-
-def test_what_is_missing_is_said_in_the_details() -> None:
-    error = InsufficientCredit("Add credit.", needed_usd="2", available_usd="1").body()
-    told = json.loads(anthropic_errors.error_json(error, "req_1"))["error"]["details"]
-    assert told == {"error_code": "insufficient_credit", "needed_usd": "2", "available_usd": "1"}
-
-
-@pytest.mark.parametrize(
-    ("wait_s", "seconds", "milliseconds"), [(0.0, "1", "1"), (0.2, "1", "200"), (1.5, "2", "1500")]
-)
-def test_how_long_to_wait_is_said_twice(wait_s: float, seconds: str, milliseconds: str) -> None:
-    headers = anthropic_errors.error_headers(RateLimited("Wait.", retry_after_s=wait_s).body())
-    assert (headers["Retry-After"], headers["retry-after-ms"]) == (seconds, milliseconds)
-
-
-def test_without_a_known_time_nothing_is_said_of_it() -> None:
-    assert anthropic_errors.error_headers(OperatorCredentials("No.").body()).keys() == {"x-should-retry"}
