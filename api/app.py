@@ -13,7 +13,7 @@ from api.abandoned import Abandoned
 from api.auth import Authenticator
 from api.custody import Custody
 from api.directory import Directory
-from api.endpoints import account, chat, health, models
+from api.endpoints import account, chat, health, keys, models, usage
 from api.relay import Relay
 from api.services import SERVICES, Services
 from shared import database, scripts
@@ -45,6 +45,11 @@ def create_app(settings: Settings) -> web.Application:
             web.post("/api/endpoint", chat.post_endpoint),
             web.get("/api/models", models.get_models),
             web.get("/api/account", account.get_account),
+            web.get("/api/usage", usage.get_usage),
+            web.get("/api/keys", keys.get_keys),
+            web.post("/api/keys", keys.post_key),
+            web.delete("/api/keys/{key_id}", keys.delete_key),
+            web.post("/api/keys/{key_id}/rotate", keys.post_rotation),
             web.get("/healthz", health.get_healthz),
             web.get("/readyz", health.get_readyz),
         ]
