@@ -35,10 +35,7 @@ class Authenticator:
 
     async def authenticate(self, headers: Mapping[str, str], scope: str) -> ApiKey:
         """The caller's key. Raises `InvalidApiKey`, `PermissionDenied` without `scope`, or `Unavailable`."""
-        kind, _, text = headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not text.strip():
-            raise InvalidApiKey(f"No API key: {HINT}.")
-        key_id, secret = split_key(text.strip())
+        key_id, secret = split_key(_key_in(headers))
         with STAGE_SECONDS.labels("authenticate").time():
             key = await self._key(key_id)
         if key is None or not key.proves(secret):
@@ -72,3 +69,13 @@ class Authenticator:
             del self._cache[next(iter(self._cache))]  # the one that was looked up longest ago
         self._cache[key_id] = (asked_at + self._live_s, key)
         return key
+
+
+def _key_in(headers: Mapping[str, str]) -> str:
+    """From `Authorization: Bearer`, else from `x-api-key`, which Anthropic's clients send."""
+    kind, _, text = headers.get("Authorization", "").partition(" ")
+    key = text.strip() if kind.lower() == "bearer" else ""
+    key = key or headers.get("x-api-key", "").strip()
+    if not key:
+        raise InvalidApiKey(f"No API key: {HINT}.")
+    return key

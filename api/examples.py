@@ -11,6 +11,11 @@ CHAT_REQUEST = {
     "messages": [{"role": "user", "content": "Name a colour."}],
     "options": {"max_tokens": 64},
 }
+COMPLETION = {
+    "model": "openai-gpt-4o-mini",
+    "messages": [{"role": "user", "content": "Name a colour."}],
+    "max_tokens": 64,
+}
 CHAT_ANSWER = Success(
     status=1,
     result=ChatAnswer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from api.asked import Asked
+from shared.abilities import unavailable
 from shared.catalogue import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
@@ -23,20 +24,11 @@ def check_against_model(asked: Asked, model: Model, settings: Settings) -> None:
         raise InvalidRequest(f"`{asked.name_of('tools')}` has more than {settings.tools_max} entries.")
     if (asked.max_tokens or 0) > model.max_output_tokens:
         raise InvalidRequest(f"`{asked.name_of('max_tokens')}` is at most {model.max_output_tokens} for {model.name}.")
-    option = _unavailable(asked, model)
+    option = unavailable(model, asked.sampling, asked.tools, asked.messages)
     if option:
         raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: leave it out.")
     for position, message in enumerate(asked.messages):
         _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
-
-
-def _unavailable(asked: Asked, model: Model) -> str | None:
-    for name, value in (("temperature", asked.sampling.temperature), ("top_p", asked.sampling.top_p)):
-        if value is not None and not model.sampling:
-            return name
-    if asked.sampling.stop and not model.stop:
-        return "stop"
-    return None
 
 
 def _check_images(where: str, message: Message, model: Model) -> None:

@@ -6,9 +6,13 @@ A new route is one entry here.
 from __future__ import annotations
 
 from api import examples
-from api.endpoints import account, chat, docs, health, models, requests
+from api.endpoints import account, chat, completions, docs, health, messages, models, openai_models, requests
 from api.formats import native
+from api.formats.anthropic_answers import MessageAnswer
+from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
+from api.formats.openai_answers import Completion
+from api.formats.openai_body import CompletionRequest
 from api.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.requests_view import RequestView
 from api.route import Answer, Body, Errors, Header, Route, json
@@ -66,6 +70,14 @@ STREAMS = {
         '(`{"text"}`), at the end `done` (`{"tokens_input", "tokens_output", "price", "finish_reason"}`) or `error`.'
     ),
 }
+CHUNKS = (
+    "With `stream`: `chat.completion.chunk` objects as server-sent events, then `data: [DONE]`; a failure is one event"
+    ' `{"error": …}`.'
+)
+MESSAGE_EVENTS = (
+    "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
+    "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
+)
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
@@ -126,6 +138,50 @@ ROUTES: tuple[Route, ...] = (
         parameters=REQUEST_ID,
         headers=(LAST_EVENT,),
         errors=(*CHAT, *OWN),
+    ),
+    Route(
+        "POST",
+        "/v1/chat/completions",
+        completions.post_completions,
+        "OpenAI's chat completions",
+        {200: Answer({**json(Completion), "text/event-stream": CHUNKS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(CompletionRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "POST",
+        "/v1/messages",
+        messages.post_messages,
+        "Anthropic's messages",
+        {200: Answer({**json(MessageAnswer), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(MessagesRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "GET",
+        "/v1/models",
+        openai_models.get_openai_models,
+        "The catalogue in OpenAI's form",
+        {200: Answer(json(openai_models.OpenAIModels))},
+        scope="read",
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "GET",
+        "/v1/models/{id}",
+        openai_models.get_openai_model,
+        "One model in OpenAI's form",
+        {200: Answer(json(openai_models.OpenAIModel))},
+        scope="read",
+        parameters={"id": "Its public name."},
+        errors=(errors.ModelNotFound,),
+        security=("bearer", "x-api-key"),
     ),
     Route(
         "GET",

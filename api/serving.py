@@ -17,7 +17,7 @@ from api.model_check import check_against_model
 from api.reading import idempotency_key, prefers_async, read_json
 from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
 from api.streaming import send_stream
-from shared.errors import RateLimited, from_body
+from shared.errors import RateLimited
 from shared.job import Done, Event, Failed, Job
 from shared.ledger_rows import Repeat
 from shared.metrics import STREAMS
@@ -121,7 +121,7 @@ async def _answer(
                 body = asked.form.answer(event, request[REQUEST_ID])
                 return web.Response(body=body, content_type="application/json", headers=headers)
             case Failed():
-                raise from_body(event.error)
+                raise event.as_error()
             case _:
                 pass  # parts of an answer that another call has asked for as a stream
     raise AssertionError("a follower ends with Done or Failed")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from shared.errors import from_body
 from shared.job import Event, Failed
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ async def send_stream(
     response.charset = "utf-8"
     async for event in _with_keepalive(events, settings.sse_keepalive_s) if form.keepalive else events:
         if isinstance(event, Failed) and not response.prepared:
-            raise from_body(event.error)
+            raise event.as_error()
         if not response.prepared:
             await response.prepare(request)
         data = form.render(sequence, event) if event else form.keepalive or b""

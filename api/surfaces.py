@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from api.formats import native_answers
+from api.formats import anthropic_errors, native_answers, openai_errors
 from shared.errors import ErrorBody
 
 
@@ -26,7 +26,11 @@ class Surface(Protocol):
         """What tells a client whether and when to ask again."""
 
 
-SURFACES: tuple[tuple[str, Surface], ...] = (("/", native_answers),)
+SURFACES: tuple[tuple[str, Surface], ...] = (
+    ("/v1/messages", anthropic_errors),
+    ("/v1/", openai_errors),
+    ("/", native_answers),
+)
 """By the beginning of the path; the first that fits."""
 
 

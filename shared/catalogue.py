@@ -14,7 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from shared.catalogue_rows import Lifecycle, Row, Written, parse_row, read_tables
+from shared.catalogue_rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
+from shared.chat import Tools
 from shared.errors import ModelNotFound
 from shared.money import Price, UsdNumber, usd_number
 
@@ -79,6 +80,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle
     ends_on: dt.date | None
     prefill: bool = False
+    tools_lack: tuple[ToolsLack, ...] = ()
     base_url: str | None = None
     key_variable: str | None = None
     successor: str | None = None
@@ -87,6 +89,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     def service(self) -> str:
         """What a worker must be able to do for this model: its API, with a key of its own where the row names one."""
         return f"{self.api}:{self.key_variable}" if self.key_variable else self.api
+
+    def streams_with(self, tools: Tools) -> bool:
+        """Whether the vendor streams an answer for which these tools are on offer."""
+        return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
 
     def public(self) -> ModelFacts:
         """The public listing."""

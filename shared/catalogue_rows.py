@@ -30,6 +30,7 @@ PRICE_FACTOR_MAX = 1_000
 ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
 Lifecycle = Literal["active", "legacy", "retired"]
+ToolsLack = Literal["streaming", "required", "named"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -53,6 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sampling: bool = True
     stop: bool = True
     tools: bool = False
+    tools_lack: tuple[ToolsLack, ...] = ()
     json_mode: bool = False
     image_tokens: Positive | None = None
     reasoning: bool = False

@@ -108,6 +108,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     choice: ToolChoice | None = None
     parallel: bool | None = None
 
+    def may_be_called(self) -> bool:
+        """Whether the answer may hold calls."""
+        return bool(self.offered) and not (self.choice and self.choice.mode == "none")
+
 
 class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer is to be JSON: any object, or one that follows `schema`."""
@@ -144,9 +148,9 @@ def input_bound(
     talk = sum(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
-    if not tools.offered and json_answer is None:
-        return talk
     calls = sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    if not tools.offered and json_answer is None:
+        return talk + calls
     return (
         talk
         + calls

@@ -30,7 +30,7 @@ ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
 NAME_LENGTH_MAX = 200
-HINT = "send `Authorization: Bearer rml_…` with a key of this service"
+HINT = "send `Authorization: Bearer rml_…` or `x-api-key: rml_…` with a key of this service"
 
 
 class ApiKey(msgspec.Struct, frozen=True):

@@ -252,13 +252,21 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
     return found
 
 
+_KINDS = _by_code(RebootError)
+
+
+def kind_of(body: ErrorBody) -> type[RebootError]:
+    """The class that `body` came from, as far as its code tells."""
+    return _KINDS.get(body.code, RebootError)
+
+
 def error_body(code: str, message: str) -> ErrorBody:
     """What is known of an error of which only code and message were kept."""
-    kind: Any = _by_code(RebootError).get(code, RebootError)
+    kind: Any = _KINDS.get(code, RebootError)
     return ErrorBody(code or kind.code, message, kind.status, kind.default_retry_after_s)
 
 
 def from_body(body: ErrorBody) -> RebootError:
     """Raise-able again: the error that `body` came from, of the class with the same code."""
-    kind: Any = _by_code(RebootError).get(body.code, RebootError)
+    kind: Any = kind_of(body)
     return kind(body.message, retry_after_s=body.retry_after_s, **(body.details or {}))  # type: ignore[no-any-return]

@@ -11,10 +11,10 @@ import msgspec
 
 from shared.catalogue import Model
 from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
-from shared.errors import ErrorBody
+from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
 from shared.ledger_rows import Settlement
-from shared.money import NanoUsd, Price, Usage
+from shared.money import NanoUsd, Price, Usage, nano_to_usd
 
 RUN_REQUEST = "run_request"
 """The name of the one arq function that runs requests."""
@@ -71,6 +71,13 @@ class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
     error: ErrorBody
     charged_nano: int = 0
     usage: Usage | None = None
+
+    def as_error(self) -> RebootError:
+        """Raise-able, and says what it cost: whoever asks again pays again."""
+        error = from_body(self.error)
+        if self.charged_nano:
+            error.details["charged_usd"] = nano_to_usd(self.charged_nano)
+        return error
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):

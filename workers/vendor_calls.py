@@ -147,7 +147,7 @@ class VendorCalls:
             messages=fit(job.messages, job.model),
             sampling=job.sampling,
             output_limit=job.output_limit,
-            stream=job.stream and job.model.streaming,
+            stream=job.stream and job.model.streams_with(job.tools),
             tools=job.tools,
         )
 

@@ -26,13 +26,16 @@ class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
-    """`message` says what to do; the amounts come with `insufficient_credit`."""
+    """`needed_usd` and `available_usd` come with `insufficient_credit`, `charged_usd` with a failure that was charged for
+    what had come. `message` says what to do.
+    """
 
     code: str
     message: str
     request_id: str
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,4 +115,5 @@ def _error(error: ErrorBody, request_id: str) -> NativeError:
         request_id=request_id,
         needed_usd=details.get("needed_usd", msgspec.UNSET),
         available_usd=details.get("available_usd", msgspec.UNSET),
+        charged_usd=details.get("charged_usd", msgspec.UNSET),
     )

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from deploy.simulator import answer
-from deploy.simulator.answer import Reply
+from deploy.simulator.answer import CallText, Piece, Reply
 from deploy.simulator.script import Script
 
 COMMENT_EVERY_S = 0.05
@@ -79,6 +79,9 @@ class Wire(Protocol):
     def token(self, text: bytes) -> bytes:
         """Say a piece of the answer."""
 
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say a piece of a tool call: its name where it begins, and `text` of its arguments."""
+
     def finish(self) -> bytes:
         """Say why the answer ended."""
 
@@ -130,7 +133,7 @@ def whole(body: bytes, complaint: bytes, reply: Reply, script: Script) -> Iterat
 
 def _tokens(wire: Wire, reply: Reply, script: Script) -> Iterator[Act]:
     yield from _thoughts(wire, reply, script)
-    pieces: Iterable[str] = answer.endless_pieces(reply.pieces) if script.fault == "endless" else reply.pieces
+    pieces: Iterable[Piece] = answer.endless_pieces(reply.pieces) if script.fault == "endless" else reply.pieces
     for sent, piece in enumerate(pieces):
         if sent and script.pace_ms:
             yield Wait(script.pace_ms / 1000)
@@ -160,12 +163,18 @@ def _before(sent: int, wire: Wire, script: Script) -> Iterator[Act]:
         yield from _fault(wire, script)
 
 
-def _piece(wire: Wire, piece: str, script: Script) -> Iterator[Act]:
-    if not script.surrogate:
-        yield Send(wire.token(answer.escaped(piece)), 1)
-        return
-    for ordinal, half in enumerate(answer.lone_halves(piece)):
-        yield Send(wire.token(half), 0 if ordinal else 1)
+def _piece(wire: Wire, piece: Piece, script: Script) -> Iterator[Act]:
+    text = piece if isinstance(piece, str) else piece.text
+    halves = answer.lone_halves(text) if script.surrogate else (answer.escaped(text),)
+    for ordinal, half in enumerate(halves):
+        said = wire.token(half) if isinstance(piece, str) else wire.call(_part(piece, ordinal, len(halves)), half)
+        yield Send(said, 0 if ordinal else 1)
+
+
+def _part(piece: CallText, ordinal: int, parts: int) -> CallText:
+    """Give the part of a piece that its `ordinal`-th half is: only the first begins a call, only the last ends it."""
+    name, ends = "" if ordinal else piece.name, piece.ends and ordinal == parts - 1
+    return msgspec.structs.replace(piece, name=name, ends=ends)
 
 
 def _fault(wire: Wire, script: Script) -> tuple[Act, ...]:

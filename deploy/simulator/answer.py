@@ -15,7 +15,7 @@ import msgspec
 
 from deploy.simulator.script import Script
 
-Ending = Literal["stop", "length", "stop_sequence"]
+Ending = Literal["stop", "length", "stop_sequence", "tool_calls"]
 
 IMAGE_TOKENS = 85
 """Prompt tokens of any image: what gpt-4o counts for one in low detail."""
@@ -63,10 +63,30 @@ _AWKWARD_EVERY = 3
 _BMP_LAST = 0xFFFF
 
 
+class CallText(msgspec.Struct, frozen=True):
+    """A piece of the arguments of the tool call `index`, which begins where `name` is given and ends where `ends` is true."""
+
+    index: int
+    text: str
+    name: str = ""
+    ends: bool = False
+
+
+class Call(msgspec.Struct):
+    """One whole tool call; a limit may have cut its arguments."""
+
+    name: str
+    arguments: str = ""
+
+
+Piece = str | CallText
+"""One token of an answer."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """One answer: its visible pieces, why it ended, and the true counts (`output_tokens` includes `reasoning`)."""
 
-    pieces: tuple[str, ...]
+    pieces: tuple[Piece, ...]
     ending: Ending
     prompt_tokens: int
     cached: int = 0
@@ -75,7 +95,16 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The visible text."""
-        return "".join(self.pieces)
+        return "".join(piece for piece in self.pieces if isinstance(piece, str))
+
+    @property
+    def calls(self) -> list[Call]:
+        """The tool calls, in order."""
+        calls: dict[int, Call] = {}
+        for piece in self.pieces:
+            if isinstance(piece, CallText):
+                calls.setdefault(piece.index, Call(piece.name)).arguments += piece.text
+        return list(calls.values())
 
     @property
     def output_tokens(self) -> int:
@@ -106,11 +135,10 @@ def answer(model: str, prompt_text: str, script: Script) -> list[str]:
     return list(_pieces(model, seed % (len(_WORDS) * (len(_WORDS) - 1)), script.tokens, script.size, script.unicode))
 
 
-def reply(model: str, prompt_text: str, prompt_tokens: int, script: Script, limit: int, stops: Sequence[str]) -> Reply:
+def reply(pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: int, stops: Sequence[str]) -> Reply:
     """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first."""
-    pieces = answer(model, prompt_text, script)
     reasoning = min(script.reasoning, limit)
-    ending: Ending = "stop"
+    ending: Ending = "tool_calls" if any(isinstance(piece, CallText) for piece in pieces) else "stop"
     if stops and (shorter := _before_stop(pieces, stops)) is not None:
         pieces, ending = shorter, "stop_sequence"
     if len(pieces) > limit - reasoning:
@@ -146,9 +174,9 @@ def thoughts(tokens: int) -> list[str]:
     return [f"{_WORDS[i % len(_WORDS)]}?" for i in range(tokens)]
 
 
-def endless_pieces(pieces: Sequence[str]) -> Iterable[str]:
-    """Repeat the pieces for ever; an empty answer repeats a space."""
-    loop = pieces or (" ",)
+def endless_pieces(pieces: Sequence[Piece]) -> Iterable[str]:
+    """Repeat the text for ever; an answer without text repeats a space."""
+    loop = [piece for piece in pieces if isinstance(piece, str)] or [" "]
     return (loop[i % len(loop)] for i in count())
 
 
@@ -182,13 +210,14 @@ def _sized(piece: str, size: int) -> str:
     return piece[:size] if piece.isascii() and len(piece) > size else piece + "." * (size - len(piece.encode()))
 
 
-def _before_stop(pieces: Sequence[str], stops: Sequence[str]) -> list[str] | None:
-    text = "".join(pieces)
+def _before_stop(pieces: Sequence[Piece], stops: Sequence[str]) -> list[str] | None:
+    spoken = [piece for piece in pieces if isinstance(piece, str)]
+    text = "".join(spoken)
     found = [at for stop in stops if stop and (at := text.find(stop)) >= 0]
     if not found:
         return None
     kept, room = list[str](), min(found)
-    for piece in pieces:
+    for piece in spoken:
         if room <= 0:
             break
         kept.append(piece[:room])

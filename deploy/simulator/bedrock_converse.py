@@ -7,33 +7,19 @@ from __future__ import annotations
 
 import uuid
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from deploy.simulator import answer, eventstream
+from deploy.simulator import answer
 from deploy.simulator import bedrock_rules as rules
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import Usage
 from deploy.simulator.bedrock_rules import Model, invalid
+from deploy.simulator.bedrock_tools import Block, ToolConfig, Turn, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.bedrock_wire import ConverseWire, stop_reason, tool_use_id, usage_json
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
-
-_STOP_REASONS = {"stop": "end_turn", "stop_sequence": "stop_sequence", "length": "max_tokens"}
-
-
-class Block(msgspec.Struct):
-    """One content block; only text and images are known here."""
-
-    text: str | None = None
-    image: Any = None
-
-
-class Turn(msgspec.Struct):
-    """One message."""
-
-    role: Literal["user", "assistant"]
-    content: list[Block]
+from deploy.simulator.tools import read_arguments
 
 
 class InferenceConfig(msgspec.Struct, rename="camel"):
@@ -51,6 +37,7 @@ class ConverseRequest(msgspec.Struct, rename="camel"):
     messages: list[Turn] = []
     system: list[Block] = []
     inference_config: InferenceConfig = msgspec.field(default_factory=InferenceConfig)
+    tool_config: ToolConfig | None = None
 
 
 class Converse:
@@ -70,19 +57,21 @@ class Converse:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
         model_id = request.match_info["model"]
-        texts = [_text(body.system)] * bool(body.system) + [_text(turn.content) for turn in body.messages]
-        users = [_text(turn.content) for turn in body.messages if turn.role == "user"]
+        texts = [text_of(body.system)] * bool(body.system) + [text_of(turn.content) for turn in body.messages]
+        users = [text for turn in body.messages if turn.role == "user" and (text := text_of(turn.content))]
+        extra = texts_of(body.messages, body.tool_config)
         model = rules.known_model(model_id)
         return Question(
             model=model_id,
             message=users[-1] if users else "",
             prompt_tokens=answer.prompt_tokens(
-                texts, sum(b.image is not None for t in body.messages for b in t.content)
+                [*texts, *extra], sum(b.image is not None for t in body.messages for b in t.content)
             ),
             limit=body.inference_config.max_tokens or (model.output_max if model else 0),
             stops=tuple(body.inference_config.stop_sequences),
             stream=request.path.endswith("-stream"),
             body=body,
+            asked=asked_of(body.messages, body.tool_config),
         )
 
     def check(self, question: Question) -> None:
@@ -91,6 +80,7 @@ class Converse:
         body: ConverseRequest = question.body
         _check_feature_set(body, model, stream=question.stream)
         _check_turns(body.messages, model)
+        check_tools(body.messages, body.tool_config, model, stream=question.stream)
         rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
 
     def refuse(self, refusal: Refusal) -> web.Response:
@@ -107,7 +97,11 @@ class Converse:
 
     def body(self, told: Told) -> bytes:
         """Say the whole answer."""
-        content = [{"text": told.reply.text}] if told.reply.pieces else []
+        content: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        content += [
+            {"toolUse": {"toolUseId": tool_use_id(told, i), "name": call.name, "input": read_arguments(call.arguments)}}
+            for i, call in enumerate(told.reply.calls)
+        ]
         usage = {"usage": usage_json(told.usage)} if told.usage else {}
         answer_json = {
             "metrics": {"latencyMs": 1},
@@ -119,76 +113,12 @@ class Converse:
 
     def wire(self, told: Told) -> Wire:
         """Say the answer in event-stream frames."""
-        return ConverseWire(self, told)
-
-
-class ConverseWire:
-    """The frames of one answer; `p` is the padding that hides the length of a token from whoever watches the line."""
-
-    def __init__(self, dialect: Converse, told: Told) -> None:
-        self._dialect = dialect
-        self._told = told
-
-    def opening(self) -> bytes:
-        """Say the role."""
-        return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
-
-    def thought(self, text: bytes) -> bytes:
-        """Say nothing: these models do not show reasoning."""
-        del text
-        return b""
-
-    def token(self, text: bytes) -> bytes:
-        """Say a text delta."""
-        payload = b'{"contentBlockIndex":0,"delta":{"text":' + text + b'},"p":"abcdefghijklmnop"}'
-        return eventstream.event("contentBlockDelta", payload)
-
-    def finish(self) -> bytes:
-        """Say the end of the block and the stop reason."""
-        stop = msgspec.json.encode({"p": "abc", "stopReason": stop_reason(self._told)})
-        return eventstream.event("contentBlockStop", b'{"contentBlockIndex":0,"p":"ab"}') + eventstream.event(
-            "messageStop", stop
-        )
-
-    def done(self) -> bytes:
-        """Say the usage; it comes after `messageStop`."""
-        usage = {"usage": usage_json(self._told.usage)} if self._told.usage else {}
-        return eventstream.event("metadata", msgspec.json.encode({"metrics": {"latencyMs": 1}, "p": "abcd", **usage}))
-
-    def error(self) -> bytes:
-        """Say an exception frame."""
-        refusal = fault_refusal(self._dialect, self._told.script)
-        return eventstream.exception(rules.exception_kind(refusal), rules.complaint(refusal))
-
-    def comment(self) -> bytes:
-        """Say an event of an unknown type, which clients skip."""
-        return eventstream.event("keepAlive", b"{}")
-
-    def garbage(self) -> bytes:
-        """Say a frame whose checksum does not fit."""
-        return eventstream.corrupted(self.opening())
-
-
-def usage_json(usage: Usage) -> dict[str, int]:
-    """Give the usage object: cached tokens stand beside `inputTokens`, not inside."""
-    counts = {"inputTokens": usage.prompt - usage.cached, "outputTokens": usage.output, "totalTokens": usage.total}
-    return {**counts, "cacheReadInputTokens": usage.cached} if usage.cached else counts
-
-
-def stop_reason(told: Told) -> str:
-    """Give the scripted stop reason, else Bedrock's word for the true one."""
-    if told.script.fault == "blocked":
-        return "guardrail_intervened"
-    return told.script.finish or _STOP_REASONS[told.reply.ending]
+        return ConverseWire(told, fault_refusal(self, told.script))
 
 
 async def converse(request: web.Request) -> web.StreamResponse:
     """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
     return await serve(request, CONVERSE)
-
-
-def _text(blocks: list[Block]) -> str:
-    return "".join(block.text or "" for block in blocks)
 
 
 def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> None:

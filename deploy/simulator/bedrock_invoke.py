@@ -15,7 +15,7 @@ from aiohttp import web
 from deploy.simulator import answer, eventstream
 from deploy.simulator import bedrock_rules as rules
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import Usage
+from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.bedrock_rules import invalid
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 
@@ -139,6 +139,11 @@ class CommandWire:
     def token(self, text: bytes) -> bytes:
         """Say a piece of text."""
         return _chunk(b'{"text":' + text + b',"is_finished":false,"index":0}')
+
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say nothing: no request can offer tools here."""
+        del piece, text
+        return b""
 
     def finish(self) -> bytes:
         """Say the finish reason, with the metrics that Bedrock adds to the last chunk."""

@@ -19,7 +19,9 @@ _GEOGRAPHIES = {"us", "eu", "apac", "global"}
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model id and its limits in tokens; `chat` is whether Converse takes more than one message."""
+    """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
+    tool choices that it knows.
+    """
 
     id: str
     context: int
@@ -29,25 +31,44 @@ class Model(msgspec.Struct, frozen=True):
     chat: bool = True
     prefill: bool = False
     invoke: Literal["", "j2", "command"] = ""
+    tools: bool = False
+    tools_stream: bool = True
+    choices: tuple[str, ...] = ("auto", "any", "tool")
 
 
 def _claude(name: str, context: int, output_max: int, *, images: bool = False) -> Model:
-    return Model(f"anthropic.claude-{name}", context, output_max, images=images, prefill=True)
+    """Tools came with Claude 3."""
+    tools = not name.startswith(("v2", "instant"))
+    return Model(f"anthropic.claude-{name}", context, output_max, images=images, prefill=True, tools=tools)
 
 
-def _llama(name: str, context: int, output_max: int, *, images: bool = False) -> Model:
-    return Model(f"meta.llama{name}-instruct-v1:0", context, output_max, images=images)
+def _nova(name: str, context: int, *, images: bool = False) -> Model:
+    return Model(f"amazon.nova-{name}-v1:0", context, 10_000, images=images, tools=True)
+
+
+def _llama(name: str, context: int, output_max: int, *, images: bool = False, tools: bool = False) -> Model:
+    name = f"meta.llama{name}-instruct-v1:0"
+    return Model(name, context, output_max, images=images, tools=tools, tools_stream=False, choices=("auto",))
+
+
+def _other(name: str, context: int, output_max: int) -> Model:
+    """Tools, but no choice."""
+    return Model(name, context, output_max, tools=True, choices=())
+
+
+def _mistral(name: str, *choices: str) -> Model:
+    return Model(f"mistral.{name}", 32_000, 4_096, tools=True, tools_stream=False, choices=choices)
 
 
 _ALL = (
-    Model("ai21.jamba-1-5-large-v1:0", 256_000, 4_096),
-    Model("ai21.jamba-1-5-mini-v1:0", 256_000, 4_096),
+    _other("ai21.jamba-1-5-large-v1:0", 256_000, 4_096),
+    _other("ai21.jamba-1-5-mini-v1:0", 256_000, 4_096),
     Model("ai21.jamba-instruct-v1:0", 256_000, 4_096),
     Model("ai21.j2-mid-v1", 8_191, 8_191, system=False, chat=False, invoke="j2"),
     Model("ai21.j2-ultra-v1", 8_191, 8_191, system=False, chat=False, invoke="j2"),
-    Model("amazon.nova-micro-v1:0", 128_000, 10_000),
-    Model("amazon.nova-lite-v1:0", 300_000, 10_000, images=True),
-    Model("amazon.nova-pro-v1:0", 300_000, 10_000, images=True),
+    _nova("micro", 128_000),
+    _nova("lite", 300_000, images=True),
+    _nova("pro", 300_000, images=True),
     Model("amazon.titan-text-premier-v1:0", 32_000, 3_072, system=False),
     Model("amazon.titan-text-express-v1", 8_192, 8_192, system=False),
     Model("amazon.titan-text-lite-v1", 4_096, 4_096, system=False),
@@ -64,21 +85,21 @@ _ALL = (
     _claude("sonnet-4-5-20250929-v1:0", 200_000, 64_000, images=True),
     Model("cohere.command-text-v14", 4_096, 4_096, system=False, chat=False, invoke="command"),
     Model("cohere.command-light-text-v14", 4_096, 4_096, system=False, chat=False, invoke="command"),
-    Model("cohere.command-r-plus-v1:0", 128_000, 4_000),
-    Model("cohere.command-r-v1:0", 128_000, 4_000),
-    _llama("3-3-70b", 128_000, 4_096),
+    _other("cohere.command-r-plus-v1:0", 128_000, 4_000),
+    _other("cohere.command-r-v1:0", 128_000, 4_000),
+    _llama("3-3-70b", 128_000, 4_096, tools=True),
     _llama("3-2-1b", 128_000, 4_096),
     _llama("3-2-3b", 128_000, 4_096),
-    _llama("3-2-11b", 128_000, 4_096, images=True),
-    _llama("3-2-90b", 128_000, 4_096, images=True),
-    _llama("3-1-8b", 128_000, 4_096),
-    _llama("3-1-70b", 128_000, 4_096),
+    _llama("3-2-11b", 128_000, 4_096, images=True, tools=True),
+    _llama("3-2-90b", 128_000, 4_096, images=True, tools=True),
+    _llama("3-1-8b", 128_000, 4_096, tools=True),
+    _llama("3-1-70b", 128_000, 4_096, tools=True),
     _llama("3-8b", 8_192, 2_048),
     _llama("3-70b", 8_192, 2_048),
     Model("mistral.mistral-7b-instruct-v0:2", 32_000, 4_096, system=False),
     Model("mistral.mixtral-8x7b-instruct-v0:1", 32_000, 4_096, system=False),
-    Model("mistral.mistral-small-2402-v1:0", 32_000, 4_096),
-    Model("mistral.mistral-large-2402-v1:0", 32_000, 4_096),
+    _mistral("mistral-small-2402-v1:0"),
+    _mistral("mistral-large-2402-v1:0", "auto", "any"),
 )
 MODELS: Mapping[str, Model] = {model.id: model for model in _ALL}
 

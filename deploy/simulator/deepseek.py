@@ -15,8 +15,9 @@ from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Usage
 from deploy.simulator.exchange import Question, Refusal, Told, serve
-from deploy.simulator.openai_chat import ChatWire, OpenAIChat
+from deploy.simulator.openai_chat import ChatWire, OpenAIChat, spoken
 from deploy.simulator.openai_rules import INVALID, REFUSALS, ChatRequest, Model
+from deploy.simulator.openai_tools import check_results
 
 REASONER = "deepseek-reasoner"
 _MODELS = (
@@ -62,10 +63,15 @@ class DeepSeekChat(OpenAIChat):
             raise _invalid(f"Invalid max_tokens value, the valid range of max_tokens is [1, {model.output_max}]")
         if question.prompt_tokens > model.context:
             raise _invalid(f"This model's maximum context length is {model.context} tokens. Please reduce the length.")
-        if any(message.reasoning_content for message in body.messages):
+        if any(message.reasoning_content and not message.tool_calls for message in body.messages):
             raise _invalid(_THOUGHTS_IN_HISTORY)
-        if body.model == REASONER and body.logprobs:
-            raise _invalid("deepseek-reasoner does not support the parameter logprobs")
+        if body.model == REASONER:
+            _check_reasoner(body)
+        if body.response_format is not None and body.response_format.type == "json_schema":
+            raise _invalid("This response_format type is unavailable now")
+        if body.tools == []:
+            raise _invalid("[] is too short - 'tools'")
+        check_results(body.messages)
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:
         """Give OpenAI's head without the service tier."""
@@ -75,7 +81,7 @@ class DeepSeekChat(OpenAIChat):
 
     def message(self, told: Told) -> dict[str, Any]:
         """Give the assistant's message, with the reasoning where the model thinks."""
-        message = {"role": "assistant", "content": told.reply.text}
+        message = spoken(told)
         if thinks(told):
             message["reasoning_content"] = "".join(answer.thoughts(told.reply.reasoning))
         return message
@@ -139,6 +145,14 @@ def thinks(told: Told) -> bool:
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """Serve `POST /deepseek/chat/completions`."""
     return await serve(request, DEEPSEEK_CHAT)
+
+
+def _check_reasoner(body: ChatRequest) -> None:
+    if body.logprobs:
+        raise _invalid("deepseek-reasoner does not support the parameter logprobs")
+    for i, message in enumerate(body.messages):
+        if message.tool_calls and message.reasoning_content is None:
+            raise _invalid(f"Missing `reasoning_content` field in the assistant message at message index {i}.")
 
 
 def _invalid(message: str) -> Refusal:

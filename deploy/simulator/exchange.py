@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from deploy.simulator import acts, answer, player
+from deploy.simulator import acts, answer, player, tools
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Reply, Usage
 from deploy.simulator.calls import Call
 from deploy.simulator.script import Script, ScriptError
 from deploy.simulator.state import SIMULATOR, Simulator
+from deploy.simulator.tools import Asked
 
 HTML_PAGE = (
     b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\n"
@@ -34,6 +35,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     include_usage: bool = True
     body: Any = None
+    asked: Asked = Asked()
 
 
 class Refusal(Exception):
@@ -115,9 +117,8 @@ def understood(question: Question, script: Script, call: Call) -> Told:
     """Compose the answer of a call, empty where it is blocked, and note its true counts in the log."""
     if script.fault == "blocked":
         script = msgspec.structs.replace(script, tokens=0, reasoning=0)
-    reply = answer.reply(
-        question.model, question.message, question.prompt_tokens, script, question.limit, question.stops
-    )
+    pieces = tools.pieces(question.model, question.message, script, question.asked) if script.fault != "blocked" else ()
+    reply = answer.reply(pieces, question.prompt_tokens, script, question.limit, question.stops)
     call.prompt_tokens, call.output_tokens = reply.prompt_tokens, reply.output_tokens
     return Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
 

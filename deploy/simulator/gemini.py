@@ -14,7 +14,9 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
-from deploy.simulator.gemini_wire import GeminiWire, blocked_json, finish_reason, tail_json, usage_json
+from deploy.simulator.gemini_tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.gemini_wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
+from deploy.simulator.tools import ANY_JSON
 
 _FLASH = (1_048_576, 8_192)
 _NEWER = (1_048_576, 65_536)
@@ -31,25 +33,19 @@ LIMITS: Mapping[str, tuple[int, int]] = {
 """Context window and output limit of each model, in tokens."""
 
 
-class Part(msgspec.Struct, rename="camel"):
-    """One part of a content."""
-
-    text: str | None = None
-    inline_data: Any = None
-
-
-class Content(msgspec.Struct):
-    """One turn."""
-
-    parts: list[Part] = []
-    role: str = "user"
-
-
-class GenerationConfig(msgspec.Struct, rename="camel"):
-    """Limits and sampling."""
+class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Limits, sampling and the form of the answer; unknown fields are an error, as they are at Google."""
 
     max_output_tokens: int | None = None
     stop_sequences: list[str] = []
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    response_mime_type: str | None = None
+    response_json_schema: dict[str, Any] | None = None
 
 
 class GenerateRequest(msgspec.Struct, rename="camel"):
@@ -58,6 +54,8 @@ class GenerateRequest(msgspec.Struct, rename="camel"):
     contents: list[Content]
     system_instruction: Content | None = None
     generation_config: GenerationConfig = msgspec.field(default_factory=GenerationConfig)
+    tools: list[FunctionTool] = []
+    tool_config: ToolConfig | None = None
 
 
 class Gemini:
@@ -100,16 +98,18 @@ class Gemini:
             raise Refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from None
         model = request.match_info["model"]
         contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
-        users = [_text(content) for content in body.contents if content.role == "user"]
+        users = [text for content in body.contents if content.role == "user" and (text := text_of(content))]
+        texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
         images = sum(part.inline_data is not None for content in contents for part in content.parts)
         return Question(
             model=model,
             message=users[-1] if users else "",
-            prompt_tokens=answer.prompt_tokens([_text(content) for content in contents], images),
+            prompt_tokens=answer.prompt_tokens(texts, images),
             limit=body.generation_config.max_output_tokens or LIMITS.get(model, (0, 0))[1],
             stops=tuple(body.generation_config.stop_sequences),
             stream="stream" in request.match_info["method"],
             body=body,
+            asked=asked_of(body.contents, body.tools, body.tool_config, _schema(body.generation_config)),
         )
 
     def check(self, question: Question) -> None:
@@ -121,6 +121,8 @@ class Gemini:
             raise _invalid("* GenerateContentRequest.contents: contents is not specified")
         if any(content.role not in {"user", "model"} for content in question.body.contents):
             raise _invalid("Please use a valid role: user, model.")
+        check_tools(question.body.contents, question.body.tools, question.body.tool_config)
+        _check_form(question.body)
         if question.limit > output_max:
             raise _invalid(
                 f"Unable to submit request because it has a maxOutputTokens value of {question.limit} but the "
@@ -152,7 +154,8 @@ class Gemini:
         """Say the whole answer."""
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
-        parts = [{"text": told.reply.text}] if told.reply.pieces else []
+        parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        parts += [call_json(call) for call in told.reply.calls]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
         usage = {"usageMetadata": usage_json(told.usage)} if told.usage else {}
         return msgspec.json.encode({"candidates": [candidate], **usage, **tail_json(told)})
@@ -168,8 +171,18 @@ async def generate(request: web.Request) -> web.StreamResponse:
     return await serve(request, GEMINI_SSE if request.query.get("alt") == "sse" else GEMINI_ARRAY)
 
 
-def _text(content: Content) -> str:
-    return "".join(part.text or "" for part in content.parts)
+def _schema(config: GenerationConfig) -> dict[str, Any] | None:
+    if config.response_mime_type != "application/json":
+        return None
+    return ANY_JSON if config.response_json_schema is None else config.response_json_schema
+
+
+def _check_form(body: GenerateRequest) -> None:
+    config = body.generation_config
+    if config.response_json_schema is not None and config.response_mime_type != "application/json":
+        raise _invalid("* GenerateContentRequest.generation_config.response_json_schema: needs `application/json`.")
+    if config.response_mime_type == "application/json" and body.tools:
+        raise _invalid("Function calling with a response mime type: 'application/json' is unsupported")
 
 
 def _invalid(message: str) -> Refusal:

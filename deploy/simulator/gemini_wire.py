@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from deploy.simulator.answer import Usage
+from deploy.simulator.answer import Call, CallText, Usage
 from deploy.simulator.exchange import Told
+from deploy.simulator.tools import read_arguments
 
-_FINISH = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS"}
+_FINISH = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 _LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
 
 
@@ -40,13 +41,21 @@ class GeminiWire:
     def token(self, text: bytes) -> bytes:
         """Say a text part."""
         self._sent += 1
-        return self._candidate(text, b"")
+        return self._candidate(b'{"text":' + text + b"}", b"")
+
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say a call as a whole, as soon as it is whole: Gemini streams no arguments."""
+        del text
+        self._sent += 1
+        if not piece.ends:
+            return b""
+        return self._candidate(msgspec.json.encode(call_json(self._told.reply.calls[piece.index])), b"")
 
     def finish(self) -> bytes:
         """Say the finish reason with an empty text."""
         if self._told.script.fault == "blocked":
             return b""
-        return self._candidate(b'""', b',"finishReason":' + msgspec.json.encode(finish_reason(self._told)))
+        return self._candidate(b'{"text":""}', b',"finishReason":' + msgspec.json.encode(finish_reason(self._told)))
 
     def done(self) -> bytes:
         """End the array; SSE has no last marker."""
@@ -64,9 +73,9 @@ class GeminiWire:
         """Say a chunk whose JSON stops in the middle."""
         return self._chunk(b'{"candidates":[{"conte')
 
-    def _candidate(self, text: bytes, reason: bytes) -> bytes:
-        text = text.decode().translate(_LINE_ENDS).encode()  # Google escapes what JavaScript takes for a line's end
-        start = b'{"candidates":[{"content":{"parts":[{"text":' + text + b'}],"role":"model"}'
+    def _candidate(self, part: bytes, reason: bytes) -> bytes:
+        part = part.decode().translate(_LINE_ENDS).encode()  # Google escapes what JavaScript takes for a line's end
+        start = b'{"candidates":[{"content":{"parts":[' + part + b'],"role":"model"}'
         return self._chunk(start + reason + b',"index":0}],' + self._usage() + self._tail)
 
     def _usage(self) -> bytes:
@@ -94,6 +103,11 @@ def usage_json(usage: Usage) -> dict[str, int]:
     cached = {"cachedContentTokenCount": usage.cached} if usage.cached else {}
     thoughts = {"thoughtsTokenCount": usage.reasoning} if usage.reasoning else {}
     return {**counts, **cached, **thoughts}
+
+
+def call_json(call: Call) -> dict[str, Any]:
+    """Give a part with a call; the models up to 2.5 give it no id."""
+    return {"functionCall": {"name": call.name, "args": read_arguments(call.arguments)}}
 
 
 def finish_reason(told: Told) -> str:

@@ -14,11 +14,12 @@ from aiohttp import web
 
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import Usage
+from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.openai_rules import BLOCKED, MODELS, REFUSALS, RETIRED, ChatRequest, Model, check_chat, text_of
+from deploy.simulator.openai_tools import asked_of, check_tools, texts_of
 
-_FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length"}
+_FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool_calls": "tool_calls"}
 
 
 class OpenAIChat:
@@ -47,12 +48,13 @@ class OpenAIChat:
         return Question(
             model=model.name if model else body.model,
             message=users[-1] if users else "",
-            prompt_tokens=answer.prompt_tokens(texts, images),
+            prompt_tokens=answer.prompt_tokens([*texts, *texts_of(body)], images),
             limit=self.limit(body, model),
             stops=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
             stream=bool(body.stream),
             include_usage=body.stream_options is not None and body.stream_options.include_usage,
             body=body,
+            asked=asked_of(body),
         )
 
     def limit(self, body: ChatRequest, model: Model | None) -> int:
@@ -61,7 +63,8 @@ class OpenAIChat:
 
     def check(self, question: Question) -> None:
         """Hold a request against the rules of its model; raises `Refusal`."""
-        check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
+        model = check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
+        check_tools(question.body, model)
 
     def refuse(self, refusal: Refusal) -> web.Response:
         """Say a refusal with OpenAI's headers."""
@@ -97,7 +100,7 @@ class OpenAIChat:
 
     def message(self, told: Told) -> dict[str, Any]:
         """Give the assistant's message of a JSON answer."""
-        return {"role": "assistant", "content": told.reply.text, "refusal": None, "annotations": []}
+        return {**spoken(told), "refusal": None, "annotations": []}
 
     def usage(self, usage: Usage) -> dict[str, Any]:
         """Give the usage object: cached inside the prompt, reasoning inside the completion."""
@@ -139,8 +142,9 @@ class ChatWire:
         self._token_start = self._start + b'"content":'
 
     def opening(self) -> bytes:
-        """Say the role."""
-        return self.delta(b'"role":"assistant","content":"","refusal":null')
+        """Say the role; the content is null where the answer is tool calls only."""
+        content = b"null" if self.told.reply.calls and not self.told.reply.text else b'""'
+        return self.delta(b'"role":"assistant","content":' + content + b',"refusal":null')
 
     def delta(self, fields: bytes) -> bytes:
         """Say a chunk with these fields in its delta."""
@@ -154,6 +158,15 @@ class ChatWire:
     def token(self, text: bytes) -> bytes:
         """Say a content delta."""
         return self._token_start + text + self._end
+
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say a delta of a tool call; the first one has its id and name."""
+        index = b'{"index":%d,' % piece.index
+        if not piece.name:
+            return self.delta(b'"tool_calls":[' + index + b'"function":{"arguments":' + text + b"}}]")
+        named = msgspec.json.encode({"id": call_id(self.told, piece.index), "type": "function"})[1:-1]
+        function = b'"function":{"name":' + msgspec.json.encode(piece.name) + b',"arguments":' + text + b"}"
+        return self.delta(b'"tool_calls":[' + index + named + b"," + function + b"}]")
 
     def finish(self) -> bytes:
         """Say the finish reason in a chunk of its own."""
@@ -192,9 +205,25 @@ def check_bearer(request: web.Request) -> None:
         raise Refusal(401, None, message, "invalid_request_error")
 
 
+def spoken(told: Told) -> dict[str, Any]:
+    """Give what the assistant says: text, tool calls, or both."""
+    calls = [
+        {"id": call_id(told, i), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for i, call in enumerate(told.reply.calls)
+    ]
+    content = told.reply.text or ("" if not calls else None)
+    return {"role": "assistant", "content": content} | ({"tool_calls": calls} if calls else {})
+
+
+def call_id(told: Told, index: int) -> str:
+    """Name a tool call."""
+    return f"call_{told.ordinal:020d}{index:04d}"
+
+
 def finish_reason(told: Told) -> str:
-    """Give the scripted finish reason, else OpenAI's word for the true one."""
-    return told.script.finish or _FINISH[told.reply.ending]
+    """Give the scripted finish reason, else OpenAI's word for the true one: `stop` where the request named the tool."""
+    ending = "stop" if told.question.asked.only and told.reply.ending == "tool_calls" else told.reply.ending
+    return told.script.finish or _FINISH[ending]
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:

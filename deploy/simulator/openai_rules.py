@@ -33,12 +33,74 @@ class Part(msgspec.Struct):
     image_url: Any = None
 
 
+class CalledFunction(msgspec.Struct):
+    """Which function a call is of, and its arguments as JSON text, valid or not."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    """A call that the model made in an earlier answer."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class Message(msgspec.Struct):
-    """One message; fields of tool use are ignored."""
+    """One message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class Function(msgspec.Struct, omit_defaults=True):
+    """A tool's definition."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct):
+    """A tool on offer."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(msgspec.Struct):
+    """The function that must be called."""
+
+    name: str
+
+
+class Named(msgspec.Struct):
+    """A tool choice that names one."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class NamedSchema(msgspec.Struct):
+    """The schema of an answer."""
+
+    name: str
+    schema: dict[str, Any] = {}
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    """The form of an answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -62,6 +124,13 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["auto", "none", "required"] | Named | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
+    seed: int | None = None
+    user: str | None = None
 
 
 _SEEDED = (
@@ -104,7 +173,7 @@ REFUSALS: Mapping[int, Refusal] = {
 _REASONERS_REFUSE = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs")
 
 
-def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> None:
+def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Model:
     """Hold a request against the rules of its model, in the order OpenAI checks them; raises `Refusal`."""
     if model is None:
         message = f"The model `{body.model}` does not exist or you do not have access to it."
@@ -114,6 +183,7 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> No
     _check_parameters(body, model)
     _check_roles(body, model)
     _check_lengths(body, model, prompt_tokens)
+    return model
 
 
 def text_of(message: Message) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.simulator.answer import Usage, usage_of
+from deploy.simulator.answer import CallText, Usage, usage_of
 from deploy.simulator.exchange import Refusal, Told
 
 _STATUS = {"stop": "completed", "stop_sequence": "completed", "length": "incomplete"}
@@ -47,6 +47,11 @@ class RealtimeWire:
     def token(self, text: bytes) -> bytes:
         """Say a delta."""
         return self._delta_start + text + b"}\n"
+
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say nothing: no request can offer tools here."""
+        del piece, text
+        return b""
 
     def finish(self) -> bytes:
         """Say that the part and the item end."""

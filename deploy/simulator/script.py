@@ -1,11 +1,14 @@
 r"""What the simulator is told to do with one call, and how a caller tells it.
 
 A directive in the last user message, `[[sim tokens=200 pace_ms=5 fault=cut after=3 key=k1]]`, overrides the defaults of
-the process: `SIM_<FIELD>` variables, then `--script`, then `POST /_defaults`. An unknown field or value is a 400.
+the process: `SIM_<FIELD>` variables, then `--script`, then `POST /_defaults`. An unknown field or value is a 400. A tool's
+result is not the user's; an answer to it repeats the result's text. Where the request wants JSON, the text is JSON.
 
 | field | meaning |
 |---|---|
 | `tokens` | tokens of visible text; a token is one piece of text, one event of a stream |
+| `calls` | tool calls to make where tools are on offer; 0 = none, -1 = one, unless a tool's result is to be answered |
+| `preface` | tokens of visible text before the tool calls |
 | `first_ms`, `pace_ms` | wait before the first token, and between tokens; at pace 0 what is ready is one write |
 | `size` | UTF-8 bytes per token after the label; 0 = as the words come |
 | `unicode` | 1 = a share of the tokens is emoji, CJK, combining marks, quotes, line separators |
@@ -73,6 +76,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One call's behaviour; the fields are the table above."""
 
     tokens: Count = 24
+    calls: Annotated[int, msgspec.Meta(ge=-1, le=1_000)] = -1
+    preface: Count = 0
     first_ms: Count = 200
     pace_ms: Count = 20
     size: Count = 0

@@ -10,11 +10,11 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from deploy.simulator import answer, script
+from deploy.simulator import answer, script, tools
 from deploy.simulator.app import QUICK, Running
 from deploy.simulator.calls import Call
 from shared.catalogue import Model, load_catalogue
-from shared.chat import Message, Sampling
+from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
 from shared.errors import RebootError
 from shared.money import Usage
 from workers.limits import bounded
@@ -65,6 +65,7 @@ class Answer(msgspec.Struct):
     """The pieces of an answer by kind, in the order in which they came, and the simulator's note of the call."""
 
     texts: list[str] = []
+    call_pieces: list[CallPiece] = []
     reported: list[Usage | None] = []
     finished: list[str] = []
     error: RebootError | None = None
@@ -73,6 +74,10 @@ class Answer(msgspec.Struct):
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return joined_calls(self.call_pieces)
 
     @property
     def call(self) -> Call:
@@ -85,6 +90,12 @@ class Answer(msgspec.Struct):
             case str():
                 assert piece, "a piece of text is not empty"
                 self.texts.append(piece)
+            case CallPiece(index, arguments, id, name):
+                begun = {earlier.index for earlier in self.call_pieces}
+                assert bool(id and name) == (index not in begun), "the first piece of a call, and no other, names it"
+                assert index in begun or index == len(begun), "an index is the place among the calls"
+                assert arguments or name, "a piece of a call is not empty"
+                self.call_pieces.append(piece)
             case Reported(usage):
                 self.reported.append(usage)
             case Finished(reason):
@@ -113,6 +124,8 @@ class Vendors:
         *,
         messages: tuple[Message, ...] = (),
         sampling: Sampling | None = None,
+        tools: Tools = NO_TOOLS,
+        after: tuple[Message, ...] = (),
         output_limit: int = 1_000,
         idle_s: float = PATIENCE_S,
         total_s: float = PATIENCE_S,
@@ -120,7 +133,15 @@ class Vendors:
         """Ask once, within limits; a `RebootError` is part of the answer, anything else is a failure of the test."""
         key = new_key()
         result = Answer()
-        asked = request(case, f"{directive} key={key}", messages=messages, sampling=sampling, output_limit=output_limit)
+        asked = request(
+            case,
+            f"{directive} key={key}",
+            messages=messages,
+            sampling=sampling,
+            tools=tools,
+            after=after,
+            output_limit=output_limit,
+        )
         limited = bounded(self.pieces(asked), idle_s=idle_s if case.streams else None, total_s=total_s)
         try:
             async with aclosing(limited) as pieces:
@@ -163,16 +184,19 @@ def request(
     *,
     messages: tuple[Message, ...] = (),
     sampling: Sampling | None = None,
+    tools: Tools = NO_TOOLS,
+    after: tuple[Message, ...] = (),
     output_limit: int = 1_000,
 ) -> ProviderRequest:
-    """A question whose last message carries the directive."""
+    """A question whose last message of the user carries the directive; `after` are the calls and results behind it."""
     return ProviderRequest(
         id="req_test",
         model=case.model,
-        messages=fit([*messages, Message("user", f"Hello [[sim {directive}]]")], case.model),
+        messages=fit([*messages, Message("user", f"Hello [[sim {directive}]]"), *after], case.model),
         sampling=sampling or Sampling(),
         output_limit=output_limit,
-        stream=case.stream,
+        stream=case.stream and case.model.streams_with(tools),
+        tools=tools,
     )
 
 
@@ -180,6 +204,11 @@ def expected(case: Case, directive: str, key: str) -> str:
     """What the simulator is told to say."""
     told = script.overlay(f"{directive} key={key}", QUICK)
     return "".join(answer.answer(case.model.upstream, "", told))
+
+
+def expected_arguments(tool: Tool, directive: str) -> str:
+    """What the simulator is told to call a tool with."""
+    return tools.arguments(tools.Offer(tool.name, tool.parameters or {}), script.overlay(directive, QUICK))
 
 
 def promise(words: str) -> Callable[[Test], Test]:

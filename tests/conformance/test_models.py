@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.chat import Message
+from shared.abilities import unavailable
+from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 from tests.conformance.cases import CATALOGUE, Case, Vendors, expected, promise
 
 ROWS = [
@@ -31,3 +32,49 @@ async def test_row_answers(vendors: Vendors, case: Case) -> None:
         assert got.call.model == case.model.upstream
         assert got.call.stream == case.streams
     assert instructed.call.prompt_tokens > bare.call.prompt_tokens
+
+
+CLOCK = (Tool(name="clock", parameters={"type": "object", "properties": {"zone": {"type": "string"}}}),)
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+CALLED = (
+    Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"),)),
+    Message("tool", "ten", tool_call_id="call_1"),
+)
+OPTIONS: list[tuple[Sampling, Tools, tuple[Message, ...]]] = [
+    (Sampling(temperature=1, top_p=1), NO_TOOLS, ()),
+    (Sampling(stop=("x",)), NO_TOOLS, ()),
+    (Sampling(seed=1), NO_TOOLS, ()),
+    (Sampling(frequency_penalty=0.5), NO_TOOLS, ()),
+    (Sampling(presence_penalty=0.5), NO_TOOLS, ()),
+    (Sampling(frequency_penalty=0, presence_penalty=0, user="someone"), NO_TOOLS, ()),
+    (Sampling(reasoning_effort="low"), NO_TOOLS, ()),
+    (Sampling(json_answer=JsonAnswer()), NO_TOOLS, ()),
+    (Sampling(json_answer=JsonAnswer(schema=SCHEMA, strict=True)), NO_TOOLS, ()),
+    *((Sampling(), Tools(offered=CLOCK, choice=ToolChoice(mode)), CALLED) for mode in ("auto", "none", "required")),
+    (Sampling(), Tools(offered=CLOCK, choice=ToolChoice("named", "clock")), ()),
+    (Sampling(), Tools(offered=CLOCK, parallel=True), ()),
+    (Sampling(), Tools(offered=CLOCK, parallel=False), ()),
+    (Sampling(), NO_TOOLS, CALLED),
+]
+
+
+@promise("every row takes the options that it is said to honour")
+@pytest.mark.parametrize("case", ROWS, ids=lambda case: f"{case.name}-{'stream' if case.stream else 'json'}")
+async def test_row_takes_its_options(vendors: Vendors, case: Case) -> None:
+    opening = (Message("user", "Answer in JSON."), Message("assistant", "Yes."))
+    for sampling, tools, after in OPTIONS:
+        if unavailable(case.model, sampling, tools, after) is None:
+            got = await vendors.ask(case, "tokens=3", messages=opening, sampling=sampling, tools=tools, after=after)
+            assert got.error is None, (sampling, tools, got.error)
+
+
+@promise("every row with tools calls them")
+@pytest.mark.parametrize(
+    "case",
+    [case for case in ROWS if case.model.tools],
+    ids=lambda case: f"{case.name}-{'stream' if case.stream else 'json'}",
+)
+async def test_row_calls_tools(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "calls=2 unicode=1", tools=Tools(offered=CLOCK))
+    assert (got.error, got.finished) == (None, ["tool_calls"])
+    assert [call.name for call in got.tool_calls] == ["clock", "clock"]

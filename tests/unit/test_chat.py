@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.formats.native import NativeMessage
-from shared.chat import ImagePart, ImageUrl, Message, TextPart, input_bound
+from shared.chat import ImagePart, ImageUrl, Message, TextPart, ToolCall, input_bound
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -54,3 +54,8 @@ def test_a_message_with_an_unknown_role_part_or_field_is_refused(wrong: bytes) -
 def test_a_message_is_sent_back_as_it_came(content: str | list[TextPart | ImagePart]) -> None:
     message = NativeMessage("developer", content)
     assert msgspec.json.decode(msgspec.json.encode(message), type=NativeMessage) == message
+
+
+def test_calls_of_the_past_are_bounded_although_no_tools_are_on_offer() -> None:
+    called = Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"), ToolCall("call_2", "clock", "{}")))
+    assert input_bound([called], 0) == called.bytes_in() + 8 + 2 * 64

@@ -17,7 +17,15 @@ from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
 from workers.prompt import fit
-from workers.providers import Limits, ProviderRequest, bedrock, bedrock_converse, bedrock_invoke, gemini, openai_chat
+from workers.providers import (
+    Limits,
+    ProviderRequest,
+    bedrock,
+    bedrock_converse,
+    bedrock_invoke,
+    gemini_request,
+    openai_request,
+)
 from workers.providers.bedrock_client import Clients as BedrockClients
 from workers.providers.conversation import conversation, image
 from workers.providers.credentials import has_credentials
@@ -209,7 +217,7 @@ def test_blank_instructions_are_not_folded() -> None:
 
 def test_converse_is_asked_in_its_words() -> None:
     asked = request("amazon-nova-lite", [*TALK, Message("user", [PICTURE])], temperature=0.5, top_p=0.1, stop=("x",))
-    assert bedrock_converse._parameters(asked) == {
+    assert bedrock_converse.parameters(asked) == {
         "modelId": "amazon.nova-lite-v1:0",
         "system": [{"text": "Be brief."}],
         "messages": [
@@ -227,12 +235,12 @@ def test_converse_is_asked_in_its_words() -> None:
 def test_only_models_that_continue_take_a_last_message_of_the_assistant() -> None:
     asked = [Message("user", "Count."), Message("assistant", "One,")]
     assert (
-        bedrock_converse._parameters(request("anthropic-claude-3-haiku", asked))["messages"][-1]["role"] == "assistant"
+        bedrock_converse.parameters(request("anthropic-claude-3-haiku", asked))["messages"][-1]["role"] == "assistant"
     )
     with pytest.raises(InvalidRequest, match="end with"):
-        bedrock_converse._parameters(request("amazon-nova-lite", asked))
+        bedrock_converse.parameters(request("amazon-nova-lite", asked))
     with pytest.raises(InvalidRequest, match="begin with"):
-        bedrock_converse._parameters(request("amazon-nova-lite", asked[1:]))
+        bedrock_converse.parameters(request("amazon-nova-lite", asked[1:]))
 
 
 def body_of(asked: ProviderRequest) -> dict[str, object]:
@@ -260,7 +268,9 @@ def test_an_assistant_turn_is_left_open() -> None:
 
 
 def test_gemini_is_asked_in_its_words() -> None:
-    asked = gemini._parameters(request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",)))
+    asked = gemini_request.parameters(
+        request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",))
+    )
     config = asked["config"]
     assert (config.system_instruction, config.max_output_tokens, config.stop_sequences) == ("Be brief.", 100, ["x"])
     assert [content.role for content in asked["contents"]] == ["user", "model", "user"]
@@ -269,7 +279,7 @@ def test_gemini_is_asked_in_its_words() -> None:
 
 
 def test_openai_is_asked_in_its_words() -> None:
-    asked = openai_chat._parameters(request("openai-o1", [Message("system", "s"), Message("user", [PICTURE])]))
+    asked = openai_request.parameters(request("openai-o1", [Message("system", "s"), Message("user", [PICTURE])]))
     assert asked == {
         "model": "o1-2024-12-17",
         "messages": [

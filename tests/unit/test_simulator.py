@@ -60,14 +60,14 @@ def test_tokens_have_the_size_asked_for() -> None:
 
 
 def test_a_limit_cuts_and_reasoning_uses_it_up_first() -> None:
-    cut = answer.reply("m", "a", 5, Script(tokens=10, reasoning=6), 8, ())
+    cut = answer.reply(answer.answer("m", "a", Script(tokens=10)), 5, Script(reasoning=6), 8, ())
     assert (len(cut.pieces), cut.reasoning, cut.output_tokens, cut.ending) == (2, 6, 8, "length")
-    assert answer.reply("m", "a", 5, Script(reasoning=9), 8, ()).pieces == ()
+    assert answer.reply(["a"], 5, Script(reasoning=9), 8, ()).pieces == ()
 
 
 def test_a_stop_sequence_ends_the_text_before_it() -> None:
     full = "".join(answer.answer("m", "a", DEFAULTS))
-    cut = answer.reply("m", "a", 5, DEFAULTS, 100, ("was up", "up by"))
+    cut = answer.reply(answer.answer("m", "a", DEFAULTS), 5, DEFAULTS, 100, ("was up", "up by"))
     assert (cut.text, cut.ending) == (full[: full.index("up by")], "stop_sequence")
 
 

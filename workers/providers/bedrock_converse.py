@@ -7,15 +7,16 @@ docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from shared.chat import Part, TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
 from workers.providers import Finished, Piece, ProviderRequest, Reported, Thinking, vendor_errors
-from workers.providers.conversation import Conversation, conversation, image
-from workers.providers.text import SurrogateJoiner
+from workers.providers.bedrock_tools import messages, tool_config
+from workers.providers.conversation import Conversation, conversation
+from workers.providers.text import SurrogateJoiner, arguments_text
+from workers.providers.tool_calls import ToolCalls
 
 STOP_REASONS = {
     "max_tokens": "length",
@@ -23,59 +24,88 @@ STOP_REASONS = {
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
 }
-"""What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words."""
+"""What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words; see `ToolCalls`."""
 FAILURES = {"malformed_model_output", "malformed_tool_use"}
 
 
 async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The blocking call; the terminal marker is `stopReason`."""
-    answer = await client.converse(**_parameters(request))
-    finished = _finished(answer.get("stopReason"))
-    message = (answer.get("output") or {}).get("message") or {}
-    joiner = SurrogateJoiner()
-    text = joiner.feed("".join(block.get("text") or "" for block in message.get("content") or ())) + joiner.finish()
-    if text:
-        yield text
-    yield Reported(_usage(answer))
-    yield finished
+    response = await client.converse(**parameters(request))
+    reason = _reason(response.get("stopReason"))
+    message = (response.get("output") or {}).get("message") or {}
+    answer = _Answer()
+    for index, block in enumerate(message.get("content") or ()):
+        for piece in answer.block(index, block):
+            yield piece
+    for piece in answer.rest(reason):
+        yield piece
+    yield Reported(_usage(response))
+    yield Finished(answer.calls.reason(reason))
 
 
 async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The streamed call, read to its end so that the connection can serve again."""
-    text = SurrogateJoiner()
-    reason = usage = None
-    events = (await client.converse_stream(**_parameters(request)))["stream"]
+    answer = _Answer()
+    word = usage = None
+    events = (await client.converse_stream(**parameters(request)))["stream"]
     try:
         async for event in events:
-            if "contentBlockDelta" in event:
-                if piece := _piece(event["contentBlockDelta"].get("delta") or {}, text):
-                    yield piece
-            elif "messageStop" in event:
-                reason = event["messageStop"].get("stopReason")
+            if "messageStop" in event:
+                word = event["messageStop"].get("stopReason")
             elif "metadata" in event and (usage := _usage(event["metadata"])):
                 yield Reported(usage)
+            for piece in answer.event(event):
+                yield piece
     finally:
         events.close()  # the SDK leaves the connection open when it is cancelled, or when a reader stops early
-    finished = _finished(reason)
-    if rest := text.finish():
-        yield rest
+    reason = _reason(word)
+    for piece in answer.rest(reason):
+        yield piece
     if not usage:
         yield Reported(None)
-    yield finished
+    yield Finished(answer.calls.reason(reason))
 
 
-def _piece(delta: dict[str, Any], text: SurrogateJoiner) -> Piece | None:
-    if delta.get("text"):
-        return text.feed(delta["text"]) or None
-    return Thinking() if delta.get("reasoningContent") else None
+class _Answer:
+    """Makes pieces of whole blocks, or of the events of a stream."""
+
+    def __init__(self) -> None:
+        self._text = SurrogateJoiner()
+        self.calls = ToolCalls()
+
+    def block(self, index: int, block: dict[str, Any]) -> Iterator[Piece]:
+        if use := block.get("toolUse"):
+            written = arguments_text(use.get("input"))
+            yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
+        elif text := self._text.feed(block.get("text") or ""):
+            yield text
+
+    def event(self, event: dict[str, Any]) -> Iterator[Piece]:
+        """Blocks of tools begin with an event that names them; others begin with their first delta."""
+        said = event.get("contentBlockStart") or event.get("contentBlockDelta") or {}
+        content = said.get("start") or said.get("delta") or {}
+        if use := content.get("toolUse"):
+            index = said.get("contentBlockIndex") or 0
+            written = use.get("input") or ""
+            yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
+        elif text := self._text.feed(content.get("text") or ""):
+            yield text
+        elif content.get("reasoningContent"):
+            yield Thinking()
+
+    def rest(self, reason: str) -> Iterator[Piece]:
+        if text := self._text.finish():
+            yield text
+        yield from self.calls.end(reason)
 
 
-def _finished(reason: str | None) -> Finished:
-    if not reason:
+def _reason(word: str | None) -> str:
+    """Raises when there is none, or when it is a failure."""
+    if not word:
         raise vendor_errors.broke_off()
-    if reason in FAILURES:
+    if word in FAILURES:
         raise vendor_errors.interrupted()
-    return Finished(STOP_REASONS.get(reason, "stop"))
+    return STOP_REASONS.get(word, "stop")
 
 
 def _usage(answer: dict[str, Any]) -> Usage | None:
@@ -87,7 +117,8 @@ def _usage(answer: dict[str, Any]) -> Usage | None:
     return Usage(usage["inputTokens"] + cached + written, usage["outputTokens"], cached)
 
 
-def _parameters(request: ProviderRequest) -> dict[str, Any]:
+def parameters(request: ProviderRequest) -> dict[str, Any]:
+    """The parameters of both calls; what is not asked for is left out."""
     talk = conversation(request.messages)
     _check_turns(talk, request)
     sampling = request.sampling
@@ -97,12 +128,15 @@ def _parameters(request: ProviderRequest) -> dict[str, Any]:
         "topP": sampling.top_p,
         "stopSequences": list(sampling.stop) or None,
     }
-    parameters = {
+    tools = tool_config(request)
+    given = {
         "modelId": request.model.upstream,
-        "messages": [{"role": turn.role, "content": [_block(part) for part in turn.parts]} for turn in talk.turns],
+        "messages": messages(talk, with_tools=tools is not None),
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
+        "system": [{"text": talk.instructions}] if talk.instructions else None,
+        "toolConfig": tools,
     }
-    return parameters | ({"system": [{"text": talk.instructions}]} if talk.instructions else {})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
@@ -113,10 +147,3 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
         raise InvalidRequest(
             f"`messages` must end with a message of the user: {request.model.name} cannot continue the assistant's."
         )
-
-
-def _block(part: Part) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"text": part.text}
-    kind, data = image(part)
-    return {"image": {"format": kind, "source": {"bytes": data}}}

@@ -24,7 +24,7 @@ import msgspec
 from shared.errors import InvalidRequest
 from shared.money import Usage
 from workers.providers import Finished, Piece, ProviderRequest, Reported, vendor_errors
-from workers.providers.conversation import Conversation, conversation
+from workers.providers.conversation import Conversation, conversation, refuse_tools
 from workers.providers.text import SurrogateJoiner, decode
 
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
@@ -192,6 +192,7 @@ def _is_jurassic(request: ProviderRequest) -> bool:
 
 
 def _prompt(request: ProviderRequest) -> str:
+    refuse_tools(request)
     talk = conversation(request.messages)
     if any(message.images() for message in request.messages):
         raise InvalidRequest(f"{request.model.name} takes no images.")

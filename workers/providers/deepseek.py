@@ -3,7 +3,8 @@
 What DeepSeek adds to it is read in `openai_chat.py`, because other vendors of that protocol add the same: reasoning in
 sight (`reasoning_content`, not part of the answer), cached tokens beside the prompt's (`prompt_cache_hit_tokens`), and
 the finish reason `insufficient_system_resource`, which is a failure. Under load it answers 200 at once and keeps the
-connection alive with comments or blank lines. Wire format: api-docs.deepseek.com (read 2026-11).
+connection alive with comments or blank lines. What it does not know of a request, or wants besides, is in
+`openai_request.py`. Wire format: api-docs.deepseek.com (read 2026-11).
 """
 
 from __future__ import annotations

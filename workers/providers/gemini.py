@@ -17,22 +17,30 @@ from google import genai
 from google.genai import types
 from google.genai.errors import APIError, UnknownApiResponseError
 
-from shared.chat import Part, TextPart
 from shared.money import Usage
 from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking, gemini_errors, vendor_errors
-from workers.providers.conversation import conversation, image
+from workers.providers.gemini_request import parameters
 from workers.providers.sse import data_lines, whole
-from workers.providers.text import SurrogateJoiner, decode
+from workers.providers.text import SurrogateJoiner, arguments_text, decode
+from workers.providers.tool_calls import ToolCalls
 
 FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
 """What is not here and no failure is a blocked answer: `SAFETY`, `RECITATION`, `SPII`, and newer words."""
 FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
-ROLES = {"user": "user", "assistant": "model"}
 
 
-class _Part(msgspec.Struct):
+class _FunctionCall(msgspec.Struct):
+    """A whole call; Gemini streams no arguments, and gives ids only since its newer models."""
+
+    name: str
+    id: str | None = None
+    args: dict[str, Any] | None = None
+
+
+class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool = False
+    function_call: _FunctionCall | None = None
 
 
 class _Content(msgspec.Struct):
@@ -107,9 +115,9 @@ class Gemini:
 
     @asynccontextmanager
     async def _opened(self, request: ProviderRequest) -> AsyncIterator[httpx2.Response]:
-        parameters = _parameters(request)
+        asked = parameters(request)
         try:
-            response = await self._call(parameters, stream=request.stream)
+            response = await self._call(asked, stream=request.stream)
             try:
                 yield response
             finally:
@@ -125,13 +133,13 @@ class Gemini:
         except (UnknownApiResponseError, ValueError) as error:
             raise vendor_errors.no_answer() from error
 
-    async def _call(self, parameters: dict[str, Any], *, stream: bool) -> httpx2.Response:
+    async def _call(self, asked: dict[str, Any], *, stream: bool) -> httpx2.Response:
         try:
             if stream:
-                async for _ in await self._models.generate_content_stream(**parameters):
+                async for _ in await self._models.generate_content_stream(**asked):
                     pass
             else:
-                await self._models.generate_content(**parameters)
+                await self._models.generate_content(**asked)
         except _Begun as begun:
             return begun.response
         raise vendor_errors.no_answer()
@@ -170,6 +178,8 @@ class _Answer:
 
     def __init__(self) -> None:
         self._text = SurrogateJoiner()
+        self._calls = ToolCalls()
+        self._called = 0
         self._usage: Usage | None = None
         self._reason: str | None = None
 
@@ -178,10 +188,7 @@ class _Answer:
             raise vendor_errors.rejected(body.prompt_feedback.block_reason)
         for candidate in (body.candidates or ())[:1]:
             for part in (candidate.content and candidate.content.parts) or ():
-                if part.thought:
-                    yield Thinking()
-                elif text := self._text.feed(part.text or ""):
-                    yield text
+                yield from self._said(part)
             self._reason = candidate.finish_reason or self._reason
         usage = body.usage_metadata and body.usage_metadata.usage()
         if usage and usage != self._usage:
@@ -193,11 +200,22 @@ class _Answer:
             raise vendor_errors.broke_off()
         if self._reason in FAILURES:
             raise vendor_errors.interrupted()
+        reason = FINISH_REASONS.get(self._reason, "content_filter")
         if rest := self._text.finish():
             yield rest
+        yield from self._calls.end(reason)
         if not self._usage:
             yield Reported(None)
-        yield Finished(FINISH_REASONS.get(self._reason, "content_filter"))
+        yield Finished(self._calls.reason(reason))
+
+    def _said(self, part: _Part) -> Iterator[Piece]:
+        if part.thought:
+            yield Thinking()
+        elif call := part.function_call:
+            self._called += 1
+            yield from self._calls.feed(self._called, arguments_text(call.args), call_id=call.id, name=call.name)
+        elif text := self._text.feed(part.text or ""):
+            yield text
 
 
 async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[_Body]:
@@ -216,27 +234,3 @@ def _body(data: bytes) -> _Body:
     if body.error is not None:
         raise gemini_errors.from_error(body.error)
     return body
-
-
-def _parameters(request: ProviderRequest) -> dict[str, Any]:
-    talk = conversation(request.messages)
-    sampling = request.sampling
-    config = types.GenerateContentConfig(
-        system_instruction=talk.instructions or None,
-        max_output_tokens=request.output_limit,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop_sequences=list(sampling.stop) or None,
-        # both would call the vendor again on their own
-        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
-        automatic_continuation=False,
-    )
-    contents = [types.Content(role=ROLES[t.role], parts=[_part(part) for part in t.parts]) for t in talk.turns]
-    return {"model": request.model.upstream, "contents": contents, "config": config}
-
-
-def _part(part: Part) -> types.Part:
-    if isinstance(part, TextPart):
-        return types.Part(text=part.text)
-    kind, data = image(part)
-    return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))

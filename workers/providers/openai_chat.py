@@ -14,16 +14,19 @@ import httpx2
 import msgspec
 import openai
 
-from shared.chat import ImagePart, Message, TextPart
 from shared.errors import RebootError
 from shared.money import Usage
 from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking, openai_errors, vendor_errors
 from workers.providers.openai_clients import Clients
+from workers.providers.openai_request import parameters
 from workers.providers.sse import data_lines, whole
 from workers.providers.text import SurrogateJoiner, decode
+from workers.providers.tool_calls import ToolCalls
 
 FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
-"""What is not here and no failure is a `stop`, also with other vendors of this protocol: `tool_calls`, `eos`, …"""
+"""What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
+`tool_calls`, as `tool_calls` and the older `function_call` are.
+"""
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 
@@ -53,10 +56,24 @@ class _Usage(msgspec.Struct):
         )
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    """A whole call, which has no index, or a delta of one; the first delta has id and name."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
 class _Content(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -89,7 +106,7 @@ class OpenAIChat:
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
         answer = _Answer()
-        async with _call(self._clients.client_of(request.model), _parameters(request)) as response:
+        async with _call(self._clients.client_of(request.model), parameters(request)) as response:
             async for body in _bodies(response, stream=request.stream):
                 for piece in answer.take(body):
                     yield piece
@@ -108,16 +125,14 @@ class _Answer:
 
     def __init__(self) -> None:
         self._text = SurrogateJoiner()
+        self._calls = ToolCalls()
         self._reported = False
         self._reason: str | None = None
 
     def take(self, body: _Body) -> Iterator[Piece]:
         for choice in body.choices or ():
-            content = choice.delta or choice.message
-            if content and (text := self._text.feed(content.content or content.refusal or "")):
-                yield text
-            elif content and content.reasoning_content:
-                yield Thinking()
+            if content := choice.delta or choice.message:
+                yield from self._said(content)
             self._reason = choice.finish_reason or self._reason
         if body.usage and (usage := body.usage.usage()):
             self._reported = True
@@ -128,11 +143,23 @@ class _Answer:
             raise vendor_errors.broke_off()
         if self._reason in FAILURES:
             raise vendor_errors.interrupted()
+        reason = FINISH_REASONS.get(self._reason, "stop")
         if rest := self._text.finish():
             yield rest
+        yield from self._calls.end(reason)
         if not self._reported:
             yield Reported(None)
-        yield Finished(FINISH_REASONS.get(self._reason, "stop"))
+        yield Finished(self._calls.reason(reason))
+
+    def _said(self, content: _Content) -> Iterator[Piece]:
+        if text := self._text.feed(content.content or content.refusal or ""):
+            yield text
+        elif content.reasoning_content:
+            yield Thinking()
+        for place, call in enumerate(content.tool_calls or ()):
+            index = place if call.index is None else call.index
+            said = call.function
+            yield from self._calls.feed(index, said.arguments or "", call_id=call.id, name=said.name)
 
 
 @asynccontextmanager
@@ -168,30 +195,6 @@ def _body(data: bytes) -> _Body:
     if body.choices is None and body.usage is None:
         raise vendor_errors.no_answer()
     return body
-
-
-def _parameters(request: ProviderRequest) -> dict[str, Any]:
-    parameters: dict[str, Any] = {
-        "model": request.model.upstream,
-        "messages": [_message(message) for message in request.messages],
-        "stream": request.stream,
-        request.model.limit_parameter: request.output_limit,
-        "temperature": request.sampling.temperature,
-        "top_p": request.sampling.top_p,
-        "stop": list(request.sampling.stop) or None,
-        "stream_options": {"include_usage": True} if request.stream else None,
-    }
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _message(message: Message) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
-    return {"role": message.role, "content": [_part(part) for part in message.content]}
-
-
-def _part(part: TextPart | ImagePart) -> dict[str, Any]:
-    return msgspec.to_builtins(part)  # type: ignore[no-any-return] # our parts are OpenAI's
 
 
 def _timeout(error: Exception) -> RebootError:

@@ -21,6 +21,7 @@ from shared.chat import Message
 from shared.money import Usage
 from workers.prompt import INSTRUCTIONS
 from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, openai_errors, vendor_errors
+from workers.providers.conversation import refuse_tools
 from workers.providers.openai_clients import Clients
 from workers.providers.text import SurrogateJoiner, decode
 
@@ -80,6 +81,7 @@ class OpenAIRealtime:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One turn; the terminal marker is `response.done`."""
+        refuse_tools(request)
         text = SurrogateJoiner()
         async with self._connected(request) as connection:
             await connection.session.update(session=_session(request))

@@ -24,6 +24,11 @@ def decode(data: bytes, decoder: msgspec.json.Decoder[T], kind: type[T]) -> T:
         return msgspec.convert(json.loads(data), kind)
 
 
+def arguments_text(value: object) -> str:
+    """The arguments of a call that came as an object as the JSON text that they are elsewhere; None are `{}`."""
+    return json.dumps({} if value is None else value, ensure_ascii=False, separators=(",", ":"))
+
+
 class SurrogateJoiner:
     """Joins surrogate halves that arrive in different pieces; one that finds no partner becomes U+FFFD."""
 

@@ -1,0 +1,183 @@
+"""The messages of OpenAI's chat completions, strictly typed, and what they are in the project's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
+from shared.errors import InvalidRequest
+
+ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
+"""Ids of any vendor: visible ASCII."""
+AtLeastOne = msgspec.Meta(min_length=1)
+Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class SeenImage(_Strict, frozen=True):
+    """`detail` is a wish that no other vendor knows: the vendor's default holds."""
+
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class SeenImagePart(_Strict, frozen=True, tag="image_url", tag_field="type"):
+    """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…", "detail"}}`."""
+
+    image_url: SeenImage
+
+
+class RefusalPart(_Strict, frozen=True, tag="refusal", tag_field="type"):
+    """What a model said instead of an answer."""
+
+    refusal: str
+
+
+class CalledFunction(_Strict, frozen=True):
+    """`parsed_arguments` is what the official client adds to an answer that it has parsed."""
+
+    name: ToolName
+    arguments: str
+    parsed_arguments: Any = None
+
+
+class MadeCall(_Strict, frozen=True):
+    """A call as an earlier answer had it; `index` is left over from a stream."""
+
+    id: CallId
+    function: CalledFunction
+    type: Literal["function"] = "function"
+    index: int | None = None
+
+
+Text = str | Annotated[list[TextPart], AtLeastOne]
+
+
+class _Named(_Strict, frozen=True, kw_only=True, tag_field="role"):
+    name: str | None = None
+    """Accepted and dropped: no other vendor knows it."""
+
+
+class SystemMessage(_Named, frozen=True, kw_only=True, tag="system"):
+    """What the model is told by whoever built the application."""
+
+    content: Text
+
+
+class DeveloperMessage(_Named, frozen=True, kw_only=True, tag="developer"):
+    """The same, as newer models call it."""
+
+    content: Text
+
+
+class UserMessage(_Named, frozen=True, kw_only=True, tag="user"):
+    """Text and images."""
+
+    content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne]
+
+
+class ToolMessage(_Named, frozen=True, kw_only=True, tag="tool"):
+    """What a tool gave for the call of this id."""
+
+    content: Text
+    tool_call_id: CallId
+
+
+class AssistantMessage(_Named, frozen=True, kw_only=True, tag="assistant"):
+    """An earlier answer, with everything that clients send back of one."""
+
+    content: str | Annotated[list[TextPart | RefusalPart], AtLeastOne] | None = None
+    tool_calls: list[MadeCall] | None = None
+    refusal: str | None = None
+    annotations: Nothing = None
+    audio: None = None
+    function_call: None = None
+    parsed: Any = None
+
+
+AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | AssistantMessage
+
+
+def neutral_messages(messages: Sequence[AnyMessage]) -> list[Message]:
+    """In the project's own words. Raises `InvalidRequest` when calls and the messages that answer them do not fit."""
+    _check_calls(messages)
+    return [_neutral(position, message) for position, message in enumerate(messages)]
+
+
+def _neutral(position: int, message: AnyMessage) -> Message:
+    match message:
+        case SystemMessage():
+            return Message("system", _text(message.content))
+        case DeveloperMessage():
+            return Message("developer", _text(message.content))
+        case UserMessage():
+            return Message("user", _seen(message.content))
+        case ToolMessage():
+            return Message("tool", _text(message.content), tool_call_id=message.tool_call_id)
+        case AssistantMessage():
+            calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
+            return Message("assistant", _said(position, message), tool_calls=calls)
+
+
+def _text(content: Text) -> str | list[Part]:
+    return content if isinstance(content, str) else list(content)
+
+
+def _seen(content: str | list[TextPart | SeenImagePart]) -> str | list[Part]:
+    if isinstance(content, str):
+        return content
+    return [part if isinstance(part, TextPart) else ImagePart(ImageUrl(part.image_url.url)) for part in content]
+
+
+def _said(position: int, message: AssistantMessage) -> str | list[Part]:
+    """A refusal is text that the model has said, too."""
+    content = message.content
+    if content is None or content == "":
+        if message.refusal is None and content is None and not message.tool_calls:
+            where = f"messages[{position}].content"
+            raise InvalidRequest(f"`{where}` is missing: only a message with `tool_calls` can do without.", param=where)
+        return message.refusal or ""
+    if isinstance(content, str):
+        return content
+    return [TextPart(part.refusal) if isinstance(part, RefusalPart) else part for part in content]
+
+
+def _check_calls(messages: Sequence[AnyMessage]) -> None:
+    """Every call is answered, once, before the talk goes on."""
+    waiting: set[str] = set()
+    for position, message in enumerate(messages):
+        where = f"messages[{position}]"
+        if isinstance(message, ToolMessage):
+            if message.tool_call_id not in waiting:
+                reason = "answers no call of the assistant's message before it, or one that is answered already"
+                raise InvalidRequest(f"`{where}.tool_call_id` {reason}.", param=f"{where}.tool_call_id")
+            waiting.remove(message.tool_call_id)
+            continue
+        _check_answered(waiting, where)
+        waiting = _calls_of(message, where)
+    _check_answered(waiting, "messages")
+
+
+def _check_answered(waiting: set[str], where: str) -> None:
+    if waiting:
+        missing = ", ".join(sorted(waiting))[:200]
+        raise InvalidRequest(
+            f"`{where}`: `tool_calls` must be followed by a message of role `tool` for each `tool_call_id`; "
+            f"these have none: {missing}.",
+            param=where,
+        )
+
+
+def _calls_of(message: AnyMessage, where: str) -> set[str]:
+    calls = (message.tool_calls if isinstance(message, AssistantMessage) else None) or []
+    ids = {call.id for call in calls}
+    if len(ids) < len(calls):
+        raise InvalidRequest(f"`{where}.tool_calls` has the same `id` twice.", param=f"{where}.tool_calls")
+    return ids

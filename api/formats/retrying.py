@@ -1,0 +1,23 @@
+"""What an error's headers tell a client that asks again by itself."""
+
+from __future__ import annotations
+
+import math
+
+from shared.errors import ErrorBody, kind_of
+
+
+def retry_headers(error: ErrorBody) -> dict[str, str]:
+    """`x-should-retry`, which OpenAI's and Anthropic's clients obey (`_should_retry` in their `_base_client.py`, read
+    2026-11), and how long to wait: `Retry-After` in whole seconds, and `retry-after-ms`, which they prefer.
+    """
+    headers = {"x-should-retry": "true" if worth_asking_again(error) else "false"}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    return headers
+
+
+def worth_asking_again(error: ErrorBody) -> bool:
+    """Whether the same request may succeed later, and asking costs nothing: a failure that was charged is left to people."""
+    return kind_of(error).retryable and "charged_usd" not in (error.details or {})

@@ -1,0 +1,157 @@
+"""Functions as the Gemini API takes them: what is declared and asked for, and what is refused.
+
+Sources: the Gemini API reference (v1beta), and the texts of its errors as users report them (2024-2026).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.tools import Asked, Offer
+
+
+class FunctionCall(msgspec.Struct, forbid_unknown_fields=True):
+    """A call that the model made in an earlier answer; `id` is not known in a request."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class FunctionResponse(msgspec.Struct, forbid_unknown_fields=True):
+    """What a function said."""
+
+    name: str
+    response: dict[str, Any]
+
+
+class Part(msgspec.Struct, rename="camel"):
+    """One part of a content."""
+
+    text: str | None = None
+    inline_data: Any = None
+    function_call: FunctionCall | None = None
+    function_response: FunctionResponse | None = None
+
+
+class Content(msgspec.Struct):
+    """One turn."""
+
+    parts: list[Part] = []
+    role: str = "user"
+
+
+class Declaration(msgspec.Struct, rename="camel", omit_defaults=True):
+    """A function on offer. Google reads fields in both spellings, and google-genai 3.4 writes this one in the other."""
+
+    name: str
+    description: str = ""
+    parameters_json_schema: dict[str, Any] | None = None
+    also_json_schema: dict[str, Any] | None = msgspec.field(default=None, name="parameters_json_schema")
+    parameters: dict[str, Any] | None = None
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The schema of the arguments."""
+        return self.parameters_json_schema or self.also_json_schema or self.parameters or {}
+
+
+class FunctionTool(msgspec.Struct, rename="camel"):
+    """Functions on offer."""
+
+    function_declarations: list[Declaration] = []
+
+
+class CallingConfig(msgspec.Struct, rename="camel"):
+    """Whether, and which, functions are to be called."""
+
+    mode: Literal["AUTO", "ANY", "NONE", "VALIDATED"] = "AUTO"
+    allowed_function_names: list[str] = []
+
+
+class ToolConfig(msgspec.Struct, rename="camel"):
+    """How the functions on offer are to be used."""
+
+    function_calling_config: CallingConfig = msgspec.field(default_factory=CallingConfig)
+
+
+def text_of(content: Content) -> str:
+    """Join the text parts."""
+    return "".join(part.text or "" for part in content.parts)
+
+
+def asked_of(
+    contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None, schema: dict[str, Any] | None
+) -> Asked:
+    """Read what a request says of functions; `schema` is that of its answer."""
+    calling = config.function_calling_config if config else CallingConfig()
+    choices: dict[str, Literal["none", "required"]] = {"NONE": "none", "ANY": "required"}
+    last = contents[-1] if contents else Content()
+    results = [_response_text(part.function_response) for part in last.parts if part.function_response]
+    return Asked(
+        offers=tuple(Offer(d.name, d.schema) for d in _declared(tools)),
+        choice=choices.get(calling.mode, "auto"),
+        only=calling.allowed_function_names[0] if calling.allowed_function_names else None,
+        result=" ".join(results) if results and not text_of(last) else None,
+        schema=schema,
+    )
+
+
+def texts_of(contents: list[Content], tools: list[FunctionTool]) -> list[str]:
+    """List the texts that are prompt besides the text parts: declarations, calls and responses."""
+    parts = [part for content in contents for part in content.parts]
+    used = [part.function_call or part.function_response for part in parts]
+    return [msgspec.json.encode(thing).decode() for thing in [*used, *_declared(tools)] if thing]
+
+
+def check_tools(contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None) -> None:
+    """Hold functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
+    _check_config(_declared(tools), config)
+    for i, (before, after) in enumerate(pairwise([Content(), *contents])):
+        _check_order(i, before, after)
+
+
+def _check_config(declared: list[Declaration], config: ToolConfig | None) -> None:
+    if config is None:
+        return
+    calling = config.function_calling_config
+    if not declared:
+        raise _invalid("Function calling config is set without function_declarations.")
+    if calling.allowed_function_names and calling.mode not in {"ANY", "VALIDATED"}:
+        raise _invalid("Function calling mode must be ANY where allowed_function_names is set.")
+    if unknown := set(calling.allowed_function_names) - {declaration.name for declaration in declared}:
+        raise _invalid(f"allowed_function_names has names that are not declared: {', '.join(sorted(unknown))}.")
+
+
+def _check_order(i: int, before: Content, after: Content) -> None:
+    calls = [part.function_call.name for part in before.parts if part.function_call]
+    responses = [part.function_response.name for part in after.parts if part.function_response]
+    if any(part.function_call for part in after.parts) and (after.role != "model" or before.role == "model"):
+        raise _invalid(
+            "Please ensure that function call turn comes immediately after a user turn or after a function response turn."
+        )
+    if responses and not calls:
+        raise _invalid("Please ensure that function response turn comes immediately after a function call turn.")
+    if len(calls) != len(responses):
+        raise _invalid(
+            "Please ensure that the number of function response parts is equal to the number of function call parts of "
+            "the function call turn."
+        )
+    if calls != responses:
+        raise _invalid(f"* GenerateContentRequest.contents[{i}].parts: function_response.name is not the call's.")
+
+
+def _declared(tools: list[FunctionTool]) -> list[Declaration]:
+    return [declaration for tool in tools for declaration in tool.function_declarations]
+
+
+def _response_text(response: FunctionResponse) -> str:
+    output = response.response.get("output", response.response)
+    return output if isinstance(output, str) else msgspec.json.encode(output).decode()
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(400, "INVALID_ARGUMENT", message)

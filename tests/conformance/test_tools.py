@@ -1,0 +1,267 @@
+"""Tool calls and JSON answers: what is offered reaches the vendor, what it calls comes back whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.chat import JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
+from shared.errors import InvalidRequest, ProviderError, ProviderRejected
+from shared.money import Usage
+from tests.conformance.cases import (
+    CASES,
+    Case,
+    Vendors,
+    expected_arguments,
+    new_key,
+    of,
+    over,
+    promise,
+    request,
+)
+
+WEATHER = Tool(
+    name="get_weather",
+    description="The weather at a place.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "place": {"type": "string"},
+            "days": {"type": "integer", "minimum": 3},
+            "unit": {"enum": ["celsius", "kelvin"]},
+            "near": {"type": "array", "items": {"$ref": "#/$defs/spot"}},
+        },
+        "required": ["place"],
+        "$defs": {"spot": {"type": "object", "properties": {"name": {"type": "string"}, "x": {"type": "number"}}}},
+    },
+)
+CLOCK = Tool(name="clock")
+OFFERED = Tools(offered=(WEATHER, CLOCK))
+TOOLED = [case for case in CASES if case.model.tools]
+JSONED = [case for case in CASES if case.model.json_mode]
+SCHEMED = [case for case in JSONED if case.api != "deepseek-chat"]
+ANSWER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
+    "required": ["city", "people"],
+    "additionalProperties": False,
+}
+FRAMINGS = ["", "split=1", "surrogate=1", "split=1 surrogate=1", "pace_ms=1"]
+
+
+def streamed(cases: list[Case]) -> list[Case]:
+    return [case for case in cases if case.stream]
+
+
+@promise("a tool call arrives whole in any chunking")
+@over(*TOOLED)
+@pytest.mark.parametrize("how", FRAMINGS)
+async def test_one_call(vendors: Vendors, case: Case, how: str) -> None:
+    got = await vendors.ask(case, f"unicode=1 {how}", tools=OFFERED)
+    assert (got.error, got.text, got.finished) == (None, "", ["tool_calls"])
+    (call,) = got.tool_calls
+    assert call.name == "get_weather"
+    assert json.loads(call.arguments) == json.loads(expected_arguments(WEATHER, "unicode=1"))
+
+
+@promise("parallel calls arrive whole, each with an id of its own")
+@over(*TOOLED)
+@pytest.mark.parametrize("how", FRAMINGS)
+async def test_parallel_calls(vendors: Vendors, case: Case, how: str) -> None:
+    got = await vendors.ask(case, f"calls=3 unicode=1 {how}", tools=OFFERED)
+    assert got.finished == ["tool_calls"]
+    assert [call.name for call in got.tool_calls] == ["get_weather", "clock", "get_weather"]
+    weather = json.loads(expected_arguments(WEATHER, "unicode=1"))
+    assert [json.loads(call.arguments) for call in got.tool_calls] == [weather, {}, weather]
+    assert len({call.id for call in got.tool_calls}) == 3
+
+
+@promise("arguments come while the vendor still writes")
+@over(*(case for case in streamed(TOOLED) if case.api != "gemini"))
+async def test_arguments_come_at_once(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "pace_ms=1", tools=OFFERED)
+    assert len(got.call_pieces) > 5
+
+
+@promise("text before a call is text")
+@over(*TOOLED)
+async def test_text_and_call(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "preface=3 calls=2", tools=OFFERED)
+    assert got.text.startswith("[simulated")
+    assert [call.name for call in got.tool_calls] == ["get_weather", "clock"]
+    assert got.finished == ["tool_calls"]
+
+
+@promise("a tool's result reaches the vendor, and the answer to it comes back")
+@over(*TOOLED)
+@pytest.mark.parametrize("arguments", ["{}", "", '{"place": "Oslo", "deep": [1, 2.5, null, {"é": true}]}'])
+async def test_round_trip(vendors: Vendors, case: Case, arguments: str) -> None:
+    calls = (ToolCall("call_1", "get_weather", arguments), ToolCall("call_2", "clock", "{}"))
+    after = (
+        Message("assistant", "", tool_calls=calls),
+        Message("tool", "five past ten", tool_call_id="call_2"),
+        Message("tool", '{"rain": "heavy"}', tool_call_id="call_1"),
+    )
+    got = await vendors.ask(case, "tokens=3", tools=OFFERED, after=after)
+    assert (got.error, got.finished, got.tool_calls) == (None, ["stop"], ())
+    assert "heavy" in got.text or "five past ten" in got.text
+
+
+@promise("a conversation goes on after a tool's result")
+@over(*TOOLED)
+async def test_talk_goes_on(vendors: Vendors, case: Case) -> None:
+    before = (
+        Message("system", "Be brief."),
+        Message("user", "Weather?"),
+        Message("assistant", "Let me see.", tool_calls=(ToolCall("call_1", "get_weather", "{}"),)),
+        Message("tool", "", tool_call_id="call_1"),
+    )
+    plain = await vendors.ask(case, "calls=0 tokens=3", messages=before, tools=OFFERED)
+    assert (plain.error, plain.finished) == (None, ["stop"])
+    answered = (*before, Message("assistant", "Nothing known."))
+    again = await vendors.ask(case, "", messages=answered, tools=OFFERED)
+    assert (again.error, again.finished) == (None, ["tool_calls"])
+
+
+@promise("a tool that is named is called, and the finish reason says so")
+@over(*TOOLED)
+async def test_named(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "", tools=Tools(offered=OFFERED.offered, choice=ToolChoice("named", "clock")))
+    assert [call.name for call in got.tool_calls] == ["clock"]
+    assert got.finished == ["tool_calls"]
+
+
+@promise("tools must, may and must not be called, as asked")
+@over(*TOOLED)
+async def test_choices(vendors: Vendors, case: Case) -> None:
+    after = (
+        Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"),)),
+        Message("tool", "ten", tool_call_id="call_1"),
+    )
+    ends = {"auto": ["stop"], "none": ["stop"], "required": ["tool_calls"]}
+    for mode, finished in ends.items():
+        choice = ToolChoice(mode)  # type: ignore[arg-type]
+        got = await vendors.ask(case, "", tools=Tools(offered=OFFERED.offered, choice=choice), after=after)
+        assert (got.error, got.finished) == (None, finished)
+    none = Tools(offered=OFFERED.offered, choice=ToolChoice("none"))
+    assert (await vendors.ask(case, "calls=2", tools=none)).finished == ["stop"]
+
+
+@promise("a talk with calls in it can go on without tools")
+@over(*TOOLED)
+async def test_no_tools_any_more(vendors: Vendors, case: Case) -> None:
+    after = (
+        Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"),)),
+        Message("tool", "ten", tool_call_id="call_1"),
+    )
+    got = await vendors.ask(case, "tokens=4", after=after)
+    assert (got.error, got.finished) == (None, ["stop"])
+
+
+@promise("one call at a time, where the vendor knows how to ask for it")
+@of("openai-chat")
+async def test_not_parallel(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "calls=3", tools=Tools(offered=OFFERED.offered, parallel=False))
+    assert len(got.tool_calls) == 1
+
+
+@promise("calls are output: their tokens are the vendor's, and the output limit ends them in `length`")
+@over(*TOOLED)
+async def test_usage_and_limit(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "calls=2", tools=OFFERED)
+    assert got.reported[-1] == Usage(got.call.prompt_tokens, got.call.output_tokens)
+    assert got.call.output_tokens > 5
+    cut = await vendors.ask(case, "", tools=OFFERED, output_limit=4)
+    assert (cut.error, cut.finished) == (None, ["length"])
+
+
+@promise("definitions, calls and results are input")
+@over(*TOOLED)
+async def test_tools_are_input(vendors: Vendors, case: Case) -> None:
+    bare = await vendors.ask(case, "tokens=3")
+    offering = await vendors.ask(case, "tokens=3", tools=OFFERED)
+    assert offering.call.prompt_tokens > bare.call.prompt_tokens + 50
+
+
+@promise("a call that breaks off is an error, never a short call")
+@over(*TOOLED)
+@pytest.mark.parametrize("fault", ["cut", "fin", "early_end", "garbage", "error_event status=500"])
+async def test_broken_call(vendors: Vendors, case: Case, fault: str) -> None:
+    got = await vendors.ask(case, f"calls=2 pace_ms=1 after=4 fault={fault}", tools=OFFERED)
+    assert type(got.error) is ProviderError
+    assert len(got.calls) == 1
+
+
+@promise("closing the iterator amid a call closes the vendor's connection")
+@over(*streamed(TOOLED))
+async def test_closing_mid_call(vendors: Vendors, case: Case) -> None:
+    key = new_key()
+    directive = f"preface=1 hold=4 key={key}"
+    if case.api == "gemini":  # a call comes as a whole: the connection is left before it
+        directive = f"preface=6 hold=4 key={key}"
+    pieces = vendors.pieces(request(case, directive, tools=OFFERED))
+    await anext(pieces)
+    await pieces.aclose()
+    await vendors.simulator.calls.until(lambda log: bool(log.find(key, "client_gone")))
+
+
+@promise("what only Converse and Gemini refuse is refused before the call, by name")
+@of("bedrock-converse", "gemini")
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        ((Message("tool", "ten", tool_call_id="call_9"),), "call_9"),
+        ((Message("assistant", "", tool_calls=(ToolCall("call_7", "clock", "{}"),)),), "call_7"),
+        (
+            (
+                Message("assistant", "", tool_calls=(ToolCall("call_8", "clock", "{not json"),)),
+                Message("tool", "ten", tool_call_id="call_8"),
+            ),
+            "call_8",
+        ),
+    ],
+    ids=["unknown", "unanswered", "arguments"],
+)
+async def test_wrong_history(vendors: Vendors, case: Case, after: tuple[Message, ...], named: str) -> None:
+    got = await vendors.ask(case, "", tools=OFFERED, after=after)
+    assert type(got.error) is InvalidRequest
+    assert named in got.error.message
+    assert not got.calls
+
+
+@promise("a history that OpenAI refuses is rejected")
+@of("openai-chat", "deepseek-chat")
+async def test_wrong_history_at_openai(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "", tools=OFFERED, after=(Message("tool", "ten", tool_call_id="call_9"),))
+    assert type(got.error) is ProviderRejected
+
+
+@promise("an answer that is to be JSON is JSON")
+@over(*JSONED)
+@pytest.mark.parametrize("how", ["", "split=1 surrogate=1"])
+async def test_json_object(vendors: Vendors, case: Case, how: str) -> None:
+    sampling = Sampling(json_answer=JsonAnswer())
+    got = await vendors.ask(case, f"unicode=1 {how}", messages=(Message("system", "In JSON."),), sampling=sampling)
+    assert (got.error, got.finished) == (None, ["stop"])
+    assert json.loads(got.text)["answer"].startswith("[simulated")
+
+
+@promise("an answer that is to follow a schema follows it")
+@over(*SCHEMED)
+async def test_json_schema(vendors: Vendors, case: Case) -> None:
+    sampling = Sampling(json_answer=JsonAnswer(name="town", schema=ANSWER_SCHEMA, strict=True))
+    got = await vendors.ask(case, "unicode=1", sampling=sampling)
+    assert (got.error, got.finished) == (None, ["stop"])
+    answer = json.loads(got.text)
+    assert set(answer) == {"city", "people"}
+    assert isinstance(answer["people"], int)
+
+
+@promise("seed and penalties reach the vendor")
+@of("openai-chat", "gemini")
+async def test_other_options(vendors: Vendors, case: Case) -> None:
+    sampling = Sampling(seed=7, frequency_penalty=0.5, presence_penalty=-0.5, user="someone")
+    got = await vendors.ask(case, "tokens=3", sampling=sampling)
+    assert (got.error, got.finished) == (None, ["stop"])

@@ -1,0 +1,318 @@
+"""What `POST /v1/chat/completions` takes, and what it refuses by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from api.asked import Asked
+from api.formats.openai import parse_completion
+from shared.chat import (
+    ImagePart,
+    ImageUrl,
+    JsonAnswer,
+    Message,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tools,
+)
+from shared.errors import InvalidRequest
+
+USER = {"role": "user", "content": "hi"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "noon"}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+IMAGE = "data:image/png;base64,AAAA"
+
+
+def parsed(*messages: Any, **fields: Any) -> Asked:
+    body = {"model": "m", "messages": list(messages) or [USER], **fields}
+    return parse_completion(json.dumps(body).encode())
+
+
+def test_everything_asked_for_arrives() -> None:
+    asked = parsed(
+        stream=True,
+        stream_options={"include_usage": True, "include_obfuscation": False},
+        max_completion_tokens=9,
+        temperature=1,
+        top_p=0.5,
+        stop=["a", "b"],
+        seed=-1,
+        frequency_penalty=-2,
+        presence_penalty=2,
+        reasoning_effort="low",
+        user="me",
+        metadata={"order": "7"},
+    )
+    assert (asked.model, asked.stream, asked.max_tokens, asked.metadata) == ("m", True, 9, {"order": "7"})
+    assert asked.messages == [Message("user", "hi")]
+    assert asked.sampling == Sampling(
+        temperature=1,
+        top_p=0.5,
+        stop=("a", "b"),
+        seed=-1,
+        frequency_penalty=-2,
+        presence_penalty=2,
+        reasoning_effort="low",
+        user="me",
+    )
+
+
+def test_one_stop_sequence_may_stand_alone() -> None:
+    assert parsed(stop="x").sampling.stop == ("x",)
+
+
+@pytest.mark.parametrize(
+    "field", [name for name in parsed().body.__struct_fields__ if name not in {"model", "messages"}]
+)
+def test_null_is_the_same_as_not_given(field: str) -> None:
+    asked = parsed(**{field: None})
+    assert asked.fingerprint() == parsed().fingerprint()
+    assert (asked.sampling, asked.tools, asked.max_tokens) == (Sampling(), Tools(), None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {}, "store": False},
+        {"modalities": ["text"], "verbosity": "medium", "service_tier": "auto"},
+        {"service_tier": "default", "safety_identifier": "s", "prompt_cache_key": "k"},
+        {"prompt_cache_retention": "24h", "response_format": {"type": "text"}, "metadata": {}},
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "stop": []},
+        {"max_tokens": 5, "max_completion_tokens": 5},
+    ],
+)
+def test_what_happens_anyway_may_be_asked_for(fields: dict[str, Any]) -> None:
+    asked = parsed(**fields)
+    assert (asked.sampling, asked.tools, asked.metadata) == (Sampling(), Tools(), None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"streem": True}, "streem"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"usage": True}}, "usage"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"stop": ""}, "stop"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"frequency_penalty": 3}, "frequency_penalty"),
+        ({"presence_penalty": -3}, "presence_penalty"),
+        ({"reasoning_effort": "xhigh"}, "reasoning_effort"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "json_schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}}, "name"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "schema"),
+        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logit_bias": {"50256": -100}}, "logit_bias"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"store": True}, "store"),
+        ({"service_tier": "flex"}, "service_tier"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"prediction": {"type": "content", "content": "x"}}, "prediction"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"moderation": {"model": "x"}}, "moderation"),
+        ({"prompt_cache_options": {"mode": "explicit"}}, "prompt_cache_options"),
+        ({"functions": [{"name": "f"}]}, "tools"),
+        ({"function_call": "auto"}, "tool_choice"),
+        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: ""}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"metadata": {"k": "\0"}}, "metadata"),
+        ({"metadata": {"k": 1}}, "metadata"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
+        ({"tools": [{"type": "function", "function": {"name": "x" * 65}}]}, "name"),
+        ({"tools": [{"type": "function", "function": {"name": "x", "parameters": "{}"}}]}, "parameters"),
+        ({"tools": [CLOCK, CLOCK]}, "clock"),
+        ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "bell"}}}, "bell"),
+        ({"tool_choice": {"type": "function", "function": {"name": "bell"}}}, "bell"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [CLOCK], "tool_choice": "any"}, "tool_choice"),
+        ({"tools": [CLOCK], "parallel_tool_calls": "no"}, "parallel_tool_calls"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        parsed(**fields)
+
+
+@pytest.mark.parametrize("field", ["n", "logprobs", "functions", "stream_options", "tool_choice"])
+def test_a_refusal_has_the_field_as_a_parameter(field: str) -> None:
+    values = {"n": 2, "logprobs": True, "functions": [], "stream_options": {}, "tool_choice": "required"}
+    with pytest.raises(InvalidRequest) as refused:
+        parsed(**{field: values[field]})
+    assert refused.value.details["param"] == field
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"model":"m"}', b'{"messages":[]}', b'{"model":"m","messages":[]}']
+)
+def test_a_body_without_model_or_messages_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_completion(body)
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ({"role": "system", "content": "s", "name": "x"}, Message("system", "s")),
+        ({"role": "developer", "content": [{"type": "text", "text": "d"}]}, Message("developer", [TextPart("d")])),
+        ({"role": "user", "content": ""}, Message("user", "")),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": IMAGE, "detail": "low"}}]},
+            Message("user", [ImagePart(ImageUrl(IMAGE))]),
+        ),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}, {"type": "text", "text": "!"}]},
+            Message("assistant", [TextPart("no"), TextPart("!")]),
+        ),
+        ({"role": "assistant", "content": None, "refusal": "no"}, Message("assistant", "no")),
+        ({"role": "assistant", "content": ""}, Message("assistant", "")),
+        (
+            {
+                "role": "assistant",
+                "content": "a",
+                "refusal": None,
+                "annotations": [],
+                "audio": None,
+                "function_call": None,
+                "tool_calls": None,
+                "parsed": None,
+            },
+            Message("assistant", "a"),
+        ),
+        ({"role": "assistant", "content": "a", "tool_calls": []}, Message("assistant", "a")),
+    ],
+)
+def test_messages_as_clients_send_them(sent: dict[str, Any], meant: Message) -> None:
+    assert parsed(USER, sent).messages[1] == meant
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ({"role": "robot", "content": "x"}, "role"),
+        ({"role": "function", "name": "f", "content": "x"}, "role"),
+        ({"role": "user"}, "content"),
+        ({"role": "user", "content": None}, "content"),
+        ({"role": "user", "content": []}, "content"),
+        ({"role": "user", "content": "x", "mood": "good"}, "mood"),
+        ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, "type"),
+        ({"role": "user", "content": [{"type": "file", "file": {}}]}, "type"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": "huge"}}]}, "detail"),
+        ({"role": "system", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}, "content"),
+        ({"role": "assistant"}, "content"),
+        ({"role": "assistant", "content": None}, "content"),
+        ({"role": "assistant", "content": "x", "audio": {"id": "a"}}, "audio"),
+        ({"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": ""}}, "function_call"),
+        ({"role": "assistant", "content": "x", "annotations": [{}]}, "annotations"),
+        ({"role": "tool", "content": "x"}, "tool_call_id"),
+    ],
+)
+def test_a_message_that_cannot_be_passed_on_is_refused_by_name(message: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        parsed(message)
+
+
+def test_tools_arrive_with_choice_and_parallel() -> None:
+    schema = {"type": "object", "properties": {"zone": {"type": "string"}}}
+    function = {"name": "clock", "description": "Tells the time.", "parameters": schema, "strict": True}
+    choice = {"type": "function", "function": {"name": "clock"}}
+    asked = parsed(tools=[{"type": "function", "function": function}], tool_choice=choice, parallel_tool_calls=False)
+    assert asked.tools == Tools(
+        offered=(Tool(name="clock", description="Tells the time.", parameters=schema, strict=True),),
+        choice=ToolChoice("named", "clock"),
+        parallel=False,
+    )
+
+
+@pytest.mark.parametrize("mode", ["none", "auto", "required"])
+def test_a_choice_is_a_mode(mode: Any) -> None:
+    assert parsed(tools=[CLOCK], tool_choice=mode).tools.choice == ToolChoice(mode)
+
+
+def test_a_choice_without_tools_is_none_at_all() -> None:
+    assert parsed(tools=[], tool_choice="none").tools == Tools()
+
+
+def test_calls_and_their_results_arrive() -> None:
+    echoed = {**CALL, "index": 0, "function": {**CALL["function"], "parsed_arguments": {}}}  # type: ignore[dict-item]
+    asked = parsed(USER, {**CALLS, "tool_calls": [echoed]}, {**RESULT, "name": "clock"}, USER)
+    assert asked.messages[1:3] == [
+        Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"),)),
+        Message("tool", "noon", tool_call_id="call_1"),
+    ]
+
+
+SECOND = {**CALL, "id": "call_2"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([USER, RESULT], r"messages\[1\].tool_call_id"),
+        ([CALLS, USER, RESULT], r"messages\[1\].*call_1"),
+        ([CALLS], "call_1"),
+        ([{**CALLS, "tool_calls": [CALL, SECOND]}, RESULT, USER], r"messages\[2\].*call_2"),
+        ([CALLS, {**RESULT, "tool_call_id": "call_9"}], r"messages\[1\].tool_call_id"),
+        ([CALLS, RESULT, RESULT], r"messages\[2\].tool_call_id"),
+        ([{**CALLS, "tool_calls": [CALL, CALL]}, RESULT], "twice"),
+        ([{**CALLS, "tool_calls": [{**CALL, "id": "é"}]}, RESULT], "id"),
+        ([{**CALLS, "tool_calls": [{**CALL, "type": "custom"}]}, RESULT], "type"),
+    ],
+)
+def test_calls_and_results_that_do_not_fit_are_refused(messages: list[Any], named: str) -> None:
+    with pytest.raises(InvalidRequest, match=named):
+        parsed(*messages)
+
+
+def test_answers_to_several_calls_may_come_in_any_order() -> None:
+    results = [{**RESULT, "tool_call_id": "call_2"}, RESULT]
+    assert len(parsed({**CALLS, "tool_calls": [CALL, SECOND]}, *results).messages) == 3
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ({"type": "json_object"}, JsonAnswer()),
+        (
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}, "strict": True}},
+            JsonAnswer(name="a", schema={"type": "object"}, strict=True),
+        ),
+    ],
+)
+def test_the_form_of_the_answer_arrives(wanted: dict[str, Any], meant: JsonAnswer) -> None:
+    assert parsed(response_format=wanted).sampling.json_answer == meant
+
+
+@pytest.mark.parametrize(
+    ("fields", "option", "name"),
+    [
+        ({"max_tokens": 3}, "max_tokens", "max_tokens"),
+        ({"max_completion_tokens": 3}, "max_tokens", "max_completion_tokens"),
+        ({}, "json_answer", "response_format"),
+        ({}, "json_schema", "response_format"),
+        ({}, "tool_choice", "tool_choice"),
+        ({}, "messages", "messages"),
+    ],
+)
+def test_options_have_the_names_of_the_api(fields: dict[str, Any], option: str, name: str) -> None:
+    assert parsed(**fields).name_of(option) == name

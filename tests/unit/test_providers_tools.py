@@ -1,0 +1,357 @@
+"""Tools and JSON answers in each vendor's words, and calls made of what vendors write."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.catalogue import load_catalogue
+from shared.chat import (
+    NO_TOOLS,
+    CallPiece,
+    ImagePart,
+    ImageUrl,
+    JsonAnswer,
+    Message,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tools,
+    joined_calls,
+)
+from shared.errors import InvalidRequest, ProviderError
+from workers.prompt import fit
+from workers.providers import ProviderRequest, bedrock_converse, gemini_request, openai_request
+from workers.providers.conversation import arguments, conversation, refuse_tools
+from workers.providers.tool_calls import ToolCalls
+
+CATALOGUE = load_catalogue()
+SCHEMA: dict[str, Any] = {"type": "object", "properties": {"place": {"type": "string"}}}
+OFFERED = (Tool(name="weather", description="At a place.", parameters=SCHEMA, strict=True), Tool(name="clock"))
+CALLS = (ToolCall("call_1", "weather", '{"place": "Oslo"}'), ToolCall("call_2", "clock", ""))
+TALK = [
+    Message("system", "Be brief."),
+    Message("user", "Weather?"),
+    Message("assistant", "", tool_calls=CALLS),
+    Message("tool", "five past ten", tool_call_id="call_2"),
+    Message("tool", '{"rain": 3}', tool_call_id="call_1"),
+    Message("user", "And?"),
+]
+
+
+def request(
+    name: str, messages: list[Message] = TALK, tools: Tools = NO_TOOLS, sampling: Sampling | None = None
+) -> ProviderRequest:
+    model = CATALOGUE.find(name)
+    return ProviderRequest(
+        id="req_1",
+        model=model,
+        messages=fit(messages, model),
+        sampling=sampling or Sampling(),
+        output_limit=100,
+        stream=False,
+        tools=tools,
+    )
+
+
+# OpenAI
+
+
+def test_openai_is_told_of_calls_and_results_in_its_words() -> None:
+    asked = openai_request.parameters(request("openai-gpt-4o"))
+    weather = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Oslo"}'}}
+    clock = {"id": "call_2", "type": "function", "function": {"name": "clock", "arguments": ""}}
+    assert asked["messages"][2:] == [
+        {"role": "assistant", "content": None, "tool_calls": [weather, clock]},
+        {"role": "tool", "tool_call_id": "call_2", "content": "five past ten"},
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"rain": 3}'},
+        {"role": "user", "content": "And?"},
+    ]
+    assert "tools" not in asked
+
+
+def test_openai_is_offered_tools_in_its_words() -> None:
+    tools = Tools(offered=OFFERED, choice=ToolChoice("named", "clock"), parallel=False)
+    asked = openai_request.parameters(request("openai-gpt-4o", tools=tools))
+    weather = {"name": "weather", "description": "At a place.", "parameters": SCHEMA, "strict": True}
+    assert asked["tools"] == [
+        {"type": "function", "function": weather},
+        {"type": "function", "function": {"name": "clock"}},
+    ]
+    assert asked["tool_choice"] == {"type": "function", "function": {"name": "clock"}}
+    assert asked["parallel_tool_calls"] is False
+
+
+def test_openai_is_not_told_what_is_the_default() -> None:
+    asked = openai_request.parameters(
+        request(
+            "openai-o1",
+            tools=Tools(offered=OFFERED, parallel=True),
+            sampling=Sampling(frequency_penalty=0, presence_penalty=0),
+        )
+    )
+    assert not {"parallel_tool_calls", "tool_choice", "frequency_penalty", "presence_penalty"} & set(asked)
+
+
+def test_openai_is_asked_for_the_rest_in_its_words() -> None:
+    sampling = Sampling(
+        seed=7,
+        frequency_penalty=0.5,
+        presence_penalty=-1,
+        reasoning_effort="high",
+        user="someone",
+        json_answer=JsonAnswer(name="town", schema=SCHEMA, strict=True),
+    )
+    asked = openai_request.parameters(request("openai-gpt-4o", sampling=sampling))
+    schema = {"name": "town", "schema": SCHEMA, "strict": True}
+    rest = {
+        "seed": 7,
+        "frequency_penalty": 0.5,
+        "presence_penalty": -1,
+        "reasoning_effort": "high",
+        "user": "someone",
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+    assert {name: asked[name] for name in rest} == rest
+    loose = openai_request.parameters(request("openai-gpt-4o", sampling=Sampling(json_answer=JsonAnswer())))
+    assert loose["response_format"] == {"type": "json_object"}
+
+
+def test_deepseek_is_not_told_what_it_does_not_know() -> None:
+    tools = Tools(offered=OFFERED)
+    asked = openai_request.parameters(request("deepseek-chat", tools=tools, sampling=Sampling(user="someone")))
+    assert "user" not in asked
+    assert "strict" not in asked["tools"][0]["function"]
+    assert "reasoning_content" not in asked["messages"][2]
+
+
+def test_deepseeks_thinking_model_gets_its_thoughts_back_though_empty() -> None:
+    asked = openai_request.parameters(request("deepseek-reasoner"))
+    assert [message.get("reasoning_content") for message in asked["messages"]] == [None, None, "", None, None, None]
+
+
+# Converse
+
+
+def test_converse_is_told_of_calls_and_results_in_its_words() -> None:
+    asked = bedrock_converse.parameters(request("anthropic-claude-3-haiku", tools=Tools(offered=OFFERED)))
+    assert asked["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [
+                {"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"place": "Oslo"}}},
+                {"toolUse": {"toolUseId": "call_2", "name": "clock", "input": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "call_1", "content": [{"text": '{"rain": 3}'}]}},
+                {"toolResult": {"toolUseId": "call_2", "content": [{"text": "five past ten"}]}},
+                {"text": "And?"},
+            ],
+        },
+    ]
+    weather = {"name": "weather", "description": "At a place.", "inputSchema": {"json": SCHEMA}}
+    clock = {"name": "clock", "inputSchema": {"json": {"type": "object", "properties": {}}}}
+    assert asked["toolConfig"] == {"tools": [{"toolSpec": weather}, {"toolSpec": clock}]}
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (ToolChoice("auto"), None),
+        (ToolChoice("required"), {"any": {}}),
+        (ToolChoice("named", "clock"), {"tool": {"name": "clock"}}),
+    ],
+)
+def test_converse_is_told_of_a_choice(choice: ToolChoice, told: dict[str, Any] | None) -> None:
+    asked = bedrock_converse.parameters(request("amazon-nova-lite", tools=Tools(offered=OFFERED, choice=choice)))
+    assert asked["toolConfig"].get("toolChoice") == told
+
+
+@pytest.mark.parametrize("tools", [NO_TOOLS, Tools(offered=OFFERED, choice=ToolChoice("none"))])
+def test_converse_reads_calls_as_text_where_nothing_may_be_called(tools: Tools) -> None:
+    asked = bedrock_converse.parameters(request("amazon-nova-lite", tools=tools))
+    assert "toolConfig" not in asked
+    assert asked["messages"][1]["content"] == [
+        {"text": '[I called the tool weather with {"place": "Oslo"}]'},
+        {"text": "[I called the tool clock with {}]"},
+    ]
+    assert asked["messages"][2]["content"][0] == {"text": '[The tool weather said: {"rain": 3}]'}
+
+
+def test_a_tool_that_said_nothing_is_no_blank_block() -> None:
+    silent = [*TALK[:2], Message("assistant", "", tool_calls=CALLS[:1]), Message("tool", " ", tool_call_id="call_1")]
+    asked = bedrock_converse.parameters(request("amazon-nova-lite", silent, Tools(offered=OFFERED)))
+    assert asked["messages"][-1]["content"][0]["toolResult"]["content"] == [{"text": "(no output)"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "tools", "streams"),
+    [
+        ("meta-llama3-1-70b", Tools(offered=OFFERED), False),
+        ("meta-llama3-1-70b", Tools(offered=OFFERED, choice=ToolChoice("none")), True),
+        ("meta-llama3-1-70b", NO_TOOLS, True),
+        ("mistral-mistral-large", Tools(offered=OFFERED), False),
+        ("amazon-nova-lite", Tools(offered=OFFERED), True),
+        ("a21-jurassic-2-mid", NO_TOOLS, False),
+    ],
+)
+def test_some_models_do_not_stream_with_tools(name: str, tools: Tools, streams: bool) -> None:  # noqa: FBT001
+    assert CATALOGUE.find(name).streams_with(tools) is streams
+
+
+# Gemini
+
+
+def test_gemini_is_told_of_calls_and_results_in_its_words() -> None:
+    asked = gemini_request.parameters(request("google-gemini-2.0-flash", tools=Tools(offered=OFFERED)))
+    _, model, user = asked["contents"]
+    assert [(part.function_call.name, part.function_call.args) for part in model.parts] == [
+        ("weather", {"place": "Oslo"}),
+        ("clock", {}),
+    ]
+    assert [(part.function_response.name, part.function_response.response) for part in user.parts[:2]] == [
+        ("weather", {"rain": 3}),
+        ("clock", {"output": "five past ten"}),
+    ]
+    assert user.parts[2].text == "And?"
+    assert all(part.function_call.id is None and part.thought_signature is None for part in model.parts)
+    declared = asked["config"].tools[0].function_declarations
+    assert [(d.name, d.description, d.parameters_json_schema) for d in declared] == [
+        ("weather", "At a place.", SCHEMA),
+        ("clock", None, None),
+    ]
+    assert asked["config"].tool_config is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "mode", "only"),
+    [
+        (ToolChoice("auto"), "AUTO", None),
+        (ToolChoice("none"), "NONE", None),
+        (ToolChoice("required"), "ANY", None),
+        (ToolChoice("named", "clock"), "ANY", ["clock"]),
+    ],
+)
+def test_gemini_is_told_of_a_choice(choice: ToolChoice, mode: str, only: list[str] | None) -> None:
+    asked = gemini_request.parameters(request("google-gemini-2.0-flash", tools=Tools(offered=OFFERED, choice=choice)))
+    calling = asked["config"].tool_config.function_calling_config
+    assert (calling.mode, calling.allowed_function_names) == (mode, only)
+
+
+def test_gemini_is_asked_for_the_rest_in_its_words() -> None:
+    sampling = Sampling(seed=7, frequency_penalty=0.5, presence_penalty=0, json_answer=JsonAnswer(schema=SCHEMA))
+    config = gemini_request.parameters(request("google-gemini-2.0-flash", sampling=sampling))["config"]
+    assert (config.seed, config.frequency_penalty, config.presence_penalty) == (7, 0.5, None)
+    assert (config.response_mime_type, config.response_json_schema) == ("application/json", SCHEMA)
+
+
+# conversations
+
+
+def test_results_stand_first_in_the_users_turn_in_the_order_of_the_calls() -> None:
+    talk = conversation(TALK)
+    assert [turn.role for turn in talk.turns] == ["user", "assistant", "user"]
+    assert [getattr(part, "text", None) for part in talk.turns[2].parts] == ['{"rain": 3}', "five past ten", "And?"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([*TALK[:2], Message("tool", "x", tool_call_id="call_9")], "call_9"),
+        ([*TALK, Message("tool", "x", tool_call_id="call_1")], "call_1"),
+        ([*TALK[:4], Message("user", "And?")], "call_1"),
+        ([*TALK[:3]], "call_1.*call_2"),
+        ([*TALK[:2], Message("tool", "x")], "''"),
+    ],
+    ids=["unknown", "late", "interrupted", "unanswered", "without an id"],
+)
+def test_calls_and_results_belong_together(messages: list[Message], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        conversation(messages)
+
+
+def test_a_result_takes_text_only() -> None:
+    picture = ImagePart(ImageUrl("data:image/png;base64,AAAA"))
+    said = Message("tool", [TextPart("look"), picture], tool_call_id="call_1")
+    with pytest.raises(InvalidRequest, match="call_1"):
+        conversation([*TALK[:2], Message("assistant", "", tool_calls=CALLS[:1]), said])
+
+
+@pytest.mark.parametrize("written", ["{", "[1]", "null", "nonsense", '"x"', "{}{}", '{"a": "\\ud83d"}', "{" * 100_000])
+def test_arguments_that_are_no_object_are_named(written: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"'call_1'.*JSON object"):
+        arguments(ToolCall("call_1", "weather", written))
+
+
+@pytest.mark.parametrize("name", ["openai-gpt-4o-rt-preview", "cohere-command-text-v1"])
+def test_apis_without_tools_refuse_them(name: str) -> None:
+    refuse_tools(request(name, TALK[:2]))
+    for asked in (request(name), request(name, TALK[:2], Tools(offered=OFFERED))):
+        with pytest.raises(InvalidRequest, match=name):
+            refuse_tools(asked)
+
+
+def test_folding_leaves_calls_and_results_as_they_are() -> None:
+    folded = fit(TALK, CATALOGUE.find("openai-o1-mini"))
+    assert folded == [Message("user", "Be brief.\n\nWeather?"), *TALK[2:]]
+    late = fit([*TALK[2:5], TALK[0]], CATALOGUE.find("openai-o1-mini"))
+    assert late == [Message("user", "Be brief."), *TALK[2:5]]
+
+
+# calls in answers
+
+
+def fed(*said: tuple[int, str, str | None, str | None], reason: str = "stop") -> list[CallPiece]:
+    calls = ToolCalls()
+    pieces = [piece for index, text, id, name in said for piece in calls.feed(index, text, call_id=id, name=name)]  # noqa: A001
+    return [*pieces, *calls.end(reason)]
+
+
+def test_indexes_are_places_whatever_the_vendor_counts() -> None:
+    pieces = fed((3, "{", "a", "f"), (7, "{", "b", "g"), (3, "}", None, None), (7, "}", None, None))
+    assert [piece.index for piece in pieces] == [0, 1, 0, 1]
+    assert joined_calls(pieces) == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "{}"))
+
+
+def test_a_second_call_at_the_same_index_is_a_second_call() -> None:
+    pieces = fed((0, "{}", "a", "f"), (0, "{}", "b", "f"), (0, " ", "b", "f"))
+    assert joined_calls(pieces) == (ToolCall("a", "f", "{}"), ToolCall("b", "f", "{} "))
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    (first,), (second,) = fed((0, "{}", None, "f")), fed((0, "{}", "", "f"))
+    assert first.id is not None
+    assert second.id is not None
+    assert first.id != second.id
+    assert first.id.startswith("call_")
+
+
+def test_a_call_without_a_name_is_no_answer() -> None:
+    with pytest.raises(ProviderError):
+        fed((0, "{}", "a", None))
+
+
+def test_a_call_without_arguments_has_empty_ones_unless_it_was_cut() -> None:
+    assert joined_calls(fed((0, "", "a", "f"))) == (ToolCall("a", "f", "{}"),)
+    assert joined_calls(fed((0, "", "a", "f"), reason="length")) == (ToolCall("a", "f", ""),)
+
+
+def test_halves_of_a_character_are_joined_in_each_call() -> None:
+    pieces = fed((0, '"\ud83d', "a", "f"), (1, '"\ud83d', "b", "g"), (0, '\ude42"', None, None))
+    assert [call.arguments for call in joined_calls(pieces)] == ['"🙂"', '"\ufffd']
+    assert all(json.dumps(piece.arguments).isascii() for piece in pieces)
+
+
+@pytest.mark.parametrize(("reason", "called"), [("stop", "tool_calls"), ("length", "length"), ("content_filter",) * 2])
+def test_who_stopped_with_calls_stopped_for_them(reason: str, called: str) -> None:
+    calls = ToolCalls()
+    assert calls.reason(reason) == reason
+    list(calls.feed(0, "{}", call_id="a", name="f"))
+    assert calls.reason(reason) == called
