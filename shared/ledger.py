@@ -1,6 +1,6 @@
 """The ledger: hold credit before a request runs, capture the charge when it ends.
 
-The rules live in SQL (`sql/migrations/0003_reserve_and_settle.sql`); this is the way in. Rows of one process travel in
+The rules live in SQL (`sql/migrations/0003…` and `0004…`); this is the way in. Rows of one process travel in
 micro-batches, one database call each. A row that the database refuses, or an account that is locked, never takes the
 rest of its batch with it.
 """
