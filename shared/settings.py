@@ -84,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_rows_max: int = 256
     micro_batch_pending_max: int = 20_000
     settle_retry_s: float = 1.0
+    settle_answers_bytes_max: int = 1_000_000  # written with one call
     sweep_every_s: float = 5.0
     hold_grace_s: float = 60.0
 

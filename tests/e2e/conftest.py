@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "1",
     "SSE_KEEPALIVE_S": "0.3",
     "LOG_LEVEL": "debug",
+    "RETENTION_EVERY_S": "0.5",
     "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
 }
 

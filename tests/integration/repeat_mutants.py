@@ -77,12 +77,14 @@ async def a_refusal_leaves_the_key(scratch: Scratch) -> None:
 
 async def an_answer_is_kept_once_where_it_is_wanted(scratch: Scratch) -> None:
     account = await scratch.account(1_000)
-    kept, plain = a_reservation(account), a_reservation(account)
-    await scratch.reserve(kept, plain)
+    kept, plain, released = (a_reservation(account) for _ in range(3))
+    await scratch.reserve(kept, plain, released)
+    await scratch.settle(a_release(released))
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    for outcome in ("settled", "repeated"):
-        ends = [a_settlement(kept, 1, answer=b"\0\xff", keep_until=tomorrow), a_settlement(plain, 1)]
-        assert await scratch.settle(*ends) == [outcome] * 2
+    answered = a_settlement(kept, 1, answer=b"\0\xff", keep_until=tomorrow)
+    late = a_settlement(released, 1, answer=b"late", keep_until=tomorrow)
+    for outcomes in (["settled", "settled", "settled", "unbilled"], ["repeated"] * 4):
+        assert await scratch.settle(answered, a_settlement(plain, 1), answered, late) == outcomes
     rows = await scratch.pool.fetch("SELECT request_id, answer, keep_until FROM answers")
     assert [tuple(row) for row in rows] == [(kept.id, b"\0\xff", tomorrow)]
 
@@ -156,9 +158,9 @@ REPEAT_MUTANTS = [
         END IF;
         IF existing_id IS NOT NULL AND same_body IS NOT TRUE THEN""",
     ),
-    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle", "WHERE e.answer IS NOT NULL", ""),
-    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle", "WHERE e.answer IS NOT NULL", "WHERE false"),
-    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle", "AND r.hold_state = 'held'", ""),
+    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle_and_keep", "AND s.outcome = 'settled'", ""),
+    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle_and_keep", "s.request_id = a.request_id AND", ""),
+    Mutant(an_answer_is_kept_once_where_it_is_wanted, "settle_and_keep", "ON CONFLICT DO NOTHING", ""),
     Mutant(usage_is_the_sum_of_what_ended, "settle", "AND r.hold_state = 'held'", ""),
     Mutant(usage_is_the_sum_of_what_ended, "", "", "DROP TRIGGER requests_rolled_up ON requests"),
     Mutant(usage_is_the_sum_of_what_ended, ROLL_UP, "FROM rows_after WHERE ended_at IS NOT NULL", "FROM rows_after"),

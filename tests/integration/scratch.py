@@ -12,6 +12,7 @@ import msgspec
 
 from shared.accounts import create_account
 from shared.database import Connection, load_queries, migrations
+from shared.ledger import settling
 from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
 from tests.integration.books import somebody_waits_for_a_lock
@@ -25,6 +26,7 @@ class Scratch:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
+        self.queries = dict(QUERIES)
 
     async def account(self, credit: int) -> str:
         return (await create_account(self.pool, "someone", NanoUsd(credit))).id
@@ -35,7 +37,9 @@ class Scratch:
         return [outcomes[wish.id] for wish in batch]
 
     async def settle(self, *batch: Settlement, connection: Connection | None = None) -> list[str]:
-        rows = await (connection or self.pool).fetch(QUERIES["settle"], _json(batch))
+        query, *arguments = settling(batch)
+        name = next(name for name, text in QUERIES.items() if text == query)
+        rows = await (connection or self.pool).fetch(self.queries[name], *arguments)
         outcomes = {row["request_id"]: row["outcome"] for row in rows}
         return [outcomes[end.id] for end in batch]
 
@@ -59,7 +63,7 @@ Promise = Callable[[Scratch], Awaitable[None]]
 
 
 class Mutant(NamedTuple):
-    """`function` with `guard` replaced by `instead`; or the statement `instead`, when there is no function."""
+    """`function`, or a query of the ledger, with `guard` replaced by `instead`; without either the statement `instead`."""
 
     broken: Promise
     function: str
@@ -67,16 +71,20 @@ class Mutant(NamedTuple):
     instead: str
 
 
-def _function(name: str) -> str:
+async def break_with(scratch: Scratch, mutant: Mutant) -> None:
+    """Take the guard out."""
+    function = _newest(mutant.function)
+    source = function or QUERIES.get(mutant.function, "")
+    assert source.count(mutant.guard) == 1 or not mutant.function, f"{mutant.guard!r} should be there once"
+    broken = source.replace(mutant.guard, mutant.instead) if mutant.function else mutant.instead
+    if function or not mutant.function:
+        await scratch.pool.execute(broken)
+    else:
+        scratch.queries[mutant.function] = broken
+
+
+def _newest(name: str) -> str | None:
     """The newest source of a function in the migrations, as a statement that replaces it."""
     text = "\n".join(migration.sql for migration in migrations())
-    *_, newest = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
-    return f"CREATE OR REPLACE FUNCTION {newest}"
-
-
-def statement(mutant: Mutant) -> str:
-    if not mutant.function:
-        return mutant.instead
-    source = _function(mutant.function)
-    assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.function} once"
-    return source.replace(mutant.guard, mutant.instead)
+    found = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
+    return f"CREATE OR REPLACE FUNCTION {found[-1]}" if name and found else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
 from shared.chat import Message
@@ -13,9 +15,10 @@ from shared.ledger import Ledger
 from shared.ledger_rows import Reservation
 from shared.money import Usage
 from shared.request_log import find_answer
+from shared.settings import Settings
 from tests.builders import a_release, a_reservation, a_settlement
-from tests.integration.books import Wallet, wallet
-from tests.integration.conftest import NewAccount
+from tests.integration.books import Wallet, reserve_all, wallet
+from tests.integration.conftest import NewAccount, running
 
 TEXTS = [
     "",
@@ -87,3 +90,29 @@ async def test_an_answer_whose_time_is_over_is_not_given_any_more(
     answer = KeptAnswer(Done("stop", Usage(1, 1), 40, "text"), None)
     await ledger.settle(a_settlement(reservation, answer=pack(answer), keep_until=datetime.now(UTC)))
     assert await find_answer(pool, reservation.id) is None
+
+
+async def test_many_large_answers_are_written_in_small_commits(
+    pool: asyncpg.Pool, settings: Settings, new_account: NewAccount
+) -> None:
+    """Nobody waits for the account while megabytes are written."""
+    account = await new_account(10_000)
+    books = Ledger(pool, msgspec.structs.replace(settings, settle_answers_bytes_max=2_500, settle_window_s=0.05))
+    async with running(books.run_reserve(), books.run_settle()):
+        reservations = [a_reservation(account) for _ in range(16)]
+        await reserve_all(books, *reservations)
+        ends = [a_settlement(row, 1, answer=bytes(1_000), keep_until=_tomorrow()) for row in reservations]
+        assert await asyncio.gather(*(books.settle(end) for end in ends)) == ["settled"] * 16
+    query = "SELECT count(*) AS answers FROM answers WHERE request_id = ANY($1) GROUP BY xmin::text"
+    written = [row["answers"] for row in await pool.fetch(query, [row.id for row in reservations])]
+    assert (sum(written), max(written)) == (16, 2)
+
+
+async def test_a_settlement_that_is_set_aside_keeps_no_answer(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000))
+    poisoned = a_release(reservation, charge_nano=10, answer=b"a secret answer", keep_until=_tomorrow())
+    assert await ledger.settle(poisoned) == "quarantined"
+    row = await pool.fetchrow("SELECT settlement FROM quarantine WHERE request_id = $1", reservation.id)
+    assert msgspec.json.decode(row["settlement"])["answer"] is None  # type: ignore[index]

@@ -19,6 +19,7 @@ from deploy.ledger_check import check_ledger
 from shared.accounts import create_account
 from shared.credentials import KeyRules, create_key
 from shared.database import load_queries
+from shared.ledger import settling
 from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
 from tests.builders import a_reservation, a_settlement, repeatable
@@ -91,7 +92,7 @@ class Database:
         return {row[0]: (row[1], row[told[row[1]]] if row[1] in told else None) for row in rows}
 
     async def settle(self, number: int, batch: list[Settlement]) -> dict[str, str]:
-        return {row[0]: row[1] for row in await self.connections[number].fetch(QUERIES["settle"], _json(batch))}
+        return {row[0]: row[1] for row in await self.connections[number].fetch(*settling(batch))}
 
     async def credit(self, number: int, account: str, amount: int, ref: str | None) -> bool | None:
         try:

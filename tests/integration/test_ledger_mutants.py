@@ -15,7 +15,7 @@ from shared.money import NanoUsd
 from tests.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
 from tests.integration.repeat_mutants import REPEAT_MUTANTS
-from tests.integration.scratch import QUERIES, Mutant, Promise, Scratch, statement
+from tests.integration.scratch import QUERIES, Mutant, Promise, Scratch, break_with
 from tests.support import eventually_true
 
 
@@ -224,6 +224,6 @@ async def test_the_real_ledger_keeps_its_promise(scratch: Scratch, promise: Prom
     "mutant", MUTANTS, ids=lambda mutant: f"{mutant.function} without {mutant.guard or mutant.instead}"
 )
 async def test_a_ledger_without_this_guard_is_noticed(scratch: Scratch, mutant: Mutant) -> None:
-    await scratch.pool.execute(statement(mutant))
+    await break_with(scratch, mutant)
     with pytest.raises((AssertionError, asyncpg.PostgresError, pytest.fail.Exception)):
         await mutant.broken(scratch)

@@ -12,7 +12,7 @@ import pytest
 from shared.accounts import create_account
 from shared.database import load_queries
 from shared.ids import new_id
-from shared.ledger import Ledger
+from shared.ledger import Ledger, settling
 from shared.money import NanoUsd
 from shared.settings import Settings
 from tests.builders import a_reservation, a_settlement, repeatable
@@ -96,8 +96,8 @@ async def busy_pool(postgres_url: str, template_database: str) -> AsyncIterator[
                 state, hold_state, ended_at)
             SELECT 'req_' || n, now(), 'acc_' || n % 5000, 'key_' || n % 5000, 'm', 'm', 'openai', 'x', 'batch', true,
                 'v', 1, 1, 1, 1, 1, now(), now(), 'failed', 'released', now() FROM generate_series(1, 20000) n;
-            INSERT INTO idempotency_keys SELECT 'acc_' || 1 + n % 5000, sha256(n::text::bytea), sha256(''), 'req_' || n, now(),
-                now() + interval '1 day' FROM generate_series(1, 20000) n;
+            INSERT INTO idempotency_keys SELECT 'acc_' || 1 + n % 5000, sha256(n::text::bytea), sha256(''), 'req_' || n,
+                now(), now() + interval '1 day' FROM generate_series(1, 20000) n;
             INSERT INTO answers SELECT 'req_' || n, '', now() + interval '1 day' FROM generate_series(1, 20000) n;
             INSERT INTO usage_by_day SELECT 'acc_' || 1 + n % 5000, now()::date - n / 5000, 'm', 'k', 1, 1, 0, 0, 0, 0, 0
             FROM generate_series(1, 20000) n;
@@ -136,11 +136,11 @@ async def test_reserving_and_settling_read_no_table_as_a_whole_and_no_other_mont
         for _ in range(2)
     )
     settlements = [a_settlement(row, charge=1, answer=b"x", keep_until=row.keep_until) for row in reservations]
-    queries = load_queries("ledger")
+    reserve = load_queries("ledger")["reserve"]
     async with busy_pool.acquire() as connection, connection.transaction():
-        await connection.execute(queries["reserve"], _json(reservations), 1_000)
-        repeats = await connection.fetch(queries["reserve"], _json(again), 1_000)
-        await connection.execute(queries["settle"], _json(settlements))
+        await connection.execute(reserve, _json(reservations), 1_000)
+        repeats = await connection.fetch(reserve, _json(again), 1_000)
+        await connection.fetch(*settling(settlements))
         scans = await connection.fetch("SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables")
     assert {row["outcome"] for row in repeats} == {"repeat"}
     by_table = {row["relname"]: (row["seq_scan"], row["idx_scan"]) for row in scans}
