@@ -6,7 +6,19 @@ A new route is one entry here.
 from __future__ import annotations
 
 from api import examples
-from api.endpoints import account, chat, completions, docs, health, messages, models, openai_models, requests
+from api.endpoints import (
+    account,
+    chat,
+    completions,
+    docs,
+    health,
+    keys,
+    messages,
+    models,
+    openai_models,
+    requests,
+    usage,
+)
 from api.formats import native
 from api.formats.anthropic_answers import MessageAnswer
 from api.formats.anthropic_body import MessagesRequest
@@ -19,6 +31,7 @@ from api.route import Answer, Body, Errors, Header, Route, json
 from api.serving import Accepted
 from shared import errors
 from shared.accounts import Wallet
+from shared.credentials import KeyRow
 
 CHAT: Errors = (
     errors.ContextLengthExceeded,
@@ -81,6 +94,8 @@ MESSAGE_EVENTS = (
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
+
+KEY_ID = {"key_id": "Twelve characters: the middle part of a key."}
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -199,6 +214,54 @@ ROUTES: tuple[Route, ...] = (
         {200: Answer(json(Success[Wallet]))},
         scope="read",
         errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/usage",
+        usage.get_usage,
+        "What was used, by day, model and key",
+        {200: Answer(json(Success[usage.UsageAnswer]))},
+        scope="read",
+        query=usage.UsageQuery,
+    ),
+    Route(
+        "GET",
+        "/api/keys",
+        keys.get_keys,
+        "The account's keys",
+        {200: Answer(json(Success[list[KeyRow]]))},
+        scope="manage",
+    ),
+    Route(
+        "POST",
+        "/api/keys",
+        keys.post_key,
+        "Make a key",
+        {201: Answer(json(Success[keys.CreatedKey]))},
+        scope="manage",
+        body=Body(json(keys.NewKeyBody), {"name": "for the website", "limit_usd": "25"}),
+        errors=(errors.Conflict,),
+    ),
+    Route(
+        "DELETE",
+        "/api/keys/{key_id}",
+        keys.delete_key,
+        "Revoke a key",
+        {200: Answer(json(Success[KeyRow]))},
+        scope="manage",
+        parameters=KEY_ID,
+        errors=OWN,
+    ),
+    Route(
+        "POST",
+        "/api/keys/{key_id}/rotate",
+        keys.post_rotation,
+        "Replace a key",
+        {201: Answer(json(Success[keys.CreatedKey]))},
+        scope="manage",
+        body=Body(json(keys.RotationBody), {"grace_s": 3600}),
+        parameters=KEY_ID,
+        errors=(*OWN, errors.Conflict),
     ),
     Route("GET", "/healthz", health.get_healthz, "Alive", {200: Answer(json(health.Alive))}),
     Route(

@@ -7,6 +7,7 @@ rest of its batch with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.database import UNREACHABLE, load_queries
+from shared.database import BUSY, UNREACHABLE, load_queries
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger_rows import Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 SQL = load_queries("ledger")
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
-BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 Row = TypeVar("Row", Reservation, Settlement)
 Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
 
@@ -144,7 +145,9 @@ class Ledger:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode().replace("\\u0000", "\\ufffd")  # Postgres stores no NUL
+    """Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
+    text = msgspec.json.encode(value).decode()
+    return ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _unavailable(error: Exception) -> Unavailable:

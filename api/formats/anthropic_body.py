@@ -12,7 +12,7 @@ import msgspec
 from shared.chat import Probability, StopSequence, Tokens
 
 USER_ID_LENGTH_MAX = 256
-CallId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 """Anthropic allows 128 characters, but the other vendors 64, and any of them may be asked."""
 

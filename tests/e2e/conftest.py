@@ -16,6 +16,7 @@ from tests.e2e.caller import Caller
 from tests.faults.cluster import Cluster, running_cluster
 
 NewCaller = Callable[..., Awaitable[Caller]]
+KEYS_PER_ACCOUNT_MAX = 6
 ENVIRONMENT = {
     "LEASE_S": "3",
     "IDLE_TIMEOUT_S": "2",
@@ -25,6 +26,7 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "1",
     "SSE_KEEPALIVE_S": "0.3",
     "LOG_LEVEL": "debug",
+    "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
 }
 
 
