@@ -49,7 +49,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 class RebootError(Exception):
     """A fault of this service.
 
-    Every other error is below it. The message is shown to the caller and says what to do; it never holds a key, a prompt or an answer.
+    Every other error is below it. The message is shown to the caller and says what to do; it never holds a key, a prompt
+    or an answer.
     """
 
     status: ClassVar[int] = 500

@@ -21,13 +21,17 @@ from tests.faults.conftest import SEED as PROOFS_SEED
 LONG = bool(os.environ.get("PROOFS"))
 SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")
 """The same calls in every `make test`, others in every `make proofs`."""
-BOUNDS = ("--max-examples=1000", "--max-time=300") if LONG else ("--max-examples=30",)
-"""Without a time the number of calls is the same on every machine: about half a minute of them."""
-ENDS_WITHIN_S = 600
+BOUNDS = (
+    ("--phases=examples,coverage,fuzzing,stateful", "--max-examples=300", "--max-time=600")
+    if LONG
+    else ("--phases=examples,fuzzing,stateful", "--max-examples=20")
+)
+"""Without a time the number of calls is the same on every machine; the long run also tries each limit of each field."""
+ENDS_WITHIN_S = 900
 OUTPUT_SHOWN = 10_000
 MODELS = (MODEL, "openai-gpt-4o", MODEL, "openai-o3-mini", "amazon-nova-lite", "no-such-model")
-EXPLAINED = {(503, "provider_not_configured")}
-"""By the cluster's state: no worker has credentials for Amazon's models."""
+EXPLAINED = "amazon-nova-lite is not served here: no worker has its vendor's credentials."
+"""The one failure that the cluster's state explains."""
 
 
 async def test_whatever_is_called_the_answer_is_documented(
@@ -39,9 +43,9 @@ async def test_whatever_is_called_the_answer_is_documented(
     with capsys.disabled():
         sys.stdout.write(f"\n{summary(answers)}\n")
     assert status == 0, output
-    assert {(code, error) for _, code, error, _ in answers if code >= 500} <= EXPLAINED
-    assert {error for _, _, error, _ in answers} >= {"", "invalid_request", "not_found", "model_not_found"}
-    assert any((name, code) == ("POST /api/endpoint", 200) for name, code, _, _ in answers)
+    assert all(error.startswith(EXPLAINED) for _, code, error, _ in answers if code >= 500)
+    assert {code for _, code, _, _ in answers} >= {200, 400, 404, 503}
+    assert {name for name, code, _, _ in answers if code == 200} >= {"POST /api/endpoint", "GET /api/requests/{id}"}
 
 
 async def schemathesis(url: str, key: str, folder: Path) -> tuple[int, str]:
