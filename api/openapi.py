@@ -85,7 +85,7 @@ def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
 
 
 def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
-    """msgspec documents a decimal as a string, and reads a number as well."""
+    """A decimal is documented by msgspec as a string, and read from a number as well."""
     if isinstance(schema, list):
         return [_decimals_as_read(part) for part in schema]
     if not isinstance(schema, dict):
