@@ -22,7 +22,7 @@ LONG = bool(os.environ.get("PROOFS"))
 SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")
 """The same calls in every `make test`, others in every `make proofs`."""
 BOUNDS = (
-    ("--phases=examples,coverage,fuzzing,stateful", "--max-examples=300", "--max-time=600")
+    ("--phases=examples,coverage,fuzzing,stateful", "--max-examples=150", "--max-time=300")
     if LONG
     else ("--phases=examples,fuzzing,stateful", "--max-examples=20")
 )
