@@ -1,0 +1,1 @@
+"""Clients of the APIs that this service is compatible with."""
