@@ -9,7 +9,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROCESSES DATABASE_URL REDIS_URL)
 	@exec $(BIN)/python -m deploy.local
@@ -17,8 +17,8 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-proofs: $(INSTALLED) ## the long fault runs, with one table of figures (SEED=... repeats a run)
-	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
+	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
 
 check: $(INSTALLED) ## format, lint, import rules, types
 	@$(BIN)/ruff format --check .

@@ -14,8 +14,11 @@ from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
+REQUEST_ID_HEADERS = ("x-request-id", "request-id")
+"""Ours, which OpenAI's clients read too, and the one that Anthropic's clients read."""
 NOTHING_HERE = (
-    "There is nothing here: chat requests go to POST /api/endpoint, or /v1/chat/completions as OpenAI's clients do."
+    "There is nothing here: chat requests go to POST /api/endpoint, or to /v1/chat/completions and /v1/messages as "
+    "OpenAI's and Anthropic's clients do."
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,7 +37,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     if request.app[SERVICES].draining.is_set():
         response.force_close()
     if REQUEST_ID in request:
-        response.headers["x-request-id"] = request[REQUEST_ID]
+        response.headers.update(dict.fromkeys(REQUEST_ID_HEADERS, request[REQUEST_ID]))
         response.headers.update(request.get(RATE_HEADERS, {}))
     HTTP_REQUESTS.labels(_route(request), response.status).inc()
 

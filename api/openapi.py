@@ -122,15 +122,9 @@ def _query_parameters(route: Route, schemas: Schemas) -> list[Json]:
         return []
     schema = schemas.of(route.query)
     return [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _without_null(one)}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": one}
         for name, one in schema["properties"].items()
     ]
-
-
-def _without_null(schema: Json) -> Json:
-    """A query says null by leaving the parameter out."""
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    return kinds[0] if len(kinds) == 1 else schema
 
 
 def _header_parameters(route: Route) -> list[Json]:

@@ -6,8 +6,22 @@ A new route is one entry here.
 from __future__ import annotations
 
 from api import examples
-from api.endpoints import account, chat, completions, docs, health, models, openai_models, requests
+from api.endpoints import (
+    account,
+    chat,
+    completions,
+    docs,
+    health,
+    keys,
+    messages,
+    models,
+    openai_models,
+    requests,
+    usage,
+)
 from api.formats import native
+from api.formats.anthropic_answers import MessageAnswer
+from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
 from api.formats.openai_answers import Completion
 from api.formats.openai_body import CompletionRequest
@@ -17,6 +31,7 @@ from api.route import Answer, Body, Errors, Header, Route, json
 from api.serving import Accepted
 from shared import errors
 from shared.accounts import Wallet
+from shared.credentials import KeyRow
 
 CHAT: Errors = (
     errors.ContextLengthExceeded,
@@ -72,9 +87,15 @@ CHUNKS = (
     "With `stream`: `chat.completion.chunk` objects as server-sent events, then `data: [DONE]`; a failure is one event"
     ' `{"error": …}`.'
 )
+MESSAGE_EVENTS = (
+    "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
+    "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
+)
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
+
+KEY_ID = {"key_id": "Twelve characters: the middle part of a key."}
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -146,6 +167,18 @@ ROUTES: tuple[Route, ...] = (
         security=("bearer", "x-api-key"),
     ),
     Route(
+        "POST",
+        "/v1/messages",
+        messages.post_messages,
+        "Anthropic's messages",
+        {200: Answer({**json(MessageAnswer), "text/event-stream": MESSAGE_EVENTS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(MessagesRequest), examples.COMPLETION),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=("bearer", "x-api-key"),
+    ),
+    Route(
         "GET",
         "/v1/models",
         openai_models.get_openai_models,
@@ -181,6 +214,54 @@ ROUTES: tuple[Route, ...] = (
         {200: Answer(json(Success[Wallet]))},
         scope="read",
         errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/usage",
+        usage.get_usage,
+        "What was used, by day, model and key",
+        {200: Answer(json(Success[usage.UsageAnswer]))},
+        scope="read",
+        query=usage.UsageQuery,
+    ),
+    Route(
+        "GET",
+        "/api/keys",
+        keys.get_keys,
+        "The account's keys",
+        {200: Answer(json(Success[list[KeyRow]]))},
+        scope="manage",
+    ),
+    Route(
+        "POST",
+        "/api/keys",
+        keys.post_key,
+        "Make a key",
+        {201: Answer(json(Success[keys.CreatedKey]))},
+        scope="manage",
+        body=Body(json(keys.NewKeyBody), {"name": "for the website", "limit_usd": "25"}),
+        errors=(errors.Conflict,),
+    ),
+    Route(
+        "DELETE",
+        "/api/keys/{key_id}",
+        keys.delete_key,
+        "Revoke a key",
+        {200: Answer(json(Success[KeyRow]))},
+        scope="manage",
+        parameters=KEY_ID,
+        errors=OWN,
+    ),
+    Route(
+        "POST",
+        "/api/keys/{key_id}/rotate",
+        keys.post_rotation,
+        "Replace a key",
+        {201: Answer(json(Success[keys.CreatedKey]))},
+        scope="manage",
+        body=Body(json(keys.RotationBody), {"grace_s": 3600}),
+        parameters=KEY_ID,
+        errors=(*OWN, errors.Conflict),
     ),
     Route("GET", "/healthz", health.get_healthz, "Alive", {200: Answer(json(health.Alive))}),
     Route(

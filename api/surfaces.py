@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from api.formats import native_answers, openai_errors
+from api.formats import anthropic_errors, native_answers, openai_errors
 from shared.errors import ErrorBody
 
 
@@ -27,6 +27,7 @@ class Surface(Protocol):
 
 
 SURFACES: tuple[tuple[str, Surface], ...] = (
+    ("/v1/messages", anthropic_errors),
     ("/v1/", openai_errors),
     ("/", native_answers),
 )

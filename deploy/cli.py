@@ -22,7 +22,7 @@ from msgspec.structs import asdict
 from deploy.ledger_check import check_ledger
 from shared import accounts, credentials, database
 from shared.catalogue import load_catalogue
-from shared.credentials import KeyRules
+from shared.credentials import KeyRules, NewKey
 from shared.database import MigrationError, migrate
 from shared.errors import RebootError
 from shared.money import NanoUsd, usd_to_nano
@@ -131,20 +131,24 @@ async def _key_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answ
         limit=arguments.limit,
         expires_at=arguments.expires,
     )
-    return Answer((await credentials.create_key(pool, arguments.account_id, rules))._asdict())
+    return _new_key(await credentials.create_key(pool, arguments.account_id, rules))
 
 
 async def _key_list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     await accounts.find_account(pool, arguments.account_id)
-    return Answer([key.as_json() for key in await credentials.list_keys(pool, arguments.account_id)])
+    return Answer([key.row() for key in await credentials.list_keys(pool, arguments.account_id)])
 
 
 async def _key_revoke(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer((await credentials.revoke_key(pool, arguments.key_id)).as_json())
+    return Answer((await credentials.revoke_key(pool, arguments.key_id)).row())
 
 
 async def _key_rotate(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer((await credentials.rotate_key(pool, arguments.key_id, arguments.grace))._asdict())
+    return _new_key(await credentials.rotate_key(pool, arguments.key_id, arguments.grace))
+
+
+def _new_key(new: NewKey) -> Answer:
+    return Answer({"key_id": new.key_id, "key": new.key})
 
 
 async def _ledger_check(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

@@ -7,11 +7,13 @@ hash is enough for a secret that nobody chose.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
 import string
 import zlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ import asyncpg
 import msgspec
 
 from shared.database import Connection, load_queries
-from shared.errors import InvalidApiKey, InvalidRequest, NotFound
+from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.money import NanoUsd, nano_to_usd
 
 SQL = load_queries("credentials")
@@ -56,27 +58,54 @@ class ApiKey(msgspec.Struct, frozen=True):
         """Compare in constant time."""
         return hmac.compare_digest(self.secret_sha256, hashlib.sha256(secret.encode()).digest())
 
-    def as_json(self) -> dict[str, object]:
-        """The public form: everything but the secret, amounts as decimal strings in USD."""
-        return {
-            "key_id": self.id,
-            "account_id": self.account_id,
-            "name": self.name,
-            "scopes": list(self.scopes),
-            "rpm": self.rpm,
-            "limit_usd": None if self.limit is None else nano_to_usd(self.limit),
-            "used_usd": None if self.limit is None else nano_to_usd(self.used),
-            "expires_at": self.expires_at,
-            "revoked_at": self.revoked_at,
-            "created_at": self.created_at,
-        }
+    def limited(self) -> bool:
+        """It has rules that a key made by it could be without."""
+        return not (self.rpm is None and self.limit is None and self.expires_at is None)
+
+    def row(self) -> KeyRow:
+        """The public form."""
+        return KeyRow(
+            key_id=self.id,
+            account_id=self.account_id,
+            name=self.name,
+            scopes=self.scopes,
+            rpm=self.rpm,
+            limit_usd=None if self.limit is None else nano_to_usd(self.limit),
+            used_usd=None if self.limit is None else nano_to_usd(self.used),
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+            created_at=self.created_at,
+        )
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is shown: everything but the secret, amounts as exact decimal strings in USD.
+
+    What was used is counted for keys with a limit only.
+    """
+
+    key_id: str
+    account_id: str
+    name: str
+    scopes: tuple[str, ...]
+    rpm: int | None
+    limit_usd: str | None
+    used_usd: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
 
 
 class NewKey(NamedTuple):
-    """The only time the whole key is seen."""
+    """The only time the whole key is seen, and what is stored of it."""
 
-    key_id: str
     key: str
+    stored: ApiKey
+
+    @property
+    def key_id(self) -> str:
+        """The part of the key that is no secret."""
+        return self.stored.id
 
 
 class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +118,13 @@ class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class Manager(NamedTuple):
+    """Who makes keys for its own account: a key, and how many keys that can be used the account may have then."""
+
+    key_id: str
+    keys_max: int
+
+
 def split_key(key: str) -> tuple[str, str]:
     """The id and the secret of a well-formed key; raises `InvalidApiKey` for anything else, without a look-up."""
     prefix, _, rest = key.partition("_")
@@ -99,24 +135,37 @@ def split_key(key: str) -> tuple[str, str]:
     return key_id, secret
 
 
-async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules) -> NewKey:
-    """Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense."""
+async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules, *, by: Manager | None = None) -> NewKey:
+    """A key for `account_id`, made by an operator unless it says by whom.
+
+    Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense, `InvalidApiKey` when the manager
+    can no longer be used, `Conflict` when there would be too many keys.
+    """
     _check(rules)
     try:
-        return await _insert_key(pool, account_id, rules)
+        async with _making_keys(pool, account_id, by) as connection:
+            return await _insert_key(connection, account_id, rules)
     except asyncpg.ForeignKeyViolationError:
         raise NotFound(f"No account {account_id}.") from None
 
 
-async def find_key(pool: asyncpg.Pool, key_id: str) -> ApiKey | None:
+async def find_key(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey | None:
     """The key's row, or None."""
-    row = await pool.fetchrow(SQL["find"], key_id)
+    row = await source.fetchrow(SQL["find"], key_id)
     return None if row is None else _from_row(row)
 
 
-async def list_keys(pool: asyncpg.Pool, account_id: str) -> list[ApiKey]:
-    """An account's keys, oldest first, revoked ones too."""
-    return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id)]
+async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKey:
+    """A key of this account. Raises `NotFound`, also for what can be no id."""
+    key = await find_key(pool, key_id) if key_id.isascii() and key_id.isalnum() else None
+    if key is None or key.account_id != account_id:
+        raise NotFound("There is no such key: GET /api/keys lists yours.")
+    return key
+
+
+async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None = None) -> list[ApiKey]:
+    """An account's keys, oldest first, revoked ones too; beyond `rows_max` the oldest ended ones are left out."""
+    return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
 
 
 async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
@@ -125,36 +174,48 @@ async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
     return await _existing(pool, key_id)
 
 
-async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta) -> NewKey:
-    """A new key with the same rules; the old one ends after `grace`. Raises `NotFound`, or `InvalidRequest` when the old
-    one is no longer usable.
+async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None) -> NewKey:
+    """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
+    when the old one is no longer usable.
 
     What is left of a spending limit moves to the new key at once, so that both together stay within it.
     """
-    old = await _existing(pool, key_id)
-    if not old.usable(datetime.now(UTC)):
-        raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(SQL["lock_account"], old.account_id)  # first, as whoever spends from a key does
+    account_id = (await _existing(pool, key_id)).account_id
+    async with _making_keys(pool, account_id, by) as connection:
+        old = await _existing(connection, key_id)
+        if not old.usable(datetime.now(UTC)):
+            raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
         left = await connection.fetchval(SQL["take_limit"], key_id)
         rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
-        new = await _insert_key(connection, old.account_id, rules)
+        new = await _insert_key(connection, account_id, rules)
         await connection.execute(SQL["end_after"], key_id, grace.total_seconds())
     return new
 
 
-async def _insert_key(connection: asyncpg.Pool | Connection, account_id: str, rules: KeyRules) -> NewKey:
+@contextlib.asynccontextmanager
+async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) -> AsyncIterator[Connection]:
+    """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(SQL["lock_account"], account_id)  # first, as whoever spends from a key does
+        if by and not await connection.fetchval(SQL["is_usable"], by.key_id):
+            raise InvalidApiKey("This API key is revoked or has expired: use another one.")
+        yield connection
+        if by and await connection.fetchval(SQL["count_usable"], account_id) > by.keys_max:
+            raise Conflict(f"An account has at most {by.keys_max} keys that can be used: revoke one first.")
+
+
+async def _insert_key(connection: Connection, account_id: str, rules: KeyRules) -> NewKey:
     key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
     digest = hashlib.sha256(secret.encode()).digest()
     scopes = list(rules.scopes)
-    await connection.execute(
+    (row,) = await connection.fetch(
         SQL["create"], key_id, account_id, rules.name, digest, scopes, rules.rpm, rules.limit, rules.expires_at
     )
-    return NewKey(key_id, f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}")
+    return NewKey(f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}", _from_row(row))
 
 
-async def _existing(pool: asyncpg.Pool, key_id: str) -> ApiKey:
-    key = await find_key(pool, key_id)
+async def _existing(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey:
+    key = await find_key(source, key_id)
     if key is None:
         raise NotFound(f"No key {key_id}.")
     return key

@@ -8,7 +8,9 @@ are kept and compared.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +35,8 @@ UNREACHABLE = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
 )
 """What asyncpg raises when the server is away, restarting, full or too slow: the statement may or may not have run."""
+BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+"""What it raises when somebody else's lock stays: nothing was done."""
 
 
 class MigrationError(RuntimeError):
@@ -79,6 +83,15 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
 
 async def _keep_session(_: Connection) -> None:
     """No session state is ever set here, so there is nothing to reset, which saves a round trip per query."""
+
+
+@contextlib.asynccontextmanager
+async def reached(what: str) -> AsyncIterator[None]:
+    """Raises `Unavailable`, whose message begins with `what`, when the server cannot be asked within the block."""
+    try:
+        yield
+    except (*UNREACHABLE, *BUSY) as error:
+        raise Unavailable(f"{what} cannot be reached now: try again shortly.") from error
 
 
 def migrations() -> list[Migration]:

@@ -47,9 +47,10 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RebootError(Exception):
-    """A fault of this service; every other error is below it.
+    """A fault of this service.
 
-    The message is shown to the caller and says what to do; it never holds a key, a prompt or an answer.
+    Every other error is below it. The message is shown to the caller and says what to do; it never holds a key, a prompt
+    or an answer.
     """
 
     status: ClassVar[int] = 500

@@ -1,12 +1,13 @@
 """The ledger: hold credit before a request runs, capture the charge when it ends.
 
-The rules live in SQL (`sql/migrations/0003_reserve_and_settle.sql`); this is the way in. Rows of one process travel in
+The rules live in SQL (`sql/migrations/0003…` and `0004…`); this is the way in. Rows of one process travel in
 micro-batches, one database call each. A row that the database refuses, or an account that is locked, never takes the
 rest of its batch with it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.database import UNREACHABLE, load_queries
+from shared.database import BUSY, UNREACHABLE, load_queries
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger_rows import Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 SQL = load_queries("ledger")
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
-BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 Row = TypeVar("Row", Reservation, Settlement)
 Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
 
@@ -37,6 +38,7 @@ class Ledger:
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._in_flight_max = settings.in_flight_max
+        self._answers_bytes_max = settings.settle_answers_bytes_max
         self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(
             "reserve", self._reserve_batch, settings, window_s=0
         )
@@ -98,8 +100,10 @@ class Ledger:
         return [grant_of(by_id.get(row.id), row) for row in rows]
 
     async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
+        if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
+            return await self._in_halves(rows, self._settle_batch)  # nobody waits for an account while much is written
         try:
-            answers = await self._pool.fetch(SQL["settle"], _json(rows))
+            answers = await self._pool.fetch(*settling(rows))
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._settle_batch, error)
         except UNREACHABLE as error:
@@ -128,7 +132,7 @@ class Ledger:
 
     @staticmethod
     async def _in_halves(rows: Sequence[Row], again: Flush[Row]) -> list[Any]:
-        """Find the row that the database refuses; all others go through."""
+        """Find the row that the database refuses, or do less at a time; all others go through."""
         middle: int = len(rows) // 2
         return [*await again(rows[:middle]), *await again(rows[middle:])]
 
@@ -136,15 +140,30 @@ class Ledger:
         """Set aside what the database refuses."""
         reason = _reason(error)
         try:
-            await self._pool.execute(SQL["quarantine"], row.id, _json(row), reason)
+            await self._pool.execute(SQL["quarantine"], row.id, _json(_without_answer(row)), reason)
         except UNREACHABLE as lost:
             raise _unavailable(lost) from lost
         log.error("settlement quarantined", alert=True, request_id=row.id, reason=reason)
         return "quarantined"
 
 
+def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
+    """A query that settles and its arguments. Answers travel beside the JSON, within which they would take seconds."""
+    text, kept = _json([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
+    if not kept:
+        return SQL["settle"], text
+    answers = zip(*((row.id, row.answer, row.keep_until) for row in kept), strict=True)
+    return SQL["settle_and_keep"], text, *answers
+
+
+def _without_answer(row: Settlement) -> Settlement:
+    return row if row.answer is None else msgspec.structs.replace(row, answer=None)
+
+
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode().replace("\\u0000", "\\ufffd")  # Postgres stores no NUL
+    """Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
+    text = msgspec.json.encode(value).decode()
+    return ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -84,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_rows_max: int = 256
     micro_batch_pending_max: int = 20_000
     settle_retry_s: float = 1.0
+    settle_answers_bytes_max: int = 1_000_000  # written with one call
     sweep_every_s: float = 5.0
     hold_grace_s: float = 60.0
 
@@ -105,6 +106,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # keys
     auth_cache_s: float = 1.0
     auth_cache_max: int = 10_000
+    keys_per_account_max: int = 1_000  # that can be used; operators may make more
+    key_grace_max_s: float = 2_592_000.0
+
+    # usage
+    usage_days_max: int = 366
+    usage_rows_max: int = 20_000
+
+    # what is kept no longer
+    retention_every_s: float = 60.0
+    retention_rows_max: int = 500  # deleted by one statement
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -237,4 +248,5 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "vendor_retries_max": _number(int, 0, 10, "a whole number"),
     "lease_s": _number(float, 1, 3_600, "seconds"),
     "auth_cache_s": _number(float, 0, 1, "seconds"),
+    "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -75,6 +76,15 @@ def a_reservation(account_id: str, hold: int = 100, **changes: Any) -> Reservati
         "expires_at": now + timedelta(minutes=11),
     }
     return Reservation(**(fields | changes))
+
+
+def repeatable(key: str = "key", body: str = "body", kept_s: float = 86_400) -> dict[str, Any]:
+    """What a reservation says besides when its caller sent an Idempotency-Key."""
+    return {
+        "idempotency_key": hashlib.sha256(key.encode()).digest(),
+        "fingerprint": hashlib.sha256(body.encode()).digest(),
+        "keep_until": datetime.now(UTC) + timedelta(seconds=kept_s),
+    }
 
 
 def a_settlement(reservation: Reservation, charge: int = 0, **changes: Any) -> Settlement:

@@ -26,7 +26,7 @@ from shared.scripts import Scripts
 from shared.settings import Settings
 from shared.settler import Settler
 from shared.tasks import background_tasks
-from workers import rescue
+from workers import rescue, retention
 from workers.leased_worker import LeasedWorker
 from workers.providers import Limits, Provider, can_call, load_providers
 from workers.run_job import RUNNER, Runner, end_discarded, run_request
@@ -72,6 +72,7 @@ async def run(settings: Settings) -> None:
             _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
+            _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         ):
             group.create_task(part)
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)

@@ -78,7 +78,7 @@ async def forget_settled(client: redis.asyncio.Redis, request_ids: list[str]) ->
 
 
 @asynccontextmanager
-async def _alone(pool: asyncpg.Pool, lock: int) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy | None]:
+async def alone(pool: asyncpg.Pool, lock: int) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy | None]:
     """A connection that holds an advisory lock, or None when another worker sweeps just now."""
     async with pool.acquire() as connection, connection.transaction():
         yield connection if await connection.fetchval(SQL["try_sweep_lock"], lock) else None
@@ -88,7 +88,7 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
     """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
     found = 0
     before = datetime.now(UTC) - RECORD_AGE
-    async with _alone(pool, RECORDS_LOCK) as connection:
+    async with alone(pool, RECORDS_LOCK) as connection:
         if connection is None:
             return 0
         async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
@@ -105,7 +105,7 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
     Raises asyncpg's errors and `Unavailable`.
     """
     released = 0
-    async with _alone(pool, EXPIRY_LOCK) as connection:
+    async with alone(pool, EXPIRY_LOCK) as connection:
         if connection is None:
             return 0
         for row in await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP):
@@ -119,7 +119,7 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
 
 async def sweep_partitions(pool: asyncpg.Pool) -> None:
     """Make the coming months' partitions long before they are needed. Raises asyncpg's errors."""
-    async with _alone(pool, PARTITIONS_LOCK) as connection:
+    async with alone(pool, PARTITIONS_LOCK) as connection:
         made = connection and await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
     if made:
         log.info("partitions made", partitions=made)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from api.following import events_again
 from api.formats.native_answers import result_json
@@ -32,13 +33,13 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which page of the history."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Requests on a page.")] = LIMIT_DEFAULT
-    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | None = None
+    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | UnsetType = UNSET
 
 
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a stream begins."""
 
-    after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | UnsetType = UNSET
 
 
 class History(msgspec.Struct, frozen=True):
@@ -54,7 +55,7 @@ async def get_requests(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, HistoryQuery)
     limit = query.limit
-    page = await list_requests(services.pool, key.account_id, after=query.cursor, limit=limit + 1)
+    page = await list_requests(services.pool, key.account_id, after=query.cursor or None, limit=limit + 1)
     lines = await summaries_of(services.redis, page[:limit])
     cursor = lines[-1].id if len(page) > limit else None
     return web.Response(body=result_json(History(lines, cursor)), content_type="application/json")
@@ -109,10 +110,10 @@ async def _view(services: Services, logged: LoggedRequest) -> web.Response:
 
 def _first(request: web.Request) -> int:
     """The number of the first event that is wanted. A browser that reconnects sends the header, so it comes first."""
+    after = parse_query(request.query, StreamQuery).after
     if "Last-Event-ID" in request.headers:
         return whole_number(request.headers, "Last-Event-ID", -1, 0, SEQUENCE_MAX) + 1
-    after = parse_query(request.query, StreamQuery).after
-    return 0 if after is None else after + 1
+    return 0 if after is UNSET else after + 1
 
 
 def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEvents:

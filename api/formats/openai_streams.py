@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.formats.native_answers import json_bytes
+from api.formats.event_data import event_data
 from api.formats.openai_answers import call_json, created_s, finish_reason, usage_of
 from api.formats.openai_errors import error_json
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 
 DONE = b"data: [DONE]\n\n"
-LINE_ENDS = {"\u2028": rb"\u2028", "\u2029": rb"\u2029", "\u0085": rb"\u0085"}
-"""No line ends in server-sent events, but some clients split lines as Python's `str.splitlines` does."""
-_LINE_ENDS = [(character.encode(), escaped) for character, escaped in LINE_ENDS.items()]
 
 
 class CompletionChunks:
@@ -67,10 +64,7 @@ class CompletionChunks:
         return self._chunk([choice], {"usage": None} if self._with_usage else {})
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> bytes:
-        data = json_bytes({**self._head, "choices": choices, **usage})
-        for character, escaped in _LINE_ENDS:
-            data = data.replace(character, escaped)
-        return b"data: " + data + b"\n\n"
+        return b"data: " + event_data({**self._head, "choices": choices, **usage}) + b"\n\n"
 
 
 def _opening(event: Event) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
 
 
 def parse_query(given: MultiMapping[str], kind: type[T]) -> T:
-    """The parameters of a query, each given once; raises `InvalidRequest` that names the one that is wrong."""
+    """The parameters of a query, each given once; raises `InvalidRequest` that names the one that is wrong.
+
+    A field that may be left out is `UNSET` then: with None the text `null` would be taken too.
+    """
     twice = [name for name, times in Counter(given.keys()).items() if times > 1]
     if twice:
         raise InvalidRequest(f"`{twice[0][:100]}` is given more than once.")

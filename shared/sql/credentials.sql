@@ -1,14 +1,26 @@
 -- name: create
 INSERT INTO api_keys (id, account_id, name, secret_sha256, scopes, rpm, limit_nano, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+RETURNING id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
 
 -- name: find
 SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
 FROM api_keys WHERE id = $1
 
 -- name: list
-SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
-FROM api_keys WHERE account_id = $1 ORDER BY created_at, id
+-- At most $2: those that can be used before those that have ended, of each the newest.
+SELECT * FROM (
+    SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+    FROM api_keys WHERE account_id = $1
+    ORDER BY revoked_at IS NULL AND COALESCE(expires_at > now(), true) DESC, created_at DESC, id DESC LIMIT $2
+) k ORDER BY created_at, id
+
+-- name: is_usable
+-- Until the transaction ends it cannot be revoked.
+SELECT revoked_at IS NULL AND COALESCE(expires_at > now(), true) FROM api_keys WHERE id = $1 FOR SHARE
+
+-- name: count_usable
+SELECT count(*) FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL AND COALESCE(expires_at > now(), true)
 
 -- name: revoke
 UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNING id

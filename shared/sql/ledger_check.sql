@@ -46,6 +46,21 @@ LEFT JOIN (
 ) r ON r.key_id = k.id
 WHERE k.limit_nano IS NOT NULL AND k.used_nano <> COALESCE(r.total, 0)
 
+-- name: usage_is_sum_of_ended_requests
+SELECT format('%s on %s with %s by %s', account_id, day, model, key_id) AS subject,
+    format('rolled up %s, requests %s', COALESCE(u.sums, 'nothing'), COALESCE(r.sums, 'none')) AS detail
+FROM (
+    SELECT account_id, day, model, key_id, format('%s (%s failed), tokens %s %s %s %s, charged %s',
+        requests, failed, tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano) AS sums
+    FROM usage_by_day
+) u FULL JOIN (
+    SELECT account_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, key_id, format('%s (%s failed), tokens %s %s %s %s, charged %s',
+        count(*), count(*) FILTER (WHERE state <> 'succeeded'), COALESCE(sum(tokens_input), 0), COALESCE(sum(tokens_output), 0),
+        COALESCE(sum(tokens_cached), 0), COALESCE(sum(tokens_reasoning), 0), sum(charged_nano)) AS sums
+    FROM requests WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3, 4
+) r USING (account_id, day, model, key_id)
+WHERE u.sums IS DISTINCT FROM r.sums
+
 -- name: nothing_is_quarantined
 SELECT request_id AS subject, reason AS detail FROM quarantine
 

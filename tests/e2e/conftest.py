@@ -16,6 +16,7 @@ from tests.e2e.caller import Caller
 from tests.faults.cluster import Cluster, running_cluster
 
 NewCaller = Callable[..., Awaitable[Caller]]
+KEYS_PER_ACCOUNT_MAX = 6
 ENVIRONMENT = {
     "LEASE_S": "3",
     "IDLE_TIMEOUT_S": "2",
@@ -25,6 +26,8 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "1",
     "SSE_KEEPALIVE_S": "0.3",
     "LOG_LEVEL": "debug",
+    "RETENTION_EVERY_S": "0.5",
+    "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
 }
 
 

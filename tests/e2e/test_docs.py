@@ -103,7 +103,7 @@ async def test_a_request_that_is_come_back_for_is_as_documented(caller: Caller) 
     fits(beyond, document, "GET", "/api/requests")
 
 
-@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=x", "page=2", "limit="])
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=x", "page=2", "limit=", "limit=null"])
 async def test_a_wrong_query_is_a_400_that_names_the_parameter(caller: Caller, query: str) -> None:
     reply = await caller.request("GET", f"/api/requests?{query}")
     assert (reply.status, reply.error["code"]) == (400, "invalid_request")

@@ -1,16 +1,32 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
-from shared.credentials import ApiKey, KeyRules, create_key, find_key, list_keys, revoke_key, rotate_key, split_key
-from shared.errors import InvalidRequest, NotFound
+from shared.credentials import (
+    ApiKey,
+    KeyRules,
+    Manager,
+    _insert_key,
+    _making_keys,
+    create_key,
+    find_key,
+    list_keys,
+    revoke_key,
+    rotate_key,
+    split_key,
+)
+from shared.database import connect
+from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.ledger import Ledger
 from shared.money import NanoUsd
+from shared.settings import Settings
 from tests.builders import a_reservation, a_settlement
 from tests.integration.conftest import NewAccount
 
@@ -141,3 +157,40 @@ async def test_a_spending_limit_moves_to_the_new_key_as_what_is_left_of_it(
     await ledger.settle(a_settlement(reservation, charge=30))
     new = await rotate_key(pool, old_id, NO_GRACE)
     assert (await _stored(pool, new.key_id)).limit == 70
+
+
+async def test_a_manager_that_is_revoked_makes_no_key(pool: asyncpg.Pool, new_account: NewAccount) -> None:
+    account = await new_account(0)
+    manager, other = [(await create_key(pool, account, KeyRules(scopes=("manage",)))).key_id for _ in range(2)]
+    await revoke_key(pool, manager)
+    with pytest.raises(InvalidApiKey):
+        await create_key(pool, account, KeyRules(), by=Manager(manager, 10))
+    with pytest.raises(InvalidApiKey):
+        await rotate_key(pool, other, NO_GRACE, by=Manager(manager, 10))
+    assert len(await list_keys(pool, account)) == 2
+
+
+async def test_a_revocation_waits_for_the_key_that_is_just_being_made_so_that_a_list_behind_it_has_that_one(
+    pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    account = await new_account(0)
+    manager = (await create_key(pool, account, KeyRules(scopes=("manage",)))).key_id
+    async with _making_keys(pool, account, Manager(manager, 10)) as connection:
+        made = await _insert_key(connection, account, KeyRules())
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await revoke_key(pool, manager)
+    await revoke_key(pool, manager)
+    assert made.key_id in [key.id for key in await list_keys(pool, account)]
+
+
+async def test_many_at_once_never_make_more_keys_than_an_account_may_have(
+    settings: Settings, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    account = await new_account(0)
+    manager = Manager((await create_key(pool, account, KeyRules(scopes=("manage",)))).key_id, 5)
+    patient = msgspec.structs.replace(settings, lock_timeout_s=10.0)
+    async with await connect(patient, application="tests") as connections:
+        calls = (create_key(connections, account, KeyRules(), by=manager) for _ in range(20))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 16
+    assert len(await list_keys(pool, account)) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import asyncpg
 import msgspec
@@ -327,3 +328,13 @@ async def test_a_nul_in_a_message_of_a_vendor_poisons_nothing(
     await ledger.reserve(reservation)
     assert await ledger.settle(a_release(reservation, error_message="bad\0gateway")) == "settled"
     assert (await request_row(pool, reservation))["error_message"] == "bad\N{REPLACEMENT CHARACTER}gateway"
+
+
+async def test_what_a_caller_noted_on_a_request_is_kept_as_it_was_but_for_nul(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    noted = {"a": "\\u0000", "b": "\\\\u0000", "c": "\0", "d": "\\\0", "\N{SNOWMAN}": "x"}
+    reservation = a_reservation(await new_account(1_000), metadata=noted)
+    await ledger.reserve(reservation)
+    stored = json.loads((await request_row(pool, reservation))["metadata"])
+    assert stored == {name: text.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, text in noted.items()}

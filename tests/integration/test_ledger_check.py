@@ -26,6 +26,15 @@ COPY = "INSERT INTO ledger (debit_account, credit_account, amount_nano, kind, re
 LATE = "UPDATE requests SET expires_at = now() - interval '61 seconds'"
 SAME_ID = """INSERT INTO requests
     SELECT (jsonb_populate_record(r, jsonb_build_object('created_at', created_at + interval '1 ms'))).*"""
+USAGE_SUMS = (
+    "requests",
+    "failed",
+    "tokens_input",
+    "tokens_output",
+    "tokens_cached",
+    "tokens_reasoning",
+    "charged_nano",
+)
 VIOLATIONS = {
     "balance is sum of entries": [
         "UPDATE accounts SET balance_nano = balance_nano + 1",
@@ -49,6 +58,14 @@ VIOLATIONS = {
     "no hold outlives its time": [f"{LATE} WHERE hold_state = 'held'"],
     "request ids are unique": [f"{SAME_ID} FROM requests r WHERE hold_state = 'released'"],
     "limited keys count what they used": ["UPDATE api_keys SET used_nano = used_nano + 1"],
+    "usage is sum of ended requests": [
+        *(f"UPDATE usage_by_day SET {sum_} = {sum_} + 1" for sum_ in USAGE_SUMS),
+        "UPDATE usage_by_day SET day = day - 1",
+        "DELETE FROM usage_by_day",
+        "INSERT INTO usage_by_day VALUES ((SELECT id FROM accounts), current_date, 'x', 'x', 0, 0, 0, 0, 0, 0, 0)",
+        "UPDATE usage_by_day SET key_id = 'of nobody'",
+        "DELETE FROM requests WHERE hold_state = 'released'",
+    ],
     "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
@@ -18,16 +19,16 @@ from deploy.ledger_check import check_ledger
 from shared.accounts import create_account
 from shared.credentials import KeyRules, create_key
 from shared.database import load_queries
+from shared.ledger import settling
 from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
-from tests.builders import a_release, a_reservation, a_settlement
+from tests.builders import a_reservation, a_settlement, repeatable
+from tests.integration.ledger_model import IN_FLIGHT_MAX, KEY_LIMIT, Model
 
 T = TypeVar("T")
 QUERIES = load_queries("ledger")
 ACCOUNTS = 2
 CONNECTIONS = 3
-IN_FLIGHT_MAX = 5
-KEY_LIMIT = 60
 
 wishes = st.fixed_dictionaries(
     {
@@ -37,85 +38,35 @@ wishes = st.fixed_dictionaries(
         "input_price": st.sampled_from([0, 333_333, 1_000_000]),
         "output_price": st.sampled_from([0, 142_857, 1_000_000, 3_000_000]),
         "limits": st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted),
+        "repeatable": st.none()
+        | st.fixed_dictionaries(
+            {
+                "key": st.sampled_from("kl"),
+                "body": st.sampled_from("xxxy"),
+                "kept_s": st.sampled_from([86_400.0, 86_400.0, -60.0]),
+            }
+        ),
     }
 )
-ends = st.tuples(st.integers(0, 30), st.sampled_from(["settled", "released", "expired"]), st.integers(0, 120))
+tokens = st.none() | st.integers(0, 9)
+ways_to_end = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "state": st.sampled_from(["succeeded", "failed", "cancelled"]),
+            "charge_nano": st.integers(0, 120),
+            "tokens_input": tokens,
+            "tokens_output": tokens,
+            "tokens_cached": tokens,
+            "tokens_reasoning": tokens,
+            "answer": st.none() | st.binary(max_size=20),
+        }
+    ),
+    st.fixed_dictionaries({"state": st.just("failed"), "hold_state": st.sampled_from(["released", "expired"])}),
+)
+ends = st.tuples(st.integers(0, 30), ways_to_end)
 batches_of_wishes = st.lists(wishes, min_size=1, max_size=4)
 batches_of_ends = st.lists(ends, min_size=1, max_size=4, unique_by=lambda end: end[0])
-
-
-class Model:
-    """The rules of the ledger, written down a second time and as plainly as possible."""
-
-    def __init__(self, accounts: list[str], limited_keys: list[str]) -> None:
-        self.balance = dict.fromkeys(accounts, 0)
-        self.holds: dict[str, Reservation] = {}
-        self.held: dict[str, int] = {}
-        self.ended: dict[str, str] = {}
-        self.charged: dict[str, int] = {}
-        self.unbilled: dict[str, int] = {}
-        self.overruns: dict[str, int] = {}
-        self.refs: set[tuple[str, str]] = set()
-        self.limited_keys = limited_keys
-
-    def held_of(self, account: str) -> int:
-        return sum(hold for request, hold in self.held.items() if self.holds[request].account_id == account)
-
-    def in_flight_of(self, account: str) -> int:
-        return sum(self.holds[request].account_id == account for request in self.held)
-
-    def used_of(self, key: str) -> int:
-        spent = {**self.charged, **self.held}
-        return sum(amount for request, amount in spent.items() if self.holds[request].key_id == key)
-
-    def reserve(self, batch: list[Reservation]) -> dict[str, tuple[str, int | None]]:
-        return {wish.id: self._reserve(wish) for wish in batch}
-
-    def _reserve(self, wish: Reservation) -> tuple[str, int | None]:
-        credit = self.balance[wish.account_id] - self.held_of(wish.account_id)
-        key_left = KEY_LIMIT - self.used_of(wish.key_id) if wish.key_id in self.limited_keys else credit
-        limits = range(wish.output_limit, wish.output_floor - 1, -1)
-        granted = next((limit for limit in limits if _price(wish, limit) <= min(credit, key_left)), None)
-        if self.in_flight_of(wish.account_id) >= IN_FLIGHT_MAX:
-            return "in_flight", None
-        if granted is None:
-            return ("credit" if _price(wish, wish.output_floor) > credit else "key_limit"), None
-        self.holds[wish.id] = wish
-        self.held[wish.id] = _price(wish, granted)
-        return "admitted", granted
-
-    def settle(self, batch: list[Settlement]) -> dict[str, str]:
-        return {end.id: self._settle(end) for end in batch}
-
-    def _settle(self, end: Settlement) -> str:
-        if end.id not in self.holds:
-            return "unknown"
-        if end.id in self.held:
-            hold = self.held.pop(end.id)
-            self.ended[end.id] = end.hold_state
-            self.charged[end.id] = min(end.charge_nano, hold)
-            self.balance[end.account_id] -= self.charged[end.id]
-            if end.charge_nano > hold:
-                self.overruns[end.id] = end.charge_nano - hold
-            return "settled"
-        if end.charge_nano and self.ended[end.id] != "settled" and end.id not in self.unbilled:
-            self.unbilled[end.id] = end.charge_nano
-            return "unbilled"
-        return "repeated"
-
-    def credit(self, account: str, amount: int, ref: str | None) -> bool | None:
-        if ref is not None and (account, ref) in self.refs:
-            return False
-        if self.balance[account] + amount < self.held_of(account):
-            return None
-        if ref is not None:
-            self.refs.add((account, ref))
-        self.balance[account] += amount
-        return True
-
-
-def _price(wish: Reservation, output: int) -> int:
-    return -(-(wish.input_bound * wish.input_price + output * wish.output_price) // 1_000_000)
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
 class Database:
@@ -135,12 +86,13 @@ class Database:
         self.run(self.pool.close())
         self._runner.close()
 
-    async def reserve(self, number: int, batch: list[Reservation]) -> dict[str, tuple[str, int | None]]:
+    async def reserve(self, number: int, batch: list[Reservation]) -> dict[str, tuple[str, int | str | None]]:
         rows = await self.connections[number].fetch(QUERIES["reserve"], _json(batch), IN_FLIGHT_MAX)
-        return {row[0]: (row[1], row["granted_limit"] if row[1] == "admitted" else None) for row in rows}
+        told = {"admitted": "granted_limit", "repeat": "existing_id"}
+        return {row[0]: (row[1], row[told[row[1]]] if row[1] in told else None) for row in rows}
 
     async def settle(self, number: int, batch: list[Settlement]) -> dict[str, str]:
-        return {row[0]: row[1] for row in await self.connections[number].fetch(QUERIES["settle"], _json(batch))}
+        return {row[0]: row[1] for row in await self.connections[number].fetch(*settling(batch))}
 
     async def credit(self, number: int, account: str, amount: int, ref: str | None) -> bool | None:
         try:
@@ -174,18 +126,19 @@ class Books(RuleBasedStateMachine):
                 output_price=wish["output_price"],
                 output_floor=wish["limits"][0],
                 output_limit=wish["limits"][1],
+                **(repeatable(**wish["repeatable"]) if wish["repeatable"] else {}),
             )
             for wish in batch
         ]
         self.requests += made
         return made
 
-    def _settlements(self, batch: list[tuple[int, str, int]]) -> list[Settlement]:
+    def _settlements(self, batch: list[tuple[int, dict[str, Any]]]) -> list[Settlement]:
         return [
-            a_settlement(self.requests[-1 - number], charge)
-            if hold_state == "settled"
-            else a_release(self.requests[-1 - number], hold_state=hold_state)
-            for number, hold_state, charge in batch
+            a_settlement(
+                self.requests[-1 - number], **end, keep_until=TOMORROW if end.get("answer") is not None else None
+            )
+            for number, end in batch
             if number < len(self.requests)
         ]
 
@@ -195,7 +148,7 @@ class Books(RuleBasedStateMachine):
         assert self.database.run(self.database.reserve(number, rows)) == self.model.reserve(rows)
 
     @rule(number=st.integers(0, CONNECTIONS - 1), batch=batches_of_ends)
-    def settle(self, number: int, batch: list[tuple[int, str, int]]) -> None:
+    def settle(self, number: int, batch: list[tuple[int, dict[str, Any]]]) -> None:
         rows = self._settlements(batch)
         assert self.database.run(self.database.settle(number, rows)) == self.model.settle(rows)
 
@@ -212,7 +165,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(first=batches_of_wishes, second=batches_of_wishes, third=batches_of_ends)
     def at_once(
-        self, first: list[dict[str, Any]], second: list[dict[str, Any]], third: list[tuple[int, str, int]]
+        self, first: list[dict[str, Any]], second: list[dict[str, Any]], third: list[tuple[int, dict[str, Any]]]
     ) -> None:
         """Three connections at the same time: the outcome is that of one of the orders."""
         settlements, a, b = self._settlements(third), self._reservations(first), self._reservations(second)
@@ -255,7 +208,10 @@ class Books(RuleBasedStateMachine):
         pool, run, model = self.database.pool, self.database.run, self.model
         ids = [request.id for request in self.requests]
         rows = run(pool.fetch("SELECT id, hold_state, hold_nano, charged_nano FROM requests WHERE id = ANY($1)", ids))
-        assert {row["id"]: row["hold_state"] for row in rows} == {**dict.fromkeys(model.held, "held"), **model.ended}
+        assert {row["id"]: row["hold_state"] for row in rows} == {
+            **dict.fromkeys(model.held, "held"),
+            **{request: end.hold_state for request, end in model.ended.items()},
+        }
         assert {row["id"]: row["charged_nano"] for row in rows if row["hold_state"] != "held"} == model.charged
         assert {row["id"]: row["hold_nano"] for row in rows if row["hold_state"] == "held"} == model.held
         for table, expected in (("unbilled", model.unbilled), ("overruns", model.overruns)):
@@ -263,6 +219,10 @@ class Books(RuleBasedStateMachine):
             assert {row["request_id"]: row["amount_nano"] for row in found} == expected
         used = run(pool.fetch("SELECT id, used_nano FROM api_keys WHERE id = ANY($1)", self.keys))
         assert {row["id"]: row["used_nano"] for row in used} == {key: model.used_of(key) for key in self.keys}
+        answers = run(pool.fetch("SELECT request_id, answer FROM answers WHERE request_id = ANY($1)", ids))
+        assert {row["request_id"]: row["answer"] for row in answers} == model.answers
+        usage = run(pool.fetch("SELECT * FROM usage_by_day WHERE account_id = ANY($1)", self.accounts))
+        assert {tuple(row)[:4]: list(row)[4:] for row in usage} == model.usage()
         report = run(check_ledger(pool))
         assert report.ok, report.violations
 

@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import AsyncIterator
 
 import asyncpg
-import msgspec
 import pytest
 
-from shared.accounts import create_account, credit_account
-from shared.database import load_queries, migrations
+from shared.accounts import credit_account
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
-from shared.ledger_rows import Reservation, Settlement
 from shared.money import NanoUsd
 from tests.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
-from tests.integration.books import Wallet, assert_books_balance, limited_key, somebody_waits_for_a_lock, wallet
+from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
+from tests.integration.repeat_mutants import REPEAT_MUTANTS
+from tests.integration.scratch import QUERIES, Mutant, Promise, Scratch, break_with
 from tests.support import eventually_true
-
-QUERIES = load_queries("ledger")
-Rows = list[tuple[str, int | None]]
-
-
-class Scratch:
-    """A database of its own, asked without anything of ours between."""
-
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self.pool = pool
-
-    async def account(self, credit: int) -> str:
-        return (await create_account(self.pool, "someone", NanoUsd(credit))).id
-
-    async def reserve(self, *batch: Reservation, in_flight_max: int = 100) -> list[str]:
-        rows = await self.pool.fetch(QUERIES["reserve"], _json(batch), in_flight_max)
-        outcomes = {row["request_id"]: row["outcome"] for row in rows}
-        return [outcomes[wish.id] for wish in batch]
-
-    async def settle(self, *batch: Settlement) -> list[str]:
-        rows = await self.pool.fetch(QUERIES["settle"], _json(batch))
-        outcomes = {row["request_id"]: row["outcome"] for row in rows}
-        return [outcomes[end.id] for end in batch]
-
-    async def behind(self, query: str, first: object, then: Awaitable[list[str]]) -> list[str]:
-        """The answer to `then`, which has to wait until `query(first)` commits."""
-        async with self.pool.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            await connection.execute(query, _json([first]), *([100] if query is QUERIES["reserve"] else []))
-            waiting = asyncio.ensure_future(then)
-            await eventually_true(lambda: somebody_waits_for_a_lock(self.pool), "the second waits for the first")
-            await transaction.commit()
-        return await waiting
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-Promise = Callable[[Scratch], Awaitable[None]]
 
 
 async def credit_is_never_passed(scratch: Scratch) -> None:
@@ -193,15 +149,6 @@ async def no_entry_is_ever_changed(scratch: Scratch) -> None:
             await scratch.pool.execute(change)
 
 
-class Mutant(NamedTuple):
-    """`function` with `guard` replaced by `instead`; or the statement `instead`, when there is no function."""
-
-    broken: Promise
-    function: str
-    guard: str
-    instead: str
-
-
 LOCK = "ORDER BY a.id FOR UPDATE;"
 MUTANTS = [
     Mutant(a_reservation_sees_what_was_committed_while_it_waited, "reserve", LOCK, "ORDER BY a.id;"),
@@ -256,23 +203,9 @@ MUTANTS = [
     Mutant(a_reference_credits_once, "credit", "RETURN false;", "NULL;"),
     Mutant(what_is_held_cannot_be_taken_back, "", "", "ALTER TABLE accounts DROP CONSTRAINT accounts_never_overspend"),
     Mutant(no_entry_is_ever_changed, "", "", "DROP TRIGGER ledger_append_only ON ledger"),
+    *REPEAT_MUTANTS,
 ]
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
-
-
-def _function(name: str) -> str:
-    """The newest source of a function in the migrations, as a statement that replaces it."""
-    text = "\n".join(migration.sql for migration in migrations())
-    *_, newest = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
-    return f"CREATE OR REPLACE FUNCTION {newest}"
-
-
-def _statement(mutant: Mutant) -> str:
-    if not mutant.function:
-        return mutant.instead
-    source = _function(mutant.function)
-    assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.function} once"
-    return source.replace(mutant.guard, mutant.instead)
 
 
 @pytest.fixture
@@ -291,6 +224,6 @@ async def test_the_real_ledger_keeps_its_promise(scratch: Scratch, promise: Prom
     "mutant", MUTANTS, ids=lambda mutant: f"{mutant.function} without {mutant.guard or mutant.instead}"
 )
 async def test_a_ledger_without_this_guard_is_noticed(scratch: Scratch, mutant: Mutant) -> None:
-    await scratch.pool.execute(_statement(mutant))
+    await break_with(scratch, mutant)
     with pytest.raises((AssertionError, asyncpg.PostgresError, pytest.fail.Exception)):
         await mutant.broken(scratch)

@@ -12,10 +12,10 @@ import pytest
 from shared.accounts import create_account
 from shared.database import load_queries
 from shared.ids import new_id
-from shared.ledger import Ledger
+from shared.ledger import Ledger, settling
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import a_reservation, a_settlement
+from tests.builders import a_reservation, a_settlement, repeatable
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount, a_database, running
 
@@ -96,6 +96,11 @@ async def busy_pool(postgres_url: str, template_database: str) -> AsyncIterator[
                 state, hold_state, ended_at)
             SELECT 'req_' || n, now(), 'acc_' || n % 5000, 'key_' || n % 5000, 'm', 'm', 'openai', 'x', 'batch', true,
                 'v', 1, 1, 1, 1, 1, now(), now(), 'failed', 'released', now() FROM generate_series(1, 20000) n;
+            INSERT INTO idempotency_keys SELECT 'acc_' || 1 + n % 5000, sha256(n::text::bytea), sha256(''), 'req_' || n,
+                now(), now() + interval '1 day' FROM generate_series(1, 20000) n;
+            INSERT INTO answers SELECT 'req_' || n, '', now() + interval '1 day' FROM generate_series(1, 20000) n;
+            INSERT INTO usage_by_day SELECT 'acc_' || 1 + n % 5000, now()::date - n / 5000, 'm', 'k', 1, 1, 0, 0, 0, 0, 0
+            FROM generate_series(1, 20000) n;
             ANALYZE;
         """)
         yield connections
@@ -106,7 +111,12 @@ async def busy_pool(postgres_url: str, template_database: str) -> AsyncIterator[
     [
         (load_queries("ledger")["expired_holds"].replace("$1", "500"), "_expires_at_idx"),
         (load_queries("credentials")["find"].replace("$1", "'key_7'"), "api_keys_pkey"),
-        (load_queries("credentials")["list"].replace("$1", "'acc_7'"), "api_keys_by_account"),
+        (
+            load_queries("credentials")["list"].replace("$1", "'acc_7'").replace("$2", "2000"),
+            "api_keys_by_account",
+        ),
+        (load_queries("credentials")["count_usable"].replace("$1", "'acc_7'"), "api_keys_by_account"),
+        (load_queries("request_log")["answer"].replace("$1", "'req_7'"), "answers_pkey"),
         (load_queries("accounts")["find"].replace("$1", "'acc_7'"), "accounts_pkey"),
         (
             "SELECT * FROM requests WHERE account_id = 'acc_7' ORDER BY created_at DESC LIMIT 20",
@@ -120,17 +130,27 @@ async def test_a_hot_query_uses_its_index(busy_pool: asyncpg.Pool, query: str, i
     assert f"Seq Scan on requests{datetime.now(UTC):_%Y_%m}" not in plan, plan
 
 
-async def test_reserving_and_settling_read_no_table_as_a_whole(busy_pool: asyncpg.Pool) -> None:
-    reservations = [a_reservation(f"acc_{number}", key_id=f"key_{number}") for number in range(1, 20)]
-    queries = load_queries("ledger")
+async def test_reserving_and_settling_read_no_table_as_a_whole_and_no_other_month(busy_pool: asyncpg.Pool) -> None:
+    reservations, again = (
+        [a_reservation(f"acc_{number}", key_id=f"key_{number}", **repeatable()) for number in range(1, 20)]
+        for _ in range(2)
+    )
+    settlements = [a_settlement(row, charge=1, answer=b"x", keep_until=row.keep_until) for row in reservations]
+    reserve = load_queries("ledger")["reserve"]
     async with busy_pool.acquire() as connection, connection.transaction():
-        await connection.execute(queries["reserve"], _json(reservations), 1_000)
-        await connection.execute(queries["settle"], _json([a_settlement(row, charge=1) for row in reservations]))
+        await connection.execute(reserve, _json(reservations), 1_000)
+        repeats = await connection.fetch(reserve, _json(again), 1_000)
+        await connection.fetch(*settling(settlements))
         scans = await connection.fetch("SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables")
+    assert {row["outcome"] for row in repeats} == {"repeat"}
     by_table = {row["relname"]: (row["seq_scan"], row["idx_scan"]) for row in scans}
-    for name in ("accounts", "api_keys", f"requests{datetime.now(UTC):_%Y_%m}"):
+    month = f"requests{datetime.now(UTC):_%Y_%m}"
+    for name in ("accounts", "api_keys", "idempotency_keys", month):
         read_whole, looked_up = by_table[name]
         assert (read_whole, looked_up > 0) == (0, True), name
+    assert all(by_table[name][0] == 0 for name in ("usage_by_day", "answers"))
+    other_months = [name for name in by_table if name.startswith("requests_") and name != month]
+    assert [by_table[name] for name in other_months] == [(0, 0)] * len(other_months)
 
 
 def _json(value: object) -> str:

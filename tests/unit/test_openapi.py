@@ -89,6 +89,12 @@ def test_queries_say_their_types_and_defaults(document: dict[str, Any]) -> None:
     assert parameters["cursor"]["schema"]["type"] == "string"
 
 
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_no_query_takes_null(route: Route, document: dict[str, Any]) -> None:
+    for parameter in document["paths"][route.path][route.method.lower()]["parameters"]:
+        assert '"null"' not in json.dumps(parameter)
+
+
 def test_an_error_is_documented_with_its_codes_and_an_example_of_each(document: dict[str, Any]) -> None:
     response = document["paths"]["/api/endpoint"]["post"]["responses"]["503"]
     media = response["content"]["application/json"]

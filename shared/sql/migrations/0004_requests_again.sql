@@ -1,4 +1,5 @@
--- Requests that can be asked for again: idempotency keys, answers that are kept, what a caller noted on a request, and usage rolled up by day.
+-- Requests that can be asked for again: idempotency keys, answers that are kept, what a caller noted on a request, and usage
+-- rolled up by day.
 
 ALTER TABLE requests
     ADD COLUMN metadata jsonb,
@@ -25,7 +26,7 @@ CREATE TABLE answers (
 );
 CREATE INDEX answers_by_end ON answers (keep_until);
 
--- What ended, by the day (UTC) on which it was asked. `settle` keeps it, so it is exact at every moment.
+-- What ended, by the day (UTC) on which it was asked: exact at every moment.
 CREATE TABLE usage_by_day (
     account_id       text NOT NULL REFERENCES accounts,
     day              date NOT NULL,
@@ -37,7 +38,7 @@ CREATE TABLE usage_by_day (
     tokens_output    bigint NOT NULL,
     tokens_cached    bigint NOT NULL,
     tokens_reasoning bigint NOT NULL,
-    charged_nano     bigint NOT NULL CHECK (charged_nano >= 0),
+    charged_nano     bigint NOT NULL,
     PRIMARY KEY (account_id, day, model, key_id)
 ) WITH (fillfactor = 50); -- hot rows: room for in-page updates
 
@@ -47,14 +48,47 @@ SELECT account_id, (created_at AT TIME ZONE 'UTC')::date, model, key_id, count(*
     COALESCE(sum(tokens_reasoning), 0), sum(charged_nano)
 FROM requests WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3, 4;
 
--- `reserve` and `settle` once more, as 0003 explains them.
+-- A trigger, not a part of `settle`: the previous release's settlements that waited for this migration go on with the body of
+-- `settle` that they began with. It adds what an ended row says and takes away what the row said before, so that a repair by
+-- hand counts too.
+CREATE FUNCTION roll_up_usage() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_by_day AS u (
+        account_id, day, model, key_id, requests, failed, tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano)
+    SELECT c.account_id, (c.created_at AT TIME ZONE 'UTC')::date, c.model, c.key_id,
+        sum(c.n), COALESCE(sum(c.n) FILTER (WHERE c.state <> 'succeeded'), 0),
+        COALESCE(sum(c.n * c.tokens_input), 0), COALESCE(sum(c.n * c.tokens_output), 0), COALESCE(sum(c.n * c.tokens_cached), 0),
+        COALESCE(sum(c.n * c.tokens_reasoning), 0), sum(c.n * c.charged_nano)
+    FROM (
+        SELECT 1 AS n, account_id, created_at, model, key_id, state,
+            tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano
+        FROM rows_after WHERE ended_at IS NOT NULL
+        UNION ALL
+        SELECT -1, account_id, created_at, model, key_id, state,
+            tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano
+        FROM rows_before WHERE ended_at IS NOT NULL
+    ) c GROUP BY 1, 2, 3, 4
+    ON CONFLICT (account_id, day, model, key_id) DO UPDATE SET
+        requests = u.requests + EXCLUDED.requests, failed = u.failed + EXCLUDED.failed,
+        tokens_input = u.tokens_input + EXCLUDED.tokens_input, tokens_output = u.tokens_output + EXCLUDED.tokens_output,
+        tokens_cached = u.tokens_cached + EXCLUDED.tokens_cached, tokens_reasoning = u.tokens_reasoning + EXCLUDED.tokens_reasoning,
+        charged_nano = u.charged_nano + EXCLUDED.charged_nano;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER requests_rolled_up AFTER UPDATE ON requests REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after
+FOR EACH STATEMENT EXECUTE FUNCTION roll_up_usage();
+
+-- `reserve` once more, as 0003 explains it.
 
 DROP FUNCTION reserve(jsonb, integer);
 
 -- Admit what the credit allows, in the batch's order within an account: a large request that is refused does not refuse
 -- the smaller one behind it. `output_limit` is what is wanted, `output_floor` the least that makes sense; what is granted
--- lies between them. With an idempotency key whose request exists, nothing is admitted: it is a repeat of that request, unless that one
--- ended without a charge and without success; then the key goes over to the new request. `input_bound` and `output_limit` are tokens, prices nano-USD per million tokens.
+-- lies between them. `input_bound` and `output_limit` are tokens, prices nano-USD per million tokens. With an idempotency
+-- key that leads to a request, nothing is admitted: it is a repeat of that request, unless that one ended without success and
+-- without a charge; then the key goes over to the new one. A key that comes with another body is a mismatch in any case. What
+-- is refused leaves the key as it was.
 CREATE FUNCTION reserve(batch jsonb, in_flight_max integer)
 RETURNS TABLE (request_id text, outcome text, granted_limit integer, granted_hold bigint, needed bigint, available bigint, existing_id text)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
@@ -112,7 +146,7 @@ BEGIN
             FROM idempotency_keys i LEFT JOIN requests r ON r.id = i.request_id AND r.created_at = i.request_created_at
             WHERE i.account_id = item.account_id AND i.key = decode(item.idempotency_key, 'base64') AND i.keep_until > now();
         END IF;
-        IF existing_id IS NOT NULL AND NOT same_body THEN
+        IF existing_id IS NOT NULL AND same_body IS NOT TRUE THEN
             outcome := 'mismatch';
         ELSIF existing_id IS NOT NULL AND NOT over_uncharged THEN
             outcome := 'repeat';
@@ -163,83 +197,4 @@ BEGIN
     UPDATE accounts a SET held_nano = a.held_nano + sums.hold_nano, in_flight = a.in_flight + sums.n
     FROM (SELECT account_id, sum(hold_nano)::bigint AS hold_nano, count(*)::integer AS n FROM logged GROUP BY account_id) sums
     WHERE a.id = sums.account_id;
-END $$;
-
--- End holds: capture the charge, release the rest, keep the answer where that is wanted, and roll the usage up. Each hold ends once, whoever comes first; a repeat changes nothing.
--- A charge beyond the hold is an overrun, a charge for a hold that had ended is unbilled. Outcomes: settled, repeated,
--- unbilled, unknown (no such request).
-CREATE OR REPLACE FUNCTION settle(batch jsonb) RETURNS TABLE (request_id text, outcome text, charged bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM 1 FROM accounts a
-    WHERE a.id IN (SELECT element->>'account_id' FROM jsonb_array_elements(batch) element)
-    ORDER BY a.id FOR UPDATE;
-
-    RETURN QUERY
-    WITH given AS (
-        SELECT * FROM jsonb_to_recordset(batch) AS g(
-            id text, created_at timestamptz, state text, hold_state text, ended_at timestamptz, charge_nano bigint,
-            vendor_cost_nano bigint, tokens_input bigint, tokens_output bigint, tokens_cached bigint, tokens_reasoning bigint,
-            usage_estimated boolean, finish_reason text, error_code text, error_message text, attempts integer,
-            answer text, keep_until timestamptz)
-    ), ended AS (
-        UPDATE requests r SET
-            state = g.state, hold_state = g.hold_state, ended_at = g.ended_at,
-            charged_nano = LEAST(g.charge_nano, r.hold_nano), vendor_cost_nano = g.vendor_cost_nano,
-            tokens_input = g.tokens_input, tokens_output = g.tokens_output, tokens_cached = g.tokens_cached,
-            tokens_reasoning = g.tokens_reasoning, usage_estimated = g.usage_estimated, finish_reason = g.finish_reason,
-            error_code = g.error_code, error_message = g.error_message, attempts = g.attempts
-        FROM given g
-        WHERE r.id = g.id AND r.created_at = g.created_at AND r.hold_state = 'held'
-        RETURNING r.id, r.created_at, r.account_id, r.key_id, r.model, r.state, r.hold_nano, r.charged_nano, g.charge_nano,
-            r.tokens_input, r.tokens_output, r.tokens_cached, r.tokens_reasoning, g.answer, g.keep_until
-    ), captured AS (
-        INSERT INTO ledger (debit_account, credit_account, amount_nano, kind, request_id)
-        SELECT e.account_id, 'house:revenue', e.charged_nano, 'capture', e.id FROM ended e WHERE e.charged_nano > 0
-    ), overrun AS (
-        INSERT INTO overruns (request_id, amount_nano)
-        SELECT e.id, e.charge_nano - e.hold_nano FROM ended e WHERE e.charge_nano > e.hold_nano
-    ), kept AS (
-        INSERT INTO answers (request_id, answer, keep_until)
-        SELECT e.id, decode(e.answer, 'base64'), e.keep_until FROM ended e WHERE e.answer IS NOT NULL
-    ), rolled_up AS (
-        INSERT INTO usage_by_day AS u (
-            account_id, day, model, key_id, requests, failed, tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano)
-        SELECT e.account_id, (e.created_at AT TIME ZONE 'UTC')::date, e.model, e.key_id, count(*), count(*) FILTER (WHERE e.state <> 'succeeded'),
-            COALESCE(sum(e.tokens_input), 0), COALESCE(sum(e.tokens_output), 0), COALESCE(sum(e.tokens_cached), 0),
-            COALESCE(sum(e.tokens_reasoning), 0), sum(e.charged_nano)
-        FROM ended e GROUP BY 1, 2, 3, 4
-        ON CONFLICT (account_id, day, model, key_id) DO UPDATE SET
-            requests = u.requests + EXCLUDED.requests, failed = u.failed + EXCLUDED.failed,
-            tokens_input = u.tokens_input + EXCLUDED.tokens_input, tokens_output = u.tokens_output + EXCLUDED.tokens_output,
-            tokens_cached = u.tokens_cached + EXCLUDED.tokens_cached, tokens_reasoning = u.tokens_reasoning + EXCLUDED.tokens_reasoning,
-            charged_nano = u.charged_nano + EXCLUDED.charged_nano
-    ), accounts_changed AS (
-        UPDATE accounts a SET
-            balance_nano = a.balance_nano - sums.charged, held_nano = a.held_nano - sums.hold, in_flight = a.in_flight - sums.n
-        FROM (
-            SELECT e.account_id, sum(e.charged_nano)::bigint AS charged, sum(e.hold_nano)::bigint AS hold, count(*)::integer AS n
-            FROM ended e GROUP BY e.account_id
-        ) sums WHERE a.id = sums.account_id
-    ), keys_changed AS (
-        UPDATE api_keys k SET used_nano = k.used_nano - sums.unused
-        FROM (
-            SELECT e.key_id, sum(e.hold_nano - e.charged_nano)::bigint AS unused FROM ended e GROUP BY e.key_id
-        ) sums WHERE k.id = sums.key_id AND k.limit_nano IS NOT NULL
-    ), late AS (
-        SELECT g.id, g.charge_nano, r.hold_state FROM given g
-        LEFT JOIN requests r ON r.id = g.id AND r.created_at = g.created_at
-        WHERE NOT EXISTS (SELECT 1 FROM ended e WHERE e.id = g.id)
-    ), lost AS (
-        INSERT INTO unbilled (request_id, amount_nano)
-        SELECT l.id, l.charge_nano FROM late l WHERE l.charge_nano > 0 AND l.hold_state IN ('released', 'expired')
-        ON CONFLICT DO NOTHING RETURNING unbilled.request_id
-    )
-    SELECT e.id, 'settled', e.charged_nano FROM ended e
-    UNION ALL
-    SELECT l.id, CASE
-        WHEN l.hold_state IS NULL THEN 'unknown'
-        WHEN l.id IN (SELECT lost.request_id FROM lost) THEN 'unbilled'
-        ELSE 'repeated' END, 0::bigint FROM late l;
 END $$;

@@ -1,0 +1,166 @@
+"""`/api/keys`: an account's keys, for keys with the scope `manage`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from api.formats.native_answers import result_json
+from api.formats.parsing import parse
+from api.reading import read_json
+from api.services import SERVICES, Services
+from shared.credentials import (
+    ApiKey,
+    KeyRow,
+    KeyRules,
+    Manager,
+    NewKey,
+    create_key,
+    find_key_of,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
+from shared.database import reached
+from shared.errors import InvalidRequest, PermissionDenied
+from shared.money import NanoUsd, usd_to_nano
+
+log = structlog.get_logger(__name__)
+WHAT = "The keys"
+LISTED_PER_USABLE = 2
+EXPIRY_MAX_S = 315_360_000
+CREATE_HINT = "It takes name, scopes, rpm, limit_usd and one of expires_at, expires_in_s"
+ROTATE_HINT = "It takes grace_s"
+Scope = Literal["inference", "read", "manage"]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules of a new key; what is left out is no limit."""
+
+    name: str = ""
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
+    rpm: int | None = None
+    limit_usd: Decimal | None = None
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
+
+
+class RotationBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the old key goes on beside the new one."""
+
+    grace_s: Seconds = 0.0
+
+
+class CreatedKey(KeyRow, frozen=True, kw_only=True):
+    """A new key: the only answer that ever shows `key`."""
+
+    key: str
+
+
+_create_decoder = msgspec.json.Decoder(NewKeyBody)
+_rotation_decoder = msgspec.json.Decoder(RotationBody)
+
+
+async def get_keys(request: web.Request) -> web.Response:
+    """Every key that can be used, and the newest of those that have ended; oldest first."""
+    services = request.app[SERVICES]
+    manager = await _manager(request)
+    rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
+    async with reached(WHAT):
+        keys = await list_keys(services.pool, manager.account_id, rows_max=rows_max)
+    return web.Response(body=result_json([key.row() for key in keys]), content_type="application/json")
+
+
+async def post_key(request: web.Request) -> web.Response:
+    """A new key of the same account: 201, and the only time it is shown."""
+    services = request.app[SERVICES]
+    manager = await _manager(request)
+    rules = _rules(parse(await read_json(request), _create_decoder, CREATE_HINT), datetime.now(UTC))
+    async with reached(WHAT):
+        new = await create_key(services.pool, manager.account_id, rules, by=_by(manager, services))
+    log.info("key created", account_id=manager.account_id, key_id=new.key_id, by_key_id=manager.id)
+    return _created(new)
+
+
+async def post_rotation(request: web.Request) -> web.Response:
+    """A new key with the same rules; the old one ends after `grace_s`."""
+    services = request.app[SERVICES]
+    manager = await _manager(request)
+    grace = _grace(parse(await read_json(request) or b"{}", _rotation_decoder, ROTATE_HINT), services)
+    async with reached(WHAT):
+        old = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
+        new = await rotate_key(services.pool, old.id, grace, by=_by(manager, services))
+    log.info("key rotated", account_id=manager.account_id, key_id=old.id, new_key_id=new.key_id, by_key_id=manager.id)
+    return _created(new)
+
+
+async def delete_key(request: web.Request) -> web.Response:
+    """Revoked from now on, front doors notice within `AUTH_CACHE_S`; again changes nothing."""
+    services = request.app[SERVICES]
+    manager = await _manager(request)
+    async with reached(WHAT):
+        key = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
+        revoked = await revoke_key(services.pool, key.id)
+    if key.revoked_at is None:
+        log.info("key revoked", account_id=manager.account_id, key_id=key.id, by_key_id=manager.id)
+    return web.Response(body=result_json(revoked.row()), content_type="application/json")
+
+
+async def _manager(request: web.Request) -> ApiKey:
+    """A key without a limit of its own, which it could rid itself of by making another key."""
+    key = await request.app[SERVICES].authenticator.authenticate(request.headers, "manage")
+    if key.limited():
+        raise PermissionDenied(
+            "This API key has a spending limit, a rate or a time of expiry, so it cannot manage keys: the keys it makes"
+            " could be without. Use a key with the scope `manage` and no limits."
+        )
+    return key
+
+
+def _by(manager: ApiKey, services: Services) -> Manager:
+    return Manager(manager.id, services.settings.keys_per_account_max)
+
+
+def _created(new: NewKey) -> web.Response:
+    body = result_json(CreatedKey(key=new.key, **msgspec.structs.asdict(new.stored.row())))
+    return web.Response(body=body, status=201, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _rules(body: NewKeyBody, now: datetime) -> KeyRules:
+    scopes = tuple(dict.fromkeys(body.scopes))
+    return KeyRules(
+        name=body.name, scopes=scopes, rpm=body.rpm, limit=_limit(body.limit_usd), expires_at=_expiry(body, now)
+    )
+
+
+def _limit(usd: Decimal | None) -> NanoUsd | None:
+    try:
+        return None if usd is None else usd_to_nano(usd)
+    except ValueError:
+        raise InvalidRequest(
+            "`limit_usd` is an amount in USD such as 12.50, as a number or a string, with at most nine decimals."
+        ) from None
+
+
+def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
+    if body.expires_at is not None and body.expires_in_s is not None:
+        raise InvalidRequest("Give `expires_at` or `expires_in_s`, not both.")
+    if body.expires_in_s is not None:
+        return now + timedelta(seconds=body.expires_in_s)
+    try:
+        return body.expires_at and body.expires_at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest("`expires_at` is later than the calendar knows.") from None
+
+
+def _grace(body: RotationBody, services: Services) -> timedelta:
+    grace_max_s = services.settings.key_grace_max_s
+    if body.grace_s > grace_max_s:
+        raise InvalidRequest(f"`grace_s` is at most {grace_max_s:g} seconds.")
+    return timedelta(seconds=body.grace_s)

@@ -1,0 +1,138 @@
+"""`GET /api/usage`: what the account used, by day, model and key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, get_args
+
+import msgspec
+from aiohttp import web
+
+from api.formats.native_answers import result_json
+from api.formats.parsing import parse_query
+from api.services import SERVICES
+from shared.errors import InvalidRequest
+from shared.money import nano_to_usd
+from shared.usage import Group, UsageRow, read_usage
+
+GROUPS: tuple[Group, ...] = get_args(Group)
+FIELDS: dict[Group, str] = {"day": "day", "model": "model", "key": "key_id"}
+DAYS_DEFAULT = 30
+Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)", description="A date such as 2027-01-31.")]
+
+
+class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that ended, and what they used. `charged_usd` is an exact decimal string."""
+
+    requests: int
+    failed: int
+    tokens_input: int
+    tokens_output: int
+    tokens_cached: int
+    tokens_reasoning: int
+    charged_usd: str
+
+
+class UsageGroup(UsageSums, frozen=True, kw_only=True):
+    """The sums of one group; it has the fields that were grouped by."""
+
+    day: date | msgspec.UnsetType = msgspec.UNSET
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    key_id: str | msgspec.UnsetType = msgspec.UNSET
+    key_name: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`rows` are sorted by what was grouped by, in the order in which it was asked for."""
+
+    first: date = msgspec.field(name="from")
+    last: date = msgspec.field(name="to")
+    group_by: tuple[Group, ...]
+    rows: list[UsageGroup]
+    total: UsageSums
+
+
+class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which days, in UTC and both included, and how their requests are grouped."""
+
+    first: Day | None = msgspec.field(name="from", default=None)
+    last: Day | None = msgspec.field(name="to", default=None)
+    group_by: Annotated[str, msgspec.Meta(description="A comma list of day, model, key.")] = "day"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Days in UTC, both included."""
+
+    first: date
+    last: date
+    group_by: tuple[Group, ...]
+
+
+async def get_usage(request: web.Request) -> web.Response:
+    """The last 30 days by day, unless the query says otherwise."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    asked = _asked(parse_query(request.query, UsageQuery), datetime.now(UTC).date(), services.settings.usage_days_max)
+    rows = await read_usage(
+        services.pool,
+        key.account_id,
+        asked.first,
+        asked.last,
+        asked.group_by,
+        rows_max=services.settings.usage_rows_max,
+    )
+    return web.Response(body=result_json(_answer(asked, rows)), content_type="application/json")
+
+
+def _asked(query: UsageQuery, today: date, days_max: int) -> Asked:
+    last = _date("to", query.last) if query.last else today
+    first = _date("from", query.first) if query.first else _days_before(last, DAYS_DEFAULT - 1)
+    if first > last:
+        raise InvalidRequest(f"`from` ({first}) is later than `to` ({last}).")
+    if (last - first).days >= days_max:
+        raise InvalidRequest(f"`from` {first} `to` {last} is more than {days_max} days: ask for a shorter time.")
+    return Asked(first, last, _groups(query.group_by))
+
+
+def _date(name: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"`{name}` is not a date such as 2027-01-31.") from None
+
+
+def _days_before(day: date, days: int) -> date:
+    return date.fromordinal(max(date.min.toordinal(), day.toordinal() - days))
+
+
+def _groups(text: str) -> tuple[Group, ...]:
+    words = text.split(",")
+    for word in words:
+        if word not in GROUPS:
+            raise InvalidRequest(f"`group_by` is a comma list of {', '.join(GROUPS)}, not `{word[:50]}`.")
+        if words.count(word) > 1:
+            raise InvalidRequest(f"`group_by` has `{word}` more than once.")
+    return tuple(words)  # type: ignore[arg-type] # checked word by word
+
+
+def _answer(asked: Asked, rows: list[UsageRow]) -> UsageAnswer:
+    order = [FIELDS[group] for group in asked.group_by]
+    rows.sort(key=lambda row: [getattr(row, field) for field in order])
+    return UsageAnswer(
+        first=asked.first,
+        last=asked.last,
+        group_by=asked.group_by,
+        rows=[UsageGroup(**_sums([row]), **_grouped(row, asked.group_by)) for row in rows],
+        total=UsageSums(**_sums(rows)),
+    )
+
+
+def _sums(rows: Iterable[UsageRow]) -> dict[str, Any]:
+    counted = {name: sum(getattr(row, name) for row in rows) for name in UsageSums.__struct_fields__[:-1]}
+    return counted | {"charged_usd": nano_to_usd(sum(row.charged_nano for row in rows))}
+
+
+def _grouped(row: UsageRow, group_by: tuple[Group, ...]) -> dict[str, Any]:
+    fields = {FIELDS[group]: getattr(row, FIELDS[group]) for group in group_by}
+    return fields | {"key_name": row.key_name} if "key" in group_by else fields

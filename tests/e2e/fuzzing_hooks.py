@@ -1,0 +1,57 @@
+"""Loaded by Schemathesis (`SCHEMATHESIS_HOOKS`): valid chat requests reach a vendor and end soon; every answer is counted."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections import Counter
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis.core.parameters import ParameterLocation
+
+AnyCase = schemathesis.Case[Any]
+TOKENS_MAX = 8
+AT_ONCE = {"role": "user", "content": "[[sim first_ms=0 pace_ms=0 tokens=3]]"}
+MODELS = cycle(os.environ["FUZZ_MODELS"].split())
+FIGURES = Path(os.environ["FUZZ_FIGURES"])
+answers: Counter[tuple[str, int, str]] = Counter()
+
+
+@schemathesis.hook
+def before_call(_: schemathesis.HookContext, case: AnyCase, __: dict[str, Any]) -> None:
+    """Where the body is valid: a model that is there or almost, few tokens, and no waiting."""
+    negative = case.meta is None or case.meta.is_negative_at(ParameterLocation.BODY)
+    if isinstance(case.body, dict) and {"model", "messages"} <= case.body.keys() and not negative:
+        case.body = soon_ended(case.body, case.path)
+
+
+def soon_ended(body: dict[str, Any], path: str) -> dict[str, Any]:
+    body = {**body, "model": next(MODELS), "messages": [*body["messages"], AT_ONCE]}
+    if path.startswith("/api/"):
+        return {**body, "options": {**(body.get("options") or {}), "max_tokens": TOKENS_MAX}}
+    limit = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
+    return {**body, limit: TOKENS_MAX}
+
+
+@schemathesis.hook
+def after_call(_: schemathesis.HookContext, case: AnyCase, response: schemathesis.Response) -> None:
+    answers[case.operation.label, response.status_code, failure(response)] += 1
+
+
+def failure(response: schemathesis.Response) -> str:
+    """What was said of a failure on our side; the message is at the same place in every API."""
+    if response.status_code < 500:
+        return ""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:500]
+
+
+@atexit.register
+def write_figures() -> None:
+    FIGURES.write_text(json.dumps([[*answer, count] for answer, count in sorted(answers.items())]), encoding="utf-8")

@@ -1,0 +1,113 @@
+"""The rules of the ledger, written down a second time and as plainly as possible."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from shared.ledger_rows import Reservation, Settlement
+
+IN_FLIGHT_MAX = 5
+KEY_LIMIT = 60
+
+
+class Model:
+    """Answers as the SQL functions do; `held` and `charged` are nano-USD by request."""
+
+    def __init__(self, accounts: list[str], limited_keys: list[str]) -> None:
+        self.balance = dict.fromkeys(accounts, 0)
+        self.holds: dict[str, Reservation] = {}
+        self.held: dict[str, int] = {}
+        self.ended: dict[str, Settlement] = {}
+        self.charged: dict[str, int] = {}
+        self.unbilled: dict[str, int] = {}
+        self.overruns: dict[str, int] = {}
+        self.refs: set[tuple[str, str]] = set()
+        self.limited_keys = limited_keys
+        self.idempotency_keys: dict[tuple[str, bytes], Reservation] = {}
+        self.answers: dict[str, bytes] = {}
+
+    def held_of(self, account: str) -> int:
+        return sum(hold for request, hold in self.held.items() if self.holds[request].account_id == account)
+
+    def in_flight_of(self, account: str) -> int:
+        return sum(self.holds[request].account_id == account for request in self.held)
+
+    def used_of(self, key: str) -> int:
+        spent = {**self.charged, **self.held}
+        return sum(amount for request, amount in spent.items() if self.holds[request].key_id == key)
+
+    def usage(self) -> dict[tuple[object, ...], list[int]]:
+        """By account, day, model and key: requests, failed, the four kinds of tokens, charged."""
+        sums: dict[tuple[object, ...], list[int]] = {}
+        for end in self.ended.values():
+            wish = self.holds[end.id]
+            group = (wish.account_id, wish.created_at.date(), wish.model, wish.key_id)
+            tokens = (end.tokens_input, end.tokens_output, end.tokens_cached, end.tokens_reasoning)
+            row = [1, end.state != "succeeded", *(count or 0 for count in tokens), self.charged[end.id]]
+            sums[group] = [total + more for total, more in zip(sums.get(group, [0] * 7), row, strict=True)]
+        return sums
+
+    def reserve(self, batch: list[Reservation]) -> dict[str, tuple[str, int | str | None]]:
+        return {wish.id: self._reserve(wish) for wish in batch}
+
+    def _reserve(self, wish: Reservation) -> tuple[str, int | str | None]:
+        first = self._first_with_the_key_of(wish)
+        if first and first.fingerprint != wish.fingerprint:
+            return "mismatch", None
+        if first and not self._failed_uncharged(first.id):
+            return "repeat", first.id
+        credit = self.balance[wish.account_id] - self.held_of(wish.account_id)
+        key_left = KEY_LIMIT - self.used_of(wish.key_id) if wish.key_id in self.limited_keys else credit
+        limits = range(wish.output_limit, wish.output_floor - 1, -1)
+        granted = next((limit for limit in limits if price(wish, limit) <= min(credit, key_left)), None)
+        if self.in_flight_of(wish.account_id) >= IN_FLIGHT_MAX:
+            return "in_flight", None
+        if granted is None:
+            return ("credit" if price(wish, wish.output_floor) > credit else "key_limit"), None
+        self.holds[wish.id] = wish
+        self.held[wish.id] = price(wish, granted)
+        if wish.idempotency_key:
+            self.idempotency_keys[wish.account_id, wish.idempotency_key] = wish
+        return "admitted", granted
+
+    def _first_with_the_key_of(self, wish: Reservation) -> Reservation | None:
+        first = self.idempotency_keys.get((wish.account_id, wish.idempotency_key or b""))
+        return first if first and first.keep_until and first.keep_until > datetime.now(UTC) else None
+
+    def _failed_uncharged(self, request: str) -> bool:
+        return request in self.ended and self.ended[request].state != "succeeded" and not self.charged[request]
+
+    def settle(self, batch: list[Settlement]) -> dict[str, str]:
+        return {end.id: self._settle(end) for end in batch}
+
+    def _settle(self, end: Settlement) -> str:
+        if end.id not in self.holds:
+            return "unknown"
+        if end.id in self.held:
+            hold = self.held.pop(end.id)
+            self.ended[end.id] = end
+            self.charged[end.id] = min(end.charge_nano, hold)
+            self.balance[end.account_id] -= self.charged[end.id]
+            if end.answer is not None:
+                self.answers[end.id] = end.answer
+            if end.charge_nano > hold:
+                self.overruns[end.id] = end.charge_nano - hold
+            return "settled"
+        if end.charge_nano and self.ended[end.id].hold_state != "settled" and end.id not in self.unbilled:
+            self.unbilled[end.id] = end.charge_nano
+            return "unbilled"
+        return "repeated"
+
+    def credit(self, account: str, amount: int, ref: str | None) -> bool | None:
+        if ref is not None and (account, ref) in self.refs:
+            return False
+        if self.balance[account] + amount < self.held_of(account):
+            return None
+        if ref is not None:
+            self.refs.add((account, ref))
+        self.balance[account] += amount
+        return True
+
+
+def price(wish: Reservation, output: int) -> int:
+    return -(-(wish.input_bound * wish.input_price + output * wish.output_price) // 1_000_000)

@@ -1,0 +1,90 @@
+"""A ledger to break: the real SQL in a database of its own, with one guard taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from shared.accounts import create_account
+from shared.database import Connection, load_queries, migrations
+from shared.ledger import settling
+from shared.ledger_rows import Reservation, Settlement
+from shared.money import NanoUsd
+from tests.integration.books import somebody_waits_for_a_lock
+from tests.support import eventually_true
+
+QUERIES = load_queries("ledger")
+
+
+class Scratch:
+    """A database of its own, asked without anything of ours between."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self.queries = dict(QUERIES)
+
+    async def account(self, credit: int) -> str:
+        return (await create_account(self.pool, "someone", NanoUsd(credit))).id
+
+    async def reserve(self, *batch: Reservation, in_flight_max: int = 100) -> list[str]:
+        rows = await self.pool.fetch(QUERIES["reserve"], _json(batch), in_flight_max)
+        outcomes = {row["request_id"]: row["outcome"] for row in rows}
+        return [outcomes[wish.id] for wish in batch]
+
+    async def settle(self, *batch: Settlement, connection: Connection | None = None) -> list[str]:
+        query, *arguments = settling(batch)
+        name = next(name for name, text in QUERIES.items() if text == query)
+        rows = await (connection or self.pool).fetch(self.queries[name], *arguments)
+        outcomes = {row["request_id"]: row["outcome"] for row in rows}
+        return [outcomes[end.id] for end in batch]
+
+    async def behind(self, query: str, first: object, then: Awaitable[list[str]]) -> list[str]:
+        """The answer to `then`, which has to wait until `query(first)` commits."""
+        async with self.pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(query, _json([first]), *([100] if query is QUERIES["reserve"] else []))
+            waiting = asyncio.ensure_future(then)
+            await eventually_true(lambda: somebody_waits_for_a_lock(self.pool), "the second waits for the first")
+            await transaction.commit()
+        return await waiting
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+Promise = Callable[[Scratch], Awaitable[None]]
+
+
+class Mutant(NamedTuple):
+    """`function`, or a query of the ledger, with `guard` replaced by `instead`; without either the statement `instead`."""
+
+    broken: Promise
+    function: str
+    guard: str
+    instead: str
+
+
+async def break_with(scratch: Scratch, mutant: Mutant) -> None:
+    """Take the guard out."""
+    function = _newest(mutant.function)
+    source = function or QUERIES.get(mutant.function, "")
+    assert source.count(mutant.guard) == 1 or not mutant.function, f"{mutant.guard!r} should be there once"
+    broken = source.replace(mutant.guard, mutant.instead) if mutant.function else mutant.instead
+    if function or not mutant.function:
+        await scratch.pool.execute(broken)
+    else:
+        scratch.queries[mutant.function] = broken
+
+
+def _newest(name: str) -> str | None:
+    """The newest source of a function in the migrations, as a statement that replaces it."""
+    text = "\n".join(migration.sql for migration in migrations())
+    found = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
+    return f"CREATE OR REPLACE FUNCTION {found[-1]}" if name and found else None

@@ -1,0 +1,89 @@
+"""What is kept no longer goes, in small steps; what is kept, and all that is money, stays."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from tests.integration.conftest import NewAccount
+from workers.retention import RETENTION_LOCK, SQL, sweep_expired
+
+ANSWERS = """
+    INSERT INTO answers SELECT 'req_' || n || $1, '\\x00', now() + make_interval(secs => $2) FROM generate_series(1, $3) n
+"""
+KEYS = """
+    INSERT INTO idempotency_keys
+    SELECT $1, sha256(format('%s %s', n, $2::float)::bytea), sha256(''), 'req', now(),
+        now() + make_interval(secs => $2::float)
+    FROM generate_series(1, $3) n
+"""
+
+
+@pytest.fixture
+async def account(pool: asyncpg.Pool, new_account: NewAccount) -> str:
+    await pool.execute("TRUNCATE answers, idempotency_keys")
+    return await new_account(1_000)
+
+
+async def _fill(pool: asyncpg.Pool, account: str, *, lives_s: float, rows: int) -> None:
+    await pool.execute(ANSWERS, f"{account}{lives_s}", lives_s, rows)
+    await pool.execute(KEYS, account, lives_s, rows)
+
+
+async def _left(pool: asyncpg.Pool) -> tuple[int, int]:
+    row = await pool.fetchrow("SELECT (SELECT count(*) FROM answers), (SELECT count(*) FROM idempotency_keys)")
+    return row[0], row[1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("rows_max", [1, 3, 7, 100])
+async def test_what_has_expired_is_deleted_and_what_is_kept_stays(
+    pool: asyncpg.Pool, account: str, rows_max: int
+) -> None:
+    await _fill(pool, account, lives_s=-1, rows=7)
+    await _fill(pool, account, lives_s=60, rows=4)
+    assert await sweep_expired(pool, rows_max) == {"answers": 7, "idempotency_keys": 7}
+    assert await _left(pool) == (4, 4)
+    assert await sweep_expired(pool, rows_max) == {"answers": 0, "idempotency_keys": 0}
+
+
+async def test_a_step_deletes_no_more_rows_than_it_may_the_oldest_first(pool: asyncpg.Pool, account: str) -> None:
+    for lives_s in (-1, -3, -2):
+        await _fill(pool, account, lives_s=lives_s, rows=2)
+    for table, query in SQL.items():
+        assert await pool.execute(query, 3) == "DELETE 3"
+        left = await pool.fetch(
+            f"SELECT round(extract(epoch FROM now() - keep_until)) AS age FROM {table} ORDER BY age"
+        )
+        assert [row["age"] for row in left] == sorted(row["age"] for row in left)[:3]
+
+
+async def test_one_worker_deletes_at_a_time(pool: asyncpg.Pool, account: str) -> None:
+    await _fill(pool, account, lives_s=-1, rows=2)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock($1)", RETENTION_LOCK)
+        assert await sweep_expired(pool, 10) == {"answers": 0, "idempotency_keys": 0}
+    assert await sweep_expired(pool, 10) == {"answers": 2, "idempotency_keys": 2}
+
+
+async def test_a_key_that_is_used_again_just_now_is_left_alone_and_nobody_waits_for_it(
+    pool: asyncpg.Pool, account: str
+) -> None:
+    await _fill(pool, account, lives_s=-1, rows=3)
+    async with pool.acquire() as reserving, reserving.transaction():
+        await reserving.execute(
+            "UPDATE idempotency_keys SET keep_until = now() + interval '1 day' WHERE key ="
+            " (SELECT key FROM idempotency_keys ORDER BY key LIMIT 1)"
+        )
+        assert (await sweep_expired(pool, 10))["idempotency_keys"] == 2
+    assert (await sweep_expired(pool, 10))["idempotency_keys"] == 0
+    assert await _left(pool) == (0, 1)
+
+
+@pytest.mark.parametrize("table", SQL)
+async def test_expired_rows_are_found_by_their_index(pool: asyncpg.Pool, account: str, table: str) -> None:
+    await _fill(pool, account, lives_s=60, rows=5_000)
+    await _fill(pool, account, lives_s=-1, rows=20)
+    await pool.execute(f"ANALYZE {table}")
+    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {SQL[table].replace('$1', '10')}"))
+    assert f"{table}_by_end" in plan, plan
+    assert "Seq Scan" not in plan, plan

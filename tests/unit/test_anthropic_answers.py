@@ -1,0 +1,190 @@
+"""Answers and streams in Anthropic's form, read back by the official client's own code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from anthropic import types
+from anthropic._streaming import SSEDecoder
+from anthropic.lib.streaming._messages import accumulate_event
+
+from api.formats.anthropic import MessagesForm
+from api.formats.anthropic_answers import tool_input
+from api.formats.event_data import LINE_ENDS
+from shared.chat import CallPiece, ToolCall
+from shared.errors import ProviderBusy, ProviderError
+from shared.job import Chunk, Done, Event, Failed
+from shared.money import Usage
+
+USAGE = Usage(input=30, output=7, cached=10)
+USAGE_JSON = {
+    "input_tokens": 20,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 10,
+    "output_tokens": 7,
+}
+FORM = MessagesForm("openai-gpt-4o")
+TEXT = {"type": "text", "text": "It is ☀"}
+SUNNY = ToolCall("call_1", "weather", '{"city": "Roma", "days": 1}')
+USE = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Roma", "days": 1}}
+NOW = ToolCall("call_2", "now", "")
+USE_NOW = {"type": "tool_use", "id": "call_2", "name": "now", "input": {}}
+
+
+def done(reason: str = "stop", text: str | None = None, calls: tuple[ToolCall, ...] = ()) -> Done:
+    return Done(reason, USAGE, 1_000, text, calls)
+
+
+def sent(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """What the client reads: the data of each event, whose type is the event's name."""
+    form = FORM.stream("", "req_1")
+    data = b"".join(form.render(number, event) for number, event in enumerate(events))
+    read = list(SSEDecoder().iter_bytes(iter([data])))
+    assert [event.event for event in read] == [event.json()["type"] for event in read]
+    return [event.json() for event in read]
+
+
+def accumulated(events: Sequence[Event]) -> dict[str, Any]:
+    """The message that the official client makes of a stream."""
+    snapshot, buffers = None, dict[int, bytes]()
+    for event in sent(events):
+        snapshot = accumulate_event(event=cast("Any", event), current_snapshot=snapshot, json_bufs=buffers)
+    assert snapshot is not None
+    return snapshot.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("end", "content", "stop_reason"),
+    [
+        (done(text="It is ☀"), [TEXT], "end_turn"),
+        (done("tool_calls", None, (SUNNY,)), [USE], "tool_use"),
+        (done("stop", "It is ☀", (SUNNY, NOW)), [TEXT, USE, USE_NOW], "tool_use"),
+        (done("length", "It is ☀"), [TEXT], "max_tokens"),
+        (done("content_filter", ""), [], "refusal"),
+        (done("tool_calls", "It is ☀"), [TEXT], "end_turn"),
+    ],
+)
+def test_the_whole_answer_as_json_and_replayed_as_a_stream(end: Done, content: list[Any], stop_reason: str) -> None:
+    expected = {
+        "id": "req_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "openai-gpt-4o",
+        "content": content,
+        "stop_reason": stop_reason,
+        "stop_sequence": None,
+        "usage": USAGE_JSON,
+    }
+    assert json.loads(FORM.answer(end, "req_1")) == expected
+    assert types.Message.model_validate_json(FORM.answer(end, "req_1")).stop_reason == stop_reason
+    assert {name: value for name, value in accumulated([end]).items() if name in expected} == expected
+
+
+def test_a_stream_of_text_is_one_block() -> None:
+    assert sent([Chunk("It is"), Chunk(""), Chunk(" ☀"), done()]) == [
+        {
+            "type": "message_start",
+            "message": {
+                "id": "req_1",
+                "type": "message",
+                "role": "assistant",
+                "model": "openai-gpt-4o",
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": dict.fromkeys(USAGE_JSON, 0),
+            },
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "It is"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " ☀"}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": USAGE_JSON,
+        },
+        {"type": "message_stop"},
+    ]
+
+
+@pytest.mark.parametrize("line_end", list(LINE_ENDS))
+def test_no_character_of_the_text_ends_a_line(line_end: str) -> None:
+    events: list[Event] = [Chunk(f"a{line_end}b"), done()]
+    data = FORM.stream("", "req_1").render(0, events[0]).decode()
+    assert data.splitlines() == data.split("\n")[:-1]
+    assert accumulated(events)["content"][0]["text"] == f"a{line_end}b"
+
+
+PIECES: list[Event] = [
+    CallPiece(0, "", "call_1", "weather"),
+    CallPiece(0, '{"city": "Ro'),
+    CallPiece(0, 'ma", "days": 1}'),
+    CallPiece(1, "", "call_2", "now"),
+    done("tool_calls"),
+]
+
+
+def test_every_call_is_a_block_of_its_own() -> None:
+    events = sent(PIECES)
+    assert [event["type"] for event in events] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "content_block_start",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert [event["index"] for event in events if "index" in event] == [0, 0, 0, 0, 1, 1]
+    assert events[1]["content_block"] == USE | {"input": {}}
+    assert events[2]["delta"] == {"type": "input_json_delta", "partial_json": '{"city": "Ro'}
+
+
+@pytest.mark.parametrize(
+    ("events", "content"),
+    [
+        (PIECES, [USE, USE_NOW]),
+        ([Chunk("It is"), Chunk(" ☀"), *PIECES], [TEXT, USE, USE_NOW]),
+        ([*PIECES[:3], Chunk("It is ☀"), done("tool_calls")], [USE, TEXT]),
+        ([PIECES[0], PIECES[3], PIECES[1], PIECES[2], done("tool_calls")], [USE, USE_NOW]),
+    ],
+    ids=["calls", "text and calls", "text after a call", "calls that overlap"],
+)
+def test_the_client_puts_text_and_calls_together(events: list[Event], content: list[Any]) -> None:
+    message = accumulated(events)
+    assert message["content"] == content
+    assert (message["stop_reason"], message["usage"]) == ("tool_use", USAGE_JSON)
+
+
+def test_a_failure_on_the_way_is_an_error_and_no_end() -> None:
+    events = sent([Chunk("It"), Failed(ProviderError("The vendor broke off.").body())])
+    assert [event["type"] for event in events[-2:]] == ["content_block_delta", "error"]
+    assert events[-1]["error"]["type"] == "api_error"
+
+
+def test_a_failure_after_keep_alives_is_the_only_event() -> None:
+    assert [event["type"] for event in sent([Failed(ProviderBusy("Wait.").body())])] == ["error"]
+
+
+def test_the_keep_alive_is_a_ping() -> None:
+    keepalive = FORM.stream("", "req_1").keepalive
+    assert keepalive is not None
+    assert [(event.event, event.json()) for event in SSEDecoder().iter_bytes(iter([keepalive]))] == [
+        ("ping", {"type": "ping"})
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["{", "[1]", '"x"', "null", "{'a': 1}", "[" * 5_000])
+def test_arguments_that_are_no_object_are_not_passed_off_as_one(arguments: str) -> None:
+    assert json.loads(bytes(tool_input(arguments))) == {"INVALID_JSON": arguments}
+
+
+def test_arguments_are_passed_on_exactly_as_they_were_written() -> None:
+    arguments = '{"n": 12345678901234567890123, "x": 1.50}'
+    assert arguments.encode() in FORM.answer(done(calls=(ToolCall("call_1", "count", arguments),)), "req_1")
