@@ -2,6 +2,7 @@
 # What is set in the environment or given to make (`make run PORT=9000`) reaches the programs alike: make exports both.
 
 INSTALLED := .venv/.installed
+CLIENTS := .venv-clients/.installed
 BIN := .venv/bin
 
 .PHONY: help run test proofs check install lock
@@ -13,7 +14,7 @@ help: ## show this list
 run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROCESSES DATABASE_URL REDIS_URL)
 	@exec $(BIN)/python -m deploy.local
 
-test: $(INSTALLED) ## every test, with servers of its own (ARGS="-k wallet" for some)
+test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
@@ -27,11 +28,17 @@ check: $(INSTALLED) ## format, lint, import rules, types
 
 install: $(INSTALLED) ## fill .venv with the locked versions (PYTHON=python3.12 chooses the Python)
 
-lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock
+lock: $(INSTALLED) ## resolve pyproject.toml and tests/clients/requirements.in again into their locks
 	@$(BIN)/uv pip compile --quiet --generate-hashes --all-extras --universal --python-version 3.11 \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.lock
 
 # The stamp comes last, so that an interrupted install starts again.
 $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/install.sh
 	@sh deploy/install.sh "$(PYTHON)"
+	@touch $@
+
+$(CLIENTS): $(INSTALLED) tests/clients/requirements.lock tests/clients/install.sh
+	@sh tests/clients/install.sh
 	@touch $@

@@ -1,0 +1,67 @@
+"""The service for foreign programs: its address and a key, and nothing else in common with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import api
+
+PAGES = Path(api.__file__).parent / "pages" / "clients"
+CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin"
+"""Where `make test` installs them."""
+_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PATIENCE_S = 120
+
+
+class Block(NamedTuple):
+    """Code on a page, in `python` or `sh`."""
+
+    language: str
+    code: str
+
+
+def blocks_of(page: str) -> list[Block]:
+    """The code on a page, in order."""
+    return [Block(*found) for found in _BLOCK.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))]
+
+
+class Gateway(NamedTuple):
+    """Where the service is, and a key."""
+
+    url: str
+    key: str
+
+    async def said_by(self, block: Block, interpreters: dict[str, str], home: Path) -> str:
+        """What the program says, which has two variables and a home of its own; fails when it fails."""
+        option = "-c" if block.language == "python" else "-ec"
+        process = await asyncio.create_subprocess_exec(
+            interpreters[block.language],
+            option,
+            block.code,
+            cwd=home,
+            env=self._environment(home),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                said, complaints = await process.communicate()
+        finally:
+            await _end(process)
+        assert process.returncode == 0, complaints.decode()
+        return said.decode()
+
+    def _environment(self, home: Path) -> dict[str, str]:
+        path = f"{CLIENTS}:{os.environ.get('PATH', os.defpath)}"
+        return {"BASE_URL": self.url, "API_KEY": self.key, "HOME": str(home), "PATH": path}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Nothing is left running, whatever happened."""
+    if process.returncode is None:
+        process.kill()
+        await process.communicate()

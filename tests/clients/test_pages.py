@@ -1,0 +1,77 @@
+"""The code on the clients' pages runs as it stands, with the real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients.gateway import CLIENTS, PAGES, Block, Gateway, blocks_of
+
+TOWN = r"Town\(name='text', inhabitants=\d+\)"
+TEXT = r"\[simulated"
+SAID = {
+    "curl": [
+        rf'"response":"{TEXT}.*"price":0\.0000',
+        rf"{TEXT}[^\x1e]*\x1e.*\"tokens_output\":24",
+        r"event: chunk\n(?s:.*)event: done\n",
+        rf'{TEXT}(?s:.*)"state":"succeeded"',
+        r"^(req_\w{26})\n\1\n$",
+        rf'"object":"chat.completion".*"content":"{TEXT}',
+        r'"name":"openai-gpt-4o"(?s:.*)"available_usd":"9\.9',
+    ],
+    "openai": [
+        rf"{TEXT}(?s:.*)req_\w+ \d+ 24\n",
+        rf"{TEXT}(?s:.*)\n 24 tokens\n",
+        r"It is sunny in text\.",
+        TOWN,
+        r"openai-gpt-4o by OpenAI\n",
+        r"^NotFoundError 404 model_not_found req_\w{26}\n$",
+        r"^1 request\n$",
+    ],
+    "langchain": [
+        rf"{TEXT}(?s:.*)'output_tokens': 24",
+        rf"{TEXT}(?s:.*)'output_tokens': 24",
+        r"It is sunny in text\.",
+        TOWN,
+    ],
+    "instructor": [TOWN, rf"{TOWN}\n$"],
+    "llm": [r"gpt-4o-mini-here", TEXT, r'\{"name": *"text", *"inhabitants": *\d+\}'],
+}
+"""What each block of a page says, as far as it matters."""
+OTHERS = {"anthropic", "vercel"}
+"""Pages with tests of their own."""
+
+
+def test_every_page_is_tried() -> None:
+    assert {path.stem for path in PAGES.glob("*.md")} - OTHERS == set(SAID)
+
+
+@pytest.mark.parametrize("page", list(SAID))
+async def test_every_block_of_a_page_runs_and_says_what_it_should(gateway: Gateway, tmp_path: Path, page: str) -> None:
+    blocks = blocks_of(page)
+    said = await said_by(blocks, gateway, interpreters(page), tmp_path)
+    for block, answer, pattern in zip(blocks, said, SAID[page], strict=True):
+        assert re.search(pattern, answer), f"{block.code}\n{answer}"
+
+
+async def said_by(blocks: list[Block], gateway: Gateway, programs: dict[str, str], home: Path) -> list[str]:
+    """What each block says: programs in Python run together, commands of a shell one after the other, as one types them."""
+    if any(block.language == "sh" for block in blocks):
+        return [await gateway.said_by(block, programs, home) for block in blocks]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(gateway.said_by(block, programs, home)) for block in blocks]
+    return [task.result() for task in running]
+
+
+def interpreters(page: str) -> dict[str, str]:
+    """The openai client is the one that is installed with the service; the others have an environment of their own."""
+    if page == "curl" and not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    assert CLIENTS.is_dir(), "the clients are not installed: `make test` does it, or `make .venv-clients/.installed`"
+    own = sys.executable if page == "openai" else str(CLIENTS / "python")
+    return {"python": own, "sh": shutil.which("sh") or "/bin/sh"}
