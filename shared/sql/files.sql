@@ -1,0 +1,36 @@
+-- name: create
+INSERT INTO files (id, account_id, day, form, filename, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+
+-- name: ready
+UPDATE files SET state = 'ready', bytes = $2, lines = $3, bad_lines = $4 WHERE id = $1 AND state = 'uploading'
+RETURNING id
+
+-- name: find
+SELECT id, account_id, day, form, filename, state, bytes, lines, bad_lines, created_at, expires_at
+FROM files WHERE id = $1 AND account_id = $2 AND state = 'ready'
+
+-- name: page
+SELECT id, account_id, day, form, filename, state, bytes, lines, bad_lines, created_at, expires_at
+FROM files WHERE account_id = $1 AND state = 'ready' AND created_at <= $2 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4
+
+-- name: delete
+UPDATE files SET state = 'deleted' WHERE id = $1 AND account_id = $2 AND state = 'ready'
+    AND NOT EXISTS (SELECT FROM batches WHERE file_id = $1 AND ended_at IS NULL)
+RETURNING id
+
+-- name: drop_lines
+DELETE FROM file_lines WHERE file_id = $1 AND day = $2
+
+-- name: expire
+UPDATE files SET state = 'deleted' WHERE expires_at < now() AND state <> 'deleted'
+
+-- name: providers
+SELECT provider, count(*)::integer AS lines FROM file_lines WHERE file_id = $1 AND day = $2 AND provider IS NOT NULL GROUP BY provider
+
+-- name: lines
+SELECT number, asked FROM file_lines WHERE file_id = $1 AND day = $2 AND number > $3 AND asked IS NOT NULL
+ORDER BY number LIMIT $4
+
+-- name: available
+SELECT balance_nano - held_nano FROM accounts WHERE id = $1
