@@ -8,6 +8,7 @@ from __future__ import annotations
 from api import examples
 from api.endpoints import (
     account,
+    batches,
     chat,
     completions,
     docs,
@@ -23,12 +24,14 @@ from api.formats import native
 from api.formats.anthropic_answers import MessageAnswer
 from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
+from api.formats.native_batches import BatchView
 from api.formats.openai_answers import Completion
 from api.formats.openai_body import CompletionRequest
 from api.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.requests_view import RequestView
 from api.route import Answer, Body, Errors, Header, Route, json
 from api.serving import Accepted
+from api.writing import NDJSON
 from shared import errors
 from shared.accounts import Wallet
 from shared.credentials import KeyRow
@@ -95,6 +98,8 @@ PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
 
+BATCH_ID = {"id": "A batch's id, `batch_…`."}
+BATCH_LOCATION = Header("Location", "`/api/batches/{id}`.")
 KEY_ID = {"key_id": "Twelve characters: the middle part of a key."}
 
 ROUTES: tuple[Route, ...] = (
@@ -197,6 +202,61 @@ ROUTES: tuple[Route, ...] = (
         parameters={"id": "Its public name."},
         errors=(errors.ModelNotFound,),
         security=("bearer", "x-api-key"),
+    ),
+    Route(
+        "POST",
+        "/api/batches",
+        batches.post_batch,
+        "Send a batch",
+        {201: Answer(json(Success[BatchView]), (BATCH_LOCATION,))},
+        scope="inference",
+        body=Body(dict.fromkeys(batches.TYPES, "Lines of JSON, each a chat request with a `custom_id` of its own.")),
+        errors=(errors.InsufficientCredit, errors.RateLimited),
+    ),
+    Route(
+        "GET",
+        "/api/batches",
+        batches.get_batches,
+        "The batches, newest first",
+        {200: Answer(json(Success[batches.Batches]))},
+        scope="read",
+        query=batches.BatchesQuery,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/batches/{id}",
+        batches.get_batch,
+        "One batch",
+        {200: Answer(json(Success[BatchView]))},
+        scope="read",
+        parameters=BATCH_ID,
+        errors=OWN,
+    ),
+    Route(
+        "DELETE",
+        "/api/batches/{id}",
+        batches.delete_batch,
+        "Cancel a batch",
+        {200: Answer(json(Success[BatchView]))},
+        scope="inference",
+        parameters=BATCH_ID,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/batches/{id}/results",
+        batches.get_results,
+        "A batch's results",
+        {
+            200: Answer(
+                {NDJSON: "Lines of JSON in the order of the input: `custom_id`, `status`, and `result` or `error`."}
+            )
+        },
+        scope="read",
+        query=batches.ResultsQuery,
+        parameters=BATCH_ID,
+        errors=OWN,
     ),
     Route(
         "GET",
