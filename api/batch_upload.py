@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from api.model_check import check_against_model
-from shared.batches import Ask, File, Line, add_lines, drop_file, finish_file, pack_ask
+from shared.batches import Ask, File, Line, LineError, add_lines, drop_file, finish_file, pack_ask
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:
@@ -35,14 +35,6 @@ class ParsedLine(msgspec.Struct, frozen=True):
     asked: Asked
 
 
-class LineError(msgspec.Struct, frozen=True):
-    """Why a line was set aside; `line` counts from 1."""
-
-    line: int
-    code: str
-    message: str
-
-
 class Upload:
     """One file on its way. `parse_line` makes a line of it, or raises a `RebootError` for that line alone."""
 
@@ -54,16 +46,23 @@ class Upload:
         self._piece_bytes = 0
         self._seen: set[bytes] = set()
         self._lines = self._bad = 0
+        self._hash = hashlib.sha256(b"lines\0")
         self.errors: list[LineError] = []
         """The first of them."""
 
-    async def receive(self, chunks: AsyncIterator[bytes]) -> File:
-        """Store everything; nobody sees the file before its end. Raises `InvalidRequest`, `RequestTooLarge` or `Unavailable`;
-        then, and when the caller goes away, nothing of it stays.
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the lines."""
+        return self._hash.digest()
+
+    async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
+        """Store everything; nobody sees the file before its end. `completed` adds what is known of it only then. Raises
+        `InvalidRequest`, `RequestTooLarge` or `Unavailable`; then, and when the caller goes away, nothing of it stays.
         """
         try:
             size = await self._take_all(chunks)
-            return await finish_file(self._services.pool, self._file, size=size, lines=self._lines, bad_lines=self._bad)
+            file = completed(self._file)
+            return await finish_file(self._services.pool, file, size=size, lines=self._lines, bad_lines=self._bad)
         except BaseException:
             await self._forget()
             raise
@@ -87,6 +86,7 @@ class Upload:
         if self._lines >= self._services.settings.batch_lines_max:
             raise InvalidRequest(f"The file has more than {self._services.settings.batch_lines_max} lines: split it.")
         self._lines += 1
+        self._hash.update((line or b"") + b"\n")
         self._piece.append(self._understood(number, line))
         self._piece_bytes += len(line or b"")
         if len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY:

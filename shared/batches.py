@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import date, datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
@@ -11,7 +11,7 @@ import msgspec
 
 from shared.chat import Message, Sampling, Tools
 from shared.database import UNREACHABLE, load_queries
-from shared.errors import Conflict, InsufficientCredit, NotFound, RateLimited, Unavailable
+from shared.errors import Conflict, InsufficientCredit, NotFound, Unavailable
 from shared.ids import created_at, new_id
 from shared.money import NanoUsd, nano_to_usd
 from shared.request_log import NEWEST
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FILES, BATCHES = load_queries("files"), load_queries("batches")
 LINE_COLUMNS = ("day", "file_id", "number", "custom_id", "provider", "asked", "error_code", "error_message")
 RESULTS_PER_READ = 200
+OLDEST = (datetime.min.replace(tzinfo=UTC), "")
 Form = Literal["native", "openai"]
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
@@ -36,6 +37,14 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     sampling: Sampling
     tools: Tools
     max_tokens: int | None
+
+
+class LineError(msgspec.Struct, frozen=True):
+    """Why a line was set aside; `line` counts from 1."""
+
+    line: int
+    code: str
+    message: str
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +66,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     day: date
     form: Form
     filename: str
+    endpoint: str | None
+    """What its lines are for; None as long as none was understood."""
     state: str
     bytes: int
     lines: int
@@ -90,6 +101,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     ends_as: str
     metadata: dict[str, str] | None
     exported_to: str | None
+    deleted_files: list[str]
     created_at: datetime
     started_at: datetime | None
     cancelled_at: datetime | None
@@ -150,6 +162,7 @@ async def begin_file(pool: asyncpg.Pool, account_id: str, form: Form, filename: 
         day=moment.date(),
         form=form,
         filename=filename,
+        endpoint=None,
         state="uploading",
         bytes=0,
         lines=0,
@@ -169,8 +182,8 @@ async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
 
 
 async def finish_file(pool: asyncpg.Pool, file: File, *, size: int, lines: int, bad_lines: int) -> File:
-    """From now on it can be used."""
-    await _execute(pool, FILES["ready"], file.id, size, lines, bad_lines)
+    """From now on it can be used, for what its `endpoint` and until what its `expires_at` say."""
+    await _execute(pool, FILES["ready"], file.id, size, lines, bad_lines, file.endpoint, file.expires_at)
     return msgspec.structs.replace(file, state="ready", bytes=size, lines=lines, bad_lines=bad_lines)
 
 
@@ -179,17 +192,36 @@ async def drop_file(pool: asyncpg.Pool, file: File) -> None:
     await _execute(pool, FILES["drop_lines"], file.id, file.day)
 
 
+async def forget_file(pool: asyncpg.Pool, file: File) -> None:
+    """A file of which no batch came. Raises `Unavailable`; then its day takes it along."""
+    if await _value(pool, FILES["delete"], file.id, file.account_id):
+        await drop_file(pool, file)
+
+
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
     """Raises `NotFound`, also for another account's and for one that was deleted."""
-    row = await _row(pool, FILES["find"], file_id, account_id)
+    row = await _row(pool, FILES["find"], _id(file_id), account_id)
     if row is None:
         raise NotFound("There is no such file: GET /v1/files lists yours.")
     return File(**row)
 
 
-async def list_files(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[File]:
-    """Newest first."""
-    return [File(**row) for row in await _rows(pool, FILES["page"], account_id, *_before(after), limit)]
+async def list_files(
+    pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int, oldest_first: bool = False
+) -> list[File]:
+    """Newest first, unless asked for otherwise. Raises `NotFound` for an `after` that is no id."""
+    query = FILES["page_oldest_first"] if oldest_first else FILES["page"]
+    begin = OLDEST if oldest_first and after is None else _before(after)
+    return [File(**row) for row in await _rows(pool, query, account_id, *begin, limit)]
+
+
+async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int) -> dict[str, list[LineError]]:
+    """By file, the first `limit` lines of each that were not understood."""
+    days = {batch.file_id: batch.file_day for batch in batches if batch.bad}
+    found: dict[str, list[LineError]] = {file_id: [] for file_id in days}
+    for row in await _rows(pool, FILES["bad_lines"], list(found), list(days.values()), limit) if days else ():
+        found[row["file_id"]].append(LineError(row["line"], row["code"], row["message"]))
+    return found
 
 
 async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> None:
@@ -199,33 +231,9 @@ async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> None
         raise Conflict("A batch that has not ended needs this file: cancel the batch, or wait for its end.")
 
 
-async def create_batch(
-    pool: asyncpg.Pool, file: File, key_id: str, endpoint: str, metadata: dict[str, str] | None, settings: Settings
-) -> Batch:
-    """Over a file that is ready; its lines are fed from now on. Raises `RateLimited` when too many batches are open."""
-    batch_id = new_id("batch")
-    moment = created_at(batch_id)
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            made = await connection.fetchval(
-                BATCHES["create"],
-                *(batch_id, file.account_id, key_id, moment.date(), endpoint, _json(metadata), moment),
-                *(moment + timedelta(seconds=settings.batch_expires_s), file.id, settings.batches_open_max),
-            )
-            if made:
-                await connection.execute(BATCHES["create_cursors"], batch_id, file.id, file.day)
-    except UNREACHABLE as error:
-        raise Unavailable("The batch cannot be recorded now: try again shortly.") from error
-    if not made:
-        raise RateLimited(
-            f"The account has {settings.batches_open_max} batches that have not ended: wait for one of them."
-        )
-    return await find_batch(pool, file.account_id, batch_id)
-
-
 async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
     """Raises `NotFound`, also for another account's."""
-    row = await _row(pool, BATCHES["find"], batch_id, account_id)
+    row = await _row(pool, BATCHES["find"], _id(batch_id), account_id)
     if row is None:
         raise NotFound("There is no such batch: GET /api/batches lists yours.")
     return batch_from_row(row)
@@ -234,6 +242,11 @@ async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batc
 async def list_batches(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[Batch]:
     """Newest first."""
     return [batch_from_row(row) for row in await _rows(pool, BATCHES["page"], account_id, *_before(after), limit)]
+
+
+async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
+    """Hide a file that is made of the batch's results; these go with their day. False when it was hidden before."""
+    return bool(await _value(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
 
 
 async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
@@ -294,8 +307,9 @@ def _before(after: str | None) -> tuple[datetime, str]:
         raise NotFound("The cursor is not one of ours: take the one of the page before.") from None
 
 
-def _json(value: object) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()
+def _id(text: str) -> str:
+    """Postgres refuses the one character that no id has."""
+    return text.replace("\0", "")
 
 
 async def _row(pool: asyncpg.Pool, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401

@@ -13,21 +13,22 @@ from api.batch_upload import Upload
 from api.formats.native_answers import result_json
 from api.formats.native_batches import BatchView, parse_line, result_line, view_of
 from api.formats.parsing import parse_query
-from api.reading import refuse_too_large
+from api.reading import idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
+from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
 from shared.batches import (
     Batch,
     begin_file,
     cancel_batch,
-    create_batch,
     find_batch,
+    forget_file,
     line_number,
     list_batches,
     require_credit,
     results_of,
 )
-from shared.errors import UnsupportedMediaType
+from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
 
 TYPES = (
     "application/x-ndjson",
@@ -69,14 +70,31 @@ async def post_batch(request: web.Request) -> web.Response:
     if request.content_type not in TYPES:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_too_large(request, services.settings.batch_bytes_max)
-    await require_credit(services.pool, key.account_id)
+    repeatable_by = idempotency_key(request)
+    if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):
+        await require_credit(services.pool, key.account_id)
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
     upload = Upload(services, file, parse_line)
-    file = await upload.receive(request.content.iter_any())
-    batch = await create_batch(services.pool, file, key.id, ENDPOINT, None, services.settings)
+    file = await upload.receive(
+        request.content.iter_any(), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT)
+    )
+    repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
+    batch, again = await _made_of(services, NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat))
     body = result_json(view_of(batch, upload.errors))
-    headers = {"Location": f"/api/batches/{batch.id}"}
+    headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
+
+
+async def _made_of(services: Services, new: NewBatch) -> Created:
+    """The batch; its file is forgotten when it leads to none, or to an earlier one."""
+    try:
+        created = await create_batch(services.pool, new, services.settings)
+    except (IdempotencyMismatch, RateLimited):
+        await forget_file(services.pool, new.file)
+        raise
+    if created.again:
+        await forget_file(services.pool, new.file)
+    return created
 
 
 async def get_batches(request: web.Request) -> web.Response:

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from api.batch_upload import LineError, ParsedLine
+from api.batch_upload import ParsedLine
 from api.formats.native import ChatAnswer, ChatRequest, NativeMessage, asked_of
 from api.formats.native_answers import json_bytes, stats
 from api.formats.parsing import parse
-from shared.batches import Batch, Result, State, unpack_ask
+from shared.batches import Batch, LineError, Result, State, unpack_ask
 from shared.errors import InvalidRequest
 from shared.job import unpack_answer
 from shared.money import nano_to_usd

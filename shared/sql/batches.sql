@@ -12,6 +12,24 @@ RETURNING id
 INSERT INTO batch_cursors (batch_id, provider, left_over)
 SELECT $1, provider, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY provider
 
+-- name: lock_account
+-- Among those who make batches, and nobody else: counting the lines of a large file must not keep the account waiting.
+SELECT pg_advisory_xact_lock(7201200, hashtext($1))
+
+-- name: find_key
+SELECT request_id AS batch_id, fingerprint FROM idempotency_keys WHERE account_id = $1 AND key = $2 AND keep_until > now()
+
+-- name: keep_key
+INSERT INTO idempotency_keys (account_id, key, fingerprint, request_id, request_created_at, keep_until) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (account_id, key) DO UPDATE SET
+    fingerprint = EXCLUDED.fingerprint, request_id = EXCLUDED.request_id,
+    request_created_at = EXCLUDED.request_created_at, keep_until = EXCLUDED.keep_until
+
+-- name: delete_output
+UPDATE batches SET deleted_files = array_append(deleted_files, $3)
+WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (deleted_files)
+RETURNING id
+
 -- name: find
 SELECT * FROM batches WHERE id = $1 AND account_id = $2
 

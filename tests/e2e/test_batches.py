@@ -214,3 +214,22 @@ async def test_another_accounts_batch_is_not_there(caller: Caller, new_caller: N
     for wrong in (batch["id"], new_id("batch"), "batch_x"):
         reply = await stranger.request(method, path.format(wrong))
         assert (reply.status, reply.error["code"]) == (404, "not_found")
+
+
+async def test_the_same_idempotency_key_and_lines_make_one_batch(caller: Caller) -> None:
+    async def send_with(key: str, lines: Sequence[dict[str, Any] | str]) -> Reply:
+        body = "\n".join(map(json.dumps, lines)).encode()
+        return await caller.request("POST", "/api/batches", data=body, headers={**NDJSON, "Idempotency-Key": key})
+
+    lines: list[dict[str, Any] | str] = [line("a", told()), "no object"]
+    first, *again = await asyncio.gather(*(send_with("batch-key", lines) for _ in range(4)))
+    assert {reply.status for reply in (first, *again)} == {201}
+    assert len({reply.json["result"]["id"] for reply in (first, *again)}) == 1
+    assert sum("Idempotent-Replayed" in reply.headers for reply in (first, *again)) == 3
+    other = await send_with("batch-key", [line("b", told())])
+    assert (other.status, other.error["code"]) == (422, "idempotency_mismatch")
+    chat = await caller.chat(told(), headers={"Idempotency-Key": "batch-key"})
+    assert (chat.status, chat.error["code"]) == (422, "idempotency_mismatch")
+    files = (await caller.request("GET", "/v1/files")).json["data"]
+    assert len(files) == 1
+    assert len(await results(caller, (await until(caller, first.json["result"]["id"]))["id"])) == 2

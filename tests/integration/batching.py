@@ -8,7 +8,8 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from shared.batches import BATCHES, Ask, Batch, File, Line, add_lines, begin_file, create_batch, finish_file, pack_ask
+from shared.batch_creation import NewBatch, create_batch
+from shared.batches import BATCHES, Ask, Batch, File, Line, add_lines, begin_file, finish_file, pack_ask
 from shared.chat import NO_TOOLS, Message, Sampling
 from shared.ledger import Ledger
 from shared.ledger_rows import BatchLine, Reservation, Settlement
@@ -43,7 +44,7 @@ async def a_file(pool: asyncpg.Pool, account: str, *providers: str) -> File:
 
 async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key") -> Batch:
     file = await a_file(pool, account, *(providers or ("openai",) * 4))
-    return await create_batch(pool, file, key, "/api/endpoint", None, SETTINGS)
+    return (await create_batch(pool, NewBatch(file, key, "/api/endpoint"), SETTINGS)).batch
 
 
 def an_item(batch: Batch, number: int, hold: int = 10) -> Reservation:

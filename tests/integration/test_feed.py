@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from shared.accounts import credit_account
-from shared.batches import BATCHES, cancel_batch, create_batch, delete_file, find_batch, find_file, results_of
+from shared.batch_creation import NewBatch, create_batch
+from shared.batches import BATCHES, cancel_batch, delete_file, find_batch, find_file, results_of
 from shared.errors import Conflict, NotFound, RateLimited
 from shared.ledger_rows import Reservation
 from shared.money import NanoUsd
@@ -192,7 +193,7 @@ async def test_an_account_has_only_so_many_open_batches(scratch: Scratch) -> Non
 async def test_a_file_cannot_be_deleted_while_a_batch_needs_it(scratch: Scratch) -> None:
     account = await scratch.account(100)
     file = await a_file(scratch.pool, account, "openai")
-    batch = await create_batch(scratch.pool, file, "key", "/api/endpoint", None, SETTINGS)
+    batch = (await create_batch(scratch.pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
     with pytest.raises(Conflict):
         await delete_file(scratch.pool, account, file.id)
     await scratch.pool.execute("UPDATE batches SET state = 'failed', ended_at = now() WHERE id = $1", batch.id)

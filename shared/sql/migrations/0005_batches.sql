@@ -7,6 +7,7 @@ CREATE TABLE files (
     day         date NOT NULL, -- the partition of its lines
     form        text NOT NULL CHECK (form IN ('native', 'openai')),
     filename    text NOT NULL,
+    endpoint    text, -- what its lines are for; null as long as no line was understood
     state       text NOT NULL DEFAULT 'uploading' CHECK (state IN ('uploading', 'ready', 'deleted')),
     bytes       bigint NOT NULL DEFAULT 0 CHECK (bytes >= 0),
     lines       integer NOT NULL DEFAULT 0 CHECK (lines >= 0),
@@ -30,6 +31,7 @@ CREATE TABLE file_lines (
     PRIMARY KEY (file_id, number, day),
     CONSTRAINT file_lines_good_or_bad CHECK ((asked IS NULL) = (error_code IS NOT NULL) AND (asked IS NULL) = (provider IS NULL))
 ) PARTITION BY RANGE (day);
+CREATE INDEX file_lines_bad ON file_lines (file_id, number) WHERE error_code IS NOT NULL;
 
 -- `failed` begins with the bad lines, `fed` counts those that became items. `paused_for` and `needed_nano` say what a paused
 -- batch waits for. An end state only after every item has ended.
@@ -57,6 +59,7 @@ CREATE TABLE batches (
     ends_as      text NOT NULL DEFAULT 'completed' CHECK (ends_as IN ('completed', 'expired', 'cancelled')),
     metadata     jsonb,
     exported_to  text,
+    deleted_files text[] NOT NULL DEFAULT '{}', -- files made of its results that its owner has deleted
     created_at   timestamptz NOT NULL,
     started_at   timestamptz,
     cancelled_at timestamptz,
