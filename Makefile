@@ -4,7 +4,7 @@
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-.PHONY: help run test proofs check install lock
+.PHONY: help run test proofs bench check install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -18,6 +18,9 @@ test: $(INSTALLED) ## every test, with servers of its own (ARGS="-k wallet" for 
 
 proofs: $(INSTALLED) ## the long fault runs, with one table of figures (SEED=... repeats a run)
 	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
+	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 check: $(INSTALLED) ## format, lint, import rules, types
 	@$(BIN)/ruff format --check .
