@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="ABCD", help="workloads, such as BC")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-yardsticks", action="store_true", help="neither the mock alone nor the bare proxy")
+    parser.add_argument("--against", type=Path, help="another checkout of this project, measured beside this one")
     commands = parser.add_subparsers(dest="command")
     grow = commands.add_parser("growth", help="how cost grows")
     grow.add_argument("what", nargs="*", choices=(*growth.FIGURES, []), help="all unless named")
@@ -63,9 +64,9 @@ async def _table(bench: Bench, arguments: argparse.Namespace) -> int:
         targets += [await stack.enter_async_context(bench.proxy())]
         if arguments.no_yardsticks:
             targets.clear()
-        system = await stack.enter_async_context(ours.running(bench))
-        (key,) = await system.new_keys()
-        targets.append(system.target(await _surface(system, arguments.surface), key))
+        if arguments.against:
+            targets.append(await _ours(bench, stack, arguments.surface, arguments.against.absolute()))
+        targets.append(await _ours(bench, stack, arguments.surface))
         missing = await _start_peers(bench, stack, targets, arguments.peers)
         rows = {target.name: Row(name=target.name, note=target.note) for target in targets}
         for _ in range(arguments.repeats):
@@ -77,6 +78,13 @@ async def _table(bench: Bench, arguments: argparse.Namespace) -> int:
     print(report.table(everything, about))
     report.write(RESULTS, everything, about)
     return 0
+
+
+async def _ours(bench: Bench, stack: contextlib.AsyncExitStack, wanted: str, tree: Path | None = None) -> Target:
+    name = f"{ours.NAME}, {tree.name}" if tree else ours.NAME
+    system = await stack.enter_async_context(ours.running(bench.under("other" if tree else "ours"), tree=tree))
+    (key,) = await system.new_keys()
+    return system.target(await _surface(system, wanted), key, name)
 
 
 async def _one_round(bench: Bench, targets: list[Target], rows: dict[str, Row], only: str) -> None:

@@ -31,20 +31,34 @@ class Caller(asyncio.Protocol):
         self._length = -1
         self._status = 0
         self._asked_at = self._first_at = 0.0
+        self._begun = asyncio.Event()
         self._answer: asyncio.Future[Answer] | None = None
 
     async def ask(self, request: bytes) -> Answer:
         """Raises `ConnectionError` when the other side hangs up, `TimeoutError` after `ANSWER_S`."""
+        answer = self._ask(request)
+        async with asyncio.timeout(ANSWER_S):
+            return await answer
+
+    async def begin(self, request: bytes) -> None:
+        """Send a request and wait for its first token only. Raises like `ask`."""
+        self._ask(request)
+        async with asyncio.timeout(ANSWER_S):
+            await self._begun.wait()
+
+    def _ask(self, request: bytes) -> asyncio.Future[Answer]:
         self._received.clear()
         self._body_at = self._status = 0
         self._first_at = 0.0
+        self._begun.clear()
         self._answer = asyncio.get_running_loop().create_future()
         self._asked_at = time.perf_counter()
         self._transport.write(request)
-        async with asyncio.timeout(ANSWER_S):
-            return await self._answer
+        return self._answer
 
     def close(self) -> None:
+        if self._answer:
+            self._answer.cancel()
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,6 +75,7 @@ class Caller(asyncio.Protocol):
             return
         if not self._first_at and self._received.find(FIRST_WORD, self._body_at) >= 0:
             self._first_at = time.perf_counter()
+            self._begun.set()
         body = self._whole_body(data)
         if body is not None and self._answer and not self._answer.done():
             ended_at = time.perf_counter()

@@ -27,6 +27,9 @@ RPM = 10_000_000
 SLOTS = 200
 MODEL = "openai-gpt-4o-mini"
 NAME = "this project"
+HERE = Path(__file__).parents[2]
+PYTHON = (sys.executable, "-P")
+"""Without the current folder on the path, so that `PYTHONPATH` says which checkout runs."""
 
 
 class System:
@@ -52,10 +55,10 @@ class System:
         account = await create_account(pool, f"bench {number}", usd_to_nano(CREDIT_USD))
         return (await create_key(pool, account.id, KeyRules(name="bench", rpm=RPM))).key
 
-    def target(self, surface: Surface, key: str) -> Target:
+    def target(self, surface: Surface, key: str, name: str = NAME) -> Target:
         """This system, asked with one key."""
         return Target(
-            name=NAME,
+            name=name,
             surface=surface,
             port=self.port,
             model=MODEL,
@@ -75,10 +78,15 @@ class System:
 
 @contextlib.asynccontextmanager
 async def running(
-    bench: Bench, *, doors: int = 1, workers: int = 1, settings: Mapping[str, str] | None = None
+    bench: Bench,
+    *,
+    doors: int = 1,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    tree: Path | None = None,
 ) -> AsyncIterator[System]:
-    """So many front doors on one socket and so many workers, on stores of their own."""
-    folder = bench.folder / "ours"
+    """So many front doors on one socket and so many workers, on stores of their own; `tree` is another checkout."""
+    folder = bench.folder
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listening("127.0.0.1", free_port()))
         with cpu.starting_on(bench.system_core):
@@ -87,13 +95,12 @@ async def running(
         await migrate(database_url)
         system = System(bench, database_url, redis_url, listener.getsockname()[1])
         system.stores = {name: [_pid_in(folder / name / file)] for name, file in PID_FILES.items()}
-        environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "WORKER_SLOTS": str(SLOTS)} | dict(
-            settings or {}
-        )
+        environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "WORKER_SLOTS": str(SLOTS)}
+        environment |= {"PYTHONPATH": str(tree or HERE), **(settings or {})}
         vendor = {"OPENAI_API_KEY": "bench", "OPENAI_BASE_URL": f"{bench.mock_url}/v1"}
         for number in range(workers):
             name = f"worker{number + 1}" if workers > 1 else "worker"
-            command = (sys.executable, "-m", "workers")
+            command = (*PYTHON, "-m", "workers")
             system.children[name] = await stack.enter_async_context(bench.child(name, command, environment | vendor))
         for number in range(doors):
             name = f"web{number + 1}" if doors > 1 else "web"
@@ -112,7 +119,7 @@ def _pid_in(path: Path) -> int:
 def _door(
     bench: Bench, name: str, environment: Mapping[str, str], listener: int
 ) -> contextlib.AbstractAsyncContextManager[Child]:
-    command = (sys.executable, "-m", "api")
+    command = (*PYTHON, "-m", "api")
     return bench.child(name, command, {**environment, "LISTEN_FD": str(listener)}, pass_fds=(listener,))
 
 

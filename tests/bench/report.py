@@ -94,8 +94,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{a.whole_ms_p50:.2f}" if a else "–",
         f"{b.per_s:,.0f}{_bound(b)}" if b else "–",
         f"{c.per_s:,.0f}{_bound(c)}" if c else "–",
-        f"{d.first_ms_p50:,.0f} / {d.first_ms_p99:,.0f}" if d else "–",
-        f"{d.late} of {d.answers}, latest {d.latest_ms:+,.0f} ms" if d else "–",
+        f"{d.first_ms_p50:,.0f} / {d.first_ms_p99:,.0f}" if d and d.answers else "–",
+        f"{d.late} of {d.answers}, latest {d.latest_ms:+,.0f} ms" if d and d.answers else "–",
         " / ".join(costs) if row.memory_mb else "",
         f"{sum(row.memory_mb.values()):,.0f}" if row.memory_mb else "",
     )

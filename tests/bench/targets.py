@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -56,6 +57,14 @@ class Bench:
         self.system_core: int | None = cores[0] if cores else None
         self.load_core: int | None = cores[1] if cores else None
         self.mock_port = free_port()
+        self.mock_pid = 0
+
+    def under(self, name: str) -> Bench:
+        """The same with a folder of its own."""
+        inner = copy.copy(self)
+        inner.folder = self.folder / name
+        inner.folder.mkdir(exist_ok=True)
+        return inner
 
     @property
     def mock_url(self) -> str:

@@ -9,6 +9,7 @@ D  100 callers, streams of 100 chunks paced by the vendor: time to the first tok
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -38,6 +39,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     pace_ms: int = 0
     warm_s: float = 0.5
     seconds: float = 3.0
+    prompt_bytes: int = 0
 
 
 WORKLOADS = {
@@ -104,8 +106,8 @@ class _Crew:
         self._workload = workload
         self._targets = targets
         self._callers: list[Caller] = []
-        prompt = f"pace={workload.pace_ms} Count to one hundred, please."
-        self._requests = [target.request(prompt, stream=workload.stream) for target in targets]
+        prompt = f"pace={workload.pace_ms} Count to one hundred, please. ".ljust(workload.prompt_bytes, "x")
+        self._requests = itertools.cycle([target.request(prompt, stream=workload.stream) for target in targets])
         self._checker = Checker(targets[0].surface, stream=workload.stream)
         self.answers: list[tuple[float, float, float]] = []
         self.enough = False
@@ -126,11 +128,10 @@ class _Crew:
 
     async def keep_asking(self, number: int) -> None:
         workload = self._workload
-        request = self._requests[number % len(self._requests)]
         if workload.pace_ms:
             await asyncio.sleep(stream_seconds(workload.pace_ms) * number / workload.callers)
         while not self.enough:
-            answer: Answer = await self._callers[number].ask(request)
+            answer: Answer = await self._callers[number].ask(next(self._requests))
             self._checker.check(answer.status, answer.body)
             self.answers.append((answer.asked_at, answer.first_at, answer.ended_at))
 
