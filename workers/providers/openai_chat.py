@@ -1,7 +1,8 @@
 """OpenAI Chat Completions, by the `openai` SDK.
 
-Answers are read as bytes and parsed here: the SDK's parsed events cost six times as much. Wire format:
-platform.openai.com/docs/api-reference/chat (read 2026-11).
+Requests go out and answers come in as bytes, encoded and parsed here: the SDK's parsed events cost six times as much, and
+its walk through the request's types as much as sending it. Wire format: platform.openai.com/docs/api-reference/chat
+(read 2026-11).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": 
 """What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
 `tool_calls`, as `tool_calls` and the older `function_call` are.
 """
+UNREAD = {"X-Stainless-Raw-Response": "stream"}
+"""How the SDK is told to leave the answer's body to us, as its own `with_streaming_response` does."""
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 
@@ -91,6 +94,7 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+_encode = msgspec.json.Encoder().encode
 
 
 class OpenAIChat:
@@ -163,10 +167,16 @@ class _Answer:
 
 
 @asynccontextmanager
-async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> AsyncIterator[Any]:
+async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+    """The SDK's own request with its keys, headers, limits and errors; only the body is ours, and the answer is unread."""
     try:
-        async with client.chat.completions.with_streaming_response.create(**parameters) as response:
+        response = await client.post(
+            "/chat/completions", cast_to=httpx2.Response, content=_encode(parameters), options={"headers": UNREAD}
+        )
+        try:
             yield response
+        finally:
+            await response.aclose()
     except openai.APIStatusError as error:
         raise openai_errors.from_status(error.status_code, error.body, error.response.headers) from error
     except (openai.APITimeoutError, httpx2.ReadTimeout, httpx2.PoolTimeout) as error:
@@ -175,11 +185,11 @@ async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> Async
         raise vendor_errors.disconnected() from error
 
 
-async def _bodies(response: Any, *, stream: bool) -> AsyncIterator[_Body]:  # noqa: ANN401 - the SDK's response wrapper
+async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[_Body]:
     if not stream:
-        yield _body(await whole(response.iter_bytes()))
+        yield _body(await whole(response.aiter_bytes()))
         return
-    async for line in data_lines(response.iter_bytes()):
+    async for line in data_lines(response.aiter_bytes()):
         if line == b"[DONE]":
             return
         yield _body(line)
