@@ -21,6 +21,7 @@ from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
 from shared.keys import QueueName, provider_of
 from shared.ledger import Ledger
 from shared.metrics import served
+from shared.process import settle_memory
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -74,6 +75,7 @@ async def run(settings: Settings) -> None:
             _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
         ):
             group.create_task(part)
+        settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
         await _goodbye(redis, worker.worker_id)
