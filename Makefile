@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 CLIENTS := .venv-clients/.installed
 BIN := .venv/bin
 
-.PHONY: help run test proofs check install lock
+.PHONY: help run test proofs bench check install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -19,6 +19,9 @@ test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k w
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
 	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
+
+bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
+	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 check: $(INSTALLED) ## format, lint, import rules, types
 	@$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ from shared.keys import QueueName, lane_of, provider_of
 from shared.ledger import Ledger
 from shared.metrics import served
 from shared.pace import Paces
+from shared.process import settle_memory
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -82,6 +83,7 @@ async def run(settings: Settings) -> None:
             _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         ):
             group.create_task(part)
+        settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
         await _goodbye(redis, worker.worker_id)
