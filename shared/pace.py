@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shared import keys
 from shared.errors import Unavailable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 LIVE_MS = 3_600_000
+Refusal = Literal["", "throttled", "used up"]
 REPORT_EVERY_S = 0.25
 
 
@@ -39,11 +40,15 @@ class Paces:
 
     async def throttled(self, model: str, retry_after_s: float) -> None:
         """The vendor refused a call because there are too many. While Redis is away nobody learns of it."""
-        await self._report(model, throttled=True, retry_after_s=retry_after_s)
+        await self._report(model, "throttled", retry_after_s)
+
+    async def used_up(self, model: str, reset_s: float) -> None:
+        """The vendor says that it takes no more for so long."""
+        await self._report(model, "used up", reset_s)
 
     async def of(self, model: str) -> Pace:
         """Raises `Unavailable`."""
-        return await self._ask(model, 0, throttled=False, retry_after_s=0)
+        return await self._ask(model, 0)
 
     async def run(self) -> None:
         """Send what was told, until cancelled."""
@@ -54,16 +59,16 @@ class Paces:
     async def report(self) -> None:
         """Send what was told so far."""
         for model in list(self._succeeded):
-            await self._report(model, throttled=False, retry_after_s=0)
+            await self._report(model)
 
-    async def _report(self, model: str, *, throttled: bool, retry_after_s: float) -> None:
-        successes = 0 if throttled else self._succeeded.pop(model, 0)
+    async def _report(self, model: str, refusal: Refusal = "", wait_s: float = 0) -> None:
+        successes = 0 if refusal else self._succeeded.pop(model, 0)
         try:
-            await self._ask(model, successes, throttled=throttled, retry_after_s=retry_after_s)
+            await self._ask(model, successes, refusal, wait_s)
         except Unavailable:
             return  # it is learned again
 
-    async def _ask(self, model: str, successes: int, *, throttled: bool, retry_after_s: float) -> Pace:
-        arguments = [successes, "1" if throttled else "", int(retry_after_s * 1000), self._start, self._max, LIVE_MS]
+    async def _ask(self, model: str, successes: int, refusal: Refusal = "", wait_s: float = 0) -> Pace:
+        arguments = [successes, refusal, int(wait_s * 1000), self._start, self._max, LIVE_MS]
         limit, wait_ms = await self._scripts.call("pace", [keys.pace(model)], arguments)
         return Pace(limit, wait_ms / 1000)

@@ -18,7 +18,7 @@ from shared.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.scripts import UNREACHABLE
 from workers.limits import bounded
 from workers.prompt import fit
-from workers.providers import Finished, Provider, ProviderRequest, Reported
+from workers.providers import Finished, Provider, ProviderRequest, Reported, UsedUp
 from workers.rescue import note_calls
 from workers.retry import IN_PLACE_MAX_S, delay_before_retry
 
@@ -122,6 +122,8 @@ class VendorCalls:
                         await self._hand_on(Chunk(piece), began)
                     case CallPiece():
                         await self._hand_on(piece, began)
+                    case UsedUp(reset_s):
+                        await self._paces.used_up(self._job.model.name, reset_s)
                     case Reported(usage):
                         self._received.reported = usage
                     case Finished(reason):

@@ -58,6 +58,14 @@ async def test_after_the_first_refusal_it_grows_by_one_a_round(paces: Paces, mod
     assert (await told(paces, model, 6)).limit == 7
 
 
+async def test_a_window_that_is_used_up_is_waited_for_and_teaches_nothing_else(paces: Paces, model: str) -> None:
+    await paces.used_up(model, 3)
+    pace = await paces.of(model)
+    assert pace.limit == 10
+    assert 2 < pace.wait_s <= 3
+    assert (await told(paces, model, 10)).limit == 20
+
+
 async def test_it_never_ends_below_one(paces: Paces, model: str, lua: Scripts, settings: Settings) -> None:
     slow = Paces(lua, msgspec.structs.replace(settings, batch_concurrency_start=1))
     await slow.throttled(model, 0)

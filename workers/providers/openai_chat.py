@@ -17,7 +17,17 @@ import openai
 
 from shared.errors import RebootError
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking, openai_errors, vendor_errors
+from workers.providers import (
+    Finished,
+    Limits,
+    Piece,
+    ProviderRequest,
+    Reported,
+    Thinking,
+    openai_errors,
+    rate_limits,
+    vendor_errors,
+)
 from workers.providers.openai_clients import Clients
 from workers.providers.openai_request import parameters
 from workers.providers.sse import DataLines, whole
@@ -112,6 +122,8 @@ class OpenAIChat:
         answer = _Answer()
         call = _call(self._clients.client_of(request.model), parameters(request))
         async with call as response, aclosing(response.aiter_bytes()) as chunks:
+            if used_up := rate_limits.used_up(response.headers):
+                yield used_up
             if not request.stream:
                 for piece in answer.take(_body(await whole(chunks))):
                     yield piece
