@@ -51,7 +51,13 @@ async def _serve(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     app = create_app(settings)
-    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S)
+    runner = Runner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=CLOSE_S,
+        keepalive_timeout=settings.keepalive_s,
+    )
     await runner.setup()
     try:
         site = web.SockSite(runner, _listen(settings), backlog=BACKLOG)

@@ -12,7 +12,7 @@ import structlog
 from api.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.chat import CallPiece
 from shared.errors import NotFound, RebootError, error_body
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.metrics import STAGE_SECONDS
 from shared.request_log import find_answer, find_request
 
@@ -110,18 +110,30 @@ async def _wait_or_run_again(
 async def _ended(logged: LoggedRequest, follower: Follower, services: Services) -> Iterator[Event]:
     """The end of a request whose journal is gone. Raises `NotFound` when its answer is not kept either."""
     if logged.state != "succeeded":
-        return iter([Failed(error_body(logged.error_code or "", logged.error_message or ""))])
+        return await _failed(logged, follower, services)
     kept = await find_answer(services.pool, logged.id)
     if kept is None or follower.sequence:
         raise NotFound("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
     return _as_streamed(kept.done) if logged.stream else iter([kept.done])
 
 
-def _as_streamed(done: Done) -> Iterator[Event]:
+async def _failed(logged: LoggedRequest, follower: Follower, services: Services) -> Iterator[Event]:
+    """What had come before it failed, when that is kept, and why it failed."""
+    failed = Failed(error_body(logged.error_code or "", logged.error_message or ""), logged.charged_nano)
+    kept = await find_answer(services.pool, logged.id) if logged.stream and not follower.sequence else None
+    parts = list(_parts_of(kept.done)) if kept else []
+    return iter([*parts, failed])
+
+
+def _parts_of(done: Done) -> Iterator[AnswerPart]:
     if done.text:
         yield Chunk(done.text)
     for index, call in enumerate(done.calls):
         yield CallPiece(index, call.arguments, call.id, call.name)
+
+
+def _as_streamed(done: Done) -> Iterator[Event]:
+    yield from _parts_of(done)
     yield Done(done.finish_reason, done.usage, done.charged_nano)
 
 

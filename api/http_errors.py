@@ -39,6 +39,18 @@ class Handler(RequestHandler):
         return response
 
 
+async def expected(request: web.Request) -> web.StreamResponse | None:
+    """`Expect: 100-continue` is granted; aiohttp's own answer to anything else quotes it."""
+    if request.headers.get("Expect", "").strip().lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp does: what was written is not the answer
+        return None
+    request_id = new_id("req")
+    body = native_answers.error_json(InvalidRequest("`Expect` is 100-continue, or left out.").body(), request_id)
+    headers = {"x-request-id": request_id}
+    return web.Response(body=body, status=417, content_type="application/json", headers=headers)
+
+
 class Server(web.Server):
     """Makes our connections."""
 

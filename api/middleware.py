@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from api.services import RATE_HEADERS, REQUEST_ID, SERVICES
+from api.services import CLOSES, RATE_HEADERS, REQUEST_ID, SERVICES
 from api.surfaces import surface_of
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
@@ -34,7 +34,7 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler, streams included: the id goes onto every answer, and a stopping process keeps no connection."""
-    if request.app[SERVICES].draining.is_set():
+    if request.app[SERVICES].draining.is_set() or request.get(CLOSES):
         response.force_close()
     if REQUEST_ID in request:
         response.headers.update(dict.fromkeys(REQUEST_ID_HEADERS, request[REQUEST_ID]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from api.services import SERVICES
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
 FILE = "file"
@@ -22,8 +24,9 @@ class FileForm:
     Reading raises `InvalidRequest` for what is no such form.
     """
 
-    def __init__(self, reader: MultipartReader) -> None:
+    def __init__(self, reader: MultipartReader, within_s: float) -> None:
         self._reader = reader
+        self._within_s = within_s
         self._file: BodyPartReader | None = None
         self.fields: dict[str, str] = {}
 
@@ -38,17 +41,24 @@ class FileForm:
         """The file's bytes; before it ends, the fields behind it are read."""
         file = self._file
         while file is not None and not file.at_eof():
-            with malformed_refused():
+            async with self._reading():
                 chunk = await file.read_chunk(CHUNK_BYTES)
             if chunk:
                 yield chunk
         if await self._next_file() is not None:
             raise InvalidRequest(f"`{FILE}` is given more than once.", param=FILE)
 
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """The next piece comes within `BODY_WITHIN_S`, or the form has broken off."""
+        with malformed_refused():
+            async with asyncio.timeout(self._within_s):
+                yield
+
     async def _next_file(self) -> BodyPartReader | None:
         """Read fields up to the next file, or to the end."""
         while True:
-            with malformed_refused():
+            async with self._reading():
                 part = await self._reader.next()
             if part is None:
                 return None
@@ -63,7 +73,7 @@ class FileForm:
 
     async def _take_field(self, name: str, part: BodyPartReader) -> None:
         value = b""
-        with malformed_refused():
+        async with self._reading():
             while not part.at_eof() and len(value) <= FIELD_BYTES_MAX:
                 value += await part.read_chunk(CHUNK_BYTES)
         if len(value) > FIELD_BYTES_MAX or len(self.fields) >= FIELDS_MAX or name in self.fields:
@@ -82,7 +92,7 @@ async def file_form(request: web.Request) -> FileForm:
     if request.content_type != "multipart/form-data":
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     with malformed_refused():
-        return FileForm(await request.multipart())
+        return FileForm(await request.multipart(), request.app[SERVICES].settings.body_within_s)
 
 
 @contextmanager
@@ -90,5 +100,7 @@ def malformed_refused() -> Iterator[None]:
     """Whatever aiohttp says to a body that is no form."""
     try:
         yield
+    except (TimeoutError, web.RequestPayloadError) as error:
+        raise InvalidRequest("The body broke off, or did not arrive in time: send it again.") from error
     except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise InvalidRequest("The body is not a form as multipart/form-data has it, or not UTF-8.") from error

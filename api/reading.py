@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
+from api.services import CLOSES, SERVICES
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
@@ -15,12 +17,37 @@ DIGITS_MAX = 15
 
 
 async def read_json(request: web.Request) -> bytes:
-    """The whole body. Raises `UnsupportedMediaType` for anything but plain JSON, and `RequestTooLarge` before it is read
-    where its length is said.
+    """The whole body. Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge` before it is read where
+    its length is said, and `InvalidRequest` when it breaks off or does not come within `BODY_WITHIN_S`.
     """
     _refuse_unsupported(request)
     refuse_too_large(request, request.client_max_size)
-    return await request.read()
+    within_s = request.app[SERVICES].settings.body_within_s
+    try:
+        async with asyncio.timeout(within_s):
+            return await request.read()
+    except (TimeoutError, web.RequestPayloadError):
+        raise _no_body(request, within_s) from None
+
+
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
+    """A large body as it comes. Raises `InvalidRequest` when it breaks off, or nothing comes for `BODY_WITHIN_S`."""
+    within_s = request.app[SERVICES].settings.body_within_s
+    while True:
+        try:
+            async with asyncio.timeout(within_s):
+                chunk = await request.content.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            raise _no_body(request, within_s) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+def _no_body(request: web.Request, within_s: float) -> InvalidRequest:
+    """What is left of it must not be taken for the next request."""
+    request[CLOSES] = True
+    return InvalidRequest(f"The body broke off, or did not arrive within {within_s:g} s: send it again.")
 
 
 def refuse_too_large(request: web.Request, bytes_max: int) -> None:
@@ -31,7 +58,8 @@ def refuse_too_large(request: web.Request, bytes_max: int) -> None:
 
 def prefers_async(request: web.Request) -> bool:
     """`Prefer: respond-async` (RFC 7240)."""
-    return "respond-async" in request.headers.get("Prefer", "").lower()
+    wishes = ",".join(request.headers.getall("Prefer", [])).lower().split(",")
+    return any(wish.partition(";")[0].strip() == "respond-async" for wish in wishes)
 
 
 def idempotency_key(request: web.Request) -> bytes | None:
@@ -57,5 +85,5 @@ def whole_number(given: Mapping[str, str], name: str, default: int, low: int, hi
 def _refuse_unsupported(request: web.Request) -> None:
     if request.content_type not in JSON_TYPES:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if {coding.strip().lower() for coding in request.headers.getall("Content-Encoding", [])} - {"identity"}:
         raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")

@@ -113,7 +113,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
     """Raises `Unavailable`."""
     traces = await _traces(client, logged.id)
     answer, asked = traces.answer, traces.asked
-    if logged.state == "succeeded" and answer is None:
+    if logged.keep_until and logged.state != "pending" and answer is None:
         kept = await find_answer(pool, logged.id)
         answer, asked = (kept.done, kept.messages) if kept else (None, None)
     summary = msgspec.structs.asdict(_summary(logged, traces))
@@ -124,7 +124,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
         response=answer.text if ended and answer else None,
         tool_calls=answer.calls or None if ended and answer else None,
         request=asked,
-        result_expired=summary["state"] == "succeeded" and answer is None,
+        result_expired=answer is None and (logged.state == "succeeded" or logged.charged_nano > 0),
         receipt=_receipt(logged, traces),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from api.http_errors import expected
 from shared.errors import (
     InvalidApiKey,
     InvalidRequest,
@@ -109,9 +110,8 @@ def json(kind: Any) -> Content:  # noqa: ANN401 - a type, or a generic one with 
 
 
 def register(app: web.Application, routes: tuple[Route, ...]) -> None:
-    """Every entry as a route of aiohttp; a GET answers HEAD too."""
+    """Every entry as a route of aiohttp. What needs no key answers HEAD too; a stream cannot: it would have a body."""
     for route in routes:
-        if route.method == "GET":
-            app.router.add_get(route.path, route.handler)
-        else:
-            app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, route.path, route.handler, expect_handler=expected)
+        if route.method == "GET" and route.scope is None:
+            app.router.add_route("HEAD", route.path, route.handler)

@@ -17,13 +17,13 @@ from api.model_check import check_against_model
 from api.reading import idempotency_key, prefers_async, read_json
 from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
 from api.streaming import send_stream
-from shared.errors import RateLimited
+from shared.errors import ModelNotFound, RateLimited
 from shared.job import Done, Event, Failed, Job
 from shared.ledger_rows import Repeat
 from shared.metrics import STREAMS
 from shared.money import Price
 from shared.queue import RateState
-from shared.request_log import LoggedRequest, State, find_request
+from shared.request_log import LoggedRequest, State, find_repeated, find_request
 from shared.submit import Admitted, NewRequest
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from api.asked import Asked
     from api.relay import Follower
     from shared.credentials import ApiKey
-    from shared.settings import Settings
 
 UNLIMITED = RateState(0, 0.0)
 
@@ -54,16 +53,26 @@ async def serve(
         request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(key.rpm)}
     asked = parse(await read_json(request))
     respond_async = may_respond_async and prefers_async(request)
+    repeated = await _repeated(request, key, asked, services)
+    if repeated:  # first of all: what refuses a new request is nothing to one that was admitted long ago
+        return await _serve_repeat(request, asked, key, repeated, respond_async=respond_async)
     new = _new_request(request, key, asked, services, keep=respond_async)
     with following(services, new.id) as follower:
         admitted = await _submit_for(request, services, new)
         if isinstance(admitted, Repeat):
-            return await _serve_repeat(request, asked, new, admitted, respond_async=respond_async)
-        headers = _headers(admitted.job, asked.model)
+            return await _serve_repeat(request, asked, key, admitted.request_id, respond_async=respond_async)
+        headers = _headers(admitted.job.output_limit, admitted.job.model.name, asked.model)
         if respond_async:
             services.custody.keep(admitted)
             return _accepted(new.id, "queued", headers)
         return await _relay(request, asked, events_of(admitted, follower, services), headers, admitted)
+
+
+async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:
+    repeatable_by = idempotency_key(request)
+    if repeatable_by is None:
+        return None
+    return await find_repeated(services.pool, key.account_id, repeatable_by, asked.fingerprint())
 
 
 @contextmanager
@@ -79,16 +88,16 @@ def following(services: Services, request_id: str, first: int = 0) -> Iterator[F
 
 
 async def _serve_repeat(
-    request: web.Request, asked: Asked, new: NewRequest, repeat: Repeat, *, respond_async: bool
+    request: web.Request, asked: Asked, key: ApiKey, request_id: str, *, respond_async: bool
 ) -> web.StreamResponse:
     """The answer of the request that came first with this key, replayed and followed."""
     services = request.app[SERVICES]
-    request[REQUEST_ID] = repeat.request_id
-    logged = await find_request(services.pool, new.key.account_id, repeat.request_id)
-    again = _admitted_before(logged, new, services.settings)
-    headers = _headers(again.job, asked.model) | {"Idempotent-Replayed": "true"}
+    request[REQUEST_ID] = request_id
+    logged = await find_request(services.pool, key.account_id, request_id)
+    headers = _headers(logged.output_limit, logged.model, asked.model) | {"Idempotent-Replayed": "true"}
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
+    again = _admitted_before(logged, asked, services)
     with following(services, logged.id) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
@@ -96,7 +105,7 @@ async def _serve_repeat(
 
 
 async def _relay(
-    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str], admitted: Admitted
+    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str], admitted: Admitted | None
 ) -> web.StreamResponse:
     services = request.app[SERVICES]
     try:
@@ -105,10 +114,8 @@ async def _relay(
             return await send_stream(request, events, form, headers, services.settings)
         return await _answer(request, asked, events, headers)
     except (asyncio.CancelledError, ConnectionError):  # the caller is gone
-        if admitted.job.keep_until:
-            services.custody.keep(admitted)
-        else:
-            services.abandoned.add(admitted.job.id)
+        if admitted:
+            _leave(services, admitted)
         raise
 
 
@@ -188,36 +195,45 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
     if submission.cancelled() or submission.exception():
         return
     admitted = submission.result()
-    if isinstance(admitted, Repeat):
-        return
+    if isinstance(admitted, Admitted):
+        _leave(services, admitted)
+
+
+def _leave(services: Services, admitted: Admitted) -> None:
+    """Its reader is gone, for now or for good."""
     if admitted.job.keep_until:
         services.custody.keep(admitted)
     else:
         services.abandoned.add(admitted.job.id)
 
 
-def _headers(job: Job, asked_for: str) -> dict[str, str]:
-    headers = {"x-output-limit": str(job.output_limit), "Cache-Control": "no-store"}
-    if job.model.name != asked_for:
-        headers["x-model-successor"] = job.model.name
+def _headers(output_limit: int, served_by: str, asked_for: str) -> dict[str, str]:
+    headers = {"x-output-limit": str(output_limit), "Cache-Control": "no-store"}
+    if served_by != asked_for:
+        headers["x-model-successor"] = served_by
     return headers
 
 
-def _admitted_before(logged: LoggedRequest, new: NewRequest, settings: Settings) -> Admitted:
-    """The earlier request as it was admitted, made from its row and from the equal body that came again."""
-    price = Price(logged.input_price, logged.output_price, logged.cached_price)
+def _admitted_before(logged: LoggedRequest, asked: Asked, services: Services) -> Admitted | None:
+    """The earlier request as it was admitted, made from its row and from the equal body that came again; None when its model
+    has left the catalogue meanwhile: then it cannot be enqueued again.
+    """
+    try:
+        model = services.catalogue.serving(asked.model)
+    except ModelNotFound:
+        return None
     job = Job(
         id=logged.id,
         account_id=logged.account_id,
-        model=new.model,
-        price=price,
-        messages=new.messages,
-        sampling=new.sampling,
-        tools=new.tools,
+        model=model,
+        price=Price(logged.input_price, logged.output_price, logged.cached_price),
+        messages=asked.messages,
+        sampling=asked.sampling,
+        tools=asked.tools,
         stream=logged.stream,
         output_limit=logged.output_limit,
         hold_nano=logged.hold_nano,
         deadline_ms=int(logged.deadline_at.timestamp() * 1000),
-        keep_until=logged.deadline_at + timedelta(seconds=settings.answers_kept_s),
+        keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
     )
     return Admitted(job, logged.lane, logged.key_id, UNLIMITED)

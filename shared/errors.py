@@ -44,6 +44,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     retry_after_s: float | None = None
     details: dict[str, str] | None = None
+    final: bool = False
+    """Asking again is no use, although most errors of this code may pass."""
 
 
 class RebootError(Exception):
@@ -68,7 +70,8 @@ class RebootError(Exception):
 
     def body(self) -> ErrorBody:
         """The same error as data."""
-        return ErrorBody(self.code, self.message, self.status, self.retry_after_s, self.details or None)
+        known = ErrorBody(self.code, self.message, self.status, self.retry_after_s, self.details or None)
+        return msgspec.structs.replace(known, final=kind_of(known).retryable and not self.retryable)
 
 
 class InvalidRequest(RebootError):
@@ -254,6 +257,8 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
 
 
 _KINDS = _by_code(RebootError)
+_FINAL = {kind.code: kind for kind in (OperatorCredentials,)}
+"""Those that are not worth another try, unlike others of their code."""
 
 
 def kind_of(body: ErrorBody) -> type[RebootError]:
@@ -269,5 +274,5 @@ def error_body(code: str, message: str) -> ErrorBody:
 
 def from_body(body: ErrorBody) -> RebootError:
     """Raise-able again: the error that `body` came from, of the class with the same code."""
-    kind: Any = kind_of(body)
+    kind: Any = _FINAL.get(body.code, kind_of(body)) if body.final else kind_of(body)
     return kind(body.message, retry_after_s=body.retry_after_s, **(body.details or {}))  # type: ignore[no-any-return]

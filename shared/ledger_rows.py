@@ -117,12 +117,16 @@ def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat 
             return _REFUSALS.get(str(outcome), _NO_ACCOUNT)()
 
 
+def mismatch() -> IdempotencyMismatch:
+    """The key came with another body."""
+    return IdempotencyMismatch(
+        "This Idempotency-Key was used for another request within its time: give each request a key of its own."
+    )
+
+
 _NO_ACCOUNT = partial(PermissionDenied, "This key's account does not exist any more.")
 _REFUSALS: dict[str, Callable[[], RebootError]] = {
-    "mismatch": partial(
-        IdempotencyMismatch,
-        "This Idempotency-Key was used for another request within its time: give each request a key of its own.",
-    ),
+    "mismatch": mismatch,
     "key_limit": partial(
         PermissionDenied,
         "This request may cost more than is left of this key's own spending limit: lower max_tokens, raise the"

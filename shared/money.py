@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, Inexact, InvalidOperation, localcontext
+from decimal import Decimal, Inexact, localcontext
 from typing import Annotated, NewType
 
 import msgspec
@@ -77,10 +77,10 @@ def price_from_usd(usd_per_mtok: Decimal) -> int:
 def usd_to_nano(amount: Decimal | str) -> NanoUsd:
     """Exact nano-USD of an amount in USD; raises `ValueError` for what is no amount or has more than nine decimals."""
     try:
-        usd = Decimal(amount)
-    except InvalidOperation:
+        usd = Decimal(amount if not isinstance(amount, str) or amount.isascii() else "no digits of ours")
+    except ArithmeticError:
         raise ValueError(f"{amount!r} is not an amount in USD such as 12.50") from None
-    if not usd.is_finite() or abs(usd) > USD_MAX:
+    if not usd.is_finite() or not -USD_MAX <= usd <= USD_MAX:
         raise ValueError(f"{amount} is not an amount between -{USD_MAX} and {USD_MAX} USD")
     try:
         with localcontext() as context:

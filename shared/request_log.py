@@ -15,6 +15,7 @@ from shared.database import UNREACHABLE, load_queries
 from shared.errors import NotFound, Unavailable
 from shared.ids import created_at
 from shared.job import KeptAnswer, unpack_answer
+from shared.ledger_rows import mismatch
 from shared.money import NanoUsd
 
 SQL = load_queries("request_log")
@@ -80,6 +81,20 @@ async def list_requests(pool: asyncpg.Pool, account_id: str, *, after: str | Non
     async with _reading():
         rows = await pool.fetch(SQL["page"], account_id, before, before_id, limit)
     return [_from_row(row) for row in rows]
+
+
+async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerprint: bytes) -> str | None:
+    """The request that an Idempotency-Key leads to, None when it leads nowhere or may be used again; both are SHA-256.
+
+    Only a look: what counts is what `reserve` finds. Raises `IdempotencyMismatch` or `Unavailable`.
+    """
+    async with _reading():
+        row = await pool.fetchrow(SQL["by_key"], account_id, key)
+    if row is None:
+        return None
+    if row["fingerprint"] != fingerprint:
+        raise mismatch()
+    return None if row["free"] else row["request_id"]
 
 
 async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:

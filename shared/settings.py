@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 120.0
     idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
+    body_within_s: float = 60.0  # all of a body, or the next piece of a batch's
+    keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
     messages_max: int = 4_096
     stop_sequences_max: int = 16
     tools_max: int = 128

@@ -8,6 +8,7 @@ cancelled after the call was sent  the same, and at least the input
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -23,6 +24,7 @@ BYTES_PER_TOKEN = 4
 TEMPLATE_TOKENS_PER_MESSAGE = 4
 TYPICAL_IMAGE_TOKENS = 1_600
 """For one image, where nobody counted; a row's bound may be a hundred times as much."""
+NOTHING = Usage(0, 0)
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
 
@@ -45,25 +47,23 @@ def succeeded(
     usage = billed_usage(job, received)
     done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano))
     settlement = _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
-    text = "".join(part.text for part in answer if isinstance(part, Chunk))
-    calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
-    whole = msgspec.structs.replace(done, text=text, calls=calls)
-    if job.keep_until:
-        short = job.batch_line is None and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max
-        asked = job.messages if short else None  # a batch has its lines
-        settlement = msgspec.structs.replace(
-            settlement,
-            answer=pack(KeptAnswer(whole, asked)),
-            keep_until=job.keep_until,
-            batch_line=job.batch_line,
-        )
-    return done if job.stream else whole, settlement
+    whole = _whole(done, answer)
+    return done if job.stream else whole, _kept(settlement, job, whole, asked_bytes_max)
 
 
 def failed(
-    job: Job, received: Received, error: RebootError, now: datetime, *, cancelled: bool = False
+    job: Job,
+    received: Received,
+    error: RebootError,
+    now: datetime,
+    *,
+    cancelled: bool = False,
+    answer: Sequence[AnswerPart] = (),
+    asked_bytes_max: int = 0,
 ) -> tuple[Failed, Settlement]:
-    """The last event and the settlement of a request that did not finish."""
+    """The last event and the settlement of a request that did not finish; what came of its `answer` is kept where that is
+    wanted.
+    """
     usage = None
     begun = received.text_bytes > 0 or (received.reported is not None and received.reported.output > 0)
     if begun or (cancelled and received.called):
@@ -72,6 +72,8 @@ def failed(
     state: EndState = "cancelled" if cancelled else "failed"
     body = error.body()
     settlement = _settlement(job, received, usage, state, now, error_code=body.code, error_message=body.message)
+    if answer and job.batch_line is None:
+        settlement = _kept(settlement, job, _whole(Done("", usage or NOTHING, charge), answer), asked_bytes_max)
     return Failed(body, charge, usage), settlement
 
 
@@ -80,6 +82,23 @@ def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlemen
     error = Unavailable("The service could not take the request in time; it is not charged: try again.")
     nothing = Received(attempts=received.attempts)
     return failed(job, nothing, error, now)
+
+
+def _whole(done: Done, answer: Sequence[AnswerPart]) -> Done:
+    text = "".join(part.text for part in answer if isinstance(part, Chunk))
+    calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
+    return msgspec.structs.replace(done, text=text, calls=calls)
+
+
+def _kept(settlement: Settlement, job: Job, whole: Done, asked_bytes_max: int) -> Settlement:
+    """The settlement with what Postgres is to keep, if the caller may come back for it."""
+    if job.keep_until is None:
+        return settlement
+    short = job.batch_line is None and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max
+    asked = job.messages if short else None  # a batch has its lines
+    return msgspec.structs.replace(
+        settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until, batch_line=job.batch_line
+    )
 
 
 def billed_usage(job: Job, received: Received) -> Usage:

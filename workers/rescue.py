@@ -14,7 +14,7 @@ import structlog
 
 from shared import keys
 from shared.batches import FILES
-from shared.job import Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
 from shared.ledger import SQL
 from shared.ledger_rows import Settlement
 from shared.scripts import UNREACHABLE
@@ -36,13 +36,14 @@ PARTITION_MONTHS_AHEAD, PARTITION_DAYS_AHEAD = 3, 3
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A journal of `length` events with `text_bytes` of text; `calls` vendor calls were begun. When it has `ended`,
-    `settlement` is what may still have to be settled.
+    """A journal of `length` events, `parts` of an answer with `text_bytes`; `calls` to the vendor were noted. When it has
+    `ended`, `settlement` is what may still have to be settled.
     """
 
     length: int = 0
     text_bytes: int = 0
     calls: int = 0
+    parts: tuple[AnswerPart, ...] = ()
     ended: bool = False
     settlement: Settlement | None = None
 
@@ -55,9 +56,11 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         pipe.hget(keys.SETTLES, request_id)
         journal, calls, record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
+    parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
         length=len(events),
-        text_bytes=sum(bytes_of(event) for event in events if not isinstance(event, Done | Failed)),
+        text_bytes=sum(map(bytes_of, parts)),
+        parts=parts,
         calls=int(calls or 0),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,

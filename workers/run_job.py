@@ -166,13 +166,15 @@ class Attempt:
             return
         self._resume(past)
         error = Cancelled("The request was cancelled.")
-        await self._end(*failed(self._job, self._received, error, _now(), cancelled=True))
+        await self._end(*self._failed(error, cancelled=True))
 
     def _resume(self, past: Past) -> None:
         self._journal.length = past.length
         self._received.called = past.calls > 0
         self._received.text_bytes = past.text_bytes
-        self._received.attempts = past.calls
+        self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
+        if self._job.keep_until:
+            self._answer.extend(past.parts)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:
@@ -188,9 +190,13 @@ class Attempt:
         if self._job.stream:
             await self._writer.write(part)
 
+    def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
+        kept = {"answer": self._answer, "asked_bytes_max": self._runner.settings.asked_bytes_max}
+        return failed(self._job, self._received, error, _now(), cancelled=cancelled, **kept)  # type: ignore[arg-type]
+
     async def _end_failed(self, error: RebootError) -> None:
         alert_operator(self._job, error)
-        await self._end(*failed(self._job, self._received, error, _now()))
+        await self._end(*self._failed(error))
 
     async def _end_cancelled(self) -> None:
         """Lost: not ours any more. Draining with nothing sent: back to the queue. Else the caller is told and charged."""
@@ -198,7 +204,7 @@ class Attempt:
         await self._writer.settle_down()
         if reason == "abort":
             error: RebootError = Cancelled("The request was cancelled.")
-            await self._end(*failed(self._job, self._received, error, _now(), cancelled=True))
+            await self._end(*self._failed(error, cancelled=True))
         elif reason == "drain" and self._journal.length:
             await self._end_failed(
                 Unavailable("The service was restarted while it answered: what you received is all there is.")

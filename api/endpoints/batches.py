@@ -13,7 +13,7 @@ from api.batch_upload import Upload
 from api.formats.native_answers import result_json
 from api.formats.native_batches import BatchView, parse_line, result_line, view_of
 from api.formats.parsing import parse_query
-from api.reading import idempotency_key, refuse_too_large
+from api.reading import chunks_of, idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
 from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
@@ -75,9 +75,7 @@ async def post_batch(request: web.Request) -> web.Response:
         await require_credit(services.pool, key.account_id)
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
     upload = Upload(services, file, parse_line)
-    file = await upload.receive(
-        request.content.iter_any(), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT)
-    )
+    file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
     batch, again = await _made_of(services, NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat))
     body = result_json(view_of(batch, upload.errors))

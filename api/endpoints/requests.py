@@ -134,6 +134,6 @@ async def _has_ended_before(services: Services, request_id: str, first: int) -> 
     except UNREACHABLE as error:
         raise Unavailable("The stream cannot be read now: try again shortly.") from error
     ended = last is not None and isinstance(unpack_event(last), Done | Failed)
-    if ended and first > length:
+    if length and first > length:
         raise InvalidRequest(f"There is no event {first - 1}: the stream has {length}.")
     return ended and first == length

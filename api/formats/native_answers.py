@@ -79,7 +79,7 @@ def stats_record(done: Done) -> bytes:
 
 def error_record(failed: Failed, request_id: str) -> bytes:
     """The record that ends a stream which failed after its first byte."""
-    return RECORD_SEPARATOR.encode() + json_bytes({"error": _error(failed.error, request_id)}) + b"\n"
+    return RECORD_SEPARATOR.encode() + json_bytes({"error": _error(failed.as_error().body(), request_id)}) + b"\n"
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
@@ -87,9 +87,10 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
     return json_bytes(Failure(status=0, error=_error(error, request_id)))
 
 
-def sse_event(sequence: int, name: str, data: object) -> bytes:
-    """One server-sent event."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, name.encode(), json_bytes(data))
+def sse_event(sequence: int | None, name: str, data: object) -> bytes:
+    """One server-sent event; without a number it is none to come back to."""
+    number = b"" if sequence is None else b"id: %d\n" % sequence
+    return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), json_bytes(data))
 
 
 def sse_error(sequence: int, error: ErrorBody, request_id: str) -> bytes:

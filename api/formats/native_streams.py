@@ -54,20 +54,20 @@ class ServerSentEvents:
             case CallPiece():
                 return native_answers.sse_event(sequence, "tool_call", asdict(event))
             case Done():
-                return self._whole(sequence, event) + native_answers.sse_event(sequence, "done", _end(event))
-            case Failed(error):
-                return native_answers.sse_error(sequence, error, self._request_id)
+                return self._whole(event) + native_answers.sse_event(sequence, "done", _end(event))
+            case Failed():
+                return native_answers.sse_error(sequence, event.as_error().body(), self._request_id)
 
     def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
         """Always."""
         return True
 
     @staticmethod
-    def _whole(sequence: int, done: Done) -> bytes:
-        """Of an answer that was not streamed: all of it in one event, under the number of the last one."""
-        text = native_answers.sse_event(sequence, "chunk", {"text": done.text}) if done.text else b""
+    def _whole(done: Done) -> bytes:
+        """Of an answer that was not streamed: all of it, without a number, so that whoever comes back reads it again."""
+        text = native_answers.sse_event(None, "chunk", {"text": done.text}) if done.text else b""
         calls = [{"index": index, **asdict(call)} for index, call in enumerate(done.calls)]
-        return text + b"".join(native_answers.sse_event(sequence, "tool_call", call) for call in calls)
+        return text + b"".join(native_answers.sse_event(None, "tool_call", call) for call in calls)
 
 
 def _end(done: Done) -> native_answers.StreamEnd:

@@ -131,7 +131,7 @@ def check(body: CompletionRequest) -> None:
     """Raises `InvalidRequest` that names the field which cannot be honoured."""
     for name, allowed in ONLY.items():
         value = getattr(body, name)
-        if value is not None and value not in allowed:
+        if value is not None and not any(type(value) is type(one) and value == one for one in allowed):
             may_be = " or ".join(msgspec.json.encode(one).decode() for one in allowed)
             advice = f"it can only be {may_be}" if allowed else "leave it out"
             raise InvalidRequest(f"`{name}` is not available here: {advice}.", param=name)

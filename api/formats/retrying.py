@@ -20,4 +20,4 @@ def retry_headers(error: ErrorBody) -> dict[str, str]:
 
 def worth_asking_again(error: ErrorBody) -> bool:
     """Whether the same request may succeed later, and asking costs nothing: a failure that was charged is left to people."""
-    return kind_of(error).retryable and "charged_usd" not in (error.details or {})
+    return kind_of(error).retryable and not error.final and "charged_usd" not in (error.details or {})

@@ -11,5 +11,10 @@ SELECT id, created_at, account_id, key_id, model, provider, lane, stream, price_
 FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4
 
+-- name: by_key
+SELECT i.request_id, i.fingerprint, COALESCE(r.state IN ('failed', 'cancelled') AND r.charged_nano = 0, false) AS free
+FROM idempotency_keys i LEFT JOIN requests r ON r.id = i.request_id AND r.created_at = i.request_created_at
+WHERE i.account_id = $1 AND i.key = $2 AND i.keep_until > now()
+
 -- name: answer
 SELECT answer FROM answers WHERE request_id = $1 AND keep_until > now()

@@ -59,7 +59,7 @@ def texts(body: bytes) -> list[tuple[int, str, dict[str, Any]]]:
     for block in body.decode().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
         if fields:
-            events.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+            events.append((int(fields.get("id", -1)), fields["event"], json.loads(fields["data"])))
     return events
 
 
@@ -298,3 +298,67 @@ async def test_a_key_without_the_scope_reads_nothing(new_caller: NewCaller) -> N
     request_id = (await caller.chat(told())).headers["x-request-id"]
     for path in ("/api/requests", f"/api/requests/{request_id}", f"/api/requests/{request_id}/stream"):
         assert (await caller.request("GET", path)).status == 403
+
+
+@pytest.mark.parametrize("cut", [{"fault": "cut", "after": 5}, {"hold": 5}])
+async def test_what_came_of_a_request_that_failed_is_kept_as_long_as_an_answer(
+    caller: Caller, redis_client: redis.asyncio.Redis, cut: dict[str, Any]
+) -> None:
+    key, message = a_key("partial"), told(tokens=20, key=f"partial-{next(_numbers)}", **cut)
+    asking = asyncio.ensure_future(caller.chat(message, headers=key, stream=True))
+    if "hold" in cut:
+        request_id = await running_request(caller)
+        await caller.request("DELETE", f"/api/requests/{request_id}")
+    first = await asking
+    text, _, record = first.body.partition(b"\x1e")
+    assert text
+    assert float(json.loads(record)["error"]["charged_usd"]) > 0
+    request_id = first.headers["x-request-id"]
+    done = await ended(caller, request_id)
+    await redis_client.delete(keys.journal(request_id), keys.asked(request_id))
+    again = await caller.chat(message, headers=key, stream=True)
+    assert again.body == first.body
+    assert again.headers["x-request-id"] == request_id
+    later = await view(caller, request_id)
+    assert (later["response"], later["result_expired"]) == (text.decode(), False)
+    assert later["charged_usd"] == done["charged_usd"]
+
+
+async def running_request(caller: Caller) -> str:
+    """The newest one, once it has sent something."""
+
+    async def begun() -> str | None:
+        line = (await caller.request("GET", "/api/requests")).json["result"]["requests"][:1]
+        return str(line[0]["id"]) if line and (await view(caller, line[0]["id"]))["state"] == "running" else None
+
+    request_id = await eventually_true(begun, "it runs")
+    await asyncio.sleep(0.2)  # and what it waits for has been relayed
+    return request_id
+
+
+async def test_a_repeat_is_served_by_a_key_that_has_used_its_rate_up(new_caller: NewCaller) -> None:
+    caller = await new_caller(rules=KeyRules(rpm=1))
+    key, message = a_key("limited"), told()
+    first = await caller.chat(message, headers=key)
+    assert [(await caller.chat(told())).status for _ in range(4)] == [429] * 4
+    assert [(await caller.chat(message, headers=key)).body for _ in range(4)] == [first.body] * 4
+
+
+async def test_a_place_beyond_a_running_stream_is_refused(caller: Caller) -> None:
+    message = told(tokens=6, hold=3, key="beyond")
+    request_id, _ = await first_events(caller, caller.url("/api/endpoint"), 1, message)
+    reply = await caller.request("GET", f"/api/requests/{request_id}/stream", params={"after": 500}, headers=SSE)
+    assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+    await caller.release("beyond")
+
+
+async def test_who_has_read_a_whole_answer_as_a_stream_has_its_end_too(caller: Caller) -> None:
+    request_id = (await caller.chat(told(tokens=3))).headers["x-request-id"]
+    whole = await caller.request("GET", f"/api/requests/{request_id}/stream", headers=SSE)
+    assert b"id: 0\nevent: done" in whole.body
+    assert whole.body.count(b"id: ") == 1
+
+
+@pytest.mark.parametrize(("wish", "status"), [("no-respond-async", 200), ("wait=5, respond-async", 202)])
+async def test_only_a_wish_to_be_answered_later_is_one(caller: Caller, wish: str, status: int) -> None:
+    assert (await caller.chat(told(), headers={"Prefer": wish})).status == status

@@ -1,0 +1,89 @@
+"""What is no honest HTTP: refused or closed, never answered with a 5xx, and never out of step."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.e2e.caller import Caller, told
+from tests.e2e.test_request_life import ASYNC, ended
+
+HOST = "Host: localhost\r\n"
+
+
+async def closes(caller: Caller, data: bytes) -> bytes:
+    """Send it and nothing more; gives what comes until the other side closes, which it must do by itself."""
+    return await caller.raw(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHos",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /api/endpoint",
+    ],
+)
+async def test_a_header_that_never_ends_is_not_waited_for_for_ever(caller: Caller, data: bytes) -> None:
+    assert await closes(caller, data) == b""
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 500\r\n\r\n{",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
+    ],
+)
+async def test_a_body_that_never_ends_is_a_400_and_the_connection_is_closed(caller: Caller, framing: bytes) -> None:
+    head = (
+        f"POST /api/endpoint HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\nContent-Type: application/json\r\n"
+    )
+    answer = await closes(caller, head.encode() + framing)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"invalid_request" in answer
+
+
+async def test_a_chunk_that_turns_bad_later_ends_the_connection(caller: Caller) -> None:
+    head = (
+        f"POST /api/endpoint HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\nContent-Type: application/json\r\n"
+    )
+    host, _, port = caller.url("").removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.2)  # so that it comes by itself
+    writer.write(b"ZZZ\r\nfoo\r\n")
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_head_of_a_stream_is_a_405_and_the_connection_stays_in_step(caller: Caller) -> None:
+    request_id = (await caller.chat(told(tokens=3), headers=ASYNC)).json["result"]["id"]
+    await ended(caller, request_id)
+    head = f"HEAD /api/requests/{request_id}/stream HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\n\r\n"
+    then = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+    first, second = (await closes(caller, (head + then).encode())).split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"405 ")
+    assert first.endswith(b"\r\n\r\n")
+    assert second.startswith(b"200 ")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", "br"])
+@pytest.mark.parametrize("path", ["/api/endpoint", "/v1/chat/completions", "/v1/messages"])
+async def test_a_compressed_body_is_refused_however_it_is_said(caller: Caller, path: str, coding: str) -> None:
+    headers = "".join(f"Content-Encoding: {one}\r\n" for one in coding.split(", "))
+    head = f"POST {path} HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\nContent-Type: application/json\r\n"
+    answer = await closes(caller, f"{head}{headers}Connection: close\r\nContent-Length: 5\r\n\r\nabcde".encode())
+    assert answer.split(b" ")[1] in {b"415", b"400"}
+
+
+async def test_an_expectation_that_nobody_has_is_refused_without_its_words(caller: Caller) -> None:
+    reply = await caller.request("POST", "/api/endpoint", data=b"{}", headers={"Expect": "canary-417"})
+    assert reply.status == 417
+    assert b"canary" not in reply.body
+    assert reply.error["code"] == "invalid_request"
