@@ -1,6 +1,7 @@
 """`rebootml`: the operators' command. Exit status 0 done, 1 refused or violated, 2 wrong usage.
 
-It reads `DATABASE_URL` from the environment, else from `DATA_DIR/run.json` of a running `make run`.
+It reads `DATABASE_URL` from the environment, else from `DATA_DIR/run.json` of a running `make run`. Batches are what an
+account does itself, so those commands speak HTTP, with `REBOOTML_URL` and `REBOOTML_API_KEY`, else those of `run.json`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import msgspec
 from msgspec.structs import asdict
 
+from deploy import batch_cli
+from deploy.command import Answer
+from deploy.command import add_command as _command
+from deploy.command import add_group as _group
 from deploy.ledger_check import check_ledger
 from shared import accounts, credentials, database
 from shared.catalogue import load_catalogue
@@ -28,14 +33,7 @@ from shared.errors import RebootError
 from shared.money import NanoUsd, usd_to_nano
 from shared.settings import Settings, SettingsError
 
-
-class Answer(NamedTuple):
-    """`data` is the `--json` document; `status` the exit status."""
-
-    data: Any
-    status: int = 0
-
-
+INTERRUPTED = 130
 Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
 
 
@@ -43,6 +41,7 @@ def main() -> None:
     """Entry point of the `rebootml` script."""
     words = [word for word in sys.argv[1:] if word != "--json"]
     arguments = _parser().parse_args(words)
+    arguments.as_json = len(words) < len(sys.argv[1:])
     try:
         answer = asyncio.run(_run(arguments))
     except (RebootError, SettingsError, MigrationError) as error:
@@ -54,15 +53,25 @@ def main() -> None:
     except asyncpg.PostgresError as error:
         print(f"rebootml: Postgres refused: {error} ({type(error).__name__})", file=sys.stderr)
         sys.exit(1)
-    as_json = len(words) < len(sys.argv[1:])
-    print(msgspec.json.encode(answer.data).decode() if as_json else _for_people(answer.data))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    _print(answer, as_json=arguments.as_json)
     sys.exit(answer.status)
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    if as_json and answer.data is not None:
+        print(msgspec.json.encode(answer.data).decode())
+    elif answer.data is not None:
+        print(_for_people(answer.data if answer.shown is None else answer.shown))
 
 
 async def _run(arguments: argparse.Namespace) -> Answer:
     run: Any = arguments.run
     if run == _models:
         return _models()
+    if run in batch_cli.COMMANDS:
+        return await batch_cli.over_http(run, arguments, _run_json())
     settings = Settings.load(_environment())
     if run == _migrate:
         return Answer({"applied": await migrate(settings.database_url)})
@@ -79,16 +88,27 @@ def _environment() -> dict[str, str]:
     """The environment, filled up from `run.json`; this command needs no Redis."""
     environment = dict(os.environ)
     if not environment.get("DATABASE_URL"):
-        path = Path(environment.get("DATA_DIR", ".data")) / "run.json"
-        try:
-            run = json.loads(path.read_text())
-        except (OSError, ValueError):
+        run = _run_json()
+        if not run:
             raise SettingsError(
-                f"DATABASE_URL is not set and {path} is not there: set it, or start `make run`"
-            ) from None
+                f"DATABASE_URL is not set and {_run_json_path()} is not there: set it, or start `make run`"
+            )
         environment |= {"DATABASE_URL": run["database_url"], "REDIS_URL": run["redis_url"]}
     environment.setdefault("REDIS_URL", "redis://localhost:6379/0")
     return environment
+
+
+def _run_json_path() -> Path:
+    return Path(os.environ.get("DATA_DIR", ".data")) / "run.json"
+
+
+def _run_json() -> dict[str, Any]:
+    """What a running `make run` says of itself; empty when there is none."""
+    try:
+        run = json.loads(_run_json_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return run if isinstance(run, dict) else {}
 
 
 async def _migrate(_: argparse.Namespace, __: asyncpg.Pool) -> Answer:
@@ -166,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(groups, "models", _models, "the catalogue as it is in force")
     _add_account_commands(_group(groups, "account", "accounts and their credit"))
     _add_key_commands(_group(groups, "key", "API keys"))
+    batch_cli.add_commands(_group(groups, "batch", "batches of the account that the API key is for"))
     _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")
     return parser
 
@@ -203,16 +224,6 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
         default=timedelta(0),
         help="such as 24h; a spending limit moves at once",
     )
-
-
-def _group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401
-    return groups.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="command")
-
-
-def _command(groups: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _usd(text: str) -> NanoUsd:

@@ -101,6 +101,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     ends_as: str
     metadata: dict[str, str] | None
     exported_to: str | None
+    export_after: datetime | None
     deleted_files: list[str]
     created_at: datetime
     started_at: datetime | None

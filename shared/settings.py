@@ -96,6 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_look_every_s: float = 0.5
     batch_lost_after_s: float = 10.0
     batch_days_kept: int = 30
+    batch_export_s3: str | None = None  # s3://bucket/prefix
+    batch_export_timeout_s: float = 3_600.0  # of one batch
+    batch_export_retry_s: float = 30.0
+    batch_exports_at_once: int = 2  # of one worker; each has a part of 8 MB in memory
 
     # stores
     database_connections_max: int = 8
@@ -236,6 +240,13 @@ def _factor(text: str) -> Decimal:
     return value
 
 
+def _s3_folder(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("s3://bucket/prefix")
+    return text.rstrip("/")
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
@@ -265,6 +276,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),
+    "batch_export_s3": _s3_folder,
+    "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
     "batch_expires_s": _number(float, 1, 30 * 86_400, "seconds"),
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of("json", "console"),

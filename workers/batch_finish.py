@@ -94,9 +94,11 @@ class BatchFinisher:
         return not alive and not events
 
     async def _end(self) -> None:
-        for row in await self._pool.fetch(BATCHES["to_end"], BATCHES_PER_LOOK):
+        """Where batches are exported, those that have been."""
+        exported = self._settings.batch_export_s3 is not None
+        for row in await self._pool.fetch(BATCHES["to_end"], BATCHES_PER_LOOK, exported):
             batch = batch_from_row(row)
-            state = await self._pool.fetchval(BATCHES["end"], batch.id, None)
+            state = await self._pool.fetchval(BATCHES["end"], batch.id)
             log.info("batch ended", batch=batch.id, state=state, lines=batch.total)
 
 

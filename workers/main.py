@@ -30,6 +30,7 @@ from shared.settings import Settings
 from shared.settler import Settler
 from shared.tasks import background_tasks
 from workers import rescue, retention
+from workers.batch_export import BatchExporter
 from workers.batch_feed import BatchFeeder
 from workers.batch_finish import BatchFinisher
 from workers.leased_worker import LeasedWorker
@@ -152,8 +153,11 @@ def _batch_tasks(
         pool=pool, scripts=lua, queue=queue, settler=settler, feeder=feeder, catalogue=catalogue, settings=settings
     )
     providers = sorted({provider_of(name) for name in worker.queues if lane_of(name) == "batch"})
-    looking = _every(settings.batch_look_every_s, finisher.look)
-    return [looking, *(feeder.run(provider) for provider in providers)]
+    looking = [_every(settings.batch_look_every_s, finisher.look)]
+    if settings.batch_export_s3:
+        exporter = BatchExporter(pool, settings.batch_export_s3, os.environ, settings)
+        looking += [_every(settings.batch_look_every_s, exporter.look) for _ in range(settings.batch_exports_at_once)]
+    return [*looking, *(feeder.run(provider) for provider in providers)]
 
 
 async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: Settings) -> None:

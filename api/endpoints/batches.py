@@ -11,12 +11,13 @@ from msgspec import UNSET, UnsetType
 
 from api.batch_upload import Upload
 from api.formats.native_answers import result_json
-from api.formats.native_batches import BatchView, parse_line, result_line, view_of
+from api.formats.native_batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
 from api.reading import chunks_of, idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
 from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from shared.batch_results import result_line
 from shared.batches import (
     Batch,
     begin_file,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from api.batch_upload import ParsedLine
-from api.formats.native import ChatAnswer, ChatRequest, NativeMessage, asked_of
-from api.formats.native_answers import json_bytes, stats
+from api.formats.native import ChatRequest, asked_of
 from api.formats.parsing import parse
-from shared.batches import Batch, LineError, Result, State, unpack_ask
+from shared.batches import Batch, LineError, State
 from shared.errors import InvalidRequest
-from shared.job import unpack_answer
 from shared.money import nano_to_usd
 
 
@@ -82,19 +79,3 @@ def view_of(batch: Batch, errors: list[LineError] | None = None) -> BatchView:
         exported_to=batch.exported_to,
         errors=errors or [],
     )
-
-
-def result_line(result: Result) -> bytes:
-    """`{"custom_id", "status": 1, "result": {…}}` or `{"custom_id", "status": 0, "error": {…}}`, and a newline."""
-    line: dict[str, Any] = {"custom_id": result.custom_id}
-    if result.answer is None or result.asked is None:
-        error = {"code": result.error_code, "message": result.error_message, "request_id": result.request_id}
-        return json_bytes(line | {"status": 0, "error": error}) + b"\n"
-    done, ask = unpack_answer(result.answer).done, unpack_ask(result.asked)
-    answer = ChatAnswer(
-        response=done.text or "",
-        **msgspec.structs.asdict(stats(done)),
-        model=ask.model,
-        request=[NativeMessage(message.role, message.content) for message in ask.messages],  # type: ignore[arg-type]
-    )
-    return json_bytes(line | {"status": 1, "result": answer}) + b"\n"

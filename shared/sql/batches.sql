@@ -99,10 +99,26 @@ WHERE b.ended_at IS NULL AND b.ends_as <> 'completed' AND b.state IN ('cancellin
 -- name: to_end
 SELECT * FROM batches
 WHERE ended_at IS NULL AND state IN ('cancelling', 'finalizing') AND fed = completed + failed + cancelled + expired - bad
+    AND (exported_to IS NOT NULL OR NOT $2)
 ORDER BY created_at LIMIT $1
 
+-- name: claim_export
+UPDATE batches SET export_after = now() + make_interval(secs => $1)
+WHERE id = (
+    SELECT id FROM batches
+    WHERE ended_at IS NULL AND state IN ('cancelling', 'finalizing') AND fed = completed + failed + cancelled + expired - bad
+        AND exported_to IS NULL AND (export_after IS NULL OR export_after <= now())
+    ORDER BY export_after NULLS FIRST, created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING *
+
+-- name: exported
+UPDATE batches SET exported_to = $2 WHERE id = $1 AND ended_at IS NULL
+
+-- name: export_later
+UPDATE batches SET export_after = now() + make_interval(secs => $2) WHERE id = $1 AND ended_at IS NULL
+
 -- name: end
-UPDATE batches SET state = ends_as, ended_at = now(), exported_to = $2,
+UPDATE batches SET state = ends_as, ended_at = now(),
     cancelled = cancelled + CASE ends_as WHEN 'cancelled' THEN total - bad - fed ELSE 0 END,
     expired = expired + CASE ends_as WHEN 'expired' THEN total - bad - fed ELSE 0 END
 WHERE id = $1 AND ended_at IS NULL AND state IN ('cancelling', 'finalizing')

@@ -11,7 +11,7 @@ from shared.credentials import KeyRules
 from tests.e2e.caller import MODEL, Caller, Reply, told
 from tests.e2e.conftest import NewCaller
 
-PAGES = ["/docs", "/docs/errors", "/docs/guides/requests", "/docs/ui/index.html"]
+PAGES = ["/docs", "/docs/errors", "/docs/guides/batches", "/docs/guides/requests", "/docs/ui/index.html"]
 
 
 async def the_document(caller: Caller) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("LOG_FORMAT", "xml"),
         ("KEEP_MESSAGES", "maybe"),
         ("CATALOGUE", "/nowhere/to/be/found.toml"),
+        ("BATCH_EXPORT_S3", "bucket/prefix"),
+        ("BATCH_EXPORT_S3", "s3:///prefix"),
         ("WORKER_QUEUES", "openai"),
         ("WORKER_QUEUES", "openai:express"),
         ("WORKER_QUEUES", "acme:batch"),

@@ -59,6 +59,7 @@ CREATE TABLE batches (
     ends_as      text NOT NULL DEFAULT 'completed' CHECK (ends_as IN ('completed', 'expired', 'cancelled')),
     metadata     jsonb,
     exported_to  text,
+    export_after timestamptz, -- of one that is to be exported: nobody tries before this
     deleted_files text[] NOT NULL DEFAULT '{}', -- files made of its results that its owner has deleted
     created_at   timestamptz NOT NULL,
     started_at   timestamptz,

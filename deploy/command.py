@@ -1,0 +1,30 @@
+"""What every command of `rebootml` is made of: words on the line, and an answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """`data` is the `--json` document, `status` the exit status; `shown` is what people see instead of the document.
+
+    None for both: the command has written what there is itself.
+    """
+
+    data: Any
+    status: int = 0
+    shown: Any = None
+
+
+def add_group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401 - argparse's own type is private
+    """Commands of two words."""
+    return groups.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="command")
+
+
+def add_command(groups: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
+    """A command that `run` carries out."""
+    parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
