@@ -35,7 +35,7 @@ def test_an_error_that_crossed_a_wire_has_its_code_status_and_details_again(kind
 
 
 def test_a_code_that_several_errors_share_comes_back_as_the_most_general_one() -> None:
-    assert type(from_body(errors.OperatorCredentials("x").body())) is ProviderError
+    assert type(from_body(ProviderError("x").body())) is ProviderError
     assert type(from_body(errors.MethodNotAllowed("x").body())) is errors.InvalidRequest
 
 
@@ -47,3 +47,8 @@ def test_waiting_errors_say_how_long_unless_told() -> None:
     assert RateLimited("x").retry_after_s == 1.0
     assert ProviderBusy("x", retry_after_s=9).body().retry_after_s == 9
     assert ProviderError("x").body().retry_after_s is None
+
+
+def test_an_error_that_is_not_worth_another_try_stays_one_on_its_way() -> None:
+    again = from_body(errors.OperatorCredentials("x").body())
+    assert (type(again), again.retryable) == (errors.OperatorCredentials, False)
