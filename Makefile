@@ -6,7 +6,7 @@ CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 BIN := .venv/bin
 
-.PHONY: help run test test-clients proofs check install lock
+.PHONY: help run test test-clients proofs bench check install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,6 +24,9 @@ test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and tho
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
 	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
+
+bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
+	@exec $(BIN)/python -m tests.bench $(ARGS)
 
 check: $(INSTALLED) ## format, lint, import rules, types
 	@$(BIN)/ruff format --check .

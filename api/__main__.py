@@ -18,7 +18,7 @@ from api.services import SERVICES
 from shared import telemetry
 from shared.database import MigrationError
 from shared.errors import Unavailable
-from shared.process import end_with_parent, raise_open_files
+from shared.process import end_with_parent, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ async def _serve(settings: Settings) -> None:
     try:
         site = web.SockSite(runner, _listen(settings), backlog=BACKLOG)
         await site.start()
+        settle_memory()
         log.info("front door open", host=settings.host, port=settings.port)
         await stop.wait()
         log.info("front door draining")

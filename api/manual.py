@@ -51,7 +51,9 @@ def _links(heading: str, folder: str) -> str:
 def _page(markdown: str) -> str:
     """HTML in the markdown is shown, never passed on."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    return Template(_read(PAGES / "page.html")).substitute(title=html.escape(_title(markdown)), body=body)
+    return Template(_read(PAGES / "page.html")).substitute(
+        title=html.escape(_title(markdown).replace("`", "")), body=body
+    )
 
 
 def _title(markdown: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from api.error_catalogue import meaning
 from api.route import Answer, Content, Header, Route
+from api.streaming import EVENT_STREAM
 from api.surfaces import SURFACES, surface_of
 from shared.errors import ErrorBody, InsufficientCredit, InvalidApiKey, RebootError
 
@@ -55,6 +56,7 @@ class Schemas:
     def __init__(self, routes: tuple[Route, ...]) -> None:
         types = list(dict.fromkeys(_types(routes)))
         schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
+        components = _decimals_as_read(components)
         self._schemas = dict(zip(types, schemas, strict=True))
         unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {
             self.name_of(route.query) for route in routes if route.query
@@ -80,6 +82,16 @@ def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
             yield route.query
         contents = [answer.content for answer in route.answers.values()] + ([route.body.content] if route.body else [])
         yield from (kind for content in contents for kind in content.values() if not isinstance(kind, str))
+
+
+def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A decimal is documented by msgspec as a string, and read from a number as well."""
+    if isinstance(schema, list):
+        return [_decimals_as_read(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {name: _decimals_as_read(part) for name, part in schema.items()}
+    return whole | {"type": ["string", "number"]} if schema.get("format") == "decimal" else whole
 
 
 def _is_generic(kind: Any) -> bool:  # noqa: ANN401 - a type
@@ -160,12 +172,17 @@ def _content(content: Content, schemas: Schemas, example: object = None) -> Json
     """`example` is of the first media type."""
     media: dict[str, Json] = {}
     for kind, what in content.items():
-        text = {"type": "object"} if kind.endswith("json") else {"type": "string"}
-        schema = {**text, "description": what} if isinstance(what, str) else schemas.of(what)
+        schema = _told(kind, what) if isinstance(what, str) else schemas.of(what)
         media[kind] = {"schema": schema}
         if example is not None and len(media) == 1:
             media[kind]["example"] = example
     return media
+
+
+def _told(kind: str, sentence: str) -> Json:
+    """What no type describes. Tools read the schema of server-sent events as one of each event, so it has no type."""
+    known = {"application/json": {"type": "object"}, EVENT_STREAM: {}}
+    return {**known.get(kind, {"type": "string"}), "description": sentence}
 
 
 def _failure(route: Route, kinds: list[type[RebootError]], schemas: Schemas) -> Json:

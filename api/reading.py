@@ -19,9 +19,14 @@ async def read_json(request: web.Request) -> bytes:
     where its length is said.
     """
     _refuse_unsupported(request)
-    if (request.content_length or 0) > request.client_max_size:
-        raise RequestTooLarge(f"The body is larger than {request.client_max_size} bytes: shorten it.")
+    refuse_too_large(request, request.client_max_size)
     return await request.read()
+
+
+def refuse_too_large(request: web.Request, bytes_max: int) -> None:
+    """Raises `RequestTooLarge` when the request says so itself."""
+    if (request.content_length or 0) > bytes_max:
+        raise RequestTooLarge(f"The body is larger than {bytes_max} bytes: shorten it.")
 
 
 def prefers_async(request: web.Request) -> bool:

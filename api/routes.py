@@ -8,6 +8,7 @@ from __future__ import annotations
 from api import examples
 from api.endpoints import (
     account,
+    batches,
     chat,
     completions,
     docs,
@@ -15,6 +16,8 @@ from api.endpoints import (
     keys,
     messages,
     models,
+    openai_batches,
+    openai_files,
     openai_models,
     requests,
     usage,
@@ -23,12 +26,16 @@ from api.formats import native
 from api.formats.anthropic_answers import MessageAnswer
 from api.formats.anthropic_body import MessagesRequest
 from api.formats.native_answers import Success
+from api.formats.native_batches import BatchView
 from api.formats.openai_answers import Completion
+from api.formats.openai_batches import BatchBody, BatchList, BatchObject
 from api.formats.openai_body import CompletionRequest
+from api.formats.openai_files import FileDeleted, FileList, FileObject
 from api.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.requests_view import RequestView
 from api.route import Answer, Body, Errors, Header, Route, json
 from api.serving import Accepted
+from api.writing import NDJSON
 from shared import errors
 from shared.accounts import Wallet
 from shared.credentials import KeyRow
@@ -66,10 +73,11 @@ LAST_EVENT = Header(
     {"type": "integer", "minimum": 0, "maximum": requests.SEQUENCE_MAX},
 )
 OUTPUT_LIMIT = Header("x-output-limit", "Tokens that the answer may have at most.", {"type": "integer"})
+REPLAYED = Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again.")
 ADMITTED = (
     OUTPUT_LIMIT,
     Header("x-model-successor", "The model that answered instead of a retired one."),
-    Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again."),
+    REPLAYED,
     Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
     Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
     Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
@@ -94,7 +102,14 @@ MESSAGE_EVENTS = (
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
-
+EITHER = ("bearer", "x-api-key")
+BATCH_ID = {"id": "A batch's id, `batch_…`."}
+BATCH_LOCATION = Header("Location", "`/api/batches/{id}`.")
+FILE_ID = {"id": "A file's id: `file_…`, or one that a batch names."}
+FORM = (
+    "A form with `purpose` (`batch`), `file` (lines of JSON with `custom_id`, `method`, `url` and `body`) and, if wanted, "
+    "`expires_after[anchor]` and `expires_after[seconds]`."
+)
 KEY_ID = {"key_id": "Twelve characters: the middle part of a key."}
 
 ROUTES: tuple[Route, ...] = (
@@ -164,7 +179,7 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(CompletionRequest), examples.COMPLETION),
         headers=(REPEATABLE,),
         errors=CHAT,
-        security=("bearer", "x-api-key"),
+        security=EITHER,
     ),
     Route(
         "POST",
@@ -176,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(MessagesRequest), examples.COMPLETION),
         headers=(REPEATABLE,),
         errors=CHAT,
-        security=("bearer", "x-api-key"),
+        security=EITHER,
     ),
     Route(
         "GET",
@@ -185,7 +200,7 @@ ROUTES: tuple[Route, ...] = (
         "The catalogue in OpenAI's form",
         {200: Answer(json(openai_models.OpenAIModels))},
         scope="read",
-        security=("bearer", "x-api-key"),
+        security=EITHER,
     ),
     Route(
         "GET",
@@ -196,7 +211,167 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         parameters={"id": "Its public name."},
         errors=(errors.ModelNotFound,),
-        security=("bearer", "x-api-key"),
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/files",
+        openai_files.post_file,
+        "Send the lines of a batch in OpenAI's form",
+        {200: Answer(json(FileObject))},
+        scope="inference",
+        body=Body({"multipart/form-data": FORM}),
+        errors=(errors.InsufficientCredit,),
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/files",
+        openai_files.get_files,
+        "The files, newest first",
+        {200: Answer(json(FileList))},
+        scope="read",
+        query=openai_files.FilesQuery,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/files/{id}",
+        openai_files.get_file,
+        "One file",
+        {200: Answer(json(FileObject))},
+        scope="read",
+        parameters=FILE_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/files/{id}/content",
+        openai_files.get_content,
+        "A batch's output or errors",
+        {
+            200: Answer(
+                {NDJSON: "Lines of JSON: `id`, `custom_id`, `response` (`status_code`, `request_id`, `body`), `error`."}
+            )
+        },
+        scope="read",
+        parameters=FILE_ID,
+        errors=(errors.InvalidRequest, *OWN),
+        security=EITHER,
+    ),
+    Route(
+        "DELETE",
+        "/v1/files/{id}",
+        openai_files.delete_one,
+        "Delete a file",
+        {200: Answer(json(FileDeleted))},
+        scope="inference",
+        parameters=FILE_ID,
+        errors=(*OWN, errors.Conflict),
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/batches",
+        openai_batches.post_batch,
+        "Run a file's lines, as OpenAI's batches",
+        {200: Answer(json(BatchObject), (REPLAYED,))},
+        scope="inference",
+        body=Body(json(BatchBody), examples.BATCH),
+        headers=(REPEATABLE,),
+        errors=(*OWN, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/batches",
+        openai_batches.get_batches,
+        "The batches in OpenAI's form, newest first",
+        {200: Answer(json(BatchList))},
+        scope="read",
+        query=openai_batches.OpenAIBatchesQuery,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/batches/{id}",
+        openai_batches.get_batch,
+        "One batch in OpenAI's form",
+        {200: Answer(json(BatchObject))},
+        scope="read",
+        parameters=BATCH_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/batches/{id}/cancel",
+        openai_batches.cancel,
+        "Cancel a batch, as OpenAI's",
+        {200: Answer(json(BatchObject))},
+        scope="inference",
+        parameters=BATCH_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/api/batches",
+        batches.post_batch,
+        "Send a batch",
+        {201: Answer(json(Success[BatchView]), (BATCH_LOCATION, REPLAYED))},
+        scope="inference",
+        body=Body(dict.fromkeys(batches.TYPES, "Lines of JSON, each a chat request with a `custom_id` of its own.")),
+        headers=(REPEATABLE,),
+        errors=(errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited, *OWN),
+    ),
+    Route(
+        "GET",
+        "/api/batches",
+        batches.get_batches,
+        "The batches, newest first",
+        {200: Answer(json(Success[batches.Batches]))},
+        scope="read",
+        query=batches.BatchesQuery,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/batches/{id}",
+        batches.get_batch,
+        "One batch",
+        {200: Answer(json(Success[BatchView]))},
+        scope="read",
+        parameters=BATCH_ID,
+        errors=OWN,
+    ),
+    Route(
+        "DELETE",
+        "/api/batches/{id}",
+        batches.delete_batch,
+        "Cancel a batch",
+        {200: Answer(json(Success[BatchView]))},
+        scope="inference",
+        parameters=BATCH_ID,
+        errors=OWN,
+    ),
+    Route(
+        "GET",
+        "/api/batches/{id}/results",
+        batches.get_results,
+        "A batch's results",
+        {
+            200: Answer(
+                {NDJSON: "Lines of JSON in the order of the input: `custom_id`, `status`, and `result` or `error`."}
+            )
+        },
+        scope="read",
+        query=batches.ResultsQuery,
+        parameters=BATCH_ID,
+        errors=OWN,
     ),
     Route(
         "GET",

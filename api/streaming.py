@@ -60,7 +60,7 @@ async def send_stream(
             await response.prepare(request)
         data = form.render(sequence, event) if event else form.keepalive or b""
         sequence += event is not None
-        await _write(request, response, data, settings.write_timeout_s)
+        await write_within(request, response, data, settings.write_timeout_s)
         if event and not form.clean_end(event) and isinstance(event, Failed):
             _break_off(request, settings.write_timeout_s)
             return response
@@ -70,7 +70,8 @@ async def send_stream(
     return response
 
 
-async def _write(request: web.Request, response: web.StreamResponse, data: bytes, within_s: float) -> None:
+async def write_within(request: web.Request, response: web.StreamResponse, data: bytes, within_s: float) -> None:
+    """Raises `ConnectionError` when the caller takes nothing for `within_s`."""
     if not data:
         return
     try:

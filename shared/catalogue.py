@@ -179,5 +179,13 @@ def _model(table: Written, price_factor: Decimal) -> Model:
     return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))
 
 
+def priced(model: Model, factor: Decimal) -> Model:
+    """The same model at `factor` times its price to customers."""
+    if factor == 1:
+        return model
+    price = model.price.times(factor)
+    return msgspec.structs.replace(model, price=price, price_version=_version(model.vendor_price, price))
+
+
 def _version(vendor_price: Price, price: Price) -> str:
     return hashlib.sha256(msgspec.json.encode([vendor_price, price])).hexdigest()[:12]

@@ -13,7 +13,7 @@ from shared.catalogue import Model
 from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
-from shared.ledger_rows import Settlement
+from shared.ledger_rows import BatchLine, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
 
 RUN_REQUEST = "run_request"
@@ -34,6 +34,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     hold_nano: NanoUsd
     deadline_ms: int
     tools: Tools = Tools()
+    batch_line: BatchLine | None = None
+    """Of a request that is an item of a batch."""
     keep_until: datetime | None = None
     """Until when the answer is kept in Postgres; None leaves it in the journal only."""
 

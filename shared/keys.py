@@ -67,3 +67,8 @@ def worker(worker_id: str) -> str:
 def rate(key_id: str) -> str:
     """The rate-limit state of one API key."""
     return f"rate:{key_id}"
+
+
+def pace(model: str) -> str:
+    """How many calls of a model batches may have under way at its vendor."""
+    return f"pace:{model}"

@@ -17,7 +17,7 @@ import structlog
 
 from shared.database import BUSY, UNREACHABLE, load_queries
 from shared.errors import InvalidRequest, RebootError, Unavailable
-from shared.ledger_rows import Grant, Outcome, Repeat, Reservation, Settlement, grant_of
+from shared.ledger_rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 SQL = load_queries("ledger")
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
+NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 Row = TypeVar("Row", Reservation, Settlement)
 Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
@@ -152,8 +153,13 @@ def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
     text, kept = _json([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
     if not kept:
         return SQL["settle"], text
-    answers = zip(*((row.id, row.answer, row.keep_until) for row in kept), strict=True)
-    return SQL["settle_and_keep"], text, *answers
+    lines = [row.batch_line or NO_LINE for row in kept]
+    return (
+        SQL["settle_and_keep"],
+        text,
+        *zip(*((row.id, row.answer, row.keep_until) for row in kept), strict=True),
+        *zip(*((line.day, line.batch_id, line.number) for line in lines), strict=True),
+    )
 
 
 def _without_answer(row: Settlement) -> Settlement:

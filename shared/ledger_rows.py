@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Literal
 
@@ -23,6 +23,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
 
     `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
     `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
+    `batch_number` is the line of the batch that it is for, `batch_bytes` how large that is.
     """
 
     id: str
@@ -49,6 +50,10 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: bytes | None = None
     fingerprint: bytes | None = None
     keep_until: datetime | None = None
+    batch_id: str | None = None
+    batch_number: int | None = None
+    batch_day: date | None = None
+    batch_bytes: int | None = None
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -64,9 +69,17 @@ class Repeat(msgspec.Struct, frozen=True):
     request_id: str
 
 
+class BatchLine(msgspec.Struct, frozen=True, array_like=True):
+    """The line of a batch that a request is for; `day` is the partition of the batch's items."""
+
+    day: date
+    batch_id: str
+    number: int
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """How a request ended and what it costs: a pure value, safe to send any number of times. `answer` is a packed
-    `KeptAnswer`, kept until `keep_until`.
+    `KeptAnswer`, kept until `keep_until`, or with the batch that it belongs to.
     """
 
     id: str
@@ -88,6 +101,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     answer: bytes | None = None
     keep_until: datetime | None = None
+    batch_line: BatchLine | None = None
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:

@@ -16,7 +16,7 @@ from arq.jobs import serialize_job
 from shared import keys
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
-from shared.keys import QueueName
+from shared.keys import QueueName, lane_of
 from shared.scripts import Argument, Scripts
 
 EPOCHS_PER_ENQUEUE = 1_000
@@ -26,6 +26,7 @@ ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
 CHANNELS_MAX = 16
 LISTEN_LIVE_MS = 600_000
+BATCH_KEEP_RUN_MS = 60_000
 
 
 class Claim(NamedTuple):
@@ -132,12 +133,13 @@ class Queue:
         """The job runs again at `due_ms` (Unix milliseconds, 0 for now); False when the claim was lost."""
         return await self._end(claim, "again", due_ms, 0, keep_in_progress_ms)
 
-    async def bury(self, request_id: str, name: QueueName) -> bool:
+    async def bury(self, request_id: str, name: QueueName, *, or_void: bool = True) -> bool:
         """Make sure that a request never runs any more; False when a worker has it, or had it and has not settled yet.
-        Then it is void: it may still end, but it is not charged.
+        Then it is void, if `or_void`: it may still end, but it is not charged.
         """
         names = [name, job_key_prefix + request_id, keys.run(request_id), keys.SETTLES]
-        return bool(await self._scripts.call("tombstone", names, [request_id, TOMBSTONE_MS]))
+        arguments: list[Argument] = [request_id, TOMBSTONE_MS, "void" if or_void else ""]
+        return bool(await self._scripts.call("tombstone", names, arguments))
 
     async def cancel(self, request_id: str) -> None:
         """Ask whoever runs it, or would run it, to cancel: arq's abort."""
@@ -171,8 +173,10 @@ class Queue:
             keys.bell(claim.queue),
             keys.asked(claim.id),
         ]
-        times = [result_ms, self._keep_run_ms, keep_ms]
-        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, *times, self._asked_bytes_max]
+        batch = lane_of(claim.queue) == "batch"  # its lines and answers are in Postgres
+        times = [result_ms, BATCH_KEEP_RUN_MS if batch else self._keep_run_ms, keep_ms]
+        asked_bytes_max = 0 if batch else self._asked_bytes_max
+        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, *times, asked_bytes_max]
         return bool(await self._scripts.call("finish", script_keys, arguments))
 
 

@@ -74,6 +74,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_floor: int = 256
     in_flight_max: int = 1_000
 
+    # batches
+    batch_bytes_max: int = 256_000_000
+    batch_lines_max: int = 100_000
+    batch_line_bytes_max: int = 4_000_000
+    batches_open_max: int = 100  # of one account
+    batch_expires_s: float = 86_400.0
+    batch_item_deadline_s: float = 3_600.0  # from when it is fed
+    batch_retries_max: int = 10
+    batch_price_factor: Decimal = Decimal(1)
+    batch_balance_percent: int = 80  # of an account's balance may be held for its batches
+    batch_in_flight_kept: int = 500  # of what an account may have in flight, for its interactive requests
+    batch_window_per_slot: float = 2.0  # items queued or running for each slot of the workers that take them
+    batch_window_max: int = 2_000
+    batch_window_bytes_max: int = 64_000_000
+    batch_concurrency_start: int = 64  # calls of one model, until its vendor's answers teach better
+    batch_concurrency_max: int = 2_000
+    batch_feed_every_s: float = 0.05
+    batch_look_every_s: float = 0.5
+    batch_lost_after_s: float = 10.0
+    batch_days_kept: int = 30
+
     # stores
     database_connections_max: int = 8
     database_timeout_s: float = 5.0  # a silent connection is found out after twice this: asyncpg also asks to cancel
@@ -238,6 +259,11 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
     "price_factor": _factor,
+    "batch_price_factor": _factor,
+    "batch_balance_percent": _number(int, 1, 100, "a whole number"),
+    "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
+    "batch_retries_max": _number(int, 0, 100, "a whole number"),
+    "batch_expires_s": _number(float, 1, 30 * 86_400, "seconds"),
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of("json", "console"),
     "worker_queues": queue_list,

@@ -161,7 +161,7 @@ class Submitter:
     def _reservation(self, request: NewRequest) -> Reservation:
         settings, model = self._settings, request.model
         deadline = created_at(request.id) + timedelta(seconds=settings.request_deadline_s)
-        wanted, floor = self._output_limit(request)
+        wanted, floor = output_limit(request.model, request.max_tokens, settings)
         return Reservation(
             id=request.id,
             created_at=created_at(request.id),
@@ -197,15 +197,6 @@ class Submitter:
         kept_s = settings.request_deadline_s + settings.answers_kept_s
         return created_at(request.id) + timedelta(seconds=kept_s) if request.keep else None
 
-    def _output_limit(self, request: NewRequest) -> tuple[int, int]:
-        """What is wanted and the least that makes sense: the same when the caller asked for it."""
-        if request.max_tokens is not None:
-            return request.max_tokens, request.max_tokens
-        settings, model = self._settings, request.model
-        default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
-        wanted = min(model.max_output_tokens, default)
-        return wanted, min(wanted, settings.output_limit_floor)
-
     def _refuse_if_known(self, what: str) -> None:
         until, error = self._refused_until.get(what, (0.0, None))
         left_s = until - time.monotonic()
@@ -221,6 +212,15 @@ class Submitter:
             self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
             self._refused_until[what] = (now + wait_s, error)
+
+
+def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:
+    """What is wanted and the least that makes sense, in tokens: the same when the caller asked for it."""
+    if max_tokens is not None:
+        return max_tokens, max_tokens
+    default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
+    wanted = min(model.max_output_tokens, default)
+    return wanted, min(wanted, settings.output_limit_floor)
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:

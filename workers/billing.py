@@ -49,9 +49,13 @@ def succeeded(
     calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
     whole = msgspec.structs.replace(done, text=text, calls=calls)
     if job.keep_until:
-        asked = job.messages if len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
+        short = job.batch_line is None and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max
+        asked = job.messages if short else None  # a batch has its lines
         settlement = msgspec.structs.replace(
-            settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until
+            settlement,
+            answer=pack(KeptAnswer(whole, asked)),
+            keep_until=job.keep_until,
+            batch_line=job.batch_line,
         )
     return done if job.stream else whole, settlement
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from shared.errors import ProviderTimeout
 
@@ -18,20 +18,79 @@ async def bounded(pieces: AsyncGenerator[T, None], *, idle_s: float | None, tota
     A piece is an event that says something: keep-alive comments are none, so they cannot hold the limit open. Whatever
     ends this, the vendor's connection is closed.
     """
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + total_s
     async with aclosing(pieces):
-        while True:
-            now = loop.time()
-            until = ends_at if idle_s is None else min(now + idle_s, ends_at)
-            try:
-                async with asyncio.timeout_at(until):
+        with _Patience(idle_s, total_s) as patience:
+            while True:
+                patience.begin()
+                try:
                     piece = await anext(pieces)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                waited = "within the request's deadline" if until >= ends_at else f"for {idle_s:g} s"
-                raise ProviderTimeout(
-                    f"The vendor did not answer {waited}: try again, or ask for a shorter answer."
-                ) from None
-            yield piece
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise patience.error() from None
+                except asyncio.CancelledError:
+                    if patience.ran_out():
+                        raise patience.error() from None
+                    raise
+                patience.end()
+                yield piece
+
+
+class _Patience:
+    """How long a task may wait for a piece; it is cancelled when that is over.
+
+    One timer that is moved on when it rings, instead of one per piece: pieces come by the thousand, timeouts hardly ever.
+    """
+
+    def __init__(self, idle_s: float | None, total_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._idle_s = idle_s
+        self._ends_at = self._loop.time() + total_s
+        self._waits_until: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelling = self._task.cancelling() if self._task else 0
+        self._over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self.ran_out()
+
+    def begin(self) -> None:
+        """A wait begins."""
+        until = self._ends_at if self._idle_s is None else min(self._loop.time() + self._idle_s, self._ends_at)
+        self._waits_until = until
+        if self._timer is None:
+            self._timer = self._loop.call_at(until, self._ring)
+
+    def end(self) -> None:
+        """The piece is there; whoever takes it has all the time in the world."""
+        self._waits_until = None
+
+    def ran_out(self) -> bool:
+        """Whether the cancellation that ended a wait was ours, and only ours; ours is taken back."""
+        if not self._over or self._task is None:
+            return False
+        self._over = False
+        return self._task.uncancel() <= self._cancelling
+
+    def error(self) -> ProviderTimeout:
+        """What to say then."""
+        total = self._waits_until is not None and self._waits_until >= self._ends_at
+        waited = "within the request's deadline" if total else f"for {self._idle_s:g} s"
+        return ProviderTimeout(f"The vendor did not answer {waited}: try again, or ask for a shorter answer.")
+
+    def _ring(self) -> None:
+        self._timer = None
+        until = self._waits_until
+        if until is None or self._task is None:
+            return  # nobody waits; the next wait sets a timer again
+        if self._loop.time() < until:
+            self._timer = self._loop.call_at(until, self._ring)
+        else:
+            self._over = True
+            self._task.cancel()

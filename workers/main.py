@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import structlog
@@ -18,15 +19,19 @@ from shared.errors import Unavailable
 from shared.heartbeat import Heartbeat, announce, say_goodbye
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
-from shared.keys import QueueName, provider_of
+from shared.keys import QueueName, lane_of, provider_of
 from shared.ledger import Ledger
 from shared.metrics import served
+from shared.pace import Paces
+from shared.process import settle_memory
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
 from shared.settler import Settler
 from shared.tasks import background_tasks
 from workers import rescue, retention
+from workers.batch_feed import BatchFeeder
+from workers.batch_finish import BatchFinisher
 from workers.leased_worker import LeasedWorker
 from workers.providers import Limits, Provider, can_call, load_providers
 from workers.run_job import RUNNER, Runner, end_discarded, run_request
@@ -63,18 +68,22 @@ async def run(settings: Settings) -> None:
             depth_max=settings.queue_depth_max,
             asked_bytes_max=settings.asked_bytes_max,
         )
-        runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, settings=settings)
+        paces = Paces(lua, settings)
+        runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, paces=paces, settings=settings)
         worker = _leased_worker(settings, redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
             lua.run(),
+            paces.run(),
+            *_batch_tasks(pool, redis, lua, queue, settler, paces, catalogue, worker, settings),
             ledger.run_settle(),
             _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
-            _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool)),
+            _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool, settings.batch_days_kept)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
             _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
             _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         ):
             group.create_task(part)
+        settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
         await _goodbye(redis, worker.worker_id)
@@ -124,6 +133,27 @@ def _leased_worker(
     worker.on_discarded = lambda claim: end_discarded(runner, worker, claim)
     worker.ctx.update({RUNNER: runner, "worker": worker})
     return worker
+
+
+def _batch_tasks(
+    pool: asyncpg.Pool,
+    redis: ArqRedis,
+    lua: Scripts,
+    queue: Queue,
+    settler: Settler,
+    paces: Paces,
+    catalogue: Catalogue,
+    worker: LeasedWorker,
+    settings: Settings,
+) -> list[Coroutine[Any, Any, None]]:
+    """Feeding the vendors whose batches this worker runs, and bringing batches to their end."""
+    feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
+    finisher = BatchFinisher(
+        pool=pool, scripts=lua, queue=queue, settler=settler, feeder=feeder, catalogue=catalogue, settings=settings
+    )
+    providers = sorted({provider_of(name) for name in worker.queues if lane_of(name) == "batch"})
+    looking = _every(settings.batch_look_every_s, finisher.look)
+    return [looking, *(feeder.run(provider) for provider in providers)]
 
 
 async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: Settings) -> None:

@@ -5,8 +5,6 @@ The sweeps run in every worker, one at a time under an advisory lock, are idempo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,10 +13,12 @@ import msgspec
 import structlog
 
 from shared import keys
+from shared.batches import FILES
 from shared.job import Done, Failed, bytes_of, unpack_event, unpack_settlement
 from shared.ledger import SQL
 from shared.ledger_rows import Settlement
 from shared.scripts import UNREACHABLE
+from workers.locks import alone
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -32,7 +32,7 @@ RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
 EXPIRY_LOCK, RECORDS_LOCK, PARTITIONS_LOCK = 7_201_002, 7_201_003, 7_201_004
-PARTITION_MONTHS_AHEAD = 3
+PARTITION_MONTHS_AHEAD, PARTITION_DAYS_AHEAD = 3, 3
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -77,13 +77,6 @@ async def forget_settled(client: redis.asyncio.Redis, request_ids: list[str]) ->
         log.warning("settle records not deleted", reason=type(error).__name__)
 
 
-@asynccontextmanager
-async def alone(pool: asyncpg.Pool, lock: int) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy | None]:
-    """A connection that holds an advisory lock, or None when another worker sweeps just now."""
-    async with pool.acquire() as connection, connection.transaction():
-        yield connection if await connection.fetchval(SQL["try_sweep_lock"], lock) else None
-
-
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
     """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
     found = 0
@@ -117,12 +110,19 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
     return released
 
 
-async def sweep_partitions(pool: asyncpg.Pool) -> None:
-    """Make the coming months' partitions long before they are needed. Raises asyncpg's errors."""
+async def sweep_partitions(pool: asyncpg.Pool, batch_days_kept: int) -> None:
+    """Make the coming months' and days' partitions long before they are needed, and drop the days whose time is over.
+
+    Raises asyncpg's errors.
+    """
     async with alone(pool, PARTITIONS_LOCK) as connection:
-        made = connection and await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
-    if made:
-        log.info("partitions made", partitions=made)
+        if connection is None:
+            return
+        made = await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
+        rotated = await connection.fetchval(SQL["rotate_days"], PARTITION_DAYS_AHEAD, batch_days_kept)
+        await connection.execute(FILES["expire"])
+    if made or rotated:
+        log.info("partitions made or dropped", months=made, days=rotated)
 
 
 def _readable(request_id: bytes, record: bytes) -> Settlement | None:

@@ -6,7 +6,7 @@ import asyncpg
 import structlog
 
 from shared.database import load_queries
-from workers.rescue import alone
+from workers.locks import alone
 
 log = structlog.get_logger(__name__)
 RETENTION_LOCK = 7_201_005

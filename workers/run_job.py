@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from shared.ledger_rows import Settlement
+    from shared.pace import Paces
     from shared.queue import Claim
     from shared.scripts import Scripts
     from shared.settings import Settings
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 RUNNER = "runner"
+BATCH_JOURNAL_S = 60.0
+"""For whoever takes a lost item over; its answer is in Postgres."""
 
 
 class Runner:
@@ -63,12 +66,14 @@ class Runner:
         redis: redis.asyncio.Redis,
         scripts: Scripts,
         settler: Settler,
+        paces: Paces,
         settings: Settings,
     ) -> None:
         self.providers = providers
         self.redis = redis
         self.scripts = scripts
         self.settler = settler
+        self.paces = paces
         self.settings = settings
 
 
@@ -112,12 +117,14 @@ class Attempt:
         self._answer: list[AnswerPart] = []
         """All of it, when the last event or Postgres is to have it."""
         self._started = time.monotonic()
-        keep_s = settings.journal_ttl_s
+        keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
         self._journal = JournalWriter(
             runner.scripts, job.id, claim.epoch, live_s=max(job.left_s(), 0) + keep_s, keep_s=keep_s
         )
         self._writer = ChunkWriter(self._journal, retry_s=settings.idle_wait_s, patience_s=settings.redis_patience_s)
-        self._calls = VendorCalls(job, runner.providers, runner.redis, settings, self._received, self._take)
+        self._calls = VendorCalls(
+            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take
+        )
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""

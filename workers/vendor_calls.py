@@ -12,13 +12,13 @@ import structlog
 from arq.worker import Retry
 
 from shared.chat import CallPiece
-from shared.errors import ProviderError, ProviderNotConfigured, RebootError
+from shared.errors import ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.scripts import UNREACHABLE
 from workers.limits import bounded
 from workers.prompt import fit
-from workers.providers import Finished, Provider, ProviderRequest, Reported
+from workers.providers import Finished, Provider, ProviderRequest, Reported, UsedUp
 from workers.rescue import note_calls
 from workers.retry import IN_PLACE_MAX_S, delay_before_retry
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from shared.job import Job
+    from shared.pace import Paces
     from shared.settings import Settings
     from workers.billing import Received
 
@@ -44,6 +45,7 @@ class VendorCalls:
         job: Job,
         providers: Mapping[str, Provider],
         client: redis.asyncio.Redis,
+        paces: Paces,
         settings: Settings,
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
@@ -51,6 +53,7 @@ class VendorCalls:
         self._job = job
         self._providers = providers
         self._client = client
+        self._paces = paces
         self._settings = settings
         self._received = received
         self._take = take
@@ -65,9 +68,12 @@ class VendorCalls:
                 reason = await self._call()
             except RebootError as error:
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
+                if isinstance(error, ProviderBusy):
+                    await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
                 await self._wait_or_give_up(error)
             else:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
+                self._paces.succeeded(self._job.model.name)
                 return reason
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
@@ -95,7 +101,8 @@ class VendorCalls:
     def _delay_before_retry(self, error: RebootError) -> float | None:
         if self._received.text_bytes:
             return None
-        calls_max = self._settings.vendor_retries_max + 1
+        batch = self._job.batch_line is not None  # nobody waits for it
+        calls_max = (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
         return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s())
 
     async def _call(self) -> str:
@@ -105,7 +112,9 @@ class VendorCalls:
         began = time.monotonic()
         self._received.called = True
         self._received.reported = None
-        pieces = bounded(provider.stream(request), idle_s=idle_s, total_s=self._job.left_s())
+        pieces = bounded(
+            provider.stream(request), idle_s=idle_s, total_s=min(self._job.left_s(), self._settings.request_deadline_s)
+        )
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 match piece:
@@ -113,6 +122,8 @@ class VendorCalls:
                         await self._hand_on(Chunk(piece), began)
                     case CallPiece():
                         await self._hand_on(piece, began)
+                    case UsedUp(reset_s):
+                        await self._paces.used_up(self._job.model.name, reset_s)
                     case Reported(usage):
                         self._received.reported = usage
                     case Finished(reason):

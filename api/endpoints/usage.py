@@ -56,8 +56,8 @@ class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which days, in UTC and both included, and how their requests are grouped."""
 
-    first: Day | None = msgspec.field(name="from", default=None)
-    last: Day | None = msgspec.field(name="to", default=None)
+    first: Day | msgspec.UnsetType = msgspec.field(name="from", default=msgspec.UNSET)
+    last: Day | msgspec.UnsetType = msgspec.field(name="to", default=msgspec.UNSET)
     group_by: Annotated[str, msgspec.Meta(description="A comma list of day, model, key.")] = "day"
 
 

@@ -96,7 +96,11 @@ _decoder = msgspec.json.Decoder(ChatRequest)
 
 def parse_chat_request(body: bytes) -> Asked:
     """Strict: raises `InvalidRequest` that names the field."""
-    request = parse(body, _decoder, "It takes model, messages and options")
+    return asked_of(parse(body, _decoder, "It takes model, messages and options"))
+
+
+def asked_of(request: ChatRequest) -> Asked:
+    """In the project's own words."""
     return Asked(
         model=request.model,
         messages=[Message(message.role, message.content) for message in request.messages],

@@ -2,14 +2,14 @@
 -- record: then it is still somebody's. A worker that slept past its lease is fenced by the new epoch.
 --
 -- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
--- ARGV  1 id   2 time to live of the tombstone, ms
--- returns 1 when it is dead; 0 when refused: then it is void, and whoever runs it must not charge for it
+-- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" when one that is refused is void
+-- returns 1 when it is dead; 0 when refused: when it is void then, whoever runs it must not charge for it
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
 local leased = due and tonumber(due) > now and redis.call('EXISTS', 'arq:in-progress:' .. ARGV[1]) == 1
 if leased or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
-  if redis.call('EXISTS', KEYS[3]) == 1 then
+  if ARGV[3] == 'void' and redis.call('EXISTS', KEYS[3]) == 1 then
     redis.call('HSET', KEYS[3], 'void', '1')
   end
   return 0

@@ -5,15 +5,21 @@ SELECT request_id, outcome, granted_limit, granted_hold, needed, available, exis
 SELECT request_id, outcome, charged FROM settle($1::jsonb)
 
 -- name: settle_and_keep
--- Answers ($2 requests, $3 answers, $4 until when) are kept in the same transaction, of holds that end in it.
+-- Answers ($2 requests, $3 answers, $4 until when, $5 $6 $7 the line of a batch or NULL) are kept in the same transaction, of
+-- holds that end in it: a batch's with the batch.
 WITH settled AS MATERIALIZED (
     SELECT request_id, outcome, charged FROM settle($1::jsonb)
+), given AS MATERIALIZED (
+    SELECT a.* FROM unnest($2::text[], $3::bytea[], $4::timestamptz[], $5::date[], $6::text[], $7::integer[])
+        AS a(request_id, answer, keep_until, day, batch_id, number)
+    JOIN settled s ON s.request_id = a.request_id AND s.outcome = 'settled'
 ), kept AS (
     INSERT INTO answers (request_id, answer, keep_until)
-    SELECT a.request_id, a.answer, a.keep_until
-    FROM unnest($2::text[], $3::bytea[], $4::timestamptz[]) AS a(request_id, answer, keep_until)
-    JOIN settled s ON s.request_id = a.request_id AND s.outcome = 'settled'
+    SELECT request_id, answer, keep_until FROM given WHERE batch_id IS NULL
     ON CONFLICT DO NOTHING
+), kept_with_batch AS (
+    INSERT INTO batch_answers (day, batch_id, number, answer)
+    SELECT day, batch_id, number, answer FROM given WHERE batch_id IS NOT NULL
 )
 SELECT request_id, outcome, charged FROM settled
 
@@ -30,3 +36,6 @@ SELECT pg_try_advisory_xact_lock($1)
 
 -- name: ensure_partitions
 SELECT ensure_partitions($1)
+
+-- name: rotate_days
+SELECT rotate_days($1, $2)

@@ -61,6 +61,26 @@ FROM (
 ) r USING (account_id, day, model, key_id)
 WHERE u.sums IS DISTINCT FROM r.sums
 
+-- name: batches_count_their_items
+SELECT b.id AS subject,
+    format('fed %s, completed %s, failed %s, cancelled %s, expired %s, charged %s; items %s', b.fed, b.completed, b.failed - b.bad,
+        b.cancelled, b.expired, b.charged_nano, COALESCE(i.sums, 'none')) AS detail
+FROM batches b LEFT JOIN (
+    SELECT i.batch_id, count(*) AS fed, count(*) FILTER (WHERE i.state = 'completed') AS completed,
+        count(*) FILTER (WHERE i.state = 'failed') AS failed, count(*) FILTER (WHERE i.state = 'cancelled') AS cancelled,
+        count(*) FILTER (WHERE i.state = 'expired') AS expired,
+        format('%s: %s', count(*), string_agg(DISTINCT i.state, ' ')) AS sums
+    FROM batch_items i GROUP BY i.batch_id
+) i ON i.batch_id = b.id
+WHERE b.ended_at IS NULL AND (
+    b.fed <> COALESCE(i.fed, 0) OR b.completed <> COALESCE(i.completed, 0) OR b.failed - b.bad <> COALESCE(i.failed, 0)
+    OR b.cancelled <> COALESCE(i.cancelled, 0) OR b.expired <> COALESCE(i.expired, 0))
+
+-- name: items_are_their_requests
+SELECT i.request_id AS subject, format('item %s of %s is %s, its request %s', i.number, i.batch_id, i.state, COALESCE(r.state, 'missing')) AS detail
+FROM batch_items i LEFT JOIN requests r ON r.id = i.request_id AND r.batch_id = i.batch_id AND r.batch_number = i.number
+WHERE r.id IS NULL OR (i.state = 'running') <> (r.ended_at IS NULL) OR (i.state = 'completed') <> (r.state = 'succeeded')
+
 -- name: nothing_is_quarantined
 SELECT request_id AS subject, reason AS detail FROM quarantine
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import asyncpg
 import pytest
@@ -30,7 +31,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
         yield cluster
 
 
-def simulated(url: str) -> dict[str, str]:
+def simulated(url: str) -> dict[str, Any]:
     """What a worker is told for whom the simulator there is every vendor."""
     return {name: value for vendor in VENDORS for name, value in vendor.variables({}, url).items()}
 

@@ -16,7 +16,7 @@ SEED = os.environ.get("SEED") or secrets.token_hex(4)
 FIGURES = Figures()
 DEFAULTS = {
     "KEEP_MESSAGES": "1",  # how a row of the database finds its caller
-    "WORKER_QUEUES": "openai:interactive",
+    "WORKER_QUEUES": "openai:interactive,openai:batch",
     "REQUEST_DEADLINE_S": "120",
     "IDLE_TIMEOUT_S": "12",  # longer than the grace of abandoned requests
     "HOLD_GRACE_S": "1",
@@ -30,6 +30,7 @@ HURRIED = DEFAULTS | {
     "SWEEP_EVERY_S": "1",
     "ABANDONED_AFTER_S": "1",
     "CUSTODY_EVERY_S": "1",
+    "BATCH_LOST_AFTER_S": "2",
 }
 ENVIRONMENTS = {2: HURRIED | {"LEASE_S": "2"}, 10: DEFAULTS | {"LEASE_S": "10"}}
 """By the lease: a short one with short time limits, and the one that the service comes with."""
@@ -44,6 +45,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     worker_kills: int = 3
     worker_pauses: int = 1
     door_kills: int = 1
+    batch_lines: int = 1_500
+    batch_kills: int = 2
     store_restarts: int = 1
     subscriber_kills: int = 5
     overspends: int = 3
@@ -62,6 +65,8 @@ LONG = Scale(
     worker_kills=30,
     worker_pauses=10,
     door_kills=10,
+    batch_lines=50_000,
+    batch_kills=40,
     store_restarts=5,
     subscriber_kills=100,
     overspends=100,

@@ -47,7 +47,7 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
         "messages",
         "idempotency_key",
         "fingerprint",
-        "keep_until",
+        "batch_bytes",
     }:
         assert row[name] == getattr(reservation, name), name
     assert (row["state"], row["hold_state"], row["hold_nano"], row["charged_nano"]) == ("pending", "held", 100, 0)
@@ -210,7 +210,7 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
     assert await ledger.settle(settlement) == "settled"
     assert await wallet(pool, account) == Wallet(880, 0, 0)
     row = await request_row(pool, reservation)
-    for name in set(settlement.__struct_fields__) - {"charge_nano", "answer", "keep_until"}:
+    for name in set(settlement.__struct_fields__) - {"charge_nano", "answer", "keep_until", "batch_line"}:
         assert row[name] == getattr(settlement, name), name
     assert row["charged_nano"] == 120
     (entry,) = await pool.fetch(

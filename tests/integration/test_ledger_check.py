@@ -14,6 +14,7 @@ from shared.ledger import Ledger
 from shared.money import NanoUsd
 from shared.settings import Settings
 from tests.builders import a_release, a_reservation, a_settlement
+from tests.integration.batching import a_batch_of_one
 from tests.integration.books import limited_key
 from tests.integration.conftest import running
 
@@ -26,6 +27,7 @@ COPY = "INSERT INTO ledger (debit_account, credit_account, amount_nano, kind, re
 LATE = "UPDATE requests SET expires_at = now() - interval '61 seconds'"
 SAME_ID = """INSERT INTO requests
     SELECT (jsonb_populate_record(r, jsonb_build_object('created_at', created_at + interval '1 ms'))).*"""
+BATCH_COUNTS = ("fed", "completed", "failed", "cancelled", "expired")
 USAGE_SUMS = (
     "requests",
     "failed",
@@ -66,13 +68,23 @@ VIOLATIONS = {
         "UPDATE usage_by_day SET key_id = 'of nobody'",
         "DELETE FROM requests WHERE hold_state = 'released'",
     ],
+    "batches count their items": [
+        *(f"UPDATE batches SET {count} = {count} + 1, total = total + 1" for count in BATCH_COUNTS),
+        "DELETE FROM batch_items",
+    ],
+    "items are their requests": [
+        "UPDATE batch_items SET state = 'running'",
+        "UPDATE batch_items SET state = 'failed' WHERE state = 'completed'",
+        "UPDATE batch_items SET request_id = 'req_of_nobody'",
+        "UPDATE requests SET batch_number = 7 WHERE batch_id IS NOT NULL",
+    ],
     "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],
 }
 
 
 @pytest.fixture
 async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[asyncpg.Pool]:
-    """A database with a held, a charged and a released request."""
+    """A database with a held, a charged and a released request, and a batch with one line of two that has succeeded."""
     async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=2) as pool:
         account = (await create_account(pool, "someone", NanoUsd(1_000))).id
         key = await limited_key(pool, account, 1_000)
@@ -83,12 +95,13 @@ async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[as
                 await ledger.reserve(reservation)
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
+            await a_batch_of_one(pool, ledger, account, key)
         yield pool
 
 
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
-    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 3)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 4)
 
 
 def test_a_violation_is_planted_for_every_rule() -> None:

@@ -183,7 +183,7 @@ async def test_one_worker_sweeps_at_a_time(
 async def test_the_months_to_come_are_made_by_the_workers(pool: asyncpg.Pool) -> None:
     last = await pool.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '\"requests\"_YYYY_MM')")
     await pool.execute(f"DROP TABLE {last}")
-    await sweep_partitions(pool)
+    await sweep_partitions(pool, 30)
     assert await pool.fetchval("SELECT to_regclass($1)::text", last) == last
 
 

@@ -16,6 +16,7 @@ from shared.job import RUN_REQUEST, Done, Failed, Job
 from shared.journal import read_journal
 from shared.ledger import Ledger
 from shared.money import Usage
+from shared.pace import Paces
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -79,7 +80,14 @@ async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
         async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
             settler = Settler(ledger, group, retry_s=0.01)
             providers = {"openai-chat": Vendor()}
-            runner = Runner(providers=providers, redis=redis_client, scripts=lua, settler=settler, settings=settings)
+            runner = Runner(
+                providers=providers,
+                redis=redis_client,
+                scripts=lua,
+                settler=settler,
+                paces=Paces(lua, settings),
+                settings=settings,
+            )
             process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
             for job in jobs:
                 await enqueue(queue, job)

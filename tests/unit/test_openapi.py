@@ -77,6 +77,11 @@ def test_amounts_are_numbers_or_decimal_strings_as_they_are_sent(document: dict[
     assert {"type": "string", "format": "date"} in schema(document, "ListedModel")["properties"]["ends_on"]["anyOf"]
 
 
+def test_an_amount_that_is_sent_may_be_a_number_or_a_string(document: dict[str, Any]) -> None:
+    limit = schema(document, "NewKeyBody")["properties"]["limit_usd"]["anyOf"][0]
+    assert limit == {"type": ["string", "number"], "format": "decimal"}
+
+
 def test_only_tokens_and_price_may_be_missing_of_an_answer(document: dict[str, Any]) -> None:
     answer = schema(document, "ChatAnswer")
     assert set(answer["properties"]) - set(answer["required"]) == {"tokens_input", "tokens_output", "price"}

@@ -60,13 +60,19 @@ class Reported(msgspec.Struct, frozen=True):
     usage: Usage | None
 
 
+class UsedUp(msgspec.Struct, frozen=True):
+    """The vendor says in its headers that it takes no more requests for `reset_s` seconds; this one it took."""
+
+    reset_s: float
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The vendor's terminal marker. `reason` is one of `stop`, `length`, `tool_calls`, `content_filter`."""
 
     reason: str
 
 
-Piece = str | CallPiece | Thinking | Reported | Finished
+Piece = str | CallPiece | Thinking | UsedUp | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

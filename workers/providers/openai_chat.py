@@ -1,13 +1,14 @@
 """OpenAI Chat Completions, by the `openai` SDK.
 
-Answers are read as bytes and parsed here: the SDK's parsed events cost six times as much. Wire format:
-platform.openai.com/docs/api-reference/chat (read 2026-11).
+Requests go out and answers come in as bytes, encoded and parsed here: the SDK's parsed events cost six times as much, and
+its walk through the request's types as much as sending it. Wire format: platform.openai.com/docs/api-reference/chat
+(read 2026-11).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -16,10 +17,20 @@ import openai
 
 from shared.errors import RebootError
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking, openai_errors, vendor_errors
+from workers.providers import (
+    Finished,
+    Limits,
+    Piece,
+    ProviderRequest,
+    Reported,
+    Thinking,
+    openai_errors,
+    rate_limits,
+    vendor_errors,
+)
 from workers.providers.openai_clients import Clients
 from workers.providers.openai_request import parameters
-from workers.providers.sse import data_lines, whole
+from workers.providers.sse import DataLines, whole
 from workers.providers.text import SurrogateJoiner, decode
 from workers.providers.tool_calls import ToolCalls
 
@@ -27,6 +38,8 @@ FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": 
 """What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
 `tool_calls`, as `tool_calls` and the older `function_call` are.
 """
+UNREAD = {"X-Stainless-Raw-Response": "stream"}
+"""How the SDK is told to leave the answer's body to us, as its own `with_streaming_response` does."""
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 
@@ -91,6 +104,7 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
+_encode = msgspec.json.Encoder().encode
 
 
 class OpenAIChat:
@@ -106,10 +120,20 @@ class OpenAIChat:
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
         answer = _Answer()
-        async with _call(self._clients.client_of(request.model), parameters(request)) as response:
-            async for body in _bodies(response, stream=request.stream):
-                for piece in answer.take(body):
+        call = _call(self._clients.client_of(request.model), parameters(request))
+        async with call as response, aclosing(response.aiter_bytes()) as chunks:
+            if used_up := rate_limits.used_up(response.headers):
+                yield used_up
+            if not request.stream:
+                for piece in answer.take(_body(await whole(chunks))):
                     yield piece
+            async for chunk in chunks:
+                for piece in answer.feed(chunk):
+                    yield piece
+                if answer.done:
+                    break
+        for piece in answer.rest():
+            yield piece
         for piece in answer.end():
             yield piece
 
@@ -126,8 +150,26 @@ class _Answer:
     def __init__(self) -> None:
         self._text = SurrogateJoiner()
         self._calls = ToolCalls()
+        self._lines = DataLines()
         self._reported = False
         self._reason: str | None = None
+        self.done = False
+        """The stream has said that nothing more comes."""
+
+    def feed(self, chunk: bytes) -> Iterator[Piece]:
+        """Pieces of a stream's bytes; all that came together goes through here without a wait in between."""
+        yield from self._take_lines(self._lines.feed(chunk))
+
+    def rest(self) -> Iterator[Piece]:
+        """Of the last line, when it lacks its end."""
+        yield from self._take_lines(self._lines.finish())
+
+    def _take_lines(self, lines: list[bytes]) -> Iterator[Piece]:
+        for line in lines:
+            self.done = self.done or line == b"[DONE]"
+            if self.done:
+                return
+            yield from self.take(_body(line))
 
     def take(self, body: _Body) -> Iterator[Piece]:
         for choice in body.choices or ():
@@ -163,26 +205,22 @@ class _Answer:
 
 
 @asynccontextmanager
-async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> AsyncIterator[Any]:
+async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+    """The SDK's own request with its keys, headers, limits and errors; only the body is ours, and the answer is unread."""
     try:
-        async with client.chat.completions.with_streaming_response.create(**parameters) as response:
+        response = await client.post(
+            "/chat/completions", cast_to=httpx2.Response, content=_encode(parameters), options={"headers": UNREAD}
+        )
+        try:
             yield response
+        finally:
+            await response.aclose()
     except openai.APIStatusError as error:
         raise openai_errors.from_status(error.status_code, error.body, error.response.headers) from error
     except (openai.APITimeoutError, httpx2.ReadTimeout, httpx2.PoolTimeout) as error:
         raise _timeout(error) from error
     except (openai.APIConnectionError, httpx2.TransportError) as error:
         raise vendor_errors.disconnected() from error
-
-
-async def _bodies(response: Any, *, stream: bool) -> AsyncIterator[_Body]:  # noqa: ANN401 - the SDK's response wrapper
-    if not stream:
-        yield _body(await whole(response.iter_bytes()))
-        return
-    async for line in data_lines(response.iter_bytes()):
-        if line == b"[DONE]":
-            return
-        yield _body(line)
 
 
 def _body(data: bytes) -> _Body:

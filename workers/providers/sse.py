@@ -13,21 +13,34 @@ if TYPE_CHECKING:
 EVENT_BYTES_MAX = 8_000_000
 
 
-async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Each `data:` payload; comments, blank lines and other fields are passed over. Vendors send one line per event.
-
-    Raises `ProviderError` when a line grows beyond all reason.
+class DataLines:
+    """The `data:` payloads of an event stream; comments, blank lines and other fields are passed over. Vendors send one line
+    per event.
     """
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-        if len(rest) > EVENT_BYTES_MAX:
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Those that are complete now. Raises `ProviderError` when a line has grown beyond all reason."""
+        if len(self._rest) > EVENT_BYTES_MAX:
             raise ProviderError("The vendor sent an event that is too long.")
-    if rest.startswith(b"data:"):
-        yield rest[5:].strip()
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+    def finish(self) -> list[bytes]:
+        """What is left at the end."""
+        return self.feed(b"\n")
+
+
+async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The payloads of `DataLines`, one by one."""
+    lines = DataLines()
+    async for chunk in chunks:
+        for line in lines.feed(chunk):
+            yield line
+    for line in lines.finish():
+        yield line
 
 
 async def whole(chunks: AsyncIterable[bytes]) -> bytes:

@@ -1,0 +1,141 @@
+"""`/api/batches`: lines in, results out, on the same wallet and queue as everything else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from api.batch_upload import Upload
+from api.formats.native_answers import result_json
+from api.formats.native_batches import BatchView, parse_line, result_line, view_of
+from api.formats.parsing import parse_query
+from api.reading import idempotency_key, refuse_too_large
+from api.services import SERVICES, Services
+from api.writing import send_lines
+from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from shared.batches import (
+    Batch,
+    begin_file,
+    cancel_batch,
+    find_batch,
+    forget_file,
+    line_number,
+    list_batches,
+    require_credit,
+    results_of,
+)
+from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
+
+TYPES = (
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/ndjson",
+    "application/json",
+    "text/plain",
+    "application/octet-stream",
+)
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+ENDPOINT = "/api/endpoint"
+AFTER = "The `custom_id` of the last line that is there already."
+
+
+class BatchesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Batches on a page.")] = LIMIT_DEFAULT
+    cursor: Annotated[str, msgspec.Meta(description="`next_cursor` of the page before.")] | UnsetType = UNSET
+
+
+class ResultsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the results begin."""
+
+    after: Annotated[str, msgspec.Meta(description=AFTER)] | UnsetType = UNSET
+
+
+class Batches(msgspec.Struct, frozen=True):
+    """A page, newest first; `next_cursor` leads to the next one and is null on the last."""
+
+    batches: list[BatchView]
+    next_cursor: str | None
+
+
+async def post_batch(request: web.Request) -> web.Response:
+    """Read the lines as they come, and feed the good ones once all of them are here."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    if request.content_type not in TYPES:
+        raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
+    refuse_too_large(request, services.settings.batch_bytes_max)
+    repeatable_by = idempotency_key(request)
+    if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):
+        await require_credit(services.pool, key.account_id)
+    file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
+    upload = Upload(services, file, parse_line)
+    file = await upload.receive(
+        request.content.iter_any(), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT)
+    )
+    repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
+    batch, again = await _made_of(services, NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat))
+    body = result_json(view_of(batch, upload.errors))
+    headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
+    return web.Response(body=body, status=201, content_type="application/json", headers=headers)
+
+
+async def _made_of(services: Services, new: NewBatch) -> Created:
+    """The batch; its file is forgotten when it leads to none, or to an earlier one."""
+    try:
+        created = await create_batch(services.pool, new, services.settings)
+    except (IdempotencyMismatch, RateLimited):
+        await forget_file(services.pool, new.file)
+        raise
+    if created.again:
+        await forget_file(services.pool, new.file)
+    return created
+
+
+async def get_batches(request: web.Request) -> web.Response:
+    """`?limit&cursor`."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query = parse_query(request.query, BatchesQuery)
+    page = await list_batches(services.pool, key.account_id, after=query.cursor or None, limit=query.limit + 1)
+    cursor = page[query.limit - 1].id if len(page) > query.limit else None
+    return _json(Batches([view_of(batch) for batch in page[: query.limit]], cursor))
+
+
+async def get_batch(request: web.Request) -> web.Response:
+    """Its state and counts."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    return _json(view_of(await find_batch(services.pool, key.account_id, request.match_info["id"])))
+
+
+async def delete_batch(request: web.Request) -> web.Response:
+    """Cancel what has not started; one that has ended stays as it is."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    return _json(view_of(await cancel_batch(services.pool, key.account_id, request.match_info["id"])))
+
+
+async def get_results(request: web.Request) -> web.StreamResponse:
+    """Every line that has ended, in the order of the input; `?after=CUSTOM_ID` goes on behind that line."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    batch = await find_batch(services.pool, key.account_id, request.match_info["id"])
+    custom_id = parse_query(request.query, ResultsQuery).after
+    after = 0 if custom_id is UNSET else await line_number(services.pool, batch, custom_id)
+    pages = _lines(services, batch, after)
+    return await send_lines(request, pages, services.settings)
+
+
+async def _lines(services: Services, batch: Batch, after: int) -> AsyncIterator[bytes]:
+    async for results in results_of(services.pool, batch, after):
+        yield b"".join(map(result_line, results))
+
+
+def _json(result: msgspec.Struct) -> web.Response:
+    return web.Response(body=result_json(result), content_type="application/json")

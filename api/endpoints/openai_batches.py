@@ -1,0 +1,97 @@
+"""`/v1/batches`: OpenAI's batches, over the same core as `/api/batches`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from api.formats.native_answers import json_bytes
+from api.formats.openai_batches import BatchBody, BatchList, BatchObject, batch_object
+from api.formats.parsing import parse, parse_query
+from api.reading import idempotency_key, read_json
+from api.services import SERVICES, Services
+from shared.batch_creation import NewBatch, RepeatableBy, create_batch, key_was_used
+from shared.batches import Batch, File, bad_lines_of, cancel_batch, find_batch, find_file, list_batches, require_credit
+from shared.errors import InvalidRequest
+
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+ERRORS_SHOWN_MAX = 20
+"""Lines of a batch that are named in it."""
+_decoder = msgspec.json.Decoder(BatchBody)
+
+
+class OpenAIBatchesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Batches on a page.")] = LIMIT_DEFAULT
+    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+
+async def post_batch(request: web.Request) -> web.Response:
+    """Run the lines of a file that was sent to `/v1/files`; they are fed to the queue at once."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    body = parse(await read_json(request), _decoder, "It takes input_file_id, endpoint, completion_window and metadata")
+    repeatable_by = _repeatable_by(request, body)
+    if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by.key)):
+        await require_credit(services.pool, key.account_id)
+    file = await find_file(services.pool, key.account_id, body.input_file_id)
+    _refuse_other_lines(file, body)
+    new = NewBatch(file, key.id, body.endpoint, body.metadata, repeatable_by)
+    batch, again = await create_batch(services.pool, new, services.settings)
+    return await _answer(services, batch, {"Idempotent-Replayed": "true"} if again else {})
+
+
+async def get_batches(request: web.Request) -> web.Response:
+    """Newest first; those of `/api/batches` too."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query = parse_query(request.query, OpenAIBatchesQuery)
+    found = await list_batches(services.pool, key.account_id, after=query.after or None, limit=query.limit + 1)
+    page = await _objects(services, found[: query.limit])
+    first, last = (page[0].id, page[-1].id) if page else (None, None)
+    return _json(BatchList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit))
+
+
+async def get_batch(request: web.Request) -> web.Response:
+    """Its status and counts, and its files once it has ended."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    return await _answer(services, await find_batch(services.pool, key.account_id, request.match_info["id"]))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """What has not started does not start any more; a batch that has ended stays as it is."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    return await _answer(services, await cancel_batch(services.pool, key.account_id, request.match_info["id"]))
+
+
+def _repeatable_by(request: web.Request, body: BatchBody) -> RepeatableBy | None:
+    key = idempotency_key(request)
+    content = b"BatchBody\0" + msgspec.json.encode(body, order="sorted")
+    return RepeatableBy(key, hashlib.sha256(content).digest()) if key else None
+
+
+def _refuse_other_lines(file: File, body: BatchBody) -> None:
+    if file.endpoint not in {None, body.endpoint}:
+        raise InvalidRequest(f"The file's lines are for {file.endpoint}: create the batch for that.", param="endpoint")
+
+
+async def _answer(services: Services, batch: Batch, headers: dict[str, str] | None = None) -> web.Response:
+    (one,) = await _objects(services, [batch])
+    return _json(one, headers)
+
+
+async def _objects(services: Services, batches: list[Batch]) -> list[BatchObject]:
+    bad = await bad_lines_of(services.pool, batches, ERRORS_SHOWN_MAX)
+    return [batch_object(batch, bad.get(batch.file_id, [])) for batch in batches]
+
+
+def _json(content: BatchObject | BatchList, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=json_bytes(content), content_type="application/json", headers=headers)

@@ -1,0 +1,154 @@
+"""`/v1/files`: what OpenAI's clients send batches in, and where they fetch the results."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+
+from api.batch_upload import Upload
+from api.formats.native_answers import json_bytes
+from api.formats.openai_batches import is_output, output_line
+from api.formats.openai_files import (
+    OUTPUT,
+    FileDeleted,
+    FileList,
+    FileObject,
+    LineParser,
+    completed,
+    file_object,
+    output_object,
+    require_output,
+    split_output,
+)
+from api.formats.parsing import parse_query
+from api.multipart import file_form
+from api.reading import refuse_too_large
+from api.services import SERVICES, Services
+from api.writing import send_lines
+from shared.batches import (
+    Batch,
+    begin_file,
+    delete_file,
+    delete_output,
+    find_batch,
+    find_file,
+    list_files,
+    require_credit,
+    results_of,
+)
+from shared.errors import InvalidRequest, NotFound
+
+FORM_BYTES = 65_536
+"""What a form may have around its file."""
+LIMIT_MAX = 10_000
+
+
+class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Files on a page.")] = LIMIT_MAX
+    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    order: Literal["asc", "desc"] = "desc"
+    purpose: Annotated[str, msgspec.Meta(description="Only files of this purpose.")] | msgspec.UnsetType = msgspec.UNSET
+
+
+async def post_file(request: web.Request) -> web.Response:
+    """Send the lines of a batch. They are read and checked as they arrive; those that are not understood do not keep the
+    others from being run.
+    """
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    form = await file_form(request)
+    refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES)
+    await require_credit(services.pool, key.account_id)
+    file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
+    parser = LineParser()
+    upload = Upload(services, file, parser)
+    return _answer(
+        file_object(
+            await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint)),
+        )
+    )
+
+
+async def get_files(request: web.Request) -> web.Response:
+    """The files that were sent, newest first. Files of results are named by their batches."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query = parse_query(request.query, FilesQuery)
+    found = []
+    if query.purpose in {msgspec.UNSET, "batch"}:
+        found = await list_files(
+            services.pool,
+            key.account_id,
+            after=query.after or None,
+            limit=query.limit + 1,
+            oldest_first=query.order == "asc",
+        )
+    page = [file_object(file) for file in found[: query.limit]]
+    first, last = (page[0].id, page[-1].id) if page else (None, None)
+    return _answer(FileList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit))
+
+
+async def get_file(request: web.Request) -> web.Response:
+    """A file that was sent, or that is made of a batch's results."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    file_id = request.match_info["id"]
+    output = await _output(services, key.account_id, file_id)
+    if output:
+        return _answer(output_object(*output, services.settings.batch_days_kept))
+    return _answer(file_object(await find_file(services.pool, key.account_id, file_id)))
+
+
+async def get_content(request: web.Request) -> web.StreamResponse:
+    """The results of a batch that has ended, in the order of its input: those that succeeded, or the others. Files that were
+    sent are kept as they were understood, not as they came, and are not given back.
+    """
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    file_id = request.match_info["id"]
+    output = await _output(services, key.account_id, file_id)
+    if output is None:
+        await find_file(services.pool, key.account_id, file_id)
+        raise InvalidRequest("Only the output and error files of a batch can be downloaded: this one was sent by you.")
+    return await send_lines(request, _lines(services, *output), services.settings)
+
+
+async def delete_one(request: web.Request) -> web.Response:
+    """A file that a batch still needs is kept: 409."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    file_id = request.match_info["id"]
+    output = await _output(services, key.account_id, file_id)
+    if output is None:
+        await delete_file(services.pool, key.account_id, file_id)
+    elif not await delete_output(services.pool, output[0], file_id):
+        raise NotFound("There is no such file: it has just been deleted.")
+    return _answer(FileDeleted(id=file_id))
+
+
+async def _output(services: Services, account_id: str, file_id: str) -> tuple[Batch, str] | None:
+    """The batch that the file is made of, and which of its files it is; None for one that was sent. Raises `NotFound`."""
+    split = split_output(file_id)
+    if split is None:
+        return None
+    batch = await find_batch(services.pool, account_id, split[0])
+    require_output(batch, split[1], services.settings.batch_days_kept)
+    return batch, split[1]
+
+
+async def _lines(services: Services, batch: Batch, which: str) -> AsyncIterator[bytes]:
+    async for results in results_of(services.pool, batch):
+        lines = [output_line(batch, one) for one in results if is_output(one) == (which == OUTPUT)]
+        if lines:
+            yield b"".join(lines)
+
+
+def _answer(content: FileObject | FileList | FileDeleted) -> web.Response:
+    return web.Response(body=json_bytes(content), content_type="application/json")

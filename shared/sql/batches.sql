@@ -1,0 +1,127 @@
+-- name: create
+INSERT INTO batches (
+    id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,
+    state, ended_at)
+SELECT $1, $2, $3, f.id, f.day, $4, f.form, $5, f.lines, f.bad_lines, f.bad_lines, $6::jsonb, $7, now(), $8,
+    CASE f.lines WHEN f.bad_lines THEN 'failed' ELSE 'in_progress' END, CASE f.lines WHEN f.bad_lines THEN now() END
+FROM files f WHERE f.id = $9 AND f.account_id = $2 AND f.state = 'ready'
+    AND (SELECT count(*) FROM batches b WHERE b.account_id = $2 AND b.ended_at IS NULL) < $10
+RETURNING id
+
+-- name: create_cursors
+INSERT INTO batch_cursors (batch_id, provider, left_over)
+SELECT $1, provider, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY provider
+
+-- name: lock_account
+-- Among those who make batches, and nobody else: counting the lines of a large file must not keep the account waiting.
+SELECT pg_advisory_xact_lock(7201200, hashtext($1))
+
+-- name: find_key
+SELECT request_id AS batch_id, fingerprint FROM idempotency_keys WHERE account_id = $1 AND key = $2 AND keep_until > now()
+
+-- name: keep_key
+INSERT INTO idempotency_keys (account_id, key, fingerprint, request_id, request_created_at, keep_until) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (account_id, key) DO UPDATE SET
+    fingerprint = EXCLUDED.fingerprint, request_id = EXCLUDED.request_id,
+    request_created_at = EXCLUDED.request_created_at, keep_until = EXCLUDED.keep_until
+
+-- name: delete_output
+UPDATE batches SET deleted_files = array_append(deleted_files, $3)
+WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (deleted_files)
+RETURNING id
+
+-- name: find
+SELECT * FROM batches WHERE id = $1 AND account_id = $2
+
+-- name: page
+SELECT * FROM batches WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC LIMIT $4
+
+-- name: cancel
+UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now()
+WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
+
+-- name: results
+SELECT l.number, l.custom_id, l.asked, l.error_code AS bad_code, l.error_message AS bad_message,
+    i.state, i.request_id, a.answer, i.error_code, i.error_message
+FROM file_lines l
+LEFT JOIN batch_items i ON i.batch_id = $1 AND i.day = $2 AND i.number = l.number
+LEFT JOIN batch_answers a ON a.batch_id = $1 AND a.day = $2 AND a.number = l.number
+WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
+
+-- name: open_cursors
+SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.expires_at, c.fed_to, c.left_over
+FROM batch_cursors c JOIN batches b ON b.id = c.batch_id
+WHERE b.ended_at IS NULL AND b.state = 'in_progress' AND c.provider = $1 AND c.left_over > 0 AND b.expires_at > now()
+ORDER BY b.created_at LIMIT $2
+
+-- name: running
+SELECT account_id, batch_id, model, count(*)::integer AS items, sum(bytes)::bigint AS bytes
+FROM batch_items WHERE provider = $1 AND state = 'running' GROUP BY account_id, batch_id, model
+
+-- name: next_lines
+SELECT number, asked FROM (
+    SELECT number, asked, sum(octet_length(asked)) OVER (ORDER BY number) - octet_length(asked) AS before
+    FROM (
+        SELECT number, asked FROM file_lines
+        WHERE file_id = $1 AND day = $2 AND provider = $3 AND number > $4 ORDER BY number LIMIT $5
+    ) first
+) measured WHERE before <= $6 ORDER BY number
+
+-- name: feed
+SELECT request_id, outcome, granted_hold, needed FROM feed($1, $2, $3, $4::jsonb, $5, $6, $7)
+
+-- name: pause
+UPDATE batches SET state = 'paused', paused_for = $2, needed_nano = $3 WHERE id = $1 AND state = 'in_progress'
+
+-- name: resume
+UPDATE batches b SET state = 'in_progress', paused_for = NULL, needed_nano = NULL
+FROM accounts a, api_keys k
+WHERE b.ended_at IS NULL AND b.state = 'paused' AND a.id = b.account_id AND k.id = b.key_id
+    AND LEAST(a.balance_nano - a.held_nano, trunc(a.balance_nano * $1::numeric)) >= b.needed_nano
+    AND (k.limit_nano IS NULL OR k.limit_nano - k.used_nano >= b.needed_nano)
+RETURNING b.id
+
+-- name: expire
+UPDATE batches SET state = 'finalizing', ends_as = 'expired', finalized_at = now()
+WHERE ended_at IS NULL AND expires_at <= now() AND state IN ('validating', 'in_progress', 'paused')
+RETURNING id
+
+-- name: finalize
+UPDATE batches SET state = 'finalizing', finalized_at = now()
+WHERE ended_at IS NULL AND state = 'in_progress' AND completed + failed + cancelled + expired = total
+
+-- name: to_withdraw
+SELECT i.request_id, i.provider, i.account_id, b.ends_as
+FROM batches b JOIN batch_items i ON i.batch_id = b.id AND i.day = b.day AND i.state = 'running'
+WHERE b.ended_at IS NULL AND b.ends_as <> 'completed' AND b.state IN ('cancelling', 'finalizing') LIMIT $1
+
+-- name: to_end
+SELECT * FROM batches
+WHERE ended_at IS NULL AND state IN ('cancelling', 'finalizing') AND fed = completed + failed + cancelled + expired - bad
+ORDER BY created_at LIMIT $1
+
+-- name: end
+UPDATE batches SET state = ends_as, ended_at = now(), exported_to = $2,
+    cancelled = cancelled + CASE ends_as WHEN 'cancelled' THEN total - bad - fed ELSE 0 END,
+    expired = expired + CASE ends_as WHEN 'expired' THEN total - bad - fed ELSE 0 END
+WHERE id = $1 AND ended_at IS NULL AND state IN ('cancelling', 'finalizing')
+RETURNING state
+
+-- name: maybe_lost
+SELECT i.request_id, i.provider, i.number, b.file_id, b.file_day, l.asked, r.account_id, r.key_id, r.input_price, r.output_price, r.cached_price,
+    r.output_limit, r.hold_nano, r.deadline_at, r.keep_until, r.batch_id, r.batch_number, r.batch_day
+FROM batch_items i JOIN batches b ON b.id = i.batch_id
+JOIN requests r ON r.id = i.request_id AND r.batch_id = i.batch_id
+JOIN file_lines l ON l.file_id = b.file_id AND l.day = b.file_day AND l.number = i.number
+WHERE i.state = 'running' AND i.request_id = ANY($1::text[])
+
+-- name: running_since
+SELECT request_id, provider FROM batch_items
+WHERE state = 'running' AND fed_at < now() - make_interval(secs => $1) LIMIT $2
+
+-- name: account_runs
+SELECT EXISTS (SELECT FROM batch_items WHERE account_id = $1 AND state = 'running')
+
+-- name: line_number
+SELECT number FROM file_lines WHERE file_id = $1 AND day = $2 AND custom_id = $3 ORDER BY number LIMIT 1

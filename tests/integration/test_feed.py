@@ -1,0 +1,227 @@
+"""Batches on the real ledger: what `feed` takes, what ends a line, and that every guard of it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.accounts import credit_account
+from shared.batch_creation import NewBatch, create_batch
+from shared.batches import BATCHES, cancel_batch, delete_file, find_batch, find_file, results_of
+from shared.errors import Conflict, NotFound, RateLimited
+from shared.ledger_rows import Reservation
+from shared.money import NanoUsd
+from tests.builders import a_release
+from tests.integration.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
+from tests.integration.scratch import Mutant, Promise, Scratch, break_with
+
+
+async def counts(scratch: Scratch, batch_id: str) -> dict[str, Any]:
+    names = "state, total, bad, fed, completed, failed, cancelled, expired, charged_nano"
+    row = await scratch.pool.fetchrow(f"SELECT {names} FROM batches WHERE id = $1", batch_id)
+    assert row is not None
+    return dict(row)
+
+
+async def lines_are_fed_in_order_and_once(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(100))
+    items = [an_item(batch, number) for number in range(1, 5)]
+    assert await feed(scratch.pool, batch, *items[:2]) == Fed([item.id for item in items[:2]], "done", 0)
+    assert (await feed(scratch.pool, batch, *items[:2])).outcome == "not_now"
+    assert (await feed(scratch.pool, batch, *items[2:], after=2)).requests == [item.id for item in items[2:]]
+    assert await wallet(scratch.pool, batch.account_id) == Wallet(100, 40, 4)
+    assert (await counts(scratch, batch.id))["fed"] == 4
+    await assert_books_balance(scratch.pool)
+
+
+async def two_feeders_feed_a_line_once(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(1_000))
+    tries = [[an_item(batch, 1), an_item(batch, 2)] for _ in range(4)]
+    fed = await asyncio.gather(*(feed(scratch.pool, batch, *items) for items in tries))
+    assert sum(len(one.requests) for one in fed) == 2
+    assert (await wallet(scratch.pool, batch.account_id)).in_flight == 2
+
+
+async def nothing_is_fed_beyond_the_credit(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(25))
+    items = [an_item(batch, number) for number in range(1, 5)]
+    fed = await feed(scratch.pool, batch, *items)
+    assert (len(fed.requests), fed.outcome, fed.needed) == (2, "credit", 10)
+
+
+async def batches_hold_a_share_of_the_balance_only(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    one, other = await a_batch(scratch.pool, account), await a_batch(scratch.pool, account)
+    assert len((await feed(scratch.pool, one, *(an_item(one, n) for n in (1, 2, 3)), share=0.5)).requests) == 3
+    fed = await feed(scratch.pool, other, *(an_item(other, n) for n in (1, 2, 3, 4)), share=0.5)
+    assert (len(fed.requests), fed.outcome) == (2, "credit")
+
+
+async def a_keys_limit_holds_for_its_batches(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    batch = await a_batch(scratch.pool, account, key=await limited_key(scratch.pool, account, 25))
+    fed = await feed(scratch.pool, batch, *(an_item(batch, n) for n in (1, 2, 3)))
+    assert (len(fed.requests), fed.outcome) == (2, "key_limit")
+
+
+async def room_is_kept_for_interactive_requests(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(1_000))
+    items = [an_item(batch, n) for n in range(1, 5)]
+    fed = await feed(scratch.pool, batch, *items, in_flight_max=5, room_kept=3)
+    assert (len(fed.requests), fed.outcome) == (2, "in_flight")
+
+
+async def a_batch_that_is_cancelled_is_not_fed(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(1_000))
+    await cancel_batch(scratch.pool, batch.account_id, batch.id)
+    assert await feed(scratch.pool, batch, an_item(batch, 1)) == Fed([], "not_now", 0)
+
+
+async def each_provider_has_its_own_place(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(1_000), "openai", "gemini", "openai")
+    await feed(scratch.pool, batch, an_item(batch, 1), an_item(batch, 3))
+    assert (await feed(scratch.pool, batch, an_item(batch, 1))).outcome == "not_now"
+    assert len((await feed(scratch.pool, batch, an_item(batch, 2), provider="gemini")).requests) == 1
+    assert (await counts(scratch, batch.id))["fed"] == 3
+
+
+async def ends(scratch: Scratch) -> tuple[str, list[Reservation]]:
+    """Four lines, each with an end of its own."""
+    batch = await a_batch(scratch.pool, await scratch.account(1_000), "openai", BAD, *("openai",) * 3)
+    items = [an_item(batch, number) for number in (1, 3, 4, 5)]
+    await feed(scratch.pool, batch, *items)
+    ended = [
+        the_end_of(items[0]),
+        a_release(items[1], error_code="provider_error", error_message="no"),
+        a_release(items[2], state="cancelled", error_code="cancelled"),
+        a_release(items[3], hold_state="expired", error_code="expired"),
+    ]
+    for _ in range(2):
+        await scratch.settle(*ended)
+    await scratch.pool.execute("UPDATE requests SET finish_reason = 'repaired by hand'")
+    return batch.id, items
+
+
+async def every_end_is_counted_once(scratch: Scratch) -> None:
+    batch_id, items = await ends(scratch)
+    found = await counts(scratch, batch_id)
+    assert [found[name] for name in ("completed", "failed", "cancelled", "expired")] == [1, 2, 1, 1]
+    assert (found["fed"], found["total"], found["charged_nano"]) == (4, 5, 5)
+    await assert_books_balance(scratch.pool)
+    batch = await find_batch(scratch.pool, items[0].account_id, batch_id)
+    results = [result async for page in results_of(scratch.pool, batch) for result in page]
+    assert [result.number for result in results] == [1, 2, 3, 4, 5]
+    assert [result.error_code for result in results] == [
+        None,
+        "invalid_request",
+        "provider_error",
+        "cancelled",
+        "expired",
+    ]
+    assert [result.answer for result in results] == [b"answer", None, None, None, None]
+    assert not await scratch.pool.fetchval("SELECT count(*) FROM answers")
+
+
+async def other_requests_count_for_no_batch(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(1_000))
+    item = an_item(batch, 1)
+    await feed(scratch.pool, batch, item)
+    await scratch.pool.execute("UPDATE requests SET batch_number = 2 WHERE id = $1", item.id)
+    await scratch.settle(the_end_of(item))
+    assert (await counts(scratch, batch.id))["completed"] == 0
+
+
+MUTANTS = [
+    Mutant(lines_are_fed_in_order_and_once, "feed", " AND c.fed_to = after_number", ""),
+    Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed_to = last_number,", "SET fed_to = c.fed_to,"),
+    Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed = b.fed + taken", "SET fed = b.fed"),
+    Mutant(nothing_is_fed_beyond_the_credit, "feed", "ELSIF total + one.hold > budget THEN", "ELSIF false THEN"),
+    Mutant(nothing_is_fed_beyond_the_credit, "feed", "total := total + one.hold;", ""),
+    Mutant(batches_hold_a_share_of_the_balance_only, "feed", "COALESCE(sum(i.hold_nano), 0)::bigint)", "0)"),
+    Mutant(batches_hold_a_share_of_the_balance_only, "feed", "owner.balance_nano * share", "owner.balance_nano"),
+    Mutant(a_keys_limit_holds_for_its_batches, "feed", "ELSIF total + one.hold > key_left THEN", "ELSIF false THEN"),
+    Mutant(
+        room_is_kept_for_interactive_requests, "feed", "in_flight_max - room_kept - owner.in_flight", "in_flight_max"
+    ),
+    Mutant(room_is_kept_for_interactive_requests, "feed", "IF taken >= room THEN", "IF false THEN"),
+    Mutant(a_batch_that_is_cancelled_is_not_fed, "feed", " AND b.state = 'in_progress'", ""),
+    Mutant(each_provider_has_its_own_place, "feed", " AND c.provider = the_provider\n    WHERE", "\n    WHERE"),
+    Mutant(every_end_is_counted_once, "count_batches", " AND i.state = 'running'", ""),
+    Mutant(every_end_is_counted_once, "count_batches", "completed = b.completed + sums.completed, ", ""),
+    Mutant(every_end_is_counted_once, "count_batches", "failed = b.failed + sums.failed, ", ""),
+    Mutant(every_end_is_counted_once, "count_batches", "WHEN a.error_code = 'expired' THEN 'expired' ", ""),
+    Mutant(every_end_is_counted_once, "count_batches", "WHEN a.state = 'cancelled' THEN 'cancelled'", ""),
+    Mutant(every_end_is_counted_once, "settle_and_keep", "WHERE batch_id IS NULL", ""),
+    Mutant(other_requests_count_for_no_batch, "count_batches", "i.number = e.batch_number AND ", ""),
+]
+PROMISES = [*dict.fromkeys(mutant.broken for mutant in MUTANTS), two_feeders_feed_a_line_once]
+
+
+@pytest.fixture
+async def scratch(fresh_database_url: str) -> AsyncIterator[Scratch]:
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4) as pool:
+        yield Scratch(pool)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+async def test_the_real_ledger_keeps_its_promise(scratch: Scratch, promise: Promise) -> None:
+    await promise(scratch)
+
+
+@pytest.mark.parametrize(
+    "mutant", MUTANTS, ids=lambda mutant: f"{mutant.function} without {mutant.guard or mutant.instead}"
+)
+async def test_a_ledger_without_this_guard_is_noticed(scratch: Scratch, mutant: Mutant) -> None:
+    await break_with(scratch, mutant)
+    with pytest.raises((AssertionError, asyncpg.PostgresError, pytest.fail.Exception)):
+        await mutant.broken(scratch)
+
+
+async def test_an_account_has_only_so_many_open_batches(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    for _ in range(SETTINGS.batches_open_max):
+        await a_batch(scratch.pool, account, "openai")
+    with pytest.raises(RateLimited):
+        await a_batch(scratch.pool, account, "openai")
+
+
+async def test_a_file_cannot_be_deleted_while_a_batch_needs_it(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    file = await a_file(scratch.pool, account, "openai")
+    batch = (await create_batch(scratch.pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
+    with pytest.raises(Conflict):
+        await delete_file(scratch.pool, account, file.id)
+    await scratch.pool.execute("UPDATE batches SET state = 'failed', ended_at = now() WHERE id = $1", batch.id)
+    await delete_file(scratch.pool, account, file.id)
+    with pytest.raises(NotFound):
+        await find_file(scratch.pool, account, file.id)
+
+
+async def test_a_paused_batch_goes_on_when_its_next_line_can_be_paid(scratch: Scratch) -> None:
+    account = await scratch.account(5)
+    batch = await a_batch(scratch.pool, account, key=await limited_key(scratch.pool, account, 1_000))
+    fed = await feed(scratch.pool, batch, an_item(batch, 1))
+    assert (fed.requests, fed.outcome) == ([], "credit")
+    await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", fed.needed)
+    assert not await scratch.pool.fetch(BATCHES["resume"], 0.8)
+    await credit_account(scratch.pool, account, NanoUsd(7), ref=None, note=None)
+    assert not await scratch.pool.fetch(BATCHES["resume"], 0.8)
+    await credit_account(scratch.pool, account, NanoUsd(1), ref=None, note=None)
+    assert [row["id"] for row in await scratch.pool.fetch(BATCHES["resume"], 0.8)] == [batch.id]
+
+
+async def test_days_whose_time_is_over_are_dropped_with_their_lines(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    await a_batch(scratch.pool, account)
+    await scratch.pool.execute(
+        "CREATE TABLE file_lines_2020_01_01 PARTITION OF file_lines FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+    )
+    assert await scratch.pool.fetchval("SELECT rotate_days(3, 30)") == 1
+    assert await scratch.pool.fetchval("SELECT to_regclass('file_lines_2020_01_01')") is None
+    assert await scratch.pool.fetchval("SELECT count(*) FROM file_lines") == 4
+    assert await scratch.pool.fetchval("SELECT rotate_days(4, 30)") == 3

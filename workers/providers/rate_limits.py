@@ -1,0 +1,28 @@
+"""What OpenAI's rate-limit headers say: how many requests are left, and when the window begins anew.
+
+`x-ratelimit-remaining-requests: 0`, `x-ratelimit-reset-requests: 6m0s` (platform.openai.com/docs/guides/rate-limits, read
+2026-11). Other vendors of the protocol send none, or the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from workers.providers import UsedUp
+
+UNITS_S = {"h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+RESET_MAX_S = 3_600.0
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+
+
+def used_up(headers: Mapping[str, str]) -> UsedUp | None:
+    """None as long as the vendor takes more, or says nothing that can be understood."""
+    if headers.get("x-ratelimit-remaining-requests") != "0":
+        return None
+    reset = headers.get("x-ratelimit-reset-requests", "")
+    if not _DURATION.fullmatch(reset):
+        return None
+    seconds = sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(reset))
+    return UsedUp(min(seconds, RESET_MAX_S))
