@@ -3,9 +3,10 @@
 
 INSTALLED := .venv/.installed
 CLIENTS := .venv-clients/.installed
+OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 BIN := .venv/bin
 
-.PHONY: help run test proofs bench check install lock
+.PHONY: help run test test-clients proofs bench check install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -16,6 +17,10 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and those in JavaScript where node is
+	@sh tests/clients/node/install.sh
+	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
 	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
@@ -31,11 +36,15 @@ check: $(INSTALLED) ## format, lint, import rules, types
 
 install: $(INSTALLED) ## fill .venv with the locked versions (PYTHON=python3.12 chooses the Python)
 
-lock: $(INSTALLED) ## resolve pyproject.toml and tests/clients/requirements.in again into their locks
+lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for again into their locks
 	@$(BIN)/uv pip compile --quiet --generate-hashes --all-extras --universal --python-version 3.11 \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.lock
+	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate tests/clients/older/openai-$$major.in -o tests/clients/older/openai-$$major.lock; done
+	@if command -v npm >/dev/null; then for major in 6 7; do (cd tests/clients/node/ai-$$major && \
+		npm update --package-lock-only --no-audit --no-fund --loglevel=error); done; fi
 
 # The stamp comes last, so that an interrupted install starts again.
 $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/install.sh
@@ -43,5 +52,9 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/insta
 	@touch $@
 
 $(CLIENTS): $(INSTALLED) tests/clients/requirements.lock tests/clients/install.sh
-	@sh tests/clients/install.sh
+	@sh tests/clients/install.sh .venv-clients tests/clients/requirements.lock
+	@touch $@
+
+.venv-clients-openai-%/.installed: $(INSTALLED) tests/clients/older/openai-%.lock tests/clients/install.sh
+	@sh tests/clients/install.sh .venv-clients-openai-$* tests/clients/older/openai-$*.lock
 	@touch $@

@@ -19,10 +19,10 @@ OPENAI, DEEPSEEK, GEMINI = "openai-chat", "deepseek-chat", "gemini"
 def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequence[Message]) -> str | None:
     """The name of the first option that `model` cannot honour as it is given, None when it can honour all.
 
-    One of `tools` (also for calls and results in `messages`), `tool_choice`, `parallel_tool_calls`, `json_answer`,
-    `json_schema`, `seed`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `stop`.
-    What asks for nothing is never refused: what is absent or empty, a penalty of 0, a choice `auto` or `none`, parallel
-    calls, `user`.
+    One of `tools` (also for calls and results in `messages`), `tool_choice`, `json_answer`, `json_schema`, `seed`,
+    `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `stop`. What asks for nothing is
+    never refused: what is absent or empty, a penalty of 0, a choice `auto` or `none`, `user`. Nor is a wish for one call at
+    a time, which `workers/vendor_calls.py` fulfils where a vendor has no word for it.
     """
     asked = _Asked(model, sampling, tools, messages)
     return next((name for name, is_refused in _REFUSED.items() if is_refused(asked)), None)
@@ -47,15 +47,6 @@ def _tools(asked: _Asked) -> bool:
 def _tool_choice(asked: _Asked) -> bool:
     mode = asked.tools.choice.mode if asked.tools.choice else "auto"
     return mode in {"required", "named"} and (not asked.model.tools or mode in asked.model.tools_lack)
-
-
-def _parallel_tool_calls(asked: _Asked) -> bool:
-    """Only OpenAI's chat models can be told to make one call at a time; its o-series answers `unsupported_parameter`
-    (github.com/run-llama/llama_index/issues/20865). The others have no such word.
-    """
-    return asked.tools.parallel is False and not (
-        asked.api == OPENAI and not asked.model.reasoning and asked.model.tools
-    )
 
 
 def _json_answer(asked: _Asked) -> bool:
@@ -96,7 +87,6 @@ def _reasoning_effort(asked: _Asked) -> bool:
 _REFUSED: dict[str, Callable[[_Asked], bool]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _parallel_tool_calls,
     "json_answer": _json_answer,
     "json_schema": _json_schema,
     "seed": _seed,

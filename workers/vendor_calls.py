@@ -136,7 +136,14 @@ class VendorCalls:
             STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
         self._received.text_bytes += bytes_of(part)
         self._refuse_endless_text()
-        await self._take(part)
+        if not self._is_one_call_too_many(part):
+            await self._take(part)
+
+    def _is_one_call_too_many(self, part: AnswerPart) -> bool:
+        """Most vendors cannot be told to make one call at a time, and clients ask for it (LangChain and Vercel's AI SDK for
+        objects): the first call is kept then. What the vendor reports is charged all the same.
+        """
+        return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0
 
     def _refuse_endless_text(self) -> None:
         if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:

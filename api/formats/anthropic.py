@@ -29,7 +29,6 @@ NAMES = {
     "reasoning_effort": "output_config.effort",
     "json_answer": "output_config.format",
     "json_schema": "output_config.format",
-    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
 }
 HINT = (
     "It takes model, max_tokens and messages of text, image (base64), tool_use and tool_result blocks, and tools of "

@@ -43,7 +43,7 @@ SAID = {
     "llm": [r"gpt-4o-mini-here", TEXT, r'\{"name": *"text", *"inhabitants": *\d+\}'],
 }
 """What each block of a page says, as far as it matters."""
-OTHERS = {"anthropic", "vercel"}
+OTHERS = {"anthropic", "vercel-ai-sdk"}
 """Pages with tests of their own."""
 
 

@@ -160,7 +160,7 @@ async def test_no_tools_any_more(vendors: Vendors, case: Case) -> None:
     assert (got.error, got.finished) == (None, ["stop"])
 
 
-@promise("one call at a time, where the vendor knows how to ask for it")
+@promise("one call at a time, where the vendor can be told so")
 @of("openai-chat")
 async def test_not_parallel(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "calls=3", tools=Tools(offered=OFFERED.offered, parallel=False))

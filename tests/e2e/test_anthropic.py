@@ -127,6 +127,15 @@ async def test_a_tool_can_be_demanded_or_ruled_out(client: AsyncAnthropic) -> No
     assert [block.type for block in none.content] == ["text"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_call_at_a_time_is_one_call_whoever_made_the_model(client: AsyncAnthropic, stream: bool) -> None:  # noqa: FBT001
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    body = asked(told(calls=3), tools=[WEATHER], tool_choice=choice) | {"model": "openai-o3-mini"}
+    message = await whole(client, body, stream=stream)
+    assert [block.type for block in message.content] == ["tool_use"]
+    assert message.stop_reason == "tool_use"
+
+
 async def test_an_answer_can_be_json_of_a_schema(client: AsyncAnthropic) -> None:
     output = {"format": {"type": "json_schema", "schema": WEATHER["input_schema"]}}
     message = await client.messages.create(**asked(told(), output_config=output))

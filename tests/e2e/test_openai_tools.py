@@ -30,6 +30,14 @@ async def client(caller: Caller) -> AsyncIterator[AsyncOpenAI]:
         yield counted.client
 
 
+async def whole(client: AsyncOpenAI, question: dict[str, Any], *, stream: bool) -> Any:
+    """The completion, in one piece or put together by the client."""
+    if stream:
+        async with client.chat.completions.stream(**question) as events:
+            return await events.get_final_completion()
+    return await client.chat.completions.create(**question)
+
+
 async def test_a_tool_is_called_and_its_result_is_answered(client: AsyncOpenAI) -> None:
     question = asking(told(tokens=5), tools=[WEATHER])
     first = (await client.chat.completions.create(**question)).choices[0]
@@ -62,6 +70,19 @@ async def test_the_named_tool_is_called(client: AsyncOpenAI) -> None:
     assert [call.function.name for call in calls] == ["clock"]
 
 
+@pytest.mark.parametrize("model", ["openai-gpt-4o-mini", "openai-o3-mini"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_call_at_a_time_is_one_call_also_where_the_vendor_cannot_be_told(
+    client: AsyncOpenAI,
+    model: str,
+    stream: bool,  # noqa: FBT001
+) -> None:
+    question = asking(told(calls=3), tools=[WEATHER, CLOCK], parallel_tool_calls=False) | {"model": model}
+    choice = (await whole(client, question, stream=stream)).choices[0]
+    assert [call.function.name for call in choice.message.tool_calls or []] == ["weather"]
+    assert choice.finish_reason == "tool_calls"
+
+
 async def test_a_parsed_answer_can_be_sent_back(client: AsyncOpenAI) -> None:
     """With all that the client adds to what it parsed."""
     tool = openai.pydantic_function_tool(Town)
@@ -86,7 +107,6 @@ async def test_an_answer_follows_a_schema(client: AsyncOpenAI) -> None:
         ("openai-o1-mini", {"tools": [CLOCK]}, "tools"),
         ("openai-o1-mini", {"response_format": {"type": "json_object"}}, "response_format"),
         ("openai-o1-mini", {"reasoning_effort": "low"}, "reasoning_effort"),
-        ("openai-o3-mini", {"tools": [CLOCK], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ("amazon-nova-lite", {"seed": 1}, "seed"),
     ],
 )

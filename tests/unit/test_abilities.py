@@ -19,7 +19,6 @@ ASKED: dict[str, tuple[str, Sampling, Tools]] = {
     "tools": ("tools", NOTHING, Tools(offered=CLOCK)),
     "required": ("tool_choice", NOTHING, Tools(offered=CLOCK, choice=ToolChoice("required"))),
     "named": ("tool_choice", NOTHING, Tools(offered=CLOCK, choice=ToolChoice("named", "clock"))),
-    "one_at_a_time": ("parallel_tool_calls", NOTHING, Tools(offered=CLOCK, parallel=False)),
     "json": ("json_answer", Sampling(json_answer=JsonAnswer()), NO_TOOLS),
     "schema": ("json_schema", Sampling(json_answer=JsonAnswer(schema=SCHEMA)), NO_TOOLS),
     "seed": ("seed", Sampling(seed=0), NO_TOOLS),
@@ -33,15 +32,14 @@ ASKED: dict[str, tuple[str, Sampling, Tools]] = {
 BASIC = "temperature top_p stop"
 PENALTIES = "frequency presence"
 TABLE = {
-    f"tools required named one_at_a_time json schema seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
     "tools required named json schema seed effort stop": "openai-o1 openai-o3-mini",
     "seed stop": "openai-o1-mini",
     "": "openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview",
     f"tools required named json {PENALTIES} {BASIC}": "deepseek-chat",
     "tools required named json stop": "deepseek-reasoner",
     f"tools required named json schema seed {PENALTIES} {BASIC}": (
-        "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash google-gemini-1.5-flash-8b "
-        "google-gemini-1.5-pro"
+        "openai-gpt-4o openai-gpt-4o-mini google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
+        "google-gemini-1.5-flash-8b google-gemini-1.5-pro"
     ),
     f"tools required named {BASIC}": (
         "amazon-nova-micro amazon-nova-lite amazon-nova-pro anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
@@ -81,7 +79,13 @@ def test_a_model_refuses_what_the_table_does_not_give_it(model: Model) -> None:
 def test_what_asks_for_nothing_is_never_refused(model: Model) -> None:
     sampling = Sampling(frequency_penalty=0, presence_penalty=0.0, stop=(), user="someone")
     for choice in (None, ToolChoice("auto"), ToolChoice("none")):
-        assert unavailable(model, sampling, Tools(choice=choice, parallel=True), HELLO) is None
+        for parallel in (None, True, False):
+            assert unavailable(model, sampling, Tools(choice=choice, parallel=parallel), HELLO) is None
+
+
+@pytest.mark.parametrize("model", [model for model in CATALOGUE if model.tools], ids=lambda model: model.name)
+def test_one_call_at_a_time_is_never_refused(model: Model) -> None:
+    assert unavailable(model, NOTHING, Tools(offered=CLOCK, parallel=False), HELLO) is None
 
 
 @pytest.mark.parametrize(

@@ -230,12 +230,11 @@ def test_a_call_and_its_result_must_meet(messages: list[Any], named: str) -> Non
 
 
 def test_refusals_use_anthropics_names() -> None:
-    names = ["stop", "tools", "tool_choice", "parallel_tool_calls", "user", "max_tokens", "messages"]
+    names = ["stop", "tools", "tool_choice", "user", "max_tokens", "messages"]
     assert [parsed().name_of(name) for name in names] == [
         "stop_sequences",
         "tools",
         "tool_choice",
-        "tool_choice.disable_parallel_tool_use",
         "metadata.user_id",
         "max_tokens",
         "messages",

@@ -86,6 +86,12 @@ def test_openai_is_offered_tools_in_its_words() -> None:
     assert asked["parallel_tool_calls"] is False
 
 
+@pytest.mark.parametrize("model", ["openai-o1", "openai-o3-mini", "deepseek-chat"])
+def test_one_call_at_a_time_is_no_word_for_who_does_not_know_it(model: str) -> None:
+    asked = openai_request.parameters(request(model, tools=Tools(offered=OFFERED, parallel=False)))
+    assert "parallel_tool_calls" not in asked
+
+
 def test_openai_is_not_told_what_is_the_default() -> None:
     asked = openai_request.parameters(
         request(

@@ -23,7 +23,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
         **_sampling(request.sampling),
-        **(_tools(request.tools, strict=request.model.api == "openai-chat") if request.tools.offered else {}),
+        **(_tools(request.tools, request.model) if request.tools.offered else {}),
     }
     unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
     return {name: value for name, value in given.items() if value is not None and name not in unknown}
@@ -56,12 +56,16 @@ def _response_format(answer: JsonAnswer) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": _without_nothing(schema)}
 
 
-def _tools(tools: Tools, *, strict: bool) -> dict[str, Any]:
-    """`parallel_tool_calls` is true by default, and o-series models refuse the very word: only false is sent."""
+def _tools(tools: Tools, model: Model) -> dict[str, Any]:
+    """`parallel_tool_calls` is true by default, o-series models refuse the very word
+    (github.com/run-llama/llama_index/issues/20865), and DeepSeek does not know it: only false is sent, to the others.
+    """
+    is_openai = model.api == "openai-chat"
+    one_at_a_time = tools.parallel is False and is_openai and not model.reasoning
     return {
-        "tools": [_tool(tool, strict=strict) for tool in tools.offered],
+        "tools": [_tool(tool, strict=is_openai) for tool in tools.offered],
         "tool_choice": _choice(tools.choice) if tools.choice else None,
-        "parallel_tool_calls": False if tools.parallel is False else None,
+        "parallel_tool_calls": False if one_at_a_time else None,
     }
 
 
