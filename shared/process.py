@@ -19,8 +19,8 @@ def raise_open_files() -> int:
 
 
 def settle_memory() -> None:
-    """Take what stands after the start (modules, catalogue, clients) out of the garbage collector's sight for good, and let it
-    look less often: else it walks through all of it again and again while requests make short-lived objects.
+    """Take what stands after the start (modules, catalogue, clients) out of the garbage collector's sight for good, and let
+    it look less often: else it walks through all of it again and again while requests make short-lived objects.
     """
     gc.collect()
     gc.freeze()
