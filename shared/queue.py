@@ -24,18 +24,32 @@ EPOCHS_PER_ENQUEUE = 1_000
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
+CLAIM_FIELDS = 7
+PAYLOAD_BYTES_MAX = 1_000_000
+"""Of all jobs of one claim: beyond it answers to others would wait behind this one."""
 CHANNELS_MAX = 16
 LISTEN_LIVE_MS = 600_000
 BATCH_KEEP_RUN_MS = 60_000
 
 
+class Opening(NamedTuple):
+    """What arq asks for before it runs a job. `starts` counts them, this one included; `aborted`: somebody asked for that."""
+
+    payload: bytes
+    starts: int
+    aborted: bool
+
+
 class Claim(NamedTuple):
-    """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds."""
+    """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds.
+    A payload too large to come with its claim leaves `opening` empty.
+    """
 
     queue: QueueName
     id: str
     epoch: int
     due_ms: int
+    opening: Opening | None = None
 
     @property
     def tries(self) -> int:
@@ -110,13 +124,12 @@ class Queue:
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
         not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
         redis_ms, *flat = await self._scripts.call(
-            "claim", [room.queue for room in rooms], [worker_id, self._lease_ms, jobs_max, not_after_ms, *limits]
+            "claim",
+            [room.queue for room in rooms],
+            [worker_id, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
         )
         self._note_clock(redis_ms)
-        return [
-            Claim(QueueName(flat[i].decode()), flat[i + 1].decode(), flat[i + 2], int(float(flat[i + 3])))
-            for i in range(0, len(flat), 4)
-        ]
+        return [_claim(*flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
 
     async def renew(self, worker_id: str, claims: Sequence[Claim]) -> list[str]:
         """Extend the leases; returns the ids that this worker has lost."""
@@ -178,6 +191,11 @@ class Queue:
         asked_bytes_max = 0 if batch else self._asked_bytes_max
         arguments: list[Argument] = [claim.id, claim.epoch, mode, value, *times, asked_bytes_max]
         return bool(await self._scripts.call("finish", script_keys, arguments))
+
+
+def _claim(queue: bytes, job_id: bytes, epoch: int, due: bytes, payload: bytes, starts: int, aborted: int) -> Claim:
+    opening = Opening(payload, starts, bool(aborted)) if payload else None
+    return Claim(QueueName(queue.decode()), job_id.decode(), epoch, int(float(due)), opening)
 
 
 def _refusal(outcome: bytes, wait_ms: int) -> RebootError:

@@ -22,8 +22,9 @@ from arq.worker import Worker
 from shared.errors import Unavailable
 from shared.keys import QueueName, bell
 from shared.metrics import JOBS_RUNNING, LEASES_LOST
-from shared.queue import Claim, Queue
+from shared.queue import Claim, Opening, Queue
 from shared.scripts import UNREACHABLE
+from workers import openings
 from workers.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class LeasedWorker(Worker):
     ) -> None:
         home = slots.queues[0] if slots.queues else NO_QUEUE
         super().__init__(*args, queue_name=home, max_jobs=slots.total, poll_delay=0, **kwargs)
+        self._pool = openings.wrapped(self.pool)
         self.worker_id = worker_id
         self.claims: dict[str, Claim] = {}
         self.cancel_reasons: dict[str, CancelReason] = {}
@@ -152,11 +154,16 @@ class LeasedWorker(Worker):
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
             self._cancel(claim.id, "lost")
             return
+        opening, claim = claim.opening, claim._replace(opening=None)  # whose payload need not live as long as the job
         self.claims[claim.id] = claim
         self.job_counter += 1
         JOBS_RUNNING.labels(claim.queue).inc()
-        self.tasks[claim.id] = task = self.loop.create_task(self.run_job(claim.id, claim.due_ms))
+        self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening))
         task.add_done_callback(lambda done: self._job_ended(claim, done))
+
+    async def _run(self, claim: Claim, opening: Opening | None) -> None:
+        openings.begin_with(opening)
+        await self.run_job(claim.id, claim.due_ms)
 
     def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         self.job_counter -= 1

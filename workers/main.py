@@ -59,9 +59,8 @@ async def run(settings: Settings) -> None:
             stack.push_async_callback(provider.close)
         lua = Scripts(redis, settings)
         ledger = Ledger(pool, settings)
-        settler = Settler(
-            ledger, group, retry_s=settings.settle_retry_s, on_committed=lambda ids: rescue.forget_settled(redis, ids)
-        )
+        records = rescue.SettledRecords(redis)
+        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
         queue = Queue(
             lua,
             lease_s=settings.lease_s,

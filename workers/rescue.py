@@ -5,6 +5,7 @@ The sweeps run in every worker, one at a time under an advisory lock, are idempo
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,26 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -
     await client.hset(keys.run(request_id), "calls", str(calls))  # type: ignore[misc]
 
 
-async def forget_settled(client: redis.asyncio.Redis, request_ids: list[str]) -> None:
-    """Delete settle records whose settlements are committed; what stays is settled again, to no effect."""
-    try:
-        await client.hdel(keys.SETTLES, *request_ids)  # type: ignore[misc]
-    except UNREACHABLE as error:
-        log.warning("settle records not deleted", reason=type(error).__name__)
+class SettledRecords:
+    """Deletes settle records whose settlements are committed; what stays is settled again, to no effect."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._request_ids: list[str] = []
+
+    async def forget(self, request_ids: list[str]) -> None:
+        """Those that were committed together are deleted together: whoever comes first in the loop's next turn takes all."""
+        self._request_ids += request_ids
+        await asyncio.sleep(0)
+        taken, self._request_ids = self._request_ids, []
+        if taken:
+            await self._delete(taken)
+
+    async def _delete(self, request_ids: list[str]) -> None:
+        try:
+            await self._client.hdel(keys.SETTLES, *request_ids)  # type: ignore[misc]
+        except UNREACHABLE as error:
+            log.warning("settle records not deleted", reason=type(error).__name__)
 
 
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:

@@ -6,14 +6,18 @@
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
 -- ARGV  1 worker id   2 lease, ms   3 most jobs in all
 --       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
---       5… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
--- returns a flat list of { Redis time in ms, queue, id, epoch, due time before the claim, queue, … }
+--       5 most bytes of payloads in the answer
+--       6… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
+-- returns a flat list of { Redis time in ms, then for each job: queue, id, epoch, due time before the claim, payload, how often
+--           it was started, 1 if somebody asked to abort it, else 0 }. A payload for which there is no room is empty, and the
+--           job not counted as started: then whoever runs it asks for the rest by itself.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
 local room = {}
 local claimed = { now }
+local bytes = tonumber(ARGV[5])
 
 if tonumber(ARGV[4]) > 0 and now > tonumber(ARGV[4]) then
   return claimed
@@ -21,8 +25,8 @@ end
 
 for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
-  room[provider] = room[provider] or tonumber(ARGV[3 + 2 * number])
-  room[lane] = room[lane] or tonumber(ARGV[4 + 2 * number])
+  room[provider] = room[provider] or tonumber(ARGV[4 + 2 * number])
+  room[lane] = room[lane] or tonumber(ARGV[5 + 2 * number])
   local want = math.min(left, room[provider], room[lane])
   if want > 0 then
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
@@ -41,7 +45,17 @@ for number, queue in ipairs(KEYS) do
         end
         redis.call('ZADD', queue, now + lease, id)
         redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)
-        for _, value in ipairs({ queue, id, epoch, due[i + 1] }) do
+        local payload, starts, aborted = '', 0, 0
+        local size = redis.call('STRLEN', 'arq:job:' .. id)
+        -- arq makes a job due at 1 just before it asks to abort it: the later that is looked up, the better
+        if size <= bytes and tonumber(due[i + 1]) > 1 then
+          bytes = bytes - size
+          payload = redis.call('GET', 'arq:job:' .. id)
+          starts = redis.call('INCR', 'arq:retry:' .. id)
+          redis.call('EXPIRE', 'arq:retry:' .. id, 88400) -- arq's own number
+          aborted = redis.call('ZSCORE', 'arq:abort', id) and 1 or 0 -- the ask is forgotten when the job is finished
+        end
+        for _, value in ipairs({ queue, id, epoch, due[i + 1], payload, starts, aborted }) do
           claimed[#claimed + 1] = value
         end
         left = left - 1

@@ -42,14 +42,15 @@ class Row(msgspec.Struct, kw_only=True):
 
 
 def median_of(outcomes: Sequence[Outcome]) -> Outcome:
-    """Figure by figure."""
+    """Figure by figure; a repeat in which nothing was answered has a rate of 0 and no times."""
+    answered = [outcome for outcome in outcomes if outcome.answers] or outcomes
     figures = {
-        name: statistics.median(getattr(outcome, name) for outcome in outcomes)
+        name: statistics.median(getattr(one, name) for one in (outcomes if name == "per_s" else answered))
         for name in Outcome.__struct_fields__
         if name not in {"answers", "late", "cpu_ms", "error"}
     }
-    processes = outcomes[0].cpu_ms
-    cpu_ms = {name: statistics.median(outcome.cpu_ms.get(name, 0.0) for outcome in outcomes) for name in processes}
+    costs = [outcome.cpu_ms for outcome in answered if outcome.cpu_ms]
+    cpu_ms = {name: statistics.median(cost[name] for cost in costs) for name in (costs[0] if costs else ())}
     counts = {name: sum(getattr(outcome, name) for outcome in outcomes) for name in ("answers", "late")}
     return Outcome(cpu_ms=cpu_ms, **figures, **counts)
 

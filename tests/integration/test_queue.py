@@ -9,11 +9,12 @@ from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 
 from shared import keys
+from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, arq_deserializer, unpack_job
 from shared.journal import JournalWriter, LeaseLost
-from shared.queue import EPOCHS_PER_ENQUEUE, Claim, Queue
+from shared.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
 from shared.scripts import Scripts
 from tests.builders import a_job
 from tests.integration.jobs import (
@@ -43,10 +44,39 @@ async def _now_ms(client: ArqRedis) -> float:
 async def test_what_is_enqueued_is_what_a_worker_finds(queue: Queue, redis_client: ArqRedis) -> None:
     job = a_job()
     await enqueue(queue, job)
-    stored = arq_deserializer(await redis_client.get(job_key_prefix + job.id) or b"")
+    payload = await redis_client.get(job_key_prefix + job.id) or b""
+    stored = arq_deserializer(payload)
     assert (stored["f"], unpack_job(stored["a"][0].data)) == ("run_request", job)
     due_ms = await redis_client.zscore(OPENAI, job.id)
-    assert await claim_one(queue) == Claim(OPENAI, job.id, 1, int(due_ms or 0))
+    one = await claim_one(queue)
+    assert one[:4] == (OPENAI, job.id, 1, int(due_ms or 0))
+    assert one.opening is not None
+    assert one.opening.payload == payload
+
+
+async def test_a_claim_counts_starts_and_knows_of_an_ask_to_abort(queue: Queue, redis_client: ArqRedis) -> None:
+    job = a_job()
+    await enqueue(queue, job)
+    first = await claim_one(queue)
+    await queue.give_back(first)
+    await queue.cancel(job.id)
+    second = await claim_one(queue)
+    openings = [one.opening and (one.opening.starts, one.opening.aborted) for one in (first, second)]
+    assert openings == [(1, False), (2, True)]
+    await queue.finish(second)
+    assert await redis_client.zscore(abort_jobs_ss, job.id) is None
+
+
+async def test_payloads_that_are_too_much_for_one_answer_stay_where_they_are(
+    queue: Queue, redis_client: ArqRedis
+) -> None:
+    large = a_job(messages=[Message("user", "x" * PAYLOAD_BYTES_MAX)])
+    await enqueue(queue, large)
+    await enqueue(queue, a_job())
+    one, other = await claim(queue)
+    assert one.opening is None
+    assert other.opening is not None
+    assert await redis_client.get(retry_key_prefix + large.id) is None
 
 
 async def test_enqueuing_again_changes_nothing(queue: Queue, redis_client: ArqRedis) -> None:

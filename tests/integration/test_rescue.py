@@ -29,7 +29,7 @@ from workers.rescue import (
     EXPIRY_LOCK,
     RECORDS_LOCK,
     Past,
-    forget_settled,
+    SettledRecords,
     look_back,
     note_calls,
     sweep_expired_holds,
@@ -44,7 +44,7 @@ SETTLED_S = 20.0
 async def _settling(ledger: Ledger, client: ArqRedis) -> AsyncIterator[Settler]:
     """A settler as a worker has it; at the end of the block everything is settled."""
     async with background_tasks() as group:
-        settler = Settler(ledger, group, retry_s=0.01, on_committed=lambda ids: forget_settled(client, ids))
+        settler = Settler(ledger, group, retry_s=0.01, on_committed=SettledRecords(client).forget)
         yield settler
         assert await settler.drained(SETTLED_S)
 

@@ -10,10 +10,11 @@ from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix
 
 from shared import keys
+from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
 from shared.journal import JournalWriter, LeaseLost, RequestVoid, read_journal
-from shared.queue import Claim, Queue
+from shared.queue import PAYLOAD_BYTES_MAX, Claim, Queue
 from shared.scripts import Scripts
 from tests.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import (
@@ -118,6 +119,22 @@ async def a_job_without_a_payload_is_dropped(bench: Bench) -> None:
     await bench.client.delete(job_key_prefix + job.id)
     assert await claim(bench.queue) == []
     assert not await bench.client.zcard(OPENAI)
+
+
+async def an_ask_to_abort_comes_with_the_claim(bench: Bench) -> None:
+    one = await bench.claimed()
+    assert one.opening is not None
+    await bench.queue.give_back(one)
+    await bench.queue.cancel(one.id)
+    again = (await claim_one(bench.queue)).opening
+    assert again is not None
+    assert (one.opening.starts, one.opening.aborted, again.starts, again.aborted) == (1, False, 2, True)
+
+
+async def payloads_of_one_answer_have_a_limit(bench: Bench) -> None:
+    for _ in range(3):
+        await enqueue(bench.queue, a_job(messages=[Message("user", "x" * (PAYLOAD_BYTES_MAX // 2 - 1_000))]))
+    assert [one.opening is None for one in await claim(bench.queue)] == [False, False, True]
 
 
 async def a_deferred_job_waits(bench: Bench) -> None:
@@ -300,6 +317,9 @@ MUTANTS = [
     Mutant(a_claim_stays_within_its_rooms, "claim", "room[lane] = room[lane] - 1"),
     Mutant(a_claim_stays_within_its_rooms, "claim", "left = left - 1"),
     Mutant(a_claim_stays_within_its_rooms, "claim", "math.min(left, room[provider], room[lane])", "left"),
+    Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('ZSCORE', 'arq:abort', id)", "nil"),
+    Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('INCR', 'arq:retry:' .. id)", "1"),
+    Mutant(payloads_of_one_answer_have_a_limit, "claim", "bytes = bytes - size"),
     Mutant(a_job_without_a_payload_is_dropped, "claim", "redis.call('EXISTS', 'arq:job:' .. id) == 0", NEVER),
     Mutant(a_buried_request_never_runs, "claim", "redis.call('HEXISTS', run, 'dead') == 1", NEVER),
     Mutant(a_cron_job_that_has_been_done_is_not_done_again, "claim", "redis.call('GET', mark) == 'done'", NEVER),

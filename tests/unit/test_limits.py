@@ -68,6 +68,23 @@ async def test_a_vendor_that_never_stops_talking_meets_the_deadline() -> None:
             pass
 
 
+async def test_a_reader_that_takes_its_time_is_no_silent_vendor() -> None:
+    vendor, heard = Vendor("abc", ends=True), ""
+    async for word in bounded(vendor.speak(), idle_s=SOON, total_s=NEVER):
+        heard += word
+        await asyncio.sleep(2 * SOON)
+    assert heard == "abc"
+
+
+async def test_a_limit_that_was_met_leaves_the_task_as_it_was() -> None:
+    with pytest.raises(ProviderTimeout):
+        await _heard(Vendor("hel"), idle_s=SOON, total_s=NEVER)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
 async def test_a_vendors_own_error_passes_unchanged() -> None:
     vendor = Vendor("hel", error=ProviderError("cut"))
     with pytest.raises(ProviderError, match="cut"):
