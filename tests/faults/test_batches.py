@@ -16,6 +16,8 @@ from tests.faults.trial import Trial, trial
 
 KILL_EVERY_S = 4.0
 CALLERS = 64
+LINES_PER_ANSWER = 25
+"""So that the batch is still there when the last answer beside it has been measured."""
 MEASURE_EVERY_S = 0.5
 QUICK = Script(first_ms=20)
 SLOW = Script(first_ms=2_000)
@@ -116,13 +118,14 @@ async def test_interactive_callers_are_served_beside_a_batch(
     proof = "15 interactive beside a batch"
     async with trial(cluster, "beside", seed, scale.limit_s) as run, batch_session(run) as session:
         idle = await _answer_times(run, scale.latencies)
-        batch = BatchRun(run, session, questions(run, scale.batch_lines, "beside", SLOW))
+        lines = scale.latencies * LINES_PER_ANSWER
+        batch = BatchRun(run, session, questions(run, lines, "beside", SLOW))
         await batch.send()
         await batch.done(0.02)
         busy = await _answer_times(run, scale.latencies)
         assert (await batch.view())["state"] == "in_progress", "the batch outlasts what is measured beside it"
         ended = await batch.ended()
-        assert ended["counts"]["completed"] == scale.batch_lines
+        assert ended["counts"]["completed"] == lines
         verdict = await run.check(Promise())
     assert not verdict.violations, verdict.violations
     for share in (0.5, 0.99):
