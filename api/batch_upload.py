@@ -114,7 +114,7 @@ class Upload:
         check_against_model(asked, model, services.settings)
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
-        ask = Ask(asked.model, asked.messages, asked.sampling, asked.tools, asked.max_tokens)
+        ask = Ask(asked.model, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata)
         return Line(number=number, custom_id=parsed.custom_id, provider=model.provider, asked=pack_ask(ask))
 
     def _refuse_twice(self, custom_id: str) -> None:

@@ -180,8 +180,10 @@ def _content(content: Content, schemas: Schemas, example: object = None) -> Json
 
 
 def _told(kind: str, sentence: str) -> Json:
-    """What no type describes. Tools read the schema of server-sent events as one of each event, so it has no type."""
-    known = {"application/json": {"type": "object"}, EVENT_STREAM: {}}
+    """What no type describes: any JSON, any text. Tools read the schema of server-sent events as one of each event, so it has
+    no type.
+    """
+    known: dict[str, Json] = {"application/json": {}, EVENT_STREAM: {}}
     return {**known.get(kind, {"type": "string"}), "description": sentence}
 
 

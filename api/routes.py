@@ -218,10 +218,11 @@ ROUTES: tuple[Route, ...] = (
         "/v1/files",
         openai_files.post_file,
         "Send the lines of a batch in OpenAI's form",
-        {200: Answer(json(FileObject))},
+        {200: Answer(json(FileObject), (REPLAYED,))},
         scope="inference",
         body=Body({"multipart/form-data": FORM}),
-        errors=(errors.InsufficientCredit,),
+        headers=(REPEATABLE,),
+        errors=(*OWN, errors.InsufficientCredit, errors.IdempotencyMismatch),
         security=EITHER,
     ),
     Route(

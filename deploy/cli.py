@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from deploy.command import Answer
 from deploy.command import add_command as _command
 from deploy.command import add_group as _group
 from deploy.ledger_check import check_ledger
+from deploy.values import duration, moment, scopes, usd
 from shared import accounts, credentials, database
 from shared.catalogue import load_catalogue
 from shared.credentials import KeyRules, NewKey
 from shared.database import MigrationError, migrate
 from shared.errors import RebootError
-from shared.money import NanoUsd, usd_to_nano
+from shared.money import NanoUsd
 from shared.settings import Settings, SettingsError
 
 INTERRUPTED = 130
@@ -194,12 +195,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     create = _command(group, "create", _account_create, "a new account")
     create.add_argument("name")
-    create.add_argument("--credit", type=_usd, default=NanoUsd(0), metavar="USD")
+    create.add_argument("--credit", type=usd, default=NanoUsd(0), metavar="USD")
     _command(group, "show", _account_show, "one account").add_argument("id")
     _command(group, "list", _account_list, "every account")
     credit = _command(group, "credit", _account_credit, "add credit, or take it back with a negative amount")
     credit.add_argument("id")
-    credit.add_argument("usd", type=_usd, metavar="USD")
+    credit.add_argument("usd", type=usd, metavar="USD")
     credit.add_argument("--note")
     credit.add_argument("--ref", help="the same reference again credits once")
 
@@ -209,59 +210,21 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
     create.add_argument("account_id")
     create.add_argument("--name", default="")
     create.add_argument("--rpm", type=int, help="requests per minute")
-    create.add_argument("--limit", type=_usd, metavar="USD", help="what the key may spend in all")
+    create.add_argument("--limit", type=usd, metavar="USD", help="what the key may spend in all")
     create.add_argument(
-        "--scope", type=_scopes, default=("inference", "read"), help="comma list of inference, read, manage"
+        "--scope", type=scopes, default=("inference", "read"), help="comma list of inference, read, manage"
     )
-    create.add_argument("--expires", type=_moment, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
+    create.add_argument("--expires", type=moment, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
     _command(group, "list", _key_list, "an account's keys").add_argument("account_id")
     _command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
     rotate = _command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
     rotate.add_argument("key_id")
     rotate.add_argument(
         "--grace",
-        type=_duration,
+        type=duration,
         default=timedelta(0),
         help="such as 24h; a spending limit moves at once",
     )
-
-
-def _usd(text: str) -> NanoUsd:
-    try:
-        return usd_to_nano(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _scopes(text: str) -> tuple[str, ...]:
-    scopes = tuple(scope.strip() for scope in text.split(",") if scope.strip())
-    if not scopes or set(scopes) - set(credentials.SCOPES):
-        raise argparse.ArgumentTypeError(f"a comma list of {', '.join(credentials.SCOPES)}")
-    return scopes
-
-
-def _duration(text: str) -> timedelta:
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    if not number.isdigit():
-        raise argparse.ArgumentTypeError("a time such as 90s, 15m, 24h or 30d")
-    try:
-        return timedelta(**{units[unit]: int(number)})
-    except OverflowError:
-        raise argparse.ArgumentTypeError("a shorter time") from None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    try:
-        return datetime.now(UTC) + _duration(text)
-    except OverflowError:
-        raise argparse.ArgumentTypeError("an earlier moment") from None
 
 
 def _for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document

@@ -1,4 +1,4 @@
-"""Makes a batch over a file, once for each Idempotency-Key."""
+"""Makes a batch over a file, and a file, once for each Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -58,6 +58,21 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
     return Created(await find_batch(pool, account_id, batch_id), earlier is not None)
 
 
+async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: File, settings: Settings) -> str:
+    """The id of the file that came first with the key: `file`'s, unless it is a repeat. Raises `IdempotencyMismatch`,
+    `Unavailable`.
+    """
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(BATCHES["lock_account"], file.account_id)
+            earlier = await _made_before(connection, file.account_id, repeatable_by)
+            if earlier is None:
+                await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)
+    except UNREACHABLE as error:
+        raise Unavailable("The file cannot be recorded now: send it again shortly.") from error
+    return earlier or file.id
+
+
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
     """Whether an Idempotency-Key leads somewhere, so that nothing new will come of it."""
     try:
@@ -75,8 +90,8 @@ async def _made_before(
     if row is None:
         return None
     if row["fingerprint"] != repeatable_by.fingerprint:
-        raise IdempotencyMismatch("This Idempotency-Key was used with another body: use a new key for a new batch.")
-    return str(row["batch_id"])
+        raise IdempotencyMismatch("This Idempotency-Key was used with another body: use a new key for a new request.")
+    return str(row["made"])
 
 
 async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, settings: Settings) -> str:
@@ -103,9 +118,9 @@ async def _keep_key(
     connection: asyncpg.pool.PoolConnectionProxy,
     repeatable_by: RepeatableBy,
     account_id: str,
-    batch_id: str,
+    made: str,
     settings: Settings,
 ) -> None:
-    moment: datetime = created_at(batch_id)
+    moment: datetime = created_at(made)
     until = moment + timedelta(seconds=settings.answers_kept_s)
-    await connection.execute(BATCHES["keep_key"], account_id, *repeatable_by, batch_id, moment, until)
+    await connection.execute(BATCHES["keep_key"], account_id, *repeatable_by, made, moment, until)

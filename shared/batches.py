@@ -37,6 +37,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     sampling: Sampling
     tools: Tools
     max_tokens: int | None
+    metadata: dict[str, str] | None = None
 
 
 class LineError(msgspec.Struct, frozen=True):

@@ -68,6 +68,7 @@ class LineReader:
             expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
             keep_until=datetime.combine(cursor["day"], datetime.min.time(), UTC)
             + timedelta(days=settings.batch_days_kept),
+            metadata=ask.metadata,
             batch_id=cursor["batch_id"],
             batch_number=number,
             batch_day=cursor["day"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
@@ -25,21 +26,24 @@ from api.formats.openai_files import (
 )
 from api.formats.parsing import parse_query
 from api.multipart import file_form
-from api.reading import refuse_too_large
+from api.reading import idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
+from shared.batch_creation import RepeatableBy, first_with_key, key_was_used
 from shared.batches import (
     Batch,
+    File,
     begin_file,
     delete_file,
     delete_output,
     find_batch,
     find_file,
+    forget_file,
     list_files,
     require_credit,
     results_of,
 )
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536
 """What a form may have around its file."""
@@ -65,15 +69,30 @@ async def post_file(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     form = await file_form(request)
     refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES)
-    await require_credit(services.pool, key.account_id)
+    repeated_by = idempotency_key(request)
+    if not (repeated_by and await key_was_used(services.pool, key.account_id, repeated_by)):
+        await require_credit(services.pool, key.account_id)
     file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
     parser = LineParser()
     upload = Upload(services, file, parser)
-    return _answer(
-        file_object(
-            await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint)),
-        )
-    )
+    file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
+    if repeated_by is None:
+        return _answer(file_object(file))
+    content = json_bytes(["file", file.filename, sorted(form.fields.items()), upload.fingerprint])
+    return await _first(services, file, RepeatableBy(repeated_by, hashlib.sha256(content).digest()))
+
+
+async def _first(services: Services, file: File, repeatable_by: RepeatableBy) -> web.Response:
+    """The file that came first with the key; another one is forgotten."""
+    try:
+        first = await first_with_key(services.pool, repeatable_by, file, services.settings)
+    except IdempotencyMismatch:
+        await forget_file(services.pool, file)
+        raise
+    if first == file.id:
+        return _answer(file_object(file))
+    await forget_file(services.pool, file)
+    return _answer(file_object(await find_file(services.pool, file.account_id, first)), {"Idempotent-Replayed": "true"})
 
 
 async def get_files(request: web.Request) -> web.Response:
@@ -150,5 +169,5 @@ async def _lines(services: Services, batch: Batch, which: str) -> AsyncIterator[
             yield b"".join(lines)
 
 
-def _answer(content: FileObject | FileList | FileDeleted) -> web.Response:
-    return web.Response(body=json_bytes(content), content_type="application/json")
+def _answer(content: FileObject | FileList | FileDeleted, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=json_bytes(content), content_type="application/json", headers=headers)

@@ -17,7 +17,7 @@ SELECT $1, provider, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AN
 SELECT pg_advisory_xact_lock(7201200, hashtext($1))
 
 -- name: find_key
-SELECT request_id AS batch_id, fingerprint FROM idempotency_keys WHERE account_id = $1 AND key = $2 AND keep_until > now()
+SELECT request_id AS made, fingerprint FROM idempotency_keys WHERE account_id = $1 AND key = $2 AND keep_until > now()
 
 -- name: keep_key
 INSERT INTO idempotency_keys (account_id, key, fingerprint, request_id, request_created_at, keep_until) VALUES ($1, $2, $3, $4, $5, $6)

@@ -79,7 +79,9 @@ async def test_the_client_runs_a_batch_from_file_to_results(
 ) -> None:
     before = await caller.settled(books)
     texts = [told(tokens=2 + number % 3, key=f"o-{number}") for number in range(30)]
-    data = jsonl([line(f"id-{number}", text, temperature=0) for number, text in enumerate(texts)])
+    data = jsonl(
+        [line(f"id-{number}", text, temperature=0, metadata={"n": str(number)}) for number, text in enumerate(texts)]
+    )
     file = await client.files.create(file=("in.jsonl", data), purpose="batch")
     assert (file.filename, file.purpose, file.status, file.bytes) == ("in.jsonl", "batch", "processed", len(data) + 1)
     made = await client.batches.create(
@@ -104,6 +106,8 @@ async def test_the_client_runs_a_batch_from_file_to_results(
     answers = [openai.types.chat.ChatCompletion.model_validate(one["response"]["body"]) for one in lines]
     assert [answer.choices[0].message.content for answer in answers] == [expected(text) for text in texts]
     assert before - await caller.settled(books) == sum(cost_nano(text, 2 + n % 3) for n, text in enumerate(texts))
+    logged = (await caller.request("GET", f"/api/requests/{answers[3].id}")).json["result"]
+    assert (logged["metadata"], logged["state"]) == ({"n": "3"}, "succeeded")
     output = await client.files.retrieve(batch.output_file_id)
     assert (output.purpose, output.id) == ("batch_output", batch.output_file_id)
     for name in (batch.output_file_id, file.id):
@@ -290,6 +294,21 @@ async def test_the_same_idempotency_key_makes_one_batch(caller: Caller) -> None:
     other = await create(caller, file["id"], key="one", metadata={"a": "b"})
     assert (other.status, other.json["error"]["code"]) == (422, "idempotency_mismatch")
     assert (await create(caller, file["id"])).json["id"] != first.json["id"]
+
+
+async def test_the_same_idempotency_key_makes_one_file(caller: Caller) -> None:
+    async def send_with(key: str, text: str) -> Reply:
+        data = form(jsonl([line("a", text)]), ("purpose", "batch"))
+        return await caller.request("POST", "/v1/files", data=data, headers={"Idempotency-Key": key})
+
+    text = told()
+    first, again = [await send_with("file", text) for _ in range(2)]
+    assert first.json == again.json
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
+    other = await send_with("file", told(tokens=9))
+    assert (other.status, other.json["error"]["code"]) == (422, "idempotency_mismatch")
+    assert len((await caller.request("GET", "/v1/files")).json["data"]) == 1
+    assert (await create(caller, first.json["id"], key="file")).status == 422
 
 
 @pytest.mark.parametrize(
