@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from api.model_check import check_against_model
-from shared.batches import Ask, File, Line, LineError, add_lines, drop_file, finish_file, pack_ask
+from shared.batch_files import File, Line, LineError, add_lines, drop_file, finish_file
+from shared.batches import Ask, pack_ask
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import asyncpg
 import msgspec
 
-from shared.batches import BATCHES, Batch, File, find_batch
+from shared.batch_files import File
+from shared.batch_queries import BATCHES
+from shared.batches import Batch, find_batch
 from shared.database import UNREACHABLE
-from shared.errors import IdempotencyMismatch, RateLimited, Unavailable
+from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited, Unavailable
 from shared.ids import created_at, new_id
 
 if TYPE_CHECKING:
@@ -98,11 +100,14 @@ async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, set
     """Gives its id."""
     batch_id, file = new_id("batch"), new.file
     moment = created_at(batch_id)
+    expires_at = moment + timedelta(seconds=settings.batch_expires_s)
+    if file.expires_at <= expires_at:
+        raise InvalidRequest("The file expires before a batch over it would: upload it again.")
     metadata = None if new.metadata is None else msgspec.json.encode(new.metadata).decode()
     made = await connection.fetchval(
         BATCHES["create"],
         *(batch_id, file.account_id, new.key_id, moment.date(), new.endpoint, metadata, moment),
-        *(moment + timedelta(seconds=settings.batch_expires_s), file.id, settings.batches_open_max),
+        *(expires_at, file.id, settings.batches_open_max),
     )
     if not made:
         raise RateLimited(

@@ -1,29 +1,21 @@
-"""Batches: files of lines, and batches over them, as the API makes and shows them. `workers/batch_feed.py` runs them."""
+"""Batches over files of lines, as the API makes and shows them. `workers/batch_feed.py` runs them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import date, datetime
+from typing import Literal
 
 import asyncpg
 import msgspec
 
+from shared.batch_files import Form, LineError
+from shared.batch_queries import BATCHES, FILES, execute, known_id, page_begins, row_of, rows_of, value_of
 from shared.chat import Message, Sampling, Tools
-from shared.database import UNREACHABLE, load_queries
-from shared.errors import Conflict, InsufficientCredit, NotFound, Unavailable
-from shared.ids import created_at, new_id
-from shared.money import NanoUsd, nano_to_usd
-from shared.request_log import NEWEST
+from shared.errors import NotFound
+from shared.money import NanoUsd
 
-if TYPE_CHECKING:
-    from shared.settings import Settings
-
-FILES, BATCHES = load_queries("files"), load_queries("batches")
-LINE_COLUMNS = ("day", "file_id", "number", "custom_id", "provider", "asked", "error_code", "error_message")
 RESULTS_PER_READ = 200
-OLDEST = (datetime.min.replace(tzinfo=UTC), "")
-Form = Literal["native", "openai"]
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
@@ -38,43 +30,6 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     tools: Tools
     max_tokens: int | None
     metadata: dict[str, str] | None = None
-
-
-class LineError(msgspec.Struct, frozen=True):
-    """Why a line was set aside; `line` counts from 1."""
-
-    line: int
-    code: str
-    message: str
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file: understood (`asked`, for `provider`), or not (`error_code`, `error_message`)."""
-
-    number: int
-    custom_id: str | None
-    provider: str | None = None
-    asked: bytes | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-
-
-class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `files`. `day` is the partition of its lines."""
-
-    id: str
-    account_id: str
-    day: date
-    form: Form
-    filename: str
-    endpoint: str | None
-    """What its lines are for; None as long as none was understood."""
-    state: str
-    bytes: int
-    lines: int
-    bad_lines: int
-    created_at: datetime
-    expires_at: datetime
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,102 +95,18 @@ def unpack_ask(data: bytes) -> Ask:
     return _ask_decoder.decode(data)
 
 
-async def require_credit(pool: asyncpg.Pool, account_id: str) -> None:
-    """Raises `InsufficientCredit` when the account has nothing that could be held."""
-    available = await _value(pool, FILES["available"], account_id)
-    if not available or available <= 0:
-        amount = nano_to_usd(available or 0)
-        raise InsufficientCredit(
-            f"{amount} USD are available: add credit before you send a batch.",
-            needed_usd="0.000000001",
-            available_usd=amount,
-        )
-
-
-async def begin_file(pool: asyncpg.Pool, account_id: str, form: Form, filename: str, settings: Settings) -> File:
-    """A file to which lines can be added; nobody sees it until `finish_file`."""
-    file_id = new_id("file")
-    moment = created_at(file_id)
-    expires = moment + timedelta(days=settings.batch_days_kept)
-    await _execute(pool, FILES["create"], file_id, account_id, moment.date(), form, filename, moment, expires)
-    return File(
-        id=file_id,
-        account_id=account_id,
-        day=moment.date(),
-        form=form,
-        filename=filename,
-        endpoint=None,
-        state="uploading",
-        bytes=0,
-        lines=0,
-        bad_lines=0,
-        created_at=moment,
-        expires_at=expires,
-    )
-
-
-async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
-    """By COPY. Raises `Unavailable`."""
-    records = [(file.day, file.id, *msgspec.structs.astuple(line)) for line in lines]
-    try:
-        await pool.copy_records_to_table("file_lines", records=records, columns=LINE_COLUMNS)
-    except UNREACHABLE as error:
-        raise Unavailable("The file cannot be stored now: send it again shortly.") from error
-
-
-async def finish_file(pool: asyncpg.Pool, file: File, *, size: int, lines: int, bad_lines: int) -> File:
-    """From now on it can be used, for what its `endpoint` and until what its `expires_at` say."""
-    await _execute(pool, FILES["ready"], file.id, size, lines, bad_lines, file.endpoint, file.expires_at)
-    return msgspec.structs.replace(file, state="ready", bytes=size, lines=lines, bad_lines=bad_lines)
-
-
-async def drop_file(pool: asyncpg.Pool, file: File) -> None:
-    """Forget an upload that broke off."""
-    await _execute(pool, FILES["drop_lines"], file.id, file.day)
-
-
-async def forget_file(pool: asyncpg.Pool, file: File) -> None:
-    """A file of which no batch came. Raises `Unavailable`; then its day takes it along."""
-    if await _value(pool, FILES["delete"], file.id, file.account_id):
-        await drop_file(pool, file)
-
-
-async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
-    """Raises `NotFound`, also for another account's and for one that was deleted."""
-    row = await _row(pool, FILES["find"], _id(file_id), account_id)
-    if row is None:
-        raise NotFound("There is no such file: GET /v1/files lists yours.")
-    return File(**row)
-
-
-async def list_files(
-    pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int, oldest_first: bool = False
-) -> list[File]:
-    """Newest first, unless asked for otherwise. Raises `NotFound` for an `after` that is no id."""
-    query = FILES["page_oldest_first"] if oldest_first else FILES["page"]
-    begin = OLDEST if oldest_first and after is None else _before(after)
-    return [File(**row) for row in await _rows(pool, query, account_id, *begin, limit)]
-
-
 async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int) -> dict[str, list[LineError]]:
     """By file, the first `limit` lines of each that were not understood."""
     days = {batch.file_id: batch.file_day for batch in batches if batch.bad}
     found: dict[str, list[LineError]] = {file_id: [] for file_id in days}
-    for row in await _rows(pool, FILES["bad_lines"], list(found), list(days.values()), limit) if days else ():
+    for row in await rows_of(pool, FILES["bad_lines"], list(found), list(days.values()), limit) if days else ():
         found[row["file_id"]].append(LineError(row["line"], row["code"], row["message"]))
     return found
 
 
-async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> None:
-    """Its lines go with their day. Raises `NotFound`, or `Conflict` while a batch needs it."""
-    file = await find_file(pool, account_id, file_id)
-    if not await _value(pool, FILES["delete"], file.id, account_id):
-        raise Conflict("A batch that has not ended needs this file: cancel the batch, or wait for its end.")
-
-
 async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
     """Raises `NotFound`, also for another account's."""
-    row = await _row(pool, BATCHES["find"], _id(batch_id), account_id)
+    row = await row_of(pool, BATCHES["find"], known_id(batch_id), account_id)
     if row is None:
         raise NotFound("There is no such batch: GET /api/batches lists yours.")
     return batch_from_row(row)
@@ -243,25 +114,25 @@ async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batc
 
 async def list_batches(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[Batch]:
     """Newest first."""
-    return [batch_from_row(row) for row in await _rows(pool, BATCHES["page"], account_id, *_before(after), limit)]
+    return [batch_from_row(row) for row in await rows_of(pool, BATCHES["page"], account_id, *page_begins(after), limit)]
 
 
 async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
     """Hide a file that is made of the batch's results; these go with their day. False when it was hidden before."""
-    return bool(await _value(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
+    return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
 
 
 async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
     """What has not started does not start any more; one that has ended stays as it is. Raises `NotFound`."""
     await find_batch(pool, account_id, batch_id)
-    await _execute(pool, BATCHES["cancel"], batch_id, account_id)
+    await execute(pool, BATCHES["cancel"], batch_id, account_id)
     return await find_batch(pool, account_id, batch_id)
 
 
 async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncIterator[list[Result]]:
     """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time."""
     while True:
-        rows = await _rows(
+        rows = await rows_of(
             pool, BATCHES["results"], batch.id, batch.day, batch.file_id, batch.file_day, after, RESULTS_PER_READ
         )
         yield [result for row in rows if (result := _result(row, batch))]
@@ -272,7 +143,7 @@ async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncI
 
 async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
     """Where the line with this id stands. Raises `NotFound`."""
-    number = await _value(pool, BATCHES["line_number"], batch.file_id, batch.file_day, custom_id.replace("\0", ""))
+    number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, custom_id.replace("\0", ""))
     if number is None:
         raise NotFound("The batch has no line with this `custom_id`: take that of the last line you have.")
     return int(number)
@@ -297,39 +168,3 @@ def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
         return None
     ending = {name: row[name] for name in ("request_id", "answer", "error_code", "error_message")}
     return Result(**line, **ending)
-
-
-def _before(after: str | None) -> tuple[datetime, str]:
-    """Where a page begins. Raises `NotFound` for what is no id."""
-    if after is None:
-        return NEWEST[1], NEWEST[0]
-    try:
-        return created_at(after), after
-    except ValueError:
-        raise NotFound("The cursor is not one of ours: take the one of the page before.") from None
-
-
-def _id(text: str) -> str:
-    """Postgres refuses the one character that no id has."""
-    return text.replace("\0", "")
-
-
-async def _row(pool: asyncpg.Pool, query: str, *arguments: Any) -> asyncpg.Record | None:  # noqa: ANN401
-    rows = await _rows(pool, query, *arguments)
-    return rows[0] if rows else None
-
-
-async def _value(pool: asyncpg.Pool, query: str, *arguments: Any) -> Any:  # noqa: ANN401
-    row = await _row(pool, query, *arguments)
-    return None if row is None else row[0]
-
-
-async def _rows(pool: asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
-    try:
-        return await pool.fetch(query, *arguments)
-    except UNREACHABLE as error:
-        raise Unavailable("Batches cannot be read now: try again shortly.") from error
-
-
-async def _execute(pool: asyncpg.Pool, query: str, *arguments: Any) -> None:  # noqa: ANN401
-    await _rows(pool, query, *arguments)

@@ -16,8 +16,9 @@ import structlog
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
+from shared.batch_queries import BATCHES
 from shared.batch_results import result_line
-from shared.batches import BATCHES, Batch, batch_from_row, results_of
+from shared.batches import Batch, batch_from_row, results_of
 
 if TYPE_CHECKING:
     from shared.settings import Settings

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.batches import BATCHES
+from shared.batch_queries import BATCHES
 from shared.catalogue import Catalogue
 from shared.database import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.errors import ModelNotFound, RebootError, Unavailable

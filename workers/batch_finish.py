@@ -10,7 +10,8 @@ import structlog
 from arq.constants import job_key_prefix
 
 from shared import keys
-from shared.batches import BATCHES, batch_from_row
+from shared.batch_queries import BATCHES
+from shared.batches import batch_from_row
 from shared.catalogue import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.batches import FILES
+from shared.batch_queries import FILES
 from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
 from shared.ledger import SQL
 from shared.ledger_rows import Settlement

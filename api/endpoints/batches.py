@@ -17,18 +17,9 @@ from api.reading import chunks_of, idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
 from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from shared.batch_files import begin_file, forget_file, require_credit
 from shared.batch_results import result_line
-from shared.batches import (
-    Batch,
-    begin_file,
-    cancel_batch,
-    find_batch,
-    forget_file,
-    line_number,
-    list_batches,
-    require_credit,
-    results_of,
-)
+from shared.batches import Batch, cancel_batch, find_batch, line_number, list_batches, results_of
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
 
 TYPES = (

@@ -14,7 +14,8 @@ from api.formats.parsing import parse, parse_query
 from api.reading import idempotency_key, read_json
 from api.services import SERVICES, Services
 from shared.batch_creation import NewBatch, RepeatableBy, create_batch, key_was_used
-from shared.batches import Batch, File, bad_lines_of, cancel_batch, find_batch, find_file, list_batches, require_credit
+from shared.batch_files import File, find_file, require_credit
+from shared.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
 from shared.errors import InvalidRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100

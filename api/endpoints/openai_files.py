@@ -30,19 +30,8 @@ from api.reading import idempotency_key, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
 from shared.batch_creation import RepeatableBy, first_with_key, key_was_used
-from shared.batches import (
-    Batch,
-    File,
-    begin_file,
-    delete_file,
-    delete_output,
-    find_batch,
-    find_file,
-    forget_file,
-    list_files,
-    require_credit,
-    results_of,
-)
+from shared.batch_files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
+from shared.batches import Batch, delete_output, find_batch, results_of
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536

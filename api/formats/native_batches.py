@@ -9,7 +9,8 @@ import msgspec
 from api.batch_upload import ParsedLine
 from api.formats.native import ChatRequest, asked_of
 from api.formats.parsing import parse
-from shared.batches import Batch, LineError, State
+from shared.batch_files import LineError
+from shared.batches import Batch, State
 from shared.errors import InvalidRequest
 from shared.money import nano_to_usd
 

@@ -12,7 +12,8 @@ from api.formats.native_answers import json_bytes
 from api.formats.openai_answers import completion
 from api.formats.openai_body import Label, LabelValue
 from api.formats.openai_files import ERRORS, OUTPUT, Endpoint, output_id, seconds_of
-from shared.batches import Batch, LineError, Result, unpack_ask
+from shared.batch_files import LineError
+from shared.batches import Batch, Result, unpack_ask
 from shared.errors import error_body
 from shared.job import unpack_answer
 from shared.money import UsdText, nano_to_usd

@@ -11,7 +11,8 @@ from api.batch_upload import ParsedLine
 from api.formats.anthropic import parse_message
 from api.formats.openai import parse_completion
 from api.formats.parsing import parse
-from shared.batches import Batch, File
+from shared.batch_files import File
+from shared.batches import Batch
 from shared.errors import InvalidRequest, NotFound
 
 Endpoint = Literal["/v1/chat/completions", "/v1/messages"]

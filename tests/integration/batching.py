@@ -9,7 +9,9 @@ import asyncpg
 import msgspec
 
 from shared.batch_creation import NewBatch, create_batch
-from shared.batches import BATCHES, Ask, Batch, File, Line, add_lines, begin_file, finish_file, pack_ask
+from shared.batch_files import File, Line, add_lines, begin_file, finish_file
+from shared.batch_queries import BATCHES
+from shared.batches import Ask, Batch, pack_ask
 from shared.chat import NO_TOOLS, Message, Sampling
 from shared.ledger import Ledger
 from shared.ledger_rows import BatchLine, Reservation, Settlement

@@ -11,7 +11,9 @@ import pytest
 
 from shared.accounts import credit_account
 from shared.batch_creation import NewBatch, create_batch
-from shared.batches import BATCHES, cancel_batch, delete_file, find_batch, find_file, results_of
+from shared.batch_files import delete_file, find_file
+from shared.batch_queries import BATCHES
+from shared.batches import cancel_batch, find_batch, results_of
 from shared.errors import Conflict, NotFound, RateLimited
 from shared.ledger_rows import Reservation
 from shared.money import NanoUsd
