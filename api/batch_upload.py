@@ -71,11 +71,9 @@ class Upload:
     async def _take_all(self, chunks: AsyncIterator[bytes]) -> int:
         """Gives how many bytes there were."""
         settings, size, number = self._services.settings, 0, 0
-        async for line in lines_of(chunks, settings.batch_line_bytes_max):
+        async for line in lines_of(counted(chunks, settings.batch_bytes_max), settings.batch_line_bytes_max):
             number += 1
             size += len(line or b"") + 1
-            if size > settings.batch_bytes_max:
-                raise RequestTooLarge(f"The file is larger than {settings.batch_bytes_max} bytes: split it.")
             if line is None or line.strip():
                 await self._take(number, line)
         if not self._lines:
@@ -87,27 +85,26 @@ class Upload:
         if self._lines >= self._services.settings.batch_lines_max:
             raise InvalidRequest(f"The file has more than {self._services.settings.batch_lines_max} lines: split it.")
         self._lines += 1
-        self._hash.update((line or b"") + b"\n")
-        self._piece.append(self._understood(number, line))
+        understood = self._understood(number, line)
+        self._hash.update((understood.asked or line or b"") + f"\0{understood.custom_id}\n".encode())
+        self._piece.append(understood)
         self._piece_bytes += len(line or b"")
         if len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY:
             await self._store()
 
     def _understood(self, number: int, line: bytes | None) -> Line:
-        custom_id = None
         try:
             if line is None:
                 raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")
             parsed = self._parse(line)
-            custom_id = parsed.custom_id
-            self._refuse_twice(custom_id)
+            self._refuse_twice(parsed.custom_id)
             return self._line(number, parsed)
         except RebootError as error:
             self._bad += 1
-            found = LineError(number, error.code, f"Line {number}: {error.message}")
+            found = LineError(number, error.code, _storable(f"Line {number}: {error.message}"))
             if len(self.errors) < ERRORS_SHOWN_MAX:
                 self.errors.append(found)
-            return Line(number=number, custom_id=custom_id, error_code=found.code, error_message=found.message)
+            return Line(number=number, custom_id=_id_of(line), error_code=found.code, error_message=found.message)
 
     def _line(self, number: int, parsed: ParsedLine) -> Line:
         asked, services = parsed.asked, self._services
@@ -136,6 +133,39 @@ class Upload:
             await asyncio.shield(drop_file(self._services.pool, self._file))
         except RebootError as error:
             log.warning("broken upload not dropped", file=self._file.id, reason=error.message)  # its day will be
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """As much of a bad line as can be told from it."""
+
+    custom_id: str
+
+
+_named_decoder = msgspec.json.Decoder(_Named)
+
+
+def _id_of(line: bytes | None) -> str | None:
+    """The id of a line that is bad otherwise, so that its owner finds it again."""
+    try:
+        custom_id = _named_decoder.decode(line or b"").custom_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return custom_id if 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX and "\0" not in custom_id else None
+
+
+def _storable(text: str) -> str:
+    """Postgres stores no NUL; a message may quote one."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+async def counted(chunks: AsyncIterator[bytes], bytes_max: int) -> AsyncIterator[bytes]:
+    """Raises `RequestTooLarge` when there is more, whatever is in it."""
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > bytes_max:
+            raise RequestTooLarge(f"The file is larger than {bytes_max} bytes: split it.")
+        yield chunk
 
 
 async def lines_of(chunks: AsyncIterator[bytes], bytes_max: int) -> AsyncIterator[bytes | None]:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from api.reading import refuse_compressed
 from api.services import SERVICES
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
@@ -91,6 +92,7 @@ async def file_form(request: web.Request) -> FileForm:
     """Raises `UnsupportedMediaType` for another body, `InvalidRequest` for one without a boundary."""
     if request.content_type != "multipart/form-data":
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
+    refuse_compressed(request)
     with malformed_refused():
         return FileForm(await request.multipart(), request.app[SERVICES].settings.body_within_s)
 

@@ -50,6 +50,12 @@ def _no_body(request: web.Request, within_s: float) -> InvalidRequest:
     return InvalidRequest(f"The body broke off, or did not arrive within {within_s:g} s: send it again.")
 
 
+def refuse_compressed(request: web.Request) -> None:
+    """Raises `UnsupportedMediaType`: what a body becomes when it is unpacked has no limit that its length would tell."""
+    if {coding.strip().lower() for coding in request.headers.getall("Content-Encoding", [])} - {"identity"}:
+        raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")
+
+
 def refuse_too_large(request: web.Request, bytes_max: int) -> None:
     """Raises `RequestTooLarge` when the request says so itself."""
     if (request.content_length or 0) > bytes_max:
@@ -85,5 +91,4 @@ def whole_number(given: Mapping[str, str], name: str, default: int, low: int, hi
 def _refuse_unsupported(request: web.Request) -> None:
     if request.content_type not in JSON_TYPES:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
-    if {coding.strip().lower() for coding in request.headers.getall("Content-Encoding", [])} - {"identity"}:
-        raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")
+    refuse_compressed(request)

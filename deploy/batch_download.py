@@ -20,6 +20,9 @@ class Kept(NamedTuple):
     bytes: int = 0
     lines: int = 0
     after: str | None = None
+    before: str | None = None
+    """The line that succeeded before that one; it ends at `before_bytes`."""
+    before_bytes: int = 0
 
 
 class ResultLine(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ async def download(service: Service, batch: dict[str, Any], path: Path) -> int:
     a file of something else.
     """
     kept = kept_of(path)
-    if batch["ended_at"] and kept.after is not None and await _begins_alike(service, batch["id"], path):
+    if batch["ended_at"] and kept.after is not None and await _is_of(service, batch["id"], path, kept):
         lines = await _fetch(service, batch["id"], path, kept)
         if lines == batch["counts"]["total"]:
             return lines
@@ -53,12 +56,14 @@ def kept_of(path: Path) -> Kept:
     with path.open("rb") as file:
         for line in file:
             one = _understood(line)
+            if one is None and line.endswith(b"\n"):
+                raise Conflict(f"{path} is there and holds something else: name another file.")
             if one is None:
                 break
             end += len(line)
             lines += 1
             if one.status and one.custom_id is not None:
-                kept = Kept(end, lines, one.custom_id)
+                kept = Kept(end, lines, one.custom_id, kept.after, kept.bytes)
     if not lines and end < path.stat().st_size and not _could_begin(path):
         raise Conflict(f"{path} is there and holds something else: name another file.")
     return kept
@@ -81,12 +86,20 @@ def _could_begin(path: Path) -> bool:
     return beginning.startswith(start)
 
 
-async def _begins_alike(service: Service, batch_id: str, path: Path) -> bool:
-    """Whether the file's first line is this batch's: another one's may have the same ids."""
+async def _is_of(service: Service, batch_id: str, path: Path, kept: Kept) -> bool:
+    """Whether the file's first line and its last ones are this batch's: another one's may have the same ids."""
     with path.open("rb") as file:
-        mine = file.readline()
+        first = file.readline()
+        file.seek(kept.before_bytes)
+        last = file.read(kept.bytes - kept.before_bytes)
+    return await _begins_with(service, batch_id, None, first) and await _begins_with(
+        service, batch_id, kept.before, last
+    )
+
+
+async def _begins_with(service: Service, batch_id: str, after: str | None, mine: bytes) -> bool:
     theirs = b""
-    async with aclosing(service.results(batch_id)) as results:
+    async with aclosing(service.results(batch_id, after)) as results:
         async for chunk in results:
             theirs += chunk
             if len(theirs) >= len(mine):

@@ -75,6 +75,18 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
     return earlier or file.id
 
 
+async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: RepeatableBy | None) -> Batch | None:
+    """The batch that an earlier call with this key has made, whatever became of its file. Raises `IdempotencyMismatch` or
+    `Unavailable`.
+    """
+    try:
+        async with pool.acquire() as connection:
+            batch_id = await _made_before(connection, account_id, repeatable_by)
+    except UNREACHABLE as error:
+        raise Unavailable("Batches cannot be read now: try again shortly.") from error
+    return None if batch_id is None else await find_batch(pool, account_id, batch_id)
+
+
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
     """Whether an Idempotency-Key leads somewhere, so that nothing new will come of it."""
     try:

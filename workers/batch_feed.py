@@ -23,6 +23,7 @@ from shared.database import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.heartbeat import living_workers
 from shared.job import Job
+from shared.money import divide_up
 from shared.pace import Paces
 from shared.scripts import UNREACHABLE as REDIS_UNREACHABLE
 from workers.batch_items import Item, LineReader, job_of
@@ -39,7 +40,6 @@ log = structlog.get_logger(__name__)
 FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(keys.PROVIDERS)}
 CURSORS_MAX = 1_000
 LINES_PER_READ_MAX = 256
-FEEDS_AT_ONCE = 4
 
 
 class Window(NamedTuple):
@@ -70,7 +70,6 @@ class BatchFeeder:
         self._paces = paces
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
-        self._turns = asyncio.Semaphore(FEEDS_AT_ONCE)
 
     async def run(self, provider: str) -> None:
         """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed."""
@@ -83,7 +82,7 @@ class BatchFeeder:
             await asyncio.sleep(self._settings.batch_feed_every_s if busy else self._settings.batch_look_every_s)
 
     async def feed(self, provider: str) -> int | None:
-        """How many items were fed; None when no batch waits here, or another worker feeds the provider.
+        """How many items were fed, 0 when the window is full; None when nothing can be fed now, or another worker does it.
 
         Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
@@ -96,15 +95,22 @@ class BatchFeeder:
             window = await self._window(connection, provider)
             hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in cursors]
             wanted = shares(window.free, hungry, window.running)
-            room = dict.fromkeys(wanted, window.free_bytes // max(1, len(wanted)))
-            chosen = [row for row in cursors if row["batch_id"] in wanted]
-            fed = await asyncio.gather(
-                *(
-                    self._feed_batch(provider, row, wanted[row["batch_id"]], room[row["batch_id"]], window)
-                    for row in chosen
-                )
+            if not wanted:
+                return 0
+            chosen = self._in_turn([row for row in cursors if row["batch_id"] in wanted], window)
+            room_bytes = window.free_bytes // max(1, len(chosen))
+            fed = sum(
+                [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
             )
-        return sum(fed)
+        return fed or None  # what holds all of them up takes its time: credit, a vendor, the window's bytes
+
+    def _in_turn(self, cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
+        """Who has least under way first, since a vendor's pace may leave something for the first ones only; no more of them
+        than the window has room for their largest lines.
+        """
+        running = window.running
+        cursors.sort(key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))
+        return cursors[: window.free_bytes // self._settings.batch_line_bytes_max]
 
     async def _window(self, connection: asyncpg.pool.PoolConnectionProxy, provider: str) -> Window:
         settings = self._settings
@@ -123,14 +129,13 @@ class BatchFeeder:
     async def _feed_batch(
         self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
     ) -> int:
-        async with self._turns:
-            lines = await self._pool.fetch(
-                BATCHES["next_lines"],
-                *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
-                *(min(count, LINES_PER_READ_MAX), room_bytes),
-            )
-            items = await self._allowed(cursor, lines, window)
-            return await self._hold_and_enqueue(provider, cursor, items) if items else 0
+        lines = await self._pool.fetch(
+            BATCHES["next_lines"],
+            *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
+            *(min(count, LINES_PER_READ_MAX), room_bytes),
+        )
+        items = await self._allowed(cursor, lines, window)
+        return await self._hold_and_enqueue(provider, cursor, items) if items else 0
 
     async def _allowed(self, cursor: asyncpg.Record, lines: Sequence[asyncpg.Record], window: Window) -> list[Item]:
         """The lines up to the first one whose model's vendor takes no more just now."""
@@ -186,6 +191,10 @@ class BatchFeeder:
         """What runs gives back the rest of its holds, so that only a batch with nothing under way is out of credit."""
         running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
         if not running:
-            reason = "insufficient_credit" if last["outcome"] == "credit" else "key_limit"
-            await self._pool.execute(BATCHES["pause"], cursor["batch_id"], reason, last["needed"])
+            by_credit = last["outcome"] == "credit"
+            reason = "insufficient_credit" if by_credit else "key_limit"
+            needed = (
+                divide_up(last["needed"] * 100, self._settings.batch_balance_percent) if by_credit else last["needed"]
+            )
+            await self._pool.execute(BATCHES["pause"], cursor["batch_id"], reason, needed)
             log.info("batch paused", batch=cursor["batch_id"], reason=reason)

@@ -13,7 +13,7 @@ from shared import keys
 from shared.batch_queries import BATCHES
 from shared.batches import batch_from_row
 from shared.catalogue import Catalogue
-from shared.errors import Cancelled, Expired, RebootError
+from shared.errors import Cancelled, Expired, ModelNotFound, RebootError
 from shared.ids import created_at
 from shared.ledger_rows import Settlement
 from shared.queue import EPOCHS_PER_ENQUEUE
@@ -61,8 +61,7 @@ class BatchFinisher:
         async with alone(self._pool, FINISH_LOCK) as connection:
             if connection is None:
                 return
-            share = self._settings.batch_balance_percent / 100
-            for row in await self._pool.fetch(BATCHES["resume"], share):
+            for row in await self._pool.fetch(BATCHES["resume"]):
                 log.info("batch resumed", batch=row["id"])
             for row in await self._pool.fetch(BATCHES["expire"]):
                 log.info("batch expired", batch=row["id"])
@@ -83,11 +82,14 @@ class BatchFinisher:
         rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
         lost = [row["request_id"] for row in rows if await self._is_lost(row["request_id"])]
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
+            try:
+                job = self._lines.job_again(row)
+            except ModelNotFound as error:  # an operator took it away: the hold expires in its time
+                log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
+                continue
             age_s = (datetime.now(UTC) - created_at(row["request_id"])).total_seconds()
             log.warning("lost batch item enqueued again", request_id=row["request_id"])
-            await self._feeder.enqueue(
-                self._lines.job_again(row), row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
-            )
+            await self._feeder.enqueue(job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE)
 
     async def _is_lost(self, request_id: str) -> bool:
         names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES]

@@ -44,6 +44,8 @@ class Past(msgspec.Struct, frozen=True):
     length: int = 0
     text_bytes: int = 0
     calls: int = 0
+    waits: int = 0
+    """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
     ended: bool = False
     settlement: Settlement | None = None
@@ -53,9 +55,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     """What earlier attempts left. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hget(keys.run(request_id), "calls")
+        pipe.hmget(keys.run(request_id), ["calls", "waits"])
         pipe.hget(keys.SETTLES, request_id)
-        journal, calls, record = await pipe.execute()
+        journal, (calls, waits), record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
@@ -63,14 +65,20 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         text_bytes=sum(map(bytes_of, parts)),
         parts=parts,
         calls=int(calls or 0),
+        waits=int(waits or 0),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
 
 
 async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
-    """Remember how often the vendor was called, for the attempt that goes on later. Raises redis-py's errors."""
-    await client.hset(keys.run(request_id), "calls", str(calls))  # type: ignore[misc]
+    """Remember how often the vendor was called, and that it was meant to wait, for the attempt that goes on later. Raises
+    redis-py's errors.
+    """
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.hset(keys.run(request_id), "calls", str(calls))
+        pipe.hincrby(keys.run(request_id), "waits", 1)
+        await pipe.execute()
 
 
 class SettledRecords:

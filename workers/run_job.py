@@ -181,7 +181,7 @@ class Attempt:
             raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
         if self._job.left_s() <= 0:
             raise Expired("The request waited in the queue until its deadline: try again later.")
-        if self._claim.tries > self._runner.settings.attempts_max:
+        if self._claim.tries - past.waits > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
     async def _take(self, part: AnswerPart) -> None:

@@ -33,7 +33,10 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
         rooms = []
         for queue in self.queues:
             of_provider = min(free, self._share() - by_provider[provider_of(queue)])
-            of_lane = free if lane_of(queue) != "batch" else min(free, self._batch_slots() - by_lane["batch"])
+            of_lane = free
+            if lane_of(queue) == "batch":  # it leaves room to interactive requests in its provider's share, too
+                of_provider = min(of_provider, self._batch_share() - by_queue[queue])
+                of_lane = min(free, self._batch_slots() - by_lane["batch"])
             if of_provider > 0 and of_lane > 0:
                 rooms.append(Room(queue, of_provider, of_lane))
         return rooms
@@ -43,5 +46,12 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, self.total * self.share_percent // 100) if several else self.total
 
     def _batch_slots(self) -> int:
-        mixed = len({lane_of(queue) for queue in self.queues}) > 1
-        return max(1, self.total - self.reserved) if mixed else self.total
+        return max(1, self.total - self.reserved) if self._is_mixed() else self.total
+
+    def _batch_share(self) -> int:
+        """Of a provider's share: as much is reserved of it as of all slots, rounded up."""
+        reserved = -(-self.reserved * self._share() // self.total)
+        return max(1, self._share() - reserved) if self._is_mixed() else self._share()
+
+    def _is_mixed(self) -> bool:
+        return len({lane_of(queue) for queue in self.queues}) > 1

@@ -13,7 +13,7 @@ from api.batch_upload import Upload
 from api.formats.native_answers import result_json
 from api.formats.native_batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
-from api.reading import chunks_of, idempotency_key, refuse_too_large
+from api.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
 from api.services import SERVICES, Services
 from api.writing import send_lines
 from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
@@ -61,6 +61,7 @@ async def post_batch(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     if request.content_type not in TYPES:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
+    refuse_compressed(request)
     refuse_too_large(request, services.settings.batch_bytes_max)
     repeatable_by = idempotency_key(request)
     if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):

@@ -13,7 +13,7 @@ from api.formats.openai_batches import BatchBody, BatchList, BatchObject, batch_
 from api.formats.parsing import parse, parse_query
 from api.reading import idempotency_key, read_json
 from api.services import SERVICES, Services
-from shared.batch_creation import NewBatch, RepeatableBy, create_batch, key_was_used
+from shared.batch_creation import NewBatch, RepeatableBy, create_batch, made_before
 from shared.batch_files import File, find_file, require_credit
 from shared.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
 from shared.errors import InvalidRequest
@@ -39,8 +39,10 @@ async def post_batch(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     body = parse(await read_json(request), _decoder, "It takes input_file_id, endpoint, completion_window and metadata")
     repeatable_by = _repeatable_by(request, body)
-    if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by.key)):
-        await require_credit(services.pool, key.account_id)
+    earlier = await made_before(services.pool, key.account_id, repeatable_by)
+    if earlier:
+        return await _answer(services, earlier, {"Idempotent-Replayed": "true"})
+    await require_credit(services.pool, key.account_id)
     file = await find_file(services.pool, key.account_id, body.input_file_id)
     _refuse_other_lines(file, body)
     new = NewBatch(file, key.id, body.endpoint, body.metadata, repeatable_by)

@@ -7,7 +7,8 @@
 -- ARGV  1 worker id   2 lease, ms   3 most jobs in all
 --       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
 --       5 most bytes of payloads in the answer
---       6… for each queue two: most jobs of its provider, most jobs of its lane, the same for all queues that share one
+--       6… for each queue two: most jobs of its provider, of which a batch queue may get less than an interactive one, and most
+--       jobs of its lane, the same for all queues that share one
 -- returns a flat list of { Redis time in ms, then for each job: queue, id, epoch, due time before the claim, payload, how often
 --           it was started, 1 if somebody asked to abort it, else 0 }. A payload for which there is no room is empty, and the
 --           job not counted as started: then whoever runs it asks for the rest by itself.
@@ -27,7 +28,7 @@ for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
   room[provider] = room[provider] or tonumber(ARGV[4 + 2 * number])
   room[lane] = room[lane] or tonumber(ARGV[5 + 2 * number])
-  local want = math.min(left, room[provider], room[lane])
+  local want = math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))
   if want > 0 then
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
     for i = 1, #due, 2 do

@@ -78,7 +78,7 @@ UPDATE batches SET state = 'paused', paused_for = $2, needed_nano = $3 WHERE id 
 UPDATE batches b SET state = 'in_progress', paused_for = NULL, needed_nano = NULL
 FROM accounts a, api_keys k
 WHERE b.ended_at IS NULL AND b.state = 'paused' AND a.id = b.account_id AND k.id = b.key_id
-    AND LEAST(a.balance_nano - a.held_nano, trunc(a.balance_nano * $1::numeric)) >= b.needed_nano
+    AND (b.paused_for <> 'insufficient_credit' OR a.balance_nano - a.held_nano >= b.needed_nano)
     AND (k.limit_nano IS NULL OR k.limit_nano - k.used_nano >= b.needed_nano)
 RETURNING b.id
 

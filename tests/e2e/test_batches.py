@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -94,7 +95,36 @@ async def test_bad_lines_do_not_sink_good_ones_and_are_named_by_their_number(cal
     assert (ended["counts"]["completed"], ended["counts"]["failed"], ended["counts"]["total"]) == (2, 7, 9)
     answers = await results(caller, batch["id"])
     assert [one["status"] for one in answers] == [1, 0, 0, 0, 0, 0, 1, 0, 0]
+    ids = ["good", None, "good", "no model", "an option", "no messages", "fine", "streamed", "vendor away"]
+    assert [one["custom_id"] for one in answers] == ids
     assert [one["error"]["message"].split(":")[0] for one in answers if not one["status"]][:2] == ["Line 2", "Line 3"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        r'{"custom_id":"a\u0000","model":"openai-gpt-4o-mini","messages":[{"role":"user","content":"x"}]}',
+        r'{"custom_id":"b","model":"openai-gpt-4o-mini","messages":[{"role":"user","content":"x"}],"\u0000x":1}',
+        r'{"custom_id":"b","model":"openai-gpt-4o-mini\u0000","messages":[{"role":"user","content":"x"}]}',
+        '{"custom_id":"' + "x" * 300 + '","model":"openai-gpt-4o-mini","messages":[]}',
+    ],
+)
+async def test_what_cannot_be_stored_of_a_line_sinks_no_other(caller: Caller, bad: str) -> None:
+    batch = await sent(caller, [bad, line("good", told())])
+    assert [error["line"] for error in batch["errors"]] == [1]
+    assert (await until(caller, batch["id"]))["counts"]["completed"] == 1
+
+
+async def test_a_compressed_upload_is_refused(caller: Caller) -> None:
+    headers = NDJSON | {"Content-Encoding": "gzip"}
+    reply = await caller.request("POST", "/api/batches", data=gzip.compress(b"{}\n" * 1_000), headers=headers)
+    assert (reply.status, reply.error["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_vendor_that_throttles_for_long_is_waited_for(caller: Caller) -> None:
+    text = told(status=429, retry_after=1, times=7, key="throttled-for-long")
+    batch = await sent(caller, [line("a", text)])
+    assert (await until(caller, batch["id"]))["counts"]["completed"] == 1
 
 
 async def test_a_batch_without_a_good_line_has_failed(caller: Caller) -> None:

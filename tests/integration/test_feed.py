@@ -209,12 +209,12 @@ async def test_a_paused_batch_goes_on_when_its_next_line_can_be_paid(scratch: Sc
     batch = await a_batch(scratch.pool, account, key=await limited_key(scratch.pool, account, 1_000))
     fed = await feed(scratch.pool, batch, an_item(batch, 1))
     assert (fed.requests, fed.outcome) == ([], "credit")
-    await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", fed.needed)
-    assert not await scratch.pool.fetch(BATCHES["resume"], 0.8)
+    await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", 13)
+    assert not await scratch.pool.fetch(BATCHES["resume"])
     await credit_account(scratch.pool, account, NanoUsd(7), ref=None, note=None)
-    assert not await scratch.pool.fetch(BATCHES["resume"], 0.8)
+    assert not await scratch.pool.fetch(BATCHES["resume"])
     await credit_account(scratch.pool, account, NanoUsd(1), ref=None, note=None)
-    assert [row["id"] for row in await scratch.pool.fetch(BATCHES["resume"], 0.8)] == [batch.id]
+    assert [row["id"] for row in await scratch.pool.fetch(BATCHES["resume"])] == [batch.id]
 
 
 async def test_days_whose_time_is_over_are_dropped_with_their_lines(scratch: Scratch) -> None:

@@ -113,6 +113,13 @@ async def a_claim_stays_within_its_rooms(bench: Bench) -> None:
     assert len(await claim(bench.queue, "wrk_a", *rooms, jobs_max=1)) == 1
 
 
+async def batch_has_a_smaller_part_of_its_provider(bench: Bench) -> None:
+    for _ in range(3):
+        await enqueue(bench.queue, a_job(), OPENAI_BATCH)
+    claimed = await claim(bench.queue, "wrk_a", room(OPENAI, 3, PLENTY), room(OPENAI_BATCH, 2, PLENTY))
+    assert len(claimed) == 2
+
+
 async def a_job_without_a_payload_is_dropped(bench: Bench) -> None:
     job = a_job()
     await enqueue(bench.queue, job)
@@ -316,7 +323,13 @@ MUTANTS = [
     Mutant(a_claim_stays_within_its_rooms, "claim", "room[provider] = room[provider] - 1"),
     Mutant(a_claim_stays_within_its_rooms, "claim", "room[lane] = room[lane] - 1"),
     Mutant(a_claim_stays_within_its_rooms, "claim", "left = left - 1"),
-    Mutant(a_claim_stays_within_its_rooms, "claim", "math.min(left, room[provider], room[lane])", "left"),
+    Mutant(
+        a_claim_stays_within_its_rooms,
+        "claim",
+        "math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))",
+        "left",
+    ),
+    Mutant(batch_has_a_smaller_part_of_its_provider, "claim", ", tonumber(ARGV[4 + 2 * number]))", ")"),
     Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('ZSCORE', 'arq:abort', id)", "nil"),
     Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('INCR', 'arq:retry:' .. id)", "1"),
     Mutant(payloads_of_one_answer_have_a_limit, "claim", "bytes = bytes - size"),

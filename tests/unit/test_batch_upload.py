@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batch_upload import lines_of
+from api.batch_upload import counted, lines_of
+from shared.errors import RequestTooLarge
 
 
 async def chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
@@ -41,3 +42,10 @@ async def test_a_line_that_is_too_long_is_none_and_sinks_no_other(
     data: bytes, expected: list[bytes | None], size: int
 ) -> None:
     assert await split(data, size) == expected
+
+
+async def test_what_is_too_large_is_refused_whatever_is_in_it() -> None:
+    with pytest.raises(RequestTooLarge):
+        async for _ in lines_of(counted(chunks(b"x" * 1_000, 10), 999), 5):
+            pass
+    assert [line async for line in lines_of(counted(chunks(b"x" * 999, 10), 999), 5)] == [None]

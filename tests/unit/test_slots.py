@@ -29,6 +29,14 @@ def test_batch_never_takes_the_slots_reserved_for_interactive() -> None:
     assert slots.rooms([OPENAI_BATCH] * 6) == [Room(OPENAI, 4, 4)]
 
 
+def test_batch_leaves_room_to_interactive_requests_of_its_own_provider() -> None:
+    slots = Slots(queues=ALL, total=100, reserved=10, share_percent=60)
+    assert Room(OPENAI_BATCH, 54, 90) in slots.rooms([])
+    rooms = slots.rooms([OPENAI_BATCH] * 54)
+    assert Room(OPENAI, 6, 46) in rooms
+    assert OPENAI_BATCH not in [room.queue for room in rooms]
+
+
 def test_a_worker_of_batch_alone_reserves_nothing() -> None:
     slots = Slots(queues=[OPENAI_BATCH], total=10, reserved=4, share_percent=60)
     assert slots.rooms([]) == [Room(OPENAI_BATCH, 10, 10)]
