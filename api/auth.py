@@ -63,6 +63,7 @@ class Authenticator:
         try:
             key = await find_key(self._pool, key_id)
         except UNREACHABLE as error:
+            await self._pool.expire_connections()  # the others are as old: not to wait for each of them in turn
             raise Unavailable("Keys cannot be checked now: try again shortly.") from error
         self._cache.pop(key_id, None)
         while len(self._cache) >= self._cache_max:

@@ -70,6 +70,7 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
             max_size=settings.database_connections_max,
             timeout=settings.database_timeout_s,
             command_timeout=settings.database_timeout_s,
+            connection_class=_Connection,
             reset=_keep_session,
             server_settings={
                 "application_name": application,
@@ -79,6 +80,16 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
         )
     except (*UNREACHABLE, asyncpg.PostgresError) as error:
         raise Unavailable(f"Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL") from error
+
+
+class _Connection(asyncpg.Connection):
+    """What the pool expires it closes in a task that nobody awaits: that a dead connection does not answer is no news."""
+
+    __slots__ = ()
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
+        with contextlib.suppress(*UNREACHABLE):  # it is aborted then
+            await super().close(timeout=timeout)
 
 
 async def _keep_session(_: Connection) -> None:

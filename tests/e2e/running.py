@@ -28,6 +28,7 @@ class Running:
         self.data_dir = data_dir
         self.port = int(environment["PORT"])
         self._output = data_dir.with_name(f"{data_dir.name}.output")
+        _heed_interrupts()
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=PROJECT, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -89,6 +90,12 @@ def running(data_dir: Path, command: Sequence[str] = SUPERVISOR, **variables: st
         run.process.kill()
         run.process.wait()
         _kill(below)
+
+
+def _heed_interrupts() -> None:
+    """Started in the background of a script, the tests ignore SIGINT, and so would what they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _kill(pids: list[int]) -> None:
