@@ -11,8 +11,8 @@ import msgspec
 from shared.batch_files import File
 from shared.batch_queries import BATCHES
 from shared.batches import Batch, find_batch
-from shared.database import UNREACHABLE
-from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited, Unavailable
+from shared.database import reached
+from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited
 from shared.ids import created_at, new_id
 
 if TYPE_CHECKING:
@@ -50,13 +50,10 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
     `Unavailable`.
     """
     account_id = new.file.account_id
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(BATCHES["lock_account"], account_id)
-            earlier = await _made_before(connection, account_id, new.repeatable_by)
-            batch_id = earlier or await _make(connection, new, settings)
-    except UNREACHABLE as error:
-        raise Unavailable("The batch cannot be recorded now: try again shortly.") from error
+    async with reached("Batches"), pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["lock_account"], account_id)
+        earlier = await _made_before(connection, account_id, new.repeatable_by)
+        batch_id = earlier or await _make(connection, new, settings)
     return Created(await find_batch(pool, account_id, batch_id), earlier is not None)
 
 
@@ -64,14 +61,11 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
     """The id of the file that came first with the key: `file`'s, unless it is a repeat. Raises `IdempotencyMismatch`,
     `Unavailable`.
     """
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            await connection.execute(BATCHES["lock_account"], file.account_id)
-            earlier = await _made_before(connection, file.account_id, repeatable_by)
-            if earlier is None:
-                await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)
-    except UNREACHABLE as error:
-        raise Unavailable("The file cannot be recorded now: send it again shortly.") from error
+    async with reached("Files"), pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["lock_account"], file.account_id)
+        earlier = await _made_before(connection, file.account_id, repeatable_by)
+        if earlier is None:
+            await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)
     return earlier or file.id
 
 
@@ -79,20 +73,15 @@ async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: Repeat
     """The batch that an earlier call with this key has made, whatever became of its file. Raises `IdempotencyMismatch` or
     `Unavailable`.
     """
-    try:
-        async with pool.acquire() as connection:
-            batch_id = await _made_before(connection, account_id, repeatable_by)
-    except UNREACHABLE as error:
-        raise Unavailable("Batches cannot be read now: try again shortly.") from error
+    async with reached("Batches"), pool.acquire() as connection:
+        batch_id = await _made_before(connection, account_id, repeatable_by)
     return None if batch_id is None else await find_batch(pool, account_id, batch_id)
 
 
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
     """Whether an Idempotency-Key leads somewhere, so that nothing new will come of it."""
-    try:
+    async with reached("Batches"):
         return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
-    except UNREACHABLE as error:
-        raise Unavailable("Batches cannot be read now: try again shortly.") from error
 
 
 async def _made_before(

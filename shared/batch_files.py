@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 
 from shared.batch_queries import FILES, execute, known_id, page_begins, row_of, rows_of, value_of
-from shared.database import UNREACHABLE
-from shared.errors import Conflict, InsufficientCredit, NotFound, Unavailable
+from shared.database import reached
+from shared.errors import Conflict, InsufficientCredit, NotFound
 from shared.ids import created_at, new_id
 from shared.money import nano_to_usd
 
@@ -96,10 +96,8 @@ async def begin_file(pool: asyncpg.Pool, account_id: str, form: Form, filename: 
 async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
     """By COPY. Raises `Unavailable`."""
     records = [(file.day, file.id, *msgspec.structs.astuple(line)) for line in lines]
-    try:
+    async with reached("Files"):
         await pool.copy_records_to_table("file_lines", records=records, columns=LINE_COLUMNS)
-    except UNREACHABLE as error:
-        raise Unavailable("The file cannot be stored now: send it again shortly.") from error
 
 
 async def finish_file(pool: asyncpg.Pool, file: File, *, size: int, lines: int, bad_lines: int) -> File:

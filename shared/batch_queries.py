@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from shared.database import UNREACHABLE, load_queries
-from shared.errors import NotFound, Unavailable
+from shared.database import load_queries, reached
+from shared.errors import NotFound
 from shared.ids import created_at
 from shared.request_log import NEWEST
 
@@ -44,10 +44,8 @@ async def value_of(pool: asyncpg.Pool, query: str, *arguments: Any) -> Any:  # n
 
 async def rows_of(pool: asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
     """Raises `Unavailable`."""
-    try:
+    async with reached("Batches"):
         return await pool.fetch(query, *arguments)
-    except UNREACHABLE as error:
-        raise Unavailable("Batches cannot be read now: try again shortly.") from error
 
 
 async def execute(pool: asyncpg.Pool, query: str, *arguments: Any) -> None:  # noqa: ANN401

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
 import asyncpg
 import msgspec
 
-from shared.database import UNREACHABLE, load_queries
-from shared.errors import NotFound, Unavailable
+from shared.database import load_queries, reached
+from shared.errors import NotFound
 from shared.ids import created_at
 from shared.job import KeptAnswer, unpack_answer
 from shared.ledger_rows import mismatch
@@ -65,7 +63,7 @@ async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> 
         moment = created_at(request_id)
     except ValueError:
         raise _unknown() from None
-    async with _reading():
+    async with reached("The request log"):
         row = await pool.fetchrow(SQL["find"], request_id, moment, account_id)
     if row is None:
         raise _unknown()
@@ -78,7 +76,7 @@ async def list_requests(pool: asyncpg.Pool, account_id: str, *, after: str | Non
         before_id, before = (after, created_at(after)) if after else NEWEST
     except ValueError:
         raise _unknown() from None
-    async with _reading():
+    async with reached("The request log"):
         rows = await pool.fetch(SQL["page"], account_id, before, before_id, limit)
     return [_from_row(row) for row in rows]
 
@@ -88,7 +86,7 @@ async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerp
 
     Only a look: what counts is what `reserve` finds. Raises `IdempotencyMismatch` or `Unavailable`.
     """
-    async with _reading():
+    async with reached("The request log"):
         row = await pool.fetchrow(SQL["by_key"], account_id, key)
     if row is None:
         return None
@@ -99,17 +97,9 @@ async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerp
 
 async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
     """What is kept of the answer, or None when its time is over or it was never to be kept. Raises `Unavailable`."""
-    async with _reading():
+    async with reached("The request log"):
         answer = await pool.fetchval(SQL["answer"], request_id)
     return None if answer is None else unpack_answer(answer)
-
-
-@asynccontextmanager
-async def _reading() -> AsyncIterator[None]:
-    try:
-        yield
-    except UNREACHABLE as error:
-        raise Unavailable("The request log cannot be read now: try again shortly.") from error
 
 
 def _from_row(row: asyncpg.Record) -> LoggedRequest:

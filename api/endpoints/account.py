@@ -7,16 +7,13 @@ from aiohttp import web
 from api.formats.native_answers import result_json
 from api.services import SERVICES
 from shared.accounts import find_account
-from shared.database import UNREACHABLE
-from shared.errors import Unavailable
+from shared.database import reached
 
 
 async def get_account(request: web.Request) -> web.Response:
     """Balance, held and available, as exact decimal strings in USD."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    try:
+    async with reached("The account"):
         account = await find_account(services.pool, key.account_id)
-    except UNREACHABLE as error:
-        raise Unavailable("The account cannot be read now: try again shortly.") from error
     return web.Response(body=result_json(account.public()), content_type="application/json")

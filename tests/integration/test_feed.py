@@ -14,12 +14,13 @@ from shared.batch_creation import NewBatch, create_batch
 from shared.batch_files import delete_file, find_file
 from shared.batch_queries import BATCHES
 from shared.batches import cancel_batch, find_batch, results_of
-from shared.errors import Conflict, NotFound, RateLimited
+from shared.errors import Conflict, NotFound, RateLimited, Unavailable
 from shared.ledger_rows import Reservation
 from shared.money import NanoUsd
 from tests.builders import a_release
 from tests.integration.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
+from tests.integration.conftest import NewAccount
 from tests.integration.scratch import Mutant, Promise, Scratch, break_with
 
 
@@ -227,3 +228,14 @@ async def test_days_whose_time_is_over_are_dropped_with_their_lines(scratch: Scr
     assert await scratch.pool.fetchval("SELECT to_regclass('file_lines_2020_01_01')") is None
     assert await scratch.pool.fetchval("SELECT count(*) FROM file_lines") == 4
     assert await scratch.pool.fetchval("SELECT rotate_days(4, 30)") == 3
+
+
+async def test_a_batch_that_waits_too_long_for_another_of_its_account_is_to_be_sent_again(
+    pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    account = await new_account(0)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["lock_account"], account)
+        with pytest.raises(Unavailable, match="try again"):
+            await a_batch(pool, account)
+    assert (await a_batch(pool, account)).account_id == account
