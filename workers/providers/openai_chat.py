@@ -1,21 +1,20 @@
 """OpenAI Chat Completions, by the `openai` SDK.
 
-Requests go out and answers come in as bytes, encoded and parsed here: the SDK's parsed events cost six times as much, and
-its walk through the request's types as much as sending it. Wire format: platform.openai.com/docs/api-reference/chat
-(read 2026-11).
+The SDK says where a request goes and what stands before its body; bodies are encoded and answers parsed here, over aiohttp
+as the SDK itself would send them: its way through a call costs four times as much as all that is left, its parsed events
+six times. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
+import aiohttp
 import msgspec
-import openai
 
-from shared.errors import RebootError
+from shared.errors import ProviderError, RebootError
 from shared.money import Usage
 from workers.providers import (
     Finished,
@@ -38,8 +37,6 @@ FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": 
 """What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
 `tool_calls`, as `tool_calls` and the older `function_call` are.
 """
-UNREAD = {"X-Stainless-Raw-Response": "stream"}
-"""How the SDK is told to leave the answer's body to us, as its own `with_streaming_response` does."""
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 
@@ -120,14 +117,13 @@ class OpenAIChat:
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
         answer = _Answer()
-        call = _call(self._clients.client_of(request.model), parameters(request))
-        async with call as response, aclosing(response.aiter_bytes()) as chunks:
+        async with _call(self._clients, request) as response:
             if used_up := rate_limits.used_up(response.headers):
                 yield used_up
             if not request.stream:
-                for piece in answer.take(_body(await whole(chunks))):
+                for piece in answer.take(_body(await whole(response.content.iter_any()))):
                     yield piece
-            async for chunk in chunks:
+            async for chunk in response.content.iter_any():
                 for piece in answer.feed(chunk):
                     yield piece
                 if answer.done:
@@ -205,22 +201,30 @@ class _Answer:
 
 
 @asynccontextmanager
-async def _call(client: openai.AsyncOpenAI, parameters: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
-    """The SDK's own request with its keys, headers, limits and errors; only the body is ours, and the answer is unread."""
+async def _call(clients: Clients, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
+    head = await clients.head_of(request.model)
+    body = _encode(parameters(request))
     try:
-        response = await client.post(
-            "/chat/completions", cast_to=httpx2.Response, content=_encode(parameters), options={"headers": UNREAD}
-        )
-        try:
+        async with clients.session.post(head.url, data=body, headers=head.headers) as response:
+            if not response.ok:
+                raise await _refusal(response)
             yield response
-        finally:
-            await response.aclose()
-    except openai.APIStatusError as error:
-        raise openai_errors.from_status(error.status_code, error.body, error.response.headers) from error
-    except (openai.APITimeoutError, httpx2.ReadTimeout, httpx2.PoolTimeout) as error:
-        raise _timeout(error) from error
-    except (openai.APIConnectionError, httpx2.TransportError) as error:
+    except aiohttp.ConnectionTimeoutError as error:
+        raise vendor_errors.unreachable() from error
+    except aiohttp.ServerTimeoutError as error:
+        raise vendor_errors.timed_out() from error
+    except aiohttp.ClientError as error:
         raise vendor_errors.disconnected() from error
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RebootError:
+    try:
+        body = msgspec.json.decode(await whole(response.content.iter_any()))
+    except (msgspec.DecodeError, ProviderError, ValueError, RecursionError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return openai_errors.from_status(response.status, error, response.headers)
 
 
 def _body(data: bytes) -> _Body:
@@ -233,10 +237,3 @@ def _body(data: bytes) -> _Body:
     if body.choices is None and body.usage is None:
         raise vendor_errors.no_answer()
     return body
-
-
-def _timeout(error: Exception) -> RebootError:
-    cause = error.__cause__ or error
-    if isinstance(cause, (httpx2.ConnectTimeout, httpx2.PoolTimeout)):
-        return vendor_errors.unreachable()
-    return vendor_errors.timed_out()

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import aiohttp
 import httpx2
 import openai
+from multidict import CIMultiDict
 
 from shared.catalogue import Model
 from shared.errors import ProviderNotConfigured
 from workers.providers import Limits
+
+COMPLETIONS = "/chat/completions"
+OF_THE_BODY = ("Content-Length", "Connection", "Host")
+"""What aiohttp says itself of each request."""
+
+
+class Head(NamedTuple):
+    """What stands before the body of a request for a completion."""
+
+    url: str
+    headers: CIMultiDict[str]
 
 
 class Clients:
@@ -22,6 +36,8 @@ class Clients:
         self._environment = environment
         self._limits = limits
         self._clients: dict[tuple[str | None, str], openai.AsyncOpenAI] = {}
+        self._heads: dict[tuple[str | None, str], Head] = {}
+        self._session: aiohttp.ClientSession | None = None
 
     def client_of(self, model: Model) -> openai.AsyncOpenAI:
         """Raises `ProviderNotConfigured` when the environment lacks the row's key."""
@@ -30,11 +46,35 @@ class Clients:
             self._clients[address] = _build(*address, self._limits)
         return self._clients[address]
 
+    async def head_of(self, model: Model) -> Head:
+        """The SDK's own address, keys and headers, which are the same for every completion. Raises like `client_of`."""
+        address = self._address_of(model)
+        if address not in self._heads:
+            self._heads[address] = await _head(self.client_of(model))
+        return self._heads[address]
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """As the SDK's client for aiohttp makes it: with as many connections as the worker has slots."""
+        if self._session is None:
+            limits = self._limits
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=limits.connections, ssl=httpx2.create_ssl_context()),
+                timeout=aiohttp.ClientTimeout(
+                    connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=True,
+            )
+        return self._session
+
     async def close(self) -> None:
         """Close all of them."""
         while self._clients:
             _, client = self._clients.popitem()
             await client.close()
+        if self._session:
+            await self._session.close()
 
     def _address_of(self, model: Model) -> tuple[str | None, str]:
         own_url, own_key = self._own
@@ -48,10 +88,30 @@ class Clients:
 
 
 def _build(base_url: str | None, key: str, limits: Limits) -> openai.AsyncOpenAI:
-    """On aiohttp, with as many connections as the worker has slots. The SDK's own retries are off, because a retry that
-    nobody sees cannot be charged or bounded.
-    """
+    """The SDK's own retries are off, because a retry that nobody sees cannot be charged or bounded."""
     timeout = httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s)
-    pool = httpx2.Limits(max_connections=limits.connections, max_keepalive_connections=limits.connections)
-    http_client = openai.DefaultAioHttpClient(timeout=timeout, limits=pool)
-    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client)
+    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout)
+
+
+class _Recorder(httpx2.AsyncBaseTransport):
+    """Keeps the request instead of sending it."""
+
+    def __init__(self) -> None:
+        self.sent: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(request)
+        return httpx2.Response(200, json={})
+
+
+async def _head(client: openai.AsyncOpenAI) -> Head:
+    """Asked once: it is always the same, and takes the SDK longer than all the rest of a call."""
+    recorder = _Recorder()
+    async with httpx2.AsyncClient(transport=recorder) as http_client:
+        asking = client.with_options(http_client=http_client)
+        await asking.post(COMPLETIONS, cast_to=httpx2.Response, content=b"{}")
+    (request,) = recorder.sent
+    headers = CIMultiDict(request.headers.multi_items())
+    for name in OF_THE_BODY:
+        headers.popall(name, None)
+    return Head(str(request.url), headers)
