@@ -16,6 +16,7 @@ import structlog
 from arq.constants import job_key_prefix
 
 from shared import keys
+from shared.alarm import Alarm
 from shared.errors import Expired, Unavailable
 from shared.job import Done, Event, Failed, bytes_of, unpack_event
 from shared.journal import parse_message
@@ -71,6 +72,7 @@ class Follower:
         """Of the next event to be buffered."""
         self._look_up = False
         self._news = asyncio.Event()
+        self._silence = Alarm(self.look_up)
         self._ended = False
         self._closed = False
 
@@ -86,6 +88,10 @@ class Follower:
         """Something may have been missed."""
         self._look_up = True
         self._news.set()
+
+    def end(self) -> None:
+        """Nobody reads any more."""
+        self._silence.stop()
 
     def close(self) -> None:
         """Hand out what is buffered, then raise `DoorClosed`."""
@@ -114,11 +120,9 @@ class Follower:
         return event
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._settings.relay_silence_s):
-                await self._news.wait()
-        except TimeoutError:
-            self._look_up = True
+        self._silence.set(asyncio.get_running_loop().time() + self._settings.relay_silence_s)
+        await self._news.wait()
+        self._silence.clear()
         self._news.clear()
 
     async def _read_journal(self) -> None:
@@ -184,6 +188,7 @@ class Relay:
 
     def forget(self, follower: Follower) -> None:
         """Stop listening."""
+        follower.end()
         followers = self._followers.get(follower.request_id, set())
         followers.discard(follower)
         if not followers:
@@ -241,12 +246,11 @@ class Relay:
 
     def _hand_on(self, data: bytes) -> None:
         try:
-            heard = parse_message(data)
-        except ValueError:  # msgspec's errors are ValueErrors; a worker of another release, say
+            for heard in parse_message(data):
+                for follower in self._followers.get(heard.request_id, ()):
+                    follower.hear(heard.sequence, heard.event)
+        except ValueError:  # a worker of another release, say; what is missed is found in the journals
             log.exception("message not understood")
-            return
-        for follower in self._followers.get(heard.request_id, ()):
-            follower.hear(heard.sequence, heard.event)
 
 
 def _size(event: Event) -> int:

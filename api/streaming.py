@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from aiohttp import web
 
+from shared.alarm import Alarm
 from shared.job import Event, Failed
 
 if TYPE_CHECKING:
@@ -50,58 +52,99 @@ async def send_stream(
 
     Raises `ConnectionError` when the caller is gone, or reads nothing for `WRITE_TIMEOUT_S`.
     """
-    sequence = first
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
-    async for event in _with_keepalive(events, settings.sse_keepalive_s) if form.keepalive else events:
-        if isinstance(event, Failed) and not response.prepared:
-            raise event.as_error()
-        if not response.prepared:
-            await response.prepare(request)
-        data = form.render(sequence, event) if event else form.keepalive or b""
-        sequence += event is not None
-        await write_within(request, response, data, settings.write_timeout_s)
-        if event and not form.clean_end(event) and isinstance(event, Failed):
-            _break_off(request, settings.write_timeout_s)
-            return response
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
+    sequence = first
+    keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
+    async with BodyWriter(request, response, settings.write_timeout_s, keepalive) as body:
+        async for event in events:
+            if isinstance(event, Failed) and not body.begun:
+                raise event.as_error()
+            await body.write(form.render(sequence, event))
+            sequence += 1
+            if isinstance(event, Failed) and not form.clean_end(event):
+                _break_off(request, settings.write_timeout_s)
+                return response
+        await body.end()
     return response
 
 
-async def write_within(request: web.Request, response: web.StreamResponse, data: bytes, within_s: float) -> None:
-    """Raises `ConnectionError` when the caller takes nothing for `within_s`."""
-    if not data:
-        return
-    try:
-        async with asyncio.timeout(within_s):
-            await response.write(data)
-    except TimeoutError:
-        if request.transport:
-            request.transport.abort()
-        raise ConnectionResetError("the caller reads nothing") from None
+class Keepalive(NamedTuple):
+    """`signal` is sent whenever nothing was for `every_s`."""
+
+    signal: bytes
+    every_s: float
 
 
-async def _with_keepalive(events: AsyncIterator[Event], every_s: float) -> AsyncIterator[Event | None]:
-    """The events, and None whenever there was none for `every_s`."""
-    waiting: asyncio.Future[Event] | None = None
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({waiting}, timeout=every_s)
-            if not done:
-                yield None
-                continue
-            try:
-                event = waiting.result()
-            except StopAsyncIteration:
-                return
-            waiting = None
-            yield event
-    finally:
-        if waiting:
-            waiting.cancel()
+class BodyWriter:
+    """Writes a body piece by piece. A caller who takes nothing for `within_s` is sent away, which is a `ConnectionError` here
+    or a cancellation, as when he goes by himself. Used with `async with`.
+    """
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        within_s: float,
+        keepalive: Keepalive | None = None,
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._within_s = within_s
+        self._keepalive = keepalive
+        self._keeping: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._send_away)
+        self._turn = asyncio.Lock()
+        self._wrote_at = self._loop.time()
+        self.begun = False
+        """The status is on its way."""
+
+    async def __aenter__(self) -> Self:
+        if self._keepalive:
+            self._keeping = self._loop.create_task(self._keep_alive(*self._keepalive))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._alarm.stop()
+        if self._keeping:
+            self._keeping.cancel()
+
+    async def write(self, data: bytes) -> None:
+        """The first piece sends the status and the headers, too; an empty one only them."""
+        self.begun = True
+        async with self._turn:
+            self._begin_wait()
+            if not self._response.prepared:
+                await self._response.prepare(self._request)
+            if data:
+                await self._response.write(data)
+            self._alarm.clear()
+
+    async def end(self) -> None:
+        """The tidy end of the body."""
+        if self._keeping:
+            self._keeping.cancel()
+        await self.write(b"")
+        self._begin_wait()
+        await self._response.write_eof()
+
+    def _begin_wait(self) -> None:
+        self._wrote_at = self._loop.time()
+        self._alarm.set(self._wrote_at + self._within_s)
+
+    async def _keep_alive(self, signal: bytes, every_s: float) -> None:
+        with suppress(ConnectionError):  # whoever writes next meets it, too
+            while True:
+                idle_s = self._loop.time() - self._wrote_at
+                if idle_s >= every_s and not self._turn.locked():
+                    await self.write(signal)
+                    idle_s = 0.0
+                await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)
+
+    def _send_away(self) -> None:
+        if self._request.transport:
+            self._request.transport.abort()
 
 
 def _break_off(request: web.Request, within_s: float) -> None:

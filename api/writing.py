@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from api.streaming import write_within
+from api.streaming import BodyWriter
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -22,11 +22,8 @@ async def send_lines(
     breaks the transfer off, so that no half of a file looks like all of it.
     """
     response = web.StreamResponse(headers={"Cache-Control": "no-store", **(headers or {}), "Content-Type": NDJSON})
-    async for piece in pieces:
-        if not response.prepared:
-            await response.prepare(request)
-        await write_within(request, response, piece, settings.write_timeout_s)
-    if not response.prepared:
-        await response.prepare(request)
-    await response.write_eof()
+    async with BodyWriter(request, response, settings.write_timeout_s) as body:
+        async for piece in pieces:
+            await body.write(piece)
+        await body.end()
     return response

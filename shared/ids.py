@@ -6,12 +6,15 @@ the time is part of the id, an id alone leads to the one partition that holds it
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+"""To the digits that `int` takes for base 32."""
+_BODY = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
 _LENGTH = 26
 _RANDOM_BITS = 80
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -27,19 +30,10 @@ def new_id(prefix: str, now_ms: int | None = None) -> str:
 def created_at(identity: str) -> datetime:
     """The moment in an id, to the millisecond; raises `ValueError` when `identity` is not an id of ours."""
     _, _, body = identity.partition("_")
-    if len(body) != _LENGTH or body[0] > "7":
+    if not _BODY.fullmatch(body):
         raise ValueError("not an id")
-    number = 0
-    for character in body:
-        number = number << 5 | _value(character)
+    moment_ms = int(body.translate(_TO_INT), 32) >> _RANDOM_BITS
     try:
-        return _EPOCH + timedelta(milliseconds=number >> _RANDOM_BITS)
+        return _EPOCH + timedelta(milliseconds=moment_ms)
     except OverflowError:
-        raise ValueError("not an id") from None
-
-
-def _value(character: str) -> int:
-    try:
-        return _VALUES[character]
-    except KeyError:
         raise ValueError("not an id") from None

@@ -6,6 +6,7 @@ so what the front door heard can always be checked against, and filled up from, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared import keys
@@ -15,7 +16,7 @@ from shared.ledger_rows import Settlement
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.scripts import Scripts
+    from shared.scripts import Argument, Scripts
 
 
 VOID = -3
@@ -30,61 +31,76 @@ class RequestVoid(Exception):
 
 
 class Heard(NamedTuple):
-    """One message of a front door's channel."""
+    """One event on a front door's channel."""
 
     request_id: str
     sequence: int
     event: Event
 
 
-class JournalWriter:
-    """Appends one request's events under one claim. Not for concurrent use: one append at a time.
+class Append(NamedTuple):
+    """An event on its way to `place` of a journal, counted from 0; with the last one comes the settle record."""
 
-    The journal is kept for `live_s` after an event, and for `keep_s` after the last one.
+    request_id: str
+    epoch: int
+    place: int
+    event: bytes
+    live_ms: int
+    record: bytes = b""
+    charges: bool = False
+
+
+async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
+    """Append and publish in one step; for each event the journal's length after it, or a negative number that
+    `Journal.after` understands. Raises `Unavailable` when Redis did not answer: the same may then be sent again.
+    """
+    names = [keys.SETTLES]
+    arguments: list[Argument] = []
+    for one in appends:
+        names += keys.journal(one.request_id), keys.run(one.request_id)
+        arguments += (*one[:-1], "charged" if one.charges else "")
+    answers: list[int] = await scripts.call("append", names, arguments)
+    return answers
+
+
+class Journal:
+    """One request's journal as one of its claims writes it: `length` is where the next event goes.
+
+    It is kept for `live_s` after an event, and for `keep_s` after the last one.
     """
 
     def __init__(
-        self,
-        scripts: Scripts,
-        request_id: str,
-        epoch: int,
-        *,
-        live_s: float,
-        keep_s: float | None = None,
-        length: int = 0,
+        self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None, length: int = 0
     ) -> None:
-        self._scripts = scripts
         self.request_id = request_id
         self._epoch = epoch
         self._live_ms = int(live_s * 1000)
         self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
         self.length = length
 
-    async def append(self, event: Event, settlement: Settlement | None = None) -> None:
-        """Append and publish; with the last event comes the settle record, in the same step.
-
-        Raises `LeaseLost`, `RequestVoid` instead of taking a settlement that charges for a void request, or `Unavailable`
-        when Redis did not answer: the same append may then be tried again.
-        """
-        charged = settlement is not None and settlement.charge_nano > 0
-        length = await self._scripts.call(
-            "append",
-            [keys.journal(self.request_id), keys.run(self.request_id), keys.SETTLES],
-            [
-                self.request_id,
-                self._epoch,
-                self.length,
-                pack(event),
-                self._keep_ms if settlement else self._live_ms,
-                pack(settlement) if settlement else b"",
-                "charged" if charged else "",
-            ],
+    def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
+        """How the event gets there."""
+        if settlement is None:
+            return Append(self.request_id, self._epoch, place, pack(event), self._live_ms)
+        return Append(
+            self.request_id,
+            self._epoch,
+            place,
+            pack(event),
+            self._keep_ms,
+            pack(settlement),
+            settlement.charge_nano > 0,
         )
-        if length == VOID:
+
+    def after(self, answer: int) -> None:
+        """Take what `append_all` answered. Raises `LeaseLost`, or `RequestVoid` when a settlement that charges for a void
+        request was not taken.
+        """
+        if answer == VOID:
             raise RequestVoid(self.request_id)
-        if length < 0:
+        if answer < 0:
             raise LeaseLost(self.request_id)
-        self.length = length
+        self.length = answer
 
 
 async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int = 0, count: int = 0) -> list[Event]:
@@ -94,7 +110,13 @@ async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int 
     return [unpack_event(data) for data in entries]
 
 
-def parse_message(data: bytes) -> Heard:
-    """A message as `append.lua` publishes it: `<request id> <sequence> <event>`."""
-    request_id, sequence, event = data.split(b" ", 2)
-    return Heard(request_id.decode(), int(sequence), unpack_event(event))
+def parse_message(data: bytes) -> Iterator[Heard]:
+    r"""The events of a message as `append.lua` publishes it, each as `<request id> <sequence> <bytes>\n<event>`. Raises
+    `ValueError`, of which msgspec's errors are, for anything else.
+    """
+    begin = 0
+    while begin < len(data):
+        end = data.index(b"\n", begin) + 1
+        request_id, sequence, size = data[begin:end].split(b" ")
+        begin = end + int(size)
+        yield Heard(request_id.decode(), int(sequence), unpack_event(data[end:begin]))

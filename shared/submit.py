@@ -160,11 +160,12 @@ class Submitter:
 
     def _reservation(self, request: NewRequest) -> Reservation:
         settings, model = self._settings, request.model
-        deadline = created_at(request.id) + timedelta(seconds=settings.request_deadline_s)
+        created = created_at(request.id)
+        deadline = created + timedelta(seconds=settings.request_deadline_s)
         wanted, floor = output_limit(request.model, request.max_tokens, settings)
         return Reservation(
             id=request.id,
-            created_at=created_at(request.id),
+            created_at=created,
             account_id=request.key.account_id,
             key_id=request.key.id,
             model=model.name,

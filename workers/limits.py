@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Self, TypeVar
 
+from shared.alarm import Alarm
 from shared.errors import ProviderTimeout
 
 T = TypeVar("T")
@@ -37,39 +38,33 @@ async def bounded(pieces: AsyncGenerator[T, None], *, idle_s: float | None, tota
 
 
 class _Patience:
-    """How long a task may wait for a piece; it is cancelled when that is over.
-
-    One timer that is moved on when it rings, instead of one per piece: pieces come by the thousand, timeouts hardly ever.
-    """
+    """How long a task may wait for a piece; it is cancelled when that is over."""
 
     def __init__(self, idle_s: float | None, total_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._idle_s = idle_s
         self._ends_at = self._loop.time() + total_s
-        self._waits_until: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._ring)
         self._cancelling = self._task.cancelling() if self._task else 0
         self._over = False
+        self._in_all = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer:
-            self._timer.cancel()
+        self._alarm.stop()
         self.ran_out()
 
     def begin(self) -> None:
         """A wait begins."""
         until = self._ends_at if self._idle_s is None else min(self._loop.time() + self._idle_s, self._ends_at)
-        self._waits_until = until
-        if self._timer is None:
-            self._timer = self._loop.call_at(until, self._ring)
+        self._alarm.set(until)
 
     def end(self) -> None:
         """The piece is there; whoever takes it has all the time in the world."""
-        self._waits_until = None
+        self._alarm.clear()
 
     def ran_out(self) -> bool:
         """Whether the cancellation that ended a wait was ours, and only ours; ours is taken back."""
@@ -80,17 +75,12 @@ class _Patience:
 
     def error(self) -> ProviderTimeout:
         """What to say then."""
-        total = self._waits_until is not None and self._waits_until >= self._ends_at
-        waited = "within the request's deadline" if total else f"for {self._idle_s:g} s"
+        in_all = self._in_all or self._idle_s is None
+        waited = "within the request's deadline" if in_all else f"for {self._idle_s:g} s"
         return ProviderTimeout(f"The vendor did not answer {waited}: try again, or ask for a shorter answer.")
 
     def _ring(self) -> None:
-        self._timer = None
-        until = self._waits_until
-        if until is None or self._task is None:
-            return  # nobody waits; the next wait sets a timer again
-        if self._loop.time() < until:
-            self._timer = self._loop.call_at(until, self._ring)
-        else:
-            self._over = True
+        self._in_all = self._loop.time() >= self._ends_at
+        self._over = True
+        if self._task:
             self._task.cancel()

@@ -33,6 +33,7 @@ from workers import rescue, retention
 from workers.batch_export import BatchExporter
 from workers.batch_feed import BatchFeeder
 from workers.batch_finish import BatchFinisher
+from workers.journal_writer import JournalFlusher
 from workers.leased_worker import LeasedWorker
 from workers.providers import Limits, Provider, can_call, load_providers
 from workers.run_job import RUNNER, Runner, end_discarded, run_request
@@ -69,10 +70,14 @@ async def run(settings: Settings) -> None:
             asked_bytes_max=settings.asked_bytes_max,
         )
         paces = Paces(lua, settings)
-        runner = Runner(providers=providers, redis=redis, scripts=lua, settler=settler, paces=paces, settings=settings)
+        flusher = JournalFlusher(lua, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
+        runner = Runner(
+            providers=providers, redis=redis, flusher=flusher, settler=settler, paces=paces, settings=settings
+        )
         worker = _leased_worker(settings, redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
             lua.run(),
+            flusher.run(),
             paces.run(),
             *_batch_tasks(pool, redis, lua, queue, settler, paces, catalogue, worker, settings),
             ledger.run_settle(),

@@ -29,7 +29,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, unpack_job
-from shared.journal import JournalWriter, LeaseLost, RequestVoid
+from shared.journal import Journal, LeaseLost, RequestVoid
 from shared.metrics import STAGE_SECONDS
 from shared.scripts import UNREACHABLE
 from workers.billing import Received, failed, succeeded, void
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from shared.ledger_rows import Settlement
     from shared.pace import Paces
     from shared.queue import Claim
-    from shared.scripts import Scripts
     from shared.settings import Settings
     from shared.settler import Settler
+    from workers.journal_writer import JournalFlusher
     from workers.leased_worker import LeasedWorker
 
 log = structlog.get_logger(__name__)
@@ -64,14 +64,14 @@ class Runner:
         *,
         providers: Mapping[str, Provider],
         redis: redis.asyncio.Redis,
-        scripts: Scripts,
+        flusher: JournalFlusher,
         settler: Settler,
         paces: Paces,
         settings: Settings,
     ) -> None:
         self.providers = providers
         self.redis = redis
-        self.scripts = scripts
+        self.flusher = flusher
         self.settler = settler
         self.paces = paces
         self.settings = settings
@@ -118,10 +118,8 @@ class Attempt:
         """All of it, when the last event or Postgres is to have it."""
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
-        self._journal = JournalWriter(
-            runner.scripts, job.id, claim.epoch, live_s=max(job.left_s(), 0) + keep_s, keep_s=keep_s
-        )
-        self._writer = ChunkWriter(self._journal, retry_s=settings.idle_wait_s, patience_s=settings.redis_patience_s)
+        self._journal = Journal(job.id, claim.epoch, live_s=max(job.left_s(), 0) + keep_s, keep_s=keep_s)
+        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(
             job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take
         )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from arq.connections import ArqRedis
@@ -10,15 +10,17 @@ from redis.asyncio.client import PubSub
 from shared import keys
 from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
-from shared.journal import Heard, JournalWriter, LeaseLost, parse_message, read_journal
+from shared.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
 from shared.ledger_rows import Settlement
 from shared.money import Usage
 from shared.queue import Claim, Queue
-from shared.scripts import Scripts
-from tests.builders import a_job, a_release, a_reservation
-from tests.integration.jobs import claim_one, enqueue
+from shared.scripts import Argument, Scripts
+from tests.builders import a_job, a_release, a_reservation, a_settlement
+from tests.integration.conftest import running
+from tests.integration.jobs import OPENAI, claim_one, enqueue
+from tests.integration.journals import JournalWriter
 from tests.support import eventually
-from workers.journal_writer import UNSENT_BYTES_MAX, ChunkWriter
+from workers.journal_writer import UNSENT_BYTES_MAX, ChunkWriter, JournalFlusher
 
 DONE = Done("stop", Usage(1, 1), 5)
 
@@ -50,7 +52,8 @@ async def front_door(redis_client: ArqRedis, claimed: Claim) -> AsyncIterator[Pu
 async def _hear(subscriber: PubSub) -> Heard:
     message = await subscriber.get_message(timeout=5)
     assert message is not None
-    return parse_message(message["data"])
+    (heard,) = parse_message(message["data"])
+    return heard
 
 
 async def test_events_are_kept_in_order_and_heard_with_their_numbers(
@@ -84,6 +87,33 @@ async def test_an_append_whose_reply_was_lost_is_repeated_without_effect(
     assert [(await _hear(front_door)).sequence for _ in range(2)] == [0, 1]
 
 
+async def test_what_several_requests_say_is_one_message(
+    queue: Queue, lua: Scripts, journal: JournalWriter, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
+) -> None:
+    await enqueue(queue, a_job())
+    other = await claim_one(queue)
+    mine, its_own = (Journal(one.id, one.epoch, live_s=60) for one in (claimed, other))
+    appends = [mine.append(0, Chunk("a\n")), its_own.append(0, Chunk("1 2 3\n")), mine.append(1, DONE)]
+    fenced = Journal(other.id, other.epoch - 1, live_s=60).append(1, DONE)
+    assert await append_all(lua, [*appends, fenced]) == [1, 1, 2, -1]
+    message = await front_door.get_message(timeout=5) or {}
+    assert list(parse_message(message["data"])) == [
+        Heard(claimed.id, 0, Chunk("a\n")),
+        Heard(other.id, 0, Chunk("1 2 3\n")),
+        Heard(claimed.id, 1, DONE),
+    ]
+
+
+async def test_a_repeat_is_harmless_also_when_more_came_after_it(
+    lua: Scripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    journal = Journal(claimed.id, claimed.epoch, live_s=60)
+    appends = [journal.append(0, Chunk("a")), journal.append(1, Chunk("a"))]
+    for _ in range(2):
+        assert await append_all(lua, appends) == [1, 2]
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), Chunk("a")]
+
+
 async def test_the_last_event_and_the_settle_record_are_written_in_one_step(
     journal: JournalWriter, redis_client: ArqRedis
 ) -> None:
@@ -114,94 +144,187 @@ async def test_a_journal_lives_on_with_every_event_and_then_expires(
     assert 50_000 < await redis_client.pttl(keys.journal(journal.request_id)) <= 60_000
 
 
-# -- the chunk writer
+# -- the flusher and the chunk writers
 
 
-class SlowJournal:
-    """A journal that is written only while `open`; it remembers what came together."""
+class SlowScripts:
+    """The scripts, which run only while `open`; it counts the calls and what they carry."""
 
-    def __init__(self) -> None:
-        self.events: list[Event] = []
+    def __init__(self, lua: Scripts) -> None:
+        self._lua = lua
         self.open = asyncio.Event()
-        self.waiting = 0
+        self.open.set()
+        self.calls: list[int] = []
         self.errors: list[Exception] = []
+        self.lose = 0
+        """So many answers."""
 
-    async def append(self, event: Event, settlement: Settlement | None = None) -> None:
-        self.waiting += 1
+    async def call(self, name: str, names: Sequence[str], arguments: Sequence[Argument]) -> object:
+        self.calls.append(len(arguments) // 7)
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
-        self.events.append(event)
+        answer = await self._lua.call(name, names, arguments)
+        if self.lose:
+            self.lose -= 1
+            raise Unavailable("the answer is lost")
+        return answer
 
 
-def _writer(journal: SlowJournal | JournalWriter, patience_s: float = 60) -> ChunkWriter:
-    return ChunkWriter(journal, retry_s=0.001, patience_s=patience_s)  # type: ignore[arg-type] # a hand-written fake
+@pytest.fixture
+def slow(lua: Scripts) -> SlowScripts:
+    return SlowScripts(lua)
 
 
-async def test_the_first_piece_goes_at_once_and_what_piles_up_meanwhile_goes_together() -> None:
-    journal = SlowJournal()
-    writer = _writer(journal)
+@pytest.fixture
+async def flusher(slow: SlowScripts) -> AsyncIterator[JournalFlusher]:
+    flusher = JournalFlusher(slow, window_s=0.001, retry_s=0.001)  # type: ignore[arg-type] # the scripts, made slow
+    async with running(flusher.run()):
+        yield flusher
+
+
+def _writer(flusher: JournalFlusher, claimed: Claim, patience_s: float = 60) -> ChunkWriter:
+    return ChunkWriter(flusher, Journal(claimed.id, claimed.epoch, live_s=60), patience_s=patience_s)
+
+
+async def _text(client: ArqRedis, request_id: str) -> str:
+    events = await read_journal(client, request_id)
+    return "".join(event.text for event in events if isinstance(event, Chunk))
+
+
+async def test_the_first_piece_goes_at_once_and_what_piles_up_meanwhile_goes_together(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    slow.open.clear()
+    writer = _writer(flusher, claimed)
     await writer.write(Chunk("a"))
-    await eventually(lambda: journal.waiting, "the first piece is under way")
+    await eventually(lambda: slow.calls, "the first piece is under way")
     for letter in "bcd":
         await writer.write(Chunk(letter))
-    journal.open.set()
-    await writer.end(DONE, _record(a_job().id))
-    assert journal.events == [Chunk("a"), Chunk("bcd"), DONE]
+    slow.open.set()
+    await writer.end(DONE, _record(claimed.id))
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), Chunk("bcd"), DONE]
+    assert slow.calls == [1, 2]
 
 
-async def test_a_vendor_is_read_no_faster_than_the_journal_takes_it() -> None:
-    journal = SlowJournal()
-    writer = _writer(journal)
+async def test_many_requests_are_written_with_one_call(
+    flusher: JournalFlusher, slow: SlowScripts, queue: Queue, redis_client: ArqRedis
+) -> None:
+    claims = []
+    for _ in range(5):
+        await enqueue(queue, a_job())
+        claims.append(await claim_one(queue))
+    writers = [_writer(flusher, one) for one in claims]
+    for writer in writers:
+        await writer.write(Chunk("a"))
+    await asyncio.gather(*(writer.end(DONE, _record(one.id)) for writer, one in zip(writers, claims, strict=True)))
+    assert [await read_journal(redis_client, one.id) for one in claims] == [[Chunk("a"), DONE]] * 5
+    assert slow.calls == [5, 5]
+
+
+async def test_a_vendor_is_read_no_faster_than_the_journal_takes_it(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    slow.open.clear()
+    writer = _writer(flusher, claimed)
     await writer.write(Chunk("a"))
+    await eventually(lambda: slow.calls, "the first piece is under way")
     blocked = asyncio.ensure_future(writer.write(Chunk("x" * (UNSENT_BYTES_MAX + 1))))
-    await eventually(lambda: journal.waiting, "the first piece is under way")
+    await asyncio.sleep(0.05)
     assert not blocked.done()
-    journal.open.set()
+    slow.open.set()
     await blocked
-    await writer.end(DONE, _record(a_job().id))
-    assert "".join(event.text for event in journal.events if isinstance(event, Chunk)) == "a" + "x" * 65_537
+    await writer.end(DONE, _record(claimed.id))
+    assert await _text(redis_client, claimed.id) == "a" + "x" * 65_537
 
 
-async def test_text_waits_for_a_redis_that_is_away_and_is_sent_in_order() -> None:
-    journal = SlowJournal()
-    journal.open.set()
-    journal.errors = [Unavailable("away")] * 5
-    writer = _writer(journal)
+async def test_text_waits_for_a_redis_that_is_away_and_is_sent_in_order(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    slow.errors = [Unavailable("away")] * 5
+    writer = _writer(flusher, claimed)
     for letter in "abc":
         await writer.write(Chunk(letter))
-    await writer.end(DONE, _record(a_job().id))
-    assert "".join(event.text for event in journal.events if isinstance(event, Chunk)) == "abc"
-    assert journal.events[-1] == DONE
+    await writer.end(DONE, _record(claimed.id))
+    assert await _text(redis_client, claimed.id) == "abc"
+    assert (await read_journal(redis_client, claimed.id))[-1] == DONE
 
 
-async def test_patience_with_redis_has_an_end() -> None:
-    journal = SlowJournal()
-    journal.open.set()
-    journal.errors = [Unavailable("away")] * 100_000
-    with pytest.raises(Unavailable):
-        await _writer(journal, patience_s=0.01).end(DONE, _record(a_job().id))
-
-
-async def test_a_lost_lease_is_raised_to_whoever_writes_next() -> None:
-    journal = SlowJournal()
-    journal.open.set()
-    journal.errors = [LeaseLost("x")]
-    writer = _writer(journal)
+async def test_an_answer_that_was_lost_on_its_way_is_asked_for_again(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    slow.lose = 1
+    writer = _writer(flusher, claimed)
     await writer.write(Chunk("a"))
+    await writer.end(DONE, _record(claimed.id))
+    assert slow.calls == [2, 2]
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), DONE]
+
+
+async def test_patience_with_redis_has_an_end(flusher: JournalFlusher, slow: SlowScripts, claimed: Claim) -> None:
+    slow.errors = [Unavailable("away")] * 100_000
+    with pytest.raises(Unavailable):
+        await _writer(flusher, claimed, patience_s=0.01).end(DONE, _record(claimed.id))
+
+
+async def test_what_cannot_be_written_at_all_takes_no_other_request_with_it(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim
+) -> None:
+    slow.errors = [ZeroDivisionError()]
+    writer = _writer(flusher, claimed)
+    await writer.write(Chunk("a"))
+    await writer.settle_down()
+    await writer.end(DONE, _record(claimed.id))
+
+
+async def test_a_lost_lease_is_raised_to_whoever_writes_next(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    writer = _writer(flusher, claimed._replace(epoch=claimed.epoch - 1))
+    await writer.write(Chunk("a"))
+    await eventually(lambda: slow.calls and not writer.under_way, "the piece is answered")
     with pytest.raises(LeaseLost):
-        await writer.end(DONE, _record(a_job().id))
-    assert journal.events == []
+        await writer.write(Chunk("b"))
+    with pytest.raises(LeaseLost):
+        await writer.end(DONE, _record(claimed.id))
+    assert await read_journal(redis_client, claimed.id) == []
+
+
+async def test_a_void_request_can_still_be_ended_without_a_charge(
+    flusher: JournalFlusher, queue: Queue, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    assert not await queue.bury(claimed.id, OPENAI)
+    writer, reservation = _writer(flusher, claimed), a_reservation("acc_x", id=claimed.id)
+    await writer.write(Chunk("a"))
+    with pytest.raises(RequestVoid):
+        await writer.end(DONE, a_settlement(reservation, charge=1))
+    await writer.end(DONE, a_release(reservation))
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), DONE]
+
+
+async def test_settling_down_waits_for_all_that_was_taken(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    slow.open.clear()
+    writer = _writer(flusher, claimed)
+    await writer.write(Chunk("a"))
+    await eventually(lambda: slow.calls, "the first piece is under way")
+    await writer.write(Chunk("b"))
+    settling = asyncio.ensure_future(writer.settle_down())
+    await asyncio.sleep(0.05)
+    assert not settling.done()
+    slow.open.set()
+    await settling
+    assert await _text(redis_client, claimed.id) == "ab"
 
 
 async def test_a_failure_is_told_after_the_text_that_came_before_it(
-    journal: JournalWriter, redis_client: ArqRedis
+    flusher: JournalFlusher, claimed: Claim, redis_client: ArqRedis
 ) -> None:
-    writer = _writer(journal)
+    writer = _writer(flusher, claimed)
     failure = Failed(ProviderError("cut").body())
     for letter in "abc":
         await writer.write(Chunk(letter))
-    await writer.end(failure, _record(journal.request_id))
-    *chunks, last = await read_journal(redis_client, journal.request_id)
-    assert "".join(event.text for event in chunks if isinstance(event, Chunk)) == "abc"
-    assert last == failure
+    await writer.end(failure, _record(claimed.id))
+    assert await _text(redis_client, claimed.id) == "abc"
+    assert (await read_journal(redis_client, claimed.id))[-1] == failure

@@ -13,7 +13,7 @@ from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, arq_deserializer, unpack_job
-from shared.journal import JournalWriter, LeaseLost
+from shared.journal import LeaseLost
 from shared.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
 from shared.scripts import Scripts
 from tests.builders import a_job
@@ -29,6 +29,7 @@ from tests.integration.jobs import (
     make_due,
     room,
 )
+from tests.integration.journals import JournalWriter
 
 LEASE_MS = 10_000
 

@@ -30,12 +30,13 @@ from shared import keys, scripts
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, Job
-from shared.journal import JournalWriter, LeaseLost
+from shared.journal import LeaseLost
 from shared.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
 from shared.scripts import Scripts
 from shared.settings import Settings
 from tests.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import OPENAI, OPENAI_BATCH, enqueue
+from tests.integration.journals import JournalWriter
 
 T = TypeVar("T")
 QUEUES = (OPENAI, OPENAI_BATCH)

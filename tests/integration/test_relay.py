@@ -14,13 +14,13 @@ from api.relay import Follower, Relay, RequestLost, RequestOverdue
 from shared import keys
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
-from shared.journal import JournalWriter
 from shared.money import Usage
 from shared.queue import Queue, Room
 from shared.scripts import Scripts
 from shared.settings import Settings
 from tests.builders import a_job
 from tests.integration.conftest import running
+from tests.integration.journals import JournalWriter
 from tests.support import eventually_true
 
 DONE = Done("stop", Usage(1, 1), 1)

@@ -13,7 +13,6 @@ from arq.connections import ArqRedis
 from shared import keys
 from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack
-from shared.journal import JournalWriter
 from shared.ledger import Ledger
 from shared.ledger_rows import Reservation, Settlement
 from shared.money import Usage
@@ -25,6 +24,7 @@ from tests.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
+from tests.integration.journals import JournalWriter
 from workers.rescue import (
     EXPIRY_LOCK,
     RECORDS_LOCK,

@@ -13,7 +13,7 @@ from shared import keys
 from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
-from shared.journal import JournalWriter, LeaseLost, RequestVoid, read_journal
+from shared.journal import LeaseLost, RequestVoid, read_journal
 from shared.queue import PAYLOAD_BYTES_MAX, Claim, Queue
 from shared.scripts import Scripts
 from tests.builders import a_job, a_release, a_reservation, a_settlement
@@ -28,6 +28,7 @@ from tests.integration.jobs import (
     let_lease_lapse,
     room,
 )
+from tests.integration.journals import JournalWriter
 
 
 class Bench(NamedTuple):
@@ -309,8 +310,8 @@ MUTANTS = [
     Mutant(a_job_enqueued_again_counts_once, "enqueue", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
     Mutant(a_buried_request_never_runs, "enqueue", "redis.call('HEXISTS', KEYS[3], 'dead') == 1", NEVER),
     Mutant(what_comes_too_late_is_not_enqueued, "enqueue", "now > tonumber(ARGV[9])", NEVER),
-    Mutant(a_void_request_ends_without_a_charge, "append", "run[3] and ARGV[7] == 'charged'", NEVER),
-    Mutant(a_void_request_ends_without_a_charge, "append", "and ARGV[7] == 'charged'"),
+    Mutant(a_void_request_ends_without_a_charge, "append", "run[3] and charges == 'charged'", NEVER),
+    Mutant(a_void_request_ends_without_a_charge, "append", "and charges == 'charged'"),
     Mutant(a_void_request_ends_without_a_charge, "tombstone", "redis.call('HSET', KEYS[3], 'void', '1')"),
     Mutant(a_paused_workers_job_is_fenced_once_it_is_buried, "tombstone", "redis.call('HINCRBY', KEYS[3], 'epoch', 1)"),
     Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', KEYS[1], '-inf', now)", "-1"),
@@ -344,14 +345,14 @@ MUTANTS = [
     Mutant(
         every_claim_is_fenced_from_the_one_before, "finish", "redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2]", NEVER
     ),
-    Mutant(every_claim_is_fenced_from_the_one_before, "append", "run[1] ~= ARGV[2]", NEVER),
+    Mutant(every_claim_is_fenced_from_the_one_before, "append", "run[1] ~= epoch", NEVER),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "renew", "redis.call('ZSCORE', queue, id)", "true"),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "finish", "KEYS[1], 'XX', due", "KEYS[1], due"),
-    Mutant(an_append_has_its_place, "append", "if length ~= expected then", "if false then"),
-    Mutant(an_append_has_its_place, "append", "length == expected + 1 and", "false and"),
-    Mutant(an_append_has_its_place, "append", "redis.call('LINDEX', KEYS[1], -1) == ARGV[4]", "true"),
-    Mutant(a_last_event_comes_with_its_settle_record, "append", "redis.call('HSET', KEYS[3], id, ARGV[6])"),
-    Mutant(a_last_event_comes_with_its_settle_record, "append", "if ARGV[6] ~= '' then", "if true then"),
+    Mutant(an_append_has_its_place, "append", "if length ~= place then", "if false then"),
+    Mutant(an_append_has_its_place, "append", "length > place and", "false and"),
+    Mutant(an_append_has_its_place, "append", "redis.call('LINDEX', journal, place) == event", "true"),
+    Mutant(a_last_event_comes_with_its_settle_record, "append", "redis.call('HSET', KEYS[1], id, record)"),
+    Mutant(a_last_event_comes_with_its_settle_record, "append", "if record ~= '' then", "if true then"),
     Mutant(
         a_last_event_comes_with_its_settle_record, "tombstone", "redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1", NEVER
     ),

@@ -53,10 +53,10 @@ async def test_calls_that_are_made_together_travel_together_and_keep_their_answe
 ) -> None:
     await redis_client.hset("run", "epoch", "1")  # type: ignore[misc] # typed for both clients
     calls = [
-        lua.call("append", [f"journal:{n % 5}", "run", "settles"], ["id", 1, n // 5, b"event", 60_000, b""])
+        lua.call("append", ["settles", f"journal:{n % 5}", "run"], ["id", 1, n // 5, b"event", 60_000, b"", b""])
         for n in range(50)
     ]
-    assert await asyncio.gather(*calls) == [1 + n // 5 for n in range(50)]
+    assert await asyncio.gather(*calls) == [[1 + n // 5] for n in range(50)]
 
 
 async def test_scripts_survive_a_server_that_forgot_them(lua: Scripts, redis_client: ArqRedis) -> None:

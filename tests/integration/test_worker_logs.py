@@ -26,6 +26,7 @@ from tests.builders import a_job, a_model
 from tests.integration.jobs import enqueue
 from tests.integration.working import function, working
 from tests.support import eventually_true
+from workers.journal_writer import JournalFlusher
 from workers.providers import Finished, Piece, ProviderRequest, Reported
 from workers.run_job import RUNNER, Runner, run_request
 
@@ -79,11 +80,13 @@ async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
     with structlog.testing.capture_logs() as ours:
         async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
             settler = Settler(ledger, group, retry_s=0.01)
+            flusher = JournalFlusher(lua, window_s=0.001, retry_s=0.01)
+            group.create_task(flusher.run())
             providers = {"openai-chat": Vendor()}
             runner = Runner(
                 providers=providers,
                 redis=redis_client,
-                scripts=lua,
+                flusher=flusher,
                 settler=settler,
                 paces=Paces(lua, settings),
                 settings=settings,

@@ -1,0 +1,30 @@
+"""Journals written one event at a time."""
+
+from __future__ import annotations
+
+from shared.job import Event
+from shared.journal import Journal, append_all
+from shared.ledger_rows import Settlement
+from shared.scripts import Scripts
+
+
+class JournalWriter:
+    """One claim's way to its request's journal; `length` is where the next event goes."""
+
+    def __init__(self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0) -> None:
+        self._scripts = scripts
+        self._journal = Journal(request_id, epoch, live_s=live_s, length=length)
+        self.request_id = request_id
+
+    @property
+    def length(self) -> int:
+        return self._journal.length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        self._journal.length = length
+
+    async def append(self, event: Event, settlement: Settlement | None = None) -> None:
+        """Raises `LeaseLost`, `RequestVoid` or `Unavailable`."""
+        (answer,) = await append_all(self._scripts, [self._journal.append(self.length, event, settlement)])
+        self._journal.after(answer)
