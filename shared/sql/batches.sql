@@ -38,7 +38,7 @@ SELECT * FROM batches WHERE account_id = $1 AND created_at <= $2 AND (created_at
 ORDER BY created_at DESC, id DESC LIMIT $4
 
 -- name: cancel
-UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now()
+UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
 WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
 
 -- name: results
@@ -83,7 +83,7 @@ WHERE b.ended_at IS NULL AND b.state = 'paused' AND a.id = b.account_id AND k.id
 RETURNING b.id
 
 -- name: expire
-UPDATE batches SET state = 'finalizing', ends_as = 'expired', finalized_at = now()
+UPDATE batches SET state = 'finalizing', ends_as = 'expired', finalized_at = now(), paused_for = NULL, needed_nano = NULL
 WHERE ended_at IS NULL AND expires_at <= now() AND state IN ('validating', 'in_progress', 'paused')
 RETURNING id
 
