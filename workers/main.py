@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
@@ -44,57 +44,65 @@ UNTIL_SETTLED_S = 10.0
 PARTITIONS_EVERY_S = 3_600.0
 
 
+class _Stores(NamedTuple):
+    pool: asyncpg.Pool
+    redis: ArqRedis
+    scripts: Scripts
+
+
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
     async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), background_tasks() as group:
-        pool = await database.connect(settings, application="rebootml-worker")
-        stack.push_async_callback(pool.close)
-        await database.require_migrated(pool)
-        redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
-        stack.push_async_callback(redis.aclose)
-        await scripts.require_no_eviction(redis)
+        stores = await _stores(settings, stack)
         catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
         providers = _providers(settings, catalogue)
-        services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
         for provider in providers.values():
             stack.push_async_callback(provider.close)
-        lua = Scripts(redis, settings)
-        ledger = Ledger(pool, settings)
-        records = rescue.SettledRecords(redis)
+        services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
+        ledger = Ledger(stores.pool, settings)
+        records = rescue.SettledRecords(stores.redis)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
         queue = Queue(
-            lua,
+            stores.scripts,
             lease_s=settings.lease_s,
             keep_run_s=settings.journal_ttl_s,
             depth_max=settings.queue_depth_max,
             asked_bytes_max=settings.asked_bytes_max,
         )
-        paces = Paces(lua, settings)
-        flusher = JournalFlusher(lua, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
+        paces = Paces(stores.scripts, settings)
+        flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
         runner = Runner(
-            providers=providers, redis=redis, flusher=flusher, settler=settler, paces=paces, settings=settings
+            providers=providers, redis=stores.redis, flusher=flusher, settler=settler, paces=paces, settings=settings
         )
-        worker = _leased_worker(settings, redis, queue, runner, _claimed(settings, catalogue, services))
+        worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
-            lua.run(),
+            stores.scripts.run(),
             flusher.run(),
             paces.run(),
-            *_batch_tasks(pool, redis, lua, queue, settler, paces, catalogue, worker, settings),
             ledger.run_settle(),
             _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
-            _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool, settings.batch_days_kept)),
-            _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
-            _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
-            _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
+            *_sweeps(stores, queue, settler, settings),
+            *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),
         ):
             group.create_task(part)
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
-        await _goodbye(redis, worker.worker_id)
+        await _goodbye(stores.redis, worker.worker_id)
         if not await settler.drained(UNTIL_SETTLED_S):
             log.warning("settlements left to the sweep of another worker", settlements=len(settler))
     log.info("worker stopped")
+
+
+async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
+    """Connected, and as this release needs them; closed with the stack."""
+    pool = await database.connect(settings, application="rebootml-worker")
+    stack.push_async_callback(pool.close)
+    await database.require_migrated(pool)
+    redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+    stack.push_async_callback(redis.aclose)
+    await scripts.require_no_eviction(redis)
+    return _Stores(pool, redis, Scripts(redis, settings))
 
 
 def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
@@ -140,10 +148,19 @@ def _leased_worker(
     return worker
 
 
+def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+    """What every worker looks after now and then, whoever left it."""
+    pool, redis, _ = stores
+    return [
+        _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool, settings.batch_days_kept)),
+        _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
+        _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
+        _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
+    ]
+
+
 def _batch_tasks(
-    pool: asyncpg.Pool,
-    redis: ArqRedis,
-    lua: Scripts,
+    stores: _Stores,
     queue: Queue,
     settler: Settler,
     paces: Paces,
@@ -152,6 +169,7 @@ def _batch_tasks(
     settings: Settings,
 ) -> list[Coroutine[Any, Any, None]]:
     """Feeding the vendors whose batches this worker runs, and bringing batches to their end."""
+    pool, redis, lua = stores
     feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
     finisher = BatchFinisher(
         pool=pool, scripts=lua, queue=queue, settler=settler, feeder=feeder, catalogue=catalogue, settings=settings

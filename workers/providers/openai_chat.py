@@ -30,7 +30,7 @@ from workers.providers import (
 from workers.providers.openai_clients import Clients
 from workers.providers.openai_request import parameters
 from workers.providers.sse import DataLines, whole
-from workers.providers.text import SurrogateJoiner, decode
+from workers.providers.text import SurrogateJoiner, decode, joined
 from workers.providers.tool_calls import ToolCalls
 
 FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
@@ -154,11 +154,11 @@ class _Answer:
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
         """Pieces of a stream's bytes; all that came together goes through here without a wait in between."""
-        yield from self._take_lines(self._lines.feed(chunk))
+        return joined(self._take_lines(self._lines.feed(chunk)))
 
     def rest(self) -> Iterator[Piece]:
         """Of the last line, when it lacks its end."""
-        yield from self._take_lines(self._lines.finish())
+        return self._take_lines(self._lines.finish())
 
     def _take_lines(self, lines: list[bytes]) -> Iterator[Piece]:
         for line in lines:
@@ -169,8 +169,14 @@ class _Answer:
 
     def take(self, body: _Body) -> Iterator[Piece]:
         for choice in body.choices or ():
-            if content := choice.delta or choice.message:
-                yield from self._said(content)
+            content = choice.delta or choice.message
+            if content is not None:
+                if text := self._text.feed(content.content or content.refusal or ""):
+                    yield text
+                elif content.reasoning_content:
+                    yield Thinking()
+                if content.tool_calls:
+                    yield from self._called(content.tool_calls)
             self._reason = choice.finish_reason or self._reason
         if body.usage and (usage := body.usage.usage()):
             self._reported = True
@@ -189,12 +195,8 @@ class _Answer:
             yield Reported(None)
         yield Finished(self._calls.reason(reason))
 
-    def _said(self, content: _Content) -> Iterator[Piece]:
-        if text := self._text.feed(content.content or content.refusal or ""):
-            yield text
-        elif content.reasoning_content:
-            yield Thinking()
-        for place, call in enumerate(content.tool_calls or ()):
+    def _called(self, calls: list[_ToolCall]) -> Iterator[Piece]:
+        for place, call in enumerate(calls):
             index = place if call.index is None else call.index
             said = call.function
             yield from self._calls.feed(index, said.arguments or "", call_id=call.id, name=said.name)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
+
+from shared.errors import RebootError
 
 T = TypeVar("T")
 HIGH_SURROGATES = range(0xD800, 0xDC00)
@@ -27,6 +30,28 @@ def decode(data: bytes, decoder: msgspec.json.Decoder[T], kind: type[T]) -> T:
 def arguments_text(value: object) -> str:
     """The arguments of a call that came as an object as the JSON text that they are elsewhere; None are `{}`."""
     return json.dumps({} if value is None else value, ensure_ascii=False, separators=(",", ":"))
+
+
+def joined(pieces: Iterable[str | T]) -> Iterator[str | T]:
+    """The same with neighbouring texts as one, also when what comes next is a failure: each piece costs its own way to the
+    caller.
+    """
+    texts: list[str] = []
+    try:
+        for piece in pieces:
+            if isinstance(piece, str):
+                texts.append(piece)
+                continue
+            if texts:
+                text, texts = "".join(texts), []
+                yield text
+            yield piece
+    except RebootError:
+        if texts:
+            yield "".join(texts)
+        raise
+    if texts:
+        yield "".join(texts)
 
 
 class SurrogateJoiner:
