@@ -208,7 +208,7 @@ async def _call(clients: Clients, request: ProviderRequest) -> AsyncIterator[aio
     head = await clients.head_of(request.model)
     body = _encode(parameters(request))
     try:
-        async with clients.session.post(head.url, data=body, headers=head.headers) as response:
+        async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:
             if not response.ok:
                 raise await _refusal(response)
             yield response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -24,6 +25,7 @@ class Head(NamedTuple):
 
     url: str
     headers: CIMultiDict[str]
+    proxy: str | None
 
 
 class Clients:
@@ -64,7 +66,6 @@ class Clients:
                     connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
             )
         return self._session
 
@@ -114,4 +115,10 @@ async def _head(client: openai.AsyncOpenAI) -> Head:
     headers = CIMultiDict(request.headers.multi_items())
     for name in OF_THE_BODY:
         headers.popall(name, None)
-    return Head(str(request.url), headers)
+    return Head(str(request.url), headers, _proxy(request.url))
+
+
+def _proxy(url: httpx2.URL) -> str | None:
+    """As the environment says; aiohttp would ask it, and the user's netrc, in a thread for every request."""
+    proxies = getproxies()
+    return None if proxy_bypass(url.host) else proxies.get(url.scheme) or proxies.get("all")

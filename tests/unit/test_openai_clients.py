@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.catalogue import load_catalogue
+from workers.providers import Limits
+from workers.providers.openai_clients import Clients, Head
+
+LIMITS = Limits(connections=2, connect_s=1, read_s=60)
+
+
+async def _head(base_url: str | None = None) -> Head:
+    clients = Clients("a-key", base_url, {}, LIMITS)
+    try:
+        return await clients.head_of(load_catalogue().find("openai-gpt-4o-mini"))
+    finally:
+        await clients.close()
+
+
+async def test_the_sdk_says_what_stands_before_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    head = await _head()
+    assert head.url == "https://api.openai.com/v1/chat/completions"
+    assert head.headers["Authorization"] == "Bearer a-key"
+    assert head.headers["Content-Type"] == "application/json"
+    assert head.headers["User-Agent"].startswith("AsyncOpenAI/Python")
+    assert not {"Content-Length", "Host", "Connection"} & {name.title() for name in head.headers}
+
+
+async def test_another_address_is_asked_there() -> None:
+    assert (await _head("http://127.0.0.1:9/v1")).url == "http://127.0.0.1:9/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"all_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"http_proxy": "http://proxy:3128"}, None),
+        ({"https_proxy": "http://proxy:3128", "no_proxy": "api.openai.com"}, None),
+    ],
+)
+async def test_a_proxy_is_used_as_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (await _head()).proxy == proxy
