@@ -75,6 +75,8 @@ class LeasedWorker(Worker):
         self._last_look = 0.0
         self._outage = False
         self._claim_not_before = 0.0
+        self._more_waits = True
+        """The last claim was limited by what was free, so that there may be more; else a bell tells of it."""
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
@@ -141,13 +143,17 @@ class LeasedWorker(Worker):
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
-        if not rooms or free <= 0:
+        self._more_waits = not rooms or free <= 0
+        if self._more_waits:
             return
         claims = await self._leases.claim(self.worker_id, rooms, free)
         for claim in claims:
             self._start(claim)
-        if claims:
-            self._something_to_do.set()  # there may be more
+        left_behind = any(claim.opening is None for claim in claims)  # a payload for which the answer had no room
+        limit = min(free, *(min(room.provider, room.lane) for room in rooms))
+        self._more_waits = left_behind or len(claims) >= limit or len(rooms) < len(self._slots.queues)
+        if claims and self._more_waits:
+            self._something_to_do.set()
 
     def _start(self, claim: Claim) -> None:
         if claim.id in self.claims and not self.tasks[claim.id].done():
@@ -172,7 +178,8 @@ class LeasedWorker(Worker):
             del self.claims[claim.id]  # not finished in the queue: the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
-        self._something_to_do.set()
+        if self._more_waits or self.draining or self.burst:
+            self._something_to_do.set()
         if task.cancelled() or not (error := task.exception()):
             return
         if isinstance(error, UNREACHABLE):  # from arq's own first steps, before the function was called

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shared.settler import Settler
 
 log = structlog.get_logger(__name__)
+FORGET_WINDOW_S = 0.1
 HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
@@ -89,9 +90,9 @@ class SettledRecords:
         self._request_ids: list[str] = []
 
     async def forget(self, request_ids: list[str]) -> None:
-        """Those that were committed together are deleted together: whoever comes first in the loop's next turn takes all."""
+        """Nobody waits for it, so that those of a while are deleted together, by whoever comes first."""
         self._request_ids += request_ids
-        await asyncio.sleep(0)
+        await asyncio.sleep(FORGET_WINDOW_S)
         taken, self._request_ids = self._request_ids, []
         if taken:
             await self._delete(taken)

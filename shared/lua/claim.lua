@@ -31,6 +31,9 @@ for number, queue in ipairs(KEYS) do
   local want = math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))
   if want > 0 then
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
+    if #due < 2 * want then
+      redis.call('DEL', 'bell:' .. queue) -- all that is due is taken: whoever was rung for it need not come
+    end
     for i = 1, #due, 2 do
       local id = due[i]
       local run = 'run:' .. id

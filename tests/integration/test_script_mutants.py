@@ -93,8 +93,9 @@ async def a_key_has_its_rate(bench: Bench) -> None:
 
 
 async def a_bell_has_an_end(bench: Bench) -> None:
+    deep = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=1_000)
     for _ in range(300):
-        await bench.queue.finish(await bench.claimed())
+        await enqueue(deep, a_job())
     assert await bench.client.llen(keys.bell(OPENAI)) == 256  # type: ignore[misc]
 
 
@@ -168,6 +169,15 @@ async def what_is_gone_cannot_be_renewed_or_given_back(bench: Bench) -> None:
     assert await bench.queue.renew("wrk_a", [one]) == [one.id]
     await bench.queue.give_back(one, due_ms=2**42)
     assert not await bench.client.zcard(OPENAI)
+
+
+async def a_bell_rings_as_long_as_there_is_something_to_take(bench: Bench) -> None:
+    for _ in range(3):
+        await enqueue(bench.queue, a_job())
+    assert len(await bench.queue.claim("wrk_a", [room(OPENAI)], 2)) == 2
+    assert await bench.client.llen(keys.bell(OPENAI)) == 3  # type: ignore[misc]
+    assert len(await bench.queue.claim("wrk_b", [room(OPENAI)], 2)) == 1
+    assert not await bench.client.exists(keys.bell(OPENAI))
 
 
 async def a_cron_job_that_has_been_done_is_not_done_again(bench: Bench) -> None:
@@ -337,6 +347,8 @@ MUTANTS = [
     Mutant(a_job_without_a_payload_is_dropped, "claim", "redis.call('EXISTS', 'arq:job:' .. id) == 0", NEVER),
     Mutant(a_buried_request_never_runs, "claim", "redis.call('HEXISTS', run, 'dead') == 1", NEVER),
     Mutant(a_cron_job_that_has_been_done_is_not_done_again, "claim", "redis.call('GET', mark) == 'done'", NEVER),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due < 2 * want", "true"),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due < 2 * want", NEVER),
     Mutant(a_deferred_job_waits, "claim", "'-inf', now, 'WITHSCORES'", "'-inf', '+inf', 'WITHSCORES'"),
     Mutant(every_claim_is_fenced_from_the_one_before, "claim", "run, 'epoch', 1)", "run, 'epoch', 0)"),
     Mutant(
