@@ -65,7 +65,7 @@ class Follower:
         """Unix seconds; whoever follows may set it and move it."""
         self._scripts = scripts
         self._settings = settings
-        self._buffer: deque[Event] = deque()
+        self._buffer: deque[tuple[Event, int]] = deque()
         self.buffered_bytes = 0
         """What waits for the reader; beyond `RELAY_BUFFER_BYTES` it waits in the journal."""
         self._next = first
@@ -113,8 +113,8 @@ class Follower:
                 await self._read_journal()
             else:
                 await self._wait()
-        event = self._buffer.popleft()
-        self.buffered_bytes -= _size(event)
+        event, size = self._buffer.popleft()
+        self.buffered_bytes -= size
         self.sequence += 1
         self._ended = isinstance(event, Done | Failed)
         return event
@@ -155,8 +155,9 @@ class Follower:
                 return answer
 
     def _push(self, event: Event) -> None:
-        self._buffer.append(event)
-        self.buffered_bytes += _size(event)
+        size = 0 if isinstance(event, Done | Failed) else bytes_of(event)
+        self._buffer.append((event, size))
+        self.buffered_bytes += size
         self._next += 1
 
 
@@ -251,7 +252,3 @@ class Relay:
                     follower.hear(heard.sequence, heard.event)
         except ValueError:  # a worker of another release, say; what is missed is found in the journals
             log.exception("message not understood")
-
-
-def _size(event: Event) -> int:
-    return 0 if isinstance(event, Done | Failed) else bytes_of(event)

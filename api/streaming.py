@@ -95,7 +95,9 @@ class BodyWriter:
         self._keeping: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._send_away)
-        self._turn = asyncio.Lock()
+        self._preparing = asyncio.Lock()
+        self._writes = 0
+        """That are under way: a keep-alive signal may be one of two."""
         self._wrote_at = self._loop.time()
         self.begun = False
         """The status is on its way."""
@@ -113,31 +115,37 @@ class BodyWriter:
     async def write(self, data: bytes) -> None:
         """The first piece sends the status and the headers, too; an empty one only them."""
         self.begun = True
-        async with self._turn:
-            self._begin_wait()
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
+        self._wrote_at = self._loop.time()
+        self._alarm.set(self._wrote_at + self._within_s)
+        self._writes += 1
+        try:
+            if not self._response.prepared or self._preparing.locked():
+                await self._prepare()
             if data:
                 await self._response.write(data)
-            self._alarm.clear()
+        finally:
+            self._writes -= 1
+            if not self._writes:
+                self._alarm.clear()
 
     async def end(self) -> None:
         """The tidy end of the body."""
         if self._keeping:
             self._keeping.cancel()
         await self.write(b"")
-        self._begin_wait()
+        self._alarm.set(self._loop.time() + self._within_s)
         await self._response.write_eof()
 
-    def _begin_wait(self) -> None:
-        self._wrote_at = self._loop.time()
-        self._alarm.set(self._wrote_at + self._within_s)
+    async def _prepare(self) -> None:
+        async with self._preparing:
+            if not self._response.prepared:
+                await self._response.prepare(self._request)
 
     async def _keep_alive(self, signal: bytes, every_s: float) -> None:
         with suppress(ConnectionError):  # whoever writes next meets it, too
             while True:
                 idle_s = self._loop.time() - self._wrote_at
-                if idle_s >= every_s and not self._turn.locked():
+                if idle_s >= every_s and not self._writes:
                     await self.write(signal)
                     idle_s = 0.0
                 await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)

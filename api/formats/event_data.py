@@ -12,6 +12,8 @@ _LINE_ENDS = [(character.encode(), escaped) for character, escaped in LINE_ENDS.
 def event_data(document: object) -> bytes:
     """As JSON in which those characters are escaped."""
     data = json_bytes(document)
+    if data.isascii():
+        return data
     for character, escaped in _LINE_ENDS:
         data = data.replace(character, escaped)
     return data

@@ -11,6 +11,8 @@ from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 
 DONE = b"data: [DONE]\n\n"
+PLACE = "\0the text"
+"""In no request id and in no name of a model."""
 
 
 class CompletionChunks:
@@ -29,6 +31,8 @@ class CompletionChunks:
             "model": model,
             "system_fingerprint": None,
         }
+        self._before_text, self._after_text = self._delta({"content": PLACE}).split(event_data(PLACE))
+        """All chunks of text are alike but for the text."""
 
     def render(self, sequence: int, event: Event) -> bytes:
         """The chunks of one event."""
@@ -37,7 +41,7 @@ class CompletionChunks:
         opening = b"" if sequence else self._delta(_opening(event))
         match event:
             case Chunk(text):
-                return opening + self._delta({"content": text})
+                return opening + self._before_text + event_data(text) + self._after_text
             case CallPiece():
                 return opening + self._delta({"tool_calls": [_piece(event)]})
             case Done():
