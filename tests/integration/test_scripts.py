@@ -135,3 +135,11 @@ async def test_a_redis_that_may_evict_is_refused(redis_client: ArqRedis) -> None
             await require_no_eviction(redis_client)
     finally:
         await redis_client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_connection_that_was_closed_while_idle_is_made_anew(settings: Settings, redis_client: ArqRedis) -> None:
+    async with scripts.connect(settings, kind=ArqRedis) as client:
+        for _ in range(3):
+            mine = await client.client_id()
+            assert await redis_client.client_kill_filter(_id=str(mine))
+            await asyncio.sleep(0.05)

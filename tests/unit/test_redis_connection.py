@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -21,12 +22,33 @@ class ClosedTransport:
         """It is closed."""
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///nowhere.sock"])
-async def test_writing_to_a_connection_that_has_just_closed_is_a_lost_connection(url: str) -> None:
+def _connection(url: str) -> Any:
     settings = Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": url})
     client = connect(settings, redis.asyncio.Redis)
-    connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    return client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "rediss://127.0.0.1:1/0", "unix:///nowhere.sock"])
+async def test_writing_to_a_connection_that_has_just_closed_is_a_lost_connection(url: str) -> None:
+    connection = _connection(url)
     connection._reader = connection._writer = ClosedTransport()
     with pytest.raises(UNREACHABLE):
         await connection.send_command("PING")
     assert not connection.is_connected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("PING",),
+        (b"PING",),
+        ("SCRIPT LOAD", "return 1"),
+        (b"CONFIG GET", "maxmemory-policy"),
+        ("EVALSHA", "sha", 1, "key \N{SNOWMAN}", b"\0\r\n\xff", 12, 1.5, 0.1, b"", "", -1),
+        ("SET", "key", "x" * 100_000),
+    ],
+)
+def test_commands_are_packed_as_redis_py_packs_them(command: tuple[str | bytes | int | float, ...]) -> None:
+    ours = _connection("redis://127.0.0.1:1/0").pack_command(*command)
+    theirs = redis.asyncio.Connection().pack_command(*command)
+    assert b"".join(ours) == b"".join(theirs)
