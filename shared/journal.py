@@ -66,7 +66,7 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
 class Journal:
     """One request's journal as one of its claims writes it: `length` is where the next event goes.
 
-    It is kept for `live_s` after an event, and for `keep_s` after the last one.
+    It is kept for `live_s` after the first event, and for `keep_s` after the last one.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
     journal_window_s: float = 0.002  # what comes meanwhile from all streams of a worker is written together
-    settle_window_s: float = 0.02  # nobody waits for it
+    settle_window_s: float = 0.05  # nobody waits for it
     micro_batch_rows_max: int = 256
     micro_batch_pending_max: int = 20_000
     settle_retry_s: float = 1.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REMEMBERED_MAX = 10_000
 FULL_QUEUE_PAUSE_S = 0.2
-UNTIL_SETTLED_S = 0.1
+UNTIL_SETTLED_S = 0.15
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 -- reply harmless.
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
--- ARGV  seven for each event: id, epoch, place in the journal from 0, event, time to live of the journal in ms,
---       settle record, empty unless the event is the last one, "charged" when that record takes money, else ""
+-- ARGV  seven for each event: id, epoch, place in the journal from 0, event, time to live of the journal in ms (counted from the
+--       first event, and anew from the last one), settle record, empty unless the event is the last one, "charged" when that record takes money, else ""
 -- returns for each event its journal's length after it, or -1 when the claim was lost, -2 when the journal is not as expected,
 -- -3 when the request is void: its caller was told that it did not run, so it may end, but not charged
 local messages = {}
@@ -25,7 +25,9 @@ local function append(journal, run_key, id, epoch, place, event, live_ms, record
     return -2
   end
   redis.call('RPUSH', journal, event)
-  redis.call('PEXPIRE', journal, live_ms)
+  if place == 0 or record ~= '' then
+    redis.call('PEXPIRE', journal, live_ms)
+  end
   if record ~= '' then
     redis.call('HSET', KEYS[1], id, record)
   end
