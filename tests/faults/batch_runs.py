@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import asyncpg
 
 from deploy.simulator.script import Script
 from tests.faults.clients import MODEL, Question
@@ -89,31 +90,59 @@ class BatchRun:
                 return batch
             await asyncio.sleep(LOOK_S)
 
-    async def wrong_results(self) -> list[str]:
-        """What is not as it should be: every line once, in order, with the whole answer."""
+    async def wrong_results(self, excuse: str | None = None) -> list[str]:
+        """What is not as it should be: every line once, in order, with the whole answer; `excuse` is an error that a line may
+        have instead.
+        """
         found, number = [], 0
-        url = f"{self._run.cluster.urls[0]}/api/batches/{self.id}/results"
-        async with self._session.get(url) as response:
-            assert response.status == 200
-            async for line in response.content:
-                result, expected = json.loads(line), self.questions[number].expected
-                if result["custom_id"] != f"line-{number}":
-                    found.append(f"line {number} is {result['custom_id']}")
-                elif result["status"] != 1 or result["result"]["response"] != expected:
-                    found.append(f"line {number} was answered {line[:300]!r}")
-                number += 1
+        async for result in self._results():
+            if result["custom_id"] != f"line-{number}":
+                found.append(f"line {number} is {result['custom_id']}")
+            elif not _is_as_it_should_be(result, self.questions[number].expected, excuse):
+                found.append(f"line {number} was answered {str(result)[:300]}")
+            number += 1
         if number != len(self.questions):
             found.append(f"{number} lines of {len(self.questions)}")
         return found[:10]
 
-    async def books(self) -> Books:
-        """Fails unless every line is one item with one request that succeeded and was charged."""
+    async def _results(self) -> AsyncIterator[dict[str, Any]]:
+        url = f"{self._run.cluster.urls[0]}/api/batches/{self.id}/results"
+        async with self._session.get(url) as response:
+            assert response.status == 200
+            async for line in response.content:
+                yield json.loads(line)
+
+    async def cancel(self) -> None:
+        """Its owner does not want it any more."""
+        async with self._session.delete(f"{self._run.cluster.urls[0]}/api/batches/{self.id}") as response:
+            assert response.status == 200
+
+    async def expire(self) -> None:
+        """Its time is over."""
+        await self._run.cluster.postgres.fetch("UPDATE batches SET expires_at = now() WHERE id = $1", self.id)
+
+    async def books(self, excuse: str | None = None) -> Books:
+        """Fails unless every line that was begun is one item with one request that succeeded and was charged, or, with an
+        `excuse`, has that for its state, with one request that did not succeed.
+        """
         rows = await self._run.cluster.postgres.fetch(_LINES, self.id)
-        wrong = [
-            dict(row) for row in rows if (row["state"], row["succeeded"]) != ("completed", 1) or not row["charged"]
-        ]
+        wrong = [dict(row) for row in rows if not _is_booked(row, excuse)]
         assert not wrong, wrong[:5]
         return Books(len(rows), sum(row["charged"] for row in rows))
+
+
+def _is_as_it_should_be(result: dict[str, Any], expected: str, excuse: str | None) -> bool:
+    if result["status"] == 1:
+        answered: str = result["result"]["response"]
+        return answered == expected
+    refused: str = result["error"]["code"]
+    return refused == excuse
+
+
+def _is_booked(row: asyncpg.Record, excuse: str | None) -> bool:
+    if row["state"] == "completed":
+        return bool(row["succeeded"] == 1 and row["charged"] > 0)
+    return excuse is not None and (row["state"], row["requests"], row["succeeded"]) == (excuse, 1, 0)
 
 
 @asynccontextmanager

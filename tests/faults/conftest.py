@@ -47,6 +47,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     door_kills: int = 1
     batch_lines: int = 1_500
     batch_kills: int = 2
+    batch_ends: int = 4
     store_restarts: int = 1
     subscriber_kills: int = 5
     overspends: int = 3
@@ -67,6 +68,7 @@ LONG = Scale(
     door_kills=10,
     batch_lines=50_000,
     batch_kills=40,
+    batch_ends=60,
     store_restarts=5,
     subscriber_kills=100,
     overspends=100,
