@@ -1,4 +1,4 @@
-"""How cost grows: with processes, accounts, open streams, the length of the request log and of prompts.
+"""How cost grows: with processes, accounts, open streams, the length of the request log and of prompts; and in batches.
 
 Each figure prints lines and leaves them in `.bench/growth.json`; each stands on a system of its own.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench import cpu, ours, report
+from tests.bench.batch_rate import batch_against_interactive
 from tests.bench.load import Caller, connected
 from tests.bench.log_length import log_of_ten_million
 from tests.bench.surfaces import SURFACES
@@ -136,5 +137,6 @@ FIGURES: dict[str, Figure] = {
     "accounts": accounts,
     "prompts": prompts,
     "streams": streams,
+    "batch": batch_against_interactive,
     "log": log_of_ten_million,
 }
