@@ -57,14 +57,14 @@ class Clients:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """With as many connections as the worker has slots. How long an answer may take is for `limits.py` to say, which
-        costs less than aiohttp's timer for every read.
-        """
+        """With as many connections as the worker has slots."""
         if self._session is None:
             limits = self._limits
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=limits.connections, ssl=httpx2.create_ssl_context()),
-                timeout=aiohttp.ClientTimeout(connect=limits.connect_s, sock_connect=limits.connect_s),
+                timeout=aiohttp.ClientTimeout(
+                    connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
