@@ -251,4 +251,4 @@ class Relay:
                 for follower in self._followers.get(heard.request_id, ()):
                     follower.hear(heard.sequence, heard.event)
         except ValueError:  # a worker of another release, say; what is missed is found in the journals
-            log.exception("message not understood")
+            log.warning("message not understood")

@@ -145,10 +145,15 @@ class BodyWriter:
         with suppress(ConnectionError):  # whoever writes next meets it, too
             while True:
                 idle_s = self._loop.time() - self._wrote_at
-                if idle_s >= every_s and not self._writes:
+                if idle_s >= every_s and not self._writes and self._takes_more():
                     await self.write(signal)
                     idle_s = 0.0
                 await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)
+
+    def _takes_more(self) -> bool:
+        """Else it has something to read; and a signal must never be the one that waits for the reader."""
+        transport = self._request.transport
+        return transport is not None and not transport.get_write_buffer_size()
 
     def _send_away(self) -> None:
         if self._request.transport:

@@ -74,7 +74,9 @@ class _Connection(AbstractConnection):
         read that it cancels.
         """
         reader = self._reader
-        return reader is None or reader.at_eof() or not self._socket_is_empty()  # type: ignore[no-untyped-call]
+        if reader is None or reader.at_eof() or reader.exception():
+            return True
+        return not self._socket_is_empty()  # type: ignore[no-untyped-call]
 
     async def send_packed_command(
         self,

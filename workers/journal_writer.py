@@ -63,10 +63,15 @@ class JournalFlusher:
         while self._marked and len(appends) < FLUSH_APPENDS_MAX and size < FLUSH_BYTES_MAX:
             writer = next(iter(self._marked))
             del self._marked[writer]
-            rows = writer.take()
+            try:
+                rows = writer.take()
+            except Exception as error:  # what one vendor said must not take the other streams with it
+                log.exception("event cannot be packed", alert=True)
+                writer.failed(error)
+                continue
             writers.append(writer)
             appends += rows
-            size += sum(len(row.event) for row in rows)
+            size += sum(len(row.event) + len(row.record) for row in rows)
         return writers, appends
 
     async def _flush(self, writers: list[ChunkWriter], appends: list[Append]) -> bool:
@@ -128,7 +133,7 @@ class ChunkWriter:
         """Wait until all that was taken is written, or cannot be."""
         while self._busy and not self._error:
             await self._wait_for_answer()
-        self._error = None  # a lost lease is found again by whatever is written next
+        self._error = None  # which is found again by whatever is written next: its place is not what it should be
 
     def take(self) -> list[Append]:
         """What is to be written now; the same once more as long as it was not answered."""
@@ -138,7 +143,7 @@ class ChunkWriter:
                 events.append(self._last)
             place = self._journal.length
             self.under_way = [self._journal.append(place + n, *event) for n, event in enumerate(events)]
-            self._unsent, self._unsent_bytes, self._last = [], 0, None
+            self._drop()
             self._gives_up_at = asyncio.get_running_loop().time() + self._patience_s
         return self.under_way
 
@@ -169,6 +174,10 @@ class ChunkWriter:
 
     def _over(self) -> None:
         self.under_way = []
+        if self._error:
+            self._drop()  # what came after a gap has no place
+        elif self._busy:
+            self._flusher.mark(self)  # it came while the other was under way
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -177,11 +186,12 @@ class ChunkWriter:
         await self._waiting
 
     def _raise_error(self) -> None:
-        """What came after it has no place any more."""
         error, self._error = self._error, None
         if error:
-            self._unsent, self._unsent_bytes, self._last = [], 0, None
             raise error
+
+    def _drop(self) -> None:
+        self._unsent, self._unsent_bytes, self._last = [], 0, None
 
 
 def merged(parts: list[AnswerPart]) -> list[AnswerPart]:

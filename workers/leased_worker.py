@@ -143,8 +143,8 @@ class LeasedWorker(Worker):
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
-        self._more_waits = not rooms or free <= 0
-        if self._more_waits:
+        self._more_waits = True  # also for a job that ends while we ask
+        if not rooms or free <= 0:
             return
         claims = await self._leases.claim(self.worker_id, rooms, free)
         for claim in claims:

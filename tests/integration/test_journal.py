@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from arq.connections import ArqRedis
 from redis.asyncio.client import PubSub
 
 from shared import keys
+from shared.chat import CallPiece
 from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
@@ -148,6 +149,8 @@ async def test_a_journals_time_begins_with_its_first_event_and_anew_with_its_las
 
 # -- the flusher and the chunk writers
 
+SayMore = Callable[[ChunkWriter], Awaitable[None]]
+
 
 class SlowScripts:
     """The scripts, which run only while `open`; it counts the calls and what they carry."""
@@ -250,6 +253,70 @@ async def test_text_waits_for_a_redis_that_is_away_and_is_sent_in_order(
     await writer.end(DONE, _record(claimed.id))
     assert await _text(redis_client, claimed.id) == "abc"
     assert (await read_journal(redis_client, claimed.id))[-1] == DONE
+
+
+async def _end(writer: ChunkWriter) -> None:
+    await writer.end(DONE, _record(a_job().id))
+
+
+async def _write_much(writer: ChunkWriter) -> None:
+    await writer.write(Chunk("b" * (UNSENT_BYTES_MAX + 1)))
+
+
+async def _write_and_settle_down(writer: ChunkWriter) -> None:
+    await writer.write(Chunk("b"))
+    await writer.settle_down()
+
+
+@pytest.mark.parametrize("say_more", [_end, _write_much, _write_and_settle_down])
+async def test_what_comes_while_a_flush_fails_is_written_after_it(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis, say_more: SayMore
+) -> None:
+    slow.open.clear()
+    slow.errors = [Unavailable("away")] * 3
+    writer = _writer(flusher, claimed)
+    await writer.write(Chunk("a"))
+    await eventually(lambda: slow.calls, "the first piece is under way")
+    more = asyncio.ensure_future(say_more(writer))
+    await asyncio.sleep(0)
+    slow.open.set()
+    await asyncio.wait_for(more, 10)
+    first, second = await read_journal(redis_client, claimed.id)
+    assert first == Chunk("a")
+    assert second == DONE or (isinstance(second, Chunk) and set(second.text) == {"b"})
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Unavailable("away")])
+async def test_nothing_is_written_after_a_gap(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis, error: Exception
+) -> None:
+    writer = _writer(flusher, claimed, patience_s=0)
+    await writer.write(Chunk("a"))
+    await writer.settle_down()
+    slow.open.clear()
+    slow.errors = [error]
+    await writer.write(Chunk("b"))
+    await eventually(lambda: len(slow.calls) == 2, "the second piece is under way")
+    await writer.write(Chunk("c"))
+    slow.open.set()
+    with pytest.raises(type(error)):
+        await _end(writer)
+    await asyncio.sleep(0.05)
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a")]
+
+
+async def test_what_cannot_be_packed_ends_its_own_request_only(
+    flusher: JournalFlusher, queue: Queue, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    await enqueue(queue, a_job())
+    other = await claim_one(queue)
+    broken, sound = _writer(flusher, claimed), _writer(flusher, other)
+    await broken.write(CallPiece(0, "", "half \ud800", "name"))
+    await sound.write(Chunk("a"))
+    with pytest.raises(UnicodeEncodeError):
+        await _end(broken)
+    await _end(sound)
+    assert await read_journal(redis_client, other.id) == [Chunk("a"), DONE]
 
 
 async def test_an_answer_that_was_lost_on_its_way_is_asked_for_again(

@@ -37,6 +37,7 @@ async def test_another_address_is_asked_there() -> None:
         ({}, None),
         ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
         ({"all_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "proxy:3128"}, "http://proxy:3128"),
         ({"http_proxy": "http://proxy:3128"}, None),
         ({"https_proxy": "http://proxy:3128", "no_proxy": "api.openai.com"}, None),
     ],
@@ -50,3 +51,16 @@ async def test_a_proxy_is_used_as_the_environment_says(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (await _head()).proxy == proxy
+
+
+async def test_an_exception_from_the_proxy_may_name_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "vendor.example:8443")
+    assert (await _head("http://vendor.example:8443/v1")).proxy is None
+    assert (await _head("http://vendor.example:8080/v1")).proxy == "http://proxy:3128"
+
+
+async def test_who_is_named_in_the_address_is_sent_as_a_header() -> None:
+    head = await _head("http://user:secret@vendor.example/v1")
+    assert head.url == "http://vendor.example/v1/chat/completions"
+    assert head.headers["Authorization"].startswith("Basic ")

@@ -339,6 +339,11 @@ def test_a_call_without_an_id_gets_one() -> None:
     assert first.id.startswith("call_")
 
 
+def test_ids_and_names_are_whole_characters() -> None:
+    (piece,) = ToolCalls().feed(0, "{}", call_id="call_\ud800", name="na\udc00me")
+    assert (piece.id, piece.name) == ("call_\ufffd", "na\ufffdme")
+
+
 def test_a_call_without_a_name_is_no_answer() -> None:
     with pytest.raises(ProviderError):
         fed((0, "{}", "a", None))

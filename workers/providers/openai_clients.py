@@ -115,10 +115,16 @@ async def _head(client: openai.AsyncOpenAI) -> Head:
     headers = CIMultiDict(request.headers.multi_items())
     for name in OF_THE_BODY:
         headers.popall(name, None)
-    return Head(str(request.url), headers, _proxy(request.url))
+    url = request.url.copy_with(userinfo=b"")  # it has become a header
+    return Head(str(url), headers, _proxy(url))
 
 
 def _proxy(url: httpx2.URL) -> str | None:
-    """As the environment says; aiohttp would ask it, and the user's netrc, in a thread for every request."""
+    """As the environment says; aiohttp would ask it, and the user's netrc, in a thread for every request. One of SOCKS the
+    SDK has refused already.
+    """
     proxies = getproxies()
-    return None if proxy_bypass(url.host) else proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

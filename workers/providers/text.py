@@ -65,13 +65,14 @@ class SurrogateJoiner:
         text, self._half = self._half + text, ""
         if text and ord(text[-1]) in HIGH_SURROGATES:
             text, self._half = text[:-1], text[-1]
-        return text if text.isascii() else _joined(text)
+        return text if text.isascii() else whole_characters(text)
 
     def finish(self) -> str:
         """What is left at the end."""
         rest, self._half = self._half, ""
-        return _joined(rest)
+        return whole_characters(rest)
 
 
-def _joined(text: str) -> str:
+def whole_characters(text: str) -> str:
+    """The same with surrogate halves joined; one that has no partner becomes U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

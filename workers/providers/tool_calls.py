@@ -9,7 +9,7 @@ import msgspec
 
 from shared.chat import CallPiece
 from workers.providers import vendor_errors
-from workers.providers.text import SurrogateJoiner
+from workers.providers.text import SurrogateJoiner, whole_characters
 
 
 class _Call(msgspec.Struct):
@@ -61,9 +61,10 @@ class ToolCalls:
     def _begin(self, index: int, call_id: str | None, name: str | None, arguments: str) -> CallPiece:
         if not name:
             raise vendor_errors.no_answer()
+        call_id = call_id and whole_characters(call_id)
         call = _Call(self._begun, call_id or f"call_{secrets.token_hex(12)}", SurrogateJoiner())
         self._begun += 1
         self._calls[index] = call
         text = call.said.feed(arguments)
         call.empty = not text
-        return CallPiece(call.place, text, call.id, name)
+        return CallPiece(call.place, text, call.id, whole_characters(name))
