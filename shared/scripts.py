@@ -6,6 +6,7 @@ uses one connection and few system calls. Every script is idempotent, therefore 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,11 +84,26 @@ class _Connection(AbstractConnection):
         command: bytes | str | Iterable[bytes],
         check_health: bool = True,  # noqa: FBT001, FBT002 - redis-py's signature
     ) -> None:
-        """Over uvloop, writing to what the server has just closed is a RuntimeError; here it is a lost connection."""
+        """redis-py writes within `asyncio.wait_for`: a task for every command, which before Python 3.12 may swallow the
+        cancellation of its caller. Over uvloop, writing to what the server has just closed is a RuntimeError.
+        """
+        if not self.is_connected:
+            await self.connect()  # type: ignore[no-untyped-call]
+        elif check_health:
+            await self.check_health()  # type: ignore[no-untyped-call]
+        command = command.encode() if isinstance(command, str) else command
         try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
+            async with asyncio.timeout(self.socket_timeout):
+                await self._send_packed_command([command] if isinstance(command, bytes) else command)
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise redis.exceptions.TimeoutError("Redis takes nothing.") from None
+        except (OSError, RuntimeError) as error:
+            await self.disconnect(nowait=True)
             raise redis.exceptions.ConnectionError("The connection was closed under the writer.") from error
+        except BaseException:  # half a command may have been written
+            await self.disconnect(nowait=True)
+            raise
 
 
 class Scripts:

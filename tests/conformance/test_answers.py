@@ -41,8 +41,8 @@ async def test_empty_answer(vendors: Vendors, case: Case) -> None:
 @promise("text comes while the vendor still writes")
 @streaming()
 async def test_text_comes_at_once(vendors: Vendors, case: Case) -> None:
-    got = await vendors.ask(case, "tokens=10")
-    assert len(got.texts) == 10
+    got = await vendors.ask(case, "tokens=10 pace_ms=30")
+    assert len(got.texts) > 3  # what comes together may be handed on together
 
 
 @promise("tokens are the vendor's: cached in the input, reasoning in the output")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -52,3 +53,40 @@ def test_commands_are_packed_as_redis_py_packs_them(command: tuple[str | bytes |
     ours = _connection("redis://127.0.0.1:1/0").pack_command(*command)
     theirs = redis.asyncio.Connection().pack_command(*command)
     assert b"".join(ours) == b"".join(theirs)
+
+
+class SlowTransport(ClosedTransport):
+    """Takes what is written once it is open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+
+    def writelines(self, command: Iterable[bytes]) -> None:
+        pass
+
+    async def drain(self) -> None:
+        await self.open.wait()
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_cancellation_is_never_lost_however_close_it_comes_to_the_end_of_a_write(ticks: int) -> None:
+    connection = _connection("redis://127.0.0.1:1/0")
+    connection._reader = connection._writer = transport = SlowTransport()
+    sending = asyncio.ensure_future(connection.send_command("PING"))
+    await asyncio.sleep(0.01)
+    transport.open.set()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    was_done = sending.done()
+    sending.cancel()
+    await asyncio.wait({sending})
+    assert sending.cancelled() != was_done
+
+
+async def test_a_server_that_takes_nothing_is_a_lost_connection() -> None:
+    connection = _connection("redis://127.0.0.1:1/0")
+    connection.socket_timeout = 0.01
+    connection._reader = connection._writer = SlowTransport()
+    with pytest.raises(UNREACHABLE):
+        await connection.send_command("PING")
+    assert not connection.is_connected
