@@ -48,6 +48,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     batch_lines: int = 1_500
     batch_kills: int = 2
     batch_ends: int = 4
+    batch_lines_unpaid: int = 200
     store_restarts: int = 1
     subscriber_kills: int = 5
     overspends: int = 3
@@ -69,6 +70,7 @@ LONG = Scale(
     batch_lines=50_000,
     batch_kills=40,
     batch_ends=60,
+    batch_lines_unpaid=1_000,
     store_restarts=5,
     subscriber_kills=100,
     overspends=100,

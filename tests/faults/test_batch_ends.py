@@ -84,7 +84,7 @@ async def test_a_batch_without_credit_waits_for_it_however_little_comes_at_a_tim
     cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:
     lot = random.Random(f"{seed} credit")
-    lines, pauses, top_ups = LINES_MIN * scale.batch_ends // 4, 0, 0
+    lines, pauses, top_ups = scale.batch_lines_unpaid, 0, 0
     async with trial(cluster, "credit", seed, scale.limit_s, LITTLE) as run, batch_session(run) as session:
         batch = BatchRun(run, session, questions(run, lines, "credit", Script(first_ms=20)))
         await batch.send()
