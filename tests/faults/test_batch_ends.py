@@ -21,7 +21,7 @@ AT_ONCE = 4
 STILL_TO_COME_S = 1.0
 """After the end of a batch: whatever would still start does so within it."""
 ENDED_BY = {"cancelled": BatchRun.cancel, "expired": BatchRun.expire}
-LITTLE = Decimal("0.0002")
+LITTLE = Decimal("0.0001")
 """A few lines' holds."""
 
 
