@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 UNSENT_BYTES_MAX = 65_536
 """Beyond this the vendor is read no faster than the journal takes it."""
-FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 1_000_000
+FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
 """Of one flush, about: others wait for Redis behind it."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import ProviderError
-from workers.providers.text import joined
+from workers.providers.text import JOINED_MAX, joined
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,12 @@ from workers.providers.text import joined
 )
 def test_neighbouring_texts_become_one(pieces: list[str | int], fewer: list[str | int]) -> None:
     assert list(joined(pieces)) == fewer
+
+
+def test_a_long_text_is_handed_on_in_parts() -> None:
+    parts = list(joined(["x" * 1_000] * 50))
+    assert "".join(parts) == "x" * 50_000
+    assert max(map(len, parts)) < JOINED_MAX + 1_000
 
 
 def test_what_was_said_before_a_failure_comes_before_it() -> None:

@@ -11,6 +11,8 @@ import msgspec
 from shared.errors import RebootError
 
 T = TypeVar("T")
+JOINED_MAX = 16_384
+"""Characters: who reads slowly is kept one piece."""
 HIGH_SURROGATES = range(0xD800, 0xDC00)
 
 
@@ -33,19 +35,21 @@ def arguments_text(value: object) -> str:
 
 
 def joined(pieces: Iterable[str | T]) -> Iterator[str | T]:
-    """The same with neighbouring texts as one, also when what comes next is a failure: each piece costs its own way to the
-    caller.
+    """The same with neighbouring texts as one, up to about `JOINED_MAX`: each piece costs its own way to the caller. What was
+    said before a failure comes before it.
     """
     texts: list[str] = []
+    length = 0
     try:
         for piece in pieces:
             if isinstance(piece, str):
                 texts.append(piece)
-                continue
-            if texts:
-                text, texts = "".join(texts), []
+                length += len(piece)
+            if texts and (length >= JOINED_MAX or not isinstance(piece, str)):
+                text, texts, length = "".join(texts), [], 0
                 yield text
-            yield piece
+            if not isinstance(piece, str):
+                yield piece
     except RebootError:
         if texts:
             yield "".join(texts)
