@@ -225,8 +225,11 @@ class Attempt:
         except RequestVoid:
             event, settlement = void(self._job, self._received, _now())
             await self._writer.end(event, settlement)
-        except Unavailable as error:
-            log.warning("end not journaled", reason=error.message)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            reason = error.message if isinstance(error, Unavailable) else type(error).__name__
+            log.warning("end not journaled", reason=reason)
             raise LeaseLost(self._job.id) from error
         self._runner.settler.keep(settlement)
 

@@ -60,6 +60,12 @@ async def test_an_exception_from_the_proxy_may_name_a_port(monkeypatch: pytest.M
     assert (await _head("http://vendor.example:8080/v1")).proxy == "http://proxy:3128"
 
 
+async def test_an_exception_from_the_proxy_may_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "::1")
+    assert (await _head("http://[::1]:8443/v1")).proxy is None
+
+
 async def test_who_is_named_in_the_address_is_sent_as_a_header() -> None:
     head = await _head("http://user:secret@vendor.example/v1")
     assert head.url == "http://vendor.example/v1/chat/completions"

@@ -125,6 +125,6 @@ def _proxy(url: httpx2.URL) -> str | None:
     """
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.netloc.decode("ascii")):
+    if not proxy or proxy_bypass(url.netloc.decode("ascii")) or proxy_bypass(url.host):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"

@@ -32,6 +32,7 @@ class ToolCalls:
         self, index: int, arguments: str, *, call_id: str | None = None, name: str | None = None
     ) -> Iterator[CallPiece]:
         """What the vendor said of its call `index`, which begins with a name. Raises `ProviderError` when it does not."""
+        call_id = call_id and whole_characters(call_id)
         call = self._calls.get(index)
         if call is None or (name and call_id and call_id != call.id):
             yield self._begin(index, call_id, name, arguments)
@@ -61,7 +62,6 @@ class ToolCalls:
     def _begin(self, index: int, call_id: str | None, name: str | None, arguments: str) -> CallPiece:
         if not name:
             raise vendor_errors.no_answer()
-        call_id = call_id and whole_characters(call_id)
         call = _Call(self._begun, call_id or f"call_{secrets.token_hex(12)}", SurrogateJoiner())
         self._begun += 1
         self._calls[index] = call
