@@ -69,14 +69,12 @@ class Journal:
     It is kept for `live_s` after the first event, and for `keep_s` after the last one.
     """
 
-    def __init__(
-        self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None, length: int = 0
-    ) -> None:
+    def __init__(self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None) -> None:
         self.request_id = request_id
         self._epoch = epoch
         self._live_ms = int(live_s * 1000)
         self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
-        self.length = length
+        self.length = 0
 
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
         """How the event gets there."""

@@ -110,7 +110,7 @@ class LeasedWorker(Worker):
             await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _poll_iteration(self) -> None:
-        """Start what may be started, forget what has ended, and every now and then look at aborts, health and cron."""
+        """Start what may be started, and every now and then look at aborts, health and cron."""
         try:
             await self._claim_and_start()
             if time.monotonic() - self._last_look >= self._idle_wait_s:
@@ -122,9 +122,6 @@ class LeasedWorker(Worker):
             log.warning("queue unreachable", reason=type(error).__name__)
             self._outage = True
             await asyncio.sleep(UNREACHABLE_PAUSE_S)
-        for job_id, task in list(self.tasks.items()):
-            if task.done():
-                del self.tasks[job_id]
 
     async def _renew_after_outage(self) -> None:
         """When Redis comes back, everybody's leases have lapsed: renew ours, and let the others renew theirs, before claiming
@@ -156,7 +153,8 @@ class LeasedWorker(Worker):
             self._something_to_do.set()
 
     def _start(self, claim: Claim) -> None:
-        if claim.id in self.claims and not self.tasks[claim.id].done():
+        running = self.tasks.get(claim.id)
+        if claim.id in self.claims and running and not running.done():
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
             self._cancel(claim.id, "lost")
             return
@@ -173,6 +171,8 @@ class LeasedWorker(Worker):
 
     def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         self.job_counter -= 1
+        if self.tasks.get(claim.id) is task:  # else it runs again already: it was given back just before its end
+            del self.tasks[claim.id]
         JOBS_RUNNING.labels(claim.queue).dec()
         if self.claims.get(claim.id) is claim:
             del self.claims[claim.id]  # not finished in the queue: the lease lapses and another worker takes over

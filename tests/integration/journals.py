@@ -13,7 +13,8 @@ class JournalWriter:
 
     def __init__(self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0) -> None:
         self._scripts = scripts
-        self._journal = Journal(request_id, epoch, live_s=live_s, length=length)
+        self._journal = Journal(request_id, epoch, live_s=live_s)
+        self._journal.length = length
         self.request_id = request_id
 
     @property

@@ -48,6 +48,45 @@ async def test_every_slot_of_every_worker_runs_a_job(redis_client: ArqRedis, set
     assert len(gate.started) == 130
 
 
+async def test_the_end_of_a_job_is_the_next_ones_beginning_where_more_wait(
+    redis_client: ArqRedis, settings: Settings
+) -> None:
+    gate = Gate()
+    gate.open()
+    jobs = await _put_many(redis_client, 5)
+    async with a_process(settings, gate.function, slots=1) as process:
+        process.worker._idle_wait_s = LONG_S
+        process.start()
+        assert [await result_of(job) for job in jobs] == ["done"] * 5
+        process.stop()
+        await process.ended()
+
+
+async def test_redis_is_asked_for_jobs_only_when_there_may_be_some(redis_client: ArqRedis, settings: Settings) -> None:
+    gate, asked = Gate(), 0
+    gate.open()
+    async with a_process(settings, gate.function) as process:
+        claim = process.queue.claim
+
+        async def counted(*arguments: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await claim(*arguments)
+
+        process.queue.claim = counted  # type: ignore[assignment, method-assign]
+        process.worker._idle_wait_s = LONG_S
+        process.start()
+        await eventually_true(lambda: _listens(redis_client), "the worker listens to its bell")
+        job = await put(redis_client, "wait")
+        await redis_client.lpush(keys.bell(OPENAI), job.job_id)  # type: ignore[misc]
+        assert await result_of(job) == "done"
+        await eventually(lambda: not process.worker.claims, "the job has ended")
+        await asyncio.sleep(0.1)
+        assert asked == 2, "once at the start and once for the bell"
+        process.stop()
+        await process.ended()
+
+
 async def test_a_job_starts_when_the_bell_rings_and_not_at_the_next_poll(
     redis_client: ArqRedis, settings: Settings
 ) -> None:

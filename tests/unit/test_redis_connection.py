@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -53,6 +53,25 @@ def test_commands_are_packed_as_redis_py_packs_them(command: tuple[str | bytes |
     ours = _connection("redis://127.0.0.1:1/0").pack_command(*command)
     theirs = redis.asyncio.Connection().pack_command(*command)
     assert b"".join(ours) == b"".join(theirs)
+
+
+@pytest.mark.parametrize(
+    ("happened", "of_no_use"),
+    [
+        (lambda _: None, False),
+        (lambda reader: reader.feed_data(b"+late\r\n"), True),
+        (lambda reader: reader.feed_eof(), True),
+        (lambda reader: reader.set_exception(ConnectionResetError()), True),
+    ],
+)
+async def test_an_idle_connection_to_which_something_happened_is_of_no_use(
+    happened: Callable[[asyncio.StreamReader], None],
+    of_no_use: bool,  # noqa: FBT001
+) -> None:
+    connection = _connection("redis://127.0.0.1:1/0")
+    connection._reader = asyncio.StreamReader()
+    happened(connection._reader)
+    assert await connection.can_read_destructive() == of_no_use
 
 
 class SlowTransport(ClosedTransport):
