@@ -107,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout_s: float = 0.25
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
+    coalesce_s: float = 0.04  # where many streams trickle, between two reads of one of them, at most; off below 0.01
     journal_window_s: float = 0.002  # what comes meanwhile from all streams of a worker is written together
     settle_window_s: float = 0.05  # nobody waits for it
     micro_batch_rows_max: int = 256

@@ -108,7 +108,10 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
 def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
     served = {provider_of(queue) for queue in settings.worker_queues}
     limits = Limits(
-        connections=settings.worker_slots, connect_s=settings.connect_timeout_s, read_s=settings.request_deadline_s
+        connections=settings.worker_slots,
+        connect_s=settings.connect_timeout_s,
+        read_s=settings.request_deadline_s,
+        coalesce_s=settings.coalesce_s,
     )
     return load_providers(served, os.environ, limits, catalogue)
 

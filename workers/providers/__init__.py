@@ -76,11 +76,14 @@ Piece = str | CallPiece | Thinking | UsedUp | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`connections` at the same time; `connect_s` until a connection stands, `read_s` between two bytes."""
+    """`connections` at the same time; `connect_s` until a connection stands, `read_s` between two bytes; `coalesce_s` is what
+    `coalescing.py` says.
+    """
 
     connections: int
     connect_s: float
     read_s: float
+    coalesce_s: float = 0.0
 
 
 class Provider(Protocol):

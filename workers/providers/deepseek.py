@@ -21,4 +21,4 @@ BASE_URL = "https://api.deepseek.com"
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
     """By `DEEPSEEK_API_KEY`, or by the keys that rows name."""
     base_url = environment.get("DEEPSEEK_BASE_URL") or BASE_URL
-    return OpenAIChat(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits))
+    return OpenAIChat(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits), limits)

@@ -27,6 +27,7 @@ from workers.providers import (
     rate_limits,
     vendor_errors,
 )
+from workers.providers.coalescing import Coalescing
 from workers.providers.openai_clients import Clients
 from workers.providers.openai_request import parameters
 from workers.providers.sse import DataLines, whole
@@ -107,8 +108,9 @@ _encode = msgspec.json.Encoder().encode
 class OpenAIChat:
     """`stream` as the protocol of this folder says."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, limits: Limits) -> None:
         self._clients = clients
+        self._coalescing = Coalescing(limits.coalesce_s)
 
     async def close(self) -> None:
         """Close the clients."""
@@ -123,11 +125,13 @@ class OpenAIChat:
             if not request.stream:
                 for piece in answer.take(_body(await whole(response.content.iter_any()))):
                     yield piece
-            async for chunk in response.content.iter_any():
-                for piece in answer.feed(chunk):
-                    yield piece
-                if answer.done:
-                    break
+            with self._coalescing.stream(response) as reads:
+                while chunk := await reads.read():
+                    for piece in answer.feed(chunk):
+                        yield piece
+                    if answer.done:
+                        break
+                    await reads.pause(len(chunk))
         for piece in answer.rest():
             yield piece
         for piece in answer.end():
@@ -137,7 +141,7 @@ class OpenAIChat:
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
     """By `OPENAI_API_KEY`, or by the keys that rows name. `OPENAI_BASE_URL` is the SDK's own variable."""
     base_url = environment.get("OPENAI_BASE_URL") or None
-    return OpenAIChat(Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits))
+    return OpenAIChat(Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits), limits)
 
 
 class _Answer:

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from workers.providers.coalescing import TRICKLE_BYTES, Coalescing, StreamReads
+
+GAP_S = 0.04
+MANY = 60
+CHUNKS = 20
+
+
+class Vendor:
+    """Streams a byte for each `go_on`, or `CHUNKS` bytes, one every few milliseconds, where the path is `/paced`."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def answer(self, path: str = "/") -> aiohttp.ClientResponse:
+        return await self._session.get(self._url + path)
+
+
+class Server:
+    def __init__(self) -> None:
+        self.more = asyncio.Semaphore(0)
+        self.over = asyncio.Event()
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if request.path == "/paced":
+            for number in range(CHUNKS):
+                await response.write(bytes([number]))
+                await asyncio.sleep(0.005)
+            return response
+        while not self.over.is_set():
+            await self.more.acquire()
+            await response.write(b"x")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+
+@pytest.fixture
+async def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def vendor(server: Server) -> AsyncIterator[Vendor]:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", server.stream)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MANY * 2)) as session:
+        yield Vendor(session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    await runner.cleanup()
+
+
+async def _reads_of(coalescing: Coalescing, vendor: Vendor) -> list[bytes]:
+    async with await vendor.answer("/paced") as response:
+        with coalescing.stream(response) as reads:
+            chunks = []
+            while chunk := await reads.read():
+                chunks.append(chunk)
+                await reads.pause(len(chunk))
+            return chunks
+
+
+@contextlib.contextmanager
+def _beside_many(coalescing: Coalescing, response: aiohttp.ClientResponse) -> Iterator[StreamReads]:
+    """The reads of one stream while many others are open."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(MANY):
+            stack.enter_context(coalescing.stream(response))
+        yield stack.enter_context(coalescing.stream(response))
+
+
+async def _waits(reads: StreamReads, read_bytes: int) -> bool:
+    """Whether a pause takes any time at all."""
+    pausing = asyncio.ensure_future(reads.pause(read_bytes))
+    await asyncio.sleep(0)
+    waits = not pausing.done()
+    await pausing
+    return waits
+
+
+async def _to_the_end(reads: StreamReads) -> None:
+    while await reads.read():
+        await reads.pause(1)
+
+
+def _is_read(response: aiohttp.ClientResponse) -> bool:
+    assert response.connection is not None
+    assert isinstance(response.connection.transport, asyncio.ReadTransport)
+    return response.connection.transport.is_reading()
+
+
+async def test_what_many_trickling_streams_bring_is_read_together_and_nothing_is_lost(vendor: Vendor) -> None:
+    coalescing = Coalescing(GAP_S)
+    reads = await asyncio.gather(*(_reads_of(coalescing, vendor) for _ in range(MANY)))
+    assert {b"".join(chunks) for chunks in reads} == {bytes(range(CHUNKS))}
+    assert sum(map(len, reads)) < MANY * CHUNKS / 2
+
+
+async def test_few_streams_are_read_as_they_come(vendor: Vendor, server: Server) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with coalescing.stream(response) as reads:
+            for _ in range(CHUNKS):
+                server.more.release()
+                assert await reads.read() == b"x"
+                assert not await _waits(reads, 1)
+    server.over.set()
+    server.more.release()
+
+
+async def test_neither_the_beginning_nor_a_fast_stream_is_kept_waiting(vendor: Vendor, server: Server) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with _beside_many(coalescing, response) as reads:
+            assert not await _waits(reads, 1)
+            assert not await _waits(reads, TRICKLE_BYTES + 1)
+            assert await _waits(reads, 1)
+    server.over.set()
+    server.more.release()
+
+
+async def test_a_stream_whose_pause_is_cancelled_is_read_again(vendor: Vendor, server: Server) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with _beside_many(coalescing, response) as reads:
+            await reads.pause(1)
+            pausing = asyncio.ensure_future(reads.pause(1))
+            await asyncio.sleep(0)
+            assert not _is_read(response)
+            pausing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pausing
+            assert _is_read(response)
+            server.more.release()
+            assert await reads.read() == b"x"
+    server.over.set()
+    server.more.release()
+
+
+async def test_a_stream_that_breaks_off_during_a_pause_breaks_off(vendor: Vendor, server: Server) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with _beside_many(coalescing, response) as reads:
+            await reads.pause(1)
+            server.over.set()
+            server.more.release()
+            await reads.pause(1)
+            with pytest.raises(aiohttp.ClientError):
+                await _to_the_end(reads)
+
+
+async def test_a_stream_that_we_close_during_a_pause_stays_closed(vendor: Vendor, server: Server) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with _beside_many(coalescing, response) as reads:
+            await reads.pause(1)
+            pausing = asyncio.ensure_future(reads.pause(1))
+            await asyncio.sleep(0)
+            response.close()
+            await pausing
+            with pytest.raises(aiohttp.ClientError):
+                await reads.read()
+    server.over.set()
+    server.more.release()
+
+
+@pytest.mark.parametrize(("streams", "gap_s"), [(1, 0.0), (19, 0.0), (20, 0.01), (60, 0.03), (80, 0.04), (5_000, 0.04)])
+async def test_the_gap_grows_with_the_streams_up_to_its_limit(vendor: Vendor, streams: int, gap_s: float) -> None:
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer("/paced") as response:
+        with contextlib.ExitStack() as stack:
+            for _ in range(streams):
+                stack.enter_context(coalescing.stream(response))
+            assert coalescing.gap_s() == pytest.approx(gap_s)
+        assert coalescing.gap_s() == 0
