@@ -80,8 +80,6 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             draining=asyncio.Event(),
         )
         for part in (
-            lua.run(),
-            enqueuing.run(),
             ledger.run_reserve(),
             ledger.run_settle(),
             directory.run(),
@@ -91,5 +89,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             group.create_task(part)
         yield
         await settler.drained(UNTIL_RELEASED_S)
+    for scripted in (lua, enqueuing):
+        scripted.close()
     await client.aclose()
     await pool.close()

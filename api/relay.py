@@ -21,7 +21,8 @@ from shared.errors import Expired, Unavailable
 from shared.job import Done, Event, Failed, bytes_of, unpack_event
 from shared.journal import parse_message
 from shared.metrics import JOURNAL_READS
-from shared.scripts import UNREACHABLE
+from shared.pipeline import Subscription
+from shared.scripts import UNREACHABLE, connected
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -222,21 +223,12 @@ class Relay:
             await asyncio.sleep(RESUBSCRIBE_PAUSE_S)
 
     async def _listen(self) -> None:
-        async with self._client.pubsub() as pubsub:
-            await pubsub.subscribe(self.channel)
-            heard_at = time.monotonic()
-            while True:
-                message = await pubsub.get_message(timeout=SUBSCRIPTION_CHECK_S)
-                if message is None:
-                    if time.monotonic() - heard_at > SUBSCRIPTION_SILENT_S:
-                        raise TimeoutError
-                    await pubsub.ping()
-                    continue
-                heard_at = time.monotonic()
-                if message["type"] == "subscribe":
-                    self._look_up_all()
-                elif message["type"] == "message":
-                    self._hand_on(message["data"])
+        subscription = Subscription(self.channel, subscribed=self._look_up_all, hear=self._hand_on)
+        try:
+            await connected(self._client, subscription)
+            await subscription.listen(ping_s=SUBSCRIPTION_CHECK_S, silent_s=SUBSCRIPTION_SILENT_S)
+        finally:
+            subscription.close()
 
     def _look_up_all(self) -> None:
         for follower in self._all():

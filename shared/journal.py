@@ -16,7 +16,8 @@ from shared.ledger_rows import Settlement
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.scripts import Argument, Scripts
+    from shared.pipeline import Word
+    from shared.scripts import Scripts
 
 
 VOID = -3
@@ -55,7 +56,7 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
     `Journal.after` understands. Raises `Unavailable` when Redis did not answer: the same may then be sent again.
     """
     names = [keys.SETTLES]
-    arguments: list[Argument] = []
+    arguments: list[Word] = []
     for one in appends:
         names += keys.journal(one.request_id), keys.run(one.request_id)
         arguments += (*one[:-1], "charged" if one.charges else "")

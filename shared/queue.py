@@ -17,7 +17,8 @@ from shared import keys
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
 from shared.keys import QueueName, lane_of
-from shared.scripts import Argument, Scripts
+from shared.pipeline import Word
+from shared.scripts import Scripts
 
 EPOCHS_PER_ENQUEUE = 1_000
 """A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""
@@ -151,7 +152,7 @@ class Queue:
         Then it is void, if `or_void`: it may still end, but it is not charged.
         """
         names = [name, job_key_prefix + request_id, keys.run(request_id), keys.SETTLES]
-        arguments: list[Argument] = [request_id, TOMBSTONE_MS, "void" if or_void else ""]
+        arguments: list[Word] = [request_id, TOMBSTONE_MS, "void" if or_void else ""]
         return bool(await self._scripts.call("tombstone", names, arguments))
 
     async def cancel(self, request_id: str) -> None:
@@ -189,7 +190,7 @@ class Queue:
         batch = lane_of(claim.queue) == "batch"  # its lines and answers are in Postgres
         times = [result_ms, BATCH_KEEP_RUN_MS if batch else self._keep_run_ms, keep_ms]
         asked_bytes_max = 0 if batch else self._asked_bytes_max
-        arguments: list[Argument] = [claim.id, claim.epoch, mode, value, *times, asked_bytes_max]
+        arguments: list[Word] = [claim.id, claim.epoch, mode, value, *times, asked_bytes_max]
         return bool(await self._scripts.call("finish", script_keys, arguments))
 
 

@@ -1,12 +1,12 @@
 """Redis: one client per process, and the Lua scripts called through one pipelined connection.
 
-Calls that are made while a round trip is under way travel together in the next one, so a worker with a hundred streams
-uses one connection and few system calls. Every script is idempotent, therefore a call whose reply was lost is sent again.
+Every script is idempotent, therefore a call whose reply was lost is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,10 +16,10 @@ import redis.asyncio
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
-from shared.microbatch import MicroBatch
+from shared.pipeline import KeptConnection, Pipeline, Word, packed
 from shared.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -28,23 +28,10 @@ if TYPE_CHECKING:
 LUA_FOLDER = Path(__file__).parent / "lua"
 UNREACHABLE = (OSError, TimeoutError, RedisError)
 """What redis-py raises when the server is away, loading, read-only, full or too slow."""
-CALLS_PER_ROUND_TRIP = 256
 ATTEMPTS = 2
 
-
-class ScriptCall:
-    """One call: `name` of a file in `lua/`, its keys and arguments."""
-
-    __slots__ = ("arguments", "keys", "name")
-
-    def __init__(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
-        self.name = name
-        self.keys = keys
-        self.arguments = arguments
-
-
-Argument = str | bytes | int | float
 Client = TypeVar("Client", bound=redis.asyncio.Redis)
+Kept = TypeVar("Kept", bound=KeptConnection)
 
 
 def connect(settings: Settings, kind: type[Client]) -> Client:
@@ -68,7 +55,7 @@ class _Connection(AbstractConnection):
         """By hiredis, as redis-py's own blocking client does it."""
         name, *rest = args
         words = name.split() if isinstance(name, bytes) else name.encode().split()
-        return [hiredis.pack_command((*words, *rest))]
+        return [packed(*words, *rest)]
 
     async def can_read_destructive(self) -> bool:
         """Whether an idle connection has something to read, such as its end: then it is of no use. redis-py finds out by a
@@ -105,67 +92,104 @@ class _Connection(AbstractConnection):
             await self.disconnect(nowait=True)
             raise
 
+    def hand_over(self, kept: KeptConnection) -> None:
+        """Let it have what was connected; this object is of no use then."""
+        writer, self._writer, self._reader = self._writer, None, None
+        if writer is None:
+            raise redis.exceptions.ConnectionError("The connection was lost.")
+        kept.take_over(writer)
+
+
+async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:
+    """The same, on a connection of its own as the client makes them. Raises what it raises."""
+    connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    await connection.connect()
+    connection.hand_over(kept)
+    return kept
+
 
 class Scripts:
-    """The Lua scripts of this project on one Redis. `run` is its writer, a task of the owner."""
+    """The Lua scripts of this project on one Redis, over one connection: made when first needed, and again after a loss."""
 
     def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
         self._client = client
-        self._sources = {path.stem: path.read_text() for path in LUA_FOLDER.glob("*.lua")}
-        self._sha: dict[str, str] = {}
-        self._calls: MicroBatch[ScriptCall, Any] = MicroBatch(
-            self._round_trip,
-            window_s=0,
-            rows_max=CALLS_PER_ROUND_TRIP,
-            pending_max=settings.micro_batch_pending_max,
-            name="scripts",
-        )
+        self._timeout_s = settings.redis_timeout_s
+        self._pending_max = settings.micro_batch_pending_max
+        self._scripts = {path.stem: Script(path.read_bytes()) for path in LUA_FOLDER.glob("*.lua")}
+        self._pipeline: Pipeline | None = None
+        self._connecting: asyncio.Task[Pipeline] | None = None
+        self._closed = False
 
-    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - what the script returns
+    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401 - what the script returns
         """The script's answer; raises `Unavailable` when Redis did not give one within its time limit."""
-        return await self._calls.submit(ScriptCall(name, keys, arguments))
-
-    async def run(self) -> None:
-        """The writer: runs until cancelled."""
-        await self._calls.run()
-
-    async def _round_trip(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        answers: list[Any] = [None] * len(calls)
-        left = list(range(len(calls)))
+        script = self._scripts[name]
+        words = (len(keys), *keys, *arguments)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._load_missing({calls[i].name for i in left})
-                replies = await self._send([calls[i] for i in left])
+                pipeline = self._pipeline
+                if pipeline is None or pipeline.closed:
+                    pipeline = await self._connected()
+                if pipeline.pending >= self._pending_max:
+                    raise Unavailable("Too many requests are waiting for the queue: try again shortly.")
+                reply = await pipeline.ask("EVALSHA", script.sha, *words)
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+                    reply = await pipeline.ask("EVAL", script.source, *words)
             except UNREACHABLE as error:
-                self._sha.clear()  # a server that was away may come back without them
                 if attempt == ATTEMPTS:
-                    raise Unavailable(
-                        f"The queue cannot be reached now ({type(error).__name__}): try again shortly."
-                    ) from error
-                continue
-            for i, reply in zip(left, replies, strict=True):
-                answers[i] = _as_error(reply)
-            left = [i for i, reply in zip(left, replies, strict=True) if isinstance(reply, NoScriptError)]
-            if not left:
-                break
-            self._sha.clear()  # Redis restarted and forgot them
-        return answers
+                    raise _unreachable(error) from error
+            else:
+                return _answer(reply)
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.evalsha(self._sha[call.name], len(call.keys), *call.keys, *call.arguments)  # type: ignore[arg-type]
-            return await pipe.execute(raise_on_error=False)
+    async def _connected(self) -> Pipeline:
+        """All who ask meanwhile wait for the same."""
+        if self._closed:
+            raise Unavailable("The process is stopping: try again.")
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+            self._connecting.add_done_callback(_heard)  # also if all who asked went away
+        return await asyncio.shield(self._connecting)
 
-    async def _load_missing(self, names: set[str]) -> None:
-        for name in names - self._sha.keys():
-            self._sha[name] = await self._client.script_load(self._sources[name])
+    async def _connect(self) -> Pipeline:
+        try:
+            self._pipeline = await connected(self._client, Pipeline(self._timeout_s))
+        finally:
+            self._connecting = None
+        return self._pipeline
+
+    def close(self) -> None:
+        """Give up the connection; calls are refused from now on."""
+        self._closed = True
+        if self._connecting:
+            self._connecting.cancel()
+        if self._pipeline:
+            self._pipeline.close()
 
 
-def _as_error(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it is
-    if isinstance(reply, RedisError):
-        return Unavailable(f"The queue refused a command ({type(reply).__name__}): try again shortly.")
+def _heard(done: asyncio.Task[Pipeline]) -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+class Script:
+    """Its text, and the name by which Redis knows it once it has run."""
+
+    __slots__ = ("sha", "source")
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+
+
+def _answer(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it is
+    if isinstance(reply, hiredis.ReplyError):
+        kind = str(reply).partition(" ")[0]
+        raise Unavailable(f"The queue refused a command ({kind}): try again shortly.")
     return reply
+
+
+def _unreachable(error: Exception) -> Unavailable:
+    return Unavailable(f"The queue cannot be reached now ({type(error).__name__}): try again shortly.")
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:

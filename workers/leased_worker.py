@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from signal import Signals
 from typing import Any, Literal
 
+import hiredis
+import redis.exceptions
 import structlog
 from arq.constants import abort_jobs_ss
 from arq.worker import Worker
@@ -22,8 +24,9 @@ from arq.worker import Worker
 from shared.errors import Unavailable
 from shared.keys import QueueName, bell
 from shared.metrics import JOBS_RUNNING, LEASES_LOST
+from shared.pipeline import Pipeline
 from shared.queue import Claim, Opening, Queue
-from shared.scripts import UNREACHABLE
+from shared.scripts import UNREACHABLE, connected
 from workers import openings
 from workers.slots import Slots
 
@@ -33,6 +36,8 @@ UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """arq wants a name, also for a worker that can call no vendor and only says so."""
 AFTER_OUTAGE_S = 1.0
+BELLS_LATE_S = 3.0
+"""Beyond what they may be silent: then their connection is lost."""
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
@@ -205,15 +210,25 @@ class LeasedWorker(Worker):
     async def _listen_to_bells(self) -> None:
         """Block on the bells of the queues that have room; one ring wakes one worker."""
         while True:
+            try:
+                bells = await connected(self.pool, Pipeline(self._idle_wait_s + BELLS_LATE_S))
+                try:
+                    await self._listen_on(bells)
+                finally:
+                    bells.close()
+            except UNREACHABLE:
+                await asyncio.sleep(UNREACHABLE_PAUSE_S)
+
+    async def _listen_on(self, bells: Pipeline) -> None:
+        while True:
             rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
             if not rooms:
                 await asyncio.sleep(self._idle_wait_s / 10)
                 continue
-            try:
-                rung = await self.pool.blpop([bell(room.queue) for room in rooms], timeout=self._idle_wait_s)  # type: ignore[misc,arg-type] # typed for both clients
-            except UNREACHABLE:
-                await asyncio.sleep(UNREACHABLE_PAUSE_S)
-                continue
+            names = [bell(room.queue) for room in rooms]
+            rung = await bells.ask("BLPOP", *names, self._idle_wait_s)
+            if isinstance(rung, hiredis.ReplyError):
+                raise redis.exceptions.ResponseError(str(rung))
             if rung:
                 self._something_to_do.set()
 

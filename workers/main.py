@@ -76,7 +76,6 @@ async def run(settings: Settings) -> None:
         )
         worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
-            stores.scripts.run(),
             flusher.run(),
             paces.run(),
             ledger.run_settle(),
@@ -102,7 +101,9 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
     stack.push_async_callback(redis.aclose)
     await scripts.require_no_eviction(redis)
-    return _Stores(pool, redis, Scripts(redis, settings))
+    lua = Scripts(redis, settings)
+    stack.callback(lua.close)
+    return _Stores(pool, redis, lua)
 
 
 def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:

@@ -52,12 +52,16 @@ def _write(document: object) -> None:
 
 
 async def processes(bench: Bench, say: Say) -> None:
-    """1, 2, 4 front doors and workers on the one core: CPU per request must not rise."""
+    """1, 2, 4 front doors and workers on the one core: CPU per request must not rise. With the callers of one, of whom each
+    process then has a part, and with so many for each.
+    """
     for count in (1, 2, 4):
         async with ours.running(bench.under(str(count)), doors=count, workers=count) as system:
             for name in ("B", "C"):
-                outcome = await _measured(bench, system, WORKLOADS[name])
-                say(f"{count} front doors, {count} workers, {name}: {_costs(outcome)}")
+                alone = WORKLOADS[name]
+                for callers in sorted({alone.callers, alone.callers * count}):
+                    outcome = await _measured(bench, system, msgspec.structs.replace(alone, callers=callers))
+                    say(f"{count} front doors, {count} workers, {name}, {callers} callers: {_costs(outcome)}")
 
 
 async def accounts(bench: Bench, say: Say) -> None:

@@ -151,9 +151,8 @@ async def redis_client(settings: Settings) -> AsyncIterator[ArqRedis]:
 
 @pytest.fixture
 async def lua(redis_client: ArqRedis, settings: Settings) -> AsyncIterator[Scripts]:
-    """The scripts with their writer running."""
-    calls = Scripts(redis_client, settings)
-    async with running(calls.run()):
+    """The scripts on a connection of their own."""
+    with contextlib.closing(Scripts(redis_client, settings)) as calls:
         yield calls
 
 

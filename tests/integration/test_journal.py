@@ -14,8 +14,9 @@ from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
 from shared.ledger_rows import Settlement
 from shared.money import Usage
+from shared.pipeline import Word
 from shared.queue import Claim, Queue
-from shared.scripts import Argument, Scripts
+from shared.scripts import Scripts
 from tests.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.conftest import running
 from tests.integration.jobs import OPENAI, claim_one, enqueue
@@ -164,7 +165,7 @@ class SlowScripts:
         self.lose = 0
         """So many answers."""
 
-    async def call(self, name: str, names: Sequence[str], arguments: Sequence[Argument]) -> object:
+    async def call(self, name: str, names: Sequence[str], arguments: Sequence[Word]) -> object:
         self.calls.append(len(arguments) // 7)
         await self.open.wait()
         if self.errors:

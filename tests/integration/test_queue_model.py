@@ -68,12 +68,11 @@ class Door:
     def __init__(self, settings: Settings) -> None:
         self._runner = asyncio.Runner()
         self.client: Redis = scripts.connect(settings, kind=Redis)
-        self.lua, self._writer = self.run(self._start(settings))
+        self.lua = self.run(self._start(settings))
         self.queue = Queue(self.lua, lease_s=3_000, keep_run_s=6_000, depth_max=DEPTH_MAX)
 
-    async def _start(self, settings: Settings) -> tuple[Scripts, asyncio.Task[None]]:
-        lua = Scripts(self.client, settings)
-        return lua, asyncio.create_task(lua.run())
+    async def _start(self, settings: Settings) -> Scripts:
+        return Scripts(self.client, settings)
 
     def run(self, work: Awaitable[T]) -> T:
         async def as_coroutine() -> T:
@@ -82,7 +81,7 @@ class Door:
         return self._runner.run(as_coroutine())
 
     def close(self) -> None:
-        self._writer.cancel()
+        self.lua.close()
         self.run(self.client.aclose())
         self._runner.close()
 

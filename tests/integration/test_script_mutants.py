@@ -15,7 +15,7 @@ from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
 from shared.journal import LeaseLost, RequestVoid, read_journal
 from shared.queue import PAYLOAD_BYTES_MAX, Claim, Queue
-from shared.scripts import Scripts
+from shared.scripts import Script, Scripts
 from tests.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import (
     GEMINI,
@@ -410,9 +410,9 @@ async def test_the_real_scripts_keep_their_promise(bench: Bench, promise: Promis
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.script} without {mutant.guard}")
 async def test_a_script_without_this_guard_is_noticed(bench: Bench, mutant: Mutant) -> None:
-    source = bench.lua._sources[mutant.script]
+    source = bench.lua._scripts[mutant.script].source.decode()
     assert source.count(mutant.guard) == 1, f"{mutant.guard!r} should be in {mutant.script}.lua once"
-    bench.lua._sources[mutant.script] = source.replace(mutant.guard, mutant.instead)
+    bench.lua._scripts[mutant.script] = Script(source.replace(mutant.guard, mutant.instead).encode())
     with pytest.raises(
         (AssertionError, ValueError, LeaseLost, RequestVoid, Unavailable, RateLimited, pytest.fail.Exception)
     ):

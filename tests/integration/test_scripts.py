@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 import redis.exceptions
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 
 from shared import scripts
 from shared.errors import Unavailable
+from shared.pipeline import Pipeline
 from shared.scripts import Scripts, require_no_eviction
 from shared.settings import Settings, SettingsError
-from tests.integration.conftest import running
+from tests.faults.proxy import Proxy
 from tests.support import eventually_true, free_port
 
 
@@ -23,29 +27,28 @@ async def _ask(lua: Scripts, key: str = "aborts") -> int:
     return int(await lua.call("abort", [key], ["id", 60_000]))
 
 
-class Unreliable(Redis):
-    """A real client that loses the replies of its next pipelines, after Redis has run them."""
+class Door(NamedTuple):
+    """Scripts that reach Redis through a proxy."""
 
-    lose = 0
-
-    def pipeline(self, *args: Any, **kwargs: Any) -> Pipeline:
-        pipe = super().pipeline(*args, **kwargs)
-        execute = pipe.execute
-
-        async def execute_and_lose(*args: Any, **kwargs: Any) -> Any:
-            answer = await execute(*args, **kwargs)
-            if self.lose:
-                self.lose -= 1
-                raise redis.exceptions.ConnectionError("reply lost")
-            return answer
-
-        pipe.execute = execute_and_lose  # type: ignore[method-assign]
-        return pipe
+    lua: Scripts
+    proxy: Proxy
 
 
 @pytest.fixture
-def unreliable(settings: Settings) -> Unreliable:
-    return scripts.connect(settings, kind=Unreliable)
+async def door(settings: Settings, redis_client: ArqRedis) -> AsyncIterator[Door]:
+    """`redis_client` is asked for so that Redis is empty."""
+    url = urlsplit(settings.redis_url)
+    target = Path(url.path) if url.scheme == "unix" else (url.hostname or "", url.port or 6379)
+    proxy = Proxy(target)
+    await proxy.open()
+    number = int(redis_client.connection_pool.connection_kwargs["db"])
+    through = msgspec.structs.replace(
+        settings, redis_url=f"redis://127.0.0.1:{proxy.port}/{number}", redis_timeout_s=0.3
+    )
+    async with scripts.connect(through, kind=Redis) as client:
+        with contextlib.closing(Scripts(client, through)) as lua:
+            yield Door(lua, proxy)
+    await proxy.close()
 
 
 async def test_calls_that_are_made_together_travel_together_and_keep_their_answers(
@@ -65,29 +68,92 @@ async def test_scripts_survive_a_server_that_forgot_them(lua: Scripts, redis_cli
     assert await _ask(lua) == 1
 
 
-async def test_a_call_whose_reply_was_lost_is_sent_again(
-    unreliable: Unreliable, redis_client: ArqRedis, settings: Settings
-) -> None:
-    lua = Scripts(unreliable, settings)
-    async with running(lua.run()), unreliable:
-        unreliable.lose = 1
-        assert await _ask(lua) == 1
-        assert await redis_client.zcard("aborts") == 1
+async def test_a_call_whose_reply_was_lost_is_sent_again(door: Door, redis_client: ArqRedis) -> None:
+    door.proxy.lose_replies(b"EVAL", times=1)
+    assert await _ask(door.lua) == 1
+    assert door.proxy.replies_lost == 1
+    assert await redis_client.zcard("aborts") == 1
 
 
 async def test_a_server_that_is_lost_and_comes_back_without_its_scripts_is_unavailable_at_worst(
-    unreliable: Unreliable, redis_client: ArqRedis, settings: Settings
+    door: Door, redis_client: ArqRedis
 ) -> None:
-    lua = Scripts(unreliable, settings)
-    async with running(lua.run()), unreliable:
+    assert await _ask(door.lua) == 1
+    await redis_client.script_flush()
+    door.proxy.lose_replies(b"EVAL", times=1)  # the first try is lost, the second one finds a server without scripts
+    assert await _ask(door.lua) == 1
+    door.proxy.lose_replies(b"EVAL", times=2)
+    with pytest.raises(Unavailable):
+        await _ask(door.lua)
+    assert await _ask(door.lua) == 1
+
+
+async def test_a_server_that_falls_silent_is_unavailable_and_found_again(door: Door) -> None:
+    assert await _ask(door.lua) == 1
+    door.proxy.black_hole(new_too=True)
+    refused = await asyncio.gather(*(_ask(door.lua) for _ in range(20)), return_exceptions=True)
+    assert {type(error) for error in refused} == {Unavailable}
+    await door.proxy.heal()
+    assert await _ask(door.lua) == 1
+
+
+async def test_calls_that_are_under_way_when_the_connection_breaks_are_answered_all_the_same(door: Door) -> None:
+    assert await _ask(door.lua) == 1
+    door.proxy.delay_s = 0.02
+    asked = [asyncio.ensure_future(_ask(door.lua, f"aborts {number}")) for number in range(20)]
+    await asyncio.sleep(0.03)
+    assert door.proxy.cut() == 1
+    assert await asyncio.gather(*asked) == [1] * 20
+
+
+async def test_one_connection_is_made_however_many_ask_for_it(door: Door, redis_client: ArqRedis) -> None:
+    before = len(await redis_client.client_list())
+    assert await asyncio.gather(*(_ask(door.lua) for _ in range(20))) == [1] * 20
+    assert len(await redis_client.client_list()) == before + 1
+
+
+async def test_a_caller_who_goes_away_takes_nobody_elses_answer(door: Door) -> None:
+    assert await _ask(door.lua) == 1
+    door.proxy.delay_s = 0.02
+    gone, staying = asyncio.ensure_future(_ask(door.lua, "one")), asyncio.ensure_future(_ask(door.lua, "two"))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    assert await staying == 1
+    assert await _ask(door.lua) == 1
+    assert gone.cancelled()
+
+
+async def test_what_is_no_reply_ends_the_connection_and_not_the_process(settings: Settings) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_000):
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pipeline = Pipeline(timeout_s=1)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    pipeline.take_over(writer)
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await pipeline.ask("PING")
+    assert pipeline.closed
+    server.close()
+
+
+async def test_a_process_that_waits_for_too_much_refuses_more(door: Door, settings: Settings) -> None:
+    with contextlib.closing(
+        Scripts(door.lua._client, msgspec.structs.replace(settings, micro_batch_pending_max=3))
+    ) as lua:
         assert await _ask(lua) == 1
-        await redis_client.script_flush()
-        unreliable.lose = 1  # the first try is lost, the second one finds a server without scripts
-        assert await _ask(lua) == 1
-        unreliable.lose = 2
-        with pytest.raises(Unavailable):
-            await _ask(lua)
-        assert await _ask(lua) == 1
+        door.proxy.delay_s = 0.05
+        answers = await asyncio.gather(*(_ask(lua) for _ in range(5)), return_exceptions=True)
+        assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 3 + [True] * 2
+
+
+async def test_a_process_that_stops_asks_nobody(lua: Scripts) -> None:
+    assert await _ask(lua) == 1
+    lua.close()
+    with pytest.raises(Unavailable, match="stopping"):
+        await _ask(lua)
 
 
 async def test_a_call_that_redis_refuses_is_unavailable_and_its_neighbours_are_answered(
@@ -102,9 +168,8 @@ async def test_a_call_that_redis_refuses_is_unavailable_and_its_neighbours_are_a
 async def test_a_server_that_is_not_there_is_unavailable(settings: Settings) -> None:
     nowhere = msgspec.structs.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     client = scripts.connect(nowhere, kind=Redis)
-    lua = Scripts(client, nowhere)
-    async with running(lua.run()), client:
-        with pytest.raises(Unavailable):
+    async with client:
+        with contextlib.closing(Scripts(client, nowhere)) as lua, pytest.raises(Unavailable):
             await _ask(lua)
 
 

@@ -69,10 +69,10 @@ class Gate:
 class Process:
     """A worker with what belongs to its process alone."""
 
-    def __init__(self, worker: LeasedWorker, queue: Queue, writer: asyncio.Task[None]) -> None:
+    def __init__(self, worker: LeasedWorker, queue: Queue, lua: Scripts) -> None:
         self.worker = worker
         self.queue = queue
-        self._writer = writer
+        self._lua = lua
         self.main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class Process:
 
     def kill(self) -> None:
         """As kill -9 would: from here on nothing of it reaches Redis."""
-        self._writer.cancel()
+        self._lua.close()
         if self.main and self.worker.main_task:
             self.worker.main_task.cancel()
 
@@ -123,12 +123,11 @@ async def a_process(
         idle_wait_s=0.05,
         **{**ours, **serializers, **arq},
     )
-    writer = asyncio.ensure_future(lua.run())
     try:
-        yield Process(worker, queue, writer)
+        yield Process(worker, queue, lua)
     finally:
-        writer.cancel()
-        await asyncio.gather(writer, *worker.tasks.values(), return_exceptions=True)
+        lua.close()
+        await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
         await client.aclose()
 
 
