@@ -92,6 +92,53 @@ class _Connection(asyncpg.Connection):
             await super().close(timeout=timeout)
 
 
+class KeptConnection:
+    """One connection of a pool, kept by one task between its queries: to take one for each and give it back costs a task and
+    several turns of the event loop. One that broke is replaced.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._connection: asyncpg.pool.PoolConnectionProxy | None = None
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """As the pool's own."""
+        connection = self._connection
+        if connection is None or _is_closed(connection):
+            self._terminate()
+            self._connection = connection = await self._pool.acquire()
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+        except asyncpg.PostgresError:  # the server's own word: when it ends the connection, that is noticed
+            raise
+        except BaseException:  # nothing is known of it any more, and to end it tidily could take as long again
+            self._terminate()
+            raise
+        return rows
+
+    async def release(self) -> None:
+        """Give it back to the pool, which can be closed then."""
+        if self._connection is None or _is_closed(self._connection):
+            self._terminate()
+        else:
+            connection, self._connection = self._connection, None
+            await self._pool.release(connection)
+
+    def _terminate(self) -> None:
+        """This also gives its place in the pool back, which a connection that was cut may still have."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(asyncpg.InterfaceError):  # it has been taken from us already
+                connection.terminate()
+
+
+def _is_closed(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # closed, and therefore taken from us
+        return True
+
+
 async def _keep_session(_: Connection) -> None:
     """No session state is ever set here, so there is nothing to reset, which saves a round trip per query."""
 

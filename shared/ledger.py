@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.database import BUSY, UNREACHABLE, load_queries
+from shared.database import BUSY, UNREACHABLE, KeptConnection, load_queries
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger_rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
@@ -38,6 +38,8 @@ class Ledger:
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
+        self._reserving = KeptConnection(pool)
+        self._settling = KeptConnection(pool)
         self._in_flight_max = settings.in_flight_max
         self._answers_bytes_max = settings.settle_answers_bytes_max
         self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(
@@ -76,15 +78,21 @@ class Ledger:
 
     async def run_reserve(self) -> None:
         """The writer of reservations: runs until cancelled."""
-        await self._reservations.run()
+        try:
+            await self._reservations.run()
+        finally:
+            await self._reserving.release()
 
     async def run_settle(self) -> None:
         """The writer of settlements: runs until cancelled."""
-        await self._settlements.run()
+        try:
+            await self._settlements.run()
+        finally:
+            await self._settling.release()
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
         try:
-            answers = await self._pool.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
+            answers = await self._reserving.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
@@ -104,7 +112,7 @@ class Ledger:
         if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
             return await self._in_halves(rows, self._settle_batch)  # nobody waits for an account while much is written
         try:
-            answers = await self._pool.fetch(*settling(rows))
+            answers = await self._settling.fetch(*settling(rows))
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._settle_batch, error)
         except UNREACHABLE as error:
