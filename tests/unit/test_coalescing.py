@@ -2,11 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import ssl
+import struct
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from workers.providers.coalescing import TRICKLE_BYTES, Coalescing, StreamReads
 
@@ -187,3 +195,50 @@ async def test_the_gap_grows_with_the_streams_up_to_its_limit(vendor: Vendor, st
                 stack.enter_context(coalescing.stream(response))
             assert coalescing.gap_s() == pytest.approx(gap_s)
         assert coalescing.gap_s() == 0
+
+
+async def test_over_tls_what_came_whole_is_whole_although_the_vendor_resets_during_a_pause(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+    paused, rest = asyncio.Event(), b"1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await paused.wait()
+        writer.write(rest)
+        await asyncio.sleep(0.005)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=_own_certificate(tmp_path))
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    coalescing = Coalescing(0.1)
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=False) as response:
+        with contextlib.ExitStack() as stack:
+            for _ in range(MANY * 4):
+                stack.enter_context(coalescing.stream(response))
+            reads = stack.enter_context(coalescing.stream(response))
+            said = await reads.read()
+            await reads.pause(1)
+            paused.set()
+            await reads.pause(1)
+            while chunk := await reads.read():
+                said += chunk
+    assert said == b"abc"
+    server.close()
+
+
+def _own_certificate(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    file = folder / "own.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context

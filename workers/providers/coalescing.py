@@ -17,7 +17,7 @@ TICK_S = 0.01
 """Reads fall due at multiples of this, so that they fall due together."""
 GAP_PER_STREAM_S = 0.0005
 """Of each open stream: a process reads at most so often, and few streams are read as they come."""
-NOT_READING = (RuntimeError, NotImplementedError)
+NOT_READING = (RuntimeError, NotImplementedError, AttributeError)
 """What transports say that are closed, or have been told already."""
 TRICKLE_BYTES = 1_024
 """A read that brought more is of a stream that does not trickle."""
@@ -62,14 +62,25 @@ class StreamReads:
         """Let it gather, after a read that brought so much."""
         begun, self._begun = self._begun, True
         gap_s = self._all_streams.gap_s()
-        transport = self._response.connection and self._response.connection.transport
-        if not (begun and gap_s and transport) or read_bytes > TRICKLE_BYTES:
+        if begun and gap_s and read_bytes <= TRICKLE_BYTES:
+            now = asyncio.get_running_loop().time()
+            with self._left_to_the_kernel():
+                await asyncio.sleep(math.ceil((now + gap_s) / TICK_S) * TICK_S - now)
+
+    @contextlib.contextmanager
+    def _left_to_the_kernel(self) -> Iterator[None]:
+        """What comes meanwhile, which spares its reads; aiohttp gathers it otherwise. Not with TLS, whose transport reads all
+        the same, and forgets what it holds when the vendor resets the connection.
+        """
+        connection = self._response.connection
+        transport = connection.transport if connection else None
+        if transport is None or transport.get_extra_info("sslcontext"):
+            yield
             return
-        now = asyncio.get_running_loop().time()
         with contextlib.suppress(*NOT_READING):
             transport.pause_reading()
         try:
-            await asyncio.sleep(math.ceil((now + gap_s) / TICK_S) * TICK_S - now)
+            yield
         finally:
             with contextlib.suppress(*NOT_READING):
                 transport.resume_reading()
