@@ -57,7 +57,11 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     enqueuing = Scripts(client, settings)  # a connection of its own: large bodies hold up nobody who reads
     ledger = Ledger(pool, settings)
     queue = Queue(
-        enqueuing, lease_s=settings.lease_s, keep_run_s=settings.journal_ttl_s, depth_max=settings.queue_depth_max
+        enqueuing,
+        lease_s=settings.lease_s,
+        keep_run_s=settings.journal_ttl_s,
+        depth_max=settings.queue_depth_max,
+        enqueue_within_s=settings.redis_timeout_s,
     )
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))

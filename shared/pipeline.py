@@ -76,8 +76,11 @@ class KeptConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _write(self, commands: bytes) -> None:
-        if self._transport:
-            self._transport.write(commands)
+        try:
+            if self._transport:
+                self._transport.write(commands)
+        except RuntimeError:  # uvloop's word for a connection that has just closed; asyncio says it later
+            self._end(redis.exceptions.ConnectionError("The connection was closed under the writer."))
 
 
 class Pipeline(KeptConnection):
@@ -168,7 +171,7 @@ class Subscription(KeptConnection):
             silent_for_s = self._loop.time() - self._heard_at
             if silent_for_s > silent_s:
                 self._abort(redis.exceptions.TimeoutError("Redis does not reply."))
-            elif silent_for_s > ping_s / 2:
+            elif silent_for_s > ping_s / 2 and not self.closed:
                 self._write(packed("PING"))
         self._lost.result()
 

@@ -83,7 +83,7 @@ class Queue:
         lease_s: float,
         keep_run_s: float,
         depth_max: int,
-        enqueue_within_s: float = 10.0,
+        enqueue_within_s: float = 3.0,
         asked_bytes_max: int = 0,
     ) -> None:
         self._scripts = scripts
@@ -107,11 +107,14 @@ class Queue:
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
-        not_after_ms = self._redis_ms_in(self._within_ms)
+        limits = (self._depth_max, rpm or 0, epoch)
         outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts.call(
             "enqueue",
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
-            [job.id, payload, live_ms, job.deadline_ms, channel, self._depth_max, rpm or 0, epoch, not_after_ms],
+            lambda: [
+                *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
+                self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
+            ],
         )
         self._note_clock(redis_ms)
         if outcome != b"ok":
@@ -142,6 +145,11 @@ class Queue:
     ) -> bool:
         """The job is done and leaves the queue; False when the claim was lost. arq keeps `result` for `result_ms`."""
         return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
+
+    def ending(self, claim: Claim) -> str:
+        """What makes the job done together with its request's last event, for `Journal`; a `finish` is not needed then."""
+        keep_ms, asked_bytes_max = self._kept(claim)
+        return f"{claim.queue} {keep_ms} {asked_bytes_max}"
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """The job runs again at `due_ms` (Unix milliseconds, 0 for now); False when the claim was lost."""
@@ -187,11 +195,15 @@ class Queue:
             keys.bell(claim.queue),
             keys.asked(claim.id),
         ]
-        batch = lane_of(claim.queue) == "batch"  # its lines and answers are in Postgres
-        times = [result_ms, BATCH_KEEP_RUN_MS if batch else self._keep_run_ms, keep_ms]
-        asked_bytes_max = 0 if batch else self._asked_bytes_max
-        arguments: list[Word] = [claim.id, claim.epoch, mode, value, *times, asked_bytes_max]
+        keep_run_ms, asked_bytes_max = self._kept(claim)
+        arguments: list[Word] = [claim.id, claim.epoch, mode, value, result_ms, keep_run_ms, keep_ms, asked_bytes_max]
         return bool(await self._scripts.call("finish", script_keys, arguments))
+
+    def _kept(self, claim: Claim) -> tuple[int, int]:
+        """For how long what is known of a job that is done is kept, ms, and up to which size its payload is, bytes."""
+        if lane_of(claim.queue) == "batch":  # its lines and answers are in Postgres
+            return BATCH_KEEP_RUN_MS, 0
+        return self._keep_run_ms, self._asked_bytes_max
 
 
 def _claim(queue: bytes, job_id: bytes, epoch: int, due: bytes, payload: bytes, starts: int, aborted: int) -> Claim:

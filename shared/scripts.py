@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,8 +94,8 @@ class _Connection(AbstractConnection):
 
     def hand_over(self, kept: KeptConnection) -> None:
         """Let it have what was connected; this object is of no use then."""
-        writer, self._writer, self._reader = self._writer, None, None
-        if writer is None:
+        reader, writer, self._reader, self._writer = self._reader, self._writer, None, None
+        if reader is None or writer is None or reader.at_eof():
             raise redis.exceptions.ConnectionError("The connection was lost.")
         kept.take_over(writer)
 
@@ -118,22 +118,31 @@ class Scripts:
         self._scripts = {path.stem: Script(path.read_bytes()) for path in LUA_FOLDER.glob("*.lua")}
         self._pipeline: Pipeline | None = None
         self._connecting: asyncio.Task[Pipeline] | None = None
+        self._waiting = 0
+        """For the connection."""
         self._closed = False
 
-    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Word]) -> Any:  # noqa: ANN401 - what the script returns
-        """The script's answer; raises `Unavailable` when Redis did not give one within its time limit."""
+    async def call(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Word] | Callable[[], Sequence[Word]]
+    ) -> Any:  # noqa: ANN401 - what the script returns
+        """The script's answer; raises `Unavailable` when Redis does not give one: it has its time limit for every answer, to
+        this call or to those before it. Arguments that depend on the time are made anew each time the call is sent.
+        """
         script = self._scripts[name]
-        words = (len(keys), *keys, *arguments)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 pipeline = self._pipeline
                 if pipeline is None or pipeline.closed:
                     pipeline = await self._connected()
                 if pipeline.pending >= self._pending_max:
-                    raise Unavailable("Too many requests are waiting for the queue: try again shortly.")
+                    raise _too_many()
+                words = (len(keys), *keys, *(arguments() if callable(arguments) else arguments))
                 reply = await pipeline.ask("EVALSHA", script.sha, *words)
                 if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
                     reply = await pipeline.ask("EVAL", script.source, *words)
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
+                    pipeline.close()  # a primary of yesterday: its address may lead to another server now
+                    raise redis.exceptions.ReadOnlyError(str(reply))
             except UNREACHABLE as error:
                 if attempt == ATTEMPTS:
                     raise _unreachable(error) from error
@@ -145,23 +154,29 @@ class Scripts:
         """All who ask meanwhile wait for the same."""
         if self._closed:
             raise Unavailable("The process is stopping: try again.")
+        if self._waiting >= self._pending_max:
+            raise _too_many()
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
             self._connecting.add_done_callback(_heard)  # also if all who asked went away
-        return await asyncio.shield(self._connecting)
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._connecting)
+        finally:
+            self._waiting -= 1
 
     async def _connect(self) -> Pipeline:
         try:
             self._pipeline = await connected(self._client, Pipeline(self._timeout_s))
         finally:
             self._connecting = None
+        if self._closed:
+            self._pipeline.close()
         return self._pipeline
 
     def close(self) -> None:
         """Give up the connection; calls are refused from now on."""
         self._closed = True
-        if self._connecting:
-            self._connecting.cancel()
         if self._pipeline:
             self._pipeline.close()
 
@@ -186,6 +201,10 @@ def _answer(reply: Any) -> Any:  # noqa: ANN401 - a reply is passed on as it is
         kind = str(reply).partition(" ")[0]
         raise Unavailable(f"The queue refused a command ({kind}): try again shortly.")
     return reply
+
+
+def _too_many() -> Unavailable:
+    return Unavailable("Too many requests are waiting for the queue: try again shortly.")
 
 
 def _unreachable(error: Exception) -> Unavailable:

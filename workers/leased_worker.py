@@ -93,6 +93,15 @@ class LeasedWorker(Worker):
         """No new jobs are taken."""
         return not self.allow_pick_jobs
 
+    def ending(self, claim: Claim) -> str:
+        """With its request's last event the job is done, which `ended` has to be told."""
+        return self._leases.ending(claim)
+
+    def ended(self, claim: Claim) -> None:
+        """There is nothing left to renew or to finish."""
+        if self.claims.get(claim.id) is claim:
+            del self.claims[claim.id]
+
     async def main(self) -> None:
         """Claim and run until a signal drains this worker, or, in burst mode, until the queues are empty."""
         self.ctx["redis"] = self.pool
@@ -130,7 +139,7 @@ class LeasedWorker(Worker):
 
     async def _renew_after_outage(self) -> None:
         """When Redis comes back, everybody's leases have lapsed: renew ours, and let the others renew theirs, before claiming
-        what nobody holds any more.
+        what nobody holds any more. That it is back it has to say, also to a worker that has nothing to renew.
         """
         if self._outage:
             await self._renew_once()
@@ -179,8 +188,7 @@ class LeasedWorker(Worker):
         if self.tasks.get(claim.id) is task:  # else it runs again already: it was given back just before its end
             del self.tasks[claim.id]
         JOBS_RUNNING.labels(claim.queue).dec()
-        if self.claims.get(claim.id) is claim:
-            del self.claims[claim.id]  # not finished in the queue: the lease lapses and another worker takes over
+        self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
         if self._more_waits or self.draining or self.burst:
@@ -242,7 +250,9 @@ class LeasedWorker(Worker):
                 log.warning("leases not renewed", reason=error.message, jobs=len(self.claims))
 
     async def _renew_once(self) -> None:
-        lost = await self._leases.renew(self.worker_id, list(self.claims.values())) if self.claims else []
+        if not self.claims and not self._outage:
+            return
+        lost = await self._leases.renew(self.worker_id, list(self.claims.values()))
         for job_id in lost:
             if job_id in self.job_tasks:  # else it ended while we asked
                 log.warning("lease lost", job_id=job_id)

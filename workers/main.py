@@ -68,6 +68,7 @@ async def run(settings: Settings) -> None:
             keep_run_s=settings.journal_ttl_s,
             depth_max=settings.queue_depth_max,
             asked_bytes_max=settings.asked_bytes_max,
+            enqueue_within_s=settings.redis_timeout_s,
         )
         paces = Paces(stores.scripts, settings)
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)

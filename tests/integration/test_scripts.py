@@ -56,7 +56,7 @@ async def test_calls_that_are_made_together_travel_together_and_keep_their_answe
 ) -> None:
     await redis_client.hset("run", "epoch", "1")  # type: ignore[misc] # typed for both clients
     calls = [
-        lua.call("append", ["settles", f"journal:{n % 5}", "run"], ["id", 1, n // 5, b"event", 60_000, b"", b""])
+        lua.call("append", ["settles", f"journal:{n % 5}", "run"], ["id", 1, n // 5, b"event", 60_000, b"", b"", b""])
         for n in range(50)
     ]
     assert await asyncio.gather(*calls) == [[1 + n // 5] for n in range(50)]
@@ -147,6 +147,38 @@ async def test_a_process_that_waits_for_too_much_refuses_more(door: Door, settin
         door.proxy.delay_s = 0.05
         answers = await asyncio.gather(*(_ask(lua) for _ in range(5)), return_exceptions=True)
         assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 3 + [True] * 2
+
+
+async def test_those_who_wait_for_a_connection_are_counted_too(door: Door, settings: Settings) -> None:
+    few = msgspec.structs.replace(settings, micro_batch_pending_max=3)
+    with contextlib.closing(Scripts(door.lua._client, few)) as lua:
+        door.proxy.delay_s = 0.02
+        answers = await asyncio.gather(*(_ask(lua) for _ in range(5)), return_exceptions=True)
+        assert [isinstance(answer, Unavailable) for answer in answers] == [False] * 3 + [True] * 2
+
+
+async def test_a_primary_that_became_a_replica_is_left_for_whoever_has_its_address_now(
+    lua: Scripts, redis_client: ArqRedis
+) -> None:
+    assert await _ask(lua) == 1
+    before = lua._pipeline
+    await redis_client.execute_command("REPLICAOF", "127.0.0.1", free_port())  # type: ignore[no-untyped-call]
+    try:
+        with pytest.raises(Unavailable):
+            await _ask(lua)
+    finally:
+        await redis_client.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+    assert await _ask(lua) == 1
+    assert lua._pipeline is not before
+
+
+async def test_a_process_that_stops_while_it_connects_tells_those_who_wait(door: Door) -> None:
+    door.proxy.delay_s = 0.05
+    asked = [asyncio.ensure_future(_ask(door.lua)) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    door.lua.close()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
 
 
 async def test_a_process_that_stops_asks_nobody(lua: Scripts) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+import redis.exceptions
 
+from shared.pipeline import Pipeline, Subscription
 from shared.scripts import UNREACHABLE, connect
 from shared.settings import Settings
 
@@ -109,3 +111,34 @@ async def test_a_server_that_takes_nothing_is_a_lost_connection() -> None:
     with pytest.raises(UNREACHABLE):
         await connection.send_command("PING")
     assert not connection.is_connected
+
+
+class ClosedWriter:
+    """A stream's writer whose transport has just closed, as uvloop's."""
+
+    class Transport:
+        def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+            """It has one."""
+
+        def write(self, commands: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+        def abort(self) -> None:
+            """It is closed."""
+
+    transport = Transport()
+
+
+async def test_asking_on_a_connection_that_has_just_closed_is_a_lost_connection() -> None:
+    pipeline = Pipeline(timeout_s=60)
+    pipeline.take_over(ClosedWriter())  # type: ignore[arg-type] # as good as one here
+    answers = await asyncio.gather(*(pipeline.ask("PING") for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [redis.exceptions.ConnectionError] * 3
+    assert pipeline.closed
+
+
+async def test_listening_on_a_connection_that_has_just_closed_is_a_lost_connection() -> None:
+    subscription = Subscription("channel", subscribed=lambda: None, hear=lambda _: None)
+    subscription.take_over(ClosedWriter())  # type: ignore[arg-type]
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await asyncio.wait_for(subscription.listen(ping_s=60, silent_s=60), timeout=1)
