@@ -40,7 +40,9 @@ class Heard(NamedTuple):
 
 
 class Append(NamedTuple):
-    """An event on its way to `place` of a journal, counted from 0; with the last one comes the settle record."""
+    """An event on its way to `place` of a journal, counted from 0; with the last one comes the settle record, and how the job
+    ends (`Queue.ending`), when it does.
+    """
 
     request_id: str
     epoch: int
@@ -49,6 +51,7 @@ class Append(NamedTuple):
     live_ms: int
     record: bytes = b""
     charges: bool = False
+    ending: str = ""
 
 
 async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
@@ -59,7 +62,7 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
     arguments: list[Word] = []
     for one in appends:
         names += keys.journal(one.request_id), keys.run(one.request_id)
-        arguments += (*one[:-1], "charged" if one.charges else "")
+        arguments += (*one[:-2], "charged" if one.charges else "", one.ending)
     answers: list[int] = await scripts.call("append", names, arguments)
     return answers
 
@@ -67,14 +70,18 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
 class Journal:
     """One request's journal as one of its claims writes it: `length` is where the next event goes.
 
-    It is kept for `live_s` after the first event, and for `keep_s` after the last one.
+    It is kept for `live_s` after the first event, and for `keep_s` after the last one, with which the job ends as `ending`
+    says.
     """
 
-    def __init__(self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None) -> None:
+    def __init__(
+        self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None, ending: str = ""
+    ) -> None:
         self.request_id = request_id
         self._epoch = epoch
         self._live_ms = int(live_s * 1000)
         self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
+        self._ending = ending
         self.length = 0
 
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
@@ -89,6 +96,7 @@ class Journal:
             self._keep_ms,
             pack(settlement),
             settlement.charge_nano > 0,
+            self._ending,
         )
 
     def after(self, answer: int) -> None:

@@ -118,7 +118,8 @@ class Attempt:
         """All of it, when the last event or Postgres is to have it."""
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
-        self._journal = Journal(job.id, claim.epoch, live_s=max(job.left_s(), 0) + keep_s, keep_s=keep_s)
+        live_s = max(job.left_s(), 0) + keep_s
+        self._journal = Journal(job.id, claim.epoch, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(
             job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take
@@ -231,6 +232,7 @@ class Attempt:
             reason = error.message if isinstance(error, Unavailable) else type(error).__name__
             log.warning("end not journaled", reason=reason)
             raise LeaseLost(self._job.id) from error
+        self._worker.ended(self._claim)
         self._runner.settler.keep(settlement)
 
     def _settle_again(self, settlement: Settlement | None) -> None:

@@ -3,13 +3,29 @@
 -- reply harmless.
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
--- ARGV  seven for each event: id, epoch, place in the journal from 0, event, time to live of the journal in ms (counted from the
---       first event, and anew from the last one), settle record, empty unless the event is the last one, "charged" when that record takes money, else ""
+-- ARGV  eight for each event: id, epoch, place in the journal from 0, event, time to live of the journal in ms (counted from the
+--       first event, and anew from the last one), settle record, empty unless the event is the last one, "charged" when that
+--       record takes money, else "", and how the job ends with its last event, else "": its queue, time to live of its run hash in
+--       ms and largest payload that is kept as long, bytes, with spaces between
 -- returns for each event its journal's length after it, or -1 when the claim was lost, -2 when the journal is not as expected,
 -- -3 when the request is void: its caller was told that it did not run, so it may end, but not charged
 local messages = {}
 
-local function append(journal, run_key, id, epoch, place, event, live_ms, record, charges)
+-- As `finish` does it, so that a job and its request end together.
+local function finish(run_key, id, queue, keep_ms, payload_max)
+  local job, asked = 'arq:job:' .. id, 'asked:' .. id
+  local payload = redis.call('STRLEN', job)
+  if payload > 0 and payload <= tonumber(payload_max) then
+    redis.call('RENAME', job, asked)
+    redis.call('PEXPIRE', asked, keep_ms)
+  end
+  redis.call('DEL', job, 'arq:in-progress:' .. id, 'arq:retry:' .. id)
+  redis.call('ZREM', 'arq:abort', id)
+  redis.call('ZREM', queue, id)
+  redis.call('PEXPIRE', run_key, keep_ms)
+end
+
+local function append(journal, run_key, id, epoch, place, event, live_ms, record, charges, ending)
   local run = redis.call('HMGET', run_key, 'epoch', 'channel', 'void')
   if run[1] ~= epoch then
     return -1
@@ -31,6 +47,9 @@ local function append(journal, run_key, id, epoch, place, event, live_ms, record
   if record ~= '' then
     redis.call('HSET', KEYS[1], id, record)
   end
+  if ending ~= '' then
+    finish(run_key, id, string.match(ending, '^(%S+) (%d+) (%d+)$'))
+  end
   for channel in string.gmatch(run[2] or '', '%S+') do
     messages[channel] = messages[channel] or {}
     table.insert(messages[channel], id .. ' ' .. place .. ' ' .. #event .. '\n' .. event)
@@ -39,10 +58,10 @@ local function append(journal, run_key, id, epoch, place, event, live_ms, record
 end
 
 local lengths = {}
-for i = 1, #ARGV / 7 do
-  local a = 7 * i - 7
+for i = 1, #ARGV / 8 do
+  local a = 8 * i - 8
   lengths[i] = append(KEYS[2 * i], KEYS[2 * i + 1], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4],
-    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7])
+    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8])
 end
 for channel, heard in pairs(messages) do
   redis.call('PUBLISH', channel, table.concat(heard))

@@ -11,9 +11,11 @@ from shared.scripts import Scripts
 class JournalWriter:
     """One claim's way to its request's journal; `length` is where the next event goes."""
 
-    def __init__(self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0) -> None:
+    def __init__(
+        self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0, ending: str = ""
+    ) -> None:
         self._scripts = scripts
-        self._journal = Journal(request_id, epoch, live_s=live_s)
+        self._journal = Journal(request_id, epoch, live_s=live_s, ending=ending)
         self._journal.length = length
         self.request_id = request_id
 

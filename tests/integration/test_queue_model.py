@@ -201,11 +201,12 @@ class Machine(RuleBasedStateMachine):
                 self.make_ready(self.number_of(one.id))
 
     @precondition(lambda self: self.claims)
-    @rule(back=old_or_new, last=st.booleans(), off=st.sampled_from([0, 0, 0, 1]))
-    def append(self, back: int, *, last: bool, off: int) -> None:
+    @rule(back=old_or_new, last=st.booleans(), ends=st.booleans(), off=st.sampled_from([0, 0, 0, 1]))
+    def append(self, back: int, *, last: bool, ends: bool, off: int) -> None:
         one = self.claims[-1 - back % len(self.claims)]
         known = self.known[self.number_of(one.id)]
-        writer = JournalWriter(self.door.lua, one.id, one.epoch, live_s=600, length=known.events + off)
+        length, ending = known.events + off, self.door.queue.ending(one) if ends else ""
+        writer = JournalWriter(self.door.lua, one.id, one.epoch, live_s=600, length=length, ending=ending)
         record = a_release(a_reservation("acc_x", id=one.id)) if last else None
         try:
             self.run(writer.append(Chunk(f"{next(self.times)}"), record))
@@ -216,6 +217,8 @@ class Machine(RuleBasedStateMachine):
         assert not off
         known.events += 1
         known.to_settle |= last
+        if last and ends:
+            known.place, known.payload = None, False
 
     # -- the world
 

@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 import pytest
 from arq.connections import ArqRedis
-from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix
+from arq.constants import (
+    abort_jobs_ss,
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
 
 from shared import keys
 from shared.chat import Message
@@ -48,8 +54,13 @@ class Bench(NamedTuple):
         await let_lease_lapse(self.client, old.id)
         return old, await claim_one(self.queue, "wrk_b")
 
-    def journal(self, one: Claim, length: int = 0) -> JournalWriter:
-        return JournalWriter(self.lua, one.id, one.epoch, live_s=60, length=length)
+    def journal(self, one: Claim, length: int = 0, ending: str = "") -> JournalWriter:
+        return JournalWriter(self.lua, one.id, one.epoch, live_s=60, length=length, ending=ending)
+
+    async def ended(self, one: Claim, queue: Queue) -> None:
+        """The request's last event, and the end of its job with it."""
+        settlement = a_release(a_reservation("acc_x", id=one.id))
+        await self.journal(one, ending=queue.ending(one)).append(Chunk("all"), settlement)
 
 
 Promise = Callable[[Bench], Awaitable[None]]
@@ -306,6 +317,39 @@ async def what_was_asked_is_kept_for_a_while_when_it_is_short(bench: Bench) -> N
         assert not kept or 0 < await bench.client.pttl(keys.asked(one.id)) <= 60_000
 
 
+async def what_was_asked_is_kept_as_well_when_the_job_ends_with_its_request(bench: Bench) -> None:
+    for bytes_max, kept in ((0, False), (10, False), (10_000, True)):
+        queue = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=3, asked_bytes_max=bytes_max)
+        one = await bench.claimed()
+        await bench.ended(one, queue)
+        assert bool(await bench.client.exists(keys.asked(one.id))) is kept
+        assert not kept or 0 < await bench.client.pttl(keys.asked(one.id)) <= 60_000
+
+
+async def with_its_requests_last_event_a_job_is_done(bench: Bench) -> None:
+    one = await bench.claimed()
+    await bench.queue.cancel(one.id)
+    await bench.journal(one).append(Chunk("x"))
+    assert await bench.client.zcard(OPENAI) == 1
+    await bench.journal(one, length=1, ending=bench.queue.ending(one)).append(
+        Chunk("y"), a_release(a_reservation("acc_x", id=one.id))
+    )
+    of_arq = [prefix + one.id for prefix in (job_key_prefix, in_progress_key_prefix, retry_key_prefix)]
+    assert not await bench.client.exists(*of_arq)
+    assert not await bench.client.zcard(OPENAI)
+    assert not await bench.client.zcard(abort_jobs_ss)
+    assert 0 < await bench.client.pttl(keys.run(one.id)) <= 60_000
+    assert await bench.queue.renew("wrk_a", [one]) == [one.id]
+
+
+async def an_end_that_is_fenced_leaves_the_job(bench: Bench) -> None:
+    old, new = await bench.taken_over()
+    with pytest.raises(LeaseLost):
+        await bench.ended(old, bench.queue)
+    assert await bench.queue.renew("wrk_b", [new]) == []
+    assert await bench.client.exists(job_key_prefix + new.id)
+
+
 class Mutant(NamedTuple):
     """`script` with `guard` replaced by `instead`."""
 
@@ -394,6 +438,27 @@ MUTANTS = [
     Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('RENAME', KEYS[2], KEYS[9])"),
     Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('PEXPIRE', KEYS[9], ARGV[6])"),
     Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "payload <= tonumber(ARGV[8])", "true"),
+    *(
+        Mutant(what_was_asked_is_kept_as_well_when_the_job_ends_with_its_request, "append", guard, instead)
+        for guard, instead in (
+            ("redis.call('RENAME', job, asked)", ""),
+            ("redis.call('PEXPIRE', asked, keep_ms)", ""),
+            ("payload <= tonumber(payload_max)", "true"),
+        )
+    ),
+    *(
+        Mutant(with_its_requests_last_event_a_job_is_done, "append", guard, instead)
+        for guard, instead in (
+            ("redis.call('DEL', job,", "redis.call('DEL',"),
+            (", 'arq:in-progress:' .. id", ""),
+            (", 'arq:retry:' .. id", ""),
+            ("redis.call('ZREM', 'arq:abort', id)", ""),
+            ("redis.call('ZREM', queue, id)", ""),
+            ("redis.call('PEXPIRE', run_key, keep_ms)", ""),
+            ("if ending ~= '' then", "if false then"),
+        )
+    ),
+    Mutant(an_end_that_is_fenced_leaves_the_job, "append", "run[1] ~= epoch", NEVER),
 ]
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
 
