@@ -92,7 +92,7 @@ class _Connection(asyncpg.Connection):
             await super().close(timeout=timeout)
 
 
-class KeptConnection:
+class KeptSession:
     """One connection of a pool, kept by one task between its queries: to take one for each and give it back costs a task and
     several turns of the event loop. One that broke is replaced.
     """
@@ -109,10 +109,9 @@ class KeptConnection:
             self._connection = connection = await self._pool.acquire()
         try:
             rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
-        except asyncpg.PostgresError:  # the server's own word: when it ends the connection, that is noticed
-            raise
-        except BaseException:  # nothing is known of it any more, and to end it tidily could take as long again
-            self._terminate()
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, UNREACHABLE):
+                self._terminate()  # nothing is known of it any more, or it leads to a server that writes nothing
             raise
         return rows
 

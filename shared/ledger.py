@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.database import BUSY, UNREACHABLE, KeptConnection, load_queries
+from shared.database import BUSY, UNREACHABLE, KeptSession, load_queries
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger_rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of
 from shared.microbatch import MicroBatch
@@ -38,8 +38,8 @@ class Ledger:
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
-        self._reserving = KeptConnection(pool)
-        self._settling = KeptConnection(pool)
+        self._reserving = KeptSession(pool)
+        self._settling = KeptSession(pool)
         self._in_flight_max = settings.in_flight_max
         self._answers_bytes_max = settings.settle_answers_bytes_max
         self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(

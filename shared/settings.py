@@ -275,6 +275,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "catalogue_overlay": _file,
     "price_factor": _factor,
     "batch_price_factor": _factor,
+    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),

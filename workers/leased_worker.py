@@ -68,6 +68,8 @@ class LeasedWorker(Worker):
         self.cancel_reasons: dict[str, CancelReason] = {}
         self.unstoppable: set[str] = set()
         """Jobs that an abort must not cancel, because they would be paid for all the same."""
+        self.writing_ends: set[str] = set()
+        """Jobs whose request's last event is on its way: with it they are done. If they are lost, it says so itself."""
         self._leases = queue
         self._slots = slots
         self._lease_s = lease_s
@@ -189,7 +191,7 @@ class LeasedWorker(Worker):
             del self.tasks[claim.id]
         JOBS_RUNNING.labels(claim.queue).dec()
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
-        for remembered in (self.cancel_reasons, self.unstoppable, self.aborting_tasks):
+        for remembered in (self.cancel_reasons, self.unstoppable, self.writing_ends, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
         if self._more_waits or self.draining or self.burst:
             self._something_to_do.set()
@@ -254,7 +256,8 @@ class LeasedWorker(Worker):
             return
         lost = await self._leases.renew(self.worker_id, list(self.claims.values()))
         for job_id in lost:
-            if job_id in self.job_tasks:  # else it ended while we asked
+            ended = job_id not in self.job_tasks or job_id in self.writing_ends  # while we asked, or it may have
+            if not ended:
                 log.warning("lease lost", job_id=job_id)
                 LEASES_LOST.inc()
                 self._cancel(job_id, "lost")

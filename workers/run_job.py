@@ -212,6 +212,7 @@ class Attempt:
             raise asyncio.CancelledError
 
     async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
+        self._worker.writing_ends.add(self._job.id)
         ending = asyncio.ensure_future(self._write_end(event, settlement))
         while not ending.done():
             with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way

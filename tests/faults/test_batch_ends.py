@@ -93,7 +93,9 @@ async def test_a_batch_without_credit_waits_for_it_however_little_comes_at_a_tim
             if view["state"] == "paused":
                 pauses += 1
                 assert view["paused_for"] == "insufficient_credit"
-            if view["state"] == "paused" or lot.random() < 0.02:
+            if view["state"] == "paused" or (
+                pauses and lot.random() < 0.02
+            ):  # once it has waited, also when it need not
                 top_ups += 1
                 await run.add_credit(lot.randint(1, usd_to_nano(LITTLE)))
             await asyncio.sleep(LOOK_S * lot.random())

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shared import database
-from shared.database import UNREACHABLE, KeptConnection
+from shared.database import UNREACHABLE, KeptSession
 from shared.settings import Settings
 from tests.faults.proxy import Proxy
 
@@ -21,7 +21,7 @@ SESSION = "SELECT pg_backend_pid() AS pid"
 class Door(NamedTuple):
     """A connection through a proxy, and the pool that it is from."""
 
-    kept: KeptConnection
+    kept: KeptSession
     pool: asyncpg.Pool
     proxy: Proxy
 
@@ -42,7 +42,7 @@ async def door(settings: Settings) -> AsyncIterator[Door]:
         database_connections_max=2,
     )
     pool = await database.connect(through, application="test")
-    kept = KeptConnection(pool)
+    kept = KeptSession(pool)
     yield Door(kept, pool, proxy)
     await kept.release()
     await asyncio.wait_for(pool.close(), timeout=10)
@@ -77,6 +77,15 @@ async def test_a_connection_that_is_cut_under_a_query_is_lost_and_replaced(door:
     with pytest.raises(UNREACHABLE):
         await asked
     assert await door.session()
+
+
+async def test_a_session_with_a_server_that_writes_nothing_is_replaced(door: Door, settings: Settings) -> None:
+    """As after a failover: the address leads to the new primary, the session to what is a standby now."""
+    session = await door.session()
+    await door.kept.fetch("SET default_transaction_read_only = on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await door.kept.fetch("CREATE TABLE anything (id integer)")
+    assert await door.session() != session
 
 
 @pytest.mark.parametrize("new_too", [False, True])

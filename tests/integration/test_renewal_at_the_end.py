@@ -1,0 +1,94 @@
+"""A job that ends in the same moment in which its lease is renewed has not been lost to anybody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+import structlog
+from arq.connections import ArqRedis
+
+from shared import keys
+from shared.job import RUN_REQUEST, Done
+from shared.journal import read_journal
+from shared.ledger import Ledger
+from shared.money import Usage
+from shared.pace import Paces
+from shared.pipeline import Word
+from shared.queue import Queue
+from shared.scripts import Scripts
+from shared.settings import Settings
+from shared.settler import Settler
+from shared.tasks import background_tasks
+from tests.builders import a_job
+from tests.integration.jobs import enqueue
+from tests.integration.working import function, working
+from tests.support import eventually_true
+from workers.journal_writer import JournalFlusher
+from workers.leased_worker import LeasedWorker
+from workers.providers import Finished, Piece, ProviderRequest, Reported
+from workers.run_job import RUNNER, Runner, run_request
+
+JOBS = 60
+
+
+class Vendor:
+    async def stream(self, _: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        await asyncio.sleep(0.02)
+        yield "x"
+        yield Reported(Usage(1, 1))
+        yield Finished("stop")
+
+    async def close(self) -> None:
+        return
+
+
+class RenewingScripts:
+    """The real scripts; right behind each last event the worker renews its leases, as its timer may."""
+
+    def __init__(self, lua: Scripts, worker: LeasedWorker) -> None:
+        self._lua = lua
+        self._worker = worker
+        self.renewals: list[asyncio.Future[None]] = []
+
+    async def call(self, name: str, names: Sequence[str], arguments: Sequence[Word]) -> object:
+        asyncio.get_running_loop().call_soon(self._renew)
+        return await self._lua.call(name, names, arguments)
+
+    def _renew(self) -> None:
+        self.renewals.append(asyncio.ensure_future(self._worker._renew_once()))
+
+
+async def test_a_renewal_right_behind_the_last_event_loses_nothing(
+    ledger: Ledger, queue: Queue, redis_client: ArqRedis, settings: Settings
+) -> None:
+    jobs = [a_job(stream=False) for _ in range(JOBS)]
+    with structlog.testing.capture_logs() as logs:
+        async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
+            lua = process.queue._scripts
+            scripts = RenewingScripts(lua, process.worker)
+            flusher = JournalFlusher(scripts, window_s=0, retry_s=0.01)  # type: ignore[arg-type] # the scripts, and a renewal
+            group.create_task(flusher.run())
+            settler = Settler(ledger, group, retry_s=0.01)
+            runner = Runner(
+                providers={"openai-chat": Vendor()},
+                redis=redis_client,
+                flusher=flusher,
+                settler=settler,
+                paces=Paces(lua, settings),
+                settings=settings,
+            )
+            process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
+            for job in jobs:
+                await enqueue(queue, job)
+
+            async def all_ended() -> bool:
+                return not await redis_client.zcard(keys.queue("openai", "interactive")) and not process.worker.tasks
+
+            await eventually_true(all_ended, "all have ended")
+            await asyncio.gather(*scripts.renewals)
+            assert await settler.drained(10)
+    assert scripts.renewals
+    assert not [entry for entry in logs if entry["event"] in {"lease lost", "attempt fenced", "finish fenced"}]
+    assert {type((await read_journal(redis_client, job.id))[-1]) for job in jobs} == {Done}
+    assert not process.worker.writing_ends
