@@ -85,7 +85,7 @@ VIOLATIONS = {
 @pytest.fixture
 async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """A database with a held, a charged and a released request, and a batch with one line of two that has succeeded."""
-    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=2) as pool:
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4) as pool:
         account = (await create_account(pool, "someone", NanoUsd(1_000))).id
         key = await limited_key(pool, account, 1_000)
         held, charged, released = (a_reservation(account, key_id=key) for _ in range(3))

@@ -228,7 +228,7 @@ class Books(RuleBasedStateMachine):
 
 
 async def _pool(url: str) -> asyncpg.Pool:
-    return await asyncpg.create_pool(url, min_size=1, max_size=2)
+    return await asyncpg.create_pool(url, min_size=1, max_size=4)
 
 
 def _json(value: object) -> str:

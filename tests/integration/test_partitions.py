@@ -54,7 +54,7 @@ async def test_a_month_without_a_partition_is_kept_in_the_default_one_and_settle
 @pytest.fixture
 async def fresh_pool(fresh_database_url: str) -> AsyncIterator[asyncpg.Pool]:
     """A database whose partitions nobody else extends."""
-    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=2) as connections:
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4) as connections:
         yield connections
 
 
