@@ -8,6 +8,7 @@ still makes the connection: address, TLS, AUTH and SELECT are its.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ def packed(*command: Word) -> bytes:
     return data
 
 
-class KeptConnection(asyncio.Protocol):
+class KeptConnection(asyncio.Protocol, ABC):
     """Reads replies on a connection that stands. Once it is `closed`, for whatever reason, it stays so."""
 
     def __init__(self) -> None:
@@ -64,8 +65,9 @@ class KeptConnection(asyncio.Protocol):
         error.__cause__ = exc
         self._end(error)
 
+    @abstractmethod
     def _replied(self, reply: Any) -> None:  # noqa: ANN401 - whatever Redis says
-        raise NotImplementedError
+        """One came."""
 
     def _end(self, _: Exception) -> None:
         self.closed = True

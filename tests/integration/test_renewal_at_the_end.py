@@ -13,7 +13,6 @@ from shared.job import RUN_REQUEST, Done
 from shared.journal import read_journal
 from shared.ledger import Ledger
 from shared.money import Usage
-from shared.pace import Paces
 from shared.pipeline import Word
 from shared.queue import Queue
 from shared.scripts import Scripts
@@ -22,12 +21,12 @@ from shared.settler import Settler
 from shared.tasks import background_tasks
 from tests.builders import a_job
 from tests.integration.jobs import enqueue
-from tests.integration.working import function, working
+from tests.integration.working import function, hand_runner, working
 from tests.support import eventually_true
 from workers.journal_writer import JournalFlusher
 from workers.leased_worker import LeasedWorker
 from workers.providers import Finished, Piece, ProviderRequest, Reported
-from workers.run_job import RUNNER, Runner, run_request
+from workers.run_job import run_request
 
 JOBS = 60
 
@@ -65,20 +64,11 @@ async def test_a_renewal_right_behind_the_last_event_loses_nothing(
     jobs = [a_job(stream=False) for _ in range(JOBS)]
     with structlog.testing.capture_logs() as logs:
         async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
-            lua = process.queue._scripts
-            scripts = RenewingScripts(lua, process.worker)
+            scripts = RenewingScripts(process.lua, process.worker)
             flusher = JournalFlusher(scripts, window_s=0, retry_s=0.01)  # type: ignore[arg-type] # the scripts, and a renewal
             group.create_task(flusher.run())
             settler = Settler(ledger, group, retry_s=0.01)
-            runner = Runner(
-                providers={"openai-chat": Vendor()},
-                redis=redis_client,
-                flusher=flusher,
-                settler=settler,
-                paces=Paces(lua, settings),
-                settings=settings,
-            )
-            process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
+            hand_runner(process, Vendor(), flusher, settler, settings)
             for job in jobs:
                 await enqueue(queue, job)
 

@@ -16,7 +16,6 @@ from shared.job import RUN_REQUEST, Done, Failed, Job
 from shared.journal import read_journal
 from shared.ledger import Ledger
 from shared.money import Usage
-from shared.pace import Paces
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
@@ -24,11 +23,11 @@ from shared.settler import Settler
 from shared.tasks import background_tasks
 from tests.builders import a_job, a_model
 from tests.integration.jobs import enqueue
-from tests.integration.working import function, working
+from tests.integration.working import function, hand_runner, working
 from tests.support import eventually_true
 from workers.journal_writer import JournalFlusher
 from workers.providers import Finished, Piece, ProviderRequest, Reported
-from workers.run_job import RUNNER, Runner, run_request
+from workers.run_job import run_request
 
 PROMPT, ANSWER = "canary-prompt-5b1f", "canary-answer-9c2e"
 
@@ -82,16 +81,7 @@ async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
             settler = Settler(ledger, group, retry_s=0.01)
             flusher = JournalFlusher(lua, window_s=0.001, retry_s=0.01)
             group.create_task(flusher.run())
-            providers = {"openai-chat": Vendor()}
-            runner = Runner(
-                providers=providers,
-                redis=redis_client,
-                flusher=flusher,
-                settler=settler,
-                paces=Paces(lua, settings),
-                settings=settings,
-            )
-            process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
+            hand_runner(process, Vendor(), flusher, settler, settings)
             for job in jobs:
                 await enqueue(queue, job)
             for job in jobs:

@@ -16,12 +16,17 @@ from shared import scripts
 from shared.ids import new_id
 from shared.job import arq_deserializer, arq_serializer
 from shared.keys import QueueName
+from shared.pace import Paces
 from shared.queue import Queue
 from shared.scripts import Scripts
 from shared.settings import Settings
+from shared.settler import Settler
 from tests.integration.jobs import OPENAI
 from tests.support import eventually
+from workers.journal_writer import JournalFlusher
 from workers.leased_worker import LeasedWorker
+from workers.providers import Provider
+from workers.run_job import RUNNER, Runner
 from workers.slots import Slots
 
 LONG_S = 3_600.0
@@ -72,7 +77,7 @@ class Process:
     def __init__(self, worker: LeasedWorker, queue: Queue, lua: Scripts) -> None:
         self.worker = worker
         self.queue = queue
-        self._lua = lua
+        self.lua = lua
         self.main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -84,7 +89,7 @@ class Process:
 
     def kill(self) -> None:
         """As kill -9 would: from here on nothing of it reaches Redis."""
-        self._lua.close()
+        self.lua.close()
         if self.main and self.worker.main_task:
             self.worker.main_task.cancel()
 
@@ -145,6 +150,21 @@ async def working(settings: Settings, *functions: Function, **options: Any) -> A
                 task.cancel()
             assert process.main is not None
             await asyncio.gather(process.main, return_exceptions=True)
+
+
+def hand_runner(
+    process: Process, vendor: Provider, flusher: JournalFlusher, settler: Settler, settings: Settings
+) -> None:
+    """What a worker's `main` gives it to run requests, with that vendor."""
+    runner = Runner(
+        providers={"openai-chat": vendor},
+        redis=process.worker.pool,
+        flusher=flusher,
+        settler=settler,
+        paces=Paces(process.lua, settings),
+        settings=settings,
+    )
+    process.worker.ctx.update({RUNNER: runner, "worker": process.worker})
 
 
 async def put(client: ArqRedis, function: str, *arguments: object, name: QueueName = OPENAI, **options: Any) -> Job:

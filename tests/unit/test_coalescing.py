@@ -5,9 +5,10 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import pytest
@@ -39,6 +40,11 @@ class Server:
         self.more = asyncio.Semaphore(0)
         self.over = asyncio.Event()
 
+    def break_off(self) -> None:
+        """Whatever streams."""
+        self.over.set()
+        self.more.release()
+
     async def stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -69,6 +75,7 @@ async def vendor(server: Server) -> AsyncIterator[Vendor]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=MANY * 2)) as session:
         yield Vendor(session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    server.break_off()
     await runner.cleanup()
 
 
@@ -82,13 +89,22 @@ async def _reads_of(coalescing: Coalescing, vendor: Vendor) -> list[bytes]:
             return chunks
 
 
-@contextlib.contextmanager
-def _beside_many(coalescing: Coalescing, response: aiohttp.ClientResponse) -> Iterator[StreamReads]:
-    """The reads of one stream while many others are open."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(MANY):
-            stack.enter_context(coalescing.stream(response))
-        yield stack.enter_context(coalescing.stream(response))
+class Stream(NamedTuple):
+    """One answer, and how it is read."""
+
+    response: aiohttp.ClientResponse
+    reads: StreamReads
+
+
+@contextlib.asynccontextmanager
+async def _a_stream(vendor: Vendor, others: int = MANY) -> AsyncIterator[Stream]:
+    """While so many others are open."""
+    coalescing = Coalescing(GAP_S)
+    async with await vendor.answer() as response:
+        with contextlib.ExitStack() as stack:
+            for _ in range(others):
+                stack.enter_context(coalescing.stream(response))
+            yield Stream(response, stack.enter_context(coalescing.stream(response)))
 
 
 async def _waits(reads: StreamReads, read_bytes: int) -> bool:
@@ -119,71 +135,52 @@ async def test_what_many_trickling_streams_bring_is_read_together_and_nothing_is
 
 
 async def test_few_streams_are_read_as_they_come(vendor: Vendor, server: Server) -> None:
-    coalescing = Coalescing(GAP_S)
-    async with await vendor.answer() as response:
-        with coalescing.stream(response) as reads:
-            for _ in range(CHUNKS):
-                server.more.release()
-                assert await reads.read() == b"x"
-                assert not await _waits(reads, 1)
-    server.over.set()
-    server.more.release()
-
-
-async def test_neither_the_beginning_nor_a_fast_stream_is_kept_waiting(vendor: Vendor, server: Server) -> None:
-    coalescing = Coalescing(GAP_S)
-    async with await vendor.answer() as response:
-        with _beside_many(coalescing, response) as reads:
+    async with _a_stream(vendor, others=0) as (_, reads):
+        for _ in range(CHUNKS):
+            server.more.release()
+            assert await reads.read() == b"x"
             assert not await _waits(reads, 1)
-            assert not await _waits(reads, TRICKLE_BYTES + 1)
-            assert await _waits(reads, 1)
-    server.over.set()
-    server.more.release()
+
+
+async def test_neither_the_beginning_nor_a_fast_stream_is_kept_waiting(vendor: Vendor) -> None:
+    async with _a_stream(vendor) as (_, reads):
+        assert not await _waits(reads, 1)
+        assert not await _waits(reads, TRICKLE_BYTES + 1)
+        assert await _waits(reads, 1)
 
 
 async def test_a_stream_whose_pause_is_cancelled_is_read_again(vendor: Vendor, server: Server) -> None:
-    coalescing = Coalescing(GAP_S)
-    async with await vendor.answer() as response:
-        with _beside_many(coalescing, response) as reads:
-            await reads.pause(1)
-            pausing = asyncio.ensure_future(reads.pause(1))
-            await asyncio.sleep(0)
-            assert not _is_read(response)
-            pausing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await pausing
-            assert _is_read(response)
-            server.more.release()
-            assert await reads.read() == b"x"
-    server.over.set()
-    server.more.release()
+    async with _a_stream(vendor) as (response, reads):
+        await reads.pause(1)
+        pausing = asyncio.ensure_future(reads.pause(1))
+        await asyncio.sleep(0)
+        assert not _is_read(response)
+        pausing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pausing
+        assert _is_read(response)
+        server.more.release()
+        assert await reads.read() == b"x"
 
 
 async def test_a_stream_that_breaks_off_during_a_pause_breaks_off(vendor: Vendor, server: Server) -> None:
-    coalescing = Coalescing(GAP_S)
-    async with await vendor.answer() as response:
-        with _beside_many(coalescing, response) as reads:
-            await reads.pause(1)
-            server.over.set()
-            server.more.release()
-            await reads.pause(1)
-            with pytest.raises(aiohttp.ClientError):
-                await _to_the_end(reads)
+    async with _a_stream(vendor) as (_, reads):
+        await reads.pause(1)
+        server.break_off()
+        await reads.pause(1)
+        with pytest.raises(aiohttp.ClientError):
+            await _to_the_end(reads)
 
 
-async def test_a_stream_that_we_close_during_a_pause_stays_closed(vendor: Vendor, server: Server) -> None:
-    coalescing = Coalescing(GAP_S)
-    async with await vendor.answer() as response:
-        with _beside_many(coalescing, response) as reads:
-            await reads.pause(1)
-            pausing = asyncio.ensure_future(reads.pause(1))
-            await asyncio.sleep(0)
-            response.close()
-            await pausing
-            with pytest.raises(aiohttp.ClientError):
-                await reads.read()
-    server.over.set()
-    server.more.release()
+async def test_a_stream_that_we_close_during_a_pause_stays_closed(vendor: Vendor) -> None:
+    async with _a_stream(vendor) as (response, reads):
+        await reads.pause(1)
+        pausing = asyncio.ensure_future(reads.pause(1))
+        await asyncio.sleep(0)
+        response.close()
+        await pausing
+        with pytest.raises(aiohttp.ClientError):
+            await reads.read()
 
 
 @pytest.mark.parametrize(("streams", "gap_s"), [(1, 0.0), (19, 0.0), (20, 0.01), (60, 0.03), (80, 0.04), (5_000, 0.04)])

@@ -17,8 +17,6 @@ TICK_S = 0.01
 """Reads fall due at multiples of this, so that they fall due together."""
 GAP_PER_STREAM_S = 0.0005
 """Of each open stream: a process reads at most so often, and few streams are read as they come."""
-NOT_READING = (RuntimeError, NotImplementedError, AttributeError)
-"""What transports say that are closed, or have been told already."""
 TRICKLE_BYTES = 1_024
 """A read that brought more is of a stream that does not trickle."""
 
@@ -77,10 +75,10 @@ class StreamReads:
         if transport is None or transport.get_extra_info("sslcontext"):
             yield
             return
-        with contextlib.suppress(*NOT_READING):
+        with contextlib.suppress(RuntimeError):  # uvloop's word for one that has closed
             transport.pause_reading()
         try:
             yield
         finally:
-            with contextlib.suppress(*NOT_READING):
+            with contextlib.suppress(RuntimeError):
                 transport.resume_reading()

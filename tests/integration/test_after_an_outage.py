@@ -1,0 +1,27 @@
+"""When Redis comes back, a worker asks for jobs only after it has said so, and after the others had time to renew theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.pipeline import Word
+from shared.settings import Settings
+from tests.integration.working import Gate, working
+from tests.support import eventually
+
+
+async def test_a_worker_with_nothing_to_renew_renews_all_the_same_before_it_claims(settings: Settings) -> None:
+    gate = Gate()
+    async with working(settings, gate.function) as process:
+        real, asked = process.lua.call, list[str]()
+
+        async def call(name: str, names: Sequence[str], arguments: Sequence[Word]) -> Any:
+            asked.append(name)
+            return await real(name, names, arguments)
+
+        process.lua.call = call  # type: ignore[method-assign,assignment] # the real one, written down
+        process.worker._outage = True
+        await eventually(lambda: "claim" in asked, "it claims again")
+    assert asked[asked.index("renew") :][:2] == ["renew", "claim"]
+    assert asked.index("renew") < asked.index("claim")
