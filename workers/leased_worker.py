@@ -15,19 +15,17 @@ from collections.abc import Awaitable, Callable
 from signal import Signals
 from typing import Any, Literal
 
-import hiredis
-import redis.exceptions
 import structlog
 from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
-from shared.keys import QueueName, bell
+from shared.keys import QueueName
 from shared.metrics import JOBS_RUNNING, LEASES_LOST
-from shared.pipeline import Pipeline
-from shared.queue import Claim, Opening, Queue
-from shared.scripts import UNREACHABLE, connected
+from shared.queue import Claim, Opening, Queue, Room
+from shared.scripts import UNREACHABLE
 from workers import openings
+from workers.bells import Bells
 from workers.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -36,8 +34,6 @@ UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """arq wants a name, also for a worker that can call no vendor and only says so."""
 AFTER_OUTAGE_S = 1.0
-BELLS_LATE_S = 3.0
-"""Beyond what they may be silent: then their connection is lost."""
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
@@ -109,7 +105,8 @@ class LeasedWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(self._listen_to_bells())]
+        bells = Bells(self.pool, self._rooms, self._something_to_do.set, wait_s=self._idle_wait_s)
+        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(bells.run())]
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
@@ -152,7 +149,7 @@ class LeasedWorker(Worker):
         await self._renew_after_outage()
         if time.monotonic() < self._claim_not_before:
             return
-        rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
+        rooms = self._rooms()
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
@@ -217,30 +214,9 @@ class LeasedWorker(Worker):
             return True
         return not self.tasks and not any([await self.pool.zcard(name) for name in self._slots.queues])
 
-    async def _listen_to_bells(self) -> None:
-        """Block on the bells of the queues that have room; one ring wakes one worker."""
-        while True:
-            try:
-                bells = await connected(self.pool, Pipeline(self._idle_wait_s + BELLS_LATE_S))
-                try:
-                    await self._listen_on(bells)
-                finally:
-                    bells.close()
-            except UNREACHABLE:
-                await asyncio.sleep(UNREACHABLE_PAUSE_S)
-
-    async def _listen_on(self, bells: Pipeline) -> None:
-        while True:
-            rooms = [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
-            if not rooms:
-                await asyncio.sleep(self._idle_wait_s / 10)
-                continue
-            names = [bell(room.queue) for room in rooms]
-            rung = await bells.ask("BLPOP", *names, self._idle_wait_s)
-            if isinstance(rung, hiredis.ReplyError):
-                raise redis.exceptions.ResponseError(str(rung))
-            if rung:
-                self._something_to_do.set()
+    def _rooms(self) -> list[Room]:
+        """What may be claimed now."""
+        return [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
 
     async def _renew_leases(self) -> None:
         while True:
