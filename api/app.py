@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
+import asyncpg
 import redis.asyncio
 from aiohttp import web
 
@@ -47,14 +49,32 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
-    catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+class _Stores(NamedTuple):
+    pool: asyncpg.Pool
+    client: redis.asyncio.Redis
+    lua: Scripts
+    enqueuing: Scripts
+    """On a connection of its own: large bodies hold up nobody who reads."""
+
+    async def close(self) -> None:
+        self.lua.close()
+        self.enqueuing.close()
+        await self.client.aclose()
+        await self.pool.close()
+
+
+async def _connected(settings: Settings) -> _Stores:
+    """And as this release needs them."""
     pool = await database.connect(settings, application="rebootml-web")
     await database.require_migrated(pool)
     client = scripts.connect(settings, redis.asyncio.Redis)
     await scripts.require_no_eviction(client)
-    lua = Scripts(client, settings)
-    enqueuing = Scripts(client, settings)  # a connection of its own: large bodies hold up nobody who reads
+    return _Stores(pool, client, Scripts(client, settings), Scripts(client, settings))
+
+
+async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
+    catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+    pool, client, lua, enqueuing = stores = await _connected(settings)
     ledger = Ledger(pool, settings)
     queue = Queue(
         enqueuing,
@@ -93,7 +113,4 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             group.create_task(part)
         yield
         await settler.drained(UNTIL_RELEASED_S)
-    for scripted in (lua, enqueuing):
-        scripted.close()
-    await client.aclose()
-    await pool.close()
+    await stores.close()
