@@ -8,9 +8,22 @@ from typing import Protocol
 
 import msgspec
 
-from api.streaming import StreamForm
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
-from shared.job import Done
+from shared.job import Done, Event
+
+
+class StreamForm(Protocol):
+    """How events look on the wire."""
+
+    content_type: str
+    keepalive: bytes | None
+    """What may be sent before the first token; None when the status must wait for it."""
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """The bytes of one event."""
+
+    def clean_end(self, event: Event) -> bool:
+        """Whether the transfer ends tidily after `event`, rather than visibly broken."""
 
 
 class Form(Protocol):
@@ -49,3 +62,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         """SHA-256 of the parsed body and of the API that it came through."""
         content = msgspec.json.encode(self.body, order="sorted")
         return hashlib.sha256(type(self.body).__name__.encode() + b"\0" + content).digest()
+
+
+class ParsedLine(msgspec.Struct, frozen=True):
+    """One line, in the project's own words."""
+
+    custom_id: str
+    asked: Asked

@@ -14,26 +14,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from api.asked import ParsedLine
 from api.model_check import check_against_model
 from shared.batch_files import File, Line, LineError, add_lines, drop_file, finish_file
 from shared.batches import Ask, pack_ask
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:
-    from api.asked import Asked
     from api.services import Services
 
 log = structlog.get_logger(__name__)
 LINES_PER_COPY, BYTES_PER_COPY = 500, 4_000_000
 CUSTOM_ID_LENGTH_MAX = 256
 ERRORS_SHOWN_MAX = 100
-
-
-class ParsedLine(msgspec.Struct, frozen=True):
-    """One line, in the project's own words."""
-
-    custom_id: str
-    asked: Asked
 
 
 class Upload:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from api.error_catalogue import meaning
+from api.reading import EVENT_STREAM
 from api.route import Answer, Content, Header, Route
-from api.streaming import EVENT_STREAM
 from api.surfaces import SURFACES, surface_of
 from shared.errors import ErrorBody, InsufficientCredit, InvalidApiKey, RebootError
 

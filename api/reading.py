@@ -11,6 +11,7 @@ from aiohttp import web
 from api.services import CLOSES, SERVICES
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
+EVENT_STREAM = "text/event-stream"
 JSON_TYPES = ("application/json", "application/octet-stream")  # the second is aiohttp's name for "not said"
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
 DIGITS_MAX = 15
@@ -92,3 +93,9 @@ def _refuse_unsupported(request: web.Request) -> None:
     if request.content_type not in JSON_TYPES:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
     refuse_compressed(request)
+
+
+def accepts(header: str, kind: str) -> bool:
+    """Whether an `Accept` header names this media type and does not rule it out."""
+    kinds = [one.replace(" ", "").lower().split(";") for one in header.split(",")]
+    return any(name == kind and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)

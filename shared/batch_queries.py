@@ -7,10 +7,9 @@ from typing import Any
 
 import asyncpg
 
-from shared.database import load_queries, reached
+from shared.database import NEWEST, load_queries, reached
 from shared.errors import NotFound
 from shared.ids import created_at
-from shared.request_log import NEWEST
 
 FILES, BATCHES = load_queries("files"), load_queries("batches")
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from shared.catalogue_rows import Lifecycle, Row, ToolsLack, Written, parse_row,
 from shared.chat import Tools
 from shared.errors import ModelNotFound
 from shared.money import Price, UsdNumber, usd_number
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
 
@@ -189,3 +192,12 @@ def priced(model: Model, factor: Decimal) -> Model:
 
 def _version(vendor_price: Price, price: Price) -> str:
     return hashlib.sha256(msgspec.json.encode([vendor_price, price])).hexdigest()[:12]
+
+
+def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:
+    """What is wanted and the least that makes sense, in tokens: the same when the caller asked for it."""
+    if max_tokens is not None:
+        return max_tokens, max_tokens
+    default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
+    wanted = min(model.max_output_tokens, default)
+    return wanted, min(wanted, settings.output_limit_floor)

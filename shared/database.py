@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 SQL_FOLDER = Path(__file__).parent / "sql"
+NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
+"""Comes before every request of a history that begins with the newest one."""
 MIGRATION_LOCK = 7_201_001
 UNREACHABLE = (
     OSError,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import asyncpg
 import msgspec
 
-from shared.database import load_queries, reached
+from shared.database import NEWEST, load_queries, reached
 from shared.errors import NotFound
 from shared.ids import created_at
 from shared.job import KeptAnswer, unpack_answer
@@ -17,8 +17,6 @@ from shared.ledger_rows import mismatch
 from shared.money import NanoUsd
 
 SQL = load_queries("request_log")
-NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
-"""Comes before every request of a history that begins with the newest one."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 """How far a request has come, as its owner sees it."""
 

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.catalogue import Model
+from shared.catalogue import Model, output_limit
 from shared.chat import Message, Sampling, Tools, input_bound
 from shared.credentials import ApiKey
 from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
@@ -213,15 +213,6 @@ class Submitter:
             self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
             self._refused_until[what] = (now + wait_s, error)
-
-
-def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:
-    """What is wanted and the least that makes sense, in tokens: the same when the caller asked for it."""
-    if max_tokens is not None:
-        return max_tokens, max_tokens
-    default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
-    wanted = min(model.max_output_tokens, default)
-    return wanted, min(wanted, settings.output_limit_floor)
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:

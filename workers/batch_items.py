@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from shared.batches import Ask, unpack_ask
-from shared.catalogue import Catalogue, Model, priced
+from shared.catalogue import Catalogue, Model, output_limit, priced
 from shared.chat import input_bound
 from shared.ids import created_at, new_id
 from shared.job import Job
 from shared.ledger_rows import BatchLine, Reservation
 from shared.money import NanoUsd, Price
-from shared.submit import output_limit
 
 if TYPE_CHECKING:
     import asyncpg

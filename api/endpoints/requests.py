@@ -13,11 +13,11 @@ from api.following import events_again
 from api.formats.native_answers import result_json
 from api.formats.native_streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
-from api.reading import whole_number
+from api.reading import EVENT_STREAM, accepts, whole_number
 from api.requests_view import RequestSummary, summaries_of, view_of
 from api.services import REQUEST_ID, SERVICES, Services
 from api.serving import following
-from api.streaming import EVENT_STREAM, accepts, send_stream
+from api.streaming import send_stream
 from shared import keys
 from shared.errors import InvalidRequest, Unavailable
 from shared.job import Done, Failed, unpack_event

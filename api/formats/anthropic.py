@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from api.asked import Asked
+from api.asked import Asked, StreamForm
 from api.formats.anthropic_answers import message
 from api.formats.anthropic_body import (
     AnyChoice,
@@ -18,7 +18,6 @@ from api.formats.anthropic_body import (
 from api.formats.anthropic_streams import MessageEvents
 from api.formats.anthropic_turns import neutral_messages
 from api.formats.parsing import parse
-from api.streaming import StreamForm
 from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 from shared.job import Done

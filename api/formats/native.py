@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec.structs import asdict
 
-from api.asked import Asked
+from api.asked import Asked, StreamForm
 from api.formats.native_answers import result_json, stats
 from api.formats.native_streams import RawText, ServerSentEvents
 from api.formats.parsing import parse
-from api.streaming import EVENT_STREAM, StreamForm, accepts
+from api.reading import EVENT_STREAM, accepts
 from shared.chat import Message, Part, Probability, Sampling, StopSequence, Temperature, Tokens
 from shared.job import Done
 from shared.money import UsdNumber

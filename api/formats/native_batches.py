@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from api.batch_upload import ParsedLine
+from api.asked import ParsedLine
 from api.formats.native import ChatRequest, asked_of
 from api.formats.parsing import parse
 from shared.batch_files import LineError

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from api.asked import Asked
+from api.asked import Asked, StreamForm
 from api.formats.openai_answers import completion
 from api.formats.openai_body import CompletionRequest, check
 from api.formats.openai_messages import neutral_messages
 from api.formats.openai_streams import CompletionChunks
 from api.formats.openai_tools import neutral_tools
 from api.formats.parsing import parse
-from api.streaming import StreamForm
 from shared.job import Done
 
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from api.batch_upload import ParsedLine
+from api.asked import ParsedLine
 from api.formats.anthropic import parse_message
 from api.formats.openai import parse_completion
 from api.formats.parsing import parse
