@@ -15,11 +15,11 @@ from api.app import create_app
 from api.concurrency import run_several
 from api.http_errors import Runner
 from api.services import SERVICES
-from shared import telemetry
-from shared.database import MigrationError
 from shared.errors import Unavailable
-from shared.process import end_with_parent, raise_open_files, settle_memory
+from shared.runtime import telemetry
+from shared.runtime.process import end_with_parent, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
+from shared.stores.postgres import MigrationError
 
 log = structlog.get_logger(__name__)
 BACKLOG = 1024

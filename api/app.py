@@ -10,27 +10,29 @@ import asyncpg
 import redis.asyncio
 from aiohttp import web
 
-from api import middleware, openapi
-from api.abandoned import Abandoned
+from api import middleware
 from api.auth import Authenticator
-from api.custody import Custody
-from api.directory import Directory
 from api.endpoints.docs import OPENAPI
-from api.relay import Relay
-from api.route import register
+from api.manual import openapi
+from api.manual.route import register
+from api.requests.abandoned import Abandoned
+from api.requests.custody import Custody
+from api.requests.directory import Directory
+from api.requests.relay import Relay
+from api.requests.submit import Submitter
 from api.routes import ROUTES
 from api.services import SERVICES, Services
-from shared import database, scripts
-from shared.catalogue import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.ids import new_id
-from shared.ledger import Ledger
-from shared.metrics import served
-from shared.queue import Queue
-from shared.scripts import Scripts
+from shared.ledger.ledger import Ledger
+from shared.ledger.settler import Settler
+from shared.queue.queue import Queue
+from shared.runtime.metrics import served
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.settler import Settler
-from shared.submit import Submitter
-from shared.tasks import background_tasks
+from shared.stores import postgres as database
+from shared.stores import redis_client as scripts
+from shared.stores.redis_client import Scripts
 
 UNTIL_RELEASED_S = 5.0
 

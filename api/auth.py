@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from shared.credentials import HINT, ApiKey, find_key, split_key
-from shared.database import UNREACHABLE
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
-from shared.metrics import STAGE_SECONDS
+from shared.ledger.api_keys import HINT, ApiKey, find_key, split_key
+from shared.runtime.metrics import STAGE_SECONDS
+from shared.stores.postgres import UNREACHABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from api.formats import native_answers
+from api.formats.native import answers as native_answers
 from shared.errors import InvalidRequest
 from shared.ids import new_id
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from api.formats.surfaces import surface_of
 from api.services import CLOSES, RATE_HEADERS, REQUEST_ID, SERVICES
-from api.surfaces import surface_of
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
-from shared.metrics import HTTP_REQUESTS, REFUSALS
+from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADERS = ("x-request-id", "request-id")

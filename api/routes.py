@@ -5,7 +5,6 @@ A new route is one entry here.
 
 from __future__ import annotations
 
-from api import examples
 from api.endpoints import (
     account,
     batches,
@@ -22,23 +21,24 @@ from api.endpoints import (
     requests,
     usage,
 )
-from api.formats import native
-from api.formats.anthropic_answers import MessageAnswer
-from api.formats.anthropic_body import MessagesRequest
-from api.formats.native_answers import Success
-from api.formats.native_batches import BatchView
-from api.formats.openai_answers import Completion
-from api.formats.openai_batches import BatchBody, BatchList, BatchObject
-from api.formats.openai_body import CompletionRequest
-from api.formats.openai_files import FileDeleted, FileList, FileObject
-from api.reading import IDEMPOTENCY_KEY_LENGTH_MAX
-from api.requests_view import RequestView
-from api.route import Answer, Body, Errors, Header, Route, json
+from api.formats.anthropic.answers import MessageAnswer
+from api.formats.anthropic.body import MessagesRequest
+from api.formats.native import chat as native
+from api.formats.native.answers import Success
+from api.formats.native.batches import BatchView
+from api.formats.openai.answers import Completion
+from api.formats.openai.batches import BatchBody, BatchList, BatchObject
+from api.formats.openai.body import CompletionRequest
+from api.formats.openai.files import FileDeleted, FileList, FileObject
+from api.http.reading import IDEMPOTENCY_KEY_LENGTH_MAX
+from api.http.writing import NDJSON
+from api.manual import examples
+from api.manual.route import Answer, Body, Errors, Header, Route, json
+from api.requests.view import RequestView
 from api.serving import Accepted
-from api.writing import NDJSON
 from shared import errors
-from shared.accounts import Wallet
-from shared.credentials import KeyRow
+from shared.ledger.accounts import Wallet
+from shared.ledger.api_keys import KeyRow
 
 CHAT: Errors = (
     errors.ContextLengthExceeded,

@@ -9,15 +9,15 @@ import asyncpg
 import redis.asyncio
 from aiohttp import web
 
-from api.abandoned import Abandoned
 from api.auth import Authenticator
-from api.custody import Custody
-from api.directory import Directory
-from api.relay import Relay
-from shared.catalogue import Catalogue
-from shared.queue import Queue
+from api.requests.abandoned import Abandoned
+from api.requests.custody import Custody
+from api.requests.directory import Directory
+from api.requests.relay import Relay
+from api.requests.submit import Submitter
+from shared.catalogue.models import Catalogue
+from shared.queue.queue import Queue
 from shared.settings import Settings
-from shared.submit import Submitter
 
 
 @dataclass(frozen=True, kw_only=True)

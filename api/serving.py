@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from api.following import events_again, events_of
-from api.formats.native_answers import result_json
-from api.model_check import check_against_model
-from api.reading import idempotency_key, prefers_async, read_json
+from api.formats.native.answers import result_json
+from api.http.reading import idempotency_key, prefers_async, read_json
+from api.requests.following import events_again, events_of
+from api.requests.log import LoggedRequest, State, find_repeated, find_request
+from api.requests.model_check import check_against_model
+from api.requests.streaming import send_stream
+from api.requests.submit import Admitted, NewRequest
 from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
-from api.streaming import send_stream
 from shared.errors import ModelNotFound, RateLimited
 from shared.job import Done, Event, Failed, Job
-from shared.ledger_rows import Repeat
-from shared.metrics import STREAMS
+from shared.ledger.rows import Repeat
 from shared.money import Price
-from shared.queue import RateState
-from shared.request_log import LoggedRequest, State, find_repeated, find_request
-from shared.submit import Admitted, NewRequest
+from shared.queue.queue import RateState
+from shared.runtime.metrics import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.asked import Asked
-    from api.relay import Follower
-    from shared.credentials import ApiKey
+    from api.formats.asked import Asked
+    from api.requests.relay import Follower
+    from shared.ledger.api_keys import ApiKey
 
 UNLIMITED = RateState(0, 0.0)
 

@@ -26,7 +26,7 @@
     ├── ProviderTimeout            504     provider_timeout
     └── Expired                    504     expired
 
-`retryable` is what `workers/retry.py` asks: may the vendor be called again for the same request?
+`retryable` is what `workers/request/retry.py` asks: may the vendor be called again for the same request?
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shared.catalogue import Model
+from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
-from shared.ledger_rows import BatchLine, Settlement
+from shared.ledger.rows import BatchLine, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
 
 RUN_REQUEST = "run_request"

@@ -9,9 +9,9 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-from shared.database import load_queries, reached
 from shared.errors import InvalidRequest
 from shared.money import NanoUsd
+from shared.stores.postgres import load_queries, reached
 
 SQL = load_queries("usage")
 Group = Literal["day", "model", "key"]

@@ -6,11 +6,11 @@ import sys
 
 import uvloop
 
-from shared import telemetry
-from shared.database import MigrationError
 from shared.errors import Unavailable
-from shared.process import raise_open_files
+from shared.runtime import telemetry
+from shared.runtime.process import raise_open_files
 from shared.settings import Settings, SettingsError
+from shared.stores.postgres import MigrationError
 from workers.main import run
 
 REFUSALS = (SettingsError, MigrationError, Unavailable)

@@ -13,31 +13,33 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import func
 
-from shared import database, scripts
-from shared.catalogue import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import Unavailable
-from shared.heartbeat import Heartbeat, announce, say_goodbye
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
-from shared.keys import QueueName, lane_of, provider_of
-from shared.ledger import Ledger
-from shared.metrics import served
-from shared.pace import Paces
-from shared.process import settle_memory
-from shared.queue import Queue
-from shared.scripts import Scripts
+from shared.ledger.ledger import Ledger
+from shared.ledger.settler import Settler
+from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
+from shared.queue.queue import Queue
+from shared.runtime.metrics import served
+from shared.runtime.process import settle_memory
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.settler import Settler
-from shared.tasks import background_tasks
-from workers import rescue, retention
-from workers.batch_export import BatchExporter
-from workers.batch_feed import BatchFeeder
-from workers.batch_finish import BatchFinisher
-from workers.journal_writer import JournalFlusher
-from workers.leased_worker import LeasedWorker
+from shared.stores import postgres as database
+from shared.stores import redis_client as scripts
+from shared.stores.keys import QueueName, lane_of, provider_of
+from shared.stores.redis_client import Scripts
+from workers.batches.export import BatchExporter
+from workers.batches.feed import BatchFeeder
+from workers.batches.finish import BatchFinisher
+from workers.batches.pace import Paces
+from workers.loop.leased_worker import LeasedWorker
+from workers.loop.slots import Slots
 from workers.providers import Limits, Provider, can_call, load_providers
-from workers.run_job import RUNNER, Runner, end_discarded, run_request
-from workers.slots import Slots
+from workers.request.journal_writer import JournalFlusher
+from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
+from workers.sweeps import holds_and_records as rescue
+from workers.sweeps import retention
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0

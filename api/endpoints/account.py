@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.formats.native_answers import result_json
+from api.formats.native.answers import result_json
 from api.services import SERVICES
-from shared.accounts import find_account
-from shared.database import reached
+from shared.ledger.accounts import find_account
+from shared.stores.postgres import reached
 
 
 async def get_account(request: web.Request) -> web.Response:

@@ -9,17 +9,17 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.batch_upload import Upload
-from api.formats.native_answers import result_json
-from api.formats.native_batches import BatchView, parse_line, view_of
+from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from api.batches.upload import Upload
+from api.formats.native.answers import result_json
+from api.formats.native.batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
-from api.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
+from api.http.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
+from api.http.writing import send_lines
 from api.services import SERVICES, Services
-from api.writing import send_lines
-from shared.batch_creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
-from shared.batch_files import begin_file, forget_file, require_credit
-from shared.batch_results import result_line
-from shared.batches import Batch, cancel_batch, find_batch, line_number, list_batches, results_of
+from shared.batches.batches import Batch, cancel_batch, find_batch, line_number, list_batches, results_of
+from shared.batches.files import begin_file, forget_file, require_credit
+from shared.batches.results import result_line
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
 
 TYPES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.formats import native
+from api.formats.native import chat as native
 from api.serving import serve
 
 

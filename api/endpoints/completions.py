@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.formats.openai import parse_completion
+from api.formats.openai.chat import parse_completion
 from api.serving import serve
 
 

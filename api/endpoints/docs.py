@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
-from api import manual
+from api.manual import pages as manual
 from shared.errors import NotFound
 
 OPENAPI = web.AppKey("openapi", bytes)

@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from api.services import SERVICES, Services
-from shared.database import UNREACHABLE as DATABASE_UNREACHABLE
-from shared.scripts import UNREACHABLE as REDIS_UNREACHABLE
+from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
+from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
 
 READY_WITHIN_S = 3.0
 

@@ -10,11 +10,12 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api.formats.native_answers import result_json
+from api.formats.native.answers import result_json
 from api.formats.parsing import parse
-from api.reading import read_json
+from api.http.reading import read_json
 from api.services import SERVICES, Services
-from shared.credentials import (
+from shared.errors import InvalidRequest, PermissionDenied
+from shared.ledger.api_keys import (
     ApiKey,
     KeyRow,
     KeyRules,
@@ -26,9 +27,8 @@ from shared.credentials import (
     revoke_key,
     rotate_key,
 )
-from shared.database import reached
-from shared.errors import InvalidRequest, PermissionDenied
 from shared.money import NanoUsd, usd_to_nano
+from shared.stores.postgres import reached
 
 log = structlog.get_logger(__name__)
 WHAT = "The keys"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.formats import anthropic
+from api.formats.anthropic import chat as anthropic
 from api.serving import serve
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import asdict
 
-from api.formats.native_answers import result_json
+from api.formats.native.answers import result_json
 from api.services import SERVICES
-from shared.catalogue import ModelFacts
+from shared.catalogue.models import ModelFacts
 
 
 class ListedModel(ModelFacts, frozen=True, kw_only=True):

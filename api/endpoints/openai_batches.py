@@ -8,14 +8,14 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.formats.native_answers import json_bytes
-from api.formats.openai_batches import BatchBody, BatchList, BatchObject, batch_object
+from api.batches.creation import NewBatch, RepeatableBy, create_batch, made_before
+from api.formats.native.answers import json_bytes
+from api.formats.openai.batches import BatchBody, BatchList, BatchObject, batch_object
 from api.formats.parsing import parse, parse_query
-from api.reading import idempotency_key, read_json
+from api.http.reading import idempotency_key, read_json
 from api.services import SERVICES, Services
-from shared.batch_creation import NewBatch, RepeatableBy, create_batch, made_before
-from shared.batch_files import File, find_file, require_credit
-from shared.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
+from shared.batches.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
+from shared.batches.files import File, find_file, require_credit
 from shared.errors import InvalidRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import web
 
-from api.batch_upload import Upload
-from api.formats.native_answers import json_bytes
-from api.formats.openai_batches import is_output, output_line
-from api.formats.openai_files import (
+from api.batches.creation import RepeatableBy, first_with_key, key_was_used
+from api.batches.upload import Upload
+from api.formats.native.answers import json_bytes
+from api.formats.openai.batches import is_output, output_line
+from api.formats.openai.files import (
     OUTPUT,
     FileDeleted,
     FileList,
@@ -25,13 +26,12 @@ from api.formats.openai_files import (
     split_output,
 )
 from api.formats.parsing import parse_query
-from api.multipart import file_form
-from api.reading import idempotency_key, refuse_too_large
+from api.http.multipart import file_form
+from api.http.reading import idempotency_key, refuse_too_large
+from api.http.writing import send_lines
 from api.services import SERVICES, Services
-from api.writing import send_lines
-from shared.batch_creation import RepeatableBy, first_with_key, key_was_used
-from shared.batch_files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
-from shared.batches import Batch, delete_output, find_batch, results_of
+from shared.batches.batches import Batch, delete_output, find_batch, results_of
+from shared.batches.files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536

@@ -8,9 +8,9 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from api.formats.native_answers import json_bytes
+from api.formats.native.answers import json_bytes
 from api.services import SERVICES
-from shared.catalogue import Model
+from shared.catalogue.models import Model
 
 UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 """The catalogue does not know when a model was made; Anthropic's API says the epoch then, and 0 is OpenAI's for it."""

@@ -9,20 +9,20 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.following import events_again
-from api.formats.native_answers import result_json
-from api.formats.native_streams import RawText, ServerSentEvents
+from api.formats.native.answers import result_json
+from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
-from api.reading import EVENT_STREAM, accepts, whole_number
-from api.requests_view import RequestSummary, summaries_of, view_of
+from api.http.reading import EVENT_STREAM, accepts, whole_number
+from api.requests.following import events_again
+from api.requests.log import LoggedRequest, find_request, list_requests
+from api.requests.streaming import send_stream
+from api.requests.view import RequestSummary, summaries_of, view_of
 from api.services import REQUEST_ID, SERVICES, Services
 from api.serving import following
-from api.streaming import send_stream
-from shared import keys
 from shared.errors import InvalidRequest, Unavailable
 from shared.job import Done, Failed, unpack_event
-from shared.request_log import LoggedRequest, find_request, list_requests
-from shared.scripts import UNREACHABLE
+from shared.stores import keys
+from shared.stores.redis_client import UNREACHABLE
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 SEQUENCE_MAX = 2**31 - 1

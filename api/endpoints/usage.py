@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 import msgspec
 from aiohttp import web
 
-from api.formats.native_answers import result_json
+from api.formats.native.answers import result_json
 from api.formats.parsing import parse_query
 from api.services import SERVICES
 from shared.errors import InvalidRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.formats.native_answers import json_bytes
+from api.formats.native.answers import json_bytes
 
 LINE_ENDS = {"\u2028": rb"\u2028", "\u2029": rb"\u2029", "\u0085": rb"\u0085"}
 """No line ends in server-sent events, but some clients split lines as Python's `str.splitlines` does."""

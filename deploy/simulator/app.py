@@ -9,9 +9,15 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import web
 
-from deploy.simulator import bedrock_converse, bedrock_invoke, control, deepseek, gemini, openai_chat, openai_realtime
+from deploy.simulator import control
 from deploy.simulator import script as scripts
+from deploy.simulator.bedrock import converse as bedrock_converse
+from deploy.simulator.bedrock import invoke as bedrock_invoke
 from deploy.simulator.calls import CallLog
+from deploy.simulator.gemini import gemini
+from deploy.simulator.openai import chat as openai_chat
+from deploy.simulator.openai import deepseek
+from deploy.simulator.openai import realtime as openai_realtime
 from deploy.simulator.script import Script
 from deploy.simulator.state import SIMULATOR, Simulator
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from shared.process import raise_open_files
+from shared.runtime.process import raise_open_files
 from tests.bench import cpu, growth, ours, peers, report
 from tests.bench.report import Row
 from tests.bench.surfaces import SURFACES, Surface, WrongAnswerError

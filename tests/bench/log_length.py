@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from deploy.local.stores import embedded_postgres
-from shared import database
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
-from shared.database import migrate
 from shared.ids import created_at, new_id
-from shared.ledger import Ledger
-from shared.ledger_rows import Reservation, Settlement
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Reservation, Settlement
 from shared.money import usd_to_nano
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.tasks import background_tasks
+from shared.stores import postgres as database
+from shared.stores.postgres import migrate
 from tests.bench import cpu
 from tests.bench.ours import CREDIT_USD
 from tests.bench.targets import Bench

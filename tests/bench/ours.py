@@ -14,10 +14,10 @@ import asyncpg
 from deploy.local.child import Child
 from deploy.local.listener import free_port, listening
 from deploy.local.stores import embedded_postgres, embedded_valkey
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
-from shared.database import migrate
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import usd_to_nano
+from shared.stores.postgres import migrate
 from tests.bench import cpu
 from tests.bench.surfaces import SURFACES, Surface
 from tests.bench.targets import Bench, Target, until_answering

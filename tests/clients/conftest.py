@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from deploy.local.vendors import VENDORS
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
 from tests.clients.gateway import Gateway
-from tests.faults.cluster import Cluster, running_cluster
+from tests.harness.cluster import Cluster, running_cluster
 
 NewKey = Callable[..., Awaitable[str]]
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ import pytest
 from deploy.simulator.answer import prompt_tokens
 from tests.clients.conftest import NewKey
 from tests.clients.gateway import PAGES, Gateway
-from tests.e2e.caller import expected, told
+from tests.harness.caller import expected, told
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 
 import api
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
-from tests.faults.cluster import Cluster, running_cluster
+from tests.harness.cluster import Cluster, running_cluster
 
 PAGE = Path(api.__file__).parent / "pages" / "clients" / "anthropic.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

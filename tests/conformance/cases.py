@@ -13,13 +13,13 @@ import pytest
 from deploy.simulator import answer, script, tools
 from deploy.simulator.app import QUICK, Running
 from deploy.simulator.calls import Call
-from shared.catalogue import Model, load_catalogue
+from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
 from shared.errors import RebootError
 from shared.money import Usage
-from workers.limits import bounded
-from workers.prompt import fit
 from workers.providers import Finished, Limits, Piece, Provider, ProviderRequest, Reported, load_providers
+from workers.providers.wire.instructions import fit
+from workers.request.limits import bounded
 
 Test = TypeVar("Test", bound=Callable[..., object])
 CATALOGUE = load_catalogue()

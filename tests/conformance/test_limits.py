@@ -23,7 +23,7 @@ from tests.conformance.cases import (
     request,
     streaming,
 )
-from tests.support import free_port
+from tests.harness.support import free_port
 from workers.providers import Limits, Piece, load_providers
 
 LIMIT_S = 0.3

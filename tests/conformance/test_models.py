@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.abilities import unavailable
+from shared.catalogue.abilities import unavailable
 from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 from tests.conformance.cases import CATALOGUE, Case, Vendors, expected, promise
 

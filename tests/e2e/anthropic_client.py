@@ -6,7 +6,7 @@ from typing import Any
 
 from anthropic import APIStatusError, AsyncAnthropic
 
-from tests.e2e.caller import MODEL, Caller
+from tests.harness.caller import MODEL, Caller
 
 
 def asked(text: str, **changes: Any) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import aiohttp
 import asyncpg
 import pytest
 
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
-from tests.e2e.caller import Caller
-from tests.faults.cluster import Cluster, running_cluster
+from tests.harness.caller import Caller
+from tests.harness.cluster import Cluster, running_cluster
 
 NewCaller = Callable[..., Awaitable[Caller]]
 KEYS_PER_ACCOUNT_MAX = 6

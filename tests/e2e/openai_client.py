@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import openai
 from openai import AsyncOpenAI
 
-from tests.e2e.caller import MODEL, Caller
+from tests.harness.caller import MODEL, Caller
 
 
 def asking(text: str, **fields: Any) -> dict[str, Any]:

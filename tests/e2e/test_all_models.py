@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.catalogue import CATALOGUE_FILE
-from tests.e2e.caller import told
-from tests.e2e.running import running
-from tests.support import eventually_true
+from shared.catalogue.models import CATALOGUE_FILE
+from tests.harness.caller import told
+from tests.harness.running import running
+from tests.harness.support import eventually_true
 
 ROWS: dict[str, dict[str, Any]] = {
     row["name"]: row for row in tomllib.loads(CATALOGUE_FILE.read_text(), parse_float=Decimal)["model"]

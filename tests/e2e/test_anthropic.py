@@ -13,7 +13,7 @@ from anthropic import AsyncAnthropic
 
 from deploy.simulator.answer import prompt_tokens
 from tests.e2e.anthropic_client import asked, client_of
-from tests.e2e.caller import MODEL, Caller, cost_nano, expected, told
+from tests.harness.caller import MODEL, Caller, cost_nano, expected, told
 
 WEATHER: dict[str, Any] = {
     "name": "weather",

@@ -10,10 +10,10 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
-from shared.credentials import KeyRules
+from shared.ledger.api_keys import KeyRules
 from tests.e2e.anthropic_client import asked, client_of, requests_made
-from tests.e2e.caller import Caller, expected, told
 from tests.e2e.conftest import NewCaller
+from tests.harness.caller import Caller, expected, told
 
 BROKEN = {"tokens": 40, "pace_ms": 2, "fault": "early_end", "after": 20}
 

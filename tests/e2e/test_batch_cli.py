@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from shared.ids import new_id
-from tests.e2e.caller import MODEL, Caller, told
 from tests.e2e.conftest import NewCaller
-from tests.faults.cluster import Cluster
-from tests.support import eventually_true
+from tests.harness.caller import MODEL, Caller, told
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually_true
 
 COMMAND = Path(sys.executable).with_name("rebootml")
 DONE, REFUSED, WRONG_USAGE = 0, 1, 2

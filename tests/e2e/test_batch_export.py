@@ -14,14 +14,14 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
-from tests.e2e.caller import Caller, told
 from tests.e2e.test_batches import line, results, sent, until
-from tests.faults.cluster import Cluster, running_cluster
-from tests.support import eventually
-from workers.batch_export import PART_BYTES, parts_of, upload
+from tests.harness.caller import Caller, told
+from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.support import eventually
+from workers.batches.export import PART_BYTES, parts_of, upload
 
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}

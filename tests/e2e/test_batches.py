@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 
 from shared.ids import new_id
-from tests.e2e.caller import MODEL, Caller, Reply, cost_nano, expected, told
 from tests.e2e.conftest import NewCaller
-from tests.faults.cluster import Cluster
-from tests.support import eventually_true
+from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually_true
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 ENDED = {"completed", "failed", "expired", "cancelled"}

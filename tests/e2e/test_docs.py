@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from shared.credentials import KeyRules
-from tests.e2e.caller import MODEL, Caller, Reply, told
+from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
+from tests.harness.caller import MODEL, Caller, Reply, told
 
 PAGES = ["/docs", "/docs/errors", "/docs/guides/batches", "/docs/guides/requests", "/docs/ui/index.html"]
 

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from deploy.simulator.answer import prompt_tokens
-from tests.e2e.caller import MODEL, Caller, cost_nano, expected, told
 from tests.e2e.conftest import NewCaller
+from tests.harness.caller import MODEL, Caller, cost_nano, expected, told
 
 
 async def test_json_answer_has_exactly_the_fields_of_the_contract(caller: Caller) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.credentials import KeyRules, revoke_key
+from shared.ledger.api_keys import KeyRules, revoke_key
 from shared.money import NanoUsd
-from tests.e2e.caller import MODEL, Caller, told
 from tests.e2e.conftest import NewCaller
-from tests.support import eventually_true
+from tests.harness.caller import MODEL, Caller, told
+from tests.harness.support import eventually_true
 
 USER = {"role": "user", "content": "hi"}
 

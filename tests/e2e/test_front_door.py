@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from shared.credentials import KeyRules
-from tests.e2e.caller import MODEL, Caller, hold_nano, told
+from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
-from tests.faults.cluster import Cluster
+from tests.harness.caller import MODEL, Caller, hold_nano, told
+from tests.harness.cluster import Cluster
 
 
 @pytest.mark.parametrize(

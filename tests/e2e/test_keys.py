@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.credentials import KeyRules, create_key, revoke_key
+from shared.ledger.api_keys import KeyRules, create_key, revoke_key
 from shared.money import NanoUsd
-from tests.e2e.caller import Caller, Reply, told
 from tests.e2e.conftest import KEYS_PER_ACCOUNT_MAX, NewCaller
-from tests.support import eventually_true
+from tests.harness.caller import Caller, Reply, told
+from tests.harness.support import eventually_true
 
 MANAGER = KeyRules(name="manager", scopes=("manage",))
 ROW = {

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.running import Running, command_line, none_runs, running
-from tests.support import eventually, is_running
+from tests.harness.running import Running, command_line, none_runs, running
+from tests.harness.support import eventually, is_running
 
 MODEL = "openai-gpt-4o-mini"
 

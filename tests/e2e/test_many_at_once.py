@@ -6,9 +6,9 @@ import asyncio
 
 import asyncpg
 
-from deploy.ledger_check import check_ledger
-from tests.e2e.caller import cost_nano, expected, hold_nano, told
+from deploy.cli.ledger_check import check_ledger
 from tests.e2e.conftest import NewCaller
+from tests.harness.caller import cost_nano, expected, hold_nano, told
 
 STREAMS = 200
 REQUESTS = 400

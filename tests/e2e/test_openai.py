@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from deploy.simulator.answer import prompt_tokens
-from shared.catalogue import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.ids import created_at
-from tests.e2e.caller import MODEL, Caller, Reply, expected, told
 from tests.e2e.openai_client import asking
+from tests.harness.caller import MODEL, Caller, Reply, expected, told
 
 PATH = "/v1/chat/completions"
 

@@ -13,10 +13,10 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.ids import new_id
-from tests.e2e.caller import MODEL, Caller, Reply, cost_nano, expected, told
 from tests.e2e.conftest import NewCaller
 from tests.e2e.openai_client import asking, client_of
-from tests.support import eventually_true
+from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
+from tests.harness.support import eventually_true
 
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MESSAGES = "/v1/messages"

@@ -12,11 +12,11 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from shared.catalogue import load_catalogue
-from shared.credentials import KeyRules
-from tests.e2e.caller import MODEL, Caller, cost_nano, expected, told
+from shared.catalogue.models import load_catalogue
+from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.e2e.openai_client import asking, client_of
+from tests.harness.caller import MODEL, Caller, cost_nano, expected, told
 
 
 @pytest.fixture

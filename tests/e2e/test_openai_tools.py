@@ -11,8 +11,8 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.e2e.caller import Caller, told
 from tests.e2e.openai_client import asking, client_of
+from tests.harness.caller import Caller, told
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": PLACE}}

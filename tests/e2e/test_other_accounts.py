@@ -8,9 +8,9 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 
-from shared.credentials import SCOPES, KeyRules
-from tests.e2e.caller import Caller
+from shared.ledger.api_keys import SCOPES, KeyRules
 from tests.e2e.conftest import NewCaller
+from tests.harness.caller import Caller
 
 EVERYTHING = KeyRules(scopes=SCOPES)
 

@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from deploy.simulator.app import running_simulator
-from tests.e2e.caller import Caller, told
 from tests.e2e.conftest import ENVIRONMENT
-from tests.faults.cluster import Cluster, running_cluster
-from tests.support import eventually_true
+from tests.harness.caller import Caller, told
+from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.support import eventually_true
 
 OVERLAY = """
 [[model]]

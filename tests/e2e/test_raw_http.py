@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.e2e.caller import Caller, told
 from tests.e2e.test_request_life import ASYNC, ended
+from tests.harness.caller import Caller, told
 
 HOST = "Host: localhost\r\n"
 

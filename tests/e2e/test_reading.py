@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from shared.catalogue import load_catalogue
-from tests.e2e.caller import Caller
+from shared.catalogue.models import load_catalogue
+from tests.harness.caller import Caller
 
 
 async def test_every_model_is_listed_and_says_whether_it_is_available(caller: Caller) -> None:

@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from shared import keys
-from shared.credentials import KeyRules
 from shared.ids import new_id
-from tests.e2e.caller import Caller, cost_nano, expected, told
+from shared.ledger.api_keys import KeyRules
+from shared.stores import keys
 from tests.e2e.conftest import NewCaller
-from tests.faults.cluster import Cluster
-from tests.support import eventually_true
+from tests.harness.caller import Caller, cost_nano, expected, told
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually_true
 
 ASYNC = {"Prefer": "respond-async"}
 SSE = {"Accept": "text/event-stream"}

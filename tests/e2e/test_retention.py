@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
-from tests.e2e.caller import Caller
-from tests.support import eventually_true
+from tests.harness.caller import Caller
+from tests.harness.support import eventually_true
 
 ANSWER = "INSERT INTO answers VALUES ($1, '', now() + make_interval(secs => $2))"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.credentials import SCOPES, KeyRules
-from tests.e2e.caller import MODEL
+from shared.ledger.api_keys import SCOPES, KeyRules
 from tests.e2e.conftest import NewCaller
-from tests.e2e.running import PROJECT
 from tests.faults.conftest import SEED as PROOFS_SEED
+from tests.harness.caller import MODEL
+from tests.harness.running import PROJECT
 
 LONG = bool(os.environ.get("PROOFS"))
 SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.e2e.caller import Caller, expected, told
-from tests.faults.cluster import Cluster
-from tests.support import free_port
+from tests.harness.caller import Caller, expected, told
+from tests.harness.cluster import Cluster
+from tests.harness.support import free_port
 
 CANARY = "canary-prompt-5b1f"
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from shared.database import migrate
-from tests.support import free_port
+from shared.stores.postgres import migrate
+from tests.harness.support import free_port
 
 GOOD = {"LOG_LEVEL": "error", "PATH": os.defpath}
 

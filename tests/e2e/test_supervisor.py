@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from tests.e2e.running import Running, command_line, none_runs, running
-from tests.support import eventually, free_port, is_running
+from tests.harness.running import Running, command_line, none_runs, running
+from tests.harness.support import eventually, free_port, is_running
 
 OWN_STORES = {"DATABASE_URL": "postgresql://own/db", "REDIS_URL": "redis://own/0"}
 REAL_VENDORS = {

@@ -10,13 +10,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.credentials import KeyRules, create_key
-from shared.database import load_queries
 from shared.ids import new_id
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import nano_to_usd
-from tests.builders import a_reservation, a_settlement
-from tests.e2e.caller import MODEL, Caller, cost_nano, told
+from shared.stores.postgres import load_queries
 from tests.e2e.conftest import NewCaller
+from tests.harness.builders import a_reservation, a_settlement
+from tests.harness.caller import MODEL, Caller, cost_nano, told
 
 OTHER_MODEL = "openai-gpt-4o"
 NOTHING = {

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from shared import keys
 from shared.job import Event
-from shared.journal import read_journal
-from tests.faults.cluster import Cluster
+from shared.queue.journal import read_journal
+from shared.stores import keys
+from tests.harness.cluster import Cluster
 
 KEY_OF_MESSAGE = re.compile(r"key=([^\s\]]+)")
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from tests.faults.cluster import Cluster, running_cluster
 from tests.faults.figures import Figures
+from tests.harness.cluster import Cluster, running_cluster
 
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
 FIGURES = Figures()

@@ -9,10 +9,10 @@ from deploy.simulator.script import Script
 from tests.faults.batch_runs import BatchRun, Memory, batch_session, questions
 from tests.faults.checker import Promise
 from tests.faults.clients import Asked
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures, quantile
 from tests.faults.trial import Trial, trial
+from tests.harness.cluster import Cluster
 
 KILL_EVERY_S = 4.0
 CALLERS = 64

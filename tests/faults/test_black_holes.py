@@ -10,12 +10,12 @@ import time
 from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.clients import Asked, Form
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.test_redis_restarted import until_answered
 from tests.faults.trial import Trial, Verdict, trial
-from tests.support import eventually
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually
 
 PROOF = "8 black hole"
 BEFORE_S = 1.0

@@ -7,11 +7,11 @@ import asyncio
 from deploy.simulator.script import Script
 from tests.faults.checker import Case, Promise, estimate
 from tests.faults.clients import Asked, Form
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.reading import read
 from tests.faults.trial import Trial, trial
+from tests.harness.cluster import Cluster
 
 PROOF = "12 disconnects"
 TOKENS = 24

@@ -8,11 +8,11 @@ from decimal import Decimal
 from deploy.simulator.script import Script
 from tests.faults.checker import Promise, cost
 from tests.faults.clients import Question
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.trial import Trial, Verdict, trial
-from tests.support import eventually
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually
 
 PROOF = "9 overspending"
 REQUESTS, AFFORDABLE = 40, 7

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 from deploy.simulator.script import Script
 from tests.faults.checker import Promise
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.trial import trial
+from tests.harness.cluster import Cluster
 
 PROOF = "3 Redis stalled"
 STREAMS, REQUESTS = 20, 12

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tests.faults.checker import Promise
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.trial import streams, trial
+from tests.harness.cluster import Cluster
 
 PROOF = "6 subscribers killed"
 EVERY_S = 0.3

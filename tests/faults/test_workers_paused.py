@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from tests.faults.checker import Promise, calls_after_first_byte
-from tests.faults.cluster import Cluster
 from tests.faults.conftest import Scale
 from tests.faults.figures import Figures
 from tests.faults.trial import mixed, trial
+from tests.harness.cluster import Cluster
 
 PROOF = "2 worker paused"
 LOST_WORKER = frozenset({"provider_error"})

@@ -18,14 +18,14 @@ import asyncpg
 import msgspec
 
 from deploy.simulator.script import Script
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import usd_to_nano
 from tests.faults.books import Books
 from tests.faults.checker import Case, Promise, join, violations
 from tests.faults.clients import FORMS, Asked, Caller, Form, Question
-from tests.faults.cluster import Cluster
-from tests.support import POLL_S
+from tests.harness.cluster import Cluster
+from tests.harness.support import POLL_S
 
 REBOOTML = Path(sys.executable).with_name("rebootml")
 CREDIT_USD = Decimal(1_000)

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from shared.batch_creation import NewBatch, create_batch
-from shared.batch_files import File, Line, add_lines, begin_file, finish_file
-from shared.batch_queries import BATCHES
-from shared.batches import Ask, Batch, pack_ask
+from api.batches.creation import NewBatch, create_batch
+from shared.batches.batches import Ask, Batch, pack_ask
+from shared.batches.files import File, Line, add_lines, begin_file, finish_file
+from shared.batches.queries import BATCHES
 from shared.chat import NO_TOOLS, Message, Sampling
-from shared.ledger import Ledger
-from shared.ledger_rows import BatchLine, Reservation, Settlement
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import BatchLine, Reservation, Settlement
 from shared.settings import Settings
-from tests.builders import a_reservation, a_settlement
+from tests.harness.builders import a_reservation, a_settlement
 
 SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
 ASKED = pack_ask(Ask("openai-gpt-4o", [Message("user", "Hello")], Sampling(), NO_TOOLS, 10))

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from deploy.ledger_check import check_ledger
-from shared import database
-from shared.credentials import KeyRules, create_key
-from shared.ledger import Ledger
-from shared.ledger_rows import Grant, Repeat, Reservation
+from deploy.cli.ledger_check import check_ledger
+from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.money import NanoUsd
 from shared.settings import Settings
+from shared.stores import postgres as database
 from tests.integration.conftest import running
 
 

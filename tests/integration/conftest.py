@@ -17,14 +17,15 @@ import asyncpg
 import pytest
 from arq.connections import ArqRedis
 
-from shared import database, scripts
-from shared.accounts import create_account
 from shared.job import arq_deserializer, arq_serializer
-from shared.ledger import Ledger
+from shared.ledger.accounts import create_account
+from shared.ledger.ledger import Ledger
 from shared.money import NanoUsd
-from shared.queue import Queue
-from shared.scripts import Scripts
+from shared.queue.queue import Queue
 from shared.settings import Settings
+from shared.stores import postgres as database
+from shared.stores import redis_client as scripts
+from shared.stores.redis_client import Scripts
 
 TEMPLATE = "template_migrated"
 REDIS_DATABASES = 15

@@ -5,10 +5,10 @@ from __future__ import annotations
 from arq.constants import in_progress_key_prefix
 from redis.asyncio import Redis
 
-from shared import keys
 from shared.job import Job
-from shared.keys import QueueName
-from shared.queue import Claim, Queue, RateState, Room
+from shared.queue.queue import Claim, Queue, RateState, Room
+from shared.stores import keys
+from shared.stores.keys import QueueName
 
 OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")
 GEMINI, GEMINI_BATCH = keys.queue("gemini", "interactive"), keys.queue("gemini", "batch")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shared.job import Event
-from shared.journal import Journal, append_all
-from shared.ledger_rows import Settlement
-from shared.scripts import Scripts
+from shared.ledger.rows import Settlement
+from shared.queue.journal import Journal, append_all
+from shared.stores.redis_client import Scripts
 
 
 class JournalWriter:

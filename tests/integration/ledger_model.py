@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from shared.ledger_rows import Reservation, Settlement
+from shared.ledger.rows import Reservation, Settlement
 
 IN_FLIGHT_MAX = 5
 KEY_LIMIT = 60

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.database import load_queries
 from shared.ids import new_id
-from tests.builders import a_release, a_reservation, a_settlement, repeatable
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_release, a_reservation, a_settlement, repeatable
 from tests.integration.books import Wallet, wallet
 from tests.integration.scratch import Mutant, Scratch
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from shared.accounts import create_account
-from shared.database import Connection, load_queries, migrations
-from shared.ledger import settling
-from shared.ledger_rows import Reservation, Settlement
+from shared.ledger.accounts import create_account
+from shared.ledger.ledger import settling
+from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
+from shared.stores.postgres import Connection, load_queries, migrations
+from tests.harness.support import eventually_true
 from tests.integration.books import somebody_waits_for_a_lock
-from tests.support import eventually_true
 
 QUERIES = load_queries("ledger")
 

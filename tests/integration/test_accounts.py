@@ -6,12 +6,12 @@ import asyncpg
 import pytest
 from msgspec.structs import asdict
 
-from shared.accounts import create_account, credit_account, find_account, list_accounts
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
-from shared.ledger import Ledger
+from shared.ledger.accounts import create_account, credit_account, find_account, list_accounts
+from shared.ledger.ledger import Ledger
 from shared.money import USD_MAX, NanoUsd, usd_to_nano
-from tests.builders import a_reservation
+from tests.harness.builders import a_reservation
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 

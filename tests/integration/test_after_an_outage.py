@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from shared.pipeline import Word
 from shared.settings import Settings
+from shared.stores.redis_connections import Word
+from tests.harness.support import eventually
 from tests.integration.working import Gate, working
-from tests.support import eventually
 
 
 async def test_a_worker_with_nothing_to_renew_renews_all_the_same_before_it_claims(settings: Settings) -> None:

@@ -13,11 +13,11 @@ from arq.cron import cron
 from arq.jobs import JobStatus
 from arq.worker import FailedJobs, Retry
 
-from shared.queue import Claim
+from shared.queue.queue import Claim
 from shared.settings import Settings
+from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import OPENAI, make_due
 from tests.integration.working import LONG_S, Gate, a_process, function, put, result_of, working
-from tests.support import eventually, eventually_true
 
 
 async def _add(_: dict[str, Any], one: int, other: int) -> int:

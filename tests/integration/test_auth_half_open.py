@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from api.auth import Authenticator
-from shared.credentials import KeyRules, create_key
-from shared.database import connect
 from shared.errors import Unavailable
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.settings import Settings
-from tests.faults.proxy import Proxy
+from shared.stores.postgres import connect
+from tests.harness.proxy import Proxy
 from tests.integration.conftest import NewAccount
 
 CONNECTIONS = 4

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from deploy.cli import main
-from shared.credentials import split_key
-from shared.database import migrations
+from deploy.cli.cli import main
+from shared.ledger.api_keys import split_key
+from shared.stores.postgres import migrations
 from tests.integration.conftest import execute
 
 COMMAND = Path(sys.executable).with_name("rebootml")

@@ -8,7 +8,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.credentials import (
+from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
+from shared.ids import new_id
+from shared.ledger.api_keys import (
     ApiKey,
     KeyRules,
     Manager,
@@ -21,13 +23,11 @@ from shared.credentials import (
     rotate_key,
     split_key,
 )
-from shared.database import connect
-from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
-from shared.ids import new_id
-from shared.ledger import Ledger
+from shared.ledger.ledger import Ledger
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import a_reservation, a_settlement
+from shared.stores.postgres import connect
+from tests.harness.builders import a_reservation, a_settlement
 from tests.integration.conftest import NewAccount
 
 NO_GRACE = timedelta(0)

@@ -9,15 +9,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.accounts import credit_account
-from shared.batch_creation import NewBatch, create_batch
-from shared.batch_files import delete_file, find_file
-from shared.batch_queries import BATCHES
-from shared.batches import cancel_batch, find_batch, results_of
+from api.batches.creation import NewBatch, create_batch
+from shared.batches.batches import cancel_batch, find_batch, results_of
+from shared.batches.files import delete_file, find_file
+from shared.batches.queries import BATCHES
 from shared.errors import Conflict, NotFound, RateLimited, Unavailable
-from shared.ledger_rows import Reservation
+from shared.ledger.accounts import credit_account
+from shared.ledger.rows import Reservation
 from shared.money import NanoUsd
-from tests.builders import a_release
+from tests.harness.builders import a_release
 from tests.integration.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
 from tests.integration.conftest import NewAccount

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from shared.database import load_queries
+from api.requests.log import find_request, list_requests
 from shared.errors import NotFound
 from shared.ids import new_id
-from shared.ledger import Ledger
-from shared.request_log import find_request, list_requests
-from tests.builders import a_reservation
+from shared.ledger.ledger import Ledger
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_reservation
 from tests.integration.books import reserve_all
 from tests.integration.conftest import NewAccount, a_database
 from tests.integration.plans import PLAN_CACHE_MODES, nodes_of, plan_of, rows_read, scans_of

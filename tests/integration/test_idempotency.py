@@ -17,10 +17,10 @@ from shared.errors import (
     RateLimited,
     RebootError,
 )
-from shared.ledger import Ledger
-from shared.ledger_rows import Grant, Repeat, Reservation
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.settings import Settings
-from tests.builders import a_release, a_reservation, a_settlement, repeatable
+from tests.harness.builders import a_release, a_reservation, a_settlement, repeatable
 from tests.integration.books import Wallet, assert_books_balance, limited_key, processes, reserve_all, wallet
 from tests.integration.conftest import NewAccount, running
 

@@ -7,22 +7,22 @@ import pytest
 from arq.connections import ArqRedis
 from redis.asyncio.client import PubSub
 
-from shared import keys
 from shared.chat import CallPiece
 from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
-from shared.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
-from shared.ledger_rows import Settlement
+from shared.ledger.rows import Settlement
 from shared.money import Usage
-from shared.pipeline import Word
-from shared.queue import Claim, Queue
-from shared.scripts import Scripts
-from tests.builders import a_job, a_release, a_reservation, a_settlement
+from shared.queue.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
+from shared.queue.queue import Claim, Queue
+from shared.stores import keys
+from shared.stores.redis_client import Scripts
+from shared.stores.redis_connections import Word
+from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
+from tests.harness.support import eventually
 from tests.integration.conftest import running
 from tests.integration.jobs import OPENAI, claim_one, enqueue
 from tests.integration.journals import JournalWriter
-from tests.support import eventually
-from workers.journal_writer import UNSENT_BYTES_MAX, ChunkWriter, JournalFlusher
+from workers.request.journal_writer import UNSENT_BYTES_MAX, ChunkWriter, JournalFlusher
 
 DONE = Done("stop", Usage(1, 1), 5)
 

@@ -9,14 +9,14 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.requests.log import find_answer
 from shared.chat import Message
 from shared.job import Done, KeptAnswer, pack
-from shared.ledger import Ledger
-from shared.ledger_rows import Reservation
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Reservation
 from shared.money import Usage
-from shared.request_log import find_answer
 from shared.settings import Settings
-from tests.builders import a_release, a_reservation, a_settlement
+from tests.harness.builders import a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, reserve_all, wallet
 from tests.integration.conftest import NewAccount, running
 

@@ -10,10 +10,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared import database
-from shared.database import UNREACHABLE, KeptSession
 from shared.settings import Settings
-from tests.faults.proxy import Proxy
+from shared.stores import postgres as database
+from shared.stores.postgres import UNREACHABLE, KeptSession
+from tests.harness.proxy import Proxy
 
 SESSION = "SELECT pg_backend_pid() AS pid"
 

@@ -12,12 +12,12 @@ from arq.constants import abort_jobs_ss, job_key_prefix
 from arq.jobs import Job, JobStatus
 from arq.worker import Retry
 
-from shared import keys
-from shared.queue import Queue
+from shared.queue.queue import Queue
 from shared.settings import Settings
+from shared.stores import keys
+from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import GEMINI, OPENAI, OPENAI_BATCH, let_lease_lapse
 from tests.integration.working import LONG_S, Gate, a_process, function, put, result_of, working
-from tests.support import eventually, eventually_true
 
 SHORT_LEASE_S = 1.0
 

@@ -11,11 +11,11 @@ import pytest
 
 from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, RateLimited, RebootError
 from shared.ids import new_id
-from shared.ledger import Ledger
-from shared.ledger_rows import Grant, Reservation
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Grant, Reservation
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
+from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, limited_key, request_row, reserve_all, wallet
 from tests.integration.conftest import NewAccount, running
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from deploy.ledger_check import check_ledger
-from shared.accounts import create_account
-from shared.database import load_queries
-from shared.ledger import Ledger
+from deploy.cli.ledger_check import check_ledger
+from shared.ledger.accounts import create_account
+from shared.ledger.ledger import Ledger
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import a_release, a_reservation, a_settlement
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_release, a_reservation, a_settlement
 from tests.integration.batching import a_batch_of_one
 from tests.integration.books import limited_key
 from tests.integration.conftest import running

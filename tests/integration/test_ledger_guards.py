@@ -10,14 +10,15 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.accounts import credit_account
-from shared.database import load_queries
 from shared.errors import InsufficientCredit, Unavailable
-from shared.ledger import Ledger
-from shared.ledger_rows import Grant
+from shared.ledger.accounts import credit_account
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Grant
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import a_release, a_reservation, a_settlement
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_release, a_reservation, a_settlement
+from tests.harness.support import eventually_true
 from tests.integration.books import (
     Wallet,
     assert_books_balance,
@@ -28,7 +29,6 @@ from tests.integration.books import (
     wallet,
 )
 from tests.integration.conftest import NewAccount
-from tests.support import eventually_true
 
 ENDED = "UPDATE requests SET hold_state = 'settled', state = 'succeeded', ended_at = now()"
 

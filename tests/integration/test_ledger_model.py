@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from deploy.ledger_check import check_ledger
-from shared.accounts import create_account
-from shared.credentials import KeyRules, create_key
-from shared.database import load_queries
-from shared.ledger import settling
-from shared.ledger_rows import Reservation, Settlement
+from deploy.cli.ledger_check import check_ledger
+from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.ledger import settling
+from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
-from tests.builders import a_reservation, a_settlement, repeatable
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_reservation, a_settlement, repeatable
 from tests.integration.ledger_model import IN_FLIGHT_MAX, KEY_LIMIT, Model
 
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from shared import database
-from shared.database import Migration, MigrationError, load_queries, migrate, migrations, require_migrated
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.stores import postgres as database
+from shared.stores.postgres import Migration, MigrationError, load_queries, migrate, migrations, require_migrated
 from tests.integration.conftest import execute
 
 NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from shared.ids import new_id
-from shared.pace import Pace, Paces
-from shared.scripts import Scripts
 from shared.settings import Settings
-from tests.support import eventually_true
+from shared.stores.redis_client import Scripts
+from tests.harness.support import eventually_true
+from workers.batches.pace import Pace, Paces
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import asyncpg
 import msgspec
 import pytest
 
-from shared.accounts import create_account
-from shared.database import load_queries
 from shared.ids import new_id
-from shared.ledger import Ledger, settling
+from shared.ledger.accounts import create_account
+from shared.ledger.ledger import Ledger, settling
 from shared.money import NanoUsd
 from shared.settings import Settings
-from tests.builders import a_reservation, a_settlement, repeatable
+from shared.stores.postgres import load_queries
+from tests.harness.builders import a_reservation, a_settlement, repeatable
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount, a_database, running
 

@@ -9,14 +9,14 @@ import asyncpg
 import msgspec
 import pytest
 
-from deploy.ledger_check import check_ledger
-from shared import database
-from shared.accounts import create_account
-from shared.database import Connection, migrate, migrations
+from deploy.cli.ledger_check import check_ledger
+from shared.ledger.accounts import create_account
 from shared.money import NanoUsd
-from tests.builders import a_reservation, a_settlement
+from shared.stores import postgres as database
+from shared.stores.postgres import Connection, migrate, migrations
+from tests.harness.builders import a_reservation, a_settlement
+from tests.harness.support import eventually_true
 from tests.integration.books import somebody_waits_for_a_lock
-from tests.support import eventually_true
 
 PREVIOUS = 3
 """The last migration of the previous release; these are its calls."""

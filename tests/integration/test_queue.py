@@ -8,15 +8,15 @@ import pytest
 from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 
-from shared import keys
 from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, arq_deserializer, unpack_job
-from shared.journal import LeaseLost
-from shared.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
-from shared.scripts import Scripts
-from tests.builders import a_job
+from shared.queue.journal import LeaseLost
+from shared.queue.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
+from shared.stores import keys
+from shared.stores.redis_client import Scripts
+from tests.harness.builders import a_job
 from tests.integration.jobs import (
     GEMINI,
     GEMINI_BATCH,

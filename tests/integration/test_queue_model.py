@@ -26,15 +26,16 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from shared import keys, scripts
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, Job
-from shared.journal import LeaseLost
-from shared.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
-from shared.scripts import Scripts
+from shared.queue.journal import LeaseLost
+from shared.queue.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
 from shared.settings import Settings
-from tests.builders import a_job, a_release, a_reservation
+from shared.stores import keys
+from shared.stores import redis_client as scripts
+from shared.stores.redis_client import Scripts
+from tests.harness.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import OPENAI, OPENAI_BATCH, enqueue
 from tests.integration.journals import JournalWriter
 

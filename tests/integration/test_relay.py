@@ -10,18 +10,18 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from api.relay import Follower, Relay, RequestLost, RequestOverdue
-from shared import keys
+from api.requests.relay import Follower, Relay, RequestLost, RequestOverdue
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.money import Usage
-from shared.queue import Queue, Room
-from shared.scripts import Scripts
+from shared.queue.queue import Queue, Room
 from shared.settings import Settings
-from tests.builders import a_job
+from shared.stores import keys
+from shared.stores.redis_client import Scripts
+from tests.harness.builders import a_job
+from tests.harness.support import eventually_true
 from tests.integration.conftest import running
 from tests.integration.journals import JournalWriter
-from tests.support import eventually_true
 
 DONE = Done("stop", Usage(1, 1), 1)
 QUEUE = keys.queue("openai", "interactive")

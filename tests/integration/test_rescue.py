@@ -10,22 +10,22 @@ import asyncpg
 import pytest
 from arq.connections import ArqRedis
 
-from shared import keys
 from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack
-from shared.ledger import Ledger
-from shared.ledger_rows import Reservation, Settlement
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.settler import Settler
 from shared.money import Usage
-from shared.queue import Queue
-from shared.scripts import Scripts
-from shared.settler import Settler
-from shared.tasks import background_tasks
-from tests.builders import a_job, a_release, a_reservation, a_settlement
+from shared.queue.queue import Queue
+from shared.runtime.tasks import background_tasks
+from shared.stores import keys
+from shared.stores.redis_client import Scripts
+from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
 from tests.integration.journals import JournalWriter
-from workers.rescue import (
+from workers.sweeps.holds_and_records import (
     EXPIRY_LOCK,
     RECORDS_LOCK,
     Past,

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.integration.conftest import NewAccount
-from workers.retention import RETENTION_LOCK, SQL, sweep_expired
+from workers.sweeps.retention import RETENTION_LOCK, SQL, sweep_expired
 
 ANSWERS = """
     INSERT INTO answers SELECT 'req_' || n || $1, '\\x00', now() + make_interval(secs => $2) FROM generate_series(1, $3) n

@@ -15,14 +15,14 @@ from arq.constants import (
     retry_key_prefix,
 )
 
-from shared import keys
 from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
-from shared.journal import LeaseLost, RequestVoid, read_journal
-from shared.queue import PAYLOAD_BYTES_MAX, Claim, Queue
-from shared.scripts import Script, Scripts
-from tests.builders import a_job, a_release, a_reservation, a_settlement
+from shared.queue.journal import LeaseLost, RequestVoid, read_journal
+from shared.queue.queue import PAYLOAD_BYTES_MAX, Claim, Queue
+from shared.stores import keys
+from shared.stores.redis_client import Script, Scripts
+from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import (
     GEMINI,
     OPENAI,

@@ -13,13 +13,13 @@ import redis.exceptions
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
 
-from shared import scripts
 from shared.errors import Unavailable
-from shared.pipeline import Pipeline
-from shared.scripts import Scripts, require_no_eviction
 from shared.settings import Settings, SettingsError
-from tests.faults.proxy import Proxy
-from tests.support import eventually_true, free_port
+from shared.stores import redis_client as scripts
+from shared.stores.redis_client import Scripts, require_no_eviction
+from shared.stores.redis_connections import Pipeline
+from tests.harness.proxy import Proxy
+from tests.harness.support import eventually_true, free_port
 
 
 async def _ask(lua: Scripts, key: str = "aborts") -> int:

@@ -19,7 +19,7 @@ from deploy.local.errors import StartError
 from deploy.local.postgres import Postgres
 from deploy.local.stores import embedded_postgres, embedded_valkey, start
 from deploy.local.valkey import Valkey
-from tests.support import eventually, is_running
+from tests.harness.support import eventually, is_running
 
 OWNER = """
 import asyncio, sys

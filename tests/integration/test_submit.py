@@ -10,21 +10,21 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.requests.submit import Admitted, NewRequest, Submitter
 from shared.chat import Sampling
-from shared.credentials import ApiKey
 from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id
 from shared.job import Job
-from shared.keys import QueueName
-from shared.ledger import Ledger
-from shared.queue import RateState
+from shared.ledger.api_keys import ApiKey
+from shared.ledger.ledger import Ledger
+from shared.ledger.settler import Settler
+from shared.queue.queue import RateState
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.settler import Settler
-from shared.submit import Admitted, NewRequest, Submitter
-from shared.tasks import background_tasks
-from tests.builders import a_model
+from shared.stores.keys import QueueName
+from tests.harness.builders import a_model
+from tests.harness.support import eventually, eventually_true
 from tests.integration.conftest import NewAccount
-from tests.support import eventually, eventually_true
 
 CREDIT = 1_000_000_000
 SAMPLING = Sampling()

@@ -6,9 +6,9 @@ import pytest
 import redis.exceptions
 from arq.connections import ArqRedis
 
-from shared.pipeline import Subscription
-from shared.scripts import connected
-from tests.support import eventually, eventually_true
+from shared.stores.redis_client import connected
+from shared.stores.redis_connections import Subscription
+from tests.harness.support import eventually, eventually_true
 
 CHANNEL = "a channel"
 

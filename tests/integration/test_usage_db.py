@@ -10,8 +10,8 @@ from datetime import date, timedelta
 import asyncpg
 import pytest
 
-from shared.database import load_queries
 from shared.errors import InvalidRequest, Unavailable
+from shared.stores.postgres import load_queries
 from shared.usage import Group, read_usage
 from tests.integration.conftest import a_database
 from tests.integration.plans import PLAN_CACHE_MODES, plan_of, rows_read, scans_of

@@ -9,25 +9,25 @@ import pytest
 import structlog
 from arq.connections import ArqRedis
 
-from shared import keys
 from shared.chat import Message
 from shared.errors import ProviderError
 from shared.job import RUN_REQUEST, Done, Failed, Job
-from shared.journal import read_journal
-from shared.ledger import Ledger
+from shared.ledger.ledger import Ledger
+from shared.ledger.settler import Settler
 from shared.money import Usage
-from shared.queue import Queue
-from shared.scripts import Scripts
+from shared.queue.journal import read_journal
+from shared.queue.queue import Queue
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.settler import Settler
-from shared.tasks import background_tasks
-from tests.builders import a_job, a_model
+from shared.stores import keys
+from shared.stores.redis_client import Scripts
+from tests.harness.builders import a_job, a_model
+from tests.harness.support import eventually_true
 from tests.integration.jobs import enqueue
 from tests.integration.working import function, hand_runner, working
-from tests.support import eventually_true
-from workers.journal_writer import JournalFlusher
 from workers.providers import Finished, Piece, ProviderRequest, Reported
-from workers.run_job import run_request
+from workers.request.journal_writer import JournalFlusher
+from workers.request.run_job import run_request
 
 PROMPT, ANSWER = "canary-prompt-5b1f", "canary-answer-9c2e"
 

@@ -12,22 +12,22 @@ from arq.connections import ArqRedis
 from arq.jobs import Job
 from arq.worker import Function, func
 
-from shared import scripts
 from shared.ids import new_id
 from shared.job import arq_deserializer, arq_serializer
-from shared.keys import QueueName
-from shared.pace import Paces
-from shared.queue import Queue
-from shared.scripts import Scripts
+from shared.ledger.settler import Settler
+from shared.queue.queue import Queue
 from shared.settings import Settings
-from shared.settler import Settler
+from shared.stores import redis_client as scripts
+from shared.stores.keys import QueueName
+from shared.stores.redis_client import Scripts
+from tests.harness.support import eventually
 from tests.integration.jobs import OPENAI
-from tests.support import eventually
-from workers.journal_writer import JournalFlusher
-from workers.leased_worker import LeasedWorker
+from workers.batches.pace import Paces
+from workers.loop.leased_worker import LeasedWorker
+from workers.loop.slots import Slots
 from workers.providers import Provider
-from workers.run_job import RUNNER, Runner
-from workers.slots import Slots
+from workers.request.journal_writer import JournalFlusher
+from workers.request.run_job import RUNNER, Runner
 
 LONG_S = 3_600.0
 """A lease, a drain or a deferral that no test waits for."""

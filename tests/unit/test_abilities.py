@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.abilities import unavailable
-from shared.catalogue import Model, load_catalogue
+from shared.catalogue.abilities import unavailable
+from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 
 CATALOGUE = load_catalogue()

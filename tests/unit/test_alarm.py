@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.alarm import Alarm
+from shared.runtime.alarm import Alarm
 
 SOON = 0.02
 

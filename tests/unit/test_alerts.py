@@ -7,10 +7,10 @@ from prometheus_client import REGISTRY
 
 from shared.job import Chunk
 from shared.money import NanoUsd, Usage
-from shared.telemetry import count_alerts
-from tests.builders import a_job
-from workers.billing import Received, succeeded
-from workers.reporting import report_end
+from shared.runtime.telemetry import count_alerts
+from tests.harness.builders import a_job
+from workers.request.billing import Received, succeeded
+from workers.request.reporting import report_end
 
 
 def counted(event: str) -> float:

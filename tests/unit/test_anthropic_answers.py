@@ -11,8 +11,8 @@ from anthropic import types
 from anthropic._streaming import SSEDecoder
 from anthropic.lib.streaming._messages import accumulate_event
 
-from api.formats.anthropic import MessagesForm
-from api.formats.anthropic_answers import tool_input
+from api.formats.anthropic.answers import tool_input
+from api.formats.anthropic.chat import MessagesForm
 from api.formats.event_data import LINE_ENDS
 from shared.chat import CallPiece, ToolCall
 from shared.errors import ProviderBusy, ProviderError

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.asked import Asked
-from api.formats.anthropic import parse_message
+from api.formats.anthropic.chat import parse_message
+from api.formats.asked import Asked
 from shared.chat import (
     ImagePart,
     ImageUrl,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.formats import anthropic_errors
+from api.formats.anthropic import errors as anthropic_errors
 from shared.errors import (
     Conflict,
     IdempotencyMismatch,

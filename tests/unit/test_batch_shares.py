@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.batch_shares import Hungry, shares
+from workers.batches.shares import Hungry, shares
 
 batches = st.lists(
     st.tuples(st.sampled_from("abcd"), st.integers(1, 30)).map(lambda pair: Hungry("", *pair)), max_size=12

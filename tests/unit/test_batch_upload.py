@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batch_upload import counted, lines_of
+from api.batches.upload import counted, lines_of
 from shared.errors import RequestTooLarge
 
 

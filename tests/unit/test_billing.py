@@ -10,8 +10,8 @@ from shared.chat import Message, input_bound
 from shared.errors import Cancelled, ProviderError
 from shared.job import Chunk, Job
 from shared.money import NanoUsd, Price, Usage
-from tests.builders import a_job, a_model
-from workers.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
+from tests.harness.builders import a_job, a_model
+from workers.request.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 REPORTED = Usage(input=100, output=50, cached=20, reasoning=10)

@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.catalogue import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
-from shared.keys import PROVIDERS
 from shared.money import Price
 from shared.settings import SettingsError
+from shared.stores.keys import PROVIDERS
 
 NEW_MODEL = """
 [[model]]

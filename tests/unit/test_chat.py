@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.formats.native import NativeMessage
+from api.formats.native.chat import NativeMessage
 from shared.chat import ImagePart, ImageUrl, Message, TextPart, ToolCall, input_bound
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from workers.providers.coalescing import TRICKLE_BYTES, Coalescing, StreamReads
+from workers.providers.wire.coalescing import TRICKLE_BYTES, Coalescing, StreamReads
 
 GAP_S = 0.04
 MANY = 60

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.credentials import ALPHABET, SECRET_LENGTH, ApiKey, _checksum, _random, split_key
 from shared.errors import InvalidApiKey
+from shared.ledger.api_keys import ALPHABET, SECRET_LENGTH, ApiKey, _checksum, _random, split_key
 from shared.money import NanoUsd
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from shared.errors import ProviderError, ProviderTimeout
-from workers.limits import bounded
+from workers.request.limits import bounded
 
 SOON = 0.02
 NEVER = 60.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api import error_catalogue, manual
+from api.manual import error_catalogue
+from api.manual import pages as manual
 from shared.errors import NotFound, RebootError
 
 CONTRACT = {

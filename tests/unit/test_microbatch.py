@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from shared.errors import Unavailable
-from shared.microbatch import MicroBatch
+from shared.ledger.microbatch import MicroBatch
 
 
 class Store:

@@ -9,7 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from api.formats.event_data import LINE_ENDS
-from api.formats.openai import parse_completion
+from api.formats.openai.chat import parse_completion
 from shared.chat import CallPiece, ToolCall
 from shared.errors import ProviderError
 from shared.ids import new_id

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.asked import Asked
-from api.formats.openai import parse_completion
+from api.formats.asked import Asked
+from api.formats.openai.chat import parse_completion
 from shared.chat import (
     ImagePart,
     ImageUrl,

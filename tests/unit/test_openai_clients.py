@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.catalogue import load_catalogue
+from shared.catalogue.models import load_catalogue
 from workers.providers import Limits
-from workers.providers.openai_clients import Clients, Head
+from workers.providers.openai.clients import Clients, Head
 
 LIMITS = Limits(connections=2, connect_s=1, read_s=60)
 

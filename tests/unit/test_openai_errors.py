@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from api.formats import openai_errors
+from api.formats.openai import errors as openai_errors
 from api.formats.retrying import retry_headers
-from api.surfaces import surface_of
+from api.formats.surfaces import surface_of
 from shared import errors
 from shared.errors import RebootError
 from shared.job import Failed

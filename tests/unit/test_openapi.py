@@ -9,11 +9,11 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api import openapi
 from api.app import create_app
-from api.formats.native import parse_chat_request
-from api.formats.native_answers import json_bytes
-from api.route import Route
+from api.formats.native.answers import json_bytes
+from api.formats.native.chat import parse_chat_request
+from api.manual import openapi
+from api.manual.route import Route
 from api.routes import ROUTES
 from shared.settings import Settings
 

@@ -12,26 +12,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.catalogue import Model, load_catalogue
+from shared.catalogue.models import Model, load_catalogue
 from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
-from workers.prompt import fit
-from workers.providers import (
-    Limits,
-    ProviderRequest,
-    bedrock,
-    bedrock_converse,
-    bedrock_invoke,
-    gemini_request,
-    openai_request,
-)
-from workers.providers.bedrock_client import Clients as BedrockClients
-from workers.providers.conversation import conversation, image
+from workers.providers import Limits, ProviderRequest
+from workers.providers.bedrock import bedrock
+from workers.providers.bedrock import converse as bedrock_converse
+from workers.providers.bedrock import invoke as bedrock_invoke
+from workers.providers.bedrock.client import Clients as BedrockClients
 from workers.providers.credentials import has_credentials
-from workers.providers.openai_clients import Clients
-from workers.providers.sse import EVENT_BYTES_MAX, data_lines, whole
-from workers.providers.text import SurrogateJoiner
+from workers.providers.gemini import request as gemini_request
+from workers.providers.openai import request as openai_request
+from workers.providers.openai.clients import Clients
+from workers.providers.wire.conversation import conversation, image
+from workers.providers.wire.instructions import fit
+from workers.providers.wire.sse import EVENT_BYTES_MAX, data_lines, whole
+from workers.providers.wire.text import SurrogateJoiner
 
 CATALOGUE = load_catalogue()
 LIMITS = Limits(connections=2, connect_s=1, read_s=1)

@@ -19,8 +19,10 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from workers.providers import gemini_errors, openai_errors, vendor_errors
-from workers.providers.bedrock_client import from_client_error
+from workers.providers.bedrock.client import from_client_error
+from workers.providers.gemini import errors as gemini_errors
+from workers.providers.openai import errors as openai_errors
+from workers.providers.wire import vendor_errors
 
 
 def bedrock(code: str, message: str = "", status: int = 0, **headers: str) -> RebootError:

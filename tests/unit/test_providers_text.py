@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import ProviderError
-from workers.providers.text import JOINED_MAX, joined
+from workers.providers.wire.text import JOINED_MAX, joined
 
 
 @pytest.mark.parametrize(

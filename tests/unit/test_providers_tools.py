@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalogue import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.chat import (
     NO_TOOLS,
     CallPiece,
@@ -24,10 +24,13 @@ from shared.chat import (
     joined_calls,
 )
 from shared.errors import InvalidRequest, ProviderError
-from workers.prompt import fit
-from workers.providers import ProviderRequest, bedrock_converse, gemini_request, openai_request
-from workers.providers.conversation import arguments, conversation, refuse_tools
-from workers.providers.tool_calls import ToolCalls
+from workers.providers import ProviderRequest
+from workers.providers.bedrock import converse as bedrock_converse
+from workers.providers.gemini import request as gemini_request
+from workers.providers.openai import request as openai_request
+from workers.providers.wire.conversation import arguments, conversation, refuse_tools
+from workers.providers.wire.instructions import fit
+from workers.providers.wire.tool_calls import ToolCalls
 
 CATALOGUE = load_catalogue()
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"place": {"type": "string"}}}

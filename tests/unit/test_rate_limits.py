@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from workers.providers import UsedUp
-from workers.providers.rate_limits import used_up
+from workers.providers.openai.rate_limits import used_up
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 
-from shared.pipeline import Pipeline, Subscription
-from shared.scripts import UNREACHABLE, connect
 from shared.settings import Settings
+from shared.stores.redis_client import UNREACHABLE, connect
+from shared.stores.redis_connections import Pipeline, Subscription
 
 
 class ClosedTransport:

@@ -12,7 +12,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from workers.retry import DELAY_MAX_S, delay_before_retry
+from workers.request.retry import DELAY_MAX_S, delay_before_retry
 
 HOUR = 3600.0
 calls_made = st.integers(1, 50)

@@ -26,7 +26,7 @@ from shared.job import (
     unpack_settlement,
 )
 from shared.money import Usage
-from tests.builders import a_job, a_release, a_reservation
+from tests.harness.builders import a_job, a_release, a_reservation
 
 CANARY = "canary-7f3a"
 

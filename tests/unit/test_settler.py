@@ -8,10 +8,10 @@ import pytest
 import structlog
 
 from shared.errors import Unavailable
-from shared.ledger_rows import Outcome, Settlement
-from shared.settler import Settler
-from shared.tasks import background_tasks
-from tests.builders import a_release, a_reservation, a_settlement
+from shared.ledger.rows import Outcome, Settlement
+from shared.ledger.settler import Settler
+from shared.runtime.tasks import background_tasks
+from tests.harness.builders import a_release, a_reservation, a_settlement
 
 
 class FlakyLedger:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.keys import LANES, PROVIDERS, QueueName, lane_of, provider_of
-from shared.queue import Room
+from shared.queue.queue import Room
 from shared.settings import queue_list
-from workers.slots import Slots
+from shared.stores.keys import LANES, PROVIDERS, QueueName, lane_of, provider_of
+from workers.loop.slots import Slots
 
 ALL = queue_list("*:interactive,*:batch")
 OPENAI, OPENAI_BATCH = QueueName("q:openai:interactive"), QueueName("q:openai:batch")

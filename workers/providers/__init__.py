@@ -22,18 +22,18 @@ from typing import Protocol
 
 import msgspec
 
-from shared.catalogue import Model
+from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, Sampling, Tools
 from shared.money import Usage
 from workers.providers.credentials import has_credentials
 
 FILES = {
-    "openai-chat": ("openai", "openai_chat"),
-    "openai-realtime": ("openai", "openai_realtime"),
+    "openai-chat": ("openai", "openai.chat"),
+    "openai-realtime": ("openai", "openai.realtime"),
     "deepseek-chat": ("deepseek", "deepseek"),
-    "bedrock-converse": ("bedrock", "bedrock"),
-    "bedrock-invoke": ("bedrock", "bedrock"),
-    "gemini": ("gemini", "gemini"),
+    "bedrock-converse": ("bedrock", "bedrock.bedrock"),
+    "bedrock-invoke": ("bedrock", "bedrock.bedrock"),
+    "gemini": ("gemini", "gemini.gemini"),
 }
 """The provider and the file of each API. A row of the catalogue whose API is not here is listed as not available."""
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from workers.providers import Limits
-from workers.providers.openai_chat import OpenAIChat
-from workers.providers.openai_clients import Clients
+from workers.providers.openai.chat import OpenAIChat
+from workers.providers.openai.clients import Clients
 
 BASE_URL = "https://api.deepseek.com"
 

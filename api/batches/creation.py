@@ -1,0 +1,132 @@
+"""Makes a batch over a file, and a file, once for each Idempotency-Key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import asyncpg
+import msgspec
+
+from shared.batches.batches import Batch, find_batch
+from shared.batches.files import File
+from shared.batches.queries import BATCHES
+from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited
+from shared.ids import created_at, new_id
+from shared.stores.postgres import reached
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.settings import Settings
+
+
+class RepeatableBy(NamedTuple):
+    """An Idempotency-Key and what came with it, both as SHA-256."""
+
+    key: bytes
+    fingerprint: bytes
+
+
+class NewBatch(NamedTuple):
+    """What a batch is made of. The file is ready."""
+
+    file: File
+    key_id: str
+    endpoint: str
+    metadata: dict[str, str] | None = None
+    repeatable_by: RepeatableBy | None = None
+
+
+class Created(NamedTuple):
+    """`again` when an earlier call with the same Idempotency-Key has made it."""
+
+    batch: Batch
+    again: bool
+
+
+async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) -> Created:
+    """Its lines are fed from now on. Raises `RateLimited` when too many batches are open, `IdempotencyMismatch` or
+    `Unavailable`.
+    """
+    account_id = new.file.account_id
+    async with reached("Batches"), pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["lock_account"], account_id)
+        earlier = await _made_before(connection, account_id, new.repeatable_by)
+        batch_id = earlier or await _make(connection, new, settings)
+    return Created(await find_batch(pool, account_id, batch_id), earlier is not None)
+
+
+async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: File, settings: Settings) -> str:
+    """The id of the file that came first with the key: `file`'s, unless it is a repeat. Raises `IdempotencyMismatch`,
+    `Unavailable`.
+    """
+    async with reached("Files"), pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["lock_account"], file.account_id)
+        earlier = await _made_before(connection, file.account_id, repeatable_by)
+        if earlier is None:
+            await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)
+    return earlier or file.id
+
+
+async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: RepeatableBy | None) -> Batch | None:
+    """The batch that an earlier call with this key has made, whatever became of its file. Raises `IdempotencyMismatch` or
+    `Unavailable`.
+    """
+    async with reached("Batches"), pool.acquire() as connection:
+        batch_id = await _made_before(connection, account_id, repeatable_by)
+    return None if batch_id is None else await find_batch(pool, account_id, batch_id)
+
+
+async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
+    """Whether an Idempotency-Key leads somewhere, so that nothing new will come of it."""
+    async with reached("Batches"):
+        return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
+
+
+async def _made_before(
+    connection: asyncpg.pool.PoolConnectionProxy, account_id: str, repeatable_by: RepeatableBy | None
+) -> str | None:
+    if repeatable_by is None:
+        return None
+    row = await connection.fetchrow(BATCHES["find_key"], account_id, repeatable_by.key)
+    if row is None:
+        return None
+    if row["fingerprint"] != repeatable_by.fingerprint:
+        raise IdempotencyMismatch("This Idempotency-Key was used with another body: use a new key for a new request.")
+    return str(row["made"])
+
+
+async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, settings: Settings) -> str:
+    """Gives its id."""
+    batch_id, file = new_id("batch"), new.file
+    moment = created_at(batch_id)
+    expires_at = moment + timedelta(seconds=settings.batch_expires_s)
+    if file.expires_at <= expires_at:
+        raise InvalidRequest("The file expires before a batch over it would: upload it again.")
+    metadata = None if new.metadata is None else msgspec.json.encode(new.metadata).decode()
+    made = await connection.fetchval(
+        BATCHES["create"],
+        *(batch_id, file.account_id, new.key_id, moment.date(), new.endpoint, metadata, moment),
+        *(expires_at, file.id, settings.batches_open_max),
+    )
+    if not made:
+        raise RateLimited(
+            f"The account has {settings.batches_open_max} batches that have not ended: wait for one of them."
+        )
+    await connection.execute(BATCHES["create_cursors"], batch_id, file.id, file.day)
+    if new.repeatable_by:
+        await _keep_key(connection, new.repeatable_by, file.account_id, batch_id, settings)
+    return batch_id
+
+
+async def _keep_key(
+    connection: asyncpg.pool.PoolConnectionProxy,
+    repeatable_by: RepeatableBy,
+    account_id: str,
+    made: str,
+    settings: Settings,
+) -> None:
+    moment: datetime = created_at(made)
+    until = moment + timedelta(seconds=settings.answers_kept_s)
+    await connection.execute(BATCHES["keep_key"], account_id, *repeatable_by, made, moment, until)

@@ -1,0 +1,102 @@
+"""Messages as Anthropic's API gives them: content blocks, stop reasons and usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from api.formats.native.answers import json_bytes
+from shared.chat import ToolCall
+from shared.job import Done
+from shared.money import Usage
+
+StopReason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
+STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refusal"}
+"""Those that say more than that the model has finished. Which stop sequence it met is not known: that is `end_turn` too."""
+INVALID_ARGUMENTS = "INVALID_JSON"
+"""Anthropic's own key for arguments that are no JSON object (platform.claude.com/docs, fine-grained tool streaming, read
+2026-11). An empty object would be a lie that a tool might act on.
+"""
+NO_ARGUMENTS = msgspec.Raw(b"{}")
+RawObject = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+
+
+class SaidBlock(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
+    """What the model said."""
+
+    text: str
+
+
+class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
+    """What it asks for. Arguments that are no JSON object come as `{"INVALID_JSON": "…"}`."""
+
+    id: str
+    name: str
+    input: RawObject
+
+
+class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Billed tokens: `input_tokens` are those that were not read from a cache."""
+
+    input_tokens: int
+    cache_creation_input_tokens: Literal[0] = 0
+    cache_read_input_tokens: int
+    output_tokens: int
+
+
+class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A message; its `id` is the request's, `model` the public name. `stop_reason` is null at the beginning of a stream."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    model: str
+    content: list[SaidBlock | CallBlock]
+    stop_reason: StopReason | None
+    stop_sequence: None = None
+    usage: MessageUsage
+
+
+def message(done: Done, request_id: str, model: str) -> bytes:
+    """A whole answer."""
+    said: list[SaidBlock | CallBlock] = [SaidBlock(done.text)] if done.text else []
+    answer = MessageAnswer(
+        id=request_id,
+        model=model,
+        content=said + call_blocks(done.calls),
+        stop_reason=stop_reason(done, has_calls=bool(done.calls)),
+        usage=usage_of(done.usage),
+    )
+    return json_bytes(answer)
+
+
+def call_blocks(calls: Iterable[ToolCall]) -> list[SaidBlock | CallBlock]:
+    """Whole calls."""
+    return [CallBlock(call.id, call.name, tool_input(call.arguments)) for call in calls]
+
+
+def tool_input(arguments: str) -> msgspec.Raw:
+    """The arguments exactly as the model wrote them; none at all are an empty object."""
+    if not arguments.strip():
+        return NO_ARGUMENTS
+    try:
+        msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.Raw(json_bytes({INVALID_ARGUMENTS: arguments}))
+    return msgspec.Raw(arguments.encode())
+
+
+def stop_reason(done: Done, *, has_calls: bool) -> StopReason:
+    """Vendors name it differently when a tool is asked for, so the calls themselves decide."""
+    return STOP_REASONS.get(done.finish_reason, "tool_use" if has_calls else "end_turn")
+
+
+def usage_of(usage: Usage) -> MessageUsage:
+    """Never negative, whatever a vendor reports."""
+    return MessageUsage(
+        input_tokens=max(0, usage.input - usage.cached),
+        cache_read_input_tokens=usage.cached,
+        output_tokens=usage.output,
+    )

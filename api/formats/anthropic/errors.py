@@ -1,0 +1,82 @@
+"""Errors as Anthropic's API says them; its client asks for their HTTP status, their type and `details.error_code`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from api.formats.native.answers import json_bytes
+from api.formats.retrying import retry_headers
+from shared.errors import ErrorBody
+from shared.money import UsdText
+
+TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    410: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+"""By HTTP status (platform.claude.com/docs/en/api/errors, read 2026-11); there the other 4xx are `invalid_request_error`."""
+OVERLOADED = {"overloaded", "provider_busy"}
+OUR_FAULT = 500
+CODE_AT = ("error", "details", "error_code")
+"""Where an error says which one it is."""
+
+
+class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """`error_code` is ours."""
+
+    error_code: str
+    needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+
+
+class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
+    """`type` is Anthropic's word for its kind."""
+
+    type: str
+    message: str
+    details: AnthropicDetails
+
+
+class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """An error, as an answer and as the last event of a stream."""
+
+    type: Literal["error"] = "error"
+    error: AnthropicError
+    request_id: str
+
+
+ERROR = AnthropicFailure
+error_headers = retry_headers
+
+
+def error_json(error: ErrorBody, request_id: str) -> bytes:
+    """`{"type": "error", "error": {"type", "message", "details"}, "request_id"}`."""
+    return json_bytes(failure(error, request_id))
+
+
+def failure(error: ErrorBody, request_id: str) -> AnthropicFailure:
+    """The same, to be encoded."""
+    known = error.details or {}
+    details = AnthropicDetails(
+        error_code=error.code,
+        needed_usd=known.get("needed_usd", msgspec.UNSET),
+        available_usd=known.get("available_usd", msgspec.UNSET),
+        charged_usd=known.get("charged_usd", msgspec.UNSET),
+    )
+    told = AnthropicError(type=_type(error), message=error.message, details=details)
+    return AnthropicFailure(error=told, request_id=request_id)
+
+
+def _type(error: ErrorBody) -> str:
+    if error.code in OVERLOADED:
+        return "overloaded_error"
+    return TYPES.get(error.status, "api_error" if error.status >= OUR_FAULT else "invalid_request_error")

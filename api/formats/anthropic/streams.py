@@ -1,0 +1,106 @@
+"""A stream as Anthropic's API sends it: a message that grows block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
+from api.formats.anthropic.errors import failure
+from api.formats.event_data import event_data
+from shared.chat import CallPiece
+from shared.job import Chunk, Done, Event, Failed
+from shared.money import Usage
+
+
+class MessageEvents:
+    """`message_start`, the blocks one after the other, `message_delta`, `message_stop`; or `error`, and no `message_stop`.
+
+    The usage is known at the end only: `message_delta` has all of it. Arguments of tools are sent as the model writes them.
+    """
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+    def __init__(self, model: str, request_id: str) -> None:
+        self._model = model
+        self._request_id = request_id
+        self._started = False
+        self._blocks = 0
+        self._in_text = False
+        self._call_blocks: dict[int, int] = {}
+
+    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - these events have no numbers
+        """The events that tell of this one; none for an empty text."""
+        return b"".join(self._events(event))
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+        """Always."""
+        return True
+
+    def _events(self, event: Event) -> Iterator[bytes]:
+        if isinstance(event, Failed):
+            yield _sse("error", failure(event.as_error().body(), self._request_id))
+            return
+        if not self._started:
+            self._started = True
+            yield _event("message_start", message=self._beginning())
+        match event:
+            case Chunk(text):
+                yield from self._text(text)
+            case CallPiece():
+                yield from self._piece(event)
+            case Done():
+                yield from self._end(event)
+
+    def _beginning(self) -> MessageAnswer:
+        usage = usage_of(Usage(0, 0))
+        return MessageAnswer(id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage)
+
+    def _text(self, text: str) -> Iterator[bytes]:
+        if not text:
+            return
+        if not self._in_text:
+            yield from self._begin(SaidBlock(""))
+            self._in_text = True
+        yield _delta(self._blocks - 1, {"type": "text_delta", "text": text})
+
+    def _piece(self, piece: CallPiece) -> Iterator[bytes]:
+        if piece.index not in self._call_blocks:
+            yield from self._begin(CallBlock(piece.id or "", piece.name or "", NO_ARGUMENTS))
+            self._call_blocks[piece.index] = self._blocks - 1
+        if piece.arguments:
+            delta = {"type": "input_json_delta", "partial_json": piece.arguments}
+            yield _delta(self._call_blocks[piece.index], delta)
+
+    def _end(self, done: Done) -> Iterator[bytes]:
+        yield from self._text(done.text or "")
+        for index, call in enumerate(done.calls):
+            yield from self._piece(CallPiece(index, call.arguments, call.id, call.name))
+        yield from self._close()
+        reason = stop_reason(done, has_calls=bool(self._call_blocks))
+        delta = {"stop_reason": reason, "stop_sequence": None}
+        yield _event("message_delta", delta=delta, usage=usage_of(done.usage))
+        yield _event("message_stop")
+
+    def _begin(self, block: SaidBlock | CallBlock) -> Iterator[bytes]:
+        yield from self._close()
+        yield _event("content_block_start", index=self._blocks, content_block=block)
+        self._blocks += 1
+        self._in_text = False
+
+    def _close(self) -> Iterator[bytes]:
+        """The last block, which is closed by the next one or by the end."""
+        if self._blocks:
+            yield _event("content_block_stop", index=self._blocks - 1)
+
+
+def _delta(block: int, delta: dict[str, str]) -> bytes:
+    return _event("content_block_delta", index=block, delta=delta)
+
+
+def _event(kind: str, **fields: object) -> bytes:
+    return _sse(kind, {"type": kind, **fields})
+
+
+def _sse(kind: str, document: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), event_data(document))

@@ -1,0 +1,82 @@
+"""The native API's batches: a line of the input, a batch, and a line of the results."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from api.formats.asked import ParsedLine
+from api.formats.native.chat import ChatRequest, asked_of
+from api.formats.parsing import parse
+from shared.batches.batches import Batch, State
+from shared.batches.files import LineError
+from shared.errors import InvalidRequest
+from shared.money import nano_to_usd
+
+
+class BatchLine(ChatRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A line of `POST /api/batches`: a chat request with an id of the caller's own. Nothing is streamed."""
+
+    custom_id: str
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Of lines. What is in none of the last four has not ended."""
+
+    total: int
+    completed: int
+    failed: int
+    cancelled: int
+    expired: int
+
+
+class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A batch. `paused_for` is `insufficient_credit` or `key_limit`, `needed_usd` what would let it go on; `errors` are the
+    first lines that were not understood, in the answer to the upload only.
+    """
+
+    id: str
+    state: State
+    counts: Counts
+    charged_usd: str
+    created_at: datetime
+    started_at: datetime | None
+    cancelled_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime
+    paused_for: str | None
+    needed_usd: str | None
+    exported_to: str | None
+    errors: list[LineError] = []
+
+
+_decoder = msgspec.json.Decoder(BatchLine)
+
+
+def parse_line(line: bytes) -> ParsedLine:
+    """Raises `InvalidRequest` that names the field."""
+    body = parse(line, _decoder, "A line takes custom_id, model, messages and options")
+    if body.options.stream:
+        raise InvalidRequest("`options.stream` is not possible in a batch: leave it out.")
+    return ParsedLine(body.custom_id, asked_of(body))
+
+
+def view_of(batch: Batch, errors: list[LineError] | None = None) -> BatchView:
+    """As callers see it."""
+    counts = {name: getattr(batch, name) for name in Counts.__struct_fields__}
+    return BatchView(
+        id=batch.id,
+        state=batch.state,
+        counts=Counts(**counts),
+        charged_usd=nano_to_usd(batch.charged_nano),
+        created_at=batch.created_at,
+        started_at=batch.started_at,
+        cancelled_at=batch.cancelled_at,
+        ended_at=batch.ended_at,
+        expires_at=batch.expires_at,
+        paused_for=batch.paused_for,
+        needed_usd=None if batch.needed_nano is None else nano_to_usd(batch.needed_nano),
+        exported_to=batch.exported_to,
+        errors=errors or [],
+    )

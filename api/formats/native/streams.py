@@ -1,0 +1,74 @@
+"""The two forms of the native API's streams: raw text, and server-sent events."""
+
+from __future__ import annotations
+
+from msgspec.structs import asdict
+
+from api.formats.native import answers as native_answers
+from shared.chat import CallPiece
+from shared.job import Chunk, Done, Event, Failed
+
+
+class RawText:
+    """Chunks of text and nothing else; `stats` and errors as a record after the byte 0x1E."""
+
+    content_type = "text/plain"
+    keepalive: bytes | None = None
+
+    def __init__(self, request_id: str, *, with_stats: bool) -> None:
+        self._request_id = request_id
+        self._with_stats = with_stats
+
+    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native_answers.raw_text(text)
+            case CallPiece():
+                return b""  # raw text has no place for tool calls, which no native request asks for
+            case Done():
+                stats = native_answers.stats_record(event) if self._with_stats else b""
+                return native_answers.raw_text(event.text or "") + stats
+            case Failed():
+                return native_answers.error_record(event, self._request_id)
+
+    def clean_end(self, event: Event) -> bool:
+        """A client that ignores the record must still see a broken transfer."""
+        return isinstance(event, Done)
+
+
+class ServerSentEvents:
+    """`id` is the sequence number; `chunk`, then `done` or `error`."""
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b": keep-alive\n\n"
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """As the contract says."""
+        match event:
+            case Chunk(text):
+                return native_answers.sse_event(sequence, "chunk", {"text": text})
+            case CallPiece():
+                return native_answers.sse_event(sequence, "tool_call", asdict(event))
+            case Done():
+                return self._whole(event) + native_answers.sse_event(sequence, "done", _end(event))
+            case Failed():
+                return native_answers.sse_error(sequence, event.as_error().body(), self._request_id)
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+        """Always."""
+        return True
+
+    @staticmethod
+    def _whole(done: Done) -> bytes:
+        """Of an answer that was not streamed: all of it, without a number, so that whoever comes back reads it again."""
+        text = native_answers.sse_event(None, "chunk", {"text": done.text}) if done.text else b""
+        calls = [{"index": index, **asdict(call)} for index, call in enumerate(done.calls)]
+        return text + b"".join(native_answers.sse_event(None, "tool_call", call) for call in calls)
+
+
+def _end(done: Done) -> native_answers.StreamEnd:
+    return native_answers.StreamEnd(**asdict(native_answers.stats(done)), finish_reason=done.finish_reason)

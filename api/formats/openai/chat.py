@@ -1,0 +1,52 @@
+"""OpenAI's API: what `POST /v1/chat/completions` takes and how it answers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from api.formats.asked import Asked, StreamForm
+from api.formats.openai.answers import completion
+from api.formats.openai.body import CompletionRequest, check
+from api.formats.openai.messages import neutral_messages
+from api.formats.openai.streams import CompletionChunks
+from api.formats.openai.tools import neutral_tools
+from api.formats.parsing import parse
+from shared.job import Done
+
+NAMES = {"json_answer": "response_format", "json_schema": "response_format"}
+"""Where OpenAI's name of an option is not ours."""
+
+_decoder = msgspec.json.Decoder(CompletionRequest)
+
+
+class CompletionForm:
+    """`chat.completion`, or chunks of one."""
+
+    def __init__(self, body: CompletionRequest) -> None:
+        self._body = body
+
+    def answer(self, done: Done, request_id: str) -> bytes:
+        """The whole completion."""
+        return completion(done, request_id, self._body.model)
+
+    def stream(self, accept: str, request_id: str) -> StreamForm:  # noqa: ARG002 - there is only one form
+        """Server-sent events, whatever is accepted: clients of OpenAI's API say `application/json` and mean these."""
+        return CompletionChunks(request_id, self._body.model, with_usage=self._body.with_usage)
+
+
+def parse_completion(body: bytes) -> Asked:
+    """Strict: raises `InvalidRequest` that names the field."""
+    request = parse(body, _decoder, "It takes what OpenAI's chat completions take")
+    check(request)
+    return Asked(
+        model=request.model,
+        messages=neutral_messages(request.messages),
+        sampling=request.sampling,
+        tools=neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls),
+        stream=bool(request.stream),
+        max_tokens=request.output_limit,
+        metadata=request.metadata or None,
+        form=CompletionForm(request),
+        names=NAMES | {"max_tokens": request.limit_name},
+        body=request,
+    )

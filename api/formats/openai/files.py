@@ -1,0 +1,173 @@
+"""OpenAI's files: the lines of one as they are sent, and how a file is shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+
+from api.formats.anthropic.chat import parse_message
+from api.formats.asked import ParsedLine
+from api.formats.openai.chat import parse_completion
+from api.formats.parsing import parse
+from shared.batches.batches import Batch
+from shared.batches.files import File
+from shared.errors import InvalidRequest, NotFound
+
+Endpoint = Literal["/v1/chat/completions", "/v1/messages"]
+PARSERS = {"/v1/chat/completions": parse_completion, "/v1/messages": parse_message}
+"""What a line may be for: whatever can be asked one by one."""
+OUTPUT, ERRORS = "output", "errors"
+"""The files that are made of a batch's results when they are read; their ids are `{batch id}_{which}`."""
+LIFE_S_MIN, LIFE_S_MAX = 3_600, 2_592_000
+
+
+class FileLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of a file: a request of its own, which must not be streamed."""
+
+    custom_id: str
+    method: Literal["POST"]
+    url: str
+    body: msgspec.Raw
+
+
+class FileObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A file. `bytes` of one that is made of results is 0: it is written while it is read. `status_details` says how many
+    lines were not understood.
+    """
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"] = "processed"
+    status_details: str | None = None
+
+
+class FileList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page."""
+
+    object: Literal["list"] = "list"
+    data: list[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FileDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """It is there no longer."""
+
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+class FileFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The form's fields beside the file."""
+
+    purpose: Literal["batch"]
+    anchor: Literal["created_at"] | None = msgspec.field(default=None, name="expires_after[anchor]")
+    seconds: Annotated[int, msgspec.Meta(ge=LIFE_S_MIN, le=LIFE_S_MAX)] | None = msgspec.field(
+        default=None, name="expires_after[seconds]"
+    )
+
+
+_decoder = msgspec.json.Decoder(FileLine)
+
+
+class LineParser:
+    """Parses the lines of one file. They are all for one endpoint: that of the first line that is understood."""
+
+    def __init__(self) -> None:
+        self.endpoint: str | None = None
+
+    def __call__(self, line: bytes) -> ParsedLine:
+        """Raises `InvalidRequest` that names the field."""
+        one = parse(line, _decoder, "A line takes custom_id, method, url and body")
+        parse_body = PARSERS.get(one.url)
+        if parse_body is None:
+            raise InvalidRequest(f"`url` is {one.url[:100]!r}: it can be {' or '.join(PARSERS)}.")
+        if self.endpoint not in {None, one.url}:
+            raise InvalidRequest(f"`url` is {one.url}, but earlier lines are for {self.endpoint}: send two files.")
+        asked = parse_body(bytes(one.body))
+        if asked.stream:
+            raise InvalidRequest("`body.stream` is not possible in a batch: leave it out.")
+        self.endpoint = one.url
+        return ParsedLine(one.custom_id, asked)
+
+
+def completed(file: File, fields: dict[str, str], endpoint: str | None) -> File:
+    """The file with what its form's fields and its lines say. Raises `InvalidRequest` that names the field."""
+    wanted = _fields(fields)
+    if wanted.seconds is None:
+        return msgspec.structs.replace(file, endpoint=endpoint)
+    expires = min(file.expires_at, file.created_at + timedelta(seconds=wanted.seconds))
+    return msgspec.structs.replace(file, endpoint=endpoint, expires_at=expires)
+
+
+def _fields(fields: dict[str, str]) -> FileFields:
+    if fields.get("purpose") != "batch":
+        raise InvalidRequest("`purpose` can only be `batch` here.", param="purpose")
+    try:
+        wanted = msgspec.convert(fields, FileFields, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The form is not as it should be: {error}.") from None
+    if (wanted.anchor is None) != (wanted.seconds is None):
+        raise InvalidRequest("`expires_after` has both `anchor` and `seconds`.", param="expires_after")
+    return wanted
+
+
+def file_object(file: File) -> FileObject:
+    """A file that was sent."""
+    bad = f"{file.bad_lines} of {file.lines} lines were not understood." if file.bad_lines else None
+    return FileObject(
+        id=file.id,
+        bytes=file.bytes,
+        created_at=seconds_of(file.created_at),
+        expires_at=seconds_of(file.expires_at),
+        filename=file.filename,
+        purpose="batch",
+        status_details=bad,
+    )
+
+
+def output_object(batch: Batch, which: str, days_kept: int) -> FileObject:
+    """A file that is made of results."""
+    ended = batch.ended_at or batch.created_at
+    return FileObject(
+        id=f"{batch.id}_{which}",
+        bytes=0,
+        created_at=seconds_of(ended),
+        expires_at=seconds_of(batch.created_at + timedelta(days=days_kept)),
+        filename=f"{batch.id}_{which}.jsonl",
+        purpose="batch_output",
+    )
+
+
+def split_output(file_id: str) -> tuple[str, str] | None:
+    """Batch and which of its files; None for the id of a file that was sent."""
+    batch_id, _, which = file_id.rpartition("_")
+    return (batch_id, which) if which in {OUTPUT, ERRORS} else None
+
+
+def output_id(batch: Batch, which: str) -> str | None:
+    """None as long as the batch has no such file: it has not ended, or no line came out that way."""
+    lines = batch.completed if which == OUTPUT else batch.failed + batch.cancelled + batch.expired
+    return f"{batch.id}_{which}" if batch.ended_at and lines else None
+
+
+def require_output(batch: Batch, which: str, days_kept: int) -> None:
+    """Raises `NotFound` when the batch has no such file, or none any more."""
+    file_id = output_id(batch, which)
+    over = datetime.now(UTC) >= batch.created_at + timedelta(days=days_kept)
+    if file_id is None or over or file_id in batch.deleted_files:
+        raise NotFound("There is no such file: a batch that has ended names those that it has.")
+
+
+def seconds_of(moment: datetime) -> int:
+    """Unix seconds."""
+    return int(moment.timestamp())

@@ -1,0 +1,84 @@
+"""Streams of OpenAI's chat completions: chunks as server-sent events, then `[DONE]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.formats.event_data import event_data
+from api.formats.openai.answers import call_json, created_s, finish_reason, usage_of
+from api.formats.openai.errors import error_json
+from shared.chat import CallPiece
+from shared.job import Chunk, Done, Event, Failed
+
+DONE = b"data: [DONE]\n\n"
+PLACE = "\0the text"
+"""In no request id and in no name of a model."""
+
+
+class CompletionChunks:
+    """The first event opens with the role; the last one has the finish reason and, if wanted, the usage after it."""
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b": keep-alive\n\n"
+
+    def __init__(self, request_id: str, model: str, *, with_usage: bool) -> None:
+        self._request_id = request_id
+        self._with_usage = with_usage
+        self._head = {
+            "id": request_id,
+            "object": "chat.completion.chunk",
+            "created": created_s(request_id),
+            "model": model,
+            "system_fingerprint": None,
+        }
+        self._before_text, self._after_text = self._delta({"content": PLACE}).split(event_data(PLACE))
+        """All chunks of text are alike but for the text."""
+
+    def render(self, sequence: int, event: Event) -> bytes:
+        """The chunks of one event."""
+        if isinstance(event, Failed):
+            return b"data: " + error_json(event.as_error().body(), self._request_id) + b"\n\n"
+        opening = b"" if sequence else self._delta(_opening(event))
+        match event:
+            case Chunk(text):
+                return opening + self._before_text + event_data(text) + self._after_text
+            case CallPiece():
+                return opening + self._delta({"tool_calls": [_piece(event)]})
+            case Done():
+                return opening + self._whole(event) + self._end(event) + DONE
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - see below
+        """Always. A failure is told by its error event and by the missing `[DONE]`; a connection that broke off could make a
+        client throw away what it had not read yet, the error among it.
+        """
+        return True
+
+    def _whole(self, done: Done) -> bytes:
+        """Of an answer that was not streamed, all of it."""
+        text = self._delta({"content": done.text}) if done.text else b""
+        calls = [{"index": index, **call_json(call)} for index, call in enumerate(done.calls)]
+        return text + b"".join(self._delta({"tool_calls": [call]}) for call in calls)
+
+    def _end(self, done: Done) -> bytes:
+        end = self._delta({}, finish_reason(done))
+        return end + self._chunk([], {"usage": usage_of(done.usage)}) if self._with_usage else end
+
+    def _delta(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return self._chunk([choice], {"usage": None} if self._with_usage else {})
+
+    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> bytes:
+        return b"data: " + event_data({**self._head, "choices": choices, **usage}) + b"\n\n"
+
+
+def _opening(event: Event) -> dict[str, Any]:
+    only_calls = isinstance(event, CallPiece) or (isinstance(event, Done) and event.calls and not event.text)
+    return {"role": "assistant", "content": None if only_calls else "", "refusal": None}
+
+
+def _piece(piece: CallPiece) -> dict[str, Any]:
+    """The first piece of a call says whose it is."""
+    if piece.id is None and piece.name is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": function}

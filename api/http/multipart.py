@@ -1,0 +1,108 @@
+"""A form with one file in it, read part by part as it arrives: small fields are kept, the file is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from api.http.reading import refuse_compressed
+from api.services import SERVICES
+from shared.errors import InvalidRequest, UnsupportedMediaType
+
+FILE = "file"
+FIELDS_MAX, FIELD_BYTES_MAX = 16, 1_024
+CHUNK_BYTES = 65_536
+NAME_LENGTH_MAX = 255
+
+
+class FileForm:
+    """`to_file`, then `chunks`; after both, `fields` has every other part. The fields may stand on either side of the file.
+
+    Reading raises `InvalidRequest` for what is no such form.
+    """
+
+    def __init__(self, reader: MultipartReader, within_s: float) -> None:
+        self._reader = reader
+        self._within_s = within_s
+        self._file: BodyPartReader | None = None
+        self.fields: dict[str, str] = {}
+
+    async def to_file(self) -> str:
+        """Read up to the file; gives its name."""
+        self._file = await self._next_file()
+        if self._file is None:
+            raise InvalidRequest(f"The form has no `{FILE}`: send the lines under this name.", param=FILE)
+        return _text(self._file.filename or "batch.jsonl")
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The file's bytes; before it ends, the fields behind it are read."""
+        file = self._file
+        while file is not None and not file.at_eof():
+            async with self._reading():
+                chunk = await file.read_chunk(CHUNK_BYTES)
+            if chunk:
+                yield chunk
+        if await self._next_file() is not None:
+            raise InvalidRequest(f"`{FILE}` is given more than once.", param=FILE)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """The next piece comes within `BODY_WITHIN_S`, or the form has broken off."""
+        with malformed_refused():
+            async with asyncio.timeout(self._within_s):
+                yield
+
+    async def _next_file(self) -> BodyPartReader | None:
+        """Read fields up to the next file, or to the end."""
+        while True:
+            async with self._reading():
+                part = await self._reader.next()
+            if part is None:
+                return None
+            if not isinstance(part, BodyPartReader) or not part.name:
+                raise InvalidRequest("Each part of the form has a name, and no parts of its own.")
+            name = _text(part.name)
+            if part.headers.get("Content-Transfer-Encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
+                raise InvalidRequest(f"`{name}` is encoded: send it as it is.", param=name)
+            if name == FILE:
+                return part
+            await self._take_field(name, part)
+
+    async def _take_field(self, name: str, part: BodyPartReader) -> None:
+        value = b""
+        async with self._reading():
+            while not part.at_eof() and len(value) <= FIELD_BYTES_MAX:
+                value += await part.read_chunk(CHUNK_BYTES)
+        if len(value) > FIELD_BYTES_MAX or len(self.fields) >= FIELDS_MAX or name in self.fields:
+            raise InvalidRequest(f"`{name}` is too long, given twice, or one field too many.", param=name)
+        with malformed_refused():
+            self.fields[name] = value.decode()
+
+
+def _text(name: str) -> str:
+    """Of a header: short, and text that can be stored."""
+    return name.encode("utf-8", "replace").decode().replace("\0", "")[:NAME_LENGTH_MAX]
+
+
+async def file_form(request: web.Request) -> FileForm:
+    """Raises `UnsupportedMediaType` for another body, `InvalidRequest` for one without a boundary."""
+    if request.content_type != "multipart/form-data":
+        raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
+    refuse_compressed(request)
+    with malformed_refused():
+        return FileForm(await request.multipart(), request.app[SERVICES].settings.body_within_s)
+
+
+@contextmanager
+def malformed_refused() -> Iterator[None]:
+    """Whatever aiohttp says to a body that is no form."""
+    try:
+        yield
+    except (TimeoutError, web.RequestPayloadError) as error:
+        raise InvalidRequest("The body broke off, or did not arrive in time: send it again.") from error
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
+        raise InvalidRequest("The body is not a form as multipart/form-data has it, or not UTF-8.") from error

@@ -1,0 +1,1 @@
+"""The manual and the OpenAPI document, both made of the URL map."""

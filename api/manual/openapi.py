@@ -1,0 +1,229 @@
+"""`/openapi.json`: OpenAPI 3.1, made of the URL map and of the very types that validate and encode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from api.formats.surfaces import SURFACES, surface_of
+from api.http.reading import EVENT_STREAM
+from api.manual.error_catalogue import meaning
+from api.manual.route import Answer, Content, Header, Route
+from shared.errors import ErrorBody, InsufficientCredit, InvalidApiKey, RebootError
+
+Json = dict[str, Any]
+COMPONENT = "#/components/schemas/"
+TITLE = "RebootML"
+INTRODUCTION = (
+    "One API key and one prepaid wallet for the models of many vendors. Every answer carries `x-request-id`; "
+    "every error says what to do. [The errors](/docs/errors) · [clients and guides](/docs)"
+)
+SECURITY: dict[str, Json] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer rml_…`"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+}
+REQUEST_ID = Header("x-request-id", "Names this request, here and in every log.")
+RETRY_AFTER = Header("Retry-After", "Seconds after which asking again makes sense.", {"type": "integer", "minimum": 1})
+WWW_AUTHENTICATE = Header("WWW-Authenticate", "`Bearer`.")
+
+
+def document(routes: tuple[Route, ...]) -> bytes:
+    """The document as JSON."""
+    schemas = Schemas(routes)
+    paths: dict[str, Json] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": TITLE, "version": version("rebootml"), "description": INTRODUCTION},
+            "servers": [{"url": "/"}],
+            "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
+            "paths": paths,
+            "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
+        }
+    )
+
+
+class Schemas:
+    """JSON Schemas of all types in the map; those with a name are components."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        types = list(dict.fromkeys(_types(routes)))
+        schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
+        components = _decimals_as_read(components)
+        self._schemas = dict(zip(types, schemas, strict=True))
+        unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {
+            self.name_of(route.query) for route in routes if route.query
+        }
+        self._unnamed = {name: components[name] for name in unnamed}
+        self.components = {name: schema for name, schema in sorted(components.items()) if name not in unnamed}
+
+    def of(self, kind: Any) -> Json:  # noqa: ANN401 - a type
+        """A reference; a generic type's schema stands where it is used, because its name would be none."""
+        schema = self._schemas[kind]
+        whole = self._unnamed.get(self.name_of(kind))
+        return {name: value for name, value in whole.items() if name != "title"} if whole else schema
+
+    def name_of(self, kind: Any) -> str:  # noqa: ANN401 - a type
+        """Of its component; empty when it has none."""
+        return str(self._schemas[kind].get("$ref", "")).removeprefix(COMPONENT)
+
+
+def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
+    yield from (surface.ERROR for _, surface in SURFACES)
+    for route in routes:
+        if route.query:
+            yield route.query
+        contents = [answer.content for answer in route.answers.values()] + ([route.body.content] if route.body else [])
+        yield from (kind for content in contents for kind in content.values() if not isinstance(kind, str))
+
+
+def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A decimal is documented by msgspec as a string, and read from a number as well."""
+    if isinstance(schema, list):
+        return [_decimals_as_read(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {name: _decimals_as_read(part) for name, part in schema.items()}
+    return whole | {"type": ["string", "number"]} if schema.get("format") == "decimal" else whole
+
+
+def _is_generic(kind: Any) -> bool:  # noqa: ANN401 - a type
+    return hasattr(kind, "__origin__")
+
+
+def _operation(route: Route, schemas: Schemas) -> Json:
+    operation: Json = {
+        "operationId": route.name,
+        "tags": [route.group],
+        "summary": route.summary,
+        "description": route.description,
+        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)],
+        "responses": _responses(route, schemas),
+        "security": [{name: [route.scope] if name == "bearer" else []} for name in route.security]
+        if route.scope
+        else [],
+    }
+    if route.body:
+        content = _content(route.body.content, schemas, route.body.example)
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _path_parameters(route: Route) -> list[Json]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": route.parameters.get(name, ""),
+            "schema": {"type": "string", "minLength": 1},
+        }
+        for name in route.path_parameters
+    ]
+
+
+def _query_parameters(route: Route, schemas: Schemas) -> list[Json]:
+    if route.query is None:
+        return []
+    schema = schemas.of(route.query)
+    return [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": one}
+        for name, one in schema["properties"].items()
+    ]
+
+
+def _header_parameters(route: Route) -> list[Json]:
+    return [{"name": header.name, "in": "header", "required": False, **_header(header)} for header in route.headers]
+
+
+def _header(header: Header) -> Json:
+    return {"description": header.description, "schema": header.schema}
+
+
+def _headers(*headers: Header) -> Json:
+    return {header.name: _header(header) for header in headers}
+
+
+def _responses(route: Route, schemas: Schemas) -> Json:
+    answers = {status: _answer(status, answer, schemas) for status, answer in route.answers.items()}
+    kinds = sorted(route.every_error(), key=lambda kind: kind.status)
+    failures = {
+        status: _failure(route, list(same), schemas) for status, same in groupby(kinds, lambda kind: kind.status)
+    }
+    return {str(status): response for status, response in sorted((answers | failures).items())}
+
+
+def _answer(status: int, answer: Answer, schemas: Schemas) -> Json:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": _headers(REQUEST_ID, *answer.headers),
+        "content": _content(answer.content, schemas, answer.example),
+    }
+
+
+def _content(content: Content, schemas: Schemas, example: object = None) -> Json:
+    """`example` is of the first media type."""
+    media: dict[str, Json] = {}
+    for kind, what in content.items():
+        schema = _told(kind, what) if isinstance(what, str) else schemas.of(what)
+        media[kind] = {"schema": schema}
+        if example is not None and len(media) == 1:
+            media[kind]["example"] = example
+    return media
+
+
+def _told(kind: str, sentence: str) -> Json:
+    """What no type describes: any JSON, any text. Tools read the schema of server-sent events as one of each event, so it has
+    no type.
+    """
+    known: dict[str, Json] = {"application/json": {}, EVENT_STREAM: {}}
+    return {**known.get(kind, {"type": "string"}), "description": sentence}
+
+
+def _failure(route: Route, kinds: list[type[RebootError]], schemas: Schemas) -> Json:
+    """All errors with one status: the surface's body with one of their codes, an example for each."""
+    surface = surface_of(route.path)
+    bodies = {kind.code: _example(kind) for kind in reversed(kinds)}
+    texts = {code: surface.error_json(body, "req_…") for code, body in sorted(bodies.items())}
+    codes = sorted({_at(msgspec.json.decode(text), surface.CODE_AT) for text in texts.values()})
+    return {
+        "description": " · ".join(dict.fromkeys(meaning(kind) for kind in kinds)),
+        "headers": _headers(REQUEST_ID, *_error_headers(kinds)),
+        "content": {
+            "application/json": {
+                "schema": {"allOf": [schemas.of(surface.ERROR), _with_code(surface.CODE_AT, codes)]},
+                "examples": {code: {"value": msgspec.Raw(text)} for code, text in texts.items()},
+            }
+        },
+    }
+
+
+def _example(kind: type[RebootError]) -> ErrorBody:
+    if kind is InsufficientCredit:
+        return kind(meaning(kind), needed_usd="0.0123", available_usd="0.004").body()
+    return kind(meaning(kind)).body()
+
+
+def _error_headers(kinds: list[type[RebootError]]) -> list[Header]:
+    waits = any(kind.default_retry_after_s is not None for kind in kinds)
+    return [RETRY_AFTER] * waits + [WWW_AUTHENTICATE] * (InvalidApiKey in kinds)
+
+
+def _at(value: Any, path: Iterable[str]) -> Any:  # noqa: ANN401 - any JSON
+    for name in path:
+        value = value[name]
+    return value
+
+
+def _with_code(path: tuple[str, ...], codes: list[str]) -> Mapping[str, Any]:
+    schema: Json = {"enum": codes}
+    for name in reversed(path):
+        schema = {"type": "object", "properties": {name: schema}}
+    return schema

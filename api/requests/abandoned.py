@@ -1,0 +1,47 @@
+"""Requests whose last reader has gone away: cancelled when nobody comes back within `ABANDONED_AFTER_S`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.errors import Unavailable
+
+if TYPE_CHECKING:
+    from api.requests.relay import Relay
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Abandoned:
+    """`add` starts the grace; a front door that stops cancels nothing, because its readers come back elsewhere."""
+
+    def __init__(self, queue: Queue, relay: Relay, group: asyncio.TaskGroup, settings: Settings) -> None:
+        self._queue = queue
+        self._relay = relay
+        self._group = group
+        self._grace_s = settings.abandoned_after_s
+        self._retry_s = settings.settle_retry_s
+        self._tries = max(1, int(settings.request_deadline_s / settings.settle_retry_s))
+
+    def add(self, request_id: str) -> None:
+        """A reader is gone."""
+        self._group.create_task(self._cancel_later(request_id))
+
+    async def _cancel_later(self, request_id: str) -> None:
+        await asyncio.sleep(self._grace_s)
+        for _ in range(self._tries):  # beyond its deadline it has ended anyway
+            if self._relay.follows(request_id):
+                return  # somebody came back; when they leave, their grace begins
+            try:
+                cancelled = await self._queue.leave(request_id, self._relay.channel)
+            except Unavailable:
+                await asyncio.sleep(self._retry_s)
+            else:
+                if cancelled:
+                    log.info("abandoned request cancelled", request_id=request_id)
+                return

@@ -1,0 +1,71 @@
+"""Watches over requests whose callers come back later: when Redis is emptied, they are enqueued again, as a waiting caller's
+would be. A front door that dies leaves its own to the queue, which Redis's append-only file keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from arq.constants import job_key_prefix
+
+from shared.errors import RebootError, Unavailable
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    from api.requests.submit import Admitted, Submitter
+    from shared.settings import Settings
+    from shared.stores.redis_client import Scripts
+
+log = structlog.get_logger(__name__)
+
+
+class Custody:
+    """`keep(admitted)` until it has ended. `run` is the watcher, a task of the owner."""
+
+    def __init__(self, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str) -> None:
+        self._scripts = scripts
+        self._submitter = submitter
+        self._every_s = settings.custody_every_s
+        self._requests_max = settings.custody_requests_max
+        self._channel = channel
+        self._kept: dict[str, Admitted] = {}
+        self._begun: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, admitted: Admitted) -> None:
+        """Watch over it from now on; beyond the limit the oldest ones are left to the queue."""
+        while len(self._kept) >= self._requests_max:
+            self._forget(next(iter(self._kept)))
+        self._kept[admitted.job.id] = admitted
+
+    async def run(self) -> None:
+        """Look every `CUSTODY_EVERY_S` until cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            await asyncio.gather(*(self._look_after(admitted) for admitted in list(self._kept.values())))
+
+    async def _look_after(self, admitted: Admitted) -> None:
+        request_id = admitted.job.id
+        names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES]
+        try:
+            alive, *events = await self._scripts.call("read", names, [request_id, 0, 1, 1])
+            if events:
+                self._begun.add(request_id)
+            if alive:
+                return
+            if not events and request_id not in self._begun and admitted.job.left_s() > 0:
+                await self._submitter.submit_again(admitted, self._channel)
+                return
+        except Unavailable:
+            return  # the next time, then
+        except RebootError as error:
+            log.warning("request lost", request_id=request_id, reason=error.message)
+        self._forget(request_id)
+
+    def _forget(self, request_id: str) -> None:
+        self._kept.pop(request_id, None)
+        self._begun.discard(request_id)

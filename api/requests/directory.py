@@ -1,0 +1,72 @@
+"""Which workers are alive, as their heartbeats tell: what can be served, and why something cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.errors import Overloaded, ProviderNotConfigured
+from shared.queue.heartbeat import Heartbeat, living_workers
+from shared.stores import keys
+from shared.stores.redis_client import UNREACHABLE
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.catalogue.models import Model
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Directory:
+    """The living workers, read again every `HEARTBEAT_S`. `run` is its reader, a task of the owner."""
+
+    def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
+        self._client = client
+        self._read_every_s = settings.heartbeat_s
+        self._missing_s = settings.worker_missing_s
+        self._started = time.monotonic()
+        self._last_taken: dict[keys.QueueName, float] = {}
+        self.workers: list[Heartbeat] = []
+
+    async def run(self) -> None:
+        """Read until cancelled. While Redis is away the last picture stays."""
+        while True:
+            try:
+                await self.read()
+            except UNREACHABLE as error:
+                log.warning("heartbeats not read", reason=type(error).__name__)
+            await asyncio.sleep(self._read_every_s)
+
+    async def read(self) -> None:
+        """Read once. Raises redis-py's errors."""
+        self.workers = await living_workers(self._client)
+        now = time.monotonic()
+        for worker in self.workers:
+            self._last_taken.update(dict.fromkeys(() if worker.draining else worker.claims, now))
+
+    def serves(self, model: Model, lane: str = "interactive") -> bool:
+        """Whether a request for `model` would be run now: every worker that might take it must be able to call the model."""
+        takers = self._takers(keys.queue(model.provider, lane))
+        return bool(takers) and all(model.service in worker.services for worker in takers)
+
+    def require(self, model: Model, lane: str = "interactive") -> None:
+        """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has
+        had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue.
+        """
+        if self.serves(model, lane):
+            return
+        queue = keys.queue(model.provider, lane)
+        if self._takers(queue) or any(queue in worker.queues and queue not in worker.claims for worker in self.workers):
+            raise ProviderNotConfigured(
+                f"{model.name} is not served here: no worker has its vendor's credentials. GET /api/models shows what is."
+            )
+        if time.monotonic() - self._last_taken.get(queue, self._started) > self._missing_s:
+            raise Overloaded(f"No worker is serving {model.name} at the moment: try again later.")
+
+    def _takers(self, queue: keys.QueueName) -> list[Heartbeat]:
+        return [worker for worker in self.workers if queue in worker.claims and not worker.draining]

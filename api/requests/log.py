@@ -1,0 +1,109 @@
+"""The request log as its owner may read it: one request, a page of them, and the answers that are kept."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+from shared.errors import NotFound
+from shared.ids import created_at
+from shared.job import KeptAnswer, unpack_answer
+from shared.ledger.rows import mismatch
+from shared.money import NanoUsd
+from shared.stores.postgres import NEWEST, load_queries, reached
+
+SQL = load_queries("request_log")
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+"""How far a request has come, as its owner sees it."""
+
+
+class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `requests`. Prices are nano-USD per million tokens; `state` is `pending` until it ended."""
+
+    id: str
+    created_at: datetime
+    account_id: str
+    key_id: str
+    model: str
+    provider: str
+    lane: str
+    stream: bool
+    price_version: str
+    input_price: int
+    output_price: int
+    cached_price: int | None
+    output_limit: int
+    hold_nano: NanoUsd
+    deadline_at: datetime
+    keep_until: datetime | None
+    metadata: dict[str, str] | None
+    state: Literal["pending", "succeeded", "failed", "cancelled"]
+    ended_at: datetime | None
+    tokens_input: int | None
+    tokens_output: int | None
+    tokens_cached: int | None
+    tokens_reasoning: int | None
+    usage_estimated: bool | None
+    charged_nano: NanoUsd
+    finish_reason: str | None
+    error_code: str | None
+    error_message: str | None
+    attempts: int
+
+
+async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> LoggedRequest:
+    """Raises `NotFound`, also for another account's, or `Unavailable`."""
+    try:
+        moment = created_at(request_id)
+    except ValueError:
+        raise _unknown() from None
+    async with reached("The request log"):
+        row = await pool.fetchrow(SQL["find"], request_id, moment, account_id)
+    if row is None:
+        raise _unknown()
+    return _from_row(row)
+
+
+async def list_requests(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[LoggedRequest]:
+    """The newest ones, or those before the request with the id `after`; raises `NotFound` for no id, or `Unavailable`."""
+    try:
+        before_id, before = (after, created_at(after)) if after else NEWEST
+    except ValueError:
+        raise _unknown() from None
+    async with reached("The request log"):
+        rows = await pool.fetch(SQL["page"], account_id, before, before_id, limit)
+    return [_from_row(row) for row in rows]
+
+
+async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerprint: bytes) -> str | None:
+    """The request that an Idempotency-Key leads to, None when it leads nowhere or may be used again; both are SHA-256.
+
+    Only a look: what counts is what `reserve` finds. Raises `IdempotencyMismatch` or `Unavailable`.
+    """
+    async with reached("The request log"):
+        row = await pool.fetchrow(SQL["by_key"], account_id, key)
+    if row is None:
+        return None
+    if row["fingerprint"] != fingerprint:
+        raise mismatch()
+    return None if row["free"] else row["request_id"]
+
+
+async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
+    """What is kept of the answer, or None when its time is over or it was never to be kept. Raises `Unavailable`."""
+    async with reached("The request log"):
+        answer = await pool.fetchval(SQL["answer"], request_id)
+    return None if answer is None else unpack_answer(answer)
+
+
+def _from_row(row: asyncpg.Record) -> LoggedRequest:
+    metadata = row["metadata"]
+    return LoggedRequest(**{**row, "metadata": None if metadata is None else json.loads(metadata)})
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such request: GET /api/requests lists yours.")

@@ -1,0 +1,54 @@
+"""Writes a request's events to its caller as they come, in the form of its API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from api.formats.asked import StreamForm
+from api.http.writing import BodyWriter, Keepalive
+from shared.job import Event, Failed
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+async def send_stream(
+    request: web.Request,
+    events: AsyncIterator[Event],
+    form: StreamForm,
+    headers: dict[str, str],
+    settings: Settings,
+    *,
+    first: int = 0,
+) -> web.StreamResponse:
+    """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
+
+    Raises `ConnectionError` when the caller is gone, or reads nothing for `WRITE_TIMEOUT_S`.
+    """
+    response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
+    response.charset = "utf-8"
+    sequence = first
+    keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
+    async with BodyWriter(request, response, settings.write_timeout_s, keepalive) as body:
+        async for event in events:
+            if isinstance(event, Failed) and not body.begun:
+                raise event.as_error()
+            await body.write(form.render(sequence, event))
+            sequence += 1
+            if isinstance(event, Failed) and not form.clean_end(event):
+                _break_off(request, settings.write_timeout_s)
+                return response
+        await body.end()
+    return response
+
+
+def _break_off(request: web.Request, within_s: float) -> None:
+    """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
+    transport = request.transport
+    if transport:
+        transport.close()
+        asyncio.get_running_loop().call_later(within_s, transport.abort)

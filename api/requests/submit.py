@@ -1,0 +1,245 @@
+"""Admission: hold the credit, then enqueue; when the queue refuses, the hold goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from shared.catalogue.models import Model, output_limit
+from shared.chat import Message, Sampling, Tools, input_bound
+from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
+from shared.ids import created_at
+from shared.job import Job
+from shared.ledger.api_keys import ApiKey
+from shared.ledger.rows import Grant, Repeat, Reservation, Settlement
+from shared.queue.queue import EPOCHS_PER_ENQUEUE, RateState
+from shared.runtime.metrics import STAGE_SECONDS
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    from shared.ledger.ledger import Ledger
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+REMEMBERED_MAX = 10_000
+FULL_QUEUE_PAUSE_S = 0.2
+UNTIL_SETTLED_S = 0.15
+
+
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid request for a model that exists. `max_tokens` is None when the caller left it out. `idempotency_key` and
+    `fingerprint` (of the parsed body) are SHA-256, given together.
+    """
+
+    id: str
+    key: ApiKey
+    model: Model
+    messages: list[Message]
+    sampling: Sampling
+    stream: bool
+    max_tokens: int | None
+    tools: Tools = Tools()
+    metadata: dict[str, str] | None = None
+    lane: Literal["interactive", "batch"] = "interactive"
+    keep: bool = False
+    """The caller may come back for the answer: it is kept in Postgres."""
+    idempotency_key: bytes | None = None
+    fingerprint: bytes | None = None
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that is held for and enqueued."""
+
+    job: Job
+    lane: str
+    key_id: str
+    rate: RateState
+
+
+class Submitter:
+    """`submit` admits one request. Refusals that are known already (a key limited until T, a full queue) cost no store."""
+
+    def __init__(
+        self, ledger: Ledger, queue: Queue, settler: Settler, group: asyncio.TaskGroup, settings: Settings
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._settler = settler
+        self._group = group
+        self._settings = settings
+        self._refused_until: dict[str, tuple[float, RebootError]] = {}
+
+    async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
+        """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
+
+        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`;
+        then nothing runs and nothing stays held. To be shielded from cancellation by the caller.
+        """
+        queue_name = keys.queue(request.model.provider, request.lane)
+        self._refuse_if_known(request.key.id)
+        self._refuse_if_known(queue_name)
+        reservation = self._reservation(request)
+        try:
+            with STAGE_SECONDS.labels("reserve").time():
+                grant = await self._reserve(reservation)
+        except Unavailable as error:
+            self._settler.keep(_released(reservation, error))  # it may have been committed all the same
+            raise
+        if isinstance(grant, Repeat):
+            return grant
+        job = _job(request, reservation, grant)
+        try:
+            with STAGE_SECONDS.labels("enqueue").time():
+                rate = await self._queue.enqueue(
+                    job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
+                )
+        except (RateLimited, Overloaded) as error:
+            self._remember(request.key.id if isinstance(error, RateLimited) else queue_name, error)
+            self._settler.keep(_released(reservation, error))
+            raise
+        except RebootError as error:
+            self._group.create_task(self._take_back(job, request.lane, error))
+            raise
+        return Admitted(job, request.lane, request.key.id, rate)
+
+    async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
+        """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""
+        try:
+            return await self._ledger.reserve(reservation)
+        except InsufficientCredit:
+            await asyncio.sleep(UNTIL_SETTLED_S)
+            return await self._ledger.reserve(reservation)
+
+    async def submit_again(self, admitted: Admitted, channel: str) -> None:
+        """Enqueue once more what Redis has lost. The hold is still there, so nothing is charged twice.
+
+        The epoch rises with the seconds since the request was made: several front doors may find the same loss, after
+        several losses, and none of them may give back the epoch of a claim from before. Raises `Unavailable` or `Overloaded`.
+        """
+        job = admitted.job
+        name = keys.queue(job.model.provider, admitted.lane)
+        age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+        epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
+        await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
+        log.warning("lost request enqueued again", request_id=job.id, epoch=epoch)
+
+    async def bury(self, admitted: Admitted) -> bool:
+        """Make sure that the request never runs any more; False when a worker has it. Raises `Unavailable`."""
+        job = admitted.job
+        return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane))
+
+    def release(self, admitted: Admitted, error: RebootError) -> None:
+        """Release the hold of a request that is buried."""
+        self._settler.keep(_released(admitted.job, error))
+
+    def give_up(self, admitted: Admitted, error: RebootError) -> None:
+        """The caller is told `error`: see to it, as soon as Redis answers, that the request does not run, or at least is not
+        charged. What was streamed of it is free.
+        """
+        self._group.create_task(self._take_back(admitted.job, admitted.lane, error))
+
+    async def _take_back(self, job: Job, lane: str, error: RebootError) -> None:
+        """Bury the job and release the hold; when a worker has the job it is void and cancelled, and the worker ends it."""
+        while True:
+            try:
+                if await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
+                    self._settler.keep(_released(job, error))
+                else:
+                    await self._queue.cancel(job.id)
+            except Unavailable:
+                await asyncio.sleep(self._settings.settle_retry_s)
+            else:
+                return
+
+    def _reservation(self, request: NewRequest) -> Reservation:
+        settings, model = self._settings, request.model
+        created = created_at(request.id)
+        deadline = created + timedelta(seconds=settings.request_deadline_s)
+        wanted, floor = output_limit(request.model, request.max_tokens, settings)
+        return Reservation(
+            id=request.id,
+            created_at=created,
+            account_id=request.key.account_id,
+            key_id=request.key.id,
+            model=model.name,
+            upstream=model.upstream,
+            provider=model.provider,
+            api=model.api,
+            lane=request.lane,
+            stream=request.stream,
+            price_version=model.price_version,
+            input_price=model.price.input,
+            output_price=model.price.output,
+            cached_price=model.price.cached,
+            input_bound=input_bound(
+                request.messages, model.image_tokens or 0, request.tools, request.sampling.json_answer
+            ),
+            output_limit=wanted,
+            output_floor=floor,
+            deadline_at=deadline,
+            expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
+            messages=msgspec.json.encode(request.messages).decode() if settings.keep_messages else None,
+            metadata=request.metadata,
+            idempotency_key=request.idempotency_key,
+            fingerprint=request.fingerprint,
+            keep_until=self._keep_until(request),
+        )
+
+    def _keep_until(self, request: NewRequest) -> datetime | None:
+        """From the latest moment at which the request can end."""
+        settings = self._settings
+        kept_s = settings.request_deadline_s + settings.answers_kept_s
+        return created_at(request.id) + timedelta(seconds=kept_s) if request.keep else None
+
+    def _refuse_if_known(self, what: str) -> None:
+        until, error = self._refused_until.get(what, (0.0, None))
+        left_s = until - time.monotonic()
+        if error and left_s > 0:
+            raise type(error)(error.message, retry_after_s=left_s if isinstance(error, RateLimited) else None)
+        if error:
+            del self._refused_until[what]
+
+    def _remember(self, what: str, error: RebootError) -> None:
+        now = time.monotonic()
+        wait_s = error.retry_after_s or 0 if isinstance(error, RateLimited) else FULL_QUEUE_PAUSE_S
+        if len(self._refused_until) >= REMEMBERED_MAX:
+            self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
+        if len(self._refused_until) < REMEMBERED_MAX:
+            self._refused_until[what] = (now + wait_s, error)
+
+
+def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:
+    return Job(
+        id=request.id,
+        account_id=request.key.account_id,
+        model=request.model,
+        price=request.model.price,
+        messages=request.messages,
+        sampling=request.sampling,
+        stream=request.stream,
+        output_limit=grant.output_limit,
+        hold_nano=grant.hold_nano,
+        deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
+        tools=request.tools,
+        keep_until=reservation.keep_until,
+    )
+
+
+def _released(held: Job | Reservation, error: RebootError) -> Settlement:
+    return Settlement(
+        id=held.id,
+        created_at=held.created_at,
+        account_id=held.account_id,
+        state="failed",
+        hold_state="released",
+        ended_at=datetime.now(UTC),
+        error_code=error.code,
+        error_message=error.message,
+    )

@@ -1,0 +1,238 @@
+"""One request as its owner sees it: from its row, and, as long as they are kept, from its journal and its answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.jobs import SerializationError, deserialize_job_raw
+
+from api.requests.log import LoggedRequest, State, find_answer
+from shared.chat import CallPiece, Message, ToolCall, joined_calls
+from shared.errors import Cancelled, Unavailable
+from shared.job import Chunk, Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
+from shared.money import Usage, UsdNumber, UsdText, nano_to_usd, usd_number
+from shared.stores import keys
+from shared.stores.redis_client import UNREACHABLE
+
+if TYPE_CHECKING:
+    import asyncpg
+    import redis.asyncio
+
+NO_USAGE = Usage(0, 0)
+
+
+class RequestError(msgspec.Struct, frozen=True):
+    """Why a request did not succeed."""
+
+    code: str
+    message: str
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What was promised and what was taken. Prices are USD per million tokens as decimal strings, tokens as billed."""
+
+    price_version: str
+    input_usd_per_mtok: UsdText
+    output_usd_per_mtok: UsdText
+    cached_input_usd_per_mtok: UsdText | None
+    output_limit: int
+    tokens_input: int | None
+    tokens_cached: int | None
+    tokens_output: int | None
+    tokens_reasoning: int | None
+    estimated: bool | None
+    hold_usd: UsdText
+    charged_usd: UsdText
+    released_usd: UsdText | None
+    attempts: int
+
+
+class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the history."""
+
+    id: str
+    state: State
+    model: str
+    stream: bool
+    key_id: str
+    created_at: datetime
+    ended_at: datetime | None
+    tokens_input: int | None
+    tokens_output: int | None
+    hold_usd: UsdText
+    charged_usd: UsdText
+    attempts: int
+    finish_reason: str | None
+    error: RequestError | None
+    metadata: dict[str, str] | None
+
+
+class RequestView(RequestSummary, frozen=True, kw_only=True):
+    """Everything about one request. `response` is null until it ended, and when its text is not kept any more
+    (`result_expired`); `request` also when the messages were too long to keep.
+    """
+
+    price: UsdNumber | None
+    response: str | None
+    tool_calls: tuple[ToolCall, ...] | None
+    request: list[Message] | None
+    result_expired: bool
+    receipt: Receipt
+
+
+class Traces(msgspec.Struct, frozen=True):
+    """What Redis still has of a request."""
+
+    running: bool = False
+    events: tuple[Event, ...] = ()
+    asked: list[Message] | None = None
+
+    @property
+    def end(self) -> Done | Failed | None:
+        """The last event, when it has ended."""
+        last = self.events[-1] if self.events else None
+        return last if isinstance(last, Done | Failed) else None
+
+    @property
+    def answer(self) -> Done | None:
+        """All that the model wrote, also when it was cut off; None when nothing is there."""
+        if not self.events:
+            return None
+        last = self.events[-1]
+        if isinstance(last, Done) and last.text is not None:
+            return last
+        text = "".join(event.text for event in self.events if isinstance(event, Chunk))
+        calls = joined_calls(event for event in self.events if isinstance(event, CallPiece))
+        return Done("", NO_USAGE, 0, text, calls)
+
+
+async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:
+    """Raises `Unavailable`."""
+    traces = await _traces(client, logged.id)
+    answer, asked = traces.answer, traces.asked
+    if logged.keep_until and logged.state != "pending" and answer is None:
+        kept = await find_answer(pool, logged.id)
+        answer, asked = (kept.done, kept.messages) if kept else (None, None)
+    summary = msgspec.structs.asdict(_summary(logged, traces))
+    ended = summary["state"] not in {"queued", "running"}
+    return RequestView(
+        **summary,
+        price=usd_number(_charged(logged, traces)) if ended else None,
+        response=answer.text if ended and answer else None,
+        tool_calls=answer.calls or None if ended and answer else None,
+        request=asked,
+        result_expired=answer is None and (logged.state == "succeeded" or logged.charged_nano > 0),
+        receipt=_receipt(logged, traces),
+    )
+
+
+async def summaries_of(client: redis.asyncio.Redis, page: list[LoggedRequest]) -> list[RequestSummary]:
+    """Lines of a history. Raises `Unavailable`."""
+    pending = [logged.id for logged in page if logged.state == "pending"]
+    running = await _running(client, pending) if pending else set()
+    return [_summary(logged, Traces(running=logged.id in running)) for logged in page]
+
+
+def _summary(logged: LoggedRequest, traces: Traces) -> RequestSummary:
+    usage = _usage(logged, traces)
+    return RequestSummary(
+        id=logged.id,
+        state=_state(logged, traces),
+        model=logged.model,
+        stream=logged.stream,
+        key_id=logged.key_id,
+        created_at=logged.created_at,
+        ended_at=logged.ended_at,
+        tokens_input=usage.input if usage else None,
+        tokens_output=usage.output if usage else None,
+        hold_usd=nano_to_usd(logged.hold_nano),
+        charged_usd=nano_to_usd(_charged(logged, traces)),
+        attempts=logged.attempts,
+        finish_reason=logged.finish_reason or (traces.end.finish_reason if isinstance(traces.end, Done) else None),
+        error=_error(logged, traces),
+        metadata=logged.metadata,
+    )
+
+
+def _receipt(logged: LoggedRequest, traces: Traces) -> Receipt:
+    usage = _usage(logged, traces)
+    charged = _charged(logged, traces)
+    ended = logged.state != "pending" or traces.end is not None
+    return Receipt(
+        price_version=logged.price_version,
+        input_usd_per_mtok=nano_to_usd(logged.input_price),
+        output_usd_per_mtok=nano_to_usd(logged.output_price),
+        cached_input_usd_per_mtok=None if logged.cached_price is None else nano_to_usd(logged.cached_price),
+        output_limit=logged.output_limit,
+        tokens_input=usage.input if usage else None,
+        tokens_cached=usage.cached if usage else None,
+        tokens_output=usage.output if usage else None,
+        tokens_reasoning=usage.reasoning if usage else None,
+        estimated=usage.estimated if usage else None,
+        hold_usd=nano_to_usd(logged.hold_nano),
+        charged_usd=nano_to_usd(charged),
+        released_usd=nano_to_usd(logged.hold_nano - charged) if ended else None,
+        attempts=logged.attempts,
+    )
+
+
+def _state(logged: LoggedRequest, traces: Traces) -> State:
+    """The journal knows of the end a moment before Postgres does."""
+    if logged.state != "pending":
+        return logged.state
+    match traces.end:
+        case Done():
+            return "succeeded"
+        case Failed(error):
+            return "cancelled" if error.code == Cancelled.code else "failed"
+    return "running" if traces.running or traces.events else "queued"
+
+
+def _usage(logged: LoggedRequest, traces: Traces) -> Usage | None:
+    if logged.tokens_input is None or logged.tokens_output is None:
+        return traces.end.usage if traces.end else None
+    cached, reasoning = logged.tokens_cached or 0, logged.tokens_reasoning or 0
+    return Usage(logged.tokens_input, logged.tokens_output, cached, reasoning, bool(logged.usage_estimated))
+
+
+def _charged(logged: LoggedRequest, traces: Traces) -> int:
+    return traces.end.charged_nano if logged.state == "pending" and traces.end else logged.charged_nano
+
+
+def _error(logged: LoggedRequest, traces: Traces) -> RequestError | None:
+    if logged.error_code:
+        return RequestError(logged.error_code, logged.error_message or "")
+    return RequestError(traces.end.error.code, traces.end.error.message) if isinstance(traces.end, Failed) else None
+
+
+async def _traces(client: redis.asyncio.Redis, request_id: str) -> Traces:
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.exists(in_progress_key_prefix + request_id)
+            pipe.lrange(keys.journal(request_id), 0, -1)
+            pipe.mget([keys.asked(request_id), job_key_prefix + request_id])
+            running, journal, payloads = await pipe.execute()
+    except UNREACHABLE as error:
+        raise Unavailable("The state of the request cannot be read now: try again shortly.") from error
+    payload = next(filter(None, payloads), None)
+    return Traces(bool(running), tuple(map(unpack_event, journal)), _asked(payload) if payload else None)
+
+
+async def _running(client: redis.asyncio.Redis, request_ids: list[str]) -> set[str]:
+    try:
+        marks = await client.mget([in_progress_key_prefix + request_id for request_id in request_ids])
+    except UNREACHABLE as error:
+        raise Unavailable("The state of the requests cannot be read now: try again shortly.") from error
+    return {request_id for request_id, mark in zip(request_ids, marks, strict=True) if mark}
+
+
+def _asked(payload: bytes) -> list[Message] | None:
+    """None for a job of another release that cannot be read."""
+    try:
+        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
+        return unpack_job(sealed.data).messages
+    except (SerializationError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,170 @@
+"""Amazon Bedrock's Converse and ConverseStream: one JSON form for every chat model, or AWS event-stream frames.
+
+Source: the Bedrock runtime API reference, and the texts of its ValidationExceptions as users report them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator import answer
+from deploy.simulator.acts import Wire
+from deploy.simulator.bedrock import rules
+from deploy.simulator.bedrock.rules import Model, invalid
+from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.bedrock.wire import ConverseWire, stop_reason, tool_use_id, usage_json
+from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.tools import read_arguments
+
+
+class InferenceConfig(msgspec.Struct, rename="camel"):
+    """Limits and sampling."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] = []
+
+
+class ConverseRequest(msgspec.Struct, rename="camel"):
+    """The fields that the simulator looks at."""
+
+    messages: list[Turn] = []
+    system: list[Block] = []
+    inference_config: InferenceConfig = msgspec.field(default_factory=InferenceConfig)
+    tool_config: ToolConfig | None = None
+
+
+class Converse:
+    """The dialect of `/model/{modelId}/converse` and `/converse-stream`."""
+
+    api = "bedrock-converse"
+    stream_type = "application/vnd.amazon.eventstream"
+    refusals = rules.REFUSALS
+    retired = rules.RETIRED
+    blocked: Refusal | None = None
+
+    def read(self, request: web.Request, raw: bytes) -> Question:
+        """Understand a request; raises `Refusal` when it is not signed or not Converse's JSON."""
+        rules.check_signed(request)
+        try:
+            body = msgspec.json.decode(raw, type=ConverseRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
+        model_id = request.match_info["model"]
+        texts = [text_of(body.system)] * bool(body.system) + [text_of(turn.content) for turn in body.messages]
+        users = [text for turn in body.messages if turn.role == "user" and (text := text_of(turn.content))]
+        extra = texts_of(body.messages, body.tool_config)
+        model = rules.known_model(model_id)
+        return Question(
+            model=model_id,
+            message=users[-1] if users else "",
+            prompt_tokens=answer.prompt_tokens(
+                [*texts, *extra], sum(b.image is not None for t in body.messages for b in t.content)
+            ),
+            limit=body.inference_config.max_tokens or (model.output_max if model else 0),
+            stops=tuple(body.inference_config.stop_sequences),
+            stream=request.path.endswith("-stream"),
+            body=body,
+            asked=asked_of(body.messages, body.tool_config),
+        )
+
+    def check(self, question: Question) -> None:
+        """Hold a request against Converse's rules and the model's; raises `Refusal`."""
+        model = rules.find_model(question.model)
+        body: ConverseRequest = question.body
+        _check_feature_set(body, model, stream=question.stream)
+        _check_turns(body.messages, model)
+        check_tools(body.messages, body.tool_config, model, stream=question.stream)
+        rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
+
+    def refuse(self, refusal: Refusal) -> web.Response:
+        """Say a refusal."""
+        return rules.refuse(refusal)
+
+    def complaint(self, refusal: Refusal) -> bytes:
+        """Say the error object that may stand in a 200."""
+        return rules.complaint(refusal)
+
+    def headers(self, told: Told) -> dict[str, str]:
+        """Give the request id."""
+        return {"x-amzn-RequestId": str(uuid.UUID(int=told.ordinal))}
+
+    def body(self, told: Told) -> bytes:
+        """Say the whole answer."""
+        content: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        content += [
+            {"toolUse": {"toolUseId": tool_use_id(told, i), "name": call.name, "input": read_arguments(call.arguments)}}
+            for i, call in enumerate(told.reply.calls)
+        ]
+        usage = {"usage": usage_json(told.usage)} if told.usage else {}
+        answer_json = {
+            "metrics": {"latencyMs": 1},
+            "output": {"message": {"content": content, "role": "assistant"}},
+            "stopReason": stop_reason(told),
+            **usage,
+        }
+        return msgspec.json.encode(answer_json)
+
+    def wire(self, told: Told) -> Wire:
+        """Say the answer in event-stream frames."""
+        return ConverseWire(told, fault_refusal(self, told.script))
+
+
+async def converse(request: web.Request) -> web.StreamResponse:
+    """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
+    return await serve(request, CONVERSE)
+
+
+def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> None:
+    if stream and model.invoke == "j2":
+        raise invalid("This action doesn't support the model that you provided. Try again with a supported model.")
+    if body.system and not model.system:
+        raise invalid(
+            "This model doesn't support system messages. Try again without a system message or use a model that "
+            "supports system messages."
+        )
+    if not model.images and any(block.image is not None for turn in body.messages for block in turn.content):
+        raise invalid("This model doesn't support the image content block that you provided. Update it and try again.")
+
+
+def _check_turns(turns: list[Turn], model: Model) -> None:
+    if not turns or turns[0].role != "user":
+        raise invalid(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user "
+            "message."
+        )
+    if len(turns) > 1 and not model.chat:
+        raise invalid("This model doesn't support conversation history. Try again with one user message.")
+    if any(before.role == after.role for before, after in pairwise(turns)):
+        raise invalid(
+            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates "
+            "between user and assistant roles and try again."
+        )
+    if turns[-1].role == "assistant" and not model.prefill:
+        raise invalid(
+            "This model does not support assistant message prefill. The conversation must end with a user message."
+        )
+    _check_blocks(turns)
+
+
+def _check_blocks(turns: list[Turn]) -> None:
+    for i, turn in enumerate(turns):
+        if not turn.content:
+            raise invalid(
+                f"The content field in the Message object at messages.{i} is empty. Add a ContentBlock object."
+            )
+        for j, block in enumerate(turn.content):
+            if block.text is not None and not block.text.strip():
+                raise invalid(
+                    f"The text field in the ContentBlock object at messages.{i}.content.{j} is blank. Add text to the "
+                    "text field, and try again."
+                )
+
+
+CONVERSE = Converse()

@@ -1,0 +1,103 @@
+"""The event-stream frames of one ConverseStream answer, and its words that the JSON answer has too.
+
+Source: the Bedrock runtime API reference.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from deploy.simulator.answer import CallText, Usage
+from deploy.simulator.bedrock import eventstream, rules
+from deploy.simulator.exchange import Refusal, Told
+
+_STOP_REASONS = {
+    "stop": "end_turn",
+    "stop_sequence": "stop_sequence",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+}
+
+
+class ConverseWire:
+    """The frames of one answer; `p` is the padding that hides the length of a token from whoever watches the line."""
+
+    def __init__(self, told: Told, refusal: Refusal) -> None:
+        self._refusal = refusal
+        self._told = told
+        self._spoke = bool(told.reply.text) or not told.reply.calls
+        self._open: int | None = 0 if self._spoke else None
+
+    def opening(self) -> bytes:
+        """Say the role."""
+        return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
+
+    def thought(self, text: bytes) -> bytes:
+        """Say nothing: these models do not show reasoning."""
+        del text
+        return b""
+
+    def token(self, text: bytes) -> bytes:
+        """Say a text delta."""
+        payload = b'{"contentBlockIndex":0,"delta":{"text":' + text + b'},"p":"abcdefghijklmnop"}'
+        return eventstream.event("contentBlockDelta", payload)
+
+    def call(self, piece: CallText, text: bytes) -> bytes:
+        """Say a piece of a tool's block; only such a block has an event that begins it."""
+        block = piece.index + self._spoke
+        said = b""
+        if piece.name:
+            use = {"toolUseId": tool_use_id(self._told, piece.index), "name": piece.name}
+            start = msgspec.json.encode({"contentBlockIndex": block, "p": "abcd", "start": {"toolUse": use}})
+            said = self._stop() + eventstream.event("contentBlockStart", start)
+            self._open = block
+        if piece.text:
+            delta = b'{"contentBlockIndex":%d,"delta":{"toolUse":{"input":' % block + text + b'}},"p":"abcdefghijk"}'
+            said += eventstream.event("contentBlockDelta", delta)
+        return said + (self._stop() if piece.ends else b"")
+
+    def finish(self) -> bytes:
+        """Say the end of the block and the stop reason."""
+        stop = msgspec.json.encode({"p": "abc", "stopReason": stop_reason(self._told)})
+        return self._stop() + eventstream.event("messageStop", stop)
+
+    def done(self) -> bytes:
+        """Say the usage; it comes after `messageStop`."""
+        usage = {"usage": usage_json(self._told.usage)} if self._told.usage else {}
+        return eventstream.event("metadata", msgspec.json.encode({"metrics": {"latencyMs": 1}, "p": "abcd", **usage}))
+
+    def error(self) -> bytes:
+        """Say an exception frame."""
+        return eventstream.exception(rules.exception_kind(self._refusal), rules.complaint(self._refusal))
+
+    def comment(self) -> bytes:
+        """Say an event of an unknown type, which clients skip."""
+        return eventstream.event("keepAlive", b"{}")
+
+    def garbage(self) -> bytes:
+        """Say a frame whose checksum does not fit."""
+        return eventstream.corrupted(self.opening())
+
+    def _stop(self) -> bytes:
+        block, self._open = self._open, None
+        if block is None:
+            return b""
+        return eventstream.event("contentBlockStop", b'{"contentBlockIndex":%d,"p":"ab"}' % block)
+
+
+def tool_use_id(told: Told, index: int) -> str:
+    """Name a tool call."""
+    return f"tooluse_{told.ordinal:018d}{index:04d}"
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """Give the usage object: cached tokens stand beside `inputTokens`, not inside."""
+    counts = {"inputTokens": usage.prompt - usage.cached, "outputTokens": usage.output, "totalTokens": usage.total}
+    return {**counts, "cacheReadInputTokens": usage.cached} if usage.cached else counts
+
+
+def stop_reason(told: Told) -> str:
+    """Give the scripted stop reason, else Bedrock's word for the true one."""
+    if told.script.fault == "blocked":
+        return "guardrail_intervened"
+    return told.script.finish or _STOP_REASONS[told.reply.ending]

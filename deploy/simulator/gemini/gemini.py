@@ -1,0 +1,193 @@
+"""Google's Gemini Developer API: `generateContent`, and `streamGenerateContent` as SSE and as one JSON array.
+
+Source: the Gemini API reference (v1beta) and Google's error model (google.rpc).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from deploy.simulator import answer
+from deploy.simulator.acts import Wire
+from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
+from deploy.simulator.tools import ANY_JSON
+
+_FLASH = (1_048_576, 8_192)
+_NEWER = (1_048_576, 65_536)
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "gemini-2.0-flash": _FLASH,
+    "gemini-2.0-flash-lite": _FLASH,
+    "gemini-1.5-flash": _FLASH,
+    "gemini-1.5-flash-8b": _FLASH,
+    "gemini-1.5-pro": (2_097_152, 8_192),
+    "gemini-2.5-flash": _NEWER,
+    "gemini-2.5-flash-lite": _NEWER,
+    "gemini-2.5-pro": _NEWER,
+}
+"""Context window and output limit of each model, in tokens."""
+
+
+class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """Limits, sampling and the form of the answer; unknown fields are an error, as they are at Google."""
+
+    max_output_tokens: int | None = None
+    stop_sequences: list[str] = []
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    response_mime_type: str | None = None
+    response_json_schema: dict[str, Any] | None = None
+
+
+class GenerateRequest(msgspec.Struct, rename="camel"):
+    """The fields that the simulator looks at."""
+
+    contents: list[Content]
+    system_instruction: Content | None = None
+    generation_config: GenerationConfig = msgspec.field(default_factory=GenerationConfig)
+    tools: list[FunctionTool] = []
+    tool_config: ToolConfig | None = None
+
+
+class Gemini:
+    """The dialect of `/{version}/models/{model}:…`; `form` is how a stream is framed."""
+
+    api = "gemini"
+    blocked: Refusal | None = None  # said in a 200, see `body` and `opening`
+    retired = Refusal(
+        404,
+        "NOT_FOUND",
+        "The model is not found for API version v1beta, or is not supported for generateContent. Call ListModels to "
+        "see the list of available models and their supported methods.",
+    )
+    refusals: Mapping[int, Refusal] = {
+        400: Refusal(400, "INVALID_ARGUMENT", "Request contains an invalid argument."),
+        401: Refusal(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
+        402: Refusal(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing."),
+        403: Refusal(403, "PERMISSION_DENIED", "The caller does not have permission."),
+        404: retired,
+        408: Refusal(504, "DEADLINE_EXCEEDED", "The request timed out. Please try again."),
+        422: Refusal(400, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+        424: Refusal(500, "INTERNAL", "An internal error has occurred."),
+        429: Refusal(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
+        500: Refusal(500, "INTERNAL", "An internal error has occurred."),
+        502: Refusal(502, "UNAVAILABLE", "Bad gateway."),
+        503: Refusal(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
+    }
+
+    def __init__(self, form: Literal["sse", "array"]) -> None:
+        self.sse = form == "sse"
+        self.stream_type = "text/event-stream" if self.sse else "application/json; charset=UTF-8"
+
+    def read(self, request: web.Request, raw: bytes) -> Question:
+        """Understand a request; raises `Refusal` without a key or for a body that is not Gemini's JSON."""
+        if not (request.headers.get("x-goog-api-key") or request.query.get("key")):
+            raise Refusal(403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers. Please use API Key.")
+        try:
+            body = msgspec.json.decode(raw, type=GenerateRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from None
+        model = request.match_info["model"]
+        contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
+        users = [text for content in body.contents if content.role == "user" and (text := text_of(content))]
+        texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
+        images = sum(part.inline_data is not None for content in contents for part in content.parts)
+        return Question(
+            model=model,
+            message=users[-1] if users else "",
+            prompt_tokens=answer.prompt_tokens(texts, images),
+            limit=body.generation_config.max_output_tokens or LIMITS.get(model, (0, 0))[1],
+            stops=tuple(body.generation_config.stop_sequences),
+            stream="stream" in request.match_info["method"],
+            body=body,
+            asked=asked_of(body.contents, body.tools, body.tool_config, _schema(body.generation_config)),
+        )
+
+    def check(self, question: Question) -> None:
+        """Hold a request against the model's rules; raises `Refusal`."""
+        if question.model not in LIMITS:
+            raise self.retired
+        context, output_max = LIMITS[question.model]
+        if not question.body.contents:
+            raise _invalid("* GenerateContentRequest.contents: contents is not specified")
+        if any(content.role not in {"user", "model"} for content in question.body.contents):
+            raise _invalid("Please use a valid role: user, model.")
+        check_tools(question.body.contents, question.body.tools, question.body.tool_config)
+        _check_form(question.body)
+        if question.limit > output_max:
+            raise _invalid(
+                f"Unable to submit request because it has a maxOutputTokens value of {question.limit} but the "
+                f"supported range is from 1 (inclusive) to {output_max + 1} (exclusive). Update the value and try again."
+            )
+        if question.prompt_tokens > context:
+            raise _invalid(
+                f"The input token count ({question.prompt_tokens}) exceeds the maximum number of tokens allowed "
+                f"({context})."
+            )
+
+    def refuse(self, refusal: Refusal) -> web.Response:
+        """Say a refusal in Google's error model; the retry hint is a detail of it."""
+        return web.Response(status=refusal.status, body=self.complaint(refusal), content_type="application/json")
+
+    def complaint(self, refusal: Refusal) -> bytes:
+        """Say the error object."""
+        error: dict[str, Any] = {"code": refusal.status, "message": refusal.message, "status": refusal.code}
+        if refusal.retry_after:
+            kind = "type.googleapis.com/google.rpc.RetryInfo"
+            error["details"] = [{"@type": kind, "retryDelay": f"{refusal.retry_after}s"}]
+        return msgspec.json.encode({"error": error})
+
+    def headers(self, told: Told) -> dict[str, str]:
+        """Give what Google adds to an answer."""
+        return {"Server-Timing": "gfet4t7; dur=1", "x-goog-request-id": f"{told.ordinal:x}"}
+
+    def body(self, told: Told) -> bytes:
+        """Say the whole answer."""
+        if told.script.fault == "blocked":
+            return msgspec.json.encode(blocked_json(told))
+        parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        parts += [call_json(call) for call in told.reply.calls]
+        candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
+        usage = {"usageMetadata": usage_json(told.usage)} if told.usage else {}
+        return msgspec.json.encode({"candidates": [candidate], **usage, **tail_json(told)})
+
+    def wire(self, told: Told) -> Wire:
+        """Say the answer in parts."""
+        error = self.complaint(fault_refusal(self, told.script))
+        return GeminiWire(told, error, sse=self.sse)
+
+
+async def generate(request: web.Request) -> web.StreamResponse:
+    """Serve `POST /gemini/{version}/models/{model}:generateContent` and `:streamGenerateContent`."""
+    return await serve(request, GEMINI_SSE if request.query.get("alt") == "sse" else GEMINI_ARRAY)
+
+
+def _schema(config: GenerationConfig) -> dict[str, Any] | None:
+    if config.response_mime_type != "application/json":
+        return None
+    return ANY_JSON if config.response_json_schema is None else config.response_json_schema
+
+
+def _check_form(body: GenerateRequest) -> None:
+    config = body.generation_config
+    if config.response_json_schema is not None and config.response_mime_type != "application/json":
+        raise _invalid("* GenerateContentRequest.generation_config.response_json_schema: needs `application/json`.")
+    if config.response_mime_type == "application/json" and body.tools:
+        raise _invalid("Function calling with a response mime type: 'application/json' is unsupported")
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(400, "INVALID_ARGUMENT", message)
+
+
+GEMINI_SSE = Gemini("sse")
+GEMINI_ARRAY = Gemini("array")

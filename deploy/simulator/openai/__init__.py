@@ -1,0 +1,1 @@
+"""OpenAI's and DeepSeek's APIs, simulated."""

@@ -1,0 +1,81 @@
+"""The client events of OpenAI Realtime, and what the vendor refuses in them.
+
+Source: OpenAI's Realtime API reference (GA, 2025).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.openai.rules import INVALID
+
+_CONTENT_TYPES = {
+    "user": {"input_text", "input_image", "input_audio"},
+    "assistant": {"output_text", "output_audio"},
+    "system": {"input_text"},
+}
+Limit = int | Literal["inf"]
+
+
+class Part(msgspec.Struct):
+    """One part of an item."""
+
+    type: str
+    text: str = ""
+
+
+class Item(msgspec.Struct):
+    """One message of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: list[Part]
+    type: str = "message"
+    id: str | None = None
+
+
+class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may set; GA knows no temperature."""
+
+    type: Literal["realtime", "transcription"]
+    model: str | None = None
+    instructions: str | None = None
+    output_modalities: list[Literal["text", "audio"]] | None = None
+    max_output_tokens: Limit | None = None
+    audio: Any = None
+    include: Any = None
+    parallel_tool_calls: Any = None
+    prompt: Any = None
+    reasoning: Any = None
+    tool_choice: Any = None
+    tools: Any = None
+    tracing: Any = None
+    truncation: Any = None
+
+
+class ResponseOptions(msgspec.Struct):
+    """What a single response may set over its session."""
+
+    instructions: str | None = None
+    output_modalities: list[Literal["text", "audio"]] | None = None
+    max_output_tokens: Limit | None = None
+
+
+class ClientEvent(msgspec.Struct):
+    """Any event of a client."""
+
+    type: str
+    session: msgspec.Raw = msgspec.Raw(b"{}")
+    item: Item | None = None
+    response: ResponseOptions | None = None
+
+
+def check_item(item: Item) -> None:
+    """Hold the content types of an item against its role; raises `Refusal`."""
+    allowed = _CONTENT_TYPES[item.role]
+    for i, part in enumerate(item.content):
+        if part.type not in allowed:
+            words = f"Invalid value: '{part.type}'. Supported values are: {sorted(allowed)}."
+            raise Refusal(400, "invalid_value", words, INVALID, f"item.content[{i}].type")

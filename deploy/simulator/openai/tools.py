@@ -1,0 +1,162 @@
+"""Tools and JSON answers as OpenAI's chat completions take them: what is offered and asked for, and what is refused.
+
+Sources: OpenAI's API reference, its guides to function calling and structured outputs, and its errors as users report
+them (2024-2026); for what reasoning models refuse also Azure's table of their parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.openai.rules import INVALID, ChatRequest, Message, Model, Named, text_of
+from deploy.simulator.tools import ANY_JSON, Asked, Offer
+
+TOOLS_MAX = 128
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def asked_of(body: ChatRequest) -> Asked:
+    """Read what a request says of tools and of the form of its answer."""
+    offers = tuple(Offer(tool.function.name, tool.function.parameters or {}) for tool in body.tools or ())
+    choice = body.tool_choice
+    last = body.messages[-1] if body.messages else None
+    return Asked(
+        offers=offers,
+        choice="auto" if choice is None or isinstance(choice, Named) else choice,
+        only=choice.function.name if isinstance(choice, Named) else None,
+        parallel=body.parallel_tool_calls is not False,
+        result=text_of(last) if last and last.role == "tool" else None,
+        schema=_schema(body),
+    )
+
+
+def texts_of(body: ChatRequest) -> list[str]:
+    """List the texts that are prompt besides the contents of messages: definitions, calls, schemas."""
+    texts = [call.function.name + call.function.arguments for m in body.messages for call in m.tool_calls or ()]
+    texts += [msgspec.json.encode(tool).decode() for tool in body.tools or ()]
+    return [*texts, msgspec.json.encode(schema).decode()] if (schema := _schema(body)) else texts
+
+
+def check_tools(body: ChatRequest, model: Model) -> None:
+    """Hold tools, their results and the form of the answer against OpenAI's rules; raises `Refusal`."""
+    _check_model(body, model)
+    _check_offers(body)
+    check_results(body.messages)
+    _check_form(body)
+
+
+def check_results(messages: list[Message]) -> None:
+    """Every call is answered, right after the message that makes it, and nothing else is; raises `Refusal`."""
+    waiting: list[str] = []
+    answerable: set[str] = set()
+    for i, message in enumerate(messages):
+        if message.role == "tool":
+            if not answerable:
+                words = "messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."
+                raise _invalid(f"Invalid parameter: {words}", f"messages.[{i}].role")
+            if message.tool_call_id not in answerable:
+                words = f"'tool_call_id' of '{message.tool_call_id}' not found in 'tool_calls' of previous message."
+                raise _invalid(f"Invalid parameter: {words}", f"messages.[{i}].tool_call_id")
+            waiting = [call for call in waiting if call != message.tool_call_id]
+            continue
+        _check_answered(waiting, i)
+        waiting = [call.id for call in message.tool_calls or ()]
+        answerable = set(waiting)
+        if message.content is None and not message.tool_calls:
+            raise _invalid("Invalid value for 'content': expected a string, got null.", f"messages.[{i}].content")
+    _check_answered(waiting, len(messages))
+
+
+def _check_answered(waiting: list[str], i: int) -> None:
+    if waiting:
+        raise _invalid(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
+            f"The following tool_call_ids did not have response messages: {', '.join(waiting)}",
+            f"messages.[{i}].role",
+        )
+
+
+def _check_model(body: ChatRequest, model: Model) -> None:
+    """o1-mini knows none of these; the other reasoning models only do not know `parallel_tool_calls`."""
+    given = {
+        "tools": body.tools,
+        "tool_choice": body.tool_choice,
+        "response_format": body.response_format if _wants_json(body) else None,
+        "reasoning_effort": body.reasoning_effort,
+    }
+    if not model.system and (name := next((name for name, value in given.items() if value is not None), None)):
+        raise _unsupported(name)
+    if model.reasons and body.parallel_tool_calls is not None:
+        raise _unsupported("parallel_tool_calls")
+    if not model.reasons and body.reasoning_effort is not None:
+        raise _invalid("Unrecognized request argument supplied: reasoning_effort", None)
+
+
+def _check_offers(body: ChatRequest) -> None:
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if getattr(body, name) is not None and body.tools is None:
+            raise _invalid(f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified.", name)
+    if body.tools is None:
+        return
+    if not 1 <= len(body.tools) <= TOOLS_MAX:
+        raise _invalid(f"Invalid 'tools': expected 1 to {TOOLS_MAX} tools, got {len(body.tools)} instead.", "tools")
+    for i, tool in enumerate(body.tools):
+        where = f"tools[{i}].function"
+        if not _NAME.fullmatch(tool.function.name):
+            words = "string does not match pattern. Expected a string that matches '^[a-zA-Z0-9_-]+$'."
+            raise _invalid(f"Invalid '{where}.name': {words}", f"{where}.name")
+        if tool.function.parameters is not None and tool.function.parameters.get("type") != "object":
+            words = f"schema must be a JSON Schema of 'type: \"object\"', got '{tool.function.parameters.get('type')}'."
+            words = f"Invalid schema for function '{tool.function.name}': {words}"
+            raise Refusal(400, "invalid_function_parameters", words, INVALID, f"{where}.parameters")
+    choice = body.tool_choice
+    if isinstance(choice, Named) and choice.function.name not in {tool.function.name for tool in body.tools}:
+        raise _invalid(
+            f"Invalid value for 'tool_choice': no function named {choice.function.name!r} was specified in the 'tools' "
+            "parameter.",
+            "tool_choice",
+        )
+
+
+def _check_form(body: ChatRequest) -> None:
+    form = body.response_format
+    if form is None or form.type == "text":
+        return
+    if form.type == "json_object" and not any("json" in text_of(message).lower() for message in body.messages):
+        raise _invalid(
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+            "messages",
+        )
+    if form.type == "json_schema" and (form.json_schema is None or not _NAME.fullmatch(form.json_schema.name)):
+        raise _invalid("Missing required parameter: 'response_format.json_schema'.", "response_format.json_schema")
+    if form.json_schema is not None and form.json_schema.strict and not _is_strict(form.json_schema.schema):
+        words = "In context=(), 'additionalProperties' is required to be supplied and to be false."
+        raise _invalid(f"Invalid schema for response_format '{form.json_schema.name}': {words}", "response_format")
+
+
+def _is_strict(schema: dict[str, Any]) -> bool:
+    return schema.get("additionalProperties") is False
+
+
+def _wants_json(body: ChatRequest) -> bool:
+    return body.response_format is not None and body.response_format.type != "text"
+
+
+def _schema(body: ChatRequest) -> dict[str, Any] | None:
+    form = body.response_format
+    if form is None or form.type == "text":
+        return None
+    return form.json_schema.schema if form.json_schema else ANY_JSON
+
+
+def _invalid(message: str, param: str | None) -> Refusal:
+    return Refusal(400, None, message, INVALID, param)
+
+
+def _unsupported(name: str) -> Refusal:
+    message = f"Unsupported parameter: '{name}' is not supported with this model."
+    return Refusal(400, "unsupported_parameter", message, INVALID, name)

@@ -1,0 +1,1 @@
+"""Batches and their files, as front doors and workers both know them."""

@@ -1,0 +1,170 @@
+"""Batches over files of lines, as the API makes and shows them. `workers/batches/feed.py` runs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, datetime
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+from shared.batches.files import Form, LineError
+from shared.batches.queries import BATCHES, FILES, execute, known_id, page_begins, row_of, rows_of, value_of
+from shared.chat import Message, Sampling, Tools
+from shared.errors import NotFound
+from shared.money import NanoUsd
+
+RESULTS_PER_READ = 200
+State = Literal[
+    "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
+]
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
+    """What one line asks for; `max_tokens` is None when it was left out."""
+
+    model: str
+    messages: list[Message]
+    sampling: Sampling
+    tools: Tools
+    max_tokens: int | None
+    metadata: dict[str, str] | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `batches`. Of `total` lines `bad` were not understood and count as failed; `fed` became items."""
+
+    id: str
+    account_id: str
+    key_id: str
+    file_id: str
+    file_day: date
+    day: date
+    form: Form
+    endpoint: str
+    state: State
+    paused_for: str | None
+    needed_nano: NanoUsd | None
+    total: int
+    bad: int
+    fed: int
+    completed: int
+    failed: int
+    cancelled: int
+    expired: int
+    charged_nano: NanoUsd
+    ends_as: str
+    metadata: dict[str, str] | None
+    exported_to: str | None
+    export_after: datetime | None
+    deleted_files: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    cancelled_at: datetime | None
+    finalized_at: datetime | None
+    ended_at: datetime | None
+    expires_at: datetime
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that has come to its end: `answer` is a packed `KeptAnswer` of a success, else code and message say why not.
+    `request_id` is None when the line was never fed.
+    """
+
+    number: int
+    custom_id: str | None
+    asked: bytes | None
+    request_id: str | None = None
+    answer: bytes | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+_ask_encoder = msgspec.msgpack.Encoder()
+_ask_decoder = msgspec.msgpack.Decoder(Ask)
+
+
+def pack_ask(ask: Ask) -> bytes:
+    """As msgpack, for `Line.asked`."""
+    return _ask_encoder.encode(ask)
+
+
+def unpack_ask(data: bytes) -> Ask:
+    """Raises `msgspec.DecodeError` for anything else."""
+    return _ask_decoder.decode(data)
+
+
+async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int) -> dict[str, list[LineError]]:
+    """By file, the first `limit` lines of each that were not understood."""
+    days = {batch.file_id: batch.file_day for batch in batches if batch.bad}
+    found: dict[str, list[LineError]] = {file_id: [] for file_id in days}
+    for row in await rows_of(pool, FILES["bad_lines"], list(found), list(days.values()), limit) if days else ():
+        found[row["file_id"]].append(LineError(row["line"], row["code"], row["message"]))
+    return found
+
+
+async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
+    """Raises `NotFound`, also for another account's."""
+    row = await row_of(pool, BATCHES["find"], known_id(batch_id), account_id)
+    if row is None:
+        raise NotFound("There is no such batch: GET /api/batches lists yours.")
+    return batch_from_row(row)
+
+
+async def list_batches(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[Batch]:
+    """Newest first."""
+    return [batch_from_row(row) for row in await rows_of(pool, BATCHES["page"], account_id, *page_begins(after), limit)]
+
+
+async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
+    """Hide a file that is made of the batch's results; these go with their day. False when it was hidden before."""
+    return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
+
+
+async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
+    """What has not started does not start any more; one that has ended stays as it is. Raises `NotFound`."""
+    await find_batch(pool, account_id, batch_id)
+    await execute(pool, BATCHES["cancel"], batch_id, account_id)
+    return await find_batch(pool, account_id, batch_id)
+
+
+async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncIterator[list[Result]]:
+    """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time."""
+    while True:
+        rows = await rows_of(
+            pool, BATCHES["results"], batch.id, batch.day, batch.file_id, batch.file_day, after, RESULTS_PER_READ
+        )
+        yield [result for row in rows if (result := _result(row, batch))]
+        if len(rows) < RESULTS_PER_READ:
+            return
+        after = rows[-1]["number"]
+
+
+async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
+    """Where the line with this id stands. Raises `NotFound`."""
+    number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, custom_id.replace("\0", ""))
+    if number is None:
+        raise NotFound("The batch has no line with this `custom_id`: take that of the last line you have.")
+    return int(number)
+
+
+def batch_from_row(row: asyncpg.Record) -> Batch:
+    """A row of `batches`."""
+    metadata = row["metadata"]
+    return Batch(**{**row, "metadata": None if metadata is None else msgspec.json.decode(metadata)})
+
+
+def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
+    """None while the line is not at its end."""
+    line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
+    if row["bad_code"]:
+        return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])
+    if row["state"] is None and batch.ended_at and batch.state != "failed":
+        return Result(
+            **line, error_code=batch.ends_as, error_message=f"The batch was {batch.ends_as} before this line."
+        )
+    if row["state"] in {None, "running"}:
+        return None
+    ending = {name: row[name] for name in ("request_id", "answer", "error_code", "error_message")}
+    return Result(**line, **ending)

@@ -1,0 +1,36 @@
+"""A line of a batch's results in the native form: what is downloaded, and what is exported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.batches.batches import Result, unpack_ask
+from shared.job import unpack_answer
+from shared.money import usd_number
+
+_json_bytes = msgspec.json.Encoder().encode
+
+
+def result_line(result: Result) -> bytes:
+    """`{"custom_id", "status": 1, "result": {…}}` or `{"custom_id", "status": 0, "error": {…}}`, and a newline."""
+    line: dict[str, Any] = {"custom_id": result.custom_id}
+    if result.answer is None or result.asked is None:
+        error = {"code": result.error_code, "message": result.error_message, "request_id": result.request_id}
+        return _json_bytes(line | {"status": 0, "error": error}) + b"\n"
+    return _json_bytes(line | {"status": 1, "result": _answer(result.answer, result.asked)}) + b"\n"
+
+
+def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
+    """As `POST /api/endpoint` answers; `tool_calls` where there are some, which only lines of other APIs can ask for."""
+    done, ask = unpack_answer(answer).done, unpack_ask(asked)
+    told = {
+        "response": done.text or "",
+        "tokens_input": done.usage.input,
+        "tokens_output": done.usage.output,
+        "price": usd_number(done.charged_nano),
+        "model": ask.model,
+        "request": [{"role": message.role, "content": message.content} for message in ask.messages],
+    }
+    return told | ({"tool_calls": done.calls} if done.calls else {})

@@ -1,0 +1,1 @@
+"""The models: what is sold, at which price, and what each can do."""

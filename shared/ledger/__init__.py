@@ -1,0 +1,1 @@
+"""Money: holds, settlements, accounts and the keys that may spend."""

@@ -1,0 +1,254 @@
+"""API keys: `rml_<id>_<secret><checksum>`.
+
+`id` (12 characters) finds the row, `secret` (32 characters of base 62, 190.5 bits) proves the right to use it, `checksum`
+(6 characters) lets a mistyped key be refused without asking the database. Only the SHA-256 of the secret is stored; a fast
+hash is enough for a secret that nobody chose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import secrets
+import string
+import zlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
+from shared.money import NanoUsd, nano_to_usd
+from shared.stores.postgres import Connection, load_queries
+
+SQL = load_queries("credentials")
+PREFIX = "rml"
+SCOPES = ("inference", "read", "manage")
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+ID_LENGTH = 12
+SECRET_LENGTH = 32
+CHECKSUM_LENGTH = 6
+NAME_LENGTH_MAX = 200
+HINT = "send `Authorization: Bearer rml_…` or `x-api-key: rml_…` with a key of this service"
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key as stored. `limit` and `used` are nano-USD, `rpm` requests per minute; None is no limit."""
+
+    id: str
+    account_id: str
+    name: str
+    secret_sha256: bytes
+    scopes: tuple[str, ...]
+    rpm: int | None
+    limit: NanoUsd | None
+    used: NanoUsd
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+    def usable(self, now: datetime) -> bool:
+        """Neither revoked nor expired at `now`."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+    def proves(self, secret: str) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self.secret_sha256, hashlib.sha256(secret.encode()).digest())
+
+    def limited(self) -> bool:
+        """It has rules that a key made by it could be without."""
+        return not (self.rpm is None and self.limit is None and self.expires_at is None)
+
+    def row(self) -> KeyRow:
+        """The public form."""
+        return KeyRow(
+            key_id=self.id,
+            account_id=self.account_id,
+            name=self.name,
+            scopes=self.scopes,
+            rpm=self.rpm,
+            limit_usd=None if self.limit is None else nano_to_usd(self.limit),
+            used_usd=None if self.limit is None else nano_to_usd(self.used),
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+            created_at=self.created_at,
+        )
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is shown: everything but the secret, amounts as exact decimal strings in USD.
+
+    What was used is counted for keys with a limit only.
+    """
+
+    key_id: str
+    account_id: str
+    name: str
+    scopes: tuple[str, ...]
+    rpm: int | None
+    limit_usd: str | None
+    used_usd: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+class NewKey(NamedTuple):
+    """The only time the whole key is seen, and what is stored of it."""
+
+    key: str
+    stored: ApiKey
+
+    @property
+    def key_id(self) -> str:
+        """The part of the key that is no secret."""
+        return self.stored.id
+
+
+class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key may do."""
+
+    name: str = ""
+    scopes: tuple[str, ...] = ("inference", "read")
+    rpm: int | None = None
+    limit: NanoUsd | None = None
+    expires_at: datetime | None = None
+
+
+class Manager(NamedTuple):
+    """Who makes keys for its own account: a key, and how many keys that can be used the account may have then."""
+
+    key_id: str
+    keys_max: int
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The id and the secret of a well-formed key; raises `InvalidApiKey` for anything else, without a look-up."""
+    prefix, _, rest = key.partition("_")
+    key_id, _, tail = rest.partition("_")
+    secret, checksum = tail[:SECRET_LENGTH], tail[SECRET_LENGTH:]
+    if prefix != PREFIX or not key.isascii() or not hmac.compare_digest(checksum, _checksum(key_id, secret)):
+        raise InvalidApiKey(f"This is not one of our API keys (mistyped or cut off?): {HINT}.")
+    return key_id, secret
+
+
+async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules, *, by: Manager | None = None) -> NewKey:
+    """A key for `account_id`, made by an operator unless it says by whom.
+
+    Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense, `InvalidApiKey` when the manager
+    can no longer be used, `Conflict` when there would be too many keys.
+    """
+    _check(rules)
+    try:
+        async with _making_keys(pool, account_id, by) as connection:
+            return await _insert_key(connection, account_id, rules)
+    except asyncpg.ForeignKeyViolationError:
+        raise NotFound(f"No account {account_id}.") from None
+
+
+async def find_key(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey | None:
+    """The key's row, or None."""
+    row = await source.fetchrow(SQL["find"], key_id)
+    return None if row is None else _from_row(row)
+
+
+async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKey:
+    """A key of this account. Raises `NotFound`, also for what can be no id."""
+    key = await find_key(pool, key_id) if key_id.isascii() and key_id.isalnum() else None
+    if key is None or key.account_id != account_id:
+        raise NotFound("There is no such key: GET /api/keys lists yours.")
+    return key
+
+
+async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None = None) -> list[ApiKey]:
+    """An account's keys, oldest first, revoked ones too; beyond `rows_max` the oldest ended ones are left out."""
+    return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
+
+
+async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
+    """The key is refused from now on (front doors notice within `AUTH_CACHE_S`). Raises `NotFound`."""
+    await pool.execute(SQL["revoke"], key_id)
+    return await _existing(pool, key_id)
+
+
+async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None) -> NewKey:
+    """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
+    when the old one is no longer usable.
+
+    What is left of a spending limit moves to the new key at once, so that both together stay within it.
+    """
+    account_id = (await _existing(pool, key_id)).account_id
+    async with _making_keys(pool, account_id, by) as connection:
+        old = await _existing(connection, key_id)
+        if not old.usable(datetime.now(UTC)):
+            raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
+        left = await connection.fetchval(SQL["take_limit"], key_id)
+        rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
+        new = await _insert_key(connection, account_id, rules)
+        await connection.execute(SQL["end_after"], key_id, grace.total_seconds())
+    return new
+
+
+@contextlib.asynccontextmanager
+async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) -> AsyncIterator[Connection]:
+    """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(SQL["lock_account"], account_id)  # first, as whoever spends from a key does
+        if by and not await connection.fetchval(SQL["is_usable"], by.key_id):
+            raise InvalidApiKey("This API key is revoked or has expired: use another one.")
+        yield connection
+        if by and await connection.fetchval(SQL["count_usable"], account_id) > by.keys_max:
+            raise Conflict(f"An account has at most {by.keys_max} keys that can be used: revoke one first.")
+
+
+async def _insert_key(connection: Connection, account_id: str, rules: KeyRules) -> NewKey:
+    key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
+    digest = hashlib.sha256(secret.encode()).digest()
+    scopes = list(rules.scopes)
+    (row,) = await connection.fetch(
+        SQL["create"], key_id, account_id, rules.name, digest, scopes, rules.rpm, rules.limit, rules.expires_at
+    )
+    return NewKey(f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}", _from_row(row))
+
+
+async def _existing(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey:
+    key = await find_key(source, key_id)
+    if key is None:
+        raise NotFound(f"No key {key_id}.")
+    return key
+
+
+def _check(rules: KeyRules) -> None:
+    if len(rules.name) > NAME_LENGTH_MAX or "\0" in rules.name:
+        raise InvalidRequest(f"A key's name has at most {NAME_LENGTH_MAX} characters.")
+    if not rules.scopes or set(rules.scopes) - set(SCOPES):
+        raise InvalidRequest(f"Scopes are a comma list of {', '.join(SCOPES)}.")
+    if rules.rpm is not None and not 1 <= rules.rpm <= 10_000_000:  # noqa: PLR2004 - named by the message
+        raise InvalidRequest("Requests per minute are a whole number from 1 to 10000000.")
+    if rules.limit is not None and rules.limit < 0:
+        raise InvalidRequest("A spending limit cannot be negative.")
+    if rules.expires_at is not None and rules.expires_at <= datetime.now(UTC):
+        raise InvalidRequest("The time of expiry has passed already.")
+
+
+def _from_row(row: asyncpg.Record) -> ApiKey:
+    return ApiKey(**{_FIELDS.get(name, name): value for name, value in row.items()} | {"scopes": tuple(row["scopes"])})
+
+
+_FIELDS = {"limit_nano": "limit", "used_nano": "used"}
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def _checksum(key_id: str, secret: str) -> str:
+    number = zlib.crc32(f"{key_id}_{secret}".encode())
+    digits = ""
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
+    return digits

@@ -1,0 +1,199 @@
+"""The ledger: hold credit before a request runs, capture the charge when it ends.
+
+The rules live in SQL (`sql/migrations/0003…` and `0004…`); this is the way in. Rows of one process travel in
+micro-batches, one database call each. A row that the database refuses, or an account that is locked, never takes the
+rest of its batch with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+import msgspec
+import structlog
+
+from shared.errors import InvalidRequest, RebootError, Unavailable
+from shared.ledger.microbatch import MicroBatch
+from shared.ledger.rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of
+from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+SQL = load_queries("ledger")
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""The database's verdict on a row, as opposed to its own trouble."""
+NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
+ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+Row = TypeVar("Row", Reservation, Settlement)
+Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
+
+
+class Ledger:
+    """Holds and settlements over one pool. `run_reserve` and `run_settle` are the two writers, tasks of the owner."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._reserving = KeptSession(pool)
+        self._settling = KeptSession(pool)
+        self._in_flight_max = settings.in_flight_max
+        self._answers_bytes_max = settings.settle_answers_bytes_max
+        self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(
+            "reserve", self._reserve_batch, settings, window_s=0
+        )
+        self._settlements: MicroBatch[Settlement, Outcome] = self._batch(
+            "settle", self._settle_batch, settings, window_s=settings.settle_window_s
+        )
+
+    @staticmethod
+    def _batch(name: str, flush: Callable[..., Any], settings: Settings, *, window_s: float) -> MicroBatch[Any, Any]:
+        """A caller waits for a reservation, so it never waits for company: what comes meanwhile is the next batch."""
+        return MicroBatch(
+            flush,
+            window_s=window_s,
+            rows_max=settings.micro_batch_rows_max,
+            pending_max=settings.micro_batch_pending_max,
+            name=name,
+        )
+
+    async def reserve(self, reservation: Reservation) -> Grant | Repeat:
+        """Hold the request's upper bound; committed when this returns.
+
+        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's own
+        limit), `RateLimited` (too many in flight), or `Unavailable`: then it is not known whether the hold exists, and the
+        caller must release it.
+        """
+        return await self._reservations.submit(reservation)
+
+    async def settle(self, settlement: Settlement) -> Outcome:
+        """End a hold; committed when this returns. Repeating it charges nothing twice.
+
+        Raises `Unavailable` while the database is away or the account stays locked: send it again later.
+        """
+        return await self._settlements.submit(settlement)
+
+    async def run_reserve(self) -> None:
+        """The writer of reservations: runs until cancelled."""
+        try:
+            await self._reservations.run()
+        finally:
+            await self._reserving.release()
+
+    async def run_settle(self) -> None:
+        """The writer of settlements: runs until cancelled."""
+        try:
+            await self._settlements.run()
+        finally:
+            await self._settling.release()
+
+    async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
+        try:
+            answers = await self._reserving.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
+        except BUSY as error:
+            return await self._one_account_at_a_time(rows, self._reserve_batch, error)
+        except UNREACHABLE as error:
+            await self._pool.expire_connections()  # the others are as old, and may be as dead
+            raise _unavailable(error) from error
+        except REFUSED as error:
+            if len(rows) > 1:
+                return await self._in_halves(rows, self._reserve_batch)
+            return [_refused(rows[0], error)]
+        except asyncpg.PostgresError as error:
+            log.exception("ledger fails", alert=True)
+            raise _unavailable(error) from error
+        by_id = {answer["request_id"]: answer for answer in answers}
+        return [grant_of(by_id.get(row.id), row) for row in rows]
+
+    async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
+        if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
+            return await self._in_halves(rows, self._settle_batch)  # nobody waits for an account while much is written
+        try:
+            answers = await self._settling.fetch(*settling(rows))
+        except BUSY as error:
+            return await self._one_account_at_a_time(rows, self._settle_batch, error)
+        except UNREACHABLE as error:
+            await self._pool.expire_connections()  # the others are as old, and may be as dead
+            raise _unavailable(error) from error
+        except REFUSED as error:
+            if len(rows) > 1:
+                return await self._in_halves(rows, self._settle_batch)
+            return [await self._quarantine(rows[0], error)]
+        except asyncpg.PostgresError as error:
+            log.exception("ledger fails", alert=True)
+            raise _unavailable(error) from error
+        by_id: dict[str, Outcome] = {answer["request_id"]: answer["outcome"] for answer in answers}
+        return [by_id[row.id] for row in rows]
+
+    async def _one_account_at_a_time(self, rows: Sequence[Row], again: Flush[Row], error: Exception) -> list[Any]:
+        """A locked account keeps its own rows waiting and nobody else's."""
+        accounts = {row.account_id for row in rows}
+        if len(accounts) == 1:
+            return [_unavailable(error)] * len(rows)
+        answers: dict[str, Any] = {}
+        for account in sorted(accounts):
+            own = [row for row in rows if row.account_id == account]
+            answers.update(zip((row.id for row in own), await again(own), strict=True))
+        return [answers[row.id] for row in rows]
+
+    @staticmethod
+    async def _in_halves(rows: Sequence[Row], again: Flush[Row]) -> list[Any]:
+        """Find the row that the database refuses, or do less at a time; all others go through."""
+        middle: int = len(rows) // 2
+        return [*await again(rows[:middle]), *await again(rows[middle:])]
+
+    async def _quarantine(self, row: Settlement, error: asyncpg.PostgresError) -> Outcome:
+        """Set aside what the database refuses."""
+        reason = _reason(error)
+        try:
+            await self._pool.execute(SQL["quarantine"], row.id, _json(_without_answer(row)), reason)
+        except UNREACHABLE as lost:
+            raise _unavailable(lost) from lost
+        log.error("settlement quarantined", alert=True, request_id=row.id, reason=reason)
+        return "quarantined"
+
+
+def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
+    """A query that settles and its arguments. Answers travel beside the JSON, within which they would take seconds."""
+    text, kept = _json([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
+    if not kept:
+        return SQL["settle"], text
+    lines = [row.batch_line or NO_LINE for row in kept]
+    return (
+        SQL["settle_and_keep"],
+        text,
+        *zip(*((row.id, row.answer, row.keep_until) for row in kept), strict=True),
+        *zip(*((line.day, line.batch_id, line.number) for line in lines), strict=True),
+    )
+
+
+def _without_answer(row: Settlement) -> Settlement:
+    return row if row.answer is None else msgspec.structs.replace(row, answer=None)
+
+
+def _json(value: object) -> str:
+    """Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
+    text = msgspec.json.encode(value).decode()
+    return ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The ledger cannot be reached now ({type(error).__name__}); nothing was charged: try again shortly."
+    )
+
+
+def _refused(row: Reservation, error: asyncpg.PostgresError) -> RebootError:
+    if isinstance(error, asyncpg.NumericValueOutOfRangeError):
+        return InvalidRequest(
+            "No account can pay for a request of this size: lower max_tokens or shorten the messages."
+        )
+    log.error("reservation refused", alert=True, request_id=row.id, reason=_reason(error))
+    return RebootError("The request could not be recorded; nothing was charged.")
+
+
+def _reason(error: asyncpg.PostgresError) -> str:
+    return f"{type(error).__name__}: {error.args[0] if error.args else ''}"

@@ -1,0 +1,1 @@
+"""The queue, the journals of requests, and the workers' heartbeats."""

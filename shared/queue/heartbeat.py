@@ -1,0 +1,62 @@
+"""What workers announce and front doors read: who is alive, and which queues and APIs each can serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.stores import keys
+from shared.stores.keys import QueueName
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker. `queues` is what it was told to serve, `claims` the part of it that it takes jobs from: those of vendors
+    that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
+    (`Model.service`).
+    """
+
+    id: str
+    queues: tuple[QueueName, ...]
+    claims: tuple[QueueName, ...]
+    services: tuple[str, ...]
+    slots: int
+    running: int
+    draining: bool = False
+
+
+async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:
+    """Say hello for `live_s` seconds. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.set(keys.worker(heartbeat.id), msgspec.json.encode(heartbeat), px=int(live_s * 1000))
+        pipe.sadd(keys.WORKERS, heartbeat.id)
+        await pipe.execute()
+
+
+async def say_goodbye(client: redis.asyncio.Redis, worker_id: str) -> None:
+    """Leave at once instead of falling silent. Raises redis-py's errors."""
+    await client.delete(keys.worker(worker_id))
+    await client.srem(keys.WORKERS, worker_id)  # type: ignore[misc]
+
+
+async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
+    """Everyone whose last hello still counts; forgets the others. Raises redis-py's errors."""
+    ids = sorted(member.decode() for member in await client.smembers(keys.WORKERS))  # type: ignore[misc]
+    if not ids:
+        return []
+    documents = await client.mget([keys.worker(worker_id) for worker_id in ids])
+    silent = [worker_id for worker_id, document in zip(ids, documents, strict=True) if document is None]
+    if silent:
+        await client.srem(keys.WORKERS, *silent)  # type: ignore[misc]
+    return [heartbeat for document in documents if document is not None and (heartbeat := _readable(document))]
+
+
+def _readable(document: bytes) -> Heartbeat | None:
+    """None for a worker of another release that says hello in another way."""
+    try:
+        return msgspec.json.decode(document, type=Heartbeat)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,129 @@
+"""The journal: a request's events in order, kept in Redis while it runs and for a while after.
+
+An event's position is its sequence number. Appending also publishes to the front door that is waiting, in the same step,
+so what the front door heard can always be checked against, and filled up from, the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.job import Event, pack, unpack_event
+from shared.ledger.rows import Settlement
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.stores.redis_client import Scripts
+    from shared.stores.redis_connections import Word
+
+
+VOID = -3
+
+
+class LeaseLost(Exception):
+    """Another worker owns the job now, or it is gone: whatever this attempt still does must have no effect."""
+
+
+class RequestVoid(Exception):
+    """The caller was told that the request did not run: it may end, but nothing may be charged for it."""
+
+
+class Heard(NamedTuple):
+    """One event on a front door's channel."""
+
+    request_id: str
+    sequence: int
+    event: Event
+
+
+class Append(NamedTuple):
+    """An event on its way to `place` of a journal, counted from 0; with the last one comes the settle record, and how the job
+    ends (`Queue.ending`), when it does.
+    """
+
+    request_id: str
+    epoch: int
+    place: int
+    event: bytes
+    live_ms: int
+    record: bytes = b""
+    charges: bool = False
+    ending: str = ""
+
+
+async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
+    """Append and publish in one step; for each event the journal's length after it, or a negative number that
+    `Journal.after` understands. Raises `Unavailable` when Redis did not answer: the same may then be sent again.
+    """
+    names = [keys.SETTLES]
+    arguments: list[Word] = []
+    for one in appends:
+        names += keys.journal(one.request_id), keys.run(one.request_id)
+        arguments += (*one[:-2], "charged" if one.charges else "", one.ending)
+    answers: list[int] = await scripts.call("append", names, arguments)
+    return answers
+
+
+class Journal:
+    """One request's journal as one of its claims writes it: `length` is where the next event goes.
+
+    It is kept for `live_s` after the first event, and for `keep_s` after the last one, with which the job ends as `ending`
+    says.
+    """
+
+    def __init__(
+        self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None, ending: str = ""
+    ) -> None:
+        self.request_id = request_id
+        self._epoch = epoch
+        self._live_ms = int(live_s * 1000)
+        self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
+        self._ending = ending
+        self.length = 0
+
+    def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
+        """How the event gets there."""
+        if settlement is None:
+            return Append(self.request_id, self._epoch, place, pack(event), self._live_ms)
+        return Append(
+            self.request_id,
+            self._epoch,
+            place,
+            pack(event),
+            self._keep_ms,
+            pack(settlement),
+            settlement.charge_nano > 0,
+            self._ending,
+        )
+
+    def after(self, answer: int) -> None:
+        """Take what `append_all` answered. Raises `LeaseLost`, or `RequestVoid` when a settlement that charges for a void
+        request was not taken.
+        """
+        if answer == VOID:
+            raise RequestVoid(self.request_id)
+        if answer < 0:
+            raise LeaseLost(self.request_id)
+        self.length = answer
+
+
+async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int = 0, count: int = 0) -> list[Event]:
+    """Events from `first` on, at most `count` (0: all). Raises redis-py's errors."""
+    last = first + count - 1 if count else -1
+    entries = await client.lrange(keys.journal(request_id), first, last)  # type: ignore[misc] # typed for both clients
+    return [unpack_event(data) for data in entries]
+
+
+def parse_message(data: bytes) -> Iterator[Heard]:
+    r"""The events of a message as `append.lua` publishes it, each as `<request id> <sequence> <bytes>\n<event>`. Raises
+    `ValueError`, of which msgspec's errors are, for anything else.
+    """
+    begin = 0
+    while begin < len(data):
+        end = data.index(b"\n", begin) + 1
+        request_id, sequence, size = data[begin:end].split(b" ")
+        begin = end + int(size)
+        yield Heard(request_id.decode(), int(sequence), unpack_event(data[end:begin]))

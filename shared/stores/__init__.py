@@ -1,0 +1,1 @@
+"""Postgres and Redis: connections, migrations, SQL, Lua scripts and the names of keys."""

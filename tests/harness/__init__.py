@@ -1,0 +1,1 @@
+"""A whole system to test with: its processes, stores, proxies and callers."""

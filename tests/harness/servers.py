@@ -1,0 +1,129 @@
+"""The stores and the simulator under a cluster: they can be stopped, killed and started again on the same data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+
+import aiohttp
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+
+from deploy.local.child import Child, Program
+from deploy.local.stores import STOP_S, Store, start
+from deploy.simulator.calls import Call
+from tests.harness.support import eventually
+
+CALLS_MAX = 200_000
+
+
+class StoreServer:
+    """Postgres or Valkey: stopped tidily or killed, always started again at the same place on the same data."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        return self.store.url
+
+    async def start(self) -> None:
+        self._child = await start(self.store)
+
+    async def stop(self) -> None:
+        if self._child:
+            await self._child.stop(STOP_S)
+
+    async def kill(self) -> None:
+        """Kill -9."""
+        assert self._child is not None
+        self._child.signal(SIGKILL)
+        await self._child.ended()
+
+    def pause(self) -> None:
+        assert self._child is not None
+        self._child.signal(SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._child is not None
+        self._child.signal(SIGCONT)
+
+    @property
+    def died(self) -> bool:
+        return self._child is not None and self._child.exit_code is not None
+
+
+class Valkey(StoreServer):
+    """What the faults do to it beside killing."""
+
+    async def command(self, *words: str) -> object:
+        async with Redis.from_url(self.url) as client:
+            return await client.execute_command(*words)
+
+    async def kill_subscribers(self) -> int:
+        """Cut every subscription; gives how many there were."""
+        return int(str(await self.command("CLIENT", "KILL", "TYPE", "pubsub")))
+
+
+class Postgres(StoreServer):
+    """What the checks ask it: one connection per question, because it is restarted all the time."""
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetch(query, *arguments)
+        finally:
+            await connection.close()
+
+
+class Simulator:
+    """The vendor: a process of its own, and what its call log says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._child: Child | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        port_file = self._folder / "simulator.port"
+        port_file.unlink(missing_ok=True)
+        program = Program(
+            name="simulator",
+            command=(sys.executable, "-m", "deploy.simulator", "--port", str(self.port), "--port-file", str(port_file)),
+            environment={"PATH": os.defpath},
+            log=self._folder / "logs" / "simulator.log",
+            stop_signal=SIGTERM,
+        )
+        self._child = Child(program)
+        await eventually(port_file.exists, "the simulator listens")
+        self.port = int(port_file.read_text(encoding="ascii"))
+
+    async def stop(self) -> None:
+        if self._child:
+            await self._child.stop(STOP_S)
+
+    async def calls(self, prefix: str = "") -> list[Call]:
+        """The calls whose key begins with `prefix`, oldest first."""
+        answer = await self._ask("GET", f"/_calls?limit={CALLS_MAX}")
+        calls = msgspec.json.decode(answer, type=dict[str, list[Call]])["calls"]
+        return [call for call in calls if call.key.startswith(prefix)]
+
+    async def call_begins(self, key: str, count: int = 1, timeout_s: float = 30) -> None:
+        """Wait until the vendor has been called with this key so many times."""
+        await self._ask("GET", f"/_calls/wait?key={key}&count={count}&timeout_s={timeout_s}")
+
+    async def release(self, key: str) -> None:
+        """Let the calls of a key pass their gate."""
+        await self._ask("POST", f"/_release?key={key}")
+
+    async def _ask(self, method: str, path: str) -> bytes:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"http://127.0.0.1:{self.port}{path}") as response,
+        ):
+            response.raise_for_status()
+            return await response.read()

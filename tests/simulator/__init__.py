@@ -1,0 +1,1 @@
+"""The simulator speaks the vendors' wire protocols, and refuses what they refuse."""

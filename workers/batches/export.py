@@ -1,0 +1,118 @@
+"""Exports batches to S3 before they end: all their results in the native form, in the order of the input."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aioboto3
+import asyncpg
+import msgspec
+import structlog
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.batches.batches import Batch, batch_from_row, results_of
+from shared.batches.queries import BATCHES
+from shared.batches.results import result_line
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+PART_BYTES = 8_000_000
+"""S3 takes up to 10,000 parts, each but the last of 5 MiB at least
+(docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11).
+"""
+NDJSON = "application/x-ndjson"
+ABORT_S = 10.0
+CLAIM_S = 60.0
+FAILURES = (BotoCoreError, ClientError, TimeoutError, OSError, ValueError)  # the last: an address that is none
+
+
+class BatchExporter:
+    """`look` exports what is to be exported, one batch after the other; several may look at once, on any workers. A claim is
+    renewed with every part, so that a worker's death only delays its batch; who comes twice writes the same.
+
+    The address is the SDK's own setting, `AWS_ENDPOINT_URL_S3`, and so are the credentials.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, folder: str, environment: Mapping[str, str], settings: Settings) -> None:
+        self._pool = pool
+        self._folder = folder
+        self._region = environment.get("AWS_REGION") or None
+        self._settings = settings
+
+    async def look(self) -> None:
+        """Raises asyncpg's errors and `Unavailable`; what S3 says is logged and tried again later."""
+        while batch := await self._claim():
+            where = f"{self._folder}/{batch.id}.ndjson"
+            try:
+                async with asyncio.timeout(self._settings.batch_export_timeout_s):
+                    await self._export(batch, where)
+            except FAILURES as error:
+                log.error("batch not exported", alert=True, batch=batch.id, to=where, reason=_reason(error))  # noqa: TRY400
+                await self._pool.execute(BATCHES["export_later"], batch.id, self._settings.batch_export_retry_s)
+            else:
+                await self._pool.execute(BATCHES["exported"], batch.id, where)
+                log.info("batch exported", batch=batch.id, to=where)
+
+    async def _claim(self) -> Batch | None:
+        row = await self._pool.fetchrow(BATCHES["claim_export"], CLAIM_S)
+        return None if row is None else batch_from_row(row)
+
+    async def _export(self, batch: Batch, where: str) -> None:
+        to, config = urlsplit(where), AioConfig(connect_timeout=self._settings.connect_timeout_s)
+        async with aioboto3.Session().client("s3", region_name=self._region, config=config) as s3:
+            await upload(s3, to.netloc, to.path.lstrip("/"), self._parts(batch))
+
+    async def _parts(self, batch: Batch) -> AsyncIterator[bytes]:
+        async for part in parts_of(self._lines(batch)):
+            await self._pool.execute(BATCHES["export_later"], batch.id, CLAIM_S)
+            yield part
+
+    async def _lines(self, batch: Batch) -> AsyncIterator[bytes]:
+        """Every line, as they are once the batch has ended."""
+        ended = msgspec.structs.replace(batch, state=batch.ends_as, ended_at=datetime.now(UTC))
+        async for results in results_of(self._pool, ended):
+            yield b"".join(map(result_line, results))
+
+
+async def upload(s3: Any, bucket: str, key: str, parts: AsyncIterator[bytes]) -> None:  # noqa: ANN401 - an SDK without types
+    """All parts as one object, which is there as a whole or not at all."""
+    to = {"Bucket": bucket, "Key": key}
+    upload_id = (await s3.create_multipart_upload(**to, ContentType=NDJSON))["UploadId"]
+    done: list[dict[str, Any]] = []
+    try:
+        async for part in parts:
+            number = len(done) + 1
+            answer = await s3.upload_part(**to, UploadId=upload_id, PartNumber=number, Body=part)
+            done.append({"PartNumber": number, "ETag": answer["ETag"]})
+        await s3.complete_multipart_upload(**to, UploadId=upload_id, MultipartUpload={"Parts": done})
+    except BaseException:
+        with suppress(*FAILURES):  # a rule of the bucket removes what this leaves
+            async with asyncio.timeout(ABORT_S):
+                await s3.abort_multipart_upload(**to, UploadId=upload_id)
+        raise
+
+
+async def parts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces put together to the size that S3 asks for; never more than one part in memory."""
+    part = bytearray()
+    async for piece in pieces:
+        part += piece
+        if len(part) >= PART_BYTES:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "ClientError"))
+    return type(error).__name__

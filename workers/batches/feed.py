@@ -1,0 +1,200 @@
+"""Feeds batches to the queue: a window of items per provider, no more, however many lines wait in Postgres.
+
+One worker at a time feeds a provider (an advisory lock). Holds are taken with the items in one transaction, then the jobs
+are enqueued; a crash between the two is found by `batch_finish`. The window follows the slots of the living workers, the
+bytes that Redis would hold, and what each model's vendor allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import asyncpg
+import msgspec
+import structlog
+
+from shared.batches.queries import BATCHES
+from shared.catalogue.models import Catalogue
+from shared.errors import ModelNotFound, RebootError, Unavailable
+from shared.job import Job
+from shared.money import divide_up
+from shared.queue.heartbeat import living_workers
+from shared.stores import keys
+from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
+from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
+from workers.batches.items import Item, LineReader, job_of
+from workers.batches.pace import Paces
+from workers.batches.shares import Hungry, shares
+from workers.sweeps.locks import alone
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(keys.PROVIDERS)}
+CURSORS_MAX = 1_000
+LINES_PER_READ_MAX = 256
+
+
+class Window(NamedTuple):
+    """What is under way of one provider, and how much more may be."""
+
+    free: int
+    free_bytes: int
+    running: Counter[str]
+    """By account, by batch and by model, under their ids and names."""
+
+
+class BatchFeeder:
+    """`feed(provider)` fills its window once; `run(provider)` keeps it full, a task of the owner."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        client: redis.asyncio.Redis,
+        queue: Queue,
+        paces: Paces,
+        catalogue: Catalogue,
+        settings: Settings,
+    ) -> None:
+        self._pool = pool
+        self._client = client
+        self._queue = queue
+        self._paces = paces
+        self._lines = LineReader(catalogue, settings)
+        self._settings = settings
+
+    async def run(self, provider: str) -> None:
+        """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed."""
+        while True:
+            busy = False
+            try:
+                busy = await self.feed(provider) is not None
+            except (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE, asyncpg.PostgresError) as error:
+                log.warning("feeding postponed", provider=provider, reason=type(error).__name__)
+            await asyncio.sleep(self._settings.batch_feed_every_s if busy else self._settings.batch_look_every_s)
+
+    async def feed(self, provider: str) -> int | None:
+        """How many items were fed, 0 when the window is full; None when nothing can be fed now, or another worker does it.
+
+        Raises asyncpg's and redis-py's errors and `Unavailable`.
+        """
+        async with alone(self._pool, FEED_LOCKS[provider]) as connection:
+            if connection is None:
+                return None
+            cursors = await connection.fetch(BATCHES["open_cursors"], provider, CURSORS_MAX)
+            if not cursors:
+                return None
+            window = await self._window(connection, provider)
+            hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in cursors]
+            wanted = shares(window.free, hungry, window.running)
+            if not wanted:
+                return 0
+            chosen = self._in_turn([row for row in cursors if row["batch_id"] in wanted], window)
+            room_bytes = window.free_bytes // max(1, len(chosen))
+            fed = sum(
+                [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
+            )
+        return fed or None  # what holds all of them up takes its time: credit, a vendor, the window's bytes
+
+    def _in_turn(self, cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
+        """Who has least under way first, since a vendor's pace may leave something for the first ones only; no more of them
+        than the window has room for their largest lines.
+        """
+        running = window.running
+        cursors.sort(key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))
+        return cursors[: window.free_bytes // self._settings.batch_line_bytes_max]
+
+    async def _window(self, connection: asyncpg.pool.PoolConnectionProxy, provider: str) -> Window:
+        settings = self._settings
+        name = keys.queue(provider, "batch")
+        slots = sum(one.slots for one in await living_workers(self._client) if name in one.claims and not one.draining)
+        size = min(settings.batch_window_max, int(slots * settings.batch_window_per_slot))
+        running: Counter[str] = Counter()
+        items = used = 0
+        for row in await connection.fetch(BATCHES["running"], provider):
+            for name_of in ("account_id", "batch_id", "model"):
+                running[row[name_of]] += row["items"]
+            items += row["items"]
+            used += row["bytes"]
+        return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running)
+
+    async def _feed_batch(
+        self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
+    ) -> int:
+        lines = await self._pool.fetch(
+            BATCHES["next_lines"],
+            *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
+            *(min(count, LINES_PER_READ_MAX), room_bytes),
+        )
+        items = await self._allowed(cursor, lines, window)
+        return await self._hold_and_enqueue(provider, cursor, items) if items else 0
+
+    async def _allowed(self, cursor: asyncpg.Record, lines: Sequence[asyncpg.Record], window: Window) -> list[Item]:
+        """The lines up to the first one whose model's vendor takes no more just now."""
+        items: list[Item] = []
+        room: dict[str, int] = {}
+        for line in lines:
+            try:
+                item = self._lines.item(cursor, line["number"], line["asked"])
+            except ModelNotFound as error:
+                log.error(  # noqa: TRY400 - an operator took the model away
+                    "batch stopped at a model that left the catalogue",
+                    alert=True,
+                    batch=cursor["batch_id"],
+                    reason=error.message,
+                )
+                break
+            name = item.model.name
+            if name not in room:
+                pace = await self._paces.of(name)
+                room[name] = 0 if pace.wait_s > 0 else pace.limit - window.running[name]
+            if room[name] <= 0:
+                break
+            room[name] -= 1
+            items.append(item)
+        for item in items:
+            window.running[item.model.name] += 1
+        return items
+
+    async def _hold_and_enqueue(self, provider: str, cursor: asyncpg.Record, items: list[Item]) -> int:
+        settings = self._settings
+        *admitted, last = await self._pool.fetch(
+            BATCHES["feed"],
+            *(cursor["batch_id"], provider, cursor["fed_to"]),
+            msgspec.json.encode([item.reservation for item in items]).decode(),
+            *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
+        )
+        holds = {row["request_id"]: row["granted_hold"] for row in admitted}
+        jobs = [job_of(item, holds[item.reservation.id]) for item in items if item.reservation.id in holds]
+        await asyncio.gather(*(self.enqueue(job, cursor["key_id"]) for job in jobs))
+        if last["outcome"] in {"credit", "key_limit"}:
+            await self._pause_unless_something_runs(cursor, last)
+        return len(jobs)
+
+    async def enqueue(self, job: Job, key_id: str, epoch: int = 0) -> None:
+        """Into its queue; what does not get in is found missing later and enqueued again."""
+        try:
+            name = keys.queue(job.model.provider, "batch")
+            await self._queue.enqueue(job, name, channel="", key_id=key_id, rpm=None, epoch=epoch)
+        except RebootError as error:
+            log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
+
+    async def _pause_unless_something_runs(self, cursor: asyncpg.Record, last: asyncpg.Record) -> None:
+        """What runs gives back the rest of its holds, so that only a batch with nothing under way is out of credit."""
+        running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
+        if not running:
+            by_credit = last["outcome"] == "credit"
+            reason = "insufficient_credit" if by_credit else "key_limit"
+            needed = (
+                divide_up(last["needed"] * 100, self._settings.batch_balance_percent) if by_credit else last["needed"]
+            )
+            await self._pool.execute(BATCHES["pause"], cursor["batch_id"], reason, needed)
+            log.info("batch paused", batch=cursor["batch_id"], reason=reason)

@@ -1,0 +1,123 @@
+"""Brings batches to their end: credit that came back, time that ran out, lines that must not start, items that Redis lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+from arq.constants import job_key_prefix
+
+from shared.batches.batches import batch_from_row
+from shared.batches.queries import BATCHES
+from shared.catalogue.models import Catalogue
+from shared.errors import Cancelled, Expired, ModelNotFound, RebootError
+from shared.ids import created_at
+from shared.ledger.rows import Settlement
+from shared.queue.queue import EPOCHS_PER_ENQUEUE
+from shared.stores import keys
+from workers.batches.items import LineReader
+from workers.sweeps.locks import alone
+
+if TYPE_CHECKING:
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+    from shared.stores.redis_client import Scripts
+    from workers.batches.feed import BatchFeeder
+
+log = structlog.get_logger(__name__)
+FINISH_LOCK = 7_201_006
+ITEMS_PER_LOOK = 5_000
+BATCHES_PER_LOOK = 100
+
+
+class BatchFinisher:
+    """`look` once: idempotent, one worker at a time."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        scripts: Scripts,
+        queue: Queue,
+        settler: Settler,
+        feeder: BatchFeeder,
+        catalogue: Catalogue,
+        settings: Settings,
+    ) -> None:
+        self._pool = pool
+        self._scripts = scripts
+        self._queue = queue
+        self._settler = settler
+        self._feeder = feeder
+        self._lines = LineReader(catalogue, settings)
+        self._settings = settings
+        self._lost_checked_at = 0.0
+
+    async def look(self) -> None:
+        """Raises asyncpg's errors and `Unavailable`."""
+        async with alone(self._pool, FINISH_LOCK) as connection:
+            if connection is None:
+                return
+            for row in await self._pool.fetch(BATCHES["resume"]):
+                log.info("batch resumed", batch=row["id"])
+            for row in await self._pool.fetch(BATCHES["expire"]):
+                log.info("batch expired", batch=row["id"])
+            await self._pool.execute(BATCHES["finalize"])
+            await self._withdraw()
+            await self._enqueue_lost()
+            await self._end()
+
+    async def _withdraw(self) -> None:
+        """Take back what a cancelled or expired batch has in the queue and nobody has begun."""
+        for row in await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK):
+            name = keys.queue(row["provider"], "batch")
+            if await self._queue.bury(row["request_id"], name, or_void=False):
+                self._settler.keep(_withdrawn(row))
+
+    async def _enqueue_lost(self) -> None:
+        """Items whose job Redis does not have any more (it was emptied, or their feeder died) are enqueued again."""
+        rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
+        lost = [row["request_id"] for row in rows if await self._is_lost(row["request_id"])]
+        for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
+            try:
+                job = self._lines.job_again(row)
+            except ModelNotFound as error:  # an operator took it away: the hold expires in its time
+                log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
+                continue
+            age_s = (datetime.now(UTC) - created_at(row["request_id"])).total_seconds()
+            log.warning("lost batch item enqueued again", request_id=row["request_id"])
+            await self._feeder.enqueue(job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE)
+
+    async def _is_lost(self, request_id: str) -> bool:
+        names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES]
+        alive, *events = await self._scripts.call("read", names, [request_id, 0, 1, 1])
+        return not alive and not events
+
+    async def _end(self) -> None:
+        """Where batches are exported, those that have been."""
+        exported = self._settings.batch_export_s3 is not None
+        for row in await self._pool.fetch(BATCHES["to_end"], BATCHES_PER_LOOK, exported):
+            batch = batch_from_row(row)
+            state = await self._pool.fetchval(BATCHES["end"], batch.id)
+            log.info("batch ended", batch=batch.id, state=state, lines=batch.total)
+
+
+def _withdrawn(row: asyncpg.Record) -> Settlement:
+    error: RebootError = (
+        Cancelled("The batch was cancelled before this line began.")
+        if row["ends_as"] == "cancelled"
+        else Expired("The batch expired before this line began.")
+    )
+    return Settlement(
+        id=row["request_id"],
+        created_at=created_at(row["request_id"]),
+        account_id=row["account_id"],
+        state="cancelled" if row["ends_as"] == "cancelled" else "failed",
+        hold_state="released",
+        ended_at=datetime.now(UTC),
+        error_code=error.code,
+        error_message=error.message,
+    )

@@ -1,0 +1,1 @@
+"""The worker's loop: claims jobs under a lease, renews, waits for the next."""

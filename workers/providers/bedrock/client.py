@@ -1,0 +1,131 @@
+"""Amazon Bedrock's clients, by `aioboto3`: one per region, made when first needed and kept open; and its errors.
+
+Errors: docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html and the pages of each call (read 2026-11).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aioboto3
+import aiohttp
+import msgspec
+from aiobotocore.config import AioConfig
+from botocore.eventstream import ParserError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from shared.errors import OperatorCredentials, RebootError
+from workers.providers import Limits
+from workers.providers.wire import vendor_errors
+
+REGION_DEFAULT = "us-east-1"
+STATUSES = {
+    "throttlingexception": 429,
+    "toomanyrequestsexception": 429,
+    "modelnotreadyexception": 503,
+    "serviceunavailableexception": 503,
+    "modeltimeoutexception": 504,
+    "internalserverexception": 500,
+    "modelerrorexception": 500,
+    "modelstreamerrorexception": 500,
+    "validationexception": 400,
+    "resourcenotfoundexception": 404,
+    "accessdeniedexception": 403,
+    "expiredtokenexception": 403,
+    "incompletesignature": 403,
+    "invalidsignatureexception": 403,
+    "missingauthenticationtokenexception": 403,
+    "unrecognizedclientexception": 403,
+    "servicequotaexceededexception": 402,
+}
+"""The HTTP status that says what an exception means; Bedrock's own is missing in a stream, and 400 for a quota."""
+
+
+class Clients:
+    """Clients by region. The SDK's own retries are off: a retry that nobody sees cannot be charged or bounded."""
+
+    def __init__(self, environment: Mapping[str, str], limits: Limits) -> None:
+        self._endpoint = environment.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or None
+        self._session = aioboto3.Session(
+            aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=environment.get("AWS_SESSION_TOKEN") or None,
+        )
+        self._region: str = environment.get("AWS_REGION") or self._session.region_name or REGION_DEFAULT
+        self._config = AioConfig(
+            connect_timeout=limits.connect_s,
+            read_timeout=limits.read_s,
+            # the SDK's default of 10 lets the eleventh stream wait without a word
+            max_pool_connections=limits.connections,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        )
+        self._clients: dict[str, Any] = {}
+        self._stack = AsyncExitStack()
+        self._making = asyncio.Lock()
+
+    async def client_in(self, region: str | None) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
+        """The client of `region`, or of the default one."""
+        name = region or self._region
+        async with self._making:
+            if name not in self._clients:
+                making = self._session.client(
+                    "bedrock-runtime", region_name=name, endpoint_url=self._endpoint, config=self._config
+                )
+                self._clients[name] = await self._stack.enter_async_context(making)
+        return self._clients[name]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        self._clients.clear()
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def vendor_failures() -> AsyncIterator[None]:
+    """Whatever AWS's SDK and its transport raise inside becomes a `RebootError`."""
+    try:
+        yield
+    except ClientError as error:
+        raise from_client_error(error) from error
+    except (ReadTimeoutError, TimeoutError) as error:
+        raise vendor_errors.timed_out() from error
+    except ConnectTimeoutError as error:
+        raise vendor_errors.unreachable() from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError) as error:
+        raise vendor_errors.credentials() from error
+    except ParamValidationError as error:
+        raise vendor_errors.rejected("ParamValidationError") from error
+    except ParserError as error:
+        raise vendor_errors.no_answer() from error
+    except (BotoCoreError, aiohttp.ClientError, OSError) as error:
+        raise vendor_errors.disconnected() from error
+    except (ResponseParserError, msgspec.MsgspecError, ValueError) as error:
+        raise vendor_errors.no_answer() from error
+
+
+def from_client_error(error: ClientError) -> RebootError:
+    """By the exception's name, which begins with a small letter inside a stream; without one by status."""
+    code = str(error.response.get("Error", {}).get("Code") or "")
+    prose = str(error.response.get("Error", {}).get("Message") or "")
+    metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata") or {})
+    status = STATUSES.get(code.lower()) or int(metadata.get("HTTPStatusCode") or 500)
+    if "on-demand throughput" in prose:
+        return OperatorCredentials(
+            "The vendor does not serve this model in this service's region: the operator has been told."
+        )
+    wait_s = vendor_errors.retry_after_s(metadata.get("HTTPHeaders") or {})
+    return vendor_errors.from_status(status, code, prose=prose, wait_s=wait_s)

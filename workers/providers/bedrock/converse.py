@@ -1,0 +1,150 @@
+"""Amazon Bedrock's Converse and ConverseStream: one form for every chat model.
+
+`metadata` with the usage comes after `messageStop`; cached tokens stand beside `inputTokens`, not inside. A tidy early
+close ends the SDK's iteration without a word, so that only `messageStop` is an end. Wire format:
+docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+
+from shared.errors import InvalidRequest
+from shared.money import Usage
+from workers.providers import Finished, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.bedrock.tools import messages, tool_config
+from workers.providers.wire import vendor_errors
+from workers.providers.wire.conversation import Conversation, conversation
+from workers.providers.wire.text import SurrogateJoiner, arguments_text
+from workers.providers.wire.tool_calls import ToolCalls
+
+STOP_REASONS = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+"""What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words; see `ToolCalls`."""
+FAILURES = {"malformed_model_output", "malformed_tool_use"}
+
+
+async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
+    """The blocking call; the terminal marker is `stopReason`."""
+    response = await client.converse(**parameters(request))
+    reason = _reason(response.get("stopReason"))
+    message = (response.get("output") or {}).get("message") or {}
+    answer = _Answer()
+    for index, block in enumerate(message.get("content") or ()):
+        for piece in answer.block(index, block):
+            yield piece
+    for piece in answer.rest(reason):
+        yield piece
+    yield Reported(_usage(response))
+    yield Finished(answer.calls.reason(reason))
+
+
+async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
+    """The streamed call, read to its end so that the connection can serve again."""
+    answer = _Answer()
+    word = usage = None
+    events = (await client.converse_stream(**parameters(request)))["stream"]
+    try:
+        async for event in events:
+            if "messageStop" in event:
+                word = event["messageStop"].get("stopReason")
+            elif "metadata" in event and (usage := _usage(event["metadata"])):
+                yield Reported(usage)
+            for piece in answer.event(event):
+                yield piece
+    finally:
+        events.close()  # the SDK leaves the connection open when it is cancelled, or when a reader stops early
+    reason = _reason(word)
+    for piece in answer.rest(reason):
+        yield piece
+    if not usage:
+        yield Reported(None)
+    yield Finished(answer.calls.reason(reason))
+
+
+class _Answer:
+    """Makes pieces of whole blocks, or of the events of a stream."""
+
+    def __init__(self) -> None:
+        self._text = SurrogateJoiner()
+        self.calls = ToolCalls()
+
+    def block(self, index: int, block: dict[str, Any]) -> Iterator[Piece]:
+        if use := block.get("toolUse"):
+            written = arguments_text(use.get("input"))
+            yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
+        elif text := self._text.feed(block.get("text") or ""):
+            yield text
+
+    def event(self, event: dict[str, Any]) -> Iterator[Piece]:
+        """Blocks of tools begin with an event that names them; others begin with their first delta."""
+        said = event.get("contentBlockStart") or event.get("contentBlockDelta") or {}
+        content = said.get("start") or said.get("delta") or {}
+        if use := content.get("toolUse"):
+            index = said.get("contentBlockIndex") or 0
+            written = use.get("input") or ""
+            yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
+        elif text := self._text.feed(content.get("text") or ""):
+            yield text
+        elif content.get("reasoningContent"):
+            yield Thinking()
+
+    def rest(self, reason: str) -> Iterator[Piece]:
+        if text := self._text.finish():
+            yield text
+        yield from self.calls.end(reason)
+
+
+def _reason(word: str | None) -> str:
+    """Raises when there is none, or when it is a failure."""
+    if not word:
+        raise vendor_errors.broke_off()
+    if word in FAILURES:
+        raise vendor_errors.interrupted()
+    return STOP_REASONS.get(word, "stop")
+
+
+def _usage(answer: dict[str, Any]) -> Usage | None:
+    usage = answer.get("usage") or {}
+    if "inputTokens" not in usage or "outputTokens" not in usage:
+        return None
+    cached = usage.get("cacheReadInputTokens") or 0
+    written = usage.get("cacheWriteInputTokens") or 0
+    return Usage(usage["inputTokens"] + cached + written, usage["outputTokens"], cached)
+
+
+def parameters(request: ProviderRequest) -> dict[str, Any]:
+    """The parameters of both calls; what is not asked for is left out."""
+    talk = conversation(request.messages)
+    _check_turns(talk, request)
+    sampling = request.sampling
+    inference = {
+        request.model.limit_parameter: request.output_limit,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "stopSequences": list(sampling.stop) or None,
+    }
+    tools = tool_config(request)
+    given = {
+        "modelId": request.model.upstream,
+        "messages": messages(talk, with_tools=tools is not None),
+        "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
+        "system": [{"text": talk.instructions}] if talk.instructions else None,
+        "toolConfig": tools,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
+    """Converse refuses these two in words that say less."""
+    if talk.turns[0].role != "user":
+        raise InvalidRequest(f"`messages` must begin with a message of the user for {request.model.name}.")
+    if talk.turns[-1].role == "assistant" and not request.model.prefill:
+        raise InvalidRequest(
+            f"`messages` must end with a message of the user: {request.model.name} cannot continue the assistant's."
+        )

@@ -1,0 +1,76 @@
+"""Tools as Bedrock's Converse takes them: definitions, the choice, calls and results in the history, calls in an answer.
+
+Wire format: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html (read 2026-11), and
+botocore 1.40's model of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.chat import Part, TextPart, Tool, ToolCall, ToolChoice
+from workers.providers import ProviderRequest
+from workers.providers.wire.conversation import Conversation, ToolResult, arguments, image
+
+NO_ARGUMENTS = {"type": "object", "properties": {}}
+"""`inputSchema` is required, and of type object."""
+NOTHING_SAID = "(no output)"
+"""A blank text block is refused, and a tool may have said nothing."""
+
+
+def tool_config(request: ProviderRequest) -> dict[str, Any] | None:
+    """None without tools, and where none may be called: Converse's choice knows no `none`."""
+    tools = request.tools
+    if not tools.may_be_called():
+        return None
+    config: dict[str, Any] = {"tools": [{"toolSpec": _specification(tool)} for tool in tools.offered]}
+    if tools.choice and (choice := _choice(tools.choice)):
+        config["toolChoice"] = choice
+    return config
+
+
+def messages(talk: Conversation, *, with_tools: bool) -> list[dict[str, Any]]:
+    """The turns. Without a `toolConfig` Converse refuses blocks of tools (ValidationException, read 2026-11): calls and
+    results are then written out as text, which the model still understands.
+    """
+    block = _block if with_tools else _written_out
+    return [{"role": turn.role, "content": [block(part) for part in turn.parts]} for turn in talk.turns]
+
+
+def _specification(tool: Tool) -> dict[str, Any]:
+    described = {"description": tool.description} if tool.description else {}
+    return {"name": tool.name, "inputSchema": {"json": tool.parameters or NO_ARGUMENTS}} | described
+
+
+def _choice(choice: ToolChoice) -> dict[str, Any] | None:
+    """`auto` is the default, and many models refuse the very word (see `tools_lack` in the catalogue)."""
+    match choice.mode:
+        case "required":
+            return {"any": {}}
+        case "named":
+            return {"tool": {"name": choice.name}}
+        case _:
+            return None
+
+
+def _block(part: Part | ToolCall | ToolResult) -> dict[str, Any]:
+    match part:
+        case ToolCall(id, name):
+            return {"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}
+        case ToolResult(call, text):
+            return {"toolResult": {"toolUseId": call.id, "content": [{"text": text if text.strip() else NOTHING_SAID}]}}
+        case TextPart(text):
+            return {"text": text}
+        case _:
+            kind, data = image(part)
+            return {"image": {"format": kind, "source": {"bytes": data}}}
+
+
+def _written_out(part: Part | ToolCall | ToolResult) -> dict[str, Any]:
+    match part:
+        case ToolCall(_, name, given):
+            return {"text": f"[I called the tool {name} with {given or '{}'}]"}
+        case ToolResult(call, text):
+            return {"text": f"[The tool {call.name} said: {text}]"}
+        case _:
+            return _block(part)

@@ -1,0 +1,238 @@
+"""Google's Gemini Developer API, by `google-genai`.
+
+The SDK makes the request and the errors; an answer that has begun is taken over as bytes and parsed here. The SDK's
+parsed events cost twenty times as much, it takes a comment in a stream for broken JSON, and it does not close the
+vendor's connection when a reader stops early. Wire format: ai.google.dev/api/generate-content (v1beta, read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import msgspec
+from google import genai
+from google.genai import types
+from google.genai.errors import APIError, UnknownApiResponseError
+
+from shared.money import Usage
+from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.gemini import errors as gemini_errors
+from workers.providers.gemini.request import parameters
+from workers.providers.wire import vendor_errors
+from workers.providers.wire.sse import data_lines, whole
+from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
+from workers.providers.wire.tool_calls import ToolCalls
+
+FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
+"""What is not here and no failure is a blocked answer: `SAFETY`, `RECITATION`, `SPII`, and newer words."""
+FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
+
+
+class _FunctionCall(msgspec.Struct):
+    """A whole call; Gemini streams no arguments, and gives ids only since its newer models."""
+
+    name: str
+    id: str | None = None
+    args: dict[str, Any] | None = None
+
+
+class _Part(msgspec.Struct, rename="camel"):
+    text: str | None = None
+    thought: bool = False
+    function_call: _FunctionCall | None = None
+
+
+class _Content(msgspec.Struct):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel"):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Feedback(msgspec.Struct, rename="camel"):
+    block_reason: str | None = None
+
+
+class _Counts(msgspec.Struct, rename="camel"):
+    """Of the answer so far. Thoughts are billed as output and stand beside the candidates' tokens."""
+
+    prompt_token_count: int | None = None
+    cached_content_token_count: int = 0
+    candidates_token_count: int = 0
+    thoughts_token_count: int = 0
+
+    def usage(self) -> Usage | None:
+        if self.prompt_token_count is None:
+            return None
+        output = self.candidates_token_count + self.thoughts_token_count
+        return Usage(self.prompt_token_count, output, self.cached_content_token_count, self.thoughts_token_count)
+
+
+class _Body(msgspec.Struct, rename="camel"):
+    """An answer, a chunk of one, or an error in the place of either."""
+
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: _Counts | None = None
+    error: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class Gemini:
+    """`stream` as the protocol of this folder says."""
+
+    def __init__(self, key: str, base_url: str | None, limits: Limits) -> None:
+        self._http = _HandingOver(
+            timeout=httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s),
+            limits=httpx2.Limits(max_connections=limits.connections, max_keepalive_connections=limits.connections),
+        )
+        options = types.HttpOptions(
+            base_url=base_url,
+            api_version="v1beta",  # v1, this SDK's default, refused system instructions (late 2025)
+            retry_options=types.HttpRetryOptions(attempts=1),
+            httpx_async_client=self._http,
+        )
+        self._models = genai.Client(api_key=key, vertexai=False, http_options=options).aio.models
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """One call; the terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
+        answer = _Answer()
+        async with self._opened(request) as response:
+            async for body in _bodies(response, stream=request.stream):
+                for piece in answer.take(body):
+                    yield piece
+        for piece in answer.end():
+            yield piece
+
+    @asynccontextmanager
+    async def _opened(self, request: ProviderRequest) -> AsyncIterator[httpx2.Response]:
+        asked = parameters(request)
+        try:
+            response = await self._call(asked, stream=request.stream)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        except APIError as error:
+            raise gemini_errors.from_api_error(error) from error
+        except (httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            raise vendor_errors.unreachable() from error
+        except httpx2.TimeoutException as error:
+            raise vendor_errors.timed_out() from error
+        except httpx2.HTTPError as error:
+            raise vendor_errors.disconnected() from error
+        except (UnknownApiResponseError, ValueError) as error:
+            raise vendor_errors.no_answer() from error
+
+    async def _call(self, asked: dict[str, Any], *, stream: bool) -> httpx2.Response:
+        try:
+            if stream:
+                async for _ in await self._models.generate_content_stream(**asked):
+                    pass
+            else:
+                await self._models.generate_content(**asked)
+        except _Begun as begun:
+            return begun.response
+        raise vendor_errors.no_answer()
+
+
+def create(environment: Mapping[str, str], limits: Limits) -> Gemini | None:
+    """None without `GEMINI_API_KEY`. `GOOGLE_GEMINI_BASE_URL` is the SDK's own variable."""
+    key = environment.get("GEMINI_API_KEY")
+    return Gemini(key, environment.get("GOOGLE_GEMINI_BASE_URL") or None, limits) if key else None
+
+
+class _Begun(Exception):
+    """An answer begins: control leaves the SDK with its response, still to be read and to be closed."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class _HandingOver(httpx2.AsyncClient):
+    """Lets the SDK send requests and read error answers; every other response is handed over by raising `_Begun`.
+
+    The client's own timeouts hold: the SDK puts one number in the place of all of them, or none at all.
+    """
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
+        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict()}
+        response = await super().send(request, **{**options, "stream": True})
+        if response.is_success:
+            raise _Begun(response)
+        return response
+
+
+class _Answer:
+    """Makes pieces of bodies, and knows at the end whether there was one."""
+
+    def __init__(self) -> None:
+        self._text = SurrogateJoiner()
+        self._calls = ToolCalls()
+        self._called = 0
+        self._usage: Usage | None = None
+        self._reason: str | None = None
+
+    def take(self, body: _Body) -> Iterator[Piece]:
+        if body.prompt_feedback and body.prompt_feedback.block_reason:
+            raise vendor_errors.rejected(body.prompt_feedback.block_reason)
+        for candidate in (body.candidates or ())[:1]:
+            for part in (candidate.content and candidate.content.parts) or ():
+                yield from self._said(part)
+            self._reason = candidate.finish_reason or self._reason
+        usage = body.usage_metadata and body.usage_metadata.usage()
+        if usage and usage != self._usage:
+            self._usage = usage
+            yield Reported(usage)
+
+    def end(self) -> Iterator[Piece]:
+        if not self._reason:
+            raise vendor_errors.broke_off()
+        if self._reason in FAILURES:
+            raise vendor_errors.interrupted()
+        reason = FINISH_REASONS.get(self._reason, "content_filter")
+        if rest := self._text.finish():
+            yield rest
+        yield from self._calls.end(reason)
+        if not self._usage:
+            yield Reported(None)
+        yield Finished(self._calls.reason(reason))
+
+    def _said(self, part: _Part) -> Iterator[Piece]:
+        if part.thought:
+            yield Thinking()
+        elif call := part.function_call:
+            self._called += 1
+            yield from self._calls.feed(self._called, arguments_text(call.args), call_id=call.id, name=call.name)
+        elif text := self._text.feed(part.text or ""):
+            yield text
+
+
+async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[_Body]:
+    if not stream:
+        yield _body(await whole(response.aiter_bytes()))
+        return
+    async for line in data_lines(response.aiter_bytes()):
+        yield _body(line)
+
+
+def _body(data: bytes) -> _Body:
+    try:
+        body = decode(data, _decoder, _Body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise vendor_errors.no_answer() from error
+    if body.error is not None:
+        raise gemini_errors.from_error(body.error)
+    return body

@@ -1,0 +1,103 @@
+"""A request in the words of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from google.genai import types
+
+from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from workers.providers import ProviderRequest
+from workers.providers.wire.conversation import ToolResult, arguments, conversation, image
+
+ROLES = {"user": "user", "assistant": "model"}
+MODES = {
+    "auto": types.FunctionCallingConfigMode.AUTO,
+    "none": types.FunctionCallingConfigMode.NONE,
+    "required": types.FunctionCallingConfigMode.ANY,
+    "named": types.FunctionCallingConfigMode.ANY,
+}
+UNSIGNED = b"skip_thought_signature_validator"
+"""What stands for the signature of a thought that is not kept: thinking models may refuse a call in the history without
+one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
+"""
+
+
+def parameters(request: ProviderRequest) -> dict[str, Any]:
+    """The parameters of the SDK's calls; the SDK leaves out what is None."""
+    talk = conversation(request.messages)
+    config = types.GenerateContentConfig(
+        system_instruction=talk.instructions or None,
+        max_output_tokens=request.output_limit,
+        **_sampling(request.sampling),
+        **(_tools(request.tools) if request.tools.offered else {}),
+        # both would call the vendor again on their own
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        automatic_continuation=False,
+    )
+    signature = UNSIGNED if request.model.reasoning else None
+    contents = [
+        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in turn.parts])
+        for turn in talk.turns
+    ]
+    return {"model": request.model.upstream, "contents": contents, "config": config}
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """A penalty of 0 is the default, and newer models refuse the very word."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop_sequences": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "frequency_penalty": sampling.frequency_penalty or None,
+        "presence_penalty": sampling.presence_penalty or None,
+        **(_json(sampling.json_answer) if sampling.json_answer else {}),
+    }
+
+
+def _json(answer: JsonAnswer) -> dict[str, Any]:
+    return {"response_mime_type": "application/json", "response_json_schema": answer.schema}
+
+
+def _tools(tools: Tools) -> dict[str, Any]:
+    declared = [_declaration(tool) for tool in tools.offered]
+    config = types.ToolConfig(function_calling_config=_calling(tools.choice)) if tools.choice else None
+    return {"tools": [types.Tool(function_declarations=declared)], "tool_config": config}
+
+
+def _declaration(tool: Tool) -> types.FunctionDeclaration:
+    return types.FunctionDeclaration(
+        name=tool.name, description=tool.description or None, parameters_json_schema=tool.parameters
+    )
+
+
+def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
+    only = [choice.name] if choice.mode == "named" and choice.name else None
+    return types.FunctionCallingConfig(mode=MODES[choice.mode], allowed_function_names=only)
+
+
+def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.Part:
+    """Calls and results go without ids, which some versions of the API refuse in a request; name and order tell them apart
+    (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
+    """
+    match part:
+        case ToolCall(_, name):
+            call = types.FunctionCall(name=name, args=arguments(part))
+            return types.Part(function_call=call, thought_signature=signature)
+        case ToolResult(call, text):
+            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text)))
+        case TextPart(text):
+            return types.Part(text=text)
+        case _:
+            kind, data = image(part)
+            return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))
+
+
+def _response(text: str) -> dict[str, Any]:
+    """An object as it is, anything else as the `output` of one, which is the SDK's word for it."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return {"output": text}

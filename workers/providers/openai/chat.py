@@ -1,0 +1,238 @@
+"""OpenAI Chat Completions, by the `openai` SDK.
+
+The SDK says where a request goes and what stands before its body; bodies are encoded and answers parsed here, over aiohttp
+as the SDK itself would send them: its way through a call costs four times as much as all that is left, its parsed events
+six times. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from shared.errors import ProviderError, RebootError
+from shared.money import Usage
+from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.openai import errors as openai_errors
+from workers.providers.openai import rate_limits
+from workers.providers.openai.clients import Clients
+from workers.providers.openai.request import parameters
+from workers.providers.wire import vendor_errors
+from workers.providers.wire.coalescing import Coalescing
+from workers.providers.wire.sse import DataLines, whole
+from workers.providers.wire.text import SurrogateJoiner, decode, joined
+from workers.providers.wire.tool_calls import ToolCalls
+
+FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
+"""What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
+`tool_calls`, as `tool_calls` and the older `function_call` are.
+"""
+FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def usage(self) -> Usage | None:
+        """Cached tokens are inside the prompt's, reasoning inside the completion's."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        reasoning = self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens
+        return Usage(
+            self.prompt_tokens, self.completion_tokens, cached or self.prompt_cache_hit_tokens or 0, reasoning or 0
+        )
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    """A whole call, which has no index, or a delta of one; the first delta has id and name."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
+class _Content(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Content | None = None
+    message: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Body(msgspec.Struct):
+    """A completion, a chunk of one, or an error in the place of either."""
+
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_encode = msgspec.json.Encoder().encode
+
+
+class OpenAIChat:
+    """`stream` as the protocol of this folder says."""
+
+    def __init__(self, clients: Clients, limits: Limits) -> None:
+        self._clients = clients
+        self._coalescing = Coalescing(limits.coalesce_s)
+
+    async def close(self) -> None:
+        """Close the clients."""
+        await self._clients.close()
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
+        answer = _Answer()
+        async with _call(self._clients, request) as response:
+            if used_up := rate_limits.used_up(response.headers):
+                yield used_up
+            if not request.stream:
+                for piece in answer.take(_body(await whole(response.content.iter_any()))):
+                    yield piece
+            with self._coalescing.stream(response) as reads:
+                while chunk := await reads.read():
+                    for piece in answer.feed(chunk):
+                        yield piece
+                    if answer.done:
+                        break
+                    await reads.pause(len(chunk))
+        for piece in answer.rest():
+            yield piece
+        for piece in answer.end():
+            yield piece
+
+
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
+    """By `OPENAI_API_KEY`, or by the keys that rows name. `OPENAI_BASE_URL` is the SDK's own variable."""
+    base_url = environment.get("OPENAI_BASE_URL") or None
+    return OpenAIChat(Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits), limits)
+
+
+class _Answer:
+    """Makes pieces of bodies, and knows at the end whether there was one."""
+
+    def __init__(self) -> None:
+        self._text = SurrogateJoiner()
+        self._calls = ToolCalls()
+        self._lines = DataLines()
+        self._reported = False
+        self._reason: str | None = None
+        self.done = False
+        """The stream has said that nothing more comes."""
+
+    def feed(self, chunk: bytes) -> Iterator[Piece]:
+        """Pieces of a stream's bytes; all that came together goes through here without a wait in between."""
+        return joined(self._take_lines(self._lines.feed(chunk)))
+
+    def rest(self) -> Iterator[Piece]:
+        """Of the last line, when it lacks its end."""
+        return self._take_lines(self._lines.finish())
+
+    def _take_lines(self, lines: list[bytes]) -> Iterator[Piece]:
+        for line in lines:
+            self.done = self.done or line == b"[DONE]"
+            if self.done:
+                return
+            yield from self.take(_body(line))
+
+    def take(self, body: _Body) -> Iterator[Piece]:
+        for choice in body.choices or ():
+            content = choice.delta or choice.message
+            if content is not None:
+                if text := self._text.feed(content.content or content.refusal or ""):
+                    yield text
+                elif content.reasoning_content:
+                    yield Thinking()
+                if content.tool_calls:
+                    yield from self._called(content.tool_calls)
+            self._reason = choice.finish_reason or self._reason
+        if body.usage and (usage := body.usage.usage()):
+            self._reported = True
+            yield Reported(usage)
+
+    def end(self) -> Iterator[Piece]:
+        if self._reason is None:
+            raise vendor_errors.broke_off()
+        if self._reason in FAILURES:
+            raise vendor_errors.interrupted()
+        reason = FINISH_REASONS.get(self._reason, "stop")
+        if rest := self._text.finish():
+            yield rest
+        yield from self._calls.end(reason)
+        if not self._reported:
+            yield Reported(None)
+        yield Finished(self._calls.reason(reason))
+
+    def _called(self, calls: list[_ToolCall]) -> Iterator[Piece]:
+        for place, call in enumerate(calls):
+            index = place if call.index is None else call.index
+            said = call.function
+            yield from self._calls.feed(index, said.arguments or "", call_id=call.id, name=said.name)
+
+
+@asynccontextmanager
+async def _call(clients: Clients, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
+    head = await clients.head_of(request.model)
+    body = _encode(parameters(request))
+    try:
+        async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:
+            if not response.ok:
+                raise await _refusal(response)
+            yield response
+    except aiohttp.ConnectionTimeoutError as error:
+        raise vendor_errors.unreachable() from error
+    except aiohttp.ServerTimeoutError as error:
+        raise vendor_errors.timed_out() from error
+    except aiohttp.ClientError as error:
+        raise vendor_errors.disconnected() from error
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RebootError:
+    try:
+        body = msgspec.json.decode(await whole(response.content.iter_any()))
+    except (msgspec.DecodeError, ProviderError, ValueError, RecursionError):
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return openai_errors.from_status(response.status, error, response.headers)
+
+
+def _body(data: bytes) -> _Body:
+    try:
+        body = decode(data, _decoder, _Body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise vendor_errors.no_answer() from error
+    if body.error is not None:
+        raise openai_errors.from_error(body.error)
+    if body.choices is None and body.usage is None:
+        raise vendor_errors.no_answer()
+    return body

@@ -1,0 +1,60 @@
+"""The errors of everything that speaks OpenAI's protocol, over HTTP or a socket, as errors of this project.
+
+Codes: platform.openai.com/docs/guides/error-codes (read 2026-11); DeepSeek's: api-docs.deepseek.com (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.errors import RebootError
+from workers.providers.wire import vendor_errors
+
+TOO_LONG_CODES = {"context_length_exceeded", "input_too_long"}
+USED_UP_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "insufficient_balance"}
+GONE_CODES = {"model_not_found", "model_deprecated"}
+KEY_CODES = {"invalid_api_key", "authentication_error", "permission_error", "request_forbidden"}
+BUSY_CODES = {
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "slow_down",
+    "server_is_overloaded",
+    "service_unavailable_error",
+}
+REFUSED_CODES = {"invalid_request_error", "content_policy_violation", "invalid_prompt"}
+MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
+    (TOO_LONG_CODES, vendor_errors.too_long),
+    (GONE_CODES, vendor_errors.retired),
+    (USED_UP_CODES, vendor_errors.used_up),
+    (KEY_CODES, vendor_errors.credentials),
+    (BUSY_CODES, vendor_errors.busy),
+)
+
+
+def from_status(status: int, body: object, headers: Mapping[str, str]) -> RebootError:
+    """An error answer; `body` is its error object, if it is one."""
+    error = body if isinstance(body, dict) else {}
+    words = _codes(error)
+    if words & TOO_LONG_CODES and status in {400, 413, 422}:
+        return vendor_errors.too_long()
+    if words & USED_UP_CODES:
+        return vendor_errors.used_up()
+    prose = str(error.get("message") or "")
+    identifiers = (error.get("type"), error.get("code"), error.get("param"))
+    return vendor_errors.from_status(status, *identifiers, prose=prose, wait_s=vendor_errors.retry_after_s(headers))
+
+
+def from_error(error: dict[str, Any]) -> RebootError:
+    """An error object that came without a status of its own: inside a 200, a stream or a socket."""
+    words = _codes(error)
+    for codes, meaning in MEANINGS:
+        if words & codes:
+            return meaning()
+    if words & REFUSED_CODES:
+        return vendor_errors.from_status(400, *sorted(words), prose=str(error.get("message") or ""))
+    return vendor_errors.failed(error.get("type"), error.get("code"))
+
+
+def _codes(error: dict[str, Any]) -> set[str]:
+    return {str(error[name]) for name in ("code", "type") if error.get(name)}

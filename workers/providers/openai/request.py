@@ -1,0 +1,114 @@
+"""A request in the words of OpenAI Chat Completions: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.catalogue.models import Model
+from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from workers.providers import ProviderRequest
+
+UNKNOWN_TO_DEEPSEEK = {"user"}
+"""DeepSeek's reference has no such parameter (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""
+
+
+def parameters(request: ProviderRequest) -> dict[str, Any]:
+    """The parameters of the SDK's `create`; what is not asked for is left out."""
+    given = {
+        "model": request.model.upstream,
+        "messages": [_message(message) | _thoughts(message, request.model) for message in request.messages],
+        "stream": request.stream,
+        "stream_options": {"include_usage": True} if request.stream else None,
+        request.model.limit_parameter: request.output_limit,
+        **_sampling(request.sampling),
+        **(_tools(request.tools, request.model) if request.tools.offered else {}),
+    }
+    unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
+    return {name: value for name, value in given.items() if value is not None and name not in unknown}
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """A penalty of 0 is the default, and o-series models refuse the very word."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "frequency_penalty": sampling.frequency_penalty or None,
+        "presence_penalty": sampling.presence_penalty or None,
+        "reasoning_effort": sampling.reasoning_effort,
+        "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
+        "user": sampling.user,
+    }
+
+
+def _response_format(answer: JsonAnswer) -> dict[str, Any]:
+    if answer.schema is None:
+        return {"type": "json_object"}
+    schema = {
+        "name": answer.name,
+        "description": answer.description,
+        "schema": answer.schema,
+        "strict": answer.strict,
+    }
+    return {"type": "json_schema", "json_schema": _without_nothing(schema)}
+
+
+def _tools(tools: Tools, model: Model) -> dict[str, Any]:
+    """`parallel_tool_calls` is true by default, o-series models refuse the very word
+    (github.com/run-llama/llama_index/issues/20865), and DeepSeek does not know it: only false is sent, to the others.
+    """
+    is_openai = model.api == "openai-chat"
+    one_at_a_time = tools.parallel is False and is_openai and not model.reasoning
+    return {
+        "tools": [_tool(tool, strict=is_openai) for tool in tools.offered],
+        "tool_choice": _choice(tools.choice) if tools.choice else None,
+        "parallel_tool_calls": False if one_at_a_time else None,
+    }
+
+
+def _tool(tool: Tool, *, strict: bool) -> dict[str, Any]:
+    """DeepSeek knows `strict` at its beta address only (api-docs.deepseek.com/guides/function_calling, read 2026-11)."""
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict if strict else None,
+    }
+    return {"type": "function", "function": _without_nothing(function)}
+
+
+def _choice(choice: ToolChoice) -> str | dict[str, Any]:
+    return {"type": "function", "function": {"name": choice.name}} if choice.mode == "named" else choice.mode
+
+
+def _message(message: Message) -> dict[str, Any]:
+    content = message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+    if message.tool_calls:
+        return {"role": message.role, "content": content or None, "tool_calls": [_call(c) for c in message.tool_calls]}
+    return {"role": message.role, "content": content}
+
+
+def _thoughts(message: Message, model: Model) -> dict[str, Any]:
+    """DeepSeek's thinking models answer 400 when the reasoning before a call is not given back
+    (api-docs.deepseek.com/guides/thinking_mode, read 2026-11). It is not kept here; empty will do, as several clients found
+    (github.com/anomalyco/opencode/issues/17523, 2026-03).
+    """
+    given_back = model.api == "deepseek-chat" and model.reasoning and message.tool_calls
+    return {"reasoning_content": ""} if given_back else {}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _part(part: TextPart | ImagePart) -> dict[str, Any]:
+    return msgspec.to_builtins(part)  # type: ignore[no-any-return] # our parts are OpenAI's
+
+
+def _without_nothing(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}

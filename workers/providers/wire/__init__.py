@@ -1,0 +1,1 @@
+"""What vendors' protocols have in common: conversations, streams, tool calls, errors."""

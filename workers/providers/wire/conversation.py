@@ -1,0 +1,143 @@
+"""A conversation as vendors with strict turns want it: instructions apart, user and assistant in turn, nothing blank, and
+every tool call answered at the beginning of the user's next turn.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from shared.chat import ImagePart, Message, Part, TextPart, ToolCall
+from shared.errors import InvalidRequest
+from workers.providers import ProviderRequest
+from workers.providers.wire.instructions import INSTRUCTIONS
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What a tool said to a call."""
+
+    call: ToolCall
+    text: str
+
+
+class Turn(msgspec.Struct):
+    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's."""
+
+    role: str
+    parts: list[Part | ToolCall | ToolResult]
+
+    @property
+    def text(self) -> str:
+        """The text parts, one paragraph each."""
+        return "\n\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """`instructions` is empty when there are none."""
+
+    instructions: str
+    turns: list[Turn]
+
+    def has_calls(self) -> bool:
+        """Whether tools were called in it."""
+        return any(isinstance(part, ToolCall) for turn in self.turns for part in turn.parts)
+
+
+def conversation(messages: list[Message]) -> Conversation:
+    """Neighbours of one role become one turn.
+
+    Raises `InvalidRequest` for a blank message, when there is no turn, and for a call without a result or the reverse.
+    """
+    instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS and m.text().strip())
+    turns: list[Turn] = []
+    open_calls: dict[str, ToolCall] = {}
+    for message in messages:
+        if message.role in INSTRUCTIONS:
+            continue
+        role, parts = _said(message, open_calls)
+        if turns and turns[-1].role == role:
+            turns[-1].parts.extend(parts)
+        else:
+            turns.append(Turn(role, parts))
+    _check_answered(open_calls)
+    if not turns:
+        raise InvalidRequest("`messages` needs at least one message of the user for this model.")
+    for before, turn in pairwise(turns):
+        _put_in_order(before, turn)
+    return Conversation(instructions, turns)
+
+
+def arguments(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call in the history, for vendors that take an object: what a model once wrote may not be one.
+
+    No text at all means none. Raises `InvalidRequest` that names the call.
+    """
+    try:
+        return msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise InvalidRequest(
+            f"`messages` has a tool call {_quoted(call.id)} whose arguments are not a JSON object: this model needs one."
+        ) from None
+
+
+def image(part: ImagePart) -> tuple[str, bytes]:
+    """The format (`png`, `jpeg`, `gif`, `webp`) and the bytes in a data URL. Raises `InvalidRequest`."""
+    head, _, data = part.image_url.url.partition(",")
+    try:
+        return head.removeprefix("data:image/").removesuffix(";base64"), base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise InvalidRequest("An image in `messages` is not valid base 64.") from None
+
+
+def refuse_tools(request: ProviderRequest) -> None:
+    """For APIs that have no tools here. Raises `InvalidRequest` when the request has any, in its history or on offer."""
+    if request.tools.offered or any(message.role == "tool" or message.tool_calls for message in request.messages):
+        raise InvalidRequest(f"{request.model.name} takes no tools.")
+
+
+def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Part | ToolCall | ToolResult]]:
+    """The role that speaks, and its parts; keeps track of the calls that wait for their results."""
+    if message.role == "tool":
+        return "user", [_result(message, open_calls)]
+    _check_answered(open_calls)
+    open_calls |= {call.id: call for call in message.tool_calls}
+    return message.role, [*_parts(message), *message.tool_calls]
+
+
+def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:
+    if (call := open_calls.pop(message.tool_call_id or "", None)) is None:
+        raise InvalidRequest(
+            f"`messages` has a tool's result for {_quoted(message.tool_call_id)}: no call before it waits for that."
+        )
+    if message.images():
+        raise InvalidRequest(f"`messages` has an image in a tool's result, for {_quoted(call.id)}: it takes text only.")
+    return ToolResult(call, message.text())
+
+
+def _put_in_order(before: Turn, turn: Turn) -> None:
+    """Results as their calls are ordered, because Gemini tells two calls of one function apart by that."""
+    places = {part.id: place for place, part in enumerate(before.parts) if isinstance(part, ToolCall)}
+    last = len(before.parts)
+    turn.parts.sort(key=lambda part: places.get(part.call.id, last) if isinstance(part, ToolResult) else last)
+
+
+def _check_answered(open_calls: dict[str, ToolCall]) -> None:
+    if open_calls:
+        missing = ", ".join(_quoted(call) for call in open_calls)
+        raise InvalidRequest(f"`messages` has tool calls without a result right after them: {missing}.")
+
+
+def _parts(message: Message) -> list[Part]:
+    parts: list[Part] = [TextPart(message.content)] if isinstance(message.content, str) else list(message.content)
+    parts = [part for part in parts if isinstance(part, ImagePart) or part.text.strip()]
+    if not parts and not message.tool_calls:
+        raise InvalidRequest(f"`messages` has a blank message of the {message.role}, which this model refuses.")
+    return parts
+
+
+def _quoted(name: str | None) -> str:
+    return repr((name or "")[:100])

@@ -1,0 +1,157 @@
+"""What a request costs, whatever way it ended: pure functions from the job and what was received to event and settlement.
+
+succeeded                          what the vendor reported, else an estimate marked as such
+failed before any output           nothing
+failed on the way                  what the vendor reported, else the input and what was received, estimated
+cancelled after the call was sent  the same, and at least the input
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from shared.chat import CallPiece, bytes_of_tools, input_bound, joined_calls
+from shared.errors import RebootError, Unavailable
+from shared.job import AnswerPart, Chunk, Done, Failed, Job, KeptAnswer, pack
+from shared.ledger.rows import EndState, Settlement
+from shared.money import NanoUsd, Usage, divide_up
+
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
+TEMPLATE_TOKENS_PER_MESSAGE = 4
+TYPICAL_IMAGE_TOKENS = 1_600
+"""For one image, where nobody counted; a row's bound may be a hundred times as much."""
+NOTHING = Usage(0, 0)
+ABSURD_FACTOR = 10
+"""A vendor that reports more than this many context windows is mistaken."""
+
+
+class Received(msgspec.Struct):
+    """What came back from the vendor so far. `called`: a call was sent. `reported`: the vendor's own counts."""
+
+    called: bool = False
+    text_bytes: int = 0
+    reported: Usage | None = None
+    attempts: int = 0
+
+
+def succeeded(
+    job: Job, received: Received, reason: str, answer: list[AnswerPart], now: datetime, *, asked_bytes_max: int = 0
+) -> tuple[Done, Settlement]:
+    """The last event and the settlement of a request that the vendor finished. `answer` is all of it, or nothing when it was
+    streamed and need not be kept; messages of at most `asked_bytes_max` are kept with it.
+    """
+    usage = billed_usage(job, received)
+    done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano))
+    settlement = _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
+    whole = _whole(done, answer)
+    return done if job.stream else whole, _kept(settlement, job, whole, asked_bytes_max)
+
+
+def failed(
+    job: Job,
+    received: Received,
+    error: RebootError,
+    now: datetime,
+    *,
+    cancelled: bool = False,
+    answer: Sequence[AnswerPart] = (),
+    asked_bytes_max: int = 0,
+) -> tuple[Failed, Settlement]:
+    """The last event and the settlement of a request that did not finish; what came of its `answer` is kept where that is
+    wanted.
+    """
+    usage = None
+    begun = received.text_bytes > 0 or (received.reported is not None and received.reported.output > 0)
+    if begun or (cancelled and received.called):
+        usage = billed_usage(job, received)
+    charge = min(job.price.cost(usage), job.hold_nano) if usage else 0
+    state: EndState = "cancelled" if cancelled else "failed"
+    body = error.body()
+    settlement = _settlement(job, received, usage, state, now, error_code=body.code, error_message=body.message)
+    if answer and job.batch_line is None:
+        settlement = _kept(settlement, job, _whole(Done("", usage or NOTHING, charge), answer), asked_bytes_max)
+    return Failed(body, charge, usage), settlement
+
+
+def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlement]:
+    """The end of a request whose caller was told that it did not run: nothing is charged, whatever was received."""
+    error = Unavailable("The service could not take the request in time; it is not charged: try again.")
+    nothing = Received(attempts=received.attempts)
+    return failed(job, nothing, error, now)
+
+
+def _whole(done: Done, answer: Sequence[AnswerPart]) -> Done:
+    text = "".join(part.text for part in answer if isinstance(part, Chunk))
+    calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
+    return msgspec.structs.replace(done, text=text, calls=calls)
+
+
+def _kept(settlement: Settlement, job: Job, whole: Done, asked_bytes_max: int) -> Settlement:
+    """The settlement with what Postgres is to keep, if the caller may come back for it."""
+    if job.keep_until is None:
+        return settlement
+    short = job.batch_line is None and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max
+    asked = job.messages if short else None  # a batch has its lines
+    return msgspec.structs.replace(
+        settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until, batch_line=job.batch_line
+    )
+
+
+def billed_usage(job: Job, received: Received) -> Usage:
+    """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
+    reported = received.reported
+    return reported if reported and _plausible(reported, received, job) else estimate(job, received.text_bytes)
+
+
+def estimate(job: Job, text_bytes: int) -> Usage:
+    """Tokens of the messages and of `text_bytes` of answer, rounded up."""
+    tokens_per_image = job.model.image_tokens or 0
+    bound = input_bound(job.messages, tokens_per_image, job.tools, job.sampling.json_answer)
+    text = sum(message.bytes_in() for message in job.messages) + bytes_of_tools(job.tools, job.sampling.json_answer)
+    images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
+    tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
+    output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)
+    return Usage(max(1, min(tokens, bound, job.model.context_window)), output, estimated=True)
+
+
+def _plausible(usage: Usage, received: Received, job: Job) -> bool:
+    """Neither negative nor beyond all reason, and not free where there was text."""
+    most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
+    in_range = 0 <= usage.cached <= usage.input <= most and 0 <= usage.reasoning <= usage.output <= most
+    return in_range and usage.input > 0 and (usage.output > 0 or not received.text_bytes)
+
+
+def _settlement(
+    job: Job,
+    received: Received,
+    usage: Usage | None,
+    state: EndState,
+    now: datetime,
+    *,
+    finish_reason: str | None = None,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> Settlement:
+    return Settlement(
+        id=job.id,
+        created_at=job.created_at,
+        account_id=job.account_id,
+        state=state,
+        hold_state="settled" if usage else "released",
+        ended_at=now,
+        charge_nano=job.price.cost(usage) if usage else NanoUsd(0),
+        vendor_cost_nano=job.model.vendor_price.cost(usage) if usage else NanoUsd(0),
+        tokens_input=usage.input if usage else None,
+        tokens_output=usage.output if usage else None,
+        tokens_cached=usage.cached if usage else None,
+        tokens_reasoning=usage.reasoning if usage else None,
+        usage_estimated=usage.estimated if usage else None,
+        finish_reason=finish_reason,
+        error_code=error_code,
+        error_message=error_message,
+        attempts=received.attempts,
+    )

@@ -1,0 +1,219 @@
+"""Sends running requests' answers to their journals: the first part at once, then whatever piled up meanwhile together.
+
+One flush at a time for all requests of a process: one round trip, and one message to each front door, whatever many
+requests had to say meanwhile. A flush is never cancelled: a half-done append could not be told from a missing one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.chat import CallPiece
+from shared.errors import Unavailable
+from shared.job import AnswerPart, Chunk, Event, bytes_of
+from shared.queue.journal import Append, Journal, LeaseLost, RequestVoid, append_all
+
+if TYPE_CHECKING:
+    from shared.ledger.rows import Settlement
+    from shared.stores.redis_client import Scripts
+
+log = structlog.get_logger(__name__)
+UNSENT_BYTES_MAX = 65_536
+"""Beyond this the vendor is read no faster than the journal takes it."""
+FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
+"""Of one flush, about: others wait for Redis behind it."""
+
+
+class JournalFlusher:
+    """Writes what is marked, at most once in `window_s`. While Redis is away it tries again every `retry_s`. `run` is a task
+    of the owner.
+    """
+
+    def __init__(self, scripts: Scripts, *, window_s: float, retry_s: float) -> None:
+        self._scripts = scripts
+        self._window_s = window_s
+        self._retry_s = retry_s
+        self._marked: dict[ChunkWriter, None] = {}
+        self._arrived = asyncio.Event()
+
+    def mark(self, writer: ChunkWriter) -> None:
+        """It has something to write."""
+        self._marked[writer] = None
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            window_ends = loop.time() + self._window_s
+            writers, appends = self._next()
+            if not self._marked:
+                self._arrived.clear()
+            answered = not appends or await self._flush(writers, appends)
+            await asyncio.sleep(window_ends - loop.time() if answered else self._retry_s)
+
+    def _next(self) -> tuple[list[ChunkWriter], list[Append]]:
+        writers: list[ChunkWriter] = []
+        appends: list[Append] = []
+        size = 0
+        while self._marked and len(appends) < FLUSH_APPENDS_MAX and size < FLUSH_BYTES_MAX:
+            writer = next(iter(self._marked))
+            del self._marked[writer]
+            try:
+                rows = writer.take()
+            except Exception as error:  # what one vendor said must not take the other streams with it
+                log.exception("event cannot be packed", alert=True)
+                writer.failed(error)
+                continue
+            writers.append(writer)
+            appends += rows
+            size += sum(len(row.event) + len(row.record) for row in rows)
+        return writers, appends
+
+    async def _flush(self, writers: list[ChunkWriter], appends: list[Append]) -> bool:
+        """Whether Redis answered."""
+        try:
+            answers = iter(await append_all(self._scripts, appends))
+        except Unavailable as error:
+            for writer in writers:
+                writer.unanswered(error)
+            return False
+        except Exception as error:  # it belongs to the writers, and the flusher lives on
+            log.exception("journals cannot be written", alert=True)
+            for writer in writers:
+                writer.failed(error)
+            return True
+        for writer in writers:
+            writer.answered([next(answers) for _ in writer.under_way])
+        return True
+
+
+class ChunkWriter:
+    """One request's way to its journal. Not for concurrent use. What Redis does not take within `patience_s` is given up."""
+
+    def __init__(self, flusher: JournalFlusher, journal: Journal, *, patience_s: float) -> None:
+        self._flusher = flusher
+        self._journal = journal
+        self._patience_s = patience_s
+        self._unsent: list[AnswerPart] = []
+        self._unsent_bytes = 0
+        self._last: tuple[Event, Settlement] | None = None
+        self.under_way: list[Append] = []
+        """What was taken and not answered yet."""
+        self._gives_up_at = 0.0
+        self._error: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def write(self, part: AnswerPart) -> None:
+        """Take a part of the answer. Raises what became of an earlier one: `LeaseLost` or `Unavailable`."""
+        self._raise_error()
+        self._unsent.append(part)
+        self._unsent_bytes += bytes_of(part)
+        self._flusher.mark(self)
+        while self._unsent_bytes > UNSENT_BYTES_MAX:
+            await self._wait_for_answer()
+            self._raise_error()
+
+    async def end(self, event: Event, settlement: Settlement) -> None:
+        """Send what is left and the last event with its settle record. Raises like `write`, or `RequestVoid`; then it may be
+        called again.
+        """
+        self._raise_error()
+        self._last = (event, settlement)
+        self._flusher.mark(self)
+        while self._busy:
+            await self._wait_for_answer()
+            self._raise_error()
+
+    async def settle_down(self) -> None:
+        """Wait until all that was taken is written, or cannot be."""
+        while self._busy and not self._error:
+            await self._wait_for_answer()
+        self._error = None  # which is found again by whatever is written next: its place is not what it should be
+
+    def take(self) -> list[Append]:
+        """What is to be written now; the same once more as long as it was not answered."""
+        if not self.under_way:
+            events: list[tuple[Event, Settlement | None]] = [(part, None) for part in merged(self._unsent)]
+            if self._last:
+                events.append(self._last)
+            place = self._journal.length
+            self.under_way = [self._journal.append(place + n, *event) for n, event in enumerate(events)]
+            self._drop()
+            self._gives_up_at = asyncio.get_running_loop().time() + self._patience_s
+        return self.under_way
+
+    def answered(self, answers: list[int]) -> None:
+        """What became of what was under way."""
+        try:
+            for answer in answers:
+                self._journal.after(answer)
+        except (LeaseLost, RequestVoid) as error:
+            self._error = error
+        self._over()
+
+    def unanswered(self, error: Unavailable) -> None:
+        """Redis is away: again, until the patience with it ends."""
+        if asyncio.get_running_loop().time() > self._gives_up_at:
+            self.failed(error)
+        else:
+            self._flusher.mark(self)
+
+    def failed(self, error: Exception) -> None:
+        """It cannot be written."""
+        self._error = error
+        self._over()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._unsent or self._last or self.under_way)
+
+    def _over(self) -> None:
+        self.under_way = []
+        if self._error:
+            self._drop()  # what came after a gap has no place
+        elif self._busy:
+            self._flusher.mark(self)  # it came while the other was under way
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _wait_for_answer(self) -> None:
+        self._waiting = asyncio.get_running_loop().create_future()
+        await self._waiting
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error:
+            raise error
+
+    def _drop(self) -> None:
+        self._unsent, self._unsent_bytes, self._last = [], 0, None
+
+
+def merged(parts: list[AnswerPart]) -> list[AnswerPart]:
+    """Neighbours of one kind, of one tool call, become one."""
+    together: list[list[AnswerPart]] = []
+    for part in parts:
+        if together and _goes_on(together[-1][0], part):
+            together[-1].append(part)
+        else:
+            together.append([part])
+    return [_joined(group) for group in together]
+
+
+def _goes_on(first: AnswerPart, part: AnswerPart) -> bool:
+    if isinstance(first, CallPiece) and isinstance(part, CallPiece):
+        return part.index == first.index and part.id is None and part.name is None
+    return isinstance(first, Chunk) and isinstance(part, Chunk)
+
+
+def _joined(group: list[AnswerPart]) -> AnswerPart:
+    first = group[0]
+    if isinstance(first, Chunk):
+        return Chunk("".join(part.text for part in group if isinstance(part, Chunk)))
+    arguments = "".join(part.arguments for part in group if isinstance(part, CallPiece))
+    return CallPiece(first.index, arguments, first.id, first.name)

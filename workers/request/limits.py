@@ -1,0 +1,86 @@
+"""Every wait for a vendor has an end: idle between two pieces, and in all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Self, TypeVar
+
+from shared.errors import ProviderTimeout
+from shared.runtime.alarm import Alarm
+
+T = TypeVar("T")
+
+
+async def bounded(pieces: AsyncGenerator[T, None], *, idle_s: float | None, total_s: float) -> AsyncGenerator[T, None]:
+    """The same pieces. Raises `ProviderTimeout` after `idle_s` without one or `total_s` in all.
+
+    A piece is an event that says something: keep-alive comments are none, so they cannot hold the limit open. Whatever
+    ends this, the vendor's connection is closed.
+    """
+    async with aclosing(pieces):
+        with _Patience(idle_s, total_s) as patience:
+            while True:
+                patience.begin()
+                try:
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise patience.error() from None
+                except asyncio.CancelledError:
+                    if patience.ran_out():
+                        raise patience.error() from None
+                    raise
+                patience.end()
+                yield piece
+
+
+class _Patience:
+    """How long a task may wait for a piece; it is cancelled when that is over."""
+
+    def __init__(self, idle_s: float | None, total_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._idle_s = idle_s
+        self._ends_at = self._loop.time() + total_s
+        self._alarm = Alarm(self._ring)
+        self._cancelling = self._task.cancelling() if self._task else 0
+        self._over = False
+        self._in_all = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._alarm.stop()
+        self.ran_out()
+
+    def begin(self) -> None:
+        """A wait begins."""
+        until = self._ends_at if self._idle_s is None else min(self._loop.time() + self._idle_s, self._ends_at)
+        self._alarm.set(until)
+
+    def end(self) -> None:
+        """The piece is there; whoever takes it has all the time in the world."""
+        self._alarm.clear()
+
+    def ran_out(self) -> bool:
+        """Whether the cancellation that ended a wait was ours, and only ours; ours is taken back."""
+        if not self._over or self._task is None:
+            return False
+        self._over = False
+        return self._task.uncancel() <= self._cancelling
+
+    def error(self) -> ProviderTimeout:
+        """What to say then."""
+        in_all = self._in_all or self._idle_s is None
+        waited = "within the request's deadline" if in_all else f"for {self._idle_s:g} s"
+        return ProviderTimeout(f"The vendor did not answer {waited}: try again, or ask for a shorter answer.")
+
+    def _ring(self) -> None:
+        self._in_all = self._loop.time() >= self._ends_at
+        self._over = True
+        if self._task:
+            self._task.cancel()

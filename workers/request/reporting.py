@@ -1,0 +1,44 @@
+"""How a request ended, for the log and the metrics: ids, counts and times, never a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+
+from shared.errors import OperatorCredentials, RebootError
+from shared.job import Done, Failed, Job
+from shared.ledger.rows import Settlement
+from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
+
+log = structlog.get_logger(__name__)
+
+
+def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
+    """One log line, and the counters."""
+    code = event.finish_reason if isinstance(event, Done) else event.error.code
+    facts: dict[str, Any] = {
+        "model": job.model.name,
+        "state": settlement.state,
+        "code": code,
+        "charged_nano": event.charged_nano,
+        "attempts": settlement.attempts,
+        "took_s": round(took_s, 4),
+    }
+    if event.usage:
+        facts |= msgspec.to_builtins(event.usage)
+        TOKENS.labels(job.model.name, "input").inc(event.usage.input)
+        TOKENS.labels(job.model.name, "output").inc(event.usage.output)
+    JOBS_ENDED.labels(job.model.name, code).inc()
+    CHARGED_NANO_USD.labels(job.model.name).inc(event.charged_nano)
+    if settlement.charge_nano > job.hold_nano:
+        overrun_nano = settlement.charge_nano - job.hold_nano
+        log.error("vendor reports more than was held", alert=True, model=job.model.name, overrun_nano=overrun_nano)
+    log.info("request finished" if isinstance(event, Done) else "request failed", **facts)
+
+
+def alert_operator(job: Job, error: RebootError) -> None:
+    """A vendor that refuses the operator's own account is nobody else's to mend."""
+    if isinstance(error, OperatorCredentials):
+        log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)

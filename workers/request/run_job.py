@@ -1,0 +1,245 @@
+"""Runs one request: calls the vendor, journals what comes back, and ends it exactly once.
+
+    look back ──► call the vendor ──► journal the text ──► end: last event + settle record in one step ──► settle
+
+The end is written under the claim's fence. A worker that lost its lease writes nothing more and settles nothing; whoever
+took over looks back at the journal first and never calls the vendor again for a stream that has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from arq.constants import job_key_prefix
+from arq.jobs import SerializationError, deserialize_job_raw
+from arq.worker import Retry
+
+from shared.errors import (
+    Cancelled,
+    Expired,
+    ProviderError,
+    RebootError,
+    Unavailable,
+)
+from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, unpack_job
+from shared.queue.journal import Journal, LeaseLost, RequestVoid
+from shared.runtime.metrics import STAGE_SECONDS
+from shared.stores.redis_client import UNREACHABLE
+from workers.providers import Provider
+from workers.request.billing import Received, failed, succeeded, void
+from workers.request.journal_writer import ChunkWriter
+from workers.request.reporting import alert_operator, report_end
+from workers.request.vendor_calls import VendorCalls
+from workers.sweeps.holds_and_records import Past, look_back
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.ledger.rows import Settlement
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Claim
+    from shared.settings import Settings
+    from workers.batches.pace import Paces
+    from workers.loop.leased_worker import LeasedWorker
+    from workers.request.journal_writer import JournalFlusher
+
+log = structlog.get_logger(__name__)
+RUNNER = "runner"
+BATCH_JOURNAL_S = 60.0
+"""For whoever takes a lost item over; its answer is in Postgres."""
+
+
+class Runner:
+    """What running a request needs; one per worker process."""
+
+    def __init__(
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        redis: redis.asyncio.Redis,
+        flusher: JournalFlusher,
+        settler: Settler,
+        paces: Paces,
+        settings: Settings,
+    ) -> None:
+        self.providers = providers
+        self.redis = redis
+        self.flusher = flusher
+        self.settler = settler
+        self.paces = paces
+        self.settings = settings
+
+
+async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
+    """The arq job function. Returns when the request has ended or is no longer ours; raises arq's `Retry` to defer it."""
+    runner: Runner = ctx[RUNNER]
+    worker: LeasedWorker = ctx["worker"]
+    claim = worker.claims[ctx["job_id"]]
+    job = unpack_job(payload.data)
+    with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=claim.epoch):
+        attempt = Attempt(runner, worker, job, claim)
+        try:
+            await attempt.run()
+        except LeaseLost:
+            log.warning("attempt fenced")
+            worker.cancel_reasons[job.id] = "lost"  # so that the job is not finished on behalf of whoever owns it now
+
+
+async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> None:
+    """A request that arq throws away before it runs (aborted while it waited) still has a reader and a hold: end it."""
+    try:
+        payload = await runner.redis.get(job_key_prefix + claim.id)
+        if payload is None:
+            return  # the sweep of expired holds ends it
+        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
+        await Attempt(runner, worker, unpack_job(sealed.data), claim).cancel_unstarted()
+    except (LeaseLost, SerializationError, msgspec.DecodeError, *UNREACHABLE) as error:
+        log.warning("discarded request not ended", request_id=claim.id, reason=type(error).__name__)
+
+
+class Attempt:
+    """One claim's run of a request."""
+
+    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim) -> None:
+        settings = runner.settings
+        self._runner = runner
+        self._worker = worker
+        self._job = job
+        self._claim = claim
+        self._received = Received()
+        self._answer: list[AnswerPart] = []
+        """All of it, when the last event or Postgres is to have it."""
+        self._started = time.monotonic()
+        keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
+        live_s = max(job.left_s(), 0) + keep_s
+        self._journal = Journal(job.id, claim.epoch, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
+        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
+        self._calls = VendorCalls(
+            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take
+        )
+
+    async def run(self) -> None:
+        """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
+        STAGE_SECONDS.labels("queued").observe(max(0.0, time.time() - self._claim.due_ms / 1000))
+        try:
+            past = await self._look_back() if self._claim.tries > 1 else Past()
+            if past.ended:
+                self._settle_again(past.settlement)
+                return
+            self._resume(past)
+            self._refuse_what_must_not_run(past)
+            if self._job.model.bills_to_the_end:
+                self._worker.unstoppable.add(self._job.id)
+            reason = await self._calls.until_one_works()
+        except (LeaseLost, Retry):
+            raise
+        except RebootError as error:
+            await self._end_failed(error)
+        except asyncio.CancelledError:
+            await self._end_cancelled()
+        except Exception:
+            log.exception("unexpected error", alert=True)
+            await self._end_failed(ProviderError("The call to the vendor failed in an unexpected way."))
+        else:
+            kept = {"asked_bytes_max": self._runner.settings.asked_bytes_max}
+            await self._end(*succeeded(self._job, self._received, reason, self._answer, _now(), **kept))
+
+    async def _look_back(self) -> Past:
+        try:
+            return await look_back(self._runner.redis, self._job.id)
+        except UNREACHABLE as error:
+            raise Retry(defer=self._runner.settings.settle_retry_s) from error
+
+    async def cancel_unstarted(self) -> None:
+        """End the request as cancelled; what an earlier attempt had sent is charged."""
+        past = await look_back(self._runner.redis, self._job.id)
+        if past.ended:
+            self._settle_again(past.settlement)
+            return
+        self._resume(past)
+        error = Cancelled("The request was cancelled.")
+        await self._end(*self._failed(error, cancelled=True))
+
+    def _resume(self, past: Past) -> None:
+        self._journal.length = past.length
+        self._received.called = past.calls > 0
+        self._received.text_bytes = past.text_bytes
+        self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
+        if self._job.keep_until:
+            self._answer.extend(past.parts)
+
+    def _refuse_what_must_not_run(self, past: Past) -> None:
+        if past.length:
+            raise ProviderError("The service lost the worker that was answering: what you received is all there is.")
+        if self._job.left_s() <= 0:
+            raise Expired("The request waited in the queue until its deadline: try again later.")
+        if self._claim.tries - past.waits > self._runner.settings.attempts_max:
+            raise ProviderError("The service lost several workers on this request and gave it up.")
+
+    async def _take(self, part: AnswerPart) -> None:
+        if not self._job.stream or self._job.keep_until:
+            self._answer.append(part)
+        if self._job.stream:
+            await self._writer.write(part)
+
+    def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
+        kept = {"answer": self._answer, "asked_bytes_max": self._runner.settings.asked_bytes_max}
+        return failed(self._job, self._received, error, _now(), cancelled=cancelled, **kept)  # type: ignore[arg-type]
+
+    async def _end_failed(self, error: RebootError) -> None:
+        alert_operator(self._job, error)
+        await self._end(*self._failed(error))
+
+    async def _end_cancelled(self) -> None:
+        """Lost: not ours any more. Draining with nothing sent: back to the queue. Else the caller is told and charged."""
+        reason = self._worker.cancel_reasons.get(self._job.id)
+        await self._writer.settle_down()
+        if reason == "abort":
+            error: RebootError = Cancelled("The request was cancelled.")
+            await self._end(*self._failed(error, cancelled=True))
+        elif reason == "drain" and self._journal.length:
+            await self._end_failed(
+                Unavailable("The service was restarted while it answered: what you received is all there is.")
+            )
+        else:
+            raise asyncio.CancelledError
+
+    async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
+        self._worker.writing_ends.add(self._job.id)
+        ending = asyncio.ensure_future(self._write_end(event, settlement))
+        while not ending.done():
+            with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way
+                await asyncio.wait({ending})
+        ending.result()
+        report_end(self._job, event, settlement, time.monotonic() - self._started)
+
+    async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
+        """Under the fence, or not at all: when Redis stays away, whoever takes the job over ends it."""
+        try:
+            await self._writer.end(event, settlement)
+        except RequestVoid:
+            event, settlement = void(self._job, self._received, _now())
+            await self._writer.end(event, settlement)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            reason = error.message if isinstance(error, Unavailable) else type(error).__name__
+            log.warning("end not journaled", reason=reason)
+            raise LeaseLost(self._job.id) from error
+        self._worker.ended(self._claim)
+        self._runner.settler.keep(settlement)
+
+    def _settle_again(self, settlement: Settlement | None) -> None:
+        if settlement:
+            self._runner.settler.keep(settlement)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,174 @@
+"""Calls the vendor for one request, again where the policy allows it, and hands on the text as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+from arq.worker import Retry
+
+from shared.chat import CallPiece
+from shared.errors import ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
+from shared.job import AnswerPart, Chunk, bytes_of
+from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
+from shared.stores.redis_client import UNREACHABLE
+from workers.providers import Finished, Provider, ProviderRequest, Reported, UsedUp
+from workers.providers.wire.instructions import fit
+from workers.request.limits import bounded
+from workers.request.retry import IN_PLACE_MAX_S, delay_before_retry
+from workers.sweeps.holds_and_records import note_calls
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.job import Job
+    from shared.settings import Settings
+    from workers.batches.pace import Paces
+    from workers.request.billing import Received
+
+log = structlog.get_logger(__name__)
+BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
+"""More text than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
+
+
+class VendorCalls:
+    """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
+    charged; `take` gets each part of the answer.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        providers: Mapping[str, Provider],
+        client: redis.asyncio.Redis,
+        paces: Paces,
+        settings: Settings,
+        received: Received,
+        take: Callable[[AnswerPart], Awaitable[None]],
+    ) -> None:
+        self._job = job
+        self._providers = providers
+        self._client = client
+        self._paces = paces
+        self._settings = settings
+        self._received = received
+        self._take = take
+
+    async def until_one_works(self) -> str:
+        """The finish reason of the call that worked. Raises the last call's `RebootError`, or arq's `Retry` to wait in the
+        queue instead of in a slot.
+        """
+        while True:
+            self._received.attempts += 1
+            try:
+                reason = await self._call()
+            except RebootError as error:
+                VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
+                if isinstance(error, ProviderBusy):
+                    await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
+                await self._wait_or_give_up(error)
+            else:
+                VENDOR_CALLS.labels(self._job.model.api, reason).inc()
+                self._paces.succeeded(self._job.model.name)
+                return reason
+
+    async def _wait_or_give_up(self, error: RebootError) -> None:
+        delay_s = self._delay_before_retry(error)
+        if delay_s is None:
+            raise error
+        log.info(
+            "vendor call failed, to be repeated",
+            code=error.code,
+            delay_s=round(delay_s, 3),
+            calls=self._received.attempts,
+        )
+        if delay_s > IN_PLACE_MAX_S:
+            await self._defer(delay_s, error)
+        await asyncio.sleep(delay_s)
+
+    async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
+        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
+        try:
+            await note_calls(self._client, self._job.id, self._received.attempts)
+        except UNREACHABLE:
+            raise error from None
+        raise Retry(defer=delay_s) from error
+
+    def _delay_before_retry(self, error: RebootError) -> float | None:
+        if self._received.text_bytes:
+            return None
+        batch = self._job.batch_line is not None  # nobody waits for it
+        calls_max = (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
+        return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s())
+
+    async def _call(self) -> str:
+        provider = self._provider()
+        request = self._request()
+        idle_s = self._idle_s() if request.stream else None
+        began = time.monotonic()
+        self._received.called = True
+        self._received.reported = None
+        pieces = bounded(
+            provider.stream(request), idle_s=idle_s, total_s=min(self._job.left_s(), self._settings.request_deadline_s)
+        )
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                match piece:
+                    case str():
+                        await self._hand_on(Chunk(piece), began)
+                    case CallPiece():
+                        await self._hand_on(piece, began)
+                    case UsedUp(reset_s):
+                        await self._paces.used_up(self._job.model.name, reset_s)
+                    case Reported(usage):
+                        self._received.reported = usage
+                    case Finished(reason):
+                        STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
+                        return reason
+        raise ProviderError("The vendor's answer broke off before its end.")
+
+    async def _hand_on(self, part: AnswerPart, began: float) -> None:
+        if not self._received.text_bytes:
+            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
+        self._received.text_bytes += bytes_of(part)
+        self._refuse_endless_text()
+        if not self._is_one_call_too_many(part):
+            await self._take(part)
+
+    def _is_one_call_too_many(self, part: AnswerPart) -> bool:
+        """Most vendors cannot be told to make one call at a time, and clients ask for it (LangChain and Vercel's AI SDK for
+        objects): the first call is kept then. What the vendor reports is charged all the same.
+        """
+        return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0
+
+    def _refuse_endless_text(self) -> None:
+        if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
+            raise ProviderError("The vendor did not stop at the output limit.")
+
+    def _provider(self) -> Provider:
+        model = self._job.model
+        if model.api not in self._providers:
+            raise ProviderNotConfigured(
+                f"No worker is set up for {model.name}: the operator has to add its vendor's key."
+            )
+        return self._providers[model.api]
+
+    def _request(self) -> ProviderRequest:
+        job = self._job
+        return ProviderRequest(
+            id=job.id,
+            model=job.model,
+            messages=fit(job.messages, job.model),
+            sampling=job.sampling,
+            output_limit=job.output_limit,
+            stream=job.stream and job.model.streams_with(job.tools),
+            tools=job.tools,
+        )
+
+    def _idle_s(self) -> float:
+        thinks = self._job.model.reasoning
+        return self._settings.idle_timeout_reasoning_s if thinks else self._settings.idle_timeout_s

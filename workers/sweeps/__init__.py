@@ -1,0 +1,1 @@
+"""What workers clean up from time to time, one at a time."""

@@ -1,0 +1,173 @@
+"""Looks back: what earlier attempts of a request have left behind, and what nobody came back for.
+
+The sweeps run in every worker, one at a time under an advisory lock, are idempotent, and end holds in the customer's favour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+import structlog
+
+from shared.batches.queries import FILES
+from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.ledger.ledger import SQL
+from shared.ledger.rows import Settlement
+from shared.stores import keys
+from shared.stores.redis_client import UNREACHABLE
+from workers.sweeps.locks import alone
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+
+log = structlog.get_logger(__name__)
+FORGET_WINDOW_S = 0.1
+HOLDS_PER_SWEEP = 500
+RECORDS_PER_SCAN = 500
+RECORD_AGE = timedelta(seconds=5)
+"""Younger settle records are still in the hands of the worker that wrote them."""
+EXPIRY_LOCK, RECORDS_LOCK, PARTITIONS_LOCK = 7_201_002, 7_201_003, 7_201_004
+PARTITION_MONTHS_AHEAD, PARTITION_DAYS_AHEAD = 3, 3
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A journal of `length` events, `parts` of an answer with `text_bytes`; `calls` to the vendor were noted. When it has
+    `ended`, `settlement` is what may still have to be settled.
+    """
+
+    length: int = 0
+    text_bytes: int = 0
+    calls: int = 0
+    waits: int = 0
+    """How often it went back to the queue by itself."""
+    parts: tuple[AnswerPart, ...] = ()
+    ended: bool = False
+    settlement: Settlement | None = None
+
+
+async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
+    """What earlier attempts left. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.lrange(keys.journal(request_id), 0, -1)
+        pipe.hmget(keys.run(request_id), ["calls", "waits"])
+        pipe.hget(keys.SETTLES, request_id)
+        journal, (calls, waits), record = await pipe.execute()
+    events = [unpack_event(data) for data in journal]
+    parts = tuple(event for event in events if not isinstance(event, Done | Failed))
+    return Past(
+        length=len(events),
+        text_bytes=sum(map(bytes_of, parts)),
+        parts=parts,
+        calls=int(calls or 0),
+        waits=int(waits or 0),
+        ended=bool(events) and isinstance(events[-1], Done | Failed),
+        settlement=unpack_settlement(record) if record else None,
+    )
+
+
+async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
+    """Remember how often the vendor was called, and that it was meant to wait, for the attempt that goes on later. Raises
+    redis-py's errors.
+    """
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.hset(keys.run(request_id), "calls", str(calls))
+        pipe.hincrby(keys.run(request_id), "waits", 1)
+        await pipe.execute()
+
+
+class SettledRecords:
+    """Deletes settle records whose settlements are committed; what stays is settled again, to no effect."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+        self._request_ids: list[str] = []
+
+    async def forget(self, request_ids: list[str]) -> None:
+        """Nobody waits for it, so that those of a while are deleted together, by whoever comes first."""
+        self._request_ids += request_ids
+        await asyncio.sleep(FORGET_WINDOW_S)
+        taken, self._request_ids = self._request_ids, []
+        if taken:
+            await self._delete(taken)
+
+    async def _delete(self, request_ids: list[str]) -> None:
+        try:
+            await self._client.hdel(keys.SETTLES, *request_ids)  # type: ignore[misc]
+        except UNREACHABLE as error:
+            log.warning("settle records not deleted", reason=type(error).__name__)
+
+
+async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
+    """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
+    found = 0
+    before = datetime.now(UTC) - RECORD_AGE
+    async with alone(pool, RECORDS_LOCK) as connection:
+        if connection is None:
+            return 0
+        async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
+            settlement = _readable(request_id, record)
+            if settlement and settlement.ended_at < before:
+                settler.keep(settlement)
+                found += 1
+    return found
+
+
+async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler) -> int:
+    """Release holds whose time is over; returns how many. What is still leased or has a settle record is left alone.
+
+    Raises asyncpg's errors and `Unavailable`.
+    """
+    released = 0
+    async with alone(pool, EXPIRY_LOCK) as connection:
+        if connection is None:
+            return 0
+        for row in await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP):
+            if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+                settler.keep(_expired(row))
+                released += 1
+    if released:
+        log.warning("orphan holds expired", alert=True, holds=released)
+    return released
+
+
+async def sweep_partitions(pool: asyncpg.Pool, batch_days_kept: int) -> None:
+    """Make the coming months' and days' partitions long before they are needed, and drop the days whose time is over.
+
+    Raises asyncpg's errors.
+    """
+    async with alone(pool, PARTITIONS_LOCK) as connection:
+        if connection is None:
+            return
+        made = await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
+        rotated = await connection.fetchval(SQL["rotate_days"], PARTITION_DAYS_AHEAD, batch_days_kept)
+        await connection.execute(FILES["expire"])
+    if made or rotated:
+        log.info("partitions made or dropped", months=made, days=rotated)
+
+
+def _readable(request_id: bytes, record: bytes) -> Settlement | None:
+    try:
+        return unpack_settlement(record)
+    except msgspec.DecodeError as error:
+        log.error("settle record unreadable", alert=True, request_id=request_id.decode(), reason=str(error))  # noqa: TRY400
+        return None
+
+
+def _expired(row: asyncpg.Record) -> Settlement:
+    return Settlement(
+        id=row["id"],
+        created_at=row["created_at"],
+        account_id=row["account_id"],
+        state="failed",
+        hold_state="expired",
+        ended_at=datetime.now(UTC),
+        error_code="expired",
+        error_message="The request was lost on its way; nothing was charged.",
+    )

@@ -1,0 +1,34 @@
+"""Deletes what is kept no longer: answers and idempotency keys. Requests and money are kept for good."""
+
+from __future__ import annotations
+
+import asyncpg
+import structlog
+
+from shared.stores.postgres import load_queries
+from workers.sweeps.locks import alone
+
+log = structlog.get_logger(__name__)
+RETENTION_LOCK = 7_201_005
+SQL = load_queries("retention")
+
+
+async def sweep_expired(pool: asyncpg.Pool, rows_max: int) -> dict[str, int]:
+    """Delete what has expired, `rows_max` rows at a time, each time in a transaction of its own, so that nothing is locked
+    for long; gives how many rows of which table. Raises asyncpg's errors: the next sweep goes on.
+    """
+    deleted = {table: await _empty(pool, table, rows_max) for table in SQL}
+    if any(deleted.values()):
+        log.info("expired rows deleted", **deleted)
+    return deleted
+
+
+async def _empty(pool: asyncpg.Pool, table: str, rows_max: int) -> int:
+    deleted = 0
+    while True:
+        async with alone(pool, RETENTION_LOCK) as connection:
+            status = await connection.execute(SQL[table], rows_max) if connection else "DELETE 0"
+        rows = int(status.removeprefix("DELETE "))
+        deleted += rows
+        if rows < rows_max:
+            return deleted
