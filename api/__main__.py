@@ -19,7 +19,7 @@ from shared.errors import Unavailable
 from shared.runtime import telemetry
 from shared.runtime.process import end_with_parent, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
-from shared.stores.postgres import MigrationError
+from shared.stores.migrations import MigrationError
 
 log = structlog.get_logger(__name__)
 BACKLOG = 1024

@@ -30,9 +30,8 @@ from shared.queue.queue import Queue
 from shared.runtime.metrics import served
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores import postgres as database
-from shared.stores import redis_client as scripts
-from shared.stores.redis_client import Scripts
+from shared.stores import migrations, postgres, redis_client
+from shared.stores.scripts import Scripts
 
 UNTIL_RELEASED_S = 5.0
 
@@ -67,10 +66,10 @@ class _Stores(NamedTuple):
 
 async def _connected(settings: Settings) -> _Stores:
     """And as this release needs them."""
-    pool = await database.connect(settings, application="rebootml-web")
-    await database.require_migrated(pool)
-    client = scripts.connect(settings, redis.asyncio.Redis)
-    await scripts.require_no_eviction(client)
+    pool = await postgres.connect(settings, application="rebootml-web")
+    await migrations.require_migrated(pool)
+    client = redis_client.connect(settings, redis.asyncio.Redis)
+    await redis_client.require_no_eviction(client)
     return _Stores(pool, client, Scripts(client, settings), Scripts(client, settings))
 
 

@@ -8,7 +8,8 @@ import structlog
 from aiohttp import web
 
 from api.formats.surfaces import surface_of
-from api.services import CLOSES, RATE_HEADERS, REQUEST_ID, SERVICES
+from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
+from api.services import SERVICES
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS

@@ -40,7 +40,3 @@ class Services:
 
 
 SERVICES = web.AppKey("services", Services)
-RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
-CLOSES = web.RequestKey("closes", bool)
-"""Set when the connection cannot be used again: its answer says so."""
-REQUEST_ID = web.RequestKey("request_id", str)

@@ -13,12 +13,13 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.http.reading import idempotency_key, prefers_async, read_json
+from api.http.state import RATE_HEADERS, REQUEST_ID
 from api.requests.following import events_again, events_of
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
 from api.requests.model_check import check_against_model
 from api.requests.streaming import send_stream
 from api.requests.submit import Admitted, NewRequest
-from api.services import RATE_HEADERS, REQUEST_ID, SERVICES, Services
+from api.services import SERVICES, Services
 from shared.errors import ModelNotFound, RateLimited
 from shared.job import Done, Event, Failed, Job
 from shared.ledger.rows import Repeat

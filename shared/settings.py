@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.stores.keys import LANES, PROVIDERS, QueueName
+from shared.lanes import LANES, PROVIDERS, QueueName
 
 T = TypeVar("T")
 LogFormat = Literal["json", "console"]

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 from shared.runtime import telemetry
 from shared.runtime.process import raise_open_files
 from shared.settings import Settings, SettingsError
-from shared.stores.postgres import MigrationError
+from shared.stores.migrations import MigrationError
 from workers.main import run
 
 REFUSALS = (SettingsError, MigrationError, Unavailable)

@@ -17,6 +17,7 @@ from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
+from shared.lanes import QueueName, lane_of, provider_of
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
@@ -25,21 +26,19 @@ from shared.runtime.metrics import served
 from shared.runtime.process import settle_memory
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores import postgres as database
-from shared.stores import redis_client as scripts
-from shared.stores.keys import QueueName, lane_of, provider_of
-from shared.stores.redis_client import Scripts
+from shared.stores import migrations, postgres, redis_client
+from shared.stores.scripts import Scripts
 from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
 from workers.batches.pace import Paces
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
-from workers.providers import Limits, Provider, can_call, load_providers
+from workers.providers.loading import can_call, load_providers
+from workers.providers.protocol import Limits, Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
-from workers.sweeps import holds_and_records as rescue
-from workers.sweeps import retention
+from workers.sweeps import holds_and_records, retention
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -62,7 +61,7 @@ async def run(settings: Settings) -> None:
             stack.push_async_callback(provider.close)
         services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
         ledger = Ledger(stores.pool, settings)
-        records = rescue.SettledRecords(stores.redis)
+        records = holds_and_records.SettledRecords(stores.redis)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
         queue = Queue(
             stores.scripts,
@@ -98,12 +97,12 @@ async def run(settings: Settings) -> None:
 
 async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     """Connected, and as this release needs them; closed with the stack."""
-    pool = await database.connect(settings, application="rebootml-worker")
+    pool = await postgres.connect(settings, application="rebootml-worker")
     stack.push_async_callback(pool.close)
-    await database.require_migrated(pool)
-    redis: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+    await migrations.require_migrated(pool)
+    redis: ArqRedis = redis_client.connect(settings, kind=ArqRedis)
     stack.push_async_callback(redis.aclose)
-    await scripts.require_no_eviction(redis)
+    await redis_client.require_no_eviction(redis)
     lua = Scripts(redis, settings)
     stack.callback(lua.close)
     return _Stores(pool, redis, lua)
@@ -159,9 +158,9 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
     """What every worker looks after now and then, whoever left it."""
     pool, redis, _ = stores
     return [
-        _every(PARTITIONS_EVERY_S, lambda: rescue.sweep_partitions(pool, settings.batch_days_kept)),
-        _every(settings.sweep_every_s, lambda: rescue.sweep_settle_records(pool, redis, settler)),
-        _every(settings.sweep_every_s, lambda: rescue.sweep_expired_holds(pool, queue, settler)),
+        _every(PARTITIONS_EVERY_S, lambda: holds_and_records.sweep_partitions(pool, settings.batch_days_kept)),
+        _every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
+        _every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, queue, settler)),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
     ]
 
@@ -205,7 +204,7 @@ async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: S
 async def _goodbye(redis: ArqRedis, worker_id: str) -> None:
     try:
         await say_goodbye(redis, worker_id)
-    except scripts.UNREACHABLE:
+    except redis_client.UNREACHABLE:
         log.info("no goodbye: the queue is unreachable")
 
 
@@ -214,6 +213,6 @@ async def _every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await do()
-        except (Unavailable, *scripts.UNREACHABLE, *database.UNREACHABLE, asyncpg.PostgresError) as error:
+        except (Unavailable, *redis_client.UNREACHABLE, *postgres.UNREACHABLE, asyncpg.PostgresError) as error:
             log.warning("postponed", what=getattr(do, "__name__", "task"), reason=type(error).__name__)
         await asyncio.sleep(seconds)

@@ -13,11 +13,12 @@ from api.formats.native.answers import result_json
 from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
 from api.http.reading import EVENT_STREAM, accepts, whole_number
+from api.http.state import REQUEST_ID
 from api.requests.following import events_again
 from api.requests.log import LoggedRequest, find_request, list_requests
 from api.requests.streaming import send_stream
 from api.requests.view import RequestSummary, summaries_of, view_of
-from api.services import REQUEST_ID, SERVICES, Services
+from api.services import SERVICES, Services
 from api.serving import following
 from shared.errors import InvalidRequest, Unavailable
 from shared.job import Done, Failed, unpack_event

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
-from api.services import CLOSES, SERVICES
+from api.http.state import CLOSES
+from api.services import SERVICES
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 EVENT_STREAM = "text/event-stream"

@@ -16,7 +16,7 @@ from shared.stores import keys
 if TYPE_CHECKING:
     from api.requests.submit import Admitted, Submitter
     from shared.settings import Settings
-    from shared.stores.redis_client import Scripts
+    from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import Overloaded, ProviderNotConfigured
+from shared.lanes import QueueName
 from shared.queue.heartbeat import Heartbeat, living_workers
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -30,7 +31,7 @@ class Directory:
         self._read_every_s = settings.heartbeat_s
         self._missing_s = settings.worker_missing_s
         self._started = time.monotonic()
-        self._last_taken: dict[keys.QueueName, float] = {}
+        self._last_taken: dict[QueueName, float] = {}
         self.workers: list[Heartbeat] = []
 
     async def run(self) -> None:
@@ -68,5 +69,5 @@ class Directory:
         if time.monotonic() - self._last_taken.get(queue, self._started) > self._missing_s:
             raise Overloaded(f"No worker is serving {model.name} at the moment: try again later.")
 
-    def _takers(self, queue: keys.QueueName) -> list[Heartbeat]:
+    def _takers(self, queue: QueueName) -> list[Heartbeat]:
         return [worker for worker in self.workers if queue in worker.claims and not worker.draining]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from shared.settings import Settings
-    from shared.stores.redis_client import Scripts
+    from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)
 JOURNAL_EVENTS_PER_READ = 64

@@ -33,8 +33,8 @@ from shared.ledger import api_keys as credentials
 from shared.ledger.api_keys import KeyRules, NewKey
 from shared.money import NanoUsd
 from shared.settings import Settings, SettingsError
-from shared.stores import postgres as database
-from shared.stores.postgres import MigrationError, migrate
+from shared.stores import migrations, postgres
+from shared.stores.migrations import MigrationError, migrate
 
 INTERRUPTED = 130
 Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
@@ -50,7 +50,7 @@ def main() -> None:
     except (RebootError, SettingsError, MigrationError) as error:
         print(f"rebootml: {error}", file=sys.stderr)
         sys.exit(1)
-    except database.UNREACHABLE as error:
+    except postgres.UNREACHABLE as error:
         print(f"rebootml: Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL", file=sys.stderr)
         sys.exit(1)
     except asyncpg.PostgresError as error:
@@ -78,9 +78,9 @@ async def _run(arguments: argparse.Namespace) -> Answer:
     settings = Settings.load(_environment())
     if run == _migrate:
         return Answer({"applied": await migrate(settings.database_url)})
-    pool = await database.connect(settings, application="rebootml-cli")
+    pool = await postgres.connect(settings, application="rebootml-cli")
     try:
-        await database.require_migrated(pool)
+        await migrations.require_migrated(pool)
         command: Command = run
         return await command(arguments, pool)
     finally:

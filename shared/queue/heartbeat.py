@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.lanes import QueueName
 from shared.stores import keys
-from shared.stores.keys import QueueName
 
 if TYPE_CHECKING:
     import redis.asyncio

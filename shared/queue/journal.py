@@ -16,8 +16,8 @@ from shared.stores import keys
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.stores.redis_client import Scripts
     from shared.stores.redis_connections import Word
+    from shared.stores.scripts import Scripts
 
 
 VOID = -3

@@ -15,10 +15,10 @@ from arq.jobs import serialize_job
 
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
+from shared.lanes import QueueName, lane_of
 from shared.stores import keys
-from shared.stores.keys import QueueName, lane_of
-from shared.stores.redis_client import Scripts
 from shared.stores.redis_connections import Word
+from shared.stores.scripts import Scripts
 
 EPOCHS_PER_ENQUEUE = 1_000
 """A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NewType
-
-PROVIDERS = ("openai", "bedrock", "deepseek", "gemini")
-LANES = ("interactive", "batch")
-
-QueueName = NewType("QueueName", str)
-"""`q:<provider>:<lane>`: a sorted set of request ids by the time they are due, in Unix milliseconds."""
+from shared.lanes import QueueName
 
 WORKERS = "workers"
 """A set of the ids of workers that said hello; each has a `worker:<id>` that expires when it falls silent."""
@@ -20,16 +14,6 @@ SETTLES = "settles"
 def queue(provider: str, lane: str) -> QueueName:
     """The queue of one provider and lane."""
     return QueueName(f"q:{provider}:{lane}")
-
-
-def provider_of(name: QueueName) -> str:
-    """The provider of a queue."""
-    return name.split(":")[1]
-
-
-def lane_of(name: QueueName) -> str:
-    """The lane of a queue."""
-    return name.split(":")[2]
 
 
 def bell(name: QueueName) -> str:

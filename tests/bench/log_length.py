@@ -20,8 +20,8 @@ from shared.ledger.rows import Reservation, Settlement
 from shared.money import usd_to_nano
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores import postgres as database
-from shared.stores.postgres import migrate
+from shared.stores import postgres
+from shared.stores.migrations import migrate
 from tests.bench import cpu
 from tests.bench.ours import CREDIT_USD
 from tests.bench.targets import Bench
@@ -52,7 +52,7 @@ async def log_of_ten_million(bench: Bench, say: Callable[[str], None]) -> None:
         with cpu.starting_on(bench.system_core):
             url = await stack.enter_async_context(embedded_postgres(bench.folder))
         await migrate(url)
-        pool = await database.connect(_settings(url), application="bench")
+        pool = await postgres.connect(_settings(url), application="bench")
         stack.push_async_callback(pool.close)
         account_id = (await create_account(pool, "bench", usd_to_nano(CREDIT_USD))).id
         key_id = (await create_key(pool, account_id, KeyRules(name="bench"))).key_id

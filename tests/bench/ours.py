@@ -17,7 +17,7 @@ from deploy.local.stores import embedded_postgres, embedded_valkey
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import usd_to_nano
-from shared.stores.postgres import migrate
+from shared.stores.migrations import migrate
 from tests.bench import cpu
 from tests.bench.surfaces import SURFACES, Surface
 from tests.bench.targets import Bench, Target, until_answering

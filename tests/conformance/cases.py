@@ -17,7 +17,8 @@ from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
 from shared.errors import RebootError
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, Provider, ProviderRequest, Reported, load_providers
+from workers.providers.loading import load_providers
+from workers.providers.protocol import Finished, Limits, Piece, Provider, ProviderRequest, Reported
 from workers.providers.wire.instructions import fit
 from workers.request.limits import bounded
 

@@ -24,7 +24,8 @@ from tests.conformance.cases import (
     streaming,
 )
 from tests.harness.support import free_port
-from workers.providers import Limits, Piece, load_providers
+from workers.providers.loading import load_providers
+from workers.providers.protocol import Limits, Piece
 
 LIMIT_S = 0.3
 

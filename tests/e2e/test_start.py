@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from shared.stores.postgres import migrate
+from shared.stores.migrations import migrate
 from tests.harness.support import free_port
 
 GOOD = {"LOG_LEVEL": "error", "PATH": os.defpath}

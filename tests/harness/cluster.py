@@ -23,7 +23,7 @@ from deploy.local import postgres, valkey
 from deploy.local.child import Child, Program, log_tail
 from deploy.local.data_dir import make_private, socket_folder
 from deploy.local.listener import listening
-from shared.stores.postgres import migrate
+from shared.stores.migrations import migrate
 from tests.harness.proxy import Address, Proxy
 from tests.harness.servers import Postgres, Simulator, Valkey
 from tests.harness.support import POLL_S, eventually, free_port

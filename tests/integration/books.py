@@ -16,7 +16,7 @@ from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.money import NanoUsd
 from shared.settings import Settings
-from shared.stores import postgres as database
+from shared.stores import postgres
 from tests.integration.conftest import running
 
 
@@ -67,7 +67,7 @@ async def processes(settings: Settings, number: int) -> AsyncIterator[list[Ledge
     async with contextlib.AsyncExitStack() as stack:
         ledgers = []
         for _ in range(number):
-            pool = await stack.enter_async_context(await database.connect(patient, application="tests"))
+            pool = await stack.enter_async_context(await postgres.connect(patient, application="tests"))
             ledgers.append(Ledger(pool, patient))
             await stack.enter_async_context(running(ledgers[-1].run_reserve(), ledgers[-1].run_settle()))
         yield ledgers

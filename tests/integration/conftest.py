@@ -23,9 +23,9 @@ from shared.ledger.ledger import Ledger
 from shared.money import NanoUsd
 from shared.queue.queue import Queue
 from shared.settings import Settings
-from shared.stores import postgres as database
-from shared.stores import redis_client as scripts
-from shared.stores.redis_client import Scripts
+from shared.stores import migrations, postgres
+from shared.stores.redis_client import connect as connect_redis
+from shared.stores.scripts import Scripts
 
 TEMPLATE = "template_migrated"
 REDIS_DATABASES = 15
@@ -63,7 +63,7 @@ async def running(*writers: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def template_database(postgres_url: str) -> str:
     """The name of a migrated database that others are copied from."""
     await execute(postgres_url, f"CREATE DATABASE {TEMPLATE}")
-    await database.migrate(database_named(postgres_url, TEMPLATE))
+    await migrations.migrate(database_named(postgres_url, TEMPLATE))
     return TEMPLATE
 
 
@@ -118,7 +118,7 @@ def settings(database_url: str, redis_database_url: str) -> Settings:
 @pytest.fixture(scope="module")
 async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """Connections as every process makes them."""
-    async with await database.connect(settings, application="tests") as connections:
+    async with await postgres.connect(settings, application="tests") as connections:
         yield connections
 
 
@@ -143,7 +143,7 @@ def new_account(pool: asyncpg.Pool) -> NewAccount:
 @pytest.fixture
 async def redis_client(settings: Settings) -> AsyncIterator[ArqRedis]:
     """A client as a worker makes it, on an empty Redis; what arq itself enqueues is msgpack, too."""
-    client: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+    client: ArqRedis = connect_redis(settings, kind=ArqRedis)
     client.job_serializer, client.job_deserializer = arq_serializer, arq_deserializer
     await client.flushdb()
     yield client

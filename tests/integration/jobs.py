@@ -6,9 +6,9 @@ from arq.constants import in_progress_key_prefix
 from redis.asyncio import Redis
 
 from shared.job import Job
+from shared.lanes import QueueName
 from shared.queue.queue import Claim, Queue, RateState, Room
 from shared.stores import keys
-from shared.stores.keys import QueueName
 
 OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")
 GEMINI, GEMINI_BATCH = keys.queue("gemini", "interactive"), keys.queue("gemini", "batch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.job import Event
 from shared.ledger.rows import Settlement
 from shared.queue.journal import Journal, append_all
-from shared.stores.redis_client import Scripts
+from shared.stores.scripts import Scripts
 
 
 class JournalWriter:

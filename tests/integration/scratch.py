@@ -14,7 +14,8 @@ from shared.ledger.accounts import create_account
 from shared.ledger.ledger import settling
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
-from shared.stores.postgres import Connection, load_queries, migrations
+from shared.stores.migrations import migrations
+from shared.stores.postgres import Connection, load_queries
 from tests.harness.support import eventually_true
 from tests.integration.books import somebody_waits_for_a_lock
 

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.cli.cli import main
 from shared.ledger.api_keys import split_key
-from shared.stores.postgres import migrations
+from shared.stores.migrations import migrations
 from tests.integration.conftest import execute
 
 COMMAND = Path(sys.executable).with_name("rebootml")

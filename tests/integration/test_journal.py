@@ -15,8 +15,8 @@ from shared.money import Usage
 from shared.queue.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
 from shared.queue.queue import Claim, Queue
 from shared.stores import keys
-from shared.stores.redis_client import Scripts
 from shared.stores.redis_connections import Word
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually
 from tests.integration.conftest import running

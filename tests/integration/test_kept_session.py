@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shared.settings import Settings
-from shared.stores import postgres as database
+from shared.stores import postgres
 from shared.stores.postgres import UNREACHABLE, KeptSession
 from tests.harness.proxy import Proxy
 
@@ -41,7 +41,7 @@ async def door(settings: Settings) -> AsyncIterator[Door]:
         database_timeout_s=0.3,
         database_connections_max=2,
     )
-    pool = await database.connect(through, application="test")
+    pool = await postgres.connect(through, application="test")
     kept = KeptSession(pool)
     yield Door(kept, pool, proxy)
     await kept.release()

@@ -12,6 +12,7 @@ from arq.constants import abort_jobs_ss, job_key_prefix
 from arq.jobs import Job, JobStatus
 from arq.worker import Retry
 
+from shared.lanes import QueueName
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores import keys
@@ -22,7 +23,7 @@ from tests.integration.working import LONG_S, Gate, a_process, function, put, re
 SHORT_LEASE_S = 1.0
 
 
-async def _put_many(client: ArqRedis, number: int, name: keys.QueueName = OPENAI) -> list[Job]:
+async def _put_many(client: ArqRedis, number: int, name: QueueName = OPENAI) -> list[Job]:
     return [await put(client, "wait", name=name) for _ in range(number)]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.settings import Settings
-from shared.stores import postgres as database
-from shared.stores.postgres import Migration, MigrationError, load_queries, migrate, migrations, require_migrated
+from shared.stores import postgres
+from shared.stores.migrations import Migration, MigrationError, migrate, migrations, require_migrated
+from shared.stores.postgres import load_queries
 from tests.integration.conftest import execute
 
 NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
@@ -66,7 +67,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
     empty_database_url: str, empty_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Migration(len(NAMES) + 1, "broken", "CREATE TABLE half (); SELECT 1 / 0", "x")
-    monkeypatch.setattr(database, "migrations", lambda: [*migrations(), broken])
+    monkeypatch.setattr(postgres, "migrations", lambda: [*migrations(), broken])
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(empty_database_url)
     assert await empty_pool.fetchval("SELECT to_regclass('half')") is None
@@ -95,7 +96,7 @@ async def test_migrating_makes_the_months_to_come(empty_database_url: str, empty
 async def test_a_server_that_is_not_there_is_unavailable(settings: Settings) -> None:
     nowhere = Settings.load({"DATABASE_URL": "postgresql://127.0.0.1:1/x", "REDIS_URL": settings.redis_url})
     with pytest.raises(Unavailable, match="DATABASE_URL"):
-        await database.connect(nowhere, application="tests")
+        await postgres.connect(nowhere, application="tests")
 
 
 def test_queries_are_found_by_their_names() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from shared.ids import new_id
 from shared.settings import Settings
-from shared.stores.redis_client import Scripts
+from shared.stores.scripts import Scripts
 from tests.harness.support import eventually_true
 from workers.batches.pace import Pace, Paces
 

@@ -12,8 +12,9 @@ import pytest
 from deploy.cli.ledger_check import check_ledger
 from shared.ledger.accounts import create_account
 from shared.money import NanoUsd
-from shared.stores import postgres as database
-from shared.stores.postgres import Connection, migrate, migrations
+from shared.stores import migrations as migrations_module
+from shared.stores.migrations import migrate, migrations
+from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
 from tests.integration.books import somebody_waits_for_a_lock
@@ -33,7 +34,7 @@ async def previous(
 ) -> AsyncIterator[tuple[str, asyncpg.Pool, str]]:
     """A database as the previous release left it, and an account with a thousand nano-USD."""
     with monkeypatch.context() as patched:
-        patched.setattr(database, "migrations", lambda: migrations()[:PREVIOUS])
+        patched.setattr(migrations_module, "migrations", lambda: migrations()[:PREVIOUS])
         await migrate(empty_database_url)
     async with asyncpg.create_pool(empty_database_url, min_size=2, max_size=4) as pool:
         yield empty_database_url, pool, (await create_account(pool, "someone", NanoUsd(1_000))).id

@@ -15,7 +15,7 @@ from shared.job import Chunk, arq_deserializer, unpack_job
 from shared.queue.journal import LeaseLost
 from shared.queue.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
 from shared.stores import keys
-from shared.stores.redis_client import Scripts
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
 from tests.integration.jobs import (
     GEMINI,

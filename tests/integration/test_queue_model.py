@@ -29,12 +29,13 @@ from redis.asyncio import Redis
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, Job
+from shared.lanes import QueueName
 from shared.queue.journal import LeaseLost
 from shared.queue.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
 from shared.settings import Settings
 from shared.stores import keys
-from shared.stores import redis_client as scripts
-from shared.stores.redis_client import Scripts
+from shared.stores.redis_client import connect as connect_redis
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import OPENAI, OPENAI_BATCH, enqueue
 from tests.integration.journals import JournalWriter
@@ -68,7 +69,7 @@ class Door:
 
     def __init__(self, settings: Settings) -> None:
         self._runner = asyncio.Runner()
-        self.client: Redis = scripts.connect(settings, kind=Redis)
+        self.client: Redis = connect_redis(settings, kind=Redis)
         self.lua = self.run(self._start(settings))
         self.queue = Queue(self.lua, lease_s=3_000, keep_run_s=6_000, depth_max=DEPTH_MAX)
 
@@ -104,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         return self.door.run(work)
 
     @staticmethod
-    def queue_of(number: int) -> keys.QueueName:
+    def queue_of(number: int) -> QueueName:
         return QUEUES[number % 2]
 
     def number_of(self, job_id: str) -> int:
@@ -117,7 +118,7 @@ class Machine(RuleBasedStateMachine):
         scores = {self.jobs[number].id: known.order}
         assert self.run(self.door.client.zadd(self.queue_of(number), scores, xx=True)) == 0
 
-    def ready(self, name: keys.QueueName) -> list[int]:
+    def ready(self, name: QueueName) -> list[int]:
         numbers = [n for n in range(JOBS) if self.queue_of(n) == name and self.known[n].place == "ready"]
         return sorted(numbers, key=lambda n: self.known[n].order)
 

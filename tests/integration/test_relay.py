@@ -13,11 +13,12 @@ from arq.connections import ArqRedis
 from api.requests.relay import Follower, Relay, RequestLost, RequestOverdue
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
+from shared.lanes import QueueName
 from shared.money import Usage
 from shared.queue.queue import Queue, Room
 from shared.settings import Settings
 from shared.stores import keys
-from shared.stores.redis_client import Scripts
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
 from tests.harness.support import eventually_true
 from tests.integration.conftest import running
@@ -41,7 +42,7 @@ async def started(queue: Queue, scripts: Scripts, channel: str = "nobody") -> Jo
     return JournalWriter(scripts, job.id, next(c.epoch for c in claims if c.id == job.id), live_s=60)
 
 
-def room(name: keys.QueueName) -> Room:
+def room(name: QueueName) -> Room:
     return Room(name, 100, 100)
 
 

@@ -17,14 +17,14 @@ from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys
-from shared.stores.redis_client import Scripts
 from shared.stores.redis_connections import Word
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
 from tests.harness.support import eventually_true
 from tests.integration.jobs import enqueue
 from tests.integration.working import function, hand_runner, working
 from workers.loop.leased_worker import LeasedWorker
-from workers.providers import Finished, Piece, ProviderRequest, Reported
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import run_request
 

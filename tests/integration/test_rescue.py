@@ -19,19 +19,17 @@ from shared.money import Usage
 from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.stores import keys
-from shared.stores.redis_client import Scripts
+from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
 from tests.integration.journals import JournalWriter
+from workers.request.past import Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
     EXPIRY_LOCK,
     RECORDS_LOCK,
-    Past,
     SettledRecords,
-    look_back,
-    note_calls,
     sweep_expired_holds,
     sweep_partitions,
     sweep_settle_records,

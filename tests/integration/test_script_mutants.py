@@ -21,7 +21,7 @@ from shared.job import Chunk
 from shared.queue.journal import LeaseLost, RequestVoid, read_journal
 from shared.queue.queue import PAYLOAD_BYTES_MAX, Claim, Queue
 from shared.stores import keys
-from shared.stores.redis_client import Script, Scripts
+from shared.stores.scripts import Script, Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import (
     GEMINI,

@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from shared.errors import Unavailable
 from shared.settings import Settings, SettingsError
-from shared.stores import redis_client as scripts
-from shared.stores.redis_client import Scripts, require_no_eviction
+from shared.stores.redis_client import connect as connect_redis
+from shared.stores.redis_client import require_no_eviction
 from shared.stores.redis_connections import Pipeline
+from shared.stores.scripts import Scripts
 from tests.harness.proxy import Proxy
 from tests.harness.support import eventually_true, free_port
 
@@ -45,7 +46,7 @@ async def door(settings: Settings, redis_client: ArqRedis) -> AsyncIterator[Door
     through = msgspec.structs.replace(
         settings, redis_url=f"redis://127.0.0.1:{proxy.port}/{number}", redis_timeout_s=0.3
     )
-    async with scripts.connect(through, kind=Redis) as client:
+    async with connect_redis(through, kind=Redis) as client:
         with contextlib.closing(Scripts(client, through)) as lua:
             yield Door(lua, proxy)
     await proxy.close()
@@ -199,7 +200,7 @@ async def test_a_call_that_redis_refuses_is_unavailable_and_its_neighbours_are_a
 
 async def test_a_server_that_is_not_there_is_unavailable(settings: Settings) -> None:
     nowhere = msgspec.structs.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    client = scripts.connect(nowhere, kind=Redis)
+    client = connect_redis(nowhere, kind=Redis)
     async with client:
         with contextlib.closing(Scripts(client, nowhere)) as lua, pytest.raises(Unavailable):
             await _ask(lua)
@@ -235,7 +236,7 @@ async def test_a_redis_that_may_evict_is_refused(redis_client: ArqRedis) -> None
 
 
 async def test_a_connection_that_was_closed_while_idle_is_made_anew(settings: Settings, redis_client: ArqRedis) -> None:
-    async with scripts.connect(settings, kind=ArqRedis) as client:
+    async with connect_redis(settings, kind=ArqRedis) as client:
         for _ in range(3):
             mine = await client.client_id()
             assert await redis_client.client_kill_filter(_id=str(mine))

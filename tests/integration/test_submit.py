@@ -15,13 +15,13 @@ from shared.chat import Sampling
 from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id
 from shared.job import Job
+from shared.lanes import QueueName
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.queue import RateState
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores.keys import QueueName
 from tests.harness.builders import a_model
 from tests.harness.support import eventually, eventually_true
 from tests.integration.conftest import NewAccount

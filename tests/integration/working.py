@@ -14,18 +14,18 @@ from arq.worker import Function, func
 
 from shared.ids import new_id
 from shared.job import arq_deserializer, arq_serializer
+from shared.lanes import QueueName
 from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
 from shared.settings import Settings
-from shared.stores import redis_client as scripts
-from shared.stores.keys import QueueName
-from shared.stores.redis_client import Scripts
+from shared.stores.redis_client import connect as connect_redis
+from shared.stores.scripts import Scripts
 from tests.harness.support import eventually
 from tests.integration.jobs import OPENAI
 from workers.batches.pace import Paces
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
-from workers.providers import Provider
+from workers.providers.protocol import Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner
 
@@ -112,7 +112,7 @@ async def a_process(
     **arq: Any,
 ) -> AsyncIterator[Process]:
     """A worker that has not been started."""
-    client: ArqRedis = scripts.connect(settings, kind=ArqRedis)
+    client: ArqRedis = connect_redis(settings, kind=ArqRedis)
     client.job_serializer, client.job_deserializer = arq_serializer, arq_deserializer
     lua = Scripts(client, settings)
     queue = Queue(lua, lease_s=lease_s, keep_run_s=60, depth_max=1_000)

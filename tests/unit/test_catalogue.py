@@ -8,9 +8,9 @@ import pytest
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
+from shared.lanes import PROVIDERS
 from shared.money import Price
 from shared.settings import SettingsError
-from shared.stores.keys import PROVIDERS
 
 NEW_MODEL = """
 [[model]]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from shared.catalogue.models import load_catalogue
-from workers.providers import Limits
 from workers.providers.openai.clients import Clients, Head
+from workers.providers.protocol import Limits
 
 LIMITS = Limits(connections=2, connect_s=1, read_s=60)
 

@@ -16,7 +16,6 @@ from shared.catalogue.models import Model, load_catalogue
 from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
-from workers.providers import Limits, ProviderRequest
 from workers.providers.bedrock import bedrock
 from workers.providers.bedrock import converse as bedrock_converse
 from workers.providers.bedrock import invoke as bedrock_invoke
@@ -25,6 +24,7 @@ from workers.providers.credentials import has_credentials
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
 from workers.providers.openai.clients import Clients
+from workers.providers.protocol import Limits, ProviderRequest
 from workers.providers.wire.conversation import conversation, image
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.sse import EVENT_BYTES_MAX, data_lines, whole

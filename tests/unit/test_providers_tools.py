@@ -24,10 +24,10 @@ from shared.chat import (
     joined_calls,
 )
 from shared.errors import InvalidRequest, ProviderError
-from workers.providers import ProviderRequest
 from workers.providers.bedrock import converse as bedrock_converse
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
+from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import arguments, conversation, refuse_tools
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.tool_calls import ToolCalls

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.providers import UsedUp
 from workers.providers.openai.rate_limits import used_up
+from workers.providers.protocol import UsedUp
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, provider_of
 from shared.queue.queue import Room
 from shared.settings import queue_list
-from shared.stores.keys import LANES, PROVIDERS, QueueName, lane_of, provider_of
 from workers.loop.slots import Slots
 
 ALL = queue_list("*:interactive,*:batch")

@@ -20,6 +20,7 @@ from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.job import Job
+from shared.lanes import PROVIDERS
 from shared.money import divide_up
 from shared.queue.heartbeat import living_workers
 from shared.stores import keys
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(keys.PROVIDERS)}
+FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(PROVIDERS)}
 CURSORS_MAX = 1_000
 LINES_PER_READ_MAX = 256
 

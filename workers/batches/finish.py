@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
-    from shared.stores.redis_client import Scripts
+    from shared.stores.scripts import Scripts
     from workers.batches.feed import BatchFeeder
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from shared.stores import keys
 
 if TYPE_CHECKING:
     from shared.settings import Settings
-    from shared.stores.redis_client import Scripts
+    from shared.stores.scripts import Scripts
 
 LIVE_MS = 3_600_000
 Refusal = Literal["", "throttled", "used up"]

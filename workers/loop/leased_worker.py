@@ -20,9 +20,9 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
+from shared.lanes import QueueName
 from shared.queue.queue import Claim, Opening, Queue, Room
 from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
-from shared.stores.keys import QueueName
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.bells import Bells

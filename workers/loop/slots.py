@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from shared.lanes import QueueName, lane_of, provider_of
 from shared.queue.queue import Room
-from shared.stores.keys import QueueName, lane_of, provider_of
 
 
 class Slots:

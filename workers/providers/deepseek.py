@@ -1,19 +1,19 @@
 """DeepSeek: OpenAI's protocol at another address, by the `openai` SDK.
 
-What DeepSeek adds to it is read in `openai_chat.py`, because other vendors of that protocol add the same: reasoning in
+What DeepSeek adds to it is read in `openai/chat.py`, because other vendors of that protocol add the same: reasoning in
 sight (`reasoning_content`, not part of the answer), cached tokens beside the prompt's (`prompt_cache_hit_tokens`), and
 the finish reason `insufficient_system_resource`, which is a failure. Under load it answers 200 at once and keeps the
 connection alive with comments or blank lines. What it does not know of a request, or wants besides, is in
-`openai_request.py`. Wire format: api-docs.deepseek.com (read 2026-11).
+`openai/request.py`. Wire format: api-docs.deepseek.com (read 2026-11).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.providers import Limits
 from workers.providers.openai.chat import OpenAIChat
 from workers.providers.openai.clients import Clients
+from workers.providers.protocol import Limits
 
 BASE_URL = "https://api.deepseek.com"
 

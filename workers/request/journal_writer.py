@@ -18,7 +18,7 @@ from shared.queue.journal import Append, Journal, LeaseLost, RequestVoid, append
 
 if TYPE_CHECKING:
     from shared.ledger.rows import Settlement
-    from shared.stores.redis_client import Scripts
+    from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)
 UNSENT_BYTES_MAX = 65_536

@@ -32,12 +32,12 @@ from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, 
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
-from workers.providers import Provider
+from workers.providers.protocol import Provider
 from workers.request.billing import Received, failed, succeeded, void
 from workers.request.journal_writer import ChunkWriter
+from workers.request.past import Past, look_back
 from workers.request.reporting import alert_operator, report_end
 from workers.request.vendor_calls import VendorCalls
-from workers.sweeps.holds_and_records import Past, look_back
 
 if TYPE_CHECKING:
     import redis.asyncio

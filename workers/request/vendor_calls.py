@@ -16,11 +16,11 @@ from shared.errors import ProviderBusy, ProviderError, ProviderNotConfigured, Re
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
-from workers.providers import Finished, Provider, ProviderRequest, Reported, UsedUp
+from workers.providers.protocol import Finished, Provider, ProviderRequest, Reported, UsedUp
 from workers.providers.wire.instructions import fit
 from workers.request.limits import bounded
+from workers.request.past import note_calls
 from workers.request.retry import IN_PLACE_MAX_S, delay_before_retry
-from workers.sweeps.holds_and_records import note_calls
 
 if TYPE_CHECKING:
     import redis.asyncio

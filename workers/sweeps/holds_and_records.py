@@ -1,4 +1,4 @@
-"""Looks back: what earlier attempts of a request have left behind, and what nobody came back for.
+"""Ends what nobody came back for: holds past their time, settle records of dead workers; and looks after the partitions.
 
 The sweeps run in every worker, one at a time under an advisory lock, are idempotent, and end holds in the customer's favour.
 """
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from shared.batches.queries import FILES
-from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.job import unpack_settlement
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
@@ -35,51 +35,6 @@ RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
 EXPIRY_LOCK, RECORDS_LOCK, PARTITIONS_LOCK = 7_201_002, 7_201_003, 7_201_004
 PARTITION_MONTHS_AHEAD, PARTITION_DAYS_AHEAD = 3, 3
-
-
-class Past(msgspec.Struct, frozen=True):
-    """A journal of `length` events, `parts` of an answer with `text_bytes`; `calls` to the vendor were noted. When it has
-    `ended`, `settlement` is what may still have to be settled.
-    """
-
-    length: int = 0
-    text_bytes: int = 0
-    calls: int = 0
-    waits: int = 0
-    """How often it went back to the queue by itself."""
-    parts: tuple[AnswerPart, ...] = ()
-    ended: bool = False
-    settlement: Settlement | None = None
-
-
-async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
-    """What earlier attempts left. Raises redis-py's errors."""
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hmget(keys.run(request_id), ["calls", "waits"])
-        pipe.hget(keys.SETTLES, request_id)
-        journal, (calls, waits), record = await pipe.execute()
-    events = [unpack_event(data) for data in journal]
-    parts = tuple(event for event in events if not isinstance(event, Done | Failed))
-    return Past(
-        length=len(events),
-        text_bytes=sum(map(bytes_of, parts)),
-        parts=parts,
-        calls=int(calls or 0),
-        waits=int(waits or 0),
-        ended=bool(events) and isinstance(events[-1], Done | Failed),
-        settlement=unpack_settlement(record) if record else None,
-    )
-
-
-async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
-    """Remember how often the vendor was called, and that it was meant to wait, for the attempt that goes on later. Raises
-    redis-py's errors.
-    """
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.hset(keys.run(request_id), "calls", str(calls))
-        pipe.hincrby(keys.run(request_id), "waits", 1)
-        await pipe.execute()
 
 
 class SettledRecords:

@@ -7,10 +7,10 @@ from contextlib import aclosing
 
 import botocore.session
 
-from workers.providers import Limits, Piece, ProviderRequest
 from workers.providers.bedrock.client import Clients, vendor_failures
 from workers.providers.bedrock.converse import converse, converse_stream
 from workers.providers.bedrock.invoke import invoke, invoke_stream
+from workers.providers.protocol import Limits, Piece, ProviderRequest
 
 CALLS = {
     ("bedrock-converse", False): converse,

@@ -29,7 +29,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from shared.errors import OperatorCredentials, RebootError
-from workers.providers import Limits
+from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
 
 REGION_DEFAULT = "us-east-1"

@@ -12,8 +12,8 @@ from typing import Any
 
 from shared.errors import InvalidRequest
 from shared.money import Usage
-from workers.providers import Finished, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.bedrock.tools import messages, tool_config
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import Conversation, conversation
 from workers.providers.wire.text import SurrogateJoiner, arguments_text

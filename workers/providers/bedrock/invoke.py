@@ -23,7 +23,7 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.money import Usage
-from workers.providers import Finished, Piece, ProviderRequest, Reported
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import Conversation, conversation, refuse_tools
 from workers.providers.wire.text import SurrogateJoiner, decode

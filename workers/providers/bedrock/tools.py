@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.chat import Part, TextPart, Tool, ToolCall, ToolChoice
-from workers.providers import ProviderRequest
+from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import Conversation, ToolResult, arguments, image
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}

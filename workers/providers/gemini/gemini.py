@@ -18,9 +18,9 @@ from google.genai import types
 from google.genai.errors import APIError, UnknownApiResponseError
 
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.gemini.request import parameters
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.sse import data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode

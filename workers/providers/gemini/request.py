@@ -8,7 +8,7 @@ import msgspec
 from google.genai import types
 
 from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
-from workers.providers import ProviderRequest
+from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import ToolResult, arguments, conversation, image
 
 ROLES = {"user": "user", "assistant": "model"}

@@ -16,11 +16,11 @@ import msgspec
 
 from shared.errors import ProviderError, RebootError
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai import rate_limits
 from workers.providers.openai.clients import Clients
 from workers.providers.openai.request import parameters
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.coalescing import Coalescing
 from workers.providers.wire.sse import DataLines, whole

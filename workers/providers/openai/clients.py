@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from shared.catalogue.models import Model
 from shared.errors import ProviderNotConfigured
-from workers.providers import Limits
+from workers.providers.protocol import Limits
 
 COMPLETIONS = "/chat/completions"
 OF_THE_BODY = ("Content-Length", "Connection", "Host")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from workers.providers import UsedUp
+from workers.providers.protocol import UsedUp
 
 UNITS_S = {"h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 RESET_MAX_S = 3_600.0

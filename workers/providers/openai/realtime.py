@@ -19,9 +19,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from shared.chat import Message
 from shared.money import Usage
-from workers.providers import Finished, Limits, Piece, ProviderRequest, Reported
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai.clients import Clients
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import refuse_tools
 from workers.providers.wire.instructions import INSTRUCTIONS

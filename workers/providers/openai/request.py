@@ -8,7 +8,7 @@ import msgspec
 
 from shared.catalogue.models import Model
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
-from workers.providers import ProviderRequest
+from workers.providers.protocol import ProviderRequest
 
 UNKNOWN_TO_DEEPSEEK = {"user"}
 """DeepSeek's reference has no such parameter (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""

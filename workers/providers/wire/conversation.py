@@ -13,7 +13,7 @@ import msgspec
 
 from shared.chat import ImagePart, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
-from workers.providers import ProviderRequest
+from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.instructions import INSTRUCTIONS
 
 

@@ -1,0 +1,84 @@
+"""Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
+
+    request ──► provider.stream(request) ──► str and CallPiece … Reported … Finished
+
+The promises that `tests/conformance` holds every file of this folder to:
+
+- text and the arguments of tool calls arrive intact, whatever the vendor's framing cuts through; of each tool call the first
+  piece has its id and name, and its index is its place among the calls;
+- what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
+  `Reported` in a finished answer, the last one counts;
+- exactly one `Finished`, the last piece, and only after the API's own terminal marker;
+- every failure is a `RebootError`; nothing is retried in hiding;
+- keep-alives are not pieces, so that they cannot hold a limit open;
+- closing the iterator, or cancelling whoever waits in it, closes the vendor's connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+import msgspec
+
+from shared.catalogue.models import Model
+from shared.chat import CallPiece, Message, Sampling, Tools
+from shared.money import Usage
+
+
+class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`stream` decides the upstream form. `output_limit` is in tokens; None in `sampling` leaves the vendor's default."""
+
+    id: str
+    model: Model
+    messages: list[Message]
+    sampling: Sampling
+    output_limit: int
+    stream: bool
+    tools: Tools = Tools()
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """A sign of life: the model produced something that is not part of the answer, such as its reasoning."""
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """What the vendor said of the tokens so far; None when it said nothing."""
+
+    usage: Usage | None
+
+
+class UsedUp(msgspec.Struct, frozen=True):
+    """The vendor says in its headers that it takes no more requests for `reset_s` seconds; this one it took."""
+
+    reset_s: float
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The vendor's terminal marker. `reason` is one of `stop`, `length`, `tool_calls`, `content_filter`."""
+
+    reason: str
+
+
+Piece = str | CallPiece | Thinking | UsedUp | Reported | Finished
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`connections` at the same time; `connect_s` until a connection stands, `read_s` between two bytes; `coalesce_s` is what
+    `coalescing.py` says.
+    """
+
+    connections: int
+    connect_s: float
+    read_s: float
+    coalesce_s: float = 0.0
+
+
+class Provider(Protocol):
+    """One vendor API, or several, with one set of connections."""
+
+    def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        """Pieces as promised above. Raises only `RebootError`s."""
+
+    async def close(self) -> None:
+        """Close the connections; closing twice is closing once."""

@@ -1,0 +1,59 @@
+"""What earlier attempts of a request have left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.ledger.rows import Settlement
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A journal of `length` events, `parts` of an answer with `text_bytes`; `calls` to the vendor were noted. When it has
+    `ended`, `settlement` is what may still have to be settled.
+    """
+
+    length: int = 0
+    text_bytes: int = 0
+    calls: int = 0
+    waits: int = 0
+    """How often it went back to the queue by itself."""
+    parts: tuple[AnswerPart, ...] = ()
+    ended: bool = False
+    settlement: Settlement | None = None
+
+
+async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
+    """What earlier attempts left. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.lrange(keys.journal(request_id), 0, -1)
+        pipe.hmget(keys.run(request_id), ["calls", "waits"])
+        pipe.hget(keys.SETTLES, request_id)
+        journal, (calls, waits), record = await pipe.execute()
+    events = [unpack_event(data) for data in journal]
+    parts = tuple(event for event in events if not isinstance(event, Done | Failed))
+    return Past(
+        length=len(events),
+        text_bytes=sum(map(bytes_of, parts)),
+        parts=parts,
+        calls=int(calls or 0),
+        waits=int(waits or 0),
+        ended=bool(events) and isinstance(events[-1], Done | Failed),
+        settlement=unpack_settlement(record) if record else None,
+    )
+
+
+async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
+    """Remember how often the vendor was called, and that it was meant to wait, for the attempt that goes on later. Raises
+    redis-py's errors.
+    """
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.hset(keys.run(request_id), "calls", str(calls))
+        pipe.hincrby(keys.run(request_id), "waits", 1)
+        await pipe.execute()
