@@ -13,11 +13,13 @@ from aiohttp import web
 from api import middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
+from api.http.state import SETTINGS
 from api.manual import openapi
 from api.manual.route import register
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
+from api.requests.following import FollowUp
 from api.requests.relay import Relay
 from api.requests.submit import Submitter
 from api.routes import ROUTES
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> web.Application:
         middlewares=[middleware.request_ids, middleware.errors], client_max_size=settings.body_bytes_max
     )
     app.on_response_prepare.append(middleware.finish_headers)
+    app[SETTINGS] = settings
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     app[OPENAPI] = openapi.document(ROUTES)
     register(app, ROUTES)
@@ -100,6 +103,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             queue=queue,
             submitter=submitter,
             relay=relay,
+            follow_up=FollowUp(pool, submitter, relay.channel, settings),
             abandoned=Abandoned(queue, relay, group, settings),
             custody=custody,
             draining=asyncio.Event(),

@@ -13,6 +13,7 @@ from api.auth import Authenticator
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
+from api.requests.following import FollowUp
 from api.requests.relay import Relay
 from api.requests.submit import Submitter
 from shared.catalogue.models import Catalogue
@@ -33,6 +34,7 @@ class Services:
     queue: Queue
     submitter: Submitter
     relay: Relay
+    follow_up: FollowUp
     abandoned: Abandoned
     custody: Custody
     draining: asyncio.Event

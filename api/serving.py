@@ -14,7 +14,6 @@ from aiohttp import web
 from api.formats.native.answers import result_json
 from api.http.reading import idempotency_key, prefers_async, read_json
 from api.http.state import RATE_HEADERS, REQUEST_ID
-from api.requests.following import events_again, events_of
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
 from api.requests.model_check import check_against_model
 from api.requests.streaming import send_stream
@@ -66,7 +65,7 @@ async def serve(
         if respond_async:
             services.custody.keep(admitted)
             return _accepted(new.id, "queued", headers)
-        return await _relay(request, asked, events_of(admitted, follower, services), headers, admitted)
+        return await _relay(request, asked, services.follow_up.events_of(admitted, follower), headers, admitted)
 
 
 async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:
@@ -102,7 +101,7 @@ async def _serve_repeat(
     with following(services, logged.id) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        return await _relay(request, asked, events_again(logged, follower, services, again), headers, again)
+        return await _relay(request, asked, services.follow_up.events_again(logged, follower, again), headers, again)
 
 
 async def _relay(

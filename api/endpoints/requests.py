@@ -14,7 +14,6 @@ from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
 from api.http.reading import EVENT_STREAM, accepts, whole_number
 from api.http.state import REQUEST_ID
-from api.requests.following import events_again
 from api.requests.log import LoggedRequest, find_request, list_requests
 from api.requests.streaming import send_stream
 from api.requests.view import RequestSummary, summaries_of, view_of
@@ -90,7 +89,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     with following(services, logged.id, first) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        events = events_again(logged, follower, services)
+        events = services.follow_up.events_again(logged, follower)
         try:
             return await send_stream(request, events, form, headers, services.settings, first=first)
         except (asyncio.CancelledError, ConnectionError):

@@ -10,7 +10,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from api.http.reading import refuse_compressed
-from api.services import SERVICES
+from api.http.state import SETTINGS
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
 FILE = "file"
@@ -94,7 +94,7 @@ async def file_form(request: web.Request) -> FileForm:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     refuse_compressed(request)
     with malformed_refused():
-        return FileForm(await request.multipart(), request.app[SERVICES].settings.body_within_s)
+        return FileForm(await request.multipart(), request.app[SETTINGS].body_within_s)
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
-from api.http.state import CLOSES
-from api.services import SERVICES
+from api.http.state import CLOSES, SETTINGS
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 EVENT_STREAM = "text/event-stream"
@@ -24,7 +23,7 @@ async def read_json(request: web.Request) -> bytes:
     """
     _refuse_unsupported(request)
     refuse_too_large(request, request.client_max_size)
-    within_s = request.app[SERVICES].settings.body_within_s
+    within_s = request.app[SETTINGS].body_within_s
     try:
         async with asyncio.timeout(within_s):
             return await request.read()
@@ -34,7 +33,7 @@ async def read_json(request: web.Request) -> bytes:
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     """A large body as it comes. Raises `InvalidRequest` when it breaks off, or nothing comes for `BODY_WITHIN_S`."""
-    within_s = request.app[SERVICES].settings.body_within_s
+    within_s = request.app[SETTINGS].body_within_s
     while True:
         try:
             async with asyncio.timeout(within_s):

@@ -89,7 +89,8 @@ def loaded(variables: dict[str, str]) -> dict[str, list[str]]:
     """What a fresh worker process loads when it serves every provider."""
     program = """
 import json, os, sys
-from workers.providers import Limits, load_providers
+from workers.providers.loading import load_providers
+from workers.providers.protocol import Limits
 made = load_providers({"openai", "bedrock", "deepseek", "gemini"}, os.environ, Limits(connections=1, connect_s=1, read_s=1))
 sdks = [name for name in ("openai", "aioboto3", "botocore", "google.genai") if name in sys.modules]
 print(json.dumps({"apis": sorted(made), "sdks": sdks}))
