@@ -1,11 +1,12 @@
-"""`GET /api/usage`: what the account used, by day, model and key."""
+"""`GET /api/usage`: what the account used, by day, model and key, from the roll-up that settling keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
+import asyncpg
 import msgspec
 from aiohttp import web
 
@@ -13,9 +14,11 @@ from api.formats.native.answers import result_json
 from api.formats.parsing import parse_query
 from api.services import SERVICES
 from shared.errors import InvalidRequest
-from shared.money import nano_to_usd
-from shared.usage import Group, UsageRow, read_usage
+from shared.money import NanoUsd, nano_to_usd
+from shared.stores.postgres import load_queries, reached
 
+SQL = load_queries("usage")
+Group = Literal["day", "model", "key"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 FIELDS: dict[Group, str] = {"day": "day", "model": "model", "key": "key_id"}
 DAYS_DEFAULT = 30
@@ -136,3 +139,38 @@ def _sums(rows: Iterable[UsageRow]) -> dict[str, Any]:
 def _grouped(row: UsageRow, group_by: tuple[Group, ...]) -> dict[str, Any]:
     fields = {FIELDS[group]: getattr(row, FIELDS[group]) for group in group_by}
     return fields | {"key_name": row.key_name} if "key" in group_by else fields
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended in one group. `day` is the day (UTC) on which a request was asked; what is not grouped by is None.
+
+    `failed` of the `requests` did not succeed; cached tokens are part of the input, reasoning tokens of the output.
+    """
+
+    day: date | None
+    model: str | None
+    key_id: str | None
+    key_name: str | None
+    requests: int
+    failed: int
+    tokens_input: int
+    tokens_output: int
+    tokens_cached: int
+    tokens_reasoning: int
+    charged_nano: NanoUsd
+
+
+async def read_usage(
+    pool: asyncpg.Pool, account_id: str, first: date, last: date, group_by: Collection[Group], *, rows_max: int
+) -> list[UsageRow]:
+    """From `first` to `last`, both included, in no order. Raises `InvalidRequest` for more rows than `rows_max`, or
+    `Unavailable`.
+    """
+    grouped = ["day" in group_by, "model" in group_by, "key" in group_by]
+    async with reached("The usage"):
+        rows = await pool.fetch(SQL["rows"], account_id, first, last, *grouped, rows_max + 1)
+    if len(rows) > rows_max:
+        raise InvalidRequest(
+            f"The answer would have more than {rows_max} rows: ask for fewer days, or group by less (`group_by`)."
+        )
+    return [UsageRow(**row) for row in rows]

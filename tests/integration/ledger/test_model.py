@@ -23,7 +23,7 @@ from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
 from shared.stores.postgres import load_queries
 from tests.harness.builders import a_reservation, a_settlement, repeatable
-from tests.integration.ledger_model import IN_FLIGHT_MAX, KEY_LIMIT, Model
+from tests.integration.ledger.model import IN_FLIGHT_MAX, KEY_LIMIT, Model
 
 T = TypeVar("T")
 QUERIES = load_queries("ledger")

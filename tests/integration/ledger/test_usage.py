@@ -10,11 +10,11 @@ from datetime import date, timedelta
 import asyncpg
 import pytest
 
+from api.endpoints.usage import Group, read_usage
 from shared.errors import InvalidRequest, Unavailable
 from shared.stores.postgres import load_queries
-from shared.usage import Group, read_usage
 from tests.integration.conftest import a_database
-from tests.integration.plans import PLAN_CACHE_MODES, plan_of, rows_read, scans_of
+from tests.integration.ledger.plans import PLAN_CACHE_MODES, plan_of, rows_read, scans_of
 
 QUERIES = load_queries("usage")
 ACCOUNTS = 1_000 if os.environ.get("PROOFS") else 100

@@ -9,7 +9,7 @@ from shared.ids import new_id
 from shared.stores.postgres import load_queries
 from tests.harness.builders import a_release, a_reservation, a_settlement, repeatable
 from tests.integration.books import Wallet, wallet
-from tests.integration.scratch import Mutant, Scratch
+from tests.integration.ledger.scratch import Mutant, Scratch
 
 FAILED: dict[str, Any] = {"state": "failed"}
 SUMS = ("requests", "failed", "tokens_input", "tokens_output", "tokens_cached", "tokens_reasoning", "charged_nano")

@@ -10,7 +10,7 @@ NAMES = frozenset({"web", "worker"})
 
 
 def test_the_projects_procfile_names_release_web_and_worker() -> None:
-    commands = read_procfile(Path(__file__).parents[2] / "Procfile")
+    commands = read_procfile(Path(__file__).parents[4] / "Procfile")
     assert commands == {
         "release": ("rebootml", "migrate"),
         "web": ("python", "-m", "api"),

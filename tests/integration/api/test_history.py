@@ -15,7 +15,7 @@ from shared.stores.postgres import load_queries
 from tests.harness.builders import a_reservation
 from tests.integration.books import reserve_all
 from tests.integration.conftest import NewAccount, a_database
-from tests.integration.plans import PLAN_CACHE_MODES, nodes_of, plan_of, rows_read, scans_of
+from tests.integration.ledger.plans import PLAN_CACHE_MODES, nodes_of, plan_of, rows_read, scans_of
 
 QUERIES = load_queries("request_log")
 LIMIT = 50

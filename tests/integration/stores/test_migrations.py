@@ -11,13 +11,14 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.stores import migrations as migrations_module
 from shared.stores import postgres
 from shared.stores.migrations import Migration, MigrationError, migrate, migrations, require_migrated
 from shared.stores.postgres import load_queries
 from tests.integration.conftest import execute
 
 NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
-MIGRATE = "import asyncio, sys; from shared.database import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
+MIGRATE = "import asyncio, sys; from shared.stores.migrations import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
     empty_database_url: str, empty_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Migration(len(NAMES) + 1, "broken", "CREATE TABLE half (); SELECT 1 / 0", "x")
-    monkeypatch.setattr(postgres, "migrations", lambda: [*migrations(), broken])
+    monkeypatch.setattr(migrations_module, "migrations", lambda: [*migrations(), broken])
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(empty_database_url)
     assert await empty_pool.fetchval("SELECT to_regclass('half')") is None

@@ -15,8 +15,8 @@ from shared.money import NanoUsd
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
-from tests.integration.repeat_mutants import REPEAT_MUTANTS
-from tests.integration.scratch import QUERIES, Mutant, Promise, Scratch, break_with
+from tests.integration.ledger.repeat_mutants import REPEAT_MUTANTS
+from tests.integration.ledger.scratch import QUERIES, Mutant, Promise, Scratch, break_with
 
 
 async def credit_is_never_passed(scratch: Scratch) -> None:

@@ -14,7 +14,7 @@ from shared.money import NanoUsd
 from shared.settings import Settings
 from shared.stores.postgres import load_queries
 from tests.harness.builders import a_release, a_reservation, a_settlement
-from tests.integration.batching import a_batch_of_one
+from tests.integration.batches.batching import a_batch_of_one
 from tests.integration.books import limited_key
 from tests.integration.conftest import running
 

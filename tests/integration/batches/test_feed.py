@@ -18,10 +18,10 @@ from shared.ledger.accounts import credit_account
 from shared.ledger.rows import Reservation
 from shared.money import NanoUsd
 from tests.harness.builders import a_release
-from tests.integration.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.batches.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
 from tests.integration.conftest import NewAccount
-from tests.integration.scratch import Mutant, Promise, Scratch, break_with
+from tests.integration.ledger.scratch import Mutant, Promise, Scratch, break_with
 
 
 async def counts(scratch: Scratch, batch_id: str) -> dict[str, Any]:
