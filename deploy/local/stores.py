@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -67,11 +67,11 @@ async def _answers(store: Store, child: Child, deadline: float) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def embedded_postgres(data_dir: Path) -> AsyncIterator[str]:
-    """Run a Postgres in `data_dir/postgres` for as long as the block lasts; gives its URL."""
+async def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """Run a Postgres in `data_dir/postgres`, with these server settings, for as long as the block lasts; gives its URL."""
     make_private(data_dir)
     with socket_folder(data_dir / "postgres") as sockets:
-        async with _running(Postgres(data_dir, sockets)) as url:
+        async with _running(Postgres(data_dir, sockets, settings)) as url:
             yield url
 
 

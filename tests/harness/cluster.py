@@ -25,7 +25,7 @@ from deploy.local.data_dir import make_private, socket_folder
 from deploy.local.listener import listening
 from shared.stores.migrations import migrate
 from tests.harness.proxy import Address, Proxy
-from tests.harness.servers import Postgres, Simulator, Valkey
+from tests.harness.servers import UNSYNCED, Postgres, Simulator, Valkey
 from tests.harness.support import POLL_S, eventually, free_port
 
 READY_S = 60.0
@@ -38,7 +38,8 @@ class Cluster:
     def __init__(self, folder: Path, sockets: ExitStack, environment: Mapping[str, str], *, direct: bool) -> None:
         self.folder = folder
         self.environment = dict(environment)
-        self.postgres = Postgres(postgres.Postgres(folder, sockets.enter_context(socket_folder(folder / "postgres"))))
+        postgres_sockets = sockets.enter_context(socket_folder(folder / "postgres"))
+        self.postgres = Postgres(postgres.Postgres(folder, postgres_sockets, UNSYNCED))
         self.valkey = Valkey(valkey.Valkey(folder, sockets.enter_context(socket_folder(folder / "valkey"))))
         self.simulator = Simulator(folder)
         self.shared_listener: socket.socket = sockets.enter_context(listening("127.0.0.1", free_port()))

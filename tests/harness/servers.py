@@ -18,6 +18,8 @@ from deploy.simulator.calls import Call
 from tests.harness.support import eventually
 
 CALLS_MAX = 200_000
+UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
+"""Postgres leaves writing to the disk to the kernel: a killed server loses nothing by that, only a killed machine does."""
 
 
 class StoreServer:

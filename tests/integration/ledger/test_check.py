@@ -16,7 +16,7 @@ from shared.stores.postgres import load_queries
 from tests.harness.builders import a_release, a_reservation, a_settlement
 from tests.integration.batches.batching import a_batch_of_one
 from tests.integration.books import limited_key
-from tests.integration.conftest import running
+from tests.integration.conftest import a_database, running
 
 UNGUARD = """
     ALTER TABLE ledger DISABLE TRIGGER ledger_append_only;
@@ -82,10 +82,12 @@ VIOLATIONS = {
 }
 
 
-@pytest.fixture
-async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[asyncpg.Pool]:
-    """A database with a held, a charged and a released request, and a batch with one line of two that has succeeded."""
-    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4) as pool:
+@pytest.fixture(scope="module")
+async def written_books(database_url: str, settings: Settings) -> str:
+    """The name of a database with a held, a charged and a released request, and a batch with one line of two that has
+    succeeded.
+    """
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         account = (await create_account(pool, "someone", NanoUsd(1_000))).id
         key = await limited_key(pool, account, 1_000)
         held, charged, released = (a_reservation(account, key_id=key) for _ in range(3))
@@ -96,6 +98,13 @@ async def books(fresh_database_url: str, settings: Settings) -> AsyncIterator[as
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
             await a_batch_of_one(pool, ledger, account, key)
+    return database_url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture
+async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.Pool]:
+    """A copy of them for one test."""
+    async with a_database(postgres_url, written_books) as url, asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
         yield pool
 
 
