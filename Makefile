@@ -23,7 +23,7 @@ test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and tho
 	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
-	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
+	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/faults/measured_*.py tests/e2e/test_schema_fuzzing.py $(ARGS)
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)

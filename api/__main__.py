@@ -57,6 +57,7 @@ async def _serve(settings: Settings) -> None:
         access_log=None,
         shutdown_timeout=CLOSE_S,
         keepalive_timeout=settings.keepalive_s,
+        lingering_time=settings.refused_body_within_s,
     )
     await runner.setup()
     try:

@@ -9,6 +9,12 @@ import pytest
 
 from deploy.local.stores import embedded_postgres, embedded_valkey
 from tests.harness.servers import UNSYNCED
+from tests.harness.side_by_side import arrange
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    arrange(items)
 
 
 @pytest.fixture(scope="session")

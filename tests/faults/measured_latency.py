@@ -1,4 +1,7 @@
-"""What the whole path adds to the vendor's own time, for one caller with nothing else going on."""
+"""What the whole path adds to the vendor's own time, for one caller with nothing else going on.
+
+Measured by `make proofs`: nothing here is a limit.
+"""
 
 from __future__ import annotations
 
