@@ -83,6 +83,7 @@ ADMITTED = (
     Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
 )
 LOCATION = Header("Location", "`/api/requests/{id}`.")
+MANUAL = Header("Location", "`/docs`.")
 
 STREAMS = {
     "text/plain": "The text as it comes. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
@@ -439,6 +440,13 @@ ROUTES: tuple[Route, ...] = (
         parameters=KEY_ID,
         errors=(*OWN, errors.Conflict),
     ),
+    Route(
+        "GET",
+        "/",
+        docs.get_start,
+        "Where to begin",
+        {200: Answer(json(Success[docs.Links])), 302: Answer({}, (MANUAL,))},
+    ),
     Route("GET", "/healthz", health.get_healthz, "Alive", {200: Answer(json(health.Alive))}),
     Route(
         "GET",
@@ -456,6 +464,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/docs", docs.get_docs, "The manual", PAGE),
     Route("GET", "/docs/errors", docs.get_errors, "The error catalogue", PAGE),
+    Route("GET", "/docs/guides", docs.get_guides, "The guides", PAGE),
+    Route("GET", "/docs/clients", docs.get_clients, "The clients", PAGE),
     Route("GET", "/docs/guides/{name}", docs.get_guide, "A guide", PAGE, parameters=NAME, errors=OWN),
     Route("GET", "/docs/clients/{name}", docs.get_client, "A client's page", PAGE, parameters=NAME, errors=OWN),
     Route(

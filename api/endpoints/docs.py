@@ -1,13 +1,16 @@
-"""`GET /openapi.json` and `/docs`: the API for machines and for people, all of it from this process."""
+"""`GET /`, `/openapi.json` and `/docs`: the API for machines and for people, all of it from this process."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
+from api.formats.native.answers import result_json
+from api.http.reading import accepts
 from api.manual import pages as manual
 from shared.errors import NotFound
 
@@ -26,6 +29,26 @@ MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript
 OF_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 
 
+class Links(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of this service from which everything else can be found."""
+
+    docs: str
+    openapi: str
+    endpoint: str
+    models: str
+
+
+LINKS = Links(docs="/docs", openapi="/openapi.json", endpoint="/api/endpoint", models="/api/models")
+
+
+async def get_start(request: web.Request) -> web.Response:
+    """A browser (`Accept: text/html`) is redirected to the manual; other clients get links as JSON."""
+    headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
+    if accepts(request.headers.get("Accept", ""), "text/html"):
+        return web.Response(status=302, headers={**headers, "Location": "/docs"})
+    return web.Response(body=result_json(LINKS), content_type="application/json", headers=headers)
+
+
 async def get_openapi(request: web.Request) -> web.Response:
     """Every route, parameter, answer and error."""
     return web.Response(body=request.app[OPENAPI], content_type="application/json")
@@ -39,6 +62,16 @@ async def get_docs(_: web.Request) -> web.Response:
 async def get_errors(_: web.Request) -> web.Response:
     """Every error: what it means and what to do."""
     return _html(manual.errors())
+
+
+async def get_guides(_: web.Request) -> web.Response:
+    """A list of the guides."""
+    return _html(manual.index("guides"))
+
+
+async def get_clients(_: web.Request) -> web.Response:
+    """A list of the pages about clients and libraries."""
+    return _html(manual.index("clients"))
 
 
 async def get_guide(request: web.Request) -> web.Response:

@@ -13,13 +13,22 @@ from api.manual import error_catalogue
 from shared.errors import NotFound
 
 PAGES = Path(__file__).parents[1] / "pages"
+FOLDERS = {"guides": "Guides", "clients": "Clients"}
+"""The folders whose files are pages, each with the title of the page that lists them."""
 
 
 @cache
 def landing() -> str:
     """What there is to read."""
     text = Template(_read(PAGES / "index.md"))
-    return _page(text.substitute(guides=_links("Guides", "guides"), clients=_links("Clients", "clients")))
+    sections = {folder: f"## [{title}](/docs/{folder})\n\n{_links(folder)}" for folder, title in FOLDERS.items()}
+    return _page(text.substitute(sections))
+
+
+@cache
+def index(folder: str) -> str:
+    """The page that lists the pages of `guides` or `clients`."""
+    return _page(f"# {FOLDERS[folder]}\n\n{_links(folder)}")
 
 
 @cache
@@ -41,11 +50,10 @@ def names(folder: str) -> list[str]:
     return sorted(path.stem for path in (PAGES / folder).glob("*.md"))
 
 
-def _links(heading: str, folder: str) -> str:
-    """A section, where there are pages."""
+def _links(folder: str) -> str:
+    """A list of the folder's pages, in Markdown."""
     titles = {name: _title(_read(PAGES / folder / f"{name}.md")) for name in names(folder)}
-    links = [f"- [{title}](/docs/{folder}/{name})" for name, title in titles.items()]
-    return "\n".join([f"## {heading}", "", *links] if links else [])
+    return "\n".join(f"- [{title}](/docs/{folder}/{name})" for name, title in titles.items())
 
 
 def _page(markdown: str) -> str:

@@ -11,7 +11,17 @@ from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import MODEL, Caller, Reply, told
 
-PAGES = ["/docs", "/docs/errors", "/docs/guides/batches", "/docs/guides/requests", "/docs/ui/index.html"]
+PAGES = [
+    "/docs",
+    "/docs/errors",
+    "/docs/guides",
+    "/docs/guides/batches",
+    "/docs/guides/requests",
+    "/docs/clients",
+    "/docs/clients/curl",
+    "/docs/ui/index.html",
+]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
 async def the_document(caller: Caller) -> dict[str, Any]:
@@ -45,12 +55,34 @@ async def test_pages_are_served_from_here_and_may_load_nothing_from_elsewhere(ca
     assert (await caller.request("HEAD", path)).status == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_browser_that_opens_the_bare_address_is_led_to_the_manual(caller: Caller, method: str) -> None:
+    caller.key = ""
+    redirect = await caller.request(method, "/", headers=BROWSER, allow_redirects=False)
+    assert (redirect.status, redirect.headers["Location"], redirect.body) == (302, "/docs", b"")
+    assert redirect.headers["Vary"] == "Accept"
+    documented = (await the_document(caller))["paths"]["/"]["get"]["responses"]["302"]
+    assert "Location" in documented["headers"]
+    page = await caller.request("GET", "/", headers=BROWSER)
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html;q=0, application/json"])
+async def test_other_clients_get_links_from_the_bare_address_and_each_link_leads_somewhere(
+    caller: Caller, accept: str
+) -> None:
+    reply = await caller.request("GET", "/", headers={"Accept": accept}, allow_redirects=False)
+    assert (reply.status, reply.headers["Vary"]) == (200, "Accept")
+    for path in reply.json["result"].values():
+        assert (await caller.request("GET", path)).status != 404
+
+
 @pytest.mark.parametrize("file", ["nothing.js", "index.css", "..%2f..%2fopenapi.py", "%2e%2e"])
 async def test_other_files_are_not_served(caller: Caller, file: str) -> None:
     assert (await caller.request("GET", f"/docs/ui/{file}")).status == 404
 
 
-@pytest.mark.parametrize("path", ["/api/account", "/api/models", "/api/requests", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/api/account", "/api/models", "/api/requests", "/", "/healthz", "/readyz"])
 async def test_what_is_read_is_as_documented(caller: Caller, path: str) -> None:
     fits(await caller.request("GET", path), await the_document(caller), "GET", path)
 

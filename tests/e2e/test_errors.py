@@ -146,7 +146,7 @@ async def test_an_unknown_model_is_a_404(caller: Caller) -> None:
     assert (reply.status, reply.error["code"]) == (404, "model_not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/api/nothing"), ("GET", "/api/models/x")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("POST", "/api/nothing"), ("GET", "/api/models/x")])
 async def test_an_unknown_route_is_a_404(caller: Caller, method: str, path: str) -> None:
     reply = await caller.request(method, path)
     assert (reply.status, reply.error["code"]) == (404, "not_found")

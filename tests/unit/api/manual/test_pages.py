@@ -55,10 +55,19 @@ def test_every_error_has_a_meaning_and_an_advice_of_its_own(kind: type[RebootErr
 
 def test_the_landing_page_leads_to_every_page() -> None:
     landing = manual.landing()
-    for folder in ("guides", "clients"):
+    for folder in manual.FOLDERS:
         for name in manual.names(folder):
             assert f'<a href="/docs/{folder}/{name}">' in landing
             assert "<h1>" in manual.page(folder, name)
+
+
+@pytest.mark.parametrize("folder", list(manual.FOLDERS))
+def test_the_page_of_a_folder_lists_its_pages_and_the_landing_page_leads_to_it(folder: str) -> None:
+    index = manual.index(folder)
+    assert manual.names(folder)
+    for name in manual.names(folder):
+        assert f'<a href="/docs/{folder}/{name}">' in index
+    assert f'<a href="/docs/{folder}">' in manual.landing()
 
 
 @pytest.mark.parametrize("name", ["nothing", "../index", "../../errors", "requests.md", "", "/etc/passwd"])
