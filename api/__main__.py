@@ -17,7 +17,7 @@ from api.http_errors import Runner
 from api.services import SERVICES
 from shared.errors import Unavailable
 from shared.runtime import telemetry
-from shared.runtime.process import end_with_parent, raise_open_files, settle_memory
+from shared.runtime.process import end_with_parent, hide_versions, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
 from shared.stores.migrations import MigrationError
 
@@ -35,6 +35,7 @@ def main() -> int:
         settings = Settings.load()
         telemetry.configure(settings, "web")
         raise_open_files()
+        hide_versions()
         if settings.parent_pid is not None:
             end_with_parent(settings.parent_pid)
         if settings.web_concurrency > 1:

@@ -8,7 +8,7 @@ import uvloop
 
 from shared.errors import Unavailable
 from shared.runtime import telemetry
-from shared.runtime.process import raise_open_files
+from shared.runtime.process import hide_versions, raise_open_files
 from shared.settings import Settings, SettingsError
 from shared.stores.migrations import MigrationError
 from workers.main import run
@@ -22,6 +22,7 @@ def main() -> int:
         settings = Settings.load()
         telemetry.configure(settings, "worker")
         raise_open_files()
+        hide_versions()
         uvloop.run(run(settings))
     except REFUSALS as error:
         return _refuse(error)

@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.simulator import script as scripts
 from deploy.simulator.app import create_app, listening
 from deploy.simulator.script import ScriptError
+from shared.runtime.process import hide_versions
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     _raise_open_files()
+    hide_versions()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(arguments.host, arguments.port, arguments.port_file, defaults))
     return 0

@@ -9,6 +9,8 @@ import resource
 import signal
 import sys
 
+from aiohttp import web_response
+
 
 def raise_open_files() -> int:
     """Raise the soft limit of open files to the hard one: each stream is a connection. Returns what is in force."""
@@ -27,6 +29,13 @@ def settle_memory() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
+def hide_versions() -> None:
+    """Make every answer of this process say `Server: rebootml`. aiohttp adds the header to all answers, also to those that it
+    makes by itself. It would tell the versions of aiohttp and Python, and no setting of aiohttp changes that.
+    """
+    web_response.SERVER_SOFTWARE = SERVER_NAME  # type: ignore[attr-defined]  # aiohttp does not export the name
+
+
 def end_with_parent(parent_pid: int) -> None:
     """Get SIGTERM when the process `parent_pid` ends, however it ends; exit if it has ended already. Linux only."""
     if sys.platform == "linux":
@@ -36,5 +45,6 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 _PR_SET_PDEATHSIG = 1
+SERVER_NAME = "rebootml"
 COLLECT_AFTER = (10_000, 20, 20)
 """Allocations, and collections of the younger generation, before each generation is looked at."""

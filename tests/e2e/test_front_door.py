@@ -34,6 +34,25 @@ async def test_what_is_no_http_is_refused_in_our_own_form_without_its_bytes(call
     assert caller.key.encode() not in answer
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"200"),
+        (b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
+        (b"NONSENSE\r\n\r\n", b"400"),
+        (b"POST /api/endpoint HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: much\r\n\r\n", b"417"),
+    ],
+)
+async def test_no_answer_tells_the_versions_of_what_serves_it(caller: Caller, lines: bytes, status: bytes) -> None:
+    head, _, _ = (await caller.raw(lines)).partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert [line for line in head.split(b"\r\n") if line.startswith(b"Server:")] == [b"Server: rebootml"]
+
+
+async def test_no_stream_tells_the_versions_of_what_serves_it(caller: Caller) -> None:
+    assert (await caller.chat(told(tokens=1), stream=True)).headers.getall("Server") == ["rebootml"]
+
+
 async def test_sequential_requests_on_credit_for_one_are_never_refused(new_caller: NewCaller) -> None:
     """The answer comes just before its settlement is committed; the next request must not feel that."""
     message = told(tokens=1)

@@ -20,6 +20,7 @@ async def test_the_process_writes_its_port_serves_and_stops_at_sigterm(tmp_path:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{file.read_text()}") as session:
             async with session.get("/healthz") as response:
                 assert await response.json() == {"status": "ok"}
+                assert response.headers["Server"] == "rebootml"
             headers = {"Authorization": "Bearer k"}
             messages = [{"role": "user", "content": "[[sim fault=silence]]"}]
             open_ended = {"model": "gpt-4o", "stream": True, "messages": messages}
