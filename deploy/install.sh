@@ -35,10 +35,16 @@ pip install -qq --require-hashes -r requirements-uv.lock
 
 # Without a home it can write to, uv needs to be told that there is no cache.
 mkdir -p "$(.venv/bin/uv cache dir 2>/dev/null)" 2>/dev/null || export UV_NO_CACHE=1
+# A terminal shows uv's progress, and not the list of all packages at its end; elsewhere only errors are said.
+if [ -t 2 ]; then
+    uv() { .venv/bin/python deploy/without_list.py .venv/bin/uv "$@"; }
+else
+    uv() { .venv/bin/uv --quiet "$@"; }
+fi
 # uv is several times faster, but does not read pip's settings (a mirror, a certificate): where it cannot, pip does the
 # same from the same hashes.
-.venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements.lock || {
-    say "uv could not install; pip tries (there are no wheels for musl or Intel Macs)"
-    pip install --require-hashes -r requirements.lock
+uv pip install --python .venv/bin/python --require-hashes -r requirements.lock || {
+    say "uv could not install; pip tries, for some minutes (there are no wheels for musl or Intel Macs)"
+    pip install -q --require-hashes -r requirements.lock
 }
 pip install -qq --no-deps --no-build-isolation -e .
