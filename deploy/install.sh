@@ -45,6 +45,6 @@ fi
 # same from the same hashes.
 uv pip install --python .venv/bin/python --require-hashes -r requirements.lock || {
     say "uv could not install; pip tries, for some minutes (there are no wheels for musl or Intel Macs)"
-    pip install -q --require-hashes -r requirements.lock
+    pip install -q --no-deps --require-hashes -r requirements.lock # the lock is whole; pip would look for extras beyond it
 }
 pip install -qq --no-deps --no-build-isolation -e .

@@ -13,5 +13,5 @@ mkdir -p "$(.venv/bin/uv cache dir 2>/dev/null)" 2>/dev/null || export UV_NO_CAC
 set -- --require-hashes -r "$lock"
 .venv/bin/uv pip install --quiet --python "$environment/bin/python" "$@" || {
     echo "install: uv could not install; pip tries" >&2
-    .venv/bin/python -m pip --disable-pip-version-check --python "$environment/bin/python" install -qq "$@"
+    .venv/bin/python -m pip --disable-pip-version-check --python "$environment/bin/python" install -qq --no-deps "$@"
 }
