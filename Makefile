@@ -16,14 +16,14 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 	@exec $(BIN)/python -m deploy.local
 
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and those in JavaScript where node is
 	@sh tests/clients/node/install.sh
 	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
-	@exec env PROOFS=1 $(BIN)/python -m pytest tests/faults tests/faults/measured_*.py tests/e2e/test_schema_fuzzing.py $(ARGS)
+	@exec env PROOFS=1 $(BIN)/python -m pytest --timeout=3600 tests/faults tests/faults/measured_*.py tests/e2e/test_schema_fuzzing.py $(ARGS)
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)
