@@ -6,7 +6,7 @@ CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 BIN := .venv/bin
 
-.PHONY: help run test test-clients proofs bench check install lock
+.PHONY: help run test test-clients proofs bench check quick fix install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,11 +28,18 @@ proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figur
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
-check: $(INSTALLED) ## format, lint, import rules, types
+check: quick ## format, lint, import rules, types
+	@$(BIN)/mypy
+
+quick: $(INSTALLED) ## the same without types: what runs before a commit (.pre-commit-config.yaml)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
-	@$(BIN)/mypy
+
+fix: $(INSTALLED) ## format, and correct what the linter can correct by itself
+	@$(BIN)/ruff check --fix --exit-zero --silent .
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check .
 
 install: $(INSTALLED) ## fill .venv with the locked versions (PYTHON=python3.12 chooses the Python)
 
