@@ -5,6 +5,7 @@ INSTALLED := .venv/.installed
 CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 BIN := .venv/bin
+GROUPS := --dist loadscope --no-loadscope-reorder
 
 .PHONY: help run test test-clients proofs bench check quick fix install lock
 .DEFAULT_GOAL := help
@@ -16,14 +17,15 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 	@exec $(BIN)/python -m deploy.local
 
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
-	@exec $(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@exec $(BIN)/python -m pytest -n 4 $(GROUPS) $(ARGS)
 
 test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and those in JavaScript where node is
 	@sh tests/clients/node/install.sh
 	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py $(ARGS)
 
-proofs: $(INSTALLED) ## the long fault and fuzzing runs, with one table of figures (SEED=... repeats a run)
-	@exec env PROOFS=1 $(BIN)/python -m pytest --timeout=3600 tests/faults tests/faults/measured_*.py tests/e2e/test_schema_fuzzing.py $(ARGS)
+proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
+	@env PROOFS=1 $(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
+	@exec env PROOFS=1 $(BIN)/python -m pytest --timeout=3600 tests/faults/measured_*.py $(ARGS)
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.local.stores import embedded_postgres, embedded_valkey
+from tests.harness.figures import FIGURE, SEED, Figure, Figures
 from tests.harness.servers import UNSYNCED
-from tests.harness.side_by_side import arrange
+from tests.harness.side_by_side import GroupScheduling, turn_of
+
+FIGURES = Figures()
+"""What the proofs have measured, in whichever process."""
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    arrange(items)
+    items.sort(key=turn_of)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what a test has measured; the report of its teardown carries it from process to process."""
+    if report.when == "teardown":
+        for name, line in report.user_properties:
+            if name == FIGURE:
+                FIGURES.take(Figure(*line))  # type: ignore[misc] # a tuple that became a list on its way
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One table of everything that was measured."""
+    if lines := FIGURES.table():
+        terminalreporter.section(f"proofs, seed {SEED} (make proofs SEED={SEED} repeats the run)")
+        terminalreporter.write("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="session")

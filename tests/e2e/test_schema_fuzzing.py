@@ -14,8 +14,8 @@ import pytest
 
 from shared.ledger.api_keys import SCOPES, KeyRules
 from tests.e2e.conftest import NewCaller
-from tests.faults.conftest import SEED as PROOFS_SEED
 from tests.harness.caller import MODEL
+from tests.harness.figures import SEED as PROOFS_SEED
 from tests.harness.running import PROJECT
 
 LONG = bool(os.environ.get("PROOFS"))

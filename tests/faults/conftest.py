@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
 
-from tests.faults.figures import Figures
 from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.figures import FIGURE, SEED, Figures
+from tests.harness.side_by_side import lease_of
 
-SEED = os.environ.get("SEED") or secrets.token_hex(4)
-FIGURES = Figures()
 DEFAULTS = {
     "KEEP_MESSAGES": "1",  # how a row of the database finds its caller
     "WORKER_QUEUES": "openai:interactive,openai:batch",
@@ -93,9 +91,12 @@ def seed() -> str:
     return SEED
 
 
-@pytest.fixture(scope="session")
-def figures() -> Figures:
-    return FIGURES
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """What this test measures; its report carries it."""
+    measured = Figures(lease_of(request.node.nodeid))
+    yield measured
+    request.node.user_properties.extend((FIGURE, tuple(line)) for line in measured.lines)
 
 
 @pytest.fixture(scope="session", params=SCALE.leases_s, ids=lambda lease_s: f"lease {lease_s} s")
@@ -103,10 +104,3 @@ async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     """Two front doors and two workers behind proxies; every proof leaves it as it found it."""
     async with running_cluster(tmp_path_factory.mktemp("cluster"), ENVIRONMENTS[request.param]) as cluster:
         yield cluster
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One table of everything that was measured."""
-    if lines := FIGURES.table():
-        terminalreporter.section(f"proofs, seed {SEED} (make proofs SEED={SEED} repeats the run)")
-        terminalreporter.write("\n".join(lines) + "\n")

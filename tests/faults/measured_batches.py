@@ -13,10 +13,10 @@ from tests.faults.batch_runs import BatchRun, batch_session, questions
 from tests.faults.checker import Promise
 from tests.faults.clients import Asked
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures, quantile
 from tests.faults.test_batches import QUICK
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures, quantile
 
 CALLERS = 64
 LINES_PER_ANSWER = 25

@@ -14,9 +14,9 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.clients import UPSTREAM, Caller, Form
 from tests.faults.conftest import ENVIRONMENTS, Scale
-from tests.faults.figures import Figures, quantile
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import running_cluster
+from tests.harness.figures import Figures, quantile
 
 PROOF = "added latency"
 QUICK = Script(tokens=5, first_ms=0, pace_ms=0)

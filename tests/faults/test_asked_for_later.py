@@ -10,9 +10,9 @@ import aiohttp
 from deploy.simulator.script import Script
 from tests.faults.clients import Question
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 from tests.harness.support import eventually_true
 
 ANSWERED_WITHIN_S = 30.0

@@ -12,9 +12,9 @@ from deploy.simulator.script import Script
 from shared.money import usd_to_nano
 from tests.faults.batch_runs import LOOK_S, BatchRun, batch_session, questions
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 LINES_MIN, LINES_MAX = 100, 600
 AT_ONCE = 4

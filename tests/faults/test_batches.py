@@ -8,9 +8,9 @@ import time
 from deploy.simulator.script import Script
 from tests.faults.batch_runs import BatchRun, Memory, batch_session, questions
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 KILL_EVERY_S = 4.0
 MEASURE_EVERY_S = 0.5

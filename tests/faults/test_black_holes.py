@@ -11,10 +11,10 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.clients import Asked, Form
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.test_redis_restarted import until_answered
 from tests.faults.trial import Trial, Verdict, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 from tests.harness.support import eventually
 
 PROOF = "8 black hole"
@@ -53,11 +53,22 @@ async def test_half_open_connections_to_postgres_are_found_and_replaced(
 async def test_a_vendor_that_falls_silent_ends_its_streams_and_no_others(
     cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:
+    await _forget_connections(cluster)
     async with trial(cluster, "hole-vendor", seed, scale.limit_s) as run:
         async with run.traffic(scale.callers, long_streams):
             detected_s = await _half_open(run, "vendor")
         verdict = await run.check(Promise(errors=SILENT_VENDOR))
     _report("vendor, half-open", verdict, detected_s, figures)
+
+
+async def _forget_connections(cluster: Cluster) -> None:
+    """Start the workers anew. Each keeps connections that an earlier proof has used for some seconds, and one that has fallen
+    silent costs one caller his request, however few callers this proof has.
+    """
+    for name in cluster.workers:
+        await cluster.drain(name)
+        cluster.start(name)
+    await cluster.ready()
 
 
 async def test_requests_are_refused_in_time_while_a_store_says_nothing_at_all(

@@ -8,10 +8,10 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Case, Promise, estimate
 from tests.faults.clients import Asked, Form
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.reading import read
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "12 disconnects"
 TOKENS = 24

@@ -8,9 +8,9 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.clients import FORMS, Asked
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 from tests.harness.support import eventually
 
 RETRY_S = 0.1

@@ -9,9 +9,9 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Promise, cost
 from tests.faults.clients import Question
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, Verdict, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 from tests.harness.support import eventually
 
 PROOF = "9 overspending"

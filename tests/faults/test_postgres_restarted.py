@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults.checker import Promise
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.test_redis_restarted import until_answered
 from tests.faults.trial import mixed, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 from tests.harness.support import eventually
 
 BEFORE_S, DOWN_S = 1.0, 0.7

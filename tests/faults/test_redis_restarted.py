@@ -9,9 +9,9 @@ import pytest
 
 from tests.faults.checker import Promise
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, Verdict, mixed, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 BEFORE_S, DOWN_S = 1.0, 0.7
 RESUMES_WITHIN_S = 15.0

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "3 Redis stalled"
 STREAMS, REQUESTS = 20, 12

@@ -6,9 +6,9 @@ import asyncio
 
 from tests.faults.checker import Promise
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import mixed, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "13 rolling restarts"
 DOORS = ("web-a", "web-b")

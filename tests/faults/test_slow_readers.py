@@ -9,9 +9,9 @@ from deploy.simulator.script import Script
 from tests.faults.checker import Promise
 from tests.faults.clients import Asked, Caller
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "20 slow readers"
 ANSWER = Script(tokens=4_000, size=1_500, first_ms=0, pace_ms=0)

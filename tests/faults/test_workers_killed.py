@@ -7,9 +7,9 @@ import time
 
 from tests.faults.checker import Case, Promise
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import Verdict, mixed, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "1 worker kill -9"
 LOST_WORKER = frozenset({"provider_error"})

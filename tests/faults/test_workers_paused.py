@@ -6,9 +6,9 @@ import asyncio
 
 from tests.faults.checker import Promise, calls_after_first_byte
 from tests.faults.conftest import Scale
-from tests.faults.figures import Figures
 from tests.faults.trial import mixed, trial
 from tests.harness.cluster import Cluster
+from tests.harness.figures import Figures
 
 PROOF = "2 worker paused"
 LOST_WORKER = frozenset({"provider_error"})

@@ -1,4 +1,4 @@
-"""Which tests run in one process, one after the other, and which begin first, when `make test` uses several.
+"""Which tests run in one process, one after the other, and which begin first, when several processes run them.
 
 There are more processes than cores, because half of the time is spent waiting. Tests that share a system which is dear to
 start form a group; a group runs in one process. Elsewhere each file is a group of its own.
@@ -6,7 +6,10 @@ start form a group; a group runs in one process. Elsewhere each file is a group 
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 SHARING = ("tests/faults/", "tests/e2e/", "tests/clients/", "tests/conformance/")
 """Folders whose tests share a system, in the order in which they begin: what takes longest comes first."""
@@ -19,22 +22,31 @@ APART = (
     "tests/e2e/test_supervisor.py",
 )
 """Files there that start systems of their own."""
+LEASE = re.compile(r"lease \d+ s")
 
 
-def arrange(items: list[pytest.Item]) -> None:
-    """Give each test the name of its group, and put the groups in order."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    items.sort(key=_turn_of)
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
+    """Gives a process whole groups."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """The proofs of each lease have a cluster, so they are a group."""
+        return f"{_group_of(nodeid)} {lease_of(nodeid)}"
 
 
-def _group_of(item: pytest.Item) -> str:
-    file = item.nodeid.partition("::")[0]
-    return file if file in APART else next((folder for folder in SHARING if file.startswith(folder)), file)
+def lease_of(nodeid: str) -> str:
+    """The lease of the cluster of a proof, as its parameter names it; empty for other tests."""
+    found = LEASE.search(nodeid)
+    return found.group().removeprefix("lease ") if found else ""
 
 
-def _turn_of(item: pytest.Item) -> int:
-    group = _group_of(item)
+def turn_of(item: pytest.Item) -> int:
+    """The place of a test's group: a smaller one begins earlier."""
+    group = _group_of(item.nodeid)
     if group in SHARING:
         return SHARING.index(group)
     return len(SHARING) if group in APART else len(SHARING) + 1
+
+
+def _group_of(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return file if file in APART else next((folder for folder in SHARING if file.startswith(folder)), file)
