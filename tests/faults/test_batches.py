@@ -91,7 +91,7 @@ async def test_small_batches_do_not_wait_for_a_large_one(
         batch_session(big) as of_big,
         batch_session(little) as of_little,
     ):
-        large = BatchRun(big, of_big, questions(big, scale.batch_lines, "large", Script(first_ms=100)))
+        large = BatchRun(big, of_big, questions(big, scale.batch_lines, "large", Script(first_ms=600)))
         await large.send()
         await large.done(0.02)
         small = [

@@ -1,6 +1,6 @@
 """Which tests run in one process, one after the other, and which begin first, when several processes run them.
 
-There are more processes than cores, because half of the time is spent waiting. Tests that share a system which is dear to
+Tests that share a system which is dear to
 start form a group; a group runs in one process. Elsewhere each file is a group of its own.
 """
 
