@@ -1,7 +1,7 @@
 """Which tests run in one process, one after the other, and which begin first, when several processes run them.
 
-Tests that share a system which is dear to
-start form a group; a group runs in one process. Elsewhere each file is a group of its own.
+Tests that share a system which is dear to start form a group, and a group runs in one process. Elsewhere each file is a
+group of its own.
 """
 
 from __future__ import annotations
