@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from signal import Signals
 from typing import Any, Literal
 
@@ -159,9 +159,11 @@ class LeasedWorker(Worker):
         claims = await self._claim(rooms, max(0, free))
         for claim in claims:
             self._start(claim)
-        await self._listen()
-        if self._heard & used_up(rooms, free, [claim.queue for claim in claims]):
+        free_now = {room.queue for room in self._rooms()}
+        if free_now & used_up(rooms, free, [claim.queue for claim in claims]):
             self._something_to_do.set()  # jobs have ended while we asked, and others may wait for their slots
+        else:
+            await self._listen(free_now)
 
     async def _claim(self, rooms: list[Room], free: int) -> list[Claim]:
         """What is due. The ring of a queue that has no room here any more is handed on, by a claim of none."""
@@ -176,9 +178,9 @@ class LeasedWorker(Worker):
             self._rung |= rung
             raise
 
-    async def _listen(self) -> None:
-        """Hear of jobs for every slot that is free now."""
-        self._heard = frozenset(room.queue for room in self._rooms())
+    async def _listen(self, queues: Collection[QueueName]) -> None:
+        """Hear of jobs for every slot that is free now, which are of these queues."""
+        self._heard = frozenset(queues)
         if self._bells.listen(self._heard):
             await self._leases.wake(self.worker_id)
 
