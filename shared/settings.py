@@ -106,9 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # stores
     database_connections_max: int = 8
-    database_timeout_s: float = (
-        5.0  # on a silent connection a query of the pool takes twice this: asyncpg also asks to cancel
-    )
+    database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
     ddl_lock_timeout_s: float = 0.1  # a change of tables lets traffic pass after this: less than `lock_timeout_s`
     ddl_within_s: float = 600.0  # so long a change of tables tries again
