@@ -275,7 +275,7 @@ async def test_a_key_that_ended_while_a_body_arrived_is_refused(
     pool: asyncpg.Pool, account: str, settings: Settings
 ) -> None:
     new = await create_key(pool, account, KeyRules())
-    door = Authenticator(pool, msgspec.structs.replace(settings, auth_cache_s=0.0))
+    door = Authenticator(pool, msgspec.structs.replace(settings, auth_cache_s=0.0), pool.expire_connections)
     key = await door.authenticate({"Authorization": f"Bearer {new.key}"}, "inference")
     await door.require_still(key)
     await revoke_key(pool, new.key_id)
