@@ -24,8 +24,10 @@ test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and tho
 	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
-	@env PROOFS=1 $(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS)
-	@exec env PROOFS=1 $(BIN)/python -m pytest --timeout=3600 tests/faults/measured_*.py $(ARGS)
+	@export PROOFS=1; failed=0; \
+	$(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest --timeout=3600 tests/faults/measured_*.py $(ARGS) || failed=1; \
+	exit $$failed
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)

@@ -67,9 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
     body_within_s: float = 60.0  # all of a body, or the next piece of a batch's
-    refused_body_within_s: float = (
-        10.0  # what a refused request still sends is read so long, so that its answer arrives
-    )
+    refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
     messages_max: int = 4_096
     stop_sequences_max: int = 16

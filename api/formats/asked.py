@@ -23,7 +23,7 @@ class StreamForm(Protocol):
         """The bytes of one event."""
 
     def clean_end(self, event: Event) -> bool:
-        """Whether the transfer ends tidily after `event`, rather than visibly broken."""
+        """True if the response ends normally after `event`; False if the connection is broken off, so that clients notice."""
 
 
 class Form(Protocol):

@@ -1,1 +1,1 @@
-"""Bodies on the wire: how they are read and written, whatever they say."""
+"""HTTP bodies: reading and writing them, whichever API they belong to."""

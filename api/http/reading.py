@@ -63,6 +63,12 @@ def refuse_too_large(request: web.Request, bytes_max: int) -> None:
         raise RequestTooLarge(f"The body is larger than {bytes_max} bytes: shorten it.")
 
 
+def accepts(header: str, kind: str) -> bool:
+    """Whether an `Accept` header names this media type and does not rule it out."""
+    kinds = [one.replace(" ", "").lower().split(";") for one in header.split(",")]
+    return any(name == kind and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)
+
+
 def prefers_async(request: web.Request) -> bool:
     """`Prefer: respond-async` (RFC 7240)."""
     wishes = ",".join(request.headers.getall("Prefer", [])).lower().split(",")
@@ -93,9 +99,3 @@ def _refuse_unsupported(request: web.Request) -> None:
     if request.content_type not in JSON_TYPES:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
     refuse_compressed(request)
-
-
-def accepts(header: str, kind: str) -> bool:
-    """Whether an `Accept` header names this media type and does not rule it out."""
-    kinds = [one.replace(" ", "").lower().split(";") for one in header.split(",")]
-    return any(name == kind and not {"q=0", "q=0.0", "q=0.00", "q=0.000"} & set(rest) for name, *rest in kinds)

@@ -1,4 +1,4 @@
-"""What the layers of one HTTP request tell each other."""
+"""Typed keys under which middleware, endpoints and body readers share values of the application and of one request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from aiohttp import web
 from shared.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
-"""Of the application; everything else here is of one request."""
+"""The settings, kept with the application. All other keys here hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
+"""Headers that tell what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)
-"""Set when the connection cannot be used again: its answer says so."""
+"""Set when the connection cannot be used again; the answer then says `Connection: close`."""
 REQUEST_ID = web.RequestKey("request_id", str)

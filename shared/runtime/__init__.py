@@ -1,1 +1,1 @@
-"""What every process has: logs, metrics, background tasks, alarms."""
+"""Runtime support of every process: logs, metrics, background tasks, alarms."""

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
+from shared.settings import Settings
 from tests.e2e.test_request_life import ASYNC, ended
 from tests.harness.caller import Caller, told
 
 HOST = "Host: localhost\r\n"
+DEFAULT_REFUSED_BODY_S = Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}).refused_body_within_s
+"""This service has a much shorter time, so whoever waits as long as this has met the default."""
 
 
 async def closes(caller: Caller, data: bytes) -> bytes:
@@ -41,7 +44,8 @@ async def test_a_body_that_never_ends_is_a_400_and_the_connection_is_closed(call
     head = (
         f"POST /api/endpoint HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\nContent-Type: application/json\r\n"
     )
-    answer = await closes(caller, head.encode() + framing)
+    async with asyncio.timeout(DEFAULT_REFUSED_BODY_S):
+        answer = await closes(caller, head.encode() + framing)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"invalid_request" in answer
 

@@ -1,7 +1,7 @@
 """AWS's own SDK (aioboto3) against the simulator: Converse, InvokeModel, and their event streams."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import aioboto3
@@ -12,26 +12,14 @@ from botocore.eventstream import ChecksumMismatch
 from botocore.exceptions import ClientError, EventStreamError, HTTPClientError
 
 from deploy.simulator import answer
-from deploy.simulator.app import Running, running_simulator
-from deploy.simulator.script import Script, from_message
+from deploy.simulator.app import Running
+from deploy.simulator.script import from_message
+from tests.simulator.conftest import DEFAULTS
 
 NOVA = "amazon.nova-lite-v1:0"
 COMMAND = "cohere.command-text-v14"
 J2 = "ai21.j2-mid-v1"
 Bedrock: TypeAlias = Any  # botocore makes its clients at run time
-DEFAULTS = Script(first_ms=0, pace_ms=0)
-
-
-@pytest.fixture(scope="module")
-async def served() -> AsyncIterator[Running]:
-    async with running_simulator(DEFAULTS) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(served: Running) -> Iterator[Running]:
-    yield served
-    served.simulator.reset()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """DeepSeek as its users reach it: OpenAI's SDK with another base URL."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -8,22 +8,9 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from deploy.simulator import answer
-from deploy.simulator.app import Running, running_simulator
-from deploy.simulator.script import Script, from_message
-
-DEFAULTS = Script(first_ms=0, pace_ms=0)
-
-
-@pytest.fixture(scope="module")
-async def served() -> AsyncIterator[Running]:
-    async with running_simulator(DEFAULTS) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(served: Running) -> Iterator[Running]:
-    yield served
-    served.simulator.reset()
+from deploy.simulator.app import Running
+from deploy.simulator.script import from_message
+from tests.simulator.conftest import DEFAULTS
 
 
 @pytest.fixture(scope="module")

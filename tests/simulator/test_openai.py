@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,23 +11,11 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from deploy.simulator import answer
-from deploy.simulator.app import Running, running_simulator
-from deploy.simulator.script import Script, from_message
+from deploy.simulator.app import Running
+from deploy.simulator.script import from_message
+from tests.simulator.conftest import DEFAULTS
 
 MODEL = "gpt-4o-2024-08-06"
-DEFAULTS = Script(first_ms=0, pace_ms=0)
-
-
-@pytest.fixture(scope="module")
-async def served() -> AsyncIterator[Running]:
-    async with running_simulator(DEFAULTS) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(served: Running) -> Iterator[Running]:
-    yield served
-    served.simulator.reset()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """OpenAI's own SDK over WebSocket against the simulator: one text turn, its ends and its faults."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -9,23 +9,11 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from deploy.simulator import answer
-from deploy.simulator.app import Running, running_simulator
-from deploy.simulator.script import Script, from_message
+from deploy.simulator.app import Running
+from deploy.simulator.script import from_message
+from tests.simulator.conftest import DEFAULTS
 
 MODEL = "gpt-4o-realtime-preview-2024-12-17"
-DEFAULTS = Script(first_ms=0, pace_ms=0)
-
-
-@pytest.fixture(scope="module")
-async def served() -> AsyncIterator[Running]:
-    async with running_simulator(DEFAULTS) as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(served: Running) -> Iterator[Running]:
-    yield served
-    served.simulator.reset()
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def load_providers(
 
 
 def can_call(model: Model, loaded: Mapping[str, Provider], environment: Mapping[str, str]) -> bool:
-    """Whether this process has the code and the credentials for `model`."""
+    """True if this process has the code and the credentials for `model`."""
     if model.api not in loaded:
         return False
     return _has_own_key(model, environment) if model.key_variable else has_credentials(model.provider, environment)

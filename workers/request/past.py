@@ -1,4 +1,4 @@
-"""What earlier attempts of a request have left behind."""
+"""Reads from Redis what earlier attempts of a request have left there, and notes calls for the attempt that follows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Past(msgspec.Struct, frozen=True):
 
 
 async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
-    """What earlier attempts left. Raises redis-py's errors."""
+    """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
         pipe.hmget(keys.run(request_id), ["calls", "waits"])

@@ -1,1 +1,1 @@
-"""What workers clean up from time to time, one at a time."""
+"""Sweeps: periodic clean-up that one worker does at a time, under an advisory lock."""

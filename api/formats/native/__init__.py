@@ -1,1 +1,1 @@
-"""This service's own API."""
+"""The native API, `/api/…`: its bodies, answers, streams and batch lines."""

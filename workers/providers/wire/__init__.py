@@ -1,1 +1,1 @@
-"""What vendors' protocols have in common: conversations, streams, tool calls, errors."""
+"""Code that several vendors' protocols share: conversations, streams, tool calls, errors."""
