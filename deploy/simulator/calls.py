@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -35,10 +35,16 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class CallLog:
-    """The last `CALLS_MAX` calls, and a way to wait until they look as expected."""
+    """The last `CALLS_MAX` calls, and a way to wait until they look as expected.
+
+    The calls of a key are found without a look at the others: else whoever waits for one would stop all calls for as long
+    as it takes to read a long log, at every change.
+    """
 
     def __init__(self) -> None:
-        self._calls: deque[Call] = deque(maxlen=CALLS_MAX)
+        self._calls: deque[Call] = deque()
+        self._by_key: dict[str, dict[int, Call]] = {}
+        """For each key its calls, by their ordinals."""
         self._ordinal = 0
         self._waiters: set[asyncio.Event] = set()
 
@@ -47,7 +53,7 @@ class CallLog:
         """Log one call to its end; a client that leaves shows as a cancellation or a connection error."""
         self._ordinal += 1
         call = Call(ordinal=self._ordinal, api=api, started_at=time.time())
-        self._calls.append(call)
+        self._add(call)
         try:
             yield call
         except (asyncio.CancelledError, ConnectionError):
@@ -61,9 +67,17 @@ class CallLog:
             call.ended_at = time.time()
             self.changed()
 
+    def name(self, call: Call, key: str) -> None:
+        """Give a call its key, which is known only when its script has been read."""
+        self._remove_from_index(call)
+        call.key = key
+        self._by_key.setdefault(key, {})[call.ordinal] = call
+        self.changed()
+
     def find(self, key: str | None = None, ending: str | None = None) -> list[Call]:
         """List the calls, oldest first, with this key and this ending; None is any."""
-        return [c for c in self._calls if key in {None, c.key} and ending in {None, c.ending}]
+        calls: Iterable[Call] = self._calls if key is None else self._of_key(key)
+        return [call for call in calls if ending is None or call.ending == ending]
 
     def changed(self) -> None:
         """Wake whoever waits for calls to look different."""
@@ -85,3 +99,20 @@ class CallLog:
     def reset(self) -> None:
         """Forget every call; ordinals go on."""
         self._calls.clear()
+        self._by_key.clear()
+
+    def _add(self, call: Call) -> None:
+        self._calls.append(call)
+        self._by_key.setdefault(call.key, {})[call.ordinal] = call
+        if len(self._calls) > CALLS_MAX:
+            self._remove_from_index(self._calls.popleft())
+
+    def _of_key(self, key: str) -> list[Call]:
+        calls = self._by_key.get(key, {})
+        return [calls[ordinal] for ordinal in sorted(calls)]
+
+    def _remove_from_index(self, call: Call) -> None:
+        calls = self._by_key.get(call.key, {})
+        calls.pop(call.ordinal, None)
+        if not calls:
+            self._by_key.pop(call.key, None)

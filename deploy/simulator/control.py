@@ -1,8 +1,8 @@
 """The endpoints that tests and proofs steer the simulator with; no vendor has them.
 
 `GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/wait?count=&timeout_s=`, each with the filters `key=`,
-`ending=` (empty: what still runs) and `sent=` (at least so many tokens) · `POST /_calls/reset` · `GET|POST /_defaults` ·
-`POST /_release?key=` · `GET /healthz`
+`prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) · `POST /_calls/reset` ·
+`GET|POST /_defaults` · `POST /_release?key=` · `GET /healthz`
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ async def release(request: web.Request) -> web.Response:
 
 
 def _found(request: web.Request) -> list[Call]:
-    sent = int(request.query.get("sent", 0))
+    sent, prefix = int(request.query.get("sent", 0)), request.query.get("prefix", "")
     found = request.app[SIMULATOR].calls.find(request.query.get("key"), request.query.get("ending"))
-    return [call for call in found if call.tokens_sent >= sent]
+    return [call for call in found if call.tokens_sent >= sent and call.key.startswith(prefix)]
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -134,8 +134,8 @@ def _script(simulator: Simulator, question: Question, call: Call) -> Script:
         script = simulator.script_for(question.message)
     except ScriptError as error:
         raise Refusal(400, None, str(error)) from None
-    call.key, call.fault = script.key, script.fault
-    simulator.calls.changed()
+    call.fault = script.fault
+    simulator.calls.name(call, script.key)
     return script
 
 

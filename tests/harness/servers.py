@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from urllib.parse import quote
 
 import aiohttp
 import asyncpg
@@ -14,10 +15,9 @@ from redis.asyncio import Redis
 
 from deploy.local.child import Child, Program
 from deploy.local.stores import STOP_S, Store, start
-from deploy.simulator.calls import Call
+from deploy.simulator.calls import CALLS_MAX, Call
 from tests.harness.support import eventually
 
-CALLS_MAX = 200_000
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 """Postgres leaves writing to the disk to the kernel: a killed server loses nothing by that, only a killed machine does."""
 
@@ -110,9 +110,8 @@ class Simulator:
 
     async def calls(self, prefix: str = "") -> list[Call]:
         """The calls whose key begins with `prefix`, oldest first."""
-        answer = await self._ask("GET", f"/_calls?limit={CALLS_MAX}")
-        calls = msgspec.json.decode(answer, type=dict[str, list[Call]])["calls"]
-        return [call for call in calls if call.key.startswith(prefix)]
+        answer = await self._ask("GET", f"/_calls?limit={CALLS_MAX}&prefix={quote(prefix)}")
+        return msgspec.json.decode(answer, type=dict[str, list[Call]])["calls"]
 
     async def call_begins(self, key: str, count: int = 1, timeout_s: float = 30) -> None:
         """Wait until the vendor has been called with this key so many times."""

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.simulator import answer
 from deploy.simulator.answer import Reply, Usage
-from deploy.simulator.calls import CallLog
+from deploy.simulator.calls import Call, CallLog
 from deploy.simulator.script import Script, ScriptError, from_environment, from_message
 from deploy.simulator.state import Simulator
 
@@ -117,3 +117,30 @@ async def test_a_cancelled_call_is_logged_as_gone() -> None:
     task.cancel()
     await log.until(lambda calls: bool(calls.find(ending="client_gone")))
     assert task.done() or await asyncio.gather(task, return_exceptions=True)
+
+
+def test_calls_of_a_key_are_found_without_a_look_at_any_other_call() -> None:
+    log = CallLog()
+    ours, other = _logged(log, "ours"), _logged(log, "other")
+    del other.key, other.ending  # whoever reads them fails
+    assert log.find("ours") == [ours]
+    assert log.find("ours", "completed") == [ours]
+    assert log.find("nobody's") == []
+
+
+def test_a_call_goes_by_its_last_key_and_is_forgotten_with_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.simulator.calls.CALLS_MAX", 2)
+    log = CallLog()
+    first, second, third = _logged(log, "a"), _logged(log, "a"), _logged(log, "a")
+    assert log.find("a") == log.find() == [second, third]
+    assert first not in log.find("a")
+    log.name(second, "b")
+    assert (log.find("a"), log.find("b")) == ([third], [second])
+    log.reset()
+    assert log.find("a") == log.find("b") == log.find() == []
+
+
+def _logged(log: CallLog, key: str) -> Call:
+    with log.record("api") as call:
+        log.name(call, key)
+    return call

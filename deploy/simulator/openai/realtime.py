@@ -155,8 +155,8 @@ class Session:
     async def _perform(self, question: Question, options: ResponseOptions, call: Call) -> None:
         call.model, call.stream = question.model, True
         script = self._script(question)
-        call.key, call.fault = script.key, script.fault
-        self._simulator.calls.changed()
+        call.fault = script.fault
+        self._simulator.calls.name(call, script.key)
         refusal = rules.REFUSALS.get(script.status, rules.REFUSALS[500]).recoded(script)
         _refuse_scripted(script, refusal, call)
         told = understood(question, script, call)
