@@ -98,7 +98,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             pool=pool,
             redis=client,
             catalogue=catalogue,
-            authenticator=Authenticator(pool, settings),
+            authenticator=Authenticator(pool, settings, ledger.distrust_connections),
             directory=directory,
             queue=queue,
             submitter=submitter,

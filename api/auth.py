@@ -12,10 +12,10 @@ import asyncpg
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
 from shared.ledger.api_keys import HINT, ApiKey, find_key, split_key
 from shared.runtime.metrics import STAGE_SECONDS
-from shared.stores.postgres import UNREACHABLE
+from shared.stores.postgres import UNREACHABLE, KeptSession
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from shared.settings import Settings
 
@@ -26,8 +26,10 @@ class Authenticator:
     Unknown ids are remembered too, so that guessing costs the database nothing; the memory is bounded.
     """
 
-    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: Settings, distrust: Callable[[], Awaitable[None]]) -> None:
+        """`distrust` is told when Postgres does not answer, so that nobody else waits for a connection that is dead."""
         self._pool = pool
+        self._distrust = distrust
         self._live_s = settings.auth_cache_s
         self._cache_max = settings.auth_cache_max
         self._cache: dict[str, tuple[float, ApiKey | None]] = {}
@@ -60,11 +62,14 @@ class Authenticator:
 
     async def _look_up(self, key_id: str) -> ApiKey | None:
         asked_at = time.monotonic()
+        session = KeptSession(self._pool)
         try:
-            key = await find_key(self._pool, key_id)
+            key = await find_key(session, key_id)
         except UNREACHABLE as error:
-            await self._pool.expire_connections()  # the others are as old: not to wait for each of them in turn
+            await self._distrust()
             raise Unavailable("Keys cannot be checked now: try again shortly.") from error
+        finally:
+            await session.release()
         self._cache.pop(key_id, None)
         while len(self._cache) >= self._cache_max:
             del self._cache[next(iter(self._cache))]  # the one that was looked up longest ago

@@ -22,7 +22,7 @@ import msgspec
 
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.money import NanoUsd, nano_to_usd
-from shared.stores.postgres import Connection, load_queries
+from shared.stores.postgres import Connection, KeptSession, load_queries
 
 SQL = load_queries("credentials")
 PREFIX = "rml"
@@ -149,10 +149,10 @@ async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules, *, by
         raise NotFound(f"No account {account_id}.") from None
 
 
-async def find_key(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey | None:
+async def find_key(source: asyncpg.Pool | Connection | KeptSession, key_id: str) -> ApiKey | None:
     """The key's row, or None."""
-    row = await source.fetchrow(SQL["find"], key_id)
-    return None if row is None else _from_row(row)
+    rows = await source.fetch(SQL["find"], key_id)
+    return _from_row(rows[0]) if rows else None
 
 
 async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKey:

@@ -90,13 +90,19 @@ class Ledger:
         finally:
             await self._settling.release()
 
+    async def distrust_connections(self) -> None:
+        """One connection was found dead; the others are as old, and may be as dead: new ones for whoever asks next."""
+        for session in (self._reserving, self._settling):
+            session.distrust()
+        await self._pool.expire_connections()
+
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
         try:
             answers = await self._reserving.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
-            await self._pool.expire_connections()  # the others are as old, and may be as dead
+            await self.distrust_connections()
             raise _unavailable(error) from error
         except REFUSED as error:
             if len(rows) > 1:
@@ -116,7 +122,7 @@ class Ledger:
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._settle_batch, error)
         except UNREACHABLE as error:
-            await self._pool.expire_connections()  # the others are as old, and may be as dead
+            await self.distrust_connections()
             raise _unavailable(error) from error
         except REFUSED as error:
             if len(rows) > 1:

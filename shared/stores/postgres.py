@@ -87,12 +87,20 @@ class KeptSession:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._connection: asyncpg.pool.PoolConnectionProxy | None = None
+        self._distrusted = False
+
+    def distrust(self) -> None:
+        """Others as old as this connection were found dead: the next query has a new one and need not find out for itself."""
+        self._distrusted = True
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """As the pool's own."""
+        """As the pool's own. A query that the server does not answer in time ends then; the pool's own takes twice as long,
+        because it also waits for the server to cancel the query.
+        """
         connection = self._connection
-        if connection is None or _is_closed(connection):
+        if connection is None or self._distrusted or _is_closed(connection):
             self._terminate()
+            self._distrusted = False
             self._connection = connection = await self._pool.acquire()
         try:
             rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
