@@ -104,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # stores
     database_connections_max: int = 8
-    database_timeout_s: float = 5.0  # on a silent connection a query of the pool takes twice this: asyncpg also asks to cancel
+    database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from redis.asyncio import Redis
@@ -13,6 +17,7 @@ from shared.queue.journal import read_journal
 from shared.stores import keys
 from tests.harness.cluster import Cluster
 
+REBOOTML = Path(sys.executable).with_name("rebootml")
 KEY_OF_MESSAGE = re.compile(r"key=([^\s\]]+)")
 
 
@@ -75,6 +80,12 @@ class Books:
         (row,) = await self._cluster.postgres.fetch(query, self._account_id)
         return int(row["n"])
 
+    async def nothing_runs(self) -> bool:
+        """Whether every batch has ended, and then every request."""
+        query = "SELECT count(*) AS n FROM batches WHERE account_id = $1 AND ended_at IS NULL"
+        (row,) = await self._cluster.postgres.fetch(query, self._account_id)
+        return not row["n"] and not await self.holds()
+
     async def set_aside(self) -> list[str]:
         """What was unbilled, an overrun or quarantined."""
         rows = await self._cluster.postgres.fetch(_SET_ASIDE, self._account_id)
@@ -98,6 +109,16 @@ class Books:
                 names = ("job", "lease", "place in the queue", "settle record")
                 found += [f"{one} left its {name}" for name, there in zip(names, answers, strict=True) if there]
         return found
+
+    async def ledger_check(self) -> list[str]:
+        """What `rebootml ledger check` finds, whoever asked for what."""
+        environment = {"PATH": os.defpath, "DATABASE_URL": self._cluster.postgres.url}
+        command = await asyncio.create_subprocess_exec(
+            *(REBOOTML, "ledger", "check", "--json"), env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await command.communicate()
+        report = json.loads(output)
+        return [] if report["ok"] and command.returncode == 0 else [*report["violations"], "ledger check failed"]
 
 
 def _key(messages: str | None) -> str:

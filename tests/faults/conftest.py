@@ -16,13 +16,14 @@ DEFAULTS = {
     "KEEP_MESSAGES": "1",  # how a row of the database finds its caller
     "WORKER_QUEUES": "openai:interactive,openai:batch",
     "REQUEST_DEADLINE_S": "120",
-    "IDLE_TIMEOUT_S": "12",  # longer than the grace of abandoned requests
+    "IDLE_TIMEOUT_S": "12",  # longer than the grace of abandoned requests by much, also on a machine that is busy
+    "ABANDONED_AFTER_S": "5",
     "HOLD_GRACE_S": "1",
 }
 """As the service comes, except that what hangs is found out within a run."""
 HURRIED = DEFAULTS | {
     "REQUEST_DEADLINE_S": "60",
-    "IDLE_TIMEOUT_S": "4",
+    "IDLE_TIMEOUT_S": "6",
     "DATABASE_TIMEOUT_S": "2",
     "REDIS_TIMEOUT_S": "1",
     "SWEEP_EVERY_S": "1",

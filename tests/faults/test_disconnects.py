@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from deploy.simulator.script import Script
 from tests.faults.checker import Case, Promise, estimate
@@ -12,6 +14,7 @@ from tests.faults.reading import read
 from tests.faults.trial import Trial, trial
 from tests.harness.cluster import Cluster
 from tests.harness.figures import Figures
+from tests.harness.support import POLL_S
 
 PROOF = "12 disconnects"
 TOKENS = 24
@@ -25,10 +28,12 @@ async def test_a_caller_who_leaves_at_any_piece_pays_what_was_received_and_the_v
     for attempt in range(scale.disconnects):
         async with trial(cluster, f"leave-{attempt}", seed, scale.limit_s) as run:
             forms: tuple[Form, ...] = ("raw", "sse")
-            await asyncio.gather(
-                *(_leave_after(run, form, pieces) for form in forms for pieces in range(1, TOKENS + 1)),
-                *(_leave_before_the_answer(run, form) for form in (*forms, "json")),
-            )
+            async with asyncio.TaskGroup() as group:
+                for form in forms:
+                    for pieces in range(1, TOKENS + 1):
+                        group.create_task(_leave_after(run, form, pieces))
+                for asked in (*forms, "json"):
+                    group.create_task(_leave_before_the_answer(run, asked))
             verdict = await run.check(Promise())
         assert not verdict.violations, verdict.violations
         left += verdict.cases
@@ -42,23 +47,27 @@ async def _leave_after(run: Trial, form: Form, pieces: int) -> None:
     """The vendor sends so many pieces and then waits for ever; the caller reads them and goes."""
     asked = run.prepare(form, Script(tokens=TOKENS, first_ms=0, pace_ms=1, hold=pieces, unicode=pieces % 2 == 0))
     text = "".join(asked.question.pieces[:pieces]).encode()
-    sending = asyncio.create_task(run.send(asked))
-    while read(asked).text != text:
-        assert not sending.done(), asked.ending
-        await asyncio.sleep(0.01)
-    await _go_away(sending)
+    async with _leaving(run, asked) as sending:
+        while read(asked).text != text:
+            assert not sending.done(), (asked.ending, asked.received)
+            await asyncio.sleep(POLL_S)
 
 
 async def _leave_before_the_answer(run: Trial, form: Form) -> None:
     asked = run.prepare(form, Script(tokens=TOKENS, first_ms=FOR_EVER_MS))
+    async with _leaving(run, asked):
+        await run.cluster.simulator.call_begins(asked.question.key)
+
+
+@asynccontextmanager
+async def _leaving(run: Trial, asked: Asked) -> AsyncIterator[asyncio.Task[Asked]]:
+    """Ask, and go away at the end of the block."""
     sending = asyncio.create_task(run.send(asked))
-    await run.cluster.simulator.call_begins(asked.question.key)
-    await _go_away(sending)
-
-
-async def _go_away(sending: asyncio.Task[Asked]) -> None:
-    sending.cancel()
-    await asyncio.wait({sending})
+    try:
+        yield sending
+    finally:
+        sending.cancel()
+        await asyncio.wait({sending})
 
 
 def _check_left(case: Case) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
+import contextlib
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
@@ -25,12 +22,13 @@ from tests.faults.books import Books
 from tests.faults.checker import Case, Promise, join, violations
 from tests.faults.clients import FORMS, Asked, Caller, Form, Question
 from tests.harness.cluster import Cluster
-from tests.harness.support import POLL_S
+from tests.harness.support import POLL_S, eventually_true
 
-REBOOTML = Path(sys.executable).with_name("rebootml")
 CREDIT_USD = Decimal(1_000)
 AFTER_FAILURE_S = 0.1
 ASKED_MAX = 20_000
+ENDS_WITHIN_S = 60.0
+_EXPIRE = "UPDATE batches SET expires_at = now() WHERE account_id = $1 AND ended_at IS NULL"
 Draw = Callable[[random.Random], tuple[Form, Script]]
 
 
@@ -136,7 +134,7 @@ class Trial:
 
     async def check_books(self) -> list[str]:
         """What is wrong with the account and the ledger, whoever asked for what."""
-        return await self.books.set_aside() + await self._balance() + await self._ledger_check()
+        return await self.books.set_aside() + await self._balance() + await self.books.ledger_check()
 
     async def _keep_asking(self, stop: asyncio.Event, lot: random.Random, draw: Draw, url: Callable[[], str]) -> None:
         while not stop.is_set():
@@ -181,15 +179,6 @@ class Trial:
             found.append(f"the account holds {account.held_nano} for {account.in_flight} requests")
         return found
 
-    async def _ledger_check(self) -> list[str]:
-        environment = {"PATH": os.defpath, "DATABASE_URL": self.cluster.postgres.url}
-        command = await asyncio.create_subprocess_exec(
-            *(REBOOTML, "ledger", "check", "--json"), env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await command.communicate()
-        report = json.loads(output)
-        return [] if report["ok"] and command.returncode == 0 else [*report["violations"], "ledger check failed"]
-
     def new_log_lines(self) -> list[str]:
         """What our processes have logged since this trial began, each line after the name of its process."""
         found = []
@@ -204,7 +193,7 @@ class Trial:
 async def trial(
     cluster: Cluster, name: str, seed: str, limit_s: float, credit_usd: Decimal = CREDIT_USD
 ) -> AsyncIterator[Trial]:
-    """A trial with credit; TimeoutError when it takes longer than its limit."""
+    """A trial with credit; TimeoutError when it takes longer than its limit. One that fails leaves nothing running."""
     await cluster.restore()
     pool = await asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=1)
     credit = usd_to_nano(credit_usd)
@@ -212,11 +201,24 @@ async def trial(
     key = await create_key(pool, account.id, KeyRules(name=name))
     await pool.close()
     caller = Caller(key.key, cluster.patience_s)
+    run = Trial(cluster, name, seed, account.id, key.key, caller, credit)
     try:
         async with asyncio.timeout(limit_s):
-            yield Trial(cluster, name, seed, account.id, key.key, caller, credit)
+            yield run
+    except Exception:
+        await caller.close()
+        with contextlib.suppress(AssertionError):  # what failed is told, not what came of it
+            await _end_what_runs(run)
+        raise
     finally:
         await caller.close()
+
+
+async def _end_what_runs(run: Trial) -> None:
+    """Else the next proof has it for company: a large batch, say. Requests end because their callers have left."""
+    await run.cluster.restore()
+    await run.cluster.postgres.fetch(_EXPIRE, run.account_id)
+    await eventually_true(run.books.nothing_runs, "the batches and requests have ended", ENDS_WITHIN_S)
 
 
 def mixed(lot: random.Random) -> tuple[Form, Script]:
