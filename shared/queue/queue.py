@@ -25,6 +25,8 @@ EPOCHS_PER_ENQUEUE = 1_000
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
+CLAIM_ATTEMPTS = 3
+WAKE_LIVE_MS = 60_000
 CLAIM_FIELDS = 7
 PAYLOAD_BYTES_MAX = 1_000_000
 """Of all jobs of one claim: beyond it answers to others would wait behind this one."""
@@ -122,18 +124,26 @@ class Queue:
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. One that reaches Redis late takes none,
-        or it would take over the jobs of workers that are alive, for nobody who waits.
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. What is due and stays behind rings for
+        another worker. A claim that reaches Redis late takes none, or it would take over the jobs of workers that are alive,
+        for nobody who waits; it is made again.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
-        not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
-        redis_ms, *flat = await self._scripts.call(
-            "claim",
-            [room.queue for room in rooms],
-            [worker_id, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
-        )
-        self._note_clock(redis_ms)
-        return [_claim(*flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
+        for _ in range(CLAIM_ATTEMPTS):
+            not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
+            redis_ms, *flat = await self._scripts.call(
+                "claim",
+                [room.queue for room in rooms],
+                [worker_id, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
+            )
+            self._note_clock(redis_ms)
+            if not 0 < not_after_ms < redis_ms:
+                return [_claim(*flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
+        raise Unavailable("The queue took too long to hand out jobs.")
+
+    async def wake(self, worker_id: str) -> None:
+        """Let that worker, which waits for bells, ask for others."""
+        await self._scripts.call("wake", [keys.own_bell(worker_id)], [WAKE_LIVE_MS])
 
     async def renew(self, worker_id: str, claims: Sequence[Claim]) -> list[str]:
         """Extend the leases; returns the ids that this worker has lost."""

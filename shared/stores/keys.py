@@ -21,6 +21,11 @@ def bell(name: QueueName) -> str:
     return f"bell:{name}"
 
 
+def own_bell(worker_id: str) -> str:
+    """A list that one worker alone blocks on, beside the bells: an element lets it ask again, for other bells."""
+    return f"bell:{worker_id}"
+
+
 def run(request_id: str) -> str:
     """A hash of what the scripts know of one request: `epoch`, `channel` (those of all front doors that have a reader),
     `deadline` (Unix milliseconds), `dead`, `void`, `calls`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from signal import SIGTERM
 from typing import Any
@@ -45,13 +46,15 @@ class Gate:
         self.started: list[str] = []
         self.ended: list[str] = []
         self.cancelled: list[str] = []
-        self._open = asyncio.Event()
+        self._open = False
+        self._doors: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.function = function(self.wait, name="wait")
 
-    async def wait(self, ctx: dict[str, Any]) -> str:
+    async def wait(self, ctx: dict[str, Any], *_: object) -> str:
         self.started.append(ctx["job_id"])
         try:
-            await self._open.wait()
+            if not self._open:
+                await self._doors[ctx["job_id"]].wait()
         except asyncio.CancelledError:
             self.cancelled.append(ctx["job_id"])
             raise
@@ -64,7 +67,13 @@ class Gate:
 
     def open(self) -> None:
         """Let every job go, those to come too."""
-        self._open.set()
+        self._open = True
+        for door in self._doors.values():
+            door.set()
+
+    def let_go(self, job_id: str) -> None:
+        """Let this job go."""
+        self._doors[job_id].set()
 
     async def has(self, number: int) -> None:
         """Wait until that many jobs run."""
@@ -109,6 +118,7 @@ async def a_process(
     share_percent: int = 100,
     lease_s: float = LONG_S,
     drain_s: float = LONG_S,
+    idle_wait_s: float = 0.05,
     **arq: Any,
 ) -> AsyncIterator[Process]:
     """A worker that has not been started."""
@@ -125,7 +135,7 @@ async def a_process(
         slots=Slots(queues=queues, total=slots, reserved=reserved, share_percent=share_percent),
         lease_s=lease_s,
         drain_s=drain_s,
-        idle_wait_s=0.05,
+        idle_wait_s=idle_wait_s,
         **{**ours, **serializers, **arq},
     )
     try:

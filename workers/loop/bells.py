@@ -1,16 +1,21 @@
-"""Waits for the bells of queues: a list that a ring is pushed to wakes one of the workers that block on it."""
+"""Waits for the bells of queues: a list that a ring is pushed to wakes one of the workers that block on it.
+
+A ring reaches one worker only, therefore a worker must not listen where it has no slot: it would take the ring from a
+worker that has one. And it must listen wherever it has a slot, or the slot waits for a timer. Slots come and go while
+Redis holds the worker's question, so the owner says after each claim what it has room for now.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 import hiredis
 import redis.asyncio
 import redis.exceptions
 
-from shared.queue.queue import Room
-from shared.stores.keys import bell
+from shared.lanes import QueueName
+from shared.stores.keys import bell, own_bell
 from shared.stores.redis_client import UNREACHABLE, connected
 from shared.stores.redis_connections import Pipeline
 
@@ -20,22 +25,46 @@ LATE_S = 3.0
 
 
 class Bells:
-    """Those of the queues that `rooms` says there is room for, on a connection of their own; `rang` is called for each ring.
-    They are asked for `wait_s` at a time. `run` is a task of the owner.
+    """Listens for the owner on a connection of its own, `wait_s` at a time. `run` is a task of the owner.
+
+    `rang` is called with the queue of each ring. The owner then claims, and says by `listen` what it has room for; nothing is
+    asked of Redis in between. When the connection is lost, a ring may be lost with it: `rang` is called for each queue.
     """
 
     def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        rooms: Callable[[], Sequence[Room]],
-        rang: Callable[[], None],
-        *,
-        wait_s: float,
+        self, client: redis.asyncio.Redis, worker_id: str, rang: Callable[[QueueName], None], *, wait_s: float
     ) -> None:
         self._client = client
-        self._rooms = rooms
+        self._own = own_bell(worker_id)
         self._rang = rang
         self._wait_s = wait_s
+        self._wanted: frozenset[QueueName] = frozenset()
+        self._may_ask = asyncio.Event()
+        """The owner has claimed since the last ring, and has room for something."""
+        self._asked: frozenset[QueueName] = frozenset()
+        """What Redis has been asked for and has not answered yet."""
+        self._answered = asyncio.Event()
+        self._answered.set()
+
+    def listen(self, queues: Collection[QueueName]) -> bool:
+        """Listen to these from now on. True when Redis holds a question that lacks one of them: the owner has to ring the
+        worker's own bell, so that it is asked again. A question for too many is left: who gets its ring hands it on.
+        """
+        self._wanted = frozenset(queues)
+        if queues:
+            self._may_ask.set()
+        else:
+            self._may_ask.clear()
+        return bool(self._asked) and not self._asked >= self._wanted
+
+    @property
+    def asking(self) -> bool:
+        """Redis holds a question, and may answer it with a ring."""
+        return bool(self._asked)
+
+    async def answered(self) -> None:
+        """Wait until Redis holds no question, and every ring that it gave was told of."""
+        await self._answered.wait()
 
     async def run(self) -> None:
         """Listen until cancelled, on another connection after each loss."""
@@ -51,12 +80,30 @@ class Bells:
 
     async def _listen(self, line: Pipeline) -> None:
         while True:
-            rooms = self._rooms()
-            if not rooms:
-                await asyncio.sleep(self._wait_s / 10)
-                continue
-            rung = await line.ask("BLPOP", *(bell(room.queue) for room in rooms), self._wait_s)
-            if isinstance(rung, hiredis.ReplyError):
-                raise redis.exceptions.ResponseError(str(rung))
-            if rung:
-                self._rang()
+            while not self._may_ask.is_set():  # once more, if it was taken back before this task had its turn
+                await self._may_ask.wait()
+            rung = await self._ask(line, self._wanted)
+            if rung is not None:
+                self._tell({rung})
+
+    async def _ask(self, line: Pipeline, queues: frozenset[QueueName]) -> QueueName | None:
+        """The queue whose bell rang; None after `wait_s`, or when the worker's own bell rang."""
+        by_bell = {bell(queue).encode(): queue for queue in queues}
+        self._asked = queues
+        self._answered.clear()
+        try:
+            rung = await line.ask("BLPOP", *by_bell, self._own, self._wait_s)
+        except UNREACHABLE:
+            self._tell(queues)
+            raise
+        finally:
+            self._asked = frozenset()
+            self._answered.set()
+        if isinstance(rung, hiredis.ReplyError):
+            raise redis.exceptions.ResponseError(str(rung))
+        return by_bell.get(rung[0]) if rung else None
+
+    def _tell(self, queues: Collection[QueueName]) -> None:
+        self._may_ask.clear()
+        for queue in queues:
+            self._rang(queue)

@@ -10,8 +10,9 @@ hashes the source of what is overridden, so that a new arq cannot slip in unread
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from signal import Signals
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.bells import Bells
-from workers.loop.slots import Slots
+from workers.loop.slots import Slots, used_up
 
 log = structlog.get_logger(__name__)
 CancelReason = Literal["lost", "drain", "abort"]
@@ -71,6 +72,11 @@ class LeasedWorker(Worker):
         self._lease_s = lease_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
+        self._bells = Bells(self.pool, worker_id, self._rang, wait_s=idle_wait_s)
+        self._rung: set[QueueName] = set()
+        """Whose bells rang for this worker since its last claim."""
+        self._heard: frozenset[QueueName] = frozenset()
+        """Queues that are being claimed from or listened to: a slot for them needs nobody's attention when it is freed."""
         self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
         self._something_to_do = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -78,8 +84,6 @@ class LeasedWorker(Worker):
         self._last_look = 0.0
         self._outage = False
         self._claim_not_before = 0.0
-        self._more_waits = True
-        """The last claim was limited by what was free, so that there may be more; else a bell tells of it."""
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
@@ -105,8 +109,7 @@ class LeasedWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        bells = Bells(self.pool, self._rooms, self._something_to_do.set, wait_s=self._idle_wait_s)
-        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(bells.run())]
+        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(self._bells.run())]
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
@@ -153,17 +156,37 @@ class LeasedWorker(Worker):
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
-        self._more_waits = True  # also for a job that ends while we ask
-        if not rooms or free <= 0:
-            return
-        claims = await self._leases.claim(self.worker_id, rooms, free)
+        claims = await self._claim(rooms, max(0, free))
         for claim in claims:
             self._start(claim)
-        left_behind = any(claim.opening is None for claim in claims)  # a payload for which the answer had no room
-        limit = min(free, *(min(room.provider, room.lane) for room in rooms))
-        self._more_waits = left_behind or len(claims) >= limit or len(rooms) < len(self._slots.queues)
-        if claims and self._more_waits:
-            self._something_to_do.set()
+        free_now = {room.queue for room in self._rooms()}
+        if free_now & used_up(rooms, free, [claim.queue for claim in claims]):
+            self._something_to_do.set()  # jobs have ended while we asked, and others may wait for their slots
+        else:
+            await self._listen(free_now)
+
+    async def _claim(self, rooms: list[Room], free: int) -> list[Claim]:
+        """What is due. The ring of a queue that has no room here any more is handed on, by a claim of none."""
+        self._heard = frozenset(room.queue for room in rooms)
+        rung, self._rung = self._rung, set()
+        handed_on = [Room(queue, 0, 0) for queue in rung - self._heard]
+        if not rooms and not handed_on:
+            return []
+        try:
+            return await self._leases.claim(self.worker_id, [*rooms, *handed_on], free)
+        except BaseException:
+            self._rung |= rung
+            raise
+
+    async def _listen(self, queues: Collection[QueueName]) -> None:
+        """Hear of jobs for every slot that is free now, which are of these queues."""
+        self._heard = frozenset(queues)
+        if self._bells.listen(self._heard):
+            await self._leases.wake(self.worker_id)
+
+    def _rang(self, queue: QueueName) -> None:
+        self._rung.add(queue)
+        self._something_to_do.set()
 
     def _start(self, claim: Claim) -> None:
         running = self.tasks.get(claim.id)
@@ -190,7 +213,7 @@ class LeasedWorker(Worker):
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.writing_ends, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
-        if self._more_waits or self.draining or self.burst:
+        if self.draining or self.burst or self._has_unheard_room():
             self._something_to_do.set()
         if task.cancelled() or not (error := task.exception()):
             return
@@ -199,10 +222,19 @@ class LeasedWorker(Worker):
         else:
             log.error("job failed outside its function", job_id=claim.id, exc_info=error)
 
-    async def _wait_for_something(self) -> None:
-        """Until a bell rings, a slot is free or it is time to look anyway."""
+    def _has_unheard_room(self) -> bool:
+        """There is a slot for a queue that is neither claimed from nor listened to."""
+        if self._something_to_do.is_set() or len(self._heard) == len(self._slots.queues):
+            return False  # the next claim asks for it anyway, or there is none
+        return any(room.queue not in self._heard for room in self._rooms())
+
+    async def _wait_for_something(self, until: float = math.inf) -> None:
+        """Until a bell rings, a slot is free, claims are allowed again or it is time to look anyway."""
+        now = time.monotonic()
+        if now < self._claim_not_before:
+            until = min(until, self._claim_not_before)
         try:
-            async with asyncio.timeout(self._idle_wait_s):
+            async with asyncio.timeout(min(until - now, self._idle_wait_s)):
                 await self._something_to_do.wait()
         except TimeoutError:
             return
@@ -215,8 +247,10 @@ class LeasedWorker(Worker):
         return not self.tasks and not any([await self.pool.zcard(name) for name in self._slots.queues])
 
     def _rooms(self) -> list[Room]:
-        """What may be claimed now."""
-        return [] if self.draining else self._slots.rooms(claim.queue for claim in self.claims.values())
+        """What may be claimed now. The slot of a job whose request has ended is free when its task has ended, too."""
+        if self.draining or self.job_counter >= self.max_jobs:
+            return []
+        return self._slots.rooms(claim.queue for claim in self.claims.values())
 
     async def _renew_leases(self) -> None:
         while True:
@@ -302,13 +336,27 @@ class LeasedWorker(Worker):
         self._stopping.set()
         self._something_to_do.set()
 
+    async def _stop_listening(self) -> None:
+        """A worker that takes no more must not take a ring from one that does, nor take one with it into its grave."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                self._bells.listen(())
+                if self._bells.asking:
+                    await self._leases.wake(self.worker_id)
+                await self._bells.answered()
+                await self._claim([], 0)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("bells not left", reason=type(error).__name__)
+
     async def _drain(self) -> None:
         """Let running jobs end for `drain_s`, then cancel the inner tasks, so that each job's own cleanup runs."""
+        leaving = self.loop.create_task(self._stop_listening())
         until = time.monotonic() + self._drain_s
         while self.tasks and not self._hurry.is_set() and time.monotonic() < until:
-            await self._wait_for_something()
+            await self._wait_for_something(until)
             await self._poll_iteration()  # aborts are still heard
         for job_id in list(self.job_tasks):
             self._cancel(job_id, "drain")
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=LAST_WORDS_S)
+        await leaving

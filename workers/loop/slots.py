@@ -44,3 +44,18 @@ class Slots:
             if of_provider > 0 and of_lane > 0:
                 rooms.append(Room(queue, of_provider, of_lane))
         return rooms
+
+
+def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> set[QueueName]:
+    """Those of the queues in which a claim of at most `free` jobs used all of its room, so that more may be due there.
+    `claimed` are the queues of the jobs that it brought.
+    """
+    by_provider = Counter(map(provider_of, claimed))
+    by_lane = Counter(map(lane_of, claimed))
+    return {
+        room.queue
+        for room in rooms
+        if len(claimed) >= free
+        or by_provider[provider_of(room.queue)] >= room.provider
+        or by_lane[lane_of(room.queue)] >= room.lane
+    }

@@ -8,7 +8,8 @@
 --       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
 --       5 most bytes of payloads in the answer
 --       6… for each queue two: most jobs of its provider, of which a batch queue may get less than an interactive one, and most
---       jobs of its lane, the same for all queues that share one
+--       jobs of its lane, the same for all queues that share one. A queue with 0 only hands its ring on: where a job is due,
+--       its bell rings afterwards for another worker
 -- returns a flat list of { Redis time in ms, then for each job: queue, id, epoch, due time before the claim, payload, how often
 --           it was started, 1 if somebody asked to abort it, else 0 }. A payload for which there is no room is empty, and the
 --           job not counted as started: then whoever runs it asks for the rest by itself.
@@ -29,12 +30,14 @@ for number, queue in ipairs(KEYS) do
   room[provider] = room[provider] or tonumber(ARGV[4 + 2 * number])
   room[lane] = room[lane] or tonumber(ARGV[5 + 2 * number])
   local want = math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want + 1)
+  if #due <= 2 * want then
+    redis.call('DEL', 'bell:' .. queue) -- all that is due is taken: whoever was rung for it need not come
+  elseif redis.call('EXISTS', 'bell:' .. queue) == 0 then
+    redis.call('LPUSH', 'bell:' .. queue, due[#due - 1]) -- what stays behind rings for a worker that has room
+  end
   if want > 0 then
-    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
-    if #due < 2 * want then
-      redis.call('DEL', 'bell:' .. queue) -- all that is due is taken: whoever was rung for it need not come
-    end
-    for i = 1, #due, 2 do
+    for i = 1, math.min(#due, 2 * want), 2 do
       local id = due[i]
       local run = 'run:' .. id
       local mark = 'arq:in-progress:' .. id

@@ -191,6 +191,26 @@ async def a_bell_rings_as_long_as_there_is_something_to_take(bench: Bench) -> No
     assert not await bench.client.exists(keys.bell(OPENAI))
 
 
+async def what_stays_behind_rings_for_another_worker(bench: Bench) -> None:
+    for _ in range(3):
+        await enqueue(bench.queue, a_job())
+    await bench.client.delete(keys.bell(OPENAI))  # the rings have reached workers
+    assert len(await bench.queue.claim("wrk_a", [room(OPENAI)], 2)) == 2
+    assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc]
+    for _ in range(2):
+        await bench.client.delete(keys.bell(OPENAI))
+        for _ in range(2):
+            assert await claim(bench.queue, "wrk_a", room(GEMINI), room(OPENAI, 0, 0)) == []
+            assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc]
+
+
+async def a_worker_that_is_woken_hears_it_once(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.queue.wake("wrk_a")
+    assert await bench.client.llen(keys.own_bell("wrk_a")) == 1  # type: ignore[misc]
+    assert 0 < await bench.client.pttl(keys.own_bell("wrk_a")) <= 60_000
+
+
 async def a_cron_job_that_has_been_done_is_not_done_again(bench: Bench) -> None:
     one = await bench.claimed()
     await bench.queue.finish(one, keep_in_progress_ms=60_000)
@@ -391,8 +411,13 @@ MUTANTS = [
     Mutant(a_job_without_a_payload_is_dropped, "claim", "redis.call('EXISTS', 'arq:job:' .. id) == 0", NEVER),
     Mutant(a_buried_request_never_runs, "claim", "redis.call('HEXISTS', run, 'dead') == 1", NEVER),
     Mutant(a_cron_job_that_has_been_done_is_not_done_again, "claim", "redis.call('GET', mark) == 'done'", NEVER),
-    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due < 2 * want", "true"),
-    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due < 2 * want", NEVER),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due <= 2 * want", "true"),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "#due <= 2 * want", NEVER),
+    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', 'bell:' .. queue) == 0", NEVER),
+    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', 'bell:' .. queue) == 0", "true"),
+    Mutant(what_stays_behind_rings_for_another_worker, "claim", "'LIMIT', 0, want + 1", "'LIMIT', 0, want"),
+    Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('LTRIM', KEYS[1], 0, 0)"),
+    Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('PEXPIRE', KEYS[1], ARGV[1])"),
     Mutant(a_deferred_job_waits, "claim", "'-inf', now, 'WITHSCORES'", "'-inf', '+inf', 'WITHSCORES'"),
     Mutant(every_claim_is_fenced_from_the_one_before, "claim", "run, 'epoch', 1)", "run, 'epoch', 0)"),
     Mutant(

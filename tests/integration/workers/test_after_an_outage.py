@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from arq.connections import ArqRedis
+
 from shared.settings import Settings
 from shared.stores.redis_connections import Word
 from tests.harness.support import eventually
-from tests.integration.working import Gate, working
+from tests.integration.working import LONG_S, Gate, put, working
 
 
 async def test_a_worker_with_nothing_to_renew_renews_all_the_same_before_it_claims(settings: Settings) -> None:
@@ -25,3 +27,15 @@ async def test_a_worker_with_nothing_to_renew_renews_all_the_same_before_it_clai
         await eventually(lambda: "claim" in asked, "it claims again")
     assert asked[asked.index("renew") :][:2] == ["renew", "claim"]
     assert asked.index("renew") < asked.index("claim")
+
+
+async def test_a_worker_claims_as_soon_as_it_may_and_not_at_its_next_look(
+    redis_client: ArqRedis, settings: Settings
+) -> None:
+    gate = Gate()
+    async with working(settings, gate.function, idle_wait_s=LONG_S) as process:
+        await eventually(lambda: process.worker._heard, "it listens")
+        process.worker._outage = True
+        await put(redis_client, "wait")
+        process.worker._something_to_do.set()
+        await gate.has(1)

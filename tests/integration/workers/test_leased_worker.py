@@ -393,6 +393,20 @@ async def test_a_drain_that_takes_too_long_cancels(redis_client: ArqRedis, setti
         assert await _is_due(redis_client, job.job_id)
 
 
+async def test_a_drain_ends_in_its_time_also_when_nothing_happens_meanwhile(
+    redis_client: ArqRedis, settings: Settings
+) -> None:
+    gate = Gate()
+    async with working(settings, gate.function, drain_s=0.05, idle_wait_s=LONG_S) as process:
+        await eventually_true(lambda: _listens(redis_client), "the worker listens to its bell")
+        job = await put(redis_client, "wait")
+        await redis_client.lpush(keys.bell(OPENAI), job.job_id)  # type: ignore[misc]
+        await gate.has(1)
+        process.stop()
+        await process.ended()
+        assert await _is_due(redis_client, job.job_id)
+
+
 async def test_a_cancelled_job_may_end_itself_in_a_drain(redis_client: ArqRedis, settings: Settings) -> None:
     gate = Gate()
 

@@ -1,0 +1,9 @@
+-- Wake one worker that blocks on bells, so that it asks again, for others. Safe to repeat: a ring too many only lets it ask once more.
+--
+-- KEYS  1 the worker's own bell (list)
+-- ARGV  1 time to live, ms, in case that the worker is gone
+-- returns 1
+redis.call('LPUSH', KEYS[1], '1')
+redis.call('LTRIM', KEYS[1], 0, 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
