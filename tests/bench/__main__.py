@@ -15,6 +15,7 @@ import uvloop
 
 from shared.runtime.process import raise_open_files
 from tests.bench import cpu, growth, ours, peers, report
+from tests.bench.crowd import Crowd, numbers
 from tests.bench.report import Row
 from tests.bench.surfaces import SURFACES, Surface, WrongAnswerError
 from tests.bench.targets import Bench, NotRunnableError, Target
@@ -39,7 +40,7 @@ def main() -> int:
         os.sched_setaffinity(0, {chosen[1]})
     bench = Bench(folder, chosen)
     if arguments.command == "growth":
-        return uvloop.run(growth.run(bench, arguments.what))
+        return uvloop.run(growth.run(bench, arguments.what, _crowd(arguments)))
     return uvloop.run(_table(bench, arguments))
 
 
@@ -54,7 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command")
     grow = commands.add_parser("growth", help="how cost grows")
     grow.add_argument("what", nargs="*", choices=(*growth.FIGURES, []), help="all unless named")
+    grow.add_argument("--workers", type=numbers, default=Crowd().workers, help="of the figure callers, such as 1,2,4")
+    grow.add_argument("--callers", type=numbers, default=Crowd().callers, help="of the figure callers")
     return parser
+
+
+def _crowd(arguments: argparse.Namespace) -> Crowd:
+    against = arguments.against.absolute() if arguments.against else None
+    return Crowd(callers=arguments.callers, workers=arguments.workers, repeats=arguments.repeats, against=against)
 
 
 async def _table(bench: Bench, arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""How cost grows: with processes, accounts, open streams, the length of the request log and of prompts; and in batches.
+"""How cost grows: with processes, callers, accounts, open streams, the request log's length and prompts; and in batches.
 
 Each figure prints lines and leaves them in `.bench/growth.json`; each stands on a system of its own.
 """
@@ -13,6 +13,7 @@ import msgspec
 
 from tests.bench import cpu, ours, report
 from tests.bench.batch_rate import batch_against_interactive
+from tests.bench.crowd import Crowd
 from tests.bench.load import Caller, connected
 from tests.bench.log_length import log_of_ten_million
 from tests.bench.surfaces import SURFACES
@@ -30,11 +31,12 @@ Say = Callable[[str], None]
 Figure = Callable[[Bench, Say], Awaitable[None]]
 
 
-async def run(bench: Bench, what: Sequence[str]) -> int:
+async def run(bench: Bench, what: Sequence[str], crowd: Crowd) -> int:
     """All figures, or those named."""
     said: dict[str, list[str]] = {}
+    figures = {**FIGURES, "callers": crowd.rates}
     async with bench.mock():
-        for name in what or FIGURES:
+        for name in what or figures:
             print(f"{name}:")
             lines = said.setdefault(name, [])
 
@@ -42,7 +44,7 @@ async def run(bench: Bench, what: Sequence[str]) -> int:
                 lines.append(line)
                 print(f"  {line}", flush=True)
 
-            await FIGURES[name](bench.under(name), say)
+            await figures[name](bench.under(name), say)
     _write({"machine": report.machine(), "figures": said})
     return 0
 
@@ -138,6 +140,7 @@ def _costs(outcome: Outcome) -> str:
 
 FIGURES: dict[str, Figure] = {
     "processes": processes,
+    "callers": Crowd().rates,
     "accounts": accounts,
     "prompts": prompts,
     "streams": streams,
