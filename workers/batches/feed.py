@@ -83,7 +83,8 @@ class BatchFeeder:
             await asyncio.sleep(self._settings.batch_feed_every_s if busy else self._settings.batch_look_every_s)
 
     async def feed(self, provider: str) -> int | None:
-        """How many items were fed, 0 when the window is full; None when nothing can be fed now, or another worker does it.
+        """How many items were fed, 0 when the end of one under way makes room again; None when another worker feeds, or
+        nothing can be fed for a while.
 
         Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
@@ -94,6 +95,7 @@ class BatchFeeder:
             if not cursors:
                 return None
             window = await self._window(connection, provider)
+            some_run = bool(window.running)
             hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in cursors]
             wanted = shares(window.free, hungry, window.running)
             if not wanted:
@@ -103,7 +105,9 @@ class BatchFeeder:
             fed = sum(
                 [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
             )
-        return fed or None  # what holds all of them up takes its time: credit, a vendor, the window's bytes
+        if not fed and not some_run:
+            return None  # what holds all of them up takes its time: credit, or a vendor
+        return fed  # with each end there is room again: of the window, its bytes, a vendor's pace, an account's holds
 
     def _in_turn(self, cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
         """Who has least under way first, since a vendor's pace may leave something for the first ones only; no more of them

@@ -1,0 +1,64 @@
+"""What limits a batch is looked at again as soon as something of it may have ended, not at the next leisurely look."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from arq.connections import ArqRedis
+from asyncpg import Pool
+
+from shared.catalogue.models import load_catalogue
+from shared.ledger.ledger import Ledger
+from shared.queue.heartbeat import Heartbeat, announce
+from shared.queue.queue import Queue
+from shared.settings import Settings
+from shared.stores.scripts import Scripts
+from tests.harness.builders import a_release, a_reservation
+from tests.integration.batches.batching import a_batch
+from tests.integration.conftest import NewAccount
+from tests.integration.jobs import GEMINI_BATCH, OPENAI_BATCH, claim, room
+from workers.batches.feed import BatchFeeder
+from workers.batches.pace import Paces
+
+RICH = 10**12
+BOTH = (OPENAI_BATCH, GEMINI_BATCH)
+
+
+@pytest.fixture
+def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
+    """Two calls of a model at a time."""
+    ours = msgspec.structs.replace(settings, batch_concurrency_start=2, batch_concurrency_max=2)
+    return BatchFeeder(
+        pool=pool,
+        client=redis_client,
+        queue=queue,
+        paces=Paces(lua, ours),
+        catalogue=load_catalogue(None),
+        settings=ours,
+    )
+
+
+async def test_a_batch_at_its_vendors_pace_is_looked_at_again_as_soon_as_one_of_its_lines_may_have_ended(
+    feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, queue: Queue, ledger: Ledger, new_account: NewAccount
+) -> None:
+    account = await new_account(RICH)
+    await announce(redis_client, _a_worker(), 60)
+    await a_batch(pool, account, *["openai"] * 4)
+    assert [await feeder.feed("openai") for _ in range(3)] == [2, 0, 0]
+    one, _ = await claim(queue, "wrk_a", room(OPENAI_BATCH))
+    await ledger.settle(a_release(a_reservation(account, id=one.id)))
+    assert [await feeder.feed("openai") for _ in range(2)] == [1, 0]
+
+
+async def test_a_batch_that_its_vendor_holds_up_is_looked_at_at_leisure(
+    feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, lua: Scripts, settings: Settings, new_account: NewAccount
+) -> None:
+    """Of the other vendor, of whose lines none is under way."""
+    await announce(redis_client, _a_worker(), 60)
+    await a_batch(pool, await new_account(RICH), *["gemini"] * 2)
+    await Paces(lua, settings).throttled("openai-gpt-4o", 60)
+    assert await feeder.feed("gemini") is None
+
+
+def _a_worker() -> Heartbeat:
+    return Heartbeat(id="wrk_a", queues=BOTH, claims=BOTH, services=(), slots=10, running=0, draining=False)
