@@ -30,6 +30,7 @@ from workers.providers.protocol import Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner
 
+A_MOMENT_S = 0.01
 LONG_S = 3_600.0
 """A lease, a drain or a deferral that no test waits for."""
 
@@ -178,8 +179,11 @@ def hand_runner(
 
 
 async def put(client: ArqRedis, function: str, *arguments: object, name: QueueName = OPENAI, **options: Any) -> Job:
-    """Enqueue a job as any user of arq does."""
-    job = await client.enqueue_job(function, *arguments, _queue_name=name, **options)
+    """Enqueue a job as any user of arq does, which rings no bell. Unless it is deferred it is due a moment ago: arq rounds
+    its time up, and a worker that claims in the same millisecond would not find it.
+    """
+    when = options if options.keys() & {"_defer_by", "_defer_until"} else {"_defer_by": -A_MOMENT_S, **options}
+    job = await client.enqueue_job(function, *arguments, _queue_name=name, **when)
     assert job is not None
     return job
 
