@@ -464,6 +464,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/docs", docs.get_docs, "The manual", PAGE),
     Route("GET", "/docs/errors", docs.get_errors, "The error catalogue", PAGE),
+    Route("GET", "/docs/billing", docs.get_billing, "What is charged", PAGE),
     Route("GET", "/docs/guides", docs.get_guides, "The guides", PAGE),
     Route("GET", "/docs/clients", docs.get_clients, "The clients", PAGE),
     Route("GET", "/docs/guides/{name}", docs.get_guide, "A guide", PAGE, parameters=NAME, errors=OWN),

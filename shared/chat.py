@@ -53,12 +53,15 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
-    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`."""
+    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`. The vendor sent it in
+    `pieces` pieces: a token at least each.
+    """
 
     index: int
     arguments: str = ""
     id: str | None = None
     name: str | None = None
+    pieces: int = 1
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):

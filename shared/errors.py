@@ -18,6 +18,7 @@
     ├── Cancelled                  499     cancelled
     ├── ProviderRejected           502     provider_rejected
     ├── ProviderError              502     provider_error           yes, before the first byte
+    │   ├── AnswerTooLong          502     provider_error           no: it would come again
     │   └── OperatorCredentials    502     provider_error           no: an operator alert
     ├── Unavailable                503     unavailable              yes
     │   ├── Overloaded             503     overloaded               yes
@@ -199,6 +200,13 @@ class OperatorCredentials(ProviderError):
 
     retryable = False
     advice = "Take another model; the operator has been alerted."
+
+
+class AnswerTooLong(ProviderError):
+    """The vendor's answer is longer than any that was asked for; a call more would bring it again."""
+
+    retryable = False
+    advice = "Take another model, or ask for a shorter answer as a stream."
 
 
 class Unavailable(RebootError):

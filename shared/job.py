@@ -50,9 +50,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
-    """Text as it came from the model."""
+    """Text as it came from the model, in `pieces` pieces: a token at least each."""
 
     text: str
+    pieces: int = 1
 
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):

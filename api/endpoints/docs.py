@@ -64,6 +64,11 @@ async def get_errors(_: web.Request) -> web.Response:
     return _html(manual.errors())
 
 
+async def get_billing(_: web.Request) -> web.Response:
+    """What is charged, line by line."""
+    return _html(manual.billing())
+
+
 async def get_guides(_: web.Request) -> web.Response:
     """A list of the guides."""
     return _html(manual.index("guides"))

@@ -38,6 +38,12 @@ def errors() -> str:
 
 
 @cache
+def billing() -> str:
+    """What is charged, line by line."""
+    return _page(_read(PAGES / "billing.md"))
+
+
+@cache
 def page(folder: str, name: str) -> str:
     """A page of `guides` or `clients`. Raises `NotFound`."""
     if name not in names(folder):

@@ -165,5 +165,9 @@ def _vendor_price(row: Row) -> Price:
         for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
     ):
         raise ValueError("`input`, `output`, `cached` and `price_factor` are numbers and not negative")
+    if row.cached is not None and row.cached > row.input:
+        raise ValueError(
+            "`cached` is more than `input`: what is held for a request counts all of its input at that price"
+        )
     cached = None if row.cached is None else price_from_usd(row.cached)
     return Price(price_from_usd(row.input), price_from_usd(row.output), cached)

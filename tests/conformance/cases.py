@@ -18,7 +18,7 @@ from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, 
 from shared.errors import RebootError
 from shared.money import Usage
 from workers.providers.loading import load_providers
-from workers.providers.protocol import Finished, Limits, Piece, Provider, ProviderRequest, Reported
+from workers.providers.protocol import Finished, Joined, Limits, Piece, Provider, ProviderRequest, Reported
 from workers.providers.wire.instructions import fit
 from workers.request.limits import bounded
 
@@ -66,6 +66,7 @@ class Answer(msgspec.Struct):
     """The pieces of an answer by kind, in the order in which they came, and the simulator's note of the call."""
 
     texts: list[str] = []
+    text_pieces: int = 0
     call_pieces: list[CallPiece] = []
     reported: list[Usage | None] = []
     finished: list[str] = []
@@ -91,6 +92,11 @@ class Answer(msgspec.Struct):
             case str():
                 assert piece, "a piece of text is not empty"
                 self.texts.append(piece)
+                self.text_pieces += 1
+            case Joined(text, count):
+                assert text, "a piece of text is not empty"
+                self.texts.append(text)
+                self.text_pieces += count
             case CallPiece(index, arguments, id, name):
                 begun = {earlier.index for earlier in self.call_pieces}
                 assert bool(id and name) == (index not in begun), "the first piece of a call, and no other, names it"

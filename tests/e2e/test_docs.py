@@ -13,6 +13,7 @@ from tests.harness.caller import MODEL, Caller, Reply, told
 
 PAGES = [
     "/docs",
+    "/docs/billing",
     "/docs/errors",
     "/docs/guides",
     "/docs/guides/batches",

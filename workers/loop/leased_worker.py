@@ -285,7 +285,7 @@ class LeasedWorker(Worker):
         running = [job_id for job_id in self.job_tasks if job_id not in self.unstoppable | self.cancel_reasons.keys()]
         scores = await self.pool.zmscore(abort_jobs_ss, running) if running else []
         for job_id, score in zip(running, scores, strict=True):
-            if score is not None:
+            if score is not None and job_id not in self.unstoppable:  # it may have become so while we asked
                 self.aborting_tasks.add(job_id)
                 self._cancel(job_id, "abort")
 

@@ -1,6 +1,6 @@
 """Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
 
-    request ──► provider.stream(request) ──► str and CallPiece … Reported … Finished
+    request ──► provider.stream(request) ──► str, Joined and CallPiece … Reported … Finished
 
 The promises that `tests/conformance` holds every file of this folder to:
 
@@ -11,7 +11,8 @@ The promises that `tests/conformance` holds every file of this folder to:
 - exactly one `Finished`, the last piece, and only after the API's own terminal marker;
 - every failure is a `RebootError`; nothing is retried in hiding;
 - keep-alives are not pieces, so that they cannot hold a limit open;
-- closing the iterator, or cancelling whoever waits in it, closes the vendor's connection.
+- closing the iterator, or cancelling whoever waits in it, closes the vendor's connection;
+- `wire/sending.py` is told when the call is on its way over a connection that stands, and when the vendor refuses it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     tools: Tools = Tools()
 
 
+class Joined(msgspec.Struct, frozen=True):
+    """Text that the vendor sent in `pieces` pieces, which came together. Each is a token at least."""
+
+    text: str
+    pieces: int
+
+
 class Thinking(msgspec.Struct, frozen=True):
     """A sign of life: the model produced something that is not part of the answer, such as its reasoning."""
 
@@ -60,7 +68,7 @@ class Finished(msgspec.Struct, frozen=True):
     reason: str
 
 
-Piece = str | CallPiece | Thinking | UsedUp | Reported | Finished
+Piece = str | Joined | CallPiece | Thinking | UsedUp | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,12 @@
 """What a request costs, whatever way it ended: pure functions from the job and what was received to event and settlement.
 
-succeeded                          what the vendor reported, else an estimate marked as such
-failed before any output           nothing
-failed on the way                  what the vendor reported, else the input and what was received, estimated
-cancelled after the call was sent  the same, and at least the input
+succeeded                                   what the vendor reported, else an estimate marked as such
+failed before output reached the caller     nothing; a JSON answer reaches nobody before its end
+failed on the way                           what the vendor reported, else the input and what was received, estimated
+cancelled while no vendor has the call      nothing
+cancelled while a vendor has it             what the vendor reported, else the input and what was received, estimated
+
+The page `/docs/billing` tells callers the same.
 """
 
 from __future__ import annotations
@@ -24,16 +27,18 @@ BYTES_PER_TOKEN = 4
 TEMPLATE_TOKENS_PER_MESSAGE = 4
 TYPICAL_IMAGE_TOKENS = 1_600
 """For one image, where nobody counted; a row's bound may be a hundred times as much."""
-NOTHING = Usage(0, 0)
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
 
 
 class Received(msgspec.Struct):
-    """What came back from the vendor so far. `called`: a call was sent. `reported`: the vendor's own counts."""
+    """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and not
+    refused. `reported`: the vendor's own counts.
+    """
 
     called: bool = False
     text_bytes: int = 0
+    pieces: int = 0
     reported: Usage | None = None
     attempts: int = 0
 
@@ -62,18 +67,18 @@ def failed(
     asked_bytes_max: int = 0,
 ) -> tuple[Failed, Settlement]:
     """The last event and the settlement of a request that did not finish; what came of its `answer` is kept where that is
-    wanted.
+    wanted and it was charged.
     """
     usage = None
-    begun = received.text_bytes > 0 or (received.reported is not None and received.reported.output > 0)
+    begun = received.text_bytes > 0 and (job.stream or cancelled)
     if begun or (cancelled and received.called):
         usage = billed_usage(job, received)
     charge = min(job.price.cost(usage), job.hold_nano) if usage else 0
     state: EndState = "cancelled" if cancelled else "failed"
     body = error.body()
     settlement = _settlement(job, received, usage, state, now, error_code=body.code, error_message=body.message)
-    if answer and job.batch_line is None:
-        settlement = _kept(settlement, job, _whole(Done("", usage or NOTHING, charge), answer), asked_bytes_max)
+    if answer and usage and job.batch_line is None:
+        settlement = _kept(settlement, job, _whole(Done("", usage, charge), answer), asked_bytes_max)
     return Failed(body, charge, usage), settlement
 
 
@@ -104,17 +109,21 @@ def _kept(settlement: Settlement, job: Job, whole: Done, asked_bytes_max: int) -
 def billed_usage(job: Job, received: Received) -> Usage:
     """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
     reported = received.reported
-    return reported if reported and _plausible(reported, received, job) else estimate(job, received.text_bytes)
+    if reported and _plausible(reported, received, job):
+        return reported
+    return estimate(job, received.text_bytes, received.pieces)
 
 
-def estimate(job: Job, text_bytes: int) -> Usage:
-    """Tokens of the messages and of `text_bytes` of answer, rounded up."""
+def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
+    """Tokens of the messages and of an answer of `text_bytes` in `pieces` pieces, rounded up. Most vendors send a token in
+    each piece, also where it is a single byte.
+    """
     tokens_per_image = job.model.image_tokens or 0
     bound = input_bound(job.messages, tokens_per_image, job.tools, job.sampling.json_answer)
     text = sum(message.bytes_in() for message in job.messages) + bytes_of_tools(job.tools, job.sampling.json_answer)
     images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
     tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
-    output = min(divide_up(text_bytes, BYTES_PER_TOKEN), job.output_limit)
+    output = min(max(divide_up(text_bytes, BYTES_PER_TOKEN), pieces), job.output_limit)
     return Usage(max(1, min(tokens, bound, job.model.context_window)), output, estimated=True)
 
 

@@ -212,8 +212,8 @@ def _goes_on(first: AnswerPart, part: AnswerPart) -> bool:
 
 
 def _joined(group: list[AnswerPart]) -> AnswerPart:
-    first = group[0]
+    first, pieces = group[0], sum(part.pieces for part in group)
     if isinstance(first, Chunk):
-        return Chunk("".join(part.text for part in group if isinstance(part, Chunk)))
+        return Chunk("".join(part.text for part in group if isinstance(part, Chunk)), pieces)
     arguments = "".join(part.arguments for part in group if isinstance(part, CallPiece))
-    return CallPiece(first.index, arguments, first.id, first.name)
+    return CallPiece(first.index, arguments, first.id, first.name, pieces)

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A journal of `length` events, `parts` of an answer with `text_bytes`; `calls` to the vendor were noted. When it has
-    `ended`, `settlement` is what may still have to be settled.
+    """A journal of `length` events, `parts` of an answer with `text_bytes` that the vendor sent in `pieces` pieces; `calls`
+    to the vendor were noted. When it has `ended`, `settlement` is what may still have to be settled.
     """
 
     length: int = 0
     text_bytes: int = 0
+    pieces: int = 0
     calls: int = 0
     waits: int = 0
     """How often it went back to the queue by itself."""
@@ -41,6 +42,7 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     return Past(
         length=len(events),
         text_bytes=sum(map(bytes_of, parts)),
+        pieces=sum(part.pieces for part in parts),
         parts=parts,
         calls=int(calls or 0),
         waits=int(waits or 0),

@@ -122,7 +122,7 @@ class Attempt:
         self._journal = Journal(job.id, claim.epoch, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(
-            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take
+            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take, self._stands
         )
 
     async def run(self) -> None:
@@ -135,8 +135,6 @@ class Attempt:
                 return
             self._resume(past)
             self._refuse_what_must_not_run(past)
-            if self._job.model.bills_to_the_end:
-                self._worker.unstoppable.add(self._job.id)
             reason = await self._calls.until_one_works()
         except (LeaseLost, Retry):
             raise
@@ -158,7 +156,7 @@ class Attempt:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def cancel_unstarted(self) -> None:
-        """End the request as cancelled; what an earlier attempt had sent is charged."""
+        """End the request as cancelled; what an earlier attempt had sent to the caller is charged."""
         past = await look_back(self._runner.redis, self._job.id)
         if past.ended:
             self._settle_again(past.settlement)
@@ -169,8 +167,8 @@ class Attempt:
 
     def _resume(self, past: Past) -> None:
         self._journal.length = past.length
-        self._received.called = past.calls > 0
         self._received.text_bytes = past.text_bytes
+        self._received.pieces = past.pieces
         self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
         if self._job.keep_until:
             self._answer.extend(past.parts)
@@ -188,6 +186,13 @@ class Attempt:
             self._answer.append(part)
         if self._job.stream:
             await self._writer.write(part)
+
+    def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
+        """As long as the vendor has the call and bills all of it, an abort would only waste the answer."""
+        if self._job.model.bills_to_the_end and with_vendor:
+            self._worker.unstoppable.add(self._job.id)
+        else:
+            self._worker.unstoppable.discard(self._job.id)
 
     def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
         kept = {"answer": self._answer, "asked_bytes_max": self._runner.settings.asked_bytes_max}

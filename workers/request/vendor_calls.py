@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 from arq.worker import Retry
 
 from shared.chat import CallPiece
-from shared.errors import ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
+from shared.errors import AnswerTooLong, ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
-from workers.providers.protocol import Finished, Provider, ProviderRequest, Reported, UsedUp
+from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
 from workers.providers.wire.instructions import fit
+from workers.providers.wire.sending import sending
 from workers.request.limits import bounded
 from workers.request.past import note_calls
 from workers.request.retry import IN_PLACE_MAX_S, delay_before_retry
@@ -37,7 +38,7 @@ BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
 
 class VendorCalls:
     """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
-    charged; `take` gets each part of the answer.
+    charged; `take` gets each part of the answer; `stands` hears whether a vendor has the call now.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class VendorCalls:
         settings: Settings,
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
+        stands: Callable[[bool], None],
     ) -> None:
         self._job = job
         self._providers = providers
@@ -57,6 +59,7 @@ class VendorCalls:
         self._settings = settings
         self._received = received
         self._take = take
+        self._stands = stands
 
     async def until_one_works(self) -> str:
         """The finish reason of the call that worked. Raises the last call's `RebootError`, or arq's `Retry` to wait in the
@@ -67,6 +70,7 @@ class VendorCalls:
             try:
                 reason = await self._call()
             except RebootError as error:
+                self._forget_refused()
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
                 if isinstance(error, ProviderBusy):
                     await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
@@ -75,6 +79,17 @@ class VendorCalls:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                 self._paces.succeeded(self._job.model.name)
                 return reason
+
+    def _forget_refused(self) -> None:
+        """A call that failed before any output is nobody's to pay, whoever ends the request while it waits for the next."""
+        if not self._received.text_bytes:
+            self._stand(with_vendor=False)
+            self._received.reported = None
+            self._received.pieces = 0
+
+    def _stand(self, *, with_vendor: bool) -> None:
+        self._received.called = with_vendor
+        self._stands(with_vendor)
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
         delay_s = self._delay_before_retry(error)
@@ -110,31 +125,38 @@ class VendorCalls:
         request = self._request()
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
-        self._received.called = True
-        self._received.reported = None
         pieces = bounded(
             provider.stream(request), idle_s=idle_s, total_s=min(self._job.left_s(), self._settings.request_deadline_s)
         )
-        async with contextlib.aclosing(pieces):
-            async for piece in pieces:
-                match piece:
-                    case str():
-                        await self._hand_on(Chunk(piece), began)
-                    case CallPiece():
-                        await self._hand_on(piece, began)
-                    case UsedUp(reset_s):
-                        await self._paces.used_up(self._job.model.name, reset_s)
-                    case Reported(usage):
-                        self._received.reported = usage
-                    case Finished(reason):
-                        STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
-                        return reason
+        with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)):
+            async with contextlib.aclosing(pieces):
+                return await self._heard(pieces, began)
+
+    async def _heard(self, pieces: AsyncGenerator[Piece, None], began: float) -> str:
+        async for piece in pieces:
+            match piece:
+                case str():
+                    await self._hand_on(Chunk(piece), began)
+                case Joined(text, count):
+                    await self._hand_on(Chunk(text, count), began)
+                case CallPiece():
+                    await self._hand_on(piece, began)
+                case Thinking():
+                    self._received.pieces += 1
+                case UsedUp(reset_s):
+                    await self._paces.used_up(self._job.model.name, reset_s)
+                case Reported(usage):
+                    self._received.reported = usage
+                case Finished(reason):
+                    STAGE_SECONDS.labels("vendor").observe(time.monotonic() - began)
+                    return reason
         raise ProviderError("The vendor's answer broke off before its end.")
 
     async def _hand_on(self, part: AnswerPart, began: float) -> None:
         if not self._received.text_bytes:
             STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
         self._received.text_bytes += bytes_of(part)
+        self._received.pieces += part.pieces
         self._refuse_endless_text()
         if not self._is_one_call_too_many(part):
             await self._take(part)
@@ -147,7 +169,7 @@ class VendorCalls:
 
     def _refuse_endless_text(self) -> None:
         if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
-            raise ProviderError("The vendor did not stop at the output limit.")
+            raise AnswerTooLong("The vendor did not stop at the output limit: ask for another model.")
 
     def _provider(self) -> Provider:
         model = self._job.model

@@ -14,6 +14,7 @@ import aioboto3
 import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,6 +32,7 @@ from botocore.parsers import ResponseParserError
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.sending import aiohttp_trace
 
 REGION_DEFAULT = "us-east-1"
 STATUSES = {
@@ -72,6 +74,7 @@ class Clients:
             # the SDK's default of 10 lets the eleventh stream wait without a word
             max_pool_connections=limits.connections,
             retries={"total_max_attempts": 1, "mode": "standard"},
+            http_session_cls=_TracedSession,
         )
         self._clients: dict[str, Any] = {}
         self._stack = AsyncExitStack()
@@ -92,6 +95,18 @@ class Clients:
         """Close all of them."""
         self._clients.clear()
         await self._stack.aclose()
+
+
+class _TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
+    """The SDK's own transport, which makes a session for each proxy; each notes where its calls stand."""
+
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        if not session.trace_configs:
+            trace = aiohttp_trace()
+            trace.freeze()  # as aiohttp does with those that it is given itself
+            session.trace_configs.append(trace)
+        return session
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from workers.providers.gemini import errors as gemini_errors
 from workers.providers.gemini.request import parameters
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.sending import under_way
 from workers.providers.wire.sse import data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
 from workers.providers.wire.tool_calls import ToolCalls
@@ -168,11 +169,18 @@ class _HandingOver(httpx2.AsyncClient):
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
-        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict()}
+        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict(), "trace": _note_sent}
         response = await super().send(request, **{**options, "stream": True})
         if response.is_success:
             raise _Begun(response)
+        under_way().refused()
         return response
+
+
+async def _note_sent(event: str, _: dict[str, Any]) -> None:
+    """The transport's own trace: before this event there was no connection."""
+    if event.endswith(".send_request_headers.started"):
+        under_way().sent()
 
 
 class _Answer:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from shared.catalogue.models import Model
 from shared.errors import ProviderNotConfigured
 from workers.providers.protocol import Limits
+from workers.providers.wire.sending import aiohttp_trace
 
 COMPLETIONS = "/chat/completions"
 OF_THE_BODY = ("Content-Length", "Connection", "Host")
@@ -66,6 +67,7 @@ class Clients:
                     connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[aiohttp_trace()],
             )
         return self._session
 

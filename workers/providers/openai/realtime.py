@@ -25,6 +25,7 @@ from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest,
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import refuse_tools
 from workers.providers.wire.instructions import INSTRUCTIONS
+from workers.providers.wire.sending import under_way
 from workers.providers.wire.text import SurrogateJoiner, decode
 
 OUTPUT_TOKENS_MAX = 4_096
@@ -163,6 +164,7 @@ def _session(request: ProviderRequest) -> Any:  # noqa: ANN401 - one of the SDK'
 async def _ask(connection: AsyncRealtimeConnection, request: ProviderRequest) -> None:
     for message in request.messages[len(_opening(request.messages)) :]:
         await connection.conversation.item.create(item=_item(message))
+    under_way().sent()  # until now there was nothing to compute
     await connection.response.create()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from shared.errors import ProviderError
+from shared.errors import AnswerTooLong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -22,9 +22,9 @@ class DataLines:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Those that are complete now. Raises `ProviderError` when a line has grown beyond all reason."""
+        """Those that are complete now. Raises `AnswerTooLong` when a line has grown beyond all reason."""
         if len(self._rest) > EVENT_BYTES_MAX:
-            raise ProviderError("The vendor sent an event that is too long.")
+            raise AnswerTooLong("The vendor sent an event that is too long.")
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
@@ -44,10 +44,10 @@ async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def whole(chunks: AsyncIterable[bytes]) -> bytes:
-    """All of a body. Raises `ProviderError` when it grows beyond all reason."""
+    """All of a body. Raises `AnswerTooLong` when it grows beyond all reason."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk
         if len(body) > EVENT_BYTES_MAX:
-            raise ProviderError("The vendor sent an answer that is too long.")
+            raise AnswerTooLong("The vendor sent an answer that is too long.")
     return bytes(body)

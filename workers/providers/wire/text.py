@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.errors import RebootError
+from workers.providers.protocol import Joined
 
 T = TypeVar("T")
 JOINED_MAX = 16_384
@@ -34,7 +35,7 @@ def arguments_text(value: object) -> str:
     return json.dumps({} if value is None else value, ensure_ascii=False, separators=(",", ":"))
 
 
-def joined(pieces: Iterable[str | T]) -> Iterator[str | T]:
+def joined(pieces: Iterable[str | T]) -> Iterator[str | Joined | T]:
     """The same with neighbouring texts as one, up to about `JOINED_MAX`: each piece costs its own way to the caller. What was
     said before a failure comes before it.
     """
@@ -46,16 +47,20 @@ def joined(pieces: Iterable[str | T]) -> Iterator[str | T]:
                 texts.append(piece)
                 length += len(piece)
             if texts and (length >= JOINED_MAX or not isinstance(piece, str)):
-                text, texts, length = "".join(texts), [], 0
+                text, texts, length = _joined(texts), [], 0
                 yield text
             if not isinstance(piece, str):
                 yield piece
     except RebootError:
         if texts:
-            yield "".join(texts)
+            yield _joined(texts)
         raise
     if texts:
-        yield "".join(texts)
+        yield _joined(texts)
+
+
+def _joined(texts: list[str]) -> str | Joined:
+    return texts[0] if len(texts) == 1 else Joined("".join(texts), len(texts))
 
 
 class SurrogateJoiner:

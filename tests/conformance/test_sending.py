@@ -1,0 +1,153 @@
+"""Where a call stands when its caller leaves: what a cancelled request is charged hangs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+
+from shared.errors import RebootError
+from tests.conformance.cases import (
+    LIMITS,
+    PATIENCE_S,
+    Case,
+    Vendors,
+    environment,
+    new_key,
+    over,
+    promise,
+    request,
+    streaming,
+)
+from tests.harness.support import free_port
+from workers.providers.loading import load_providers
+from workers.providers.protocol import Provider
+from workers.providers.wire.sending import sending
+
+BODY_THAT_NEVER_ENDS = (
+    b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\nContent-Length: 99\r\n\r\n{"
+)
+
+
+class Heard:
+    """What the provider says of its call."""
+
+    def __init__(self) -> None:
+        self.said: list[bool] = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, with_vendor: bool) -> None:  # noqa: FBT001 - what a provider tells
+        self.said.append(with_vendor)
+        self._changed.set()
+
+    async def until(self, said: list[bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while self.said != said:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def call(provider: Provider, case: Case, directive: str, heard: Heard) -> None:
+    with sending(heard):
+        async with contextlib.aclosing(provider.stream(request(case, directive))) as pieces:
+            async for _ in pieces:
+                pass
+
+
+@contextlib.asynccontextmanager
+async def calling(provider: Provider, case: Case, directive: str = "") -> AsyncIterator[Heard]:
+    """A call under way, which is left at the end."""
+    heard = Heard()
+    task = asyncio.create_task(call(provider, case, directive, heard))
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@contextlib.asynccontextmanager
+async def at_address(case: Case, base: str) -> AsyncIterator[Provider]:
+    """The provider with a vendor of ours."""
+    names = {
+        name: f"{base}{path}" for name, path in (("openai", "/v1"), ("deepseek", ""), ("gemini", ""), ("bedrock", ""))
+    }
+    where = environment(SimpleNamespace(**names))  # type: ignore[arg-type] # the addresses are all that is read of it
+    provider = load_providers({case.model.provider}, where, LIMITS)[case.api]
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+@promise("a call that the vendor has not answered is with the vendor")
+@over()
+async def test_with_the_vendor(vendors: Vendors, case: Case) -> None:
+    key = new_key()
+    async with calling(vendors.providers[case.api], case, f"first_ms=60000 fault=slow_headers key={key}") as heard:
+        await heard.until([True])
+        await vendors.simulator.calls.until(lambda log: bool(log.find(key)))
+        assert heard.said == [True]
+
+
+@promise("a vendor that nobody reaches has nothing")
+@over()
+async def test_unreached(case: Case) -> None:
+    heard = Heard()
+    async with at_address(case, f"http://127.0.0.1:{free_port()}") as provider:
+        with pytest.raises(RebootError):
+            await call(provider, case, "", heard)
+    assert heard.said == []
+
+
+@promise("a connection that does not come about brings the vendor nothing")
+@over()
+async def test_connecting(case: Case) -> None:
+    """TLS is asked of a server that says nothing: the connection is never ready for a request."""
+    hello = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        hello.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with at_address(case, f"https://127.0.0.1:{port}") as provider, calling(provider, case) as heard:
+            async with asyncio.timeout(PATIENCE_S):
+                await hello.wait()
+            assert heard.said == []
+
+
+@promise("a refusal is one as soon as its status is there")
+@over()
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_refusal_that_does_not_end(case: Case, status: int) -> None:
+    """The Realtime socket is refused in its handshake, when nothing has been asked yet."""
+    asked = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        writer.write(BODY_THAT_NEVER_ENDS % status)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with at_address(case, f"http://127.0.0.1:{port}") as provider, calling(provider, case) as heard:
+            async with asyncio.timeout(PATIENCE_S):
+                await asked.wait()
+            await heard.until([] if case.api == "openai-realtime" else [True, False])
+
+
+@promise("text that came together tells in how many pieces the vendor sent it")
+@streaming()
+async def test_pieces(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "tokens=60 size=1")
+    assert got.error is None
+    assert got.text_pieces == 60

@@ -1,0 +1,436 @@
+"""The table of `/docs/billing`, line by line: what becomes of a request, and what its account has paid afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import asyncpg
+import pytest
+
+from api.manual.pages import PAGES
+from deploy.simulator.answer import answer, prompt_tokens
+from deploy.simulator.script import Script, from_message
+from shared.catalogue.models import load_catalogue
+from shared.chat import Message, input_bound
+from shared.money import NANO_PER_USD, Price, Usage
+from tests.e2e.conftest import ENVIRONMENT
+from tests.harness.caller import MODEL, UPSTREAM, Caller, told
+from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.support import eventually_true, free_port
+
+LATER = {"Prefer": "respond-async"}
+CREDIT_NANO = NANO_PER_USD
+BILLS_TO_THE_END, REALTIME = "openai-o1", "openai-gpt-4o-rt-preview"
+OVERLAY = """
+[[model]]
+name = "{name}"
+company = "Acme"
+provider = "openai"
+api = "openai-chat"
+upstream = "gpt-4o-2024-08-06"
+base_url = "{url}"
+key_variable = "ACME_KEY"
+input = 1
+output = 2
+context_window = 8000
+max_output_tokens = 1000
+limit_parameter = "max_tokens"
+lifecycle = "active"
+sources = "the operator"
+"""
+_keys = itertools.count()
+
+
+class SilentServer:
+    """Takes connections and never says a word, so that no TLS connection to it comes about."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(1):
+            self.asked.set()
+        await reader.read()
+        writer.close()
+
+
+@pytest.fixture(scope="module")
+async def silent() -> AsyncIterator[tuple[SilentServer, int]]:
+    server = SilentServer()
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        yield server, listening.sockets[0].getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[SilentServer, int]) -> AsyncIterator[Cluster]:
+    """One front door and one worker, which tests stop and kill; two more vendors that nobody reaches."""
+    folder: Path = tmp_path_factory.mktemp("billing")
+    overlay = folder / "overlay.toml"
+    vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
+    overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
+    short = {"LEASE_S": "1", "IDLE_WAIT_S": "0.05", "REQUEST_DEADLINE_S": "10"}
+    patient = {"VENDOR_RETRIES_MAX": "3", "WORKER_MISSING_S": "60"}
+    environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
+    async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=2) as pool:
+        yield pool
+
+
+class Paid(NamedTuple):
+    """How the request must have ended, None when it never was one, and what it must have cost."""
+
+    state: str | None
+    charge_nano: int
+
+
+class World:
+    """One customer with a dollar, and what a line of the table does to its request."""
+
+    def __init__(self, caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: SilentServer) -> None:
+        self.caller = caller
+        self.cluster = cluster
+        self.books = books
+        self.silent = silent
+
+    async def later(self, message: str, model: str = MODEL, **options: Any) -> str:
+        """Ask without waiting; gives the request's id."""
+        reply = await self.caller.chat(message, model=model, headers=LATER, max_tokens=200, **options)
+        assert reply.status == 202, reply.body
+        return str(reply.json["result"]["id"])
+
+    async def cancel(self, request_id: str) -> None:
+        assert (await self.caller.request("DELETE", f"/api/requests/{request_id}")).status == 200
+
+    async def refused_once(self, key: str) -> None:
+        async def asked() -> bool:
+            return any(call.ending for call in await self.cluster.simulator.calls(key))
+
+        await eventually_true(asked, "the vendor has refused")
+
+    @contextlib.contextmanager
+    def worker_asleep(self) -> Iterator[None]:
+        self.cluster.pause("worker-1")
+        try:
+            yield
+        finally:
+            self.cluster.resume("worker-1")
+
+    @contextlib.asynccontextmanager
+    async def reading(self, message: str, text: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A stream of which so much has been read; it is left at the end of the block."""
+        body = {"model": MODEL, "messages": [{"role": "user", "content": message}], "options": {"stream": True}}
+        url, read = self.caller.url("/api/endpoint"), b""
+        async with self.caller.session.post(url, json=body, headers=self.caller.authorization) as response:
+            while read != text.encode():
+                read += await response.content.readany()
+                assert text.encode().startswith(read)
+            yield response
+            response.close()
+
+    async def paid(self) -> Paid:
+        """What the books say when nothing is under way any more."""
+        left = await self.caller.settled(self.books)
+        query = "SELECT state FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1"
+        return Paid(await self.books.fetchval(query, self.caller.account_id), CREDIT_NANO - left)
+
+
+@pytest.fixture
+def world(caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]) -> World:
+    return World(caller, cluster, books, silent[0])
+
+
+def a_key() -> str:
+    return f"bill-{next(_keys)}-"
+
+
+def price_of(model: str) -> Price:
+    return load_catalogue().find(model).price
+
+
+def reported(message: str, tokens: int, model: str = MODEL) -> int:
+    return price_of(model).cost(Usage(prompt_tokens([message]), tokens))
+
+
+def estimated(message: str, text: str = "", pieces: int = 0) -> int:
+    """A token per four bytes and four for the message's frame; and of the output at least one for each piece."""
+    output = max(-(-len(text.encode()) // 4), pieces)
+    return price_of(MODEL).cost(Usage(-(-len(message.encode()) // 4) + 4, output))
+
+
+def said(message: str, tokens: int | None = None) -> str:
+    """What the simulator says to it, all or the first tokens."""
+    return "".join(answer(UPSTREAM, message, from_message(message, Script()))[:tokens])
+
+
+async def succeeds(world: World) -> Paid:
+    message = told(tokens=9)
+    assert (await world.caller.chat(message)).status == 200
+    return Paid("succeeded", reported(message, 9))
+
+
+async def succeeds_without_counts(world: World) -> Paid:
+    cost = 0
+    for usage in ("missing", "zero", "negative", "huge"):
+        message = told(tokens=9, usage=usage)
+        assert (await world.caller.chat(message)).status == 200
+        cost += estimated(message, said(message))
+    return Paid("succeeded", cost)
+
+
+async def is_refused_here(world: World) -> Paid:
+    assert (await world.caller.chat(told(), max_tokens=0)).status == 400
+    assert (await world.caller.chat(told(), model="none")).status == 404
+    return Paid(None, 0)
+
+
+async def waits_until_its_deadline(world: World) -> Paid:
+    query = "SELECT deadline_at < now() FROM requests WHERE id = $1"
+    with world.worker_asleep():
+        request_id = await world.later(told())
+        await eventually_true(lambda: world.books.fetchval(query, request_id), "the deadline has passed")
+    return Paid("failed", 0)
+
+
+async def is_refused_by_the_vendor(world: World) -> Paid:
+    for stream in (False, True):
+        assert (await world.caller.chat(told(status=400), stream=stream)).status == 502
+    return Paid("failed", 0)
+
+
+async def is_refused_until_no_try_is_left(world: World) -> Paid:
+    statuses = [(await world.caller.chat(told(status=status))).status for status in (429, 500, 503)]
+    assert statuses == [503, 502, 503]
+    return Paid("failed", 0)
+
+
+async def cannot_be_reached(world: World) -> Paid:
+    assert (await world.caller.chat(told(), model="nowhere")).status == 502
+    return Paid("failed", 0)
+
+
+async def is_not_answered_in_time(world: World) -> Paid:
+    assert (await world.caller.chat(told(fault="silence"), stream=True)).status == 504
+    assert (await world.caller.chat(told(fault="silence"))).status == 504
+    return Paid("failed", 0)
+
+
+async def breaks_off_before_output(world: World) -> Paid:
+    for fault in ("cut", "fin", "early_end", "garbage", "empty"):
+        assert (await world.caller.chat(told(fault=fault), stream=True)).status == 502
+    return Paid("failed", 0)
+
+
+async def breaks_off_after_output(world: World) -> Paid:
+    cost = 0
+    for fault in ("cut", "silence"):
+        message = told(tokens=60, size=1, fault=fault, after=40)
+        reply = await world.caller.chat(message, stream=True)
+        assert reply.body.partition(b"\x1e")[0].decode() == said(message, 40)
+        cost += estimated(message, said(message, 40), pieces=40)
+    return Paid("failed", cost)
+
+
+async def json_breaks_off(world: World) -> Paid:
+    assert (await world.caller.chat(told(tokens=20, fault="cut"))).status == 502
+    reply = await world.caller.chat(told(tokens=20, fault="cut", after=9), model=REALTIME, max_tokens=200)
+    assert (reply.status, reply.error["code"]) == (502, "provider_error")
+    assert "charged_usd" not in reply.error
+    return Paid("failed", 0)
+
+
+async def json_is_too_long(world: World) -> Paid:
+    key = a_key()
+    for script in ({"size": 200_000}, {"fault": "endless"}):
+        reply = await world.caller.chat(told(tokens=2, key=key, **script), max_tokens=2)
+        assert (reply.status, reply.error["code"]) == (502, "provider_error")
+        assert "charged_usd" not in reply.error
+    assert len(await world.cluster.simulator.calls(key)) == 2, "it is not asked for again"
+    return Paid("failed", 0)
+
+
+async def cancel_in_the_queue(world: World) -> Paid:
+    with world.worker_asleep():
+        await world.cancel(await world.later(told()))
+    return Paid("cancelled", 0)
+
+
+async def cancel_while_connecting(world: World) -> Paid:
+    request_id = await world.later(told(), model="silent")
+    async with asyncio.timeout(20):
+        await world.silent.asked.wait()
+    await world.cancel(request_id)
+    return Paid("cancelled", 0)
+
+
+async def cancel_between_two_calls(world: World) -> Paid:
+    for status in (429, 500, 503):
+        for stream in (False, True):
+            key = a_key()
+            request_id = await world.later(told(status=status, key=key), stream=stream)
+            await world.refused_once(key)
+            await world.cancel(request_id)
+            assert (await world.paid()).state == "cancelled"
+    return Paid("cancelled", 0)
+
+
+async def leave_between_two_calls(world: World) -> Paid:
+    for status in (429, 500, 503):
+        key = a_key()
+        asking = asyncio.create_task(world.caller.chat(told(status=status, retry_after=1, key=key), stream=True))
+        await world.refused_once(key)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert (await world.paid()).state == "cancelled"
+    return Paid("cancelled", 0)
+
+
+async def cancel_a_deferred_one(world: World) -> Paid:
+    key = a_key()
+    request_id = await world.later(told(status=429, retry_after=2, key=key))
+    await world.refused_once(key)
+
+    async def deferred() -> bool:
+        return await world.cluster.valkey.command("HGET", f"run:{request_id}", "waits") == b"1"
+
+    await eventually_true(deferred, "it is back in the queue")
+    await world.cancel(request_id)
+    return Paid("cancelled", 0)
+
+
+async def cancel_before_output(world: World) -> Paid:
+    cost = 0
+    for stream in (False, True):
+        key = a_key()
+        message = told(hold=0, key=key)
+        request_id = await world.later(message, stream=stream)
+        await world.cluster.simulator.call_begins(key)
+        await world.cancel(request_id)
+        cost += estimated(message)
+    return Paid("cancelled", cost)
+
+
+async def cancel_after_output(world: World) -> Paid:
+    message = told(tokens=60, size=1, hold=40, key=a_key())
+    async with world.reading(message, said(message, 40)) as response:
+        await world.cancel(response.headers["x-request-id"])
+        await world.caller.settled(world.books)
+    return Paid("cancelled", estimated(message, said(message, 40), pieces=40))
+
+
+async def leave_after_output(world: World) -> Paid:
+    message = told(tokens=60, size=30, hold=40, key=a_key())
+    async with world.reading(message, said(message, 40)):
+        pass
+    return Paid("cancelled", estimated(message, said(message, 40)))
+
+
+async def cancel_what_is_billed_to_the_end(world: World) -> Paid:
+    key = a_key()
+    message = told(tokens=9, reasoning=30, hold=0, key=key)
+    request_id = await world.later(message, model=BILLS_TO_THE_END)
+    await world.cluster.simulator.call_begins(key)
+    await world.cancel(request_id)
+    await world.caller.release(key)
+    return Paid("succeeded", reported(message, 39, BILLS_TO_THE_END))
+
+
+async def cancel_what_would_be_billed_to_the_end(world: World) -> Paid:
+    key = a_key()
+    request_id = await world.later(told(status=500, key=key), model=BILLS_TO_THE_END)
+    await world.refused_once(key)
+    await world.cancel(request_id)
+    return Paid("cancelled", 0)
+
+
+async def worker_dies_at_a_json_answer(world: World) -> Paid:
+    key = a_key()
+    message = told(tokens=9, hold=0, key=key)
+    await world.later(message)
+    await world.cluster.simulator.call_begins(key)
+    await world.cluster.kill("worker-1")
+    world.cluster.start("worker-1")
+    await world.cluster.simulator.call_begins(key, 2)
+    await world.caller.release(key)
+    return Paid("succeeded", reported(message, 9))
+
+
+async def worker_dies_at_a_stream(world: World) -> Paid:
+    message = told(tokens=60, size=1, hold=40, key=a_key())
+    async with world.reading(message, said(message, 40)):
+        await world.cluster.kill("worker-1")
+        world.cluster.start("worker-1")
+        await world.caller.settled(world.books)
+    return Paid("failed", estimated(message, said(message, 40), pieces=40))
+
+
+async def repeat(world: World) -> Paid:
+    message, headers = told(tokens=9), {"Idempotency-Key": a_key()}
+    replies = [await world.caller.chat(message, headers=headers) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200] * 3
+    return Paid("succeeded", reported(message, 9))
+
+
+TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
+    "It succeeds.": succeeds,
+    "It succeeds, and the vendor reported no tokens, or impossible ones.": succeeds_without_counts,
+    "This service refuses it.": is_refused_here,
+    "It waits in the queue until its deadline.": waits_until_its_deadline,
+    "The vendor refuses it.": is_refused_by_the_vendor,
+    "The vendor refuses it until no try is left.": is_refused_until_no_try_is_left,
+    "The vendor cannot be reached.": cannot_be_reached,
+    "The vendor does not answer in time, before any output.": is_not_answered_in_time,
+    "The vendor breaks off before any output.": breaks_off_before_output,
+    "A stream breaks off, or falls silent, after its first output.": breaks_off_after_output,
+    "A JSON answer breaks off in the middle.": json_breaks_off,
+    "A JSON answer is longer than the output limit allows.": json_is_too_long,
+    "You cancel it while it waits in the queue.": cancel_in_the_queue,
+    "You cancel it while the vendor is being connected.": cancel_while_connecting,
+    "You cancel it between two calls, after a refusal (429, 500, 503).": cancel_between_two_calls,
+    "You leave it between two calls, after a refusal.": leave_between_two_calls,
+    "You cancel it while it is back in the queue, because the vendor asked to wait.": cancel_a_deferred_one,
+    "You cancel it while the vendor has it, before any output.": cancel_before_output,
+    "You cancel a stream after some output.": cancel_after_output,
+    "You leave a stream after some output.": leave_after_output,
+    "You cancel it while the vendor has it, and this vendor bills to the end.": cancel_what_is_billed_to_the_end,
+    "You cancel it between two calls, and this vendor bills to the end.": cancel_what_would_be_billed_to_the_end,
+    "A worker of this service dies while a JSON answer is computed.": worker_dies_at_a_json_answer,
+    "A worker of this service dies after a stream's first output.": worker_dies_at_a_stream,
+    "You repeat it with the same Idempotency-Key.": repeat,
+}
+
+
+def lines() -> dict[str, str]:
+    """The page's table: what becomes of the request, and what is charged."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", (PAGES / "billing.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(rows[1:])
+
+
+def test_the_page_says_what_is_tested_and_nothing_else() -> None:
+    assert list(lines()) == list(TABLE)
+
+
+@pytest.mark.parametrize("line", TABLE)
+async def test_what_is_charged(world: World, line: str) -> None:
+    expected = await TABLE[line](world)
+    assert await world.paid() == expected
+    if lines()[line].startswith("Nothing") and "more" not in lines()[line]:
+        assert expected.charge_nano == 0
+
+
+async def test_nothing_is_charged_beyond_the_hold(world: World, books: asyncpg.Pool) -> None:
+    message = told(tokens=5, usage="wrong")
+    assert (await world.caller.chat(message, max_tokens=5)).status == 200
+    held = price_of(MODEL).cost(Usage(input_bound([Message("user", message)], 0), 5))
+    assert await world.paid() == Paid("succeeded", held)
