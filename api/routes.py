@@ -74,13 +74,16 @@ LAST_EVENT = Header(
 )
 OUTPUT_LIMIT = Header("x-output-limit", "Tokens that the answer may have at most.", {"type": "integer"})
 REPLAYED = Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again.")
+RATE = (
+    Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
+    Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
+    Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
+)
 ADMITTED = (
     OUTPUT_LIMIT,
     Header("x-model-successor", "The model that answered instead of a retired one."),
     REPLAYED,
-    Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
-    Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
-    Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
+    *RATE,
 )
 LOCATION = Header("Location", "`/api/requests/{id}`.")
 MANUAL = Header("Location", "`/docs`.")
@@ -279,7 +282,7 @@ ROUTES: tuple[Route, ...] = (
         "/v1/batches",
         openai_batches.post_batch,
         "Run a file's lines, as OpenAI's batches",
-        {200: Answer(json(BatchObject), (REPLAYED,))},
+        {200: Answer(json(BatchObject), (REPLAYED, *RATE))},
         scope="inference",
         body=Body(json(BatchBody), examples.BATCH),
         headers=(REPEATABLE,),
@@ -324,7 +327,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/batches",
         batches.post_batch,
         "Send a batch",
-        {201: Answer(json(Success[BatchView]), (BATCH_LOCATION, REPLAYED))},
+        {201: Answer(json(Success[BatchView]), (BATCH_LOCATION, REPLAYED, *RATE))},
         scope="inference",
         body=Body(dict.fromkeys(batches.TYPES, "Lines of JSON, each a chat request with a `custom_id` of its own.")),
         headers=(REPEATABLE,),

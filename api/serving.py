@@ -12,8 +12,9 @@ import msgspec
 from aiohttp import web
 
 from api.formats.native.answers import result_json
+from api.http.rates import tell_left, tell_limit
 from api.http.reading import idempotency_key, prefers_async, read_json
-from api.http.state import RATE_HEADERS, REQUEST_ID
+from api.http.state import REQUEST_ID
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
 from api.requests.model_check import check_against_model
 from api.requests.streaming import send_stream
@@ -50,7 +51,7 @@ async def serve(
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     if key.rpm:
-        request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(key.rpm)}
+        tell_limit(request, key.rpm)
     asked = parse(await read_json(request))
     respond_async = may_respond_async and prefers_async(request)
     repeated = await _repeated(request, key, asked, services)
@@ -170,15 +171,11 @@ async def _submit_for(request: web.Request, services: Services, new: NewRequest)
         admitted = await _submit(services, new)
     except RateLimited as error:
         if new.key.rpm:
-            request[RATE_HEADERS] |= _rate(0, error.retry_after_s or 0)
+            tell_left(request, 0, error.retry_after_s or 0)
         raise
     if new.key.rpm and isinstance(admitted, Admitted):
-        request[RATE_HEADERS] |= _rate(*admitted.rate)
+        tell_left(request, *admitted.rate)
     return admitted
-
-
-def _rate(remaining: int, reset_s: float) -> dict[str, str]:
-    return {"x-ratelimit-remaining-requests": str(remaining), "x-ratelimit-reset-requests": f"{reset_s:.3f}s"}
 
 
 async def _submit(services: Services, new: NewRequest) -> Admitted | Repeat:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from api.batches.counting import count_creation
 from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
 from api.batches.upload import Upload
 from api.formats.native.answers import result_json
@@ -66,6 +67,7 @@ async def post_batch(request: web.Request) -> web.Response:
     repeatable_by = idempotency_key(request)
     if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):
         await require_credit(services.pool, key.account_id)
+        await count_creation(request, services, key)
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
     upload = Upload(services, file, parse_line)
     file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))

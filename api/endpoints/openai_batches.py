@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from api.batches.counting import count_creation
 from api.batches.creation import NewBatch, RepeatableBy, create_batch, made_before
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject, batch_object
@@ -45,6 +46,7 @@ async def post_batch(request: web.Request) -> web.Response:
     await require_credit(services.pool, key.account_id)
     file = await find_file(services.pool, key.account_id, body.input_file_id)
     _refuse_other_lines(file, body)
+    await count_creation(request, services, key)
     new = NewBatch(file, key.id, body.endpoint, body.metadata, repeatable_by)
     batch, again = await create_batch(services.pool, new, services.settings)
     return await _answer(services, batch, {"Idempotent-Replayed": "true"} if again else {})

@@ -123,6 +123,14 @@ class Queue:
             raise _refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
+    async def count(self, request_id: str, *, key_id: str, rpm: int) -> RateState:
+        """Count something that is not enqueued against the key's limit, once for each id. Raises `RateLimited`."""
+        names = [keys.rate(key_id), keys.rated(request_id)]
+        outcome, wait_ms, remaining, reset_ms = await self._scripts.call("rate", names, [rpm])
+        if outcome != b"ok":
+            raise _refusal(outcome, wait_ms)
+        return RateState(remaining, reset_ms / 1000)
+
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
         """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. What is due and stays behind rings for
         another worker. A claim that reaches Redis late takes none, or it would take over the jobs of workers that are alive,

@@ -58,6 +58,11 @@ def rate(key_id: str) -> str:
     return f"rate:{key_id}"
 
 
+def rated(request_id: str) -> str:
+    """A mark that this was counted against its key's rate."""
+    return f"rated:{request_id}"
+
+
 def pace(model: str) -> str:
     """How many calls of a model batches may have under way at its vendor."""
     return f"pace:{model}"

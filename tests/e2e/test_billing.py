@@ -253,7 +253,7 @@ async def json_breaks_off(world: World) -> Paid:
 async def json_is_too_long(world: World) -> Paid:
     key = a_key()
     for script in ({"size": 200_000}, {"fault": "endless"}):
-        reply = await world.caller.chat(told(tokens=2, key=key, **script), max_tokens=2)
+        reply = await world.caller.chat(told(tokens=6, key=key, **script), max_tokens=6)
         assert (reply.status, reply.error["code"]) == (502, "provider_error")
         assert "charged_usd" not in reply.error
     assert len(await world.cluster.simulator.calls(key)) == 2, "it is not asked for again"

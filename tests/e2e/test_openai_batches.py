@@ -13,6 +13,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from shared.ids import new_id
+from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.e2e.openai_client import asking, client_of
 from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
@@ -338,3 +339,16 @@ async def test_another_accounts_files_and_batches_are_not_there(
         assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
     assert (await create(stranger, file["id"])).status == 404
     assert (await stranger.request("GET", "/v1/batches")).json["data"] == []
+
+
+async def test_a_keys_rate_counts_the_batch_and_not_its_lines_nor_its_file(new_caller: NewCaller) -> None:
+    caller = await new_caller(rules=KeyRules(rpm=1))
+    file_id = (await send(caller, [line(str(n), told(tokens=1)) for n in range(5)]))["id"]
+    assert (await create(caller, new_id("file"))).status == 404, "what is no batch is not counted"
+    first = await create(caller, file_id, key="counted")
+    assert (first.status, first.headers["x-ratelimit-remaining-requests"]) == (200, "0")
+    assert (await create(caller, file_id, key="counted")).status == 200
+    refused = await create(caller, file_id)
+    assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert (await until_ended(caller, first.json["id"]))["request_counts"]["completed"] == 5

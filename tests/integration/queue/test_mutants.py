@@ -103,6 +103,19 @@ async def a_key_has_its_rate(bench: Bench) -> None:
     assert await bench.client.get(keys.rate("key")) == before
 
 
+async def a_batch_is_counted_once_and_within_the_rate(bench: Bench) -> None:
+    for _ in range(3):
+        assert (await bench.queue.count("req_1", key_id="key", rpm=2)).remaining == 1
+    assert (await bench.queue.count("req_2", key_id="key", rpm=2)).remaining == 0
+    before = await bench.client.get(keys.rate("key"))
+    for number in range(3):
+        with pytest.raises(RateLimited):
+            await bench.queue.count(f"req_more_{number}", key_id="key", rpm=2)
+    assert await bench.client.get(keys.rate("key")) == before
+    with pytest.raises(RateLimited):
+        await enqueue(bench.queue, a_job(), rpm=2)
+
+
 async def a_bell_has_an_end(bench: Bench) -> None:
     deep = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=1_000)
     for _ in range(300):
@@ -392,6 +405,14 @@ MUTANTS = [
     Mutant(a_key_has_its_rate, "enqueue", "arrival - now > 60000 + 0.001", NEVER),
     Mutant(a_key_has_its_rate, "enqueue", "or 0), now) + interval", "or 0), now) + interval / 2"),
     Mutant(a_key_has_its_rate, "enqueue", "  if arrival", "  redis.call('SET', KEYS[5], arrival)\n  if arrival"),
+    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "arrival - now > 60000 + 0.001", NEVER),
+    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
+    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "redis.call('SET', KEYS[2], '1', 'PX', 60000)"),
+    Mutant(
+        a_batch_is_counted_once_and_within_the_rate,
+        "rate",
+        "redis.call('SET', KEYS[1], string.format('%.3f', arrival), 'PX', reset)",
+    ),
     Mutant(a_bell_has_an_end, "enqueue", "redis.call('LTRIM', KEYS[4], 0, 255)"),
     Mutant(a_claimed_job_is_nobody_elses, "claim", "redis.call('ZADD', queue, now + lease, id)"),
     Mutant(a_claimed_job_is_nobody_elses, "claim", "redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)"),

@@ -136,6 +136,25 @@ async def test_a_rate_limit_fills_up_again_and_its_state_expires(queue: Queue, r
     assert 0 < await redis_client.pttl(keys.rate("key")) <= 15_000
 
 
+async def test_what_is_counted_without_a_job_shares_the_keys_minute(queue: Queue, redis_client: ArqRedis) -> None:
+    await enqueue(queue, a_job(), rpm=3)
+    state = await queue.count("req_1", key_id="key", rpm=3)
+    assert (state.remaining, 39 < state.reset_s <= 40) == (1, True)
+    await enqueue(queue, a_job(), rpm=3)
+    before = await redis_client.get(keys.rate("key"))
+    with pytest.raises(RateLimited) as refused:
+        await queue.count("req_2", key_id="key", rpm=3)
+    assert 0 < (refused.value.retry_after_s or 0) <= 20
+    assert await redis_client.get(keys.rate("key")) == before
+
+
+async def test_what_is_counted_twice_under_one_id_counts_once(queue: Queue, redis_client: ArqRedis) -> None:
+    """A call whose answer was lost is sent again."""
+    states = [await queue.count("req_1", key_id="key", rpm=2) for _ in range(4)]
+    assert [state.remaining for state in states] == [1] * 4
+    assert 0 < await redis_client.pttl(keys.rated("req_1")) <= 60_000
+
+
 async def test_a_key_without_a_limit_has_no_rate_state(queue: Queue, redis_client: ArqRedis) -> None:
     for _ in range(5):
         await enqueue(queue, a_job())

@@ -1,0 +1,20 @@
+"""What a key with a request limit is told of it, on every answer that counts."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.http.state import RATE_HEADERS
+
+
+def tell_limit(request: web.Request, rpm: int) -> None:
+    """The key has this limit, requests per minute."""
+    request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(rpm)}
+
+
+def tell_left(request: web.Request, remaining: int, reset_s: float) -> None:
+    """What is left of it, and when all is there again."""
+    request[RATE_HEADERS] |= {
+        "x-ratelimit-remaining-requests": str(remaining),
+        "x-ratelimit-reset-requests": f"{reset_s:.3f}s",
+    }
