@@ -156,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             variable = _VARIABLES.get(field.name, field.name.upper())
             text = env.get(variable, "").strip()
             if text:
-                values[field.name] = _parse(variable, text, _PARSERS.get(field.name, _PARSERS_BY_TYPE.get(field.type)))
+                values[field.name] = _parse(variable, text, _parser_of(field))
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
@@ -180,6 +180,11 @@ def queue_list(text: str) -> tuple[QueueName, ...]:
             for one_provider in PROVIDERS if provider == "*" else (provider,):
                 names[QueueName(f"q:{one_provider}:{one_lane}")] = None
     return tuple(names)
+
+
+def _parser_of(field: msgspec.structs.FieldInfo) -> Callable[[str], object] | None:
+    usual = _BYTES if "_bytes" in field.name else _PARSERS_BY_TYPE.get(field.type)
+    return _PARSERS.get(field.name, usual)
 
 
 def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> object:
@@ -262,7 +267,8 @@ _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
     "redis_url": "it takes redis://host:port/0 (`make run` brings its own server)",
 }
-_WHOLE = _number(int, 1, 2**40, "a whole number")
+_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # which is what Postgres takes as an integer
+_BYTES = _number(int, 1, 2**40, "a whole number")
 _SECONDS = _number(float, 0.0001, 86_400, "seconds")
 _PORT = _number(int, 0, 65_535, "a port")
 _PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
@@ -277,6 +283,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "price_factor": _factor,
     "batch_price_factor": _factor,
     "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
+    "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
+    "usage_days_max": _number(int, 1, 3_660, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),

@@ -16,6 +16,8 @@ from api.http.reading import read_json
 from api.services import SERVICES, Services
 from shared.errors import InvalidRequest, PermissionDenied
 from shared.ledger.api_keys import (
+    GRACE_MAX,
+    RPM_MAX,
     ApiKey,
     KeyRow,
     KeyRules,
@@ -37,7 +39,7 @@ EXPIRY_MAX_S = 315_360_000
 CREATE_HINT = "It takes name, scopes, rpm, limit_usd and one of expires_at, expires_in_s"
 ROTATE_HINT = "It takes grace_s"
 Scope = Literal["inference", "read", "manage"]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=GRACE_MAX.total_seconds())]
 
 
 class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +47,7 @@ class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     name: str = ""
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
-    rpm: int | None = None
+    rpm: Annotated[int, msgspec.Meta(ge=1, le=RPM_MAX)] | None = None
     limit_usd: Decimal | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None

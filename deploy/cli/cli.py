@@ -25,7 +25,7 @@ from deploy.cli.command import Answer
 from deploy.cli.command import add_command as _command
 from deploy.cli.command import add_group as _group
 from deploy.cli.ledger_check import check_ledger
-from deploy.cli.values import duration, moment, scopes, usd
+from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
 from shared.catalogue.models import load_catalogue
 from shared.errors import RebootError
 from shared.ledger import accounts
@@ -202,7 +202,7 @@ def _add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own 
     _command(group, "list", _account_list, "every account")
     credit = _command(group, "credit", _account_credit, "add credit, or take it back with a negative amount")
     credit.add_argument("id")
-    credit.add_argument("usd", type=usd, metavar="USD")
+    credit.add_argument("usd", type=usd_change, metavar="USD")
     credit.add_argument("--note")
     credit.add_argument("--ref", help="the same reference again credits once")
 
@@ -211,19 +211,19 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
     create = _command(group, "create", _key_create, "a new key, shown this once")
     create.add_argument("account_id")
     create.add_argument("--name", default="")
-    create.add_argument("--rpm", type=int, help="requests per minute")
+    create.add_argument("--rpm", type=rpm, help="requests per minute")
     create.add_argument("--limit", type=usd, metavar="USD", help="what the key may spend in all")
     create.add_argument(
         "--scope", type=scopes, default=("inference", "read"), help="comma list of inference, read, manage"
     )
-    create.add_argument("--expires", type=moment, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
+    create.add_argument("--expires", type=expiry, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
     _command(group, "list", _key_list, "an account's keys").add_argument("account_id")
     _command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
     rotate = _command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
     rotate.add_argument("key_id")
     rotate.add_argument(
         "--grace",
-        type=duration,
+        type=grace,
         default=timedelta(0),
         help="such as 24h; a spending limit moves at once",
     )

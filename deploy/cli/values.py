@@ -1,20 +1,40 @@
-"""Values on the line of `rebootml`; what is none raises `ArgumentTypeError`, which says what it takes."""
+"""Values on the line of `rebootml`; what is none, or beyond its bounds, raises `ArgumentTypeError` with what it takes."""
 
 from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime, timedelta
 
-from shared.ledger.api_keys import SCOPES
+from shared.ledger.api_keys import GRACE_MAX, LIFE_MAX, RPM_MAX, SCOPES
 from shared.money import NanoUsd, usd_to_nano
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+DIGITS_MAX = 12
+"""Of a number on the line: more than any bound has, and few enough for every calculation."""
 
 
 def usd(text: str) -> NanoUsd:
-    """A decimal number in USD."""
-    try:
-        return usd_to_nano(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    """A decimal number in USD that is not negative."""
+    amount = _usd(text)
+    if amount < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative: an amount in USD such as 12.50")
+    return amount
+
+
+def usd_change(text: str) -> NanoUsd:
+    """A decimal number in USD, negative to take back."""
+    amount = _usd(text)
+    if amount == 0:
+        raise argparse.ArgumentTypeError("the amount is zero: USD such as 25 or -5")
+    return amount
+
+
+def rpm(text: str) -> int:
+    """Requests per minute."""
+    number = _whole(text)
+    if number is None or not 1 <= number <= RPM_MAX:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {RPM_MAX}")
+    return number
 
 
 def scopes(text: str) -> tuple[str, ...]:
@@ -25,27 +45,57 @@ def scopes(text: str) -> tuple[str, ...]:
     return found
 
 
-def duration(text: str) -> timedelta:
-    """A number of seconds, or with a unit."""
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    if not number.isdigit():
-        raise argparse.ArgumentTypeError("a time such as 90s, 15m, 24h or 30d")
+def grace(text: str) -> timedelta:
+    """How long an old key goes on."""
+    found = _duration(text)
+    if found is None or found > GRACE_MAX:
+        raise argparse.ArgumentTypeError(f"a time from 0s to {GRACE_MAX.days}d, such as 90s, 15m, 24h or 30d")
+    return found
+
+
+def expiry(text: str) -> datetime:
+    """A moment to come, in UTC unless it says otherwise, or a time from now."""
+    now = datetime.now(UTC)
+    found = _moment(text, now)
+    if found is None or not now < found <= now + LIFE_MAX:
+        raise argparse.ArgumentTypeError(
+            f"a moment to come, such as 2027-01-31T12:00:00Z, or a time from now such as 24h or 30d, at most {LIFE_MAX.days}d"
+        )
+    return found
+
+
+def _usd(text: str) -> NanoUsd:
     try:
-        return timedelta(**{units[unit]: int(number)})
+        return usd_to_nano(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _whole(text: str) -> int | None:
+    """None for what is no number of plain digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
+
+
+def _duration(text: str) -> timedelta | None:
+    """A number of seconds, or with a unit; None for what is none, or beyond what can be counted."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
+    whole = _whole(number)
+    try:
+        return None if whole is None else timedelta(**{UNITS[unit]: whole})
     except OverflowError:
-        raise argparse.ArgumentTypeError("a shorter time") from None
+        return None
 
 
-def moment(text: str) -> datetime:
-    """A moment, in UTC unless it says otherwise, or a time from now."""
+def _moment(text: str, now: datetime) -> datetime | None:
+    """None for what is none, or beyond the calendar."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-    try:
-        return datetime.now(UTC) + duration(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except OverflowError:
-        raise argparse.ArgumentTypeError("an earlier moment") from None
+        return None
+    except ValueError:
+        duration = _duration(text)
+    try:
+        return None if duration is None else now + duration
+    except OverflowError:
+        return None

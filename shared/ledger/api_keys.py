@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
-from shared.money import NanoUsd, nano_to_usd
+from shared.money import NANO_PER_USD, USD_MAX, NanoUsd, nano_to_usd
 from shared.stores.postgres import Connection, KeptSession, load_queries
 
 SQL = load_queries("credentials")
@@ -32,6 +32,11 @@ ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
 NAME_LENGTH_MAX = 200
+LIMIT_NANO_MAX = int(USD_MAX * NANO_PER_USD)
+RPM_MAX = 10_000_000
+GRACE_MAX = timedelta(days=3_650)
+LIFE_MAX = timedelta(days=36_500)
+"""How far ahead a key may expire: far from the end of the calendar, beyond which a row could not be read any more."""
 HINT = "send `Authorization: Bearer rml_…` or `x-api-key: rml_…` with a key of this service"
 
 
@@ -176,10 +181,12 @@ async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
 
 async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None) -> NewKey:
     """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
-    when the old one is no longer usable.
+    when the old one is no longer usable or the grace is longer than `GRACE_MAX`.
 
     What is left of a spending limit moves to the new key at once, so that both together stay within it.
     """
+    if not timedelta(0) <= grace <= GRACE_MAX:
+        raise InvalidRequest(f"The grace of a rotated key is at most {GRACE_MAX.days} days.")
     account_id = (await _existing(pool, key_id)).account_id
     async with _making_keys(pool, account_id, by) as connection:
         old = await _existing(connection, key_id)
@@ -226,12 +233,19 @@ def _check(rules: KeyRules) -> None:
         raise InvalidRequest(f"A key's name has at most {NAME_LENGTH_MAX} characters.")
     if not rules.scopes or set(rules.scopes) - set(SCOPES):
         raise InvalidRequest(f"Scopes are a comma list of {', '.join(SCOPES)}.")
-    if rules.rpm is not None and not 1 <= rules.rpm <= 10_000_000:  # noqa: PLR2004 - named by the message
-        raise InvalidRequest("Requests per minute are a whole number from 1 to 10000000.")
-    if rules.limit is not None and rules.limit < 0:
-        raise InvalidRequest("A spending limit cannot be negative.")
-    if rules.expires_at is not None and rules.expires_at <= datetime.now(UTC):
+    if rules.rpm is not None and not 1 <= rules.rpm <= RPM_MAX:
+        raise InvalidRequest(f"Requests per minute are a whole number from 1 to {RPM_MAX}.")
+    if rules.limit is not None and not 0 <= rules.limit <= LIMIT_NANO_MAX:
+        raise InvalidRequest(f"A spending limit is an amount from 0 to {USD_MAX} USD.")
+    if rules.expires_at is not None:
+        _check_expiry(rules.expires_at, datetime.now(UTC))
+
+
+def _check_expiry(expires_at: datetime, now: datetime) -> None:
+    if expires_at <= now:
         raise InvalidRequest("The time of expiry has passed already.")
+    if expires_at > now + LIFE_MAX:
+        raise InvalidRequest(f"The time of expiry is at most {LIFE_MAX.days} days from now.")
 
 
 def _from_row(row: asyncpg.Record) -> ApiKey:

@@ -117,18 +117,23 @@ async def test_a_key_can_be_made_for_so_many_seconds(manager: Caller) -> None:
         ({"scopes": "read"}, "scopes"),
         ({"scopes": []}, "scopes"),
         ({"scopes": ["root"]}, "scopes"),
-        ({"rpm": 0}, "minute"),
+        ({"rpm": 0}, "rpm"),
+        ({"rpm": 10_000_001}, "rpm"),
+        ({"rpm": 10**30}, "rpm"),
         ({"rpm": 1.5}, "rpm"),
         ({"rpm": True}, "rpm"),
         ({"limit_usd": -1}, "limit"),
         ({"limit_usd": "much"}, "limit_usd"),
         ({"limit_usd": "NaN"}, "limit_usd"),
         ({"limit_usd": "1e999"}, "limit_usd"),
+        ({"limit_usd": "1e9999999999"}, "limit_usd"),
+        ({"limit_usd": 1_000_000_001}, "limit_usd"),
         ({"limit_usd": "0.0000000001"}, "limit_usd"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expiry"),
         ({"expires_at": "9999-12-31T23:59:59-10:00"}, "expires_at"),
         ({"expires_at": 1}, "expires_at"),
+        ({"expires_at": "9999-12-31T00:00:00Z"}, "expiry"),
         ({"expires_in_s": 0}, "expires_in_s"),
         ({"expires_in_s": 1e12}, "expires_in_s"),
         ({"expires_at": "2099-01-01T00:00:00Z", "expires_in_s": 5}, "not both"),
@@ -160,7 +165,16 @@ async def test_without_a_grace_the_old_key_ends_at_once(manager: Caller) -> None
 
 
 @pytest.mark.parametrize(
-    "body", [{"grace_s": -1}, {"grace_s": 1e9}, {"grace_s": "1h"}, {"grace": 1}, {"grace_s": None}]
+    "body",
+    [
+        {"grace_s": -1},
+        {"grace_s": 1e9},
+        {"grace_s": 1e300},
+        {"grace_s": 2_592_001},
+        {"grace_s": "1h"},
+        {"grace": 1},
+        {"grace_s": None},
+    ],
 )
 async def test_a_grace_that_makes_no_sense_is_a_400(manager: Caller, body: dict[str, Any]) -> None:
     _assert_400(await manager.request("POST", f"/api/keys/{_id(manager)}/rotate", json=body), "grace")

@@ -212,12 +212,7 @@ def test_without_json_a_person_can_read_it(cli: Cli) -> None:
         ("account", "create", ""),
         ("account", "create", "x" * 201),
         ("account", "create", "not utf-8: \udcff"),
-        ("account", "create", "someone", "--credit", "-5"),
-        ("account", "credit", "ACCOUNT", "0"),
         ("key", "create", "acc_nobody"),
-        ("key", "create", "ACCOUNT", "--rpm", "0"),
-        ("key", "create", "ACCOUNT", "--limit", "-1"),
-        ("key", "create", "ACCOUNT", "--expires", "2020-01-01"),
         ("key", "list", "acc_nobody"),
         ("key", "revoke", "nobody"),
         ("key", "rotate", "nobody"),
@@ -244,19 +239,46 @@ def test_what_cannot_be_done_is_refused_in_one_clear_line(cli: Cli, account: str
         ("account", "credit", "acc_x", "1.0000000001"),
         ("account", "credit", "acc_x", "1e20"),
         ("account", "credit", "acc_x", "nan"),
+        ("account", "credit", "acc_x", "0"),
+        ("account", "credit", "acc_x", "1e9999999999999999999"),
+        ("account", "credit", "acc_x", "-1000000000.000000001"),
         ("account", "create", "x", "--credit"),
+        ("account", "create", "x", "--credit", "-5"),
+        ("account", "create", "x", "--credit", "1000000001"),
+        ("account", "create", "x", "--credit", "inf"),
         ("key", "create", "acc_x", "--rpm", "many"),
+        ("key", "create", "acc_x", "--rpm", "0"),
+        ("key", "create", "acc_x", "--rpm", "-1"),
+        ("key", "create", "acc_x", "--rpm", "1.5"),
+        ("key", "create", "acc_x", "--rpm", "10000001"),
+        ("key", "create", "acc_x", "--rpm", "9" * 5_000),
+        ("key", "create", "acc_x", "--rpm", "²"),
+        ("key", "create", "acc_x", "--limit", "-1"),
+        ("key", "create", "acc_x", "--limit", "1e10"),
+        ("key", "create", "acc_x", "--limit", "nan"),
         ("key", "create", "acc_x", "--scope", "root"),
         ("key", "create", "acc_x", "--scope", ""),
         ("key", "create", "acc_x", "--expires", "soon"),
         ("key", "create", "acc_x", "--expires", "99999999999d"),
         ("key", "create", "acc_x", "--expires", "9999999d"),
+        ("key", "create", "acc_x", "--expires", "36501d"),
+        ("key", "create", "acc_x", "--expires", "0s"),
+        ("key", "create", "acc_x", "--expires", "2020-01-01"),
+        ("key", "create", "acc_x", "--expires", "0001-01-01T00:00:00+14:00"),
+        ("key", "create", "acc_x", "--expires", "9999-12-31"),
+        ("key", "create", "acc_x", "--expires", "9999-12-31T23:59:59-14:00"),
+        ("key", "create", "acc_x", "--expires", "9" * 5_000 + "d"),
         ("key", "rotate", "key_x", "--grace", "-1h"),
+        ("key", "rotate", "key_x", "--grace", "3651d"),
+        ("key", "rotate", "key_x", "--grace", "4000000d"),
         ("key", "rotate", "key_x", "--grace", "99999999999d"),
+        ("key", "rotate", "key_x", "--grace", "9" * 5_000),
+        ("key", "rotate", "key_x", "--grace", "²h"),
+        ("key", "rotate", "key_x", "--grace", ""),
         ("ledger", "balance"),
         ("models", "--colour"),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:60].encode("ascii", "replace").decode(),
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -268,6 +290,44 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
     assert (ended.value.code, out) == (WRONG_USAGE, "")
     assert err.splitlines()[-1].startswith("rebootml")
     assert "error: " in err.splitlines()[-1]
+
+
+def test_what_is_beyond_its_bounds_is_named_and_nothing_is_written(cli: Cli) -> None:
+    account = cli.new_account("5")
+    key_id = cli.json("key", "create", account)["key_id"]
+    before = cli.json("key", "list", account)
+    for option, words in {
+        "--grace": ("key", "rotate", key_id, "--grace", "4000000d"),
+        "--expires": ("key", "create", account, "--expires", "4000000d"),
+        "--rpm": ("key", "create", account, "--rpm", "10000001"),
+        "--limit": ("key", "create", account, "--limit", "-1"),
+        "usd": ("account", "credit", account, "1000000001"),
+    }.items():
+        ran = cli(*words)
+        assert (ran.status, ran.out) == (WRONG_USAGE, "")
+        assert option in ran.err.splitlines()[-1].lower()
+        assert "Traceback" not in ran.err
+    assert cli.json("key", "list", account) == before
+    assert cli.json("account", "show", account)["balance_usd"] == "5"
+
+
+def test_the_bounds_themselves_are_taken_and_can_be_read_again(cli: Cli) -> None:
+    account = cli.new_account("1000000000")
+    rules = ["--rpm", "10000000", "--limit", "1000000000", "--expires", "36499d"]
+    for words in (rules, ["--rpm", "1", "--limit", "0", "--expires", "1h"]):
+        cli.json("key", "create", account, *words)
+    old = cli.json("key", "create", account)["key_id"]
+    cli.json("key", "rotate", old, "--grace", "3650d")
+    assert len(cli.json("key", "list", account)) == 4
+
+
+def test_a_balance_that_could_not_be_counted_is_refused(cli: Cli) -> None:
+    account = cli.new_account()
+    for _ in range(9):
+        cli.json("account", "credit", account, "1000000000")
+    refused = cli("account", "credit", account, "1000000000")
+    assert (refused.status, refused.err.count("\n")) == (REFUSED, 1)
+    assert cli.json("account", "show", account)["balance_usd"] == "9000000000"
 
 
 @pytest.mark.parametrize("words", [(), ("account",), ("key", "create"), ("ledger", "check")])

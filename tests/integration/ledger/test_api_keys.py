@@ -73,6 +73,8 @@ async def test_a_key_keeps_the_rules_it_was_made_with(pool: asyncpg.Pool, new_ac
         KeyRules(rpm=0),
         KeyRules(rpm=10_000_001),
         KeyRules(limit=NanoUsd(-1)),
+        KeyRules(limit=NanoUsd(10**18 + 1)),
+        KeyRules(expires_at=datetime(9999, 1, 1, tzinfo=UTC)),
         KeyRules(expires_at=datetime(2020, 1, 1, tzinfo=UTC)),
     ],
 )
@@ -138,6 +140,18 @@ async def test_without_grace_the_old_key_ends_at_once_and_cannot_be_rotated_agai
     assert not (await _stored(pool, old_id)).usable(_now())
     with pytest.raises(InvalidRequest):
         await rotate_key(pool, old_id, NO_GRACE)
+
+
+@pytest.mark.parametrize("grace", [timedelta(days=3_651), timedelta(days=4_000_000), timedelta(seconds=-1)])
+async def test_a_grace_beyond_its_bounds_is_refused_and_changes_nothing(
+    pool: asyncpg.Pool, new_account: NewAccount, grace: timedelta
+) -> None:
+    account = await new_account(0)
+    old_id = (await create_key(pool, account, KeyRules())).key_id
+    before = await list_keys(pool, account)
+    with pytest.raises(InvalidRequest):
+        await rotate_key(pool, old_id, grace)
+    assert await list_keys(pool, account) == before
 
 
 async def test_a_grace_never_prolongs_a_keys_life(pool: asyncpg.Pool, new_account: NewAccount) -> None:
