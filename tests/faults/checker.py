@@ -17,6 +17,10 @@ from tests.faults.clients import INPUT_PRICE, OUTPUT_PRICE, Asked, Question
 from tests.faults.reading import Reading, read
 
 
+REFUSED_FROM = 400
+"""HTTP statuses from here on are refusals."""
+
+
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """What a proof allows beyond the ordinary, which is that every request is answered whole by one vendor call."""
 
@@ -84,9 +88,11 @@ def cost(input_tokens: int, output_tokens: int) -> int:
     return -(-(input_tokens * INPUT_PRICE + output_tokens * OUTPUT_PRICE) // 1_000_000)
 
 
-def estimate(question: Question, text_bytes: int) -> int:
-    """Nano-USD for the input and what was received: four bytes a token, and four tokens of a message's frame."""
-    return cost(-(-len(question.message.encode()) // 4) + 4, -(-text_bytes // 4))
+def estimate(question: Question, text_bytes: int, pieces: int = 0) -> int:
+    """Nano-USD for the input and what was received: four bytes a token, but a token for each piece at least, and four tokens
+    of a message's frame.
+    """
+    return cost(-(-len(question.message.encode()) // 4) + 4, max(-(-text_bytes // 4), pieces))
 
 
 def full_cost(question: Question) -> int:
@@ -162,8 +168,9 @@ def _charge(case: Case, promise: Promise) -> Iterator[str]:
     elif row.charged_nano == 0:
         if received and not promise.may_be_free:
             yield "received something for nothing"
-        if row.state == "cancelled" and case.calls and not promise.may_be_free:
-            yield "was cancelled after the vendor was called and not charged"
+        taken = [call for call in case.calls if call.status < REFUSED_FROM]
+        if row.state == "cancelled" and taken and not promise.may_be_free:
+            yield "was cancelled after the vendor had taken it and not charged"
     elif not estimate(question, received) <= row.charged_nano <= max(estimate(question, whole), full_cost(question)):
         yield f"was charged neither for its {received} bytes nor for anything up to the whole answer"
 

@@ -77,7 +77,7 @@ def _check_left(case: Case) -> None:
     assert call.ending == "client_gone", case
     assert call.tokens_sent == max(case.question.script.hold, 0), case
     assert (row.state, row.hold_state) == ("cancelled", "settled"), case
-    assert row.charged_nano == estimate(case.question, len(case.reading.text)), case
+    assert row.charged_nano == estimate(case.question, len(case.reading.text), call.tokens_sent), case
 
 
 def _cancelled_after_s(case: Case) -> float:

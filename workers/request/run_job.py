@@ -188,11 +188,10 @@ class Attempt:
             await self._writer.write(part)
 
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
-        """As long as the vendor has the call and bills all of it, an abort would only waste the answer."""
-        if self._job.model.bills_to_the_end and with_vendor:
-            self._worker.unstoppable.add(self._job.id)
-        else:
-            self._worker.unstoppable.discard(self._job.id)
+        """As long as a vendor has the call and bills all of it, an abort would only waste the answer."""
+        note = self._worker.unstoppable.add if with_vendor else self._worker.unstoppable.discard
+        if self._job.model.bills_to_the_end:
+            note(self._job.id)
 
     def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
         kept = {"answer": self._answer, "asked_bytes_max": self._runner.settings.asked_bytes_max}

@@ -9,7 +9,7 @@ import pytest
 from arq.jobs import deserialize_job_raw, deserialize_result, serialize_job, serialize_result
 from arq.utils import args_to_string
 
-from shared.chat import ImagePart, ImageUrl, Message, TextPart
+from shared.chat import CallPiece, ImagePart, ImageUrl, Message, TextPart
 from shared.errors import ProviderError
 from shared.job import (
     Chunk,
@@ -92,3 +92,13 @@ def test_an_event_is_the_same_after_it_crossed_redis(event: Event) -> None:
 def test_a_settlement_is_the_same_after_it_crossed_redis() -> None:
     settlement = a_release(a_reservation("acc_x"), error_message="a\0b")
     assert unpack_settlement(pack(settlement)) == settlement
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [(["c", "text"], Chunk("text", 3)), (["t", 0, "{}", "call_1", "f"], CallPiece(0, "{}", "call_1", "f", 2))],
+)
+def test_events_are_read_across_releases_that_know_pieces_and_that_do_not(before: list[object], now: Event) -> None:
+    old, new = msgspec.msgpack.encode(before), pack(now)
+    assert unpack_event(old) == msgspec.structs.replace(now, pieces=1)
+    assert msgspec.msgpack.decode(new)[: len(before)] == before, "who knows no pieces finds all else where it was"

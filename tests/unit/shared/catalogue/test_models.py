@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
 from shared.lanes import PROVIDERS
-from shared.money import Price
+from shared.money import Price, Usage, price_from_usd
 from shared.settings import SettingsError
 
 NEW_MODEL = """
@@ -131,6 +134,8 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ('[[model]]\nname = "openai-gpt-4o"\nmax_output_tokens = 999999999', ":3: model 'openai-gpt-4o': `max_output"),
         ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e40', ":3: model 'openai-gpt-4o': `price_factor`"),
         ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
+        ('[[model]]\nname = "openai-gpt-4o"\ncached = 2.6', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
+        ('[[model]]\nname = "openai-gpt-4o"\ninput = 1', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
     ],
 )
 def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, overlay: str, said: str) -> None:
@@ -139,3 +144,19 @@ def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Pat
     with pytest.raises(SettingsError) as refused:
         load_catalogue(path)
     assert said in str(refused.value)
+
+
+prices = st.decimals(0, 1_000, places=4)
+
+
+@given(
+    prices, prices, st.fractions(0, 1), st.decimals(0, 1_000, places=3), st.integers(0, 10**7), st.integers(0, 10**6)
+)
+def test_what_is_held_is_never_less_than_what_any_usage_within_its_bounds_costs(
+    input_usd: Decimal, output_usd: Decimal, share: Fraction, factor: Decimal, input_bound: int, output_limit: int
+) -> None:
+    """The dearest row that loads: with a cached price like the ordinary one; `share` of the input was cached."""
+    vendor = Price(price_from_usd(input_usd), price_from_usd(output_usd), price_from_usd(input_usd))
+    price = vendor.times(factor)
+    hold = price.cost(Usage(input_bound, output_limit))
+    assert price.cost(Usage(input_bound, output_limit, cached=int(share * input_bound))) <= hold

@@ -54,6 +54,38 @@ def test_a_failure_before_any_output_is_free() -> None:
     assert (settlement.error_code, settlement.error_message, settlement.attempts) == ("provider_error", "down", 3)
 
 
+@pytest.mark.parametrize(
+    ("text_bytes", "pieces", "output"), [(40, 40, 40), (400, 40, 100), (1, 1, 1), (0, 7, 7), (0, 0, 0)]
+)
+def test_an_estimate_is_the_larger_of_a_quarter_of_the_bytes_and_the_pieces(
+    text_bytes: int, pieces: int, output: int
+) -> None:
+    received = Received(called=True, text_bytes=text_bytes, pieces=pieces)
+    event, _ = failed(JOB, received, Cancelled("gone"), NOW, cancelled=True)
+    assert event.usage is not None
+    assert (event.usage.output, event.usage.estimated) == (output, True)
+
+
+def test_a_json_answer_that_fails_on_the_way_is_free_and_nothing_of_it_is_kept() -> None:
+    job = a_job(stream=False, keep_until=NOW)
+    received = Received(called=True, text_bytes=400, pieces=100, reported=REPORTED)
+    event, settlement = failed(job, received, ProviderError("cut"), NOW, answer=[Chunk("half")])
+    assert (event.charged_nano, event.usage) == (0, None)
+    assert (settlement.hold_state, settlement.charge_nano, settlement.answer) == ("released", 0, None)
+
+
+def test_a_json_answer_that_is_cancelled_costs_what_was_received() -> None:
+    received = Received(called=True, text_bytes=400)
+    event, _ = failed(a_job(stream=False), received, Cancelled("gone"), NOW, cancelled=True)
+    assert event.usage is not None
+    assert event.usage.output == 100
+
+
+def test_tokens_that_a_vendor_reports_of_an_answer_that_nobody_saw_are_free() -> None:
+    event, _ = failed(JOB, Received(called=True, reported=REPORTED), ProviderError("failed"), NOW)
+    assert (event.charged_nano, event.usage) == (0, None)
+
+
 def test_a_failure_on_the_way_is_charged_for_the_input_and_what_was_received() -> None:
     event, settlement = failed(JOB, Received(called=True, text_bytes=400), ProviderError("cut"), NOW)
     assert event.usage == estimate(JOB, 400)
@@ -106,10 +138,17 @@ def test_whatever_a_vendor_reports_no_count_and_no_charge_is_negative(
     assert settlement.vendor_cost_nano >= 0
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 10**9), st.integers(1, 10**6))
-def test_an_estimate_never_exceeds_what_the_request_was_held_for(text: str, text_bytes: int, limit: int) -> None:
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+    st.integers(1, 10**6),
+)
+def test_an_estimate_never_exceeds_what_the_request_was_held_for(
+    text: str, text_bytes: int, pieces: int, limit: int
+) -> None:
     messages = [Message("user", text)]
-    usage = estimate(a_job(messages=messages, output_limit=limit), text_bytes)
+    usage = estimate(a_job(messages=messages, output_limit=limit), text_bytes, pieces)
     assert 1 <= usage.input <= input_bound(messages, 0)
     assert 0 <= usage.output <= limit
 
