@@ -16,7 +16,6 @@ from tests.faults.books import Row
 from tests.faults.clients import INPUT_PRICE, OUTPUT_PRICE, Asked, Question
 from tests.faults.reading import Reading, read
 
-
 REFUSED_FROM = 400
 """HTTP statuses from here on are refusals."""
 

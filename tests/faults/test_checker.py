@@ -42,9 +42,11 @@ def case(one: Asked, calls: list[Call], rows: list[Row], **changed: object) -> C
 
 
 FAILED = row(estimate(QUESTION, len(HALF)), state="failed")
+LEFT = row(0, state="cancelled", hold_state="released", captures=0)
 RIGHT = {
     "answered whole": (case(asked(WHOLE), [call()], [row()]), Promise()),
     "broken off visibly": (case(asked(BROKEN, "broken"), [call()], [FAILED]), LOST_WORKER),
+    "left after a refusal": (case(asked(b"", "left"), [call(status=429)], [LEFT]), Promise()),
 }
 WRONG = {
     "received something else": case(asked(WHOLE[1:]), [call()], [row()]),
@@ -64,6 +66,7 @@ WRONG = {
     "did not succeed": case(asked(WHOLE), [call()], [FAILED]),
     "not charged what the vendor reported": case(asked(WHOLE), [call()], [row(1)]),
     "something for nothing": case(asked(BROKEN, "broken"), [call()], [row(0, state="failed", captures=0)]),
+    "had taken it and not charged": case(asked(b"", "left"), [call()], [LEFT]),
     "was charged neither": case(asked(BROKEN, "broken"), [call()], [row(1, state="failed")]),
     "a journal with something else": case(asked(WHOLE), [call()], [row()], journal=[Chunk("no")]),
     "a journal of 2 events that ends at [0]": case(

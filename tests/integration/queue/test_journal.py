@@ -209,7 +209,7 @@ async def test_the_first_piece_goes_at_once_and_what_piles_up_meanwhile_goes_tog
         await writer.write(Chunk(letter))
     slow.open.set()
     await writer.end(DONE, _record(claimed.id))
-    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), Chunk("bcd"), DONE]
+    assert await read_journal(redis_client, claimed.id) == [Chunk("a"), Chunk("bcd", pieces=3), DONE]
     assert slow.calls == [1, 2]
 
 

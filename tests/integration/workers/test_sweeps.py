@@ -199,14 +199,15 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
     claimed = await claim_one(queue)
     journal = JournalWriter(lua, claimed.id, claimed.epoch, live_s=60)
     await note_calls(redis_client, claimed.id, 2)
-    await journal.append(Chunk("\N{SNOWMAN}"))
+    snowman = Chunk("\N{SNOWMAN}", pieces=2)
+    await journal.append(snowman)
     assert await look_back(redis_client, claimed.id) == Past(
-        length=1, text_bytes=3, calls=2, waits=1, parts=(Chunk("\N{SNOWMAN}"),)
+        length=1, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,)
     )
     settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
     await journal.append(Done("stop", Usage(1, 1), 1), settlement)
     past = await look_back(redis_client, claimed.id)
     assert past == Past(
-        length=2, text_bytes=3, calls=2, waits=1, parts=(Chunk("\N{SNOWMAN}"),), ended=True, settlement=settlement
+        length=2, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,), ended=True, settlement=settlement
     )
     assert not await queue.bury(claimed.id, OPENAI)
