@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_connections_max: int = 8
     database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
+    ddl_lock_timeout_s: float = 0.1  # a change of tables lets traffic pass after this: less than `lock_timeout_s`
+    ddl_within_s: float = 600.0  # so long a change of tables tries again
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
     coalesce_s: float = 0.04  # where many streams trickle, between two reads of one of them, at most; off below 0.01

@@ -38,7 +38,7 @@ from workers.providers.loading import can_call, load_providers
 from workers.providers.protocol import Limits, Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
-from workers.sweeps import holds_and_records, retention
+from workers.sweeps import holds_and_records, partitions, retention
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -158,7 +158,8 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
     """What every worker looks after now and then, whoever left it."""
     pool, redis, _ = stores
     return [
-        _every(PARTITIONS_EVERY_S, lambda: holds_and_records.sweep_partitions(pool, settings.batch_days_kept)),
+        _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
+        _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
         _every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
         _every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, queue, settler)),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),

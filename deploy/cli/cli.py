@@ -77,7 +77,7 @@ async def _run(arguments: argparse.Namespace) -> Answer:
         return await batch_cli.over_http(run, arguments, _run_json())
     settings = Settings.load(_environment())
     if run == _migrate:
-        return Answer({"applied": await migrate(settings.database_url)})
+        return await _migrate_now(settings)
     pool = await postgres.connect(settings, application="rebootml-cli")
     try:
         await migrations.require_migrated(pool)
@@ -112,6 +112,19 @@ def _run_json() -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return run if isinstance(run, dict) else {}
+
+
+async def _migrate_now(settings: Settings) -> Answer:
+    def tell() -> None:
+        print("rebootml: waiting for a lock that a long transaction has; traffic goes on", file=sys.stderr)
+
+    applied = await migrate(
+        settings.database_url,
+        lock_timeout_s=settings.ddl_lock_timeout_s,
+        within_s=settings.ddl_within_s,
+        on_wait=tell,
+    )
+    return Answer({"applied": applied})
 
 
 async def _migrate(_: argparse.Namespace, __: asyncpg.Pool) -> Answer:

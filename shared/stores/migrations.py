@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 import asyncpg
 
-from shared.stores.postgres import SQL_FOLDER
+from shared.stores.brief_locks import brief_locks, when_free
+from shared.stores.postgres import BUSY, SQL_FOLDER
 
 MIGRATION_LOCK = 7_201_001
 
@@ -38,41 +41,74 @@ def migrations() -> list[Migration]:
     return found
 
 
-async def migrate(database_url: str, *, timeout_s: float = 60.0) -> list[str]:
-    """Apply what is missing; returns the names applied. Safe to run from many places at once and again.
+async def migrate(
+    database_url: str,
+    *,
+    lock_timeout_s: float = 0.1,
+    within_s: float = 600.0,
+    on_wait: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Apply what is missing; returns the names applied. Safe to run from many places at once and again, and beside traffic:
+    a lock that does not come within `lock_timeout_s` is asked for again later, and `on_wait` is called each time.
 
-    Raises `MigrationError` when an applied file was changed since, or the database is ahead of these files.
+    Raises `MigrationError` when an applied file was changed since, the database is ahead of these files, or a lock was not
+    to be had `within_s`; what was applied before stays.
     """
-    async with asyncio.timeout(timeout_s):
-        connection = await asyncpg.connect(database_url)
-        try:
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with asyncio.timeout(within_s):
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-            return await _apply_missing(connection)
-        finally:
-            await connection.close()  # which gives the lock back
+        return await _Migrator(connection, lock_timeout_s, within_s, on_wait).apply_missing()
+    except TimeoutError:
+        raise MigrationError(f"another migration has not ended within {within_s:g} s: try again later") from None
+    except BUSY as error:
+        raise MigrationError(
+            f"a lock was not to be had within {within_s:g} s: a long transaction stands in the way; run it again when"
+            " that has ended"
+        ) from error
+    finally:
+        await connection.close()  # which gives the lock back
 
 
-async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, title text NOT NULL,"
-        " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    known = migrations()
-    applied = {row["version"]: row for row in await connection.fetch("SELECT * FROM schema_migrations")}
-    for row in applied.values():
-        _check_applied(row["version"], row["checksum"], known)
-    missing = [migration for migration in known if migration.version not in applied]
-    for migration in missing:
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
+class _Migrator(NamedTuple):
+    """Applies migrations over a connection that holds the lock of all migrations."""
+
+    connection: asyncpg.Connection
+    lock_timeout_s: float
+    within_s: float
+    on_wait: Callable[[], None]
+
+    async def apply_missing(self) -> list[str]:
+        await self.connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, title text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        known = migrations()
+        applied = {row["version"]: row for row in await self.connection.fetch("SELECT * FROM schema_migrations")}
+        for row in applied.values():
+            _check_applied(row["version"], row["checksum"], known)
+        missing = [migration for migration in known if migration.version not in applied]
+        for migration in missing:
+            await self._when_free(partial(self._apply, migration))
+        await self._when_free(self._make_partitions)
+        return [f"{migration.version:04d}_{migration.title}" for migration in missing]
+
+    async def _when_free(self, change: Callable[[], Awaitable[None]]) -> None:
+        await when_free(change, within_s=self.within_s, on_wait=self.on_wait)
+
+    async def _apply(self, migration: Migration) -> None:
+        async with brief_locks(self.connection, self.lock_timeout_s):
+            await self.connection.execute(migration.sql)
+            await self.connection.execute(
                 "INSERT INTO schema_migrations (version, title, checksum) VALUES ($1, $2, $3)",
                 migration.version,
                 migration.title,
                 migration.checksum,
             )
-    await connection.execute("SELECT ensure_partitions(3)")
-    return [f"{migration.version:04d}_{migration.title}" for migration in missing]
+
+    async def _make_partitions(self) -> None:
+        async with brief_locks(self.connection, self.lock_timeout_s):
+            await self.connection.execute("SELECT ensure_partitions(3)")
 
 
 def _check_applied(version: int, checksum: str, known: list[Migration]) -> None:

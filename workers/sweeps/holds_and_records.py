@@ -1,4 +1,4 @@
-"""Ends what nobody came back for: holds past their time, settle records of dead workers; and looks after the partitions.
+"""Ends what nobody came back for: holds past their time, settle records of dead workers.
 
 The sweeps run in every worker, one at a time under an advisory lock, are idempotent, and end holds in the customer's favour.
 """
@@ -13,7 +13,6 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.batches.queries import FILES
 from shared.job import unpack_settlement
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
@@ -33,8 +32,7 @@ HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
-EXPIRY_LOCK, RECORDS_LOCK, PARTITIONS_LOCK = 7_201_002, 7_201_003, 7_201_004
-PARTITION_MONTHS_AHEAD, PARTITION_DAYS_AHEAD = 3, 3
+EXPIRY_LOCK, RECORDS_LOCK = 7_201_002, 7_201_003
 
 
 class SettledRecords:
@@ -90,21 +88,6 @@ async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
-
-
-async def sweep_partitions(pool: asyncpg.Pool, batch_days_kept: int) -> None:
-    """Make the coming months' and days' partitions long before they are needed, and drop the days whose time is over.
-
-    Raises asyncpg's errors.
-    """
-    async with alone(pool, PARTITIONS_LOCK) as connection:
-        if connection is None:
-            return
-        made = await connection.fetchval(SQL["ensure_partitions"], PARTITION_MONTHS_AHEAD)
-        rotated = await connection.fetchval(SQL["rotate_days"], PARTITION_DAYS_AHEAD, batch_days_kept)
-        await connection.execute(FILES["expire"])
-    if made or rotated:
-        log.info("partitions made or dropped", months=made, days=rotated)
 
 
 def _readable(request_id: bytes, record: bytes) -> Settlement | None:

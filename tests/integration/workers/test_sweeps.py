@@ -31,7 +31,6 @@ from workers.sweeps.holds_and_records import (
     RECORDS_LOCK,
     SettledRecords,
     sweep_expired_holds,
-    sweep_partitions,
     sweep_settle_records,
 )
 
@@ -176,13 +175,6 @@ async def test_one_worker_sweeps_at_a_time(
             await other.execute("SELECT pg_advisory_xact_lock($1)", lock)
             assert await sweep() == 0
         assert await sweep() == 1
-
-
-async def test_the_months_to_come_are_made_by_the_workers(pool: asyncpg.Pool) -> None:
-    last = await pool.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '\"requests\"_YYYY_MM')")
-    await pool.execute(f"DROP TABLE {last}")
-    await sweep_partitions(pool, 30)
-    assert await pool.fetchval("SELECT to_regclass($1)::text", last) == last
 
 
 # -- what earlier attempts left

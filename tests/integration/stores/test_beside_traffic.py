@@ -1,0 +1,138 @@
+"""Tables are changed beside traffic: while a long transaction reads them, requests are admitted all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+import pytest
+
+from shared.ledger.accounts import create_account
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Grant
+from shared.money import NanoUsd
+from shared.settings import Settings
+from shared.stores import migrations as migrations_module
+from shared.stores import postgres
+from shared.stores.migrations import Migration, MigrationError, migrate, migrations
+from tests.harness.builders import a_reservation, a_settlement
+from tests.harness.support import eventually_true
+from tests.integration.books import reserve_all
+from tests.integration.conftest import execute, running
+from workers.sweeps.partitions import sweep_days, sweep_months
+
+CALLERS = 20
+Sweep = Callable[[asyncpg.Pool, Settings], Coroutine[Any, Any, None]]
+TRIES = 3
+"""So often a change must have let traffic pass before the long transaction ends."""
+NEXT = len(migrations()) + 1
+ALTER = "ALTER TABLE accounts ADD COLUMN note text; ALTER TABLE requests ADD COLUMN note text"
+LAST_MONTH = "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '\"requests\"_YYYY_MM')"
+LAST_DAY = "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 days', '\"batch_items\"_YYYY_MM_DD')"
+
+
+class Service(NamedTuple):
+    """A migrated database and the ledger that a front door has on it, with the locks' own limits."""
+
+    url: str
+    pool: asyncpg.Pool
+    ledger: Ledger
+    settings: Settings
+    account: str
+
+    async def admits(self) -> None:
+        """Many callers at once, each of whom is admitted, and whose hold ends."""
+        reservations = [a_reservation(self.account, hold=1) for _ in range(CALLERS)]
+        answers = await reserve_all(self.ledger, *reservations)
+        assert [type(answer) for answer in answers] == [Grant] * CALLERS
+        ends = await asyncio.gather(*(self.ledger.settle(a_settlement(one, charge=1)) for one in reservations))
+        assert set(ends) == {"settled"}
+
+
+@pytest.fixture
+async def service(fresh_database_url: str, settings: Settings) -> AsyncIterator[Service]:
+    settings = msgspec.structs.replace(settings, database_url=fresh_database_url)
+    async with await postgres.connect(settings, application="tests") as pool:
+        ledger = Ledger(pool, settings)
+        account = (await create_account(pool, "someone", NanoUsd(1_000_000))).id
+        async with running(ledger.run_reserve(), ledger.run_settle()):
+            yield Service(fresh_database_url, pool, ledger, settings, account)
+
+
+@asynccontextmanager
+async def a_long_read(url: str, *tables: str) -> AsyncIterator[None]:
+    """A snapshot, as `rebootml ledger check` has it."""
+    reader = await asyncpg.connect(url)
+    try:
+        async with reader.transaction(isolation="repeatable_read", readonly=True):
+            for table in tables:
+                await reader.fetch(f"SELECT FROM {table}")
+            yield
+    finally:
+        await reader.close()
+
+
+@pytest.fixture
+def next_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Migration(NEXT, "alters", ALTER, "x")
+    monkeypatch.setattr(migrations_module, "migrations", lambda: [*migrations(), one])
+
+
+@pytest.mark.usefixtures("next_migration")
+async def test_requests_are_admitted_while_a_migration_waits_for_a_long_read(service: Service) -> None:
+    waits = 0
+
+    def wait() -> None:
+        nonlocal waits
+        waits += 1
+
+    async with a_long_read(service.url, "requests"):
+        migrating = asyncio.ensure_future(migrate(service.url, on_wait=wait))
+        while waits < TRIES:
+            await service.admits()
+            assert not migrating.done()
+    assert await migrating == [f"{NEXT:04d}_alters"]
+    await service.admits()
+
+
+@pytest.mark.usefixtures("next_migration")
+async def test_a_migration_that_never_gets_its_lock_ends_in_words_and_leaves_nothing(service: Service) -> None:
+    async with a_long_read(service.url, "requests"):
+        with pytest.raises(MigrationError, match="a long transaction stands in the way"):
+            await migrate(service.url, within_s=0.3)
+    notes = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'accounts'::regclass AND attname = 'note'"
+    assert await service.pool.fetchval(notes) == 0
+
+
+@pytest.mark.parametrize(
+    ("sweep", "last", "read"),
+    [(sweep_months, LAST_MONTH, "requests"), (sweep_days, LAST_DAY, "batch_items")],
+    ids=["months", "days"],
+)
+async def test_requests_are_admitted_while_partitions_wait_for_a_long_read(
+    service: Service, sweep: Sweep, last: str, read: str
+) -> None:
+    name = await service.pool.fetchval(last)
+    await execute(service.url, f"DROP TABLE {name}")
+
+    async def is_there() -> bool:
+        return await service.pool.fetchval("SELECT to_regclass($1)", name) is not None
+
+    async with a_long_read(service.url, read):
+        sweeping = asyncio.ensure_future(sweep(service.pool, service.settings))
+        await eventually_true(lambda: _has_been_refused(service.pool), "a try was given up")
+        await service.admits()
+        assert not sweeping.done()
+        assert not await is_there()
+    await sweeping
+    assert await is_there()
+
+
+async def _has_been_refused(pool: asyncpg.Pool) -> bool:
+    """Postgres counts transactions that were rolled back."""
+    counted = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    return bool(await pool.fetchval(counted))

@@ -1,0 +1,49 @@
+"""Looks after the partitions: makes those of the coming months and days long before they are needed, and drops the days whose
+time is over. Traffic goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from shared.batches.queries import FILES
+from shared.ledger.ledger import SQL
+from shared.stores.brief_locks import brief_locks, when_free
+from workers.sweeps.locks import alone
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+MONTHS_LOCK, DAYS_LOCK = 7_201_004, 7_201_009
+MONTHS_AHEAD, DAYS_AHEAD = 3, 3
+
+
+async def sweep_months(pool: asyncpg.Pool, settings: Settings) -> None:
+    """The months of requests and ledger. Raises asyncpg's errors."""
+    if made := await _change(pool, settings, MONTHS_LOCK, SQL["ensure_partitions"], MONTHS_AHEAD):
+        log.info("months made", partitions=made)
+
+
+async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
+    """The days of batches; files whose time is over go with them. Raises asyncpg's errors."""
+    await pool.execute(FILES["expire"])
+    if changed := await _change(pool, settings, DAYS_LOCK, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
+        log.info("days made or dropped", partitions=changed)
+
+
+async def _change(pool: asyncpg.Pool, settings: Settings, lock: int, query: str, *arguments: int) -> int:
+    """How many partitions were made or dropped; 0 when another worker is at it."""
+    return await when_free(partial(_once, pool, settings, lock, query, *arguments), within_s=settings.ddl_within_s)
+
+
+async def _once(pool: asyncpg.Pool, settings: Settings, lock: int, query: str, *arguments: int) -> int:
+    async with alone(pool, lock) as connection:
+        if connection is None:
+            return 0
+        async with brief_locks(connection, settings.ddl_lock_timeout_s):
+            return int(await connection.fetchval(query, *arguments))
