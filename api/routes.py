@@ -46,6 +46,7 @@ CHAT: Errors = (
     errors.ModelNotFound,
     errors.NotFound,
     errors.ModelRetired,
+    errors.Gone,
     errors.IdempotencyMismatch,
     errors.RateLimited,
     errors.Cancelled,
@@ -60,6 +61,8 @@ CHAT: Errors = (
 """Of routes that run a request, besides what is wrong with the body: whatever ends one."""
 OWN: Errors = (errors.NotFound,)
 """Of routes that name an object of the account."""
+KEPT: Errors = (*OWN, errors.Gone)
+"""Of routes that name what is kept for a while."""
 
 REPEATABLE = Header(
     "Idempotency-Key",
@@ -171,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
         query=requests.StreamQuery,
         parameters=REQUEST_ID,
         headers=(LAST_EVENT,),
-        errors=(*CHAT, *OWN),
+        errors=(*CHAT, *KEPT),
     ),
     Route(
         "POST",
@@ -226,7 +229,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body({"multipart/form-data": FORM}),
         headers=(REPEATABLE,),
-        errors=(*OWN, errors.InsufficientCredit, errors.IdempotencyMismatch),
+        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch),
         security=EITHER,
     ),
     Route(
@@ -248,7 +251,7 @@ ROUTES: tuple[Route, ...] = (
         {200: Answer(json(FileObject))},
         scope="read",
         parameters=FILE_ID,
-        errors=OWN,
+        errors=KEPT,
         security=EITHER,
     ),
     Route(
@@ -263,7 +266,7 @@ ROUTES: tuple[Route, ...] = (
         },
         scope="read",
         parameters=FILE_ID,
-        errors=(errors.InvalidRequest, *OWN),
+        errors=(errors.InvalidRequest, *KEPT),
         security=EITHER,
     ),
     Route(
@@ -274,7 +277,7 @@ ROUTES: tuple[Route, ...] = (
         {200: Answer(json(FileDeleted))},
         scope="inference",
         parameters=FILE_ID,
-        errors=(*OWN, errors.Conflict),
+        errors=(*KEPT, errors.Conflict),
         security=EITHER,
     ),
     Route(
@@ -286,7 +289,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(BatchBody), examples.BATCH),
         headers=(REPEATABLE,),
-        errors=(*OWN, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
+        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
         security=EITHER,
     ),
     Route(
@@ -376,7 +379,7 @@ ROUTES: tuple[Route, ...] = (
         scope="read",
         query=batches.ResultsQuery,
         parameters=BATCH_ID,
-        errors=OWN,
+        errors=KEPT,
     ),
     Route(
         "GET",

@@ -11,6 +11,7 @@
     ├── MethodNotAllowed           405     invalid_request
     ├── Conflict                   409     conflict
     ├── ModelRetired               410     model_retired
+    ├── Gone                       410     gone
     ├── RequestTooLarge            413     request_too_large
     ├── UnsupportedMediaType       415     unsupported_media_type
     ├── IdempotencyMismatch        422     idempotency_mismatch
@@ -143,6 +144,13 @@ class ModelRetired(RebootError):
 
     status, code = 410, "model_retired"
     advice = "Take another model from `GET /api/models`."
+
+
+class Gone(RebootError):
+    """A result or a file whose time is over."""
+
+    status, code = 410, "gone"
+    advice = "Its time is over and it is not kept any more: send the file, or ask, again."
 
 
 class RequestTooLarge(RebootError):

@@ -18,7 +18,15 @@ from api.formats.parsing import parse_query
 from api.http.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
 from api.http.writing import send_lines
 from api.services import SERVICES, Services
-from shared.batches.batches import Batch, cancel_batch, find_batch, line_number, list_batches, results_of
+from shared.batches.batches import (
+    Batch,
+    cancel_batch,
+    find_batch,
+    line_number,
+    list_batches,
+    require_results,
+    results_of,
+)
 from shared.batches.files import begin_file, forget_file, require_credit
 from shared.batches.results import result_line
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
@@ -115,10 +123,13 @@ async def delete_batch(request: web.Request) -> web.Response:
 
 
 async def get_results(request: web.Request) -> web.StreamResponse:
-    """Every line that has ended, in the order of the input; `?after=CUSTOM_ID` goes on behind that line."""
+    """Every line that has ended, in the order of the input; `?after=CUSTOM_ID` goes on behind that line. They are kept for
+    `BATCH_DAYS_KEPT` (30) days from when the batch was made: 410 after that.
+    """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     batch = await find_batch(services.pool, key.account_id, request.match_info["id"])
+    require_results(batch, services.settings.batch_days_kept)
     custom_id = parse_query(request.query, ResultsQuery).after
     after = 0 if custom_id is UNSET else await line_number(services.pool, batch, custom_id)
     pages = _lines(services, batch, after)

@@ -12,7 +12,7 @@ import structlog
 from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.chat import CallPiece
-from shared.errors import NotFound, RebootError, error_body
+from shared.errors import Gone, RebootError, error_body
 from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.runtime.metrics import STAGE_SECONDS
 
@@ -109,12 +109,12 @@ class FollowUp:
         return await self._run_again(admitted, follower, lost - 1, error)
 
     async def _ended(self, logged: LoggedRequest, follower: Follower) -> Iterator[Event]:
-        """The end of a request whose journal is gone. Raises `NotFound` when its answer is not kept either."""
+        """The end of a request whose journal is gone. Raises `Gone` when its answer is not kept either."""
         if logged.state != "succeeded":
             return await self._failed(logged, follower)
         kept = await find_answer(self._pool, logged.id)
         if kept is None or follower.sequence:
-            raise NotFound("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
+            raise Gone("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
         return _as_streamed(kept.done) if logged.stream else iter([kept.done])
 
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> Iterator[Event]:

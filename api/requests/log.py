@@ -96,7 +96,7 @@ async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerp
 async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
     """What is kept of the answer, or None when its time is over or it was never to be kept. Raises `Unavailable`."""
     async with reached("The request log"):
-        answer = await pool.fetchval(SQL["answer"], request_id)
+        answer = await pool.fetchval(SQL["answer"], request_id, created_at(request_id))
     return None if answer is None else unpack_answer(answer)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import asyncpg
@@ -12,7 +12,7 @@ import msgspec
 from shared.batches.files import Form, LineError
 from shared.batches.queries import BATCHES, FILES, execute, known_id, page_begins, row_of, rows_of, value_of
 from shared.chat import Message, Sampling, Tools
-from shared.errors import NotFound
+from shared.errors import Gone, NotFound
 from shared.money import NanoUsd
 
 RESULTS_PER_READ = 200
@@ -129,12 +129,28 @@ async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Ba
     return await find_batch(pool, account_id, batch_id)
 
 
+def results_kept_until(batch: Batch, days_kept: int) -> datetime:
+    """What is promised: results are readable until then."""
+    return batch.created_at + timedelta(days=days_kept)
+
+
+def require_results(batch: Batch, days_kept: int) -> None:
+    """Raises `Gone` when the time of the batch's results is over."""
+    until = results_kept_until(batch, days_kept)
+    if until <= datetime.now(UTC):
+        raise _gone(f"were kept until {until:%Y-%m-%d %H:%M} UTC")
+
+
 async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncIterator[list[Result]]:
-    """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time."""
+    """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time. Raises
+    `Gone` when no line is there any more.
+    """
     while True:
         rows = await rows_of(
             pool, BATCHES["results"], batch.id, batch.day, batch.file_id, batch.file_day, after, RESULTS_PER_READ
         )
+        if batch.total and not rows and not after:
+            raise _gone("are not kept any more")
         yield [result for row in rows if (result := _result(row, batch))]
         if len(rows) < RESULTS_PER_READ:
             return
@@ -150,9 +166,14 @@ async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
 
 
 def batch_from_row(row: asyncpg.Record) -> Batch:
-    """A row of `batches`."""
+    """A row of `batches`, which may have columns that a later release has added."""
+    known = {name: value for name, value in row.items() if name in Batch.__struct_fields__}
     metadata = row["metadata"]
-    return Batch(**{**row, "metadata": None if metadata is None else msgspec.json.decode(metadata)})
+    return Batch(**(known | {"metadata": None if metadata is None else msgspec.json.decode(metadata)}))
+
+
+def _gone(why: str) -> Gone:
+    return Gone(f"The results of this batch {why}: send its lines again if they are still wanted.")
 
 
 def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
@@ -166,5 +187,7 @@ def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
         )
     if row["state"] in {None, "running"}:
         return None
+    if row["state"] == "completed" and row["answer"] is None:
+        return Result(**line, error_code=Gone.code, error_message="The answer of this line is not kept any more.")
     ending = {name: row[name] for name in ("request_id", "answer", "error_code", "error_message")}
     return Result(**line, **ending)

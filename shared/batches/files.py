@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from shared.batches.queries import FILES, execute, known_id, page_begins, row_of, rows_of, value_of
-from shared.errors import Conflict, InsufficientCredit, NotFound
+from shared.errors import Conflict, Gone, InsufficientCredit, NotFound
 from shared.ids import created_at, new_id
 from shared.money import nano_to_usd
 from shared.stores.postgres import reached
@@ -118,11 +118,15 @@ async def forget_file(pool: asyncpg.Pool, file: File) -> None:
 
 
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
-    """Raises `NotFound`, also for another account's and for one that was deleted."""
+    """Raises `NotFound`, also for another account's and for one that was deleted, and `Gone` when its time is over."""
     row = await row_of(pool, FILES["find"], known_id(file_id), account_id)
     if row is None:
         raise NotFound("There is no such file: GET /v1/files lists yours.")
-    return File(**row)
+    if row["is_over"]:
+        raise Gone(
+            f"The file has expired at {row['expires_at']:%Y-%m-%d %H:%M} UTC and is not kept any more: send it again."
+        )
+    return File(**{name: row[name] for name in File.__struct_fields__})
 
 
 async def list_files(
@@ -135,7 +139,7 @@ async def list_files(
 
 
 async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> None:
-    """Its lines go with their day. Raises `NotFound`, or `Conflict` while a batch needs it."""
+    """Its lines go with their day. Raises `NotFound` or `Gone`, or `Conflict` while a batch needs it."""
     file = await find_file(pool, account_id, file_id)
     if not await value_of(pool, FILES["delete"], file.id, account_id):
         raise Conflict("A batch that has not ended needs this file: cancel the batch, or wait for its end.")

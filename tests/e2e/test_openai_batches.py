@@ -352,3 +352,28 @@ async def test_a_keys_rate_counts_the_batch_and_not_its_lines_nor_its_file(new_c
     assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limited")
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
     assert (await until_ended(caller, first.json["id"]))["request_counts"]["completed"] == 5
+
+
+async def test_what_is_over_is_gone_in_openais_and_in_the_native_form(
+    caller: Caller, client: AsyncOpenAI, books: asyncpg.Pool
+) -> None:
+    file = await send(caller, [line("a", told())])
+    made = await create(caller, file["id"])
+    batch = await until_ended(caller, made.json["id"])
+    await books.execute("UPDATE batches SET created_at = created_at - interval '31 days' WHERE id = $1", batch["id"])
+    await books.execute("UPDATE files SET expires_at = now() WHERE id = $1", file["id"])
+    for method, path in (
+        ("GET", f"/v1/files/{batch['output_file_id']}/content"),
+        ("GET", f"/v1/files/{batch['output_file_id']}"),
+        ("GET", f"/v1/files/{file['id']}"),
+        ("DELETE", f"/v1/files/{file['id']}"),
+    ):
+        reply = await caller.request(method, path)
+        assert (reply.status, reply.json["error"]["code"]) == (410, "gone"), path
+    again = await create(caller, file["id"])
+    assert (again.status, again.json["error"]["code"]) == (410, "gone")
+    native = await caller.request("GET", f"/api/batches/{batch['id']}/results", params={"after": "a"})
+    assert (native.status, native.error["code"]) == (410, "gone")
+    with pytest.raises(openai.APIStatusError) as raised:
+        await client.files.content(batch["output_file_id"])
+    assert raised.value.status_code == 410

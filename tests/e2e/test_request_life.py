@@ -94,7 +94,9 @@ async def test_answers_that_are_to_be_kept_are_kept_by_postgres_when_redis_forgo
     assert (await view(caller, kept))["response"] == expected(message)
     gone = await view(caller, not_kept)
     assert (gone["response"], gone["result_expired"], gone["state"]) == (None, True, "succeeded")
-    assert (await caller.request("GET", f"/api/requests/{not_kept}/stream")).error["code"] == "not_found"
+    stream = await caller.request("GET", f"/api/requests/{not_kept}/stream")
+    assert (stream.status, stream.error["code"]) == (410, "gone")
+    assert (await caller.request("GET", f"/api/requests/{kept}/stream?after=1")).status == 410
     assert (await caller.request("GET", f"/api/requests/{kept}/stream")).body.decode() == expected(message)
 
 

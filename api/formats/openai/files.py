@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,7 +11,7 @@ from api.formats.anthropic.chat import parse_message
 from api.formats.asked import ParsedLine
 from api.formats.openai.chat import parse_completion
 from api.formats.parsing import parse
-from shared.batches.batches import Batch
+from shared.batches.batches import Batch, require_results, results_kept_until
 from shared.batches.files import File
 from shared.errors import InvalidRequest, NotFound
 
@@ -142,7 +142,7 @@ def output_object(batch: Batch, which: str, days_kept: int) -> FileObject:
         id=f"{batch.id}_{which}",
         bytes=0,
         created_at=seconds_of(ended),
-        expires_at=seconds_of(batch.created_at + timedelta(days=days_kept)),
+        expires_at=seconds_of(results_kept_until(batch, days_kept)),
         filename=f"{batch.id}_{which}.jsonl",
         purpose="batch_output",
     )
@@ -161,11 +161,11 @@ def output_id(batch: Batch, which: str) -> str | None:
 
 
 def require_output(batch: Batch, which: str, days_kept: int) -> None:
-    """Raises `NotFound` when the batch has no such file, or none any more."""
+    """Raises `NotFound` when the batch has no such file, and `Gone` when its time is over."""
     file_id = output_id(batch, which)
-    over = datetime.now(UTC) >= batch.created_at + timedelta(days=days_kept)
-    if file_id is None or over or file_id in batch.deleted_files:
+    if file_id is None or file_id in batch.deleted_files:
         raise NotFound("There is no such file: a batch that has ended names those that it has.")
+    require_results(batch, days_kept)
 
 
 def seconds_of(moment: datetime) -> int:

@@ -6,8 +6,10 @@ UPDATE files SET state = 'ready', bytes = $2, lines = $3, bad_lines = $4, endpoi
 RETURNING id
 
 -- name: find
-SELECT id, account_id, day, form, filename, endpoint, state, bytes, lines, bad_lines, created_at, expires_at
-FROM files WHERE id = $1 AND account_id = $2 AND state = 'ready' AND expires_at > now()
+-- One whose time is over is found, too, so that it can be told from one that never was.
+SELECT id, account_id, day, form, filename, endpoint, state, bytes, lines, bad_lines, created_at, expires_at,
+    expires_at <= now() AS is_over
+FROM files WHERE id = $1 AND account_id = $2 AND (state = 'ready' OR expires_at <= now())
 
 -- name: page
 SELECT id, account_id, day, form, filename, endpoint, state, bytes, lines, bad_lines, created_at, expires_at

@@ -116,7 +116,7 @@ async def busy_pool(postgres_url: str, template_database: str) -> AsyncIterator[
             "api_keys_by_account",
         ),
         (load_queries("credentials")["count_usable"].replace("$1", "'acc_7'"), "api_keys_by_account"),
-        (load_queries("request_log")["answer"].replace("$1", "'req_7'"), "answers_pkey"),
+        (load_queries("request_log")["answer"].replace("$1", "'req_7'").replace("$2", "now()"), "answers_pkey"),
         (load_queries("accounts")["find"].replace("$1", "'acc_7'"), "accounts_pkey"),
         (
             "SELECT * FROM requests WHERE account_id = 'acc_7' ORDER BY created_at DESC LIMIT 20",

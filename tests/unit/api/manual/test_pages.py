@@ -19,6 +19,7 @@ CONTRACT = {
     (409, "conflict"),
     (422, "idempotency_mismatch"),
     (410, "model_retired"),
+    (410, "gone"),
     (413, "request_too_large"),
     (415, "unsupported_media_type"),
     (429, "rate_limited"),

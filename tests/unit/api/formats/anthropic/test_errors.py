@@ -9,6 +9,7 @@ import pytest
 from api.formats.anthropic import errors as anthropic_errors
 from shared.errors import (
     Conflict,
+    Gone,
     IdempotencyMismatch,
     InsufficientCredit,
     InvalidApiKey,
@@ -43,6 +44,7 @@ from shared.errors import (
         (MethodNotAllowed, "invalid_request_error", False),
         (Conflict, "conflict_error", False),
         (ModelRetired, "not_found_error", False),
+        (Gone, "not_found_error", False),
         (RequestTooLarge, "request_too_large", False),
         (UnsupportedMediaType, "invalid_request_error", False),
         (IdempotencyMismatch, "invalid_request_error", False),

@@ -1,0 +1,145 @@
+"""What was promised stays readable, and what is gone says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+import msgspec
+import pytest
+
+from api.requests.log import find_answer
+from shared.batches.batches import Batch, Result, find_batch, require_results, results_kept_until, results_of
+from shared.batches.files import find_file
+from shared.errors import Gone, NotFound
+from shared.job import Done, KeptAnswer, pack
+from shared.money import Usage
+from tests.integration.batches.batching import SETTINGS, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.ledger.scratch import Scratch
+
+DAYS_KEPT = SETTINGS.batch_days_kept
+ANSWER = KeptAnswer(Done("stop", Usage(1, 1), 5, "text"), None)
+
+
+@pytest.fixture
+async def scratch(fresh_database_url: str) -> AsyncIterator[Scratch]:
+    async with asyncpg.create_pool(fresh_database_url, min_size=1, max_size=4) as pool:
+        yield Scratch(pool)
+
+
+def _ago(days: int) -> date:
+    return datetime.now(UTC).date() - timedelta(days=days)
+
+
+async def _make_day(pool: asyncpg.Pool, table: str, day: date) -> str:
+    name = f"{table}{day:_%Y_%m_%d}"
+    await pool.execute(
+        f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{day}') TO ('{day + timedelta(1)}')"
+    )
+    return name
+
+
+async def _age_file(pool: asyncpg.Pool, batch: Batch, days: int) -> str:
+    """As if the batch's file had been sent so many days ago; gives the partition of its lines."""
+    day = _ago(days)
+    name = await _make_day(pool, "file_lines", day)
+    await pool.execute("UPDATE file_lines SET day = $2 WHERE file_id = $1", batch.file_id, day)
+    moved = (
+        "UPDATE files SET day = $2, created_at = $2::date, expires_at = $2::date + $3 * interval '1 day' WHERE id = $1"
+    )
+    await pool.execute(moved, batch.file_id, day, DAYS_KEPT)
+    await pool.execute("UPDATE batches SET file_day = $2 WHERE id = $1", batch.id, day)
+    return name
+
+
+async def _age_batch(pool: asyncpg.Pool, batch: Batch, days: int) -> Batch:
+    moved = "UPDATE batches SET created_at = created_at - $2 * interval '1 day', day = day - $2::integer WHERE id = $1"
+    await pool.execute(moved, batch.id, days)
+    return await find_batch(pool, batch.account_id, batch.id)
+
+
+async def _a_batch_with_an_answer(scratch: Scratch) -> Batch:
+    batch = await a_batch(scratch.pool, await scratch.account(100), "openai")
+    item = an_item(batch, 1)
+    await feed(scratch.pool, batch, item)
+    assert await scratch.settle(the_end_of(item, answer=pack(ANSWER))) == ["settled"]
+    return batch
+
+
+async def _results(pool: asyncpg.Pool, batch: Batch) -> list[Result]:
+    return [result async for page in results_of(pool, batch) for result in page]
+
+
+async def test_a_batch_over_an_old_file_is_readable_as_long_as_a_batch_is(scratch: Scratch) -> None:
+    """The file is two days older than what is kept, the batch was made on the file's last day but one."""
+    batch = await _a_batch_with_an_answer(scratch)
+    lines_day = await _age_file(scratch.pool, batch, DAYS_KEPT + 2)
+    await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
+    batch = await find_batch(scratch.pool, batch.account_id, batch.id)
+    (result,) = await _results(scratch.pool, batch)
+    assert (result.custom_id, result.answer) == ("1", pack(ANSWER))
+    await scratch.pool.execute("UPDATE batches SET ended_at = now(), state = 'completed' WHERE id = $1", batch.id)
+    batch = await _age_batch(scratch.pool, batch, DAYS_KEPT + 1)
+    await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
+    assert await scratch.pool.fetchval("SELECT to_regclass($1)", lines_day) is None
+
+
+async def test_the_lines_of_a_file_stay_until_the_file_said_it_expires(scratch: Scratch) -> None:
+    """Also when an operator keeps less from now on."""
+    file = await a_file(scratch.pool, await scratch.account(0), "openai")
+    lines_day = await _make_day(scratch.pool, "file_lines", _ago(5))
+    await scratch.pool.execute("UPDATE files SET day = $2 WHERE id = $1", file.id, _ago(5))
+    for state, kept in (("ready", lines_day), ("deleted", None)):
+        await scratch.pool.execute("UPDATE files SET state = $2 WHERE id = $1", file.id, state)
+        await scratch.pool.fetchval("SELECT rotate_days(3, 2)")
+        assert await scratch.pool.fetchval("SELECT to_regclass($1)::text", lines_day) == kept
+
+
+async def test_results_are_gone_when_their_time_is_over_and_not_before(scratch: Scratch) -> None:
+    batch = await _a_batch_with_an_answer(scratch)
+    require_results(await _age_batch(scratch.pool, batch, DAYS_KEPT - 1), DAYS_KEPT)
+    over = await _age_batch(scratch.pool, batch, 1)
+    assert results_kept_until(over, DAYS_KEPT) <= datetime.now(UTC)
+    with pytest.raises(Gone, match="were kept until"):
+        require_results(over, DAYS_KEPT)
+
+
+async def test_results_whose_lines_are_gone_are_not_an_empty_body(scratch: Scratch) -> None:
+    batch = await _a_batch_with_an_answer(scratch)
+    await scratch.pool.execute("TRUNCATE file_lines")
+    with pytest.raises(Gone, match="not kept any more"):
+        await _results(scratch.pool, batch)
+
+
+async def test_a_line_whose_answer_is_gone_says_so(scratch: Scratch) -> None:
+    batch = await _a_batch_with_an_answer(scratch)
+    await scratch.pool.execute("TRUNCATE batch_answers")
+    assert [result.error_code for result in await _results(scratch.pool, batch)] == ["gone"]
+
+
+async def test_a_line_is_shown_with_its_answer_as_long_as_its_batch_is_kept(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(100), "openai", "openai")
+    kept, over = (
+        msgspec.structs.replace(an_item(batch, number), keep_until=datetime.now(UTC) + timedelta(days=days))
+        for number, days in ((1, 1), (2, -1))
+    )
+    await feed(scratch.pool, batch, kept, over)
+    assert await scratch.settle(*(the_end_of(item, answer=pack(ANSWER)) for item in (kept, over))) == ["settled"] * 2
+    assert await find_answer(scratch.pool, kept.id) == ANSWER
+    assert await find_answer(scratch.pool, over.id) is None
+
+
+async def test_a_file_is_gone_when_its_time_is_over_and_was_never_there_when_it_was_deleted(scratch: Scratch) -> None:
+    account = await scratch.account(0)
+    file, deleted = [await a_file(scratch.pool, account, "openai") for _ in range(2)]
+    await scratch.pool.execute("UPDATE files SET state = 'deleted' WHERE id = $1", deleted.id)
+    with pytest.raises(NotFound):
+        await find_file(scratch.pool, account, deleted.id)
+    await scratch.pool.execute("UPDATE files SET expires_at = now() WHERE id = $1", file.id)
+    for state in ("ready", "deleted"):  # a sweep marks it
+        await scratch.pool.execute("UPDATE files SET state = $2 WHERE id = $1", file.id, state)
+        with pytest.raises(Gone, match="send it again"):
+            await find_file(scratch.pool, account, file.id)
+        with pytest.raises(NotFound):
+            await find_file(scratch.pool, await scratch.account(0), file.id)
