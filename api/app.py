@@ -14,6 +14,7 @@ from api import middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.state import SETTINGS
+from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
 from api.requests.abandoned import Abandoned
@@ -93,12 +94,14 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
         submitter = Submitter(ledger, queue, settler, group, settings)
         custody = Custody(lua, submitter, settings, relay.channel)
+        key_watch = KeyWatch(pool, settings)
         app[SERVICES] = Services(
             settings=settings,
             pool=pool,
             redis=client,
             catalogue=catalogue,
             authenticator=Authenticator(pool, settings, ledger.distrust_connections),
+            key_watch=key_watch,
             directory=directory,
             queue=queue,
             submitter=submitter,
@@ -114,6 +117,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             directory.run(),
             relay.run(),
             custody.run(),
+            key_watch.run(),
         ):
             group.create_task(part)
         yield

@@ -42,13 +42,16 @@ class Authenticator:
             key = await self._key(key_id)
         if key is None or not key.proves(secret):
             raise InvalidApiKey(f"Unknown API key: {HINT}.")
-        if not key.usable(datetime.now(UTC)):
-            raise InvalidApiKey("This API key is revoked or has expired: use another one.")
+        _require_usable(key)
         if scope not in key.scopes:
             raise PermissionDenied(
                 f"This API key lacks the scope `{scope}`: use another one, or create one that has it."
             )
         return key
+
+    async def require_still(self, key: ApiKey) -> None:
+        """Raises `InvalidApiKey` when the key has ended since it was authenticated, as it may while a body arrives."""
+        _require_usable(await self._key(key.id))
 
     async def _key(self, key_id: str) -> ApiKey | None:
         until, key = self._cache.get(key_id, (0.0, None))
@@ -75,6 +78,11 @@ class Authenticator:
             del self._cache[next(iter(self._cache))]  # the one that was looked up longest ago
         self._cache[key_id] = (asked_at + self._live_s, key)
         return key
+
+
+def _require_usable(key: ApiKey | None) -> None:
+    if key is None or not key.usable(datetime.now(UTC)):
+        raise InvalidApiKey("This API key is revoked or has expired: use another one.")
 
 
 def _key_in(headers: Mapping[str, str]) -> str:

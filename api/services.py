@@ -10,6 +10,7 @@ import redis.asyncio
 from aiohttp import web
 
 from api.auth import Authenticator
+from api.key_watch import KeyWatch
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
@@ -30,6 +31,7 @@ class Services:
     redis: redis.asyncio.Redis
     catalogue: Catalogue
     authenticator: Authenticator
+    key_watch: KeyWatch
     directory: Directory
     queue: Queue
     submitter: Submitter

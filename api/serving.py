@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -52,13 +52,15 @@ async def serve(
     key = await services.authenticator.authenticate(request.headers, "inference")
     if key.rpm:
         tell_limit(request, key.rpm)
-    asked = parse(await read_json(request))
+    body = await read_json(request)
+    await services.authenticator.require_still(key)
+    asked = parse(body)
     respond_async = may_respond_async and prefers_async(request)
     repeated = await _repeated(request, key, asked, services)
     if repeated:  # first of all: what refuses a new request is nothing to one that was admitted long ago
         return await _serve_repeat(request, asked, key, repeated, respond_async=respond_async)
     new = _new_request(request, key, asked, services, keep=respond_async)
-    with following(services, new.id) as follower:
+    with following(services, key, new.id) as follower:
         admitted = await _submit_for(request, services, new)
         if isinstance(admitted, Repeat):
             return await _serve_repeat(request, asked, key, admitted.request_id, respond_async=respond_async)
@@ -77,12 +79,14 @@ async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: S
 
 
 @contextmanager
-def following(services: Services, request_id: str, first: int = 0) -> Iterator[Follower]:
-    """A follower that is heard of from here on."""
+def following(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
+    """A follower that is heard of from here on, until the caller's key ends."""
     follower = services.relay.follow(request_id, first)
+    follower.asked_with = key.id, datetime.now(UTC)
     STREAMS.inc()
     try:
-        yield follower
+        with services.key_watch.watching(key.id, follower.close):
+            yield follower
     finally:
         STREAMS.dec()
         services.relay.forget(follower)
@@ -99,7 +103,7 @@ async def _serve_repeat(
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     again = _admitted_before(logged, asked, services)
-    with following(services, logged.id) as follower:
+    with following(services, key, logged.id) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
         return await _relay(request, asked, services.follow_up.events_again(logged, follower, again), headers, again)

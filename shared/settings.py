@@ -138,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # keys
     auth_cache_s: float = 1.0
     auth_cache_max: int = 10_000
+    key_ends_every_s: float = 1.0  # how often it is asked whether the keys of what is running have ended
     keys_per_account_max: int = 1_000  # that can be used; operators may make more
     key_grace_max_s: float = 2_592_000.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
@@ -13,11 +13,10 @@ from shared.batches.files import File
 from shared.batches.queries import BATCHES
 from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited
 from shared.ids import created_at, new_id
+from shared.ledger.ended_keys import KeyEnded
 from shared.stores.postgres import reached
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from shared.settings import Settings
 
 
@@ -36,6 +35,8 @@ class NewBatch(NamedTuple):
     endpoint: str
     metadata: dict[str, str] | None = None
     repeatable_by: RepeatableBy | None = None
+    asked_at: datetime | None = None
+    """When its upload began; None is now."""
 
 
 class Created(NamedTuple):
@@ -46,8 +47,8 @@ class Created(NamedTuple):
 
 
 async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) -> Created:
-    """Its lines are fed from now on. Raises `RateLimited` when too many batches are open, `IdempotencyMismatch` or
-    `Unavailable`.
+    """Its lines are fed from now on. Raises `RateLimited` when too many batches are open, `KeyEnded` when its key has ended
+    meanwhile, `IdempotencyMismatch` or `Unavailable`.
     """
     account_id = new.file.account_id
     async with reached("Batches"), pool.acquire() as connection, connection.transaction():
@@ -104,10 +105,11 @@ async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, set
     expires_at = moment + timedelta(seconds=settings.batch_expires_s)
     if file.expires_at <= expires_at:
         raise InvalidRequest("The file expires before a batch over it would: upload it again.")
+    key_id = await _holder(connection, new.key_id, new.asked_at or moment)
     metadata = None if new.metadata is None else msgspec.json.encode(new.metadata).decode()
     made = await connection.fetchval(
         BATCHES["create"],
-        *(batch_id, file.account_id, new.key_id, moment.date(), new.endpoint, metadata, moment),
+        *(batch_id, file.account_id, key_id, moment.date(), new.endpoint, metadata, moment),
         *(expires_at, file.id, settings.batches_open_max),
     )
     if not made:
@@ -118,6 +120,16 @@ async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, set
     if new.repeatable_by:
         await _keep_key(connection, new.repeatable_by, file.account_id, batch_id, settings)
     return batch_id
+
+
+async def _holder(connection: asyncpg.pool.PoolConnectionProxy, key_id: str, began_at: datetime) -> str:
+    """The key itself, or the successor that has its work now. Raises `KeyEnded`. When it ends a moment later, workers stop
+    the batch.
+    """
+    row = await connection.fetchrow(BATCHES["holder"], key_id, began_at)
+    if row["reason"]:
+        raise KeyEnded.because(row["reason"])
+    return str(row["holder"])
 
 
 async def _keep_key(

@@ -30,6 +30,7 @@ from shared.batches.batches import (
 from shared.batches.files import begin_file, forget_file, require_credit
 from shared.batches.results import result_line
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
+from shared.ledger.ended_keys import KeyEnded
 
 TYPES = (
     "application/x-ndjson",
@@ -78,9 +79,11 @@ async def post_batch(request: web.Request) -> web.Response:
         await count_creation(request, services, key)
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
     upload = Upload(services, file, parse_line)
-    file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
+    async with services.key_watch.stopping(key.id):
+        file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
-    batch, again = await _made_of(services, NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat))
+    new = NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat, asked_at=file.created_at)
+    batch, again = await _made_of(services, new)
     body = result_json(view_of(batch, upload.errors))
     headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
@@ -90,7 +93,7 @@ async def _made_of(services: Services, new: NewBatch) -> Created:
     """The batch; its file is forgotten when it leads to none, or to an earlier one."""
     try:
         created = await create_batch(services.pool, new, services.settings)
-    except (IdempotencyMismatch, RateLimited):
+    except (IdempotencyMismatch, RateLimited, KeyEnded):
         await forget_file(services.pool, new.file)
         raise
     if created.again:
@@ -133,7 +136,8 @@ async def get_results(request: web.Request) -> web.StreamResponse:
     custom_id = parse_query(request.query, ResultsQuery).after
     after = 0 if custom_id is UNSET else await line_number(services.pool, batch, custom_id)
     pages = _lines(services, batch, after)
-    return await send_lines(request, pages, services.settings)
+    async with services.key_watch.stopping(key.id):
+        return await send_lines(request, pages, services.settings)
 
 
 async def _lines(services: Services, batch: Batch, after: int) -> AsyncIterator[bytes]:

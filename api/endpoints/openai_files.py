@@ -64,7 +64,8 @@ async def post_file(request: web.Request) -> web.Response:
     file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
     parser = LineParser()
     upload = Upload(services, file, parser)
-    file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
+    async with services.key_watch.stopping(key.id):
+        file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))
     content = json_bytes(["file", file.filename, sorted(form.fields.items()), upload.fingerprint])
@@ -125,7 +126,8 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     if output is None:
         await find_file(services.pool, key.account_id, file_id)
         raise InvalidRequest("Only the output and error files of a batch can be downloaded: this one was sent by you.")
-    return await send_lines(request, _lines(services, *output), services.settings)
+    async with services.key_watch.stopping(key.id):
+        return await send_lines(request, _lines(services, *output), services.settings)
 
 
 async def delete_one(request: web.Request) -> web.Response:

@@ -79,14 +79,15 @@ async def delete_request(request: web.Request) -> web.Response:
 async def get_stream(request: web.Request) -> web.StreamResponse:
     """Its events from the beginning, or after `Last-Event-ID` or `?after=N`; followed while it runs."""
     services = request.app[SERVICES]
-    logged = await _own(request, services, "read")
+    key = await services.authenticator.authenticate(request.headers, "read")
+    logged = await find_request(services.pool, key.account_id, request.match_info["id"])
     request[REQUEST_ID] = logged.id
     first = _first(request)
     form = _form(request, logged)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit)}
     if first and await _has_ended_before(services, logged.id, first):
         return web.Response(headers=headers, content_type=form.content_type)
-    with following(services, logged.id, first) as follower:
+    with following(services, key, logged.id, first) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
         events = services.follow_up.events_again(logged, follower)

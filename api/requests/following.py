@@ -7,18 +7,19 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
+import asyncpg
 import structlog
 
 from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.chat import CallPiece
-from shared.errors import Gone, RebootError, error_body
+from shared.errors import Cancelled, Gone, RebootError, error_body
 from shared.job import AnswerPart, Chunk, Done, Event, Failed
+from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.runtime.metrics import STAGE_SECONDS
+from shared.stores.postgres import UNREACHABLE
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from api.requests.log import LoggedRequest
     from api.requests.submit import Admitted, Submitter
     from shared.settings import Settings
@@ -48,14 +49,14 @@ class FollowUp:
             try:
                 async for event in follower:
                     _observe(event, follower, started)
-                    yield event
+                    yield await self._explained(event, follower) if isinstance(event, Failed) else event
             except RequestLost as error:
                 lost += 1
                 refusal = await self._run_again(admitted, follower, lost, error)
             except RequestOverdue as error:
                 refusal = await self._expire(admitted, follower, error)
-            except DoorClosed as error:
-                refusal = error  # the request runs on and is settled; only this reader is sent away
+            except (DoorClosed, KeyEnded) as error:
+                refusal = error  # the request runs on, or a worker cancels it; either way it is settled by its worker
             except RebootError as error:
                 if not admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
                     self._submitter.give_up(admitted, error)
@@ -77,7 +78,7 @@ class FollowUp:
         while True:
             try:
                 async for event in follower:
-                    yield event
+                    yield await self._explained(event, follower) if isinstance(event, Failed) else event
             except RequestLost as error:
                 lost += 1
                 try:
@@ -96,6 +97,16 @@ class FollowUp:
             if refusal:
                 yield Failed(refusal.body())
                 return
+
+    async def _explained(self, event: Failed, follower: Follower) -> Failed:
+        """A request that was cancelled because its reader's key has ended says so."""
+        if event.error.code != Cancelled.code or follower.asked_with is None:
+            return event
+        try:
+            reasons = await ended_since(self._pool, [follower.asked_with])
+        except (*UNREACHABLE, asyncpg.PostgresError):
+            return event
+        return Failed(KeyEnded.because(*reasons.values()).body(), event.charged_nano, event.usage) if reasons else event
 
     async def _wait_or_run_again(
         self, admitted: Admitted | None, follower: Follower, lost: int, error: RequestLost

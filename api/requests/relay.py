@@ -10,12 +10,13 @@ import asyncio
 import math
 import time
 from collections import deque
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 from arq.constants import job_key_prefix
 
-from shared.errors import Expired, Unavailable
+from shared.errors import Expired, RebootError, Unavailable
 from shared.job import Done, Event, Failed, bytes_of, unpack_event
 from shared.queue.journal import parse_message
 from shared.runtime.alarm import Alarm
@@ -37,6 +38,9 @@ LAST_WORDS_S = 2.0
 SUBSCRIPTION_CHECK_S = 3.0
 SUBSCRIPTION_SILENT_S = 9.0
 """Without an answer to our pings for this long, a subscription is half-open."""
+
+
+STOPPING = "The service is restarting: what you received so far is charged, the rest is lost to this call."
 
 
 class RequestLost(Unavailable):
@@ -64,6 +68,8 @@ class Follower:
         """Of the next event to be handed out."""
         self.overdue_at = math.inf
         """Unix seconds; whoever follows may set it and move it."""
+        self.asked_with: tuple[str, datetime] | None = None
+        """The reader's key, and since when it reads."""
         self._scripts = scripts
         self._settings = settings
         self._buffer: deque[tuple[Event, int]] = deque()
@@ -75,7 +81,7 @@ class Follower:
         self._news = asyncio.Event()
         self._silence = Alarm(self.look_up)
         self._ended = False
-        self._closed = False
+        self._closed: RebootError | None = None
 
     def hear(self, sequence: int, event: Event) -> None:
         """Take a live event; anything but the next one, and anything beyond the buffer's limit, sends us to the journal."""
@@ -94,9 +100,9 @@ class Follower:
         """Nobody reads any more."""
         self._silence.stop()
 
-    def close(self) -> None:
-        """Hand out what is buffered, then raise `DoorClosed`."""
-        self._closed = True
+    def close(self, why: RebootError) -> None:
+        """Hand out what is buffered, then raise `why`."""
+        self._closed = why
         self._news.set()
 
     def __aiter__(self) -> Follower:
@@ -107,9 +113,7 @@ class Follower:
             raise StopAsyncIteration
         while not self._buffer:
             if self._closed:
-                raise DoorClosed(
-                    "The service is restarting: what you received so far is charged, the rest is lost to this call."
-                )
+                raise self._closed
             if self._look_up:
                 await self._read_journal()
             else:
@@ -202,7 +206,7 @@ class Relay:
         """Wait until nobody follows any more; after `timeout_s` those who still do are told that this process stops."""
         if not await self._nobody_follows_within(timeout_s):
             for follower in self._all():
-                follower.close()
+                follower.close(DoorClosed(STOPPING))
             await self._nobody_follows_within(LAST_WORDS_S)
 
     async def _nobody_follows_within(self, timeout_s: float) -> bool:

@@ -65,6 +65,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     finalized_at: datetime | None
     ended_at: datetime | None
     expires_at: datetime
+    reason: str | None = None
+    """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
 
 
+_BECAUSE = {"key_revoked": ", because its API key was revoked", "key_expired": ", because its API key has expired"}
 _ask_encoder = msgspec.msgpack.Encoder()
 _ask_decoder = msgspec.msgpack.Decoder(Ask)
 
@@ -182,9 +185,8 @@ def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])
     if row["state"] is None and batch.ended_at and batch.state != "failed":
-        return Result(
-            **line, error_code=batch.ends_as, error_message=f"The batch was {batch.ends_as} before this line."
-        )
+        message = f"The batch was {batch.ends_as} before this line{_BECAUSE.get(batch.reason, '')}."
+        return Result(**line, error_code=batch.ends_as, error_message=message)
     if row["state"] in {None, "running"}:
         return None
     if row["state"] == "completed" and row["answer"] is None:

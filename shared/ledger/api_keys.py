@@ -183,7 +183,8 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
     """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
     when the old one is no longer usable or the grace is longer than `GRACE_MAX`.
 
-    What is left of a spending limit moves to the new key at once, so that both together stay within it.
+    What is running is the new key's at once, and so is what is left of a spending limit, so that both together stay within
+    it. What the old key begins during its grace is the new one's afterwards.
     """
     if not timedelta(0) <= grace <= GRACE_MAX:
         raise InvalidRequest(f"The grace of a rotated key is at most {GRACE_MAX.days} days.")
@@ -195,7 +196,9 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
         left = await connection.fetchval(SQL["take_limit"], key_id)
         rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
         new = await _insert_key(connection, account_id, rules)
-        await connection.execute(SQL["end_after"], key_id, grace.total_seconds())
+        await connection.execute(SQL["hand_over"], key_id, grace.total_seconds(), new.key_id)
+        await connection.execute(SQL["hand_over_batches"], key_id, new.key_id)
+        await connection.execute(SQL["hand_over_requests"], key_id, new.key_id, account_id)
     return new
 
 

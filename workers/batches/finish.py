@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 FINISH_LOCK = 7_201_006
 ITEMS_PER_LOOK = 5_000
 BATCHES_PER_LOOK = 100
+STOPPABLE = {"validating", "in_progress", "paused"}
 
 
 class BatchFinisher:
@@ -61,21 +62,40 @@ class BatchFinisher:
         async with alone(self._pool, FINISH_LOCK) as connection:
             if connection is None:
                 return
+            await self._pool.execute(BATCHES["finalize"])  # what has nothing left to do is not stopped
+            stopped = await self._stop_or_hand_over()
             for row in await self._pool.fetch(BATCHES["resume"]):
                 log.info("batch resumed", batch=row["id"])
             for row in await self._pool.fetch(BATCHES["expire"]):
                 log.info("batch expired", batch=row["id"])
-            await self._pool.execute(BATCHES["finalize"])
-            await self._withdraw()
+            await self._withdraw(stopped)
             await self._enqueue_lost()
             await self._end()
 
-    async def _withdraw(self) -> None:
-        """Take back what a cancelled or expired batch has in the queue and nobody has begun."""
+    async def _stop_or_hand_over(self) -> set[str]:
+        """Stop the batches of keys that were revoked or have expired; those of rotated keys go over to their successors.
+        Gives the ids of those that must not run.
+        """
+        rows = await self._pool.fetch(BATCHES["of_ended_keys"])
+        for row in rows:
+            if row["reason"] is None:
+                await self._pool.execute(BATCHES["hand_over"], row["id"], row["holder"])
+                log.info("batch handed over", batch=row["id"], key_id=row["holder"])
+            elif row["state"] in STOPPABLE:
+                await self._pool.execute(BATCHES["stop"], row["id"], row["reason"])
+                log.info("batch stopped", batch=row["id"], reason=row["reason"])
+        return {row["id"] for row in rows if row["reason"]}
+
+    async def _withdraw(self, stopped: set[str]) -> None:
+        """Take back what a cancelled or expired batch has in the queue and nobody has begun; what runs of a stopped one is
+        cancelled.
+        """
         for row in await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK):
             name = keys.queue(row["provider"], "batch")
             if await self._queue.bury(row["request_id"], name, or_void=False):
                 self._settler.keep(_withdrawn(row))
+            elif row["batch_id"] in stopped:
+                await self._queue.cancel(row["request_id"])
 
     async def _enqueue_lost(self) -> None:
         """Items whose job Redis does not have any more (it was emptied, or their feeder died) are enqueued again."""

@@ -32,8 +32,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A batch. `paused_for` is `insufficient_credit` or `key_limit`, `needed_usd` what would let it go on; `errors` are the
-    first lines that were not understood, in the answer to the upload only.
+    """A batch. `paused_for` is `insufficient_credit` or `key_limit`, `needed_usd` what would let it go on. `reason` is why
+    the service itself cancelled it: `key_revoked` or `key_expired`. `errors` are the first lines that were not understood, in
+    the answer to the upload only.
     """
 
     id: str
@@ -48,6 +49,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused_for: str | None
     needed_usd: str | None
     exported_to: str | None
+    reason: str | None
     errors: list[LineError] = []
 
 
@@ -78,5 +80,6 @@ def view_of(batch: Batch, errors: list[LineError] | None = None) -> BatchView:
         paused_for=batch.paused_for,
         needed_usd=None if batch.needed_nano is None else nano_to_usd(batch.needed_nano),
         exported_to=batch.exported_to,
+        reason=batch.reason,
         errors=errors or [],
     )

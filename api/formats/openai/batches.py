@@ -60,8 +60,8 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch. Besides OpenAI's fields: `charged_usd` so far, and `paused_for` (`insufficient_credit`, `key_limit`) when it
-    waits for something; it is `in_progress` then.
+    """A batch. Besides OpenAI's fields: `charged_usd` so far, `paused_for` (`insufficient_credit`, `key_limit`) when it waits
+    for something (it is `in_progress` then), `reason` (`key_revoked`, `key_expired`) when the service itself cancelled it.
     """
 
     id: str
@@ -85,6 +85,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     request_counts: RequestCounts
     metadata: dict[str, str] | None
     paused_for: str | None
+    reason: str | None
     charged_usd: UsdText
 
 
@@ -146,6 +147,7 @@ def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:
         request_counts=RequestCounts(batch.total, batch.completed, batch.failed + batch.cancelled + batch.expired),
         metadata=batch.metadata,
         paused_for=batch.paused_for,
+        reason=batch.reason,
         charged_usd=nano_to_usd(batch.charged_nano),
     )
 

@@ -31,11 +31,12 @@ WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (delete
 RETURNING id
 
 -- name: find
-SELECT * FROM batches WHERE id = $1 AND account_id = $2
+SELECT b.*, s.reason FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id WHERE b.id = $1 AND b.account_id = $2
 
 -- name: page
-SELECT * FROM batches WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
-ORDER BY created_at DESC, id DESC LIMIT $4
+SELECT b.*, s.reason FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id
+WHERE b.account_id = $1 AND b.created_at <= $2 AND (b.created_at, b.id) < ($2, $3)
+ORDER BY b.created_at DESC, b.id DESC LIMIT $4
 
 -- name: cancel
 UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
@@ -50,9 +51,11 @@ LEFT JOIN batch_answers a ON a.batch_id = $1 AND a.day = $2 AND a.number = l.num
 WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
 
 -- name: open_cursors
+-- Those of a key that has ended are left to whoever hands them over or stops them.
 SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.expires_at, c.fed_to, c.left_over
 FROM batch_cursors c JOIN batches b ON b.id = c.batch_id
 WHERE b.ended_at IS NULL AND b.state = 'in_progress' AND c.provider = $1 AND c.left_over > 0 AND b.expires_at > now()
+    AND NOT EXISTS (SELECT FROM api_keys k WHERE k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now()))
 ORDER BY b.created_at LIMIT $2
 
 -- name: running
@@ -87,12 +90,32 @@ UPDATE batches SET state = 'finalizing', ends_as = 'expired', finalized_at = now
 WHERE ended_at IS NULL AND expires_at <= now() AND state IN ('validating', 'in_progress', 'paused')
 RETURNING id
 
+-- name: of_ended_keys
+-- Open batches whose key has ended: whose they are now, or why they must stop.
+SELECT b.id, b.state, h.holder, h.reason
+FROM batches b JOIN api_keys k ON k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now())
+CROSS JOIN LATERAL holder_of(b.key_id, b.created_at) h
+WHERE b.ended_at IS NULL
+
+-- name: hand_over
+UPDATE batches SET key_id = $2 WHERE id = $1 AND ended_at IS NULL
+
+-- name: stop
+WITH stopped AS (
+    UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL
+    WHERE id = $1 AND state IN ('validating', 'in_progress', 'paused') RETURNING id
+)
+INSERT INTO batch_stops (batch_id, reason) SELECT id, $2 FROM stopped
+
+-- name: holder
+SELECT holder, reason FROM holder_of($1, $2)
+
 -- name: finalize
 UPDATE batches SET state = 'finalizing', finalized_at = now()
 WHERE ended_at IS NULL AND state = 'in_progress' AND completed + failed + cancelled + expired = total
 
 -- name: to_withdraw
-SELECT i.request_id, i.provider, i.account_id, b.ends_as
+SELECT i.batch_id, i.request_id, i.provider, i.account_id, b.ends_as
 FROM batches b JOIN batch_items i ON i.batch_id = b.id AND i.day = b.day AND i.state = 'running'
 WHERE b.ended_at IS NULL AND b.ends_as <> 'completed' AND b.state IN ('cancelling', 'finalizing') LIMIT $1
 

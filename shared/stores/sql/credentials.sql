@@ -25,8 +25,43 @@ SELECT count(*) FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL AND C
 -- name: revoke
 UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNING id
 
--- name: end_after
-UPDATE api_keys SET expires_at = LEAST(expires_at, now() + make_interval(secs => $2)) WHERE id = $1
+-- name: hand_over
+-- The key ends after $2 seconds; what runs is the key $3's from now on.
+UPDATE api_keys SET
+    expires_at = LEAST(expires_at, now() + make_interval(secs => $2)), successor = $3, rotated_at = clock_timestamp()
+WHERE id = $1
+
+-- name: hand_over_batches
+UPDATE batches SET key_id = $2 WHERE key_id = $1 AND ended_at IS NULL
+
+-- name: hand_over_requests
+-- With what they hold of the key's limit.
+WITH moved AS (
+    UPDATE requests SET key_id = $2 WHERE key_id = $1 AND ended_at IS NULL AND account_id = $3 RETURNING hold_nano
+), sums AS (
+    SELECT COALESCE(sum(hold_nano), 0)::bigint AS held FROM moved
+)
+UPDATE api_keys k SET
+    used_nano = k.used_nano + CASE k.id WHEN $1 THEN -sums.held ELSE sums.held END,
+    limit_nano = k.limit_nano + CASE k.id WHEN $1 THEN -sums.held ELSE sums.held END
+FROM sums WHERE k.id IN ($1, $2) AND k.limit_nano IS NOT NULL
+
+-- name: ended_since
+-- Of what the keys $1 began at the times $2: what must stop, and why. Few of the keys have to be followed at all.
+SELECT w.key_id, w.began_at, h.reason
+FROM unnest($1::text[], $2::timestamptz[]) AS w(key_id, began_at)
+CROSS JOIN LATERAL holder_of(w.key_id, w.began_at) h
+WHERE h.reason IS NOT NULL AND w.key_id IN (
+    SELECT id FROM api_keys
+    WHERE id = ANY($1) AND (revoked_at IS NOT NULL OR expires_at <= now() OR successor IS NOT NULL))
+
+-- name: ended_lately
+SELECT id FROM api_keys
+WHERE revoked_at > now() - make_interval(secs => $1) OR expires_at BETWEEN now() - make_interval(secs => $1) AND now()
+
+-- name: requests_to_stop
+SELECT r.id FROM requests r CROSS JOIN LATERAL holder_of(r.key_id, r.created_at) h
+WHERE r.ended_at IS NULL AND r.batch_id IS NULL AND r.key_id = ANY($1::text[]) AND h.reason IS NOT NULL LIMIT $2
 
 -- name: lock_account
 SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE

@@ -1,0 +1,92 @@
+"""Stops what callers have open here when their keys end: streams, waits, uploads and downloads.
+
+One query per second and process asks about the keys of everything that is open, however much that is. The requests themselves
+are cancelled by the workers, also those that nobody follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import asyncpg
+import structlog
+
+from shared.ledger.ended_keys import KeyEnded, ended_since
+from shared.stores.postgres import UNREACHABLE
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Watch(NamedTuple):
+    """Something that a key has open. `stop` is called once, with why."""
+
+    key_id: str
+    began_at: datetime
+    stop: Callable[[KeyEnded], None]
+
+
+class KeyWatch:
+    """`watching(key_id, stop)` for as long as something is open. `run` is the watcher, a task of the owner."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._every_s = settings.key_ends_every_s
+        self._open: dict[int, Watch] = {}
+        self._number = 0
+
+    @contextmanager
+    def watching(self, key_id: str, stop: Callable[[KeyEnded], None]) -> Iterator[None]:
+        """`stop` is called when the key ends before the block does. What a rotated key has open goes on."""
+        self._number += 1
+        number = self._number
+        self._open[number] = Watch(key_id, datetime.now(UTC), stop)
+        try:
+            yield
+        finally:
+            self._open.pop(number, None)
+
+    @asynccontextmanager
+    async def stopping(self, key_id: str) -> AsyncIterator[None]:
+        """A block that is cancelled when the key ends, and then raises `KeyEnded`."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
+        reasons: list[KeyEnded] = []
+
+        def stop(why: KeyEnded) -> None:
+            reasons.append(why)
+            task.cancel()
+
+        with self.watching(key_id, stop):
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not reasons or task.uncancel() > 0:  # it is not only the key that has ended: the caller has left
+                    raise
+                raise reasons[0] from None
+
+    async def run(self) -> None:
+        """Look every `KEY_ENDS_EVERY_S` until cancelled. While Postgres is away, what is open goes on."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.look()
+            except (*UNREACHABLE, asyncpg.PostgresError) as error:
+                log.warning("keys not looked at", reason=type(error).__name__)
+
+    async def look(self) -> None:
+        """Stop what must stop. Raises asyncpg's errors."""
+        watches = list(self._open.items())
+        if not watches:
+            return
+        reasons = await ended_since(self._pool, {(watch.key_id, watch.began_at) for _, watch in watches})
+        for number, watch in watches:
+            reason = reasons.get((watch.key_id, watch.began_at))
+            if reason and self._open.pop(number, None):
+                log.info("stopped with its key", key_id=watch.key_id, reason=reason)
+                watch.stop(KeyEnded.because(reason))
