@@ -126,10 +126,10 @@ async def _holder(connection: asyncpg.pool.PoolConnectionProxy, key_id: str, beg
     """The key itself, or the successor that has its work now. Raises `KeyEnded`. When it ends a moment later, workers stop
     the batch.
     """
-    row = await connection.fetchrow(BATCHES["holder"], key_id, began_at)
-    if row["reason"]:
-        raise KeyEnded.because(row["reason"])
-    return str(row["holder"])
+    ((holder, reason),) = await connection.fetch(BATCHES["holder"], key_id, began_at)
+    if reason:
+        raise KeyEnded.because(reason)
+    return str(holder)
 
 
 async def _keep_key(

@@ -185,7 +185,7 @@ def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])
     if row["state"] is None and batch.ended_at and batch.state != "failed":
-        message = f"The batch was {batch.ends_as} before this line{_BECAUSE.get(batch.reason, '')}."
+        message = f"The batch was {batch.ends_as} before this line{_BECAUSE.get(batch.reason or '', '')}."
         return Result(**line, error_code=batch.ends_as, error_message=message)
     if row["state"] in {None, "running"}:
         return None

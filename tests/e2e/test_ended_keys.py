@@ -255,7 +255,7 @@ async def test_a_batch_that_was_begun_in_the_grace_goes_over_to_the_successor_af
     successor = Caller(caller.session, caller._cluster, caller.account_id, new.key)
 
     async def handed_over() -> bool:
-        return await books.fetchval("SELECT key_id FROM batches WHERE id = $1", batch["id"]) == new.key_id
+        return bool(await books.fetchval("SELECT key_id FROM batches WHERE id = $1", batch["id"]) == new.key_id)
 
     await eventually_true(handed_over, "the batch is the successor's")
     await caller.release("in-grace")

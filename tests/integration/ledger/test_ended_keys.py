@@ -272,10 +272,10 @@ async def test_a_caller_who_leaves_a_watched_block_has_left(
 
 
 async def test_a_key_that_ended_while_a_body_arrived_is_refused(
-    pool: asyncpg.Pool, account: str, settings: Settings
+    pool: asyncpg.Pool, account: str, settings: Settings, ledger: Ledger
 ) -> None:
     new = await create_key(pool, account, KeyRules())
-    door = Authenticator(pool, msgspec.structs.replace(settings, auth_cache_s=0.0))
+    door = Authenticator(pool, msgspec.structs.replace(settings, auth_cache_s=0.0), ledger.distrust_connections)
     key = await door.authenticate({"Authorization": f"Bearer {new.key}"}, "inference")
     await door.require_still(key)
     await revoke_key(pool, new.key_id)

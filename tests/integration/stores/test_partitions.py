@@ -116,6 +116,7 @@ async def busy_pool(postgres_url: str, template_database: str) -> AsyncIterator[
             "api_keys_by_account",
         ),
         (load_queries("credentials")["count_usable"].replace("$1", "'acc_7'"), "api_keys_by_account"),
+        (load_queries("credentials")["ended_lately"].replace("$1", "720"), "api_keys_revoked"),
         (load_queries("request_log")["answer"].replace("$1", "'req_7'").replace("$2", "now()"), "answers_pkey"),
         (load_queries("accounts")["find"].replace("$1", "'acc_7'"), "accounts_pkey"),
         (
