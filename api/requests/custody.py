@@ -8,10 +8,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from arq.constants import job_key_prefix
 
 from shared.errors import RebootError, Unavailable
-from shared.stores import keys
+from shared.queue.journal import read_on
 
 if TYPE_CHECKING:
     from api.requests.submit import Admitted, Submitter
@@ -50,14 +49,13 @@ class Custody:
 
     async def _look_after(self, admitted: Admitted) -> None:
         request_id = admitted.job.id
-        names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES]
         try:
-            alive, *events = await self._scripts.call("read", names, [request_id, 0, 1, 1])
-            if events:
+            found = await read_on(self._scripts, request_id, 0, events_max=1, bytes_max=1)
+            if found.entries:
                 self._begun.add(request_id)
-            if alive:
+            if found.alive:
                 return
-            if not events and request_id not in self._begun and admitted.job.left_s() > 0:
+            if not found.entries and request_id not in self._begun and admitted.job.left_s() > 0:
                 await self._submitter.submit_again(admitted, self._channel)
                 return
         except Unavailable:

@@ -14,11 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from arq.constants import job_key_prefix
 
 from shared.errors import Expired, RebootError, Unavailable
 from shared.job import Done, Event, Failed, bytes_of, unpack_event
-from shared.queue.journal import parse_message
+from shared.queue.journal import Heard, Reading, parse_message, read_on
 from shared.runtime.alarm import Alarm
 from shared.runtime.metrics import JOURNAL_READS
 from shared.stores import keys
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 JOURNAL_EVENTS_PER_READ = 64
 RESUBSCRIBE_PAUSE_S = 0.1
+LOST = "The queue lost the request on its way; it is not charged: try again."
 LAST_WORDS_S = 2.0
 SUBSCRIPTION_CHECK_S = 3.0
 SUBSCRIPTION_SILENT_S = 9.0
@@ -44,7 +44,9 @@ STOPPING = "The service is restarting: what you received so far is charged, the 
 
 
 class RequestLost(Unavailable):
-    """Redis knows nothing of the request any more, neither a job nor an end: it was emptied or failed over."""
+    """Redis knows nothing of the request any more, neither a job nor an end, or what was read is not in the journal any more:
+    it was emptied or failed over.
+    """
 
 
 class RequestOverdue(Expired):
@@ -77,17 +79,22 @@ class Follower:
         """What waits for the reader; beyond `RELAY_BUFFER_BYTES` it waits in the journal."""
         self._next = first
         """Of the next event to be buffered."""
+        self._begun = b""
+        """Who began the journal that we read; what somebody else begins is not what goes on here."""
         self._look_up = False
         self._news = asyncio.Event()
         self._silence = Alarm(self.look_up)
         self._ended = False
         self._closed: RebootError | None = None
 
-    def hear(self, sequence: int, event: Event) -> None:
-        """Take a live event; anything but the next one, and anything beyond the buffer's limit, sends us to the journal."""
-        if sequence == self._next and not self._look_up and self.buffered_bytes < self._settings.relay_buffer_bytes:
-            self._push(event)
-        elif sequence >= self._next:
+    def hear(self, heard: Heard) -> None:
+        """Take a live event. Anything but the next one, anything beyond the buffer's limit and anything of another journal
+        sends us to the journal.
+        """
+        fits = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
+        if fits and self.buffered_bytes < self._settings.relay_buffer_bytes:
+            self._push(heard.event, heard.begun)
+        elif heard.sequence >= self._next or not self._is_ours(heard.begun):
             self._look_up = True
         self._news.set()
 
@@ -134,32 +141,35 @@ class Follower:
         JOURNAL_READS.inc()
         self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
         first = self._next
-        alive, *entries = await self._journal_from(first)
-        for entry in entries[self._next - first :]:  # without what was heard while we read
-            self._push(unpack_event(entry))
-        self._look_up |= bool(entries)  # there may be more; the live feed takes over when there is none
-        if not entries and not alive:
-            raise RequestLost("The queue lost the request on its way; it is not charged: try again.")
-        if not entries and time.time() > self.overdue_at:
+        found = await self._journal_from(first)
+        if not self._is_ours(found.begun):
+            raise RequestLost(LOST)
+        for entry in found.entries[self._next - first :]:  # without what was heard while we read
+            self._push(unpack_event(entry), found.begun)
+        self._look_up |= bool(found.entries)  # there may be more; the live feed takes over when there is none
+        if not found.entries and not found.alive:
+            raise RequestLost(LOST)
+        if not found.entries and time.time() > self.overdue_at:
             raise RequestOverdue("The request did not end within its deadline: try again later.")
 
-    async def _journal_from(self, first: int) -> list[bytes]:
+    async def _journal_from(self, first: int) -> Reading:
         loop = asyncio.get_running_loop()
         gives_up_at = loop.time() + self._settings.redis_patience_s
-        names = [keys.journal(self.request_id), job_key_prefix + self.request_id, keys.SETTLES]
+        limits = {"events_max": JOURNAL_EVENTS_PER_READ, "bytes_max": self._settings.relay_buffer_bytes}
         while True:
             try:
-                answer: list[bytes] = await self._scripts.call(
-                    "read", names, [self.request_id, first, JOURNAL_EVENTS_PER_READ, self._settings.relay_buffer_bytes]
-                )
+                return await read_on(self._scripts, self.request_id, first, **limits)
             except Unavailable:
                 if loop.time() > gives_up_at:
                     raise
                 await asyncio.sleep(self._settings.idle_wait_s)
-            else:
-                return answer
 
-    def _push(self, event: Event) -> None:
+    def _is_ours(self, begun: bytes) -> bool:
+        """Whether this is the journal that we have read, as far as that is known."""
+        return not (begun and self._begun) or begun == self._begun
+
+    def _push(self, event: Event, begun: bytes) -> None:
+        self._begun = begun or self._begun
         size = 0 if isinstance(event, Done | Failed) else bytes_of(event)
         self._buffer.append((event, size))
         self.buffered_bytes += size
@@ -245,6 +255,6 @@ class Relay:
         try:
             for heard in parse_message(data):
                 for follower in self._followers.get(heard.request_id, ()):
-                    follower.hear(heard.sequence, heard.event)
+                    follower.hear(heard)
         except ValueError:  # a worker of another release, say; what is missed is found in the journals
             log.warning("message not understood")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from arq.constants import job_key_prefix
+
 from shared.job import Event, pack, unpack_event
 from shared.ledger.rows import Settlement
 from shared.stores import keys
@@ -16,6 +18,7 @@ from shared.stores import keys
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from shared.queue.queue import Claim
     from shared.stores.redis_connections import Word
     from shared.stores.scripts import Scripts
 
@@ -32,11 +35,20 @@ class RequestVoid(Exception):
 
 
 class Heard(NamedTuple):
-    """One event on a front door's channel."""
+    """One event on a front door's channel. `begun` says who began the journal that it stands in; empty: that is not known."""
 
     request_id: str
     sequence: int
     event: Event
+    begun: bytes = b""
+
+
+class Reading(NamedTuple):
+    """A part of a journal; `begun` as in `Heard`. `alive`: somebody works on the request, or its end is not settled yet."""
+
+    alive: bool
+    begun: bytes
+    entries: list[bytes]
 
 
 class Append(NamedTuple):
@@ -46,6 +58,7 @@ class Append(NamedTuple):
 
     request_id: str
     epoch: int
+    owner: str
     place: int
     event: bytes
     live_ms: int
@@ -74,11 +87,9 @@ class Journal:
     says.
     """
 
-    def __init__(
-        self, request_id: str, epoch: int, *, live_s: float, keep_s: float | None = None, ending: str = ""
-    ) -> None:
-        self.request_id = request_id
-        self._epoch = epoch
+    def __init__(self, claim: Claim, *, live_s: float, keep_s: float | None = None, ending: str = "") -> None:
+        self.request_id = claim.id
+        self._fence = claim.epoch, claim.owner
         self._live_ms = int(live_s * 1000)
         self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
         self._ending = ending
@@ -87,10 +98,10 @@ class Journal:
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
         """How the event gets there."""
         if settlement is None:
-            return Append(self.request_id, self._epoch, place, pack(event), self._live_ms)
+            return Append(self.request_id, *self._fence, place, pack(event), self._live_ms)
         return Append(
             self.request_id,
-            self._epoch,
+            *self._fence,
             place,
             pack(event),
             self._keep_ms,
@@ -110,6 +121,13 @@ class Journal:
         self.length = answer
 
 
+async def read_on(scripts: Scripts, request_id: str, first: int, *, events_max: int, bytes_max: int) -> Reading:
+    """The journal from `first` on, as much as is allowed, but at least one event. Raises `Unavailable`."""
+    names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES, keys.run(request_id)]
+    alive, begun, *entries = await scripts.call("read", names, [request_id, first, events_max, bytes_max])
+    return Reading(bool(alive), begun, entries)
+
+
 async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int = 0, count: int = 0) -> list[Event]:
     """Events from `first` on, at most `count` (0: all). Raises redis-py's errors."""
     last = first + count - 1 if count else -1
@@ -118,12 +136,13 @@ async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int 
 
 
 def parse_message(data: bytes) -> Iterator[Heard]:
-    r"""The events of a message as `append.lua` publishes it, each as `<request id> <sequence> <bytes>\n<event>`. Raises
-    `ValueError`, of which msgspec's errors are, for anything else.
+    r"""The events of a message as `append.lua` publishes it, each as `<request id> <sequence> <bytes> <begun>\n<event>`.
+    Workers of the previous release leave out the fourth word. Raises `ValueError`, of which msgspec's errors are, for
+    anything else.
     """
     begin = 0
     while begin < len(data):
         end = data.index(b"\n", begin) + 1
-        request_id, sequence, size = data[begin:end].split(b" ")
+        request_id, sequence, size, *begun = data[begin : end - 1].split(b" ")
         begin = end + int(size)
-        yield Heard(request_id.decode(), int(sequence), unpack_event(data[end:begin]))
+        yield Heard(request_id.decode(), int(sequence), unpack_event(data[end:begin]), *begun)

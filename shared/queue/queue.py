@@ -1,11 +1,13 @@
 """The queue: arq's jobs and data format, with leases and fences by our own scripts (`lua/`).
 
 A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves it one lease into the future; renewing moves
-it on, and when nobody does, it is due again. `epoch` counts the claims of a job: only the newest may have effects.
+it on, and when nobody does, it is due again. `epoch` counts the claims of a job and `owner` tells them apart: only the newest
+claim may have effects, also when Redis failed over and forgot one, so that the next has its number.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -45,12 +47,13 @@ class Opening(NamedTuple):
 
 class Claim(NamedTuple):
     """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds.
-    A payload too large to come with its claim leaves `opening` empty.
+    `owner` is a word that no other claim has. A payload too large to come with its claim leaves `opening` empty.
     """
 
     queue: QueueName
     id: str
     epoch: int
+    owner: str
     due_ms: int
     opening: Opening | None = None
 
@@ -89,6 +92,7 @@ class Queue:
         asked_bytes_max: int = 0,
     ) -> None:
         self._scripts = scripts
+        self._claims = itertools.count(1)
         self._within_ms = int(enqueue_within_s * 1000)
         self._clock_ms: int | None = None
         """How far Redis's clock is ahead of ours, as of the last answer."""
@@ -137,26 +141,27 @@ class Queue:
         for nobody who waits; it is made again.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
+        owner = f"{worker_id}.{next(self._claims)}"  # the same when a call is sent again: then nobody heard of the first
         for _ in range(CLAIM_ATTEMPTS):
             not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
             redis_ms, *flat = await self._scripts.call(
                 "claim",
                 [room.queue for room in rooms],
-                [worker_id, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
+                [owner, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
             )
             self._note_clock(redis_ms)
             if not 0 < not_after_ms < redis_ms:
-                return [_claim(*flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
+                return [_claim(owner, *flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
         raise Unavailable("The queue took too long to hand out jobs.")
 
     async def wake(self, worker_id: str) -> None:
         """Let that worker, which waits for bells, ask for others."""
         await self._scripts.call("wake", [keys.own_bell(worker_id)], [WAKE_LIVE_MS])
 
-    async def renew(self, worker_id: str, claims: Sequence[Claim]) -> list[str]:
-        """Extend the leases; returns the ids that this worker has lost."""
-        triples = [value for claim in claims for value in (claim.queue, claim.id, claim.epoch)]
-        return [lost.decode() for lost in await self._scripts.call("renew", [], [worker_id, self._lease_ms, *triples])]
+    async def renew(self, claims: Sequence[Claim]) -> list[str]:
+        """Extend the leases; returns the ids of the claims that are lost."""
+        fenced = [value for claim in claims for value in (claim.queue, claim.id, claim.epoch, claim.owner)]
+        return [lost.decode() for lost in await self._scripts.call("renew", [], [self._lease_ms, *fenced])]
 
     async def finish(
         self, claim: Claim, *, result: bytes = b"", result_ms: int = 0, keep_in_progress_ms: int = 0
@@ -215,7 +220,7 @@ class Queue:
         ]
         keep_run_ms, asked_bytes_max = self._kept(claim)
         arguments: list[Word] = [claim.id, claim.epoch, mode, value, result_ms, keep_run_ms, keep_ms, asked_bytes_max]
-        return bool(await self._scripts.call("finish", script_keys, arguments))
+        return bool(await self._scripts.call("finish", script_keys, [*arguments, claim.owner]))
 
     def _kept(self, claim: Claim) -> tuple[int, int]:
         """For how long what is known of a job that is done is kept, ms, and up to which size its payload is, bytes."""
@@ -224,9 +229,11 @@ class Queue:
         return self._keep_run_ms, self._asked_bytes_max
 
 
-def _claim(queue: bytes, job_id: bytes, epoch: int, due: bytes, payload: bytes, starts: int, aborted: int) -> Claim:
+def _claim(
+    owner: str, queue: bytes, job_id: bytes, epoch: int, due: bytes, payload: bytes, starts: int, aborted: int
+) -> Claim:
     opening = Opening(payload, starts, bool(aborted)) if payload else None
-    return Claim(QueueName(queue.decode()), job_id.decode(), epoch, int(float(due)), opening)
+    return Claim(QueueName(queue.decode()), job_id.decode(), epoch, owner, int(float(due)), opening)
 
 
 def _refusal(outcome: bytes, wait_ms: int) -> RebootError:

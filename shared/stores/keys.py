@@ -27,8 +27,9 @@ def own_bell(worker_id: str) -> str:
 
 
 def run(request_id: str) -> str:
-    """A hash of what the scripts know of one request: `epoch`, `channel` (those of all front doors that have a reader),
-    `deadline` (Unix milliseconds), `dead`, `void`, `calls`.
+    """A hash of what the scripts know of one request: `epoch` and `owner` of its newest claim, `begun` (the owner of the
+    claim that began its journal), `channel` (those of all front doors with a reader), `deadline` (Unix milliseconds),
+    `dead`, `void`, `calls`.
     """
     return f"run:{request_id}"
 
@@ -44,8 +45,10 @@ def asked(request_id: str) -> str:
 
 
 def channel(front_door_id: str) -> str:
-    """The pub/sub channel of one front-door process."""
-    return f"relay:{front_door_id}"
+    """The pub/sub channel of one front-door process. Its first word says that the process knows messages which say who began
+    the journal.
+    """
+    return f"relay.begun:{front_door_id}"
 
 
 def worker(worker_id: str) -> str:

@@ -40,6 +40,13 @@ async def let_lease_lapse(client: Redis, job_id: str, name: QueueName = OPENAI) 
     await client.delete(in_progress_key_prefix + job_id)
 
 
+async def lose_claim(client: Redis, one: Claim) -> None:
+    """As if Redis had failed over to a replica that had not got the claim yet."""
+    await let_lease_lapse(client, one.id, one.queue)
+    await client.hincrby(keys.run(one.id), "epoch", -1)  # type: ignore[misc] # typed for both clients
+    await client.hdel(keys.run(one.id), "owner")  # type: ignore[misc]
+
+
 async def make_due(client: Redis, job_id: str, name: QueueName = OPENAI) -> None:
     """As if the time had come that the job is deferred to."""
     seconds, _ = await client.time()

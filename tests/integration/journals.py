@@ -5,19 +5,18 @@ from __future__ import annotations
 from shared.job import Event
 from shared.ledger.rows import Settlement
 from shared.queue.journal import Journal, append_all
+from shared.queue.queue import Claim
 from shared.stores.scripts import Scripts
 
 
 class JournalWriter:
     """One claim's way to its request's journal; `length` is where the next event goes."""
 
-    def __init__(
-        self, scripts: Scripts, request_id: str, epoch: int, *, live_s: float, length: int = 0, ending: str = ""
-    ) -> None:
+    def __init__(self, scripts: Scripts, claim: Claim, *, live_s: float, length: int = 0, ending: str = "") -> None:
         self._scripts = scripts
-        self._journal = Journal(request_id, epoch, live_s=live_s, ending=ending)
+        self._journal = Journal(claim, live_s=live_s, ending=ending)
         self._journal.length = length
-        self.request_id = request_id
+        self.request_id = claim.id
 
     @property
     def length(self) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
-from arq.constants import job_key_prefix
 
 from shared.batches.batches import batch_from_row
 from shared.batches.queries import BATCHES
@@ -15,6 +14,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, ModelNotFound, RebootError
 from shared.ids import created_at
 from shared.ledger.rows import Settlement
+from shared.queue.journal import read_on
 from shared.queue.queue import EPOCHS_PER_ENQUEUE
 from shared.stores import keys
 from workers.batches.items import LineReader
@@ -112,9 +112,8 @@ class BatchFinisher:
             await self._feeder.enqueue(job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE)
 
     async def _is_lost(self, request_id: str) -> bool:
-        names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES]
-        alive, *events = await self._scripts.call("read", names, [request_id, 0, 1, 1])
-        return not alive and not events
+        found = await read_on(self._scripts, request_id, 0, events_max=1, bytes_max=1)
+        return not found.alive and not found.entries
 
     async def _end(self) -> None:
         """Where batches are exported, those that have been."""

@@ -264,7 +264,7 @@ class LeasedWorker(Worker):
     async def _renew_once(self) -> None:
         if not self.claims and not self._outage:
             return
-        lost = await self._leases.renew(self.worker_id, list(self.claims.values()))
+        lost = await self._leases.renew(list(self.claims.values()))
         for job_id in lost:
             ended = job_id not in self.job_tasks or job_id in self.writing_ends  # while we asked, or it may have
             if not ended:

@@ -119,7 +119,7 @@ class Attempt:
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
         live_s = max(job.left_s(), 0) + keep_s
-        self._journal = Journal(job.id, claim.epoch, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
+        self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(
             job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take, self._stands

@@ -1,12 +1,13 @@
 -- Append events to their requests' journals and tell the front doors that have readers, all in one step: one message for each front
--- door. Each event stands for itself. The epoch fences a worker that lost its lease; the place makes a repeat after a lost
--- reply harmless.
+-- door. Each event stands for itself. Epoch and owner fence a worker that lost its lease; the place makes a repeat after a
+-- lost reply harmless. A run remembers who began its journal: when Redis failed over and lost the beginning, the journal that is
+-- begun then is another one, and its readers hear of that.
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
--- ARGV  eight for each event: id, epoch, place in the journal from 0, event, time to live of the journal in ms (counted from the
---       first event, and anew from the last one), settle record, empty unless the event is the last one, "charged" when that
---       record takes money, else "", and how the job ends with its last event, else "": its queue, time to live of its run hash in
---       ms and largest payload that is kept as long, bytes, with spaces between
+-- ARGV  nine for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
+--       ms (counted from the first event, and anew from the last one), settle record, empty unless the event is the last one,
+--       "charged" when that record takes money, else "", and how the job ends with its last event, else "": its queue, time to
+--       live of its run hash in ms and largest payload that is kept as long, bytes, with spaces between
 -- returns for each event its journal's length after it, or -1 when the claim was lost, -2 when the journal is not as expected,
 -- -3 when the request is void: its caller was told that it did not run, so it may end, but not charged
 local messages = {}
@@ -25,12 +26,12 @@ local function finish(run_key, id, queue, keep_ms, payload_max)
   redis.call('PEXPIRE', run_key, keep_ms)
 end
 
-local function append(journal, run_key, id, epoch, place, event, live_ms, record, charges, ending)
-  local run = redis.call('HMGET', run_key, 'epoch', 'channel', 'void')
-  if run[1] ~= epoch then
+local function append(journal, run_key, id, epoch, owner, place, event, live_ms, record, charges, ending)
+  local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun')
+  if run[1] ~= epoch or run[2] ~= owner then
     return -1
   end
-  if run[3] and charges == 'charged' then
+  if run[4] and charges == 'charged' then
     return -3
   end
   local length = redis.call('LLEN', journal)
@@ -39,6 +40,11 @@ local function append(journal, run_key, id, epoch, place, event, live_ms, record
   end
   if length ~= place then
     return -2
+  end
+  local begun = run[5] or ''
+  if place == 0 then
+    begun = owner
+    redis.call('HSET', run_key, 'begun', begun)
   end
   redis.call('RPUSH', journal, event)
   if place == 0 or record ~= '' then
@@ -50,18 +56,20 @@ local function append(journal, run_key, id, epoch, place, event, live_ms, record
   if ending ~= '' then
     finish(run_key, id, string.match(ending, '^(%S+) (%d+) (%d+)$'))
   end
-  for channel in string.gmatch(run[2] or '', '%S+') do
+  for channel in string.gmatch(run[3] or '', '%S+') do
+    -- front doors of the previous release do not know the fourth word
+    local fourth = string.sub(channel, 1, 6) == 'relay:' and '' or ' ' .. begun
     messages[channel] = messages[channel] or {}
-    table.insert(messages[channel], id .. ' ' .. place .. ' ' .. #event .. '\n' .. event)
+    table.insert(messages[channel], id .. ' ' .. place .. ' ' .. #event .. fourth .. '\n' .. event)
   end
   return place + 1
 end
 
 local lengths = {}
-for i = 1, #ARGV / 8 do
-  local a = 8 * i - 8
-  lengths[i] = append(KEYS[2 * i], KEYS[2 * i + 1], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4],
-    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8])
+for i = 1, #ARGV / 9 do
+  local a = 9 * i - 9
+  lengths[i] = append(KEYS[2 * i], KEYS[2 * i + 1], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8], ARGV[a + 9])
 end
 for channel, heard in pairs(messages) do
   redis.call('PUBLISH', channel, table.concat(heard))

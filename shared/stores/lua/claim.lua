@@ -1,10 +1,11 @@
 -- Take due jobs, in the queues' order of priority, each for one lease. A job whose lease lapsed is due again, so this is
--- also how the jobs of a dead worker are taken over. Every claim raises the job's epoch: the fence that all later effects
--- of this claim must show. A job without a payload, with a tombstone, or that has just been done (a cron job that a
+-- also how the jobs of a dead worker are taken over. Every claim raises the job's epoch and writes its owner beside it: the fence
+-- that all later effects of this claim must show. The epoch alone would not do: a Redis that failed over and lost a claim
+-- counts the next one with the same number. A job without a payload, with a tombstone, or that has just been done (a cron job that a
 -- second worker enqueued again), is dropped.
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
--- ARGV  1 worker id   2 lease, ms   3 most jobs in all
+-- ARGV  1 owner: a word that no other claim has   2 lease, ms   3 most jobs in all
 --       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
 --       5 most bytes of payloads in the answer
 --       6… for each queue two: most jobs of its provider, of which a batch queue may get less than an interactive one, and most
@@ -47,6 +48,7 @@ for number, queue in ipairs(KEYS) do
         redis.call('DEL', 'arq:job:' .. id)
       else
         local epoch = redis.call('HINCRBY', run, 'epoch', 1)
+        redis.call('HSET', run, 'owner', ARGV[1])
         if redis.call('PTTL', run) == -1 then
           redis.call('PEXPIRE', run, 86400000)
         end

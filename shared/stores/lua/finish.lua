@@ -5,10 +5,11 @@
 -- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
 --       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
 --       7 how long to remember that it was done, ms (cron jobs), else 0
---       8 done: largest payload that is kept, for as long as the run hash, bytes; 0 for none
+--       8 done: largest payload that is kept, for as long as the run hash, bytes; 0 for none   9 owner
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
-if redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2] then
+local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner')
+if run[1] ~= ARGV[2] or run[2] ~= ARGV[9] then
   return 0
 end
 

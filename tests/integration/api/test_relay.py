@@ -15,6 +15,7 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.lanes import QueueName
 from shared.money import Usage
+from shared.queue.journal import Heard
 from shared.queue.queue import Queue, Room
 from shared.settings import Settings
 from shared.stores import keys
@@ -22,6 +23,7 @@ from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
 from tests.harness.support import eventually_true
 from tests.integration.conftest import running
+from tests.integration.jobs import lose_claim
 from tests.integration.journals import JournalWriter
 
 DONE = Done("stop", Usage(1, 1), 1)
@@ -39,7 +41,7 @@ async def started(queue: Queue, scripts: Scripts, channel: str = "nobody") -> Jo
     job = a_job(id=new_id("req"))
     await queue.enqueue(job, QUEUE, channel=channel, key_id="key", rpm=None)
     claims = await queue.claim("worker", [room(QUEUE)], 100)
-    return JournalWriter(scripts, job.id, next(c.epoch for c in claims if c.id == job.id), live_s=60)
+    return JournalWriter(scripts, next(one for one in claims if one.id == job.id), live_s=60)
 
 
 def room(name: QueueName) -> Room:
@@ -61,7 +63,7 @@ async def test_events_heard_live_come_once_and_in_order(queue: Queue, lua: Scrip
     events: list[Event] = [*chunks(5), DONE]
     for number, event in enumerate(events):
         await journal.append(event)
-        follower.hear(number, event)
+        follower.hear(Heard(journal.request_id, number, event))
     assert await everything(follower) == [*chunks(5), DONE]
 
 
@@ -81,7 +83,7 @@ async def test_a_lossy_repeating_channel_changes_nothing(
         heard += [(number, event)] * chance.choice([0, 1, 1, 2])
         chance.shuffle(heard)
         while heard and chance.random() < 0.7:
-            follower.hear(*heard.pop())
+            follower.hear(Heard(journal.request_id, *heard.pop()))
         if chance.random() < 0.1:
             follower.look_up()
     assert await reading == events
@@ -98,7 +100,7 @@ async def test_what_is_heard_while_the_journal_is_read_is_not_doubled(
     follower.look_up()
     reading = asyncio.create_task(everything(follower))
     await asyncio.sleep(0)  # the read is under way
-    follower.hear(0, chunks(3)[0])
+    follower.hear(Heard(journal.request_id, 0, chunks(3)[0]))
     assert await reading == [*chunks(3), DONE]
 
 
@@ -108,7 +110,7 @@ async def test_a_slow_reader_is_buffered_up_to_the_limit_only(queue: Queue, lua:
     events: list[Event] = [*chunks(100), DONE]
     for number, event in enumerate(events):
         await journal.append(event)
-        follower.hear(number, event)
+        follower.hear(Heard(journal.request_id, number, event))
         assert follower.buffered_bytes <= impatient.relay_buffer_bytes + 20
     assert await everything(follower) == events
 
@@ -121,6 +123,49 @@ async def test_a_request_that_redis_has_forgotten_is_lost(
     await redis_client.flushdb()
     with pytest.raises(RequestLost):
         await everything(follower)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "in the journal"])
+async def test_what_another_claim_begins_anew_is_not_what_goes_on(
+    queue: Queue, lua: Scripts, impatient: Settings, redis_client: ArqRedis, *, live: bool
+) -> None:
+    """Redis failed over and lost a stream that had begun, claim and all; its job runs again while its reader is there."""
+    relay = Relay(redis_client, lua, impatient, "door")
+    async with running(relay.run()) if live else running():
+        if live:
+            await eventually_true(lambda: redis_client.pubsub_numsub(relay.channel), "the relay listens")
+        job = a_job()
+        await queue.enqueue(job, QUEUE, channel=relay.channel, key_id="key", rpm=None)
+        (forgotten,) = await queue.claim("worker", [room(QUEUE)], 1)
+        follower = relay.follow(job.id)
+        for event in chunks(2):
+            await JournalWriter(lua, forgotten, live_s=60, length=follower.sequence).append(event)
+            assert await anext(follower) == event
+        await lose_claim(redis_client, forgotten)
+        await redis_client.delete(keys.journal(job.id))
+        await redis_client.hdel(keys.run(job.id), "begun")  # type: ignore[misc] # typed for both clients
+        (again,) = await queue.claim("another", [room(QUEUE)], 1)
+        journal = JournalWriter(lua, again, live_s=60)
+        for piece in chunks(4):
+            await journal.append(piece)
+        await journal.append(DONE)
+        with pytest.raises(RequestLost):
+            await everything(follower)
+
+
+async def test_a_request_of_which_nothing_was_read_may_begin_anew(
+    queue: Queue, lua: Scripts, impatient: Settings, redis_client: ArqRedis
+) -> None:
+    old = await started(queue, lua)
+    follower = Follower(old.request_id, lua, impatient)
+    follower.hear(Heard(old.request_id, 1, Chunk("what came first was missed"), b"worker.1"))
+    await redis_client.flushdb()
+    with pytest.raises(RequestLost):
+        await everything(follower)
+    await queue.enqueue(a_job(id=old.request_id), QUEUE, channel="nobody", key_id="key", rpm=None, epoch=1_000)
+    (again,) = await queue.claim("another", [room(QUEUE)], 1)
+    await JournalWriter(lua, again, live_s=60).append(DONE)
+    assert await everything(follower) == [DONE]
 
 
 async def test_a_silent_request_is_overdue_after_its_time(queue: Queue, lua: Scripts, impatient: Settings) -> None:

@@ -39,7 +39,7 @@ async def claimed(queue: Queue) -> Claim:
 
 @pytest.fixture
 def journal(lua: Scripts, claimed: Claim) -> JournalWriter:
-    return JournalWriter(lua, claimed.id, claimed.epoch, live_s=60)
+    return JournalWriter(lua, claimed, live_s=60)
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ async def test_events_are_kept_in_order_and_heard_with_their_numbers(
     ]
 
 
+async def test_front_doors_are_told_who_began_the_journal_unless_they_are_of_the_previous_release(
+    queue: Queue, lua: Scripts, journal: JournalWriter, claimed: Claim, redis_client: ArqRedis, front_door: PubSub
+) -> None:
+    channel = keys.channel("newer")
+    async with redis_client.pubsub() as newer:
+        await newer.subscribe(channel)
+        assert await newer.get_message(timeout=5)
+        await queue.listen(claimed.id, channel)
+        events: list[Event] = [Chunk("a"), DONE]
+        for event in events:
+            await journal.append(event)
+        for number, event in enumerate(events):
+            assert await _hear(newer) == Heard(claimed.id, number, event, claimed.owner.encode())
+            assert await _hear(front_door) == Heard(claimed.id, number, event)
+
+
 async def test_a_part_of_the_journal_can_be_read(journal: JournalWriter, redis_client: ArqRedis) -> None:
     for letter in "abcde":
         await journal.append(Chunk(letter))
@@ -94,9 +110,9 @@ async def test_what_several_requests_say_is_one_message(
 ) -> None:
     await enqueue(queue, a_job())
     other = await claim_one(queue)
-    mine, its_own = (Journal(one.id, one.epoch, live_s=60) for one in (claimed, other))
+    mine, its_own = (Journal(one, live_s=60) for one in (claimed, other))
     appends = [mine.append(0, Chunk("a\n")), its_own.append(0, Chunk("1 2 3\n")), mine.append(1, DONE)]
-    fenced = Journal(other.id, other.epoch - 1, live_s=60).append(1, DONE)
+    fenced = Journal(other._replace(epoch=other.epoch - 1), live_s=60).append(1, DONE)
     assert await append_all(lua, [*appends, fenced]) == [1, 1, 2, -1]
     message = await front_door.get_message(timeout=5) or {}
     assert list(parse_message(message["data"])) == [
@@ -109,7 +125,7 @@ async def test_what_several_requests_say_is_one_message(
 async def test_a_repeat_is_harmless_also_when_more_came_after_it(
     lua: Scripts, claimed: Claim, redis_client: ArqRedis
 ) -> None:
-    journal = Journal(claimed.id, claimed.epoch, live_s=60)
+    journal = Journal(claimed, live_s=60)
     appends = [journal.append(0, Chunk("a")), journal.append(1, Chunk("a"))]
     for _ in range(2):
         assert await append_all(lua, appends) == [1, 2]
@@ -130,7 +146,7 @@ async def test_the_last_event_and_the_settle_record_are_written_in_one_step(
 async def test_a_fenced_writer_writes_neither_event_nor_settle_record(
     lua: Scripts, claimed: Claim, redis_client: ArqRedis
 ) -> None:
-    zombie = JournalWriter(lua, claimed.id, claimed.epoch - 1, live_s=60)
+    zombie = JournalWriter(lua, claimed._replace(epoch=claimed.epoch - 1), live_s=60)
     with pytest.raises(LeaseLost):
         await zombie.append(DONE, _record(claimed.id))
     assert await read_journal(redis_client, claimed.id) == []
@@ -190,7 +206,7 @@ async def flusher(slow: SlowScripts) -> AsyncIterator[JournalFlusher]:
 
 
 def _writer(flusher: JournalFlusher, claimed: Claim, patience_s: float = 60) -> ChunkWriter:
-    return ChunkWriter(flusher, Journal(claimed.id, claimed.epoch, live_s=60), patience_s=patience_s)
+    return ChunkWriter(flusher, Journal(claimed, live_s=60), patience_s=patience_s)
 
 
 async def _text(client: ArqRedis, request_id: str) -> str:

@@ -1,13 +1,17 @@
 """Random sequences of what front doors, workers, crashes and time do to the queue, against a model in plain Python.
 
-Time passes where a rule says so: it rewrites the scores, so that nothing waits and the order of what is due is known.
+Time passes where a rule says so: it rewrites the scores, so that nothing waits and the order of what is due is known. The
+store is a primary that may be replaced by a replica which had not got its last writes: those are taken back then, while the
+workers keep the claims that they were given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
+from collections import deque
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -28,7 +32,7 @@ from redis.asyncio import Redis
 
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.job import Chunk, Job
+from shared.job import Chunk, Event, Job, unpack_event
 from shared.lanes import QueueName
 from shared.queue.journal import LeaseLost
 from shared.queue.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
@@ -41,6 +45,7 @@ from tests.integration.jobs import OPENAI, OPENAI_BATCH, enqueue
 from tests.integration.journals import JournalWriter
 
 T = TypeVar("T")
+Store = dict[bytes, tuple[bytes, int]]
 QUEUES = (OPENAI, OPENAI_BATCH)
 JOBS = 6
 DEPTH_MAX = 2
@@ -48,8 +53,11 @@ MUCH_LATER = 2**42
 FAR = 10**12
 """Scores below are due (the machine gives them), above are leased or deferred."""
 
+WRITES_LOST_MAX = 12
+
 jobs = st.integers(0, JOBS - 1)
 old_or_new = st.integers(0, 7)
+rooms = st.sampled_from([0, 1, 2, 4, 4, 4])
 
 
 class Known(msgspec.Struct):
@@ -59,8 +67,9 @@ class Known(msgspec.Struct):
     order: int = 0
     payload: bool = False
     epoch: int = 0
+    owner: str = ""
     dead: bool = False
-    events: int = 0
+    journal: list[Event] = []
     to_settle: bool = False
 
 
@@ -82,6 +91,24 @@ class Door:
 
         return self._runner.run(as_coroutine())
 
+    async def dump(self) -> Store:
+        """All that Redis has, with the time that each key has left."""
+        names = await self.client.keys()
+        async with self.client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.dump(name)
+                pipe.pttl(name)
+            answers = iter(await pipe.execute())
+        return {name: (next(answers), max(next(answers), 0)) for name in names}
+
+    async def restore(self, store: Store) -> None:
+        """Make it so again."""
+        async with self.client.pipeline() as pipe:
+            pipe.flushdb()
+            for name, (value, ttl_ms) in store.items():
+                pipe.restore(name, ttl_ms, value)
+            await pipe.execute()
+
     def close(self) -> None:
         self.lua.close()
         self.run(self.client.aclose())
@@ -93,13 +120,17 @@ class Machine(RuleBasedStateMachine):
 
     door: Door
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(waiting=st.sets(jobs))
+    def begin(self, waiting: set[int]) -> None:
         self.run(self.door.client.flushdb())
         self.jobs: list[Job] = [a_job(id=new_id("req", number)) for number in range(JOBS)]
         self.known = [Known() for _ in range(JOBS)]
         self.claims: list[Claim] = []
+        self.past: deque[tuple[Store, list[Known]]] = deque(maxlen=1 + WRITES_LOST_MAX)
         self.times = itertools.count(1)
+        for number in waiting:
+            self.enqueue(number, again=0)
+            self.past.append((self.run(self.door.dump()), copy.deepcopy(self.known)))
 
     def run(self, work: Awaitable[T]) -> T:
         return self.door.run(work)
@@ -118,6 +149,11 @@ class Machine(RuleBasedStateMachine):
         scores = {self.jobs[number].id: known.order}
         assert self.run(self.door.client.zadd(self.queue_of(number), scores, xx=True)) == 0
 
+    def owns(self, one: Claim) -> bool:
+        """Whether it is the newest claim that the store knows of."""
+        known = self.known[self.number_of(one.id)]
+        return (known.epoch, known.owner) == (one.epoch, one.owner)
+
     def ready(self, name: QueueName) -> list[int]:
         numbers = [n for n in range(JOBS) if self.queue_of(n) == name and self.known[n].place == "ready"]
         return sorted(numbers, key=lambda n: self.known[n].order)
@@ -127,7 +163,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=jobs, again=st.integers(0, 2))
     def enqueue(self, number: int, again: int) -> None:
         known, name = self.known[number], self.queue_of(number)
-        there = known.payload or bool(again and known.events)  # put back, but it ran after all: its journal says so
+        there = known.payload or bool(again and known.journal)  # put back, but it ran after all: its journal says so
         refused = known.dead or (not there and len(self.ready(name)) >= DEPTH_MAX)
         try:
             self.run(enqueue(self.door.queue, self.jobs[number], name, epoch=again * EPOCHS_PER_ENQUEUE))
@@ -151,8 +187,19 @@ class Machine(RuleBasedStateMachine):
 
     # -- workers
 
-    @rule(worker=st.sampled_from("ab"), provider=st.integers(0, 4), lanes=st.tuples(*[st.integers(0, 4)] * 2))
-    def claim(self, worker: str, provider: int, lanes: tuple[int, int]) -> None:
+    @rule(
+        worker=st.sampled_from("ab"),
+        provider=rooms,
+        lanes=st.tuples(rooms, rooms),
+        lost=st.booleans(),
+    )
+    def claim(self, worker: str, provider: int, lanes: tuple[int, int], *, lost: bool) -> None:
+        """It may be just what the store loses."""
+        self._claim(worker, provider, lanes)
+        if lost:
+            self._go_back_to(*self.past[-1])
+
+    def _claim(self, worker: str, provider: int, lanes: tuple[int, int]) -> None:
         rooms = [Room(name, provider, lane) for name, lane in zip(QUEUES, lanes, strict=True)]
         claimed = self.run(self.door.queue.claim(worker, rooms, 3))
         expected = []
@@ -166,29 +213,32 @@ class Machine(RuleBasedStateMachine):
                 known.place, known.epoch = "leased", known.epoch + 1
                 expected.append((room.queue, self.jobs[number].id, known.epoch, known.order))
                 left -= 1
-        assert [one[:4] for one in claimed] == expected
+        assert [(one.queue, one.id, one.epoch, one.due_ms) for one in claimed] == expected
+        assert not {one.owner for one in claimed} & {one.owner for one in self.claims}
+        for one in claimed:
+            self.known[self.number_of(one.id)].owner = one.owner
         self.claims += claimed
 
     @precondition(lambda self: self.claims)
-    @rule(worker=st.sampled_from("ab"), back=st.lists(old_or_new, min_size=1, max_size=4, unique=True))
-    def renew(self, worker: str, back: list[int]) -> None:
+    @rule(back=st.lists(old_or_new, min_size=1, max_size=4, unique=True))
+    def renew(self, back: list[int]) -> None:
         claims = [self.claims[-1 - n % len(self.claims)] for n in back]
         lost = set()
         for one in claims:
             known = self.known[self.number_of(one.id)]
-            if known.epoch == one.epoch and known.place:
+            if self.owns(one) and known.place:
                 known.place = "leased"
             else:
                 lost.add(one.id)
-        assert set(self.run(self.door.queue.renew(worker, claims))) == lost
+        assert set(self.run(self.door.queue.renew(claims))) == lost
 
     @precondition(lambda self: self.claims)
     @rule(back=old_or_new)
     def finish(self, back: int) -> None:
         one = self.claims[-1 - back % len(self.claims)]
         known = self.known[self.number_of(one.id)]
-        assert self.run(self.door.queue.finish(one)) == (known.epoch == one.epoch)
-        if known.epoch == one.epoch:
+        assert self.run(self.door.queue.finish(one)) == self.owns(one)
+        if self.owns(one):
             known.place, known.payload = None, False
 
     @precondition(lambda self: self.claims)
@@ -196,8 +246,8 @@ class Machine(RuleBasedStateMachine):
     def give_back(self, back: int, due_ms: int) -> None:
         one = self.claims[-1 - back % len(self.claims)]
         known = self.known[self.number_of(one.id)]
-        assert self.run(self.door.queue.give_back(one, due_ms=due_ms)) == (known.epoch == one.epoch)
-        if known.epoch == one.epoch and known.place:
+        assert self.run(self.door.queue.give_back(one, due_ms=due_ms)) == self.owns(one)
+        if self.owns(one) and known.place:
             known.place = "deferred"
             if not due_ms:
                 self.make_ready(self.number_of(one.id))
@@ -207,17 +257,18 @@ class Machine(RuleBasedStateMachine):
     def append(self, back: int, *, last: bool, ends: bool, off: int) -> None:
         one = self.claims[-1 - back % len(self.claims)]
         known = self.known[self.number_of(one.id)]
-        length, ending = known.events + off, self.door.queue.ending(one) if ends else ""
-        writer = JournalWriter(self.door.lua, one.id, one.epoch, live_s=600, length=length, ending=ending)
+        length, ending = len(known.journal) + off, self.door.queue.ending(one) if ends else ""
+        writer = JournalWriter(self.door.lua, one, live_s=600, length=length, ending=ending)
         record = a_release(a_reservation("acc_x", id=one.id)) if last else None
+        event = Chunk(f"{one.owner} {next(self.times)}")
         try:
-            self.run(writer.append(Chunk(f"{next(self.times)}"), record))
+            self.run(writer.append(event, record))
         except LeaseLost:
-            assert known.epoch != one.epoch or off
+            assert not self.owns(one) or off
             return
-        assert known.epoch == one.epoch
+        assert self.owns(one)
         assert not off
-        known.events += 1
+        known.journal.append(event)
         known.to_settle |= last
         if last and ends:
             known.place, known.payload = None, False
@@ -251,9 +302,29 @@ class Machine(RuleBasedStateMachine):
             self.run(self.door.client.flushdb())
             self.known = [Known() for _ in range(JOBS)]
 
+    @rule(writes=st.integers(1, WRITES_LOST_MAX))
+    def the_store_loses_its_last_writes(self, writes: int) -> None:
+        """A replica is promoted that had not got them; whoever was told of them remembers."""
+        for _ in range(min(writes, len(self.past) - 1)):
+            self.past.pop()
+        self._go_back_to(*self.past[-1])
+
+    def _go_back_to(self, store: Store, known: list[Known]) -> None:
+        self.run(self.door.restore(store))
+        self.known = copy.deepcopy(known)
+
     @invariant()
     def redis_is_as_the_model_says(self) -> None:
         assert self.run(self._state()) == self.known
+        self.past.append((self.run(self.door.dump()), copy.deepcopy(self.known)))
+
+    @invariant()
+    def a_journal_holds_the_words_of_claims_one_after_the_other(self) -> None:
+        """Never again those of an earlier one, once a later one has written."""
+        numbers = {one.owner: number for number, one in enumerate(self.claims)}
+        for known in self.known:
+            writers = [numbers[event.text.partition(" ")[0]] for event in known.journal if isinstance(event, Chunk)]
+            assert writers == sorted(writers)
 
     async def _state(self) -> list[Known]:
         async with self.door.client.pipeline(transaction=False) as pipe:
@@ -261,23 +332,24 @@ class Machine(RuleBasedStateMachine):
                 pipe.zscore(self.queue_of(number), job.id)
                 pipe.exists(in_progress_key_prefix + job.id)
                 pipe.exists(job_key_prefix + job.id)
-                pipe.hmget(keys.run(job.id), ["epoch", "dead"])
-                pipe.llen(keys.journal(job.id))
+                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead"])
+                pipe.lrange(keys.journal(job.id), 0, -1)
                 pipe.hexists(keys.SETTLES, job.id)
             answers = iter(await pipe.execute())
         return [self._as_known(known, *itertools.islice(answers, 6)) for known in self.known]
 
     @staticmethod
     def _as_known(known: Known, *facts: Any) -> Known:
-        score, in_progress, payload, (epoch, dead), events, to_settle = facts
+        score, in_progress, payload, (epoch, owner, dead), journal, to_settle = facts
         place = None if score is None else "ready" if score < FAR else "leased" if in_progress else "deferred"
         return Known(
             place=place,
             order=int(score) if place == "ready" else known.order,
             payload=bool(payload),
             epoch=int(epoch or 0),
+            owner=(owner or b"").decode(),
             dead=dead is not None,
-            events=events,
+            journal=[unpack_event(event) for event in journal],
             to_settle=bool(to_settle),
         )
 

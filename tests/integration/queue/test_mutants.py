@@ -18,7 +18,7 @@ from arq.constants import (
 from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
-from shared.queue.journal import LeaseLost, RequestVoid, read_journal
+from shared.queue.journal import LeaseLost, RequestVoid, read_journal, read_on
 from shared.queue.queue import PAYLOAD_BYTES_MAX, Claim, Queue
 from shared.stores import keys
 from shared.stores.scripts import Script, Scripts
@@ -32,6 +32,7 @@ from tests.integration.jobs import (
     claim_one,
     enqueue,
     let_lease_lapse,
+    lose_claim,
     room,
 )
 from tests.integration.journals import JournalWriter
@@ -55,7 +56,10 @@ class Bench(NamedTuple):
         return old, await claim_one(self.queue, "wrk_b")
 
     def journal(self, one: Claim, length: int = 0, ending: str = "") -> JournalWriter:
-        return JournalWriter(self.lua, one.id, one.epoch, live_s=60, length=length, ending=ending)
+        return JournalWriter(self.lua, one, live_s=60, length=length, ending=ending)
+
+    async def begun(self, request_id: str) -> str:
+        return (await read_on(self.lua, request_id, 0, events_max=1, bytes_max=1)).begun.decode()
 
     async def ended(self, one: Claim, queue: Queue) -> None:
         """The request's last event, and the end of its job with it."""
@@ -126,7 +130,7 @@ async def a_bell_has_an_end(bench: Bench) -> None:
 async def a_claimed_job_is_nobody_elses(bench: Bench) -> None:
     one = await bench.claimed()
     assert await claim(bench.queue, "wrk_b") == []
-    assert await bench.client.get(in_progress_key_prefix + one.id) == b"wrk_a:1"
+    assert await bench.client.get(in_progress_key_prefix + one.id) == b"wrk_a.1:1"
 
 
 async def a_claim_stays_within_its_rooms(bench: Bench) -> None:
@@ -183,14 +187,51 @@ async def every_claim_is_fenced_from_the_one_before(bench: Bench) -> None:
         await bench.journal(old).append(Chunk("x"))
     assert not await bench.queue.finish(old, result=b"x", result_ms=1_000)
     assert not await bench.client.exists(result_key_prefix + old.id)
-    assert await bench.queue.renew("wrk_a", [old]) == [old.id]
-    assert await bench.client.get(in_progress_key_prefix + old.id) == b"wrk_b:2"
+    assert await bench.queue.renew([old]) == [old.id]
+    assert await bench.client.get(in_progress_key_prefix + old.id) == b"wrk_b.2:2"
+
+
+async def a_claim_that_redis_forgot_is_fenced_from_the_next_one(bench: Bench) -> None:
+    forgotten = await bench.claimed()
+    await lose_claim(bench.client, forgotten)
+    new = await claim_one(bench.queue, "wrk_b")
+    assert new.epoch == forgotten.epoch
+    assert await bench.queue.renew([forgotten]) == [forgotten.id]
+    await bench.journal(new).append(Chunk("new"))
+    with pytest.raises(LeaseLost):
+        await bench.journal(forgotten, length=1).append(Chunk("old"))
+    assert not await bench.queue.finish(forgotten)
+    assert await read_journal(bench.client, new.id) == [Chunk("new")]
+    assert await bench.queue.renew([new]) == []
+    assert await bench.queue.finish(new)
+
+
+async def a_journal_says_who_began_it(bench: Bench) -> None:
+    old, new = await bench.taken_over()
+    await bench.journal(new).append(Chunk("x"))
+    await let_lease_lapse(bench.client, new.id)
+    third = await claim_one(bench.queue, "wrk_c")
+    await bench.journal(third, length=1).append(Chunk("y"))
+    assert await bench.begun(old.id) == new.owner
+    await bench.client.delete(keys.journal(old.id))
+    await bench.journal(third).append(Chunk("z"))
+    assert await bench.begun(old.id) == third.owner
+
+
+async def a_claim_of_the_previous_release_fences_an_older_one_of_this(bench: Bench) -> None:
+    old = await bench.claimed()
+    await let_lease_lapse(bench.client, old.id)
+    await bench.client.hincrby(keys.run(old.id), "epoch", 1)  # type: ignore[misc] # which knows no owners
+    assert await bench.queue.renew([old]) == [old.id]
+    with pytest.raises(LeaseLost):
+        await bench.journal(old).append(Chunk("x"))
+    assert not await bench.queue.finish(old)
 
 
 async def what_is_gone_cannot_be_renewed_or_given_back(bench: Bench) -> None:
     one = await bench.claimed()
     await bench.queue.finish(one)
-    assert await bench.queue.renew("wrk_a", [one]) == [one.id]
+    assert await bench.queue.renew([one]) == [one.id]
     await bench.queue.give_back(one, due_ms=2**42)
     assert not await bench.client.zcard(OPENAI)
 
@@ -372,14 +413,14 @@ async def with_its_requests_last_event_a_job_is_done(bench: Bench) -> None:
     assert not await bench.client.zcard(OPENAI)
     assert not await bench.client.zcard(abort_jobs_ss)
     assert 0 < await bench.client.pttl(keys.run(one.id)) <= 60_000
-    assert await bench.queue.renew("wrk_a", [one]) == [one.id]
+    assert await bench.queue.renew([one]) == [one.id]
 
 
 async def an_end_that_is_fenced_leaves_the_job(bench: Bench) -> None:
     old, new = await bench.taken_over()
     with pytest.raises(LeaseLost):
         await bench.ended(old, bench.queue)
-    assert await bench.queue.renew("wrk_b", [new]) == []
+    assert await bench.queue.renew([new]) == []
     assert await bench.client.exists(job_key_prefix + new.id)
 
 
@@ -397,7 +438,7 @@ MUTANTS = [
     Mutant(a_job_enqueued_again_counts_once, "enqueue", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
     Mutant(a_buried_request_never_runs, "enqueue", "redis.call('HEXISTS', KEYS[3], 'dead') == 1", NEVER),
     Mutant(what_comes_too_late_is_not_enqueued, "enqueue", "now > tonumber(ARGV[9])", NEVER),
-    Mutant(a_void_request_ends_without_a_charge, "append", "run[3] and charges == 'charged'", NEVER),
+    Mutant(a_void_request_ends_without_a_charge, "append", "run[4] and charges == 'charged'", NEVER),
     Mutant(a_void_request_ends_without_a_charge, "append", "and charges == 'charged'"),
     Mutant(a_void_request_ends_without_a_charge, "tombstone", "redis.call('HSET', KEYS[3], 'void', '1')"),
     Mutant(a_paused_workers_job_is_fenced_once_it_is_buried, "tombstone", "redis.call('HINCRBY', KEYS[3], 'epoch', 1)"),
@@ -441,15 +482,27 @@ MUTANTS = [
     Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('PEXPIRE', KEYS[1], ARGV[1])"),
     Mutant(a_deferred_job_waits, "claim", "'-inf', now, 'WITHSCORES'", "'-inf', '+inf', 'WITHSCORES'"),
     Mutant(every_claim_is_fenced_from_the_one_before, "claim", "run, 'epoch', 1)", "run, 'epoch', 0)"),
-    Mutant(
-        every_claim_is_fenced_from_the_one_before, "renew", "'run:' .. id, 'epoch') == epoch", "'run:' .. id, 'epoch')"
+    *(
+        Mutant(a_claim_that_redis_forgot_is_fenced_from_the_next_one, script, guard, instead)
+        for script, guard, instead in (
+            ("claim", "redis.call('HSET', run, 'owner', ARGV[1])", ""),
+            ("renew", "run[2] == owner", "true"),
+            ("finish", "run[2] ~= ARGV[9]", NEVER),
+            ("append", "run[2] ~= owner", NEVER),
+        )
     ),
-    Mutant(
-        every_claim_is_fenced_from_the_one_before, "finish", "redis.call('HGET', KEYS[7], 'epoch') ~= ARGV[2]", NEVER
+    *(
+        Mutant(a_claim_of_the_previous_release_fences_an_older_one_of_this, script, guard, instead)
+        for script, guard, instead in (
+            ("renew", "run[1] == epoch", "true"),
+            ("finish", "run[1] ~= ARGV[2]", NEVER),
+            ("append", "run[1] ~= epoch", NEVER),
+        )
     ),
-    Mutant(every_claim_is_fenced_from_the_one_before, "append", "run[1] ~= epoch", NEVER),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "renew", "redis.call('ZSCORE', queue, id)", "true"),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "finish", "KEYS[1], 'XX', due", "KEYS[1], due"),
+    Mutant(a_journal_says_who_began_it, "append", "redis.call('HSET', run_key, 'begun', begun)"),
+    Mutant(a_journal_says_who_began_it, "append", "if place == 0 then", "if true then"),
     Mutant(an_append_has_its_place, "append", "if length ~= place then", "if false then"),
     Mutant(an_append_has_its_place, "append", "length > place and", "false and"),
     Mutant(an_append_has_its_place, "append", "redis.call('LINDEX', journal, place) == event", "true"),
@@ -504,7 +557,7 @@ MUTANTS = [
             ("if ending ~= '' then", "if false then"),
         )
     ),
-    Mutant(an_end_that_is_fenced_leaves_the_job, "append", "run[1] ~= epoch", NEVER),
+    Mutant(an_end_that_is_fenced_leaves_the_job, "append", "run[1] ~= epoch or run[2] ~= owner", NEVER),
 ]
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
 

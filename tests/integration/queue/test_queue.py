@@ -50,7 +50,7 @@ async def test_what_is_enqueued_is_what_a_worker_finds(queue: Queue, redis_clien
     assert (stored["f"], unpack_job(stored["a"][0].data)) == ("run_request", job)
     due_ms = await redis_client.zscore(OPENAI, job.id)
     one = await claim_one(queue)
-    assert one[:4] == (OPENAI, job.id, 1, int(due_ms or 0))
+    assert (one.queue, one.id, one.epoch, one.due_ms) == (OPENAI, job.id, 1, int(due_ms or 0))
     assert one.opening is not None
     assert one.opening.payload == payload
 
@@ -91,7 +91,7 @@ async def test_enqueuing_again_changes_nothing(queue: Queue, redis_client: ArqRe
     assert await redis_client.get(keys.rate("key")) == before
     claimed = await claim_one(queue)
     await enqueue(queue, job)
-    assert await queue.renew("wrk_a", [claimed]) == []
+    assert await queue.renew([claimed]) == []
 
 
 async def test_everything_of_a_job_expires_by_itself(queue: Queue, redis_client: ArqRedis) -> None:
@@ -256,11 +256,11 @@ async def test_renewing_keeps_a_lease_for_its_whole_time(queue: Queue, redis_cli
     await enqueue(queue, job)
     claimed = await claim_one(queue)
     await redis_client.zadd(OPENAI, {job.id: await _now_ms(redis_client) + 1_000})
-    assert await queue.renew("wrk_a", [claimed]) == []
+    assert await queue.renew([claimed]) == []
     score = await redis_client.zscore(OPENAI, job.id)
     assert score is not None
     assert score > await _now_ms(redis_client) + LEASE_MS - 5_000
-    assert await redis_client.get(in_progress_key_prefix + job.id) == b"wrk_a:1"
+    assert await redis_client.get(in_progress_key_prefix + job.id) == f"{claimed.owner}:1".encode()
 
 
 async def test_a_lapsed_lease_that_nobody_took_is_taken_back(queue: Queue, redis_client: ArqRedis) -> None:
@@ -268,7 +268,7 @@ async def test_a_lapsed_lease_that_nobody_took_is_taken_back(queue: Queue, redis
     await enqueue(queue, job)
     claimed = await claim_one(queue)
     await let_lease_lapse(redis_client, job.id)
-    assert await queue.renew("wrk_a", [claimed]) == []
+    assert await queue.renew([claimed]) == []
     assert await claim(queue, "wrk_b") == []
 
 
@@ -284,9 +284,9 @@ async def test_renewing_reports_what_is_lost_and_leaves_it_to_its_new_owner(
     assert await queue.bury(buried.id, OPENAI)
     (new,) = await claim(queue, "wrk_b")
     await queue.finish(claims[finished.id])
-    assert set(await queue.renew("wrk_a", list(claims.values()))) == {taken.id, finished.id, buried.id}
-    assert await redis_client.get(in_progress_key_prefix + taken.id) == b"wrk_b:2"
-    assert await queue.renew("wrk_b", [new]) == []
+    assert set(await queue.renew(list(claims.values()))) == {taken.id, finished.id, buried.id}
+    assert await redis_client.get(in_progress_key_prefix + taken.id) == f"{new.owner}:2".encode()
+    assert await queue.renew([new]) == []
     assert await redis_client.zcard(OPENAI) == 2
 
 
@@ -324,7 +324,7 @@ async def test_the_finish_of_a_lost_claim_has_no_effect(queue: Queue, redis_clie
     assert not await queue.give_back(old)
     assert await redis_client.exists(job_key_prefix + job.id)
     assert not await redis_client.exists(result_key_prefix + job.id)
-    assert await queue.renew("wrk_b", [new]) == []
+    assert await queue.renew([new]) == []
     assert await queue.finish(new)
 
 
@@ -379,10 +379,10 @@ async def test_what_a_worker_holds_cannot_be_buried_until_its_lease_lapses(
     await enqueue(queue, job)
     claimed = await claim_one(queue)
     assert not await queue.bury(job.id, OPENAI)
-    assert await queue.renew("wrk_a", [claimed]) == []
+    assert await queue.renew([claimed]) == []
     await let_lease_lapse(redis_client, job.id)
     assert await queue.bury(job.id, OPENAI)
-    assert await queue.renew("wrk_a", [claimed]) == [job.id]
+    assert await queue.renew([claimed]) == [job.id]
 
 
 async def test_what_is_still_to_be_settled_cannot_be_buried(queue: Queue, redis_client: ArqRedis) -> None:
@@ -411,13 +411,13 @@ async def test_a_worker_that_lost_its_lease_can_write_nothing_more(
     job = a_job()
     await enqueue(queue, job)
     old = await claim_one(queue)
-    zombie = JournalWriter(lua, job.id, old.epoch, live_s=60)
+    zombie = JournalWriter(lua, old, live_s=60)
     await zombie.append(Chunk("before"))
     await let_lease_lapse(redis_client, job.id)
     new = await claim_one(queue, "wrk_b")
     with pytest.raises(LeaseLost):
         await zombie.append(Chunk("after"))
-    await JournalWriter(lua, job.id, new.epoch, live_s=60, length=1).append(Chunk("after"))
+    await JournalWriter(lua, new, live_s=60, length=1).append(Chunk("after"))
 
 
 async def test_scripts_do_the_same_after_the_server_forgot_them(queue: Queue, redis_client: ArqRedis) -> None:
@@ -426,7 +426,7 @@ async def test_scripts_do_the_same_after_the_server_forgot_them(queue: Queue, re
     await redis_client.script_flush()
     claimed = await claim_one(queue)
     await redis_client.script_flush()
-    assert await queue.renew("wrk_a", [claimed]) == []
+    assert await queue.renew([claimed]) == []
     await redis_client.script_flush()
     assert await queue.finish(claimed)
     assert await claim(queue) == []

@@ -184,7 +184,8 @@ async def test_a_paused_workers_finish_is_fenced(redis_client: ArqRedis, setting
         mine.open()
         await eventually(lambda: not paused.worker.tasks, "the paused worker is through")
         assert await job.status() is JobStatus.in_progress
-        assert await redis_client.get(f"arq:in-progress:{job.job_id}") == f"{other.worker.worker_id}:2".encode()
+        owner = other.worker.claims[job.job_id].owner
+        assert await redis_client.get(f"arq:in-progress:{job.job_id}") == f"{owner}:2".encode()
         theirs.open()
         assert await result_of(job) == "done"
 

@@ -189,7 +189,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
 ) -> None:
     await enqueue(queue, a_job())
     claimed = await claim_one(queue)
-    journal = JournalWriter(lua, claimed.id, claimed.epoch, live_s=60)
+    journal = JournalWriter(lua, claimed, live_s=60)
     await note_calls(redis_client, claimed.id, 2)
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
