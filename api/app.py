@@ -93,7 +93,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     async with served(settings.host, settings.metrics_port), background_tasks() as group:
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
         submitter = Submitter(ledger, queue, settler, group, settings)
-        custody = Custody(lua, submitter, settings, relay.channel)
+        custody = Custody(pool, lua, submitter, settings, relay.channel)
         key_watch = KeyWatch(pool, settings)
         app[SERVICES] = Services(
             settings=settings,

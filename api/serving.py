@@ -18,13 +18,12 @@ from api.http.state import REQUEST_ID
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
 from api.requests.model_check import check_against_model
 from api.requests.streaming import send_stream
-from api.requests.submit import Admitted, NewRequest
+from api.requests.submit import UNLIMITED, Admitted, NewRequest
 from api.services import SERVICES, Services
 from shared.errors import ModelNotFound, RateLimited
 from shared.job import Done, Event, Failed, Job
 from shared.ledger.rows import Repeat
 from shared.money import Price
-from shared.queue.queue import RateState
 from shared.runtime.metrics import STREAMS
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from api.formats.asked import Asked
     from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
-
-UNLIMITED = RateState(0, 0.0)
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

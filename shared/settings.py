@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
     attempts_max: int = 5
+    doubted_after_s: float = 5.0  # a job older than this is looked up in Postgres before it runs: it may have ended
     vendor_retries_max: int = 2
 
     # one request

@@ -18,6 +18,7 @@ from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
 from shared.lanes import QueueName, lane_of, provider_of
+from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
@@ -70,17 +71,26 @@ async def run(settings: Settings) -> None:
             depth_max=settings.queue_depth_max,
             asked_bytes_max=settings.asked_bytes_max,
             enqueue_within_s=settings.redis_timeout_s,
+            doubted_after_s=settings.doubted_after_s,
         )
         paces = Paces(stores.scripts, settings)
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
+        endings = Endings(stores.pool, settings)
         runner = Runner(
-            providers=providers, redis=stores.redis, flusher=flusher, settler=settler, paces=paces, settings=settings
+            providers=providers,
+            redis=stores.redis,
+            flusher=flusher,
+            settler=settler,
+            endings=endings,
+            paces=paces,
+            settings=settings,
         )
         worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, services))
         for part in (
             flusher.run(),
             paces.run(),
             ledger.run_settle(),
+            endings.run(),
             _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
             *_sweeps(stores, queue, settler, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from api.requests.log import find_request
 from shared.errors import RebootError, Unavailable
 from shared.queue.journal import read_on
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from api.requests.submit import Admitted, Submitter
     from shared.settings import Settings
     from shared.stores.scripts import Scripts
@@ -23,7 +26,10 @@ log = structlog.get_logger(__name__)
 class Custody:
     """`keep(admitted)` until it has ended. `run` is the watcher, a task of the owner."""
 
-    def __init__(self, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str
+    ) -> None:
+        self._pool = pool
         self._scripts = scripts
         self._submitter = submitter
         self._every_s = settings.custody_every_s
@@ -55,7 +61,8 @@ class Custody:
                 self._begun.add(request_id)
             if found.alive:
                 return
-            if not found.entries and request_id not in self._begun and admitted.job.left_s() > 0:
+            may_run = not found.entries and request_id not in self._begun and admitted.job.left_s() > 0
+            if may_run and not await self._has_ended(admitted):
                 await self._submitter.submit_again(admitted, self._channel)
                 return
         except Unavailable:
@@ -63,6 +70,9 @@ class Custody:
         except RebootError as error:
             log.warning("request lost", request_id=request_id, reason=error.message)
         self._forget(request_id)
+
+    async def _has_ended(self, admitted: Admitted) -> bool:
+        return (await find_request(self._pool, admitted.job.account_id, admitted.job.id)).state != "pending"
 
     def _forget(self, request_id: str) -> None:
         self._kept.pop(request_id, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -13,7 +13,7 @@ import structlog
 from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.chat import CallPiece
-from shared.errors import Cancelled, Gone, RebootError, error_body
+from shared.errors import Cancelled, Gone, RebootError, Unavailable, error_body
 from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.runtime.metrics import STAGE_SECONDS
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 RESUBMISSIONS_MAX = 3
+UNKNOWN_END = "The queue has lost the request. How it ended, and whether it was charged, is in GET /api/requests/{id}."
+LOST_END = (
+    "The queue has lost the rest of the answer. What is kept of it, and what it cost, is in GET /api/requests/{id}."
+)
 
 
 class FollowUp:
@@ -40,8 +44,9 @@ class FollowUp:
     async def events_of(self, admitted: Admitted, follower: Follower) -> AsyncIterator[Event]:
         """The request's events, ending in `Done` or `Failed`; never raises a `RebootError`.
 
-        A job that Redis has lost is enqueued again as long as nothing was relayed. After that nobody can go on with it: it
-        ends with `unavailable` and its hold is released. A job that nobody has taken by its deadline ends with `expired`.
+        When Redis has lost the request, Postgres is asked whether it has ended. If not, it is enqueued again as long as
+        nothing was relayed. After that nobody can go on with it: its hold is released, and then it ends with `unavailable`.
+        A job that nobody has taken by its deadline ends with `expired`.
         """
         lost, started = 0, time.monotonic()
         follower.overdue_at = admitted.job.deadline_ms / 1000 + self._settings.lease_s
@@ -50,21 +55,14 @@ class FollowUp:
                 async for event in follower:
                     _observe(event, follower, started)
                     yield await self._explained(event, follower) if isinstance(event, Failed) else event
-            except RequestLost as error:
-                lost += 1
-                refusal = await self._run_again(admitted, follower, lost, error)
-            except RequestOverdue as error:
-                refusal = await self._expire(admitted, follower, error)
-            except (DoorClosed, KeyEnded) as error:
-                refusal = error  # the request runs on, or a worker cancels it; either way it is settled by its worker
             except RebootError as error:
-                if not admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
-                    self._submitter.give_up(admitted, error)
-                refusal = error
+                lost += isinstance(error, RequestLost)
+                ending = await self._after(error, admitted, follower, lost)
             else:
                 return
-            if refusal:
-                yield Failed(refusal.body())
+            for event in ending:
+                yield event
+            if ending:
                 return
 
     async def events_again(
@@ -81,21 +79,14 @@ class FollowUp:
                     yield await self._explained(event, follower) if isinstance(event, Failed) else event
             except RequestLost as error:
                 lost += 1
-                try:
-                    logged = await find_request(self._pool, logged.account_id, logged.id)
-                    if logged.state != "pending":
-                        for event in await self._ended(logged, follower):
-                            yield event
-                        return
-                    refusal = await self._wait_or_run_again(admitted, follower, lost, error)
-                except RebootError as unavailable:
-                    refusal = unavailable
+                ending = await self._after_later_loss(error, logged, admitted, follower, lost)
             except RebootError as error:
-                refusal = error
+                ending = [Failed(error.body())]
             else:
                 return
-            if refusal:
-                yield Failed(refusal.body())
+            for event in ending:
+                yield event
+            if ending:
                 return
 
     async def _explained(self, event: Failed, follower: Follower) -> Failed:
@@ -108,58 +99,104 @@ class FollowUp:
             return event
         return Failed(KeyEnded.because(*reasons.values()).body(), event.charged_nano, event.usage) if reasons else event
 
-    async def _wait_or_run_again(
-        self, admitted: Admitted | None, follower: Follower, lost: int, error: RequestLost
-    ) -> RebootError | None:
-        """Whoever asked first may just be enqueueing it, so that the first time is waited for."""
-        if lost == 1 and not follower.sequence:
-            await asyncio.sleep(self._settings.relay_silence_s)
-            return None
-        if admitted is None:
-            return error
-        return await self._run_again(admitted, follower, lost - 1, error)
+    async def _after(self, error: RebootError, admitted: Admitted, follower: Follower, lost: int) -> Sequence[Event]:
+        """What a caller is told after an error; nothing when the follower is to go on."""
+        match error:
+            case RequestLost():
+                return await self._after_loss(error, admitted, follower, lost)
+            case RequestOverdue():
+                return await self._expire(error, admitted, follower)
+            case DoorClosed() | KeyEnded():  # a worker settles the request; only this reader is sent away
+                return [Failed(error.body())]
+            case _ if admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
+                return [Failed(error.body())]
+        return await self._give_up(error, admitted, follower)
 
-    async def _ended(self, logged: LoggedRequest, follower: Follower) -> Iterator[Event]:
+    async def _after_loss(
+        self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
+    ) -> Sequence[Event]:
+        """How it ended, as Postgres knows; nothing when it has not, and runs again."""
+        try:
+            logged = await find_request(self._pool, admitted.job.account_id, admitted.job.id)
+        except RebootError as unknown:
+            log.warning("lost request not looked up", request_id=admitted.job.id, reason=unknown.message)
+        else:
+            if logged.state != "pending":
+                return await self._told(logged, follower)
+        return await self._run_again(error, admitted, follower, lost)
+
+    async def _after_later_loss(
+        self, error: RequestLost, logged: LoggedRequest, admitted: Admitted | None, follower: Follower, lost: int
+    ) -> Sequence[Event]:
+        """The same for an earlier request."""
+        try:
+            logged = await find_request(self._pool, logged.account_id, logged.id)
+            if logged.state != "pending":
+                return await self._ended(logged, follower)
+        except RebootError as unavailable:
+            return [Failed(unavailable.body())]
+        if lost == 1 and not follower.sequence:  # whoever asked first may just be enqueueing it
+            await asyncio.sleep(self._settings.relay_silence_s)
+            return ()
+        if admitted is None:
+            return [Failed(Unavailable(UNKNOWN_END).body())]
+        return await self._run_again(error, admitted, follower, lost - 1)
+
+    async def _run_again(
+        self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
+    ) -> Sequence[Event]:
+        """Enqueue it again, or say why not."""
+        if follower.sequence or lost > RESUBMISSIONS_MAX:
+            return await self._give_up(error, admitted, follower)
+        try:
+            await self._submitter.submit_again(admitted, self._channel)
+        except RebootError as refused:
+            return await self._give_up(refused, admitted, follower)
+        return ()
+
+    async def _give_up(self, error: RebootError, admitted: Admitted, follower: Follower) -> Sequence[Event]:
+        """The error, once it is certain that nothing is charged; else how the request ended."""
+        job = admitted.job
+        try:
+            if await self._submitter.give_up(admitted, error):
+                return [Failed(error.body())]
+            return await self._told(await find_request(self._pool, job.account_id, job.id), follower)
+        except RebootError as unknown:
+            log.warning("request given up without the ledger's word", request_id=job.id, reason=unknown.message)
+            return [Failed(Unavailable(UNKNOWN_END).body())]
+
+    async def _expire(self, error: RequestOverdue, admitted: Admitted, follower: Follower) -> Sequence[Event]:
+        """End it, unless a worker has it after all: then that worker ends it soon."""
+        try:
+            if await self._submitter.bury(admitted):
+                return await self._give_up(error, admitted, follower)
+        except RebootError as unavailable:
+            log.info("overdue request not buried yet", request_id=admitted.job.id, reason=unavailable.message)
+        follower.overdue_at = time.time() + self._settings.lease_s
+        return ()
+
+    async def _told(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
+        """How it ended, for a caller who has waited for it."""
+        try:
+            return await self._ended(logged, follower)
+        except Gone:
+            return [Failed(Gone(LOST_END).body(), logged.charged_nano)]
+
+    async def _ended(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
         """The end of a request whose journal is gone. Raises `Gone` when its answer is not kept either."""
         if logged.state != "succeeded":
             return await self._failed(logged, follower)
         kept = await find_answer(self._pool, logged.id)
         if kept is None or follower.sequence:
             raise Gone("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
-        return _as_streamed(kept.done) if logged.stream else iter([kept.done])
+        return list(_as_streamed(kept.done)) if logged.stream else [kept.done]
 
-    async def _failed(self, logged: LoggedRequest, follower: Follower) -> Iterator[Event]:
+    async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
         """What had come before it failed, when that is kept, and why it failed."""
         failed = Failed(error_body(logged.error_code or "", logged.error_message or ""), logged.charged_nano)
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
         parts = list(_parts_of(kept.done)) if kept else []
-        return iter([*parts, failed])
-
-    async def _run_again(
-        self, admitted: Admitted, follower: Follower, lost: int, error: RequestLost
-    ) -> RebootError | None:
-        """Enqueue it again, or say why not."""
-        refusal: RebootError = error
-        if not follower.sequence and lost <= RESUBMISSIONS_MAX:
-            try:
-                await self._submitter.submit_again(admitted, self._channel)
-            except RebootError as refused:
-                refusal = refused
-            else:
-                return None
-        self._submitter.give_up(admitted, refusal)
-        return refusal
-
-    async def _expire(self, admitted: Admitted, follower: Follower, error: RequestOverdue) -> RebootError | None:
-        """End it, unless a worker has it after all: then that worker ends it soon."""
-        try:
-            if await self._submitter.bury(admitted):
-                self._submitter.release(admitted, error)
-                return error
-        except RebootError as unavailable:
-            log.info("overdue request not buried yet", request_id=admitted.job.id, reason=unavailable.message)
-        follower.overdue_at = time.time() + self._settings.lease_s
-        return None
+        return [*parts, failed]
 
 
 def _observe(event: Event, follower: Follower, started: float) -> None:

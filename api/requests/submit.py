@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 REMEMBERED_MAX = 10_000
 FULL_QUEUE_PAUSE_S = 0.2
 UNTIL_SETTLED_S = 0.15
+UNLIMITED = RateState(0, 0.0)
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ class Submitter:
         """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
 
         Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`;
-        then nothing runs and nothing stays held. To be shielded from cancellation by the caller.
+        then nothing is charged and nothing stays held. To be shielded from cancellation by the caller.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
@@ -105,9 +106,17 @@ class Submitter:
             self._settler.keep(_released(reservation, error))
             raise
         except RebootError as error:
-            self._group.create_task(self._take_back(job, request.lane, error))
-            raise
+            if not await self._has_ended_in_spite_of(error, job, request.lane):
+                raise
+            rate = UNLIMITED
         return Admitted(job, request.lane, request.key.id, rate)
+
+    async def _has_ended_in_spite_of(self, error: RebootError, job: Job, lane: str) -> bool:
+        """Whether the request got in and ended, all before it could be taken back: then its caller gets what came of it."""
+        try:
+            return not await self._take_back(job, lane, error)
+        except Unavailable:
+            return False
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
         """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""
@@ -135,23 +144,30 @@ class Submitter:
         job = admitted.job
         return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane))
 
-    def release(self, admitted: Admitted, error: RebootError) -> None:
-        """Release the hold of a request that is buried."""
-        self._settler.keep(_released(admitted.job, error))
+    async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
+        """Before the caller is told `error`: see to it that nothing is ever charged for the request. Then it is also seen to
+        that it does not run, as soon as Redis answers. What was streamed of it is free.
 
-    def give_up(self, admitted: Admitted, error: RebootError) -> None:
-        """The caller is told `error`: see to it, as soon as Redis answers, that the request does not run, or at least is not
-        charged. What was streamed of it is free.
+        False when it had ended before: then Postgres says what the caller is to be told. Raises `Unavailable` when Postgres
+        does not answer; it is given up all the same, unless it has ended.
         """
-        self._group.create_task(self._take_back(admitted.job, admitted.lane, error))
+        return await self._take_back(admitted.job, admitted.lane, error)
 
-    async def _take_back(self, job: Job, lane: str, error: RebootError) -> None:
-        """Bury the job and release the hold; when a worker has the job it is void and cancelled, and the worker ends it."""
+    async def _take_back(self, job: Job, lane: str, error: RebootError) -> bool:
+        self._group.create_task(self._keep_from_running(job, lane))
+        release = _released(job, error, void=True)
+        try:
+            outcome = await self._ledger.settle(release)
+        except Unavailable:
+            self._settler.keep(release)
+            raise
+        return outcome != "repeated"
+
+    async def _keep_from_running(self, job: Job, lane: str) -> None:
+        """Bury the job; when a worker has it, the job is void and cancelled, and the worker ends it."""
         while True:
             try:
-                if await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
-                    self._settler.keep(_released(job, error))
-                else:
+                if not await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
                     await self._queue.cancel(job.id)
             except Unavailable:
                 await asyncio.sleep(self._settings.settle_retry_s)
@@ -232,7 +248,7 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:
     )
 
 
-def _released(held: Job | Reservation, error: RebootError) -> Settlement:
+def _released(held: Job | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
     return Settlement(
         id=held.id,
         created_at=held.created_at,
@@ -242,4 +258,5 @@ def _released(held: Job | Reservation, error: RebootError) -> Settlement:
         ended_at=datetime.now(UTC),
         error_code=error.code,
         error_message=error.message,
+        void=void,
     )

@@ -15,7 +15,7 @@ from shared.money import NanoUsd, nano_to_usd
 
 HoldEnd = Literal["settled", "released", "expired"]
 EndState = Literal["succeeded", "failed", "cancelled"]
-Outcome = Literal["settled", "repeated", "unbilled", "unknown", "quarantined"]
+Outcome = Literal["settled", "repeated", "unbilled", "void", "unknown", "quarantined"]
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,8 @@ class BatchLine(msgspec.Struct, frozen=True, array_like=True):
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """How a request ended and what it costs: a pure value, safe to send any number of times. `answer` is a packed
-    `KeptAnswer`, kept until `keep_until`, or with the batch that it belongs to.
+    `KeptAnswer`, kept until `keep_until`, or with the batch that it belongs to. `void`: the caller is told that the request
+    did not run, so nothing may be charged for it later either.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes | None = None
     keep_until: datetime | None = None
     batch_line: BatchLine | None = None
+    void: bool = False
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:

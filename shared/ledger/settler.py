@@ -77,6 +77,8 @@ class Settler:
                 outcome=outcome,
                 charge_nano=settlement.charge_nano,
             )
+        elif outcome == "void":
+            log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
         if self._on_committed:
             await self._on_committed([settlement.id])
         del self._kept[settlement.id]

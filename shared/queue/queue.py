@@ -90,6 +90,7 @@ class Queue:
         depth_max: int,
         enqueue_within_s: float = 3.0,
         asked_bytes_max: int = 0,
+        doubted_after_s: float = 5.0,
     ) -> None:
         self._scripts = scripts
         self._claims = itertools.count(1)
@@ -101,6 +102,7 @@ class Queue:
         self._depth_max = depth_max
         self._asked_bytes_max = asked_bytes_max
         """Payloads up to this are kept for a while when their job is done."""
+        self._doubted_after_ms = int(doubted_after_s * 1000)
 
     async def enqueue(
         self, job: Job, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
@@ -157,6 +159,15 @@ class Queue:
     async def wake(self, worker_id: str) -> None:
         """Let that worker, which waits for bells, ask for others."""
         await self._scripts.call("wake", [keys.own_bell(worker_id)], [WAKE_LIVE_MS])
+
+    def is_doubtful(self, claim: Claim) -> bool:
+        """Whether the job may have run before, and even have ended, for all that Redis knows: it was there before our
+        connection was, lay there for long, was put back or claimed more than once.
+        """
+        clock_ms = self._clock_ms or 0
+        connected_ms = self._scripts.connected_at * 1000 + clock_ms + self._doubted_after_ms
+        long_ago_ms = time.time() * 1000 + clock_ms - self._doubted_after_ms
+        return claim.epoch > 1 or claim.due_ms < max(connected_ms, long_ago_ms)
 
     async def renew(self, claims: Sequence[Claim]) -> list[str]:
         """Extend the leases; returns the ids of the claims that are lost."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Scripts:
         self._connecting: asyncio.Task[Pipeline] | None = None
         self._waiting = 0
         """For the connection."""
+        self.connected_at = 0.0
+        """When the connection was made, Unix seconds: a Redis that failed over meanwhile has ended the one before."""
         self._closed = False
 
     async def call(
@@ -85,6 +88,7 @@ class Scripts:
     async def _connect(self) -> Pipeline:
         try:
             self._pipeline = await connected(self._client, Pipeline(self._timeout_s))
+            self.connected_at = time.time()
         finally:
             self._connecting = None
         if self._closed:

@@ -19,6 +19,7 @@ from arq.connections import ArqRedis
 
 from shared.job import arq_deserializer, arq_serializer
 from shared.ledger.accounts import create_account
+from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.money import NanoUsd
 from shared.queue.queue import Queue
@@ -128,6 +129,14 @@ async def ledger(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Ledger
     books = Ledger(pool, settings)
     async with running(books.run_reserve(), books.run_settle()):
         yield books
+
+
+@pytest.fixture
+async def endings(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Endings]:
+    """Knows which requests have ended."""
+    known = Endings(pool, settings)
+    async with running(known.run()):
+        yield known
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from arq.worker import Function, func
 from shared.ids import new_id
 from shared.job import arq_deserializer, arq_serializer
 from shared.lanes import QueueName
+from shared.ledger.endings import Endings
 from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
 from shared.settings import Settings
@@ -164,7 +165,12 @@ async def working(settings: Settings, *functions: Function, **options: Any) -> A
 
 
 def hand_runner(
-    process: Process, vendor: Provider, flusher: JournalFlusher, settler: Settler, settings: Settings
+    process: Process,
+    vendor: Provider,
+    flusher: JournalFlusher,
+    settler: Settler,
+    endings: Endings,
+    settings: Settings,
 ) -> None:
     """What a worker's `main` gives it to run requests, with that vendor."""
     runner = Runner(
@@ -172,6 +178,7 @@ def hand_runner(
         redis=process.worker.pool,
         flusher=flusher,
         settler=settler,
+        endings=endings,
         paces=Paces(process.lua, settings),
         settings=settings,
     )

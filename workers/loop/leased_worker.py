@@ -99,6 +99,10 @@ class LeasedWorker(Worker):
         """With its request's last event the job is done, which `ended` has to be told."""
         return self._leases.ending(claim)
 
+    def is_doubtful(self, claim: Claim) -> bool:
+        """Whether its job may have ended already, though Redis does not know of that."""
+        return self._leases.is_doubtful(claim)
+
     def ended(self, claim: Claim) -> None:
         """There is nothing left to renew or to finish."""
         if self.claims.get(claim.id) is claim:

@@ -86,7 +86,8 @@ def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlemen
     """The end of a request whose caller was told that it did not run: nothing is charged, whatever was received."""
     error = Unavailable("The service could not take the request in time; it is not charged: try again.")
     nothing = Received(attempts=received.attempts)
-    return failed(job, nothing, error, now)
+    event, settlement = failed(job, nothing, error, now)
+    return event, msgspec.structs.replace(settlement, void=True)
 
 
 def _whole(done: Done, answer: Sequence[AnswerPart]) -> Done:

@@ -42,6 +42,7 @@ from workers.request.vendor_calls import VendorCalls
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from shared.ledger.endings import Endings
     from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
     from shared.queue.queue import Claim
@@ -66,6 +67,7 @@ class Runner:
         redis: redis.asyncio.Redis,
         flusher: JournalFlusher,
         settler: Settler,
+        endings: Endings,
         paces: Paces,
         settings: Settings,
     ) -> None:
@@ -73,6 +75,7 @@ class Runner:
         self.redis = redis
         self.flusher = flusher
         self.settler = settler
+        self.endings = endings
         self.paces = paces
         self.settings = settings
 
@@ -133,6 +136,9 @@ class Attempt:
             if past.ended:
                 self._settle_again(past.settlement)
                 return
+            if await self._has_ended_long_ago():
+                log.warning("job of an ended request dropped")
+                return
             self._resume(past)
             self._refuse_what_must_not_run(past)
             reason = await self._calls.until_one_works()
@@ -154,6 +160,18 @@ class Attempt:
             return await look_back(self._runner.redis, self._job.id)
         except UNREACHABLE as error:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
+
+    async def _has_ended_long_ago(self) -> bool:
+        """Redis may have lost its end, or that its caller was told that it does not run: the vendor is not called again. When
+        Postgres does not answer either, it runs: the books let it end once all the same.
+        """
+        if not self._worker.is_doubtful(self._claim):
+            return False
+        try:
+            return await self._runner.endings.has_ended(self._job.id)
+        except Unavailable as error:
+            log.info("not known whether the request has ended", reason=error.message)
+            return False
 
     async def cancel_unstarted(self) -> None:
         """End the request as cancelled; what an earlier attempt had sent to the caller is charged."""

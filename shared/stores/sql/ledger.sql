@@ -26,6 +26,11 @@ SELECT request_id, outcome, charged FROM settled
 -- name: quarantine
 INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 
+-- name: hold_states
+-- Each by its primary key, however many are asked about.
+SELECT g.id, (SELECT r.hold_state FROM requests r WHERE r.id = g.id AND r.created_at = g.created_at) AS hold_state
+FROM unnest($1::text[], $2::timestamptz[]) AS g(id, created_at)
+
 -- name: expired_holds
 SELECT id, created_at, account_id, provider, lane FROM requests
 WHERE ended_at IS NULL AND expires_at < now() AND id NOT IN (SELECT request_id FROM quarantine)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import asyncpg
@@ -22,8 +21,9 @@ from shared.ledger.settler import Settler
 from shared.queue.queue import RateState
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from tests.harness.builders import a_model
+from tests.harness.builders import a_model, a_reservation, a_settlement
 from tests.harness.support import eventually, eventually_true
+from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 
 CREDIT = 1_000_000_000
@@ -39,18 +39,26 @@ class ScriptedQueue:
         self.buried = True
         self.enqueued: list[str] = []
         self.cancelled: list[str] = []
+        self.tried_to_bury = 0
+        self.buried_ids: list[str] = []
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """What others do before the refusal arrives."""
 
     async def enqueue(
         self, job: Job, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
     ) -> RateState:
+        if self.meanwhile:
+            await self.meanwhile()
         if self.refusal:
             raise self.refusal
         self.enqueued.append(job.id)
         return RateState(0, 0.0)
 
     async def bury(self, request_id: str, name: QueueName) -> bool:
+        self.tried_to_bury += 1
         if self.away:
             raise Unavailable("away")
+        self.buried_ids += [request_id] if self.buried else []
         return self.buried
 
     async def cancel(self, request_id: str) -> None:
@@ -137,36 +145,69 @@ async def test_a_known_refusal_costs_no_store_and_leaves_no_row(
     assert await pool.fetchval("SELECT count(*) FROM requests WHERE account_id = $1", account) == 1
 
 
-async def test_when_the_queue_is_lost_the_job_is_buried_before_its_hold_is_released(
+async def test_when_the_queue_is_lost_the_hold_is_released_before_the_caller_is_told(
     submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
 ) -> None:
     account = await new_account(CREDIT)
     queue.refusal, queue.away = Unavailable("reply lost"), True
+    request = a_request(account)
     with pytest.raises(Unavailable):
-        await submitter.submit(a_request(account), "channel")
-    await asyncio.sleep(0.1)  # several tries to bury it, all of them in vain
-    assert await pool.fetchval("SELECT held_nano FROM accounts WHERE id = $1", account) > 0
+        await submitter.submit(request, "channel")
+    assert await wallet(pool, account) == Wallet(CREDIT, 0, 0)
+    await eventually(lambda: queue.tried_to_bury > 1, "it is tried again to bury it")
     queue.away = False
-    await free_again(pool, account)
+    await eventually(lambda: queue.buried_ids == [request.id], "it is buried")
 
 
-async def test_when_a_worker_has_the_job_after_all_it_is_cancelled_and_the_worker_settles(
-    submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
+async def test_what_a_worker_charges_for_what_its_caller_was_told_did_not_run_is_not_taken(
+    submitter: Submitter, ledger: Ledger, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
 ) -> None:
+    """Also when Redis has lost that it is void."""
     account = await new_account(CREDIT)
     queue.refusal, queue.buried = Unavailable("reply lost"), False
     request = a_request(account)
     with pytest.raises(Unavailable):
         await submitter.submit(request, "channel")
     await eventually(lambda: queue.cancelled == [request.id], "it is cancelled")
-    assert await pool.fetchval("SELECT held_nano FROM accounts WHERE id = $1", account) > 0
+    charge = a_settlement(a_reservation(account, id=request.id), charge=5)
+    assert await ledger.settle(charge) == "void"
+    assert await wallet(pool, account) == Wallet(CREDIT, 0, 0)
+    assert not await pool.fetchval("SELECT count(*) FROM unbilled WHERE request_id = $1", request.id)
 
 
-async def test_a_lost_request_is_given_up_without_a_charge(
-    submitter: Submitter, new_account: NewAccount, pool: asyncpg.Pool
+async def test_who_was_charged_before_his_request_could_be_taken_back_gets_what_came_of_it(
+    submitter: Submitter, ledger: Ledger, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
 ) -> None:
     account = await new_account(CREDIT)
-    admitted = await submitter.submit(a_request(account), "channel")
+    request = a_request(account)
+    queue.refusal = Unavailable("reply lost")
+    queue.meanwhile = lambda: ledger.settle(a_settlement(a_reservation(account, id=request.id), charge=5))
+    admitted = await submitter.submit(request, "channel")
     assert isinstance(admitted, Admitted)
-    submitter.give_up(admitted, Unavailable("lost"))
+    assert await wallet(pool, account) == Wallet(CREDIT - 5, 0, 0)
+
+
+async def test_while_postgres_does_not_answer_a_request_is_given_up_all_the_same(
+    submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool, settings: Settings
+) -> None:
+    account = await new_account(CREDIT)
+    queue.refusal = Unavailable("reply lost")
+    async with pool.acquire() as other, other.transaction():
+        request = a_request(account)
+        queue.meanwhile = lambda: other.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", account)
+        with pytest.raises(Unavailable):
+            await submitter.submit(request, "channel")
     await free_again(pool, account)
+
+
+async def test_a_lost_request_is_given_up_without_a_charge_unless_it_has_ended(
+    submitter: Submitter, ledger: Ledger, new_account: NewAccount, pool: asyncpg.Pool
+) -> None:
+    account = await new_account(CREDIT)
+    lost, ended = [await submitter.submit(a_request(account), "channel") for _ in range(2)]
+    assert isinstance(lost, Admitted)
+    assert isinstance(ended, Admitted)
+    await ledger.settle(a_settlement(a_reservation(account, id=ended.job.id), charge=5))
+    assert await submitter.give_up(lost, Unavailable("lost"))
+    assert not await submitter.give_up(ended, Unavailable("lost"))
+    assert await wallet(pool, account) == Wallet(CREDIT - 5, 0, 0)

@@ -83,6 +83,18 @@ async def a_hold_ends_once(scratch: Scratch) -> None:
     await assert_books_balance(scratch.pool)
 
 
+async def what_is_void_is_never_charged(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    void, released = a_reservation(account), a_reservation(account)
+    await scratch.reserve(void, released)
+    assert await scratch.settle(a_release(void, void=True), a_release(released)) == ["settled", "settled"]
+    late = [a_settlement(void, 40), a_settlement(released, 40)]
+    assert await scratch.settle(*late) == ["void", "unbilled"]
+    assert await scratch.settle(a_release(void, void=True)) == ["repeated"]
+    assert await wallet(scratch.pool, account) == Wallet(1_000, 0, 0)
+    assert await scratch.pool.fetchval("SELECT array_agg(request_id) FROM unbilled") == [released.id]
+
+
 async def an_overrun_is_written_down_and_not_charged(scratch: Scratch) -> None:
     account = await scratch.account(1_000)
     reservation = a_reservation(account)
@@ -174,6 +186,10 @@ MUTANTS = [
     Mutant(a_late_charge_is_written_down_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE false AND"),
     Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING", ""),
     Mutant(everybody_locks_accounts_in_the_same_order, "settle", LOCK, "ORDER BY a.id DESC FOR UPDATE;"),
+    Mutant(what_is_void_is_never_charged, "settle", "COALESCE(g.void, false)", "false"),
+    Mutant(what_is_void_is_never_charged, "settle", "AND NOT l.void", ""),
+    Mutant(what_is_void_is_never_charged, "settle", "WHEN l.void AND l.charge_nano > 0 THEN 'void'", ""),
+    Mutant(what_is_void_is_never_charged, "settle", "l.void AND l.charge_nano > 0", "l.void"),
     Mutant(a_hold_ends_once, "settle", "AND r.hold_state = 'held'", ""),
     Mutant(a_hold_ends_once, "settle", "AND l.hold_state IN ('released', 'expired')", ""),
     Mutant(a_hold_ends_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE"),

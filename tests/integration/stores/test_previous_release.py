@@ -24,7 +24,7 @@ PREVIOUS = 3
 RESERVE = "SELECT request_id, outcome, granted_limit, granted_hold, needed, available FROM reserve($1::jsonb, $2)"
 SETTLE = "SELECT request_id, outcome, charged FROM settle($1::jsonb)"
 RESERVATION_FIELDS_SINCE = ("metadata", "idempotency_key", "fingerprint", "keep_until")
-SETTLEMENT_FIELDS_SINCE = ("answer", "keep_until")
+SETTLEMENT_FIELDS_SINCE = ("answer", "keep_until", "batch_line", "void")
 USAGE = "SELECT requests, failed, tokens_input, charged_nano FROM usage_by_day"
 
 

@@ -55,9 +55,13 @@ async def door(settings: Settings, redis_client: ArqRedis) -> AsyncIterator[Door
 async def test_calls_that_are_made_together_travel_together_and_keep_their_answers(
     lua: Scripts, redis_client: ArqRedis
 ) -> None:
-    await redis_client.hset("run", "epoch", "1")  # type: ignore[misc] # typed for both clients
+    await redis_client.hset("run", mapping={"epoch": 1, "owner": "me"})  # type: ignore[misc] # typed for both clients
     calls = [
-        lua.call("append", ["settles", f"journal:{n % 5}", "run"], ["id", 1, n // 5, b"event", 60_000, b"", b"", b""])
+        lua.call(
+            "append",
+            ["settles", f"journal:{n % 5}", "run"],
+            ["id", 1, "me", n // 5, b"event", 60_000, b"", b"", b""],
+        )
         for n in range(50)
     ]
     assert await asyncio.gather(*calls) == [[1 + n // 5] for n in range(50)]

@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 from shared.chat import Message
 from shared.errors import ProviderError
 from shared.job import RUN_REQUEST, Done, Failed, Job
+from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
@@ -67,6 +68,7 @@ def everything(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
     ledger: Ledger,
+    endings: Endings,
     queue: Queue,
     lua: Scripts,
     redis_client: ArqRedis,
@@ -81,7 +83,7 @@ async def test_no_prompt_and_no_answer_is_logged_whatever_becomes_of_a_request(
             settler = Settler(ledger, group, retry_s=0.01)
             flusher = JournalFlusher(lua, window_s=0.001, retry_s=0.01)
             group.create_task(flusher.run())
-            hand_runner(process, Vendor(), flusher, settler, settings)
+            hand_runner(process, Vendor(), flusher, settler, endings, settings)
             for job in jobs:
                 await enqueue(queue, job)
             for job in jobs:

@@ -9,6 +9,7 @@ import structlog
 from arq.connections import ArqRedis
 
 from shared.job import RUN_REQUEST, Done
+from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
@@ -59,7 +60,7 @@ class RenewingScripts:
 
 
 async def test_a_renewal_right_behind_the_last_event_loses_nothing(
-    ledger: Ledger, queue: Queue, redis_client: ArqRedis, settings: Settings
+    ledger: Ledger, endings: Endings, queue: Queue, redis_client: ArqRedis, settings: Settings
 ) -> None:
     jobs = [a_job(stream=False) for _ in range(JOBS)]
     with structlog.testing.capture_logs() as logs:
@@ -68,7 +69,7 @@ async def test_a_renewal_right_behind_the_last_event_loses_nothing(
             flusher = JournalFlusher(scripts, window_s=0, retry_s=0.01)  # type: ignore[arg-type] # the scripts, and a renewal
             group.create_task(flusher.run())
             settler = Settler(ledger, group, retry_s=0.01)
-            hand_runner(process, Vendor(), flusher, settler, settings)
+            hand_runner(process, Vendor(), flusher, settler, endings, settings)
             for job in jobs:
                 await enqueue(queue, job)
 

@@ -1,0 +1,149 @@
+"""A Redis that failed over and lost its last writes: what has ended is not begun again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import asyncpg
+import pytest
+from arq.connections import ArqRedis
+
+from shared.errors import Unavailable
+from shared.job import RUN_REQUEST, Done
+from shared.ledger.endings import Endings
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Settlement
+from shared.ledger.settler import Settler
+from shared.money import Usage
+from shared.queue.journal import read_journal
+from shared.queue.queue import Queue
+from shared.runtime.tasks import background_tasks
+from shared.settings import Settings
+from shared.stores.scripts import Scripts
+from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
+from tests.harness.support import eventually_true
+from tests.integration.books import Wallet, wallet
+from tests.integration.conftest import NewAccount
+from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
+from tests.integration.working import function, hand_runner, working
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
+from workers.request.journal_writer import JournalFlusher
+from workers.request.run_job import run_request
+
+
+class CountingVendor:
+    """Answers everybody, and knows whom."""
+
+    def __init__(self) -> None:
+        self.called_for: list[str] = []
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        self.called_for.append(request.id)
+        yield "the answer"
+        yield Reported(Usage(1, 1))
+        yield Finished("stop")
+
+    async def close(self) -> None:
+        return
+
+
+class NoAnswer(Endings):
+    """Postgres is away."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def has_ended(self, request_id: str) -> bool:
+        raise Unavailable(request_id)
+
+
+async def _run_what_waits(
+    ledger: Ledger, endings: Endings, lua: Scripts, client: ArqRedis, settings: Settings
+) -> list[str]:
+    """Let a worker empty the queue; gives the requests for which the vendor was called."""
+    vendor = CountingVendor()
+    async with background_tasks() as group, working(settings, function(run_request, name=RUN_REQUEST)) as process:
+        flusher = JournalFlusher(lua, window_s=0, retry_s=0.01)
+        group.create_task(flusher.run())
+        settler = Settler(ledger, group, retry_s=0.01)
+        hand_runner(process, vendor, flusher, settler, endings, settings)
+
+        async def empty() -> bool:
+            return not await client.zcard(OPENAI)
+
+        await eventually_true(empty, "the queue is empty")
+        assert await settler.drained(10)
+    return vendor.called_for
+
+
+async def _held(ledger: Ledger, account: str, request_id: str) -> None:
+    await ledger.reserve(a_reservation(account, 1_000_000, id=request_id))
+
+
+ENDS = {"charged": a_settlement, "void": a_release}
+
+
+@pytest.mark.parametrize("epoch", [0, 1_000], ids=["its claim was lost", "it was put back"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_job_whose_request_has_ended_is_dropped_although_redis_knows_nothing_of_that(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    new_account: NewAccount,
+    end: str,
+    epoch: int,
+) -> None:
+    account, ended, waits = await new_account(10_000_000), a_job(), a_job()
+    for job in (ended, waits):
+        await _held(ledger, account, job.id)
+        await enqueue(queue, job, epoch=epoch)
+    settlement: Settlement = ENDS[end](a_reservation(account, id=ended.id))
+    assert await ledger.settle(settlement) == "settled"
+    assert await _run_what_waits(ledger, endings, lua, redis_client, settings) == [waits.id]
+    assert await read_journal(redis_client, ended.id) == []
+
+
+async def test_so_is_one_that_another_worker_had_begun(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+) -> None:
+    account, ended = await new_account(10_000_000), a_job()
+    await _held(ledger, account, ended.id)
+    await enqueue(queue, ended)
+    await claim_one(queue)
+    assert await ledger.settle(a_settlement(a_reservation(account, id=ended.id), charge=7)) == "settled"
+    await let_lease_lapse(redis_client, ended.id)
+    assert await _run_what_waits(ledger, endings, lua, redis_client, settings) == []
+    assert await wallet(pool, account) == Wallet(10_000_000 - 7, 0, 0)
+
+
+async def test_while_postgres_does_not_answer_jobs_run(
+    ledger: Ledger, queue: Queue, lua: Scripts, redis_client: ArqRedis, settings: Settings
+) -> None:
+    job = a_job()
+    await enqueue(queue, job)
+    assert await _run_what_waits(ledger, NoAnswer(), lua, redis_client, settings) == [job.id]
+    assert isinstance((await read_journal(redis_client, job.id))[-1], Done)
+
+
+async def test_a_fresh_job_is_not_looked_up(queue: Queue, lua: Scripts, redis_client: ArqRedis) -> None:
+    """Only what lay there before our connection to Redis was made, what waits for long, and what was put back."""
+    await enqueue(queue, a_job())
+    assert queue.is_doubtful(one := await claim_one(queue))
+    trusting = Queue(lua, lease_s=10, keep_run_s=60, depth_max=100, doubted_after_s=5)
+    lua.connected_at -= 60
+    await enqueue(trusting, a_job(), epoch=0)
+    fresh = await claim_one(trusting)
+    assert not trusting.is_doubtful(fresh)
+    assert trusting.is_doubtful(fresh._replace(due_ms=fresh.due_ms - 6_000))
+    assert trusting.is_doubtful(fresh._replace(epoch=1_001))
+    assert one.epoch == fresh.epoch == 1
