@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
+import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,6 +20,7 @@ from shared.stores.redis_connections import KeptConnection, packed
 if TYPE_CHECKING:
     from shared.settings import Settings
 
+log = structlog.get_logger(__name__)
 UNREACHABLE = (OSError, TimeoutError, RedisError)
 """What redis-py raises when the server is away, loading, read-only, full or too slow."""
 
@@ -101,16 +103,20 @@ async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:
-    """Raises `Unavailable` when Redis is away, and `SettingsError` unless `maxmemory-policy` is `noeviction`: a Redis
-    that evicts loses paid work.
+    """Raises `Unavailable` when Redis is away, and `SettingsError` unless its policy is `noeviction`: a Redis that evicts
+    loses paid work. Managed offerings refuse CONFIG, and their defaults evict, so it is INFO that is asked.
     """
     try:
-        policy = (await client.config_get("maxmemory-policy")).get("maxmemory-policy")
-    except redis.exceptions.ResponseError:
-        return  # a managed Redis may forbid CONFIG: its operator answers for the policy
+        policy = (await client.info("memory")).get("maxmemory_policy")
+    except redis.exceptions.NoPermissionError as error:
+        raise SettingsError(
+            "REDIS_URL: this user may not ask for INFO, so nobody knows whether this Redis may drop jobs: allow it"
+        ) from error
     except UNREACHABLE as error:
         raise Unavailable(f"Redis cannot be reached ({type(error).__name__}): check REDIS_URL") from error
-    if policy != "noeviction":
+    if policy is None:
+        log.warning("eviction policy not told by INFO: noeviction is needed", alert=True)
+    elif policy != "noeviction":
         raise SettingsError(
             f"REDIS_URL: this Redis has maxmemory-policy {policy!r} and may drop jobs: set it to noeviction"
         )

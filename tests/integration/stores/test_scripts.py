@@ -229,14 +229,39 @@ async def test_an_ask_to_abort_that_nobody_answered_is_forgotten(lua: Scripts, r
     assert await redis_client.zrange("aborts", 0, -1) == [b"id"]
 
 
-async def test_a_redis_that_may_evict_is_refused(redis_client: ArqRedis) -> None:
-    await require_no_eviction(redis_client)
-    await redis_client.config_set("maxmemory-policy", "allkeys-lru")
+@contextlib.asynccontextmanager
+async def _as_user(settings: Settings, client: ArqRedis, *rules: str) -> AsyncIterator[Redis]:
+    """A client that may do everything but what the rules forbid."""
+    await client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", *rules)  # type: ignore[no-untyped-call]
     try:
-        with pytest.raises(SettingsError, match=r"^REDIS_URL.*allkeys-lru"):
-            await require_no_eviction(redis_client)
+        async with connect_redis(settings, kind=Redis) as limited:
+            limited.connection_pool.connection_kwargs |= {"username": "limited", "password": "secret"}
+            yield limited
     finally:
-        await redis_client.config_set("maxmemory-policy", "noeviction")
+        await client.execute_command("ACL", "DELUSER", "limited")  # type: ignore[no-untyped-call]
+
+
+async def test_a_redis_that_may_evict_is_refused_also_where_config_is(
+    settings: Settings, redis_client: ArqRedis
+) -> None:
+    async with _as_user(settings, redis_client, "-config") as managed:
+        for client in (redis_client, managed):
+            await require_no_eviction(client)
+        await redis_client.config_set("maxmemory-policy", "volatile-lru")
+        try:
+            for client in (redis_client, managed):
+                with pytest.raises(SettingsError, match=r"^REDIS_URL.*volatile-lru"):
+                    await require_no_eviction(client)
+        finally:
+            await redis_client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_redis_that_does_not_say_whether_it_evicts_is_refused(
+    settings: Settings, redis_client: ArqRedis
+) -> None:
+    async with _as_user(settings, redis_client, "-info") as silent:
+        with pytest.raises(SettingsError, match=r"^REDIS_URL.*INFO"):
+            await require_no_eviction(silent)
 
 
 async def test_a_connection_that_was_closed_while_idle_is_made_anew(settings: Settings, redis_client: ArqRedis) -> None:
