@@ -118,6 +118,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_pending_max: int = 20_000
     settle_retry_s: float = 1.0
     settle_answers_bytes_max: int = 1_000_000  # written with one call
+    settled_kept_s: float = 60.0  # a settle record after its commit, which a Postgres that fails over may lose
+    settled_kept_max: int = 50_000  # of them; about a kilobyte each
+    settled_record_bytes_max: int = 4_096  # an answer beyond this is not kept with its record
     sweep_every_s: float = 5.0
     hold_grace_s: float = 60.0
 

@@ -40,6 +40,7 @@ from workers.providers.protocol import Limits, Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.sweeps import ended_keys, holds_and_records, partitions, retention
+from workers.sweeps.settled_records import SettledRecords, sweep_kept_records
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -62,7 +63,7 @@ async def run(settings: Settings) -> None:
             stack.push_async_callback(provider.close)
         services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
         ledger = Ledger(stores.pool, settings)
-        records = holds_and_records.SettledRecords(stores.redis)
+        records = SettledRecords(stores.scripts, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
         queue = Queue(
             stores.scripts,
@@ -171,7 +172,8 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
         _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
         _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
         _every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
-        _every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, queue, settler)),
+        _every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler)),
+        _every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
         _every(settings.key_ends_every_s, lambda: ended_keys.sweep_ended_keys(pool, queue, settings)),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
     ]

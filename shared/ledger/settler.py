@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 UNKNOWN_TRIES = 15
-Committed = Callable[[list[str]], Awaitable[None]]
+Committed = Callable[[list["Settlement"]], Awaitable[None]]
 
 
 class Settler:
     """`keep(settlement)` returns at once; the tasks of `group` send it until it is committed.
 
-    `on_committed(request_ids)` is awaited after the commit: a worker deletes the settle records there. It is best
+    `on_committed(settlements)` is awaited after the commit: a worker puts the settle records aside there. It is best
     effort: a record that stays is settled again by a sweep, which changes nothing.
     """
 
@@ -80,7 +80,7 @@ class Settler:
         elif outcome == "void":
             log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
         if self._on_committed:
-            await self._on_committed([settlement.id])
+            await self._on_committed([settlement])
         del self._kept[settlement.id]
         UNSETTLED.dec()
         if not self._kept:

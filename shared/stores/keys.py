@@ -10,6 +10,9 @@ WORKERS = "workers"
 SETTLES = "settles"
 """A hash of request id to settle record: what is owed to the ledger, until Postgres has committed it."""
 
+SETTLED, SETTLED_AT = "settled", "settled:at"
+"""The same for what Postgres has committed a moment ago, and when (a sorted set of the ids): it may yet lose the commit."""
+
 
 def queue(provider: str, lane: str) -> QueueName:
     """The queue of one provider and lane."""

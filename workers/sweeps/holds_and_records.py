@@ -5,7 +5,6 @@ The sweeps run in every worker, one at a time under an advisory lock, are idempo
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ from shared.job import unpack_settlement
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
-from shared.stores.redis_client import UNREACHABLE
 from workers.sweeps.locks import alone
+from workers.sweeps.settled_records import settle_kept
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -27,34 +26,11 @@ if TYPE_CHECKING:
     from shared.queue.queue import Queue
 
 log = structlog.get_logger(__name__)
-FORGET_WINDOW_S = 0.1
 HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """Younger settle records are still in the hands of the worker that wrote them."""
 EXPIRY_LOCK, RECORDS_LOCK = 7_201_002, 7_201_003
-
-
-class SettledRecords:
-    """Deletes settle records whose settlements are committed; what stays is settled again, to no effect."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._request_ids: list[str] = []
-
-    async def forget(self, request_ids: list[str]) -> None:
-        """Nobody waits for it, so that those of a while are deleted together, by whoever comes first."""
-        self._request_ids += request_ids
-        await asyncio.sleep(FORGET_WINDOW_S)
-        taken, self._request_ids = self._request_ids, []
-        if taken:
-            await self._delete(taken)
-
-    async def _delete(self, request_ids: list[str]) -> None:
-        try:
-            await self._client.hdel(keys.SETTLES, *request_ids)  # type: ignore[misc]
-        except UNREACHABLE as error:
-            log.warning("settle records not deleted", reason=type(error).__name__)
 
 
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
@@ -72,17 +48,20 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
     return found
 
 
-async def sweep_expired_holds(pool: asyncpg.Pool, queue: Queue, settler: Settler) -> int:
-    """Release holds whose time is over; returns how many. What is still leased or has a settle record is left alone.
+async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, settler: Settler) -> int:
+    """Release holds whose time is over; returns how many. What is still leased or has a settle record is left alone, and what
+    had been settled, before Postgres lost it, is settled again.
 
-    Raises asyncpg's errors and `Unavailable`.
+    Raises redis-py's and asyncpg's errors and `Unavailable`.
     """
     released = 0
     async with alone(pool, EXPIRY_LOCK) as connection:
         if connection is None:
             return 0
-        for row in await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP):
-            if await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
+        rows = await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP)
+        settled = await settle_kept(client, settler, [row["id"] for row in rows])
+        for row in rows:
+            if row["id"] not in settled and await queue.bury(row["id"], keys.queue(row["provider"], row["lane"])):
                 settler.keep(_expired(row))
                 released += 1
     if released:

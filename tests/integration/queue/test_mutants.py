@@ -34,6 +34,7 @@ from tests.integration.jobs import (
     let_lease_lapse,
     lose_claim,
     room,
+    until_the_next_millisecond,
 )
 from tests.integration.journals import JournalWriter
 
@@ -204,6 +205,22 @@ async def a_claim_that_redis_forgot_is_fenced_from_the_next_one(bench: Bench) ->
     assert await read_journal(bench.client, new.id) == [Chunk("new")]
     assert await bench.queue.renew([new]) == []
     assert await bench.queue.finish(new)
+
+
+async def what_is_committed_is_owed_no_more_and_some_of_it_is_kept(bench: Bench) -> None:
+    ids = [f"req_{number}" for number in range(4)]
+    await bench.client.hset(keys.SETTLES, mapping=dict.fromkeys(ids, "record"))  # type: ignore[misc]
+    names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
+    kept_of = dict(zip(ids, ("", "", "short", "-"), strict=True))
+    for one in [*ids, "req_unknown"]:
+        await bench.lua.call("forget", names, [2, 60_000, one, kept_of.get(one, "")])
+        await until_the_next_millisecond(bench.client)
+    assert not await bench.client.exists(keys.SETTLES)
+    kept = await bench.client.hgetall(keys.SETTLED)  # type: ignore[misc]
+    assert kept == {ids[1].encode(): b"record", ids[2].encode(): b"short"}
+    assert await bench.client.zrange(keys.SETTLED_AT, 0, -1) == [one.encode() for one in ids[1:3]]
+    assert 0 < await bench.client.pttl(keys.SETTLED) <= 60_000
+    assert 0 < await bench.client.pttl(keys.SETTLED_AT) <= 60_000
 
 
 async def a_journal_says_who_began_it(bench: Bench) -> None:
@@ -501,6 +518,19 @@ MUTANTS = [
     ),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "renew", "redis.call('ZSCORE', queue, id)", "true"),
     Mutant(what_is_gone_cannot_be_renewed_or_given_back, "finish", "KEYS[1], 'XX', due", "KEYS[1], due"),
+    *(
+        Mutant(what_is_committed_is_owed_no_more_and_some_of_it_is_kept, "forget", guard, instead)
+        for guard, instead in (
+            ("redis.call('HDEL', KEYS[1], id)", ""),
+            ("record and kept ~= '-'", "record"),
+            ("record and kept ~= '-'", "kept ~= '-'"),
+            ("kept == '' and record or kept", "record"),
+            ("if count > most then", "if false then"),
+            ("redis.call('HDEL', KEYS[2], oldest[i])", ""),
+            ("redis.call('PEXPIRE', KEYS[2], ARGV[2])", ""),
+            ("redis.call('PEXPIRE', KEYS[3], ARGV[2])", ""),
+        )
+    ),
     Mutant(a_journal_says_who_began_it, "append", "redis.call('HSET', run_key, 'begun', begun)"),
     Mutant(a_journal_says_who_began_it, "append", "if place == 0 then", "if true then"),
     Mutant(an_append_has_its_place, "append", "if length ~= place then", "if false then"),

@@ -5,43 +5,54 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from arq.connections import ArqRedis
 
 from shared.errors import Unavailable
-from shared.job import Chunk, Done, pack
+from shared.job import Chunk, Done, pack, unpack_settlement
+from shared.ledger.accounts import credit_account
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import Reservation, Settlement
+from shared.ledger.rows import BatchLine, Reservation, Settlement
 from shared.ledger.settler import Settler
-from shared.money import Usage
+from shared.money import NanoUsd, Usage
 from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
-from shared.stores import keys
+from shared.settings import Settings
+from shared.stores import keys, postgres
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
-from tests.integration.conftest import NewAccount
+from tests.integration.conftest import NewAccount, running
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
 from tests.integration.journals import JournalWriter
 from workers.request.past import Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
     EXPIRY_LOCK,
     RECORDS_LOCK,
-    SettledRecords,
     sweep_expired_holds,
     sweep_settle_records,
 )
+from workers.sweeps.settled_records import SettledRecords, sweep_kept_records
 
 SETTLED_S = 20.0
+LONG_AGO_S = -5.0
+"""As if the time for which a record is kept were over."""
+
+
+@pytest.fixture
+def records(lua: Scripts, settings: Settings) -> SettledRecords:
+    return SettledRecords(lua, settings)
 
 
 @contextlib.asynccontextmanager
-async def _settling(ledger: Ledger, client: ArqRedis) -> AsyncIterator[Settler]:
+async def _settling(ledger: Ledger, records: SettledRecords) -> AsyncIterator[Settler]:
     """A settler as a worker has it; at the end of the block everything is settled."""
     async with background_tasks() as group:
-        settler = Settler(ledger, group, retry_s=0.01, on_committed=SettledRecords(client).forget)
+        settler = Settler(ledger, group, retry_s=0.01, on_committed=records.forget)
         yield settler
         assert await settler.drained(SETTLED_S)
 
@@ -66,13 +77,13 @@ async def _records(client: ArqRedis) -> int:
 
 
 async def test_a_dead_workers_settlement_is_sent_by_another_and_its_record_is_deleted(
-    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
 ) -> None:
     account = await new_account(1_000)
     reservation = await _held(ledger, account)
     minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     await _record(redis_client, a_settlement(reservation, charge=40, ended_at=minute_ago))
-    async with _settling(ledger, redis_client) as settler:
+    async with _settling(ledger, records) as settler:
         assert await sweep_settle_records(pool, redis_client, settler) == 1
     assert await wallet(pool, account) == Wallet(960, 0, 0)
     assert await _records(redis_client) == 0
@@ -80,38 +91,146 @@ async def test_a_dead_workers_settlement_is_sent_by_another_and_its_record_is_de
 
 
 async def test_a_young_record_is_left_to_the_worker_that_wrote_it(
-    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
 ) -> None:
     reservation = await _held(ledger, await new_account(1_000))
     await _record(redis_client, a_settlement(reservation, charge=40))
-    async with _settling(ledger, redis_client) as settler:
+    async with _settling(ledger, records) as settler:
         assert await sweep_settle_records(pool, redis_client, settler) == 0
     assert await _records(redis_client) == 1
 
 
 async def test_an_unreadable_record_stays_for_an_operator_and_stops_no_other(
-    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
 ) -> None:
     account = await new_account(1_000)
     minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     await redis_client.hset(keys.SETTLES, "req_broken", "\x01")  # type: ignore[misc]
     await _record(redis_client, a_settlement(await _held(ledger, account), charge=40, ended_at=minute_ago))
-    async with _settling(ledger, redis_client) as settler:
+    async with _settling(ledger, records) as settler:
         assert await sweep_settle_records(pool, redis_client, settler) == 1
     assert await wallet(pool, account) == Wallet(960, 0, 0)
     assert await redis_client.hkeys(keys.SETTLES) == [b"req_broken"]  # type: ignore[misc]
+
+
+# -- records that are kept after their commit
+
+
+@pytest.fixture
+async def standby(settings: Settings, fresh_database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """Another server, which becomes the primary."""
+    promoted = msgspec.structs.replace(settings, database_url=fresh_database_url)
+    async with await postgres.connect(promoted, application="tests") as connections:
+        yield connections
+
+
+@contextlib.asynccontextmanager
+async def _failing_over(
+    settings: Settings, standby: asyncpg.Pool, reservation: Reservation, records: SettledRecords
+) -> AsyncIterator[Settler]:
+    """A settler on the standby, to which the reservation has come, but not its settlement."""
+    ledger = Ledger(standby, settings)
+    await standby.execute("INSERT INTO accounts (id, name) VALUES ($1, 'someone')", reservation.account_id)
+    await credit_account(standby, reservation.account_id, NanoUsd(1_000), ref=None, note=None)
+    async with running(ledger.run_reserve(), ledger.run_settle()):
+        await ledger.reserve(reservation)
+        async with _settling(ledger, records) as settler:
+            yield settler
+
+
+async def _settled_as_usual(ledger: Ledger, client: ArqRedis, records: SettledRecords, settlement: Settlement) -> None:
+    """By a worker, with a settle record."""
+    await _record(client, settlement)
+    async with _settling(ledger, records) as settler:
+        settler.keep(settlement)
+
+
+async def test_what_postgres_loses_after_the_commit_is_settled_again(
+    ledger: Ledger,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+    standby: asyncpg.Pool,
+) -> None:
+    account = await new_account(1_000)
+    reservation = await _held(ledger, account)
+    await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    assert await _records(redis_client) == 0
+    async with _failing_over(settings, standby, reservation, records) as settler:
+        assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 1
+    assert await wallet(standby, account) == Wallet(960, 0, 0)
+    async with _settling(ledger, records) as settler:  # and what is lost once more is settled once more
+        assert await redis_client.hlen(keys.SETTLED) == 1  # type: ignore[misc]
+
+
+async def test_a_record_is_kept_for_its_time_and_costs_postgres_one_look(
+    ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
+) -> None:
+    account = await new_account(1_000)
+    reservation = await _held(ledger, account)
+    await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    async with _settling(ledger, records) as settler:
+        assert await sweep_kept_records(pool, redis_client, settler, 60) == 0
+        assert await redis_client.hkeys(keys.SETTLED) == [reservation.id.encode()]  # type: ignore[misc]
+        assert await sweep_kept_records(pool, redis_client, settler, LONG_AGO_S) == 0
+        assert len(settler) == 0
+    assert not await redis_client.exists(keys.SETTLED, keys.SETTLED_AT)
+    assert await wallet(pool, account) == Wallet(960, 0, 0)
+
+
+async def test_a_hold_whose_settlement_was_lost_is_not_released_instead(
+    ledger: Ledger,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+    standby: asyncpg.Pool,
+) -> None:
+    account = await new_account(1_000)
+    reservation = await _held(ledger, account, expired=True)
+    await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    async with _failing_over(settings, standby, reservation, records) as settler:
+        assert await sweep_expired_holds(standby, redis_client, queue, settler) == 0
+    assert await wallet(standby, account) == Wallet(960, 0, 0)
+
+
+async def test_of_a_long_answer_the_price_is_kept_and_a_line_of_a_batch_is_run_again(
+    ledger: Ledger, redis_client: ArqRedis, new_account: NewAccount, lua: Scripts, settings: Settings
+) -> None:
+    records = SettledRecords(lua, msgspec.structs.replace(settings, settled_record_bytes_max=10))
+    account = await new_account(1_000)
+    answers: dict[str, Any] = {"keep_until": datetime.now(UTC) + timedelta(days=1)}
+    line = BatchLine(datetime.now(UTC).date(), "batch_x", 1)
+    short, long, of_batch = [
+        a_settlement(await _held(ledger, account), charge=40, answer=answer, batch_line=of, **answers)
+        for answer, of in ((b"short", None), (b"x" * 11, None), (b"x" * 11, line))
+    ]
+    for settlement in (short, long, of_batch):
+        await _settled_as_usual(ledger, redis_client, records, settlement)
+    kept = await redis_client.hgetall(keys.SETTLED)  # type: ignore[misc]
+    assert {one.decode(): unpack_settlement(record) for one, record in kept.items()} == {
+        short.id: short,
+        long.id: msgspec.structs.replace(long, answer=None),
+    }
 
 
 # -- expired holds
 
 
 async def test_a_hold_whose_time_is_over_goes_back_to_the_customer(
-    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
 ) -> None:
     account = await new_account(1_000)
     lost, running = await _held(ledger, account, expired=True), await _held(ledger, account)
-    async with _settling(ledger, redis_client) as settler:
-        assert await sweep_expired_holds(pool, queue, settler) == 1
+    async with _settling(ledger, records) as settler:
+        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await wallet(pool, account) == Wallet(1_000, 100, 1)
     row = await request_row(pool, lost)
     assert (row["state"], row["hold_state"], row["error_code"]) == ("failed", "expired", "expired")
@@ -119,57 +238,78 @@ async def test_a_hold_whose_time_is_over_goes_back_to_the_customer(
 
 
 async def test_an_expired_request_never_runs_any_more(
-    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
 ) -> None:
     lost = await _held(ledger, await new_account(1_000), expired=True)
     job = a_job(id=lost.id)
     await enqueue(queue, job)
-    async with _settling(ledger, redis_client) as settler:
-        assert await sweep_expired_holds(pool, queue, settler) == 1
+    async with _settling(ledger, records) as settler:
+        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await claim(queue) == []
     with pytest.raises(Unavailable):
         await enqueue(queue, job)
 
 
 async def test_a_hold_is_left_alone_while_a_worker_has_the_request_or_owes_its_settlement(
-    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
 ) -> None:
     account = await new_account(1_000)
     leased, owed = [await _held(ledger, account, expired=True) for _ in range(2)]
     await enqueue(queue, a_job(id=leased.id))
     await claim_one(queue)
     await _record(redis_client, a_settlement(owed, charge=40))
-    async with _settling(ledger, redis_client) as settler:
-        assert await sweep_expired_holds(pool, queue, settler) == 0
+    async with _settling(ledger, records) as settler:
+        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 0
         await let_lease_lapse(redis_client, leased.id)
-        assert await sweep_expired_holds(pool, queue, settler) == 1
+        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 1
     assert await wallet(pool, account) == Wallet(1_000, 100, 1)
     await ledger.settle(a_settlement(owed, charge=40))
 
 
 async def test_a_quarantined_settlement_keeps_its_hold_for_an_operator(
-    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
 ) -> None:
     reservation = await _held(ledger, await new_account(1_000), expired=True)
     assert await ledger.settle(a_release(reservation, charge_nano=1)) == "quarantined"
-    async with _settling(ledger, redis_client) as settler:
-        assert await sweep_expired_holds(pool, queue, settler) == 0
+    async with _settling(ledger, records) as settler:
+        assert await sweep_expired_holds(pool, redis_client, queue, settler) == 0
 
 
 @pytest.mark.parametrize("lock", [EXPIRY_LOCK, RECORDS_LOCK])
 async def test_one_worker_sweeps_at_a_time(
-    ledger: Ledger, pool: asyncpg.Pool, queue: Queue, redis_client: ArqRedis, new_account: NewAccount, lock: int
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    queue: Queue,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    lock: int,
+    records: SettledRecords,
 ) -> None:
     reservation = await _held(ledger, await new_account(1_000), expired=True)
     minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     if lock == RECORDS_LOCK:
         await _record(redis_client, a_settlement(reservation, charge=1, ended_at=minute_ago))
-    async with _settling(ledger, redis_client) as settler:
+    async with _settling(ledger, records) as settler:
 
         async def sweep() -> int:
             if lock == RECORDS_LOCK:
                 return await sweep_settle_records(pool, redis_client, settler)
-            return await sweep_expired_holds(pool, queue, settler)
+            return await sweep_expired_holds(pool, redis_client, queue, settler)
 
         async with pool.acquire() as other, other.transaction():
             await other.execute("SELECT pg_advisory_xact_lock($1)", lock)

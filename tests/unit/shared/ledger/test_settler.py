@@ -34,8 +34,8 @@ class FlakyLedger:
 
 @contextlib.asynccontextmanager
 async def _settling(ledger: FlakyLedger, committed: list[str]) -> AsyncIterator[Settler]:
-    async def on_committed(ids: list[str]) -> None:
-        committed.extend(ids)
+    async def on_committed(settlements: list[Settlement]) -> None:
+        committed.extend(one.id for one in settlements)
 
     async with background_tasks() as group:
         yield Settler(ledger, group, retry_s=0.001, on_committed=on_committed)  # type: ignore[arg-type] # a hand-written fake

@@ -1,0 +1,32 @@
+-- Settlements are committed: their settle records are owed no more, and are kept aside for a while. A Postgres that fails over to a
+-- standby may lose its last commits; what is kept is settled again then. The oldest ones go when there are too many.
+--
+-- KEYS  1 settle records (hash)   2 kept records (hash: id to record)   3 when they were committed (sorted set: id by Unix ms)
+-- ARGV  1 most that are kept   2 time to live of what is kept, ms   3… two for each settlement: id, and what is kept of it: "" for
+--       its record as it is, "-" for nothing, else a shorter record
+-- returns how many are kept
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+for i = 3, #ARGV, 2 do
+  local id, kept = ARGV[i], ARGV[i + 1]
+  local record = redis.call('HGET', KEYS[1], id)
+  if record and kept ~= '-' then
+    redis.call('HSET', KEYS[2], id, kept == '' and record or kept)
+    redis.call('ZADD', KEYS[3], now, id)
+  end
+  redis.call('HDEL', KEYS[1], id)
+end
+
+local count = redis.call('ZCARD', KEYS[3])
+local most = tonumber(ARGV[1])
+if count > most then
+  local oldest = redis.call('ZPOPMIN', KEYS[3], count - most)
+  for i = 1, #oldest, 2 do
+    redis.call('HDEL', KEYS[2], oldest[i])
+  end
+  count = most
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+return count
