@@ -49,6 +49,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     batch_ends: int = 4
     batch_lines_unpaid: int = 50
     store_restarts: int = 1
+    failovers: int = 2
     subscriber_kills: int = 5
     overspends: int = 3
     disconnects: int = 1
@@ -71,6 +72,7 @@ LONG = Scale(
     batch_ends=60,
     batch_lines_unpaid=1_000,
     store_restarts=5,
+    failovers=8,
     subscriber_kills=100,
     overspends=100,
     disconnects=10,

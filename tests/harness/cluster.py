@@ -37,6 +37,7 @@ class Cluster:
 
     def __init__(self, folder: Path, sockets: ExitStack, environment: Mapping[str, str], *, direct: bool) -> None:
         self.folder = folder
+        self.sockets = sockets
         self.environment = dict(environment)
         postgres_sockets = sockets.enter_context(socket_folder(folder / "postgres"))
         self.postgres = Postgres(postgres.Postgres(folder, postgres_sockets, UNSYNCED))
@@ -191,7 +192,7 @@ class Cluster:
     async def _open_proxies(self) -> None:
         targets: dict[str, Address] = {
             "postgres": Path(unquote(self.postgres.url.partition("host=")[2].partition("&")[0])) / ".s.PGSQL.5432",
-            "redis": Path(unquote(self.valkey.url.removeprefix("unix://").partition("?")[0])),
+            "redis": self.valkey.socket,
             "vendor": ("127.0.0.1", self.simulator.port),
         }
         for name, target in targets.items():

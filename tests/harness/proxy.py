@@ -3,7 +3,7 @@
 | what is asked | what the two ends see |
 |---|---|
 | nothing | bytes pass, both ways |
-| `cut` | every connection is reset; new ones pass |
+| `cut` | every connection, or some, is reset; new ones pass |
 | `refuse` … `heal` | every connection is reset, new ones are refused |
 | `black_hole` … `heal` | connections stay open and say nothing any more; new ones are accepted and say nothing, or pass |
 | `delay_s` | every piece arrives that much later, in order |
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,9 @@ class Proxy:
         self.cut()
         await asyncio.gather(*(link.ended.wait() for link in self._links))
 
-    def cut(self) -> int:
-        """Reset every connection; gives how many there were."""
-        links = list(self._links)
+    def cut(self, lot: random.Random | None = None) -> int:
+        """Reset every connection, or those that the lot falls on; gives how many there were."""
+        links = [link for link in self._links if lot is None or lot.random() < 1 / 2]
         for link in links:
             link.reset()
         return len(links)

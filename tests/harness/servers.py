@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import asyncpg
@@ -61,6 +61,11 @@ class StoreServer:
 
 class Valkey(StoreServer):
     """What the faults do to it beside killing."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return Path(unquote(self.url.removeprefix("unix://").partition("?")[0]))
 
     async def command(self, *words: str) -> object:
         async with Redis.from_url(self.url) as client:
