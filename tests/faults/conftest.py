@@ -49,7 +49,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     batch_ends: int = 4
     batch_lines_unpaid: int = 50
     store_restarts: int = 1
-    failovers: int = 2
+    failovers: int = 1
     subscriber_kills: int = 5
     overspends: int = 3
     disconnects: int = 1

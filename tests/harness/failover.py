@@ -31,6 +31,7 @@ class Replica:
 
     async def follow(self) -> None:
         """Wait until it has all of it."""
+        await self._primary.command("CONFIG", "SET", "repl-diskless-sync-delay", "0")  # no other replica is waited for
         await self._server.command("REPLICAOF", "127.0.0.1", str(self._link.port))
         await eventually_true(self._is_in_step, "the replica has all that the primary has")
 
