@@ -48,6 +48,12 @@ class Verdict(NamedTuple):
         return [case for case in self.cases if case.reading.finished]
 
     @property
+    def charged_in_silence(self) -> list[Case]:
+        """Who was told that the request is lost, which says that it is free, and was charged."""
+        told = [case for case in self.cases if case.reading.error == "unavailable"]
+        return [case for case in told if any(row.charged_nano for row in case.rows)]
+
+    @property
     def told(self) -> dict[str, int]:
         """How often callers were shown which error."""
         codes = [case.reading.error for case in self.cases if case.reading.error]
