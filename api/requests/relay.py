@@ -64,8 +64,11 @@ class Follower:
     iterated again.
     """
 
-    def __init__(self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0) -> None:
+    def __init__(
+        self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0, channel: str = ""
+    ) -> None:
         self.request_id = request_id
+        self._channel = channel
         self.sequence = first
         """Of the next event to be handed out."""
         self.overdue_at = math.inf
@@ -158,7 +161,7 @@ class Follower:
         limits = {"events_max": JOURNAL_EVENTS_PER_READ, "bytes_max": self._settings.relay_buffer_bytes}
         while True:
             try:
-                return await read_on(self._scripts, self.request_id, first, **limits)
+                return await read_on(self._scripts, self.request_id, first, channel=self._channel, **limits)
             except Unavailable:
                 if loop.time() > gives_up_at:
                     raise
@@ -193,7 +196,7 @@ class Relay:
 
     def follow(self, request_id: str, first: int = 0) -> Follower:
         """Register before the job is enqueued, so that nothing can come too early."""
-        follower = Follower(request_id, self._scripts, self._settings, first)
+        follower = Follower(request_id, self._scripts, self._settings, first, self.channel)
         self._followers.setdefault(request_id, set()).add(follower)
         self._nobody.clear()
         return follower

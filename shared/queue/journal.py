@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 VOID = -3
+CHANNELS_MAX = 16
+"""Front doors that are told of one request."""
 
 
 class LeaseLost(Exception):
@@ -121,10 +123,16 @@ class Journal:
         self.length = answer
 
 
-async def read_on(scripts: Scripts, request_id: str, first: int, *, events_max: int, bytes_max: int) -> Reading:
-    """The journal from `first` on, as much as is allowed, but at least one event. Raises `Unavailable`."""
+async def read_on(
+    scripts: Scripts, request_id: str, first: int, *, events_max: int, bytes_max: int, channel: str = ""
+) -> Reading:
+    """The journal from `first` on, as much as is allowed, but at least one event; what comes later is told to the channel of
+    who reads, should Redis have forgotten it. Raises `Unavailable`.
+    """
     names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES, keys.run(request_id)]
-    alive, begun, *entries = await scripts.call("read", names, [request_id, first, events_max, bytes_max])
+    alive, begun, *entries = await scripts.call(
+        "read", names, [request_id, first, events_max, bytes_max, channel, CHANNELS_MAX]
+    )
     return Reading(bool(alive), begun, entries)
 
 

@@ -18,6 +18,7 @@ from arq.jobs import serialize_job
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
 from shared.lanes import QueueName, lane_of
+from shared.queue.journal import CHANNELS_MAX
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
@@ -32,7 +33,6 @@ WAKE_LIVE_MS = 60_000
 CLAIM_FIELDS = 7
 PAYLOAD_BYTES_MAX = 1_000_000
 """Of all jobs of one claim: beyond it answers to others would wait behind this one."""
-CHANNELS_MAX = 16
 LISTEN_LIVE_MS = 600_000
 BATCH_KEEP_RUN_MS = 60_000
 

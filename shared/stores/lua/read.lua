@@ -1,13 +1,22 @@
--- Read a journal from one place on, and tell whether anybody still works on the request.
+-- Read a journal from one place on, and tell whether anybody still works on the request. A front door whose reader asks is told of
+-- what comes later: a Redis that failed over may have lost that it listens, and cancel the request when another reader leaves.
 --
 -- KEYS  1 journal   2 arq job   3 settle records (hash)   4 run (hash)
--- ARGV  1 id   2 first sequence number   3 most events   4 most bytes; the first event always comes
+-- ARGV  1 id   2 first sequence number   3 most events   4 most bytes; the first event always comes   5 channel, "" for none
+--       6 most channels
 -- returns { 1 while the job is queued or running, or its end is not settled yet, else 0; who began the journal, "" when that is
 --           not known; event, event, … }
 local first = tonumber(ARGV[2])
 local entries = redis.call('LRANGE', KEYS[1], first, first + ARGV[3] - 1)
 local alive = redis.call('EXISTS', KEYS[2]) == 1 or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1
-local reply = { alive and 1 or 0, redis.call('HGET', KEYS[4], 'begun') or '' }
+local run = redis.call('HMGET', KEYS[4], 'begun', 'channel')
+local reply = { alive and 1 or 0, run[1] or '' }
+if ARGV[5] ~= '' and run[2] and not string.find(' ' .. run[2] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
+  local _, others = string.gsub(run[2], '%S+', '')
+  if others < tonumber(ARGV[6]) then
+    redis.call('HSET', KEYS[4], 'channel', others == 0 and ARGV[5] or run[2] .. ' ' .. ARGV[5])
+  end
+end
 local bytes = 0
 for _, entry in ipairs(entries) do
   bytes = bytes + #entry

@@ -386,6 +386,24 @@ async def a_request_is_abandoned_when_its_last_reader_leaves(bench: Bench) -> No
     assert not await bench.queue.leave(a_job().id, "relay:web")
 
 
+async def who_reads_the_journal_listens_again_when_redis_forgot_that(bench: Bench) -> None:
+    job = a_job()
+    await enqueue(bench.queue, job)
+
+    async def read(channel: str) -> None:
+        await read_on(bench.lua, job.id, 0, events_max=1, bytes_max=1, channel=channel)
+
+    for channel in ("relay:web", "relay:forgotten", "relay:forgotten", ""):
+        await read(channel)
+    assert await bench.client.hget(keys.run(job.id), "channel") == b"relay:web relay:forgotten"  # type: ignore[misc]
+    assert not await bench.queue.leave(job.id, "relay:web")
+    for number in range(20):
+        await read(f"relay:{number}")
+    assert len(await hears(bench, job.id)) == 16
+    await read_on(bench.lua, a_job().id, 0, events_max=1, bytes_max=1, channel="relay:web")
+    assert len(await bench.client.keys("run:*")) == 1
+
+
 async def what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journal(bench: Bench) -> None:
     job, begun = a_job(), a_job()
     await enqueue(bench.queue, job, epoch=5_000)
@@ -548,6 +566,16 @@ MUTANTS = [
     Mutant(every_front_door_with_a_reader_is_told, "listen", "if channel ~= ARGV[1] then", "if true then"),
     Mutant(every_front_door_with_a_reader_is_told, "enqueue", "channels .. ' ' .. ARGV[5]", "ARGV[5]"),
     Mutant(every_front_door_with_a_reader_is_told, "enqueue", "if not string.find", "if true or not string.find"),
+    *(
+        Mutant(who_reads_the_journal_listens_again_when_redis_forgot_that, "read", guard, instead)
+        for guard, instead in (
+            ("ARGV[5] ~= ''", "true"),
+            ("and run[2] and", "and (run[2] or '') and"),
+            ("not string.find(' ' .. run[2] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true)", "true"),
+            ("others < tonumber(ARGV[6])", "true"),
+            ("others == 0 and ARGV[5] or run[2] .. ' ' .. ARGV[5]", "ARGV[5]"),
+        )
+    ),
     Mutant(readers_everywhere_have_an_end, "listen", "#channels > tonumber(ARGV[2])", NEVER),
     Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if channel ~= ARGV[2] then", "if true then"),
     Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if #channels > 0 then", "if false then"),
