@@ -143,7 +143,8 @@ class Queue:
         for nobody who waits; it is made again.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
-        owner = f"{worker_id}.{next(self._claims)}"  # the same when a call is sent again: then nobody heard of the first
+        # the same when a call is sent again: then nobody heard of the first
+        owner = f"{worker_id}.{next(self._claims)}"
         for _ in range(CLAIM_ATTEMPTS):
             not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
             redis_ms, *flat = await self._scripts.call(
