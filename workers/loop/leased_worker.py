@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from signal import Signals
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ from shared.queue.queue import Claim, Opening, Queue, Room
 from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
-from workers.loop.bells import Bells
-from workers.loop.slots import Slots, used_up
+from workers.loop.intake import Intake
+from workers.loop.slots import Slots
 
 log = structlog.get_logger(__name__)
 CancelReason = Literal["lost", "drain", "abort"]
@@ -72,13 +72,9 @@ class LeasedWorker(Worker):
         self._lease_s = lease_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
-        self._bells = Bells(self.pool, worker_id, self._rang, wait_s=idle_wait_s)
-        self._rung: set[QueueName] = set()
-        """Whose bells rang for this worker since its last claim."""
-        self._heard: frozenset[QueueName] = frozenset()
-        """Queues that are being claimed from or listened to: a slot for them needs nobody's attention when it is freed."""
+        self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, wait_s=idle_wait_s)
         self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
-        self._something_to_do = asyncio.Event()
+        self._something_to_do = self._intake.wanted
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
@@ -113,7 +109,7 @@ class LeasedWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(self._bells.run())]
+        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(self._intake.run())]
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
@@ -156,41 +152,10 @@ class LeasedWorker(Worker):
         await self._renew_after_outage()
         if time.monotonic() < self._claim_not_before:
             return
-        rooms = self._rooms()
         free = self.max_jobs - self.job_counter
         if self.burst and self.max_burst_jobs >= 0:
             free = min(free, self.max_burst_jobs - self._jobs_started())
-        claims = await self._claim(rooms, max(0, free))
-        for claim in claims:
-            self._start(claim)
-        free_now = {room.queue for room in self._rooms()}
-        if free_now & used_up(rooms, free, [claim.queue for claim in claims]):
-            self._something_to_do.set()  # jobs have ended while we asked, and others may wait for their slots
-        else:
-            await self._listen(free_now)
-
-    async def _claim(self, rooms: list[Room], free: int) -> list[Claim]:
-        """What is due. The ring of a queue that has no room here any more is handed on, by a claim of none."""
-        self._heard = frozenset(room.queue for room in rooms)
-        rung, self._rung = self._rung, set()
-        handed_on = [Room(queue, 0, 0) for queue in rung - self._heard]
-        if not rooms and not handed_on:
-            return []
-        try:
-            return await self._leases.claim(self.worker_id, [*rooms, *handed_on], free)
-        except BaseException:
-            self._rung |= rung
-            raise
-
-    async def _listen(self, queues: Collection[QueueName]) -> None:
-        """Hear of jobs for every slot that is free now, which are of these queues."""
-        self._heard = frozenset(queues)
-        if self._bells.listen(self._heard):
-            await self._leases.wake(self.worker_id)
-
-    def _rang(self, queue: QueueName) -> None:
-        self._rung.add(queue)
-        self._something_to_do.set()
+        await self._intake.claim(max(0, free), self._start)
 
     def _start(self, claim: Claim) -> None:
         running = self.tasks.get(claim.id)
@@ -217,20 +182,15 @@ class LeasedWorker(Worker):
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.writing_ends, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
-        if self.draining or self.burst or self._has_unheard_room():
+        if self.draining or self.burst:
             self._something_to_do.set()
+        self._intake.note_freed_slot()
         if task.cancelled() or not (error := task.exception()):
             return
         if isinstance(error, UNREACHABLE):  # from arq's own first steps, before the function was called
             log.warning("job left to its lease", job_id=claim.id, reason=type(error).__name__)
         else:
             log.error("job failed outside its function", job_id=claim.id, exc_info=error)
-
-    def _has_unheard_room(self) -> bool:
-        """There is a slot for a queue that is neither claimed from nor listened to."""
-        if self._something_to_do.is_set() or len(self._heard) == len(self._slots.queues):
-            return False  # the next claim asks for it anyway, or there is none
-        return any(room.queue not in self._heard for room in self._rooms())
 
     async def _wait_for_something(self, until: float = math.inf) -> None:
         """Until a bell rings, a slot is free, claims are allowed again or it is time to look anyway."""
@@ -340,21 +300,16 @@ class LeasedWorker(Worker):
         self._stopping.set()
         self._something_to_do.set()
 
-    async def _stop_listening(self) -> None:
-        """A worker that takes no more must not take a ring from one that does, nor take one with it into its grave."""
+    async def _leave_bells(self) -> None:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                self._bells.listen(())
-                if self._bells.asking:
-                    await self._leases.wake(self.worker_id)
-                await self._bells.answered()
-                await self._claim([], 0)
+                await self._intake.leave()
         except (Unavailable, TimeoutError) as error:
             log.warning("bells not left", reason=type(error).__name__)
 
     async def _drain(self) -> None:
         """Let running jobs end for `drain_s`, then cancel the inner tasks, so that each job's own cleanup runs."""
-        leaving = self.loop.create_task(self._stop_listening())
+        leaving = self.loop.create_task(self._leave_bells())
         until = time.monotonic() + self._drain_s
         while self.tasks and not self._hurry.is_set() and time.monotonic() < until:
             await self._wait_for_something(until)

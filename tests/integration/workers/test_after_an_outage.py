@@ -34,7 +34,7 @@ async def test_a_worker_claims_as_soon_as_it_may_and_not_at_its_next_look(
 ) -> None:
     gate = Gate()
     async with working(settings, gate.function, idle_wait_s=LONG_S) as process:
-        await eventually(lambda: process.worker._heard, "it listens")
+        await eventually(lambda: process.worker._intake.heard, "it listens")
         process.worker._outage = True
         await put(redis_client, "wait")
         process.worker._something_to_do.set()

@@ -135,7 +135,7 @@ async def test_a_light_load_costs_one_question_per_job(
     gate = Gate()
     gate.open()
     async with a_process(settings, function(gate.wait, name=RUN_REQUEST), idle_wait_s=LONG_S, **SHARED) as process:
-        counted = process.worker._leases = Claims(process.queue)
+        counted = process.worker._intake._queue = Claims(process.queue)
         process.start()
         await _listens(redis_client)
         for number in range(20):
