@@ -23,6 +23,8 @@ WITHIN_S = 15
 """What is stopped has ended by then, although what it runs would take far longer."""
 LONG = told(tokens=600, pace_ms=100)
 ASYNC = {"Prefer": "respond-async"}
+FAST = "openai-gpt-4o"
+"""No other test has its vendor refuse calls, after which batches go slowly for a while."""
 End = Callable[[asyncpg.Pool, str], Awaitable[object]]
 
 
@@ -145,7 +147,10 @@ async def test_a_batch_ends_cancelled_with_its_key_and_says_why(
 ) -> None:
     before = await caller.settled(books)
     name = f"batch-{reason}"
-    lines = [line("first", told(tokens=2)), *(line(f"id-{n}", told(hold=0, key=name)) for n in range(2_000))]
+    lines = [
+        line("first", told(tokens=2), FAST),
+        *(line(f"id-{n}", told(hold=0, key=name), FAST) for n in range(2_000)),
+    ]
     batch = await sent(caller, lines)
     await _vendor_has(cluster, name, 20)
     await end(books, _id(caller))
@@ -184,7 +189,7 @@ async def test_an_upload_under_way_ends_with_its_key_and_leaves_nothing(
             yield b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
             yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
         for number in range(1_000):
-            yield json.dumps(line(f"id-{number}", told())).encode() + b"\n"
+            yield json.dumps(line(f"id-{number}", told(), FAST)).encode() + b"\n"
         await revoke_key(books, _id(caller))
         while not stopped.is_set():
             yield b" "
@@ -210,18 +215,18 @@ async def test_rotation_hands_streams_answers_batches_and_uploads_to_the_success
     message = told(tokens=40, pace_ms=100)
     streaming = asyncio.ensure_future(caller.chat(message, stream=True))
     waiting = asyncio.ensure_future(caller.chat(told(hold=0, key="rotated")))
-    batch = await sent(caller, [line(f"id-{n}", told(hold=0, key="rotated-batch")) for n in range(3)])
+    batch = await sent(caller, [line(f"id-{n}", told(hold=0, key="rotated-batch"), FAST) for n in range(3)])
     await _vendor_has(cluster, "rotated")
     await _vendor_has(cluster, "rotated-batch", 3)
     rotated = asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
-        yield json.dumps(line("a", told())).encode() + b"\n"
+        yield json.dumps(line("a", told(), FAST)).encode() + b"\n"
         await rotated.wait()
         for _ in range(12):  # longer than it takes a revoked key's upload to end
             yield b" "
             await asyncio.sleep(0.2)
-        yield json.dumps(line("b", told())).encode() + b"\n"
+        yield json.dumps(line("b", told(), FAST)).encode() + b"\n"
 
     uploading = asyncio.ensure_future(caller.request("POST", "/api/batches", data=slowly(), headers=NDJSON))
     await eventually_true(lambda: _uploads(books, caller), "the upload has begun")
@@ -250,7 +255,7 @@ async def test_a_batch_that_was_begun_in_the_grace_goes_over_to_the_successor_af
     caller: Caller, books: asyncpg.Pool
 ) -> None:
     new = await rotate_key(books, _id(caller), timedelta(hours=1))
-    batch = await sent(caller, [line("a", told(hold=0, key="in-grace"))])
+    batch = await sent(caller, [line("a", told(hold=0, key="in-grace"), FAST)])
     await _expire(books, _id(caller))
     successor = Caller(caller.session, caller._cluster, caller.account_id, new.key)
 
