@@ -8,6 +8,7 @@ bytes that Redis would hold, and what each model's vendor allows.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,6 +53,23 @@ class Window(NamedTuple):
     """By account, by batch and by model, under their ids and names."""
 
 
+class Fed(NamedTuple):
+    """So many lines of a batch. `soon`: when something that is under way ends, there is room for the next one."""
+
+    lines: int
+    soon: bool
+
+
+class Held(NamedTuple):
+    """What the next line of a batch waits for: calls of `model`, or, when that is empty, credit or room of its account, of
+    which `running` lines were under way at the monotonic time `at`.
+    """
+
+    model: str
+    running: int
+    at: float
+
+
 class BatchFeeder:
     """`feed(provider)` fills its window once; `run(provider)` keeps it full, a task of the owner."""
 
@@ -71,6 +89,8 @@ class BatchFeeder:
         self._paces = paces
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
+        self._held: dict[str, dict[str, Held]] = {provider: {} for provider in PROVIDERS}
+        """By provider and batch."""
 
     async def run(self, provider: str) -> None:
         """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed."""
@@ -94,20 +114,22 @@ class BatchFeeder:
             cursors = await connection.fetch(BATCHES["open_cursors"], provider, CURSORS_MAX)
             if not cursors:
                 return None
+            held = self._held[provider]
+            self._held[provider] = {
+                row["batch_id"]: held[row["batch_id"]] for row in cursors if row["batch_id"] in held
+            }
             window = await self._window(connection, provider)
-            some_run = bool(window.running)
             hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in cursors]
             wanted = shares(window.free, hungry, window.running)
             if not wanted:
                 return 0
             chosen = self._in_turn([row for row in cursors if row["batch_id"] in wanted], window)
-            room_bytes = window.free_bytes // max(1, len(chosen))
-            fed = sum(
-                [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
-            )
-        if not fed and not some_run:
-            return None  # what holds all of them up takes its time: credit, or a vendor
-        return fed  # with each end there is room again: of the window, its bytes, a vendor's pace, an account's holds
+            if not chosen:
+                return 0  # what is under way has all of the window's bytes
+            room_bytes = window.free_bytes // len(chosen)
+            fed = [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
+        lines = sum(one.lines for one in fed)
+        return lines if lines or any(one.soon for one in fed) else None
 
     def _in_turn(self, cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
         """Who has least under way first, since a vendor's pace may leave something for the first ones only; no more of them
@@ -133,19 +155,45 @@ class BatchFeeder:
 
     async def _feed_batch(
         self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
-    ) -> int:
+    ) -> Fed:
+        held = self._held[provider].pop(cursor["batch_id"], None)
+        if held and (still := await self._still(held, cursor, window)):
+            self._held[provider][cursor["batch_id"]] = held
+            return still
         lines = await self._pool.fetch(
             BATCHES["next_lines"],
             *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
             *(min(count, LINES_PER_READ_MAX), room_bytes),
         )
-        items = await self._allowed(cursor, lines, window)
-        return await self._hold_and_enqueue(provider, cursor, items) if items else 0
+        items, held_by = await self._allowed(cursor, lines, window)
+        fed = await self._hold_and_enqueue(provider, cursor, items, window) if items else Fed(0, soon=False)
+        if held_by and fed.lines == len(items):
+            self._held[provider][cursor["batch_id"]] = Held(held_by, 0, 0)
+            fed = Fed(fed.lines, (await self._room(held_by, window)).soon)
+        return fed
 
-    async def _allowed(self, cursor: asyncpg.Record, lines: Sequence[asyncpg.Record], window: Window) -> list[Item]:
-        """The lines up to the first one whose model's vendor takes no more just now."""
+    async def _still(self, held: Held, cursor: asyncpg.Record, window: Window) -> Fed | None:
+        """The answer where it is known without a look at the lines, which may be large."""
+        if held.model:
+            room = await self._room(held.model, window)
+            return None if room.lines else room
+        running = window.running[cursor["account_id"]]
+        long_ago = time.monotonic() >= held.at + self._settings.batch_look_every_s
+        return None if long_ago or running != held.running else Fed(0, soon=running > 0)
+
+    async def _room(self, model: str, window: Window) -> Fed:
+        """How many lines of the model its vendor takes now; when none, whether the end of one makes room."""
+        pace = await self._paces.of(model)
+        waits = pace.wait_s > 0
+        return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
+
+    async def _allowed(
+        self, cursor: asyncpg.Record, lines: Sequence[asyncpg.Record], window: Window
+    ) -> tuple[list[Item], str]:
+        """The lines up to the first one whose model's vendor takes no more just now, and that model."""
         items: list[Item] = []
         room: dict[str, int] = {}
+        held_by = ""
         for line in lines:
             try:
                 item = self._lines.item(cursor, line["number"], line["asked"])
@@ -159,17 +207,17 @@ class BatchFeeder:
                 break
             name = item.model.name
             if name not in room:
-                pace = await self._paces.of(name)
-                room[name] = 0 if pace.wait_s > 0 else pace.limit - window.running[name]
+                room[name] = (await self._room(name, window)).lines
             if room[name] <= 0:
+                held_by = name
                 break
             room[name] -= 1
             items.append(item)
         for item in items:
             window.running[item.model.name] += 1
-        return items
+        return items, held_by
 
-    async def _hold_and_enqueue(self, provider: str, cursor: asyncpg.Record, items: list[Item]) -> int:
+    async def _hold_and_enqueue(self, provider: str, cursor: asyncpg.Record, items: list[Item], window: Window) -> Fed:
         settings = self._settings
         *admitted, last = await self._pool.fetch(
             BATCHES["feed"],
@@ -180,9 +228,12 @@ class BatchFeeder:
         holds = {row["request_id"]: row["granted_hold"] for row in admitted}
         jobs = [job_of(item, holds[item.reservation.id]) for item in items if item.reservation.id in holds]
         await asyncio.gather(*(self.enqueue(job, cursor["key_id"]) for job in jobs))
+        running = window.running[cursor["account_id"]]
         if last["outcome"] in {"credit", "key_limit"}:
             await self._pause_unless_something_runs(cursor, last)
-        return len(jobs)
+        if last["outcome"] in {"credit", "key_limit", "in_flight"}:
+            self._held[provider][cursor["batch_id"]] = Held("", running + len(jobs), time.monotonic())
+        return Fed(len(jobs), soon=running > 0 and last["outcome"] != "not_now")
 
     async def enqueue(self, job: Job, key_id: str, epoch: int = 0) -> None:
         """Into its queue; what does not get in is found missing later and enqueued again."""

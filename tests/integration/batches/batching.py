@@ -19,8 +19,15 @@ from shared.settings import Settings
 from tests.harness.builders import a_reservation, a_settlement
 
 SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
-ASKED = pack_ask(Ask("openai-gpt-4o", [Message("user", "Hello")], Sampling(), NO_TOOLS, 10))
+MODEL = "openai-gpt-4o"
 BAD = "bad"
+
+
+def _asked(model: str) -> bytes:
+    return pack_ask(Ask(model, [Message("user", "Hello")], Sampling(), NO_TOOLS, 10))
+
+
+ASKED = _asked(MODEL)
 
 
 class Fed(NamedTuple):
@@ -31,21 +38,21 @@ class Fed(NamedTuple):
     needed: int
 
 
-async def a_file(pool: asyncpg.Pool, account: str, *providers: str) -> File:
+async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str = MODEL) -> File:
     """A line for each provider; `bad` is a line that nobody understood."""
     file = await begin_file(pool, account, "native", "lines", SETTINGS)
     lines = [
         Line(number=number, custom_id=str(number), error_code="invalid_request", error_message="bad")
         if provider == BAD
-        else Line(number=number, custom_id=str(number), provider=provider, asked=ASKED)
+        else Line(number=number, custom_id=str(number), provider=provider, asked=_asked(model))
         for number, provider in enumerate(providers, start=1)
     ]
     await add_lines(pool, file, lines)
     return await finish_file(pool, file, size=100, lines=len(lines), bad_lines=providers.count(BAD))
 
 
-async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key") -> Batch:
-    file = await a_file(pool, account, *(providers or ("openai",) * 4))
+async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key", model: str = MODEL) -> Batch:
+    file = await a_file(pool, account, *(providers or ("openai",) * 4), model=model)
     return (await create_batch(pool, NewBatch(file, key, "/api/endpoint"), SETTINGS)).batch
 
 

@@ -25,8 +25,9 @@ BOTH = (OPENAI_BATCH, GEMINI_BATCH)
 
 
 @pytest.fixture
-def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
-    """Two calls of a model at a time."""
+async def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
+    """Two calls of a model at a time. What other tests have left is not fed."""
+    await pool.execute("DELETE FROM batch_cursors")
     ours = msgspec.structs.replace(settings, batch_concurrency_start=2, batch_concurrency_max=2)
     return BatchFeeder(
         pool=pool,
@@ -58,6 +59,33 @@ async def test_a_batch_that_its_vendor_holds_up_is_looked_at_at_leisure(
     await a_batch(pool, await new_account(RICH), *["gemini"] * 2)
     await Paces(lua, settings).throttled("openai-gpt-4o", 60)
     assert await feeder.feed("gemini") is None
+
+
+async def test_what_runs_of_another_model_does_not_make_a_batch_impatient_that_its_vendor_holds_up(
+    feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, lua: Scripts, settings: Settings, new_account: NewAccount
+) -> None:
+    await announce(redis_client, _a_worker(), 60)
+    await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
+    assert await feeder.feed("openai") == 1
+    await a_batch(pool, await new_account(RICH), *["openai"] * 2, model="openai-gpt-4o-mini")
+    await Paces(lua, settings).throttled("openai-gpt-4o-mini", 60)
+    assert [await feeder.feed("openai") for _ in range(3)] == [None, None, None]
+
+
+async def test_a_batch_without_credit_goes_on_when_one_of_its_lines_has_ended(
+    feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, ledger: Ledger, new_account: NewAccount
+) -> None:
+    await announce(redis_client, _a_worker(), 60)
+    rich = await new_account(RICH)
+    await a_batch(pool, rich, "openai", model="openai-o3-mini")
+    assert await feeder.feed("openai") == 1
+    hold = await pool.fetchval("SELECT held_nano FROM accounts WHERE id = $1", rich)
+    poor = await new_account(2 * hold - 1)
+    await a_batch(pool, poor, *["openai"] * 2, model="openai-o3-mini")
+    assert [await feeder.feed("openai") for _ in range(3)] == [1, 0, 0]
+    running = await pool.fetchval("SELECT request_id FROM batch_items WHERE account_id = $1", poor)
+    await ledger.settle(a_release(a_reservation(poor, id=running)))
+    assert await feeder.feed("openai") == 1
 
 
 def _a_worker() -> Heartbeat:
