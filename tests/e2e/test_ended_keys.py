@@ -54,6 +54,10 @@ async def _another(caller: Caller, books: asyncpg.Pool) -> Caller:
     return Caller(caller.session, caller._cluster, caller.account_id, key.key)
 
 
+def fast(custom_id: str, text: str) -> dict[str, Any]:
+    return line(custom_id, text, FAST, max_tokens=100)
+
+
 async def _vendor_has(cluster: Cluster, key: str, number: int = 1) -> None:
     async def there() -> bool:
         return len(await cluster.simulator.calls(key)) >= number
@@ -148,8 +152,8 @@ async def test_a_batch_ends_cancelled_with_its_key_and_says_why(
     before = await caller.settled(books)
     name = f"batch-{reason}"
     lines = [
-        line("first", told(tokens=2), FAST),
-        *(line(f"id-{n}", told(hold=0, key=name), FAST) for n in range(2_000)),
+        fast("first", told(tokens=2)),
+        *(fast(f"id-{n}", told(hold=0, key=name)) for n in range(2_000)),
     ]
     batch = await sent(caller, lines)
     await _vendor_has(cluster, name, 20)
@@ -189,7 +193,7 @@ async def test_an_upload_under_way_ends_with_its_key_and_leaves_nothing(
             yield b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
             yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
         for number in range(1_000):
-            yield json.dumps(line(f"id-{number}", told(), FAST)).encode() + b"\n"
+            yield json.dumps(fast(f"id-{number}", told())).encode() + b"\n"
         await revoke_key(books, _id(caller))
         while not stopped.is_set():
             yield b" "
@@ -215,18 +219,18 @@ async def test_rotation_hands_streams_answers_batches_and_uploads_to_the_success
     message = told(tokens=40, pace_ms=100)
     streaming = asyncio.ensure_future(caller.chat(message, stream=True))
     waiting = asyncio.ensure_future(caller.chat(told(hold=0, key="rotated")))
-    batch = await sent(caller, [line(f"id-{n}", told(hold=0, key="rotated-batch"), FAST) for n in range(3)])
+    batch = await sent(caller, [fast(f"id-{n}", told(hold=0, key="rotated-batch")) for n in range(3)])
     await _vendor_has(cluster, "rotated")
     await _vendor_has(cluster, "rotated-batch", 3)
     rotated = asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
-        yield json.dumps(line("a", told(), FAST)).encode() + b"\n"
+        yield json.dumps(fast("a", told())).encode() + b"\n"
         await rotated.wait()
         for _ in range(12):  # longer than it takes a revoked key's upload to end
             yield b" "
             await asyncio.sleep(0.2)
-        yield json.dumps(line("b", told(), FAST)).encode() + b"\n"
+        yield json.dumps(fast("b", told())).encode() + b"\n"
 
     uploading = asyncio.ensure_future(caller.request("POST", "/api/batches", data=slowly(), headers=NDJSON))
     await eventually_true(lambda: _uploads(books, caller), "the upload has begun")
@@ -255,7 +259,7 @@ async def test_a_batch_that_was_begun_in_the_grace_goes_over_to_the_successor_af
     caller: Caller, books: asyncpg.Pool
 ) -> None:
     new = await rotate_key(books, _id(caller), timedelta(hours=1))
-    batch = await sent(caller, [line("a", told(hold=0, key="in-grace"), FAST)])
+    batch = await sent(caller, [fast("a", told(hold=0, key="in-grace"))])
     await _expire(books, _id(caller))
     successor = Caller(caller.session, caller._cluster, caller.account_id, new.key)
 
