@@ -147,10 +147,12 @@ class ModelRetired(RebootError):
 
 
 class Gone(RebootError):
-    """A result or a file whose time is over."""
+    """A file or a result whose time is over, or the rest of an answer that was lost; the latter may have been charged."""
 
     status, code = 410, "gone"
-    advice = "Its time is over and it is not kept any more: send the file, or ask, again."
+    advice = (
+        "It is not kept any more. `GET /api/requests/{id}` says how a request ended and what it cost; a file can be sent again."
+    )
 
 
 class RequestTooLarge(RebootError):

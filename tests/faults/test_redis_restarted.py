@@ -17,7 +17,7 @@ BEFORE_S, DOWN_S = 1.0, 0.7
 RESUMES_WITHIN_S = 15.0
 RESOLVED_WITHIN_S = 30.0
 AWAY = frozenset({"unavailable", "provider_error"})
-LOST_END = frozenset({"not_found"})
+LOST_END = frozenset({"gone"})
 """Of an answer that was charged, and whose end was lost before its reader had it: he is told what it cost."""
 
 
