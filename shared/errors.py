@@ -22,6 +22,7 @@
     │   ├── AnswerTooLong          502     provider_error           no: it would come again
     │   └── OperatorCredentials    502     provider_error           no: an operator alert
     ├── Unavailable                503     unavailable              yes
+    │   ├── EndUnknown             503     unavailable              no: it may have been charged
     │   ├── Overloaded             503     overloaded               yes
     │   ├── ProviderBusy           503     provider_busy            yes
     │   └── ProviderNotConfigured  503     provider_not_configured
@@ -150,9 +151,7 @@ class Gone(RebootError):
     """A file or a result whose time is over, or the rest of an answer that was lost; the latter may have been charged."""
 
     status, code = 410, "gone"
-    advice = (
-        "It is not kept any more. `GET /api/requests/{id}` says how a request ended and what it cost; a file can be sent again."
-    )
+    advice = "It is not kept any more: `GET /api/requests/{id}` says what a request came to; a file can be sent again."
 
 
 class RequestTooLarge(RebootError):
@@ -227,6 +226,16 @@ class Unavailable(RebootError):
     advice = "Wait as long as `Retry-After` says, then ask again."
 
 
+UNKNOWN_END = "The queue has lost the request. How it ended, and whether it was charged, is in GET /api/requests/{id}."
+
+
+class EndUnknown(Unavailable):
+    """The request may run, or have run, without this call, and may be charged."""
+
+    retryable = False
+    advice = "Look at `GET /api/requests/{id}` before you ask again: both may be charged."
+
+
 class Overloaded(Unavailable):
     """The queue is full, or no worker has served it for a while."""
 
@@ -275,7 +284,7 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
 
 
 _KINDS = _by_code(RebootError)
-_FINAL = {kind.code: kind for kind in (OperatorCredentials,)}
+_FINAL = {kind.code: kind for kind in (OperatorCredentials, EndUnknown)}
 """Those that are not worth another try, unlike others of their code."""
 
 

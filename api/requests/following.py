@@ -13,7 +13,7 @@ import structlog
 from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.chat import CallPiece
-from shared.errors import Cancelled, Gone, RebootError, Unavailable, error_body
+from shared.errors import UNKNOWN_END, Cancelled, EndUnknown, Gone, RebootError, error_body
 from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.runtime.metrics import STAGE_SECONDS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 RESUBMISSIONS_MAX = 3
-UNKNOWN_END = "The queue has lost the request. How it ended, and whether it was charged, is in GET /api/requests/{id}."
 LOST_END = (
     "The queue has lost the rest of the answer. What is kept of it, and what it cost, is in GET /api/requests/{id}."
 )
@@ -106,6 +105,8 @@ class FollowUp:
                 return await self._after_loss(error, admitted, follower, lost)
             case RequestOverdue():
                 return await self._expire(error, admitted, follower)
+            case DoorClosed() if admitted.job.keep_until is None:  # the request goes on, and a repeat is another one
+                return [Failed(EndUnknown(error.message).body())]
             case DoorClosed() | KeyEnded():  # a worker settles the request; only this reader is sent away
                 return [Failed(error.body())]
             case _ if admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
@@ -139,7 +140,7 @@ class FollowUp:
             await asyncio.sleep(self._settings.relay_silence_s)
             return ()
         if admitted is None:
-            return [Failed(Unavailable(UNKNOWN_END).body())]
+            return [Failed(EndUnknown(UNKNOWN_END).body())]
         return await self._run_again(error, admitted, follower, lost - 1)
 
     async def _run_again(
@@ -163,7 +164,7 @@ class FollowUp:
             return await self._told(await find_request(self._pool, job.account_id, job.id), follower)
         except RebootError as unknown:
             log.warning("request given up without the ledger's word", request_id=job.id, reason=unknown.message)
-            return [Failed(Unavailable(UNKNOWN_END).body())]
+            return [Failed(EndUnknown(UNKNOWN_END).body())]
 
     async def _expire(self, error: RequestOverdue, admitted: Admitted, follower: Follower) -> Sequence[Event]:
         """End it, unless a worker has it after all: then that worker ends it soon."""
@@ -176,18 +177,18 @@ class FollowUp:
         return ()
 
     async def _told(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
-        """How it ended, for a caller who has waited for it."""
+        """How it ended, for a caller who has waited for it; also when its answer is gone, or cannot be looked up."""
         try:
             return await self._ended(logged, follower)
-        except Gone:
+        except RebootError:
             return [Failed(Gone(LOST_END).body(), logged.charged_nano)]
 
     async def _ended(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
-        """The end of a request whose journal is gone. Raises `Gone` when its answer is not kept either."""
+        """The end of a request whose journal is gone. Raises `Gone` when its answer is not kept either, or `Unavailable`."""
         if logged.state != "succeeded":
             return await self._failed(logged, follower)
-        kept = await find_answer(self._pool, logged.id)
-        if kept is None or follower.sequence:
+        kept = None if follower.sequence else await find_answer(self._pool, logged.id)
+        if kept is None:
             raise Gone("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
         return list(_as_streamed(kept.done)) if logged.stream else [kept.done]
 

@@ -40,7 +40,10 @@ SUBSCRIPTION_SILENT_S = 9.0
 """Without an answer to our pings for this long, a subscription is half-open."""
 
 
-STOPPING = "The service is restarting: what you received so far is charged, the rest is lost to this call."
+STOPPING = (
+    "The service is restarting: the request goes on without this call and is charged. What comes of it is in"
+    " GET /api/requests/{id}."
+)
 
 
 class RequestLost(Unavailable):

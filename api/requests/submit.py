@@ -12,7 +12,15 @@ import structlog
 
 from shared.catalogue.models import Model, output_limit
 from shared.chat import Message, Sampling, Tools, input_bound
-from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
+from shared.errors import (
+    UNKNOWN_END,
+    EndUnknown,
+    InsufficientCredit,
+    Overloaded,
+    RateLimited,
+    RebootError,
+    Unavailable,
+)
 from shared.ids import created_at
 from shared.job import Job
 from shared.ledger.api_keys import ApiKey
@@ -81,7 +89,8 @@ class Submitter:
         """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
 
         Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`;
-        then nothing is charged and nothing stays held. To be shielded from cancellation by the caller.
+        then nothing is charged and nothing stays held. `EndUnknown` says that this is not certain; with an Idempotency-Key
+        it is `Unavailable`, too, because a repeat is the same request. To be shielded from cancellation by the caller.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
@@ -106,17 +115,19 @@ class Submitter:
             self._settler.keep(_released(reservation, error))
             raise
         except RebootError as error:
-            if not await self._has_ended_in_spite_of(error, job, request.lane):
+            if await self._is_taken_back(job, request, error):
                 raise
-            rate = UNLIMITED
+            rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
         return Admitted(job, request.lane, request.key.id, rate)
 
-    async def _has_ended_in_spite_of(self, error: RebootError, job: Job, lane: str) -> bool:
-        """Whether the request got in and ended, all before it could be taken back: then its caller gets what came of it."""
+    async def _is_taken_back(self, job: Job, request: NewRequest, error: RebootError) -> bool:
+        """Whether the caller may be told `error`. Raises `EndUnknown` when that is not certain and a repeat costs."""
         try:
-            return not await self._take_back(job, lane, error)
-        except Unavailable:
-            return False
+            return await self._take_back(job, request.lane, error)
+        except Unavailable as unknown:
+            if request.idempotency_key is None:
+                raise EndUnknown(UNKNOWN_END) from unknown
+            return True
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
         """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""

@@ -11,10 +11,13 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
+from api.formats.retrying import worth_asking_again
+from api.requests import following
 from api.requests.custody import Custody
-from api.requests.following import LOST_END, UNKNOWN_END, FollowUp
-from api.requests.relay import LOST, Follower
+from api.requests.following import LOST_END, FollowUp
+from api.requests.relay import LOST, STOPPING, DoorClosed, Follower
 from api.requests.submit import Admitted, Submitter
+from shared.errors import UNKNOWN_END, Unavailable
 from shared.ids import created_at
 from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack
 from shared.ledger.ledger import Ledger
@@ -162,6 +165,54 @@ async def test_while_the_books_cannot_be_asked_nobody_is_told_what_it_cost(
         (end,) = await door.told(admitted, follower)
     assert isinstance(end, Failed)
     assert (end.error.code, end.error.message) == ("unavailable", UNKNOWN_END)
+    assert not worth_asking_again(end.error)
+
+
+async def test_who_has_read_words_is_told_how_it_ended_without_a_look_for_the_whole_answer(
+    door: Door, redis_client: ArqRedis, new_account: NewAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admitted = await door.admitted(await new_account(CREDIT), kept=True)
+    follower = await _read(door, admitted, await claim_one(door.queue), "abc")
+    await door.settled(admitted.job)
+    await redis_client.flushdb()
+    looked: list[str] = []
+
+    async def look(_: asyncpg.Pool, request_id: str) -> None:
+        looked.append(request_id)
+
+    monkeypatch.setattr(following, "find_answer", look)
+    (end,) = await door.told(admitted, follower)
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.charged_nano, looked) == ("gone", CHARGE, [])
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+async def test_who_was_charged_is_told_so_although_his_answer_cannot_be_looked_up(
+    door: Door, redis_client: ArqRedis, new_account: NewAccount, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    admitted = await door.admitted(await new_account(CREDIT))
+    await door.settled(admitted.job, state=state)
+    await redis_client.flushdb()
+
+    async def away(_: asyncpg.Pool, request_id: str) -> None:
+        raise Unavailable(request_id)
+
+    monkeypatch.setattr(following, "find_answer", away)
+    (end,) = await door.told(admitted, door.follower(admitted))
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.error.message, end.charged_nano) == ("gone", LOST_END, CHARGE)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["a repeat is the same request", "a repeat is another one"])
+async def test_whose_request_goes_on_without_him_is_not_told_to_ask_again_unless_that_is_free(
+    door: Door, new_account: NewAccount, *, kept: bool
+) -> None:
+    admitted = await door.admitted(await new_account(CREDIT), stream=False, kept=kept)
+    follower = door.follower(admitted)
+    follower.close(DoorClosed(STOPPING))
+    (end,) = await door.told(admitted, follower)
+    assert isinstance(end, Failed)
+    assert (end.error.message, worth_asking_again(end.error)) == (STOPPING, kept)
 
 
 async def test_an_overdue_request_that_was_charged_is_not_told_to_have_expired(

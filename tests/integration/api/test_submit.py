@@ -9,9 +9,10 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.formats.retrying import worth_asking_again
 from api.requests.submit import Admitted, NewRequest, Submitter
 from shared.chat import Sampling
-from shared.errors import InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
+from shared.errors import EndUnknown, InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id
 from shared.job import Job
 from shared.lanes import QueueName
@@ -195,8 +196,23 @@ async def test_while_postgres_does_not_answer_a_request_is_given_up_all_the_same
     async with pool.acquire() as other, other.transaction():
         request = a_request(account)
         queue.meanwhile = lambda: other.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", account)
-        with pytest.raises(Unavailable):
+        with pytest.raises(EndUnknown) as told:
             await submitter.submit(request, "channel")
+        assert not worth_asking_again(told.value.body())
+    await free_again(pool, account)
+
+
+async def test_who_can_repeat_his_request_may_do_so_although_it_is_not_known_how_it_ends(
+    submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
+) -> None:
+    account = await new_account(CREDIT)
+    queue.refusal = Unavailable("reply lost")
+    async with pool.acquire() as other, other.transaction():
+        request = a_request(account, idempotency_key=b"k" * 32, fingerprint=b"f" * 32, keep=True)
+        queue.meanwhile = lambda: other.execute("SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE", account)
+        with pytest.raises(Unavailable) as told:
+            await submitter.submit(request, "channel")
+        assert worth_asking_again(told.value.body())
     await free_again(pool, account)
 
 

@@ -49,6 +49,7 @@ def test_waiting_errors_say_how_long_unless_told() -> None:
     assert ProviderError("x").body().retry_after_s is None
 
 
-def test_an_error_that_is_not_worth_another_try_stays_one_on_its_way() -> None:
-    again = from_body(errors.OperatorCredentials("x").body())
-    assert (type(again), again.retryable) == (errors.OperatorCredentials, False)
+@pytest.mark.parametrize("kind", [errors.OperatorCredentials, errors.EndUnknown])
+def test_an_error_that_is_not_worth_another_try_stays_one_on_its_way(kind: type[RebootError]) -> None:
+    again = from_body(kind("x").body())
+    assert (type(again), again.retryable) == (kind, False)
