@@ -30,6 +30,7 @@ from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
+from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
@@ -91,7 +92,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
     async with served(settings.host, settings.metrics_port), background_tasks() as group:
-        settler = Settler(ledger, group, retry_s=settings.settle_retry_s)
+        records = SettledRecords(lua, settings)
+        settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
         submitter = Submitter(ledger, queue, settler, group, settings)
         custody = Custody(pool, lua, submitter, settings, relay.channel)
         key_watch = KeyWatch(pool, settings)

@@ -23,6 +23,7 @@ from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
+from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
 from shared.runtime.process import settle_memory
 from shared.runtime.tasks import background_tasks
@@ -40,7 +41,7 @@ from workers.providers.protocol import Limits, Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.sweeps import ended_keys, holds_and_records, partitions, retention
-from workers.sweeps.settled_records import SettledRecords, sweep_kept_records
+from workers.sweeps.settled_records import sweep_kept_records
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0

@@ -166,13 +166,7 @@ class Submitter:
 
     async def _take_back(self, job: Job, lane: str, error: RebootError) -> bool:
         self._group.create_task(self._keep_from_running(job, lane))
-        release = _released(job, error, void=True)
-        try:
-            outcome = await self._ledger.settle(release)
-        except Unavailable:
-            self._settler.keep(release)
-            raise
-        return outcome != "repeated"
+        return await self._settler.settle(_released(job, error, void=True)) != "repeated"
 
     async def _keep_from_running(self, job: Job, lane: str) -> None:
         """Bury the job; when a worker has it, the job is void and cancelled, and the worker ends it."""

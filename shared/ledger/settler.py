@@ -7,12 +7,12 @@ never reached the queue. Memory is bounded by the requests that a process can ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from shared.errors import RebootError
+from shared.errors import RebootError, Unavailable
 from shared.runtime.metrics import UNSETTLED
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 UNKNOWN_TRIES = 15
-Committed = Callable[[list["Settlement"]], Awaitable[None]]
+Committed = Callable[["Settlement", "Outcome"], Coroutine[Any, Any, None]]
 
 
 class Settler:
     """`keep(settlement)` returns at once; the tasks of `group` send it until it is committed.
 
-    `on_committed(settlements)` is awaited after the commit: a worker puts the settle records aside there. It is best
-    effort: a record that stays is settled again by a sweep, which changes nothing.
+    `on_committed(settlement, outcome)` is awaited after the commit: settle records are put aside there. It is best effort: a
+    record that stays is settled again by a sweep, which changes nothing.
     """
 
     def __init__(
@@ -52,6 +52,17 @@ class Settler:
             self._empty.clear()
             UNSETTLED.inc()
             self._group.create_task(self._settle(settlement))
+
+    async def settle(self, settlement: Settlement) -> Outcome:
+        """End a hold now. When Postgres does not answer, it is kept and `Unavailable` is raised."""
+        try:
+            outcome = await self._ledger.settle(settlement)
+        except Unavailable:
+            self.keep(settlement)
+            raise
+        if self._on_committed:
+            self._group.create_task(self._on_committed(settlement, outcome))
+        return outcome
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until nothing is kept, at most `timeout_s`; False when something is left."""
@@ -80,7 +91,7 @@ class Settler:
         elif outcome == "void":
             log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
         if self._on_committed:
-            await self._on_committed([settlement])
+            await self._on_committed(settlement, outcome)
         del self._kept[settlement.id]
         UNSETTLED.dec()
         if not self._kept:

@@ -1,19 +1,16 @@
-"""Settle records after their commit: kept for a while, in case Postgres fails over to a standby that had not got the commit.
+"""Looks after settle records that are kept after their commit, in case Postgres fails over to a standby that had not got it.
 
-A record that is kept costs one look-up by primary key when its time is over. If its hold has not ended, it is settled again.
+Each costs one look-up by primary key when its time is over. If its hold has not ended, it is settled again.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 import structlog
 
-from shared.errors import Unavailable
-from shared.job import pack, unpack_settlement
+from shared.job import unpack_settlement
 from shared.ledger.endings import HELD, hold_states
 from shared.stores import keys
 from workers.sweeps.locks import alone
@@ -21,50 +18,11 @@ from workers.sweeps.locks import alone
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
-    from shared.settings import Settings
-    from shared.stores.redis_connections import Word
-    from shared.stores.scripts import Scripts
 
 log = structlog.get_logger(__name__)
-FORGET_WINDOW_S = 0.1
 RECORDS_PER_LOOK = 500
 KEPT_LOCK = 7_201_007
-KEPT_LIVE_MS = 86_400_000
-"""Should no worker look any more."""
-
-
-class SettledRecords:
-    """Puts settle records aside whose settlements are committed; one that stays is settled again, to no effect."""
-
-    def __init__(self, scripts: Scripts, settings: Settings) -> None:
-        self._scripts = scripts
-        self._kept_max = settings.settled_kept_max
-        self._bytes_max = settings.settled_record_bytes_max
-        self._settlements: list[Settlement] = []
-
-    async def forget(self, settlements: list[Settlement]) -> None:
-        """Nobody waits for it, so that those of a while are put aside together, by whoever comes first."""
-        self._settlements += settlements
-        await asyncio.sleep(FORGET_WINDOW_S)
-        taken, self._settlements = self._settlements, []
-        if taken:
-            await self._put_aside(taken)
-
-    async def _put_aside(self, settlements: list[Settlement]) -> None:
-        pairs: list[Word] = [word for one in settlements for word in (one.id, self._kept_of(one))]
-        names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
-        try:
-            await self._scripts.call("forget", names, [self._kept_max, KEPT_LIVE_MS, *pairs])
-        except Unavailable as error:
-            log.warning("settle records not put aside", reason=error.message)
-
-    def _kept_of(self, settlement: Settlement) -> bytes | str:
-        """As `forget.lua` takes it. Of a long answer only the price is kept; a line of a batch is run again then."""
-        if settlement.answer is None or len(settlement.answer) <= self._bytes_max:
-            return ""
-        return "-" if settlement.batch_line else pack(msgspec.structs.replace(settlement, answer=None))
 
 
 async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler, kept_s: float) -> int:

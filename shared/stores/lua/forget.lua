@@ -3,16 +3,18 @@
 --
 -- KEYS  1 settle records (hash)   2 kept records (hash: id to record)   3 when they were committed (sorted set: id by Unix ms)
 -- ARGV  1 most that are kept   2 time to live of what is kept, ms   3… two for each settlement: id, and what is kept of it: "" for
---       its record as it is, "-" for nothing, else a shorter record
+--       its record as it is, if there is one, "-" for nothing, else a record to keep instead
 -- returns how many are kept
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 for i = 3, #ARGV, 2 do
   local id, kept = ARGV[i], ARGV[i + 1]
-  local record = redis.call('HGET', KEYS[1], id)
-  if record and kept ~= '-' then
-    redis.call('HSET', KEYS[2], id, kept == '' and record or kept)
+  if kept == '' then
+    kept = redis.call('HGET', KEYS[1], id) or '-'
+  end
+  if kept ~= '-' then
+    redis.call('HSET', KEYS[2], id, kept)
     redis.call('ZADD', KEYS[3], now, id)
   end
   redis.call('HDEL', KEYS[1], id)

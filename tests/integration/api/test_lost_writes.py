@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +20,18 @@ from api.requests.relay import LOST, STOPPING, DoorClosed, Follower
 from api.requests.submit import Admitted, Submitter
 from shared.errors import UNKNOWN_END, Unavailable
 from shared.ids import created_at
-from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack
+from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack, unpack_settlement
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
 from shared.queue.queue import Claim, Queue, RateState
+from shared.queue.settled_records import SettledRecords
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
+from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_reservation, a_settlement, repeatable
+from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI, claim_one
@@ -85,7 +89,9 @@ async def door(
 ) -> AsyncIterator[Door]:
     hurried = msgspec.structs.replace(settings, relay_silence_s=0.1, settle_retry_s=0.02)
     async with background_tasks() as group:
-        submitter = Submitter(ledger, queue, Settler(ledger, group, retry_s=0.02), group, hurried)
+        records = SettledRecords(lua, hurried)
+        settler = Settler(ledger, group, retry_s=0.02, on_committed=records.keep_void)
+        submitter = Submitter(ledger, queue, settler, group, hurried)
         yield Door(pool, ledger, queue, lua, submitter, hurried)
 
 
@@ -184,6 +190,29 @@ async def test_who_has_read_words_is_told_how_it_ended_without_a_look_for_the_wh
     (end,) = await door.told(admitted, follower)
     assert isinstance(end, Failed)
     assert (end.error.code, end.charged_nano, looked) == ("gone", CHARGE, [])
+
+
+@pytest.mark.parametrize("away", [0, 2])
+async def test_that_nothing_is_charged_is_kept_for_a_postgres_that_loses_it(
+    door: Door, redis_client: ArqRedis, new_account: NewAccount, monkeypatch: pytest.MonkeyPatch, away: int
+) -> None:
+    """As soon as Redis answers."""
+    admitted = await door.admitted(await new_account(CREDIT))
+    follower = await _read(door, admitted, await claim_one(door.queue), "abc")
+    await redis_client.flushdb()
+    call, lost = door.lua.call, itertools.count()
+
+    async def called(name: str, *arguments: Any) -> Any:
+        if name == "forget" and next(lost) < away:
+            raise Unavailable("away")
+        return await call(name, *arguments)
+
+    monkeypatch.setattr(door.lua, "call", called)
+    await door.told(admitted, follower)
+    await eventually_true(lambda: redis_client.exists(keys.SETTLED), "it is kept")
+    (record,) = await redis_client.hvals(keys.SETTLED)  # type: ignore[misc] # typed for both clients
+    kept = unpack_settlement(record)
+    assert (kept.hold_state, kept.charge_nano, kept.void) == ("released", 0, True)
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed"])

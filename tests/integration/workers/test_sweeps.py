@@ -20,6 +20,7 @@ from shared.ledger.rows import BatchLine, Reservation, Settlement
 from shared.ledger.settler import Settler
 from shared.money import NanoUsd, Usage
 from shared.queue.queue import Queue
+from shared.queue.settled_records import SettledRecords
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys, postgres
@@ -36,7 +37,7 @@ from workers.sweeps.holds_and_records import (
     sweep_expired_holds,
     sweep_settle_records,
 )
-from workers.sweeps.settled_records import SettledRecords, sweep_kept_records
+from workers.sweeps.settled_records import sweep_kept_records
 
 SETTLED_S = 20.0
 LONG_AGO_S = -5.0
@@ -162,6 +163,29 @@ async def test_what_postgres_loses_after_the_commit_is_settled_again(
     assert await wallet(standby, account) == Wallet(960, 0, 0)
     async with _settling(ledger, records) as settler:  # and what is lost once more is settled once more
         assert await redis_client.hlen(keys.SETTLED) == 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("void", [True, False])
+async def test_what_was_not_charged_is_not_charged_after_a_failover_either(
+    ledger: Ledger,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+    standby: asyncpg.Pool,
+    *,
+    void: bool,
+) -> None:
+    """Its hold had been released before the worker's charge came, and the new primary has not got that either."""
+    account = await new_account(1_000)
+    reservation = await _held(ledger, account)
+    await ledger.settle(a_release(reservation, void=void))
+    charge = a_settlement(reservation, charge=40)
+    await _settled_as_usual(ledger, redis_client, records, charge)
+    async with _failing_over(settings, standby, reservation, records) as settler:
+        assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 1
+    assert await wallet(standby, account) == Wallet(1_000, 0, 0)
+    assert (await request_row(standby, reservation))["void"] is void
 
 
 async def test_a_record_is_kept_for_its_time_and_costs_postgres_one_look(

@@ -12,6 +12,7 @@ from shared.ledger.rows import Outcome, Settlement
 from shared.ledger.settler import Settler
 from shared.runtime.tasks import background_tasks
 from tests.harness.builders import a_release, a_reservation, a_settlement
+from tests.harness.support import eventually
 
 
 class FlakyLedger:
@@ -34,8 +35,9 @@ class FlakyLedger:
 
 @contextlib.asynccontextmanager
 async def _settling(ledger: FlakyLedger, committed: list[str]) -> AsyncIterator[Settler]:
-    async def on_committed(settlements: list[Settlement]) -> None:
-        committed.extend(one.id for one in settlements)
+    async def on_committed(settlement: Settlement, outcome: Outcome) -> None:
+        assert outcome == ledger.outcome
+        committed.append(settlement.id)
 
     async with background_tasks() as group:
         yield Settler(ledger, group, retry_s=0.001, on_committed=on_committed)  # type: ignore[arg-type] # a hand-written fake
@@ -79,6 +81,19 @@ async def test_the_same_request_is_kept_once_while_it_is_under_way() -> None:
         settler.keep(settlement)
         assert await settler.drained(10)
     assert committed == [settlement.id] * 2
+
+
+async def test_what_cannot_be_settled_now_is_kept_and_its_caller_knows() -> None:
+    ledger, committed = FlakyLedger(Unavailable("away")), list[str]()
+    first, second = _settlement(), _settlement()
+    async with _settling(ledger, committed) as settler:
+        with pytest.raises(Unavailable):
+            await settler.settle(first)
+        assert await settler.drained(10)
+        assert committed == [first.id]
+        assert await settler.settle(second) == "settled"
+        await eventually(lambda: committed == [first.id, second.id], "both are put aside")
+    assert ledger.tried == [first.id, first.id, second.id]
 
 
 async def test_waiting_for_the_last_one_has_an_end() -> None:

@@ -1,0 +1,99 @@
+"""Puts settle records aside after their commit: Postgres may fail over to a standby that had not got it. Then what is kept is
+settled again (`workers/sweeps/settled_records.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from shared.errors import Unavailable
+from shared.job import pack
+from shared.ledger.rows import Outcome, Settlement
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+    from shared.stores.redis_connections import Word
+    from shared.stores.scripts import Scripts
+
+log = structlog.get_logger(__name__)
+FORGET_WINDOW_S = 0.1
+KEPT_LIVE_MS = 86_400_000
+"""Should no worker look any more."""
+
+
+class SettledRecords:
+    """`forget` is what a worker's settler calls after a commit, `keep_void` what a front door's does."""
+
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._scripts = scripts
+        self._kept_max = settings.settled_kept_max
+        self._kept_s = settings.settled_kept_s
+        self._retry_s = settings.settle_retry_s
+        self._bytes_max = settings.settled_record_bytes_max
+        self._committed: list[tuple[Settlement, Outcome]] = []
+
+    async def forget(self, settlement: Settlement, outcome: Outcome) -> None:
+        """Nobody waits for it, so that those of a while are put aside together, by whoever comes first. A record that stays
+        is settled again, to no effect.
+        """
+        self._committed.append((settlement, outcome))
+        await asyncio.sleep(FORGET_WINDOW_S)
+        taken, self._committed = self._committed, []
+        if taken:
+            await self._put_aside(taken)
+
+    async def keep_void(self, settlement: Settlement, outcome: Outcome) -> None:
+        """Of a request whose caller was told that it is free, as soon as Redis answers; nothing of any other."""
+        if not settlement.void or outcome != "settled":
+            return
+        loop = asyncio.get_running_loop()
+        gives_up_at = loop.time() + self._kept_s
+        while True:
+            if await self._put_aside([(settlement, outcome)]) or loop.time() > gives_up_at:
+                return
+            await asyncio.sleep(self._retry_s)
+
+    async def _put_aside(self, committed: Sequence[tuple[Settlement, Outcome]]) -> bool:
+        """Whether Redis has done it."""
+        pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
+        names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
+        try:
+            await self._scripts.call("forget", names, [self._kept_max, KEPT_LIVE_MS, *pairs])
+        except Unavailable as error:
+            log.warning("settle records not put aside", reason=error.message)
+            return False
+        return True
+
+    def _kept_of(self, settlement: Settlement, outcome: Outcome) -> bytes | str:
+        """As `forget.lua` takes it. What was not charged is kept as a release; of a long answer only the price is kept, and a
+        line of a batch is run again then.
+        """
+        if outcome in {"void", "unbilled"}:
+            return pack(_uncharged(settlement, void=outcome == "void"))
+        if settlement.void:
+            return pack(settlement)  # a front door's, of which there is no settle record
+        if settlement.answer is None or len(settlement.answer) <= self._bytes_max:
+            return ""
+        return "-" if settlement.batch_line else pack(msgspec.structs.replace(settlement, answer=None))
+
+
+def _uncharged(settlement: Settlement, *, void: bool) -> Settlement:
+    """How the books have it that the request ended."""
+    return Settlement(
+        id=settlement.id,
+        created_at=settlement.created_at,
+        account_id=settlement.account_id,
+        state="failed",
+        hold_state="released",
+        ended_at=settlement.ended_at,
+        error_code=Unavailable.code,
+        error_message="The request was lost on its way; nothing was charged.",
+        attempts=settlement.attempts,
+        void=void,
+    )
