@@ -137,7 +137,6 @@ class Attempt:
                 self._settle_again(past.settlement)
                 return
             if await self._has_ended_long_ago():
-                log.warning("job of an ended request dropped")
                 return
             self._resume(past)
             self._refuse_what_must_not_run(past)
@@ -162,22 +161,27 @@ class Attempt:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def _has_ended_long_ago(self) -> bool:
-        """Redis may have lost its end, or that its caller was told that it does not run: the vendor is not called again. When
-        Postgres does not answer either, it runs: the books let it end once all the same.
+        """Redis may have lost its end, or that its caller was told that it does not run: the vendor is not called again, and
+        nobody is told another end. When Postgres does not answer either, it runs: the books let it end once all the same.
         """
         if not self._worker.is_doubtful(self._claim):
             return False
         try:
-            return await self._runner.endings.has_ended(self._job.id)
+            ended = await self._runner.endings.has_ended(self._job.id)
         except Unavailable as error:
             log.info("not known whether the request has ended", reason=error.message)
             return False
+        if ended:
+            log.warning("job of an ended request dropped")
+        return ended
 
     async def cancel_unstarted(self) -> None:
         """End the request as cancelled; what an earlier attempt had sent to the caller is charged."""
         past = await look_back(self._runner.redis, self._job.id)
         if past.ended:
             self._settle_again(past.settlement)
+            return
+        if await self._has_ended_long_ago():
             return
         self._resume(past)
         error = Cancelled("The request was cancelled.")

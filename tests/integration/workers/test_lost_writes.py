@@ -9,7 +9,7 @@ import pytest
 from arq.connections import ArqRedis
 
 from shared.errors import Unavailable
-from shared.job import RUN_REQUEST, Done
+from shared.job import RUN_REQUEST, Done, Failed
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Settlement
@@ -28,7 +28,7 @@ from tests.integration.jobs import OPENAI, claim_one, enqueue, let_lease_lapse
 from tests.integration.working import function, hand_runner, working
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.request.journal_writer import JournalFlusher
-from workers.request.run_job import run_request
+from workers.request.run_job import RUNNER, end_discarded, run_request
 
 
 class CountingVendor:
@@ -67,6 +67,8 @@ async def _run_what_waits(
         group.create_task(flusher.run())
         settler = Settler(ledger, group, retry_s=0.01)
         hand_runner(process, vendor, flusher, settler, endings, settings)
+        runner, worker = process.worker.ctx[RUNNER], process.worker
+        worker.on_discarded = lambda claim: end_discarded(runner, worker, claim)
 
         async def empty() -> bool:
             return not await client.zcard(OPENAI)
@@ -124,6 +126,32 @@ async def test_so_is_one_that_another_worker_had_begun(
     await let_lease_lapse(redis_client, ended.id)
     assert await _run_what_waits(ledger, endings, lua, redis_client, settings) == []
     assert await wallet(pool, account) == Wallet(10_000_000 - 7, 0, 0)
+
+
+@pytest.mark.parametrize("charged", [True, False])
+async def test_nobody_is_told_that_a_request_was_cancelled_for_nothing_when_it_had_ended_before(
+    ledger: Ledger,
+    endings: Endings,
+    queue: Queue,
+    lua: Scripts,
+    redis_client: ArqRedis,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    new_account: NewAccount,
+    *,
+    charged: bool,
+) -> None:
+    """It was billed to its end although its caller wished to cancel it; of that Redis knows the wish only."""
+    account, job = await new_account(10_000_000), a_job(stream=False)
+    await _held(ledger, account, job.id)
+    await enqueue(queue, job)
+    if charged:
+        assert await ledger.settle(a_settlement(a_reservation(account, id=job.id), charge=7)) == "settled"
+    await queue.cancel(job.id)
+    assert await _run_what_waits(ledger, endings, lua, redis_client, settings) == []
+    told = await read_journal(redis_client, job.id)
+    assert [event.error.code for event in told if isinstance(event, Failed)] == ([] if charged else ["cancelled"])
+    assert len(told) == (not charged)
 
 
 async def test_while_postgres_does_not_answer_jobs_run(
