@@ -1,4 +1,5 @@
--- Put one job into its queue, or say why not. Safe to repeat: a job that is there already is `ok` and counts once.
+-- Put one job into its queue, or say why not. Safe to repeat: a job that is there already, or was and has ended, is `ok` and
+-- counts once.
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
@@ -14,7 +15,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
   return { 'dead', 0, 0, 0, now }
 end
-if redis.call('EXISTS', KEYS[2]) == 1 or (tonumber(ARGV[8]) > 0 and redis.call('EXISTS', KEYS[6]) == 1) then
+local has_run
+if tonumber(ARGV[8]) > 0 then
+  has_run = redis.call('EXISTS', KEYS[6]) == 1
+else
+  has_run = redis.call('HEXISTS', KEYS[3], 'deadline') == 1
+end
+if has_run or redis.call('EXISTS', KEYS[2]) == 1 then
   return { 'ok', 0, 0, 0, now }
 end
 if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then

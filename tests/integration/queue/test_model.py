@@ -66,6 +66,7 @@ class Known(msgspec.Struct):
     place: str | None = None
     order: int = 0
     payload: bool = False
+    enqueued: bool = False
     epoch: int = 0
     owner: str = ""
     dead: bool = False
@@ -163,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=jobs, again=st.integers(0, 2))
     def enqueue(self, number: int, again: int) -> None:
         known, name = self.known[number], self.queue_of(number)
-        there = known.payload or bool(again and known.journal)  # put back, but it ran after all: its journal says so
+        there = known.payload or (bool(known.journal) if again else known.enqueued)  # or it was, and ran
         refused = known.dead or (not there and len(self.ready(name)) >= DEPTH_MAX)
         try:
             self.run(enqueue(self.door.queue, self.jobs[number], name, epoch=again * EPOCHS_PER_ENQUEUE))
@@ -172,7 +173,7 @@ class Machine(RuleBasedStateMachine):
             return
         assert not refused
         if not there:
-            known.payload = True
+            known.payload = known.enqueued = True
             known.epoch = again * EPOCHS_PER_ENQUEUE or known.epoch
             self.make_ready(number)
 
@@ -332,7 +333,7 @@ class Machine(RuleBasedStateMachine):
                 pipe.zscore(self.queue_of(number), job.id)
                 pipe.exists(in_progress_key_prefix + job.id)
                 pipe.exists(job_key_prefix + job.id)
-                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead"])
+                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead", "deadline"])
                 pipe.lrange(keys.journal(job.id), 0, -1)
                 pipe.hexists(keys.SETTLES, job.id)
             answers = iter(await pipe.execute())
@@ -340,12 +341,13 @@ class Machine(RuleBasedStateMachine):
 
     @staticmethod
     def _as_known(known: Known, *facts: Any) -> Known:
-        score, in_progress, payload, (epoch, owner, dead), journal, to_settle = facts
+        score, in_progress, payload, (epoch, owner, dead, deadline), journal, to_settle = facts
         place = None if score is None else "ready" if score < FAR else "leased" if in_progress else "deferred"
         return Known(
             place=place,
             order=int(score) if place == "ready" else known.order,
             payload=bool(payload),
+            enqueued=deadline is not None,
             epoch=int(epoch or 0),
             owner=(owner or b"").decode(),
             dead=dead is not None,

@@ -78,6 +78,28 @@ async def a_job_enqueued_again_counts_once(bench: Bench) -> None:
     assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc] # typed for both clients
 
 
+async def a_job_put_back_while_it_is_there_is_there_once(bench: Bench) -> None:
+    job = a_job()
+    for epoch in (0, 5_000, 6_000):
+        await enqueue(bench.queue, job, epoch=epoch)
+    assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc]
+    assert (await claim_one(bench.queue)).epoch == 1
+
+
+async def a_job_that_has_ended_before_it_is_enqueued_again_is_as_good_as_there(bench: Bench) -> None:
+    """Its reply was lost; meanwhile it ran, and the queue and the key are full. Who only listens has not enqueued it."""
+    job, listened_for = a_job(), a_job()
+    await enqueue(bench.queue, job, rpm=1)
+    await bench.ended(await claim_one(bench.queue), bench.queue)
+    await bench.queue.listen(listened_for.id, "relay:web")
+    for one in (listened_for, a_job(), a_job()):
+        await enqueue(bench.queue, one)
+    before = await bench.client.get(keys.rate("key"))
+    await enqueue(bench.queue, job, rpm=1)
+    assert await bench.client.get(keys.rate("key")) == before
+    assert await bench.client.zcard(OPENAI) == 3
+
+
 async def a_buried_request_never_runs(bench: Bench) -> None:
     before, after, slipped_in = a_job(), a_job(), a_job()
     await enqueue(bench.queue, before)
@@ -285,7 +307,8 @@ async def a_worker_that_is_woken_hears_it_once(bench: Bench) -> None:
 async def a_cron_job_that_has_been_done_is_not_done_again(bench: Bench) -> None:
     one = await bench.claimed()
     await bench.queue.finish(one, keep_in_progress_ms=60_000)
-    await enqueue(bench.queue, a_job(id=one.id))
+    await bench.client.set(job_key_prefix + one.id, "payload")  # as arq enqueues it
+    await bench.client.zadd(OPENAI, {one.id: 1})
     assert await claim(bench.queue) == []
 
 
@@ -470,7 +493,15 @@ class Mutant(NamedTuple):
 
 NEVER = "false"
 MUTANTS = [
-    Mutant(a_job_enqueued_again_counts_once, "enqueue", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
+    Mutant(a_job_enqueued_again_counts_once, "enqueue", "has_run or redis.call('EXISTS', KEYS[2]) == 1", NEVER),
+    Mutant(a_job_put_back_while_it_is_there_is_there_once, "enqueue", "or redis.call('EXISTS', KEYS[2]) == 1"),
+    *(
+        Mutant(a_job_that_has_ended_before_it_is_enqueued_again_is_as_good_as_there, "enqueue", guard, instead)
+        for guard, instead in (
+            ("redis.call('HEXISTS', KEYS[3], 'deadline') == 1", NEVER),
+            ("redis.call('HEXISTS', KEYS[3], 'deadline') == 1", "redis.call('EXISTS', KEYS[3]) == 1"),
+        )
+    ),
     Mutant(a_buried_request_never_runs, "enqueue", "redis.call('HEXISTS', KEYS[3], 'dead') == 1", NEVER),
     Mutant(what_comes_too_late_is_not_enqueued, "enqueue", "now > tonumber(ARGV[9])", NEVER),
     Mutant(a_void_request_ends_without_a_charge, "append", "run[4] and charges == 'charged'", NEVER),
