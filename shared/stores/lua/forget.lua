@@ -10,14 +10,15 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 for i = 3, #ARGV, 2 do
   local id, kept = ARGV[i], ARGV[i + 1]
+  local record = redis.call('HGET', KEYS[1], id)
+  redis.call('HDEL', KEYS[1], id) -- first: a Redis whose memory is full lets no script begin with what needs some
   if kept == '' then
-    kept = redis.call('HGET', KEYS[1], id) or '-'
+    kept = record or '-'
   end
   if kept ~= '-' then
     redis.call('HSET', KEYS[2], id, kept)
     redis.call('ZADD', KEYS[3], now, id)
   end
-  redis.call('HDEL', KEYS[1], id)
 end
 
 local count = redis.call('ZCARD', KEYS[3])

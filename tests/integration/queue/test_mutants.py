@@ -245,6 +245,17 @@ async def what_is_committed_is_owed_no_more_and_some_of_it_is_kept(bench: Bench)
     assert 0 < await bench.client.pttl(keys.SETTLED_AT) <= 60_000
 
 
+async def what_is_committed_is_owed_no_more_also_when_redis_is_full(bench: Bench) -> None:
+    await bench.client.hset(keys.SETTLES, "req_1", "record")  # type: ignore[misc]
+    await bench.client.config_set("maxmemory", 1)
+    try:
+        await bench.lua.call("forget", [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT], [3, 60_000, "req_1", ""])
+    finally:
+        await bench.client.config_set("maxmemory", 0)
+    assert not await bench.client.exists(keys.SETTLES)
+    assert await bench.client.hvals(keys.SETTLED) == [b"record"]  # type: ignore[misc]
+
+
 async def a_journal_says_who_began_it(bench: Bench) -> None:
     old, new = await bench.taken_over()
     await bench.journal(new).append(Chunk("x"))
@@ -579,6 +590,12 @@ MUTANTS = [
             ("redis.call('PEXPIRE', KEYS[2], ARGV[2])", ""),
             ("redis.call('PEXPIRE', KEYS[3], ARGV[2])", ""),
         )
+    ),
+    Mutant(
+        what_is_committed_is_owed_no_more_also_when_redis_is_full,
+        "forget",
+        "redis.call('HDEL', KEYS[1], id)",
+        "redis.call('ZADD', KEYS[3], now, id)\n  redis.call('HDEL', KEYS[1], id)",
     ),
     Mutant(a_journal_says_who_began_it, "append", "redis.call('HSET', run_key, 'begun', begun)"),
     Mutant(a_journal_says_who_began_it, "append", "if place == 0 then", "if true then"),
