@@ -9,15 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 import structlog
 
-from shared.job import unpack_settlement
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
 from workers.sweeps.locks import alone
-from workers.sweeps.settled_records import settle_kept
+from workers.sweeps.settled_records import readable, settle_kept
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -41,7 +39,7 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
         if connection is None:
             return 0
         async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
-            settlement = _readable(request_id, record)
+            settlement = readable(request_id.decode(), record)
             if settlement and settlement.ended_at < before:
                 settler.keep(settlement)
                 found += 1
@@ -67,14 +65,6 @@ async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, q
     if released:
         log.warning("orphan holds expired", alert=True, holds=released)
     return released
-
-
-def _readable(request_id: bytes, record: bytes) -> Settlement | None:
-    try:
-        return unpack_settlement(record)
-    except msgspec.DecodeError as error:
-        log.error("settle record unreadable", alert=True, request_id=request_id.decode(), reason=str(error))  # noqa: TRY400
-        return None
 
 
 def _expired(row: asyncpg.Record) -> Settlement:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 import structlog
 
 from shared.job import unpack_settlement
@@ -18,6 +19,7 @@ from workers.sweeps.locks import alone
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,7 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
 
 
 async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids: list[str]) -> set[str]:
-    """Settle again what is kept of these: they are owed once more. Returns those of which there was a record.
+    """Settle again what is kept of these: they are owed once more. Returns those of which there was a readable record.
 
     Raises redis-py's errors.
     """
@@ -52,12 +54,22 @@ async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids
         return set()
     records = await client.hmget(keys.SETTLED, request_ids)  # type: ignore[misc] # typed for both clients
     found = {one: record for one, record in zip(request_ids, records, strict=True) if record}
-    if found:
-        await client.hset(keys.SETTLES, mapping=found)  # type: ignore[misc]
-    for request_id, record in found.items():
-        log.error("settlement lost by Postgres, settled again", alert=True, request_id=request_id)
-        settler.keep(unpack_settlement(record))
-    return set(found)
+    owed = [settlement for one, record in found.items() if (settlement := readable(one, record))]
+    if owed:
+        await client.hset(keys.SETTLES, mapping={one.id: found[one.id] for one in owed})  # type: ignore[misc]
+    for settlement in owed:
+        log.error("settlement lost by Postgres, settled again", alert=True, request_id=settlement.id)
+        settler.keep(settlement)
+    return {one.id for one in owed}
+
+
+def readable(request_id: str, record: bytes) -> Settlement | None:
+    """The settlement of a record; None, and an alert, when it is none."""
+    try:
+        return unpack_settlement(record)
+    except msgspec.DecodeError as error:
+        log.error("settle record unreadable", alert=True, request_id=request_id, reason=str(error))  # noqa: TRY400
+        return None
 
 
 async def _over(client: redis.asyncio.Redis, kept_s: float) -> list[str]:

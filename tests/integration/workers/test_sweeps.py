@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+import structlog
 from arq.connections import ArqRedis
 
 from shared.errors import Unavailable
@@ -201,6 +202,30 @@ async def test_a_record_is_kept_for_its_time_and_costs_postgres_one_look(
         assert len(settler) == 0
     assert not await redis_client.exists(keys.SETTLED, keys.SETTLED_AT)
     assert await wallet(pool, account) == Wallet(960, 0, 0)
+
+
+async def test_a_record_that_is_kept_and_unreadable_is_dropped_and_stops_no_other(
+    ledger: Ledger,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+    standby: asyncpg.Pool,
+) -> None:
+    account = await new_account(1_000)
+    broken, whole = await _held(ledger, account), await _held(ledger, account)
+    for reservation in (broken, whole):
+        await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    await redis_client.hset(keys.SETTLED, broken.id, "\x01")  # type: ignore[misc] # typed for both clients
+    async with _failing_over(settings, standby, whole, records) as settler:
+        other = Ledger(standby, settings)
+        async with running(other.run_reserve()):
+            await other.reserve(broken)
+        with structlog.testing.capture_logs() as logs:
+            assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 1
+    assert {one["request_id"] for one in logs if one.get("alert")} == {broken.id, whole.id}
+    assert await wallet(standby, account) == Wallet(960, 100, 1)
+    assert not await redis_client.hexists(keys.SETTLED, broken.id)  # type: ignore[misc]
 
 
 async def test_a_hold_whose_settlement_was_lost_is_not_released_instead(
