@@ -71,9 +71,11 @@ class SettledRecords:
         return True
 
     def _kept_of(self, settlement: Settlement, outcome: Outcome) -> bytes | str:
-        """As `forget.lua` takes it. What was not charged is kept as a release; of a long answer only the price is kept, and a
+        """As `forget.lua` takes it. What was set aside is left to an operator. What was not charged is kept as a release; of a long answer only the price is kept, and a
         line of a batch is run again then.
         """
+        if outcome == "quarantined":
+            return "-"
         if outcome in {"void", "unbilled"}:
             return pack(_uncharged(settlement, void=outcome == "void"))
         if settlement.void:

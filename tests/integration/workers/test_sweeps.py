@@ -339,6 +339,15 @@ async def test_a_quarantined_settlement_keeps_its_hold_for_an_operator(
         assert await sweep_expired_holds(pool, redis_client, queue, settler) == 0
 
 
+async def test_a_quarantined_settlement_is_not_tried_again_and_again(
+    ledger: Ledger, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
+) -> None:
+    """Its hold stands, as if Postgres had lost it."""
+    refused = a_release(await _held(ledger, await new_account(1_000)), charge_nano=1)
+    await _settled_as_usual(ledger, redis_client, records, refused)
+    assert not await redis_client.exists(keys.SETTLES, keys.SETTLED, keys.SETTLED_AT)
+
+
 @pytest.mark.parametrize("lock", [EXPIRY_LOCK, RECORDS_LOCK])
 async def test_one_worker_sweeps_at_a_time(
     ledger: Ledger,
