@@ -193,7 +193,14 @@ def _batch_tasks(
     pool, redis, lua = stores
     feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
     finisher = BatchFinisher(
-        pool=pool, scripts=lua, queue=queue, settler=settler, feeder=feeder, catalogue=catalogue, settings=settings
+        pool=pool,
+        client=redis,
+        scripts=lua,
+        queue=queue,
+        settler=settler,
+        feeder=feeder,
+        catalogue=catalogue,
+        settings=settings,
     )
     providers = sorted({provider_of(name) for name in worker.queues if lane_of(name) == "batch"})
     looking = [_every(settings.batch_look_every_s, finisher.look)]

@@ -71,8 +71,8 @@ class SettledRecords:
         return True
 
     def _kept_of(self, settlement: Settlement, outcome: Outcome) -> bytes | str:
-        """As `forget.lua` takes it. What was set aside is left to an operator. What was not charged is kept as a release; of a long answer only the price is kept, and a
-        line of a batch is run again then.
+        """As `forget.lua` takes it. What is in quarantine is an operator's. What was not charged is kept as a release; of a
+        long answer only the price is kept, and a line of a batch is run again then.
         """
         if outcome == "quarantined":
             return "-"

@@ -19,8 +19,11 @@ from shared.queue.queue import EPOCHS_PER_ENQUEUE
 from shared.stores import keys
 from workers.batches.items import LineReader
 from workers.sweeps.locks import alone
+from workers.sweeps.settled_records import settle_kept
 
 if TYPE_CHECKING:
+    import redis.asyncio
+
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
     from shared.settings import Settings
@@ -41,6 +44,7 @@ class BatchFinisher:
         self,
         *,
         pool: asyncpg.Pool,
+        client: redis.asyncio.Redis,
         scripts: Scripts,
         queue: Queue,
         settler: Settler,
@@ -49,6 +53,7 @@ class BatchFinisher:
         settings: Settings,
     ) -> None:
         self._pool = pool
+        self._client = client
         self._scripts = scripts
         self._queue = queue
         self._settler = settler
@@ -58,7 +63,7 @@ class BatchFinisher:
         self._lost_checked_at = 0.0
 
     async def look(self) -> None:
-        """Raises asyncpg's errors and `Unavailable`."""
+        """Raises redis-py's and asyncpg's errors and `Unavailable`."""
         async with alone(self._pool, FINISH_LOCK) as connection:
             if connection is None:
                 return
@@ -88,9 +93,11 @@ class BatchFinisher:
 
     async def _withdraw(self, stopped: set[str]) -> None:
         """Take back what a cancelled or expired batch has in the queue and nobody has begun; what runs of a stopped one is
-        cancelled.
+        cancelled, and what had been settled, before Postgres lost it, is settled again.
         """
-        for row in await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK):
+        rows = await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK)
+        settled = await settle_kept(self._client, self._settler, [row["request_id"] for row in rows])
+        for row in (row for row in rows if row["request_id"] not in settled):
             name = keys.queue(row["provider"], "batch")
             if await self._queue.bury(row["request_id"], name, or_void=False):
                 self._settler.keep(_withdrawn(row))
@@ -98,9 +105,13 @@ class BatchFinisher:
                 await self._queue.cancel(row["request_id"])
 
     async def _enqueue_lost(self) -> None:
-        """Items whose job Redis does not have any more (it was emptied, or their feeder died) are enqueued again."""
+        """Items whose job Redis does not have any more (it was emptied, or their feeder died) are enqueued again, unless they
+        had been settled.
+        """
         rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
         lost = [row["request_id"] for row in rows if await self._is_lost(row["request_id"])]
+        settled = await settle_kept(self._client, self._settler, lost)
+        lost = [one for one in lost if one not in settled]
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
             try:
                 job = self._lines.job_again(row)

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from shared.job import unpack_settlement
+from shared.job import pack, unpack_settlement
 from shared.ledger.endings import HELD, hold_states
 from shared.stores import keys
 from workers.sweeps.locks import alone
@@ -28,7 +28,8 @@ KEPT_LOCK = 7_201_007
 
 
 async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler, kept_s: float) -> int:
-    """Settle again what Postgres has lost since its commit, and forget what it has not; returns how many were lost.
+    """Settle again what Postgres has lost since its commit, and forget what it has not; returns how many were lost. A charge
+    whose hold has been released instead is put on record.
 
     Raises redis-py's and asyncpg's errors and `Unavailable`.
     """
@@ -39,6 +40,10 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
         while request_ids := await _over(client, kept_s):
             states = await hold_states(pool, request_ids)
             lost += len(await settle_kept(client, settler, [one for one in request_ids if states[one] == HELD]))
+            ended = [one for one in request_ids if states[one] in {"released", "expired"}]
+            for settlement in (await _kept(client, ended)).values():
+                if settlement.charge_nano:  # is not taken any more, which the books are to say
+                    settler.keep(settlement)
             for unknown in (one for one in request_ids if states[one] is None):
                 log.error("request lost by Postgres, nothing to charge", alert=True, request_id=unknown)
             await _forget(client, request_ids)
@@ -50,17 +55,23 @@ async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids
 
     Raises redis-py's errors.
     """
-    if not request_ids:
-        return set()
-    records = await client.hmget(keys.SETTLED, request_ids)  # type: ignore[misc] # typed for both clients
-    found = {one: record for one, record in zip(request_ids, records, strict=True) if record}
-    owed = [settlement for one, record in found.items() if (settlement := readable(one, record))]
+    owed = await _kept(client, request_ids)
     if owed:
-        await client.hset(keys.SETTLES, mapping={one.id: found[one.id] for one in owed})  # type: ignore[misc]
-    for settlement in owed:
-        log.error("settlement lost by Postgres, settled again", alert=True, request_id=settlement.id)
+        records = {one: pack(settlement) for one, settlement in owed.items()}
+        await client.hset(keys.SETTLES, mapping=records)  # type: ignore[misc] # typed for both clients
+    for request_id, settlement in owed.items():
+        log.error("settlement lost by Postgres, settled again", alert=True, request_id=request_id)
         settler.keep(settlement)
-    return {one.id for one in owed}
+    return set(owed)
+
+
+async def _kept(client: redis.asyncio.Redis, request_ids: list[str]) -> dict[str, Settlement]:
+    """What is kept of these, as far as it can be read."""
+    if not request_ids:
+        return {}
+    records = await client.hmget(keys.SETTLED, request_ids)  # type: ignore[misc]
+    found = ((one, readable(one, record)) for one, record in zip(request_ids, records, strict=True) if record)
+    return {one: settlement for one, settlement in found if settlement}
 
 
 def readable(request_id: str, record: bytes) -> Settlement | None:

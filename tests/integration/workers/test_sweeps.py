@@ -189,6 +189,27 @@ async def test_what_was_not_charged_is_not_charged_after_a_failover_either(
     assert (await request_row(standby, reservation))["void"] is void
 
 
+async def test_a_charge_whose_hold_was_released_instead_is_on_record(
+    ledger: Ledger,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+    standby: asyncpg.Pool,
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000))
+    await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    async with _failing_over(settings, standby, reservation, records) as settler:
+        settler.keep(a_release(reservation))
+        assert await settler.drained(SETTLED_S)
+        assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 0
+    assert await standby.fetchval("SELECT amount_nano FROM unbilled WHERE request_id = $1", reservation.id) == 40
+    async with _settling(ledger, records) as settler:  # and that is all
+        assert await sweep_kept_records(standby, redis_client, settler, LONG_AGO_S) == 0
+        assert len(settler) == 0
+    assert not await redis_client.exists(keys.SETTLED)
+
+
 async def test_a_record_is_kept_for_its_time_and_costs_postgres_one_look(
     ledger: Ledger, pool: asyncpg.Pool, redis_client: ArqRedis, new_account: NewAccount, records: SettledRecords
 ) -> None:

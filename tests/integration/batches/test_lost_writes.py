@@ -1,0 +1,75 @@
+"""A Postgres that failed over and lost that a line of a batch had ended: the line is settled again, and not run again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from arq.connections import ArqRedis
+from asyncpg import Pool
+
+from shared.catalogue.models import load_catalogue
+from shared.job import pack
+from shared.ledger.ledger import Ledger
+from shared.ledger.rows import Reservation
+from shared.ledger.settler import Settler
+from shared.queue.queue import Queue
+from shared.runtime.tasks import background_tasks
+from shared.settings import Settings
+from shared.stores import keys
+from shared.stores.scripts import Scripts
+from tests.integration.batches.batching import a_batch, an_item, feed, the_end_of
+from tests.integration.books import Wallet, wallet
+from tests.integration.conftest import NewAccount
+from tests.integration.jobs import OPENAI_BATCH
+from workers.batches.feed import BatchFeeder
+from workers.batches.finish import BatchFinisher
+from workers.batches.pace import Paces
+
+SETTLED_S = 20.0
+
+
+@pytest.fixture
+async def finisher(
+    pool: Pool, redis_client: ArqRedis, ledger: Ledger, queue: Queue, lua: Scripts, settings: Settings
+) -> AsyncIterator[BatchFinisher]:
+    """At the end of a test everything is settled."""
+    ours, catalogue = msgspec.structs.replace(settings, batch_lost_after_s=0), load_catalogue()
+    feeder = BatchFeeder(
+        pool=pool, client=redis_client, queue=queue, paces=Paces(lua, ours), catalogue=catalogue, settings=ours
+    )
+    async with background_tasks() as group:
+        yield BatchFinisher(
+            pool=pool,
+            client=redis_client,
+            scripts=lua,
+            queue=queue,
+            settler=Settler(ledger, group, retry_s=0.01),
+            feeder=feeder,
+            catalogue=catalogue,
+            settings=ours,
+        )
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_line_that_had_been_charged_is_charged_again_and_neither_withdrawn_nor_run_again(
+    finisher: BatchFinisher, pool: Pool, redis_client: ArqRedis, new_account: NewAccount, *, cancelled: bool
+) -> None:
+    account = await new_account(1_000)
+    batch = await a_batch(pool, account, "openai")
+    settled = an_item(batch, 1)
+    await feed(pool, batch, settled)
+    await _kept(redis_client, settled)
+    if cancelled:
+        await pool.execute("UPDATE batches SET state = 'cancelling', ends_as = 'cancelled' WHERE id = $1", batch.id)
+    await finisher.look()
+    assert await finisher._settler.drained(SETTLED_S)
+    assert await wallet(pool, account) == Wallet(1_000 - 5, 0, 0)
+    assert not await redis_client.zcard(OPENAI_BATCH)
+
+
+async def _kept(client: ArqRedis, item: Reservation) -> None:
+    """What is left of its end."""
+    await client.hset(keys.SETTLED, item.id, pack(the_end_of(item)))  # type: ignore[misc,arg-type] # typed for text
+    await client.zadd(keys.SETTLED_AT, {item.id: 1})
