@@ -187,7 +187,9 @@ class Queue:
         return f"{claim.queue} {keep_ms} {asked_bytes_max}"
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
-        """The job runs again at `due_ms` (Unix milliseconds, 0 for now); False when the claim was lost."""
+        """The job runs again at `due_ms` (Unix milliseconds, 0 for now), or is thrown away at once when somebody asked to
+        cancel it; False when the claim was lost.
+        """
         return await self._end(claim, "again", due_ms, 0, keep_in_progress_ms)
 
     async def bury(self, request_id: str, name: QueueName, *, or_void: bool = True) -> bool:
@@ -199,8 +201,8 @@ class Queue:
         return bool(await self._scripts.call("tombstone", names, arguments))
 
     async def cancel(self, request_id: str) -> None:
-        """Ask whoever runs it, or would run it, to cancel: arq's abort."""
-        await self._scripts.call("abort", [abort_jobs_ss], [request_id, ABORT_LIVE_MS])
+        """Ask whoever runs it, or would run it, to cancel: arq's abort. Deferred, it is due at once."""
+        await self._abort(request_id, "")
 
     async def listen(self, request_id: str, channel: str) -> None:
         """The front door of `channel` has a reader for the request from now on."""
@@ -208,8 +210,11 @@ class Queue:
 
     async def leave(self, request_id: str, channel: str) -> bool:
         """It has none any more; when nobody has one, the request is cancelled. Whether it is."""
+        return await self._abort(request_id, channel)
+
+    async def _abort(self, request_id: str, channel: str) -> bool:
         names = [keys.run(request_id), abort_jobs_ss]
-        return bool(await self._scripts.call("leave", names, [request_id, channel, ABORT_LIVE_MS]))
+        return bool(await self._scripts.call("abort", names, [request_id, ABORT_LIVE_MS, channel]))
 
     def _redis_ms_in(self, ms: int) -> int:
         """What Redis's clock will show in `ms` milliseconds; 0 as long as it has not answered us yet."""

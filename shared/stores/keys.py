@@ -30,9 +30,9 @@ def own_bell(worker_id: str) -> str:
 
 
 def run(request_id: str) -> str:
-    """A hash of what the scripts know of one request: `epoch` and `owner` of its newest claim, `begun` (the owner of the
-    claim that began its journal), `channel` (those of all front doors with a reader), `deadline` (Unix milliseconds),
-    `dead`, `void`, `calls`.
+    """A hash of what the scripts know of one request: `epoch` and `owner` of its newest claim, the `queue` that it came from,
+    `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a reader), `deadline`
+    (Unix milliseconds), `dead`, `void`, `calls`, `waits`.
     """
     return f"run:{request_id}"
 

@@ -13,6 +13,7 @@ from shared.stores import keys
 OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")
 GEMINI, GEMINI_BATCH = keys.queue("gemini", "interactive"), keys.queue("gemini", "batch")
 PLENTY = 1_000
+CHANNEL = "relay:web"
 
 
 def room(name: QueueName = OPENAI, provider: int = PLENTY, lane: int = PLENTY) -> Room:
@@ -22,7 +23,7 @@ def room(name: QueueName = OPENAI, provider: int = PLENTY, lane: int = PLENTY) -
 async def enqueue(
     queue: Queue, job: Job, name: QueueName = OPENAI, *, rpm: int | None = None, epoch: int = 0
 ) -> RateState:
-    return await queue.enqueue(job, name, channel="relay:web", key_id="key", rpm=rpm, epoch=epoch)
+    return await queue.enqueue(job, name, channel=CHANNEL, key_id="key", rpm=rpm, epoch=epoch)
 
 
 async def claim(queue: Queue, worker: str = "wrk_a", *rooms: Room, jobs_max: int = PLENTY) -> list[Claim]:

@@ -1,10 +1,36 @@
--- Ask for a job to be aborted, in arq's own way; asks that nobody answered are forgotten after a while.
+-- Ask for a job to be aborted, in arq's own way; asks that nobody answered are forgotten after a while. A job that was claimed before
+-- and is nobody's now, because it waits until its vendor wants to be asked again, is due at once: the next claim throws it away.
 --
--- KEYS  1 arq's abort set (sorted set: id by the time of the ask, Unix ms)
+-- KEYS  1 run (hash)   2 arq's abort set (sorted set: id by the time of the ask, Unix ms)
 -- ARGV  1 id   2 how long an ask is kept, ms
--- returns 1
+--       3 channel of the front door that has no reader any more: when another one has, nothing is asked; empty to ask anyway.
+--       A front door that died never left, so its requests run on
+-- returns 1 when it is to be aborted, else 0
+if ARGV[3] ~= '' then
+  local known = redis.call('HGET', KEYS[1], 'channel')
+  if not known then
+    return 0
+  end
+  local channels = {}
+  for channel in string.gmatch(known, '%S+') do
+    if channel ~= ARGV[3] then
+      channels[#channels + 1] = channel
+    end
+  end
+  redis.call('HSET', KEYS[1], 'channel', table.concat(channels, ' '))
+  if #channels > 0 then
+    return 0
+  end
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+local queue = redis.call('HGET', KEYS[1], 'queue')
+local leased = redis.call('EXISTS', 'arq:in-progress:' .. ARGV[1]) == 1
+if queue and not leased and redis.call('ZADD', queue, 'XX', 'LT', 'CH', now, ARGV[1]) == 1 then
+  redis.call('LPUSH', 'bell:' .. queue, ARGV[1])
+  redis.call('LTRIM', 'bell:' .. queue, 0, 255)
+end
 return 1

@@ -48,7 +48,7 @@ for number, queue in ipairs(KEYS) do
         redis.call('DEL', 'arq:job:' .. id)
       else
         local epoch = redis.call('HINCRBY', run, 'epoch', 1)
-        redis.call('HSET', run, 'owner', ARGV[1])
+        redis.call('HSET', run, 'owner', ARGV[1], 'queue', queue)
         if redis.call('PTTL', run) == -1 then
           redis.call('PEXPIRE', run, 86400000)
         end

@@ -1,4 +1,5 @@
--- End one claim: the job is done, or it goes back to its queue. Does nothing unless the claim still owns the job.
+-- End one claim: the job is done, or it goes back to its queue, at once when somebody asked to abort it. Does nothing unless the claim
+-- still owns the job.
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
 --       9 where the payload of a job that is done is kept (string)
@@ -21,7 +22,7 @@ end
 
 if ARGV[3] == 'again' then
   local due = tonumber(ARGV[4])
-  if due == 0 then
+  if due == 0 or redis.call('ZSCORE', KEYS[5], id) then
     local time = redis.call('TIME')
     due = time[1] * 1000 + math.floor(time[2] / 1000)
     redis.call('LPUSH', KEYS[8], id)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import hypothesis
 import msgspec
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -41,7 +41,7 @@ from shared.stores import keys
 from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation
-from tests.integration.jobs import OPENAI, OPENAI_BATCH, enqueue
+from tests.integration.jobs import CHANNEL, OPENAI, OPENAI_BATCH, enqueue
 from tests.integration.journals import JournalWriter
 
 T = TypeVar("T")
@@ -72,6 +72,8 @@ class Known(msgspec.Struct):
     dead: bool = False
     journal: list[Event] = []
     to_settle: bool = False
+    channel: str | None = None
+    to_abort: bool = False
 
 
 class Door:
@@ -128,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         self.known = [Known() for _ in range(JOBS)]
         self.claims: list[Claim] = []
         self.past: deque[tuple[Store, list[Known]]] = deque(maxlen=1 + WRITES_LOST_MAX)
-        self.times = itertools.count(1)
+        self.times = itertools.count(2)  # at 1 arq's own ask to abort makes a job due
         for number in waiting:
             self.enqueue(number, again=0)
             self.past.append((self.run(self.door.dump()), copy.deepcopy(self.known)))
@@ -175,6 +177,7 @@ class Machine(RuleBasedStateMachine):
         if not there:
             known.payload = known.enqueued = True
             known.epoch = again * EPOCHS_PER_ENQUEUE or known.epoch
+            known.channel = CHANNEL
             self.make_ready(number)
 
     @rule(number=jobs)
@@ -185,6 +188,21 @@ class Machine(RuleBasedStateMachine):
         if buried:
             known.dead, known.place, known.payload = True, None, False
             known.epoch += 1
+
+    @rule(number=jobs, leaves=st.booleans())
+    def cancel(self, number: int, *, leaves: bool) -> None:
+        """Its caller asks for it, or its last reader leaves."""
+        known, job_id = self.known[number], self.jobs[number].id
+        asked = not leaves or known.channel is not None
+        if leaves:
+            assert self.run(self.door.queue.leave(job_id, CHANNEL)) == asked
+            known.channel = "" if asked else None
+        else:
+            self.run(self.door.queue.cancel(job_id))
+        if asked:
+            known.to_abort = True
+            if known.place == "deferred":
+                self.make_ready(number)
 
     # -- workers
 
@@ -212,9 +230,10 @@ class Machine(RuleBasedStateMachine):
                     known.place, known.payload = None, False
                     continue
                 known.place, known.epoch = "leased", known.epoch + 1
-                expected.append((room.queue, self.jobs[number].id, known.epoch, known.order))
+                expected.append((room.queue, self.jobs[number].id, known.epoch, known.order, known.to_abort))
                 left -= 1
-        assert [(one.queue, one.id, one.epoch, one.due_ms) for one in claimed] == expected
+        got = [(one.queue, one.id, one.epoch, one.due_ms, one.opening and one.opening.aborted) for one in claimed]
+        assert got == expected
         assert not {one.owner for one in claimed} & {one.owner for one in self.claims}
         for one in claimed:
             self.known[self.number_of(one.id)].owner = one.owner
@@ -240,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         known = self.known[self.number_of(one.id)]
         assert self.run(self.door.queue.finish(one)) == self.owns(one)
         if self.owns(one):
-            known.place, known.payload = None, False
+            known.place, known.payload, known.to_abort = None, False, False
 
     @precondition(lambda self: self.claims)
     @rule(back=old_or_new, due_ms=st.sampled_from([0, MUCH_LATER]))
@@ -250,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         assert self.run(self.door.queue.give_back(one, due_ms=due_ms)) == self.owns(one)
         if self.owns(one) and known.place:
             known.place = "deferred"
-            if not due_ms:
+            if not due_ms or known.to_abort:
                 self.make_ready(self.number_of(one.id))
 
     @precondition(lambda self: self.claims)
@@ -272,7 +291,7 @@ class Machine(RuleBasedStateMachine):
         known.journal.append(event)
         known.to_settle |= last
         if last and ends:
-            known.place, known.payload = None, False
+            known.place, known.payload, known.to_abort = None, False, False
 
     # -- the world
 
@@ -333,15 +352,16 @@ class Machine(RuleBasedStateMachine):
                 pipe.zscore(self.queue_of(number), job.id)
                 pipe.exists(in_progress_key_prefix + job.id)
                 pipe.exists(job_key_prefix + job.id)
-                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead", "deadline"])
+                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead", "deadline", "channel"])
                 pipe.lrange(keys.journal(job.id), 0, -1)
                 pipe.hexists(keys.SETTLES, job.id)
+                pipe.zscore(abort_jobs_ss, job.id)
             answers = iter(await pipe.execute())
-        return [self._as_known(known, *itertools.islice(answers, 6)) for known in self.known]
+        return [self._as_known(known, *itertools.islice(answers, 7)) for known in self.known]
 
     @staticmethod
     def _as_known(known: Known, *facts: Any) -> Known:
-        score, in_progress, payload, (epoch, owner, dead, deadline), journal, to_settle = facts
+        score, in_progress, payload, (epoch, owner, dead, deadline, channel), journal, to_settle, to_abort = facts
         place = None if score is None else "ready" if score < FAR else "leased" if in_progress else "deferred"
         return Known(
             place=place,
@@ -353,6 +373,8 @@ class Machine(RuleBasedStateMachine):
             dead=dead is not None,
             journal=[unpack_event(event) for event in journal],
             to_settle=bool(to_settle),
+            channel=channel.decode() if channel is not None else None,
+            to_abort=to_abort is not None,
         )
 
 

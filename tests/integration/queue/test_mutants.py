@@ -420,6 +420,36 @@ async def a_request_is_abandoned_when_its_last_reader_leaves(bench: Bench) -> No
     assert not await bench.queue.leave(a_job().id, "relay:web")
 
 
+async def what_is_to_be_aborted_does_not_wait(bench: Bench) -> None:
+    """Deferred before the ask or after it; a job that runs keeps its lease."""
+    before = await bench.claimed()
+    after = await bench.claimed()
+    await bench.queue.give_back(before, due_ms=2**42)
+    for one in (before, after):
+        await bench.client.delete(keys.bell(OPENAI))
+        await bench.queue.cancel(one.id)
+        if one is after:
+            assert await claim(bench.queue) == []
+            await bench.queue.give_back(after, due_ms=2**42)
+        assert await bench.client.llen(keys.bell(OPENAI)) == 1  # type: ignore[misc]
+        again = await claim_one(bench.queue)
+        assert again.id == one.id
+        assert again.opening is not None
+        assert again.opening.aborted
+
+
+async def what_is_due_keeps_its_place_when_it_is_to_be_aborted(bench: Bench) -> None:
+    one = await bench.claimed()
+    await let_lease_lapse(bench.client, one.id)
+    before = await bench.client.zscore(OPENAI, one.id)
+    for _ in range(300):
+        await bench.queue.cancel(one.id)
+    assert await bench.client.zscore(OPENAI, one.id) == before
+    await bench.queue.finish(await claim_one(bench.queue))
+    await bench.queue.cancel(one.id)
+    assert not await bench.client.zcard(OPENAI)
+
+
 async def who_reads_the_journal_listens_again_when_redis_forgot_that(bench: Bench) -> None:
     job = a_job()
     await enqueue(bench.queue, job)
@@ -562,7 +592,7 @@ MUTANTS = [
     *(
         Mutant(a_claim_that_redis_forgot_is_fenced_from_the_next_one, script, guard, instead)
         for script, guard, instead in (
-            ("claim", "redis.call('HSET', run, 'owner', ARGV[1])", ""),
+            ("claim", "'owner', ARGV[1], ", ""),
             ("renew", "run[2] == owner", "true"),
             ("finish", "run[2] ~= ARGV[9]", NEVER),
             ("append", "run[2] ~= owner", NEVER),
@@ -625,10 +655,23 @@ MUTANTS = [
         )
     ),
     Mutant(readers_everywhere_have_an_end, "listen", "#channels > tonumber(ARGV[2])", NEVER),
-    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if channel ~= ARGV[2] then", "if true then"),
-    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if #channels > 0 then", "if false then"),
-    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "redis.call('ZADD', KEYS[2], now, ARGV[1])"),
-    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "leave", "if not known then", "if false then"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "abort", "if channel ~= ARGV[3] then", "if true then"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "abort", "if #channels > 0 then", "if false then"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "abort", "redis.call('ZADD', KEYS[2], now, ARGV[1])"),
+    Mutant(a_request_is_abandoned_when_its_last_reader_leaves, "abort", "if not known then", "if false then"),
+    *(
+        Mutant(what_is_to_be_aborted_does_not_wait, script, guard, instead)
+        for script, guard, instead in (
+            ("claim", ", 'queue', queue)", ")"),
+            ("abort", "not leased and", ""),
+            ("abort", "redis.call('LPUSH', 'bell:' .. queue, ARGV[1])", ""),
+            ("finish", "or redis.call('ZSCORE', KEYS[5], id)", ""),
+        )
+    ),
+    *(
+        Mutant(what_is_due_keeps_its_place_when_it_is_to_be_aborted, "abort", guard, "")
+        for guard in ("'XX', ", "'LT', ")
+    ),
     Mutant(
         what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journal,
         "enqueue",

@@ -25,7 +25,7 @@ from tests.harness.support import eventually_true, free_port
 
 async def _ask(lua: Scripts, key: str = "aborts") -> int:
     """One call of one script; it answers 1."""
-    return int(await lua.call("abort", [key], ["id", 60_000]))
+    return int(await lua.call("abort", ["run", key], ["id", 60_000, ""]))
 
 
 class Door(NamedTuple):
