@@ -20,6 +20,7 @@ from deploy.simulator.script import Script, from_message
 from shared.catalogue.models import load_catalogue
 from shared.chat import Message, input_bound
 from shared.money import NANO_PER_USD, Price, Usage
+from shared.stores import keys
 from tests.e2e.conftest import ENVIRONMENT
 from tests.harness.caller import MODEL, UPSTREAM, Caller, told
 from tests.harness.cluster import Cluster, running_cluster
@@ -75,7 +76,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[Silent
     overlay = folder / "overlay.toml"
     vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
     overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
-    short = {"LEASE_S": "1", "IDLE_WAIT_S": "0.05", "REQUEST_DEADLINE_S": "10"}
+    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "REQUEST_DEADLINE_S": "10"}
     patient = {"VENDOR_RETRIES_MAX": "3", "WORKER_MISSING_S": "60"}
     environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
     async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
@@ -113,11 +114,33 @@ class World:
     async def cancel(self, request_id: str) -> None:
         assert (await self.caller.request("DELETE", f"/api/requests/{request_id}")).status == 200
 
-    async def refused_once(self, key: str) -> None:
+    async def refused(self, key: str, times: int = 1) -> None:
         async def asked() -> bool:
-            return any(call.ending for call in await self.cluster.simulator.calls(key))
+            return sum(bool(call.ending) for call in await self.cluster.simulator.calls(key)) == times
 
         await eventually_true(asked, "the vendor has refused")
+
+    @contextlib.asynccontextmanager
+    async def between_two_calls(self, key: str) -> AsyncIterator[None]:
+        """The vendor has refused twice and would take the third call, which the worker may make after the block."""
+        await self.refused(key, 2)
+        with self.worker_asleep():
+            yield
+        assert (await self.paid()).state == "cancelled"
+        assert len(await self.cluster.simulator.calls(key)) == 2, "the vendor is not called any more"
+
+    async def deferred(self) -> tuple[str, float] | None:
+        """The customer's request that goes on at a later time: its id, and that time in Unix ms."""
+        query = "SELECT id FROM requests WHERE account_id = $1 AND ended_at IS NULL"
+        request_id = await self.books.fetchval(query, self.caller.account_id)
+        if not request_id or await self.cluster.valkey.command("EXISTS", f"arq:in-progress:{request_id}") != 0:
+            return None
+        waits = await self.cluster.valkey.command("HGET", f"run:{request_id}", "waits")
+        due_ms = await self.cluster.valkey.command("ZSCORE", keys.queue("openai", "interactive"), request_id)
+        return (request_id, float(str(due_ms))) if waits and due_ms else None
+
+    async def somebody_is_to_be_cancelled(self) -> bool:
+        return bool(await self.cluster.valkey.command("ZCARD", "arq:abort"))
 
     @contextlib.contextmanager
     def worker_asleep(self) -> Iterator[None]:
@@ -275,37 +298,39 @@ async def cancel_while_connecting(world: World) -> Paid:
 
 
 async def cancel_between_two_calls(world: World) -> Paid:
-    for status in (429, 500, 503):
-        for stream in (False, True):
-            key = a_key()
-            request_id = await world.later(told(status=status, key=key), stream=stream)
-            await world.refused_once(key)
+    for status, stream in ((429, False), (500, False), (500, True), (503, True)):
+        key = a_key()
+        request_id = await world.later(told(status=status, times=2, hold=0, key=key), stream=stream)
+        async with world.between_two_calls(key):
             await world.cancel(request_id)
-            assert (await world.paid()).state == "cancelled"
     return Paid("cancelled", 0)
 
 
 async def leave_between_two_calls(world: World) -> Paid:
-    for status in (429, 500, 503):
+    for status, stream in ((429, False), (500, True), (503, True)):
         key = a_key()
-        asking = asyncio.create_task(world.caller.chat(told(status=status, retry_after=1, key=key), stream=True))
-        await world.refused_once(key)
-        asking.cancel()
-        await asyncio.wait([asking])
-        assert (await world.paid()).state == "cancelled"
+        message = told(status=status, times=2, hold=0, key=key)
+        asking = asyncio.create_task(world.caller.chat(message, stream=stream))
+        async with world.between_two_calls(key):
+            asking.cancel()
+            await asyncio.wait([asking])
+            await eventually_true(world.somebody_is_to_be_cancelled, "the front door has given it up")
     return Paid("cancelled", 0)
 
 
-async def cancel_a_deferred_one(world: World) -> Paid:
-    key = a_key()
-    request_id = await world.later(told(status=429, retry_after=2, key=key))
-    await world.refused_once(key)
-
-    async def deferred() -> bool:
-        return await world.cluster.valkey.command("HGET", f"run:{request_id}", "waits") == b"1"
-
-    await eventually_true(deferred, "it is back in the queue")
-    await world.cancel(request_id)
+async def cancel_or_leave_a_deferred_one(world: World) -> Paid:
+    for leaves in (False, True):
+        message = told(status=429, retry_after=8)
+        asking = asyncio.create_task(world.caller.chat(message, stream=True, headers={} if leaves else LATER))
+        request_id, due_ms = await eventually_true(world.deferred, "it is back in the queue")
+        if leaves:
+            asking.cancel()
+        else:
+            await world.cancel(request_id)
+        await asyncio.wait([asking])
+        assert (await world.paid()).state == "cancelled"
+        ended_at = await world.books.fetchval("SELECT ended_at FROM requests WHERE id = $1", request_id)
+        assert ended_at.timestamp() < due_ms / 1000, "it does not wait until its vendor wants to be asked again"
     return Paid("cancelled", 0)
 
 
@@ -347,10 +372,25 @@ async def cancel_what_is_billed_to_the_end(world: World) -> Paid:
 
 
 async def cancel_what_would_be_billed_to_the_end(world: World) -> Paid:
-    key = a_key()
-    request_id = await world.later(told(status=500, key=key), model=BILLS_TO_THE_END)
-    await world.refused_once(key)
-    await world.cancel(request_id)
+    for stream in (False, True):
+        key = a_key()
+        message = told(tokens=9, reasoning=30, status=500, times=2, key=key)
+        request_id = await world.later(message, model=BILLS_TO_THE_END, stream=stream)
+        async with world.between_two_calls(key):
+            await world.cancel(request_id)
+    return Paid("cancelled", 0)
+
+
+async def cancel_before_a_call_fails_that_is_billed_to_the_end(world: World) -> Paid:
+    for fault, stream in (("cut", False), ("fin", True), ("empty", False), ("early_end", True)):
+        key = a_key()
+        message = told(tokens=9, reasoning=30, fault=fault, times=1, hold=0, key=key)
+        request_id = await world.later(message, model=BILLS_TO_THE_END, stream=stream)
+        await world.cluster.simulator.call_begins(key)
+        await world.cancel(request_id)
+        await world.caller.release(key)
+        assert (await world.paid()).state == "cancelled"
+        assert len(await world.cluster.simulator.calls(key)) == 1, "the vendor is not called any more"
     return Paid("cancelled", 0)
 
 
@@ -399,12 +439,15 @@ TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
     "You cancel it while the vendor is being connected.": cancel_while_connecting,
     "You cancel it between two calls, after a refusal (429, 500, 503).": cancel_between_two_calls,
     "You leave it between two calls, after a refusal.": leave_between_two_calls,
-    "You cancel it while it is back in the queue, because the vendor asked to wait.": cancel_a_deferred_one,
+    "You cancel or leave it while it is back in the queue, because the vendor asked to wait.": cancel_or_leave_a_deferred_one,
     "You cancel it while the vendor has it, before any output.": cancel_before_output,
     "You cancel a stream after some output.": cancel_after_output,
     "You leave a stream after some output.": leave_after_output,
     "You cancel it while the vendor has it, and this vendor bills to the end.": cancel_what_is_billed_to_the_end,
     "You cancel it between two calls, and this vendor bills to the end.": cancel_what_would_be_billed_to_the_end,
+    "You cancel it while the vendor has it, this vendor bills to the end, and the call fails.": (
+        cancel_before_a_call_fails_that_is_billed_to_the_end
+    ),
     "A worker of this service dies while a JSON answer is computed.": worker_dies_at_a_json_answer,
     "A worker of this service dies after a stream's first output.": worker_dies_at_a_stream,
     "You repeat it with the same Idempotency-Key.": repeat,

@@ -143,6 +143,8 @@ class Attempt:
             reason = await self._calls.until_one_works()
         except (LeaseLost, Retry):
             raise
+        except Cancelled as error:
+            await self._end(*self._failed(error, cancelled=True))
         except RebootError as error:
             await self._end_failed(error)
         except asyncio.CancelledError:

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
+from arq.constants import abort_jobs_ss
 from arq.worker import Retry
 
 from shared.chat import CallPiece
-from shared.errors import AnswerTooLong, ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
+from shared.errors import AnswerTooLong, Cancelled, ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
@@ -62,8 +63,8 @@ class VendorCalls:
         self._stands = stands
 
     async def until_one_works(self) -> str:
-        """The finish reason of the call that worked. Raises the last call's `RebootError`, or arq's `Retry` to wait in the
-        queue instead of in a slot.
+        """The finish reason of the call that worked. Raises the last call's `RebootError`, `Cancelled` when the caller
+        cancelled before the next one, or arq's `Retry` to wait in the queue instead of in a slot.
         """
         while True:
             self._received.attempts += 1
@@ -75,6 +76,7 @@ class VendorCalls:
                 if isinstance(error, ProviderBusy):
                     await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
                 await self._wait_or_give_up(error)
+                await self._ask_whether_it_is_wanted(error)
             else:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                 self._paces.succeeded(self._job.model.name)
@@ -112,6 +114,17 @@ class VendorCalls:
         except UNREACHABLE:
             raise error from None
         raise Retry(defer=delay_s) from error
+
+    async def _ask_whether_it_is_wanted(self, error: RebootError) -> None:
+        """The worker hears of an ask to abort only every `IDLE_WAIT_S`, and not at all while a vendor bills to the end: a
+        vendor that is called after it would have to be paid.
+        """
+        try:
+            asked = await self._client.zscore(abort_jobs_ss, self._job.id)
+        except UNREACHABLE:
+            raise error from None
+        if asked is not None:
+            raise Cancelled("The request was cancelled.")
 
     def _delay_before_retry(self, error: RebootError) -> float | None:
         if self._received.text_bytes:
