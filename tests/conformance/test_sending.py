@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.errors import RebootError
+from shared.chat import Message
+from shared.errors import ProviderError, RebootError
 from tests.conformance.cases import (
+    CASES,
     LIMITS,
     PATIENCE_S,
     Case,
@@ -30,6 +32,14 @@ from workers.providers.wire.sending import sending
 BODY_THAT_NEVER_ENDS = (
     b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\nContent-Length: 99\r\n\r\n{"
 )
+HEAD = (
+    b"HTTP/1.1 %d Moved\r\nLocation: /elsewhere\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
+)
+LARGE_BYTES = 15_000_000
+"""More than the system keeps of a connection that nobody reads."""
+OVER_HTTP = over(*(case for case in CASES if case.api != "openai-realtime"))
+"""Realtime asks its question only when its socket has been opened."""
 
 
 class Heard:
@@ -50,18 +60,19 @@ class Heard:
                 await self._changed.wait()
 
 
-async def call(provider: Provider, case: Case, directive: str, heard: Heard) -> None:
+async def call(provider: Provider, case: Case, directive: str, heard: Heard, text: str = "Hello") -> None:
+    asked = request(case, directive, messages=(Message("user", text),))
     with sending(heard):
-        async with contextlib.aclosing(provider.stream(request(case, directive))) as pieces:
+        async with contextlib.aclosing(provider.stream(asked)) as pieces:
             async for _ in pieces:
                 pass
 
 
 @contextlib.asynccontextmanager
-async def calling(provider: Provider, case: Case, directive: str = "") -> AsyncIterator[Heard]:
+async def calling(provider: Provider, case: Case, directive: str = "", text: str = "Hello") -> AsyncIterator[Heard]:
     """A call under way, which is left at the end."""
     heard = Heard()
-    task = asyncio.create_task(call(provider, case, directive, heard))
+    task = asyncio.create_task(call(provider, case, directive, heard, text))
     try:
         yield heard
     finally:
@@ -121,6 +132,96 @@ async def test_connecting(case: Case) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 await hello.wait()
             assert heard.said == []
+
+
+@promise("a proxy that has been asked for a connection is not the vendor")
+@over()
+async def test_connecting_through_a_proxy(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy lets it through, and then nobody says a word."""
+    hello = asyncio.Event()
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT ")
+        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await reader.read(1)
+        hello.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        async with at_address(case, "https://vendor.invalid") as provider, calling(provider, case) as heard:
+            async with asyncio.timeout(PATIENCE_S):
+                await hello.wait()
+            assert heard.said == []
+
+
+@promise("a vendor that has read only a part of a request does not have it")
+@OVER_HTTP
+async def test_half_a_request(case: Case) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(LARGE_BYTES // 10)
+        begun.set()
+        await go_on.wait()
+        while await reader.read(LARGE_BYTES):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(read_slowly, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with at_address(case, base) as provider, calling(provider, case, text="x" * LARGE_BYTES) as heard:
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
+            assert heard.said == []
+            go_on.set()
+            await heard.until([True])
+
+
+@promise("a refusal is one, too, when the vendor has read only a part of the request")
+@OVER_HTTP
+async def test_refused_half_way(case: Case) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD % 429)
+        while await reader.read(LARGE_BYTES):
+            pass
+        writer.close()
+
+    heard = Heard()
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with at_address(case, base) as provider:
+            with pytest.raises(RebootError):
+                await call(provider, case, "", heard, text="x" * LARGE_BYTES)
+    assert heard.said[-1] is False
+
+
+@promise("a redirect is a failure of the vendor, and nobody follows it")
+@OVER_HTTP
+@pytest.mark.parametrize("status", [302, 307])
+async def test_redirect(case: Case, status: int) -> None:
+    asked: list[bytes] = []
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(HEAD % status)
+        await reader.read()
+        writer.close()
+
+    heard = Heard()
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with at_address(case, base) as provider:
+            with pytest.raises(ProviderError, match=f"The vendor failed .*HTTP {status}"):
+                await call(provider, case, "", heard)
+    assert len(asked) == 1
+    assert heard.said == [True, False]
 
 
 @promise("a refusal is one as soon as its status is there")

@@ -436,7 +436,7 @@ TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
     "A JSON answer breaks off in the middle.": json_breaks_off,
     "A JSON answer is longer than the output limit allows.": json_is_too_long,
     "You cancel it while it waits in the queue.": cancel_in_the_queue,
-    "You cancel it while the vendor is being connected.": cancel_while_connecting,
+    "You cancel it while the vendor is being connected, or has not been sent all of it.": cancel_while_connecting,
     "You cancel it between two calls, after a refusal (429, 500, 503).": cancel_between_two_calls,
     "You leave it between two calls, after a refusal.": leave_between_two_calls,
     "You cancel or leave it while it is back in the queue, because the vendor asked to wait.": cancel_or_leave_a_deferred_one,

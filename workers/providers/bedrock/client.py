@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
     CredentialRetrievalError,
+    HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -32,7 +33,7 @@ from botocore.parsers import ResponseParserError
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.sending import aiohttp_trace
+from workers.providers.wire.sending import WholeBody, aiohttp_trace
 
 REGION_DEFAULT = "us-east-1"
 STATUSES = {
@@ -100,6 +101,10 @@ class Clients:
 class _TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
     """The SDK's own transport, which makes a session for each proxy; each notes where its calls stand."""
 
+    async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
+        request.body = WholeBody(request.body)
+        return await super().send(request)
+
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
         if not session.trace_configs:
@@ -126,6 +131,9 @@ async def vendor_failures() -> AsyncIterator[None]:
         raise vendor_errors.rejected("ParamValidationError") from error
     except ParserError as error:
         raise vendor_errors.no_answer() from error
+    except HTTPClientError as error:  # whatever else was raised inside
+        inside = error.kwargs.get("error")
+        raise (inside if isinstance(inside, RebootError) else vendor_errors.disconnected()) from error
     except (BotoCoreError, aiohttp.ClientError, OSError) as error:
         raise vendor_errors.disconnected() from error
     except (ResponseParserError, msgspec.MsgspecError, ValueError) as error:

@@ -169,7 +169,8 @@ class _HandingOver(httpx2.AsyncClient):
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
-        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict(), "trace": _note_sent}
+        request.extensions = {**request.extensions, "timeout": self.timeout.as_dict()}
+        request.stream = _WholeBody(request.stream)
         response = await super().send(request, **{**options, "stream": True})
         if response.is_success:
             raise _Begun(response)
@@ -177,9 +178,15 @@ class _HandingOver(httpx2.AsyncClient):
         return response
 
 
-async def _note_sent(event: str, _: dict[str, Any]) -> None:
-    """The transport's own trace: before this event there was no connection."""
-    if event.endswith(".send_request_headers.started"):
+class _WholeBody(httpx2.AsyncByteStream):
+    """The request's body, which notes when all of it is written: it is asked for more only then."""
+
+    def __init__(self, body: Any) -> None:  # noqa: ANN401 - httpx's stream, for both of its clients
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            yield part
         under_way().sent()
 
 

@@ -23,6 +23,7 @@ from workers.providers.openai.request import parameters
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.coalescing import Coalescing
+from workers.providers.wire.sending import WholeBody
 from workers.providers.wire.sse import DataLines, whole
 from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
@@ -203,7 +204,7 @@ class _Answer:
 async def _call(clients: Clients, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
     """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
     head = await clients.head_of(request.model)
-    body = _encode(parameters(request))
+    body = WholeBody(_encode(parameters(request)))
     try:
         async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:
             if not response.ok:

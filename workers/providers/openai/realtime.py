@@ -164,8 +164,8 @@ def _session(request: ProviderRequest) -> Any:  # noqa: ANN401 - one of the SDK'
 async def _ask(connection: AsyncRealtimeConnection, request: ProviderRequest) -> None:
     for message in request.messages[len(_opening(request.messages)) :]:
         await connection.conversation.item.create(item=_item(message))
-    under_way().sent()  # until now there was nothing to compute
     await connection.response.create()
+    under_way().sent()  # until now there was nothing to compute
 
 
 def _opening(messages: list[Message]) -> list[Message]:

@@ -12,6 +12,9 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+from workers.providers.wire import vendor_errors
 
 REFUSED_FROM = 400
 """HTTP statuses from here on are refusals."""
@@ -22,13 +25,16 @@ class Sending:
 
     def __init__(self, changed: Callable[[bool], None]) -> None:
         self._changed = changed
+        self._refused = False
 
     def sent(self) -> None:
-        """The call is on its way over a connection that stands."""
-        self._changed(True)  # noqa: FBT003 - what the callback takes
+        """All of it has left, to its last byte: a vendor that has only a part of it computes nothing."""
+        if not self._refused:  # which a vendor may be before it has read all
+            self._changed(True)  # noqa: FBT003 - what the callback takes
 
     def refused(self) -> None:
         """The vendor said no; what it says besides may still be under way."""
+        self._refused = True
         self._changed(False)  # noqa: FBT003
 
 
@@ -51,18 +57,31 @@ def under_way() -> Sending:
     return _under_way.get()
 
 
+class WholeBody(aiohttp.BytesPayload):
+    """A request's body for aiohttp, which notes when all of it is written."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Returns when the last part has been given to the socket, or is the next to be."""
+        await super().write_with_length(writer, content_length)
+        under_way().sent()
+
+
 def aiohttp_trace() -> aiohttp.TraceConfig:
-    """What makes a session of aiohttp note both moments."""
+    """What makes a session of aiohttp note refusals, and take a redirect for one instead of following it: an API has none,
+    and the call would go to somebody else.
+    """
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_headers_sent)
+    trace.on_request_redirect.append(_redirected)
     trace.on_request_end.append(_answered)
     return trace
 
 
-async def _headers_sent(
-    _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceRequestHeadersSentParams
+async def _redirected(
+    _: aiohttp.ClientSession, __: SimpleNamespace, answer: aiohttp.TraceRequestRedirectParams
 ) -> None:
-    under_way().sent()
+    under_way().refused()
+    answer.response.close()
+    raise vendor_errors.failed(f"HTTP {answer.response.status}")
 
 
 async def _answered(_: aiohttp.ClientSession, __: SimpleNamespace, answer: aiohttp.TraceRequestEndParams) -> None:
