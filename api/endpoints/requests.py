@@ -89,9 +89,9 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
         return web.Response(headers=headers, content_type=form.content_type)
     with following(services, key, logged.id, first) as follower:
         follower.look_up()
-        await services.queue.listen(logged.id, services.relay.channel)
         events = services.follow_up.events_again(logged, follower)
         try:
+            await services.queue.listen(logged.id, services.relay.channel)
             return await send_stream(request, events, form, headers, services.settings, first=first)
         except (asyncio.CancelledError, ConnectionError):
             if logged.keep_until is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,20 +27,29 @@ class Abandoned:
         self._group = group
         self._grace_s = settings.abandoned_after_s
         self._retry_s = settings.settle_retry_s
-        self._tries = max(1, int(settings.request_deadline_s / settings.settle_retry_s))
+        self._runs_s = settings.request_deadline_s
+        self._waiting: dict[str, asyncio.Task[None]] = {}
 
     def add(self, request_id: str) -> None:
-        """A reader is gone."""
-        self._group.create_task(self._cancel_later(request_id))
+        """A reader is gone. The grace begins anew when one had left before: each has the whole of it."""
+        if earlier := self._waiting.get(request_id):
+            earlier.cancel()
+        self._waiting[request_id] = task = self._group.create_task(self._cancel_later(request_id))
+        task.add_done_callback(lambda done: self._forget(request_id, done))
+
+    def _forget(self, request_id: str, task: asyncio.Task[None]) -> None:
+        if self._waiting.get(request_id) is task:
+            del self._waiting[request_id]
 
     async def _cancel_later(self, request_id: str) -> None:
         await asyncio.sleep(self._grace_s)
-        for _ in range(self._tries):  # beyond its deadline it has ended anyway
-            if self._relay.follows(request_id):
-                return  # somebody came back; when they leave, their grace begins
+        ended_at = time.monotonic() + self._runs_s
+        while not self._relay.follows(request_id):  # else somebody came back; when they leave, their grace begins
             try:
                 cancelled = await self._queue.leave(request_id, self._relay.channel)
             except Unavailable:
+                if time.monotonic() > ended_at:
+                    return
                 await asyncio.sleep(self._retry_s)
             else:
                 if cancelled:
