@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from api.http.rates import tell_left, tell_limit
 from api.http.state import REQUEST_ID
-from shared.errors import RateLimited
+from shared.errors import RateLimited, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -15,14 +16,30 @@ if TYPE_CHECKING:
     from shared.ledger.api_keys import ApiKey
 
 
-async def count_creation(request: web.Request, services: Services, key: ApiKey) -> None:
-    """For a creation that is no repeat. Raises `RateLimited` or `Unavailable`."""
-    if not key.rpm:
-        return
-    tell_limit(request, key.rpm)
-    try:
-        state = await services.queue.count(request[REQUEST_ID], key_id=key.id, rpm=key.rpm)
-    except RateLimited as error:
-        tell_left(request, 0, error.retry_after_s or 0)
-        raise
-    tell_left(request, *state)
+class Counting:
+    """Of one request that creates a batch, or repeats an earlier one: a repeat is not counted, a key with another body is."""
+
+    def __init__(self, request: web.Request, services: Services, key: ApiKey) -> None:
+        self._request = request
+        self._services = services
+        self._key = key
+        self._done = not key.rpm
+        if key.rpm:
+            tell_limit(request, key.rpm)
+
+    async def once(self) -> None:
+        """Unless it is counted. Raises `RateLimited` or `Unavailable`."""
+        if self._done or not self._key.rpm:
+            return
+        try:
+            state = await self._services.queue.count(self._request[REQUEST_ID], key_id=self._key.id, rpm=self._key.rpm)
+        except RateLimited as error:
+            tell_left(self._request, 0, error.retry_after_s or 0)
+            raise
+        self._done = True
+        tell_left(self._request, *state)
+
+    async def made(self) -> None:
+        """There is a new batch, whatever its key led to when the upload began: it is not refused any more."""
+        with contextlib.suppress(RateLimited, Unavailable):
+            await self.once()

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.batches.counting import count_creation
+from api.batches.counting import Counting
 from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
 from api.batches.upload import Upload
 from api.formats.native.answers import result_json
@@ -73,31 +73,36 @@ async def post_batch(request: web.Request) -> web.Response:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_compressed(request)
     refuse_too_large(request, services.settings.batch_bytes_max)
+    counting = Counting(request, services, key)
     repeatable_by = idempotency_key(request)
     if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):
         await require_credit(services.pool, key.account_id)
-        await count_creation(request, services, key)
+        await counting.once()
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
     upload = Upload(services, file, parse_line)
     async with services.key_watch.stopping(key.id):
         file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
     new = NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat, asked_at=file.created_at)
-    batch, again = await _made_of(services, new)
+    batch, again = await _made_of(services, new, counting)
     body = result_json(view_of(batch, upload.errors))
     headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
 
 
-async def _made_of(services: Services, new: NewBatch) -> Created:
+async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
     """The batch; its file is forgotten when it leads to none, or to an earlier one."""
     try:
         created = await create_batch(services.pool, new, services.settings)
-    except (IdempotencyMismatch, RateLimited, KeyEnded):
+    except (IdempotencyMismatch, RateLimited, KeyEnded) as error:
         await forget_file(services.pool, new.file)
+        if isinstance(error, IdempotencyMismatch):
+            await counting.once()
         raise
     if created.again:
         await forget_file(services.pool, new.file)
+    else:
+        await counting.made()
     return created
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.batches.counting import count_creation
+from api.batches.counting import Counting
 from api.batches.creation import NewBatch, RepeatableBy, create_batch, made_before
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject, batch_object
@@ -17,7 +17,7 @@ from api.http.reading import idempotency_key, read_json
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
 from shared.batches.files import File, find_file, require_credit
-from shared.errors import InvalidRequest
+from shared.errors import IdempotencyMismatch, InvalidRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ERRORS_SHOWN_MAX = 20
@@ -39,14 +39,19 @@ async def post_batch(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     body = parse(await read_json(request), _decoder, "It takes input_file_id, endpoint, completion_window and metadata")
+    counting = Counting(request, services, key)
     repeatable_by = _repeatable_by(request, body)
-    earlier = await made_before(services.pool, key.account_id, repeatable_by)
+    try:
+        earlier = await made_before(services.pool, key.account_id, repeatable_by)
+    except IdempotencyMismatch:
+        await counting.once()
+        raise
     if earlier:
         return await _answer(services, earlier, {"Idempotent-Replayed": "true"})
     await require_credit(services.pool, key.account_id)
     file = await find_file(services.pool, key.account_id, body.input_file_id)
     _refuse_other_lines(file, body)
-    await count_creation(request, services, key)
+    await counting.once()
     new = NewBatch(file, key.id, body.endpoint, body.metadata, repeatable_by)
     batch, again = await create_batch(services.pool, new, services.settings)
     return await _answer(services, batch, {"Idempotent-Replayed": "true"} if again else {})

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 
 from shared.ids import new_id
-from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
 from tests.harness.cluster import Cluster
@@ -264,27 +263,3 @@ async def test_the_same_idempotency_key_and_lines_make_one_batch(caller: Caller)
     files = (await caller.request("GET", "/v1/files")).json["data"]
     assert len(files) == 1
     assert len(await results(caller, (await until(caller, first.json["result"]["id"]))["id"])) == 2
-
-
-async def test_a_keys_rate_counts_the_batch_and_not_its_lines(new_caller: NewCaller) -> None:
-    caller = await new_caller(rules=KeyRules(rpm=2))
-    first = await send(caller, [line(str(n), told(tokens=1)) for n in range(30)])
-    assert (first.status, first.headers["x-ratelimit-limit-requests"]) == (201, "2")
-    assert first.headers["x-ratelimit-remaining-requests"] == "1"
-    assert (await caller.chat(told(tokens=1))).headers["x-ratelimit-remaining-requests"] == "0"
-    refused = await send(caller, [line("x", told(tokens=1))])
-    assert (refused.status, refused.error["code"]) == (429, "rate_limited")
-    assert 1 <= int(refused.headers["Retry-After"]) <= 30
-    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
-    ended = await until(caller, first.json["result"]["id"])
-    assert ended["counts"]["completed"] == 30
-    listed = (await caller.request("GET", "/api/batches")).json["result"]["batches"]
-    assert [batch["id"] for batch in listed] == [ended["id"]]
-
-
-async def test_a_repeated_batch_is_not_counted_again(new_caller: NewCaller) -> None:
-    caller = await new_caller(rules=KeyRules(rpm=1))
-    body, headers = json.dumps(line("a", told(tokens=1))).encode(), NDJSON | {"Idempotency-Key": "counted-once"}
-    replies = [await caller.request("POST", "/api/batches", data=body, headers=headers) for _ in range(3)]
-    assert [reply.status for reply in replies] == [201] * 3
-    assert len({reply.json["result"]["id"] for reply in replies}) == 1

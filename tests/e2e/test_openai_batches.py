@@ -342,12 +342,15 @@ async def test_another_accounts_files_and_batches_are_not_there(
 
 
 async def test_a_keys_rate_counts_the_batch_and_not_its_lines_nor_its_file(new_caller: NewCaller) -> None:
-    caller = await new_caller(rules=KeyRules(rpm=1))
-    file_id = (await send(caller, [line(str(n), told(tokens=1)) for n in range(5)]))["id"]
+    caller = await new_caller(rules=KeyRules(rpm=2))
+    file_id, other_id = [(await send(caller, [line(str(n), told(tokens=1)) for n in range(5)]))["id"] for _ in "ab"]
     assert (await create(caller, new_id("file"))).status == 404, "what is no batch is not counted"
     first = await create(caller, file_id, key="counted")
-    assert (first.status, first.headers["x-ratelimit-remaining-requests"]) == (200, "0")
-    assert (await create(caller, file_id, key="counted")).status == 200
+    assert (first.status, first.headers["x-ratelimit-remaining-requests"]) == (200, "1")
+    again = await create(caller, file_id, key="counted")
+    assert (again.status, again.headers["x-ratelimit-limit-requests"]) == (200, "2")
+    mismatch = await create(caller, other_id, key="counted")
+    assert (mismatch.status, mismatch.headers["x-ratelimit-remaining-requests"]) == (422, "0")
     refused = await create(caller, file_id)
     assert (refused.status, refused.json["error"]["code"]) == (429, "rate_limited")
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
