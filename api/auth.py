@@ -12,7 +12,7 @@ import asyncpg
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
 from shared.ledger.api_keys import HINT, ApiKey, find_key, split_key
 from shared.runtime.metrics import STAGE_SECONDS
-from shared.stores.postgres import UNREACHABLE, KeptSession
+from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -68,8 +68,9 @@ class Authenticator:
         session = KeptSession(self._pool)
         try:
             key = await find_key(session, key_id)
-        except UNREACHABLE as error:
-            await self._distrust()
+        except (*UNREACHABLE, *BUSY) as error:
+            if isinstance(error, UNREACHABLE):
+                await self._distrust()
             raise Unavailable("Keys cannot be checked now: try again shortly.") from error
         finally:
             await session.release()
