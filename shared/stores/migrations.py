@@ -1,9 +1,15 @@
-"""Brings the database up to date: numbered SQL files, each applied once, in order."""
+"""Brings the database up to date: numbered SQL files, each applied once, in order.
+
+`NNNN_title.sql` is applied in a transaction. `NNNN_title.concurrently.sql` has statements that must not be in one, such as
+`CREATE INDEX CONCURRENTLY IF NOT EXISTS …`: each ends with `;` at the end of a line, and each may be run again, because what
+broke off is repeated from its first statement.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +20,10 @@ from shared.stores.brief_locks import brief_locks, when_free
 from shared.stores.postgres import BUSY, SQL_FOLDER
 
 MIGRATION_LOCK = 7_201_001
+CONCURRENTLY = ".concurrently"
+LOCK_PAUSE_S = 0.1
+_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
+_IS_INVALID = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)"
 
 
 class MigrationError(RuntimeError):
@@ -27,6 +37,8 @@ class Migration(NamedTuple):
     title: str
     sql: str
     checksum: str
+    concurrently: bool = False
+    """Outside a transaction, statement by statement."""
 
 
 def migrations() -> list[Migration]:
@@ -37,7 +49,8 @@ def migrations() -> list[Migration]:
         if int(version) != number:
             raise MigrationError(f"{path.name} should have the number {number:04d}")
         text = path.read_text()
-        found.append(Migration(number, title, text, hashlib.sha256(text.encode()).hexdigest()))
+        checksum, concurrently = hashlib.sha256(text.encode()).hexdigest(), title.endswith(CONCURRENTLY)
+        found.append(Migration(number, title.removesuffix(CONCURRENTLY), text, checksum, concurrently))
     return found
 
 
@@ -57,7 +70,7 @@ async def migrate(
     connection = await asyncpg.connect(database_url)
     try:
         async with asyncio.timeout(within_s):
-            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+            await _lock(connection)
         return await _Migrator(connection, lock_timeout_s, within_s, on_wait).apply_missing()
     except TimeoutError:
         raise MigrationError(f"another migration has not ended within {within_s:g} s: try again later") from None
@@ -68,6 +81,14 @@ async def migrate(
         ) from error
     finally:
         await connection.close()  # which gives the lock back
+
+
+async def _lock(connection: asyncpg.Connection) -> None:
+    """Ask again and again: whoever waits in a statement has a snapshot, for whose end an index that is built concurrently
+    waits.
+    """
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+        await asyncio.sleep(LOCK_PAUSE_S)
 
 
 class _Migrator(NamedTuple):
@@ -89,7 +110,8 @@ class _Migrator(NamedTuple):
             _check_applied(row["version"], row["checksum"], known)
         missing = [migration for migration in known if migration.version not in applied]
         for migration in missing:
-            await self._when_free(partial(self._apply, migration))
+            apply = self._apply_concurrently if migration.concurrently else self._apply
+            await self._when_free(partial(apply, migration))
         await self._when_free(self._make_partitions)
         return [f"{migration.version:04d}_{migration.title}" for migration in missing]
 
@@ -99,12 +121,26 @@ class _Migrator(NamedTuple):
     async def _apply(self, migration: Migration) -> None:
         async with brief_locks(self.connection, self.lock_timeout_s):
             await self.connection.execute(migration.sql)
-            await self.connection.execute(
-                "INSERT INTO schema_migrations (version, title, checksum) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.title,
-                migration.checksum,
-            )
+            await self._note(migration)
+
+    async def _apply_concurrently(self, migration: Migration) -> None:
+        """Traffic does not wait for these locks, so they are waited for. An index whose making broke off is made anew."""
+        await self.connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(self.within_s * 1000)}ms")
+        for statement in migration.sql.split(";\n"):
+            for index in _INDEX.findall(statement):
+                if await self.connection.fetchval(_IS_INVALID, index):
+                    await self.connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+            if statement.strip():
+                await self.connection.execute(statement)
+        await self._note(migration)
+
+    async def _note(self, migration: Migration) -> None:
+        await self.connection.execute(
+            "INSERT INTO schema_migrations (version, title, checksum) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.title,
+            migration.checksum,
+        )
 
     async def _make_partitions(self) -> None:
         async with brief_locks(self.connection, self.lock_timeout_s):

@@ -1,8 +1,8 @@
 """Postgres: the connection pool, named queries from `sql/*.sql`, and the numbered migrations.
 
 A `.sql` file holds queries, each after a line `-- name: something`. Migrations are `sql/migrations/NNNN_title.sql`,
-applied in order under an advisory lock, each in a transaction of its own, and never edited once applied: their checksums
-are kept and compared.
+applied in order under an advisory lock, each in a transaction of its own unless it says `.concurrently`, and never edited
+once applied: their checksums are kept and compared.
 """
 
 from __future__ import annotations

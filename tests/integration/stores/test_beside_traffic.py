@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from shared.ledger.accounts import create_account
+from shared.ledger.api_keys import KeyRules, create_key, find_key
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Grant
 from shared.money import NanoUsd
@@ -97,6 +98,32 @@ async def test_requests_are_admitted_while_a_migration_waits_for_a_long_read(ser
             assert not migrating.done()
     assert await migrating == [f"{NEXT:04d}_alters"]
     await service.admits()
+
+
+INDEX = "CREATE INDEX CONCURRENTLY IF NOT EXISTS keys_by_name ON api_keys (name);\n"
+
+
+async def test_requests_are_admitted_and_keys_found_while_an_index_is_built(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for whoever is changing the table, and nobody waits for it."""
+    one = Migration(NEXT, "indexes", INDEX, "x", concurrently=True)
+    monkeypatch.setattr(migrations_module, "migrations", lambda: [*migrations(), one])
+    key = await create_key(service.pool, service.account, KeyRules())
+    changing = await asyncpg.connect(service.url)
+    async with changing.transaction():
+        await changing.execute("UPDATE api_keys SET name = 'other' WHERE id = $1", key.key_id)
+        migrating = asyncio.ensure_future(migrate(service.url))
+        await eventually_true(lambda: _index_is_begun(service.pool), "the index is being built")
+        await service.admits()
+        assert await find_key(service.pool, key.key_id)
+        assert not migrating.done()
+    assert await migrating == [f"{NEXT:04d}_indexes"]
+    await changing.close()
+
+
+async def _index_is_begun(pool: asyncpg.Pool) -> bool:
+    return await pool.fetchval("SELECT to_regclass('keys_by_name')") is not None
 
 
 @pytest.mark.usefixtures("next_migration")

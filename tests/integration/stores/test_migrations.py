@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +20,10 @@ from tests.integration.conftest import execute
 
 NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
 MIGRATE = "import asyncio, sys; from shared.stores.migrations import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
+
+
+RELEASED = 6
+"""The last migration of 0.1.0; what came later may find large tables."""
 
 
 @pytest.fixture
@@ -84,6 +89,34 @@ async def test_a_process_does_not_start_on_a_database_that_is_not_migrated(
     await execute(empty_database_url, f"DELETE FROM schema_migrations WHERE version = {len(NAMES)}")
     with pytest.raises(MigrationError, match="rebootml migrate"):
         await require_migrated(empty_pool)
+
+
+@pytest.mark.parametrize("migration", migrations()[RELEASED:], ids=NAMES[RELEASED:])
+def test_an_index_of_a_table_that_was_there_is_built_beside_traffic(migration: Migration) -> None:
+    made = set(re.findall(r"CREATE TABLE (\w+)", migration.sql))
+    indexed = re.findall(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\w+ ON (\w+)", migration.sql)
+    assert set(indexed) <= made
+
+
+async def test_what_broke_off_outside_a_transaction_is_repeated_and_its_broken_index_made_anew(
+    empty_database_url: str, empty_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_database_url)
+    await empty_pool.execute("CREATE TABLE pairs AS SELECT 1 AS a FROM generate_series(1, 2)")
+    sql = (
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS pairs_first ON pairs (a);\n"
+        "-- of what is there once\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS pairs_once ON pairs (a);\n"
+    )
+    one = Migration(len(NAMES) + 1, "pairs", sql, "x", concurrently=True)
+    monkeypatch.setattr(migrations_module, "migrations", lambda: [*migrations(), one])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await migrate(empty_database_url)
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'pairs_once'::regclass"
+    assert await empty_pool.fetchval(valid) is False
+    assert await empty_pool.fetchval("SELECT max(version) FROM schema_migrations") == len(NAMES)
+    await empty_pool.execute("DELETE FROM pairs WHERE ctid = (SELECT min(ctid) FROM pairs)")
+    assert await migrate(empty_database_url) == [f"{len(NAMES) + 1:04d}_pairs"]
+    assert await empty_pool.fetchval(valid) is True
 
 
 async def test_migrating_makes_the_months_to_come(empty_database_url: str, empty_pool: asyncpg.Pool) -> None:

@@ -2,8 +2,6 @@
 
 -- A key that was rotated: which key has what it began, and since when.
 ALTER TABLE api_keys ADD COLUMN successor text, ADD COLUMN rotated_at timestamptz;
-CREATE INDEX api_keys_revoked ON api_keys (revoked_at) WHERE revoked_at IS NOT NULL;
-CREATE INDEX api_keys_expiring ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Why the service itself cancelled a batch. A table of its own: the previous release reads whole rows of `batches`.
 CREATE TABLE batch_stops (
@@ -40,8 +38,6 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-
-CREATE INDEX batches_by_file_day ON batches (file_day, day);
 
 -- Whether somebody was promised what is read from the lines of a day: a file that has not expired, or the results of a
 -- batch over one, which are kept for `days_kept` days from the batch's own day.
