@@ -30,11 +30,14 @@ ERRORS_SHOWN_MAX = 100
 
 
 class Upload:
-    """One file on its way. `parse_line` makes a line of it, or raises a `RebootError` for that line alone."""
+    """One file on its way, sent with the key `key_id`. `parse_line` makes a line of it, or raises a `RebootError` for that
+    line alone.
+    """
 
-    def __init__(self, services: Services, file: File, parse_line: Callable[[bytes], ParsedLine]) -> None:
+    def __init__(self, services: Services, file: File, key_id: str, parse_line: Callable[[bytes], ParsedLine]) -> None:
         self._services = services
         self._file = file
+        self._key_id = key_id
         self._parse = parse_line
         self._piece: list[Line] = []
         self._piece_bytes = 0
@@ -51,12 +54,12 @@ class Upload:
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
         """Store everything; nobody sees the file before its end. `completed` adds what is known of it only then. Raises
-        `InvalidRequest`, `RequestTooLarge` or `Unavailable`; then, and when the caller goes away, nothing of it stays.
+        `InvalidRequest`, `RequestTooLarge`, `KeyEnded` or `Unavailable`; then, and when the caller goes away, nothing of it stays.
         """
         try:
             size = await self._take_all(chunks)
-            file = completed(self._file)
-            return await finish_file(self._services.pool, file, size=size, lines=self._lines, bad_lines=self._bad)
+            file, counts = completed(self._file), {"lines": self._lines, "bad_lines": self._bad}
+            return await finish_file(self._services.pool, file, self._key_id, size=size, **counts)
         except BaseException:
             await self._forget()
             raise

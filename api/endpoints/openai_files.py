@@ -61,10 +61,10 @@ async def post_file(request: web.Request) -> web.Response:
     repeated_by = idempotency_key(request)
     if not (repeated_by and await key_was_used(services.pool, key.account_id, repeated_by)):
         await require_credit(services.pool, key.account_id)
-    file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
     parser = LineParser()
-    upload = Upload(services, file, parser)
     async with services.key_watch.stopping(key.id):
+        file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
+        upload = Upload(services, file, key.id, parser)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))

@@ -11,6 +11,7 @@ import msgspec
 from shared.batches.queries import FILES, execute, known_id, page_begins, row_of, rows_of, value_of
 from shared.errors import Conflict, Gone, InsufficientCredit, NotFound
 from shared.ids import created_at, new_id
+from shared.ledger.ended_keys import KeyEnded
 from shared.money import nano_to_usd
 from shared.stores.postgres import reached
 
@@ -100,21 +101,26 @@ async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
         await pool.copy_records_to_table("file_lines", records=records, columns=LINE_COLUMNS)
 
 
-async def finish_file(pool: asyncpg.Pool, file: File, *, size: int, lines: int, bad_lines: int) -> File:
-    """From now on it can be used, for what its `endpoint` and until what its `expires_at` say."""
-    await execute(pool, FILES["ready"], file.id, size, lines, bad_lines, file.endpoint, file.expires_at)
+async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, *, size: int, lines: int, bad_lines: int) -> File:
+    """From now on it can be used, for what its `endpoint` and until what its `expires_at` say. Raises `KeyEnded` when the key
+    that sends it has ended meanwhile.
+    """
+    fields = (file.id, size, lines, bad_lines, file.endpoint, file.expires_at, key_id)
+    if reason := await value_of(pool, FILES["ready"], *fields):
+        raise KeyEnded.because(reason)
     return msgspec.structs.replace(file, state="ready", bytes=size, lines=lines, bad_lines=bad_lines)
 
 
 async def drop_file(pool: asyncpg.Pool, file: File) -> None:
-    """Forget an upload that broke off."""
+    """Forget an upload that broke off, also at its very end: a file that can be used has all its lines."""
+    await execute(pool, FILES["forget"], file.id)
     await execute(pool, FILES["drop_lines"], file.id, file.day)
 
 
 async def forget_file(pool: asyncpg.Pool, file: File) -> None:
     """A file of which no batch came. Raises `Unavailable`; then its day takes it along."""
     if await value_of(pool, FILES["delete"], file.id, file.account_id):
-        await drop_file(pool, file)
+        await execute(pool, FILES["drop_lines"], file.id, file.day)
 
 
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:

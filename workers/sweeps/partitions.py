@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from shared.batches.queries import FILES
 from shared.ledger.ledger import SQL
 from shared.stores.brief_locks import brief_locks, when_free
 from workers.sweeps.locks import alone
@@ -30,8 +29,7 @@ async def sweep_months(pool: asyncpg.Pool, settings: Settings) -> None:
 
 
 async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
-    """The days of batches; files whose time is over go with them. Raises asyncpg's errors."""
-    await pool.execute(FILES["expire"])
+    """The days of batches. Raises asyncpg's errors."""
     if changed := await _change(pool, settings, DAYS_LOCK, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
         log.info("days made or dropped", partitions=changed)
 

@@ -48,7 +48,7 @@ async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str =
         for number, provider in enumerate(providers, start=1)
     ]
     await add_lines(pool, file, lines)
-    return await finish_file(pool, file, size=100, lines=len(lines), bad_lines=providers.count(BAD))
+    return await finish_file(pool, file, "key", size=100, lines=len(lines), bad_lines=providers.count(BAD))
 
 
 async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key", model: str = MODEL) -> Batch:

@@ -11,12 +11,13 @@ import pytest
 
 from api.requests.log import find_answer
 from shared.batches.batches import Batch, Result, find_batch, require_results, results_kept_until, results_of
-from shared.batches.files import find_file
+from shared.batches.files import delete_file, drop_file, find_file
 from shared.errors import Gone, NotFound
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage
 from tests.integration.batches.batching import SETTINGS, a_batch, a_file, an_item, feed, the_end_of
 from tests.integration.ledger.scratch import Scratch
+from workers.sweeps.partitions import sweep_days
 
 DAYS_KEPT = SETTINGS.batch_days_kept
 ANSWER = KeptAnswer(Done("stop", Usage(1, 1), 5, "text"), None)
@@ -133,13 +134,23 @@ async def test_a_line_is_shown_with_its_answer_as_long_as_its_batch_is_kept(scra
 async def test_a_file_is_gone_when_its_time_is_over_and_was_never_there_when_it_was_deleted(scratch: Scratch) -> None:
     account = await scratch.account(0)
     file, deleted = [await a_file(scratch.pool, account, "openai") for _ in range(2)]
-    await scratch.pool.execute("UPDATE files SET state = 'deleted' WHERE id = $1", deleted.id)
+    await delete_file(scratch.pool, account, deleted.id)
     with pytest.raises(NotFound):
         await find_file(scratch.pool, account, deleted.id)
-    await scratch.pool.execute("UPDATE files SET expires_at = now() WHERE id = $1", file.id)
-    for state in ("ready", "deleted"):  # a sweep marks it
-        await scratch.pool.execute("UPDATE files SET state = $2 WHERE id = $1", file.id, state)
-        with pytest.raises(Gone, match="send it again"):
-            await find_file(scratch.pool, account, file.id)
-        with pytest.raises(NotFound):
-            await find_file(scratch.pool, await scratch.account(0), file.id)
+    await scratch.pool.execute("UPDATE files SET expires_at = now()")
+    await sweep_days(scratch.pool, SETTINGS)
+    with pytest.raises(NotFound):
+        await find_file(scratch.pool, account, deleted.id)
+    with pytest.raises(Gone, match="send it again"):
+        await find_file(scratch.pool, account, file.id)
+    with pytest.raises(NotFound):
+        await find_file(scratch.pool, await scratch.account(0), file.id)
+
+
+async def test_a_file_whose_lines_were_dropped_cannot_be_used(scratch: Scratch) -> None:
+    """Its upload broke off at its very end."""
+    account = await scratch.account(0)
+    file = await a_file(scratch.pool, account, "openai")
+    await drop_file(scratch.pool, file)
+    with pytest.raises(NotFound):
+        await find_file(scratch.pool, account, file.id)

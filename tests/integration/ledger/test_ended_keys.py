@@ -15,6 +15,7 @@ from api.auth import Authenticator
 from api.batches.creation import NewBatch, create_batch
 from api.key_watch import KeyWatch
 from shared.batches.batches import Batch, find_batch
+from shared.batches.files import begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.errors import InvalidApiKey
 from shared.ledger.api_keys import KeyRules, create_key, find_key, revoke_key, rotate_key
@@ -206,6 +207,18 @@ async def test_an_upload_whose_key_was_rotated_meanwhile_makes_a_batch_of_the_su
     new = await _rotate(pool, key)
     made = await create_batch(pool, NewBatch(file, key, "/api/endpoint", asked_at=file.created_at), SETTINGS)
     assert made.batch.key_id == new
+
+
+async def test_a_file_whose_key_has_ended_meanwhile_is_not_finished(pool: asyncpg.Pool, account: str) -> None:
+    revoked, rotated = [await _a_key(pool, account) for _ in range(2)]
+    files = [await begin_file(pool, account, "openai", "lines", SETTINGS) for _ in range(2)]
+    await revoke_key(pool, revoked)
+    await _rotate(pool, rotated)
+    with pytest.raises(KeyEnded, match="was revoked"):
+        await finish_file(pool, files[0], revoked, size=1, lines=1, bad_lines=0)
+    await finish_file(pool, files[1], rotated, size=1, lines=1, bad_lines=0)
+    states = [await pool.fetchval("SELECT state FROM files WHERE id = $1", file.id) for file in files]
+    assert states == ["uploading", "ready"]
 
 
 # -- what is open at a front door
