@@ -110,7 +110,7 @@ async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, set
     made = await connection.fetchval(
         BATCHES["create"],
         *(batch_id, file.account_id, key_id, moment.date(), new.endpoint, metadata, moment),
-        *(expires_at, file.id, settings.batches_open_max),
+        *(expires_at, file.id, settings.batches_open_max, moment + timedelta(days=settings.batch_days_kept)),
     )
     if not made:
         raise RateLimited(

@@ -67,6 +67,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     reason: str | None = None
     """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
+    results_until: datetime | None = None
+    """None of one that was made before this was written down."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,8 +135,8 @@ async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Ba
 
 
 def results_kept_until(batch: Batch, days_kept: int) -> datetime:
-    """What is promised: results are readable until then."""
-    return batch.created_at + timedelta(days=days_kept)
+    """What was promised when the batch was made: results are readable until then, whatever the setting is now."""
+    return batch.results_until or batch.created_at + timedelta(days=days_kept)
 
 
 def require_results(batch: Batch, days_kept: int) -> None:
@@ -146,13 +148,13 @@ def require_results(batch: Batch, days_kept: int) -> None:
 
 async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncIterator[list[Result]]:
     """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time. Raises
-    `Gone` when no line is there any more.
+    `Gone` when the lines or what came of them is not there any more, also when that happens between two pages.
     """
     while True:
         rows = await rows_of(
             pool, BATCHES["results"], batch.id, batch.day, batch.file_id, batch.file_day, after, RESULTS_PER_READ
         )
-        if batch.total and not rows and not after:
+        if not (_has_its_items(rows, batch) if rows else await _has_its_lines(pool, batch)):
             raise _gone("are not kept any more")
         yield [result for row in rows if (result := _result(row, batch))]
         if len(rows) < RESULTS_PER_READ:
@@ -160,9 +162,19 @@ async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncI
         after = rows[-1]["number"]
 
 
+def _has_its_items(rows: list[asyncpg.Record], batch: Batch) -> bool:
+    return rows[0]["items_kept"] or not batch.fed
+
+
+async def _has_its_lines(pool: asyncpg.Pool, batch: Batch) -> bool:
+    return bool(await value_of(pool, BATCHES["lines_kept"], batch.file_id, batch.file_day))
+
+
 async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
-    """Where the line with this id stands. Raises `NotFound`."""
+    """Where the line with this id stands. Raises `NotFound`, and `Gone` when no line is there any more."""
     number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, custom_id.replace("\0", ""))
+    if number is None and not await _has_its_lines(pool, batch):
+        raise _gone("are not kept any more")
     if number is None:
         raise NotFound("The batch has no line with this `custom_id`: take that of the last line you have.")
     return int(number)
@@ -180,11 +192,13 @@ def _gone(why: str) -> Gone:
 
 
 def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
-    """None while the line is not at its end."""
+    """None while the line is not at its end. Raises `Gone` when what came of it is not there any more."""
     line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])
     if row["state"] is None and batch.ended_at and batch.state != "failed":
+        if batch.ends_as == "completed":
+            raise _gone("are not kept any more")
         message = f"The batch was {batch.ends_as} before this line{_BECAUSE.get(batch.reason or '', '')}."
         return Result(**line, error_code=batch.ends_as, error_message=message)
     if row["state"] in {None, "running"}:

@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from shared.batches.batches import Batch, batch_from_row, results_of
 from shared.batches.queries import BATCHES
 from shared.batches.results import result_line
+from shared.errors import Gone
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -31,7 +32,7 @@ PART_BYTES = 8_000_000
 NDJSON = "application/x-ndjson"
 ABORT_S = 10.0
 CLAIM_S = 60.0
-FAILURES = (BotoCoreError, ClientError, TimeoutError, OSError, ValueError)  # the last: an address that is none
+FAILURES = (BotoCoreError, ClientError, TimeoutError, OSError, Gone, ValueError)  # the last: an address that is none
 
 
 class BatchExporter:

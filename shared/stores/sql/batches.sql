@@ -1,12 +1,16 @@
 -- name: create
-INSERT INTO batches (
-    id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,
-    state, ended_at)
-SELECT $1, $2, $3, f.id, f.day, $4, f.form, $5, f.lines, f.bad_lines, f.bad_lines, $6::jsonb, $7, now(), $8,
-    CASE f.lines WHEN f.bad_lines THEN 'failed' ELSE 'in_progress' END, CASE f.lines WHEN f.bad_lines THEN now() END
-FROM files f WHERE f.id = $9 AND f.account_id = $2 AND f.state = 'ready'
-    AND (SELECT count(*) FROM batches b WHERE b.account_id = $2 AND b.ended_at IS NULL) < $10
-RETURNING id
+-- Its results are kept until $11.
+WITH made AS (
+    INSERT INTO batches (
+        id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,
+        state, ended_at)
+    SELECT $1, $2, $3, f.id, f.day, $4, f.form, $5, f.lines, f.bad_lines, f.bad_lines, $6::jsonb, $7, now(), $8,
+        CASE f.lines WHEN f.bad_lines THEN 'failed' ELSE 'in_progress' END, CASE f.lines WHEN f.bad_lines THEN now() END
+    FROM files f WHERE f.id = $9 AND f.account_id = $2 AND f.state = 'ready'
+        AND (SELECT count(*) FROM batches b WHERE b.account_id = $2 AND b.ended_at IS NULL) < $10
+    RETURNING id
+)
+INSERT INTO batch_keeping (batch_id, results_until) SELECT id, $11 FROM made RETURNING batch_id
 
 -- name: create_cursors
 INSERT INTO batch_cursors (batch_id, provider, left_over)
@@ -31,10 +35,13 @@ WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (delete
 RETURNING id
 
 -- name: find
-SELECT b.*, s.reason FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id WHERE b.id = $1 AND b.account_id = $2
+SELECT b.*, s.reason, k.results_until
+FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
+WHERE b.id = $1 AND b.account_id = $2
 
 -- name: page
-SELECT b.*, s.reason FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id
+SELECT b.*, s.reason, k.results_until
+FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
 WHERE b.account_id = $1 AND b.created_at <= $2 AND (b.created_at, b.id) < ($2, $3)
 ORDER BY b.created_at DESC, b.id DESC LIMIT $4
 
@@ -43,12 +50,17 @@ UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = n
 WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
 
 -- name: results
+-- A day goes as a whole, so that one item tells of all of them.
 SELECT l.number, l.custom_id, l.asked, l.error_code AS bad_code, l.error_message AS bad_message,
-    i.state, i.request_id, a.answer, i.error_code, i.error_message
+    i.state, i.request_id, a.answer, i.error_code, i.error_message,
+    EXISTS (SELECT FROM batch_items WHERE batch_id = $1 AND day = $2) AS items_kept
 FROM file_lines l
 LEFT JOIN batch_items i ON i.batch_id = $1 AND i.day = $2 AND i.number = l.number
 LEFT JOIN batch_answers a ON a.batch_id = $1 AND a.day = $2 AND a.number = l.number
 WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
+
+-- name: lines_kept
+SELECT EXISTS (SELECT FROM file_lines WHERE file_id = $1 AND day = $2)
 
 -- name: open_cursors
 -- Those of a key that has ended are left to whoever hands them over or stops them.
@@ -132,7 +144,7 @@ WHERE id = (
     WHERE ended_at IS NULL AND state IN ('cancelling', 'finalizing') AND fed = completed + failed + cancelled + expired - bad
         AND exported_to IS NULL AND (export_after IS NULL OR export_after <= now())
     ORDER BY export_after NULLS FIRST, created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING *
+RETURNING *, (SELECT reason FROM batch_stops WHERE batch_id = batches.id) AS reason
 
 -- name: exported
 UPDATE batches SET exported_to = $2 WHERE id = $1 AND ended_at IS NULL

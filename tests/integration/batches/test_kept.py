@@ -9,13 +9,23 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.formats.openai.files import output_object
 from api.requests.log import find_answer
-from shared.batches.batches import Batch, Result, find_batch, require_results, results_kept_until, results_of
+from shared.batches.batches import (
+    RESULTS_PER_READ,
+    Batch,
+    Result,
+    find_batch,
+    line_number,
+    require_results,
+    results_kept_until,
+    results_of,
+)
 from shared.batches.files import delete_file, drop_file, find_file
 from shared.errors import Gone, NotFound
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage
-from tests.integration.batches.batching import SETTINGS, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.batches.batching import BAD, SETTINGS, a_batch, a_file, an_item, feed, the_end_of
 from tests.integration.ledger.scratch import Scratch
 from workers.sweeps.partitions import sweep_days
 
@@ -55,8 +65,20 @@ async def _age_file(pool: asyncpg.Pool, batch: Batch, days: int) -> str:
 
 
 async def _age_batch(pool: asyncpg.Pool, batch: Batch, days: int) -> Batch:
+    """As if it had been made so many days earlier, with what came of it."""
+    for table in ("batch_items", "batch_answers"):
+        if await pool.fetchval(f"SELECT to_regclass('{table}{batch.day - timedelta(days):_%Y_%m_%d}')") is None:
+            await _make_day(pool, table, batch.day - timedelta(days))
+        await pool.execute(f"UPDATE {table} SET day = day - $2::integer WHERE batch_id = $1", batch.id, days)
     moved = "UPDATE batches SET created_at = created_at - $2 * interval '1 day', day = day - $2::integer WHERE id = $1"
     await pool.execute(moved, batch.id, days)
+    kept = "UPDATE batch_keeping SET results_until = results_until - $2 * interval '1 day' WHERE batch_id = $1"
+    await pool.execute(kept, batch.id, days)
+    return await find_batch(pool, batch.account_id, batch.id)
+
+
+async def _ended(pool: asyncpg.Pool, batch: Batch) -> Batch:
+    await pool.execute("UPDATE batches SET ended_at = now(), state = 'completed' WHERE id = $1", batch.id)
     return await find_batch(pool, batch.account_id, batch.id)
 
 
@@ -80,8 +102,7 @@ async def test_a_batch_over_an_old_file_is_readable_as_long_as_a_batch_is(scratc
     batch = await find_batch(scratch.pool, batch.account_id, batch.id)
     (result,) = await _results(scratch.pool, batch)
     assert (result.custom_id, result.answer) == ("1", pack(ANSWER))
-    await scratch.pool.execute("UPDATE batches SET ended_at = now(), state = 'completed' WHERE id = $1", batch.id)
-    batch = await _age_batch(scratch.pool, batch, DAYS_KEPT + 1)
+    batch = await _age_batch(scratch.pool, await _ended(scratch.pool, batch), DAYS_KEPT + 1)
     await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
     assert await scratch.pool.fetchval("SELECT to_regclass($1)", lines_day) is None
 
@@ -104,6 +125,73 @@ async def test_results_are_gone_when_their_time_is_over_and_not_before(scratch: 
     assert results_kept_until(over, DAYS_KEPT) <= datetime.now(UTC)
     with pytest.raises(Gone, match="were kept until"):
         require_results(over, DAYS_KEPT)
+
+
+@pytest.mark.parametrize("days_kept_now", [7, 60])
+async def test_results_are_kept_as_long_as_was_told_whatever_is_kept_of_later_ones(
+    scratch: Scratch, days_kept_now: int
+) -> None:
+    pool = scratch.pool
+    batch = await _age_batch(pool, await _ended(pool, await _a_batch_with_an_answer(scratch)), 20)
+    told = batch.created_at + timedelta(DAYS_KEPT)
+    await pool.fetchval("SELECT rotate_days(3, $1)", days_kept_now)
+    require_results(batch, days_kept_now)
+    assert output_object(batch, "output", days_kept_now).expires_at == int(told.timestamp())
+    assert [result.answer for result in await _results(pool, batch)] == [pack(ANSWER)]
+    over = await _age_batch(pool, batch, DAYS_KEPT - 20)
+    with pytest.raises(Gone, match="were kept until"):
+        require_results(over, days_kept_now)
+
+
+async def test_days_of_an_open_batch_stay(scratch: Scratch) -> None:
+    batch = await _age_batch(scratch.pool, await _a_batch_with_an_answer(scratch), DAYS_KEPT + 5)
+    await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
+    assert [result.answer for result in await _results(scratch.pool, batch)] == [pack(ANSWER)]
+
+
+async def test_a_batch_from_before_that_was_written_down_is_kept_as_the_setting_says(scratch: Scratch) -> None:
+    """Its items may have gone while its lines are kept for a younger batch, and then more days are kept."""
+    pool = scratch.pool
+    batch = await _age_batch(pool, await _ended(pool, await _a_batch_with_an_answer(scratch)), 9)
+    await pool.execute("TRUNCATE batch_keeping")
+    batch = await find_batch(pool, batch.account_id, batch.id)
+    assert results_kept_until(batch, 7) == batch.created_at + timedelta(7)
+    await pool.fetchval("SELECT rotate_days(3, 7)")
+    require_results(batch, DAYS_KEPT)
+    with pytest.raises(Gone, match="not kept any more"):
+        await _results(pool, batch)
+
+
+async def test_a_line_of_a_completed_batch_was_not_left_out_because_the_batch_was_completed(scratch: Scratch) -> None:
+    batch = await a_batch(scratch.pool, await scratch.account(100), "openai", "openai")
+    await feed(scratch.pool, batch, *(an_item(batch, number) for number in (1, 2)))
+    await scratch.pool.execute("DELETE FROM batch_items WHERE number = 2")
+    await scratch.pool.execute("UPDATE batches SET completed = total")
+    batch = await _ended(scratch.pool, batch)
+    with pytest.raises(Gone, match="not kept any more"):
+        await _results(scratch.pool, batch)
+
+
+async def test_going_on_behind_a_line_of_what_is_gone_is_no_empty_body_either(scratch: Scratch) -> None:
+    batch = await _a_batch_with_an_answer(scratch)
+    assert await line_number(scratch.pool, batch, "1") == 1
+    assert [page async for page in results_of(scratch.pool, batch, 1)] == [[]]
+    await scratch.pool.execute("TRUNCATE file_lines")
+    with pytest.raises(Gone, match="not kept any more"):
+        await line_number(scratch.pool, batch, "1")
+    with pytest.raises(Gone, match="not kept any more"):
+        await anext(results_of(scratch.pool, batch, 1))
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+async def test_a_download_breaks_off_when_its_day_goes_meanwhile(scratch: Scratch, pages: int) -> None:
+    lines = [BAD] * (2 * RESULTS_PER_READ + 1)
+    reading = results_of(scratch.pool, await a_batch(scratch.pool, await scratch.account(100), *lines))
+    for _ in range(pages):
+        assert len(await anext(reading)) == RESULTS_PER_READ
+    await scratch.pool.execute("TRUNCATE file_lines")
+    with pytest.raises(Gone, match="not kept any more"):
+        await anext(reading)
 
 
 async def test_results_whose_lines_are_gone_are_not_an_empty_body(scratch: Scratch) -> None:

@@ -39,16 +39,25 @@ BEGIN
     END LOOP;
 END $$;
 
--- Whether somebody was promised what is read from the lines of a day: a file that has not expired, or the results of a
--- batch over one, which are kept for `days_kept` days from the batch's own day.
-CREATE FUNCTION file_day_is_needed(the_day date, days_kept integer) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM files f WHERE f.state = 'ready' AND f.expires_at > now() AND f.day = the_day)
+-- Until when the results of a batch are readable, as it was told when the batch was made. A table of its own, for the same
+-- reason; batches from before have no row, and are kept as the setting says.
+CREATE TABLE batch_keeping (
+    batch_id      text PRIMARY KEY REFERENCES batches ON DELETE CASCADE,
+    results_until timestamptz NOT NULL
+);
+
+-- Whether somebody was promised what is read from a day of lines, items or answers: a file that has not expired (its lines), or
+-- the results of a batch that is open or still kept (its lines, which may be older, its items and their answers).
+CREATE FUNCTION day_is_needed(parent text, the_day date, days_kept integer) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT parent = 'file_lines'
+            AND EXISTS (SELECT FROM files f WHERE f.state = 'ready' AND f.expires_at > now() AND f.day = the_day)
         OR EXISTS (
-            SELECT FROM batches b
-            WHERE b.file_day = the_day AND (b.day >= (now() AT TIME ZONE 'UTC')::date - days_kept OR b.ended_at IS NULL))
+            SELECT FROM batches b LEFT JOIN batch_keeping k ON k.batch_id = b.id
+            WHERE (parent = 'file_lines' AND b.file_day = the_day OR parent <> 'file_lines' AND b.day = the_day)
+                AND (b.ended_at IS NULL OR COALESCE(k.results_until, b.created_at + make_interval(days => days_kept)) > now()))
 $$;
 
--- As in 0005, but days of lines that are still needed stay.
+-- As in 0005, but days that are still needed stay.
 CREATE OR REPLACE FUNCTION rotate_days(days_ahead integer, days_kept integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
@@ -74,7 +83,7 @@ BEGIN
             WHERE i.inhparent = parent::regclass AND c.relname ~ '_\d{4}_\d{2}_\d{2}$'
                 AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < today - days_kept
         LOOP
-            CONTINUE WHEN parent = 'file_lines' AND file_day_is_needed(one, days_kept);
+            CONTINUE WHEN day_is_needed(parent, one, days_kept);
             EXECUTE format('DROP TABLE %I', partition);
             changed := changed + 1;
         END LOOP;
