@@ -63,11 +63,13 @@ WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
 SELECT EXISTS (SELECT FROM file_lines WHERE file_id = $1 AND day = $2)
 
 -- name: open_cursors
--- Those of a key that has ended are left to whoever hands them over or stops them.
+-- Those that an ended key must hand over or stop are left to whoever does that.
 SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.expires_at, c.fed_to, c.left_over
 FROM batch_cursors c JOIN batches b ON b.id = c.batch_id
 WHERE b.ended_at IS NULL AND b.state = 'in_progress' AND c.provider = $1 AND c.left_over > 0 AND b.expires_at > now()
-    AND NOT EXISTS (SELECT FROM api_keys k WHERE k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now()))
+    AND NOT EXISTS (
+        SELECT FROM api_keys k CROSS JOIN LATERAL holder_of(k.id, b.created_at) h
+        WHERE k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now()) AND (h.reason IS NOT NULL OR h.holder <> k.id))
 ORDER BY b.created_at LIMIT $2
 
 -- name: running
@@ -107,7 +109,7 @@ RETURNING id
 SELECT b.id, b.state, h.holder, h.reason
 FROM batches b JOIN api_keys k ON k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now())
 CROSS JOIN LATERAL holder_of(b.key_id, b.created_at) h
-WHERE b.ended_at IS NULL
+WHERE b.ended_at IS NULL AND (h.reason IS NOT NULL OR h.holder <> b.key_id)
 
 -- name: hand_over
 UPDATE batches SET key_id = $2 WHERE id = $1 AND ended_at IS NULL

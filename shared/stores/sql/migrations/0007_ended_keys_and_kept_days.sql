@@ -3,6 +3,11 @@
 -- A key that was rotated: which key has what it began, and since when.
 ALTER TABLE api_keys ADD COLUMN successor text, ADD COLUMN rotated_at timestamptz;
 
+-- Of keys that were there before this migration: when it was applied. Their ends stopped nothing until then, and the previous
+-- release wrote no successor of those that it rotated. Later keys have none. No row is rewritten.
+ALTER TABLE api_keys ADD COLUMN upgraded_at timestamptz DEFAULT now();
+ALTER TABLE api_keys ALTER COLUMN upgraded_at DROP DEFAULT;
+
 -- Why the service itself cancelled a batch. A table of its own: the previous release reads whole rows of `batches`.
 CREATE TABLE batch_stops (
     batch_id   text PRIMARY KEY REFERENCES batches ON DELETE CASCADE,
@@ -12,7 +17,8 @@ CREATE TABLE batch_stops (
 
 -- Whose is now what a key began at `began_at`, and why it must stop (NULL: it may go on). What was running when a key was
 -- rotated is the successor's, whatever becomes of the old key; what the old key began after that is the successor's when
--- the old one's time is over, but stops with the old one when that is revoked. An unknown key stops nothing.
+-- the old one's time is over, but stops with the old one when that is revoked. An unknown key stops nothing. What a key began
+-- before it was upgraded goes on, unless it is revoked after that.
 CREATE FUNCTION holder_of(the_key text, began_at timestamptz, OUT holder text, OUT reason text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -20,11 +26,13 @@ DECLARE
 BEGIN
     holder := the_key;
     FOR step IN 1..1000 LOOP
-        SELECT k.revoked_at, k.expires_at, k.successor, k.rotated_at INTO one FROM api_keys k WHERE k.id = holder;
+        SELECT k.revoked_at, k.expires_at, k.successor, k.rotated_at, k.upgraded_at INTO one FROM api_keys k WHERE k.id = holder;
         IF NOT FOUND THEN
             RETURN;
         ELSIF one.successor IS NOT NULL AND began_at < one.rotated_at THEN
             holder := one.successor;
+        ELSIF began_at < one.upgraded_at AND COALESCE(one.revoked_at <= one.upgraded_at, true) THEN
+            RETURN;
         ELSIF one.revoked_at <= now() THEN
             reason := 'key_revoked';
             RETURN;
