@@ -54,7 +54,8 @@ class Upload:
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
         """Store everything; nobody sees the file before its end. `completed` adds what is known of it only then. Raises
-        `InvalidRequest`, `RequestTooLarge`, `KeyEnded` or `Unavailable`; then, and when the caller goes away, nothing of it stays.
+        `InvalidRequest`, `RequestTooLarge`, `KeyEnded` or `Unavailable`; then, and when the caller goes away, nothing of it
+        stays.
         """
         try:
             size = await self._take_all(chunks)

@@ -115,8 +115,8 @@ def _run_json() -> dict[str, Any]:
 
 
 async def _migrate_now(settings: Settings) -> Answer:
-    def tell() -> None:
-        print("rebootml: waiting for a lock that a long transaction has; traffic goes on", file=sys.stderr)
+    def tell(who: str) -> None:
+        print(f"rebootml: waiting for a lock that {who} has; traffic goes on", file=sys.stderr)
 
     applied = await migrate(
         settings.database_url,

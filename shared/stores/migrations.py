@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import asyncpg
 
-from shared.stores.brief_locks import brief_locks, when_free
-from shared.stores.postgres import BUSY, SQL_FOLDER
+from shared.stores.brief_locks import LockTaken, brief_locks, in_the_way, when_free
+from shared.stores.postgres import SQL_FOLDER
 
 MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
-LOCK_PAUSE_S = 0.1
+LOCK_PAUSE_S, LOOK_EVERY_S = 0.1, 1.0
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 _IS_INVALID = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)"
 
@@ -59,27 +59,27 @@ async def migrate(
     *,
     lock_timeout_s: float = 0.1,
     within_s: float = 600.0,
-    on_wait: Callable[[], None] = lambda: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Apply what is missing; returns the names applied. Safe to run from many places at once and again, and beside traffic:
-    a lock that does not come within `lock_timeout_s` is asked for again later, and `on_wait` is called each time.
+    a lock that does not come within `lock_timeout_s` is asked for again later, and `on_wait` is told each time who has it.
 
     Raises `MigrationError` when an applied file was changed since, the database is ahead of these files, or a lock was not
     to be had `within_s`; what was applied before stays.
     """
-    connection = await asyncpg.connect(database_url)
+    connection, asking = [await asyncpg.connect(database_url) for _ in range(2)]
     try:
         async with asyncio.timeout(within_s):
             await _lock(connection)
-        return await _Migrator(connection, lock_timeout_s, within_s, on_wait).apply_missing()
+        return await _Migrator(connection, asking, lock_timeout_s, within_s, on_wait).apply_missing()
     except TimeoutError:
         raise MigrationError(f"another migration has not ended within {within_s:g} s: try again later") from None
-    except BUSY as error:
+    except LockTaken as taken:
         raise MigrationError(
-            f"a lock was not to be had within {within_s:g} s: a long transaction stands in the way; run it again when"
-            " that has ended"
-        ) from error
+            f"a lock was not to be had within {within_s:g} s: {taken} stands in the way; run it again when that has ended"
+        ) from taken
     finally:
+        await asking.close()
         await connection.close()  # which gives the lock back
 
 
@@ -87,17 +87,20 @@ async def _lock(connection: asyncpg.Connection) -> None:
     """Ask again and again: whoever waits in a statement has a snapshot, for whose end an index that is built concurrently
     waits.
     """
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+            return
         await asyncio.sleep(LOCK_PAUSE_S)
 
 
 class _Migrator(NamedTuple):
-    """Applies migrations over a connection that holds the lock of all migrations."""
+    """Applies migrations over a connection that holds the lock of all migrations; `asking` finds out who is in the way."""
 
     connection: asyncpg.Connection
+    asking: asyncpg.Connection
     lock_timeout_s: float
     within_s: float
-    on_wait: Callable[[], None]
+    on_wait: Callable[[str], None]
 
     async def apply_missing(self) -> list[str]:
         await self.connection.execute(
@@ -119,19 +122,20 @@ class _Migrator(NamedTuple):
         await when_free(change, within_s=self.within_s, on_wait=self.on_wait)
 
     async def _apply(self, migration: Migration) -> None:
-        async with brief_locks(self.connection, self.lock_timeout_s):
+        async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute(migration.sql)
             await self._note(migration)
 
     async def _apply_concurrently(self, migration: Migration) -> None:
         """Traffic does not wait for these locks, so they are waited for. An index whose making broke off is made anew."""
         await self.connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(self.within_s * 1000)}ms")
-        for statement in migration.sql.split(";\n"):
-            for index in _INDEX.findall(statement):
-                if await self.connection.fetchval(_IS_INVALID, index):
-                    await self.connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
-            if statement.strip():
-                await self.connection.execute(statement)
+        async with in_the_way(self.connection, LOOK_EVERY_S, self.asking, self.on_wait):
+            for statement in migration.sql.split(";\n"):
+                for index in _INDEX.findall(statement):
+                    if await self.connection.fetchval(_IS_INVALID, index):
+                        await self.connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+                if statement.strip():
+                    await self.connection.execute(statement)
         await self._note(migration)
 
     async def _note(self, migration: Migration) -> None:
@@ -143,7 +147,7 @@ class _Migrator(NamedTuple):
         )
 
     async def _make_partitions(self) -> None:
-        async with brief_locks(self.connection, self.lock_timeout_s):
+        async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute("SELECT ensure_partitions(3)")
 
 

@@ -43,5 +43,5 @@ async def _once(pool: asyncpg.Pool, settings: Settings, lock: int, query: str, *
     async with alone(pool, lock) as connection:
         if connection is None:
             return 0
-        async with brief_locks(connection, settings.ddl_lock_timeout_s):
+        async with brief_locks(connection, settings.ddl_lock_timeout_s, pool):
             return int(await connection.fetchval(query, *arguments))

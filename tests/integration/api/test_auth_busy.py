@@ -1,4 +1,4 @@
-"""A key that cannot be looked up, because somebody has the table to himself, is no fault of ours: 503, and nobody is distrusted."""
+"""A key that cannot be looked up because somebody has the table to himself: a 503, and no connection is distrusted for it."""
 
 from __future__ import annotations
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -19,6 +21,7 @@ from shared.money import NanoUsd
 from shared.settings import Settings
 from shared.stores import migrations as migrations_module
 from shared.stores import postgres
+from shared.stores.brief_locks import LockTaken, brief_locks, when_free
 from shared.stores.migrations import Migration, MigrationError, migrate, migrations
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
@@ -31,6 +34,7 @@ Sweep = Callable[[asyncpg.Pool, Settings], Coroutine[Any, Any, None]]
 TRIES = 3
 """So often a change must have let traffic pass before the long transaction ends."""
 NEXT = len(migrations()) + 1
+NAMED = r"pid \d+ \(reader\), whose transaction has been running for \d+ s,"
 ALTER = "ALTER TABLE accounts ADD COLUMN note text; ALTER TABLE requests ADD COLUMN note text"
 LAST_MONTH = "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 months', '\"requests\"_YYYY_MM')"
 LAST_DAY = "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '3 days', '\"batch_items\"_YYYY_MM_DD')"
@@ -67,7 +71,7 @@ async def service(fresh_database_url: str, settings: Settings) -> AsyncIterator[
 @asynccontextmanager
 async def a_long_read(url: str, *tables: str) -> AsyncIterator[None]:
     """A snapshot, as `rebootml ledger check` has it."""
-    reader = await asyncpg.connect(url)
+    reader = await asyncpg.connect(url, server_settings={"application_name": "reader"})
     try:
         async with reader.transaction(isolation="repeatable_read", readonly=True):
             for table in tables:
@@ -85,19 +89,71 @@ def next_migration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("next_migration")
 async def test_requests_are_admitted_while_a_migration_waits_for_a_long_read(service: Service) -> None:
-    waits = 0
-
-    def wait() -> None:
-        nonlocal waits
-        waits += 1
-
+    waits: list[str] = []
     async with a_long_read(service.url, "requests"):
-        migrating = asyncio.ensure_future(migrate(service.url, on_wait=wait))
-        while waits < TRIES:
+        migrating = asyncio.ensure_future(migrate(service.url, on_wait=waits.append))
+        while len(waits) < TRIES:
             await service.admits()
             assert not migrating.done()
     assert await migrating == [f"{NEXT:04d}_alters"]
+    assert any(re.fullmatch(NAMED, who) for who in waits)
     await service.admits()
+
+
+@asynccontextmanager
+async def an_autovacuum(url: str, table: str) -> AsyncIterator[asyncpg.Connection]:
+    """One of `table` that would take long; gives a superuser's connection."""
+    operator = await asyncpg.connect(url)
+    try:
+        await operator.execute(
+            f"ALTER TABLE {table} SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,"
+            " autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0)"
+        )
+        await _set(operator, "SET autovacuum = 'on'", "SET autovacuum_naptime = '1s'")
+        vacuums = "SELECT EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = $1::regclass)"
+        await eventually_true(lambda: operator.fetchval(vacuums, table), "an autovacuum runs")
+        yield operator
+    finally:
+        await _set(operator, "RESET autovacuum", "RESET autovacuum_naptime")
+        await operator.close()
+
+
+async def _set(operator: asyncpg.Connection, *settings: str) -> None:
+    for setting in settings:
+        await operator.execute(f"ALTER SYSTEM {setting}")
+    await operator.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+async def vacuumed(fresh_database_url: str) -> str:
+    """The URL of a database with a table `dead` that wants to be vacuumed."""
+    await execute(fresh_database_url, "CREATE TABLE dead AS SELECT n FROM generate_series(1, 50000) n")
+    await execute(fresh_database_url, "UPDATE dead SET n = n + 1")
+    return fresh_database_url
+
+
+async def _alter(changing: asyncpg.Connection, asking: asyncpg.Connection) -> None:
+    async with brief_locks(changing, 0.1, asking):
+        await changing.execute("ALTER TABLE dead ADD COLUMN note text")
+
+
+async def test_an_autovacuum_makes_way_for_a_change(vacuumed: str) -> None:
+    async with an_autovacuum(vacuumed, "dead") as operator:
+        changing = await asyncpg.connect(vacuumed)
+        await when_free(partial(_alter, changing, operator), within_s=20)
+        await changing.close()
+
+
+async def test_an_autovacuum_that_may_not_be_cancelled_is_named(vacuumed: str) -> None:
+    await execute(vacuumed, "DROP ROLE IF EXISTS nobody; CREATE ROLE nobody")
+    async with an_autovacuum(vacuumed, "dead"):
+        changing, asking = [await asyncpg.connect(vacuumed) for _ in range(2)]
+        await asking.execute("SET ROLE nobody")
+        with pytest.raises(LockTaken, match=r"^an autovacuum of dead, pid \d+,$"):
+            await when_free(partial(_alter, changing, asking), within_s=0.5)
+        await changing.close()
+        await asking.close()
+    await execute(vacuumed, "DROP ROLE nobody")
 
 
 INDEX = "CREATE INDEX CONCURRENTLY IF NOT EXISTS keys_by_name ON api_keys (name);\n"
@@ -129,7 +185,7 @@ async def _index_is_begun(pool: asyncpg.Pool) -> bool:
 @pytest.mark.usefixtures("next_migration")
 async def test_a_migration_that_never_gets_its_lock_ends_in_words_and_leaves_nothing(service: Service) -> None:
     async with a_long_read(service.url, "requests"):
-        with pytest.raises(MigrationError, match="a long transaction stands in the way"):
+        with pytest.raises(MigrationError, match=NAMED + " stands in the way"):
             await migrate(service.url, within_s=0.3)
     notes = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'accounts'::regclass AND attname = 'note'"
     assert await service.pool.fetchval(notes) == 0
