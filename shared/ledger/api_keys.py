@@ -181,7 +181,7 @@ async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
 
 async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None) -> NewKey:
     """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
-    when the old one is no longer usable or the grace is longer than `GRACE_MAX`.
+    when the old one is no longer usable or the grace is longer than `GRACE_MAX`, `Conflict` also when it has a successor.
 
     What is running is the new key's at once, and so is what is left of a spending limit, so that both together stay within
     it. What the old key begins during its grace is the new one's afterwards.
@@ -193,6 +193,8 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
         old = await _existing(connection, key_id)
         if not old.usable(datetime.now(UTC)):
             raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
+        if successor := await connection.fetchval(SQL["successor"], key_id):
+            raise Conflict(f"Key {key_id} was rotated already: rotate the new one: {successor}.")
         left = await connection.fetchval(SQL["take_limit"], key_id)
         rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
         new = await _insert_key(connection, account_id, rules)

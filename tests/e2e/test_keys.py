@@ -155,6 +155,9 @@ async def test_a_rotated_key_has_the_same_rules_and_the_old_one_goes_on_for_its_
     for key in (old["key"], new["key"]):
         assert (await _as(manager, key).request("GET", "/api/account")).status == 200
     assert datetime.fromisoformat((await _list(manager))[1]["expires_at"]) > datetime.now(UTC)
+    again = await manager.request("POST", f"/api/keys/{old['key_id']}/rotate")
+    assert (again.status, again.error["code"]) == (409, "conflict")
+    assert new["key_id"] in again.error["message"]
 
 
 async def test_without_a_grace_the_old_key_ends_at_once(manager: Caller) -> None:

@@ -25,6 +25,9 @@ SELECT count(*) FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL AND C
 -- name: revoke
 UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNING id
 
+-- name: successor
+SELECT successor FROM api_keys WHERE id = $1
+
 -- name: hand_over
 -- The key ends after $2 seconds; what runs is the key $3's from now on.
 UPDATE api_keys SET
@@ -60,8 +63,14 @@ SELECT id FROM api_keys
 WHERE revoked_at > now() - make_interval(secs => $1) OR expires_at BETWEEN now() - make_interval(secs => $1) AND now()
 
 -- name: requests_to_stop
+-- Of the keys $1 that have ended, and of those that they have succeeded: a request that was authenticated just before a rotation
+-- is still the old key's when it is admitted just after it. At most $3, behind the id $2.
+WITH RECURSIVE ended AS (
+    SELECT unnest($1::text[]) AS id UNION SELECT k.id FROM ended e JOIN api_keys k ON k.successor = e.id
+)
 SELECT r.id FROM requests r CROSS JOIN LATERAL holder_of(r.key_id, r.created_at) h
-WHERE r.ended_at IS NULL AND r.batch_id IS NULL AND r.key_id = ANY($1::text[]) AND h.reason IS NOT NULL LIMIT $2
+WHERE r.ended_at IS NULL AND r.batch_id IS NULL AND r.key_id IN (SELECT id FROM ended) AND r.id > $2 AND h.reason IS NOT NULL
+ORDER BY r.id LIMIT $3
 
 -- name: lock_account
 SELECT 1 FROM accounts WHERE id = $1 FOR UPDATE

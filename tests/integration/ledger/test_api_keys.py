@@ -132,6 +132,14 @@ async def test_a_rotated_key_has_the_same_rules_and_the_old_one_ends_after_the_g
     assert timedelta(minutes=59) < old.expires_at - _now() <= timedelta(hours=1)
 
 
+async def test_a_key_in_its_grace_has_one_successor(pool: asyncpg.Pool, new_account: NewAccount) -> None:
+    old_id = (await create_key(pool, await new_account(0), KeyRules())).key_id
+    new = await rotate_key(pool, old_id, timedelta(hours=1))
+    with pytest.raises(Conflict, match=f"rotate the new one: {new.key_id}"):
+        await rotate_key(pool, old_id, timedelta(hours=1))
+    assert await pool.fetchval("SELECT successor FROM api_keys WHERE id = $1", old_id) == new.key_id
+
+
 async def test_without_grace_the_old_key_ends_at_once_and_cannot_be_rotated_again(
     pool: asyncpg.Pool, new_account: NewAccount
 ) -> None:

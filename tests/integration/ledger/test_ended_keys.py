@@ -29,7 +29,8 @@ from tests.harness.builders import a_reservation, a_settlement
 from tests.integration.batches.batching import SETTINGS, a_batch, a_file
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
-from workers.sweeps.ended_keys import sweep_ended_keys
+from workers.sweeps import ended_keys
+from workers.sweeps.ended_keys import EndedKeys
 
 NO_GRACE, GRACE = timedelta(0), timedelta(hours=1)
 
@@ -142,16 +143,17 @@ async def test_the_sweep_cancels_the_running_requests_of_ended_keys_and_nobody_e
     ended = await _running(ledger, account, revoked)
     await ledger.settle(a_settlement(ended))
     _, *stopped, _ = [await _running(ledger, account, key) for key in (holds, revoked, expired, rotated)]
-    assert await sweep_ended_keys(pool, queue, settings) == 0
+    sweep = EndedKeys(pool, queue, settings).sweep
+    assert await sweep() == 0
     await revoke_key(pool, revoked)
     await _expire(pool, expired)
     await _rotate(pool, rotated)
     late = await _running(ledger, account, revoked)  # was authenticated just before
-    assert await sweep_ended_keys(pool, queue, settings) == len({*stopped, late})
+    assert await sweep() == len({*stopped, late})
     assert await _asked_to_end(redis_client) == {one.id for one in (*stopped, late)}
     for one in (*stopped, late):
         await ledger.settle(a_settlement(one))
-    assert await sweep_ended_keys(pool, queue, settings) == 0
+    assert await sweep() == 0
 
 
 async def test_what_runs_is_looked_through_only_when_a_key_has_ended_lately(
@@ -160,7 +162,48 @@ async def test_what_runs_is_looked_through_only_when_a_key_has_ended_lately(
     old = await _a_key(pool, account)
     await _running(ledger, account, old)
     await pool.execute("UPDATE api_keys SET revoked_at = now() - interval '1 day' WHERE id = $1", old)
-    assert await sweep_ended_keys(pool, queue, settings) == 0
+    assert await EndedKeys(pool, queue, settings).sweep() == 0
+
+
+async def test_a_request_that_was_admitted_just_after_its_key_was_rotated_stops_with_the_successor(
+    pool: asyncpg.Pool, ledger: Ledger, queue: Queue, redis_client: ArqRedis, account: str, settings: Settings
+) -> None:
+    """It was authenticated just before, so it is still the old key's, which goes on for its grace."""
+    old = await _a_key(pool, account)
+    late = a_reservation(account, key_id=old)
+    new = await _rotate(pool, old, GRACE)
+    newest = await _rotate(pool, new, GRACE)
+    await ledger.reserve(late)
+    await revoke_key(pool, newest)
+    assert await EndedKeys(pool, queue, settings).sweep() == 1
+    assert await _asked_to_end(redis_client) == {late.id}
+    await ledger.settle(a_settlement(late))
+
+
+async def test_what_runs_on_is_asked_once_in_a_while_and_keeps_nobody_else_waiting(
+    pool: asyncpg.Pool,
+    ledger: Ledger,
+    queue: Queue,
+    redis_client: ArqRedis,
+    account: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ended_keys, "REQUESTS_PER_PAGE", 2)
+    key = await _a_key(pool, account)
+    running = [await _running(ledger, account, key) for _ in range(5)]
+    await revoke_key(pool, key)
+    sweep = EndedKeys(pool, queue, settings).sweep
+    assert await sweep() == len(running)
+    assert await _asked_to_end(redis_client) == {one.id for one in running}
+    late = await _running(ledger, account, key)
+    await redis_client.flushdb()
+    assert await sweep() == 1
+    assert await _asked_to_end(redis_client) == {late.id}
+    monkeypatch.setattr(ended_keys, "AGAIN_AFTER_S", 0.0)
+    assert await sweep() == len(running) + 1
+    for one in (*running, late):
+        await ledger.settle(a_settlement(one))
 
 
 # -- batches
