@@ -65,7 +65,8 @@ async def serve(
         if respond_async:
             services.custody.keep(admitted)
             return _accepted(new.id, "queued", headers)
-        return await _relay(request, asked, services.follow_up.events_of(admitted, follower), headers, admitted)
+        events = services.follow_up.events_of(admitted, follower)
+        return await _relay(request, asked, events, follower, headers, admitted)
 
 
 async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:
@@ -103,11 +104,17 @@ async def _serve_repeat(
     with following(services, key, logged.id) as follower:
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        return await _relay(request, asked, services.follow_up.events_again(logged, follower, again), headers, again)
+        events = services.follow_up.events_again(logged, follower, again)
+        return await _relay(request, asked, events, follower, headers, again)
 
 
 async def _relay(
-    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str], admitted: Admitted | None
+    request: web.Request,
+    asked: Asked,
+    events: AsyncIterator[Event],
+    follower: Follower,
+    headers: dict[str, str],
+    admitted: Admitted | None,
 ) -> web.StreamResponse:
     services = request.app[SERVICES]
     try:
@@ -117,7 +124,7 @@ async def _relay(
         return await _answer(request, asked, events, headers)
     except (asyncio.CancelledError, ConnectionError):  # the caller is gone
         if admitted:
-            _leave(services, admitted)
+            _leave(services, admitted, begun=follower.sequence > 0)
         raise
 
 
@@ -194,13 +201,13 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
         return
     admitted = submission.result()
     if isinstance(admitted, Admitted):
-        _leave(services, admitted)
+        _leave(services, admitted, begun=False)
 
 
-def _leave(services: Services, admitted: Admitted) -> None:
+def _leave(services: Services, admitted: Admitted, *, begun: bool) -> None:
     """Its reader is gone, for now or for good."""
     if admitted.job.keep_until:
-        services.custody.keep(admitted)
+        services.custody.keep(admitted, begun=begun)
     else:
         services.abandoned.add(admitted.job.id)
 

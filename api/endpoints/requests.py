@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from aiohttp import web
@@ -23,6 +23,9 @@ from shared.errors import InvalidRequest, Unavailable
 from shared.job import Done, Failed, unpack_event
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
+
+if TYPE_CHECKING:
+    import redis.asyncio
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 SEQUENCE_MAX = 2**31 - 1
@@ -85,7 +88,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     first = _first(request)
     form = _form(request, logged)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit)}
-    if first and await _has_ended_before(services, logged.id, first):
+    if first and await _has_ended_before(services.redis, logged, first):
         return web.Response(headers=headers, content_type=form.content_type)
     with following(services, key, logged.id, first) as follower:
         follower.look_up()
@@ -123,18 +126,19 @@ def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEv
     return RawText(logged.id, with_stats=False)
 
 
-async def _has_ended_before(services: Services, request_id: str, first: int) -> bool:
+async def _has_ended_before(client: redis.asyncio.Redis, logged: LoggedRequest, first: int) -> bool:
     """Whether all events are before `first`, so that there is nothing to wait for. Raises `InvalidRequest` when it is far
-    beyond what there is.
+    beyond what there is, unless Redis may have lost what there was: then the request's end is told.
     """
     try:
-        async with services.redis.pipeline(transaction=False) as pipe:
-            pipe.llen(keys.journal(request_id))
-            pipe.lindex(keys.journal(request_id), -1)
-            length, last = await pipe.execute()
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.llen(keys.journal(logged.id))
+            pipe.lindex(keys.journal(logged.id), -1)
+            length, data = await pipe.execute()
     except UNREACHABLE as error:
         raise Unavailable("The stream cannot be read now: try again shortly.") from error
-    ended = last is not None and isinstance(unpack_event(last), Done | Failed)
-    if length and first > length:
+    last = None if data is None else unpack_event(data)
+    ended = isinstance(last, Done | Failed)
+    if length and first > length and (isinstance(last, Done) or logged.state == "pending"):
         raise InvalidRequest(f"There is no event {first - 1}: the stream has {length}.")
     return ended and first == length

@@ -41,11 +41,15 @@ class Custody:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, admitted: Admitted) -> None:
-        """Watch over it from now on; beyond the limit the oldest ones are left to the queue."""
+    def keep(self, admitted: Admitted, *, begun: bool = False) -> None:
+        """Watch over it from now on; beyond the limit the oldest ones are left to the queue. What has `begun`, as its reader
+        has seen, is not begun anew.
+        """
         while len(self._kept) >= self._requests_max:
             self._forget(next(iter(self._kept)))
         self._kept[admitted.job.id] = admitted
+        if begun:
+            self._begun.add(admitted.job.id)
 
     async def run(self) -> None:
         """Look every `CUSTODY_EVERY_S` until cancelled."""

@@ -12,13 +12,15 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
+from api.endpoints.requests import _has_ended_before
 from api.formats.retrying import worth_asking_again
 from api.requests import following
 from api.requests.custody import Custody
 from api.requests.following import LOST_END, FollowUp
+from api.requests.log import find_request
 from api.requests.relay import LOST, STOPPING, DoorClosed, Follower
 from api.requests.submit import Admitted, Submitter
-from shared.errors import UNKNOWN_END, Unavailable
+from shared.errors import UNKNOWN_END, InvalidRequest, Unavailable
 from shared.ids import created_at
 from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack, unpack_settlement
 from shared.ledger.ledger import Ledger
@@ -34,7 +36,7 @@ from tests.harness.builders import a_job, a_reservation, a_settlement, repeatabl
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
-from tests.integration.jobs import OPENAI, claim_one
+from tests.integration.jobs import OPENAI, claim, claim_one
 from tests.integration.journals import JournalWriter
 
 CREDIT = 1_000_000
@@ -254,6 +256,40 @@ async def test_an_overdue_request_that_was_charged_is_not_told_to_have_expired(
     (end,) = await door.told(late, door.follower(admitted))
     assert isinstance(end, Failed)
     assert (end.error.code, end.charged_nano) == ("gone", CHARGE)
+
+
+async def test_a_stream_that_is_watched_over_is_not_begun_anew_once_its_words_were_read(
+    door: Door, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(CREDIT)
+    read, unread = [await door.admitted(account, kept=True) for _ in range(2)]
+    custody = Custody(door.pool, door.lua, door.submitter, door.settings, "channel")
+    custody.keep(read, begun=True)
+    custody.keep(unread)
+    await redis_client.flushdb()
+    for admitted in (read, unread):
+        await custody._look_after(admitted)
+    assert [one.id for one in await claim(door.queue)] == [unread.job.id]
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+async def test_who_comes_back_beyond_a_shortened_journal_is_told_how_the_request_ended(
+    door: Door, redis_client: ArqRedis, new_account: NewAccount, state: str
+) -> None:
+    admitted = await door.admitted(await new_account(CREDIT))
+    job, claimed = admitted.job, await claim_one(door.queue)
+    await _read(door, admitted, claimed, "abc")
+    running = await find_request(door.pool, job.account_id, job.id)
+    with pytest.raises(InvalidRequest):
+        await _has_ended_before(redis_client, running, first=4)
+    await door.settled(job, state=state, error_code="provider_error" if state == "failed" else None)
+    await door.queue.finish(claimed)
+    ended = await find_request(door.pool, job.account_id, job.id)
+    assert not await _has_ended_before(redis_client, ended, first=4)
+    told = [event async for event in door.follow_up.events_again(ended, door.follower(admitted, first=4))]
+    assert [event.error.code for event in told if isinstance(event, Failed)] == [
+        "provider_error" if state == "failed" else "gone"
+    ]
 
 
 async def test_a_request_that_is_watched_over_is_not_put_back_once_it_has_ended(
