@@ -78,7 +78,7 @@ async def run(settings: Settings) -> None:
         )
         paces = Paces(stores.scripts, settings)
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
-        endings = Endings(stores.pool, settings)
+        endings = Endings(stores.pool, settings, ledger.distrust_connections)
         runner = Runner(
             providers=providers,
             redis=stores.redis,

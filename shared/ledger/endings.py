@@ -5,27 +5,30 @@ A Redis that fails over may lose the end of a request and the claim before it, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+import asyncpg
+
+from shared.errors import Unavailable
 from shared.ids import created_at
 from shared.ledger.ledger import SQL
 from shared.ledger.microbatch import MicroBatch
-from shared.stores.postgres import reached
+from shared.stores.postgres import UNREACHABLE, Connection, KeptSession
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from shared.settings import Settings
 
 HELD = "held"
 
 
 class Endings:
-    """`have_ended` for one request; what is asked at the same time travels together. `run` is a task of the owner."""
+    """`has_ended` for one request; what is asked at the same time travels together. `run` is a task of the owner."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: Settings, distrust: Callable[[], Awaitable[None]]) -> None:
+        """`distrust` is told when Postgres does not answer, so that nobody else waits for a connection that is dead."""
         self._pool = pool
+        self._distrust = distrust
         self._questions: MicroBatch[str, bool] = MicroBatch(
             self._ask,
             window_s=0,
@@ -43,13 +46,25 @@ class Endings:
         await self._questions.run()
 
     async def _ask(self, request_ids: Sequence[str]) -> list[bool]:
-        states = await hold_states(self._pool, request_ids)
+        session = KeptSession(self._pool)
+        try:
+            states = await hold_states(session, request_ids)
+        except UNREACHABLE as error:
+            await self._distrust()
+            raise _unavailable() from error
+        except asyncpg.PostgresError as error:
+            raise _unavailable() from error
+        finally:
+            await session.release()
         return [states[one] not in {HELD, None} for one in request_ids]
 
 
-async def hold_states(pool: asyncpg.Pool, request_ids: Sequence[str]) -> dict[str, str | None]:
-    """How each hold stands, None for a request that is not there. Raises `Unavailable`."""
+async def hold_states(connection: Connection | KeptSession, request_ids: Sequence[str]) -> dict[str, str | None]:
+    """How each hold stands, None for a request that is not there. Raises asyncpg's errors."""
     moments = [created_at(one) for one in request_ids]
-    async with reached("The ledger"):
-        rows = await pool.fetch(SQL["hold_states"], request_ids, moments)
+    rows = await connection.fetch(SQL["hold_states"], request_ids, moments)
     return {row["id"]: row["hold_state"] for row in rows}
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("The ledger cannot be asked now: try again shortly.")

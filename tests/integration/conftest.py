@@ -134,7 +134,7 @@ async def ledger(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Ledger
 @pytest.fixture
 async def endings(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Endings]:
     """Knows which requests have ended."""
-    known = Endings(pool, settings)
+    known = Endings(pool, settings, pool.expire_connections)
     async with running(known.run()):
         yield known
 

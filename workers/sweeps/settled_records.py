@@ -31,14 +31,14 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
     """Settle again what Postgres has lost since its commit, and forget what it has not; returns how many were lost. A charge
     whose hold has been released instead is put on record.
 
-    Raises redis-py's and asyncpg's errors and `Unavailable`.
+    Raises redis-py's and asyncpg's errors.
     """
     lost = 0
     async with alone(pool, KEPT_LOCK) as connection:
         if connection is None:
             return 0
         while request_ids := await _over(client, kept_s):
-            states = await hold_states(pool, request_ids)
+            states = await hold_states(connection, request_ids)
             lost += len(await settle_kept(client, settler, [one for one in request_ids if states[one] == HELD]))
             ended = [one for one in request_ids if states[one] in {"released", "expired"}]
             for settlement in (await _kept(client, ended)).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -247,6 +248,24 @@ async def test_a_record_that_is_kept_and_unreadable_is_dropped_and_stops_no_othe
     assert {one["request_id"] for one in logs if one.get("alert")} == {broken.id, whole.id}
     assert await wallet(standby, account) == Wallet(960, 100, 1)
     assert not await redis_client.hexists(keys.SETTLED, broken.id)  # type: ignore[misc]
+
+
+async def test_the_sweep_of_kept_records_needs_one_connection_only(
+    ledger: Ledger,
+    pool: asyncpg.Pool,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    records: SettledRecords,
+    settings: Settings,
+) -> None:
+    reservation = await _held(ledger, await new_account(1_000))
+    await _settled_as_usual(ledger, redis_client, records, a_settlement(reservation, charge=40))
+    async with (
+        asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as narrow,
+        _settling(ledger, records) as settler,
+    ):
+        assert await asyncio.wait_for(sweep_kept_records(narrow, redis_client, settler, LONG_AGO_S), 10) == 0
+    assert not await redis_client.exists(keys.SETTLED)
 
 
 async def test_a_hold_whose_settlement_was_lost_is_not_released_instead(
