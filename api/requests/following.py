@@ -75,7 +75,9 @@ class FollowUp:
         while True:
             try:
                 async for event in follower:
-                    yield await self._explained(event, follower) if isinstance(event, Failed) else event
+                    yield (
+                        await self._explained(event, follower) if isinstance(event, Failed) else _booked(event, logged)
+                    )
             except RequestLost as error:
                 lost += 1
                 ending = await self._after_later_loss(error, logged, admitted, follower, lost)
@@ -194,10 +196,20 @@ class FollowUp:
 
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
         """What had come before it failed, when that is kept, and why it failed."""
-        failed = Failed(error_body(logged.error_code or "", logged.error_message or ""), logged.charged_nano)
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
         parts = list(_parts_of(kept.done)) if kept else []
-        return [*parts, failed]
+        return [*parts, _failure(logged)]
+
+
+def _booked(event: Event, logged: LoggedRequest) -> Event:
+    """A success that the books do not have, because the request was void when it came, is told as they have it."""
+    if isinstance(event, Done) and logged.state in {"failed", "cancelled"}:
+        return _failure(logged)
+    return event
+
+
+def _failure(logged: LoggedRequest) -> Failed:
+    return Failed(error_body(logged.error_code or "", logged.error_message or ""), logged.charged_nano)
 
 
 def _observe(event: Event, follower: Follower, started: float) -> None:

@@ -292,6 +292,20 @@ async def test_who_comes_back_beyond_a_shortened_journal_is_told_how_the_request
     ]
 
 
+async def test_a_stream_that_is_free_is_not_shown_again_with_a_price(door: Door, new_account: NewAccount) -> None:
+    """Its caller was told that it is lost; Redis has forgotten that, so that its worker could end it."""
+    admitted = await door.admitted(await new_account(CREDIT))
+    job, claimed = admitted.job, await claim_one(door.queue)
+    await _read(door, admitted, claimed, "a")
+    await door.settled(job, state="failed", hold_state="released", charge_nano=0, void=True, error_code="unavailable")
+    await JournalWriter(door.lua, claimed, live_s=60, length=1).append(Done("stop", USAGE, CHARGE))
+    logged = await find_request(door.pool, job.account_id, job.id)
+    word, end = [event async for event in door.follow_up.events_again(logged, door.follower(admitted))]
+    assert word == Chunk("a")
+    assert isinstance(end, Failed)
+    assert (end.error.code, end.charged_nano) == ("unavailable", 0)
+
+
 async def test_a_request_that_is_watched_over_is_not_put_back_once_it_has_ended(
     door: Door, redis_client: ArqRedis, new_account: NewAccount
 ) -> None:
