@@ -21,6 +21,10 @@ NOTHING_HERE = (
     "There is nothing here: chat requests go to POST /api/endpoint, or to /v1/chat/completions and /v1/messages as "
     "OpenAI's and Anthropic's clients do."
 )
+OUR_FAULT = (
+    "Something went wrong on our side. Whether the request runs, and what it costs, is in GET /api/requests/{id}; when there"
+    " is no such request, nothing is charged."
+)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,7 +69,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise  # the second: the caller is gone, which is nobody's error
     except Exception:
         log.exception("unexpected error", route=_route(request))
-        return _answer(request, RebootError("Something went wrong on our side; nothing was charged for it. Try again."))
+        return _answer(request, RebootError(OUR_FAULT))
 
 
 def _answer(request: web.Request, error: RebootError) -> web.Response:

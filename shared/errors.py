@@ -62,7 +62,9 @@ class RebootError(Exception):
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
     default_retry_after_s: ClassVar[float | None] = None
-    advice: ClassVar[str] = "Ask again; if it goes on, tell the operator the request id."
+    advice: ClassVar[str] = (
+        "Look at `GET /api/requests/{id}`, then ask again; tell the operator its id if that goes on."
+    )
     """What a caller can do, for the documentation; the message of the error itself is more precise."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
