@@ -15,7 +15,7 @@ from shared.money import NanoUsd, nano_to_usd
 
 HoldEnd = Literal["settled", "released", "expired"]
 EndState = Literal["succeeded", "failed", "cancelled"]
-Outcome = Literal["settled", "repeated", "unbilled", "void", "unknown", "quarantined"]
+Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown", "quarantined"]
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

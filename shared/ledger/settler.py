@@ -88,6 +88,13 @@ class Settler:
                 outcome=outcome,
                 charge_nano=settlement.charge_nano,
             )
+        elif outcome == "differs":
+            log.error(
+                "request charged with another amount before",
+                alert=True,
+                request_id=settlement.id,
+                charge_nano=settlement.charge_nano,
+            )
         elif outcome == "void":
             log.warning("void request not charged", request_id=settlement.id, charge_nano=settlement.charge_nano)
         if self._on_committed:

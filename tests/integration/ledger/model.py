@@ -19,6 +19,8 @@ class Model:
         self.held: dict[str, int] = {}
         self.ended: dict[str, Settlement] = {}
         self.charged: dict[str, int] = {}
+        self.holds_were: dict[str, int] = {}
+        """Of requests that have ended."""
         self.unbilled: dict[str, int] = {}
         self.overruns: dict[str, int] = {}
         self.refs: set[tuple[str, str]] = set()
@@ -84,7 +86,7 @@ class Model:
         if end.id not in self.holds:
             return "unknown"
         if end.id in self.held:
-            hold = self.held.pop(end.id)
+            hold = self.holds_were[end.id] = self.held.pop(end.id)
             self.ended[end.id] = end
             self.charged[end.id] = min(end.charge_nano, hold)
             self.balance[end.account_id] -= self.charged[end.id]
@@ -96,7 +98,9 @@ class Model:
         if end.charge_nano and self.ended[end.id].hold_state != "settled" and end.id not in self.unbilled:
             self.unbilled[end.id] = end.charge_nano
             return "unbilled"
-        return "repeated"
+        both_settled = "settled" == end.hold_state == self.ended[end.id].hold_state
+        hold = self.holds_were[end.id]
+        return "differs" if both_settled and min(end.charge_nano, hold) != self.charged[end.id] else "repeated"
 
     def credit(self, account: str, amount: int, ref: str | None) -> bool | None:
         if ref is not None and (account, ref) in self.refs:

@@ -83,6 +83,17 @@ async def a_hold_ends_once(scratch: Scratch) -> None:
     await assert_books_balance(scratch.pool)
 
 
+async def a_charge_of_another_amount_than_was_taken_says_so(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    settled, overrun, released = (a_reservation(account) for _ in range(3))
+    await scratch.reserve(settled, overrun, released)
+    await scratch.settle(a_settlement(settled, 40), a_settlement(overrun, 140), a_release(released))
+    again = [a_settlement(settled, 41), a_settlement(settled, 40), a_release(settled), a_settlement(overrun, 140)]
+    outcomes = [(await scratch.settle(one))[0] for one in [*again, a_settlement(released)]]
+    assert outcomes == ["differs", "repeated", "repeated", "repeated", "repeated"]
+    assert await wallet(scratch.pool, account) == Wallet(1_000 - 140, 0, 0)
+
+
 async def what_is_void_is_never_charged(scratch: Scratch) -> None:
     account = await scratch.account(1_000)
     void, released = a_reservation(account), a_reservation(account)
@@ -186,6 +197,14 @@ MUTANTS = [
     Mutant(a_late_charge_is_written_down_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE false AND"),
     Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING", ""),
     Mutant(everybody_locks_accounts_in_the_same_order, "settle", LOCK, "ORDER BY a.id DESC FOR UPDATE;"),
+    *(
+        Mutant(a_charge_of_another_amount_than_was_taken_says_so, "settle", guard, instead)
+        for guard, instead in (
+            ("WHEN l.differs THEN 'differs'", ""),
+            ("g.hold_state = 'settled' AND r.hold_state", "r.hold_state"),
+            ("LEAST(g.charge_nano, r.hold_nano) <>", "g.charge_nano <>"),
+        )
+    ),
     Mutant(what_is_void_is_never_charged, "settle", "COALESCE(g.void, false)", "false"),
     Mutant(what_is_void_is_never_charged, "settle", "AND NOT l.void", ""),
     Mutant(what_is_void_is_never_charged, "settle", "WHEN l.void AND l.charge_nano > 0 THEN 'void'", ""),
@@ -201,8 +220,8 @@ MUTANTS = [
     Mutant(
         an_overrun_is_written_down_and_not_charged,
         "settle",
-        "LEAST(g.charge_nano, r.hold_nano)",
-        "g.charge_nano",
+        "= LEAST(g.charge_nano, r.hold_nano)",
+        "= g.charge_nano",
     ),
     Mutant(
         an_overrun_is_written_down_and_not_charged,

@@ -7,7 +7,8 @@ ALTER TABLE requests ADD COLUMN void boolean NOT NULL DEFAULT false;
 -- As in 0003, but for what is void.
 -- End holds: capture the charge, release the rest. Each hold ends once, whoever comes first; a repeat changes nothing.
 -- A charge beyond the hold is an overrun, a charge for a hold that had ended is unbilled, but one for a request that is void
--- is just not taken. Outcomes: settled, repeated, unbilled, void, unknown (no such request).
+-- is just not taken, and one of another amount than was taken says so. Outcomes: settled, repeated, differs, unbilled, void,
+-- unknown (no such request).
 CREATE OR REPLACE FUNCTION settle(batch jsonb) RETURNS TABLE (request_id text, outcome text, charged bigint)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off AS $$
 #variable_conflict use_column
@@ -52,7 +53,9 @@ BEGIN
             SELECT e.key_id, sum(e.hold_nano - e.charged_nano)::bigint AS unused FROM ended e GROUP BY e.key_id
         ) sums WHERE k.id = sums.key_id AND k.limit_nano IS NOT NULL
     ), late AS (
-        SELECT g.id, g.charge_nano, r.hold_state, r.void FROM given g
+        SELECT g.id, g.charge_nano, r.hold_state, r.void,
+            g.hold_state = 'settled' AND r.hold_state = 'settled' AND LEAST(g.charge_nano, r.hold_nano) <> r.charged_nano AS differs
+        FROM given g
         LEFT JOIN requests r ON r.id = g.id AND r.created_at = g.created_at
         WHERE NOT EXISTS (SELECT 1 FROM ended e WHERE e.id = g.id)
     ), lost AS (
@@ -66,5 +69,6 @@ BEGIN
         WHEN l.hold_state IS NULL THEN 'unknown'
         WHEN l.void AND l.charge_nano > 0 THEN 'void'
         WHEN l.id IN (SELECT lost.request_id FROM lost) THEN 'unbilled'
+        WHEN l.differs THEN 'differs'
         ELSE 'repeated' END, 0::bigint FROM late l;
 END $$;

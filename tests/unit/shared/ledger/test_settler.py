@@ -107,7 +107,7 @@ async def test_waiting_for_the_last_one_has_an_end() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "charge", "alerts"),
-    [("unbilled", 5, 1), ("unknown", 5, 1), ("void", 5, 0), ("repeated", 5, 0), ("unknown", 0, 0)],
+    [("unbilled", 5, 1), ("unknown", 5, 1), ("void", 5, 0), ("repeated", 5, 0), ("differs", 5, 1), ("unknown", 0, 0)],
 )
 async def test_a_charge_that_found_no_hold_is_an_alert(outcome: Outcome, charge: int, alerts: int) -> None:
     with structlog.testing.capture_logs() as logs:
