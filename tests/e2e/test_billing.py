@@ -19,9 +19,11 @@ from deploy.simulator.answer import answer, prompt_tokens
 from deploy.simulator.script import Script, from_message
 from shared.catalogue.models import load_catalogue
 from shared.chat import Message, input_bound
+from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NANO_PER_USD, Price, Usage
 from shared.stores import keys
 from tests.e2e.conftest import ENVIRONMENT
+from tests.e2e.test_batches import line, sent, until
 from tests.harness.caller import MODEL, UPSTREAM, Caller, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.support import eventually_true, free_port
@@ -76,7 +78,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[Silent
     overlay = folder / "overlay.toml"
     vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
     overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
-    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "REQUEST_DEADLINE_S": "10"}
+    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5", "REQUEST_DEADLINE_S": "10"}
     patient = {"VENDOR_RETRIES_MAX": "3", "WORKER_MISSING_S": "60"}
     environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
     async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
@@ -131,16 +133,21 @@ class World:
 
     async def deferred(self) -> tuple[str, float] | None:
         """The customer's request that goes on at a later time: its id, and that time in Unix ms."""
-        query = "SELECT id FROM requests WHERE account_id = $1 AND ended_at IS NULL"
-        request_id = await self.books.fetchval(query, self.caller.account_id)
+        request_id = await self._under_way()
         if not request_id or await self.cluster.valkey.command("EXISTS", f"arq:in-progress:{request_id}") != 0:
             return None
         waits = await self.cluster.valkey.command("HGET", f"run:{request_id}", "waits")
         due_ms = await self.cluster.valkey.command("ZSCORE", keys.queue("openai", "interactive"), request_id)
         return (request_id, float(str(due_ms))) if waits and due_ms else None
 
-    async def somebody_is_to_be_cancelled(self) -> bool:
-        return bool(await self.cluster.valkey.command("ZCARD", "arq:abort"))
+    async def given_up(self) -> bool:
+        """The front door has asked to cancel the customer's request."""
+        request_id = await self._under_way()
+        return bool(request_id and await self.cluster.valkey.command("ZSCORE", "arq:abort", request_id))
+
+    async def _under_way(self) -> str:
+        query = "SELECT id FROM requests WHERE account_id = $1 AND ended_at IS NULL"
+        return str(await self.books.fetchval(query, self.caller.account_id) or "")
 
     @contextlib.contextmanager
     def worker_asleep(self) -> Iterator[None]:
@@ -167,6 +174,11 @@ class World:
         left = await self.caller.settled(self.books)
         query = "SELECT state FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1"
         return Paid(await self.books.fetchval(query, self.caller.account_id), CREDIT_NANO - left)
+
+    async def estimates(self) -> set[bool]:
+        """Whether what was charged is marked as an estimate."""
+        query = "SELECT usage_estimated FROM requests WHERE account_id = $1 AND charged_nano > 0"
+        return {estimated for (estimated,) in await self.books.fetch(query, self.caller.account_id)}
 
 
 @pytest.fixture
@@ -314,7 +326,7 @@ async def leave_between_two_calls(world: World) -> Paid:
         async with world.between_two_calls(key):
             asking.cancel()
             await asyncio.wait([asking])
-            await eventually_true(world.somebody_is_to_be_cancelled, "the front door has given it up")
+            await eventually_true(world.given_up, "the front door has given it up")
     return Paid("cancelled", 0)
 
 
@@ -346,6 +358,19 @@ async def cancel_before_output(world: World) -> Paid:
     return Paid("cancelled", cost)
 
 
+async def leave_before_output(world: World) -> Paid:
+    cost = 0
+    for stream in (False, True):
+        key = a_key()
+        message = told(hold=0, key=key)
+        asking = asyncio.create_task(world.caller.chat(message, stream=stream))
+        await world.cluster.simulator.call_begins(key)
+        asking.cancel()
+        await world.caller.settled(world.books)
+        cost += estimated(message)
+    return Paid("cancelled", cost)
+
+
 async def cancel_after_output(world: World) -> Paid:
     message = told(tokens=60, size=1, hold=40, key=a_key())
     async with world.reading(message, said(message, 40)) as response:
@@ -367,6 +392,17 @@ async def cancel_what_is_billed_to_the_end(world: World) -> Paid:
     request_id = await world.later(message, model=BILLS_TO_THE_END)
     await world.cluster.simulator.call_begins(key)
     await world.cancel(request_id)
+    await world.caller.release(key)
+    return Paid("succeeded", reported(message, 39, BILLS_TO_THE_END))
+
+
+async def leave_what_is_billed_to_the_end(world: World) -> Paid:
+    key = a_key()
+    message = told(tokens=9, reasoning=30, hold=0, key=key)
+    asking = asyncio.create_task(world.caller.chat(message, model=BILLS_TO_THE_END, stream=True))
+    await world.cluster.simulator.call_begins(key)
+    asking.cancel()
+    await eventually_true(world.given_up, "the front door has given it up")
     await world.caller.release(key)
     return Paid("succeeded", reported(message, 39, BILLS_TO_THE_END))
 
@@ -394,16 +430,28 @@ async def cancel_before_a_call_fails_that_is_billed_to_the_end(world: World) -> 
     return Paid("cancelled", 0)
 
 
-async def worker_dies_at_a_json_answer(world: World) -> Paid:
-    key = a_key()
-    message = told(tokens=9, hold=0, key=key)
-    await world.later(message)
-    await world.cluster.simulator.call_begins(key)
+async def worker_dies_before_output(world: World) -> Paid:
+    keys, messages = [a_key(), a_key()], []
+    for key, stream in zip(keys, (False, True), strict=True):
+        messages.append(told(tokens=9, hold=0, key=key))
+        await world.later(messages[-1], stream=stream)
+        await world.cluster.simulator.call_begins(key)
     await world.cluster.kill("worker-1")
     world.cluster.start("worker-1")
-    await world.cluster.simulator.call_begins(key, 2)
-    await world.caller.release(key)
-    return Paid("succeeded", reported(message, 9))
+    for key in keys:
+        await world.cluster.simulator.call_begins(key, 2)
+        await world.caller.release(key)
+    return Paid("succeeded", sum(reported(message, 9) for message in messages))
+
+
+async def cancel_after_a_worker_has_died(world: World) -> Paid:
+    key = a_key()
+    request_id = await world.later(told(hold=0, key=key))
+    await world.cluster.simulator.call_begins(key)
+    await world.cluster.kill("worker-1")
+    await world.cancel(request_id)
+    world.cluster.start("worker-1")
+    return Paid("cancelled", 0)
 
 
 async def worker_dies_at_a_stream(world: World) -> Paid:
@@ -413,6 +461,58 @@ async def worker_dies_at_a_stream(world: World) -> Paid:
         world.cluster.start("worker-1")
         await world.caller.settled(world.books)
     return Paid("failed", estimated(message, said(message, 40), pieces=40))
+
+
+async def worker_is_restarted_at_a_stream(world: World) -> Paid:
+    message = told(tokens=60, size=1, hold=40, key=a_key())
+    async with world.reading(message, said(message, 40)):
+        await world.cluster.drain("worker-1")
+        world.cluster.start("worker-1")
+        await world.caller.settled(world.books)
+    return Paid("failed", estimated(message, said(message, 40), pieces=40))
+
+
+async def stream_is_too_long(world: World) -> Paid:
+    message = told(size=10_000, fault="endless")
+    reply = await world.caller.chat(message, stream=True, max_tokens=6)
+    assert b"did not stop at the output limit" in reply.body.partition(b"\x1e")[2]
+    assert not reply.complete
+    return Paid("failed", estimated(message, pieces=6))
+
+
+async def its_key_ends(world: World) -> Paid:
+    cost = 0
+    for end in ("revoked_at", "expires_at"):
+        api_key = await create_key(world.books, world.caller.account_id, KeyRules())
+        world.caller.key, key = api_key.key, a_key()
+        message = told(hold=0, key=key)
+        await world.later(message)
+        await world.cluster.simulator.call_begins(key)
+        await world.books.execute(f"UPDATE api_keys SET {end} = now() WHERE id = $1", api_key.key_id)
+        await world.caller.settled(world.books)
+        cost += estimated(message)
+    return Paid("cancelled", cost)
+
+
+async def batch_ends_before_its_line_begins(world: World) -> Paid:
+    with world.worker_asleep():
+        expiring, cancelled = [await sent(world.caller, [line(name, told())]) for name in "ab"]
+        await world.books.execute("UPDATE batches SET expires_at = now() WHERE id = $1", expiring["id"])
+        await world.caller.request("DELETE", f"/api/batches/{cancelled['id']}")
+    ends = [(await until(world.caller, batch["id"]))["state"] for batch in (expiring, cancelled)]
+    assert ends == ["expired", "cancelled"]
+    return Paid(None, 0)
+
+
+async def batch_is_cancelled_after_its_line_has_begun(world: World) -> Paid:
+    key = a_key()
+    message = told(tokens=9, hold=0, key=key)
+    batch = await sent(world.caller, [line("a", message)])
+    await world.cluster.simulator.call_begins(key)
+    await world.caller.request("DELETE", f"/api/batches/{batch['id']}")
+    await world.caller.release(key)
+    assert (await until(world.caller, batch["id"]))["state"] == "cancelled"
+    return Paid("succeeded", reported(message, 9))
 
 
 async def repeat(world: World) -> Paid:
@@ -433,6 +533,7 @@ TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
     "The vendor does not answer in time, before any output.": is_not_answered_in_time,
     "The vendor breaks off before any output.": breaks_off_before_output,
     "A stream breaks off, or falls silent, after its first output.": breaks_off_after_output,
+    "A stream goes on beyond the output limit.": stream_is_too_long,
     "A JSON answer breaks off in the middle.": json_breaks_off,
     "A JSON answer is longer than the output limit allows.": json_is_too_long,
     "You cancel it while it waits in the queue.": cancel_in_the_queue,
@@ -441,15 +542,24 @@ TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
     "You leave it between two calls, after a refusal.": leave_between_two_calls,
     "You cancel or leave it while it is back in the queue, because the vendor asked to wait.": cancel_or_leave_a_deferred_one,
     "You cancel it while the vendor has it, before any output.": cancel_before_output,
+    "You leave it while the vendor has it, before any output.": leave_before_output,
     "You cancel a stream after some output.": cancel_after_output,
     "You leave a stream after some output.": leave_after_output,
     "You cancel it while the vendor has it, and this vendor bills to the end.": cancel_what_is_billed_to_the_end,
+    "You leave it while the vendor has it, and this vendor bills to the end.": leave_what_is_billed_to_the_end,
     "You cancel it between two calls, and this vendor bills to the end.": cancel_what_would_be_billed_to_the_end,
     "You cancel it while the vendor has it, this vendor bills to the end, and the call fails.": (
         cancel_before_a_call_fails_that_is_billed_to_the_end
     ),
-    "A worker of this service dies while a JSON answer is computed.": worker_dies_at_a_json_answer,
+    "A worker of this service dies while a JSON answer is computed, or before a stream's first output.": (
+        worker_dies_before_output
+    ),
+    "A worker of this service dies so, and you cancel it before another one goes on.": cancel_after_a_worker_has_died,
     "A worker of this service dies after a stream's first output.": worker_dies_at_a_stream,
+    "A worker of this service is restarted in the middle of a stream.": worker_is_restarted_at_a_stream,
+    "Its API key is revoked or expires.": its_key_ends,
+    "It is a line of a batch, and has not begun when the batch is cancelled or expires.": batch_ends_before_its_line_begins,
+    "It is a line of a batch, and has begun when you cancel the batch.": batch_is_cancelled_after_its_line_has_begun,
     "You repeat it with the same Idempotency-Key.": repeat,
 }
 
@@ -464,12 +574,20 @@ def test_the_page_says_what_is_tested_and_nothing_else() -> None:
     assert list(lines()) == list(TABLE)
 
 
+def test_the_page_names_the_models_that_bill_to_the_end() -> None:
+    text = (PAGES / "billing.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w-]+)`", text.partition("bill the whole answer anyway:")[2].partition(".")[0])
+    assert named == [model.name for model in load_catalogue() if model.bills_to_the_end]
+
+
 @pytest.mark.parametrize("line", TABLE)
 async def test_what_is_charged(world: World, line: str) -> None:
     expected = await TABLE[line](world)
     assert await world.paid() == expected
-    if lines()[line].startswith("Nothing") and "more" not in lines()[line]:
-        assert expected.charge_nano == 0
+    said = lines()[line]
+    assert said.startswith("Nothing") == (expected.charge_nano == 0) or said.startswith("Nothing more")
+    if expected.charge_nano and ("estimate" in said or "reported" in said):
+        assert await world.estimates() == {"estimate" in said}
 
 
 async def test_nothing_is_charged_beyond_the_hold(world: World, books: asyncpg.Pool) -> None:
