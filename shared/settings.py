@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.lanes import LANES, PROVIDERS, QueueName
+from shared.money import FACTOR_WORDS, is_factor
 
 T = TypeVar("T")
+PORT_MAX = 65_535
 LogFormat = Literal["json", "console"]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 VENDOR_VARIABLE_PREFIXES = ("OPENAI_", "DEEPSEEK_", "GEMINI_", "GOOGLE_", "AWS_")
@@ -167,7 +169,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
-        return cls(**values)  # type: ignore[arg-type]
+        settings = cls(**values)  # type: ignore[arg-type]
+        settings._check_ports()
+        return settings
+
+    def _check_ports(self) -> None:
+        """Each of several front doors has its own port for metrics."""
+        if self.metrics_port and self.metrics_port + self.web_concurrency - 1 > PORT_MAX:
+            raise SettingsError(
+                f"METRICS_PORT={self.metrics_port} is wrong: with WEB_CONCURRENCY={self.web_concurrency} it takes at most "
+                f"{PORT_MAX - self.web_concurrency + 1}, because front door n has METRICS_PORT + n"
+            )
 
 
 def queue_list(text: str) -> tuple[QueueName, ...]:
@@ -207,7 +219,7 @@ def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> 
 def _number(kind: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
-            value = kind(text)
+            value = kind(text) if _is_plain(text) else float("nan")
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
@@ -247,12 +259,17 @@ def _flag(text: str) -> bool:
 
 def _factor(text: str) -> Decimal:
     try:
-        value = Decimal(text)
+        value = Decimal(text if _is_plain(text) else "nan")
     except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or not 0 <= value <= 1_000:  # noqa: PLR2004 - named by the message
-        raise ValueError("a decimal number from 0 to 1000")
+        value = Decimal("nan")
+    if not is_factor(value):
+        raise ValueError(FACTOR_WORDS)
     return value
+
+
+def _is_plain(text: str) -> bool:
+    """Python also takes `1_0` and the digits of every script."""
+    return text.isascii() and "_" not in text
 
 
 def _s3_folder(text: str) -> str:
@@ -277,7 +294,7 @@ _REQUIRED = {
 _WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # which is what Postgres takes as an integer
 _BYTES = _number(int, 1, 2**40, "a whole number")
 _SECONDS = _number(float, 0.0001, 86_400, "seconds")
-_PORT = _number(int, 0, 65_535, "a port")
+_PORT = _number(int, 0, PORT_MAX, "a port")
 _PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
 _PARSERS: dict[str, Callable[[str], object]] = {
     "database_url": _url("postgresql", "postgres"),
@@ -290,6 +307,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "price_factor": _factor,
     "batch_price_factor": _factor,
     "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
+    "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
     "usage_days_max": _number(int, 1, 3_660, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),

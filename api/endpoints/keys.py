@@ -158,7 +158,7 @@ def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
     try:
         return body.expires_at and body.expires_at.astimezone(UTC)
     except OverflowError:
-        raise InvalidRequest("`expires_at` is later than the calendar knows.") from None
+        raise InvalidRequest("`expires_at` is a moment that the calendar does not have in UTC.") from None
 
 
 def _grace(body: RotationBody, services: Services) -> timedelta:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from shared.money import Price, price_from_usd
+from shared.money import FACTOR_WORDS, Price, is_factor, price_from_usd
 from shared.settings import SettingsError
 
 APIS = {
@@ -26,12 +26,12 @@ APIS = {
     "gemini": ("gemini",),
 }
 """The wire protocols, each with the providers whose keys and queues it may go with."""
-PRICE_FACTOR_MAX = 1_000
 ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named"]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
+ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,8 +46,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     output: Decimal
     cached: Decimal | None = None
     price_factor: Decimal = Decimal(1)
-    context_window: Positive
-    max_output_tokens: Positive
+    context_window: Tokens
+    max_output_tokens: Tokens
     streaming: bool = True
     system_prompt: Literal["native", "developer", "fold"] = "native"
     limit_parameter: str
@@ -56,7 +56,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tools: bool = False
     tools_lack: tuple[ToolsLack, ...] = ()
     json_mode: bool = False
-    image_tokens: Positive | None = None
+    image_tokens: ImageTokens | None = None
     reasoning: bool = False
     bills_to_the_end: bool = False
     prefill: bool = False
@@ -142,8 +142,8 @@ def _check_limits(row: Row) -> None:
         raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
     if row.max_output_tokens > row.context_window:
         raise ValueError("`max_output_tokens` is more than the context window")
-    if row.price_factor > PRICE_FACTOR_MAX:
-        raise ValueError(f"`price_factor` is at most {PRICE_FACTOR_MAX}")
+    if not is_factor(row.price_factor):
+        raise ValueError(f"`price_factor` is {FACTOR_WORDS}")
 
 
 def _check_address(row: Row) -> None:
@@ -160,11 +160,8 @@ def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
 
 
 def _vendor_price(row: Row) -> Price:
-    if any(
-        not value.is_finite() or value < 0
-        for value in (row.input, row.output, row.cached or Decimal(0), row.price_factor)
-    ):
-        raise ValueError("`input`, `output`, `cached` and `price_factor` are numbers and not negative")
+    if any(not value.is_finite() or value < 0 for value in (row.input, row.output, row.cached or Decimal(0))):
+        raise ValueError("`input`, `output` and `cached` are numbers and not negative")
     if row.cached is not None and row.cached > row.input:
         raise ValueError(
             "`cached` is more than `input`: what is held for a request counts all of its input at that price"

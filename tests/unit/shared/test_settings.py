@@ -37,6 +37,14 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("METRICS_PORT", "9.5"),
         ("WORKER_SLOTS", "0"),
         ("WORKER_SLOTS", "1e3"),
+        ("WORKER_SLOTS", "1_0"),
+        ("WORKER_SLOTS", "\u0661\u0662"),
+        ("LEASE_S", "1_0"),
+        ("PRICE_FACTOR", "1_0"),
+        ("PRICE_FACTOR", "1e-10"),
+        ("PRICE_FACTOR", "1e-1000"),
+        ("PRICE_FACTOR", "0e-999999999"),
+        ("BATCH_PRICE_FACTOR", "1000.1"),
         ("IN_FLIGHT_MAX", "2147483648"),
         ("BATCH_DAYS_KEPT", "3651"),
         ("USAGE_DAYS_MAX", "3661"),
@@ -107,6 +115,22 @@ def test_queues_keep_the_order_given_and_come_once() -> None:
         "q:deepseek:interactive",
         "q:gemini:interactive",
     )
+
+
+def test_every_front_door_has_a_port_for_its_metrics() -> None:
+    given = STORES | {"METRICS_PORT": "65533", "WEB_CONCURRENCY": "3"}
+    assert Settings.load(given).metrics_port == 65_533
+    with pytest.raises(
+        SettingsError, match=r"^METRICS_PORT=65533 is wrong: with WEB_CONCURRENCY=4 it takes at most 65532"
+    ):
+        Settings.load(given | {"WEB_CONCURRENCY": "4"})
+
+
+def test_a_number_that_is_no_time_is_not_called_one() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^BATCH_WINDOW_PER_SLOT='0' is wrong: it takes a number of lines for each slot "
+    ):
+        Settings.load(STORES | {"BATCH_WINDOW_PER_SLOT": "0"})
 
 
 @pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings) if field.name != "host"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue, priced
 from shared.errors import ModelNotFound
 from shared.lanes import PROVIDERS
 from shared.money import Price, Usage, price_from_usd
@@ -131,8 +131,15 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ('model = [{name = "openai-gpt-4o", input = 3}]', "[[model]]"),
         ('[[model]]\nname = "openai-gpt-4o"\napi = "foo"', ":3: model 'openai-gpt-4o': `api`"),
         ('[[model]]\nname = "amazon-nova-pro"\napi = "openai-chat"', ":3: model 'amazon-nova-pro': `api`"),
-        ('[[model]]\nname = "openai-gpt-4o"\nmax_output_tokens = 999999999', ":3: model 'openai-gpt-4o': `max_output"),
+        ('[[model]]\nname = "openai-gpt-4o"\nmax_output_tokens = 99999999', ":3: model 'openai-gpt-4o': `max_output"),
         ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e40', ":3: model 'openai-gpt-4o': `price_factor`"),
+        ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e-1000', ":3: model 'openai-gpt-4o': `price_factor`"),
+        ('[[model]]\nname = "openai-gpt-4o"\noutput = 900000000', "`input` or `output`, times PRICE_FACTOR"),
+        (
+            '[[model]]\nname = "openai-gpt-4o"\ncontext_window = 100000001',
+            ":3: model 'openai-gpt-4o': Expected `int` <=",
+        ),
+        ('[[model]]\nname = "openai-gpt-4o"\nimage_tokens = 1000001', ":3: model 'openai-gpt-4o': Expected `int` <="),
         ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
         ('[[model]]\nname = "openai-gpt-4o"\ncached = 2.6', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
         ('[[model]]\nname = "openai-gpt-4o"\ninput = 1', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
@@ -144,6 +151,16 @@ def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Pat
     with pytest.raises(SettingsError) as refused:
         load_catalogue(path)
     assert said in str(refused.value)
+
+
+def test_a_price_that_cannot_be_held_is_refused() -> None:
+    for price_factor in ("16", "1000"):
+        with pytest.raises(SettingsError, match=r"`input` or `output`, times PRICE_FACTOR .* is too high"):
+            load_catalogue(price_factor=Decimal(price_factor))
+    (dear,) = [model for model in load_catalogue() if model.name == "openai-o1"]
+    with pytest.raises(SettingsError, match="BATCH_PRICE_FACTOR=500 is wrong: the price of openai-o1 is too high"):
+        priced(dear, Decimal(500))
+    assert priced(dear, Decimal("0.5")).price.can_be_held(dear.max_output_tokens)
 
 
 prices = st.decimals(0, 1_000, places=4)
