@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import aiohttp
 import asyncpg
 import pytest
 
 from api.manual.pages import PAGES
-from deploy.simulator.answer import answer, prompt_tokens
-from deploy.simulator.script import Script, from_message
 from shared.catalogue.models import load_catalogue
 from shared.chat import Message, input_bound
 from shared.ledger.api_keys import KeyRules, create_key
-from shared.money import NANO_PER_USD, Price, Usage
-from shared.stores import keys
+from shared.money import Usage
+from tests.e2e.billing_world import (
+    LATER,
+    Paid,
+    SilentServer,
+    World,
+    a_key,
+    estimated,
+    price_of,
+    reported,
+    said,
+)
 from tests.e2e.conftest import ENVIRONMENT
 from tests.e2e.test_batches import line, sent, until
-from tests.harness.caller import MODEL, UPSTREAM, Caller, told
+from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.support import eventually_true, free_port
 
-LATER = {"Prefer": "respond-async"}
-CREDIT_NANO = NANO_PER_USD
 BILLS_TO_THE_END, REALTIME = "openai-o1", "openai-gpt-4o-rt-preview"
 OVERLAY = """
 [[model]]
@@ -48,20 +50,6 @@ limit_parameter = "max_tokens"
 lifecycle = "active"
 sources = "the operator"
 """
-_keys = itertools.count()
-
-
-class SilentServer:
-    """Takes connections and never says a word, so that no TLS connection to it comes about."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.read(1):
-            self.asked.set()
-        await reader.read()
-        writer.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,122 +79,9 @@ async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-class Paid(NamedTuple):
-    """How the request must have ended, None when it never was one, and what it must have cost."""
-
-    state: str | None
-    charge_nano: int
-
-
-class World:
-    """One customer with a dollar, and what a line of the table does to its request."""
-
-    def __init__(self, caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: SilentServer) -> None:
-        self.caller = caller
-        self.cluster = cluster
-        self.books = books
-        self.silent = silent
-
-    async def later(self, message: str, model: str = MODEL, **options: Any) -> str:
-        """Ask without waiting; gives the request's id."""
-        reply = await self.caller.chat(message, model=model, headers=LATER, max_tokens=200, **options)
-        assert reply.status == 202, reply.body
-        return str(reply.json["result"]["id"])
-
-    async def cancel(self, request_id: str) -> None:
-        assert (await self.caller.request("DELETE", f"/api/requests/{request_id}")).status == 200
-
-    async def refused(self, key: str, times: int = 1) -> None:
-        async def asked() -> bool:
-            return sum(bool(call.ending) for call in await self.cluster.simulator.calls(key)) == times
-
-        await eventually_true(asked, "the vendor has refused")
-
-    @contextlib.asynccontextmanager
-    async def between_two_calls(self, key: str) -> AsyncIterator[None]:
-        """The vendor has refused twice and would take the third call, which the worker may make after the block."""
-        await self.refused(key, 2)
-        with self.worker_asleep():
-            yield
-        assert (await self.paid()).state == "cancelled"
-        assert len(await self.cluster.simulator.calls(key)) == 2, "the vendor is not called any more"
-
-    async def deferred(self) -> tuple[str, float] | None:
-        """The customer's request that goes on at a later time: its id, and that time in Unix ms."""
-        request_id = await self._under_way()
-        if not request_id or await self.cluster.valkey.command("EXISTS", f"arq:in-progress:{request_id}") != 0:
-            return None
-        waits = await self.cluster.valkey.command("HGET", f"run:{request_id}", "waits")
-        due_ms = await self.cluster.valkey.command("ZSCORE", keys.queue("openai", "interactive"), request_id)
-        return (request_id, float(str(due_ms))) if waits and due_ms else None
-
-    async def given_up(self) -> bool:
-        """The front door has asked to cancel the customer's request."""
-        request_id = await self._under_way()
-        return bool(request_id and await self.cluster.valkey.command("ZSCORE", "arq:abort", request_id))
-
-    async def _under_way(self) -> str:
-        query = "SELECT id FROM requests WHERE account_id = $1 AND ended_at IS NULL"
-        return str(await self.books.fetchval(query, self.caller.account_id) or "")
-
-    @contextlib.contextmanager
-    def worker_asleep(self) -> Iterator[None]:
-        self.cluster.pause("worker-1")
-        try:
-            yield
-        finally:
-            self.cluster.resume("worker-1")
-
-    @contextlib.asynccontextmanager
-    async def reading(self, message: str, text: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A stream of which so much has been read; it is left at the end of the block."""
-        body = {"model": MODEL, "messages": [{"role": "user", "content": message}], "options": {"stream": True}}
-        url, read = self.caller.url("/api/endpoint"), b""
-        async with self.caller.session.post(url, json=body, headers=self.caller.authorization) as response:
-            while read != text.encode():
-                read += await response.content.readany()
-                assert text.encode().startswith(read)
-            yield response
-            response.close()
-
-    async def paid(self) -> Paid:
-        """What the books say when nothing is under way any more."""
-        left = await self.caller.settled(self.books)
-        query = "SELECT state FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1"
-        return Paid(await self.books.fetchval(query, self.caller.account_id), CREDIT_NANO - left)
-
-    async def estimates(self) -> set[bool]:
-        """Whether what was charged is marked as an estimate."""
-        query = "SELECT usage_estimated FROM requests WHERE account_id = $1 AND charged_nano > 0"
-        return {estimated for (estimated,) in await self.books.fetch(query, self.caller.account_id)}
-
-
 @pytest.fixture
 def world(caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]) -> World:
     return World(caller, cluster, books, silent[0])
-
-
-def a_key() -> str:
-    return f"bill-{next(_keys)}-"
-
-
-def price_of(model: str) -> Price:
-    return load_catalogue().find(model).price
-
-
-def reported(message: str, tokens: int, model: str = MODEL) -> int:
-    return price_of(model).cost(Usage(prompt_tokens([message]), tokens))
-
-
-def estimated(message: str, text: str = "", pieces: int = 0) -> int:
-    """A token per four bytes and four for the message's frame; and of the output at least one for each piece."""
-    output = max(-(-len(text.encode()) // 4), pieces)
-    return price_of(MODEL).cost(Usage(-(-len(message.encode()) // 4) + 4, output))
-
-
-def said(message: str, tokens: int | None = None) -> str:
-    """What the simulator says to it, all or the first tokens."""
-    return "".join(answer(UPSTREAM, message, from_message(message, Script()))[:tokens])
 
 
 async def succeeds(world: World) -> Paid:
@@ -584,10 +459,10 @@ def test_the_page_names_the_models_that_bill_to_the_end() -> None:
 async def test_what_is_charged(world: World, line: str) -> None:
     expected = await TABLE[line](world)
     assert await world.paid() == expected
-    said = lines()[line]
-    assert said.startswith("Nothing") == (expected.charge_nano == 0) or said.startswith("Nothing more")
-    if expected.charge_nano and ("estimate" in said or "reported" in said):
-        assert await world.estimates() == {"estimate" in said}
+    words = lines()[line]
+    assert words.startswith("Nothing") == (expected.charge_nano == 0) or words.startswith("Nothing more")
+    if expected.charge_nano and ("estimate" in words or "reported" in words):
+        assert await world.estimates() == {"estimate" in words}
 
 
 async def test_nothing_is_charged_beyond_the_hold(world: World, books: asyncpg.Pool) -> None:
