@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from api.formats.asked import Asked
     from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
+    from shared.ledger.ended_keys import KeyEnded
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +67,8 @@ async def serve(
         if respond_async:
             services.custody.keep(admitted)
             return _accepted(new.id, "queued", headers)
-        events = services.follow_up.events_of(admitted, follower)
-        return await _relay(request, asked, events, follower, headers, admitted)
+        follower.when_left = partial(_leave, services, admitted, follower)
+        return await _relay(request, asked, services.follow_up.events_of(admitted, follower), headers)
 
 
 async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:
@@ -78,16 +80,28 @@ async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: S
 
 @contextmanager
 def following(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
-    """A follower that is heard of from here on, until the caller's key ends."""
+    """A follower that is heard of from here on, until the caller's key ends. Who goes away or is sent away then has left."""
     follower = services.relay.follow(request_id, first)
     follower.asked_with = key.id, datetime.now(UTC)
+    left = False
+
+    def send_away(why: KeyEnded) -> None:
+        nonlocal left
+        left = True
+        follower.close(why)
+
     STREAMS.inc()
     try:
-        with services.key_watch.watching(key.id, follower.close):
+        with services.key_watch.watching(key.id, send_away):
             yield follower
+    except (asyncio.CancelledError, ConnectionError):
+        left = True
+        raise
     finally:
         STREAMS.dec()
         services.relay.forget(follower)
+        if left and follower.when_left:
+            follower.when_left()
 
 
 async def _serve_repeat(
@@ -102,30 +116,20 @@ async def _serve_repeat(
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     again = _admitted_before(logged, asked, services)
     with following(services, key, logged.id) as follower:
+        if again:
+            follower.when_left = partial(_leave, services, again, follower)
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        events = services.follow_up.events_again(logged, follower, again)
-        return await _relay(request, asked, events, follower, headers, again)
+        return await _relay(request, asked, services.follow_up.events_again(logged, follower, again), headers)
 
 
 async def _relay(
-    request: web.Request,
-    asked: Asked,
-    events: AsyncIterator[Event],
-    follower: Follower,
-    headers: dict[str, str],
-    admitted: Admitted | None,
+    request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str]
 ) -> web.StreamResponse:
-    services = request.app[SERVICES]
-    try:
-        if asked.stream:
-            form = asked.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID])
-            return await send_stream(request, events, form, headers, services.settings)
-        return await _answer(request, asked, events, headers)
-    except (asyncio.CancelledError, ConnectionError):  # the caller is gone
-        if admitted:
-            _leave(services, admitted, begun=follower.sequence > 0)
-        raise
+    if asked.stream:
+        form = asked.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID])
+        return await send_stream(request, events, form, headers, request.app[SERVICES].settings)
+    return await _answer(request, asked, events, headers)
 
 
 async def _answer(
@@ -201,13 +205,13 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
         return
     admitted = submission.result()
     if isinstance(admitted, Admitted):
-        _leave(services, admitted, begun=False)
+        _leave(services, admitted)
 
 
-def _leave(services: Services, admitted: Admitted, *, begun: bool) -> None:
+def _leave(services: Services, admitted: Admitted, follower: Follower | None = None) -> None:
     """Its reader is gone, for now or for good."""
     if admitted.job.keep_until:
-        services.custody.keep(admitted, begun=begun)
+        services.custody.keep(admitted, begun=follower is not None and follower.sequence > 0)
     else:
         services.abandoned.add(admitted.job.id)
 

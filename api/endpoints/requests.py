@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -91,15 +91,12 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     if first and await _has_ended_before(services.redis, logged, first):
         return web.Response(headers=headers, content_type=form.content_type)
     with following(services, key, logged.id, first) as follower:
+        if logged.keep_until is None:
+            follower.when_left = partial(services.abandoned.add, logged.id)
         follower.look_up()
         events = services.follow_up.events_again(logged, follower)
-        try:
-            await services.queue.listen(logged.id, services.relay.channel)
-            return await send_stream(request, events, form, headers, services.settings, first=first)
-        except (asyncio.CancelledError, ConnectionError):
-            if logged.keep_until is None:
-                services.abandoned.add(logged.id)
-            raise
+        await services.queue.listen(logged.id, services.relay.channel)
+        return await send_stream(request, events, form, headers, services.settings, first=first)
 
 
 async def _own(request: web.Request, services: Services, scope: str) -> LoggedRequest:

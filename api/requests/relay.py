@@ -25,6 +25,8 @@ from shared.stores.redis_client import UNREACHABLE, connected
 from shared.stores.redis_connections import Subscription
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis.asyncio
 
     from shared.settings import Settings
@@ -78,6 +80,8 @@ class Follower:
         """Unix seconds; whoever follows may set it and move it."""
         self.asked_with: tuple[str, datetime] | None = None
         """The reader's key, and since when it reads."""
+        self.when_left: Callable[[], None] | None = None
+        """What to do when the reader goes away before the end, or is sent away because its key has ended."""
         self._scripts = scripts
         self._settings = settings
         self._buffer: deque[tuple[Event, int]] = deque()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REQUESTS_PER_PAGE = 1_000
 AGAIN_AFTER_S = 30.0
-"""A request that runs on so long is asked for again: some run to their end, and Redis may have forgotten that it was asked."""
+"""What runs on so long is asked for again: some requests run to their end, and Redis may have forgotten that it was asked."""
 
 
 class EndedKeys:
