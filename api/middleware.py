@@ -9,6 +9,7 @@ from aiohttp import web
 
 from api.formats.surfaces import surface_of
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
+from api.http.writing import break_off
 from api.services import SERVICES
 from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
 from shared.ids import new_id
@@ -73,7 +74,12 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _answer(request: web.Request, error: RebootError) -> web.Response:
+    """Raises `ConnectionError` where another answer has begun: that one is broken off, and this one is no part of it."""
     body = error.body()
+    if request.writer.output_size > 0:
+        log.info("answer broken off", route=_route(request), code=body.code)
+        break_off(request, request.app[SERVICES].settings.write_timeout_s)
+        raise ConnectionError(body.code)
     REFUSALS.labels(body.code).inc()
     log.info("request refused", route=_route(request), status=body.status, code=body.code)
     surface = surface_of(request.path)

@@ -31,6 +31,14 @@ async def send_lines(
     return response
 
 
+def break_off(request: web.Request, within_s: float) -> None:
+    """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
+    transport = request.transport
+    if transport:
+        transport.close()
+        asyncio.get_running_loop().call_later(within_s, transport.abort)
+
+
 class Keepalive(NamedTuple):
     """`signal` is sent whenever nothing was for `every_s`."""
 

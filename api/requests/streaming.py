@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from api.formats.asked import StreamForm
-from api.http.writing import BodyWriter, Keepalive
+from api.http.writing import BodyWriter, Keepalive, break_off
 from shared.job import Event, Failed
 
 if TYPE_CHECKING:
@@ -40,15 +39,7 @@ async def send_stream(
             await body.write(form.render(sequence, event))
             sequence += 1
             if isinstance(event, Failed) and not form.clean_end(event):
-                _break_off(request, settings.write_timeout_s)
+                break_off(request, settings.write_timeout_s)
                 return response
         await body.end()
     return response
-
-
-def _break_off(request: web.Request, within_s: float) -> None:
-    """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
-    transport = request.transport
-    if transport:
-        transport.close()
-        asyncio.get_running_loop().call_later(within_s, transport.abort)
