@@ -21,6 +21,7 @@ from shared.money import FACTOR_WORDS, is_factor
 T = TypeVar("T")
 PORT_MAX = 65_535
 LogFormat = Literal["json", "console"]
+DAY_S = 86_400
 LOG_LEVELS = ("debug", "info", "warning", "error")
 VENDOR_VARIABLE_PREFIXES = ("OPENAI_", "DEEPSEEK_", "GEMINI_", "GOOGLE_", "AWS_")
 """What belongs to workers only: the supervisor keeps these from the front door and the simulator."""
@@ -158,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment; raises `SettingsError` at the first wrong variable."""
+        """Read the environment; raises `SettingsError` at the first wrong variable, or at two that contradict each other."""
         env = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for field in msgspec.structs.fields(cls):
@@ -170,16 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
         settings = cls(**values)  # type: ignore[arg-type]
-        settings._check_ports()
+        _refuse_contradictions(settings)
         return settings
-
-    def _check_ports(self) -> None:
-        """Each of several front doors has its own port for metrics."""
-        if self.metrics_port and self.metrics_port + self.web_concurrency - 1 > PORT_MAX:
-            raise SettingsError(
-                f"METRICS_PORT={self.metrics_port} is wrong: with WEB_CONCURRENCY={self.web_concurrency} it takes at most "
-                f"{PORT_MAX - self.web_concurrency + 1}, because front door n has METRICS_PORT + n"
-            )
 
 
 def queue_list(text: str) -> tuple[QueueName, ...]:
@@ -199,6 +192,24 @@ def queue_list(text: str) -> tuple[QueueName, ...]:
             for one_provider in PROVIDERS if provider == "*" else (provider,):
                 names[QueueName(f"q:{one_provider}:{one_lane}")] = None
     return tuple(names)
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    if settings.ddl_lock_timeout_s >= settings.lock_timeout_s:
+        raise SettingsError(
+            f"DDL_LOCK_TIMEOUT_S={settings.ddl_lock_timeout_s:g} is wrong: it takes less than LOCK_TIMEOUT_S"
+            f" ({settings.lock_timeout_s:g}), so that a change of tables gives up before traffic does"
+        )
+    if settings.batch_days_kept * DAY_S <= settings.batch_expires_s:
+        raise SettingsError(
+            f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
+            " of BATCH_EXPIRES_S, so that a file outlives a batch over it"
+        )
+    if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
+        raise SettingsError(
+            f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most "
+            f"{PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
+        )
 
 
 def _parser_of(field: msgspec.structs.FieldInfo) -> Callable[[str], object] | None:
@@ -293,7 +304,8 @@ _REQUIRED = {
 }
 _WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # which is what Postgres takes as an integer
 _BYTES = _number(int, 1, 2**40, "a whole number")
-_SECONDS = _number(float, 0.0001, 86_400, "seconds")
+_SECONDS = _number(float, 0.0001, DAY_S, "seconds")
+_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 as no limit at all
 _PORT = _number(int, 0, PORT_MAX, "a port")
 _PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
 _PARSERS: dict[str, Callable[[str], object]] = {
@@ -315,7 +327,9 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_retries_max": _number(int, 0, 100, "a whole number"),
     "batch_export_s3": _s3_folder,
     "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
-    "batch_expires_s": _number(float, 1, 30 * 86_400, "seconds"),
+    "batch_expires_s": _number(float, 1, 30 * DAY_S, "seconds"),
+    "lock_timeout_s": _MILLISECONDS_TOO,
+    "ddl_lock_timeout_s": _MILLISECONDS_TOO,
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of("json", "console"),
     "worker_queues": queue_list,

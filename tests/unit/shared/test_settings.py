@@ -51,6 +51,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("KEY_GRACE_MAX_S", "315360001"),
         ("WEB_CONCURRENCY", "65"),
         ("LEASE_S", "0.5"),
+        ("LOCK_TIMEOUT_S", "0.0005"),
+        ("DDL_LOCK_TIMEOUT_S", "0.0009"),
         ("LEASE_S", "nan"),
         ("DRAIN_S", "inf"),
         ("PRICE_FACTOR", "-1"),
@@ -72,6 +74,20 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
         Settings.load(STORES | {variable: value})
     assert str(refused.value).startswith(f"{variable}={value!r} is wrong: it takes ")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"DDL_LOCK_TIMEOUT_S": "0.25"}, "LOCK_TIMEOUT_S"),
+        ({"LOCK_TIMEOUT_S": "0.1"}, "LOCK_TIMEOUT_S"),
+        ({"BATCH_DAYS_KEPT": "1"}, "BATCH_EXPIRES_S"),
+        ({"BATCH_DAYS_KEPT": "2", "BATCH_EXPIRES_S": "172800"}, "BATCH_EXPIRES_S"),
+    ],
+)
+def test_settings_that_contradict_each_other_stop_the_start_with_one_line(given: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^[A-Z_]+=[0-9.]+ is wrong: it takes [^\n]*\b{named}\b[^\n]*$"):
+        Settings.load(STORES | given)
 
 
 @pytest.mark.parametrize(
