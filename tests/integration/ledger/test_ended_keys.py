@@ -14,7 +14,7 @@ from arq.constants import abort_jobs_ss
 from api.auth import Authenticator
 from api.batches.creation import NewBatch, create_batch
 from api.key_watch import KeyWatch
-from shared.batches.batches import Batch, find_batch
+from shared.batches.batches import Batch, batch_from_row, find_batch, results_of
 from shared.batches.files import begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.errors import InvalidApiKey
@@ -223,6 +223,19 @@ async def test_the_batch_of_an_ended_key_is_not_fed(pool: asyncpg.Pool, account:
     assert batch.id in await _cursors(pool)
     await _expire(pool, key)
     assert batch.id not in await _cursors(pool)
+
+
+async def test_a_batch_that_was_stopped_is_exported_with_the_reason(pool: asyncpg.Pool, account: str) -> None:
+    batch = await a_batch(pool, account)
+    await pool.execute(BATCHES["stop"], batch.id, "key_revoked")
+    row = await pool.fetchrow(BATCHES["claim_export"], 60.0)
+    claimed = batch_from_row(row)
+    assert (claimed.id, claimed.reason) == (batch.id, "key_revoked")
+    ended = msgspec.structs.replace(claimed, state=claimed.ends_as, ended_at=_now())
+    (page,) = [page async for page in results_of(pool, ended)]
+    assert {result.error_message for result in page} == {
+        "The batch was cancelled before this line, because its API key was revoked."
+    }
 
 
 async def test_an_open_batch_goes_over_to_the_successor_at_once(pool: asyncpg.Pool, account: str) -> None:
