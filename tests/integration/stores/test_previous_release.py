@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 import pytest
 
 from deploy.cli.ledger_check import check_ledger
+from shared.batches.batches import batch_from_row, find_batch, results_kept_until, results_of
+from shared.batches.files import Line, add_lines, begin_file
 from shared.batches.queries import BATCHES
+from shared.ids import new_id
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key, revoke_key
 from shared.ledger.ended_keys import ended_since
@@ -21,17 +24,25 @@ from shared.stores.migrations import migrate, migrations
 from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
-from tests.integration.batches.batching import a_batch
+from tests.integration.batches.batching import ASKED, SETTINGS, a_batch, an_item, feed, the_end_of
 from tests.integration.books import somebody_waits_for_a_lock
 
-PREVIOUS = 3
+PREVIOUS = 6
 """The last migration of the previous release; these are its calls."""
-KEYS_END_WITH_NOTHING = 6
-"""The last migration of releases in which what a key began went on after its end."""
-RESERVE = "SELECT request_id, outcome, granted_limit, granted_hold, needed, available FROM reserve($1::jsonb, $2)"
+RESERVE = "SELECT request_id, outcome, granted_limit, granted_hold, needed, existing_id FROM reserve($1::jsonb, $2)"
 SETTLE = "SELECT request_id, outcome, charged FROM settle($1::jsonb)"
-RESERVATION_FIELDS_SINCE = ("metadata", "idempotency_key", "fingerprint", "keep_until")
-SETTLEMENT_FIELDS_SINCE = ("answer", "keep_until", "batch_line", "void")
+SETTLEMENT_FIELDS_BESIDE = ("answer", "keep_until", "batch_line", "void")
+"""What it sends in another way, or does not know."""
+READY = "UPDATE files SET state = 'ready', lines = 2 WHERE id = $1 AND state = 'uploading'"
+CREATE = """
+INSERT INTO batches (
+    id, account_id, key_id, file_id, file_day, day, form, endpoint, total, created_at, started_at, expires_at, state)
+SELECT $1, $2, 'key', f.id, f.day, f.day, f.form, '/api/endpoint', f.lines, f.created_at, now(),
+    now() + interval '1 day', 'in_progress'
+FROM files f WHERE f.id = $3
+"""
+BATCH = "SELECT * FROM batches WHERE id = $1"
+KEEP = "INSERT INTO batch_answers (day, batch_id, number, answer) VALUES ($1, $2, $3, $4)"
 USAGE = "SELECT requests, failed, tokens_input, charged_nano FROM usage_by_day"
 
 
@@ -47,7 +58,7 @@ async def previous(
         yield empty_database_url, pool, (await create_account(pool, "someone", NanoUsd(1_000))).id
 
 
-def _json(row: msgspec.Struct, *, without: tuple[str, ...]) -> str:
+def _json(row: msgspec.Struct, *, without: tuple[str, ...] = ()) -> str:
     fields = {name: value for name, value in msgspec.to_builtins(row).items() if name not in without}
     return msgspec.json.encode([fields]).decode()
 
@@ -55,10 +66,10 @@ def _json(row: msgspec.Struct, *, without: tuple[str, ...]) -> str:
 async def _request(connection: Connection, account: str, *, charge: int) -> str:
     """Reserve as the previous release does; gives the settlement to send."""
     reservation = a_reservation(account)
-    (row,) = await connection.fetch(RESERVE, _json(reservation, without=RESERVATION_FIELDS_SINCE), 100)
+    (row,) = await connection.fetch(RESERVE, _json(reservation), 100)
     assert tuple(row)[:4] == (reservation.id, "admitted", 1, 100)
     settlement = a_settlement(reservation, charge, tokens_input=charge)
-    return _json(settlement, without=SETTLEMENT_FIELDS_SINCE)
+    return _json(settlement, without=SETTLEMENT_FIELDS_BESIDE)
 
 
 async def test_its_prepared_calls_go_on_and_what_it_settled_before_and_after_is_rolled_up(
@@ -68,7 +79,7 @@ async def test_its_prepared_calls_go_on_and_what_it_settled_before_and_after_is_
     connection = await asyncpg.connect(url)
     before, between = [await _request(connection, account, charge=charge) for charge in (3, 4)]
     assert await connection.fetchval(SETTLE, before, column=1) == "settled"
-    assert "0004_requests_again" in await migrate(url)
+    assert await migrate(url)
     after = await _request(connection, account, charge=5)
     for settlement in (between, after):
         assert await connection.fetchval(SETTLE, settlement, column=1) == "settled"
@@ -77,36 +88,62 @@ async def test_its_prepared_calls_go_on_and_what_it_settled_before_and_after_is_
     assert (await check_ledger(pool)).violations == []
 
 
+async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
+    previous: tuple[str, asyncpg.Pool, str],
+) -> None:
+    """It reads whole rows, so that a new column would be too much for it."""
+    url, pool, account = previous
+    file = await begin_file(pool, account, "native", "lines", SETTINGS)
+    await add_lines(pool, file, [Line(number=n, custom_id=str(n), provider="openai", asked=ASKED) for n in (1, 2)])
+    await pool.execute(READY, file.id)
+    batch_id = new_id("batch")
+    await pool.execute(CREATE, batch_id, account, file.id)
+    await pool.execute(BATCHES["create_cursors"], batch_id, file.id, file.day)
+    before = await pool.fetchrow(BATCH, batch_id)
+    batch = batch_from_row(before)
+    first, second = [an_item(batch, number) for number in (1, 2)]
+    assert (await feed(pool, batch, first)).requests == [first.id]
+    await migrate(url)
+    assert (await feed(pool, batch, second, after=1)).requests == [second.id]
+    for item in (first, second):
+        settlement = _json(the_end_of(item), without=SETTLEMENT_FIELDS_BESIDE)
+        assert await pool.fetchval(SETTLE, settlement, column=1) == "settled"
+        await pool.execute(KEEP, batch.day, batch.id, item.batch_number, b"answer")
+    after = await pool.fetchrow(BATCH, batch_id)
+    assert list(after.keys()) == list(before.keys())
+    batch = await find_batch(pool, account, batch_id)
+    (page,) = [page async for page in results_of(pool, batch)]
+    assert [result.answer for result in page] == [b"answer"] * 2
+    assert results_kept_until(batch, 7) == batch.created_at + timedelta(7)
+    assert (await check_ledger(pool)).violations == []
+
+
 async def test_what_keys_began_that_it_rotated_or_revoked_goes_on_and_later_ends_stop_what_they_should(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+    previous: tuple[str, asyncpg.Pool, str],
 ) -> None:
     """It wrote no successor, and nothing ended with its keys."""
-    with monkeypatch.context() as patched:
-        patched.setattr(migrations_module, "migrations", lambda: migrations()[:KEYS_END_WITH_NOTHING])
-        await migrate(empty_database_url)
-    async with asyncpg.create_pool(empty_database_url, min_size=1, max_size=4) as pool:
-        account = (await create_account(pool, "someone", NanoUsd(1_000))).id
-        rotated, revoked, phased_out, later = [(await create_key(pool, account, KeyRules())).key_id for _ in range(4)]
-        await revoke_key(pool, revoked)
-        expires = "UPDATE api_keys SET expires_at = now() + make_interval(secs => $2) WHERE id = $1"
-        await pool.execute(expires, rotated, 0)
-        await pool.execute(expires, phased_out, 3_600)
-        before = datetime.now(UTC)
-        await migrate(empty_database_url)
-        after = datetime.now(UTC)
-        await pool.execute(expires, phased_out, 0)
-        await revoke_key(pool, later)
-        keys = (rotated, revoked, phased_out, later)
-        began = {key: await a_batch(pool, account) for key in keys}
-        for key, batch in began.items():
-            await pool.execute("UPDATE batches SET key_id = $2, created_at = $3 WHERE id = $1", batch.id, key, before)
-        to_change = {row["id"]: row["reason"] for row in await pool.fetch(BATCHES["of_ended_keys"])}
-        assert to_change == {began[later].id: "key_revoked"}
-        fed = {row["key_id"] for row in await pool.fetch(BATCHES["open_cursors"], "openai", 100)}
-        assert fed == {rotated, revoked, phased_out}
-        assert await ended_since(pool, [(key, before) for key in keys]) == {(later, before): "key_revoked"}
-        ended = await ended_since(pool, [(key, after) for key in keys])
-        assert {key for key, _ in ended} == set(keys)
+    url, pool, account = previous
+    keys = [(await create_key(pool, account, KeyRules())).key_id for _ in range(4)]
+    rotated, revoked, phased_out, later = keys
+    await revoke_key(pool, revoked)
+    expires = "UPDATE api_keys SET expires_at = now() + make_interval(secs => $2) WHERE id = $1"
+    await pool.execute(expires, rotated, 0)
+    await pool.execute(expires, phased_out, 3_600)
+    before = datetime.now(UTC)
+    await migrate(url)
+    after = datetime.now(UTC)
+    await pool.execute(expires, phased_out, 0)
+    await revoke_key(pool, later)
+    began = {key: await a_batch(pool, account) for key in keys}
+    for key, batch in began.items():
+        await pool.execute("UPDATE batches SET key_id = $2, created_at = $3 WHERE id = $1", batch.id, key, before)
+    to_change = {row["id"]: row["reason"] for row in await pool.fetch(BATCHES["of_ended_keys"])}
+    assert to_change == {began[later].id: "key_revoked"}
+    fed = {row["key_id"] for row in await pool.fetch(BATCHES["open_cursors"], "openai", 100)}
+    assert fed == {rotated, revoked, phased_out}
+    assert await ended_since(pool, [(key, before) for key in keys]) == {(later, before): "key_revoked"}
+    ended = await ended_since(pool, [(key, after) for key in keys])
+    assert {key for key, _ in ended} == set(keys)
 
 
 async def test_a_settlement_that_waited_for_the_migration_is_rolled_up(
