@@ -207,8 +207,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         )
     if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
         raise SettingsError(
-            f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most "
-            f"{PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
+            f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most"
+            f" {PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
         )
 
 

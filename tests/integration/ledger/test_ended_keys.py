@@ -229,6 +229,7 @@ async def test_a_batch_that_was_stopped_is_exported_with_the_reason(pool: asyncp
     batch = await a_batch(pool, account)
     await pool.execute(BATCHES["stop"], batch.id, "key_revoked")
     row = await pool.fetchrow(BATCHES["claim_export"], 60.0)
+    assert row
     claimed = batch_from_row(row)
     assert (claimed.id, claimed.reason) == (batch.id, "key_revoked")
     ended = msgspec.structs.replace(claimed, state=claimed.ends_as, ended_at=_now())
