@@ -363,7 +363,7 @@ async def test_what_is_over_is_gone_in_openais_and_in_the_native_form(
     file = await send(caller, [line("a", told())])
     made = await create(caller, file["id"])
     batch = await until_ended(caller, made.json["id"])
-    await books.execute("UPDATE batches SET created_at = created_at - interval '31 days' WHERE id = $1", batch["id"])
+    await books.execute("UPDATE batch_keeping SET results_until = now() WHERE batch_id = $1", batch["id"])
     await books.execute("UPDATE files SET expires_at = now() WHERE id = $1", file["id"])
     for method, path in (
         ("GET", f"/v1/files/{batch['output_file_id']}/content"),

@@ -99,8 +99,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
     batch_id = new_id("batch")
     await pool.execute(CREATE, batch_id, account, file.id)
     await pool.execute(BATCHES["create_cursors"], batch_id, file.id, file.day)
-    before = await pool.fetchrow(BATCH, batch_id)
-    assert before
+    (before,) = await pool.fetch(BATCH, batch_id)
     batch = batch_from_row(before)
     first, second = [an_item(batch, number) for number in (1, 2)]
     assert (await feed(pool, batch, first)).requests == [first.id]
@@ -110,8 +109,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
         settlement = _json(the_end_of(item), without=SETTLEMENT_FIELDS_BESIDE)
         assert await pool.fetchval(SETTLE, settlement, column=1) == "settled"
         await pool.execute(KEEP, batch.day, batch.id, item.batch_number, b"answer")
-    after = await pool.fetchrow(BATCH, batch_id)
-    assert after
+    (after,) = await pool.fetch(BATCH, batch_id)
     assert list(after.keys()) == list(before.keys())
     batch = await find_batch(pool, account, batch_id)
     (page,) = [page async for page in results_of(pool, batch)]
