@@ -100,6 +100,9 @@ async def test_requests_are_admitted_while_a_migration_waits_for_a_long_read(ser
     await service.admits()
 
 
+VACUUMS = "SELECT pid FROM pg_stat_progress_vacuum WHERE relid = $1::regclass"
+
+
 @asynccontextmanager
 async def an_autovacuum(url: str, table: str) -> AsyncIterator[asyncpg.Connection]:
     """One of `table` that would take long; gives a superuser's connection."""
@@ -110,8 +113,7 @@ async def an_autovacuum(url: str, table: str) -> AsyncIterator[asyncpg.Connectio
             " autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0)"
         )
         await _set(operator, "SET autovacuum = 'on'", "SET autovacuum_naptime = '1s'")
-        vacuums = "SELECT EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = $1::regclass)"
-        await eventually_true(lambda: operator.fetchval(vacuums, table), "an autovacuum runs")
+        await eventually_true(lambda: operator.fetch(VACUUMS, table), "an autovacuum runs")
         yield operator
     finally:
         await _set(operator, "RESET autovacuum", "RESET autovacuum_naptime")
@@ -154,6 +156,21 @@ async def test_an_autovacuum_that_may_not_be_cancelled_is_named(vacuumed: str) -
         await changing.close()
         await asking.close()
     await execute(vacuumed, "DROP ROLE nobody")
+
+
+TRANSACTIONS = "DO $$ BEGIN FOR n IN 1..110000 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$"
+
+
+async def test_an_autovacuum_against_the_wraparound_of_numbers_goes_on(vacuumed: str) -> None:
+    await execute(vacuumed, "ALTER TABLE dead SET (autovacuum_freeze_max_age = 100000, autovacuum_freeze_min_age = 0)")
+    await execute(vacuumed, TRANSACTIONS)
+    async with an_autovacuum(vacuumed, "dead") as operator:
+        (before,) = await operator.fetch(VACUUMS, "dead")
+        changing = await asyncpg.connect(vacuumed)
+        with pytest.raises(LockTaken, match=rf"^an autovacuum of dead, pid {before['pid']},$"):
+            await when_free(partial(_alter, changing, operator), within_s=0.5)
+        assert await operator.fetch(VACUUMS, "dead") == [before]
+        await changing.close()
 
 
 INDEX = "CREATE INDEX CONCURRENTLY IF NOT EXISTS keys_by_name ON api_keys (name);\n"
