@@ -15,6 +15,7 @@ async def test_who_meets_a_fault_of_ours_is_not_told_that_it_is_free() -> None:
 
     request = make_mocked_request("POST", "/v1/chat/completions")
     request[REQUEST_ID] = "req_1"
+    request.writer.output_size = 0  # nothing of an answer was written yet
     answer = await errors(request, at_fault)
     assert isinstance(answer, web.Response)
     assert answer.status == 500
