@@ -224,7 +224,7 @@ class Unavailable(RebootError):
     """Postgres, Redis or the queue cannot take the request now; nothing was charged."""
 
     status, code, retryable = 503, "unavailable", True
-    default_retry_after_s = 2.0
+    default_retry_after_s: ClassVar[float | None] = 2.0
     advice = "Wait as long as `Retry-After` says, then ask again."
 
 
@@ -232,9 +232,10 @@ UNKNOWN_END = "The queue has lost the request. How it ended, and whether it was 
 
 
 class EndUnknown(Unavailable):
-    """The request may run, or have run, without this call, and may be charged."""
+    """The request may run, or have run, without this call, and may be charged: no client is to ask again by itself."""
 
     retryable = False
+    default_retry_after_s = None
     advice = "Look at `GET /api/requests/{id}` before you ask again: both may be charged."
 
 

@@ -14,10 +14,6 @@ USD_MAX = Decimal(1_000_000_000)
 """The largest amount anything takes: a bigint of nano-USD holds nine times as much."""
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
-HELD_INPUT_TOKENS_MAX = 40_000_000
-"""So many tokens of input can be held at every price: twice the bytes of the longest body, of which images get a half."""
-HELD_MAX = 2**63 - TOKENS_PER_PRICE
-"""Of tokens times nano-USD per million tokens: Postgres sums them up as a bigint, and rounds up."""
 UsdText = Annotated[
     str, msgspec.Meta(pattern=r"^-?\d+(\.\d{1,9})?$", description="USD, an exact decimal string.", examples=["12.5"])
 ]
@@ -55,10 +51,6 @@ class Price(msgspec.Struct, frozen=True):
         cached_price = self.input if self.cached is None else self.cached
         total = (usage.input - usage.cached) * self.input + usage.cached * cached_price + usage.output * self.output
         return NanoUsd(divide_up(total, TOKENS_PER_PRICE))
-
-    def can_be_held(self, output_tokens: int) -> bool:
-        """Whether a request with the most input, and with so much output, has a hold that can be counted."""
-        return self.input * HELD_INPUT_TOKENS_MAX + self.output * output_tokens <= HELD_MAX
 
     def times(self, factor: Decimal) -> Price:
         """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""

@@ -20,6 +20,7 @@ from shared.money import FACTOR_WORDS, is_factor
 
 T = TypeVar("T")
 PORT_MAX = 65_535
+DDL_LOCK_TIMEOUT_S = 0.1
 LogFormat = Literal["json", "console"]
 DAY_S = 86_400
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -110,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_connections_max: int = 8
     database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
-    ddl_lock_timeout_s: float = 0.1  # a change of tables lets traffic pass after this: less than `lock_timeout_s`
+    ddl_lock_timeout_s: float = DDL_LOCK_TIMEOUT_S  # less than `lock_timeout_s`: traffic passes after this
     ddl_within_s: float = 600.0  # so long a change of tables tries again
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
@@ -170,6 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
+        if isinstance(traffic_s := values.get("lock_timeout_s"), float):  # a shorter one shortens this, too
+            values.setdefault("ddl_lock_timeout_s", min(DDL_LOCK_TIMEOUT_S, traffic_s / 2))
         settings = cls(**values)  # type: ignore[arg-type]
         _refuse_contradictions(settings)
         return settings

@@ -9,9 +9,10 @@ from shared.catalogue.abilities import unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
-from shared.money import HELD_INPUT_TOKENS_MAX
 from shared.settings import Settings
 
+IMAGE_TOKENS_MAX = 20_000_000
+"""The bounds of one request's images, in tokens. No model's window comes near."""
 IMAGE_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -30,8 +31,8 @@ def check_against_model(asked: Asked, model: Model, settings: Settings) -> None:
         raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: leave it out.")
     for position, message in enumerate(asked.messages):
         _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
-    images = sum(len(message.images()) for message in asked.messages)
-    if images * (model.image_tokens or 0) > HELD_INPUT_TOKENS_MAX // 2:
+    images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
+    if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
 
 

@@ -153,7 +153,7 @@ class Submitter:
     async def bury(self, admitted: Admitted) -> bool:
         """Make sure that the request never runs any more; False when a worker has it. Raises `Unavailable`."""
         job = admitted.job
-        return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane))
+        return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane), or_void=False)
 
     async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
         """Before the caller is told `error`: see to it that nothing is ever charged for the request. Then it is also seen to

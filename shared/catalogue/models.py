@@ -17,13 +17,11 @@ import msgspec
 from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
 from shared.chat import Tools
 from shared.errors import ModelNotFound
-from shared.money import HELD_INPUT_TOKENS_MAX, Price, UsdNumber, usd_number
-from shared.settings import SettingsError
+from shared.money import Price, UsdNumber, usd_number
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-TOO_DEAR = f"is too high: {HELD_INPUT_TOKENS_MAX:,} tokens of input and the longest output may cost 9,223 USD at most"
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
 
 
@@ -180,19 +178,15 @@ def _check_successor(table: Written, tables: dict[str, Written]) -> None:
 def _model(table: Written, price_factor: Decimal) -> Model:
     row, vendor_price = parse_row(table)
     price = vendor_price.times(price_factor * row.price_factor)
-    if not price.can_be_held(row.max_output_tokens):
-        raise table.error(f"`input` or `output`, times PRICE_FACTOR and its own `price_factor`, {TOO_DEAR}")
     shared_fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
     return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))
 
 
 def priced(model: Model, factor: Decimal) -> Model:
-    """The same model at `factor` times its price to customers. Raises `SettingsError` when that is too much."""
+    """The same model at `factor` times its price to customers."""
     if factor == 1:
         return model
     price = model.price.times(factor)
-    if not price.can_be_held(model.max_output_tokens):
-        raise SettingsError(f"BATCH_PRICE_FACTOR={factor} is wrong: the price of {model.name} {TOO_DEAR}")
     return msgspec.structs.replace(model, price=price, price_version=_version(model.vendor_price, price))
 
 

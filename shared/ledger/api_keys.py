@@ -194,7 +194,9 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
         if not old.usable(datetime.now(UTC)):
             raise InvalidRequest(f"Key {key_id} is revoked or expired: create a new one.")
         if successor := await connection.fetchval(SQL["successor"], key_id):
-            raise Conflict(f"Key {key_id} was rotated already: rotate the new one: {successor}.")
+            if (await _existing(connection, successor)).usable(datetime.now(UTC)):
+                raise Conflict(f"Key {key_id} was rotated already: rotate the new one: {successor}.")
+            raise Conflict(f"Key {key_id} was rotated already, to {successor}, which has ended: create a new one.")
         left = await connection.fetchval(SQL["take_limit"], key_id)
         rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
         new = await _insert_key(connection, account_id, rules)

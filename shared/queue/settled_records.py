@@ -79,7 +79,7 @@ class SettledRecords:
         if outcome in {"void", "unbilled"}:
             return pack(_uncharged(settlement, void=outcome == "void"))
         if settlement.void:
-            return pack(settlement)  # a front door's, of which there is no settle record
+            return pack(settlement)  # a front door has no settle record of its own
         if settlement.answer is None or len(settlement.answer) <= self._bytes_max:
             return ""
         return "-" if settlement.batch_line else pack(msgspec.structs.replace(settlement, answer=None))

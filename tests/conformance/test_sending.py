@@ -204,13 +204,12 @@ async def test_refused_half_way(case: Case) -> None:
 
 @promise("a redirect is a failure of the vendor, and nobody follows it")
 @OVER_HTTP
-@pytest.mark.parametrize("status", [302, 307])
-async def test_redirect(case: Case, status: int) -> None:
+async def test_redirect(case: Case) -> None:
     asked: list[bytes] = []
 
     async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(HEAD % status)
+        writer.write(HEAD % 307)
         await reader.read()
         writer.close()
 
@@ -218,7 +217,7 @@ async def test_redirect(case: Case, status: int) -> None:
     async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with at_address(case, base) as provider:
-            with pytest.raises(ProviderError, match=f"The vendor failed .*HTTP {status}"):
+            with pytest.raises(ProviderError, match=r"The vendor failed .*HTTP 307"):
                 await call(provider, case, "", heard)
     assert len(asked) == 1
     assert heard.said == [True, False]
@@ -226,15 +225,14 @@ async def test_redirect(case: Case, status: int) -> None:
 
 @promise("a refusal is one as soon as its status is there")
 @over()
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_refusal_that_does_not_end(case: Case, status: int) -> None:
+async def test_refusal_that_does_not_end(case: Case) -> None:
     """The Realtime socket is refused in its handshake, when nothing has been asked yet."""
     asked = asyncio.Event()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
-        writer.write(BODY_THAT_NEVER_ENDS % status)
+        writer.write(BODY_THAT_NEVER_ENDS % 503)
         await reader.read()
         writer.close()
 

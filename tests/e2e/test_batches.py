@@ -122,7 +122,7 @@ async def test_a_compressed_upload_is_refused(caller: Caller) -> None:
 
 
 async def test_a_vendor_that_throttles_for_long_is_waited_for(caller: Caller) -> None:
-    text = told(status=429, retry_after=1, times=7, key="throttled-for-long")
+    text = told(status=429, retry_after=1, times=4, key="throttled-for-long")
     batch = await sent(caller, [line("a", text)])
     assert (await until(caller, batch["id"]))["counts"]["completed"] == 1
 

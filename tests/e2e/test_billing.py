@@ -66,8 +66,8 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[Silent
     overlay = folder / "overlay.toml"
     vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
     overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
-    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5", "REQUEST_DEADLINE_S": "10"}
-    patient = {"VENDOR_RETRIES_MAX": "3", "WORKER_MISSING_S": "60"}
+    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5", "REQUEST_DEADLINE_S": "6"}
+    patient = {"VENDOR_RETRIES_MAX": "2", "WORKER_MISSING_S": "60"}
     environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
     async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
         yield running

@@ -131,7 +131,7 @@ async def test_a_request_that_nobody_waits_for_ends_with_its_key(
 async def test_following_ends_with_the_readers_key_and_the_request_goes_on(
     caller: Caller, other: Caller, books: asyncpg.Pool
 ) -> None:
-    reply = await caller.chat(told(tokens=60, pace_ms=100), headers=ASYNC, stream=True)
+    reply = await caller.chat(told(tokens=30, pace_ms=100), headers=ASYNC, stream=True)
     request_id = reply.json["result"]["id"]
     await _state(caller, request_id, "running")
     url = other.url(f"/api/requests/{request_id}/stream")

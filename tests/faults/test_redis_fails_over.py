@@ -10,7 +10,7 @@ import pytest
 from deploy.simulator.script import Script
 from tests.faults.batch_runs import BatchRun, batch_session, questions
 from tests.faults.checker import Promise
-from tests.faults.conftest import Scale
+from tests.faults.conftest import SCALE, Scale
 from tests.faults.test_redis_restarted import AWAY, LOST_END, until_answered
 from tests.faults.trial import Trial, Verdict, mixed, trial
 from tests.harness.cluster import Cluster
@@ -22,7 +22,7 @@ RESOLVED_WITHIN_S = 40.0
 LINES_PER_FAILOVER = 100
 
 
-@pytest.mark.parametrize("old_primary", ["killed", "lingers"])
+@pytest.mark.parametrize("old_primary", ["killed", "lingers"] if SCALE.long else ["lingers"])
 async def test_no_invariant_breaks_when_redis_loses_its_last_second(
     old_primary: str, cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:

@@ -127,7 +127,7 @@ class BatchFeeder:
             if not chosen:
                 return 0  # what is under way has all of the window's bytes
             room_bytes = window.free_bytes // len(chosen)
-            fed = [await self._feed_batch(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
+            fed = [await self._feed_aside(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
         lines = sum(one.lines for one in fed)
         return lines if lines or any(one.soon for one in fed) else None
 
@@ -152,6 +152,18 @@ class BatchFeeder:
             items += row["items"]
             used += row["bytes"]
         return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running)
+
+    async def _feed_aside(
+        self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
+    ) -> Fed:
+        """One batch, whose lines hold up no other batch: Postgres cannot count what some of them would cost."""
+        try:
+            return await self._feed_batch(provider, cursor, count, room_bytes, window)
+        except asyncpg.DataError as error:
+            log.error(  # noqa: TRY400 - an operator has to look at it
+                "batch cannot be fed", alert=True, batch=cursor["batch_id"], reason=type(error).__name__
+            )
+            return Fed(0, soon=False)
 
     async def _feed_batch(
         self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window

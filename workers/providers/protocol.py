@@ -12,7 +12,7 @@ The promises that `tests/conformance` holds every file of this folder to:
 - every failure is a `RebootError`; nothing is retried in hiding;
 - keep-alives are not pieces, so that they cannot hold a limit open;
 - closing the iterator, or cancelling whoever waits in it, closes the vendor's connection;
-- `wire/sending.py` is told when the whole call has been sent, and when the vendor refuses it; a redirect is a refusal.
+- `wire/sending.py` is told when the whole call has been sent, and when the vendor refuses it, as an HTTP redirect does.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from shared.stores import keys
 if TYPE_CHECKING:
     import redis.asyncio
 
+RUN_LIVE_S = 86_400
+
 
 class Past(msgspec.Struct, frozen=True):
     """A journal of `length` events, `parts` of an answer with `text_bytes` that the vendor sent in `pieces` pieces; `calls`
@@ -58,4 +60,5 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -
     async with client.pipeline(transaction=False) as pipe:
         pipe.hset(keys.run(request_id), "calls", str(calls))
         pipe.hincrby(keys.run(request_id), "waits", 1)
+        pipe.expire(keys.run(request_id), RUN_LIVE_S)  # it may have been emptied meanwhile, and then has no end
         await pipe.execute()

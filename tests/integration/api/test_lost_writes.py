@@ -246,6 +246,15 @@ async def test_whose_request_goes_on_without_him_is_not_told_to_ask_again_unless
     assert (end.error.message, worth_asking_again(end.error)) == (STOPPING, kept)
 
 
+async def test_an_overdue_request_that_a_worker_has_is_left_to_it(door: Door, new_account: NewAccount) -> None:
+    admitted = await door.admitted(await new_account(CREDIT))
+    claimed = await claim_one(door.queue)
+    assert not await door.submitter.bury(admitted)
+    reservation = a_reservation(admitted.job.account_id, HOLD, id=admitted.job.id)
+    done, charge = Done("stop", USAGE, CHARGE), a_settlement(reservation, CHARGE)
+    await JournalWriter(door.lua, claimed, live_s=60).append(done, charge)  # which a void request refuses
+
+
 async def test_an_overdue_request_that_was_charged_is_not_told_to_have_expired(
     door: Door, new_account: NewAccount
 ) -> None:

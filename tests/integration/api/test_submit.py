@@ -199,6 +199,7 @@ async def test_while_postgres_does_not_answer_a_request_is_given_up_all_the_same
         with pytest.raises(EndUnknown) as told:
             await submitter.submit(request, "channel")
         assert not worth_asking_again(told.value.body())
+        assert told.value.body().retry_after_s is None
     await free_again(pool, account)
 
 

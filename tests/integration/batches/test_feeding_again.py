@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 import pytest
 from arq.connections import ArqRedis
@@ -85,6 +87,25 @@ async def test_a_batch_without_credit_goes_on_when_one_of_its_lines_has_ended(
     assert [await feeder.feed("openai") for _ in range(3)] == [1, 0, 0]
     running = await pool.fetchval("SELECT request_id FROM batch_items WHERE account_id = $1", poor)
     await ledger.settle(a_release(a_reservation(poor, id=running)))
+    assert await feeder.feed("openai") == 1
+
+
+async def test_a_batch_whose_cost_cannot_be_counted_holds_up_no_other(
+    pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings, new_account: NewAccount
+) -> None:
+    await pool.execute("DELETE FROM batch_cursors")
+    feeder = BatchFeeder(
+        pool=pool,
+        client=redis_client,
+        queue=queue,
+        paces=Paces(lua, settings),
+        catalogue=load_catalogue(None, price_factor=Decimal(10**8)),
+        settings=settings,
+    )
+    await announce(redis_client, _a_worker(), 60)
+    await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
+    cheap = "amazon-nova-micro"
+    await a_batch(pool, await new_account(RICH), "openai", model=cheap)
     assert await feeder.feed("openai") == 1
 
 

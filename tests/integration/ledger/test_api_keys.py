@@ -138,6 +138,9 @@ async def test_a_key_in_its_grace_has_one_successor(pool: asyncpg.Pool, new_acco
     with pytest.raises(Conflict, match=f"rotate the new one: {new.key_id}"):
         await rotate_key(pool, old_id, timedelta(hours=1))
     assert await pool.fetchval("SELECT successor FROM api_keys WHERE id = $1", old_id) == new.key_id
+    await revoke_key(pool, new.key_id)
+    with pytest.raises(Conflict, match="create a new one"):
+        await rotate_key(pool, old_id, timedelta(hours=1))
 
 
 async def test_without_grace_the_old_key_ends_at_once_and_cannot_be_rotated_again(

@@ -6,11 +6,10 @@ import msgspec
 import pytest
 
 from api.formats.asked import Asked, Form
-from api.requests.model_check import check_against_model
+from api.requests.model_check import IMAGE_TOKENS_MAX, check_against_model
 from shared.catalogue.models import load_catalogue
 from shared.chat import ImagePart, ImageUrl, Message
 from shared.errors import InvalidRequest
-from shared.money import HELD_INPUT_TOKENS_MAX
 from shared.settings import Settings
 
 SETTINGS = Settings.load({"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r"})
@@ -19,7 +18,7 @@ SETTINGS = Settings.load({"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "red
 def test_more_images_than_can_be_held_are_refused() -> None:
     model = load_catalogue().find("openai-gpt-4o-mini")
     assert model.image_tokens
-    most = HELD_INPUT_TOKENS_MAX // 2 // model.image_tokens
+    most = IMAGE_TOKENS_MAX // model.image_tokens
     image = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AAAA"))
 
     def check(count: int) -> None:

@@ -80,7 +80,7 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
     ("given", "named"),
     [
         ({"DDL_LOCK_TIMEOUT_S": "0.25"}, "LOCK_TIMEOUT_S"),
-        ({"LOCK_TIMEOUT_S": "0.1"}, "LOCK_TIMEOUT_S"),
+        ({"LOCK_TIMEOUT_S": "0.1", "DDL_LOCK_TIMEOUT_S": "0.1"}, "LOCK_TIMEOUT_S"),
         ({"BATCH_DAYS_KEPT": "1"}, "BATCH_EXPIRES_S"),
         ({"BATCH_DAYS_KEPT": "2", "BATCH_EXPIRES_S": "172800"}, "BATCH_EXPIRES_S"),
     ],
@@ -88,6 +88,11 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
 def test_settings_that_contradict_each_other_stop_the_start_with_one_line(given: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=rf"^[A-Z_]+=[0-9.]+ is wrong: it takes [^\n]*\b{named}\b[^\n]*$"):
         Settings.load(STORES | given)
+
+
+def test_a_change_of_tables_waits_less_than_traffic_whatever_that_is_set_to() -> None:
+    assert Settings.load(STORES | {"LOCK_TIMEOUT_S": "0.1"}).ddl_lock_timeout_s == 0.05
+    assert Settings.load(STORES | {"LOCK_TIMEOUT_S": "9"}).ddl_lock_timeout_s == 0.1
 
 
 @pytest.mark.parametrize(
