@@ -207,7 +207,7 @@ async def leave_between_two_calls(world: World) -> Paid:
 
 async def cancel_or_leave_a_deferred_one(world: World) -> Paid:
     for leaves in (False, True):
-        message = told(status=429, retry_after=8)
+        message = told(status=429, retry_after=4)
         asking = asyncio.create_task(world.caller.chat(message, stream=True, headers={} if leaves else LATER))
         request_id, due_ms = await eventually_true(world.deferred, "it is back in the queue")
         if leaves:
