@@ -1,7 +1,7 @@
 """Feeds batches to the queue: a window of items per provider, no more, however many lines wait in Postgres.
 
 One worker at a time feeds a provider (an advisory lock). Holds are taken with the items in one transaction, then the jobs
-are enqueued; a crash between the two is found by `batch_finish`. The window follows the slots of the living workers, the
+are enqueued; a crash between the two is found by `finish.py`. The window follows the slots of the living workers, the
 bytes that Redis would hold, and what each model's vendor allows.
 """
 
