@@ -62,7 +62,7 @@ CHAT: Errors = (
 OWN: Errors = (errors.NotFound,)
 """Of routes that name an object of the account."""
 KEPT: Errors = (*OWN, errors.Gone)
-"""Of routes that name what is kept for a while."""
+"""Errors of routes that name an object which is only kept for a while."""
 
 REPEATABLE = Header(
     "Idempotency-Key",

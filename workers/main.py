@@ -13,7 +13,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import func
 
-from shared.catalogue.models import Catalogue, load_catalogue, priced
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
@@ -60,8 +60,6 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), background_tasks() as group:
         stores = await _stores(settings, stack)
         catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
-        for model in catalogue:
-            priced(model, settings.batch_price_factor)  # refused now, not at a batch's first line
         providers = _providers(settings, catalogue)
         for provider in providers.values():
             stack.push_async_callback(provider.close)

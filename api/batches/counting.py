@@ -23,7 +23,7 @@ class Counting:
         self._request = request
         self._services = services
         self._key = key
-        self._done = not key.rpm
+        self._done = False
         if key.rpm:
             tell_limit(request, key.rpm)
 

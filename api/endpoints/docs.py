@@ -65,7 +65,7 @@ async def get_errors(_: web.Request) -> web.Response:
 
 
 async def get_billing(_: web.Request) -> web.Response:
-    """What is charged, line by line."""
+    """The page on billing: a table of what a request costs, however it ends."""
     return _html(manual.billing())
 
 

@@ -13,7 +13,7 @@ def tell_limit(request: web.Request, rpm: int) -> None:
 
 
 def tell_left(request: web.Request, remaining: int, reset_s: float) -> None:
-    """What is left of it, and when all is there again."""
+    """Tell the caller how many requests the key may still make, and in how many seconds its limit is full again."""
     request[RATE_HEADERS] |= {
         "x-ratelimit-remaining-requests": str(remaining),
         "x-ratelimit-reset-requests": f"{reset_s:.3f}s",

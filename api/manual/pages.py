@@ -39,7 +39,7 @@ def errors() -> str:
 
 @cache
 def billing() -> str:
-    """What is charged, line by line."""
+    """The page `/docs/billing`: a table of what a request costs, however it ends."""
     return _page(_read(PAGES / "billing.md"))
 
 

@@ -72,12 +72,12 @@ def _usd(text: str) -> NanoUsd:
 
 
 def _whole(text: str) -> int | None:
-    """None for what is no number of plain digits."""
+    """Parse a whole number; None when the text has anything but plain digits, or too many."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def _duration(text: str) -> timedelta | None:
-    """A number of seconds, or with a unit; None for what is none, or beyond what can be counted."""
+    """Parse a number of seconds, or one with a unit; None when it is neither, or too long to be counted."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
     whole = _whole(number)
     try:
@@ -87,7 +87,7 @@ def _duration(text: str) -> timedelta | None:
 
 
 def _moment(text: str, now: datetime) -> datetime | None:
-    """None for what is none, or beyond the calendar."""
+    """Parse a date or time, UTC unless it says otherwise; None when it is neither, or beyond the calendar."""
     try:
         found = datetime.fromisoformat(text)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -68,7 +68,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
     results_until: datetime | None = None
-    """None of one that was made before this was written down."""
+    """Until when the results were promised; None for a batch of a release that did not write it down."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What keys began, and must stop when they are revoked or expire."""
+"""Requests, uploads and batches stop when the API key that began them is revoked or expires: here is asked which."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class SettledRecords:
             await asyncio.sleep(self._retry_s)
 
     async def _put_aside(self, committed: Sequence[tuple[Settlement, Outcome]]) -> bool:
-        """Whether Redis has done it."""
+        """Move the settle records aside in Redis; False when Redis cannot be reached."""
         pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
         names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
         try:

@@ -1,5 +1,5 @@
 -- name: create
--- Its results are kept until $11.
+-- Make a batch; $11 is until when its results are kept.
 WITH made AS (
     INSERT INTO batches (
         id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,

@@ -65,7 +65,7 @@ CREATE FUNCTION day_is_needed(parent text, the_day date, days_kept integer) RETU
                 AND (b.ended_at IS NULL OR COALESCE(k.results_until, b.created_at + make_interval(days => days_kept)) > now()))
 $$;
 
--- As in 0005, but days that are still needed stay.
+-- `rotate_days` makes the partitions of the next days and drops old ones, as in 0005, but keeps days that are still needed.
 CREATE OR REPLACE FUNCTION rotate_days(days_ahead integer, days_kept integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;

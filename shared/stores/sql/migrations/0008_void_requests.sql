@@ -4,7 +4,7 @@
 
 ALTER TABLE requests ADD COLUMN void boolean NOT NULL DEFAULT false;
 
--- As in 0003, but for what is void.
+-- `settle` as in 0003, with one more case: a request that is void is never charged.
 -- End holds: capture the charge, release the rest. Each hold ends once, whoever comes first; a repeat changes nothing.
 -- A charge beyond the hold is an overrun, a charge for a hold that had ended is unbilled, but one for a request that is void
 -- is just not taken, and one of another amount than was taken says so. Outcomes: settled, repeated, differs, unbilled, void,
