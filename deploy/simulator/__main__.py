@@ -10,32 +10,37 @@ import signal
 import sys
 from pathlib import Path
 
+from deploy.simulator import plans
 from deploy.simulator import script as scripts
 from deploy.simulator.app import create_app, listening
+from deploy.simulator.plans import Plan
 from deploy.simulator.script import ScriptError
 from shared.runtime.process import hide_versions
 
 
 def main() -> int:
-    """Serve until told to stop; 2 when an argument or a `SIM_*` variable is wrong."""
+    """Serve until told to stop; 2 when an argument, a `SIM_*` variable or the file of plans is wrong."""
     arguments = _arguments()
     try:
         defaults = scripts.overlay(arguments.script, scripts.from_environment(os.environ))
+        first_plans = plans.read_file(arguments.plans) if arguments.plans else ()
     except ScriptError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     _raise_open_files()
     hide_versions()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(arguments.host, arguments.port, arguments.port_file, defaults))
+        runner.run(_serve(arguments.host, arguments.port, arguments.port_file, defaults, first_plans))
     return 0
 
 
-async def _serve(host: str, port: int, port_file: Path | None, defaults: scripts.Script) -> None:
+async def _serve(
+    host: str, port: int, port_file: Path | None, defaults: scripts.Script, first_plans: tuple[Plan, ...]
+) -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with listening(create_app(defaults), host, port) as bound:
+    async with listening(create_app(defaults, first_plans), host, port) as bound:
         if port_file is not None:
             _write_atomically(port_file, str(bound))
         sys.stdout.write(f"simulator listening on http://{host}:{bound}\n")
@@ -68,6 +73,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--port-file", type=Path, help="where the port is written once it listens")
     parser.add_argument("--script", default="", help='defaults of every call, e.g. "tokens=24 first_ms=0 pace_ms=0"')
+    plans_file = os.environ.get("SIM_PLANS") or None  # no path is no file
+    parser.add_argument("--plans", type=Path, default=plans_file, help="a file with a JSON list of plans (SIM_PLANS)")
     return parser.parse_args()
 
 

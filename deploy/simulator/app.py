@@ -18,6 +18,7 @@ from deploy.simulator.gemini import gemini
 from deploy.simulator.openai import chat as openai_chat
 from deploy.simulator.openai import deepseek
 from deploy.simulator.openai import realtime as openai_realtime
+from deploy.simulator.plans import Plan
 from deploy.simulator.script import Script
 from deploy.simulator.state import SIMULATOR, Simulator
 
@@ -59,10 +60,10 @@ class Running(msgspec.Struct, frozen=True):
         return f"{self.url}/gemini"
 
 
-def create_app(defaults: Script | None = None) -> web.Application:
+def create_app(defaults: Script | None = None, plans: tuple[Plan, ...] = ()) -> web.Application:
     """Build the application; without defaults it takes them from `SIM_*` in the environment."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    app[SIMULATOR] = Simulator(scripts.from_environment(os.environ) if defaults is None else defaults)
+    app[SIMULATOR] = Simulator(scripts.from_environment(os.environ) if defaults is None else defaults, plans)
     app.add_routes(
         [
             web.post("/v1/chat/completions", openai_chat.chat_completions),
@@ -80,6 +81,7 @@ def create_app(defaults: Script | None = None) -> web.Application:
             web.post("/_calls/reset", control.reset),
             web.get("/_defaults", control.defaults),
             web.post("/_defaults", control.defaults),
+            web.post("/_plans", control.plans),
             web.post("/_release", control.release),
         ]
     )

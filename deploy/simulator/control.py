@@ -2,7 +2,7 @@
 
 `GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/wait?count=&timeout_s=`, each with the filters `key=`,
 `prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) · `POST /_calls/reset` ·
-`GET|POST /_defaults` · `POST /_release?key=` · `GET /healthz`
+`GET|POST /_defaults` · `POST /_plans` · `POST /_release?key=` · `GET /healthz`
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from deploy.simulator import plans as planned
 from deploy.simulator.calls import Call
 from deploy.simulator.script import ScriptError
 from deploy.simulator.state import SIMULATOR
@@ -46,7 +47,7 @@ async def wait(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Forget calls, spent faults and gates, and restore the defaults."""
+    """Forget calls, spent faults and gates, and restore the defaults and plans of the start."""
     request.app[SIMULATOR].reset()
     return _json({"status": "ok"})
 
@@ -60,6 +61,15 @@ async def defaults(request: web.Request) -> web.Response:
         except (ScriptError, msgspec.MsgspecError) as error:
             return _json({"error": str(error)}, status=400)
     return _json(simulator.defaults)
+
+
+async def plans(request: web.Request) -> web.Response:
+    """Keep one plan, in place of one with the same key; 400 says what is wrong with it."""
+    try:
+        request.app[SIMULATOR].plans.add(planned.read(await request.read()))
+    except ScriptError as error:
+        return _json({"error": str(error)}, status=400)
+    return _json({"status": "ok"})
 
 
 async def release(request: web.Request) -> web.Response:

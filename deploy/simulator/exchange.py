@@ -13,10 +13,10 @@ from aiohttp import web
 
 from deploy.simulator import acts, answer, player, tools
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import Reply, Usage
+from deploy.simulator.answer import Piece, Reply, Usage
 from deploy.simulator.calls import Call
-from deploy.simulator.script import Script, ScriptError
-from deploy.simulator.state import SIMULATOR, Simulator
+from deploy.simulator.script import Said, Script, ScriptError, last_of_user
+from deploy.simulator.state import SIMULATOR, Directions, Simulator
 from deploy.simulator.tools import Asked
 
 HTML_PAGE = (
@@ -25,10 +25,10 @@ HTML_PAGE = (
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor understood of a request; `message` is the text of the last user message."""
+    """What a vendor understood of a request; `talk` is what was said so far."""
 
     model: str
-    message: str
+    talk: tuple[Said, ...]
     prompt_tokens: int
     limit: int
     stops: tuple[str, ...] = ()
@@ -36,6 +36,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = True
     body: Any = None
     asked: Asked = Asked()
+
+    @property
+    def message(self) -> str:
+        """The user's last text."""
+        return last_of_user(self.talk)
 
 
 class Refusal(Exception):
@@ -104,20 +109,23 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
     with simulator.calls.record(dialect.api) as call:
         try:
             question = dialect.read(request, await request.read())
-            script = _script(simulator, question, call)
+            directions = _directions(simulator, question, call)
+            script = directions.script
             if script.status not in {0, 200} and not script.fault:
                 return _refused(call, dialect, dialect.refusals[script.status].recoded(script), "fault")
             dialect.check(question)
-            return await _answer(request, dialect, question, script, call)
+            return await _answer(request, dialect, question, directions, call)
         except Refusal as refusal:
             return _refused(call, dialect, refusal, "refused")
 
 
-def understood(question: Question, script: Script, call: Call) -> Told:
+def understood(question: Question, directions: Directions, call: Call) -> Told:
     """Compose the answer of a call, empty where it is blocked, and note its true counts in the log."""
+    script, pieces = directions.script, list[Piece]()
     if script.fault == "blocked":
         script = msgspec.structs.replace(script, tokens=0, reasoning=0)
-    pieces = tools.pieces(question.model, question.message, script, question.asked) if script.fault != "blocked" else ()
+    else:
+        pieces = tools.pieces(question.model, question.message, script, question.asked, directions.turn)
     reply = answer.reply(pieces, question.prompt_tokens, script, question.limit, question.stops)
     call.prompt_tokens, call.output_tokens = reply.prompt_tokens, reply.output_tokens
     return Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
@@ -128,15 +136,15 @@ def fault_refusal(dialect: Dialect, script: Script) -> Refusal:
     return dialect.refusals[script.status if script.status in dialect.refusals else 500].recoded(script)
 
 
-def _script(simulator: Simulator, question: Question, call: Call) -> Script:
+def _directions(simulator: Simulator, question: Question, call: Call) -> Directions:
     call.model, call.stream = question.model, question.stream
     try:
-        script = simulator.script_for(question.message)
+        directions = simulator.directions_for(question.talk, parallel=question.asked.parallel)
     except ScriptError as error:
         raise Refusal(400, None, str(error)) from None
-    call.fault = script.fault
-    simulator.calls.name(call, script.key)
-    return script
+    call.fault = directions.script.fault
+    simulator.calls.name(call, directions.script.key)
+    return directions
 
 
 def _refused(call: Call, dialect: Dialect, refusal: Refusal, ending: str) -> web.Response:
@@ -145,8 +153,9 @@ def _refused(call: Call, dialect: Dialect, refusal: Refusal, ending: str) -> web
 
 
 async def _answer(
-    request: web.Request, dialect: Dialect, question: Question, script: Script, call: Call
+    request: web.Request, dialect: Dialect, question: Question, directions: Directions, call: Call
 ) -> web.StreamResponse:
+    script = directions.script
     match script.fault:
         case "html":
             call.status, call.ending = script.status or 502, "fault"
@@ -156,7 +165,7 @@ async def _answer(
         case "blocked" if dialect.blocked is not None:
             return _refused(call, dialect, dialect.blocked, "fault")
         case _:
-            told = understood(question, script, call)
+            told = understood(question, directions, call)
             response = await _perform(request, dialect, told, call)
             call.ending = "fault" if script.fault else "completed"
             return response
@@ -166,13 +175,13 @@ async def _perform(request: web.Request, dialect: Dialect, told: Told, call: Cal
     stream = told.question.stream
     headers = {**dialect.headers(told), "Content-Type": dialect.stream_type if stream else "application/json"}
     if stream:
-        plan = acts.streamed(dialect.wire(told), told.reply, told.script)
+        played = acts.streamed(dialect.wire(told), told.reply, told.script)
     else:
-        plan = acts.whole(
+        played = acts.whole(
             dialect.body(told), dialect.complaint(fault_refusal(dialect, told.script)), told.reply, told.script
         )
     response = web.StreamResponse(headers=headers)
     response.enable_chunked_encoding()
     stage = player.HttpStage(request, response, split=told.script.split)
-    await player.play(plan, stage, call, request.app[SIMULATOR])
+    await player.play(played, stage, call, request.app[SIMULATOR])
     return response

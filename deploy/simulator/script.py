@@ -4,11 +4,15 @@ A directive in the last user message, `[[sim tokens=200 pace_ms=5 fault=cut afte
 the process: `SIM_<FIELD>` variables, then `--script`, then `POST /_defaults`. An unknown field or value is a 400. A tool's
 result is not the user's; an answer to it repeats the result's text. Where the request wants JSON, the text is JSON.
 
+A directive that names a plan holds for the messages after it, too, until a message of the user has another. `POST /_plans`,
+`--plans FILE` and `SIM_PLANS=FILE` make plans known; an unknown one is a 400. `plans.py` says how they are written.
+
 | field | meaning |
 |---|---|
 | `tokens` | tokens of visible text; a token is one piece of text, one event of a stream |
 | `calls` | tool calls to make where tools are on offer; 0 = none, -1 = one, unless a tool's result is to be answered |
 | `preface` | tokens of visible text before the tool calls |
+| `plan` | the key of a plan: its turns say the text and make the calls, instead of the three fields above |
 | `first_ms`, `pace_ms` | wait before the first token, and between tokens; at pace 0 what is ready is one write |
 | `size` | UTF-8 bytes per token after the label; 0 = as the words come |
 | `unicode` | 1 = a share of the tokens is emoji, CJK, combining marks, quotes, line separators |
@@ -41,8 +45,9 @@ result is not the user's; an answer to it repeats the result's text. Where the r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -78,6 +83,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tokens: Count = 24
     calls: Annotated[int, msgspec.Meta(ge=-1, le=1_000)] = -1
     preface: Count = 0
+    plan: str = ""
     first_ms: Count = 200
     pace_ms: Count = 20
     size: Count = 0
@@ -109,15 +115,41 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ScriptError(ValueError):
-    """A directive names an unknown field or value; the message says which."""
+    """A directive names an unknown field, value or plan, or a plan is wrong; the message says which."""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One message of a talk, system messages left out; `text` is without tools' calls and results."""
+
+    by: Literal["user", "model", "tool"]
+    text: str
+
+
+def last_of_user(talk: Sequence[Said]) -> str:
+    """Give the user's last text, empty where there is none."""
+    return next((said.text for said in reversed(talk) if said.by == "user" and said.text), "")
+
+
+def from_talk(talk: Sequence[Said], defaults: Script) -> tuple[Script, int]:
+    """Read the directive that holds, and count the model's turns since it, all of them where none holds.
+
+    One in the user's last message holds, an earlier one only if it is the last and names a plan. Messages of the model
+    that follow each other are one turn, and one that the answer is to continue is none yet. Raises `ScriptError`.
+    """
+    texts = [(place, said.text) for place, said in enumerate(talk) if said.by == "user" and said.text]
+    for place, text in reversed(texts):
+        directive = _directive(text)
+        if directive is not None and (place == texts[-1][0] or "plan=" in directive):
+            return overlay(directive, defaults), _turns(talk[place:])
+        if directive is not None:
+            break
+    return defaults, _turns(talk)
 
 
 def from_message(text: str, defaults: Script) -> Script:
     """Read the last directive in a message; without one the defaults hold. Raises `ScriptError`."""
-    if "[[sim " not in text:
-        return defaults
-    directives = _DIRECTIVE.findall(text)
-    return overlay(directives[-1], defaults) if directives else defaults
+    directive = _directive(text)
+    return defaults if directive is None else overlay(directive, defaults)
 
 
 def from_environment(environment: Mapping[str, str]) -> Script:
@@ -140,3 +172,14 @@ def merge(given: Mapping[str, object], defaults: Script) -> Script:
         return msgspec.convert(msgspec.structs.asdict(defaults) | dict(given), Script, strict=False)
     except msgspec.ValidationError as error:
         raise ScriptError(f"simulator directive: {error}") from None
+
+
+def _directive(text: str) -> str | None:
+    if "[[sim " not in text:
+        return None
+    directives = _DIRECTIVE.findall(text)
+    return directives[-1] if directives else None
+
+
+def _turns(talk: Sequence[Said]) -> int:
+    return sum(said.by == "model" != following.by for said, following in pairwise(talk))

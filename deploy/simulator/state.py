@@ -1,41 +1,45 @@
-"""What one simulator process remembers: the default script, spent faults, gates, and the log of calls."""
+"""What one simulator process remembers: the default script, plans, spent faults, gates, and the log of calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from deploy.simulator import script as scripts
 from deploy.simulator.calls import CallLog
-from deploy.simulator.script import Script
+from deploy.simulator.plans import Plan, Plans, Turn
+from deploy.simulator.script import Said, Script
 
 KEYS_MAX = 100_000
+
+
+class Directions(msgspec.Struct, frozen=True):
+    """What one call is to do: its script, and its turn of the script's plan, None where there is none or it is over."""
+
+    script: Script
+    turn: Turn | None = None
 
 
 class Simulator:
     """The shared state behind every endpoint."""
 
-    def __init__(self, defaults: Script) -> None:
+    def __init__(self, defaults: Script, plans: tuple[Plan, ...] = ()) -> None:
         self.calls = CallLog()
+        self.plans = Plans(plans)
         self.defaults = defaults
         self._first_defaults = defaults
         self._spent: dict[str, int] = {}
         self._gates: dict[str, asyncio.Event] = {}
 
-    def script_for(self, message: str) -> Script:
-        """Read the script of a call; a fault with `times` is used up here. Raises `ScriptError`."""
-        script = scripts.from_message(message, self.defaults)
-        if not script.times or not script.misbehaves:
-            return script
-        spent = self._spent.get(script.key, 0)
-        if spent >= script.times:
-            return script.behaved()
-        self._spent[script.key] = spent + 1
-        _bound(self._spent)
-        return script
+    def directions_for(self, talk: Sequence[Said], *, parallel: bool = True) -> Directions:
+        """Read what a call is to do; a fault with `times` is used up here. Raises `ScriptError`."""
+        script, number = scripts.from_talk(talk, self.defaults)
+        turn = self.plans.turn(script.plan, number, parallel=parallel)
+        return Directions(self._unspent(script), turn)
 
     def set_defaults(self, given: dict[str, object]) -> Script:
         """Lay values over the defaults of the process and start counting faults anew; nothing given restores them."""
@@ -52,10 +56,21 @@ class Simulator:
         self._gate(key).set()
 
     def reset(self) -> None:
-        """Forget calls, spent faults and gates, and restore the defaults of the process."""
+        """Forget calls, spent faults and gates, and restore the defaults and plans of the process."""
         self.calls.reset()
+        self.plans.reset()
         self._gates.clear()
         self.set_defaults({})
+
+    def _unspent(self, script: Script) -> Script:
+        if not script.times or not script.misbehaves:
+            return script
+        spent = self._spent.get(script.key, 0)
+        if spent >= script.times:
+            return script.behaved()
+        self._spent[script.key] = spent + 1
+        _bound(self._spent)
+        return script
 
     def _gate(self, key: str) -> asyncio.Event:
         gate = self._gates.setdefault(key, asyncio.Event())

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import msgspec
 
 from deploy.simulator.answer import CallText, Piece, answer
+from deploy.simulator.plans import Turn
 from deploy.simulator.schema import example
 from deploy.simulator.script import Script
 
 CHARACTERS = 6
-"""Of JSON in one token."""
+"""Of JSON, of a result or of a plan's text in one token."""
 RESULT_CHARACTERS_MAX = 2_000
 AWKWARD_TEXT = 'text 🙂 漢字 "quoted\\" e\u0301 \u2028 \U0001d4b3'
 ANY_JSON: dict[str, Any] = {}
@@ -39,12 +40,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Of the answer, where it is to be JSON."""
 
 
-def pieces(model: str, message: str, script: Script, asked: Asked) -> list[Piece]:
-    """Give the pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text."""
-    if calls := wanted(asked, script):
+def pieces(model: str, message: str, script: Script, asked: Asked, turn: Turn | None = None) -> list[Piece]:
+    """Give the pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text.
+
+    `turn` is that of the script's plan, None where there is no plan or it is over.
+    """
+    if turn is not None and can_play(turn, asked):
+        calls = (_call(i, call.name, written(call.arguments)) for i, call in enumerate(turn.calls))
+        return [*_cut(turn.text), *(piece for call in calls for piece in call)]
+    if count := wanted(asked, script):
         preface = answer(model, message, msgspec.structs.replace(script, tokens=script.preface))
-        return [*preface, *(piece for i in range(calls) for piece in call_pieces(i, callable_offers(asked), script))]
-    plain = answer(model, message, script)
+        return [*preface, *(piece for i in range(count) for piece in call_pieces(i, callable_offers(asked), script))]
+    plain = [*answer(model, message, script), *_cut(_missing(turn, asked))]
     if asked.schema is not None:
         return list[Piece](_cut(json_answer("".join(plain), asked.schema, script)))
     if asked.result is not None:
@@ -52,15 +59,30 @@ def pieces(model: str, message: str, script: Script, asked: Asked) -> list[Piece
     return list[Piece](plain)
 
 
+def can_play(turn: Turn, asked: Asked) -> bool:
+    """Whether a request leaves room for a planned turn: for its calls, or for its text where it makes none."""
+    if not turn.calls:
+        return asked.only is None and asked.schema is None
+    return {call.name for call in turn.calls} <= callable_names(asked)
+
+
 def wanted(asked: Asked, script: Script) -> int:
-    """Give the number of calls to make: none after a tool's result, one of what is on offer otherwise, or the script's."""
+    """Give the number of calls to make beside a plan's: one of what is on offer, or the script's; none after a result.
+
+    With a plan only a call that the request insists on by name is made beside it.
+    """
     if not asked.offers or asked.choice == "none":
         return 0
     forced = asked.choice == "required" or asked.only is not None
-    if asked.result is not None and not forced:
+    if (asked.result is not None and not forced) or (script.plan and asked.only is None):
         return 0
     count = 1 if script.calls < 0 else script.calls
     return min(count, 1) if not asked.parallel else count
+
+
+def callable_names(asked: Asked) -> set[str]:
+    """List the names of the tools that may be called."""
+    return set() if asked.choice == "none" else {offer.name for offer in callable_offers(asked)}
 
 
 def callable_offers(asked: Asked) -> list[Offer]:
@@ -69,12 +91,9 @@ def callable_offers(asked: Asked) -> list[Offer]:
 
 
 def call_pieces(index: int, offers: list[Offer], script: Script) -> Iterator[CallText]:
-    """Say one call, its name first; calls take the tools in turn."""
+    """Say one call; calls take the tools in turn."""
     offer = offers[index % len(offers)]
-    parts = _cut(arguments(offer, script))
-    yield CallText(index, "", offer.name, ends=not parts)
-    for position, part in enumerate(parts, start=1):
-        yield CallText(index, part, ends=position == len(parts))
+    return _call(index, offer.name, arguments(offer, script))
 
 
 def arguments(offer: Offer, script: Script) -> str:
@@ -99,6 +118,22 @@ def read_arguments(text: str) -> dict[str, Any]:
     except msgspec.DecodeError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _call(index: int, name: str, text: str) -> Iterator[CallText]:
+    """Say one call, its name first, `text` being its arguments."""
+    parts = _cut(text)
+    yield CallText(index, "", name, ends=not parts)
+    for position, part in enumerate(parts, start=1):
+        yield CallText(index, part, ends=position == len(parts))
+
+
+def _missing(turn: Turn | None, asked: Asked) -> str:
+    """Say which tools a plan wants in vain, to whoever wrote it; a request without tools is no mistake of the plan."""
+    if turn is None or not asked.offers:
+        return ""
+    names = {call.name for call in turn.calls} - {offer.name for offer in asked.offers}
+    return f" The plan's tools that are not on offer: {', '.join(sorted(names))}." if names else ""
 
 
 def _cut(text: str) -> list[str]:

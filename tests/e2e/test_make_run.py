@@ -26,12 +26,14 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data_dir: Path) -> Iterator[Running]:
-    with running(data_dir, ("make", "run"), PROCESSES="web=2,worker=2") as run:
+    plans = data_dir.with_name("plans.json")
+    plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
+    with running(data_dir, ("make", "run"), PROCESSES="web=2,worker=2", SIM_PLANS=str(plans)) as run:
         yield run
 
 
-def _ask(told: dict[str, Any]) -> dict[str, Any]:
-    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}).encode()
+def _ask(told: dict[str, Any], text: str = "Hello!") -> dict[str, Any]:
+    body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": text}]}).encode()
     headers = {"Authorization": f"Bearer {told['api_key']}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{told['url']}/api/endpoint", body, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -49,6 +51,11 @@ async def test_the_demo_key_asks_a_simulated_model(run: Running) -> None:
     answer = _ask(told)
     assert answer["status"] == 1
     assert answer["result"]["response"]
+
+
+async def test_the_simulator_plays_the_plans_of_sim_plans(run: Running) -> None:
+    answer = _ask(await run.ready(), "[[sim plan=k1]]")
+    assert answer["result"]["response"] == "As planned."
 
 
 async def test_workers_run_as_python_m_workers(run: Running) -> None:

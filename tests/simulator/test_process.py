@@ -1,12 +1,15 @@
 """The simulator as a process of its own: its port file, its health, and its end."""
 
 import asyncio
+import json
+import os
 import re
 import signal
 import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 
 async def test_the_process_writes_its_port_serves_and_stops_at_sigterm(tmp_path: Path) -> None:
@@ -38,3 +41,40 @@ async def test_a_wrong_default_stops_the_start() -> None:
     _, told = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2
     assert b"colour" in told
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+async def test_plans_of_a_file_are_known_from_the_start(tmp_path: Path, how: str) -> None:
+    file, port = tmp_path / "plans.json", tmp_path / "port"
+    file.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]))
+    option = ("--plans", str(file)) if how == "option" else ()
+    variable = {"SIM_PLANS": str(file)} if how == "variable" else {}
+    command = (sys.executable, "-m", "deploy.simulator", "--port-file", str(port), "--script", "first_ms=0", *option)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, **variable}
+    )
+    try:
+        assert process.stdout is not None
+        assert b"listening" in await asyncio.wait_for(process.stdout.readline(), 20)
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "[[sim plan=k1]]"}]}
+        url, headers = f"http://127.0.0.1:{port.read_text()}/v1/chat/completions", {"Authorization": "Bearer k"}
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+            assert (await response.json())["choices"][0]["message"]["content"] == "As planned."
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), ("[{}]", "missing required field `key` - at `$[0]`")]
+)
+async def test_a_wrong_file_of_plans_stops_the_start(tmp_path: Path, content: str | None, words: str) -> None:
+    file = tmp_path / "plans.json"
+    if content is not None:
+        file.write_text(content)
+    command = (sys.executable, "-m", "deploy.simulator", "--plans", str(file))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, told = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 2
+    assert str(file) in told.decode()
+    assert words in told.decode()

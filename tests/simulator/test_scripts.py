@@ -8,11 +8,15 @@ import pytest
 from deploy.simulator import answer
 from deploy.simulator.answer import Reply, Usage
 from deploy.simulator.calls import Call, CallLog
-from deploy.simulator.script import Script, ScriptError, from_environment, from_message
+from deploy.simulator.script import Said, Script, ScriptError, from_environment, from_message
 from deploy.simulator.state import Simulator
 
 DEFAULTS = Script()
 AWKWARD = Script(tokens=60, unicode=True)
+
+
+def scripted(simulator: Simulator, text: str) -> Script:
+    return simulator.directions_for([Said("user", text)]).script
 
 
 def test_a_directive_overrides_the_defaults_and_the_last_one_counts() -> None:
@@ -92,16 +96,16 @@ def test_usage_can_lie() -> None:
 
 def test_a_fault_with_times_is_spent_per_key() -> None:
     simulator = Simulator(DEFAULTS)
-    statuses = [simulator.script_for(f"[[sim status=429 times=2 key={key}]]").status for key in "aaabaa"]
+    statuses = [scripted(simulator, f"[[sim status=429 times=2 key={key}]]").status for key in "aaabaa"]
     assert statuses == [429, 429, 0, 429, 0, 0]
 
 
 def test_defaults_are_laid_over_those_of_the_process_and_restored() -> None:
     simulator = Simulator(Script(tokens=5))
     simulator.set_defaults({"status": 429})
-    assert simulator.script_for("hi") == Script(tokens=5, status=429)
+    assert scripted(simulator, "hi") == Script(tokens=5, status=429)
     simulator.set_defaults({})
-    assert simulator.script_for("hi") == Script(tokens=5)
+    assert scripted(simulator, "hi") == Script(tokens=5)
 
 
 async def test_a_cancelled_call_is_logged_as_gone() -> None:

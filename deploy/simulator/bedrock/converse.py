@@ -19,6 +19,7 @@ from deploy.simulator.bedrock.rules import Model, invalid
 from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, check_tools, text_of, texts_of
 from deploy.simulator.bedrock.wire import ConverseWire, stop_reason, tool_use_id, usage_json
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.script import Said
 from deploy.simulator.tools import read_arguments
 
 
@@ -58,12 +59,13 @@ class Converse:
             raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
         model_id = request.match_info["model"]
         texts = [text_of(body.system)] * bool(body.system) + [text_of(turn.content) for turn in body.messages]
-        users = [text for turn in body.messages if turn.role == "user" and (text := text_of(turn.content))]
         extra = texts_of(body.messages, body.tool_config)
         model = rules.known_model(model_id)
         return Question(
             model=model_id,
-            message=users[-1] if users else "",
+            talk=tuple(
+                Said("model" if turn.role == "assistant" else "user", text_of(turn.content)) for turn in body.messages
+            ),
             prompt_tokens=answer.prompt_tokens(
                 [*texts, *extra], sum(b.image is not None for t in body.messages for b in t.content)
             ),

@@ -18,6 +18,7 @@ from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.bedrock import eventstream, rules
 from deploy.simulator.bedrock.rules import invalid
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.script import Said
 
 _J2_LIMIT_DEFAULT = 200
 _COMMAND_LIMIT_DEFAULT = 20
@@ -77,7 +78,7 @@ class Invoke:
             raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
         return Question(
             model=model_id,
-            message=body.prompt,
+            talk=(Said("user", body.prompt),),
             prompt_tokens=answer.prompt_tokens([body.prompt]),
             limit=body.max_tokens,
             stops=tuple(body.stop_sequences),

@@ -16,6 +16,7 @@ from deploy.simulator.acts import Wire
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
 from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
+from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
 
 _FLASH = (1_048_576, 8_192)
@@ -98,12 +99,11 @@ class Gemini:
             raise Refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from None
         model = request.match_info["model"]
         contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
-        users = [text for content in body.contents if content.role == "user" and (text := text_of(content))]
         texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
         images = sum(part.inline_data is not None for content in contents for part in content.parts)
         return Question(
             model=model,
-            message=users[-1] if users else "",
+            talk=tuple(Said("model" if turn.role == "model" else "user", text_of(turn)) for turn in body.contents),
             prompt_tokens=answer.prompt_tokens(texts, images),
             limit=body.generation_config.max_output_tokens or LIMITS.get(model, (0, 0))[1],
             stops=tuple(body.generation_config.stop_sequences),

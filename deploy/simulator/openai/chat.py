@@ -17,7 +17,7 @@ from deploy.simulator.acts import Wire
 from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.openai.rules import BLOCKED, MODELS, REFUSALS, RETIRED, ChatRequest, Model, check_chat, text_of
-from deploy.simulator.openai.tools import asked_of, check_tools, texts_of
+from deploy.simulator.openai.tools import asked_of, check_tools, talk_of, texts_of
 
 _FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool_calls": "tool_calls"}
 
@@ -41,13 +41,12 @@ class OpenAIChat:
             raise Refusal(400, None, f"We could not parse your request: {error}", "invalid_request_error") from None
         model = self.models.get(body.model)
         texts = [text_of(message) for message in body.messages]
-        users = [text for text, message in zip(texts, body.messages, strict=True) if message.role == "user"]
         images = sum(
             part.type == "image_url" for m in body.messages if isinstance(m.content, list) for part in m.content
         )
         return Question(
             model=model.name if model else body.model,
-            message=users[-1] if users else "",
+            talk=talk_of(body.messages),
             prompt_tokens=answer.prompt_tokens([*texts, *texts_of(body)], images),
             limit=self.limit(body, model),
             stops=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),

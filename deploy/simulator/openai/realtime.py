@@ -21,8 +21,8 @@ from deploy.simulator.openai.chat import OPENAI_CHAT, check_bearer
 from deploy.simulator.openai.realtime_client import ClientEvent, Item, ResponseOptions, SessionUpdate, check_item
 from deploy.simulator.openai.realtime_events import RealtimeWire, error_event, event
 from deploy.simulator.openai.rules import INVALID
-from deploy.simulator.script import Script, ScriptError
-from deploy.simulator.state import SIMULATOR, Simulator
+from deploy.simulator.script import Said, Script, ScriptError
+from deploy.simulator.state import SIMULATOR, Directions, Simulator
 
 CONTEXT = {
     "gpt-4o-realtime-preview-2024-12-17": 32_000,
@@ -154,12 +154,13 @@ class Session:
 
     async def _perform(self, question: Question, options: ResponseOptions, call: Call) -> None:
         call.model, call.stream = question.model, True
-        script = self._script(question)
+        directions = self._directions(question)
+        script = directions.script
         call.fault = script.fault
         self._simulator.calls.name(call, script.key)
         refusal = rules.REFUSALS.get(script.status, rules.REFUSALS[500]).recoded(script)
         _refuse_scripted(script, refusal, call)
-        told = understood(question, script, call)
+        told = understood(question, directions, call)
         modalities = options.output_modalities or self._settings.output_modalities or []
         wire = RealtimeWire(told, refusal, audio="text" not in modalities, limit=question.limit)
         self._in_progress = wire, call
@@ -167,15 +168,14 @@ class Session:
         await player.play(acts.streamed(wire, told.reply, script), stage, call, self._simulator)
         call.ending = "fault" if script.fault else "completed"
 
-    def _script(self, question: Question) -> Script:
+    def _directions(self, question: Question) -> Directions:
         try:
-            return self._simulator.script_for(question.message)
+            return self._simulator.directions_for(question.talk)
         except ScriptError as error:
             raise Refusal(400, None, str(error), INVALID) from None
 
     def _question(self, options: ResponseOptions) -> Question:
         texts = ["".join(part.text for part in item.content) for item in self._items]
-        users = [text for text, item in zip(texts, self._items, strict=True) if item.role == "user"]
         instructions = options.instructions or self._settings.instructions or ""
         prompt_tokens = answer.prompt_tokens([instructions, *texts] if instructions else texts)
         limit = options.max_output_tokens or self._settings.max_output_tokens or "inf"
@@ -184,7 +184,11 @@ class Session:
             raise Refusal(400, "input_too_long", words, INVALID)
         return Question(
             model=self._model,
-            message=users[-1] if users else "",
+            talk=tuple(
+                Said("model" if item.role == "assistant" else "user", text)
+                for item, text in zip(self._items, texts, strict=True)
+                if item.role != "system"
+            ),
             prompt_tokens=prompt_tokens,
             limit=OUTPUT_MAX if limit == "inf" else min(limit, OUTPUT_MAX),
             stream=True,

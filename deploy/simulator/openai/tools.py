@@ -7,12 +7,13 @@ them (2024-2026); for what reasoning models refuse also Azure's table of their p
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.rules import INVALID, ChatRequest, Message, Model, Named, text_of
+from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON, Asked, Offer
 
 TOOLS_MAX = 128
@@ -32,6 +33,12 @@ def asked_of(body: ChatRequest) -> Asked:
         result=text_of(last) if last and last.role == "tool" else None,
         schema=_schema(body),
     )
+
+
+def talk_of(messages: list[Message]) -> tuple[Said, ...]:
+    """List what was said, and by whom."""
+    by: dict[str, Literal["user", "model", "tool"]] = {"user": "user", "assistant": "model", "tool": "tool"}
+    return tuple(Said(by[message.role], text_of(message)) for message in messages if message.role in by)
 
 
 def texts_of(body: ChatRequest) -> list[str]:
