@@ -43,6 +43,7 @@ CALLED = (
 OPTIONS: list[tuple[Sampling, Tools, tuple[Message, ...]]] = [
     (Sampling(temperature=1, top_p=1), NO_TOOLS, ()),
     (Sampling(stop=("x",)), NO_TOOLS, ()),
+    (Sampling(top_k=5), NO_TOOLS, ()),
     (Sampling(seed=1), NO_TOOLS, ()),
     (Sampling(frequency_penalty=0.5), NO_TOOLS, ()),
     (Sampling(presence_penalty=0.5), NO_TOOLS, ()),

@@ -39,6 +39,7 @@ class ConverseRequest(msgspec.Struct, rename="camel"):
     system: list[Block] = []
     inference_config: InferenceConfig = msgspec.field(default_factory=InferenceConfig)
     tool_config: ToolConfig | None = None
+    additional_model_request_fields: dict[str, Any] = {}
 
 
 class Converse:
@@ -81,6 +82,7 @@ class Converse:
         model = rules.find_model(question.model)
         body: ConverseRequest = question.body
         _check_feature_set(body, model, stream=question.stream)
+        _check_additional(body.additional_model_request_fields, model)
         _check_turns(body.messages, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
         rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
@@ -121,6 +123,13 @@ class Converse:
 async def converse(request: web.Request) -> web.StreamResponse:
     """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
     return await serve(request, CONVERSE)
+
+
+def _check_additional(fields: dict[str, Any], model: Model) -> None:
+    """Of what Converse passes on as it is, Claude knows `top_k`; the models refuse what they do not know."""
+    known = {"top_k"} if model.id.startswith("anthropic.") else set[str]()
+    if unknown := sorted(set(fields) - known):
+        raise invalid(f"The model returned the following errors: extraneous key [{unknown[0]}] is not permitted")
 
 
 def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> None:

@@ -136,6 +136,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
         "system": [{"text": talk.instructions}] if talk.instructions else None,
         "toolConfig": tools,
+        "additionalModelRequestFields": {"top_k": sampling.top_k} if sampling.top_k else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

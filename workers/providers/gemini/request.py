@@ -49,6 +49,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
         "stop_sequences": list(sampling.stop) or None,
         "seed": sampling.seed,
         "frequency_penalty": sampling.frequency_penalty or None,

@@ -1,0 +1,87 @@
+"""What clients of OpenAI's and Anthropic's APIs wish for beside the answer, in the project's own words, and how they are told
+which of their fields were left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from api.formats.known_fields import collapsed
+from shared.chat import ReasoningEffort
+
+LENGTH_MAX = 1_024
+"""Bytes of the header `x-ignored`."""
+MORE = "..."
+AS_IT_IS = "[]._-?$*"
+"""Characters of a name that need no escape."""
+CACHE_HINTS = {"cache_control", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
+"""The most tokens of thinking that are a low and a medium effort."""
+OFF = "disabled"
+
+
+class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`type` is `enabled`, `adaptive`, `disabled` or a newer word; `budget_tokens` how much is to be thought at most."""
+
+    type: str
+    budget_tokens: int | None = None
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """`fields` says by which fields of the body each option was wished for; `ignored` are fields that no model has."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    ignored: tuple[str, ...]
+    effort: ReasoningEffort | None = None
+
+
+def wishes_of(
+    unknown: Iterable[str],
+    *,
+    effort: ReasoningEffort | None = None,
+    effort_field: str = "reasoning_effort",
+    thinking: Thinking | None = None,
+    thinking_field: str = "thinking",
+    others: Mapping[str, str | None] = {},
+) -> Wishes:
+    """`unknown` are the fields that were left out of the body, `others` further options with the field that each was given
+    in, None when it was not.
+    """
+    names = collapsed(unknown)
+    cache = tuple(name for name in names if name.rpartition(".")[2] in CACHE_HINTS)
+    fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
+    if cache:
+        fields["cache"] = cache
+    if effort is not None:
+        fields["reasoning_effort"] = (effort_field,)
+    elif thinking and thinking.type == OFF:
+        effort, fields["reasoning_effort"] = "none", (thinking_field,)
+    elif thinking and thinking.budget_tokens:
+        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens), ()
+    if thinking and thinking.type != OFF:
+        fields["thinking"] = (thinking_field,)
+    return Wishes(fields, tuple(name for name in names if name not in cache), effort)
+
+
+def _effort_of(budget_tokens: int) -> ReasoningEffort:
+    if budget_tokens <= LOW_BUDGET:
+        return "low"
+    return "medium" if budget_tokens <= MEDIUM_BUDGET else "high"
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """`x-ignored` with each name once, escaped and joined by commas, cut off at a kilobyte; nothing for no name."""
+    if not names:
+        return {}
+    said = [quote(name[:LENGTH_MAX], safe=AS_IT_IS) for name in dict.fromkeys(names)]
+    told, size = [], 0
+    for name in said:
+        size += len(name) + 2
+        if size > LENGTH_MAX - len(MORE):
+            told.append(MORE)
+            break
+        told.append(name)
+    return {"x-ignored": ", ".join(told)}
