@@ -22,7 +22,7 @@ from api.endpoints import (
     usage,
 )
 from api.formats.anthropic.answers import MessageAnswer
-from api.formats.anthropic.body import MessagesRequest
+from api.formats.anthropic.body import CountRequest, MessagesRequest
 from api.formats.native import chat as native
 from api.formats.native.answers import Success
 from api.formats.native.batches import BatchView
@@ -82,8 +82,14 @@ RATE = (
     Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
     Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
 )
+IGNORED = Header(
+    "x-ignored",
+    "Fields of the body, and `?` parameters of the query, that were left out: nothing here can honour them.",
+)
+TOKEN_COUNT = Header("x-token-count", "`estimate`.")
 ADMITTED = (
     OUTPUT_LIMIT,
+    IGNORED,
     Header("x-model-successor", "The model that answered instead of a retired one."),
     REPLAYED,
     *RATE,
@@ -198,6 +204,17 @@ ROUTES: tuple[Route, ...] = (
         body=Body(json(MessagesRequest), examples.COMPLETION),
         headers=(REPEATABLE,),
         errors=CHAT,
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/messages/count_tokens",
+        messages.post_count_tokens,
+        "How many tokens a message has",
+        {200: Answer(json(messages.TokenCount), (TOKEN_COUNT, IGNORED))},
+        scope="inference",
+        body=Body(json(CountRequest), examples.COUNT),
+        errors=(errors.ModelNotFound,),
         security=EITHER,
     ),
     Route(
@@ -471,6 +488,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/docs", docs.get_docs, "The manual", PAGE),
     Route("GET", "/docs/errors", docs.get_errors, "The error catalogue", PAGE),
     Route("GET", "/docs/billing", docs.get_billing, "What is charged", PAGE),
+    Route("GET", "/docs/fields", docs.get_fields, "What becomes of each field", PAGE),
     Route("GET", "/docs/guides", docs.get_guides, "The guides", PAGE),
     Route("GET", "/docs/clients", docs.get_clients, "The clients", PAGE),
     Route("GET", "/docs/guides/{name}", docs.get_guide, "A guide", PAGE, parameters=NAME, errors=OWN),

@@ -13,11 +13,12 @@ import msgspec
 from aiohttp import web
 
 from api.formats.native.answers import result_json
+from api.formats.wishes import ignored_header
 from api.http.rates import tell_left, tell_limit
 from api.http.reading import idempotency_key, prefers_async, read_json
 from api.http.state import REQUEST_ID
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
-from api.requests.model_check import check_against_model
+from api.requests.model_check import fit_to_model, with_nearest
 from api.requests.streaming import send_stream
 from api.requests.submit import UNLIMITED, Admitted, NewRequest
 from api.services import SERVICES, Services
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 
     from api.formats.asked import Asked
     from api.requests.relay import Follower
+    from shared.catalogue.models import Model
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
+
+KNOWN_QUERY = {"beta"}
+"""Anthropic's word for an API that is not final; clients that send it mean the same one."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,16 +59,19 @@ async def serve(
     body = await read_json(request)
     await services.authenticator.require_still(key)
     asked = parse(body)
+    if asked.tolerant:
+        asked = asked.without(f"?{name}" for name, value in request.query.items() if value and name not in KNOWN_QUERY)
     respond_async = may_respond_async and prefers_async(request)
     repeated = await _repeated(request, key, asked, services)
     if repeated:  # first of all: what refuses a new request is nothing to one that was admitted long ago
         return await _serve_repeat(request, asked, key, repeated, respond_async=respond_async)
-    new = _new_request(request, key, asked, services, keep=respond_async)
+    asked, model = _fit(asked, key, services)
+    new = _new_request(request, key, asked, model, keep=respond_async)
     with following(services, key, new.id) as follower:
         admitted = await _submit_for(request, services, new)
         if isinstance(admitted, Repeat):
             return await _serve_repeat(request, asked, key, admitted.request_id, respond_async=respond_async)
-        headers = _headers(admitted.job.output_limit, admitted.job.model.name, asked.model)
+        headers = _headers(admitted.job.output_limit, admitted.job.model.name, asked)
         if respond_async:
             services.custody.keep(admitted)
             return _accepted(new.id, "queued", headers)
@@ -111,7 +119,8 @@ async def _serve_repeat(
     services = request.app[SERVICES]
     request[REQUEST_ID] = request_id
     logged = await find_request(services.pool, key.account_id, request_id)
-    headers = _headers(logged.output_limit, logged.model, asked.model) | {"Idempotent-Replayed": "true"}
+    asked = _fit_again(asked, logged, services)
+    headers = _headers(logged.output_limit, logged.model, asked) | {"Idempotent-Replayed": "true"}
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     again = _admitted_before(logged, asked, services)
@@ -156,10 +165,23 @@ def _accepted(request_id: str, state: State, headers: dict[str, str]) -> web.Res
     )
 
 
-def _new_request(request: web.Request, key: ApiKey, asked: Asked, services: Services, *, keep: bool) -> NewRequest:
+def _fit(asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model]:
+    """What can be done of it, and the model that a worker can do it with."""
     model = services.catalogue.serving(asked.model)
-    check_against_model(asked, model, services.settings)
+    asked = fit_to_model(asked, model, services.settings, strict=key.strict)
     services.directory.require(model)
+    return asked, model
+
+
+def _fit_again(asked: Asked, logged: LoggedRequest, services: Services) -> Asked:
+    """The same for a request that was admitted before; as it came when its model has left the catalogue."""
+    try:
+        return with_nearest(asked, services.catalogue.find(logged.model))
+    except ModelNotFound:
+        return asked
+
+
+def _new_request(request: web.Request, key: ApiKey, asked: Asked, model: Model, *, keep: bool) -> NewRequest:
     repeatable_by = idempotency_key(request)
     return NewRequest(
         id=request[REQUEST_ID],
@@ -216,9 +238,9 @@ def _leave(services: Services, admitted: Admitted, follower: Follower | None = N
         services.abandoned.add(admitted.job.id)
 
 
-def _headers(output_limit: int, served_by: str, asked_for: str) -> dict[str, str]:
-    headers = {"x-output-limit": str(output_limit), "Cache-Control": "no-store"}
-    if served_by != asked_for:
+def _headers(output_limit: int, served_by: str, asked: Asked) -> dict[str, str]:
+    headers = {"x-output-limit": str(output_limit), "Cache-Control": "no-store", **ignored_header(asked.ignored)}
+    if served_by != asked.model:
         headers["x-model-successor"] = served_by
     return headers
 

@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from shared.money import divide_up
+
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-ReasoningEffort = Literal["minimal", "low", "medium", "high"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""From least to most; `none` is not to think at all."""
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+TopK = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 TOKENS_PER_MESSAGE_BOUND = 8
 """What a vendor's chat template may add to one message, at most."""
@@ -21,6 +25,11 @@ TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
 """What it may add to one tool's definition, and for tools or an answer's schema as such: hidden instructions, at most.
 Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11).
 """
+BYTES_PER_TOKEN = 4
+"""UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
+TEMPLATE_TOKENS_PER_MESSAGE = 4
+TYPICAL_IMAGE_TOKENS = 1_600
+"""For one image, where nobody counted; a row's bound may be a hundred times as much."""
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
@@ -111,6 +120,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     choice: ToolChoice | None = None
     parallel: bool | None = None
 
+    def are_strict(self) -> bool:
+        """Whether the arguments of one of them are to follow its schema for sure."""
+        return any(tool.strict for tool in self.offered)
+
     def may_be_called(self) -> bool:
         """Whether the answer may hold calls."""
         return bool(self.offered) and not (self.choice and self.choice.mode == "none")
@@ -132,6 +145,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     frequency_penalty: float | None = None
@@ -161,6 +175,15 @@ def input_bound(
         + len(tools.offered) * TOKENS_PER_TOOL_BOUND
         + TOKENS_FOR_TOOLS_BOUND
     )
+
+
+def estimated_input(
+    messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
+) -> int:
+    """A guess of the input tokens, at least 1, for where no vendor has counted them."""
+    text = sum(message.bytes_in() for message in messages) + bytes_of_tools(tools, json_answer)
+    images = sum(len(message.images()) for message in messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
+    return max(1, divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(messages) + images)
 
 
 def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:

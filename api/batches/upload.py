@@ -15,13 +15,14 @@ import msgspec
 import structlog
 
 from api.formats.asked import ParsedLine
-from api.requests.model_check import check_against_model
+from api.requests.model_check import fit_to_model
 from shared.batches.batches import Ask, pack_ask
 from shared.batches.files import File, Line, LineError, add_lines, drop_file, finish_file
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:
     from api.services import Services
+    from shared.ledger.api_keys import ApiKey
 
 log = structlog.get_logger(__name__)
 LINES_PER_COPY, BYTES_PER_COPY = 500, 4_000_000
@@ -30,14 +31,14 @@ ERRORS_SHOWN_MAX = 100
 
 
 class Upload:
-    """One file on its way, sent with the key `key_id`. `parse_line` makes a line of it, or raises a `RebootError` for that
+    """One file on its way, sent with `key`. `parse_line` makes a line of it, or raises a `RebootError` for that
     line alone.
     """
 
-    def __init__(self, services: Services, file: File, key_id: str, parse_line: Callable[[bytes], ParsedLine]) -> None:
+    def __init__(self, services: Services, file: File, key: ApiKey, parse_line: Callable[[bytes], ParsedLine]) -> None:
         self._services = services
         self._file = file
-        self._key_id = key_id
+        self._key = key
         self._parse = parse_line
         self._piece: list[Line] = []
         self._piece_bytes = 0
@@ -60,7 +61,7 @@ class Upload:
         try:
             size = await self._take_all(chunks)
             file, counts = completed(self._file), {"lines": self._lines, "bad_lines": self._bad}
-            return await finish_file(self._services.pool, file, self._key_id, size=size, **counts)
+            return await finish_file(self._services.pool, file, self._key.id, size=size, **counts)
         except BaseException:
             await self._forget()
             raise
@@ -104,9 +105,9 @@ class Upload:
             return Line(number=number, custom_id=_id_of(line), error_code=found.code, error_message=found.message)
 
     def _line(self, number: int, parsed: ParsedLine) -> Line:
-        asked, services = parsed.asked, self._services
-        model = services.catalogue.serving(asked.model)
-        check_against_model(asked, model, services.settings)
+        services = self._services
+        model = services.catalogue.serving(parsed.asked.model)
+        asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
         ask = Ask(asked.model, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata)

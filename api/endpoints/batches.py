@@ -79,7 +79,7 @@ async def post_batch(request: web.Request) -> web.Response:
         await require_credit(services.pool, key.account_id)
         await counting.once()
     file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
-    upload = Upload(services, file, key.id, parse_line)
+    upload = Upload(services, file, key, parse_line)
     async with services.key_watch.stopping(key.id):
         file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None

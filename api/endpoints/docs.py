@@ -12,6 +12,7 @@ from swagger_ui_bundle import swagger_ui_path
 from api.formats.native.answers import result_json
 from api.http.reading import accepts
 from api.manual import pages as manual
+from api.services import SERVICES
 from shared.errors import NotFound
 
 OPENAPI = web.AppKey("openapi", bytes)
@@ -67,6 +68,12 @@ async def get_errors(_: web.Request) -> web.Response:
 async def get_billing(_: web.Request) -> web.Response:
     """The page on billing: a table of what a request costs, however it ends."""
     return _html(manual.billing())
+
+
+async def get_fields(request: web.Request) -> web.Response:
+    """What becomes of each field of OpenAI's and Anthropic's APIs, by class of model."""
+    services = request.app[SERVICES]
+    return _html(manual.fields(services.catalogue, services.settings))
 
 
 async def get_guides(_: web.Request) -> web.Response:

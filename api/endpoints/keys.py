@@ -36,14 +36,14 @@ log = structlog.get_logger(__name__)
 WHAT = "The keys"
 LISTED_PER_USABLE = 2
 EXPIRY_MAX_S = 315_360_000
-CREATE_HINT = "It takes name, scopes, rpm, limit_usd and one of expires_at, expires_in_s"
+CREATE_HINT = "It takes name, scopes, rpm, limit_usd, strict and one of expires_at, expires_in_s"
 ROTATE_HINT = "It takes grace_s"
 Scope = Literal["inference", "read", "manage"]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=GRACE_MAX.total_seconds())]
 
 
 class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of a new key; what is left out is no limit."""
+    """The rules of a new key; what is left out is no limit. `strict` refuses what else would be left out of a request."""
 
     name: str = ""
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
@@ -51,6 +51,7 @@ class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit_usd: Decimal | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
+    strict: bool = False
 
 
 class RotationBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +138,12 @@ def _created(new: NewKey) -> web.Response:
 def _rules(body: NewKeyBody, now: datetime) -> KeyRules:
     scopes = tuple(dict.fromkeys(body.scopes))
     return KeyRules(
-        name=body.name, scopes=scopes, rpm=body.rpm, limit=_limit(body.limit_usd), expires_at=_expiry(body, now)
+        name=body.name,
+        scopes=scopes,
+        rpm=body.rpm,
+        limit=_limit(body.limit_usd),
+        expires_at=_expiry(body, now),
+        strict=body.strict,
     )
 
 

@@ -1,13 +1,43 @@
-"""`POST /v1/messages`: a chat request in the form of Anthropic's Messages API."""
+"""`POST /v1/messages`: a chat request in the form of Anthropic's Messages API; and how many tokens one has."""
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from api.formats.anthropic import chat as anthropic
+from api.formats.native.answers import json_bytes
+from api.formats.wishes import ignored_header
+from api.http.reading import read_json
+from api.requests.model_check import fit_to_model
+from api.services import SERVICES
 from api.serving import serve
+from shared.chat import estimated_input
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """An estimate: what the vendor counts is known only once it has answered."""
+
+    input_tokens: int
 
 
 async def post_messages(request: web.Request) -> web.StreamResponse:
     """A message, or the events of one; `anthropic-version` and `anthropic-beta` are accepted and change nothing."""
     return await serve(request, anthropic.parse_message)
+
+
+async def post_count_tokens(request: web.Request) -> web.Response:
+    """How many tokens the input has, estimated from its bytes without asking a vendor; it costs nothing. `x-token-count` says
+    `estimate`.
+    """
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    asked = anthropic.parse_count(await read_json(request))
+    model = services.catalogue.serving(asked.model)
+    asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+    tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
+    return web.Response(
+        body=json_bytes(TokenCount(tokens)),
+        content_type="application/json",
+        headers={"x-token-count": "estimate", **ignored_header(asked.ignored)},
+    )

@@ -64,7 +64,7 @@ async def post_file(request: web.Request) -> web.Response:
     parser = LineParser()
     async with services.key_watch.stopping(key.id):
         file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
-        upload = Upload(services, file, key.id, parser)
+        upload = Upload(services, file, key, parser)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))

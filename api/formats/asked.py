@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -41,6 +41,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
     `body` is what was parsed: two requests with equal bodies ask for the same.
+
+    An API that is `tolerant` leaves out what nothing here knows, or what the model lacks of the `wishes`: options, each with
+    the fields that the caller wrote them in. `ignored` are the fields that were left out.
     """
 
     model: str
@@ -53,10 +56,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     names: Mapping[str, str]
     body: msgspec.Struct
+    tolerant: bool = False
+    wishes: Mapping[str, tuple[str, ...]] = {}
+    ignored: tuple[str, ...] = ()
 
     def name_of(self, option: str) -> str:
         """What this API calls it."""
         return self.names.get(option, option)
+
+    def without(self, fields: Iterable[str]) -> Asked:
+        """The same with these fields, too, left out."""
+        return msgspec.structs.replace(self, ignored=(*self.ignored, *fields))
 
     def fingerprint(self) -> bytes:
         """SHA-256 of the parsed body and of the API that it came through."""

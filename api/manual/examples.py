@@ -16,6 +16,7 @@ COMPLETION = {
     "messages": [{"role": "user", "content": "Name a colour."}],
     "max_tokens": 64,
 }
+COUNT = {"model": "openai-gpt-4o-mini", "messages": [{"role": "user", "content": "Name a colour."}]}
 BATCH = {"input_file_id": "file_…", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 CHAT_ANSWER = Success(
     status=1,

@@ -10,7 +10,10 @@ from string import Template
 from markdown_it import MarkdownIt
 
 from api.manual import error_catalogue
+from api.manual import fields as field_outcomes
+from shared.catalogue.models import Catalogue
 from shared.errors import NotFound
+from shared.settings import Settings
 
 PAGES = Path(__file__).parents[1] / "pages"
 FOLDERS = {"guides": "Guides", "clients": "Clients"}
@@ -41,6 +44,12 @@ def errors() -> str:
 def billing() -> str:
     """The page `/docs/billing`: a table of what a request costs, however it ends."""
     return _page(_read(PAGES / "billing.md"))
+
+
+@cache
+def fields(catalogue: Catalogue, settings: Settings) -> str:
+    """The page `/docs/fields`: what becomes of the fields of OpenAI's and Anthropic's APIs with each class of model."""
+    return _page(Template(_read(PAGES / "fields.md")).substitute(tables=field_outcomes.tables(catalogue, settings)))
 
 
 @cache

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+import msgspec
 
 from api.formats.asked import Asked
-from shared.catalogue.abilities import unavailable
+from shared.catalogue.abilities import nearest, unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
@@ -13,34 +16,68 @@ from shared.settings import Settings
 
 IMAGE_TOKENS_MAX = 20_000_000
 """The bounds of one request's images, in tokens. No model's window comes near."""
+NAMED_MAX = 20
+"""Fields that one message names."""
 IMAGE_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
-def check_against_model(asked: Asked, model: Model, settings: Settings) -> None:
-    """Raises `InvalidRequest` that names what is too much, or what the model cannot honour."""
+def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> Asked:
+    """What `model` is asked, with the wishes that it lacks among the ignored.
+
+    Raises `InvalidRequest` that names what is too much, or what the model cannot honour; with `strict` also any wish.
+    """
+    _check_counts(asked, settings)
+    fitted = with_nearest(asked, model)
+    if strict and fitted.ignored:
+        raise InvalidRequest(
+            f"{_listed(fitted.ignored)}: not available with {model.name}, and this key is strict: leave it out."
+        )
+    option = unavailable(model, fitted.sampling, asked.tools, asked.messages)
+    if option:
+        raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: {_advice(option, model)}.")
+    for position, message in enumerate(asked.messages):
+        _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
+    images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
+    if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
+        raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
+    return fitted
+
+
+def _check_counts(asked: Asked, settings: Settings) -> None:
     if len(asked.messages) > settings.messages_max:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has more than {settings.messages_max} entries.")
     if len(asked.sampling.stop) > settings.stop_sequences_max:
         raise InvalidRequest(f"`{asked.name_of('stop')}` has more than {settings.stop_sequences_max} entries.")
     if len(asked.tools.offered) > settings.tools_max:
         raise InvalidRequest(f"`{asked.name_of('tools')}` has more than {settings.tools_max} entries.")
-    if (asked.max_tokens or 0) > model.max_output_tokens:
-        raise InvalidRequest(f"`{asked.name_of('max_tokens')}` is at most {model.max_output_tokens} for {model.name}.")
-    option = unavailable(model, asked.sampling, asked.tools, asked.messages)
-    if option:
-        raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: leave it out.")
-    for position, message in enumerate(asked.messages):
-        _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
-    images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
-    if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
-        raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
+
+
+def with_nearest(asked: Asked, model: Model) -> Asked:
+    """The same with each wish as near as the model can, and those that it lacks among the ignored."""
+    sampling, lacking = nearest(model, asked.sampling, asked.wishes)
+    fields = [field for wish in lacking for field in asked.wishes[wish]]
+    return msgspec.structs.replace(asked.without(fields), sampling=sampling)
+
+
+def _advice(option: str, model: Model) -> str:
+    if option == "reasoning_effort" and model.reasoning_efforts:
+        return f"it takes {', '.join(model.reasoning_efforts)}"
+    return "leave it out"
+
+
+def _listed(fields: Sequence[str]) -> str:
+    shown = ", ".join(f"`{field[:100]}`" for field in fields[:NAMED_MAX])
+    return f"{shown} and {len(fields) - NAMED_MAX} more" if len(fields) > NAMED_MAX else shown
 
 
 def _check_images(where: str, message: Message, model: Model) -> None:
     for image in message.images():
         if model.image_tokens is None:
             raise InvalidRequest(f"{where} has an image, and {model.name} takes none: choose another model.")
-        if message.role != "user":
-            raise InvalidRequest(f"{where} has an image: only messages of the user may.")
+        if message.role not in {"user", "tool"}:
+            raise InvalidRequest(f"{where} has an image: only messages of the user and results of tools may.")
         if not IMAGE_URL.fullmatch(image.image_url.url):
-            raise InvalidRequest(f"{where}: an image is a data URL of a png, jpeg, gif or webp in base 64.")
+            raise InvalidRequest(
+                f"{where} has an image that is no png, jpeg, gif or webp in base 64, which a URL is a data URL of: nothing is"
+                f" fetched here."
+            )

@@ -166,6 +166,7 @@ async def _key_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answ
         rpm=arguments.rpm,
         limit=arguments.limit,
         expires_at=arguments.expires,
+        strict=arguments.strict,
     )
     return _new_key(await credentials.create_key(pool, arguments.account_id, rules))
 
@@ -230,6 +231,7 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
         "--scope", type=scopes, default=("inference", "read"), help="comma list of inference, read, manage"
     )
     create.add_argument("--expires", type=expiry, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
+    create.add_argument("--strict", action="store_true", help="refuse what would be left out of a request")
     _command(group, "list", _key_list, "an account's keys").add_argument("account_id")
     _command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
     rotate = _command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")

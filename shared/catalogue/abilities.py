@@ -1,4 +1,5 @@
-"""Which of the options of a request a model can honour. What it cannot is a 400 for the caller, never dropped in silence.
+"""Which of the options of a request a model can honour. What it cannot is a 400 for the caller, or, where the caller's API
+takes it for a wish, left out and named; never dropped in silence.
 
 The knowledge follows from the fields of the catalogue's rows; what is no field is a fact about an API, stated here. All of
 it was read in 2026-11.
@@ -6,23 +7,77 @@ it was read in 2026-11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import get_args
 
 import msgspec
 
 from shared.catalogue.models import Model
-from shared.chat import Message, Sampling, Tools
+from shared.chat import Message, ReasoningEffort, Sampling, Tools
 
-OPENAI, DEEPSEEK, GEMINI = "openai-chat", "deepseek-chat", "gemini"
+OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
+EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
+DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
+"""Of models that take no other value: asking for it changes nothing."""
+
+
+def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[Sampling, list[str]]:
+    """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
+    `reasoning_effort`, `thinking`, `top_k`, `user`, `strict_tools`, `cache`; an effort becomes the nearest that the model
+    has. A sampling option that asks for what happens anyway is left out, too.
+    """
+    lacking = [wish for wish in wishes if _LACKS[wish](model, sampling)]
+    unsampled = not model.sampling
+    return msgspec.structs.replace(
+        sampling,
+        temperature=None if unsampled and sampling.temperature == DEFAULT_TEMPERATURE else sampling.temperature,
+        top_p=None if unsampled and sampling.top_p == DEFAULT_TOP_P else sampling.top_p,
+        top_k=None if "top_k" in lacking else sampling.top_k,
+        user=sampling.user if model.api == OPENAI else None,
+        reasoning_effort=_effort(model, sampling, is_wish="reasoning_effort" in wishes),
+    ), lacking
+
+
+def _effort(model: Model, sampling: Sampling, *, is_wish: bool) -> ReasoningEffort | None:
+    wanted = sampling.reasoning_effort
+    if wanted is None or not is_wish:
+        return wanted
+    place = EFFORTS.index(wanted)
+    return min(model.reasoning_efforts, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)
+
+
+def _lacks_effort(model: Model, sampling: Sampling) -> bool:
+    """Not to think is what a model without reasoning does anyway."""
+    does_anyway = sampling.reasoning_effort in {None, "none"} and not model.reasoning
+    return not model.reasoning_efforts and not does_anyway
+
+
+def _lacks_top_k(model: Model, _: Sampling) -> bool:
+    """Claude takes it beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
+    Messages API), Gemini as a field of its own; OpenAI, DeepSeek and the others have none.
+    """
+    known = model.api == GEMINI or (model.api == CONVERSE and model.company == "Anthropic")
+    return not (known and model.sampling)
+
+
+_LACKS: dict[str, Callable[[Model, Sampling], bool]] = {
+    "reasoning_effort": _lacks_effort,
+    "thinking": lambda model, _: not model.reasoning,
+    "top_k": _lacks_top_k,
+    "user": lambda model, _: model.api != OPENAI,
+    "strict_tools": lambda model, _: model.api != OPENAI,
+    "cache": lambda model, _: model.price.cached is None or model.api not in {OPENAI, DEEPSEEK},
+}
+"""`cache`: OpenAI and DeepSeek cache by themselves; the others with a price for it want to be told what."""
 
 
 def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequence[Message]) -> str | None:
     """The name of the first option that `model` cannot honour as it is given, None when it can honour all.
 
     One of `tools` (also for calls and results in `messages`), `tool_choice`, `json_answer`, `json_schema`, `seed`,
-    `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `stop`. What asks for nothing is
-    never refused: what is absent or empty, a penalty of 0, a choice `auto` or `none`, `user`. Nor is a wish for one call at
-    a time, which `workers/request/vendor_calls.py` fulfils where a vendor has no word for it.
+    `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `top_k`, `stop`. What asks for
+    nothing is never refused: what is absent or empty, a penalty of 0, a choice `auto` or `none`, `user`. Nor is a wish for
+    one call at a time, which `workers/request/vendor_calls.py` fulfils where a vendor has no word for it.
     """
     asked = _Asked(model, sampling, tools, messages)
     return next((name for name, is_refused in _REFUSED.items() if is_refused(asked)), None)
@@ -79,9 +134,8 @@ def _penalty(name: str) -> Callable[[_Asked], bool]:
 
 
 def _reasoning_effort(asked: _Asked) -> bool:
-    """It came to OpenAI's reasoning models together with the role `developer`, with o1 of 2024-12-17: o1-mini has neither."""
-    known = asked.api == OPENAI and asked.model.reasoning and asked.model.system_prompt == "developer"
-    return asked.sampling.reasoning_effort is not None and not known
+    effort = asked.sampling.reasoning_effort
+    return effort is not None and effort not in asked.model.reasoning_efforts
 
 
 _REFUSED: dict[str, Callable[[_Asked], bool]] = {
@@ -95,5 +149,6 @@ _REFUSED: dict[str, Callable[[_Asked], bool]] = {
     "reasoning_effort": _reasoning_effort,
     "temperature": lambda asked: asked.sampling.temperature is not None and not asked.model.sampling,
     "top_p": lambda asked: asked.sampling.top_p is not None and not asked.model.sampling,
+    "top_k": lambda asked: asked.sampling.top_k is not None and _lacks_top_k(asked.model, asked.sampling),
     "stop": lambda asked: bool(asked.sampling.stop) and not asked.model.stop,
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
-from shared.chat import Tools
+from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
 from shared.money import Price, UsdNumber, usd_number
 
@@ -49,6 +49,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     output_usd_per_mtok: UsdNumber
     cached_input_usd_per_mtok: UsdNumber | None
     capabilities: Capabilities
+    reasoning_efforts: tuple[ReasoningEffort, ...]
     lifecycle: Lifecycle
     ends_on: dt.date | None
     successor: str | None
@@ -83,6 +84,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle
     ends_on: dt.date | None
     prefill: bool = False
+    reasoning_efforts: tuple[ReasoningEffort, ...] = ()
     tools_lack: tuple[ToolsLack, ...] = ()
     base_url: str | None = None
     key_variable: str | None = None
@@ -109,6 +111,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             output_usd_per_mtok=usd_number(self.price.output),
             cached_input_usd_per_mtok=None if cached is None else usd_number(cached),
             capabilities=self._capabilities(),
+            reasoning_efforts=self.reasoning_efforts,
             lifecycle=self.lifecycle,
             ends_on=self.ends_on,
             successor=self.successor,
@@ -195,9 +198,9 @@ def _version(vendor_price: Price, price: Price) -> str:
 
 
 def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:
-    """What is wanted and the least that makes sense, in tokens: the same when the caller asked for it."""
-    if max_tokens is not None:
-        return max_tokens, max_tokens
+    """What is wanted and the least that makes sense, in tokens. What the caller asks for is an upper bound: the model's
+    maximum lowers it, and what the account can afford, down to the second number.
+    """
     default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
-    wanted = min(model.max_output_tokens, default)
+    wanted = min(model.max_output_tokens, default if max_tokens is None else max_tokens)
     return wanted, min(wanted, settings.output_limit_floor)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from shared.chat import ReasoningEffort
 from shared.money import FACTOR_WORDS, Price, is_factor, price_from_usd
 from shared.settings import SettingsError
 
@@ -58,6 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     json_mode: bool = False
     image_tokens: ImageTokens | None = None
     reasoning: bool = False
+    reasoning_efforts: tuple[ReasoningEffort, ...] = ()
     bills_to_the_end: bool = False
     prefill: bool = False
     region: str | None = None
@@ -137,6 +139,8 @@ def parse_row(written: Written) -> tuple[Row, Price]:
 
 
 def _check_limits(row: Row) -> None:
+    if row.reasoning_efforts and not (row.reasoning and row.api == "openai-chat"):
+        raise ValueError("`reasoning_efforts` go with a model of api 'openai-chat' that has `reasoning`")
     if row.provider not in APIS.get(row.api, ()):
         known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
         raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")

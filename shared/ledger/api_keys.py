@@ -54,6 +54,8 @@ class ApiKey(msgspec.Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     created_at: datetime
+    strict: bool = False
+    """Refuses what would be left out of a request."""
 
     def usable(self, now: datetime) -> bool:
         """Neither revoked nor expired at `now`."""
@@ -80,13 +82,14 @@ class ApiKey(msgspec.Struct, frozen=True):
             expires_at=self.expires_at,
             revoked_at=self.revoked_at,
             created_at=self.created_at,
+            strict=self.strict,
         )
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is shown: everything but the secret, amounts as exact decimal strings in USD.
 
-    What was used is counted for keys with a limit only.
+    What was used is counted for keys with a limit only. `strict` refuses every wish of a request that is not done.
     """
 
     key_id: str
@@ -99,6 +102,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     created_at: datetime
+    strict: bool
 
 
 class NewKey(NamedTuple):
@@ -121,6 +125,7 @@ class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
     rpm: int | None = None
     limit: NanoUsd | None = None
     expires_at: datetime | None = None
+    strict: bool = False
 
 
 class Manager(NamedTuple):
@@ -199,6 +204,7 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
             raise Conflict(f"Key {key_id} was rotated already, to {successor}, which has ended: create a new one.")
         left = await connection.fetchval(SQL["take_limit"], key_id)
         rules = KeyRules(name=old.name, scopes=old.scopes, rpm=old.rpm, limit=left, expires_at=old.expires_at)
+        rules = msgspec.structs.replace(rules, strict=old.strict)
         new = await _insert_key(connection, account_id, rules)
         await connection.execute(SQL["hand_over"], key_id, grace.total_seconds(), new.key_id)
         await connection.execute(SQL["hand_over_batches"], key_id, new.key_id)
@@ -221,9 +227,10 @@ async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) 
 async def _insert_key(connection: Connection, account_id: str, rules: KeyRules) -> NewKey:
     key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
     digest = hashlib.sha256(secret.encode()).digest()
-    scopes = list(rules.scopes)
     (row,) = await connection.fetch(
-        SQL["create"], key_id, account_id, rules.name, digest, scopes, rules.rpm, rules.limit, rules.expires_at
+        SQL["create"],
+        *(key_id, account_id, rules.name, digest, list(rules.scopes)),
+        *(rules.rpm, rules.limit, rules.expires_at, rules.strict),
     )
     return NewKey(f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}", _from_row(row))
 

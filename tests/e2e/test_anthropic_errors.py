@@ -25,8 +25,8 @@ async def client(caller: Caller) -> AsyncIterator[AsyncAnthropic]:
 
 
 async def test_what_a_model_lacks_is_refused_by_anthropics_name(client: AsyncAnthropic) -> None:
-    with pytest.raises(anthropic.BadRequestError, match=r"`output_config\.effort` is not available"):
-        await client.messages.create(**asked(told(), output_config={"effort": "low"}))
+    with pytest.raises(anthropic.BadRequestError, match=r"`stop_sequences` is not available"):
+        await client.messages.create(**asked(told(), stop_sequences=["x"]) | {"model": "openai-gpt-4o-rt-preview"})
 
 
 async def test_a_stream_that_fails_on_the_way_is_an_error_of_the_client(client: AsyncAnthropic) -> None:

@@ -25,6 +25,7 @@ ROW = {
     "limit_usd",
     "used_usd",
     "expires_at",
+    "strict",
     "revoked_at",
     "created_at",
 }

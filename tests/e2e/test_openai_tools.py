@@ -106,7 +106,6 @@ async def test_an_answer_follows_a_schema(client: AsyncOpenAI) -> None:
     [
         ("openai-o1-mini", {"tools": [CLOCK]}, "tools"),
         ("openai-o1-mini", {"response_format": {"type": "json_object"}}, "response_format"),
-        ("openai-o1-mini", {"reasoning_effort": "low"}, "reasoning_effort"),
         ("amazon-nova-lite", {"seed": 1}, "seed"),
     ],
 )

@@ -16,17 +16,12 @@ from datetime import datetime
 
 import msgspec
 
-from shared.chat import CallPiece, bytes_of_tools, input_bound, joined_calls
+from shared.chat import BYTES_PER_TOKEN, CallPiece, estimated_input, input_bound, joined_calls
 from shared.errors import RebootError, Unavailable
 from shared.job import AnswerPart, Chunk, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.rows import EndState, Settlement
 from shared.money import NanoUsd, Usage, divide_up
 
-BYTES_PER_TOKEN = 4
-"""UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
-TEMPLATE_TOKENS_PER_MESSAGE = 4
-TYPICAL_IMAGE_TOKENS = 1_600
-"""For one image, where nobody counted; a row's bound may be a hundred times as much."""
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
 
@@ -119,13 +114,9 @@ def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
     """Tokens of the messages and of an answer of `text_bytes` in `pieces` pieces, rounded up. Most vendors send a token in
     each piece, also where it is a single byte.
     """
-    tokens_per_image = job.model.image_tokens or 0
-    bound = input_bound(job.messages, tokens_per_image, job.tools, job.sampling.json_answer)
-    text = sum(message.bytes_in() for message in job.messages) + bytes_of_tools(job.tools, job.sampling.json_answer)
-    images = sum(len(message.images()) for message in job.messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
-    tokens = divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(job.messages) + images
+    asked = (job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
     output = min(max(divide_up(text_bytes, BYTES_PER_TOKEN), pieces), job.output_limit)
-    return Usage(max(1, min(tokens, bound, job.model.context_window)), output, estimated=True)
+    return Usage(min(estimated_input(*asked), input_bound(*asked), job.model.context_window), output, estimated=True)
 
 
 def _plausible(usage: Usage, received: Received, job: Job) -> bool:

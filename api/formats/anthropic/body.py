@@ -1,6 +1,6 @@
 """The body of `POST /v1/messages`, strictly typed: what Anthropic's Messages API takes and this service can honour.
 
-Null means not given. A field of type None is one of Anthropic's that nothing here can honour: naming it is refused.
+Null means not given. What a body has besides is left out and named, see `api/formats/known_fields.py`.
 """
 
 from __future__ import annotations
@@ -9,48 +9,82 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.chat import Probability, StopSequence, Tokens
+from api.formats.wishes import Thinking
+from shared.chat import Probability, ReasoningEffort, StopSequence, Tokens, TopK
 
 USER_ID_LENGTH_MAX = 256
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
-"""Anthropic allows 128 characters, but the other vendors 64, and any of them may be asked."""
+ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
 
 
-class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Accepted and without effect: vendors cache by themselves, and what was read from a cache is in the usage."""
-
-    type: Literal["ephemeral"]
-    ttl: Literal["5m", "1h"] | None = None
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+class Block(_Strict, frozen=True, kw_only=True, tag_field="type"):
     """A part of a turn."""
-
-    cache_control: CacheControl | None = None
 
 
 class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
     """`{"type": "text", "text"}`."""
 
     text: str
-    citations: None = None
 
 
-class Base64Source(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="base64", tag_field="type"
-):
-    """The image itself; nothing is ever fetched."""
+class Source(_Strict, frozen=True, kw_only=True, tag_field="type"):
+    """Where an image or a document is: in the body itself, because nothing is ever fetched."""
 
-    media_type: Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
-    data: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]+={0,2}\Z")]
+
+class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
+    """`{"type": "base64", "media_type", "data"}`."""
+
+    media_type: str
+    data: str
+
+
+class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
+    """`{"type": "text", "media_type": "text/plain", "data"}`."""
+
+    data: str
+    media_type: Literal["text/plain"] = "text/plain"
+
+
+class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
+    """`{"type": "content", "content"}`: text in blocks."""
+
+    content: str | list[TextBlock]
+
+
+class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
+    """Refused in words: nothing is ever fetched."""
+
+    url: str
+
+
+class FileSource(Source, frozen=True, kw_only=True, tag="file"):
+    """Refused in words: there are no such files here."""
+
+    file_id: str
 
 
 class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):
-    """`{"type": "image", "source": {"type": "base64", …}}`."""
+    """`{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
 
-    source: Base64Source
-    transformations: None = None
+    source: Base64Source | UrlSource | FileSource
+
+
+class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
+    """A document of plain text, which the model is given as text. Others are refused: no model here takes them."""
+
+    source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
+    title: str | None = None
+    context: str | None = None
+
+
+class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
+    """A tool that a search for tools has found; all tools are on offer from the beginning here."""
+
+    tool_name: str
 
 
 class DirectCaller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,23 +100,34 @@ class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
     name: ToolName
     input: dict[str, Any]
     caller: DirectCaller | None = None
-    toolset_name: None = None
 
 
 class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
-    """What the tool answered. `is_error` is accepted; the vendors are told by the text alone."""
+    """What the tool answered."""
 
     tool_use_id: CallId
-    content: str | list[TextBlock] | None = None
+    content: str | list[TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock] | None = None
     is_error: bool | None = None
-    toolset_name: None = None
 
 
-UserBlocks = Annotated[list[TextBlock | ImageBlock | ToolResultBlock], msgspec.Meta(min_length=1)]
+class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
+    """What the model thought, sent back; left out and named."""
+
+    thinking: str | None = None
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
+    """The same, encrypted."""
+
+    data: str | None = None
+
+
+UserBlocks = Annotated[list[TextBlock | ImageBlock | DocumentBlock | ToolResultBlock], msgspec.Meta(min_length=1)]
 
 
 class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="user", tag_field="role"):
-    """What the caller says, and what its tools answered."""
+    """What the caller says, and what its tools answered. Neighbouring turns of one role are one turn."""
 
     content: str | UserBlocks
 
@@ -90,25 +135,29 @@ class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="use
 class AssistantTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="assistant", tag_field="role"):
     """What the model said, and what it asked for."""
 
-    content: str | list[TextBlock | ToolUseBlock]
+    content: str | list[TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock]
 
 
-Turn = UserTurn | AssistantTurn
+class SystemTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="system", tag_field="role"):
+    """Instructions in the middle of the talk."""
+
+    content: str | list[TextBlock]
 
 
-class CustomTool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tool of the caller's own. `eager_input_streaming` asks for what streams do anyway."""
+Turn = UserTurn | AssistantTurn | SystemTurn
 
-    name: ToolName
-    input_schema: dict[str, Any]
-    type: Literal["custom"] | None = None
+
+class OfferedTool(_Strict, frozen=True, kw_only=True):
+    """A tool of the caller's own has `input_schema`. Those that Anthropic runs itself (`web_search_20250305`) are left out
+    and named. `eager_input_streaming` asks for what streams do anyway.
+    """
+
+    name: ToolName | None = None
+    input_schema: dict[str, Any] | None = None
+    type: str | None = None
     description: str | None = None
     strict: bool | None = None
-    cache_control: CacheControl | None = None
     eager_input_streaming: bool | None = None
-    allowed_callers: Annotated[list[Literal["direct"]], msgspec.Meta(min_length=1)] | None = None
-    defer_loading: Literal[False] | None = None
-    input_examples: None = None
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
@@ -146,12 +195,6 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_id: Annotated[str, msgspec.Meta(max_length=USER_ID_LENGTH_MAX)] | None = None
 
 
-class NoThinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Thoughts are never given, so they can only be switched off."""
-
-    type: Literal["disabled"]
-
-
 class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer is JSON that follows `schema`."""
 
@@ -162,34 +205,34 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How hard the model tries, and the form of its answer."""
 
-    effort: Literal["low", "medium", "high"] | None = None
+    effort: ReasoningEffort | None = None
     format: JsonFormat | None = None
-    task_budget: None = None
 
 
-class MessagesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/messages`; `model` is any of this service's names."""
+class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/messages/count_tokens`; `model` is any of this service's names."""
 
     model: str
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1)]
-    max_tokens: Tokens
     system: str | list[TextBlock] | None = None
+    tools: list[OfferedTool] | None = None
+    tool_choice: Choices | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: JsonFormat | None = None
+
+
+class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/messages`. What it has besides is left out and named in `x-ignored`, as are wishes that the model
+    lacks.
+    """
+
+    max_tokens: Tokens
     stop_sequences: list[StopSequence] | None = None
     stream: bool | None = None
     temperature: Probability | None = None
     top_p: Probability | None = None
+    top_k: TopK | None = None
     metadata: Metadata | None = None
-    tools: list[CustomTool] | None = None
-    tool_choice: Choices | None = None
-    thinking: NoThinking | None = None
-    output_config: OutputConfig | None = None
-    service_tier: Literal["auto", "standard_only"] | None = None
-    cache_control: CacheControl | None = None
-    speed: Literal["standard"] | None = None
-    top_k: None = None
-    container: None = None
-    context_management: None = None
-    diagnostics: None = None
-    inference_geo: None = None
-    mcp_servers: None = None
-    output_format: None = None
+    service_tier: str | None = None
+    speed: str | None = None

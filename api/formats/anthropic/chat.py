@@ -9,15 +9,18 @@ from api.formats.anthropic.body import (
     AnyChoice,
     AutoChoice,
     Choices,
-    CustomTool,
+    CountRequest,
     MessagesRequest,
     NoneChoice,
+    OfferedTool,
+    OutputConfig,
     ToolNamedChoice,
 )
 from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
-from api.formats.parsing import parse
+from api.formats.known_fields import KnownFields, with_left_out
+from api.formats.wishes import wishes_of
 from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 from shared.job import Done
@@ -31,8 +34,10 @@ NAMES = {
 }
 HINT = (
     "It takes model, max_tokens and messages of text, image (base64), tool_use and tool_result blocks, and tools of "
-    "your own with names of at most 64 characters"
+    "your own"
 )
+CALLERS_OWN = ("bash_", "text_editor_", "computer_", "memory_")
+"""Types of tools that the caller runs and whose schema only Anthropic's models know."""
 
 
 class MessagesForm:
@@ -50,62 +55,114 @@ class MessagesForm:
         return MessageEvents(self._model, request_id)
 
 
-_decoder = msgspec.json.Decoder(MessagesRequest)
+_messages = KnownFields(MessagesRequest, HINT)
+_counts = KnownFields(CountRequest, HINT)
 
 
 def parse_message(body: bytes) -> Asked:
-    """Strict: raises `InvalidRequest` that names the field."""
-    request = parse(body, _decoder, HINT)
+    """What is asked, with the names of the fields that nothing here knows. Raises `InvalidRequest` that names the field."""
+    request, unknown = _messages.decode(body)
+    asked = _asked(request, unknown)
+    wanted = asked.sampling
+    sampling = msgspec.structs.replace(
+        wanted,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        stop=tuple(request.stop_sequences or ()),
+        user=request.metadata.user_id if request.metadata else None,
+    )
+    return msgspec.structs.replace(asked, sampling=sampling, stream=bool(request.stream), max_tokens=request.max_tokens)
+
+
+def parse_count(body: bytes) -> Asked:
+    """The same of a body whose tokens are to be counted."""
+    return _asked(*_counts.decode(body))
+
+
+def _asked(request: CountRequest, unknown: list[str]) -> Asked:
+    tools, tools_left_out = _tools(request)
+    messages, parts_left_out = neutral_messages(request.system, request.messages)
+    output = request.output_config or OutputConfig()
+    json_format = output.format or request.output_format
+    wishes = wishes_of(
+        [*with_left_out(unknown, tools_left_out), *parts_left_out, *_more_wishes(request)],
+        effort=output.effort,
+        effort_field="output_config.effort",
+        thinking=request.thinking,
+        others=_options(request) | {"strict_tools": "tools[].strict" if tools.are_strict() else None},
+    )
     return Asked(
         model=request.model,
-        messages=neutral_messages(request.system, request.messages),
-        sampling=_sampling(request),
-        tools=_tools(request),
-        stream=bool(request.stream),
-        max_tokens=request.max_tokens,
+        messages=messages,
+        sampling=Sampling(
+            reasoning_effort=wishes.effort,
+            json_answer=JsonAnswer(schema=json_format.schema, strict=True) if json_format else None,
+        ),
+        tools=tools,
         form=MessagesForm(request.model),
         names=NAMES,
         body=request,
+        tolerant=True,
+        wishes=wishes.fields,
+        ignored=wishes.ignored,
     )
 
 
-def _sampling(request: MessagesRequest) -> Sampling:
-    output = request.output_config
-    return Sampling(
-        temperature=request.temperature,
-        top_p=request.top_p,
-        stop=tuple(request.stop_sequences or ()),
-        user=request.metadata.user_id if request.metadata else None,
-        reasoning_effort=output.effort if output else None,
-        json_answer=JsonAnswer(schema=output.format.schema, strict=True) if output and output.format else None,
-    )
+def _options(request: CountRequest) -> dict[str, str | None]:
+    if not isinstance(request, MessagesRequest):
+        return {}
+    return {
+        "top_k": "top_k" if request.top_k else None,
+        "user": "metadata.user_id" if request.metadata and request.metadata.user_id else None,
+    }
 
 
-def _tools(request: MessagesRequest) -> Tools:
-    offered = request.tools or []
-    _refuse_unusable(request, {tool.name for tool in offered})
-    if not offered:
-        return NO_TOOLS
+def _more_wishes(request: CountRequest) -> list[str]:
+    """Fields that are left out unless they ask for what happens anyway."""
+    if not isinstance(request, MessagesRequest):
+        return []
+    tier = request.service_tier not in {None, "auto", "standard_only", "default"}
+    speed = request.speed not in {None, "standard"}
+    return ["service_tier"] * tier + ["speed"] * speed
+
+
+def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
+    """The caller's own tools, and the places of those that are left out because Anthropic would run them itself."""
+    own: list[Tool] = []
+    left_out: list[str] = []
+    for position, tool in enumerate(request.tools or ()):
+        if tool.type in {None, "custom"}:
+            own.append(_tool(position, tool))
+        elif tool.type.startswith(CALLERS_OWN):
+            raise InvalidRequest(
+                f"`tools[{position}].type`: what {tool.type[:100]!r} takes is known to Anthropic's models only. Offer a tool "
+                f"with an `input_schema` of its own."
+            )
+        else:
+            left_out.append(f"tools[{position}].{tool.type[:100]}")
+    _refuse_unusable(request, [tool.name for tool in own])
     one_at_a_time = request.tool_choice and request.tool_choice.disable_parallel_tool_use
-    return Tools(
-        offered=tuple(_tool(position, tool) for position, tool in enumerate(offered)),
-        choice=_choice(request.tool_choice),
-        parallel=False if one_at_a_time else None,
-    )
+    if not own:
+        return NO_TOOLS, left_out
+    parallel = False if one_at_a_time else None
+    return Tools(offered=tuple(own), choice=_choice(request.tool_choice), parallel=parallel), left_out
 
 
-def _refuse_unusable(request: MessagesRequest, names: set[str]) -> None:
+def _refuse_unusable(request: CountRequest, names: list[str]) -> None:
     choice = request.tool_choice
-    if len(names) < len(request.tools or []):
+    if len(set(names)) < len(names):
         raise InvalidRequest("`tools`: two of them have the same name.")
-    if choice and not names:
-        raise InvalidRequest("`tool_choice` goes with `tools` only.")
     if isinstance(choice, ToolNamedChoice) and choice.name not in names:
         raise InvalidRequest(f"`tool_choice.name`: there is no tool {choice.name} among `tools`.")
+    if isinstance(choice, AnyChoice) and not names:
+        raise InvalidRequest("`tool_choice` goes with `tools` only.")
 
 
-def _tool(position: int, tool: CustomTool) -> Tool:
-    if tool.input_schema.get("type") != "object":
+def _tool(position: int, tool: OfferedTool) -> Tool:
+    if tool.name is None:
+        raise InvalidRequest(f"`tools[{position}].name` is missing.")
+    if tool.input_schema is None or tool.input_schema.get("type") != "object":
         raise InvalidRequest(f'`tools[{position}].input_schema` is a JSON Schema with "type": "object".')
     return Tool(name=tool.name, description=tool.description, parameters=tool.input_schema, strict=tool.strict)
 

@@ -1,109 +1,205 @@
-"""Anthropic's turns as the project's own messages: tool results are messages of their own there, and come before the rest."""
+"""Anthropic's turns as the project's own messages: neighbours of one role are one turn, tool results are messages of their
+own there and come before the rest, and what models here cannot take is left out and named, or refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from api.formats.anthropic.body import (
     AssistantTurn,
+    Base64Source,
+    ContentSource,
+    DocumentBlock,
+    FileSource,
     ImageBlock,
+    PlainTextSource,
+    RedactedThinkingBlock,
+    SystemTurn,
     TextBlock,
+    ThinkingBlock,
+    ToolReferenceBlock,
     ToolResultBlock,
     ToolUseBlock,
     Turn,
+    UrlSource,
     UserTurn,
 )
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 
+ROLES: dict[type[Turn], str] = {UserTurn: "user", AssistantTurn: "assistant", SystemTurn: "system"}
+Shown = TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock
 
-def neutral_messages(system: str | list[TextBlock] | None, turns: Sequence[Turn]) -> list[Message]:
-    """All messages, the system prompt first. Raises `InvalidRequest` where a tool's call and its result do not meet."""
-    check_results(turns)
-    instructions = _content(system or "")
+
+class Placed(msgspec.Struct, frozen=True):
+    """A block, and where it stands in the body: `messages[2].content[0]`, or `messages[2].content` of a plain text."""
+
+    where: str
+    block: Any
+
+
+class Said(msgspec.Struct):
+    """What one side said until the other spoke."""
+
+    role: str
+    where: str
+    blocks: list[Placed]
+
+    def calls(self) -> list[ToolUseBlock]:
+        """What the assistant asked for."""
+        return [placed.block for placed in self.blocks if isinstance(placed.block, ToolUseBlock)]
+
+    def results(self) -> list[Placed]:
+        """What the tools answered."""
+        return [placed for placed in self.blocks if isinstance(placed.block, ToolResultBlock)]
+
+
+def neutral_messages(system: str | list[TextBlock] | None, turns: Sequence[Turn]) -> tuple[list[Message], list[str]]:
+    """All messages, the system prompt first, and the places of what was left out.
+
+    Raises `InvalidRequest` where a tool's call and its result do not meet, and for what no model takes.
+    """
+    left_out: list[str] = []
+    talk = joined(turns)
+    check_results(talk)
+    instructions = _text_of(system or "")
     messages = [Message("system", instructions)] if instructions else []
-    for turn in turns:
-        messages += _from_user(turn) if isinstance(turn, UserTurn) else [_from_assistant(turn)]
-    return messages
+    for said in talk:
+        messages += _messages(said, left_out)
+    return messages, left_out
 
 
-def check_results(turns: Sequence[Turn]) -> None:
+def joined(turns: Sequence[Turn]) -> list[Said]:
+    """Neighbouring turns of one role as one. Instructions between a call and its result come after the result, because
+    vendors want the one right after the other.
+    """
+    talk: list[Said] = []
+    held: list[Said] = []
+    for position, turn in enumerate(turns):
+        said = _said(position, turn)
+        last = talk[-1] if talk else None
+        if last and said.role == last.role:
+            last.blocks += said.blocks
+        elif last and said.role == "system" and (last.calls() or held):
+            held.append(said)
+        else:
+            if last and last.role == "user":
+                talk += held
+                held = []
+            talk.append(said)
+    return [*talk, *held]
+
+
+def check_results(talk: Sequence[Said]) -> None:
     """Every `tool_use` is answered in the very next turn, once, and nothing else is. Raises `InvalidRequest`."""
     asked: set[str] = set()
-    for position, turn in enumerate(turns):
-        answered = _results(turn)
-        for call_id in answered:
+    before = ""
+    for said in talk:
+        for placed in said.results():
+            call_id = placed.block.tool_use_id
             if call_id not in asked:
                 raise InvalidRequest(
-                    f"`messages[{position}].content`: the tool_result of {call_id} answers no open tool_use of the "
-                    f"message before it."
+                    f"`{placed.where}`: the tool_result of {call_id} answers no open tool_use of the message before it."
                 )
             asked.remove(call_id)
-        _refuse_unanswered(asked, position - 1)
-        asked = _calls(turn, position)
-    _refuse_unanswered(asked, len(turns) - 1)
+        _refuse_unanswered(asked, before)
+        ids = [call.id for call in said.calls()]
+        asked, before = set(ids), said.where
+        if len(asked) != len(ids):
+            raise InvalidRequest(f"`{said.where}`: two tool_use blocks have the same id.")
+    _refuse_unanswered(asked, before)
 
 
-def _refuse_unanswered(asked: set[str], position: int) -> None:
+def _refuse_unanswered(asked: set[str], where: str) -> None:
     if asked:
         raise InvalidRequest(
-            f"`messages[{position}].content`: the tool_use {', '.join(sorted(asked))} has no tool_result in the next message."
+            f"`{where}`: the tool_use {', '.join(sorted(asked))} has no tool_result in the next message."
         )
 
 
-def _results(turn: Turn) -> list[str]:
-    if isinstance(turn, AssistantTurn) or isinstance(turn.content, str):
-        return []
-    return [block.tool_use_id for block in turn.content if isinstance(block, ToolResultBlock)]
-
-
-def _calls(turn: Turn, position: int) -> set[str]:
-    if isinstance(turn, UserTurn) or isinstance(turn.content, str):
-        return set()
-    ids = [block.id for block in turn.content if isinstance(block, ToolUseBlock)]
-    if len(set(ids)) != len(ids):
-        raise InvalidRequest(f"`messages[{position}].content`: two tool_use blocks have the same id.")
-    return set(ids)
-
-
-def _from_user(turn: UserTurn) -> Iterator[Message]:
-    if isinstance(turn.content, str):
-        yield Message("user", turn.content)
-        return
-    said: list[Part] = []
-    for block in turn.content:
-        if isinstance(block, ToolResultBlock):
-            yield Message("tool", _content(block.content or ""), tool_call_id=block.tool_use_id)
-        else:
-            said.append(_part(block))
-    if said:
-        yield Message("user", said)
-
-
-def _from_assistant(turn: AssistantTurn) -> Message:
-    if isinstance(turn.content, str):
-        return Message("assistant", turn.content)
-    said = [block for block in turn.content if isinstance(block, TextBlock)]
-    calls = (
-        ToolCall(block.id, block.name, msgspec.json.encode(block.input).decode())
-        for block in turn.content
-        if isinstance(block, ToolUseBlock)
-    )
-    return Message("assistant", _content(said), tuple(calls))
-
-
-def _content(content: str | list[TextBlock]) -> str | list[Part]:
-    """Text blocks as parts; one or none as a plain string, which every vendor takes from everybody."""
+def _said(position: int, turn: Turn) -> Said:
+    where = f"messages[{position}].content"
+    content = turn.content
     if isinstance(content, str):
-        return content
-    if len(content) <= 1:
-        return "".join(block.text for block in content)
-    return [TextPart(block.text) for block in content]
+        return Said(ROLES[type(turn)], where, [Placed(where, TextBlock(text=content))])
+    return Said(ROLES[type(turn)], where, [Placed(f"{where}[{i}]", block) for i, block in enumerate(content)])
 
 
-def _part(block: TextBlock | ImageBlock) -> Part:
-    if isinstance(block, TextBlock):
-        return TextPart(block.text)
-    return ImagePart(ImageUrl(f"data:{block.source.media_type};base64,{block.source.data}"))
+def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
+    parts: list[Part] = []
+    for placed in said.blocks:
+        match placed.block:
+            case ToolResultBlock() as result:
+                yield Message("tool", _result(placed.where, result, left_out), tool_call_id=result.tool_use_id)
+            case ThinkingBlock() | RedactedThinkingBlock():
+                left_out.append(f"{placed.where}.thinking")
+            case ToolUseBlock():
+                pass
+            case block:
+                parts.append(_part(placed.where, block))
+    calls = tuple(ToolCall(call.id, call.name, msgspec.json.encode(call.input).decode()) for call in said.calls())
+    if said.role == "assistant" and not calls and not any(isinstance(part, TextPart) and part.text for part in parts):
+        return  # an answer that was nothing but thoughts
+    if parts or calls:
+        yield Message(said.role, _content(parts), calls)  # type: ignore[arg-type]
+
+
+def _result(where: str, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
+    """That a tool failed is told to the vendors by its text alone."""
+    if result.is_error:
+        left_out.append(f"{where}.is_error")
+    if result.content is None or isinstance(result.content, str):
+        return result.content or ""
+    return _content([_part(f"{where}.content[{number}]", block) for number, block in enumerate(result.content)])
+
+
+def _part(where: str, block: Shown) -> Part:
+    match block:
+        case TextBlock(text=text) | ToolReferenceBlock(tool_name=text):
+            return TextPart(text)
+        case DocumentBlock():
+            return TextPart("\n\n".join(filter(None, (block.title, block.context, _document_text(where, block)))))
+        case ImageBlock():
+            return _image(where, block)
+
+
+def _image(where: str, image: ImageBlock) -> ImagePart:
+    if not isinstance(image.source, Base64Source):
+        raise _not_fetched(where, "an image", image.source)
+    return ImagePart(ImageUrl(f"data:{image.source.media_type};base64,{image.source.data}"))
+
+
+def _document_text(where: str, document: DocumentBlock) -> str:
+    match document.source:
+        case PlainTextSource(data=data):
+            return data
+        case ContentSource(content=content):
+            return content if isinstance(content, str) else "\n\n".join(block.text for block in content)
+        case Base64Source(media_type=kind):
+            raise InvalidRequest(
+                f"`{where}` is a document of type {kind[:100]!r}, and no model here takes one: send its text."
+            )
+        case UrlSource() | FileSource() as source:
+            raise _not_fetched(where, "a document", source)
+
+
+def _not_fetched(where: str, what: str, source: UrlSource | FileSource) -> InvalidRequest:
+    given = "an address" if isinstance(source, UrlSource) else "the id of a file"
+    return InvalidRequest(f"`{where}` gives {given} for {what}, and nothing is fetched here: send it in the body.")
+
+
+def _text_of(content: str | list[TextBlock]) -> str | list[Part]:
+    return content if isinstance(content, str) else _content([TextPart(block.text) for block in content])
+
+
+def _content(parts: list[Part]) -> str | list[Part]:
+    """One text or none as a plain string, which every vendor takes from everybody."""
+    if not parts:
+        return ""
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    return parts

@@ -12,7 +12,7 @@ from api.formats.native.answers import result_json, stats
 from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse
 from api.http.reading import EVENT_STREAM, accepts
-from shared.chat import Message, Part, Probability, Sampling, StopSequence, Temperature, Tokens
+from shared.chat import Message, Part, Probability, ReasoningEffort, Sampling, StopSequence, Temperature, Tokens
 from shared.job import Done
 from shared.money import UsdNumber
 
@@ -21,6 +21,7 @@ NAMES = {
     "temperature": "options.temperature",
     "top_p": "options.top_p",
     "stop": "options.stop",
+    "reasoning_effort": "options.reasoning_effort",
 }
 
 
@@ -32,7 +33,9 @@ class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All optional. `stats` is true for JSON answers and false for streams unless given."""
+    """All optional. `stats` is true for JSON answers and false for streams unless given; `reasoning_effort` is one of the
+    model's `reasoning_efforts`.
+    """
 
     stream: bool = False
     stats: bool | None = None
@@ -40,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Temperature | None = None
     top_p: Probability | None = None
     stop: StopSequence | list[StopSequence] | None = None
+    reasoning_effort: ReasoningEffort | None = None
 
     @property
     def with_stats(self) -> bool:
@@ -50,7 +54,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sampling(self) -> Sampling:
         """What concerns the vendor."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Sampling(temperature=self.temperature, top_p=self.top_p, stop=tuple(stop))
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop=tuple(stop),
+            reasoning_effort=self.reasoning_effort,
+        )
 
 
 class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,17 +1,19 @@
-"""What `POST /v1/chat/completions` takes: every field of OpenAI's API, and of each what can be honoured here.
+"""What `POST /v1/chat/completions` takes: the fields of OpenAI's API, and of each what can be honoured here.
 
 Facts as of openai-python 3.54, read 2026-11. Null always means "not given".
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 
 from api.formats.openai.messages import AnyMessage
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
-from shared.chat import Probability, ReasoningEffort, Sampling, StopSequence, Temperature, Tokens
+from api.formats.wishes import Thinking, Wishes, wishes_of
+from shared.chat import Probability, ReasoningEffort, Sampling, StopSequence, Temperature, Tokens, TopK
 from shared.errors import InvalidRequest
 
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
@@ -23,19 +25,21 @@ Hint = Annotated[str, msgspec.Meta(max_length=512)]
 ONLY: dict[str, tuple[object, ...]] = {
     "audio": (),
     "logit_bias": ({},),
-    "logprobs": (False,),
     "modalities": (["text"],),
-    "moderation": (),
     "n": (1,),
+}
+"""Fields that are taken only when they ask for what happens anyway: else the answer would be another one."""
+WISHES: dict[str, tuple[object, ...]] = {
+    "logprobs": (False,),
+    "moderation": (),
     "prediction": (),
-    "prompt_cache_options": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-"""Fields that are taken only when they ask for what happens anyway."""
+"""Fields that are left out and named when they ask for anything else than what happens anyway."""
 REPLACED = {"functions": "tools", "function_call": "tool_choice"}
 
 
@@ -46,8 +50,22 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool | None = None
 
 
+class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenRouter's form: an effort, or how many tokens are to be thought at most."""
+
+    effort: ReasoningEffort | None = None
+    max_tokens: Tokens | None = None
+    enabled: bool | None = None
+
+    def as_thinking(self) -> Thinking | None:
+        """The same as Anthropic says it; None when it says nothing but the effort."""
+        if self.enabled is False:
+            return Thinking(type="disabled")
+        return Thinking(type="enabled", budget_tokens=self.max_tokens) if self.enabled or self.max_tokens else None
+
+
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. What changes no answer (hints for caches and against abuse) is accepted and dropped."""
+    """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
 
     model: str
     messages: Annotated[list[AnyMessage], msgspec.Meta(min_length=1)]
@@ -67,20 +85,21 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     user: Hint | None = None
-    metadata: Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)] | None = None
-    # hints
     safety_identifier: Hint | None = None
-    prompt_cache_key: Hint | None = None
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    metadata: Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)] | None = None
+    # those of other services in OpenAI's form
+    reasoning: Reasoning | None = None
+    thinking: Thinking | None = None
+    top_k: TopK | None = None
     # see ONLY
     audio: Any = None
     logit_bias: Any = None
-    logprobs: Any = None
     modalities: Any = None
-    moderation: Any = None
     n: Any = None
+    # see WISHES
+    logprobs: Any = None
+    moderation: Any = None
     prediction: Any = None
-    prompt_cache_options: Any = None
     service_tier: Any = None
     store: Any = None
     top_logprobs: Any = None
@@ -105,20 +124,41 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """Whether a stream ends with its tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    @property
-    def sampling(self) -> Sampling:
+    def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
+        """What may be left out; `unknown` are the fields of the body that are not here."""
+        known = (field for field, nothing in WISHES.items() if not _is_one_of(getattr(self, field), (None, *nothing)))
+        reasoning, effort = self.reasoning, self.reasoning_effort
+        thinking = self.thinking
+        if reasoning:
+            effort = effort or reasoning.effort
+            thinking = thinking or reasoning.as_thinking()
+        return wishes_of(
+            [*unknown, *known],
+            effort=effort,
+            effort_field="reasoning_effort" if self.reasoning_effort else "reasoning",
+            thinking=thinking,
+            thinking_field="thinking" if self.thinking else "reasoning",
+            others={
+                "top_k": "top_k" if self.top_k else None,
+                "user": "user" if self.user else "safety_identifier" if self.safety_identifier else None,
+                "strict_tools": "tools[].function.strict" if strict_tools else None,
+            },
+        )
+
+    def sampling(self, effort: ReasoningEffort | None) -> Sampling:
         """What concerns the vendor."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
+            top_k=self.top_k,
             stop=tuple(stop),
             seed=self.seed,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            reasoning_effort=self.reasoning_effort,
+            reasoning_effort=effort,
             json_answer=neutral_json_answer(self.response_format),
-            user=self.user,
+            user=self.user or self.safety_identifier,
         )
 
 
@@ -126,16 +166,23 @@ def check(body: CompletionRequest) -> None:
     """Raises `InvalidRequest` that names the field which cannot be honoured."""
     for name, allowed in ONLY.items():
         value = getattr(body, name)
-        if value is not None and not any(type(value) is type(one) and value == one for one in allowed):
+        if value is not None and not _is_one_of(value, allowed):
             may_be = " or ".join(msgspec.json.encode(one).decode() for one in allowed)
             advice = f"it can only be {may_be}" if allowed else "leave it out"
             raise InvalidRequest(f"`{name}` is not available here: {advice}.", param=name)
     for name, instead in REPLACED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}` is no longer taken: use `{instead}`.", param=name)
+    if body.service_tier == "flex":
+        raise InvalidRequest("`service_tier`: no model has a flex price here: leave it out.", param="service_tier")
     if body.stream_options and not body.stream:
         raise InvalidRequest("`stream_options` needs `stream`: true.", param="stream_options")
     if body.max_tokens is not None and body.output_limit != body.max_tokens:
         raise InvalidRequest(
             "`max_tokens` and `max_completion_tokens` differ: give one of them.", param="max_completion_tokens"
         )
+
+
+def _is_one_of(value: object, allowed: Sequence[object]) -> bool:
+    """With types: JSON's false is no 0."""
+    return any(type(value) is type(one) and value == one for one in allowed)

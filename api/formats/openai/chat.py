@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from api.formats.asked import Asked, StreamForm
+from api.formats.known_fields import KnownFields, with_left_out
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
 from api.formats.openai.messages import neutral_messages
 from api.formats.openai.streams import CompletionChunks
 from api.formats.openai.tools import neutral_tools
-from api.formats.parsing import parse
 from shared.job import Done
 
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}
 """Where OpenAI's name of an option is not ours."""
 
-_decoder = msgspec.json.Decoder(CompletionRequest)
+_known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take")
 
 
 class CompletionForm:
@@ -35,18 +33,23 @@ class CompletionForm:
 
 
 def parse_completion(body: bytes) -> Asked:
-    """Strict: raises `InvalidRequest` that names the field."""
-    request = parse(body, _decoder, "It takes what OpenAI's chat completions take")
+    """What is asked, with the names of the fields that nothing here knows. Raises `InvalidRequest` that names the field."""
+    request, unknown = _known.decode(body)
     check(request)
+    tools, left_out = neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)
+    wishes = request.wishes(with_left_out(unknown, left_out), strict_tools=tools.are_strict())
     return Asked(
         model=request.model,
         messages=neutral_messages(request.messages),
-        sampling=request.sampling,
-        tools=neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls),
+        sampling=request.sampling(wishes.effort),
+        tools=tools,
         stream=bool(request.stream),
         max_tokens=request.output_limit,
         metadata=request.metadata or None,
         form=CompletionForm(request),
         names=NAMES | {"max_tokens": request.limit_name},
         body=request,
+        tolerant=True,
+        wishes=wishes.fields,
+        ignored=wishes.ignored,
     )

@@ -10,7 +10,8 @@ import msgspec
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
+"""Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
 """Ids of any vendor: visible ASCII."""
 AtLeastOne = msgspec.Meta(min_length=1)
@@ -22,10 +23,9 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SeenImage(_Strict, frozen=True):
-    """`detail` is a wish that no other vendor knows: the vendor's default holds."""
+    """A `data:` URL."""
 
     url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class SeenImagePart(_Strict, frozen=True, tag="image_url", tag_field="type"):
@@ -60,40 +60,39 @@ class MadeCall(_Strict, frozen=True):
 Text = str | Annotated[list[TextPart], AtLeastOne]
 
 
-class _Named(_Strict, frozen=True, kw_only=True, tag_field="role"):
-    name: str | None = None
-    """Accepted and dropped: no other vendor knows it."""
+class _Turn(_Strict, frozen=True, kw_only=True, tag_field="role"):
+    pass
 
 
-class SystemMessage(_Named, frozen=True, kw_only=True, tag="system"):
+class SystemMessage(_Turn, frozen=True, kw_only=True, tag="system"):
     """What the model is told by whoever built the application."""
 
     content: Text
 
 
-class DeveloperMessage(_Named, frozen=True, kw_only=True, tag="developer"):
+class DeveloperMessage(_Turn, frozen=True, kw_only=True, tag="developer"):
     """The same, as newer models call it."""
 
     content: Text
 
 
-class UserMessage(_Named, frozen=True, kw_only=True, tag="user"):
+class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
     """Text and images."""
 
     content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne]
 
 
-class ToolMessage(_Named, frozen=True, kw_only=True, tag="tool"):
-    """What a tool gave for the call of this id."""
+class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
+    """What a tool gave for the call of this id; null is nothing."""
 
-    content: Text
+    content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne] | None
     tool_call_id: CallId
 
 
-class AssistantMessage(_Named, frozen=True, kw_only=True, tag="assistant"):
+class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     """An earlier answer, with everything that clients send back of one."""
 
-    content: str | Annotated[list[TextPart | RefusalPart], AtLeastOne] | None = None
+    content: str | list[TextPart | RefusalPart] | None = None
     tool_calls: list[MadeCall] | None = None
     refusal: str | None = None
     annotations: Nothing = None
@@ -120,7 +119,7 @@ def _neutral(position: int, message: AnyMessage) -> Message:
         case UserMessage():
             return Message("user", _seen(message.content))
         case ToolMessage():
-            return Message("tool", _text(message.content), tool_call_id=message.tool_call_id)
+            return Message("tool", _seen(message.content or ""), tool_call_id=message.tool_call_id)
         case AssistantMessage():
             calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
             return Message("assistant", _said(position, message), tool_calls=calls)
@@ -139,7 +138,7 @@ def _seen(content: str | list[TextPart | SeenImagePart]) -> str | list[Part]:
 def _said(position: int, message: AssistantMessage) -> str | list[Part]:
     """A refusal is text that the model has said, too."""
     content = message.content
-    if content is None or content == "":
+    if not content:
         if message.refusal is None and content is None and not message.tool_calls:
             where = f"messages[{position}].content"
             raise InvalidRequest(f"`{where}` is missing: only a message with `tool_calls` can do without.", param=where)

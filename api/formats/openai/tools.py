@@ -26,10 +26,10 @@ class FunctionDefinition(_Strict, frozen=True):
 
 
 class OfferedTool(_Strict, frozen=True):
-    """`{"type": "function", "function": {…}}`."""
+    """`{"type": "function", "function": {…}}`. Those that a vendor runs itself (`web_search`) are left out and named."""
 
-    type: Literal["function"]
-    function: FunctionDefinition
+    type: str
+    function: FunctionDefinition | None = None
 
 
 class ChosenFunction(_Strict, frozen=True):
@@ -38,14 +38,33 @@ class ChosenFunction(_Strict, frozen=True):
     name: ToolName
 
 
-class NamedChoice(_Strict, frozen=True):
+class NamedChoice(_Strict, frozen=True, tag="function", tag_field="type"):
     """The model must ask for this one."""
+
+    function: ChosenFunction
+
+
+class AllowedTool(_Strict, frozen=True):
+    """`{"type": "function", "function": {"name"}}`."""
 
     type: Literal["function"]
     function: ChosenFunction
 
 
-Choice = Literal["none", "auto", "required"] | NamedChoice
+class AllowedTools(_Strict, frozen=True):
+    """Only these of `tools` may be called; with `required`, one of them must."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[AllowedTool], msgspec.Meta(min_length=1)]
+
+
+class AllowedChoice(_Strict, frozen=True, tag="allowed_tools", tag_field="type"):
+    """`{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
+
+    allowed_tools: AllowedTools
+
+
+Choice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
 
 
 class AnyText(_Strict, frozen=True, tag="text", tag_field="type"):
@@ -53,7 +72,10 @@ class AnyText(_Strict, frozen=True, tag="text", tag_field="type"):
 
 
 class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
-    """Some JSON object."""
+    """Some JSON object; other services in OpenAI's form take a schema with it, as `value` or as `schema`."""
+
+    value: dict[str, Any] | None = None
+    schema: dict[str, Any] | None = None
 
 
 class JsonSchema(_Strict, frozen=True):
@@ -72,46 +94,75 @@ class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
 
 
 ResponseFormat = AnyText | JsonObject | JsonOfSchema
+CALLERS_OWN = {"custom", "local_shell", "shell", "apply_patch", "computer_use_preview"}
+"""Types of tools that the caller runs and that are no functions (developers.openai.com/api/reference, read 2026-11)."""
 OfferedTools = Annotated[list[OfferedTool], msgspec.Meta(max_length=4096)]
 
 
-def neutral_tools(offered: Sequence[OfferedTool], choice: Choice | None, *, parallel: bool | None) -> Tools:
-    """In the project's own words. Raises `InvalidRequest` for a name that is there twice, or chosen and not offered."""
-    names = [tool.function.name for tool in offered]
+def neutral_tools(
+    offered: Sequence[OfferedTool], choice: Choice | None, *, parallel: bool | None
+) -> tuple[Tools, list[str]]:
+    """In the project's own words, and which are left out because a vendor would run them itself, as `tools[0].web_search`.
+
+    Raises `InvalidRequest` for a name that is there twice, or chosen and not offered.
+    """
+    functions = [_function(place, tool) for place, tool in enumerate(offered)]
+    left_out = [f"tools[{place}].{offered[place].type}" for place, tool in enumerate(functions) if tool is None]
+    tools = tuple(tool for tool in functions if tool)
+    names = [tool.name for tool in tools]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
         raise InvalidRequest(f"`tools` has {min(twice)!r} twice: names are unique.", param="tools")
     chosen = _choice(choice, names)
-    if not offered:
-        return NO_TOOLS
-    tools = tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description,
-            parameters=tool.function.parameters,
-            strict=tool.function.strict,
+    if isinstance(choice, AllowedChoice):
+        allowed = {tool.function.name for tool in choice.allowed_tools.tools}
+        tools = tuple(tool for tool in tools if tool.name in allowed)
+    return Tools(offered=tools, choice=chosen, parallel=parallel) if tools else NO_TOOLS, left_out
+
+
+def _function(place: int, tool: OfferedTool) -> Tool | None:
+    """None for a tool that the vendor runs. Raises `InvalidRequest` for one that the caller runs in another form."""
+    if tool.type in CALLERS_OWN:
+        raise InvalidRequest(
+            f"`tools[{place}].type` is {tool.type!r}: only tools of type `function` can be called here.", param="tools"
         )
-        for tool in offered
+    if tool.type != "function":
+        return None
+    function = tool.function
+    if function is None:
+        raise InvalidRequest(f"`tools[{place}].function` is missing.", param="tools")
+    return Tool(
+        name=function.name, description=function.description, parameters=function.parameters, strict=function.strict
     )
-    return Tools(offered=tools, choice=chosen, parallel=parallel)
 
 
 def _choice(choice: Choice | None, names: Sequence[str]) -> ToolChoice | None:
-    if isinstance(choice, NamedChoice):
-        name = choice.function.name
+    match choice:
+        case NamedChoice(function):
+            _require_offered([function.name], names)
+            return ToolChoice("named", function.name)
+        case AllowedChoice(allowed):
+            _require_offered([tool.function.name for tool in allowed.tools], names)
+            return ToolChoice(allowed.mode)
+        case "required" if not names:
+            raise InvalidRequest("`tool_choice` is `required`, and there are no `tools`.", param="tool_choice")
+        case None:
+            return None
+        case _:
+            return ToolChoice(choice)
+
+
+def _require_offered(chosen: Sequence[str], names: Sequence[str]) -> None:
+    for name in chosen:
         if name not in names:
             raise InvalidRequest(f"`tool_choice` names {name!r}, which is not in `tools`.", param="tool_choice")
-        return ToolChoice("named", name)
-    if choice == "required" and not names:
-        raise InvalidRequest("`tool_choice` is `required`, and there are no `tools`.", param="tool_choice")
-    return None if choice is None else ToolChoice(choice)
 
 
 def neutral_json_answer(wanted: ResponseFormat | None) -> JsonAnswer | None:
     """In the project's own words; None for text."""
     match wanted:
-        case JsonObject():
-            return JsonAnswer()
+        case JsonObject(value, schema):
+            return JsonAnswer(schema=value or schema or None)
         case JsonOfSchema(schema):
             return JsonAnswer(
                 name=schema.name, description=schema.description, schema=schema.schema, strict=schema.strict

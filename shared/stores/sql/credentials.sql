@@ -1,16 +1,16 @@
 -- name: create
-INSERT INTO api_keys (id, account_id, name, secret_sha256, scopes, rpm, limit_nano, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-RETURNING id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+INSERT INTO api_keys (id, account_id, name, secret_sha256, scopes, rpm, limit_nano, expires_at, strict)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+RETURNING id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at, strict
 
 -- name: find
-SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at, strict
 FROM api_keys WHERE id = $1
 
 -- name: list
 -- At most $2: those that can be used before those that have ended, of each the newest.
 SELECT * FROM (
-    SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at
+    SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at, strict
     FROM api_keys WHERE account_id = $1
     ORDER BY revoked_at IS NULL AND COALESCE(expires_at > now(), true) DESC, created_at DESC, id DESC LIMIT $2
 ) k ORDER BY created_at, id

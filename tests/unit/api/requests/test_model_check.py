@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from api.formats.asked import Asked, Form
-from api.requests.model_check import IMAGE_TOKENS_MAX, check_against_model
+from api.requests.model_check import IMAGE_TOKENS_MAX, fit_to_model
 from shared.catalogue.models import load_catalogue
 from shared.chat import ImagePart, ImageUrl, Message
 from shared.errors import InvalidRequest
@@ -25,7 +25,7 @@ def test_more_images_than_can_be_held_are_refused() -> None:
         messages = [Message("user", [image] * count)]
         form = cast(Form, None)  # for answers only
         asked = Asked(model=model.name, messages=messages, form=form, names={}, body=msgspec.Struct())
-        check_against_model(asked, model, SETTINGS)
+        fit_to_model(asked, model, SETTINGS)
 
     check(most)
     with pytest.raises(InvalidRequest, match=f"`messages` has {most + 1} images"):

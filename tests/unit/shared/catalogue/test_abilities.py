@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalogue.abilities import unavailable
+from shared.catalogue.abilities import nearest, unavailable
 from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 
@@ -27,6 +27,7 @@ ASKED: dict[str, tuple[str, Sampling, Tools]] = {
     "effort": ("reasoning_effort", Sampling(reasoning_effort="low"), NO_TOOLS),
     "temperature": ("temperature", Sampling(temperature=0), NO_TOOLS),
     "top_p": ("top_p", Sampling(top_p=1), NO_TOOLS),
+    "top_k": ("top_k", Sampling(top_k=5), NO_TOOLS),
     "stop": ("stop", Sampling(stop=("x",)), NO_TOOLS),
 }
 BASIC = "temperature top_p stop"
@@ -37,12 +38,14 @@ TABLE = {
     "": "openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview",
     f"tools required named json {PENALTIES} {BASIC}": "deepseek-chat",
     "tools required named json stop": "deepseek-reasoner",
-    f"tools required named json schema seed {PENALTIES} {BASIC}": (
-        "openai-gpt-4o openai-gpt-4o-mini google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
+    f"tools required named json schema seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
+    f"tools required named json schema seed top_k {PENALTIES} {BASIC}": (
+        "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
         "google-gemini-1.5-flash-8b google-gemini-1.5-pro"
     ),
-    f"tools required named {BASIC}": (
-        "amazon-nova-micro amazon-nova-lite amazon-nova-pro anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
+    f"tools required named {BASIC}": "amazon-nova-micro amazon-nova-lite amazon-nova-pro",
+    f"tools required named top_k {BASIC}": (
+        "anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
         "anthropic-claude-3-5-sonnet anthropic-claude-3-sonnet anthropic-claude-3-opus anthropic-claude-3-haiku"
     ),
     f"tools required {BASIC}": "mistral-mistral-large",
@@ -50,9 +53,10 @@ TABLE = {
         "a21-jamba-1.5-large a21-jamba-1.5-mini cohere-command-rplus-v1 cohere-command-r meta-llama3-3-70b "
         "meta-llama3-2-11b meta-llama3-2-90b meta-llama3-1-8b meta-llama3-1-70b mistral-mistral-small"
     ),
+    f"top_k {BASIC}": "anthropic-claude-2-1 anthropic-claude anthropic-claude-instant",
     BASIC: (
-        "a21-jurassic-2-mid a21-jurassic-2-ultra a21-jamba-instruct anthropic-claude-2-1 anthropic-claude "
-        "anthropic-claude-instant amazon-titan-text-v1 amazon-titan-text-express-v1 amazon-titan-text-lite-v1 "
+        "a21-jurassic-2-mid a21-jurassic-2-ultra a21-jamba-instruct amazon-titan-text-v1 amazon-titan-text-express-v1 "
+        "amazon-titan-text-lite-v1 "
         "cohere-command-text-v1 cohere-command-text-light-v1 meta-llama3-2-1b meta-llama3-2-3b meta-llama3-8b "
         "meta-llama3-70b mistral-mistral-7b mistral-mistral-8x7b"
     ),
@@ -109,6 +113,50 @@ def test_gemini_takes_no_json_answer_beside_tools() -> None:
     assert unavailable(CATALOGUE.find("google-gemini-2.0-flash"), **asked) == "json_answer"
     assert unavailable(CATALOGUE.find("openai-gpt-4o"), **asked) is None
     assert unavailable(CATALOGUE.find("deepseek-chat"), **asked) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "sent"),
+    [
+        ("openai-o3-mini", "none", "low"),
+        ("openai-o3-mini", "minimal", "low"),
+        ("openai-o3-mini", "medium", "medium"),
+        ("openai-o3-mini", "max", "high"),
+        ("openai-gpt-4o", "none", None),
+    ],
+)
+def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, sent: Any) -> None:
+    asked = Sampling(reasoning_effort=wanted)
+    assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort"}) == (Sampling(reasoning_effort=sent), [])
+
+
+@pytest.mark.parametrize(
+    ("model", "lacks"),
+    [
+        ("openai-gpt-4o", {"reasoning_effort", "thinking", "top_k"}),
+        ("openai-o3-mini", {"top_k"}),
+        ("openai-o1-mini", {"reasoning_effort", "top_k"}),
+        ("deepseek-chat", {"reasoning_effort", "thinking", "top_k", "user", "strict_tools"}),
+        ("deepseek-reasoner", {"reasoning_effort", "top_k", "user", "strict_tools"}),
+        ("anthropic-claude-3-5-sonnet-v2", {"reasoning_effort", "thinking", "user", "strict_tools", "cache"}),
+        ("amazon-nova-lite", {"reasoning_effort", "thinking", "user", "strict_tools", "cache", "top_k"}),
+        ("google-gemini-2.0-flash", {"reasoning_effort", "thinking", "user", "strict_tools", "cache"}),
+    ],
+)
+def test_wishes_that_a_model_lacks_are_left_out_and_named(model: str, lacks: set[str]) -> None:
+    wishes = {"reasoning_effort", "thinking", "top_k", "user", "strict_tools", "cache"}
+    asked = Sampling(reasoning_effort="low", top_k=5, user="someone")
+    sampling, lacking = nearest(CATALOGUE.find(model), asked, wishes)
+    assert set(lacking) == lacks
+    given = {"reasoning_effort": sampling.reasoning_effort, "top_k": sampling.top_k, "user": sampling.user}
+    assert {option for option, value in given.items() if value is None} == lacks & set(given)
+    assert unavailable(CATALOGUE.find(model), sampling, NO_TOOLS, HELLO) is None
+
+
+def test_the_default_of_a_model_that_takes_no_other_is_left_out() -> None:
+    asked = Sampling(temperature=1, top_p=1.0)
+    assert nearest(CATALOGUE.find("openai-o1"), asked, ()) == (Sampling(), [])
+    assert nearest(CATALOGUE.find("openai-gpt-4o"), asked, ()) == (asked, [])
 
 
 def test_the_first_of_several_is_named() -> None:

@@ -29,11 +29,19 @@ TEXT = {"type": "text", "text": "hi"}
 CACHED = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 USE = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Roma"}}
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+THOUGHT = {"type": "thinking", "thinking": "…", "signature": "…"}
+REDACTED = {"type": "redacted_thinking", "data": "…"}
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
 RESULT = {"type": "tool_result", "tool_use_id": "call_1", "content": "sunny"}
 
 
 def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
+
+
+def system(content: Any) -> dict[str, Any]:
+    return {"role": "system", "content": content}
 
 
 def assistant(content: Any) -> dict[str, Any]:
@@ -77,9 +85,8 @@ def test_the_options_in_the_projects_own_words() -> None:
 
 
 def test_what_has_no_effect_is_accepted() -> None:
-    tool = WEATHER | CACHED | {"type": "custom", "eager_input_streaming": True, "allowed_callers": ["direct"]}
+    tool = WEATHER | CACHED | {"type": "custom", "eager_input_streaming": True}
     asked = parsed(
-        thinking={"type": "disabled"},
         service_tier="standard_only",
         speed="standard",
         messages=[user([TEXT | CACHED | {"citations": None}, IMAGE | CACHED])],
@@ -131,7 +138,7 @@ def test_a_conversation_with_tools_becomes_messages_of_their_own() -> None:
         ),
         Message("tool", [TextPart("hi"), TextPart("hi")], tool_call_id="call_2"),
         Message("tool", "sunny", tool_call_id="call_1"),
-        Message("user", [TextPart("so?")]),
+        Message("user", "so?"),
         Message("assistant", "well"),
         Message("user", "more"),
     ]
@@ -146,7 +153,94 @@ def test_a_result_may_be_empty_and_an_assistant_may_only_call() -> None:
 
 def test_turns_need_not_alternate_and_the_last_may_begin_the_answer() -> None:
     asked = parsed(messages=[user("a"), user("b"), assistant("c")])
-    assert [message.role for message in asked.messages] == ["user", "user", "assistant"]
+    assert asked.messages == [Message("user", [TextPart("a"), TextPart("b")]), Message("assistant", "c")]
+
+
+def test_results_of_parallel_calls_may_come_in_turns_of_their_own() -> None:
+    second, lines = USE | {"id": "call_2"}, RESULT | {"tool_use_id": "call_2", "content": "rain"}
+    asked = parsed(messages=[user("x"), assistant([USE]), assistant([second]), user([RESULT]), user([lines, TEXT])])
+    assert [call.id for call in asked.messages[1].tool_calls] == ["call_1", "call_2"]
+    assert asked.messages[2:] == [
+        Message("tool", "sunny", tool_call_id="call_1"),
+        Message("tool", "rain", tool_call_id="call_2"),
+        Message("user", "hi"),
+    ]
+
+
+def test_instructions_may_stand_among_the_turns_but_never_between_a_call_and_its_result() -> None:
+    talk = [user("x"), system("a"), assistant([USE]), system("b"), user([RESULT]), user("y"), system("c")]
+    asked = parsed(messages=talk)
+    assert [(message.role, message.content) for message in asked.messages] == [
+        ("user", "x"),
+        ("system", "a"),
+        ("assistant", ""),
+        ("tool", "sunny"),
+        ("user", "y"),
+        ("system", "b"),
+        ("system", "c"),
+    ]
+
+
+def test_a_result_may_show_images_texts_and_found_tools() -> None:
+    text = {"type": "document", "title": "Notes", "source": {"type": "text", "media_type": "text/plain", "data": "n"}}
+    found = {"type": "tool_reference", "tool_name": "weather"}
+    asked = parsed(messages=[user("x"), assistant([USE]), user([RESULT | {"content": [IMAGE, text, found]}])])
+    image = ImagePart(ImageUrl("data:image/png;base64,AAAA"))
+    assert asked.messages[2].content == [image, TextPart("Notes\n\nn"), TextPart("weather")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "ignored"),
+    [
+        ({"extra": 1, "container": "x", "mcp_servers": [], "context_management": {}}, ("extra", "container")),
+        ({"service_tier": "priority", "speed": "fast"}, ("service_tier", "speed")),
+        (
+            {"tools": [WEATHER | {"defer_loading": True, "input_examples": [{}]}]},
+            ("tools[].defer_loading", "tools[].input_examples"),
+        ),
+        ({"tools": [SEARCH | {"max_uses": 5}]}, ("tools[].web_search_20250305",)),
+        ({"messages": [user("x"), assistant([THOUGHT, REDACTED, TEXT])]}, ("messages[].content[].thinking",)),
+        ({"messages": [user([TEXT | {"citations": [{}]}])]}, ("messages[].content[].citations",)),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ("thinking.display",)),
+        ({"output_config": {"task_budget": {"total": 1}}}, ("output_config.task_budget",)),
+        ({"metadata": {"user_id": "me", "team": "us"}}, ("metadata.team",)),
+    ],
+)
+def test_what_nothing_here_knows_is_left_out_and_named(changes: dict[str, Any], ignored: tuple[str, ...]) -> None:
+    assert parsed(**changes).ignored == ignored
+
+
+@pytest.mark.parametrize(
+    ("changes", "effort", "wishes"),
+    [
+        ({"thinking": {"type": "disabled"}}, "none", {"reasoning_effort": ("thinking",)}),
+        ({"thinking": {"type": "adaptive"}}, None, {"thinking": ("thinking",)}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 4_096}},
+            "low",
+            {"thinking": ("thinking",), "reasoning_effort": ()},
+        ),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 4_097}},
+            "medium",
+            {"thinking": ("thinking",), "reasoning_effort": ()},
+        ),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 32_000}},
+            "high",
+            {"thinking": ("thinking",), "reasoning_effort": ()},
+        ),
+        ({"output_config": {"effort": "max"}}, "max", {"reasoning_effort": ("output_config.effort",)}),
+        ({"top_k": 5, "metadata": {"user_id": "me"}}, None, {"top_k": ("top_k",), "user": ("metadata.user_id",)}),
+        ({"system": [TEXT | CACHED], **CACHED}, None, {"cache": ("system[].cache_control", "cache_control")}),
+        ({"tools": [WEATHER | {"strict": True}]}, None, {"strict_tools": ("tools[].strict",)}),
+    ],
+)
+def test_wishes_are_known_by_the_fields_that_they_came_in(
+    changes: dict[str, Any], effort: str | None, wishes: dict[str, tuple[str, ...]]
+) -> None:
+    asked = parsed(**changes)
+    assert (asked.sampling.reasoning_effort, asked.wishes, asked.ignored) == (effort, wishes, ())
 
 
 @pytest.mark.parametrize(
@@ -169,37 +263,27 @@ def test_tools_and_their_choice(choice: Any, becomes: ToolChoice | None, paralle
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"extra": 1}, "extra"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
         ({"messages": [user([])]}, "content"),
-        ({"messages": [user([{"type": "document"}])]}, "type"),
-        ({"messages": [user([TEXT | {"citations": [{}]}])]}, "citations"),
-        ({"messages": [user([{"type": "image", "source": {"type": "url", "url": "https://a"}}])]}, "base64"),
-        ({"messages": [user([IMAGE | {"source": IMAGE["source"] | {"data": "not base 64"}}])]}, "source.data"),  # type: ignore[operator]
-        ({"messages": [user([IMAGE | {"source": IMAGE["source"] | {"media_type": "image/x"}}])]}, "media_type"),  # type: ignore[operator]
-        ({"messages": [assistant([{"type": "thinking", "thinking": "…", "signature": "…"}])]}, "thinking"),
-        ({"messages": [assistant([{"type": "redacted_thinking", "data": "…"}])]}, "redacted_thinking"),
-        ({"messages": [user("x"), assistant([USE]), user([RESULT | {"content": [IMAGE]}])]}, "image"),
+        ({"messages": [user([{"type": "container_upload", "file_id": "f"}])]}, "container_upload"),
+        ({"messages": [user([{"type": "image", "source": {"type": "url", "url": "https://a"}}])]}, "content[0]"),
+        ({"messages": [user([{"type": "document", "source": {"type": "file", "file_id": "f"}}])]}, "content[0]"),
+        ({"messages": [user([{"type": "document", "source": PDF}])]}, "application/pdf"),
         ({"temperature": 1.1}, "temperature"),
         ({"top_p": -1}, "top_p"),
-        ({"top_k": 5}, "top_k"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking"),
-        ({"thinking": {"type": "adaptive"}}, "thinking"),
-        ({"output_config": {"effort": "max"}}, "effort"),
-        ({"service_tier": "priority"}, "service_tier"),
-        ({"container": "x"}, "container"),
-        ({"mcp_servers": []}, "mcp_servers"),
-        ({"context_management": {}}, "context_management"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search"),
-        ({"tools": [WEATHER | {"name": "a" * 65}]}, "64"),
+        ({"top_k": 0}, "top_k"),
+        ({"thinking": {"type": 1}}, "thinking"),
+        ({"output_config": {"effort": "utmost"}}, "effort"),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "bash_20250124"),
+        ({"tools": [WEATHER | {"name": "a" * 129}]}, "128"),
         ({"tools": [WEATHER | {"name": "a\n"}]}, "name"),
         ({"tools": [WEATHER | {"input_schema": {}}]}, "tools[0].input_schema"),
         ({"tools": [WEATHER, WEATHER]}, "tools"),
-        ({"tools": [WEATHER | {"defer_loading": True}]}, "defer_loading"),
-        ({"tool_choice": {"type": "auto"}}, "tool_choice"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tools": [SEARCH], "tool_choice": {"type": "tool", "name": "web_search"}}, "web_search"),
         ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice.name"),
         ({"tools": [WEATHER], "tool_choice": {"type": "none", "disable_parallel_tool_use": True}}, "tool_choice"),
     ],
@@ -215,12 +299,11 @@ def test_what_cannot_be_honoured_is_refused_by_its_name(changes: dict[str, Any],
         ([user([RESULT])], "messages[0]"),
         ([user("x"), assistant([USE])], "messages[1]"),
         ([user("x"), assistant([USE]), user("y")], "messages[1]"),
-        ([user("x"), assistant([USE]), user("y"), user([RESULT])], "messages[1]"),
         ([user("x"), assistant([USE]), user([RESULT | {"tool_use_id": "other"}])], "messages[2]"),
         ([user("x"), assistant([USE]), user([RESULT, RESULT])], "messages[2]"),
         ([user("x"), assistant([USE]), user([RESULT]), user([RESULT])], "messages[3]"),
+        ([user("x"), assistant([USE]), system("z"), user("y")], "messages[1]"),
         ([user("x"), assistant([USE, USE]), user([RESULT])], "messages[1]"),
-        ([user("x"), assistant([USE]), assistant("y"), user([RESULT])], "messages[1]"),
     ],
 )
 def test_a_call_and_its_result_must_meet(messages: list[Any], named: str) -> None:

@@ -1,0 +1,152 @@
+"""What becomes of a field of OpenAI's and Anthropic's APIs with each class of model, found out by asking the code that
+decides it for real requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+
+from api.formats.anthropic.chat import parse_message
+from api.formats.asked import Asked
+from api.formats.openai.chat import parse_completion
+from api.requests.model_check import fit_to_model
+from shared.catalogue.models import Catalogue, Model
+from shared.errors import InvalidRequest
+from shared.settings import Settings
+
+Outcome = Literal["done", "nearest", "left out", "refused"]
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+STRICT_FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
+TOOL = {"name": "f", "input_schema": SCHEMA}
+MARK = {"type": "ephemeral"}
+PIXEL = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+FAR_TOO_MUCH = 1_000_000_000
+HELLO = {"role": "user", "content": "Hello"}
+
+
+def _user(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+COMPLETIONS: dict[str, dict[str, Any]] = {
+    "`max_tokens`, `max_completion_tokens` above the model's": {"max_tokens": FAR_TOO_MUCH},
+    "`temperature`, `top_p` other than 1": {"temperature": 0.5},
+    "`temperature`, `top_p` of 1": {"temperature": 1, "top_p": 1},
+    "`top_k`": {"top_k": 5},
+    "`stop`": {"stop": ["x"]},
+    "`seed`": {"seed": 1},
+    "`frequency_penalty`, `presence_penalty`": {"frequency_penalty": 0.5},
+    "`reasoning_effort: low`": {"reasoning_effort": "low"},
+    "`reasoning_effort: none`": {"reasoning_effort": "none"},
+    "`reasoning_effort: max`": {"reasoning_effort": "max"},
+    "`thinking`, `reasoning` (switched on)": {"thinking": {"type": "enabled"}},
+    "`tools`": {"tools": [FUNCTION]},
+    "`tools[].function.strict`": {"tools": [STRICT_FUNCTION]},
+    "`tools[]` that the vendor runs (`web_search` …)": {"tools": [{"type": "web_search"}]},
+    "`tools[]` of type `custom`": {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
+    "`tool_choice: required`": {"tools": [FUNCTION], "tool_choice": "required"},
+    "`tool_choice` of one tool": {
+        "tools": [FUNCTION],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+    },
+    "`parallel_tool_calls: false`": {"tools": [FUNCTION], "parallel_tool_calls": False},
+    "`response_format: json_object`": {"response_format": {"type": "json_object"}},
+    "`response_format: json_schema`": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+    },
+    "an image": _user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}),
+    "`cache_control`, `prompt_cache_key`": {"prompt_cache_key": "x"},
+    "`user`, `safety_identifier`": {"user": "someone"},
+    "`n` above 1, `logit_bias`, audio, `service_tier: flex`": {"n": 2},
+    "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority` and whatever is unknown": {
+        "logprobs": True
+    },
+}
+MESSAGES: dict[str, dict[str, Any]] = {
+    "`max_tokens` above the model's": {"max_tokens": FAR_TOO_MUCH},
+    "`temperature`, `top_p` other than 1": {"temperature": 0.5},
+    "`temperature`, `top_p` of 1": {"temperature": 1, "top_p": 1},
+    "`top_k`": {"top_k": 5},
+    "`stop_sequences`": {"stop_sequences": ["x"]},
+    "`thinking: adaptive`, `enabled`": {"thinking": {"type": "adaptive"}},
+    "`thinking: disabled`": {"thinking": {"type": "disabled"}},
+    "`output_config.effort: low`": {"output_config": {"effort": "low"}},
+    "`output_config.effort: max`": {"output_config": {"effort": "max"}},
+    "`output_config.format`": {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+    "`tools`": {"tools": [TOOL]},
+    "`tools[].strict`": {"tools": [{**TOOL, "strict": True}]},
+    "`tools[]` that Anthropic runs (`web_search_…`)": {
+        "tools": [{"type": "web_search_20250305", "name": "web_search"}]
+    },
+    "`tools[]` whose form is Anthropic's (`bash_…`, `text_editor_…`)": {
+        "tools": [{"type": "bash_20250124", "name": "bash"}]
+    },
+    "`tool_choice: any`": {"tools": [TOOL], "tool_choice": {"type": "any"}},
+    "`tool_choice: tool`": {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}},
+    "`disable_parallel_tool_use`": {
+        "tools": [TOOL],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    },
+    "`system` turns in `messages`": {"messages": [HELLO, {"role": "system", "content": "Be brief."}]},
+    "an image, also in a `tool_result`": _user({"type": "image", "source": PIXEL}),
+    "a document of plain text": _user({"type": "document", "source": {"type": "text", "data": "x"}}),
+    "a document of another type": _user({"type": "document", "source": PIXEL | {"media_type": "application/pdf"}}),
+    "thinking blocks sent back": {
+        "messages": [HELLO, {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}]}, HELLO]
+    },
+    "`cache_control`": {"cache_control": MARK},
+    "`metadata.user_id`": {"metadata": {"user_id": "x"}},
+    "`context_management`, `mcp_servers`, `container`, `defer_loading` and whatever is unknown": {"container": "x"},
+}
+
+
+@cache
+def tables(catalogue: Catalogue, settings: Settings) -> str:
+    """A table for each API, in Markdown, and which models each of its columns stands for."""
+    completions = _table(catalogue, settings, COMPLETIONS, parse_completion, {"model": "", "messages": [HELLO]})
+    messages = _table(catalogue, settings, MESSAGES, parse_message, {"model": "", "max_tokens": 9, "messages": [HELLO]})
+    return f"## `/v1/chat/completions`\n\n{completions}\n\n## `/v1/messages`\n\n{messages}"
+
+
+def _table(
+    catalogue: Catalogue,
+    settings: Settings,
+    fields: Mapping[str, Mapping[str, Any]],
+    parse: Callable[[bytes], Asked],
+    body: Mapping[str, Any],
+) -> str:
+    asked = [_parsed(parse, {**body, **changes}) for changes in fields.values()]
+    classes: dict[tuple[Outcome, ...], list[str]] = {}
+    for model in catalogue:
+        outcomes = tuple(outcome(one, model, settings) if one else "refused" for one in asked)
+        classes.setdefault(outcomes, []).append(model.name)
+    columns = range(1, len(classes) + 1)
+    rows = [f"| {field} | {' | '.join(outcomes[row] for outcomes in classes)} |" for row, field in enumerate(fields)]
+    lines = [f"| field | {' | '.join(map(str, columns))} |", "|---" * (len(classes) + 1) + "|", *rows, ""]
+    return "\n".join([*lines, *(f"{n}. {', '.join(names)}" for n, names in enumerate(classes.values(), start=1))])
+
+
+def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked | None:
+    """None for what no model can."""
+    try:
+        return parse(msgspec.json.encode(body))
+    except InvalidRequest:
+        return None
+
+
+def outcome(asked: Asked, model: Model, settings: Settings) -> Outcome:
+    """What becomes of the fields of `asked` with `model`."""
+    try:
+        fitted = fit_to_model(asked, model, settings)
+    except InvalidRequest:
+        return "refused"
+    if fitted.ignored:
+        return "left out"
+    wanted, given = asked.sampling.reasoning_effort, fitted.sampling.reasoning_effort
+    lowered = (asked.max_tokens or 0) > model.max_output_tokens
+    return "nearest" if lowered or (given and given != wanted) else "done"
