@@ -58,6 +58,9 @@ class Schemas:
         schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
         components = _decimals_as_read(components)
         self._schemas = dict(zip(types, schemas, strict=True))
+        for route in routes:
+            if route.body and route.body.tolerant:
+                _open([self._schemas[kind] for kind in route.body.content.values()], components, set())
         unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {
             self.name_of(route.query) for route in routes if route.query
         }
@@ -92,6 +95,20 @@ def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
         return schema
     whole = {name: _decimals_as_read(part) for name, part in schema.items()}
     return whole | {"type": ["string", "number"]} if schema.get("format") == "decimal" else whole
+
+
+def _open(schema: Any, components: Json, opened: set[str]) -> None:  # noqa: ANN401 - any JSON
+    """Let objects have further fields, and what they refer to."""
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            _open(part, components, opened)
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False:
+            del schema["additionalProperties"]
+        name = str(schema.get("$ref", "")).removeprefix(COMPONENT)
+        if name and name not in opened:
+            opened.add(name)
+            _open(components[name], components, opened)
 
 
 def _is_generic(kind: Any) -> bool:  # noqa: ANN401 - a type

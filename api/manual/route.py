@@ -53,10 +53,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Body:
-    """What is sent: the type that validates it, or a sentence where no type does. `example` is one that works."""
+    """What is sent: the type that validates it, or a sentence where no type does. `example` is one that works. What is
+    `tolerant` may have fields that no type knows.
+    """
 
     content: Content
     example: Any = None
+    tolerant: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from api.formats.asked import Asked
-from shared.catalogue.abilities import nearest, unavailable
+from shared.catalogue.abilities import OPENAI, nearest, unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
@@ -35,12 +35,21 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     option = unavailable(model, fitted.sampling, asked.tools, asked.messages)
     if option:
         raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: {_advice(option, model)}.")
+    _check_schema(asked, model)
     for position, message in enumerate(asked.messages):
         _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
     images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
     if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
     return fitted
+
+
+def _check_schema(asked: Asked, model: Model) -> None:
+    """OpenAI's answers in JSON are objects (platform.openai.com/docs/guides/structured-outputs, read 2026-11)."""
+    schema = asked.sampling.json_answer and asked.sampling.json_answer.schema
+    if schema and model.api == OPENAI and schema.get("type") != "object":
+        field = asked.name_of("json_schema")
+        raise InvalidRequest(f'`{field}`: with {model.name} the schema has "type": "object" at its root.')
 
 
 def _check_counts(asked: Asked, settings: Settings) -> None:

@@ -38,6 +38,8 @@ def soon_ended(body: dict[str, Any], path: str) -> dict[str, Any]:
     body = {**body, "model": next(MODELS), "messages": [*body["messages"], AT_ONCE]}
     if path.startswith("/api/"):
         return {**body, "options": {**(body.get("options") or {}), "max_tokens": TOKENS_MAX}}
+    if path.endswith("/count_tokens"):
+        return body
     limit = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
     return {**body, limit: TOKENS_MAX}
 

@@ -92,6 +92,7 @@ async def test_a_failure_on_the_way_ends_the_stream_without_done(caller: Caller)
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "x"}]}, "messages[0].tool_call_id"),
         ({"max_completion_tokens": 0}, None),
         ({"model": "openai-o1", "temperature": 0.5}, None),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}}, None),
     ],
 )
 async def test_bad_input_is_a_400(caller: Caller, fields: dict[str, Any], param: str | None) -> None:

@@ -150,7 +150,6 @@ async def test_tokens_are_counted_by_estimate_and_for_nothing(caller: Caller) ->
 
 async def test_anthropics_older_word_for_a_schema_is_the_same(caller: Caller) -> None:
     schema: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    schema["additionalProperties"] = False
     async with AsyncAnthropic(base_url=caller.url(""), api_key=caller.key) as client:
         answer = await client.messages.create(
             **asked(told()), extra_body={"output_format": {"type": "json_schema", "schema": schema}}

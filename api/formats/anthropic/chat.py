@@ -10,12 +10,14 @@ from api.formats.anthropic.body import (
     AutoChoice,
     Choices,
     CountRequest,
+    JsonFormat,
     MessagesRequest,
     NoneChoice,
     OfferedTool,
     OutputConfig,
     ToolNamedChoice,
 )
+from api.formats.anthropic.schemas import is_closed
 from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
@@ -84,7 +86,6 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     tools, tools_left_out = _tools(request)
     messages, parts_left_out = neutral_messages(request.system, request.messages)
     output = request.output_config or OutputConfig()
-    json_format = output.format or request.output_format
     wishes = wishes_of(
         [*with_left_out(unknown, tools_left_out), *parts_left_out, *_more_wishes(request)],
         effort=output.effort,
@@ -97,7 +98,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
         messages=messages,
         sampling=Sampling(
             reasoning_effort=wishes.effort,
-            json_answer=JsonAnswer(schema=json_format.schema, strict=True) if json_format else None,
+            json_answer=_json_answer(output.format or request.output_format),
         ),
         tools=tools,
         form=MessagesForm(request.model),
@@ -107,6 +108,10 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
         wishes=wishes.fields,
         ignored=wishes.ignored,
     )
+
+
+def _json_answer(wanted: JsonFormat | None) -> JsonAnswer | None:
+    return JsonAnswer(schema=wanted.schema, strict=is_closed(wanted.schema) or None) if wanted else None
 
 
 def _options(request: CountRequest) -> dict[str, str | None]:

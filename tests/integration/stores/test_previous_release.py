@@ -16,7 +16,7 @@ from shared.batches.files import Line, add_lines, begin_file
 from shared.batches.queries import BATCHES
 from shared.ids import new_id
 from shared.ledger.accounts import create_account
-from shared.ledger.api_keys import KeyRules, create_key, revoke_key
+from shared.ledger.api_keys import revoke_key
 from shared.ledger.ended_keys import ended_since
 from shared.money import NanoUsd
 from shared.stores import migrations as migrations_module
@@ -40,6 +40,9 @@ INSERT INTO batches (
 SELECT $1, $2, 'key', f.id, f.day, f.day, f.form, '/api/endpoint', f.lines, f.created_at, now(),
     now() + interval '1 day', 'in_progress'
 FROM files f WHERE f.id = $3
+"""
+CREATE_KEY = """
+INSERT INTO api_keys (id, account_id, name, secret_sha256, scopes) VALUES ($1, $2, '', sha256(''), '{inference}')
 """
 BATCH = "SELECT * FROM batches WHERE id = $1"
 KEEP = "INSERT INTO batch_answers (day, batch_id, number, answer) VALUES ($1, $2, $3, $4)"
@@ -123,9 +126,9 @@ async def test_what_keys_began_that_it_rotated_or_revoked_goes_on_and_later_ends
 ) -> None:
     """It wrote no successor, and nothing ended with its keys."""
     url, pool, account = previous
-    keys = [(await create_key(pool, account, KeyRules())).key_id for _ in range(4)]
-    rotated, revoked, phased_out, later = keys
-    await revoke_key(pool, revoked)
+    keys = rotated, revoked, phased_out, later = [f"key{number:09d}" for number in range(4)]
+    await pool.executemany(CREATE_KEY, [(key, account) for key in keys])
+    await pool.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", revoked)
     expires = "UPDATE api_keys SET expires_at = now() + make_interval(secs => $2) WHERE id = $1"
     await pool.execute(expires, rotated, 0)
     await pool.execute(expires, phased_out, 3_600)

@@ -80,8 +80,26 @@ def test_the_options_in_the_projects_own_words() -> None:
         stop=("a", "b"),
         user="someone",
         reasoning_effort="low",
-        json_answer=JsonAnswer(schema=SCHEMA, strict=True),
+        json_answer=JsonAnswer(schema=SCHEMA),
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "strict"),
+    [
+        ({}, True),
+        ({"required": []}, None),
+        ({"additionalProperties": True}, None),
+        ({"properties": {"city": {"type": "array", "items": {"type": "object"}}}}, None),
+    ],
+)
+def test_a_schema_is_strict_where_openais_models_can_follow_it_so(
+    changes: dict[str, Any],
+    strict: bool | None,  # noqa: FBT001
+) -> None:
+    schema = SCHEMA | {"required": ["city"], "additionalProperties": False} | changes
+    asked = parsed(output_config={"format": {"type": "json_schema", "schema": schema}})
+    assert asked.sampling.json_answer == JsonAnswer(schema=schema, strict=strict)
 
 
 def test_what_has_no_effect_is_accepted() -> None:

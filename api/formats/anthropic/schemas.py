@@ -1,0 +1,27 @@
+"""What vendors ask of a schema that is to be followed for sure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_closed(schema: dict[str, Any]) -> bool:
+    """Whether every object in it has `"additionalProperties": false` and requires all of its properties, as OpenAI's strict
+    schemas must (platform.openai.com/docs/guides/structured-outputs, read 2026-11). Anthropic's may leave some out.
+    """
+    left: list[Any] = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            if part.get("type") == "object" and not _closes(part):
+                return False
+            left += part.values()
+    return True
+
+
+def _closes(part: dict[str, Any]) -> bool:
+    properties, required = part.get("properties") or {}, part.get("required") or []
+    is_readable = isinstance(properties, dict) and isinstance(required, list)
+    return is_readable and part.get("additionalProperties") is False and set(properties) <= set(map(str, required))
