@@ -20,10 +20,12 @@ async def get_models(request: web.Request) -> web.Response:
     """Every model, in the catalogue's order."""
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
+    catalogue = services.catalogue
     listing = [
         ListedModel(
-            **asdict(model.public()), available=services.directory.serves(services.catalogue.serving(model.name))
+            **asdict(model.public(catalogue.aliases_of(model))),
+            available=services.directory.serves(catalogue.serving(model.name)),
         )
-        for model in services.catalogue
+        for model in catalogue
     ]
     return web.Response(body=result_json(listing), content_type="application/json")

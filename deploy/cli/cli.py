@@ -135,7 +135,12 @@ def _models() -> Answer:
     overlay = os.environ.get("CATALOGUE")
     factor = Settings.load(_environment_for_catalogue()).price_factor
     catalogue = load_catalogue(Path(overlay) if overlay else None, factor)
-    return Answer([asdict(model.public()) | {"upstream": model.upstream, "api": model.api} for model in catalogue])
+    return Answer(
+        [
+            asdict(model.public(catalogue.aliases_of(model))) | {"upstream": model.upstream, "api": model.api}
+            for model in catalogue
+        ]
+    )
 
 
 def _environment_for_catalogue() -> dict[str, str]:

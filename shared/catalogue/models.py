@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
+LISTED_AT = "/api/models"
+NAME_SHOWN_MAX = 100
+"""Characters of an unknown name that an error repeats."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +43,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the catalogue says of a model. Prices are exact numbers in USD per million tokens."""
+    """What the catalogue says of a model. Prices are exact numbers in USD per million tokens. `aliases` are other names that
+    it answers to, the vendor's own id first.
+    """
 
     name: str
+    aliases: tuple[str, ...]
     provider: str
     context_window: int
     max_output_tokens: int
@@ -99,11 +106,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the vendor streams an answer for which these tools are on offer."""
         return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
 
-    def public(self) -> ModelFacts:
-        """The public listing."""
+    def public(self, aliases: tuple[str, ...]) -> ModelFacts:
+        """The public listing, with the names that `Catalogue.aliases_of` gives."""
         cached = self.price.cached
         return ModelFacts(
             name=self.name,
+            aliases=aliases,
             provider=self.company,
             context_window=self.context_window,
             max_output_tokens=self.max_output_tokens,
@@ -133,8 +141,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Catalogue:
     """The models in force, in the order of the file."""
 
-    def __init__(self, models: dict[str, Model]) -> None:
+    def __init__(self, models: dict[str, Model], names: Names) -> None:
         self._models = models
+        self._names = names
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -142,17 +151,31 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._models)
 
-    def serving(self, name: str) -> Model:
+    def serving(self, name: str, listed_at: str = LISTED_AT) -> Model:
         """The model that serves requests for `name`: itself, or its successor. Raises `ModelNotFound`."""
-        model = self.find(name)
-        return self.find(model.successor) if model.successor else model
+        model = self.find(name, listed_at)
+        return self._models[model.successor] if model.successor else model
 
-    def find(self, name: str) -> Model:
-        """Raises `ModelNotFound`."""
-        model = self._models.get(name)
-        if model is None:
-            raise ModelNotFound(f"There is no model {name[:100]!r}: GET /api/models lists all of them.")
-        return model
+    def find(self, name: str, listed_at: str = LISTED_AT, *, with_nearest: bool = True) -> Model:
+        """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones
+        (looking for them takes milliseconds) and the route that lists all.
+        """
+        found = self._names.find(name)
+        if found is None:
+            nearest = ", ".join(self._names.nearest(name) if with_nearest else ())
+            told = f"The nearest are {nearest}; " if nearest else ""
+            raise ModelNotFound(
+                f"There is no model {name[:NAME_SHOWN_MAX]!r}. {told}GET {listed_at} lists all of them."
+            )
+        return self._models[found]
+
+    def public_name(self, name: str) -> str:
+        """The public name of the model that answers to `name`; `name` itself when none does."""
+        return self._names.find(name) or name
+
+    def aliases_of(self, model: Model) -> tuple[str, ...]:
+        """The other names that it is listed with."""
+        return self._names.aliases_of(model.name)
 
 
 def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(1)) -> Catalogue:
@@ -163,23 +186,29 @@ def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(
     tables = read_tables(CATALOGUE_FILE)
     for name, table in read_tables(overlay).items() if overlay else ():
         tables[name] = table.over(tables.get(name))
-    for table in tables.values():
-        _check_successor(table, tables)
-    return Catalogue({name: _model(table, price_factor) for name, table in tables.items()})
+    rows = {name: parse_row(table) for name, table in tables.items()}
+    written = [(table, rows[name][0]) for name, table in tables.items()]
+    refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
+    names = Names({row.name: row for _, row in written})
+    models = {name: _model(row, vendor_price, price_factor) for name, (row, vendor_price) in rows.items()}
+    for table, row in written:
+        if row.successor is not None:
+            successor = _successor(table, row.successor, names, models)
+            models[row.name] = msgspec.structs.replace(models[row.name], successor=successor)
+    return Catalogue(models, names)
 
 
-def _check_successor(table: Written, tables: dict[str, Written]) -> None:
-    successor = table.fields.get("successor")
-    if successor is None:
-        return
-    if successor not in tables:
-        raise table.error(f"`successor` is {successor!r}, which is no model here")
-    if tables[successor].fields.get("successor") is not None:
-        raise table.error(f"`successor` is {successor!r}, which has a successor itself: name the last one")
+def _successor(table: Written, named: str, names: Names, models: dict[str, Model]) -> str:
+    """Its public name."""
+    found = names.find(named)
+    if found is None:
+        raise table.error(f"`successor` is {named!r}, which is no model here")
+    if models[found].successor is not None:
+        raise table.error(f"`successor` is {named!r}, which has a successor itself: name the last one")
+    return found
 
 
-def _model(table: Written, price_factor: Decimal) -> Model:
-    row, vendor_price = parse_row(table)
+def _model(row: Row, vendor_price: Price, price_factor: Decimal) -> Model:
     price = vendor_price.times(price_factor * row.price_factor)
     shared_fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
     return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))

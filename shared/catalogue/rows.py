@@ -33,12 +33,14 @@ Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named"]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row as written; `catalogue.toml` explains the fields. Prices are USD per million tokens."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
+    aliases: tuple[Alias, ...] = ()
     company: str
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
     api: str

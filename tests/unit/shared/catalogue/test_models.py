@@ -121,7 +121,7 @@ def test_a_wrong_overlay_is_refused_with_file_and_reason(overlay: Path, wrong: s
 
 
 def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
-    listed = msgspec.json.encode(_with(overlay, NEW_MODEL.replace("2.5", "0.1")).find("acme-one").public())
+    listed = msgspec.json.encode(_with(overlay, NEW_MODEL.replace("2.5", "0.1")).find("acme-one").public(()))
     assert b'"output_usd_per_mtok":0.1,' in listed
 
 
