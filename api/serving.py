@@ -19,6 +19,7 @@ from api.http.reading import idempotency_key, prefers_async, read_json
 from api.http.state import REQUEST_ID
 from api.requests.log import LoggedRequest, State, find_repeated, find_request
 from api.requests.model_check import fit_to_model, with_nearest
+from api.requests.model_names import listed_at, understood
 from api.requests.streaming import send_stream
 from api.requests.submit import UNLIMITED, Admitted, NewRequest
 from api.services import SERVICES, Services
@@ -58,14 +59,14 @@ async def serve(
         tell_limit(request, key.rpm)
     body = await read_json(request)
     await services.authenticator.require_still(key)
-    asked = parse(body)
+    asked = understood(body, parse, services.catalogue, listed_at(request.path))
     if asked.tolerant:
         asked = asked.without(f"?{name}" for name, value in request.query.items() if value and name not in KNOWN_QUERY)
     respond_async = may_respond_async and prefers_async(request)
     repeated = await _repeated(request, key, asked, services)
     if repeated:  # first of all: what refuses a new request is nothing to one that was admitted long ago
         return await _serve_repeat(request, asked, key, repeated, respond_async=respond_async)
-    asked, model = _fit(asked, key, services)
+    asked, model = _fit(request, asked, key, services)
     new = _new_request(request, key, asked, model, keep=respond_async)
     with following(services, key, new.id) as follower:
         admitted = await _submit_for(request, services, new)
@@ -136,7 +137,7 @@ async def _relay(
     request: web.Request, asked: Asked, events: AsyncIterator[Event], headers: dict[str, str]
 ) -> web.StreamResponse:
     if asked.stream:
-        form = asked.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID])
+        form = asked.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], asked.model)
         return await send_stream(request, events, form, headers, request.app[SERVICES].settings)
     return await _answer(request, asked, events, headers)
 
@@ -147,7 +148,7 @@ async def _answer(
     async for event in events:
         match event:
             case Done():
-                body = asked.form.answer(event, request[REQUEST_ID])
+                body = asked.form.answer(event, request[REQUEST_ID], asked.model)
                 return web.Response(body=body, content_type="application/json", headers=headers)
             case Failed():
                 raise event.as_error()
@@ -165,9 +166,9 @@ def _accepted(request_id: str, state: State, headers: dict[str, str]) -> web.Res
     )
 
 
-def _fit(asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model]:
+def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model]:
     """What can be done of it, and the model that a worker can do it with."""
-    model = services.catalogue.serving(asked.model)
+    model = services.catalogue.serving(asked.model, listed_at(request.path))
     asked = fit_to_model(asked, model, services.settings, strict=key.strict)
     services.directory.require(model)
     return asked, model

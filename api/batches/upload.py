@@ -16,8 +16,10 @@ import structlog
 
 from api.formats.asked import ParsedLine
 from api.requests.model_check import fit_to_model
+from api.requests.model_names import V1_LISTED_AT, unknown_model_first
 from shared.batches.batches import Ask, pack_ask
 from shared.batches.files import File, Line, LineError, add_lines, drop_file, finish_file
+from shared.catalogue.models import LISTED_AT
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Upload:
         self._file = file
         self._key = key
         self._parse = parse_line
+        self._listed_at = LISTED_AT if file.form == "native" else V1_LISTED_AT
         self._piece: list[Line] = []
         self._piece_bytes = 0
         self._seen: set[bytes] = set()
@@ -47,6 +50,11 @@ class Upload:
         self._hash = hashlib.sha256(b"lines\0")
         self.errors: list[LineError] = []
         """The first of them."""
+
+    @property
+    def _shows_more(self) -> bool:
+        """Whether another bad line would be among `errors`. Names are compared for those only, because it takes its time."""
+        return len(self.errors) < ERRORS_SHOWN_MAX
 
     @property
     def fingerprint(self) -> bytes:
@@ -94,23 +102,25 @@ class Upload:
         try:
             if line is None:
                 raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")
-            parsed = self._parse(line)
+            with unknown_model_first(line, self._services.catalogue, self._listed_at, nearest=self._shows_more):
+                parsed = self._parse(line)
             self._refuse_twice(parsed.custom_id)
             return self._line(number, parsed)
         except RebootError as error:
             self._bad += 1
             found = LineError(number, error.code, _storable(f"Line {number}: {error.message}"))
-            if len(self.errors) < ERRORS_SHOWN_MAX:
+            if self._shows_more:
                 self.errors.append(found)
             return Line(number=number, custom_id=_id_of(line), error_code=found.code, error_message=found.message)
 
     def _line(self, number: int, parsed: ParsedLine) -> Line:
         services = self._services
-        model = services.catalogue.serving(parsed.asked.model)
+        named = services.catalogue.find(parsed.asked.model, self._listed_at, nearest=self._shows_more).name
+        model = services.catalogue.serving(named)
         asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
-        ask = Ask(asked.model, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata)
+        ask = Ask(named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata)
         return Line(number=number, custom_id=parsed.custom_id, provider=model.provider, asked=pack_ask(ask))
 
     def _refuse_twice(self, custom_id: str) -> None:

@@ -27,18 +27,19 @@ class StreamForm(Protocol):
 
 
 class Form(Protocol):
-    """How one API answers one request."""
+    """How one API answers one request. `model` is the public name of the model that was asked for."""
 
-    def answer(self, done: Done, request_id: str) -> bytes:
+    def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole answer as JSON; `done` has its text and its tool calls."""
 
-    def stream(self, accept: str, request_id: str) -> StreamForm:
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
         """How the events of a stream look on the wire; `accept` is the request's header."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A valid body, in the project's own words. `max_tokens` is None when the caller left it out.
 
+    `model` is a name as the body says it, until `api/requests/model_names.py` puts the public one there.
     `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
     `body` is what was parsed: two requests with equal bodies ask for the same.
 

@@ -156,14 +156,14 @@ class Catalogue:
         model = self.find(name, listed_at)
         return self._models[model.successor] if model.successor else model
 
-    def find(self, name: str, listed_at: str = LISTED_AT, *, with_nearest: bool = True) -> Model:
+    def find(self, name: str, listed_at: str = LISTED_AT, *, nearest: bool = True) -> Model:
         """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones
-        (looking for them takes milliseconds) and the route that lists all.
+        (unless told not to: looking for them takes milliseconds) and the route that lists all.
         """
         found = self._names.find(name)
         if found is None:
-            nearest = ", ".join(self._names.nearest(name) if with_nearest else ())
-            told = f"The nearest are {nearest}; " if nearest else ""
+            near = ", ".join(self._names.nearest(name) if nearest else ())
+            told = f"The nearest are {near}; " if near else ""
             raise ModelNotFound(
                 f"There is no model {name[:NAME_SHOWN_MAX]!r}. {told}GET {listed_at} lists all of them."
             )

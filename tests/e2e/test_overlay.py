@@ -20,7 +20,7 @@ price_factor = 2
 
 [[model]]
 name = "openai-o1"
-successor = "openai-gpt-4o"
+successor = "gpt-4o"
 
 [[model]]
 name = "acme-large"
@@ -74,7 +74,7 @@ async def test_a_price_factor_changes_the_charge_and_not_the_vendors_cost(caller
 
 
 async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncpg.Pool) -> None:
-    reply = await caller.chat(told(tokens=10), model="openai-o1", temperature=0)
+    reply = await caller.chat(told(tokens=10), model="o1", temperature=0)
     assert reply.status == 200
     assert reply.headers["x-model-successor"] == "openai-gpt-4o"
     assert reply.json["result"]["model"] == "openai-o1"

@@ -45,16 +45,13 @@ CALLERS_OWN = ("bash_", "text_editor_", "computer_", "memory_")
 class MessagesForm:
     """A message of content blocks."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-
-    def answer(self, done: Done, request_id: str) -> bytes:
+    def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole message."""
-        return message(done, request_id, self._model)
+        return message(done, request_id, model)
 
-    def stream(self, accept: str, request_id: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
         """Server-sent events."""
-        return MessageEvents(self._model, request_id)
+        return MessageEvents(model, request_id)
 
 
 _messages = KnownFields(MessagesRequest, HINT)
@@ -101,7 +98,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
             json_answer=_json_answer(output.format or request.output_format),
         ),
         tools=tools,
-        form=MessagesForm(request.model),
+        form=MessagesForm(),
         names=NAMES,
         body=request,
         tolerant=True,

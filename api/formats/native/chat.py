@@ -71,7 +71,9 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`stats: false` leaves out tokens and price. `request` is what was asked, `model` the name it was asked by."""
+    """`stats: false` leaves out tokens and price. `request` is what was asked, `model` the public name of the
+    model that was asked for.
+    """
 
     response: str
     tokens_input: int | msgspec.UnsetType = msgspec.UNSET
@@ -87,13 +89,13 @@ class NativeForm:
     def __init__(self, body: ChatRequest) -> None:
         self._body = body
 
-    def answer(self, done: Done, request_id: str) -> bytes:  # noqa: ARG002 - the id is in the header
+    def answer(self, done: Done, request_id: str, model: str) -> bytes:  # noqa: ARG002 - the id is in the header
         """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
         told = asdict(stats(done)) if self._body.options.with_stats else {}
-        result = ChatAnswer(response=done.text or "", model=self._body.model, request=self._body.messages, **told)
+        result = ChatAnswer(response=done.text or "", model=model, request=self._body.messages, **told)
         return result_json(result)
 
-    def stream(self, accept: str, request_id: str) -> StreamForm:
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream says text only
         """Text as it comes, or server-sent events for who accepts them."""
         if accepts(accept, EVENT_STREAM):
             return ServerSentEvents(request_id)

@@ -23,13 +23,13 @@ class CompletionForm:
     def __init__(self, body: CompletionRequest) -> None:
         self._body = body
 
-    def answer(self, done: Done, request_id: str) -> bytes:
+    def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole completion."""
-        return completion(done, request_id, self._body.model)
+        return completion(done, request_id, model)
 
-    def stream(self, accept: str, request_id: str) -> StreamForm:  # noqa: ARG002 - there is only one form
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - there is only one form
         """Server-sent events, whatever is accepted: clients of OpenAI's API say `application/json` and mean these."""
-        return CompletionChunks(request_id, self._body.model, with_usage=self._body.with_usage)
+        return CompletionChunks(request_id, model, with_usage=self._body.with_usage)
 
 
 def parse_completion(body: bytes) -> Asked:

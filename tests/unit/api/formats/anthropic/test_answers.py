@@ -26,7 +26,7 @@ USAGE_JSON = {
     "cache_read_input_tokens": 10,
     "output_tokens": 7,
 }
-FORM = MessagesForm("openai-gpt-4o")
+FORM, MODEL = MessagesForm(), "openai-gpt-4o"
 TEXT = {"type": "text", "text": "It is ☀"}
 SUNNY = ToolCall("call_1", "weather", '{"city": "Roma", "days": 1}')
 USE = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Roma", "days": 1}}
@@ -40,7 +40,7 @@ def done(reason: str = "stop", text: str | None = None, calls: tuple[ToolCall, .
 
 def sent(events: Sequence[Event]) -> list[dict[str, Any]]:
     """What the client reads: the data of each event, whose type is the event's name."""
-    form = FORM.stream("", "req_1")
+    form = FORM.stream("", "req_1", MODEL)
     data = b"".join(form.render(number, event) for number, event in enumerate(events))
     read = list(SSEDecoder().iter_bytes(iter([data])))
     assert [event.event for event in read] == [event.json()["type"] for event in read]
@@ -78,8 +78,8 @@ def test_the_whole_answer_as_json_and_replayed_as_a_stream(end: Done, content: l
         "stop_sequence": None,
         "usage": USAGE_JSON,
     }
-    assert json.loads(FORM.answer(end, "req_1")) == expected
-    assert types.Message.model_validate_json(FORM.answer(end, "req_1")).stop_reason == stop_reason
+    assert json.loads(FORM.answer(end, "req_1", MODEL)) == expected
+    assert types.Message.model_validate_json(FORM.answer(end, "req_1", MODEL)).stop_reason == stop_reason
     assert {name: value for name, value in accumulated([end]).items() if name in expected} == expected
 
 
@@ -114,7 +114,7 @@ def test_a_stream_of_text_is_one_block() -> None:
 @pytest.mark.parametrize("line_end", list(LINE_ENDS))
 def test_no_character_of_the_text_ends_a_line(line_end: str) -> None:
     events: list[Event] = [Chunk(f"a{line_end}b"), done()]
-    data = FORM.stream("", "req_1").render(0, events[0]).decode()
+    data = FORM.stream("", "req_1", MODEL).render(0, events[0]).decode()
     assert data.splitlines() == data.split("\n")[:-1]
     assert accumulated(events)["content"][0]["text"] == f"a{line_end}b"
 
@@ -173,7 +173,7 @@ def test_a_failure_after_keep_alives_is_the_only_event() -> None:
 
 
 def test_the_keep_alive_is_a_ping() -> None:
-    keepalive = FORM.stream("", "req_1").keepalive
+    keepalive = FORM.stream("", "req_1", MODEL).keepalive
     assert keepalive is not None
     assert [(event.event, event.json()) for event in SSEDecoder().iter_bytes(iter([keepalive]))] == [
         ("ping", {"type": "ping"})
@@ -187,4 +187,4 @@ def test_arguments_that_are_no_object_are_not_passed_off_as_one(arguments: str) 
 
 def test_arguments_are_passed_on_exactly_as_they_were_written() -> None:
     arguments = '{"n": 12345678901234567890123, "x": 1.50}'
-    assert arguments.encode() in FORM.answer(done(calls=(ToolCall("call_1", "count", arguments),)), "req_1")
+    assert arguments.encode() in FORM.answer(done(calls=(ToolCall("call_1", "count", arguments),)), "req_1", MODEL)

@@ -27,11 +27,11 @@ def form(**fields: Any) -> Any:
 
 
 def completion(done: Done) -> ChatCompletion:
-    return ChatCompletion.model_validate_json(form().answer(done, ID), strict=True)
+    return ChatCompletion.model_validate_json(form().answer(done, ID, "some-model"), strict=True)
 
 
 def streamed(*events: Event, **fields: Any) -> bytes:
-    stream = form(stream=True, **fields).stream("", ID)
+    stream = form(stream=True, **fields).stream("", ID, "some-model")
     assert stream.content_type == "text/event-stream"
     return b"".join(stream.render(number, event) for number, event in enumerate(events))
 
@@ -43,7 +43,7 @@ def chunks(data: bytes) -> list[ChatCompletionChunk]:
 
 
 def test_a_completion_has_the_fields_of_openais() -> None:
-    assert json.loads(form().answer(Done("stop", USAGE, 5, text="Hello"), ID)) == {
+    assert json.loads(form().answer(Done("stop", USAGE, 5, text="Hello"), ID, "some-model")) == {
         "id": ID,
         "object": "chat.completion",
         "created": 1_700_000_000,
@@ -150,7 +150,7 @@ def test_a_failure_on_the_way_is_an_error_event_and_no_done() -> None:
         "charged_usd": "0.0000015",
         "request_id": ID,
     }
-    assert form().stream("", ID).clean_end(failed)
+    assert form().stream("", ID, "some-model").clean_end(failed)
 
 
 @pytest.mark.parametrize("line_end", list(LINE_ENDS))
