@@ -23,13 +23,16 @@ from api.endpoints import (
 )
 from api.formats.anthropic.answers import MessageAnswer
 from api.formats.anthropic.body import CountRequest, MessagesRequest
+from api.formats.anthropic.models import AnthropicModel, AnthropicModels
 from api.formats.native import chat as native
 from api.formats.native.answers import Success
 from api.formats.native.batches import BatchView
 from api.formats.openai.answers import Completion
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject
 from api.formats.openai.body import CompletionRequest
+from api.formats.openai.codex import CodexModels
 from api.formats.openai.files import FileDeleted, FileList, FileObject
+from api.formats.openai.models import OpenAIModel, OpenAIModels
 from api.http.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.http.writing import NDJSON
 from api.manual import examples
@@ -94,6 +97,7 @@ ADMITTED = (
     REPLAYED,
     *RATE,
 )
+VERSION = Header("anthropic-version", "Anthropic's clients send it: their form is answered.")
 LOCATION = Header("Location", "`/api/requests/{id}`.")
 MANUAL = Header("Location", "`/docs`.")
 
@@ -221,19 +225,24 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/v1/models",
         openai_models.get_openai_models,
-        "The catalogue in OpenAI's form",
-        {200: Answer(json(openai_models.OpenAIModels))},
+        "The catalogue in OpenAI's, Anthropic's or Codex' form",
+        {200: Answer(json((OpenAIModels, AnthropicModels, CodexModels)))},
         scope="read",
+        query=openai_models.ModelsQuery,
+        headers=(VERSION,),
+        errors=(errors.ModelNotFound,),
         security=EITHER,
     ),
     Route(
         "GET",
         "/v1/models/{id}",
         openai_models.get_openai_model,
-        "One model in OpenAI's form",
-        {200: Answer(json(openai_models.OpenAIModel))},
+        "One model in OpenAI's or Anthropic's form",
+        {200: Answer(json((OpenAIModel, AnthropicModel)))},
         scope="read",
-        parameters={"id": "Its public name."},
+        parameters={"id": "Its public name, or another that it answers to; a slash in it may stand as it is."},
+        slashes=True,
+        headers=(VERSION,),
         errors=(errors.ModelNotFound,),
         security=EITHER,
     ),

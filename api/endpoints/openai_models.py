@@ -1,84 +1,94 @@
-"""`GET /v1/models`: the catalogue in OpenAI's form, or in Anthropic's for its clients, which say so by a header."""
+"""`GET /v1/models`: the catalogue in OpenAI's form, in Anthropic's, whose clients say so by a header, or in that of Codex,
+which says its version.
+"""
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from multidict import MultiDict
 
+from api.formats.anthropic.models import AnthropicModels, anthropic_model
 from api.formats.native.answers import json_bytes
+from api.formats.openai.codex import CodexModels, codex_model
+from api.formats.openai.models import OpenAIModels, openai_model
+from api.formats.parsing import parse_query
+from api.requests.model_names import V1_LISTED_AT
 from api.services import SERVICES
-from shared.catalogue.models import Model
+from shared.catalogue.models import Catalogue, Model
+from shared.errors import InvalidRequest
 
-UNKNOWN_TIME = "1970-01-01T00:00:00Z"
-"""The catalogue does not know when a model was made; Anthropic's API says the epoch then, and 0 is OpenAI's for it."""
-
-
-class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`created` is 0: the catalogue does not know it."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: str
-    shutdown_date: date | None
+LIMIT_MAX = 1_000
+AFTER = "Anthropic's form: the last id of the page before."
+BEFORE = "Anthropic's form: the first id of the page after."
 
 
-class OpenAIModels(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, on one page."""
+class ModelsQuery(msgspec.Struct, frozen=True):
+    """Which form, and in Anthropic's which page. Other parameters are left alone."""
 
-    object: Literal["list"] = "list"
-    data: list[OpenAIModel]
-
-
-class AnthropicModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`created_at` is the epoch: the catalogue does not know it."""
-
-    type: Literal["model"] = "model"
-    id: str
-    display_name: str
-    created_at: str = UNKNOWN_TIME
-
-
-class AnthropicModels(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, on one page."""
-
-    data: list[AnthropicModel]
-    has_more: bool = False
-    first_id: str
-    last_id: str
+    client_version: (
+        Annotated[str, msgspec.Meta(description="Given by Codex: its form is answered.")] | msgspec.UnsetType
+    ) = msgspec.UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Anthropic's form: models on a page.")] = (
+        LIMIT_MAX
+    )
+    after_id: Annotated[str, msgspec.Meta(description=AFTER)] | msgspec.UnsetType = msgspec.UNSET
+    before_id: Annotated[str, msgspec.Meta(description=BEFORE)] | msgspec.UnsetType = msgspec.UNSET
 
 
 async def get_openai_models(request: web.Request) -> web.Response:
-    """Every model, in the catalogue's order; in Anthropic's form with the header `anthropic-version`."""
+    """Every model by its public name, in the catalogue's order: in Anthropic's form with the header `anthropic-version`, in
+    Codex' with the parameter `client_version`.
+    """
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
-    if not _for_anthropic(request):
-        return _answer(OpenAIModels(data=[_openai(model) for model in services.catalogue]))
-    listing = [_anthropic(model) for model in services.catalogue]
-    return _answer(AnthropicModels(data=listing, first_id=listing[0].id, last_id=listing[-1].id))
+    catalogue, query = services.catalogue, _query(request)
+    if query.client_version is not msgspec.UNSET:
+        return _answer(CodexModels([codex_model(one, catalogue, place) for place, one in enumerate(catalogue)]))
+    if _for_anthropic(request):
+        return _answer(_page(catalogue, query))
+    return _answer(OpenAIModels(data=[openai_model(model) for model in catalogue]))
 
 
 async def get_openai_model(request: web.Request) -> web.Response:
-    """One model, by its public name; in Anthropic's form with the header `anthropic-version`."""
+    """One model, by any of its names; in Anthropic's form with the header `anthropic-version`."""
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
-    model = services.catalogue.find(request.match_info["id"])
-    return _answer(_anthropic(model) if _for_anthropic(request) else _openai(model))
+    model = services.catalogue.find(request.match_info["id"], V1_LISTED_AT)
+    return _answer(anthropic_model(model, services.catalogue) if _for_anthropic(request) else openai_model(model))
+
+
+def _query(request: web.Request) -> ModelsQuery:
+    known = {field.encode_name for field in msgspec.structs.fields(ModelsQuery)}
+    return parse_query(MultiDict((name, value) for name, value in request.query.items() if name in known), ModelsQuery)
 
 
 def _for_anthropic(request: web.Request) -> bool:
     return "anthropic-version" in request.headers
 
 
-def _openai(model: Model) -> OpenAIModel:
-    return OpenAIModel(id=model.name, owned_by=model.company, shutdown_date=model.ends_on)
+def _page(catalogue: Catalogue, query: ModelsQuery) -> AnthropicModels:
+    """As Anthropic pages: behind `after_id`, or before `before_id`; `has_more` in that direction."""
+    models, after, before = list(catalogue), query.after_id or None, query.before_id or None
+    if after and before:
+        raise InvalidRequest("`after_id` and `before_id` exclude each other: give one of them.")
+    if before:
+        left = models[: _place(models, before, catalogue)]
+        page = left[-query.limit :]
+    else:
+        left = models[_place(models, after, catalogue) + 1 :] if after else models
+        page = left[: query.limit]
+    data = [anthropic_model(model, catalogue) for model in page]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return AnthropicModels(data=data, has_more=len(page) < len(left), first_id=first, last_id=last)
 
 
-def _anthropic(model: Model) -> AnthropicModel:
-    return AnthropicModel(id=model.name, display_name=model.name)
+def _place(models: Sequence[Model], name: str, catalogue: Catalogue) -> int:
+    """Raises `ModelNotFound`."""
+    return models.index(catalogue.find(name, V1_LISTED_AT))
 
 
 def _answer(content: msgspec.Struct) -> web.Response:

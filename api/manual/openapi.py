@@ -84,7 +84,8 @@ def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
         if route.query:
             yield route.query
         contents = [answer.content for answer in route.answers.values()] + ([route.body.content] if route.body else [])
-        yield from (kind for content in contents for kind in content.values() if not isinstance(kind, str))
+        told = [kind for content in contents for kind in content.values() if not isinstance(kind, str)]
+        yield from (one for kind in told for one in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -189,11 +190,16 @@ def _content(content: Content, schemas: Schemas, example: object = None) -> Json
     """`example` is of the first media type."""
     media: dict[str, Json] = {}
     for kind, what in content.items():
-        schema = _told(kind, what) if isinstance(what, str) else schemas.of(what)
-        media[kind] = {"schema": schema}
+        media[kind] = {"schema": _schema(kind, what, schemas)}
         if example is not None and len(media) == 1:
             media[kind]["example"] = example
     return media
+
+
+def _schema(kind: str, what: Any, schemas: Schemas) -> Json:  # noqa: ANN401 - a type, several, or a sentence
+    if isinstance(what, str):
+        return _told(kind, what)
+    return {"anyOf": [schemas.of(one) for one in what]} if isinstance(what, tuple) else schemas.of(what)
 
 
 def _told(kind: str, sentence: str) -> Json:

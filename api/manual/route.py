@@ -25,7 +25,7 @@ Method = Literal["GET", "POST", "DELETE"]
 Scope = Literal["inference", "read", "manage"]
 Errors = tuple[type[RebootError], ...]
 Content = Mapping[str, Any]
-"""By media type: the msgspec type that is encoded there, or a sentence."""
+"""By media type: the msgspec type that is encoded there, a tuple of those of which one is, or a sentence."""
 KEY: Errors = (InvalidApiKey, PermissionDenied, Unavailable)
 """Of routes that ask for a key: it is refused, or the database cannot say."""
 BODY: Errors = (InvalidRequest, RequestTooLarge, UnsupportedMediaType)
@@ -80,6 +80,8 @@ class Route:
     headers: tuple[Header, ...] = ()
     errors: Errors = ()
     security: tuple[str, ...] = ("bearer",)
+    slashes: bool = False
+    """Its last parameter may have slashes in it."""
 
     @property
     def name(self) -> str:
@@ -108,13 +110,14 @@ class Route:
 
 
 def json(kind: Any) -> Content:  # noqa: ANN401 - a type, or a generic one with its parameter
-    """`application/json`, encoded from a msgspec type."""
+    """`application/json`, encoded from a msgspec type, or from one of a tuple of them."""
     return {"application/json": kind}
 
 
 def register(app: web.Application, routes: tuple[Route, ...]) -> None:
     """Every entry as a route of aiohttp. What needs no key answers HEAD too; a stream cannot: it would have a body."""
     for route in routes:
-        app.router.add_route(route.method, route.path, route.handler, expect_handler=expected)
+        path = route.path.removesuffix("}") + ":.+}" if route.slashes else route.path
+        app.router.add_route(route.method, path, route.handler, expect_handler=expected)
         if route.method == "GET" and route.scope is None:
             app.router.add_route("HEAD", route.path, route.handler)

@@ -150,4 +150,13 @@ async def test_models_are_listed_in_anthropics_form_for_its_clients(caller: Call
     assert len(ids) == len(load_catalogue())
     assert (listing["has_more"], listing["first_id"], listing["last_id"]) == (False, ids[0], ids[-1])
     one = (await caller.request("GET", f"/v1/models/{MODEL}", headers=headers)).json
-    assert one == {"type": "model", "id": MODEL, "display_name": MODEL, "created_at": "1970-01-01T00:00:00Z"}
+    assert one == {
+        "type": "model",
+        "id": MODEL,
+        "display_name": MODEL,
+        "created_at": "1970-01-01T00:00:00Z",
+        "max_input_tokens": 128_000,
+        "max_tokens": 16_384,
+        "lifecycle": "deprecated",
+        "retires_at": "2027-01-14T00:00:00Z",
+    }
