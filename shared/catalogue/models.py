@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -186,7 +186,7 @@ def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(
     tables = read_tables(CATALOGUE_FILE)
     for name, table in read_tables(overlay).items() if overlay else ():
         tables[name] = table.over(tables.get(name))
-    rows = {name: parse_row(table) for name, table in tables.items()}
+    rows = {name: _parsed(table, tables) for name, table in tables.items()}
     written = [(table, rows[name][0]) for name, table in tables.items()]
     refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
     names = Names({row.name: row for _, row in written})
@@ -206,6 +206,14 @@ def _successor(table: Written, named: str, names: Names, models: dict[str, Model
     if models[found].successor is not None:
         raise table.error(f"`successor` is {named!r}, which has a successor itself: name the last one")
     return found
+
+
+def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Price]:
+    """The row and the vendor's price. A name that an operator has given a model is no alias of ours any more."""
+    row, vendor_price = parse_row(table)
+    if table.path == CATALOGUE_FILE:
+        row = msgspec.structs.replace(row, aliases=tuple(alias for alias in row.aliases if alias not in tables))
+    return row, vendor_price
 
 
 def _model(row: Row, vendor_price: Price, price_factor: Decimal) -> Model:

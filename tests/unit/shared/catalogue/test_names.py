@@ -111,9 +111,10 @@ def test_a_hostile_name_is_answered_shortly(catalogue: Catalogue, name: str) -> 
     assert len(told.value.message) < 600
 
 
-def test_a_name_that_is_an_alias_already_is_refused_with_both_rows(tmp_path: Path) -> None:
-    said = _refused(tmp_path, ROW.format(name="gpt-4o", upstream="acme-1"))
-    assert "overlay.toml:3: model 'gpt-4o': `name` has 'gpt-4o', which is a name of 'openai-gpt-4o', too" in said
+def test_a_name_that_an_operator_gives_a_model_is_no_alias_of_another_any_more(tmp_path: Path) -> None:
+    catalogue = _with(tmp_path, ROW.format(name="gpt-4o", upstream="acme-1"))
+    assert catalogue.find("gpt-4o").upstream == "acme-1"
+    assert "gpt-4o" not in catalogue.aliases_of(catalogue.find("openai-gpt-4o"))
 
 
 @pytest.mark.parametrize("taken", ["gpt-4o", "openai-gpt-4o"])
