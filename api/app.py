@@ -10,7 +10,7 @@ import asyncpg
 import redis.asyncio
 from aiohttp import web
 
-from api import middleware
+from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.state import SETTINGS
@@ -45,9 +45,10 @@ def create_app(settings: Settings) -> web.Application:
     `Unavailable` when it cannot serve.
     """
     app = web.Application(
-        middlewares=[middleware.request_ids, middleware.errors], client_max_size=settings.body_bytes_max
+        middlewares=[middleware.request_ids, cors.answer_preflight, middleware.errors],
+        client_max_size=settings.body_bytes_max,
     )
-    app.on_response_prepare.append(middleware.finish_headers)
+    app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     app[OPENAPI] = openapi.document(ROUTES)

@@ -7,6 +7,7 @@ name; a wrong or missing value raises `SettingsError`, one line that names the v
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -23,6 +24,7 @@ PORT_MAX = 65_535
 DDL_LOCK_TIMEOUT_S = 0.1
 LogFormat = Literal["json", "console"]
 DAY_S = 86_400
+EVERY_ORIGIN = "*"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 VENDOR_VARIABLE_PREFIXES = ("OPENAI_", "DEEPSEEK_", "GEMINI_", "GOOGLE_", "AWS_")
 """What belongs to workers only: the supervisor keeps these from the front door and the simulator."""
@@ -46,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parent_pid: int | None = None
     catalogue_overlay: Path | None = None
     price_factor: Decimal = Decimal(1)
+    cors_origins: tuple[str, ...] = ()  # whose pages may call the API from a browser; ("*",) for every page
 
     # telling
     log_level: str = "info"
@@ -197,6 +200,21 @@ def queue_list(text: str) -> tuple[QueueName, ...]:
     return tuple(names)
 
 
+def origin_list(text: str) -> tuple[str, ...]:
+    """Exact origins as browsers send them, each once; or `*` alone.
+
+    >>> origin_list("https://app.example.com, http://localhost:5173")
+    ('https://app.example.com', 'http://localhost:5173')
+    """
+    origins = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if origins != (EVERY_ORIGIN,) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError(
+            "a comma list of origins exactly as browsers send them, such as https://app.example.com or http://localhost:5173:"
+            " small letters, no path, no usual port; or * alone for the pages of every site"
+        )
+    return origins
+
+
 def _refuse_contradictions(settings: Settings) -> None:
     if settings.ddl_lock_timeout_s >= settings.lock_timeout_s:
         raise SettingsError(
@@ -300,6 +318,10 @@ def _file(text: str) -> Path:
     return path
 
 
+_ORIGIN = re.compile(
+    r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # which browsers leave out
+    r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}
 _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
@@ -319,6 +341,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "parent_pid": _number(int, 1, 2**31, "a process id"),
     "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
+    "cors_origins": origin_list,
     "price_factor": _factor,
     "batch_price_factor": _factor,
     "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once

@@ -17,6 +17,8 @@ from tests.harness.cluster import Cluster, running_cluster
 
 NewCaller = Callable[..., Awaitable[Caller]]
 KEYS_PER_ACCOUNT_MAX = 6
+PAGE = "https://app.example.com"
+"""Whose pages may call the service."""
 ENVIRONMENT = {
     "LEASE_S": "3",
     "IDLE_TIMEOUT_S": "2",
@@ -31,6 +33,7 @@ ENVIRONMENT = {
     "LOG_LEVEL": "debug",
     "RETENTION_EVERY_S": "0.5",
     "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
+    "CORS_ORIGINS": f"{PAGE},http://localhost:5173",
 }
 
 

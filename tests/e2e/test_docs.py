@@ -17,6 +17,7 @@ PAGES = [
     "/docs/errors",
     "/docs/guides",
     "/docs/guides/batches",
+    "/docs/guides/browsers",
     "/docs/guides/requests",
     "/docs/clients",
     "/docs/clients/curl",

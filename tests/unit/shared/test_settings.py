@@ -18,6 +18,22 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert settings.worker_queues == queue_list("*:interactive,*:batch")
 
 
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            "https://app.example.com , http://localhost:5173,https://app.example.com",
+            ("https://app.example.com", "http://localhost:5173"),
+        ),
+        ("http://[::1]:8080,app://obsidian.md", ("http://[::1]:8080", "app://obsidian.md")),
+    ],
+)
+def test_origins_are_those_that_are_named(text: str, origins: tuple[str, ...]) -> None:
+    assert Settings.load(STORES | {"CORS_ORIGINS": text}).cors_origins == origins
+
+
 @pytest.mark.parametrize("missing", STORES)
 def test_a_missing_store_is_named(missing: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{missing} is not set: it takes [^\n]+$"):
@@ -57,6 +73,16 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("DRAIN_S", "inf"),
         ("PRICE_FACTOR", "-1"),
         ("PRICE_FACTOR", "NaN"),
+        ("CORS_ORIGINS", "*,https://app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://app.example.com:443"),
+        ("CORS_ORIGINS", "http://localhost:80"),
+        ("CORS_ORIGINS", "https://App.example.com"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "https://me@example.com"),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "https://a.example,"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("KEEP_MESSAGES", "maybe"),
