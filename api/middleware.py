@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from api.absent import nothing_here, wrong_method
 from api.formats.surfaces import surface_of
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
@@ -18,10 +19,6 @@ from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADERS = ("x-request-id", "request-id")
 """Ours, which OpenAI's clients read too, and the one that Anthropic's clients read."""
-NOTHING_HERE = (
-    "There is nothing here: chat requests go to POST /api/endpoint, or to /v1/chat/completions and /v1/messages as "
-    "OpenAI's and Anthropic's clients do."
-)
 OUR_FAULT = (
     "Something went wrong on our side. Whether the request runs, and what it costs, is in GET /api/requests/{id}; when there"
     " is no such request, nothing is charged."
@@ -61,11 +58,12 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = _answer(request, MethodNotAllowed(f"{request.method} is not possible here: use {allowed}."))
+        response = _answer(request, MethodNotAllowed(wrong_method(request.method, request.path, allowed)))
         response.headers["Allow"] = allowed
         return response
     except web.HTTPNotFound:
-        return _answer(request, NotFound(NOTHING_HERE))
+        routed = (resource.canonical for resource in request.app.router.resources())
+        return _answer(request, NotFound(nothing_here(request.method, request.path, routed)))
     except (web.HTTPException, ConnectionError):
         raise  # the second: the caller is gone, which is nobody's error
     except Exception:

@@ -30,10 +30,13 @@ class Surface(Protocol):
 
 SURFACES: tuple[tuple[str, Surface], ...] = (
     ("/v1/messages", anthropic_errors),
+    ("/v1/v1/messages", anthropic_errors),
+    ("/messages", anthropic_errors),
     ("/v1/", openai_errors),
+    ("/chat/completions", openai_errors),
     ("/", native_answers),
 )
-"""By the beginning of the path; the first that fits."""
+"""By the beginning of the path; the first that fits. Some are not routed: a client with a wrong base URL calls them."""
 
 
 def surface_of(path: str) -> Surface:
