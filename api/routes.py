@@ -24,6 +24,7 @@ from api.endpoints import (
 from api.formats.anthropic.answers import MessageAnswer
 from api.formats.anthropic.body import CountRequest, MessagesRequest
 from api.formats.anthropic.models import AnthropicModel, AnthropicModels
+from api.formats.anthropic.threads import ThreadUnsupported
 from api.formats.native import chat as native
 from api.formats.native.answers import Success
 from api.formats.native.batches import BatchView
@@ -207,7 +208,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(MessagesRequest), examples.COMPLETION, tolerant=True),
         headers=(REPEATABLE,),
-        errors=CHAT,
+        errors=(ThreadUnsupported, *CHAT),
         security=EITHER,
     ),
     Route(

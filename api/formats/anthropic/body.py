@@ -236,3 +236,4 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fi
     metadata: Metadata | None = None
     service_tier: str | None = None
     speed: str | None = None
+    thread: Any = None

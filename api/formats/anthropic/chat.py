@@ -19,6 +19,7 @@ from api.formats.anthropic.body import (
 )
 from api.formats.anthropic.schemas import is_closed
 from api.formats.anthropic.streams import MessageEvents
+from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
 from api.formats.known_fields import KnownFields, with_left_out
@@ -61,6 +62,7 @@ _counts = KnownFields(CountRequest, HINT)
 def parse_message(body: bytes) -> Asked:
     """What is asked, with the names of the fields that nothing here knows. Raises `InvalidRequest` that names the field."""
     request, unknown = _messages.decode(body)
+    refuse_thread(request.thread)
     asked = _asked(request, unknown)
     wanted = asked.sampling
     sampling = msgspec.structs.replace(

@@ -30,10 +30,11 @@ CODE_AT = ("error", "details", "error_code")
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """`error_code` is ours."""
+    """`error_code` is ours, but for Anthropic's `thread_unsupported_request`, with which `unsupported` names the field."""
 
     error_code: str
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    unsupported: list[str] | msgspec.UnsetType = msgspec.UNSET
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
 
@@ -69,6 +70,7 @@ def failure(error: ErrorBody, request_id: str) -> AnthropicFailure:
     details = AnthropicDetails(
         error_code=error.code,
         needed_usd=known.get("needed_usd", msgspec.UNSET),
+        unsupported=[known["unsupported"]] if "unsupported" in known else msgspec.UNSET,
         available_usd=known.get("available_usd", msgspec.UNSET),
         charged_usd=known.get("charged_usd", msgspec.UNSET),
     )
