@@ -87,7 +87,7 @@ class InvalidRequest(RebootError):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """Messages and output limit do not fit into the model's context window."""
+    """Messages and output limit do not fit into the model's context window; `shared/overflow.py` says by how much."""
 
     code = "context_length_exceeded"
     advice = "Shorten the messages, lower `max_tokens`, or take a model with a larger window."

@@ -37,7 +37,10 @@ RPM_MAX = 10_000_000
 GRACE_MAX = timedelta(days=3_650)
 LIFE_MAX = timedelta(days=36_500)
 """How far ahead a key may expire: far from the end of the calendar, beyond which a row could not be read any more."""
-HINT = "send `Authorization: Bearer rml_…` or `x-api-key: rml_…` with a key of this service"
+HINT = "send `Authorization: Bearer rml_…` with a key of this service, or set it as your client's API key"
+"""Without the name of the other header: Claude Code takes a 401 whose text has it for its own lost sign-in, and does not show
+the text (2.1.332, read 2026-11).
+"""
 
 
 class ApiKey(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from workers.request.billing import Received, failed, succeeded, void
 from workers.request.journal_writer import ChunkWriter
 from workers.request.past import Past, look_back
 from workers.request.reporting import alert_operator, report_end
+from workers.request.too_long import with_numbers
 from workers.request.vendor_calls import VendorCalls
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Attempt:
         except Cancelled as error:
             await self._end(*self._failed(error, cancelled=True))
         except RebootError as error:
-            await self._end_failed(error)
+            await self._end_failed(with_numbers(error, self._job))
         except asyncio.CancelledError:
             await self._end_cancelled()
         except Exception:

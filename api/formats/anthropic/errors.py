@@ -8,8 +8,9 @@ import msgspec
 
 from api.formats.native.answers import json_bytes
 from api.formats.retrying import retry_headers
-from shared.errors import ErrorBody
+from shared.errors import ErrorBody, ProviderRejected
 from shared.money import UsdText
+from shared.overflow import ESTIMATE, Overflow
 
 TYPES = {
     401: "authentication_error",
@@ -33,8 +34,8 @@ class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
     """`error_code` is ours, but for Anthropic's `thread_unsupported_request`, with which `unsupported` names the field."""
 
     error_code: str
-    needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     unsupported: list[str] | msgspec.UnsetType = msgspec.UNSET
+    needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
 
@@ -69,16 +70,36 @@ def failure(error: ErrorBody, request_id: str) -> AnthropicFailure:
     known = error.details or {}
     details = AnthropicDetails(
         error_code=error.code,
-        needed_usd=known.get("needed_usd", msgspec.UNSET),
         unsupported=[known["unsupported"]] if "unsupported" in known else msgspec.UNSET,
+        needed_usd=known.get("needed_usd", msgspec.UNSET),
         available_usd=known.get("available_usd", msgspec.UNSET),
         charged_usd=known.get("charged_usd", msgspec.UNSET),
     )
-    told = AnthropicError(type=_type(error), message=error.message, details=details)
+    told = AnthropicError(type=_type(error), message=_message(error), details=details)
     return AnthropicFailure(error=told, request_id=request_id)
+
+
+def _message(error: ErrorBody) -> str:
+    """Clients shorten a conversation that does not fit where they find Anthropic's words for it (Claude Code 2.1, LiteLLM
+    1.110 and pi 0.74, read 2026-11).
+    """
+    overflow = Overflow.told_by(error)
+    if overflow is None:
+        return error.message
+    if overflow.tokens_output:
+        asked = f"{overflow.tokens - overflow.tokens_output} + {overflow.tokens_output}"
+        return (
+            f"input length and `max_tokens` exceed context limit: {asked} > {overflow.tokens_max}, "
+            "decrease input length or `max_tokens` and try again"
+        )
+    note = f" ({overflow.tokens} is {ESTIMATE})" if overflow.estimated else ""
+    asked = f"prompt is too long: {overflow.tokens} tokens > {overflow.tokens_max} maximum{note}"
+    return f"{asked}. Shorten it, or take a model with a larger window."
 
 
 def _type(error: ErrorBody) -> str:
     if error.code in OVERLOADED:
         return "overloaded_error"
+    if error.code == ProviderRejected.code:  # a 502 by its status, but the request's own fault: it would come again
+        return "invalid_request_error"
     return TYPES.get(error.status, "api_error" if error.status >= OUR_FAULT else "invalid_request_error")

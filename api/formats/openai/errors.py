@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from api.formats.native.answers import json_bytes
 from api.formats.retrying import retry_headers
-from shared.errors import ErrorBody
+from shared.errors import ErrorBody, InsufficientCredit, ProviderRejected
 from shared.money import UsdText
 
 TYPES = {
@@ -17,19 +19,26 @@ TYPES = {
     429: "rate_limit_error",
 }
 OUR_FAULT = 500
+CALLERS_FAULT: Literal["invalid_request_error"] = "invalid_request_error"
+"""The word by which LiteLLM, and so aider, knows an error that is not worth another try, wherever in the body it stands
+(`exception_mapping_utils.py` of 1.81 and 1.110, read 2026-11): without it, a 402 and a 502 are failures that may pass.
+"""
 
 CODE_AT = ("error", "code")
 """Where an error says which one it is."""
 
 
 class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
-    """`code` is ours, `type` OpenAI's word for its kind; `param` names the field where one is known."""
+    """`code` is ours, `type` OpenAI's word for its kind; `param` names the field where one is known. `kind` comes with
+    `insufficient_credit`.
+    """
 
     message: str
     type: str
     param: str | None
     code: str
     request_id: str
+    kind: Literal["invalid_request_error"] | msgspec.UnsetType = msgspec.UNSET
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
@@ -50,10 +59,11 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
     details = error.details or {}
     content = OpenAIError(
         message=error.message,
-        type=_type(error.status),
+        type=_type(error),
         param=details.get("param"),
         code=error.code,
         request_id=request_id,
+        kind=CALLERS_FAULT if error.code == InsufficientCredit.code else msgspec.UNSET,
         needed_usd=details.get("needed_usd", msgspec.UNSET),
         available_usd=details.get("available_usd", msgspec.UNSET),
         charged_usd=details.get("charged_usd", msgspec.UNSET),
@@ -61,5 +71,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
     return json_bytes(OpenAIFailure(content))
 
 
-def _type(status: int) -> str:
-    return TYPES.get(status, "server_error" if status >= OUR_FAULT else "invalid_request_error")
+def _type(error: ErrorBody) -> str:
+    if error.code == ProviderRejected.code:  # a 502 by its status, but the request's own fault: it would come again
+        return CALLERS_FAULT
+    return TYPES.get(error.status, "server_error" if error.status >= OUR_FAULT else CALLERS_FAULT)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.errors import RebootError
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.overflow import too_long
 
 TOO_LONG_CODES = {"context_length_exceeded", "input_too_long"}
 USED_UP_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "insufficient_balance"}
@@ -24,7 +25,6 @@ BUSY_CODES = {
 }
 REFUSED_CODES = {"invalid_request_error", "content_policy_violation", "invalid_prompt"}
 MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
-    (TOO_LONG_CODES, vendor_errors.too_long),
     (GONE_CODES, vendor_errors.retired),
     (USED_UP_CODES, vendor_errors.used_up),
     (KEY_CODES, vendor_errors.credentials),
@@ -35,24 +35,25 @@ MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
 def from_status(status: int, body: object, headers: Mapping[str, str]) -> RebootError:
     """An error answer; `body` is its error object, if it is one."""
     error = body if isinstance(body, dict) else {}
-    words = _codes(error)
+    words, prose = _codes(error), str(error.get("message") or "")
     if words & TOO_LONG_CODES and status in {400, 413, 422}:
-        return vendor_errors.too_long()
+        return too_long(prose)
     if words & USED_UP_CODES:
         return vendor_errors.used_up()
-    prose = str(error.get("message") or "")
     identifiers = (error.get("type"), error.get("code"), error.get("param"))
     return vendor_errors.from_status(status, *identifiers, prose=prose, wait_s=vendor_errors.retry_after_s(headers))
 
 
 def from_error(error: dict[str, Any]) -> RebootError:
     """An error object that came without a status of its own: inside a 200, a stream or a socket."""
-    words = _codes(error)
+    words, prose = _codes(error), str(error.get("message") or "")
+    if words & TOO_LONG_CODES:
+        return too_long(prose)
     for codes, meaning in MEANINGS:
         if words & codes:
             return meaning()
     if words & REFUSED_CODES:
-        return vendor_errors.from_status(400, *sorted(words), prose=str(error.get("message") or ""))
+        return vendor_errors.from_status(400, *sorted(words), prose=prose)
     return vendor_errors.failed(error.get("type"), error.get("code"))
 
 

@@ -1,8 +1,8 @@
 """The errors that vendors' failures become, in one wording for all of them.
 
 A message never holds the vendor's prose, which may quote a prompt or a key: only its identifiers
-(`rate_limit_exceeded`, `ValidationException`). Prose is read for its meaning where a vendor says something in no other
-way, and then forgotten.
+(`rate_limit_exceeded`, `ValidationException`) and counts of tokens. Prose is read for its meaning where a vendor says
+something in no other way, and then forgotten.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 
 from shared.errors import (
-    ContextLengthExceeded,
     ModelRetired,
     OperatorCredentials,
     ProviderBusy,
@@ -20,13 +19,14 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
+from workers.providers.wire.overflow import too_long
 
 RETRY_AFTER_MAX_S = 3_600.0
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
 TOO_LONG = re.compile(
     # OpenAI, DeepSeek, Llama, Mistral | Claude | Claude, J2 | Titan, Command | Nova | Gemini
     r"maximum context length|context (window|limit|length)|(input|prompt) is too long|too many (input )?tokens"
-    r"|input tokens exceeded|number of input tokens exceeds|exceeds the maximum number of tokens",
+    r"|input tokens exceed|number of input tokens exceeds|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
 GONE = re.compile(
@@ -43,7 +43,7 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
     """What an HTTP status means where the vendor's own codes say nothing more precise."""
     match status:
         case 400 | 413 | 422 if TOO_LONG.search(prose):
-            return too_long()
+            return too_long(prose)
         case 400 | 422 if GONE.search(prose):
             return retired()
         case 404 | 410:
@@ -58,11 +58,6 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
             return rejected(f"HTTP {status}", *identifiers)
         case _:
             return failed(f"HTTP {status}", *identifiers, wait_s=wait_s)
-
-
-def too_long() -> RebootError:
-    """The conversation does not fit."""
-    return ContextLengthExceeded("Messages and output limit do not fit into the model's context window: shorten them.")
 
 
 def retired() -> RebootError:
@@ -122,7 +117,9 @@ def failed(*identifiers: object, wait_s: float | None = None) -> RebootError:
 
 def rejected(*identifiers: object) -> RebootError:
     """This very request is refused."""
-    return ProviderRejected(f"The vendor refused this request{_listed(identifiers)}: change it.")
+    return ProviderRejected(
+        f"The vendor refused this request{_listed(identifiers)} and would refuse it again: change it, or take another model."
+    )
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

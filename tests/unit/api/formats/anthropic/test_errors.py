@@ -30,7 +30,9 @@ from shared.errors import (
     RequestTooLarge,
     Unavailable,
     UnsupportedMediaType,
+    error_body,
 )
+from shared.overflow import Overflow
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ from shared.errors import (
         (IdempotencyMismatch, "invalid_request_error", False),
         (RateLimited, "rate_limit_error", True),
         (RebootError, "api_error", False),
-        (ProviderRejected, "api_error", False),
+        (ProviderRejected, "invalid_request_error", False),
         (ProviderError, "api_error", True),
         (Unavailable, "api_error", True),
         (Overloaded, "overloaded_error", True),
@@ -67,6 +69,30 @@ def test_every_error_has_anthropics_type(error: type[RebootError], kind: str, re
         "request_id": "req_1",
     }
     assert anthropic_errors.error_headers(body)["x-should-retry"] == str(retry).lower()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "words"),
+    [
+        (Overflow(tokens=9_000, tokens_max=8_192), "prompt is too long: 9000 tokens > 8192 maximum. Shorten it"),
+        (
+            Overflow(tokens=9_000, tokens_max=8_192, estimated=True),
+            "prompt is too long: 9000 tokens > 8192 maximum (9000 is an estimate",
+        ),
+        (
+            Overflow(tokens=203_096, tokens_max=200_000, tokens_output=4_096),
+            "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000, ",
+        ),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_in_anthropics_words_also_from_the_books(
+    overflow: Overflow, words: str
+) -> None:
+    told = overflow.error().body()
+    for body in (told, error_body(told.code, told.message)):
+        error = json.loads(anthropic_errors.error_json(body, "req_1"))["error"]
+        assert error["message"].startswith(words)
+        assert error["type"] == "invalid_request_error"
 
 
 def test_what_is_missing_is_said_in_the_details() -> None:

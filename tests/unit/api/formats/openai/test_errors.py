@@ -19,12 +19,12 @@ from shared.job import Failed
     [
         (errors.InvalidRequest, "invalid_request_error"),
         (errors.InvalidApiKey, "authentication_error"),
-        (errors.InsufficientCredit, "insufficient_quota"),
         (errors.PermissionDenied, "permission_error"),
         (errors.ModelNotFound, "not_found_error"),
         (errors.RequestTooLarge, "invalid_request_error"),
         (errors.IdempotencyMismatch, "invalid_request_error"),
         (errors.RateLimited, "rate_limit_error"),
+        (errors.ProviderRejected, "invalid_request_error"),
         (errors.ProviderError, "server_error"),
         (errors.Overloaded, "server_error"),
         (RebootError, "server_error"),
@@ -38,7 +38,12 @@ def test_an_error_has_openais_type_and_our_code(error: type[RebootError], kind: 
 def test_details_stand_beside_the_four_fields() -> None:
     body = errors.InsufficientCredit("Add credit.", needed_usd="2", available_usd="1").body()
     content = json.loads(openai_errors.error_json(body, "req_1"))["error"]
-    assert (content["needed_usd"], content["available_usd"]) == ("2", "1")
+    assert (content["type"], content["needed_usd"], content["available_usd"]) == ("insufficient_quota", "2", "1")
+
+
+def test_missing_credit_has_the_word_by_which_litellm_knows_that_asking_again_is_no_use() -> None:
+    """Its mapping looks for it anywhere in the body, and takes a 402 without it for a failure that passes."""
+    assert b"invalid_request_error" in openai_errors.error_json(errors.InsufficientCredit("x").body(), "req_1")
 
 
 def test_the_parameter_is_the_field() -> None:
@@ -88,3 +93,4 @@ def test_a_path_belongs_to_its_api() -> None:
     assert surface_of("/v1/chat/completions") is openai_errors
     assert surface_of("/v1/nothing") is openai_errors
     assert surface_of("/api/endpoint") is not openai_errors
+    assert surface_of("/v1/v1/messages") is surface_of("/messages") is surface_of("/v1/messages/batches")

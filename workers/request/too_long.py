@@ -1,0 +1,33 @@
+"""What the caller is told of a prompt that is too long: the catalogue's window, and the vendor's count or an estimate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.chat import estimated_input
+from shared.errors import ContextLengthExceeded, RebootError
+from shared.overflow import Overflow
+
+if TYPE_CHECKING:
+    from shared.job import Job
+
+
+def with_numbers(error: RebootError, job: Job) -> RebootError:
+    """The same error; one of a prompt that is too long says how many tokens there are and how many fit, because clients
+    shorten their prompts by that. The vendor's own limit is told only where its count is below the catalogue's.
+    """
+    if not isinstance(error, ContextLengthExceeded):
+        return error
+    told = Overflow.told_by(error.body())
+    window = job.model.context_window
+    if told is None:
+        return Overflow(tokens=_estimate(job, window), tokens_max=window, estimated=True).error()
+    return msgspec.structs.replace(told, tokens_max=window).error() if told.tokens > window else error
+
+
+def _estimate(job: Job, window: int) -> int:
+    """More than the window in any case: the vendor has counted, and does not tell."""
+    tokens = estimated_input(job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
+    return tokens if tokens > window else max(tokens + job.output_limit, window + 1)
