@@ -193,6 +193,11 @@ async def test_openai_refuses(simulator: Running, more: dict[str, Any], words: s
     [
         ({"response_format": SCHEMA_FORM}, "response_format type is unavailable"),
         ({"messages": [USER, CALLED]}, "did not have response messages"),
+        ({"tools": [FUNCTION], "tool_choice": "required"}, ""),
+        (
+            {"model": "deepseek-reasoner", "tools": [FUNCTION], "tool_choice": "required"},
+            "Thinking mode does not support this tool_choice",
+        ),
         ({"model": "deepseek-reasoner", "messages": [USER, CALLED, ANSWERED]}, "Missing `reasoning_content`"),
         ({"model": "deepseek-reasoner", "messages": [USER, {**CALLED, "reasoning_content": ""}, ANSWERED]}, ""),
     ],

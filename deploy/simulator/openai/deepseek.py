@@ -150,6 +150,8 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
 def _check_reasoner(body: ChatRequest) -> None:
     if body.logprobs:
         raise _invalid("deepseek-reasoner does not support the parameter logprobs")
+    if body.tool_choice not in {None, "auto", "none"}:
+        raise _invalid("Thinking mode does not support this tool_choice")
     for i, message in enumerate(body.messages):
         if message.tool_calls and message.reasoning_content is None:
             raise _invalid(f"Missing `reasoning_content` field in the assistant message at message index {i}.")

@@ -37,7 +37,7 @@ TABLE = {
     "seed stop": "openai-o1-mini",
     "": "openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview",
     f"tools required named json {PENALTIES} {BASIC}": "deepseek-chat",
-    "tools required named json stop": "deepseek-reasoner",
+    "tools json stop": "deepseek-reasoner",
     f"tools required named json schema seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
     f"tools required named json schema seed top_k {PENALTIES} {BASIC}": (
         "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
