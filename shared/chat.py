@@ -22,8 +22,9 @@ StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 TOKENS_PER_MESSAGE_BOUND = 8
 """What a vendor's chat template may add to one message, at most."""
 TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
-"""What it may add to one tool's definition, and for tools or an answer's schema as such: hidden instructions, at most.
-Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11).
+"""What it may add to one tool's definition, or to a call and its result, and for tools or an answer's schema as such: hidden
+instructions, at most. Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read
+2026-11). A name that a vendor does not take grows by 10 bytes at most, an id by 15 (`workers/providers/wire/identifiers.py`).
 """
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""

@@ -19,6 +19,7 @@ from shared.errors import RebootError
 from shared.money import Usage
 from workers.providers.loading import load_providers
 from workers.providers.protocol import Finished, Joined, Limits, Piece, Provider, ProviderRequest, Reported
+from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.request.limits import bounded
 
@@ -122,7 +123,9 @@ class Vendors:
             await provider.close()
 
     def pieces(self, asked: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        return self.providers[asked.model.api].stream(asked)
+        """As a worker asks: the request is fitted, and that is undone in the answer."""
+        fitted = Fitted(asked)
+        return fitted.undone(self.providers[asked.model.api].stream(fitted.request))
 
     async def ask(
         self,

@@ -145,11 +145,25 @@ async def refused(url: str, body: dict[str, Any]) -> str:
         return str(document.get("message") or document["error"]["message"])
 
 
-FUNCTION = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+FUNCTION: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}},
+}
 USER = {"role": "user", "content": "hi"}
 SPOKEN = {"id": "a", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
 CALLED = {"role": "assistant", "content": None, "tool_calls": [SPOKEN]}
 ANSWERED = {"role": "tool", "tool_call_id": "a", "content": "ten"}
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {**FUNCTION["function"], "name": name}}
+
+
+def called(id: str = "a", name: str = "clock") -> dict[str, Any]:  # noqa: A002
+    return {**CALLED, "tool_calls": [{**SPOKEN, "id": id, "function": {"name": name, "arguments": "{}"}}]}
+
+
+SEEN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 SCHEMA_FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}, "strict": True}}
 
 
@@ -164,7 +178,21 @@ SCHEMA_FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"t
         ({"messages": [USER, CALLED, USER]}, "did not have response messages: a"),
         ({"messages": [USER, CALLED]}, "did not have response messages: a"),
         ({"messages": [{"role": "assistant", "content": None}, USER]}, "got null"),
-        ({"tools": []}, "expected 1 to 128"),
+        ({"tools": []}, "got an empty array"),
+        ({"tools": [FUNCTION] * 129}, "maximum length 128, but got an array with length 129"),
+        ({"tools": [named("x" * 65)]}, "'tools[0].function.name': string too long"),
+        (
+            {"tools": [FUNCTION], "messages": [USER, called(name="a.b"), ANSWERED]},
+            "'messages[1].tool_calls[0].function.name'",
+        ),
+        (
+            {"tools": [FUNCTION], "messages": [USER, called(id="a" * 41)]},
+            "maximum length 40, but got a string with length 41",
+        ),
+        (
+            {"messages": [USER, CALLED, {**ANSWERED, "content": [SEEN]}]},
+            "this message with role 'tool' contains an image",
+        ),
         ({"tools": [{"type": "function", "function": {"name": "two words"}}]}, "does not match pattern"),
         ({"tools": [{"type": "function", "function": {"name": "x", "parameters": {}}}]}, "Invalid schema for function"),
         ({"tool_choice": "required"}, "only allowed when 'tools'"),
@@ -193,6 +221,8 @@ async def test_openai_refuses(simulator: Running, more: dict[str, Any], words: s
     [
         ({"response_format": SCHEMA_FORM}, "response_format type is unavailable"),
         ({"messages": [USER, CALLED]}, "did not have response messages"),
+        ({"tools": [named("a.b")]}, "string does not match pattern"),
+        ({"tools": [FUNCTION] * 129}, "array too long"),
         ({"tools": [FUNCTION], "tool_choice": "required"}, ""),
         (
             {"model": "deepseek-reasoner", "tools": [FUNCTION], "tool_choice": "required"},
@@ -210,10 +240,24 @@ async def test_deepseek_refuses(simulator: Running, more: dict[str, Any], words:
     assert bool(words) == bool(said)
 
 
-SPECIFIED = {"toolSpec": {"name": "clock", "inputSchema": {"json": {"type": "object"}}}}
-USE = {"toolUse": {"toolUseId": "a", "name": "clock", "input": {}}}
+SPECIFIED: dict[str, Any] = {"toolSpec": {"name": "clock", "inputSchema": {"json": {"type": "object"}}}}
+USE: dict[str, Any] = {"toolUse": {"toolUseId": "a", "name": "clock", "input": {}}}
 RESULT = {"toolResult": {"toolUseId": "a", "content": [{"text": "ten"}]}}
+PICTURE = {"format": "png", "source": {"bytes": "AAAA"}}
 NOVA, LLAMA, TITAN = "amazon.nova-lite-v1:0", "meta.llama3-1-8b-instruct-v1:0", "amazon.titan-text-lite-v1"
+SEEING_LLAMA, MISTRAL = "us.meta.llama3-2-11b-instruct-v1:0", "mistral.mistral-large-2402-v1:0"
+
+
+def specified(name: str) -> dict[str, Any]:
+    return {"toolSpec": {**SPECIFIED["toolSpec"], "name": name}}
+
+
+def use(id: str) -> dict[str, Any]:  # noqa: A002
+    return {"toolUse": {**USE["toolUse"], "toolUseId": id}}
+
+
+def result(*content: dict[str, Any]) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": "a", "content": list(content)}}
 
 
 def turns(*contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -234,6 +278,13 @@ def turns(*contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         (LLAMA, turns([{"text": "hi"}]), {"toolChoice": {"any": {}}}, "doesn't support the toolConfig.toolChoice.any"),
         (LLAMA, turns([{"text": "hi"}]), {}, ""),
         (TITAN, turns([{"text": "hi"}]), {}, "doesn't support tool use"),
+        (NOVA, turns([{"text": "hi"}]), {"tools": [specified("a.b")]}, "tools.1.member.toolSpec.name"),
+        (NOVA, turns([{"text": "hi"}]), {"tools": [specified("a" * 65)]}, "length less than or equal to 64"),
+        (NOVA, turns([{"text": "hi"}], [use("a:1")], [RESULT]), {}, "content.1.member.toolUse.toolUseId"),
+        (NOVA, turns([{"text": "hi"}], [USE], [result({"image": PICTURE})]), {}, ""),
+        (SEEING_LLAMA, turns([{"text": "hi"}], [USE], [result({"image": PICTURE})]), {}, "Remove image and try again"),
+        (SEEING_LLAMA, turns([{"text": "hi"}], [USE], [RESULT, {"image": PICTURE}]), {}, ""),
+        (MISTRAL, turns([{"text": "hi"}], [USE], [RESULT]), {}, "must be a-z, A-Z, 0-9, with a length of 9"),
     ],
 )
 async def test_converse_refuses(
@@ -255,6 +306,10 @@ CALL = {"functionCall": {"name": "clock", "args": {}}}
 RESPONSE = {"functionResponse": {"name": "clock", "response": {"output": "ten"}}}
 
 
+def declared(*names: str) -> dict[str, Any]:
+    return {"tools": [{"functionDeclarations": [{"name": name} for name in names]}]}
+
+
 def contents(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"contents": [{"role": ("user", "model")[i % 2], "parts": [part]} for i, part in enumerate(parts)]}
 
@@ -270,6 +325,10 @@ def contents(*parts: dict[str, Any]) -> dict[str, Any]:
         (contents(CALL), "immediately after a user turn"),
         (contents({"text": "hi"}, {"functionCall": {"name": "clock", "id": "a"}}), "unknown field `id`"),
         ({**contents({"text": "hi"}), "toolConfig": {}}, "without function_declarations"),
+        ({**contents({"text": "hi"}), **declared("a.b:c-d_")}, ""),
+        ({**contents({"text": "hi"}), **declared("a/b")}, "function_declarations[0].name: Invalid function name"),
+        ({**contents({"text": "hi"}), **declared("2a")}, "Must start with a letter or an underscore"),
+        ({**contents({"text": "hi"}), **declared(*["a"] * 513)}, "At most 512 function declarations"),
         (
             {
                 **contents({"text": "hi"}),

@@ -18,6 +18,7 @@ from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
 from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
+from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.sending import sending
 from workers.request.limits import bounded
@@ -135,12 +136,12 @@ class VendorCalls:
 
     async def _call(self) -> str:
         provider = self._provider()
-        request = self._request()
+        fitted = Fitted(self._request())
+        request = fitted.request
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
-        pieces = bounded(
-            provider.stream(request), idle_s=idle_s, total_s=min(self._job.left_s(), self._settings.request_deadline_s)
-        )
+        total_s = min(self._job.left_s(), self._settings.request_deadline_s)
+        pieces = fitted.undone(bounded(provider.stream(request), idle_s=idle_s, total_s=total_s))
         with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)):
             async with contextlib.aclosing(pieces):
                 return await self._heard(pieces, began)

@@ -16,7 +16,7 @@ from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.bedrock import rules
 from deploy.simulator.bedrock.rules import Model, invalid
-from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, check_tools, images_in, text_of, texts_of
 from deploy.simulator.bedrock.wire import ConverseWire, stop_reason, tool_use_id, usage_json
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
@@ -67,9 +67,7 @@ class Converse:
             talk=tuple(
                 Said("model" if turn.role == "assistant" else "user", text_of(turn.content)) for turn in body.messages
             ),
-            prompt_tokens=answer.prompt_tokens(
-                [*texts, *extra], sum(b.image is not None for t in body.messages for b in t.content)
-            ),
+            prompt_tokens=answer.prompt_tokens([*texts, *extra], images_in(body.messages)),
             limit=body.inference_config.max_tokens or (model.output_max if model else 0),
             stops=tuple(body.inference_config.stop_sequences),
             stream=request.path.endswith("-stream"),

@@ -35,6 +35,11 @@ class Model(msgspec.Struct, frozen=True):
     tools_stream: bool = True
     choices: tuple[str, ...] = ("auto", "any", "tool")
 
+    @property
+    def images_in_results(self) -> bool:
+        """Whether what a tool says may have images: with Claude and Nova, as far as they take any."""
+        return self.images and self.id.startswith(("anthropic.", "amazon.nova"))
+
 
 def _claude(name: str, context: int, output_max: int, *, images: bool = False) -> Model:
     """Tools came with Claude 3."""

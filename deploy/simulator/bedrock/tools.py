@@ -6,6 +6,7 @@ ValidationExceptions as users report them (2024-2026).
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -13,6 +14,10 @@ import msgspec
 
 from deploy.simulator.bedrock.rules import Model, invalid
 from deploy.simulator.tools import Asked, Offer
+
+IDENTIFIER_LENGTH_MAX = 64
+_IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]+")
+_MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
 class ToolUse(msgspec.Struct, rename="camel"):
@@ -126,15 +131,30 @@ def texts_of(turns: list[Turn], config: ToolConfig | None) -> list[str]:
     return [*texts, *(msgspec.json.encode(tool).decode() for tool in (config.tools if config else ()))]
 
 
+def images_in(turns: list[Turn]) -> int:
+    """Count the images, also those in what tools said."""
+    blocks = [block for turn in turns for block in turn.content]
+    said = [part.image for block in blocks if block.tool_result for part in block.tool_result.content]
+    return sum(image is not None for image in [*(block.image for block in blocks), *said])
+
+
 def result_text(result: ToolResult) -> str:
     """Give what a tool said as text."""
-    return "".join(
-        part.text if part.text is not None else msgspec.json.encode(part.json).decode() for part in result.content
-    )
+    said = [part for part in result.content if part.image is None]
+    return "".join(part.text if part.text is not None else msgspec.json.encode(part.json).decode() for part in said)
 
 
 def check_tools(turns: list[Turn], config: ToolConfig | None, model: Model, *, stream: bool) -> None:
     """Hold tools and their results against Converse's rules and the model's; raises `Refusal`."""
+    _check_identifiers(turns, config, model)
+    if not model.images_in_results and any(
+        part.image is not None
+        for turn in turns
+        for b in turn.content
+        if b.tool_result
+        for part in b.tool_result.content
+    ):
+        raise invalid("This model doesn't support the image field for user messages. Remove image and try again.")
     uses = any(block.tool_use or block.tool_result for turn in turns for block in turn.content)
     if config is None and uses:
         raise invalid("The toolConfig field must be defined when using toolUse and toolResult content blocks.")
@@ -143,6 +163,37 @@ def check_tools(turns: list[Turn], config: ToolConfig | None, model: Model, *, s
     for i, (before, after) in enumerate(pairwise([Turn("user", []), *turns])):
         _check_results(i, before, after)
         _check_sides(i, after)
+
+
+def _check_identifiers(turns: list[Turn], config: ToolConfig | None, model: Model) -> None:
+    """Names and ids are the service's own constraint, and ids Mistral's, too."""
+    for i, tool in enumerate(config.tools if config else (), start=1):
+        _check_constraint(f"toolConfig.tools.{i}.member.toolSpec.name", tool.tool_spec.name)
+    for i, turn in enumerate(turns, start=1):
+        for j, block in enumerate(turn.content, start=1):
+            where = f"messages.{i}.member.content.{j}.member"
+            if block.tool_use:
+                _check_constraint(f"{where}.toolUse.name", block.tool_use.name)
+                _check_constraint(f"{where}.toolUse.toolUseId", block.tool_use.tool_use_id)
+                _check_mistral(block.tool_use.tool_use_id, model)
+            if block.tool_result:
+                _check_constraint(f"{where}.toolResult.toolUseId", block.tool_result.tool_use_id)
+
+
+def _check_constraint(where: str, value: str) -> None:
+    said = f"1 validation error detected: Value '{value}' at '{where}' failed to satisfy constraint: Member must"
+    if len(value) > IDENTIFIER_LENGTH_MAX:
+        raise invalid(f"{said} have length less than or equal to {IDENTIFIER_LENGTH_MAX}")
+    if not _IDENTIFIER.fullmatch(value):
+        raise invalid(f"{said} satisfy regular expression pattern: {_IDENTIFIER.pattern}")
+
+
+def _check_mistral(call: str, model: Model) -> None:
+    if model.id.startswith("mistral.") and not _MISTRAL_ID.fullmatch(call):
+        raise invalid(
+            "The model returned the following errors: "
+            f"Tool call id was {call} but must be a-z, A-Z, 0-9, with a length of 9."
+        )
 
 
 def _check_config(config: ToolConfig, model: Model, *, stream: bool) -> None:

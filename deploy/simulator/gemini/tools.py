@@ -5,6 +5,7 @@ Sources: the Gemini API reference (v1beta), and the texts of its errors as users
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -12,6 +13,9 @@ import msgspec
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.tools import Asked, Offer
+
+DECLARATIONS_MAX = 512
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
 
 class FunctionCall(msgspec.Struct, forbid_unknown_fields=True):
@@ -109,9 +113,25 @@ def texts_of(contents: list[Content], tools: list[FunctionTool]) -> list[str]:
 
 def check_tools(contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None) -> None:
     """Hold functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
+    _check_declared(_declared(tools))
     _check_config(_declared(tools), config)
     for i, (before, after) in enumerate(pairwise([Content(), *contents])):
         _check_order(i, before, after)
+
+
+def _check_declared(declared: list[Declaration]) -> None:
+    if len(declared) > DECLARATIONS_MAX:
+        raise _invalid(
+            "The GenerateContentRequest proto is invalid:\n  * tools[0].function_declarations: [FIELD_INVALID] At most "
+            f"{DECLARATIONS_MAX} function declarations can be specified."
+        )
+    for i, declaration in enumerate(declared):
+        if not _NAME.fullmatch(declaration.name):
+            raise _invalid(
+                f"* GenerateContentRequest.tools[0].function_declarations[{i}].name: Invalid function name. Must start with "
+                "a letter or an underscore. Must be alphameric (a-z, A-Z, 0-9), underscores (_), dots (.), colons (:), or "
+                "dashes (-), with a maximum length of 64."
+            )
 
 
 def _check_config(declared: list[Declaration], config: ToolConfig | None) -> None:

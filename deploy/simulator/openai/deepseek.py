@@ -16,6 +16,7 @@ from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Usage
 from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.chat import ChatWire, OpenAIChat, spoken
+from deploy.simulator.openai.names import check_count, check_names
 from deploy.simulator.openai.rules import INVALID, REFUSALS, ChatRequest, Model
 from deploy.simulator.openai.tools import check_results
 
@@ -71,6 +72,8 @@ class DeepSeekChat(OpenAIChat):
             raise _invalid("This response_format type is unavailable now")
         if body.tools == []:
             raise _invalid("[] is too short - 'tools'")
+        check_count(body)
+        check_names(body)
         check_results(body.messages)
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:

@@ -6,18 +6,15 @@ them (2024-2026); for what reasoning models refuse also Azure's table of their p
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
 
 from deploy.simulator.exchange import Refusal
+from deploy.simulator.openai.names import check_count, check_ids, check_images, check_names
 from deploy.simulator.openai.rules import INVALID, ChatRequest, Message, Model, Named, text_of
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON, Asked, Offer
-
-TOOLS_MAX = 128
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def asked_of(body: ChatRequest) -> Asked:
@@ -51,6 +48,10 @@ def texts_of(body: ChatRequest) -> list[str]:
 def check_tools(body: ChatRequest, model: Model) -> None:
     """Hold tools, their results and the form of the answer against OpenAI's rules; raises `Refusal`."""
     _check_model(body, model)
+    check_count(body)
+    check_names(body)
+    check_ids(body.messages)
+    check_images(body.messages)
     _check_offers(body)
     check_results(body.messages)
     _check_form(body)
@@ -109,13 +110,8 @@ def _check_offers(body: ChatRequest) -> None:
             raise _invalid(f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified.", name)
     if body.tools is None:
         return
-    if not 1 <= len(body.tools) <= TOOLS_MAX:
-        raise _invalid(f"Invalid 'tools': expected 1 to {TOOLS_MAX} tools, got {len(body.tools)} instead.", "tools")
     for i, tool in enumerate(body.tools):
         where = f"tools[{i}].function"
-        if not _NAME.fullmatch(tool.function.name):
-            words = "string does not match pattern. Expected a string that matches '^[a-zA-Z0-9_-]+$'."
-            raise _invalid(f"Invalid '{where}.name': {words}", f"{where}.name")
         if tool.function.parameters is not None and tool.function.parameters.get("type") != "object":
             words = f"schema must be a JSON Schema of 'type: \"object\"', got '{tool.function.parameters.get('type')}'."
             words = f"Invalid schema for function '{tool.function.name}': {words}"
@@ -138,7 +134,7 @@ def _check_form(body: ChatRequest) -> None:
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
             "messages",
         )
-    if form.type == "json_schema" and (form.json_schema is None or not _NAME.fullmatch(form.json_schema.name)):
+    if form.type == "json_schema" and form.json_schema is None:
         raise _invalid("Missing required parameter: 'response_format.json_schema'.", "response_format.json_schema")
     if form.json_schema is not None and form.json_schema.strict and not _is_strict(form.json_schema.schema):
         words = "In context=(), 'additionalProperties' is required to be supplied and to be false."

@@ -1,0 +1,73 @@
+"""How long lists of tools, names and ids may be at OpenAI and DeepSeek, and what they are made of.
+
+Sources: both API references, and the errors as users report them (2024-2026).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.openai.rules import INVALID, ChatRequest, Message
+
+TOOLS_MAX, NAME_LENGTH_MAX, ID_LENGTH_MAX = 128, 64, 40
+_NAME = re.compile(r"[a-zA-Z0-9_-]+")
+
+
+def check_count(body: ChatRequest) -> None:
+    """Raise `Refusal` for too many tools, or none."""
+    count = len(body.tools or ())
+    if body.tools is not None and not count:
+        words = "empty array. Expected an array with minimum length 1, but got an empty array instead."
+        raise Refusal(400, "empty_array", f"Invalid 'tools': {words}", INVALID, "tools")
+    if count > TOOLS_MAX:
+        words = f"Expected an array with maximum length {TOOLS_MAX}, but got an array with length {count} instead."
+        raise Refusal(400, "array_above_max_length", f"Invalid 'tools': array too long. {words}", INVALID, "tools")
+
+
+def check_names(body: ChatRequest) -> None:
+    """Raise `Refusal` for a name of a tool, of a call or of a schema that is too long or has other characters."""
+    for where, name in _names(body):
+        if len(name) > NAME_LENGTH_MAX:
+            raise _too_long(where, name, NAME_LENGTH_MAX)
+        if not _NAME.fullmatch(name):
+            words = "string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+            raise Refusal(400, "invalid_value", f"Invalid '{where}': {words}", INVALID, where)
+
+
+def check_ids(messages: list[Message]) -> None:
+    """Raise `Refusal` for an id of a call that is too long."""
+    for i, message in enumerate(messages):
+        ids = {f"messages[{i}].tool_calls[{j}].id": call.id for j, call in enumerate(message.tool_calls or ())}
+        ids |= {f"messages[{i}].tool_call_id": message.tool_call_id or ""}
+        for where, one in ids.items():
+            if len(one) > ID_LENGTH_MAX:
+                raise _too_long(where, one, ID_LENGTH_MAX)
+
+
+def check_images(messages: list[Message]) -> None:
+    """Raise `Refusal` for an image that is not the user's."""
+    for i, message in enumerate(messages):
+        parts = message.content if isinstance(message.content, list) else []
+        if message.role != "user" and any(part.type == "image_url" for part in parts):
+            words = (
+                f"Invalid 'messages[{i}]'. Image URLs are only allowed for messages with role 'user', but this message "
+                f"with role '{message.role}' contains an image URL."
+            )
+            raise Refusal(400, "invalid_value", words, INVALID, f"messages[{i}]")
+
+
+def _names(body: ChatRequest) -> Iterator[tuple[str, str]]:
+    for i, tool in enumerate(body.tools or ()):
+        yield f"tools[{i}].function.name", tool.function.name
+    for i, message in enumerate(body.messages):
+        for j, call in enumerate(message.tool_calls or ()):
+            yield f"messages[{i}].tool_calls[{j}].function.name", call.function.name
+    if body.response_format and body.response_format.json_schema:
+        yield "response_format.json_schema.name", body.response_format.json_schema.name
+
+
+def _too_long(where: str, text: str, most: int) -> Refusal:
+    words = f"Expected a string with maximum length {most}, but got a string with length {len(text)} instead."
+    return Refusal(400, "string_above_max_length", f"Invalid '{where}': string too long. {words}", INVALID, where)

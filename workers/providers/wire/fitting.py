@@ -1,0 +1,39 @@
+"""A request as its vendor takes it, and what undoes that in the answer: neither providers nor callers know of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Protocol
+
+from workers.providers.protocol import Piece, ProviderRequest
+from workers.providers.wire.identifiers import with_identifiers
+
+
+class Undoing(Protocol):
+    """Undoes in an answer what was done to a request."""
+
+    def feed(self, piece: Piece) -> Iterable[Piece]:
+        """What the caller gets of a piece."""
+
+
+class Fitted:
+    """`request` is to be asked; its pieces are to go through `undone`."""
+
+    def __init__(self, request: ProviderRequest) -> None:
+        self.request, names = with_identifiers(request)
+        self._undoings: list[Undoing] = [names] if names else []
+
+    def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+        """What the caller asked for; the very same pieces where nothing was done. Closing it closes `pieces`."""
+        return _through(pieces, self._undoings) if self._undoings else pieces
+
+
+async def _through(pieces: AsyncGenerator[Piece, None], undoings: list[Undoing]) -> AsyncGenerator[Piece, None]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            made: Iterable[Piece] = (piece,)
+            for undoing in undoings:
+                made = [new for one in made for new in undoing.feed(one)]
+            for one in made:
+                yield one
