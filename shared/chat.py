@@ -31,6 +31,10 @@ BYTES_PER_TOKEN = 4
 TEMPLATE_TOKENS_PER_MESSAGE = 4
 TYPICAL_IMAGE_TOKENS = 1_600
 """For one image, where nobody counted; a row's bound may be a hundred times as much."""
+TOKENS_FOR_RESULT_IMAGES_BOUND = 128
+"""What is said, without the call's id, of images in a tool's result where they are sent beside it
+(`workers/providers/wire/result_images.py`).
+"""
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
@@ -166,15 +170,13 @@ def input_bound(
     talk = sum(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
-    calls = sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    talk += sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    shown = [len(message.tool_call_id or "") for message in messages if message.role == "tool" and message.images()]
+    talk += sum(shown) + len(shown) * (TOKENS_PER_MESSAGE_BOUND + TOKENS_FOR_RESULT_IMAGES_BOUND)
     if not tools.offered and json_answer is None:
-        return talk + calls
+        return talk
     return (
-        talk
-        + calls
-        + bytes_of_tools(tools, json_answer)
-        + len(tools.offered) * TOKENS_PER_TOOL_BOUND
-        + TOKENS_FOR_TOOLS_BOUND
+        talk + bytes_of_tools(tools, json_answer) + len(tools.offered) * TOKENS_PER_TOOL_BOUND + TOKENS_FOR_TOOLS_BOUND
     )
 
 

@@ -1,11 +1,14 @@
-"""Names and ids of tools that a vendor does not take as they are."""
+"""Names, ids and images in results that a vendor does not take as they are."""
 
 from __future__ import annotations
 
-from shared.chat import Message, Tool, ToolCall, ToolChoice, Tools
-from tests.conformance.cases import Case, Vendors, over, promise
-from tests.conformance.test_tools import TOOLED, WEATHER
+from deploy.simulator.answer import IMAGE_TOKENS
+from shared.chat import ImagePart, ImageUrl, Message, TextPart, Tool, ToolCall, ToolChoice, Tools
+from tests.conformance.cases import CATALOGUE, Case, Vendors, over, promise
+from tests.conformance.test_tools import OFFERED, TOOLED, WEATHER
 
+SEEING = [case for case in TOOLED if case.model.image_tokens]
+SEEING += [Case(name, CATALOGUE.find(name), stream=False) for name in ("anthropic-claude-3-haiku", "meta-llama3-2-11b")]
 LONG = f"mcp__server__{'x' * 110}"
 
 
@@ -30,3 +33,25 @@ async def test_long_names_and_ids(vendors: Vendors, case: Case) -> None:
     assert (answered.error, answered.finished) == (None, ["stop"])
     named = Tools(offered=tools.offered, choice=ToolChoice("named", LONG))
     assert [call.name for call in (await vendors.ask(case, "", tools=named, after=after)).tool_calls] == [LONG]
+
+
+@promise("images in the results of tools reach the vendor")
+@over(*SEEING)
+async def test_images_in_results(vendors: Vendors, case: Case) -> None:
+    picture = ImagePart(ImageUrl("data:image/png;base64,AAAA"))
+    calls = (ToolCall("call_1", "clock", "{}"), ToolCall("call_2", "get_weather", "{}"))
+
+    def talk(*content: TextPart | ImagePart) -> tuple[Message, ...]:
+        return (
+            Message("user", "Look."),
+            Message("assistant", "", tool_calls=calls),
+            Message("tool", [TextPart("seen"), *content], tool_call_id="call_1"),
+            Message("tool", list(content) or "", tool_call_id="call_2"),
+        )
+
+    blind = await vendors.ask(case, "calls=0 tokens=3", messages=talk(), tools=OFFERED)
+    got = await vendors.ask(case, "calls=0 tokens=3", messages=talk(picture), tools=OFFERED)
+    assert (got.error, got.finished) == (None, ["stop"])
+    assert got.call.prompt_tokens > blind.call.prompt_tokens + IMAGE_TOKENS  # both of them
+    plain = await vendors.ask(case, "tokens=3", messages=talk(picture))
+    assert (plain.error, plain.finished) == (None, ["stop"])

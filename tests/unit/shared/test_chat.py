@@ -56,6 +56,11 @@ def test_a_message_is_sent_back_as_it_came(content: str | list[TextPart | ImageP
     assert msgspec.json.decode(msgspec.json.encode(message), type=NativeMessage) == message
 
 
+def test_images_in_a_result_are_bounded_with_the_message_that_may_bring_them() -> None:
+    result = Message("tool", [TextPart("ten"), _image()], tool_call_id="call_1")
+    assert input_bound([result], 500) == result.bytes_in() + 8 + 500 + len("call_1") + 8 + 128
+
+
 def test_calls_of_the_past_are_bounded_although_no_tools_are_on_offer() -> None:
     called = Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"), ToolCall("call_2", "clock", "{}")))
     assert input_bound([called], 0) == called.bytes_in() + 8 + 2 * 64

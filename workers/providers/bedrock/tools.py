@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.chat import Part, TextPart, Tool, ToolCall, ToolChoice
+from shared.chat import ImagePart, Part, TextPart, Tool, ToolCall, ToolChoice
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import Conversation, ToolResult, arguments, image
 
@@ -33,8 +33,10 @@ def messages(talk: Conversation, *, with_tools: bool) -> list[dict[str, Any]]:
     """The turns. Without a `toolConfig` Converse refuses blocks of tools (ValidationException, read 2026-11): calls and
     results are then written out as text, which the model still understands.
     """
-    block = _block if with_tools else _written_out
-    return [{"role": turn.role, "content": [block(part) for part in turn.parts]} for turn in talk.turns]
+    return [
+        {"role": turn.role, "content": [block for part in turn.parts for block in _blocks(part, with_tools=with_tools)]}
+        for turn in talk.turns
+    ]
 
 
 def _specification(tool: Tool) -> dict[str, Any]:
@@ -53,24 +55,24 @@ def _choice(choice: ToolChoice) -> dict[str, Any] | None:
             return None
 
 
-def _block(part: Part | ToolCall | ToolResult) -> dict[str, Any]:
+def _blocks(part: Part | ToolCall | ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
     match part:
-        case ToolCall(id, name):
-            return {"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}
+        case ToolCall(id, name, given):
+            if with_tools:
+                return [{"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}]
+            return [{"text": f"[I called the tool {name} with {given or '{}'}]"}]
         case ToolResult(call, text):
-            return {"toolResult": {"toolUseId": call.id, "content": [{"text": text if text.strip() else NOTHING_SAID}]}}
+            images = [_image(shown) for shown in part.images]
+            if with_tools:
+                said = [{"text": text}] if text.strip() else []
+                return [{"toolResult": {"toolUseId": call.id, "content": [*said, *images] or [{"text": NOTHING_SAID}]}}]
+            return [{"text": f"[The tool {call.name} said: {text}]"}, *images]
         case TextPart(text):
-            return {"text": text}
+            return [{"text": text}]
         case _:
-            kind, data = image(part)
-            return {"image": {"format": kind, "source": {"bytes": data}}}
+            return [_image(part)]
 
 
-def _written_out(part: Part | ToolCall | ToolResult) -> dict[str, Any]:
-    match part:
-        case ToolCall(_, name, given):
-            return {"text": f"[I called the tool {name} with {given or '{}'}]"}
-        case ToolResult(call, text):
-            return {"text": f"[The tool {call.name} said: {text}]"}
-        case _:
-            return _block(part)
+def _image(part: ImagePart) -> dict[str, Any]:
+    kind, data = image(part)
+    return {"image": {"format": kind, "source": {"bytes": data}}}

@@ -9,7 +9,7 @@ from google.genai import types
 
 from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import ToolResult, arguments, conversation, image
+from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
 
 ROLES = {"user": "user", "assistant": "model"}
 MODES = {
@@ -38,8 +38,9 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     )
     signature = UNSIGNED if request.model.reasoning else None
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in turn.parts])
+        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in parts])
         for turn in talk.turns
+        for parts in _apart(turn)
     ]
     return {"model": request.model.upstream, "contents": contents, "config": config}
 
@@ -77,6 +78,15 @@ def _declaration(tool: Tool) -> types.FunctionDeclaration:
 def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
     only = [choice.name] if choice.mode == "named" and choice.name else None
     return types.FunctionCallingConfig(mode=MODES[choice.mode], allowed_function_names=only)
+
+
+def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
+    """Results in a content of their own, then the rest: parts beside results may be counted as results that are too many
+    (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
+    """
+    results: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if isinstance(part, ToolResult)]
+    rest: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    return [parts for parts in (results, rest) if parts]
 
 
 def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.Part:

@@ -6,8 +6,11 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Protocol
 
+import msgspec
+
 from workers.providers.protocol import Piece, ProviderRequest
 from workers.providers.wire.identifiers import with_identifiers
+from workers.providers.wire.result_images import beside
 
 
 class Undoing(Protocol):
@@ -21,7 +24,8 @@ class Fitted:
     """`request` is to be asked; its pieces are to go through `undone`."""
 
     def __init__(self, request: ProviderRequest) -> None:
-        self.request, names = with_identifiers(request)
+        request, names = with_identifiers(request)
+        self.request = msgspec.structs.replace(request, messages=beside(request.messages, request.model))
         self._undoings: list[Undoing] = [names] if names else []
 
     def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:

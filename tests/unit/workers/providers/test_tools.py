@@ -29,6 +29,7 @@ from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import arguments, conversation, refuse_tools
+from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.tool_calls import ToolCalls
 
@@ -220,16 +221,16 @@ def test_some_models_do_not_stream_with_tools(name: str, tools: Tools, streams: 
 
 def test_gemini_is_told_of_calls_and_results_in_its_words() -> None:
     asked = gemini_request.parameters(request("google-gemini-2.0-flash", tools=Tools(offered=OFFERED)))
-    _, model, user = asked["contents"]
+    _, model, results, user = asked["contents"]
     assert [(part.function_call.name, part.function_call.args) for part in model.parts] == [
         ("weather", {"place": "Oslo"}),
         ("clock", {}),
     ]
-    assert [(part.function_response.name, part.function_response.response) for part in user.parts[:2]] == [
+    assert [(part.function_response.name, part.function_response.response) for part in results.parts] == [
         ("weather", {"rain": 3}),
         ("clock", {"output": "five past ten"}),
     ]
-    assert user.parts[2].text == "And?"
+    assert [(user.role, part.text) for part in user.parts] == [("user", "And?")]
     assert all(part.function_call.id is None and part.thought_signature is None for part in model.parts)
     declared = asked["config"].tools[0].function_declarations
     assert [(d.name, d.description, d.parameters_json_schema) for d in declared] == [
@@ -286,11 +287,64 @@ def test_calls_and_results_belong_together(messages: list[Message], said: str) -
         conversation(messages)
 
 
-def test_a_result_takes_text_only() -> None:
-    picture = ImagePart(ImageUrl("data:image/png;base64,AAAA"))
-    said = Message("tool", [TextPart("look"), picture], tool_call_id="call_1")
-    with pytest.raises(InvalidRequest, match="call_1"):
-        conversation([*TALK[:2], Message("assistant", "", tool_calls=CALLS[:1]), said])
+PICTURE = ImagePart(ImageUrl("data:image/png;base64,AAAA"))
+
+
+def shown(*content: TextPart | ImagePart) -> list[Message]:
+    """A talk in which the tool's result is this."""
+    called = Message("assistant", "", tool_calls=CALLS[:1])
+    return [*TALK[:2], called, Message("tool", list(content), tool_call_id="call_1")]
+
+
+@pytest.mark.parametrize("name", ["anthropic-claude-3-haiku", "amazon-nova-lite"])
+def test_claude_and_nova_see_an_image_within_a_tools_result(name: str) -> None:
+    picture = {"image": {"format": "png", "source": {"bytes": b"\0\0\0"}}}
+    for talk, content in ((shown(TextPart("look"), PICTURE), [{"text": "look"}, picture]), (shown(PICTURE), [picture])):
+        asked = bedrock_converse.parameters(Fitted(request(name, talk, Tools(offered=OFFERED))).request)
+        assert asked["messages"][-1]["content"] == [{"toolResult": {"toolUseId": "call_1", "content": content}}]
+        written = bedrock_converse.parameters(Fitted(request(name, talk)).request)
+        assert written["messages"][-1]["content"][1] == picture
+
+
+def test_others_see_it_after_the_last_result() -> None:
+    both = Message("assistant", "", tool_calls=CALLS)
+    results = [
+        Message("tool", [TextPart("look"), PICTURE], tool_call_id="call_1"),
+        Message("tool", [PICTURE, PICTURE], tool_call_id="call_2"),
+    ]
+    asked = openai_request.parameters(Fitted(request("openai-gpt-4o", [*TALK[:2], both, *results, TALK[-1]])).request)
+    seen = {"type": "image_url", "image_url": {"url": PICTURE.image_url.url}}
+    assert asked["messages"][3:] == [
+        {"role": "tool", "tool_call_id": "call_1", "content": "look"},
+        {"role": "tool", "tool_call_id": "call_2", "content": "(see the image)"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Images in the result of weather (call_1):"},
+                seen,
+                {"type": "text", "text": "Images in the result of clock (call_2):"},
+                seen,
+                seen,
+            ],
+        },
+        {"role": "user", "content": "And?"},
+    ]
+
+
+def test_llama_and_gemini_see_it_beside_the_result() -> None:
+    llama = bedrock_converse.parameters(
+        Fitted(request("meta-llama3-2-90b", shown(TextPart("look"), PICTURE), Tools(offered=OFFERED))).request
+    )
+    assert [list(block) for block in llama["messages"][-1]["content"]] == [["toolResult"], ["text"], ["image"]]
+    gemini = gemini_request.parameters(
+        Fitted(request("google-gemini-2.0-flash", shown(TextPart("look"), PICTURE), Tools(offered=OFFERED))).request
+    )
+    results, images = gemini["contents"][-2:]
+    assert [part.function_response.response for part in results.parts] == [{"output": "look"}]
+    assert [part.text or part.inline_data.mime_type for part in images.parts] == [
+        "Images in the result of weather (call_1):",
+        "image/png",
+    ]
 
 
 @pytest.mark.parametrize("written", ["{", "[1]", "null", "nonsense", '"x"', "{}{}", '{"a": "\\ud83d"}', "{" * 100_000])
