@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
     messages_max: int = 4_096
     stop_sequences_max: int = 16
-    tools_max: int = 128
+    tools_max: int = 512  # whatever the model takes
     output_limit_default: int = 4_096
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from api.formats.asked import Asked
-from shared.catalogue.abilities import OPENAI, nearest, unavailable
+from shared.catalogue.abilities import OPENAI, nearest, tools_max, unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
@@ -27,6 +27,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     Raises `InvalidRequest` that names what is too much, or what the model cannot honour; with `strict` also any wish.
     """
     _check_counts(asked, settings)
+    _check_tools(asked, model, settings)
     fitted = with_nearest(asked, model)
     if strict and fitted.ignored:
         raise InvalidRequest(
@@ -57,8 +58,6 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has more than {settings.messages_max} entries.")
     if len(asked.sampling.stop) > settings.stop_sequences_max:
         raise InvalidRequest(f"`{asked.name_of('stop')}` has more than {settings.stop_sequences_max} entries.")
-    if len(asked.tools.offered) > settings.tools_max:
-        raise InvalidRequest(f"`{asked.name_of('tools')}` has more than {settings.tools_max} entries.")
 
 
 def with_nearest(asked: Asked, model: Model) -> Asked:
@@ -77,6 +76,14 @@ def _advice(option: str, model: Model) -> str:
 def _listed(fields: Sequence[str]) -> str:
     shown = ", ".join(f"`{field[:100]}`" for field in fields[:NAMED_MAX])
     return f"{shown} and {len(fields) - NAMED_MAX} more" if len(fields) > NAMED_MAX else shown
+
+
+def _check_tools(asked: Asked, model: Model, settings: Settings) -> None:
+    vendors = tools_max(model)
+    most = settings.tools_max if vendors is None else min(vendors, settings.tools_max)
+    if len(asked.tools.offered) > most:
+        name, count = asked.name_of("tools"), len(asked.tools.offered)
+        raise InvalidRequest(f"`{name}` has {count} entries: at most {most} are taken with {model.name}.")
 
 
 def _check_images(where: str, message: Message, model: Model) -> None:

@@ -13,6 +13,7 @@ from typing import get_args
 import msgspec
 
 from shared.catalogue.models import Model
+from shared.catalogue.tool_limits import tool_limits
 from shared.chat import Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
@@ -81,6 +82,11 @@ def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequen
     """
     asked = _Asked(model, sampling, tools, messages)
     return next((name for name, is_refused in _REFUSED.items() if is_refused(asked)), None)
+
+
+def tools_max(model: Model) -> int | None:
+    """How many tools the model takes; None where no bound is known."""
+    return tool_limits(model).tools_max
 
 
 class _Asked(msgspec.Struct, frozen=True):

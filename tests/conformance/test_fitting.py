@@ -1,9 +1,20 @@
-"""Names, ids and images in results that a vendor does not take as they are."""
+"""Names, ids, numbers of tools and images in results that a vendor does not take as they are."""
 
 from __future__ import annotations
 
 from deploy.simulator.answer import IMAGE_TOKENS
-from shared.chat import ImagePart, ImageUrl, Message, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.catalogue.abilities import tools_max
+from shared.chat import (
+    ImagePart,
+    ImageUrl,
+    Message,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tools,
+)
+from shared.errors import ProviderRejected
 from tests.conformance.cases import CATALOGUE, Case, Vendors, over, promise
 from tests.conformance.test_tools import OFFERED, TOOLED, WEATHER
 
@@ -33,6 +44,17 @@ async def test_long_names_and_ids(vendors: Vendors, case: Case) -> None:
     assert (answered.error, answered.finished) == (None, ["stop"])
     named = Tools(offered=tools.offered, choice=ToolChoice("named", LONG))
     assert [call.name for call in (await vendors.ask(case, "", tools=named, after=after)).tool_calls] == [LONG]
+
+
+@promise("as many tools as the vendor takes are offered")
+@over(*TOOLED)
+async def test_many_tools(vendors: Vendors, case: Case) -> None:
+    most = tools_max(case.model) or 512
+    offered = tuple(Tool(name=f"tool_{place}") for place in range(most + 1))
+    got = await vendors.ask(case, "", tools=Tools(offered=offered[:-1], choice=ToolChoice("named", offered[-2].name)))
+    assert [call.name for call in got.tool_calls] == [f"tool_{most - 1}"]
+    if tools_max(case.model):
+        assert type((await vendors.ask(case, "", tools=Tools(offered=offered))).error) is ProviderRejected
 
 
 @promise("images in the results of tools reach the vendor")

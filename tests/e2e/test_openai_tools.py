@@ -19,6 +19,10 @@ WEATHER = {"type": "function", "function": {"name": "weather", "description": "O
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 
 
+def numbered(place: int) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": f"tool_{place}"}}
+
+
 class Town(BaseModel):
     name: str
     inhabitants: int
@@ -107,6 +111,7 @@ async def test_an_answer_follows_a_schema(client: AsyncOpenAI) -> None:
         ("openai-o1-mini", {"tools": [CLOCK]}, "tools"),
         ("openai-o1-mini", {"response_format": {"type": "json_object"}}, "response_format"),
         ("amazon-nova-lite", {"seed": 1}, "seed"),
+        ("openai-gpt-4o-mini", {"tools": [numbered(place) for place in range(129)]}, "tools"),
     ],
 )
 async def test_what_the_model_lacks_is_refused_in_openais_words(

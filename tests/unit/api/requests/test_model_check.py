@@ -8,25 +8,62 @@ import pytest
 from api.formats.asked import Asked, Form
 from api.requests.model_check import IMAGE_TOKENS_MAX, fit_to_model
 from shared.catalogue.models import load_catalogue
-from shared.chat import ImagePart, ImageUrl, Message
+from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, Tools
 from shared.errors import InvalidRequest
 from shared.settings import Settings
 
+CATALOGUE = load_catalogue()
 SETTINGS = Settings.load({"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r"})
 
 
+IMAGE = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AAAA"))
+
+
+def check(model: str, *messages: Message, tools: int = 0, answer: JsonAnswer | None = None) -> None:
+    form = cast(Form, None)  # for answers only
+    offered = Tools(offered=tuple(Tool(name=f"tool_{place}") for place in range(tools)))
+    content = Asked(
+        model=model,
+        messages=list(messages),
+        sampling=Sampling(json_answer=answer),
+        tools=offered,
+        form=form,
+        names={},
+        body=msgspec.Struct(),
+    )
+    fit_to_model(content, CATALOGUE.find(model), SETTINGS)
+
+
 def test_more_images_than_can_be_held_are_refused() -> None:
-    model = load_catalogue().find("openai-gpt-4o-mini")
+    model = CATALOGUE.find("openai-gpt-4o-mini")
     assert model.image_tokens
     most = IMAGE_TOKENS_MAX // model.image_tokens
-    image = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AAAA"))
-
-    def check(count: int) -> None:
-        messages = [Message("user", [image] * count)]
-        form = cast(Form, None)  # for answers only
-        asked = Asked(model=model.name, messages=messages, form=form, names={}, body=msgspec.Struct())
-        fit_to_model(asked, model, SETTINGS)
-
-    check(most)
+    check(model.name, Message("user", [IMAGE] * most))
     with pytest.raises(InvalidRequest, match=f"`messages` has {most + 1} images"):
-        check(most + 1)
+        check(model.name, Message("user", [IMAGE] * (most + 1)))
+
+
+def test_users_and_tools_may_show_images_to_models_that_see() -> None:
+    for role in ("user", "tool"):
+        check("amazon-nova-lite", Message(role, [IMAGE]))
+        with pytest.raises(InvalidRequest, match="takes none"):
+            check("amazon-nova-micro", Message(role, [IMAGE]))
+    with pytest.raises(InvalidRequest, match="only messages of the user and results of tools"):
+        check("amazon-nova-lite", Message("assistant", [IMAGE]))
+
+
+@pytest.mark.parametrize(
+    ("model", "most", "answer"),
+    [
+        ("openai-gpt-4o", 128, None),
+        ("google-gemini-2.0-flash", 512, None),
+        ("anthropic-claude-3-haiku", SETTINGS.tools_max, None),
+        ("deepseek-chat", 128, None),
+    ],
+)
+def test_more_tools_than_the_model_takes_are_refused_with_the_number(
+    model: str, most: int, answer: JsonAnswer | None
+) -> None:
+    check(model, Message("user", "Hello"), tools=most, answer=answer)
+    with pytest.raises(InvalidRequest, match=f"`tools` has {most + 1} entries: at most {most} are taken with {model}"):
+        check(model, Message("user", "Hello"), tools=most + 1, answer=answer)
