@@ -4,6 +4,7 @@ into these, and every vendor's is made of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,13 @@ TOKENS_FOR_RESULT_IMAGES_BOUND = 128
 """What is said, without the call's id, of images in a tool's result where they are sent beside it
 (`workers/providers/wire/result_images.py`).
 """
+
+WHOLE_ANSWER = "whole_answer"
+"""The only argument of `answer_tool` where the answer is wrapped; no name that an answer's own property is likely to have."""
+_ALTERNATIVES = {"anyOf", "oneOf", "allOf", "$ref"}
+"""What vendors refuse at the root of a tool's schema."""
+_DEFINITIONS = ("$defs", "definitions")
+_REFERENCE = re.compile(rb'"\$ref":"#(?!/\$defs/|/definitions/)')
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
@@ -133,6 +141,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the answer may hold calls."""
         return bool(self.offered) and not (self.choice and self.choice.mode == "none")
 
+    def must_be_called(self) -> bool:
+        """Whether the answer has to be a call."""
+        return bool(self.offered) and self.choice is not None and self.choice.mode in {"required", "named"}
+
 
 class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer is to be JSON: any object, or one that follows `schema`."""
@@ -166,18 +178,19 @@ NO_TOOLS = Tools()
 def input_bound(
     messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
 ) -> int:
-    """An upper bound of the input tokens: no tokenizer makes more tokens of a text than it has UTF-8 bytes."""
+    """An upper bound of the input tokens: no tokenizer makes more tokens of a text than it has UTF-8 bytes. An answer's
+    schema counts as the tool that it is sent as where a model has no other way.
+    """
     talk = sum(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
     talk += sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
     shown = [len(message.tool_call_id or "") for message in messages if message.role == "tool" and message.images()]
     talk += sum(shown) + len(shown) * (TOKENS_PER_MESSAGE_BOUND + TOKENS_FOR_RESULT_IMAGES_BOUND)
-    if not tools.offered and json_answer is None:
+    sent = (*tools.offered, answer_tool(json_answer)) if json_answer else tools.offered
+    if not sent:
         return talk
-    return (
-        talk + bytes_of_tools(tools, json_answer) + len(tools.offered) * TOKENS_PER_TOOL_BOUND + TOKENS_FOR_TOOLS_BOUND
-    )
+    return talk + len(msgspec.json.encode(sent)) + len(sent) * TOKENS_PER_TOOL_BOUND + TOKENS_FOR_TOOLS_BOUND
 
 
 def estimated_input(
@@ -193,6 +206,36 @@ def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
     """Bytes of the definitions as JSON; 0 when there are none."""
     offered = len(msgspec.json.encode(tools.offered)) if tools.offered else 0
     return offered + (len(msgspec.json.encode(json_answer)) if json_answer else 0)
+
+
+def answer_tool(answer: JsonAnswer) -> Tool:
+    """The tool by which a model answers that has no other way to be held to JSON: its arguments are the answer, or hold it as
+    their only one (`is_wrapped`).
+    """
+    schema = answer.schema or {"type": "object", "additionalProperties": True}
+    return Tool(
+        name=answer.name,
+        description=answer.description or "Gives the answer to the user. Call it to answer.",
+        parameters=_wrapped(schema) if is_wrapped(answer) else schema,
+        strict=answer.strict,
+    )
+
+
+def is_wrapped(answer: JsonAnswer) -> bool:
+    """Arguments are an object with named properties, and a model that is asked for just any object calls with an empty one
+    (github.com/BerriAI/litellm/pull/35218, read 2026-11).
+    """
+    schema = answer.schema or {}
+    return schema.get("type") != "object" or not schema.get("properties") or not _ALTERNATIVES.isdisjoint(schema)
+
+
+def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    """An object with the schema as its property. Definitions stay at the root, other references are led to the property."""
+    moved = _REFERENCE.sub(rb'"$ref":"#/properties/%s' % WHOLE_ANSWER.encode(), msgspec.json.encode(schema))
+    inner: dict[str, Any] = msgspec.json.decode(moved)
+    definitions = {name: inner.pop(name) for name in _DEFINITIONS if name in inner}
+    wrapper = {"type": "object", "properties": {WHOLE_ANSWER: inner}, "required": [WHOLE_ANSWER]}
+    return {**wrapper, "additionalProperties": False, **definitions}
 
 
 def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:

@@ -48,7 +48,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
 def _check_schema(asked: Asked, model: Model) -> None:
     """OpenAI's answers in JSON are objects (platform.openai.com/docs/guides/structured-outputs, read 2026-11)."""
     schema = asked.sampling.json_answer and asked.sampling.json_answer.schema
-    if schema and model.api == OPENAI and schema.get("type") != "object":
+    if schema and model.api == OPENAI and model.json_mode and schema.get("type") != "object":
         field = asked.name_of("json_schema")
         raise InvalidRequest(f'`{field}`: with {model.name} the schema has "type": "object" at its root.')
 
@@ -79,7 +79,7 @@ def _listed(fields: Sequence[str]) -> str:
 
 
 def _check_tools(asked: Asked, model: Model, settings: Settings) -> None:
-    vendors = tools_max(model)
+    vendors = tools_max(model, asked.sampling, asked.tools)
     most = settings.tools_max if vendors is None else min(vendors, settings.tools_max)
     if len(asked.tools.offered) > most:
         name, count = asked.name_of("tools"), len(asked.tools.offered)

@@ -8,13 +8,13 @@ it was read in 2026-11.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from shared.catalogue.models import Model
 from shared.catalogue.tool_limits import tool_limits
-from shared.chat import Message, ReasoningEffort, Sampling, Tools
+from shared.chat import JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
@@ -84,9 +84,34 @@ def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequen
     return next((name for name, is_refused in _REFUSED.items() if is_refused(asked)), None)
 
 
-def tools_max(model: Model) -> int | None:
-    """How many tools the model takes; None where no bound is known."""
-    return tool_limits(model).tools_max
+def json_form(model: Model, tools: Tools, answer: JsonAnswer) -> Literal["mode", "tool"] | None:
+    """How the model is held to such an answer beside these tools: by its API's own mode, by a tool that it must call
+    (`workers/providers/wire/answer_tool.py`), or not at all.
+
+    DeepSeek's mode knows no schemas (api-docs.deepseek.com/guides/json_mode), and Gemini's goes with no tools: "Function
+    calling with a response mime type: 'application/json' is unsupported" (github.com/symfony/ai/issues/803). Who must call a
+    tool of the caller's gives no answer now.
+    """
+    knows_schemas, goes_with_tools = model.api != DEEPSEEK, model.api != GEMINI
+    if model.json_mode and (knows_schemas or answer.schema is None) and (goes_with_tools or not tools.offered):
+        return "mode"
+    lacks = set(model.tools_lack)
+    if tools.must_be_called():
+        can = model.tools
+    elif tools.may_be_called():
+        can = model.tools and "required" not in lacks
+    else:
+        can = model.can_be_made_to_call
+    return "tool" if can else None
+
+
+def tools_max(model: Model, sampling: Sampling, tools: Tools) -> int | None:
+    """How many tools of the caller's the model takes; None where no bound is known. A tool for the answer is one of them."""
+    most = tool_limits(model).tools_max
+    answer = sampling.json_answer
+    if most is None or answer is None or tools.must_be_called() or json_form(model, tools, answer) != "tool":
+        return most
+    return most - 1
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -111,18 +136,14 @@ def _tool_choice(asked: _Asked) -> bool:
 
 
 def _json_answer(asked: _Asked) -> bool:
-    """Gemini takes no functions beside it: "Function calling with a response mime type: 'application/json' is unsupported"
-    (github.com/symfony/ai/issues/803).
-    """
-    if asked.sampling.json_answer is None:
-        return False
-    return not asked.model.json_mode or (asked.api == GEMINI and bool(asked.tools.offered))
+    """Not even without a schema."""
+    answer = asked.sampling.json_answer
+    return answer is not None and json_form(asked.model, asked.tools, JsonAnswer()) is None
 
 
 def _json_schema(asked: _Asked) -> bool:
-    """DeepSeek knows `json_object` only (api-docs.deepseek.com/guides/json_mode)."""
     answer = asked.sampling.json_answer
-    return answer is not None and answer.schema is not None and asked.api == DEEPSEEK
+    return answer is not None and json_form(asked.model, asked.tools, answer) is None
 
 
 def _seed(asked: _Asked) -> bool:

@@ -106,6 +106,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the vendor streams an answer for which these tools are on offer."""
         return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
 
+    @property
+    def can_be_made_to_call(self) -> bool:
+        """Whether it can be made to call the only tool on offer."""
+        return self.tools and not {"required", "named"} <= set(self.tools_lack)
+
     def public(self, aliases: tuple[str, ...]) -> ModelFacts:
         """The public listing, with the names that `Catalogue.aliases_of` gives."""
         cached = self.price.cached
@@ -132,7 +137,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             sampling=self.sampling,
             stop=self.stop,
             tools=self.tools,
-            json_mode=self.json_mode,
+            json_mode=self.json_mode or self.can_be_made_to_call,
             vision=self.image_tokens is not None,
             reasoning=self.reasoning,
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from deploy.simulator.answer import IMAGE_TOKENS
 from shared.catalogue.abilities import tools_max
 from shared.chat import (
+    NO_TOOLS,
     ImagePart,
     ImageUrl,
     Message,
+    Sampling,
     TextPart,
     Tool,
     ToolCall,
@@ -16,7 +18,7 @@ from shared.chat import (
 )
 from shared.errors import ProviderRejected
 from tests.conformance.cases import CATALOGUE, Case, Vendors, over, promise
-from tests.conformance.test_tools import OFFERED, TOOLED, WEATHER
+from tests.conformance.offers import OFFERED, TOOLED, WEATHER
 
 SEEING = [case for case in TOOLED if case.model.image_tokens]
 SEEING += [Case(name, CATALOGUE.find(name), stream=False) for name in ("anthropic-claude-3-haiku", "meta-llama3-2-11b")]
@@ -49,11 +51,11 @@ async def test_long_names_and_ids(vendors: Vendors, case: Case) -> None:
 @promise("as many tools as the vendor takes are offered")
 @over(*TOOLED)
 async def test_many_tools(vendors: Vendors, case: Case) -> None:
-    most = tools_max(case.model) or 512
+    most = tools_max(case.model, Sampling(), NO_TOOLS) or 512
     offered = tuple(Tool(name=f"tool_{place}") for place in range(most + 1))
     got = await vendors.ask(case, "", tools=Tools(offered=offered[:-1], choice=ToolChoice("named", offered[-2].name)))
     assert [call.name for call in got.tool_calls] == [f"tool_{most - 1}"]
-    if tools_max(case.model):
+    if tools_max(case.model, Sampling(), NO_TOOLS):
         assert type((await vendors.ask(case, "", tools=Tools(offered=offered))).error) is ProviderRejected
 
 

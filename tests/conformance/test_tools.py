@@ -1,58 +1,16 @@
-"""Tool calls and JSON answers: what is offered reaches the vendor, what it calls comes back whole."""
+"""Tool calls: what is offered reaches the vendor, what it calls comes back whole."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from shared.chat import JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
+from shared.chat import Message, Sampling, ToolCall, ToolChoice, Tools
 from shared.errors import InvalidRequest, ProviderError, ProviderRejected
 from shared.money import Usage
-from tests.conformance.cases import (
-    CASES,
-    Case,
-    Vendors,
-    expected_arguments,
-    new_key,
-    of,
-    over,
-    promise,
-    request,
-)
-
-WEATHER = Tool(
-    name="get_weather",
-    description="The weather at a place.",
-    parameters={
-        "type": "object",
-        "properties": {
-            "place": {"type": "string"},
-            "days": {"type": "integer", "minimum": 3},
-            "unit": {"enum": ["celsius", "kelvin"]},
-            "near": {"type": "array", "items": {"$ref": "#/$defs/spot"}},
-        },
-        "required": ["place"],
-        "$defs": {"spot": {"type": "object", "properties": {"name": {"type": "string"}, "x": {"type": "number"}}}},
-    },
-)
-CLOCK = Tool(name="clock")
-OFFERED = Tools(offered=(WEATHER, CLOCK))
-TOOLED = [case for case in CASES if case.model.tools]
-JSONED = [case for case in CASES if case.model.json_mode]
-SCHEMED = [case for case in JSONED if case.api != "deepseek-chat"]
-ANSWER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
-    "required": ["city", "people"],
-    "additionalProperties": False,
-}
-FRAMINGS = ["", "split=1", "surrogate=1", "split=1 surrogate=1", "pace_ms=1"]
-
-
-def streamed(cases: list[Case]) -> list[Case]:
-    return [case for case in cases if case.stream]
+from tests.conformance.cases import Case, Vendors, expected_arguments, new_key, of, over, promise, request
+from tests.conformance.offers import FRAMINGS, OFFERED, TOOLED, WEATHER, streamed
 
 
 @promise("a tool call arrives whole in any chunking")
@@ -236,27 +194,6 @@ async def test_wrong_history(vendors: Vendors, case: Case, after: tuple[Message,
 async def test_wrong_history_at_openai(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "", tools=OFFERED, after=(Message("tool", "ten", tool_call_id="call_9"),))
     assert type(got.error) is ProviderRejected
-
-
-@promise("an answer that is to be JSON is JSON")
-@over(*JSONED)
-@pytest.mark.parametrize("how", ["", "split=1 surrogate=1"])
-async def test_json_object(vendors: Vendors, case: Case, how: str) -> None:
-    sampling = Sampling(json_answer=JsonAnswer())
-    got = await vendors.ask(case, f"unicode=1 {how}", messages=(Message("system", "In JSON."),), sampling=sampling)
-    assert (got.error, got.finished) == (None, ["stop"])
-    assert json.loads(got.text)["answer"].startswith("[simulated")
-
-
-@promise("an answer that is to follow a schema follows it")
-@over(*SCHEMED)
-async def test_json_schema(vendors: Vendors, case: Case) -> None:
-    sampling = Sampling(json_answer=JsonAnswer(name="town", schema=ANSWER_SCHEMA, strict=True))
-    got = await vendors.ask(case, "unicode=1", sampling=sampling)
-    assert (got.error, got.finished) == (None, ["stop"])
-    answer = json.loads(got.text)
-    assert set(answer) == {"city", "people"}
-    assert isinstance(answer["people"], int)
 
 
 @promise("seed and penalties reach the vendor")

@@ -11,8 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from anthropic import AsyncAnthropic
+from openai import AsyncOpenAI
 
-from shared.catalogue.models import CATALOGUE_FILE
+from shared.catalogue.abilities import json_form
+from shared.catalogue.models import CATALOGUE_FILE, load_catalogue
+from shared.chat import NO_TOOLS, JsonAnswer
 from tests.harness.caller import told
 from tests.harness.running import running
 from tests.harness.support import eventually_true
@@ -86,6 +90,93 @@ async def test_every_model_is_available_where_every_vendor_is_there(session: aio
     async with session.get("/api/models") as response:
         models = (await response.json())["result"]
     assert [model["name"] for model in models if not model["available"]] == []
+
+
+TOWN: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "inhabitants": {"type": "integer"}},
+    "required": ["name", "inhabitants"],
+    "additionalProperties": False,
+}
+TYPED = [model for model in load_catalogue() if json_form(model, NO_TOOLS, JsonAnswer(schema=TOWN))]
+
+
+async def typed_answer(client: AsyncOpenAI, name: str, *, stream: bool) -> str | None:
+    """Ask for a town; gives what is wrong with the answer, or None."""
+    schema = {"type": "json_schema", "json_schema": {"name": "town", "schema": TOWN, "strict": True}}
+    asked: Any = {"model": name, "messages": [{"role": "user", "content": told()}], "response_format": schema}
+    if stream:
+        async with client.chat.completions.stream(**asked) as events:
+            completion: Any = await events.get_final_completion()
+    else:
+        completion = await client.chat.completions.create(**asked)
+    choice = completion.choices[0]
+    town = json.loads(choice.message.content)
+    right = town.keys() == TOWN["properties"].keys() and choice.finish_reason == "stop"
+    return None if right and not choice.message.tool_calls else f"{name}: {choice}"
+
+
+async def test_every_model_that_can_be_held_to_a_schema_answers_in_its_json(demo: dict[str, Any]) -> None:
+    assert len(TYPED) == 20
+    async with AsyncOpenAI(base_url=demo["url"] + "/v1", api_key=demo["api_key"], max_retries=0) as client:
+        answers = await asyncio.gather(
+            *(typed_answer(client, model.name, stream=stream) for model in TYPED for stream in (False, True))
+        )
+    assert [wrong for wrong in answers if wrong] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_claude_answers_anthropics_client_in_the_json_of_a_schema(demo: dict[str, Any], stream: bool) -> None:  # noqa: FBT001
+    asked: Any = {
+        "model": "anthropic-claude-3-5-sonnet-v2",
+        "max_tokens": 500,
+        "messages": [{"role": "user", "content": told()}],
+        "output_config": {"format": {"type": "json_schema", "schema": TOWN}},
+    }
+    async with AsyncAnthropic(base_url=demo["url"], api_key=demo["api_key"], max_retries=0) as client:
+        if stream:
+            async with client.messages.stream(**asked) as events:
+                message: Any = await events.get_final_message()
+        else:
+            message = await client.messages.create(**asked)
+    (block,) = message.content
+    assert (block.type, message.stop_reason) == ("text", "end_turn")
+    assert json.loads(block.text).keys() == TOWN["properties"].keys()
+
+
+DOTTED = "files.server:read/" + "x" * 100
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai-gpt-4o",
+        "amazon-nova-lite",
+        "anthropic-claude-3-haiku",
+        "meta-llama3-2-11b",
+        "google-gemini-2.0-flash",
+    ],
+)
+async def test_what_agents_send_of_tools_reaches_every_vendor(session: aiohttp.ClientSession, name: str) -> None:
+    """Names and ids that the vendor refuses, and an image in a result."""
+    tools = [{"type": "function", "function": {"name": DOTTED}}]
+    call = {
+        "id": "functions.read:0|fc_" + "y" * 60,
+        "type": "function",
+        "function": {"name": DOTTED, "arguments": "{}"},
+    }
+    talk = [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": [{"type": "text", "text": "A cat:"}, PICTURE]},
+        {"role": "user", "content": told()},
+    ]
+    async with session.post("/v1/chat/completions", json={"model": name, "messages": talk, "tools": tools}) as response:
+        answer = await response.json()
+    assert response.status == 200, answer
+    (made,) = answer["choices"][0]["message"]["tool_calls"]
+    assert made["function"]["name"] == DOTTED
 
 
 async def test_the_wallet_is_what_the_answers_cost(session: aiohttp.ClientSession) -> None:

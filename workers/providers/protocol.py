@@ -40,7 +40,9 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """Text that the vendor sent in `pieces` pieces, which came together. Each is a token at least."""
+    """Text that the vendor sent in `pieces` pieces, which came together. Each is a token at least; those that were told as
+    `Thinking` before are not in it.
+    """
 
     text: str
     pieces: int
@@ -48,6 +50,8 @@ class Joined(msgspec.Struct, frozen=True):
 
 class Thinking(msgspec.Struct, frozen=True):
     """A sign of life: the model produced something that is not part of the answer, such as its reasoning."""
+
+    pieces: int = 1
 
 
 class Reported(msgspec.Struct, frozen=True):

@@ -155,8 +155,8 @@ class VendorCalls:
                     await self._hand_on(Chunk(text, count), began)
                 case CallPiece():
                     await self._hand_on(piece, began)
-                case Thinking():
-                    self._received.pieces += 1
+                case Thinking(count):
+                    self._received.pieces += count
                 case UsedUp(reset_s):
                     await self._paces.used_up(self._job.model.name, reset_s)
                 case Reported(usage):

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from workers.providers.protocol import Piece, ProviderRequest
+from workers.providers.wire.answer_tool import with_answer_tool
 from workers.providers.wire.identifiers import with_identifiers
 from workers.providers.wire.result_images import beside
 
@@ -24,9 +25,10 @@ class Fitted:
     """`request` is to be asked; its pieces are to go through `undone`."""
 
     def __init__(self, request: ProviderRequest) -> None:
+        request, answer = with_answer_tool(request)
         request, names = with_identifiers(request)
         self.request = msgspec.structs.replace(request, messages=beside(request.messages, request.model))
-        self._undoings: list[Undoing] = [names] if names else []
+        self._undoings: list[Undoing] = [undoing for undoing in (names, answer) if undoing]
 
     def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         """What the caller asked for; the very same pieces where nothing was done. Closing it closes `pieces`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from shared.catalogue.abilities import nearest, unavailable
+from shared.catalogue.abilities import json_form, nearest, tools_max, unavailable
 from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 
@@ -36,19 +37,19 @@ TABLE = {
     "tools required named json schema seed effort stop": "openai-o1 openai-o3-mini",
     "seed stop": "openai-o1-mini",
     "": "openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview",
-    f"tools required named json {PENALTIES} {BASIC}": "deepseek-chat",
+    f"tools required named json schema {PENALTIES} {BASIC}": "deepseek-chat",
     "tools json stop": "deepseek-reasoner",
     f"tools required named json schema seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
     f"tools required named json schema seed top_k {PENALTIES} {BASIC}": (
         "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
         "google-gemini-1.5-flash-8b google-gemini-1.5-pro"
     ),
-    f"tools required named {BASIC}": "amazon-nova-micro amazon-nova-lite amazon-nova-pro",
-    f"tools required named top_k {BASIC}": (
+    f"tools required named json schema {BASIC}": "amazon-nova-micro amazon-nova-lite amazon-nova-pro",
+    f"tools required named json schema top_k {BASIC}": (
         "anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
         "anthropic-claude-3-5-sonnet anthropic-claude-3-sonnet anthropic-claude-3-opus anthropic-claude-3-haiku"
     ),
-    f"tools required {BASIC}": "mistral-mistral-large",
+    f"tools required json schema {BASIC}": "mistral-mistral-large",
     f"tools {BASIC}": (
         "a21-jamba-1.5-large a21-jamba-1.5-mini cohere-command-rplus-v1 cohere-command-r meta-llama3-3-70b "
         "meta-llama3-2-11b meta-llama3-2-90b meta-llama3-1-8b meta-llama3-1-70b mistral-mistral-small"
@@ -104,15 +105,58 @@ def test_calls_and_results_in_the_history_are_tools(said: Message) -> None:
         assert unavailable(model, NOTHING, NO_TOOLS, [*HELLO, said]) == (None if model.tools else "tools")
 
 
-def test_gemini_takes_no_json_answer_beside_tools() -> None:
-    asked: dict[str, Any] = {
-        "sampling": Sampling(json_answer=JsonAnswer()),
-        "tools": Tools(offered=CLOCK),
-        "messages": HELLO,
-    }
-    assert unavailable(CATALOGUE.find("google-gemini-2.0-flash"), **asked) == "json_answer"
-    assert unavailable(CATALOGUE.find("openai-gpt-4o"), **asked) is None
-    assert unavailable(CATALOGUE.find("deepseek-chat"), **asked) is None
+ANY, TYPED = JsonAnswer(), JsonAnswer(schema=SCHEMA)
+CHOSEN = {mode: Tools(offered=CLOCK, choice=ToolChoice(mode)) for mode in ("auto", "none", "required")}
+
+
+@pytest.mark.parametrize(
+    ("name", "tools", "answer", "form"),
+    [
+        ("openai-gpt-4o", NO_TOOLS, TYPED, "mode"),
+        ("openai-gpt-4o", CHOSEN["auto"], TYPED, "mode"),
+        ("google-gemini-2.0-flash", NO_TOOLS, TYPED, "mode"),
+        ("google-gemini-2.0-flash", CHOSEN["auto"], ANY, "tool"),
+        ("google-gemini-2.0-flash", CHOSEN["none"], ANY, "tool"),
+        ("deepseek-chat", CHOSEN["auto"], ANY, "mode"),
+        ("deepseek-chat", NO_TOOLS, TYPED, "tool"),
+        ("deepseek-chat", CHOSEN["auto"], TYPED, "tool"),
+        ("deepseek-reasoner", CHOSEN["auto"], ANY, "mode"),
+        ("deepseek-reasoner", NO_TOOLS, TYPED, None),
+        ("amazon-nova-lite", NO_TOOLS, ANY, "tool"),
+        ("anthropic-claude-3-haiku", CHOSEN["required"], TYPED, "tool"),
+        ("mistral-mistral-large", NO_TOOLS, TYPED, "tool"),
+        ("mistral-mistral-large", CHOSEN["auto"], TYPED, "tool"),
+        ("mistral-mistral-small", NO_TOOLS, TYPED, None),
+        ("meta-llama3-1-70b", CHOSEN["auto"], ANY, None),
+        ("openai-o1-mini", NO_TOOLS, ANY, None),
+    ],
+)
+def test_how_a_model_is_held_to_json(name: str, tools: Tools, answer: JsonAnswer, form: str | None) -> None:
+    assert json_form(CATALOGUE.find(name), tools, answer) == form
+
+
+def test_who_can_be_made_to_call_the_only_tool_but_not_one_of_several_has_no_schemas_beside_tools() -> None:
+    named_only = msgspec.structs.replace(CATALOGUE.find("amazon-nova-lite"), tools_lack=("required",))
+    assert json_form(named_only, NO_TOOLS, TYPED) == "tool"
+    assert json_form(named_only, CHOSEN["none"], TYPED) == "tool"
+    assert json_form(named_only, CHOSEN["auto"], TYPED) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "most"),
+    [
+        ("openai-gpt-4o", TYPED, 128),
+        ("deepseek-chat", None, 128),
+        ("deepseek-chat", TYPED, 127),
+        ("google-gemini-2.0-flash", None, 512),
+        ("google-gemini-2.0-flash", TYPED, 511),
+        ("anthropic-claude-3-haiku", TYPED, None),
+    ],
+)
+def test_a_tool_for_the_answer_is_one_of_those_that_a_vendor_takes(
+    name: str, answer: JsonAnswer | None, most: int | None
+) -> None:
+    assert tools_max(CATALOGUE.find(name), Sampling(json_answer=answer), CHOSEN["auto"]) == most
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""Answers in JSON from models that are held to it by a tool only: they must call it, and the call's arguments are the answer.
+
+Neither providers nor callers know of it: a request is given the tool, and of what comes back its call is made text again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from shared.catalogue.abilities import json_form
+from shared.chat import WHOLE_ANSWER, CallPiece, Tool, ToolChoice, Tools, answer_tool, is_wrapped
+from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest, Thinking
+from workers.providers.wire.unwrapping import Unwrapping
+
+HELD_MAX = 65_536
+"""Characters. A text that goes on beyond this is no word before a call."""
+
+
+def with_answer_tool(request: ProviderRequest) -> tuple[ProviderRequest, AnswerPieces | None]:
+    """The request as it is asked, and what makes the answer of its pieces; None where there is nothing to make.
+
+    Beside tools of the caller's the model chooses: it must call one of them, or the answer's. Who must call one of the
+    caller's gives no answer, so that there is nothing to hold to JSON.
+    """
+    answer = request.sampling.json_answer
+    if answer is None or json_form(request.model, request.tools, answer) != "tool":
+        return request, None
+    sampling = msgspec.structs.replace(request.sampling, json_answer=None)
+    if request.tools.must_be_called():
+        return msgspec.structs.replace(request, sampling=sampling), None
+    tool = _named_apart(answer_tool(answer), request.tools)
+    tools = _offered(tool, request)
+    stream = request.stream and request.model.streams_with(tools)
+    asked = msgspec.structs.replace(request, sampling=sampling, tools=tools, stream=stream)
+    return asked, AnswerPieces(tool.name, wrapped=is_wrapped(answer))
+
+
+class AnswerPieces:
+    """Makes the answer's text of the call of the tool `name`. Other calls stay calls, counted anew."""
+
+    def __init__(self, name: str, *, wrapped: bool) -> None:
+        self._name = name
+        self._unwrapping = Unwrapping(WHOLE_ANSWER) if wrapped else None
+        self._answer: int | None = None
+        """The index of the call that is the answer."""
+        self._places: dict[int, int] = {}
+        """Of the other calls, by the indexes that the provider gave them."""
+        self._held: list[str] | None = []
+        """Text that came before any call; None when no text is held any more."""
+        self._held_length = 0
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        """What the caller gets of it."""
+        match piece:
+            case CallPiece():
+                yield from self._called(piece)
+            case str():
+                yield from self._said(piece, 1)
+            case Joined(text, count):
+                yield from self._said(text, count)
+            case Finished(reason):
+                yield from self._rest()
+                yield Finished("stop" if reason == "tool_calls" and not self._places else reason)
+            case _:
+                yield piece
+
+    def _called(self, piece: CallPiece) -> Iterator[Piece]:
+        if piece.name == self._name and self._answer is None:
+            self._answer, self._held = piece.index, None
+        elif piece.name and piece.name != self._name:
+            yield from self._release()
+            self._places[piece.index] = len(self._places)
+        if piece.index == self._answer:
+            text = self._unwrapping.feed(piece.arguments) if self._unwrapping else piece.arguments
+            yield Joined(text, piece.pieces) if text else Thinking(piece.pieces)
+        elif piece.index in self._places:
+            yield msgspec.structs.replace(piece, index=self._places[piece.index])
+        else:
+            yield Thinking(piece.pieces)  # a second answer
+
+    def _said(self, text: str, count: int) -> Iterator[Piece]:
+        """Words before the call of the answer, or after it, are no part of it. Without a call they are the answer."""
+        if self._answer is None and self._held is None:
+            yield Joined(text, count)
+            return
+        yield Thinking(count)
+        if self._held is not None:
+            self._held.append(text)
+            self._held_length += len(text)
+            if self._held_length > HELD_MAX:
+                yield from self._release()
+
+    def _release(self) -> Iterator[Piece]:
+        """The text that was held; its pieces were counted as they came."""
+        held, self._held = self._held, None
+        if held:
+            yield Joined("".join(held), 0)
+
+    def _rest(self) -> Iterator[Piece]:
+        """A model that spoke instead of calling has said its answer so."""
+        yield from self._release()
+        if self._unwrapping and (text := self._unwrapping.finish()):
+            yield Joined(text, 0)
+
+
+def _offered(tool: Tool, request: ProviderRequest) -> Tools:
+    """The caller's tools stand first: what vendors keep in their caches begins with them."""
+    own = request.tools.offered if request.tools.may_be_called() else ()
+    if own:
+        return Tools(offered=(*own, tool), choice=ToolChoice("required"), parallel=request.tools.parallel)
+    named = "named" not in request.model.tools_lack
+    choice = ToolChoice("named", tool.name) if named else ToolChoice("required")
+    return Tools(offered=(tool,), choice=choice, parallel=False)
+
+
+def _named_apart(tool: Tool, tools: Tools) -> Tool:
+    """Under a name that no tool of the caller's has."""
+    taken = {own.name for own in tools.offered}
+    name = tool.name
+    while name in taken:
+        name += "_answer"
+    return msgspec.structs.replace(tool, name=name)

@@ -1,0 +1,62 @@
+"""The value of the only property of a JSON object, taken out of the object's text while it is still being written."""
+
+from __future__ import annotations
+
+import re
+
+HEAD_ENDS = re.compile(r"[:,}\]]")
+
+
+class Unwrapping:
+    """Feeds on the text of `{"<name>": <value>}` and gives the value's text. What begins otherwise is given as it is."""
+
+    def __init__(self, name: str) -> None:
+        self._head = re.compile(rf'\s*\{{\s*"{re.escape(name)}"\s*:\s*')
+        self._begun = ""
+        self._inside: bool | None = None
+        """None until the head has been read."""
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._over = False
+
+    def feed(self, text: str) -> str:
+        """What can be passed on now."""
+        if self._inside is None:
+            self._begun += text
+            if not HEAD_ENDS.search(self._begun):
+                return ""
+            text, self._begun = self._begun, ""
+            head = self._head.match(text)
+            self._inside = head is not None
+            text = text[head.end() :] if head else text
+        return self._of_value(text) if self._inside else text
+
+    def finish(self) -> str:
+        """What is left at the end: something only when there was no object."""
+        rest, self._begun = self._begun, ""
+        return rest
+
+    def _of_value(self, text: str) -> str:
+        """Up to the bracket that closes the object, or the comma before another property."""
+        if self._over:
+            return ""
+        for at, character in enumerate(text):
+            if self._ends_at(character):
+                self._over = True
+                return text[:at]
+        return text
+
+    def _ends_at(self, character: str) -> bool:
+        if self._in_string:
+            self._in_string = self._escaped or character != '"'
+            self._escaped = character == "\\" and not self._escaped
+        elif character == '"':
+            self._in_string = True
+        elif character in "{[":
+            self._depth += 1
+        elif character in "}]" and self._depth:
+            self._depth -= 1
+        else:
+            return not self._depth and character in "},"
+        return False
