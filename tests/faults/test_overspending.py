@@ -16,7 +16,8 @@ from tests.harness.support import eventually
 
 PROOF = "9 overspending"
 REQUESTS, AFFORDABLE = 40, 7
-OUTPUT_LIMIT = 1_000
+OUTPUT_LIMIT = 256
+"""What is never lowered: all of it is held, or nothing."""
 REFUSED = frozenset({"insufficient_credit"})
 SCRIPT = Script(tokens=5, first_ms=0, pace_ms=0, hold=0)
 
