@@ -22,6 +22,8 @@ from tests.harness.support import eventually_true
 
 LATER = {"Prefer": "respond-async"}
 CREDIT_NANO = NANO_PER_USD
+WORKER = "worker-1"
+HASTY_S = 2.0
 _keys = itertools.count()
 
 
@@ -45,18 +47,65 @@ class Paid(NamedTuple):
     charge_nano: int
 
 
-class World:
-    """One customer with a dollar, and what a line of the table does to its request."""
+class Worker:
+    """The only worker, while `lines` of the table are under way together."""
 
-    def __init__(self, caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: SilentServer) -> None:
-        self.caller = caller
+    def __init__(self, cluster: Cluster, lines: int) -> None:
+        self._cluster = cluster
+        self._wish_it_asleep = 0
+        self._lines = asyncio.Barrier(lines)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """It sleeps as long as anybody wants it to."""
+        self._wish_it_asleep += 1
+        self._cluster.pause(WORKER)
+        try:
+            yield
+        finally:
+            self._wish_it_asleep -= 1
+            if not self._wish_it_asleep:
+                self._cluster.resume(WORKER)
+
+    @contextlib.asynccontextmanager
+    async def dead(self) -> AsyncIterator[None]:
+        """It dies when all lines have come here, and another one is started when all have done what they do meanwhile."""
+        if await self._lines.wait() == 0:
+            await self._cluster.kill(WORKER)
+        await self._lines.wait()
+        try:
+            yield
+        finally:
+            if await self._lines.wait() == 0:
+                self._cluster.start(WORKER)
+
+    async def restarted(self) -> None:
+        await self._cluster.drain(WORKER)
+        self._cluster.start(WORKER)
+
+    async def await_nobody(self) -> None:
+        """A line has failed, so those that wait for it fail, too."""
+        await self._lines.abort()
+
+
+class World:
+    """One customer with a dollar, and what a line of the table does to its request. At the front door of the `hasty` one
+    requests have `HASTY_S` seconds.
+    """
+
+    def __init__(
+        self, caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: SilentServer, worker: Worker
+    ) -> None:
+        self.caller = caller.at(cluster.url("web-1"))
+        self.hasty = caller.at(cluster.shared_url)
         self.cluster = cluster
         self.books = books
         self.silent = silent
+        self.worker = worker
 
-    async def later(self, message: str, model: str = MODEL, **options: Any) -> str:
+    async def later(self, message: str, model: str = MODEL, caller: Caller | None = None, **options: Any) -> str:
         """Ask without waiting; gives the request's id."""
-        reply = await self.caller.chat(message, model=model, headers=LATER, max_tokens=200, **options)
+        reply = await (caller or self.caller).chat(message, model=model, headers=LATER, max_tokens=200, **options)
         assert reply.status == 202, reply.body
         return str(reply.json["result"]["id"])
 
@@ -64,6 +113,8 @@ class World:
         assert (await self.caller.request("DELETE", f"/api/requests/{request_id}")).status == 200
 
     async def refused(self, key: str, times: int = 1) -> None:
+        await self.cluster.simulator.call_begins(key, times)
+
         async def asked() -> bool:
             return sum(bool(call.ending) for call in await self.cluster.simulator.calls(key)) == times
 
@@ -73,7 +124,7 @@ class World:
     async def between_two_calls(self, key: str) -> AsyncIterator[None]:
         """The vendor has refused twice and would take the third call, which the worker may make after the block."""
         await self.refused(key, 2)
-        with self.worker_asleep():
+        with self.worker.asleep():
             yield
         assert (await self.paid()).state == "cancelled"
         assert len(await self.cluster.simulator.calls(key)) == 2, "the vendor is not called any more"
@@ -96,14 +147,6 @@ class World:
         query = "SELECT id FROM requests WHERE account_id = $1 AND ended_at IS NULL"
         return str(await self.books.fetchval(query, self.caller.account_id) or "")
 
-    @contextlib.contextmanager
-    def worker_asleep(self) -> Iterator[None]:
-        self.cluster.pause("worker-1")
-        try:
-            yield
-        finally:
-            self.cluster.resume("worker-1")
-
     @contextlib.asynccontextmanager
     async def reading(self, message: str, text: str) -> AsyncIterator[aiohttp.ClientResponse]:
         """A stream of which so much has been read; it is left at the end of the block."""
@@ -119,8 +162,10 @@ class World:
     async def paid(self) -> Paid:
         """What the books say when nothing is under way any more."""
         left = await self.caller.settled(self.books)
-        query = "SELECT state FROM requests WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1"
-        return Paid(await self.books.fetchval(query, self.caller.account_id), CREDIT_NANO - left)
+        query = "SELECT DISTINCT state FROM requests WHERE account_id = $1"
+        states = [state for (state,) in await self.books.fetch(query, self.caller.account_id)]
+        assert len(states) <= 1, "all requests of a line end alike"
+        return Paid(states[0] if states else None, CREDIT_NANO - left)
 
     async def estimates(self) -> set[bool]:
         """Whether what was charged is marked as an estimate."""

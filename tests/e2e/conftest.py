@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -52,16 +53,23 @@ async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-@pytest.fixture
-async def new_caller(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[NewCaller]:
+@asynccontextmanager
+async def customers(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[NewCaller]:
     """Makes an account with so much credit in nano-USD and a key with these rules."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)  # sooner than a front door ends what is idle
+    async with aiohttp.ClientSession(connector=connector) as session:
 
         async def make(credit: int = 1_000_000_000, rules: KeyRules | None = None) -> Caller:
             account = await create_account(books, "someone", NanoUsd(credit))
             key = await create_key(books, account.id, rules or KeyRules())
             return Caller(session, cluster, account.id, key.key)
 
+        yield make
+
+
+@pytest.fixture
+async def new_caller(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[NewCaller]:
+    async with customers(cluster, books) as make:
         yield make
 
 

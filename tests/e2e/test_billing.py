@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import pytest
@@ -16,9 +17,11 @@ from shared.chat import Message, input_bound
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import Usage
 from tests.e2e.billing_world import (
+    HASTY_S,
     LATER,
     Paid,
     SilentServer,
+    Worker,
     World,
     a_key,
     estimated,
@@ -26,12 +29,13 @@ from tests.e2e.billing_world import (
     reported,
     said,
 )
-from tests.e2e.conftest import ENVIRONMENT
+from tests.e2e.conftest import ENVIRONMENT, customers
 from tests.e2e.test_batches import line, sent, until
 from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.support import eventually_true, free_port
 
+Row = Callable[[World], Awaitable[Paid]]
 BILLS_TO_THE_END, REALTIME = "openai-o1", "openai-gpt-4o-rt-preview"
 OVERLAY = """
 [[model]]
@@ -61,27 +65,24 @@ async def silent() -> AsyncIterator[tuple[SilentServer, int]]:
 
 @pytest.fixture(scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[SilentServer, int]) -> AsyncIterator[Cluster]:
-    """One front door and one worker, which tests stop and kill; two more vendors that nobody reaches."""
+    """A patient front door, a hasty one, and one worker, which tests stop and kill; two more vendors that nobody reaches."""
     folder: Path = tmp_path_factory.mktemp("billing")
     overlay = folder / "overlay.toml"
     vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
     overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
-    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5", "REQUEST_DEADLINE_S": "6"}
-    patient = {"VENDOR_RETRIES_MAX": "2", "WORKER_MISSING_S": "60"}
+    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5"}
+    patient = {"IDLE_TIMEOUT_S": "4", "VENDOR_RETRIES_MAX": "2", "WORKER_MISSING_S": "60", "REQUEST_DEADLINE_S": "20"}
     environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
     async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
+        running.start("web-hasty", shared=True, REQUEST_DEADLINE_S=str(HASTY_S))
+        await running.until_log("web-hasty", "front door open")
         yield running
 
 
 @pytest.fixture(scope="module")
 async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
-    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=2) as pool:
+    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=4) as pool:
         yield pool
-
-
-@pytest.fixture
-def world(caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]) -> World:
-    return World(caller, cluster, books, silent[0])
 
 
 async def succeeds(world: World) -> Paid:
@@ -107,8 +108,8 @@ async def is_refused_here(world: World) -> Paid:
 
 async def waits_until_its_deadline(world: World) -> Paid:
     query = "SELECT deadline_at < now() FROM requests WHERE id = $1"
-    with world.worker_asleep():
-        request_id = await world.later(told())
+    async with world.worker.dead():
+        request_id = await world.later(told(), caller=world.hasty)
         await eventually_true(lambda: world.books.fetchval(query, request_id), "the deadline has passed")
     return Paid("failed", 0)
 
@@ -131,8 +132,9 @@ async def cannot_be_reached(world: World) -> Paid:
 
 
 async def is_not_answered_in_time(world: World) -> Paid:
-    assert (await world.caller.chat(told(fault="silence"), stream=True)).status == 504
-    assert (await world.caller.chat(told(fault="silence"))).status == 504
+    silence = told(fault="silence")
+    replies = await asyncio.gather(world.caller.chat(silence, stream=True), world.hasty.chat(silence))
+    assert [reply.status for reply in replies] == [504, 504]
     return Paid("failed", 0)
 
 
@@ -171,7 +173,7 @@ async def json_is_too_long(world: World) -> Paid:
 
 
 async def cancel_in_the_queue(world: World) -> Paid:
-    with world.worker_asleep():
+    with world.worker.asleep():
         await world.cancel(await world.later(told()))
     return Paid("cancelled", 0)
 
@@ -311,8 +313,8 @@ async def worker_dies_before_output(world: World) -> Paid:
         messages.append(told(tokens=9, hold=0, key=key))
         await world.later(messages[-1], stream=stream)
         await world.cluster.simulator.call_begins(key)
-    await world.cluster.kill("worker-1")
-    world.cluster.start("worker-1")
+    async with world.worker.dead():
+        pass
     for key in keys:
         await world.cluster.simulator.call_begins(key, 2)
         await world.caller.release(key)
@@ -323,17 +325,16 @@ async def cancel_after_a_worker_has_died(world: World) -> Paid:
     key = a_key()
     request_id = await world.later(told(hold=0, key=key))
     await world.cluster.simulator.call_begins(key)
-    await world.cluster.kill("worker-1")
-    await world.cancel(request_id)
-    world.cluster.start("worker-1")
+    async with world.worker.dead():
+        await world.cancel(request_id)
     return Paid("cancelled", 0)
 
 
 async def worker_dies_at_a_stream(world: World) -> Paid:
     message = told(tokens=60, size=1, hold=40, key=a_key())
     async with world.reading(message, said(message, 40)):
-        await world.cluster.kill("worker-1")
-        world.cluster.start("worker-1")
+        async with world.worker.dead():
+            pass
         await world.caller.settled(world.books)
     return Paid("failed", estimated(message, said(message, 40), pieces=40))
 
@@ -341,8 +342,7 @@ async def worker_dies_at_a_stream(world: World) -> Paid:
 async def worker_is_restarted_at_a_stream(world: World) -> Paid:
     message = told(tokens=60, size=1, hold=40, key=a_key())
     async with world.reading(message, said(message, 40)):
-        await world.cluster.drain("worker-1")
-        world.cluster.start("worker-1")
+        await world.worker.restarted()
         await world.caller.settled(world.books)
     return Paid("failed", estimated(message, said(message, 40), pieces=40))
 
@@ -370,7 +370,7 @@ async def its_key_ends(world: World) -> Paid:
 
 
 async def batch_ends_before_its_line_begins(world: World) -> Paid:
-    with world.worker_asleep():
+    with world.worker.asleep():
         expiring, cancelled = [await sent(world.caller, [line(name, told())]) for name in "ab"]
         await world.books.execute("UPDATE batches SET expires_at = now() WHERE id = $1", expiring["id"])
         await world.caller.request("DELETE", f"/api/batches/{cancelled['id']}")
@@ -397,7 +397,7 @@ async def repeat(world: World) -> Paid:
     return Paid("succeeded", reported(message, 9))
 
 
-TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
+TABLE: dict[str, Row] = {
     "It succeeds.": succeeds,
     "It succeeds, and the vendor reported no tokens, or impossible ones.": succeeds_without_counts,
     "This service refuses it.": is_refused_here,
@@ -437,6 +437,64 @@ TABLE: dict[str, Callable[[World], Awaitable[Paid]]] = {
     "It is a line of a batch, and has begun when you cancel the batch.": batch_is_cancelled_after_its_line_has_begun,
     "You repeat it with the same Idempotency-Key.": repeat,
 }
+TOGETHER: tuple[set[Row], ...] = (
+    {
+        cancel_in_the_queue,
+        cancel_between_two_calls,
+        leave_between_two_calls,
+        cancel_what_would_be_billed_to_the_end,
+        batch_ends_before_its_line_begins,
+    },
+    {waits_until_its_deadline, worker_dies_before_output, cancel_after_a_worker_has_died, worker_dies_at_a_stream},
+    {worker_is_restarted_at_a_stream},
+)
+"""Lines that put the worker to sleep; that await its death; that restart it. The others are together, too."""
+
+
+def together_with(line: str) -> list[str]:
+    """The lines that are under way at the same time, this one among them; no other one is."""
+    groups = {row: number for number, rows in enumerate(TOGETHER) for row in rows}
+    return [other for other, row in TABLE.items() if groups.get(row) == groups.get(TABLE[line])]
+
+
+class Outcome(NamedTuple):
+    """What a line promises, and what has come of it; `estimates`: whether what was charged is marked as an estimate."""
+
+    promised: Paid
+    paid: Paid
+    estimates: set[bool]
+
+
+async def outcome(line: str, world: World) -> Outcome:
+    try:
+        return Outcome(await TABLE[line](world), await world.paid(), await world.estimates())
+    except BaseException:
+        await world.worker.await_nobody()
+        raise
+
+
+@pytest.fixture(scope="module")
+async def outcome_of(
+    cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]
+) -> AsyncIterator[Callable[[str], Awaitable[Outcome]]]:
+    """Gives a line's outcome. Each has a customer of its own; those of a group begin with the first one that is asked for."""
+    begun: dict[str, asyncio.Task[Outcome]] = {}
+
+    async def of(line: str) -> Outcome:
+        if line not in begun:
+            await asyncio.gather(*begun.values(), return_exceptions=True)
+            group = together_with(line)
+            worker = Worker(cluster, len(group))
+            for one in group:
+                world = World(await new_caller(), cluster, books, silent[0], worker)
+                begun[one] = asyncio.create_task(outcome(one, world))
+        return await begun[line]
+
+    async with customers(cluster, books) as new_caller:
+        yield of
+        for task in begun.values():
+            task.cancel()
+        await asyncio.gather(*begun.values(), return_exceptions=True)
 
 
 def lines() -> dict[str, str]:
@@ -456,16 +514,19 @@ def test_the_page_names_the_models_that_bill_to_the_end() -> None:
 
 
 @pytest.mark.parametrize("line", TABLE)
-async def test_what_is_charged(world: World, line: str) -> None:
-    expected = await TABLE[line](world)
-    assert await world.paid() == expected
+async def test_what_is_charged(outcome_of: Callable[[str], Awaitable[Outcome]], line: str) -> None:
+    promised, paid, estimates = await outcome_of(line)
+    assert paid == promised
     words = lines()[line]
-    assert words.startswith("Nothing") == (expected.charge_nano == 0) or words.startswith("Nothing more")
-    if expected.charge_nano and ("estimate" in words or "reported" in words):
-        assert await world.estimates() == {"estimate" in words}
+    assert words.startswith("Nothing") == (promised.charge_nano == 0) or words.startswith("Nothing more")
+    if promised.charge_nano and ("estimate" in words or "reported" in words):
+        assert estimates == {"estimate" in words}
 
 
-async def test_nothing_is_charged_beyond_the_hold(world: World, books: asyncpg.Pool) -> None:
+async def test_nothing_is_charged_beyond_the_hold(
+    caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]
+) -> None:
+    world = World(caller, cluster, books, silent[0], Worker(cluster, 1))
     message = told(tokens=5, usage="wrong")
     assert (await world.caller.chat(message, max_tokens=5)).status == 200
     held = price_of(MODEL).cost(Usage(input_bound([Message("user", message)], 0), 5))

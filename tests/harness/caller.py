@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from decimal import Decimal
 from itertools import cycle
@@ -58,6 +59,12 @@ class Caller:
     def url(self, path: str) -> str:
         """At the next front door in turn."""
         return next(self._urls) + path
+
+    def at(self, url: str) -> Caller:
+        """The same customer at that front door only."""
+        moved = copy.copy(self)
+        moved._urls = cycle([url])
+        return moved
 
     async def release(self, key: str) -> None:
         """Let the simulator go on with what it holds."""
