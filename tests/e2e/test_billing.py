@@ -37,6 +37,8 @@ from tests.harness.support import eventually_true, free_port
 
 Row = Callable[[World], Awaitable[Paid]]
 BILLS_TO_THE_END, REALTIME = "openai-o1", "openai-gpt-4o-rt-preview"
+NEVER_BUSY = "openai-gpt-4o"
+"""Batches do not wait for a vendor that no other line is refused by."""
 OVERLAY = """
 [[model]]
 name = "{name}"
@@ -382,12 +384,12 @@ async def batch_ends_before_its_line_begins(world: World) -> Paid:
 async def batch_is_cancelled_after_its_line_has_begun(world: World) -> Paid:
     key = a_key()
     message = told(tokens=9, hold=0, key=key)
-    batch = await sent(world.caller, [line("a", message)])
+    batch = await sent(world.caller, [line("a", message, NEVER_BUSY)])
     await world.cluster.simulator.call_begins(key)
     await world.caller.request("DELETE", f"/api/batches/{batch['id']}")
     await world.caller.release(key)
     assert (await until(world.caller, batch["id"]))["state"] == "cancelled"
-    return Paid("succeeded", reported(message, 9))
+    return Paid("succeeded", reported(message, 9, NEVER_BUSY))
 
 
 async def repeat(world: World) -> Paid:
