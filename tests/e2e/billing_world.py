@@ -16,6 +16,7 @@ from deploy.simulator.script import Script, from_message
 from shared.catalogue.models import load_catalogue
 from shared.money import NANO_PER_USD, Price, Usage
 from shared.stores import keys
+from tests.e2e.overlaid import Overlaid
 from tests.harness.caller import MODEL, UPSTREAM, Caller
 from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
@@ -23,21 +24,7 @@ from tests.harness.support import eventually_true
 LATER = {"Prefer": "respond-async"}
 CREDIT_NANO = NANO_PER_USD
 WORKER = "worker-1"
-HASTY_S = 2.0
 _keys = itertools.count()
-
-
-class SilentServer:
-    """Takes connections and never says a word, so that no TLS connection to it comes about."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await reader.read(1):
-            self.asked.set()
-        await reader.read()
-        writer.close()
 
 
 class Paid(NamedTuple):
@@ -89,18 +76,16 @@ class Worker:
 
 
 class World:
-    """One customer with a dollar, and what a line of the table does to its request. At the front door of the `hasty` one
-    requests have `HASTY_S` seconds.
+    """One customer with a dollar, and what a line of the table does to its request. As the `hasty` one he asks at a
+    front door that gives a request little time.
     """
 
-    def __init__(
-        self, caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: SilentServer, worker: Worker
-    ) -> None:
-        self.caller = caller.at(cluster.url("web-1"))
-        self.hasty = caller.at(cluster.shared_url)
-        self.cluster = cluster
+    def __init__(self, caller: Caller, service: Overlaid, books: asyncpg.Pool, worker: Worker) -> None:
+        self.caller = caller
+        self.hasty = caller.at(service.cluster.shared_url)
+        self.cluster = service.cluster
         self.books = books
-        self.silent = silent
+        self.silent = service.silent
         self.worker = worker
 
     async def later(self, message: str, model: str = MODEL, caller: Caller | None = None, **options: Any) -> str:

@@ -13,6 +13,7 @@ import pytest
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
+from tests.e2e.overlaid import Overlaid, running_overlaid
 from tests.harness.caller import Caller
 from tests.harness.cluster import Cluster, running_cluster
 
@@ -43,6 +44,13 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     async with running_cluster(
         tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=3, direct=True
     ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def overlaid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Overlaid]:
+    """Another one, which its tests may stop and kill as long as they start it again."""
+    async with running_overlaid(tmp_path_factory.mktemp("overlaid"), ENVIRONMENT) as running:
         yield running
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
@@ -17,10 +16,8 @@ from shared.chat import Message, input_bound
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import Usage
 from tests.e2e.billing_world import (
-    HASTY_S,
     LATER,
     Paid,
-    SilentServer,
     Worker,
     World,
     a_key,
@@ -29,56 +26,22 @@ from tests.e2e.billing_world import (
     reported,
     said,
 )
-from tests.e2e.conftest import ENVIRONMENT, customers
+from tests.e2e.conftest import customers
+from tests.e2e.overlaid import Overlaid
 from tests.e2e.test_batches import line, sent, until
 from tests.harness.caller import MODEL, Caller, told
-from tests.harness.cluster import Cluster, running_cluster
-from tests.harness.support import eventually_true, free_port
+from tests.harness.cluster import Cluster
+from tests.harness.support import eventually_true
 
 Row = Callable[[World], Awaitable[Paid]]
-BILLS_TO_THE_END, REALTIME = "openai-o1", "openai-gpt-4o-rt-preview"
+BILLS_TO_THE_END, REALTIME = "openai-o3-mini", "openai-gpt-4o-rt-preview"
 NEVER_BUSY = "openai-gpt-4o"
 """Batches do not wait for a vendor that no other line is refused by."""
-OVERLAY = """
-[[model]]
-name = "{name}"
-company = "Acme"
-provider = "openai"
-api = "openai-chat"
-upstream = "gpt-4o-2024-08-06"
-base_url = "{url}"
-key_variable = "ACME_KEY"
-input = 1
-output = 2
-context_window = 8000
-max_output_tokens = 1000
-limit_parameter = "max_tokens"
-lifecycle = "active"
-sources = "the operator"
-"""
 
 
 @pytest.fixture(scope="module")
-async def silent() -> AsyncIterator[tuple[SilentServer, int]]:
-    server = SilentServer()
-    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
-        yield server, listening.sockets[0].getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory, silent: tuple[SilentServer, int]) -> AsyncIterator[Cluster]:
-    """A patient front door, a hasty one, and one worker, which tests stop and kill; two more vendors that nobody reaches."""
-    folder: Path = tmp_path_factory.mktemp("billing")
-    overlay = folder / "overlay.toml"
-    vendors = {"silent": f"https://127.0.0.1:{silent[1]}/v1", "nowhere": f"http://127.0.0.1:{free_port()}/v1"}
-    overlay.write_text("".join(OVERLAY.format(name=name, url=url) for name, url in vendors.items()))
-    short = {"LEASE_S": "1", "ABANDONED_AFTER_S": "0.1", "DRAIN_S": "0.5"}
-    patient = {"IDLE_TIMEOUT_S": "4", "VENDOR_RETRIES_MAX": "2", "WORKER_MISSING_S": "60", "REQUEST_DEADLINE_S": "20"}
-    environment = ENVIRONMENT | short | patient | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
-    async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
-        running.start("web-hasty", shared=True, REQUEST_DEADLINE_S=str(HASTY_S))
-        await running.until_log("web-hasty", "front door open")
-        yield running
+def cluster(overlaid: Overlaid) -> Cluster:
+    return overlaid.cluster
 
 
 @pytest.fixture(scope="module")
@@ -476,9 +439,7 @@ async def outcome(line: str, world: World) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-async def outcome_of(
-    cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]
-) -> AsyncIterator[Callable[[str], Awaitable[Outcome]]]:
+async def outcome_of(overlaid: Overlaid, books: asyncpg.Pool) -> AsyncIterator[Callable[[str], Awaitable[Outcome]]]:
     """Gives a line's outcome. Each has a customer of its own; those of a group begin with the first one that is asked for."""
     begun: dict[str, asyncio.Task[Outcome]] = {}
 
@@ -486,13 +447,13 @@ async def outcome_of(
         if line not in begun:
             await asyncio.gather(*begun.values(), return_exceptions=True)
             group = together_with(line)
-            worker = Worker(cluster, len(group))
+            worker = Worker(overlaid.cluster, len(group))
             for one in group:
-                world = World(await new_caller(), cluster, books, silent[0], worker)
+                world = World(await new_caller(), overlaid, books, worker)
                 begun[one] = asyncio.create_task(outcome(one, world))
         return await begun[line]
 
-    async with customers(cluster, books) as new_caller:
+    async with customers(overlaid.cluster, books) as new_caller:
         yield of
         for task in begun.values():
             task.cancel()
@@ -525,10 +486,8 @@ async def test_what_is_charged(outcome_of: Callable[[str], Awaitable[Outcome]], 
         assert estimates == {"estimate" in words}
 
 
-async def test_nothing_is_charged_beyond_the_hold(
-    caller: Caller, cluster: Cluster, books: asyncpg.Pool, silent: tuple[SilentServer, int]
-) -> None:
-    world = World(caller, cluster, books, silent[0], Worker(cluster, 1))
+async def test_nothing_is_charged_beyond_the_hold(caller: Caller, overlaid: Overlaid, books: asyncpg.Pool) -> None:
+    world = World(caller, overlaid, books, Worker(overlaid.cluster, 1))
     message = told(tokens=5, usage="wrong")
     assert (await world.caller.chat(message, max_tokens=5)).status == 200
     held = price_of(MODEL).cost(Usage(input_bound([Message("user", message)], 0), 5))

@@ -7,49 +7,15 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from deploy.simulator.app import running_simulator
-from tests.e2e.conftest import ENVIRONMENT
+from tests.e2e.overlaid import Overlaid
 from tests.harness.caller import Caller, told
-from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
-
-OVERLAY = """
-[[model]]
-name = "openai-gpt-4o-mini"
-price_factor = 2
-
-[[model]]
-name = "openai-o1"
-successor = "gpt-4o"
-
-[[model]]
-name = "acme-large"
-company = "Acme"
-provider = "openai"
-api = "openai-chat"
-upstream = "gpt-4o-2024-08-06"
-base_url = "{url}"
-key_variable = "ACME_KEY"
-input = 1
-output = 2
-context_window = 8000
-max_output_tokens = 1000
-limit_parameter = "max_tokens"
-lifecycle = "active"
-sources = "the operator"
-"""
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    """A service of its own with the overlay; the other vendor is a second simulator."""
-    async with running_simulator() as acme:
-        overlay = tmp_path_factory.mktemp("overlay") / "overlay.toml"
-        overlay.write_text(OVERLAY.format(url=acme.openai))
-        environment = ENVIRONMENT | {"CATALOGUE": str(overlay), "ACME_KEY": "acme"}
-        folder = tmp_path_factory.mktemp("overlaid")
-        async with running_cluster(folder, environment, doors=1, workers=1, direct=True) as running:
-            yield running
+def cluster(overlaid: Overlaid) -> Cluster:
+    return overlaid.cluster
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +32,7 @@ async def test_a_model_of_another_vendor_needs_rows_only(caller: Caller) -> None
 
 
 async def test_a_price_factor_changes_the_charge_and_not_the_vendors_cost(caller: Caller, books: asyncpg.Pool) -> None:
-    reply = await caller.chat(told(tokens=10))
+    reply = await caller.chat(told(tokens=10), model="openai-o1-mini")
     await caller.settled(books)
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None

@@ -17,7 +17,6 @@ APART = (
     "tests/e2e/test_all_models.py",
     "tests/e2e/test_batch_export.py",
     "tests/e2e/test_make_run.py",
-    "tests/e2e/test_overlay.py",
     "tests/e2e/test_start.py",
     "tests/e2e/test_supervisor.py",
 )
