@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from shared.money import NanoUsd
 from tests.e2e.overlaid import Overlaid, running_overlaid
 from tests.harness.caller import Caller
 from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.running import Running, running
 
 NewCaller = Callable[..., Awaitable[Caller]]
 KEYS_PER_ACCOUNT_MAX = 6
@@ -52,6 +54,17 @@ async def overlaid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ov
     """Another one, which its tests may stop and kill as long as they start it again."""
     async with running_overlaid(tmp_path_factory.mktemp("overlaid"), ENVIRONMENT) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """`make run` as a newcomer meets it, except that it knows a plan and misses a killed worker soon."""
+    folder = tmp_path_factory.mktemp("make_run")
+    plans = folder / "plans.json"
+    plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
+    variables = {"PROCESSES": "web=2,worker=2", "SIM_PLANS": str(plans), "LEASE_S": "1"}
+    with running(folder / "data", ("make", "run"), **variables) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

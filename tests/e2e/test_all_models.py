@@ -18,7 +18,7 @@ from shared.catalogue.abilities import json_form
 from shared.catalogue.models import CATALOGUE_FILE, load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer
 from tests.harness.caller import told
-from tests.harness.running import running
+from tests.harness.running import Running
 from tests.harness.support import eventually_true
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -29,11 +29,9 @@ SYSTEM = {"role": "system", "content": "Be brief."}
 
 
 @pytest.fixture(scope="module")
-async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, Any]]:
-    """`make run`'s own supervisor, with every vendor simulated."""
-    with running(tmp_path_factory.mktemp("all") / "data", PROCESSES="web=1,worker=2") as run:
-        yield await run.ready()
-        await run.stopped()
+async def demo(made_run: Running) -> dict[str, Any]:
+    """`make run`, which simulates every vendor."""
+    return await made_run.ready()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import os
 import signal
 import stat
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +17,9 @@ from tests.harness.support import eventually, is_running
 MODEL = "openai-gpt-4o-mini"
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("make_run") / "data"
-
-
-@pytest.fixture(scope="module")
-def run(data_dir: Path) -> Iterator[Running]:
-    plans = data_dir.with_name("plans.json")
-    plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
-    with running(data_dir, ("make", "run"), PROCESSES="web=2,worker=2", SIM_PLANS=str(plans)) as run:
-        yield run
+@pytest.fixture
+def run(made_run: Running) -> Running:
+    return made_run
 
 
 def _ask(told: dict[str, Any], text: str = "Hello!") -> dict[str, Any]:
@@ -82,13 +72,13 @@ def _answers(told: dict[str, Any]) -> bool:
         return False
 
 
-async def test_started_again_it_keeps_account_credit_and_key(run: Running, data_dir: Path) -> None:
+async def test_started_again_it_keeps_account_credit_and_key(run: Running) -> None:
     before = await run.ready()
     left = await eventually(lambda: _settled_balance(before), "nothing is held", deadline_s=60)
     below = run.descendants()
     assert await run.stopped() == -signal.SIGTERM  # make dies of what it passed on
     assert not any(is_running(pid) for pid in below)
-    with running(data_dir) as again:
+    with running(run.data_dir) as again:
         after = await again.ready()
         assert (after["api_key"], after["account_id"]) == (before["api_key"], before["account_id"])
         assert _settled_balance(after) == left

@@ -13,14 +13,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 SHARING = ("tests/faults/", "tests/e2e/", "tests/clients/", "tests/conformance/")
 """Folders whose tests share a system, in the order in which they begin: what takes longest comes first."""
-APART = (
-    "tests/e2e/test_all_models.py",
-    "tests/e2e/test_batch_export.py",
-    "tests/e2e/test_make_run.py",
-    "tests/e2e/test_start.py",
-    "tests/e2e/test_supervisor.py",
-)
-"""Files there that start systems of their own."""
+APART = {
+    "tests/e2e/test_all_models.py": "make run",
+    "tests/e2e/test_batch_export.py": "exports",
+    "tests/e2e/test_make_run.py": "make run",
+    "tests/e2e/test_start.py": "starts",
+    "tests/e2e/test_supervisor.py": "supervisor",
+}
+"""Files there that start other systems, and the name of the system."""
 LEASE = re.compile(r"lease \d+ s")
 
 
@@ -43,9 +43,9 @@ def turn_of(item: pytest.Item) -> int:
     group = _group_of(item.nodeid)
     if group in SHARING:
         return SHARING.index(group)
-    return len(SHARING) if group in APART else len(SHARING) + 1
+    return len(SHARING) if group in APART.values() else len(SHARING) + 1
 
 
 def _group_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
-    return file if file in APART else next((folder for folder in SHARING if file.startswith(folder)), file)
+    return APART.get(file) or next((folder for folder in SHARING if file.startswith(folder)), file)
