@@ -27,6 +27,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
     folder = tmp_path_factory.mktemp("gateway")
     async with running_cluster(folder, ENVIRONMENT, doors=1, workers=1, direct=True) as cluster:
         cluster.start("worker-2", **simulated(f"http://127.0.0.1:{cluster.simulator.port}"))
+        await cluster.simulator.hurry()
         await cluster.ready()
         yield cluster
 

@@ -15,6 +15,13 @@ CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin"
 """Where `make test` installs them."""
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATIENCE_S = 120
+_END = "\N{END OF TRANSMISSION}"
+_IN_TURN = f"""
+import sys
+for code in sys.argv[1:]:
+    exec(compile(code, "a block of the page", "exec"), {{"__name__": "__main__"}})
+    print(end={_END!r})
+"""
 
 
 class Block(NamedTuple):
@@ -38,10 +45,16 @@ class Gateway(NamedTuple):
     async def said_by(self, block: Block, interpreters: dict[str, str], home: Path) -> str:
         """What the program says, which has two variables and a home of its own; fails when it fails."""
         option = "-c" if block.language == "python" else "-ec"
+        return await self._said_by(home, interpreters[block.language], option, block.code)
+
+    async def said_in_turn(self, blocks: list[Block], python: str, home: Path) -> list[str]:
+        """What programs say that one process runs, each with variables of its own, so that it loads the client once."""
+        said = await self._said_by(home, python, "-c", _IN_TURN, *(block.code for block in blocks))
+        return said.split(_END)[:-1]
+
+    async def _said_by(self, home: Path, *command: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            interpreters[block.language],
-            option,
-            block.code,
+            *command,
             cwd=home,
             env=self._environment(home),
             stdout=asyncio.subprocess.PIPE,

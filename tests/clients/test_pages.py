@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import sys
@@ -33,6 +32,7 @@ SAID = {
         r"^NotFoundError 404 model_not_found req_\w{26}\n$",
         r"^1 request\n$",
     ],
+    "anthropic": [TEXT, TEXT, TEXT],
     "langchain": [
         rf"{TEXT}(?s:.*)'output_tokens': 24",
         rf"{TEXT}(?s:.*)'output_tokens': 24",
@@ -43,8 +43,10 @@ SAID = {
     "llm": [r"gpt-4o-mini-here", TEXT, r'\{"name": *"text", *"inhabitants": *\d+\}'],
 }
 """What each block of a page says, as far as it matters."""
-OTHERS = {"anthropic", "vercel-ai-sdk"}
+OTHERS = {"vercel-ai-sdk"}
 """Pages with tests of their own."""
+VENDORS = {"anthropic", "openai"}
+"""Whose clients they are."""
 
 
 def test_every_page_is_tried() -> None:
@@ -60,18 +62,16 @@ async def test_every_block_of_a_page_runs_and_says_what_it_should(gateway: Gatew
 
 
 async def said_by(blocks: list[Block], gateway: Gateway, programs: dict[str, str], home: Path) -> list[str]:
-    """What each block says: programs in Python run together, commands of a shell one after the other, as one types them."""
+    """What each block says, one after the other: as one types them."""
     if any(block.language == "sh" for block in blocks):
         return [await gateway.said_by(block, programs, home) for block in blocks]
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(gateway.said_by(block, programs, home)) for block in blocks]
-    return [task.result() for task in running]
+    return await gateway.said_in_turn(blocks, programs["python"], home)
 
 
 def interpreters(page: str) -> dict[str, str]:
-    """The openai client is the one that is installed with the service; the others have an environment of their own."""
+    """The vendors' own clients are those that are installed with the service; the others have an environment of their own."""
     if page == "curl" and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     assert CLIENTS.is_dir(), "the clients are not installed: `make test` does it, or `make .venv-clients/.installed`"
-    own = sys.executable if page == "openai" else str(CLIENTS / "python")
+    own = sys.executable if page in VENDORS else str(CLIENTS / "python")
     return {"python": own, "sh": shutil.which("sh") or "/bin/sh"}
