@@ -15,6 +15,7 @@ import pytest
 
 from shared.ids import new_id
 from tests.e2e.conftest import NewCaller
+from tests.e2e.test_batches import line, sent, until
 from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
@@ -106,34 +107,40 @@ async def test_a_person_sees_a_bar_and_lines_that_were_not_understood(cli: Cli) 
     assert b"Line 3: " in ran.out
 
 
-@pytest.mark.parametrize("kept", [0, 1, 40, 1_500, -1, -40, None])
-async def test_a_download_goes_on_where_it_broke_off(cli: Cli, kept: int | None) -> None:
-    batch = await cli.json("batch", "submit", cli.file([told(tokens=2, key=str(n)) for n in range(30)]), "--watch")
-    whole = (await cli("batch", "results", batch["id"])).out
-    path = cli.folder / "out"
-    path.write_bytes(whole[:kept])
-    answer = await cli.json("batch", "results", batch["id"], "--output", "out")
-    assert (answer["lines"], answer["complete"]) == (30, True)
-    assert path.read_bytes() == whole
+async def an_ended_batch(caller: Caller, texts: Iterable[str]) -> tuple[str, bytes]:
+    """Its id and all of its results."""
+    batch = await sent(caller, [line(f"id-{number}", text) for number, text in enumerate(texts)])
+    await until(caller, batch["id"])
+    return batch["id"], (await caller.request("GET", f"/api/batches/{batch['id']}/results")).body
 
 
-async def test_a_download_with_gaps_or_of_another_batch_begins_anew(cli: Cli) -> None:
-    first, second = [
-        await cli.json("batch", "submit", cli.file([told(tokens=2, key=f"{n}{one}") for n in range(10)]), "--watch")
-        for one in "ab"
-    ]
-    whole = (await cli("batch", "results", second["id"])).out
+async def test_a_download_goes_on_where_it_broke_off(cli: Cli, caller: Caller) -> None:
+    batch_id, whole = await an_ended_batch(caller, [told(tokens=2, key=str(n)) for n in range(30)])
+
+    async def goes_on_after(kept: int | None) -> None:
+        path = cli.folder / f"out{kept}"
+        path.write_bytes(whole[:kept])
+        answer = await cli.json("batch", "results", batch_id, "--output", path.name)
+        assert (answer["lines"], answer["complete"]) == (30, True)
+        assert path.read_bytes() == whole
+
+    await asyncio.gather(*(goes_on_after(kept) for kept in (0, 1, 40, 1_500, -1, -40, None)))
+
+
+async def test_a_download_with_gaps_or_of_another_batch_begins_anew(cli: Cli, caller: Caller) -> None:
+    _, others = await an_ended_batch(caller, [told(tokens=2, key=f"{n}a") for n in range(10)])
+    batch_id, whole = await an_ended_batch(caller, [told(tokens=2, key=f"{n}b") for n in range(10)])
     lines = whole.splitlines(keepends=True)
-    for there in ((await cli("batch", "results", first["id"])).out, b"".join(lines[:3] + lines[5:8])):
+    for there in (others, b"".join(lines[:3] + lines[5:8])):
         (cli.folder / "out").write_bytes(there)
-        await cli.json("batch", "results", second["id"], "--output", "out")
+        await cli.json("batch", "results", batch_id, "--output", "out")
         assert (cli.folder / "out").read_bytes() == whole
 
 
-async def test_a_file_of_something_else_is_left_alone(cli: Cli) -> None:
-    batch = await cli.json("batch", "submit", cli.file([told()]), "--watch")
+async def test_a_file_of_something_else_is_left_alone(cli: Cli, caller: Caller) -> None:
+    batch_id, _ = await an_ended_batch(caller, [told()])
     (cli.folder / "notes.txt").write_text("mine", encoding="utf-8")
-    ran = await cli("batch", "results", batch["id"], "--output", "notes.txt")
+    ran = await cli("batch", "results", batch_id, "--output", "notes.txt")
     assert (ran.status, ran.out, "notes.txt" in ran.err) == (REFUSED, b"", True)
     assert (cli.folder / "notes.txt").read_text(encoding="utf-8") == "mine"
 

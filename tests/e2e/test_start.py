@@ -51,21 +51,9 @@ async def test_a_missing_setting_is_named(stores: dict[str, str], module: str, m
     assert missing in await refused(module, environment)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("PORT", "99999"),
-        ("LEASE_S", "soon"),
-        ("WORKER_SLOTS", "0"),
-        ("WORKER_QUEUES", "openai:fast"),
-        ("LOG_LEVEL", "loud"),
-        ("CATALOGUE", "nowhere.toml"),
-        ("DATABASE_URL", "mysql://x"),
-        ("REDIS_URL", "localhost:6379"),
-    ],
-)
-async def test_a_wrong_setting_is_named(stores: dict[str, str], name: str, value: str) -> None:
-    assert name in await refused("api", {**stores, name: value})
+async def test_a_wrong_setting_is_named(stores: dict[str, str]) -> None:
+    """The unit tests of the settings have the others."""
+    assert "LEASE_S" in await refused("api", {**stores, "LEASE_S": "soon"})
 
 
 @pytest.mark.parametrize("module", ["api", "workers"])
