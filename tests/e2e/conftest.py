@@ -36,6 +36,9 @@ ENVIRONMENT = {
     "REFUSED_BODY_WITHIN_S": "0.5",
     "LOG_LEVEL": "debug",
     "RETENTION_EVERY_S": "0.5",
+    "IDLE_WAIT_S": "0.2",
+    "BATCH_LOOK_EVERY_S": "0.1",
+    "KEY_ENDS_EVERY_S": "0.2",
     "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
     "CORS_ORIGINS": f"{PAGE},http://localhost:5173",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -153,11 +154,12 @@ async def test_the_raw_stream_is_anthropics_sequence_of_events(client: AsyncAnth
 
 async def test_pings_keep_a_stream_alive_before_the_first_token(caller: Caller, client: AsyncAnthropic) -> None:
     text = told(first_ms=1200)
-    reply = await caller.request("POST", "/v1/messages", json=asked(text, stream=True))
-    assert reply.headers["Content-Type"].startswith("text/event-stream")
-    assert reply.body.startswith(b'event: ping\ndata: {"type":"ping"}\n\n')
+    asking = asyncio.ensure_future(caller.request("POST", "/v1/messages", json=asked(text, stream=True)))
     async with client.messages.stream(**asked(text)) as stream:
         assert await stream.get_final_text() == expected(text)
+    reply = await asking
+    assert reply.headers["Content-Type"].startswith("text/event-stream")
+    assert reply.body.startswith(b'event: ping\ndata: {"type":"ping"}\n\n')
 
 
 async def test_the_same_idempotency_key_gives_the_same_message_and_is_charged_once(

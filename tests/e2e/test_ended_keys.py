@@ -131,7 +131,7 @@ async def test_a_request_that_nobody_waits_for_ends_with_its_key(
 async def test_following_ends_with_the_readers_key_and_the_request_goes_on(
     caller: Caller, other: Caller, books: asyncpg.Pool
 ) -> None:
-    reply = await caller.chat(told(tokens=30, pace_ms=100), headers=ASYNC, stream=True)
+    reply = await caller.chat(told(tokens=30, pace_ms=70), headers=ASYNC, stream=True)
     request_id = reply.json["result"]["id"]
     await _state(caller, request_id, "running")
     url = other.url(f"/api/requests/{request_id}/stream")
@@ -216,7 +216,7 @@ async def test_an_upload_under_way_ends_with_its_key_and_leaves_nothing(
 async def test_rotation_hands_streams_answers_batches_and_uploads_to_the_successor(
     caller: Caller, cluster: Cluster, books: asyncpg.Pool
 ) -> None:
-    message = told(tokens=40, pace_ms=100)
+    message = told(tokens=40, pace_ms=60)
     streaming = asyncio.ensure_future(caller.chat(message, stream=True))
     waiting = asyncio.ensure_future(caller.chat(told(hold=0, key="rotated")))
     batch = await sent(caller, [fast(f"id-{n}", told(hold=0, key="rotated-batch")) for n in range(3)])
@@ -227,7 +227,7 @@ async def test_rotation_hands_streams_answers_batches_and_uploads_to_the_success
     async def slowly() -> AsyncIterator[bytes]:
         yield json.dumps(fast("a", told())).encode() + b"\n"
         await rotated.wait()
-        for _ in range(12):  # longer than it takes a revoked key's upload to end
+        for _ in range(6):  # longer than it takes a revoked key's upload to end
             yield b" "
             await asyncio.sleep(0.2)
         yield json.dumps(fast("b", told())).encode() + b"\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -211,18 +212,12 @@ async def test_a_refusal_by_the_rate_limit_holds_nothing(new_caller: NewCaller, 
         ({"fault": "cut"}, 502, "provider_error"),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
 async def test_a_vendors_failure_is_the_error_of_the_contract(
-    caller: Caller,
-    books: asyncpg.Pool,
-    script: dict[str, Any],
-    status: int,
-    code: str,
-    stream: bool,  # noqa: FBT001
+    caller: Caller, books: asyncpg.Pool, script: dict[str, Any], status: int, code: str
 ) -> None:
-    reply = await caller.chat(told(**script), stream=stream)
-    assert (reply.status, reply.error["code"]) == (status, code)
-    assert ("Retry-After" in reply.headers) == (status == 503)
+    for reply in await asyncio.gather(*(caller.chat(told(**script), stream=stream) for stream in (False, True))):
+        assert (reply.status, reply.error["code"]) == (status, code)
+        assert ("Retry-After" in reply.headers) == (status == 503)
     assert await caller.settled(books) == 1_000_000_000
 
 

@@ -48,7 +48,8 @@ class Caller:
     def __init__(self, session: aiohttp.ClientSession, cluster: Cluster, account_id: str, key: str) -> None:
         self.session = session
         self._cluster = cluster
-        self._urls = cycle(cluster.urls)
+        self.urls = cluster.urls
+        self._urls = cycle(self.urls)
         self.account_id = account_id
         self.key = key
 
@@ -63,7 +64,8 @@ class Caller:
     def at(self, url: str) -> Caller:
         """The same customer at that front door only."""
         moved = copy.copy(self)
-        moved._urls = cycle([url])
+        moved.urls = [url]
+        moved._urls = cycle(moved.urls)
         return moved
 
     async def release(self, key: str) -> None:
