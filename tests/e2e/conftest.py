@@ -61,12 +61,13 @@ async def overlaid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ov
 
 @pytest.fixture(scope="session")
 def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """`make run` as a newcomer meets it, except that it knows a plan and misses a killed worker soon."""
+    """`make run` as a newcomer meets it, except that it knows a plan and soon sees to what a killed process leaves behind."""
     folder = tmp_path_factory.mktemp("make_run")
     plans = folder / "plans.json"
     plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
-    variables = {"PROCESSES": "web=2,worker=2", "SIM_PLANS": str(plans), "LEASE_S": "1"}
-    with running(folder / "data", ("make", "run"), **variables) as run:
+    soon = {"LEASE_S": "1", "SWEEP_EVERY_S": "1", "SETTLE_RETRY_S": "0.1"}
+    command = ("make", "run")
+    with running(folder / "data", command, PROCESSES="web=2,worker=2", SIM_PLANS=str(plans), **soon) as run:
         yield run
 
 
