@@ -61,13 +61,15 @@ async def overlaid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ov
 
 @pytest.fixture(scope="session")
 def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """`make run` as a newcomer meets it, except that it knows a plan and soon sees to what a killed process leaves behind."""
+    """`make run` as a newcomer meets it, except that it knows a plan, that its vendors are quick, and that it
+    soon sees to what a killed process leaves behind.
+    """
     folder = tmp_path_factory.mktemp("make_run")
     plans = folder / "plans.json"
     plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
+    simulator = {"SIM_PLANS": str(plans), "SIM_FIRST_MS": "1", "SIM_PACE_MS": "1"}
     soon = {"LEASE_S": "1", "SWEEP_EVERY_S": "1", "SETTLE_RETRY_S": "0.1"}
-    command = ("make", "run")
-    with running(folder / "data", command, PROCESSES="web=2,worker=2", SIM_PLANS=str(plans), **soon) as run:
+    with running(folder / "data", ("make", "run"), PROCESSES="web=2,worker=2", **simulator, **soon) as run:
         yield run
 
 
