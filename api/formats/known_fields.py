@@ -60,8 +60,8 @@ class KnownFields(Generic[T]):
 
 def with_left_out(unknown: Iterable[str], left_out: Sequence[str]) -> list[str]:
     """All names; `left_out` are whole entries of a list, such as `tools[0].web_search`, whose own fields need no mention."""
-    entries = tuple(name[: name.index("]") + 1] + "." for name in left_out)
-    return [*(name for name in unknown if not name.startswith(entries)), *left_out]
+    entries = {name[: name.index("]") + 1] for name in left_out}
+    return [*(name for name in unknown if name[: name.find("]") + 1] not in entries), *left_out]
 
 
 def collapsed(names: Iterable[str]) -> list[str]:

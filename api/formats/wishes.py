@@ -76,12 +76,12 @@ def ignored_header(names: Sequence[str]) -> dict[str, str]:
     """`x-ignored` with each name once, escaped and joined by commas, cut off at a kilobyte; nothing for no name."""
     if not names:
         return {}
-    said = [quote(name[:LENGTH_MAX], safe=AS_IT_IS) for name in dict.fromkeys(names)]
     told, size = [], 0
-    for name in said:
-        size += len(name) + 2
+    for name in dict.fromkeys(names):
+        said = quote(name[:LENGTH_MAX], safe=AS_IT_IS)
+        size += len(said) + 2
         if size > LENGTH_MAX - len(MORE):
             told.append(MORE)
             break
-        told.append(name)
+        told.append(said)
     return {"x-ignored": ", ".join(told)}

@@ -84,7 +84,7 @@ def joined(turns: Sequence[Turn]) -> list[Said]:
         last = talk[-1] if talk else None
         if last and said.role == last.role:
             last.blocks += said.blocks
-        elif last and said.role == "system" and (last.calls() or held):
+        elif last and said.role == "system" and (held or last.calls()):  # held first: it says the same for nothing
             held.append(said)
         else:
             if last and last.role == "user":

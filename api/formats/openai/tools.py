@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -110,10 +111,10 @@ def neutral_tools(
     left_out = [f"tools[{place}].{offered[place].type}" for place, tool in enumerate(functions) if tool is None]
     tools = tuple(tool for tool in functions if tool)
     names = [tool.name for tool in tools]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidRequest(f"`tools` has {min(twice)!r} twice: names are unique.", param="tools")
-    chosen = _choice(choice, names)
+    chosen = _choice(choice, set(names))
     if isinstance(choice, AllowedChoice):
         allowed = {tool.function.name for tool in choice.allowed_tools.tools}
         tools = tuple(tool for tool in tools if tool.name in allowed)
@@ -136,7 +137,7 @@ def _function(place: int, tool: OfferedTool) -> Tool | None:
     )
 
 
-def _choice(choice: Choice | None, names: Sequence[str]) -> ToolChoice | None:
+def _choice(choice: Choice | None, names: Collection[str]) -> ToolChoice | None:
     match choice:
         case NamedChoice(function):
             _require_offered([function.name], names)
@@ -152,7 +153,7 @@ def _choice(choice: Choice | None, names: Sequence[str]) -> ToolChoice | None:
             return ToolChoice(choice)
 
 
-def _require_offered(chosen: Sequence[str], names: Sequence[str]) -> None:
+def _require_offered(chosen: Sequence[str], names: Collection[str]) -> None:
     for name in chosen:
         if name not in names:
             raise InvalidRequest(f"`tool_choice` names {name!r}, which is not in `tools`.", param="tool_choice")

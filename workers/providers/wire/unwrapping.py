@@ -24,7 +24,7 @@ class Unwrapping:
         """What can be passed on now."""
         if self._inside is None:
             self._begun += text
-            if not HEAD_ENDS.search(self._begun):
+            if not HEAD_ENDS.search(text):  # what came before has been searched
                 return ""
             text, self._begun = self._begun, ""
             head = self._head.match(text)
