@@ -61,16 +61,16 @@ class Said(msgspec.Struct):
 def neutral_messages(system: str | list[TextBlock] | None, turns: Sequence[Turn]) -> tuple[list[Message], list[str]]:
     """All messages, the system prompt first, and the places of what was left out.
 
-    Raises `InvalidRequest` where a tool's call and its result do not meet, and for what no model takes.
+    Raises `InvalidRequest` where a tool's call and its result do not meet, when nothing is left, and for what no model takes.
     """
     left_out: list[str] = []
     talk = joined(turns)
     check_results(talk)
     instructions = _text_of(system or "")
-    messages = [Message("system", instructions)] if instructions else []
-    for said in talk:
-        messages += _messages(said, left_out)
-    return messages, left_out
+    messages = [message for said in talk for message in _messages(said, left_out)]
+    if not messages:
+        raise InvalidRequest("`messages` has thoughts and blank answers only: it needs a message of the user.")
+    return [Message("system", instructions), *messages] if instructions else messages, left_out
 
 
 def joined(turns: Sequence[Turn]) -> list[Said]:
@@ -117,7 +117,7 @@ def check_results(talk: Sequence[Said]) -> None:
 def _refuse_unanswered(asked: set[str], where: str) -> None:
     if asked:
         raise InvalidRequest(
-            f"`{where}`: the tool_use {', '.join(sorted(asked))} has no tool_result in the next message."
+            f"`{where}`: the tool_use {', '.join(sorted(asked))[:200]} has no tool_result in the next message."
         )
 
 

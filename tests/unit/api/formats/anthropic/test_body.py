@@ -301,6 +301,8 @@ def test_tools_and_their_choice(choice: Any, becomes: ToolChoice | None, paralle
         ({"tools": [WEATHER | {"input_schema": {}}]}, "tools[0].input_schema"),
         ({"tools": [WEATHER, WEATHER]}, "tools"),
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"messages": [assistant([THOUGHT])]}, "messages"),
+        ({"system": "Be brief.", "messages": [assistant(""), assistant([REDACTED])]}, "messages"),
         ({"tools": [SEARCH], "tool_choice": {"type": "tool", "name": "web_search"}}, "web_search"),
         ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice.name"),
         ({"tools": [WEATHER], "tool_choice": {"type": "none", "disable_parallel_tool_use": True}}, "tool_choice"),
