@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -60,8 +60,7 @@ async def serve(
     body = await read_json(request)
     await services.authenticator.require_still(key)
     asked = understood(body, parse, services.catalogue, listed_at(request.path))
-    if asked.tolerant:
-        asked = asked.without(f"?{name}" for name, value in request.query.items() if value and name not in KNOWN_QUERY)
+    asked = without_query(asked, request.query)
     respond_async = may_respond_async and prefers_async(request)
     repeated = await _repeated(request, key, asked, services)
     if repeated:  # first of all: what refuses a new request is nothing to one that was admitted long ago
@@ -78,6 +77,13 @@ async def serve(
             return _accepted(new.id, "queued", headers)
         follower.when_left = partial(_leave, services, admitted, follower)
         return await _relay(request, asked, services.follow_up.events_of(admitted, follower), headers)
+
+
+def without_query(asked: Asked, query: Mapping[str, str]) -> Asked:
+    """The same with the unknown parameters of the query among the ignored, where the API leaves out what it does not know."""
+    if not asked.tolerant:
+        return asked
+    return asked.without(f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY)
 
 
 async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:

@@ -12,7 +12,7 @@ from api.http.reading import read_json
 from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, understood
 from api.services import SERVICES
-from api.serving import serve
+from api.serving import serve, without_query
 from shared.chat import estimated_input
 
 
@@ -35,7 +35,7 @@ async def post_count_tokens(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     asked = understood(await read_json(request), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
     model = services.catalogue.serving(asked.model, V1_LISTED_AT)
-    asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+    asked = fit_to_model(without_query(asked, request.query), model, services.settings, strict=key.strict)
     tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
     return web.Response(
         body=json_bytes(TokenCount(tokens)),

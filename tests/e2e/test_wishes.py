@@ -138,10 +138,13 @@ async def test_tokens_are_counted_by_estimate_and_for_nothing(caller: Caller) ->
     text = "How many tokens has this?"
     async with client_of(caller) as client:
         raw = await client.messages.with_raw_response.count_tokens(
-            model=MODEL, messages=[{"role": "user", "content": text}], thinking={"type": "adaptive"}
+            model=MODEL,
+            messages=[{"role": "user", "content": text}],
+            thinking={"type": "adaptive"},
+            extra_query={"beta": "true", "trace": "1"},
         )
         assert raw.headers["x-token-count"] == "estimate"
-        assert raw.headers["x-ignored"] == "thinking"
+        assert raw.headers["x-ignored"] == "?trace, thinking"
         assert abs((await raw.parse()).input_tokens - prompt_tokens([text])) < 20
         with pytest.raises(anthropic.NotFoundError):
             await client.messages.count_tokens(model="no-model", messages=[{"role": "user", "content": text}])
