@@ -70,8 +70,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, ignored=(*self.ignored, *fields))
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of the parsed body and of the API that it came through."""
-        content = msgspec.json.encode(self.body, order="sorted")
+        """SHA-256 of the parsed body and of the API that it came through. It stays the same when a release adds fields: a
+        repeat may come to another release than the first request.
+        """
+        content = msgspec.json.encode(_given(self.body), order="sorted")
         return hashlib.sha256(type(self.body).__name__.encode() + b"\0" + content).digest()
 
 
@@ -80,3 +82,13 @@ class ParsedLine(msgspec.Struct, frozen=True):
 
     custom_id: str
     asked: Asked
+
+
+def _given(value: object) -> object:
+    """The fields that say something else than their defaults, with the tag of each struct."""
+    if isinstance(value, list | tuple):
+        return [_given(one) for one in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    fields = ((field.encode_name, getattr(value, field.name), field) for field in msgspec.structs.fields(value))
+    return [value.__struct_config__.tag, {name: _given(one) for name, one, field in fields if one != field.default}]
