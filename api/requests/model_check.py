@@ -47,8 +47,9 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
 
 def _check_schema(asked: Asked, model: Model) -> None:
     """OpenAI's answers in JSON are objects (platform.openai.com/docs/guides/structured-outputs, read 2026-11)."""
-    schema = asked.sampling.json_answer and asked.sampling.json_answer.schema
-    if schema and model.api == OPENAI and model.json_mode and schema.get("type") != "object":
+    answer = asked.sampling.json_answer
+    schema = answer.schema if answer else None
+    if schema is not None and model.api == OPENAI and model.json_mode and schema.get("type") != "object":
         field = asked.name_of("json_schema")
         raise InvalidRequest(f'`{field}`: with {model.name} the schema has "type": "object" at its root.')
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -67,3 +67,10 @@ def test_more_tools_than_the_model_takes_are_refused_with_the_number(
     check(model, Message("user", "Hello"), tools=most, answer=answer)
     with pytest.raises(InvalidRequest, match=f"`tools` has {most + 1} entries: at most {most} are taken with {model}"):
         check(model, Message("user", "Hello"), tools=most + 1, answer=answer)
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "array"}, {"anyOf": [{"type": "object"}]}])
+def test_a_schema_without_an_object_at_its_root_is_refused_where_the_vendor_refuses_it(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match='"type": "object" at its root'):
+        check("openai-gpt-4o", Message("user", "Hello"), answer=JsonAnswer(schema=schema))
+    check("anthropic-claude-3-haiku", Message("user", "Hello"), answer=JsonAnswer(schema=schema))
