@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def with_numbers(error: RebootError, job: Job) -> RebootError:
     """The same error; one of a prompt that is too long says how many tokens there are and how many fit, because clients
-    shorten their prompts by that. The vendor's own limit is told only where its count is below the catalogue's.
+    shorten their prompts by that. The limit that is told is the catalogue's window; the vendor's own where its count would
+    fit into that.
     """
     if not isinstance(error, ContextLengthExceeded):
         return error
