@@ -27,6 +27,8 @@ TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
 instructions, at most. Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read
 2026-11). A name that a vendor does not take grows by 10 bytes at most, an id by 15 (`workers/providers/wire/identifiers.py`).
 """
+TOKENS_PER_RESULT_BOUND = 96
+"""What a result is more than its text: where calls are written out, its tool's name stands there once more."""
 BYTES_PER_TOKEN = 4
 """UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
 TEMPLATE_TOKENS_PER_MESSAGE = 4
@@ -155,7 +157,7 @@ class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a vendor is asked besides messages and tools; None leaves the vendor's default. `user` is the caller's own name
     for its user.
     """
@@ -185,6 +187,7 @@ def input_bound(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
     )
     talk += sum(TOKENS_PER_TOOL_BOUND * len(message.tool_calls) for message in messages)
+    talk += sum(TOKENS_PER_RESULT_BOUND for message in messages if message.role == "tool")
     shown = [len(message.tool_call_id or "") for message in messages if message.role == "tool" and message.images()]
     talk += sum(shown) + len(shown) * (TOKENS_PER_MESSAGE_BOUND + TOKENS_FOR_RESULT_IMAGES_BOUND)
     sent = (*tools.offered, answer_tool(json_answer)) if json_answer else tools.offered

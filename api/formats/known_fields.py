@@ -20,7 +20,7 @@ T = TypeVar("T")
 UNKNOWN_FIELD = "unknown field"
 """What msgspec says of one, in an error of its own kind."""
 NOTHING: tuple[object, ...] = (None, "", [], {}, "auto")
-"""Values that wish for nothing: a field that has one of them is left out and not named."""
+"""Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
 INDEX = re.compile(r"\[\d+\]")
 Prune = Callable[[Any, str, list[str]], Any]
 """Gives a value without its unknown fields, and adds their names to the list; the text is the value's own name."""

@@ -11,6 +11,7 @@ import msgspec
 
 from api.formats.known_fields import collapsed
 from shared.chat import ReasoningEffort
+from shared.errors import InvalidRequest
 
 LENGTH_MAX = 1_024
 """Bytes of the header `x-ignored`."""
@@ -21,6 +22,17 @@ CACHE_HINTS = {"cache_control", "prompt_cache_key", "prompt_cache_retention", "p
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
 OFF = "disabled"
+ORDERS = {
+    "n",
+    "stop",
+    "stop_sequences",
+    "response_format",
+    "output_config.format",
+    "output_format",
+    "guided_json",
+    "guided_regex",
+}
+"""Fields by which one API or another says how many answers there are to be, in which form, and where they end."""
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +43,9 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """`fields` says by which fields of the body each option was wished for; `ignored` are fields that no model has."""
+    """`fields` says by which fields of the body each option was wished for; `ignored` are fields that are left out whatever
+    the model.
+    """
 
     fields: Mapping[str, tuple[str, ...]]
     ignored: tuple[str, ...]
@@ -48,9 +62,10 @@ def wishes_of(
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
     """`unknown` are the fields that were left out of the body, `others` further options with the field that each was given
-    in, None when it was not.
+    in, None when it was not. Raises `InvalidRequest` for an unknown field that is no wish.
     """
     names = collapsed(unknown)
+    _refuse_orders(names)
     cache = tuple(name for name in names if name.rpartition(".")[2] in CACHE_HINTS)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
     if cache:
@@ -59,11 +74,20 @@ def wishes_of(
         fields["reasoning_effort"] = (effort_field,)
     elif thinking and thinking.type == OFF:
         effort, fields["reasoning_effort"] = "none", (thinking_field,)
-    elif thinking and thinking.budget_tokens:
-        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens), ()
+    elif thinking and (thinking.budget_tokens or 0) > 0:
+        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens or 0), ()
     if thinking and thinking.type != OFF:
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(name for name in names if name not in cache), effort)
+
+
+def _refuse_orders(names: Sequence[str]) -> None:
+    """What is no wish, although it is unknown: without it the answer would be another one than asked for."""
+    for name in names:
+        if name in ORDERS or name.rpartition(".")[0] in {"response_format", "tool_choice"}:
+            raise InvalidRequest(
+                f"`{name[:100]}` is not known here, and the answer would be another one without it: leave it out."
+            )
 
 
 def _effort_of(budget_tokens: int) -> ReasoningEffort:

@@ -78,7 +78,7 @@ def test_calls_of_the_past_are_bounded_although_no_tools_are_on_offer() -> None:
 
 def test_images_in_a_result_are_bounded_with_the_message_that_may_bring_them() -> None:
     result = Message("tool", [TextPart("ten"), _image()], tool_call_id="call_1")
-    assert input_bound([result], 500) == result.bytes_in() + 8 + 500 + len("call_1") + 8 + 128
+    assert input_bound([result], 500) == result.bytes_in() + 8 + 96 + 500 + len("call_1") + 8 + 128
 
 
 # an answer by a tool
