@@ -21,7 +21,7 @@ async def test_streams_go_on_after_redis_stalled_for_longer_than_a_lease(
     cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:
     stall_s = cluster.lease_s * 1.5
-    script = Script(tokens=int(stall_s * 2 / 0.02), first_ms=0, pace_ms=20)
+    script = Script(tokens=int(stall_s * 1.5 / 0.02), first_ms=0, pace_ms=20)
     async with trial(cluster, "stall", seed, scale.limit_s) as run:
         streams = [run.prepare("raw", script) for _ in range(STREAMS)]
         tasks = [asyncio.create_task(run.send(asked)) for asked in streams]

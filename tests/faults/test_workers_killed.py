@@ -14,8 +14,6 @@ from tests.harness.figures import Figures
 PROOF = "1 worker kill -9"
 LOST_WORKER = frozenset({"provider_error"})
 SAME_MOMENT_S = 0.5
-STARTING_S = 2.0
-"""How long a fresh worker runs jobs before it is killed too."""
 
 
 async def test_a_killed_worker_loses_nothing_and_charges_nothing_twice(
@@ -25,11 +23,13 @@ async def test_a_killed_worker_loses_nothing_and_charges_nothing_twice(
     async with trial(cluster, "kill", seed, scale.limit_s) as run:
         async with run.traffic(scale.callers, mixed):
             for _ in range(scale.worker_kills):
-                await asyncio.sleep(STARTING_S + run.random.random())
+                await run.answers_have_begun(1)
+                await asyncio.sleep(run.random.uniform(0.2, 1.2))
                 worker = run.random.choice(cluster.workers)
                 killed_at.append(time.time())
                 await cluster.kill(worker)
                 cluster.start(worker)
+                await cluster.until_log(worker, "worker started")
         await cluster.ready()
         verdict = await run.check(Promise(errors=LOST_WORKER, calls_max=scale.worker_kills + 1))
     assert not verdict.violations, verdict.violations

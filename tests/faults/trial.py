@@ -22,7 +22,7 @@ from tests.faults.books import Books
 from tests.faults.checker import Case, Promise, join, violations
 from tests.faults.clients import FORMS, Asked, Caller, Form, Question
 from tests.harness.cluster import Cluster
-from tests.harness.support import POLL_S, eventually_true
+from tests.harness.support import POLL_S, eventually, eventually_true
 
 CREDIT_USD = Decimal(1_000)
 AFTER_FAILURE_S = 0.1
@@ -124,6 +124,14 @@ class Trial:
                 yield
             finally:
                 stop.set()
+
+    async def answers_have_begun(self, count: int) -> None:
+        """Wait until so many callers are reading the beginning of an answer that has not ended."""
+
+        def reading() -> bool:
+            return sum(bool(asked.first_byte_at) and asked.ending == "running" for asked in self.asked) >= count
+
+        await eventually(reading, f"{count} answers have begun")
 
     async def check(self, promise: Promise, settle_within_s: float = 30.0) -> Verdict:
         """Wait until nothing is pending any more, then compare everything with everything."""
