@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
 from redis.asyncio import Redis
 
+from deploy.cli.ledger_check import check_ledger
 from shared.job import Event
 from shared.queue.journal import read_journal
 from shared.stores import keys
 from tests.harness.cluster import Cluster
 
-REBOOTML = Path(sys.executable).with_name("rebootml")
 KEY_OF_MESSAGE = re.compile(r"key=([^\s\]]+)")
 
 
@@ -112,13 +109,9 @@ class Books:
 
     async def ledger_check(self) -> list[str]:
         """What `rebootml ledger check` finds, whoever asked for what."""
-        environment = {"PATH": os.defpath, "DATABASE_URL": self._cluster.postgres.url}
-        command = await asyncio.create_subprocess_exec(
-            *(REBOOTML, "ledger", "check", "--json"), env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await command.communicate()
-        report = json.loads(output)
-        return [] if report["ok"] and command.returncode == 0 else [*report["violations"], "ledger check failed"]
+        async with asyncpg.create_pool(self._cluster.postgres.url, min_size=1, max_size=1) as pool:
+            report = await check_ledger(pool)
+        return [] if report.ok else [*report.violations, "ledger check failed"]
 
 
 def _key(messages: str | None) -> str:
