@@ -43,14 +43,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def pieces(model: str, message: str, script: Script, asked: Asked, turn: Turn | None = None) -> list[Piece]:
     """Give the pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text.
 
-    `turn` is that of the script's plan, None where there is no plan or it is over.
+    `turn` is that of the script's plan, None where there is no plan or it is over. A call that must follow a result is one of
+    the last tool on offer: the tool that ends a loop stands there, and a model would not call the first one for ever.
     """
     if turn is not None and can_play(turn, asked):
         calls = (_call(i, call.name, written(call.arguments)) for i, call in enumerate(turn.calls))
         return [*_cut(turn.text), *(piece for call in calls for piece in call)]
     if count := wanted(asked, script):
         preface = answer(model, message, msgspec.structs.replace(script, tokens=script.preface))
-        return [*preface, *(piece for i in range(count) for piece in call_pieces(i, callable_offers(asked), script))]
+        offers = callable_offers(asked) if asked.result is None else callable_offers(asked)[::-1]
+        return [*preface, *(piece for i in range(count) for piece in call_pieces(i, offers, script))]
     plain = [*answer(model, message, script), *_cut(_missing(turn, asked))]
     if asked.schema is not None:
         return list[Piece](_cut(json_answer("".join(plain), asked.schema, script)))

@@ -112,6 +112,12 @@ def test_an_answer_to_a_result_repeats_it() -> None:
     assert "".join(str(piece) for piece in pieces).endswith(" The tool said: ten past five")
 
 
+@pytest.mark.parametrize(("result", "name"), [(None, "clock"), ("ten past five", "weather")])
+def test_who_must_call_a_tool_calls_the_last_one_after_a_result(result: str | None, name: str) -> None:
+    pieces = tools.pieces("m", "hi", Script(), Asked(offers=BOTH, result=result, choice="required"))
+    assert [piece.name for piece in pieces if isinstance(piece, tools.CallText) and piece.name] == [name]
+
+
 def test_an_answer_in_json_is_json() -> None:
     script = Script(tokens=40, unicode=True)
     written = "".join(str(piece) for piece in tools.pieces("m", "hi", script, Asked(schema=ANY_JSON)))
