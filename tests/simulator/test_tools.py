@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from deploy.simulator import tools
+from deploy.simulator.answer import CallText
 from deploy.simulator.app import Running, running_simulator
 from deploy.simulator.schema import DEPTH_MAX, example
 from deploy.simulator.script import Script
@@ -115,7 +116,7 @@ def test_an_answer_to_a_result_repeats_it() -> None:
 @pytest.mark.parametrize(("result", "name"), [(None, "clock"), ("ten past five", "weather")])
 def test_who_must_call_a_tool_calls_the_last_one_after_a_result(result: str | None, name: str) -> None:
     pieces = tools.pieces("m", "hi", Script(), Asked(offers=BOTH, result=result, choice="required"))
-    assert [piece.name for piece in pieces if isinstance(piece, tools.CallText) and piece.name] == [name]
+    assert [piece.name for piece in pieces if isinstance(piece, CallText) and piece.name] == [name]
 
 
 def test_an_answer_in_json_is_json() -> None:
