@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from api.formats.asked import Asked
+from api.formats.schemas import is_closed
 from shared.catalogue.abilities import OPENAI, nearest, tools_max, unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
@@ -46,12 +47,20 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
 
 
 def _check_schema(asked: Asked, model: Model) -> None:
-    """OpenAI's answers in JSON are objects (platform.openai.com/docs/guides/structured-outputs, read 2026-11)."""
+    """OpenAI's answers in JSON are objects, and strict schemas are closed
+    (platform.openai.com/docs/guides/structured-outputs, read 2026-11).
+    """
     answer = asked.sampling.json_answer
-    schema = answer.schema if answer else None
-    if schema is not None and model.api == OPENAI and model.json_mode and schema.get("type") != "object":
-        field = asked.name_of("json_schema")
+    if answer is None or answer.schema is None or model.api != OPENAI or not model.json_mode:
+        return
+    field = asked.name_of("json_schema")
+    if answer.schema.get("type") != "object":
         raise InvalidRequest(f'`{field}`: with {model.name} the schema has "type": "object" at its root.')
+    if answer.strict and not is_closed(answer.schema):
+        raise InvalidRequest(
+            f'`{field}`: with {model.name} every object of a strict schema has "additionalProperties": false and requires '
+            f"all of its properties. Correct it, or leave out `strict`."
+        )
 
 
 def _check_counts(asked: Asked, settings: Settings) -> None:

@@ -85,6 +85,9 @@ async def test_a_failure_on_the_way_ends_the_stream_without_done(caller: Caller)
     assert float(error["charged_usd"]) > 0
 
 
+OPEN = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -92,6 +95,10 @@ async def test_a_failure_on_the_way_ends_the_stream_without_done(caller: Caller)
         ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "x"}]}, "messages[0].tool_call_id"),
         ({"max_completion_tokens": 0}, None),
         ({"model": "openai-o1", "temperature": 0.5}, None),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": OPEN}}},
+            None,
+        ),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}}, None),
     ],
 )

@@ -17,12 +17,12 @@ from api.formats.anthropic.body import (
     OutputConfig,
     ToolNamedChoice,
 )
-from api.formats.anthropic.schemas import is_closed
 from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
 from api.formats.known_fields import KnownFields, with_left_out
+from api.formats.schemas import is_closed
 from api.formats.wishes import wishes_of
 from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
