@@ -75,6 +75,21 @@ async def content(caller: Caller, file_id: str) -> list[Any]:
     return [json.loads(one) for one in reply.body.splitlines()]
 
 
+@pytest.mark.parametrize(("strict", "bad"), [(False, []), (True, [2])])
+async def test_a_line_with_a_wish_that_is_not_done_is_bad_for_a_strict_key_only(
+    new_caller: NewCaller,
+    strict: bool,  # noqa: FBT001
+    bad: list[int],
+) -> None:
+    caller = await new_caller(rules=KeyRules(strict=strict))
+    file = await send(caller, [line("plain", told()), line("wish", told(), verbosity="low")])
+    made = (await create(caller, file["id"])).json
+    errors = (made["errors"] or {"data": []})["data"]
+    assert [one["line"] for one in errors] == bad
+    assert all("`verbosity`" in one["message"] for one in errors)
+    assert (await until_ended(caller, made["id"]))["request_counts"]["completed"] == 2 - len(bad)
+
+
 async def test_the_client_runs_a_batch_from_file_to_results(
     caller: Caller, client: AsyncOpenAI, books: asyncpg.Pool
 ) -> None:

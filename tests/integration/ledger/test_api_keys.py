@@ -121,11 +121,12 @@ async def test_a_rotated_key_has_the_same_rules_and_the_old_one_ends_after_the_g
     pool: asyncpg.Pool, new_account: NewAccount
 ) -> None:
     expires_at = _now() + timedelta(days=30)
-    rules = KeyRules(name="ci", scopes=("manage",), rpm=7, expires_at=expires_at)
+    rules = KeyRules(name="ci", scopes=("manage",), rpm=7, expires_at=expires_at, strict=True)
     old_id = (await create_key(pool, await new_account(0), rules)).key_id
     new = await rotate_key(pool, old_id, timedelta(hours=1))
     old, fresh = await _stored(pool, old_id), await _stored(pool, new.key_id)
     assert (fresh.name, fresh.scopes, fresh.rpm, fresh.expires_at) == ("ci", ("manage",), 7, expires_at)
+    assert fresh.strict
     assert fresh.secret_sha256 != old.secret_sha256
     assert old.usable(_now())
     assert old.expires_at is not None
