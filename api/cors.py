@@ -19,7 +19,7 @@ from shared.settings import EVERY_ORIGIN
 PATHS = ("/api/", "/v1/")
 METHODS = ", ".join(get_args(Method))
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-"""Of a header."""
+"""The name of a header."""
 NAMES_MAX = 64
 MAX_AGE_S = 7_200
 """So long a browser remembers a preflight. Chrome takes no more."""
@@ -57,7 +57,7 @@ async def let_read(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _allowed(request: web.Request) -> str | None:
-    """What `Access-Control-Allow-Origin` says to this request; None for nothing."""
+    """The value of `Access-Control-Allow-Origin` in the answer to this request; None where the page may not read it."""
     origin, origins = request.headers.get("Origin"), request.app[SETTINGS].cors_origins
     if origin is None or not request.path.startswith(PATHS):
         return None

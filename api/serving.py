@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from api.formats.native.answers import result_json
-from api.formats.wishes import ignored_header
+from api.formats.wishes import ignored_header, without_query
 from api.http.rates import tell_left, tell_limit
 from api.http.reading import idempotency_key, prefers_async, read_json
 from api.http.state import REQUEST_ID
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from shared.catalogue.models import Model
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
-
-KNOWN_QUERY = {"beta"}
-"""Anthropic's word for an API that is not final; clients that send it mean the same one."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,13 +74,6 @@ async def serve(
             return _accepted(new.id, "queued", headers)
         follower.when_left = partial(_leave, services, admitted, follower)
         return await _relay(request, asked, services.follow_up.events_of(admitted, follower), headers)
-
-
-def without_query(asked: Asked, query: Mapping[str, str]) -> Asked:
-    """The same with the unknown parameters of the query among the ignored, where the API leaves out what it does not know."""
-    if not asked.tolerant:
-        return asked
-    return asked.without(f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY)
 
 
 async def _repeated(request: web.Request, key: ApiKey, asked: Asked, services: Services) -> str | None:

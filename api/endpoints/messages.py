@@ -7,12 +7,12 @@ from aiohttp import web
 
 from api.formats.anthropic import chat as anthropic
 from api.formats.native.answers import json_bytes
-from api.formats.wishes import ignored_header
+from api.formats.wishes import ignored_header, without_query
 from api.http.reading import read_json
 from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, understood
 from api.services import SERVICES
-from api.serving import serve, without_query
+from api.serving import serve
 from shared.chat import estimated_input
 
 

@@ -71,7 +71,9 @@ def _for_anthropic(request: web.Request) -> bool:
 
 
 def _page(catalogue: Catalogue, query: ModelsQuery) -> AnthropicModels:
-    """As Anthropic pages: behind `after_id`, or before `before_id`; `has_more` in that direction."""
+    """One page of the catalogue, with the models behind `after_id` or those before `before_id`. `has_more` says whether more
+    models follow in that direction.
+    """
     models, after, before = list(catalogue), query.after_id or None, query.before_id or None
     if after and before:
         raise InvalidRequest("`after_id` and `before_id` exclude each other: give one of them.")

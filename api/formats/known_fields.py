@@ -13,12 +13,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import inspect
 
-from api.formats.parsing import parse
+from api.formats.parsing import faults_refused, parse
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
 UNKNOWN_FIELD = "unknown field"
-"""What msgspec says of one, in an error of its own kind."""
+"""The words by which an error of msgspec tells that a body has an unknown field."""
 NOTHING: tuple[object, ...] = (None, "", [], {}, "auto")
 """Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
 INDEX = re.compile(r"\[\d+\]")
@@ -47,15 +47,9 @@ class KnownFields(Generic[T]):
             if UNKNOWN_FIELD not in error.message:
                 raise
         ignored: list[str] = []
-        try:
+        with faults_refused(self._hint):
             known = self._prune(msgspec.json.decode(body), "", ignored)
             return msgspec.convert(known, self._kind), ignored
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"The body is not as it should be: {error}. {self._hint}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
-        except RecursionError:
-            raise InvalidRequest("The body is nested too deeply.") from None
 
 
 def with_left_out(unknown: Iterable[str], left_out: Sequence[str]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -15,8 +17,15 @@ T = TypeVar("T")
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
     """The body as what `decoder` takes; raises `InvalidRequest` that names the field and ends with `hint`."""
-    try:
+    with faults_refused(hint):
         return decoder.decode(body)
+
+
+@contextmanager
+def faults_refused(hint: str) -> Iterator[None]:
+    """Around the decoding of a body: what is wrong with it is an `InvalidRequest`."""
+    try:
+        yield
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The body is not as it should be: {error}. {hint}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What vendors ask of a schema that is to be followed for sure."""
+"""JSON Schemas that a model is to follow strictly, and the rules that OpenAI has for them."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from api.formats.asked import Asked
 from api.formats.known_fields import collapsed
 from shared.chat import ReasoningEffort
 from shared.errors import InvalidRequest
@@ -22,6 +23,8 @@ CACHE_HINTS = {"cache_control", "prompt_cache_key", "prompt_cache_retention", "p
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
 OFF = "disabled"
+KNOWN_QUERY = {"beta"}
+"""Anthropic's word for an API that is not final; clients that send it mean the same one."""
 ORDERS = {
     "n",
     "stop",
@@ -74,8 +77,8 @@ def wishes_of(
         fields["reasoning_effort"] = (effort_field,)
     elif thinking and thinking.type == OFF:
         effort, fields["reasoning_effort"] = "none", (thinking_field,)
-    elif thinking and (thinking.budget_tokens or 0) > 0:
-        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens or 0), ()
+    elif thinking and thinking.budget_tokens and thinking.budget_tokens > 0:
+        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens), ()
     if thinking and thinking.type != OFF:
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(name for name in names if name not in cache), effort)
@@ -94,6 +97,13 @@ def _effort_of(budget_tokens: int) -> ReasoningEffort:
     if budget_tokens <= LOW_BUDGET:
         return "low"
     return "medium" if budget_tokens <= MEDIUM_BUDGET else "high"
+
+
+def without_query(asked: Asked, query: Mapping[str, str]) -> Asked:
+    """The same with the unknown parameters of the query among the ignored, where the API leaves out what it does not know."""
+    if not asked.tolerant:
+        return asked
+    return asked.without(f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY)
 
 
 def ignored_header(names: Sequence[str]) -> dict[str, str]:

@@ -103,7 +103,7 @@ class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
 
 
 class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
-    """What the tool answered."""
+    """The result of the tool call `tool_use_id`."""
 
     tool_use_id: CallId
     content: str | list[TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock] | None = None
@@ -111,14 +111,14 @@ class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
-    """What the model thought, sent back; left out and named."""
+    """A thought of an earlier answer that the caller sends back. It is left out and named."""
 
     thinking: str | None = None
     signature: str | None = None
 
 
 class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
-    """The same, encrypted."""
+    """A thought that Anthropic has encrypted. It is left out and named, too."""
 
     data: str | None = None
 

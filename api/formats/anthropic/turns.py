@@ -43,18 +43,18 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Said(msgspec.Struct):
-    """What one side said until the other spoke."""
+    """Neighbouring turns of one role as one turn; `where` is the place of the first in the body."""
 
     role: str
     where: str
     blocks: list[Placed]
 
     def calls(self) -> list[ToolUseBlock]:
-        """What the assistant asked for."""
+        """The tool calls that the turn makes, in their order."""
         return [placed.block for placed in self.blocks if isinstance(placed.block, ToolUseBlock)]
 
     def results(self) -> list[Placed]:
-        """What the tools answered."""
+        """The results of tools that the turn has, with their places."""
         return [placed for placed in self.blocks if isinstance(placed.block, ToolResultBlock)]
 
 
@@ -149,7 +149,7 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
 
 
 def _result(where: str, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
-    """That a tool failed is told to the vendors by its text alone."""
+    """The content of a tool's result. Vendors have no word for `is_error`: they learn of a failure by the text alone."""
     if result.is_error:
         left_out.append(f"{where}.is_error")
     if result.content is None or isinstance(result.content, str):

@@ -83,7 +83,7 @@ class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
-    """What a tool gave for the call of this id; null is nothing."""
+    """The result of the tool call `tool_call_id`. A `content` of null is an empty result."""
 
     content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne] | None
     tool_call_id: CallId
