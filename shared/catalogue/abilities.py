@@ -24,8 +24,9 @@ DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
 
 def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
-    `reasoning_effort`, `thinking`, `top_k`, `user`, `strict_tools`, `cache`; an effort becomes the nearest that the model
-    has. A sampling option that asks for what happens anyway is left out, too.
+    `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
+    `cache`; an effort becomes the nearest that the model has. A sampling option that asks for what happens anyway is left
+    out, too.
     """
     lacking = [wish for wish in wishes if _LACKS[wish](model, sampling)]
     unsampled = not model.sampling
@@ -34,6 +35,9 @@ def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[
         temperature=None if unsampled and sampling.temperature == DEFAULT_TEMPERATURE else sampling.temperature,
         top_p=None if unsampled and sampling.top_p == DEFAULT_TOP_P else sampling.top_p,
         top_k=None if "top_k" in lacking else sampling.top_k,
+        seed=None if "seed" in lacking else sampling.seed,
+        frequency_penalty=None if "frequency_penalty" in lacking else sampling.frequency_penalty,
+        presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
         user=sampling.user if model.api == OPENAI else None,
         reasoning_effort=_effort(model, sampling, is_wish="reasoning_effort" in wishes),
     ), lacking
@@ -53,6 +57,21 @@ def _lacks_effort(model: Model, sampling: Sampling) -> bool:
     return not model.reasoning_efforts and not does_anyway
 
 
+def _lacks_seed(model: Model, _: Sampling) -> bool:
+    """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime."""
+    return model.api not in {OPENAI, GEMINI}
+
+
+def _lacks_penalty(name: str) -> Callable[[Model, Sampling], bool]:
+    """Converse has none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
+
+    def lacks(model: Model, sampling: Sampling) -> bool:
+        known = model.api in {OPENAI, DEEPSEEK, GEMINI} and model.sampling
+        return bool(getattr(sampling, name)) and not known
+
+    return lacks
+
+
 def _lacks_top_k(model: Model, _: Sampling) -> bool:
     """Claude takes it beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
     Messages API), Gemini as a field of its own; OpenAI, DeepSeek and the others have none.
@@ -65,6 +84,9 @@ _LACKS: dict[str, Callable[[Model, Sampling], bool]] = {
     "reasoning_effort": _lacks_effort,
     "thinking": lambda model, _: not model.reasoning,
     "top_k": _lacks_top_k,
+    "seed": _lacks_seed,
+    "frequency_penalty": _lacks_penalty("frequency_penalty"),
+    "presence_penalty": _lacks_penalty("presence_penalty"),
     "user": lambda model, _: model.api != OPENAI,
     "strict_tools": lambda model, _: model.api != OPENAI,
     "cache": lambda model, _: model.price.cached is None or model.api not in {OPENAI, DEEPSEEK},
@@ -146,18 +168,10 @@ def _json_schema(asked: _Asked) -> bool:
     return answer is not None and json_form(asked.model, asked.tools, answer) is None
 
 
-def _seed(asked: _Asked) -> bool:
-    """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime."""
-    return asked.sampling.seed is not None and asked.api not in {OPENAI, GEMINI}
-
-
-def _penalty(name: str) -> Callable[[_Asked], bool]:
-    def is_refused(asked: _Asked) -> bool:
-        """Converse has none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
-        known = asked.api in {OPENAI, DEEPSEEK, GEMINI} and asked.model.sampling
-        return bool(getattr(asked.sampling, name)) and not known
-
-    return is_refused
+def _sampled(name: str) -> Callable[[_Asked], bool]:
+    """An option of sampling that is refused where it is given and lacking."""
+    lacks = _LACKS[name]
+    return lambda asked: getattr(asked.sampling, name) is not None and lacks(asked.model, asked.sampling)
 
 
 def _reasoning_effort(asked: _Asked) -> bool:
@@ -170,12 +184,12 @@ _REFUSED: dict[str, Callable[[_Asked], bool]] = {
     "tool_choice": _tool_choice,
     "json_answer": _json_answer,
     "json_schema": _json_schema,
-    "seed": _seed,
-    "frequency_penalty": _penalty("frequency_penalty"),
-    "presence_penalty": _penalty("presence_penalty"),
+    "seed": _sampled("seed"),
+    "frequency_penalty": _sampled("frequency_penalty"),
+    "presence_penalty": _sampled("presence_penalty"),
     "reasoning_effort": _reasoning_effort,
     "temperature": lambda asked: asked.sampling.temperature is not None and not asked.model.sampling,
     "top_p": lambda asked: asked.sampling.top_p is not None and not asked.model.sampling,
-    "top_k": lambda asked: asked.sampling.top_k is not None and _lacks_top_k(asked.model, asked.sampling),
+    "top_k": _sampled("top_k"),
     "stop": lambda asked: bool(asked.sampling.stop) and not asked.model.stop,
 }

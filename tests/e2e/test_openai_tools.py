@@ -110,7 +110,6 @@ async def test_an_answer_follows_a_schema(client: AsyncOpenAI) -> None:
     [
         ("openai-o1-mini", {"tools": [CLOCK]}, "tools"),
         ("openai-o1-mini", {"response_format": {"type": "json_object"}}, "response_format"),
-        ("amazon-nova-lite", {"seed": 1}, "seed"),
         ("meta-llama3-1-70b", {"response_format": {"type": "json_object"}}, "response_format"),
         ("openai-gpt-4o-mini", {"tools": [numbered(place) for place in range(129)]}, "tools"),
     ],

@@ -90,6 +90,22 @@ async def test_a_stream_names_what_was_left_out_in_its_headers(caller: Caller) -
     assert reply.headers["x-ignored"] == "min_p, verbosity, ?trace, reasoning_effort"
 
 
+@pytest.mark.parametrize(
+    ("model", "ignored"),
+    [
+        ("amazon-nova-lite", "seed, frequency_penalty, presence_penalty"),
+        ("openai-o3-mini", "frequency_penalty, presence_penalty"),
+        ("deepseek-chat", "seed"),
+        ("google-gemini-2.0-flash", None),
+    ],
+)
+async def test_seeds_and_penalties_are_wishes(caller: Caller, model: str, ignored: str | None) -> None:
+    """Clients send them to every model that they do not know."""
+    fields = {"seed": 0, "frequency_penalty": 0.3, "presence_penalty": -0.1}
+    reply = await caller.request("POST", COMPLETIONS, json=asking(told(), **fields) | {"model": model})
+    assert (reply.status, reply.headers.get("x-ignored")) == (200, ignored)
+
+
 async def test_names_of_what_was_left_out_are_escaped_and_end_after_a_kilobyte(caller: Caller) -> None:
     reply = await caller.request("POST", COMPLETIONS, json=asking(told(), **{"a, b\n\u00e9": 1}))
     assert reply.headers["x-ignored"] == "a%2C%20b%0A%C3%A9"

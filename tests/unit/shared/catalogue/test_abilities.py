@@ -33,6 +33,7 @@ ASKED: dict[str, tuple[str, Sampling, Tools]] = {
 }
 BASIC = "temperature top_p stop"
 PENALTIES = "frequency presence"
+NO_PENALTIES = ("frequency_penalty", "presence_penalty")
 TABLE = {
     "tools required named json schema seed effort stop": "openai-o1 openai-o3-mini",
     "seed stop": "openai-o1-mini",
@@ -178,23 +179,36 @@ def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, s
     ("model", "lacks"),
     [
         ("openai-gpt-4o", {"reasoning_effort", "thinking", "top_k"}),
-        ("openai-o3-mini", {"top_k"}),
-        ("openai-o1-mini", {"reasoning_effort", "top_k"}),
-        ("deepseek-chat", {"reasoning_effort", "thinking", "top_k", "user", "strict_tools"}),
-        ("deepseek-reasoner", {"reasoning_effort", "top_k", "user", "strict_tools"}),
-        ("anthropic-claude-3-5-sonnet-v2", {"reasoning_effort", "thinking", "user", "strict_tools", "cache"}),
-        ("amazon-nova-lite", {"reasoning_effort", "thinking", "user", "strict_tools", "cache", "top_k"}),
+        ("openai-o3-mini", {"top_k", *NO_PENALTIES}),
+        ("openai-o1-mini", {"reasoning_effort", "top_k", *NO_PENALTIES}),
+        ("deepseek-chat", {"reasoning_effort", "thinking", "top_k", "seed", "user", "strict_tools"}),
+        ("deepseek-reasoner", {"reasoning_effort", "top_k", "seed", *NO_PENALTIES, "user", "strict_tools"}),
+        (
+            "anthropic-claude-3-5-sonnet-v2",
+            {"reasoning_effort", "thinking", "seed", *NO_PENALTIES, "user", "strict_tools", "cache"},
+        ),
+        (
+            "amazon-nova-lite",
+            {"reasoning_effort", "thinking", "top_k", "seed", *NO_PENALTIES, "user", "strict_tools", "cache"},
+        ),
         ("google-gemini-2.0-flash", {"reasoning_effort", "thinking", "user", "strict_tools", "cache"}),
     ],
 )
 def test_wishes_that_a_model_lacks_are_left_out_and_named(model: str, lacks: set[str]) -> None:
-    wishes = {"reasoning_effort", "thinking", "top_k", "user", "strict_tools", "cache"}
-    asked = Sampling(reasoning_effort="low", top_k=5, user="someone")
+    wishes = {"reasoning_effort", "thinking", "top_k", "seed", *NO_PENALTIES, "user", "strict_tools", "cache"}
+    asked = Sampling(
+        reasoning_effort="low", top_k=5, seed=0, frequency_penalty=0.3, presence_penalty=-0.1, user="someone"
+    )
     sampling, lacking = nearest(CATALOGUE.find(model), asked, wishes)
     assert set(lacking) == lacks
-    given = {"reasoning_effort": sampling.reasoning_effort, "top_k": sampling.top_k, "user": sampling.user}
-    assert {option for option, value in given.items() if value is None} == lacks & set(given)
+    options = ("reasoning_effort", "top_k", "seed", *NO_PENALTIES, "user")
+    assert {option for option in options if getattr(sampling, option) is None} == lacks & set(options)
     assert unavailable(CATALOGUE.find(model), sampling, NO_TOOLS, HELLO) is None
+
+
+def test_what_is_no_wish_of_this_caller_is_left_as_it_is() -> None:
+    asked = Sampling(seed=0, frequency_penalty=0.3, presence_penalty=-0.1)
+    assert nearest(CATALOGUE.find("amazon-nova-lite"), asked, ()) == (asked, [])
 
 
 def test_the_default_of_a_model_that_takes_no_other_is_left_out() -> None:

@@ -129,6 +129,11 @@ def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], i
             {"thinking": ("thinking",), "reasoning_effort": ()},
         ),
         ({"top_k": 40, "safety_identifier": "s"}, None, {"top_k": ("top_k",), "user": ("safety_identifier",)}),
+        (
+            {"seed": 0, "frequency_penalty": 0.5, "presence_penalty": 0},
+            None,
+            {"seed": ("seed",), "frequency_penalty": ("frequency_penalty",)},
+        ),
         ({"prompt_cache_key": "k"}, None, {"cache": ("prompt_cache_key",)}),
         ({"tools": [{**CLOCK, "cache_control": {"type": "ephemeral"}}]}, None, {"cache": ("tools[].cache_control",)}),
     ],
