@@ -93,6 +93,13 @@ class Books:
         async with Redis.from_url(self._cluster.valkey.url) as client:
             return {one: events for one in request_ids if (events := await read_journal(client, one))}
 
+    async def claims(self, request_ids: list[str]) -> dict[str, int]:
+        """How often workers took each, as far as Redis still knows."""
+        async with Redis.from_url(self._cluster.valkey.url) as client, client.pipeline(transaction=False) as pipe:
+            for one in request_ids:
+                pipe.hget(keys.run(one), "epoch")
+            return {one: int(epoch or 0) for one, epoch in zip(request_ids, await pipe.execute(), strict=True)}
+
     async def left_over(self, request_ids: list[str]) -> list[str]:
         """What should be gone from Redis once everything has ended: jobs, leases, places in a queue, settle records."""
         queue = keys.queue("openai", "interactive")

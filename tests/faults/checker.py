@@ -38,6 +38,8 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """For a moment two Redis answer, each to some processes: a request may end at both, and the books have the end that was
     settled first.
     """
+    holds_may_lapse: bool = False
+    """An answer may be free because nobody is left who knows of it: its hold ends by its time, which is an alert."""
     zombies_may_call: bool = False
     """A worker that wakes up after its lease may call the vendor before it finds out, which nobody can fence."""
 

@@ -72,6 +72,7 @@ def _promise(scale: Scale, old_primary: str) -> Promise:
         may_charge_unseen=True,
         may_forget=True,
         two_may_end=old_primary == "lingers",
+        holds_may_lapse=old_primary == "lingers",
         zombies_may_call=True,
     )
 

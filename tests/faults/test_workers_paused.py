@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from redis.asyncio import Redis
+
+from shared.queue.heartbeat import living_workers
 from tests.faults.checker import Promise, calls_after_first_byte
 from tests.faults.conftest import Scale
 from tests.faults.trial import Trial, mixed, trial
 from tests.harness.cluster import Cluster
 from tests.harness.figures import Figures
-from tests.harness.support import eventually
+from tests.harness.support import eventually, eventually_true
 
 PROOF = "2 worker paused"
 LOST_WORKER = frozenset({"provider_error"})
@@ -24,7 +27,7 @@ async def test_a_worker_that_slept_past_its_lease_has_no_effect_any_more(
         async with run.traffic(scale.callers, mixed):
             for _ in range(scale.worker_pauses):
                 await run.answers_have_begun(scale.callers // 2)
-                worker = run.random.choice(cluster.workers)
+                worker = run.random.choice(await _busy_workers(cluster))
                 cluster.pause(worker)
                 await asyncio.sleep(asleep_s)
                 before = len(_fenced(run))
@@ -38,6 +41,17 @@ async def test_a_worker_that_slept_past_its_lease_has_no_effect_any_more(
     figures.add(PROOF, "requests / effects of zombies fenced", f"{len(verdict.cases)} / {fenced}")
     wasted = sum(calls_after_first_byte(case) for case in verdict.cases)
     figures.add(PROOF, "vendor calls of zombies for streams that others had begun", wasted)
+
+
+async def _busy_workers(cluster: Cluster) -> list[str]:
+    """Those that run something, as they said a moment ago: a pause of another one would show nothing."""
+
+    async def ask() -> list[str]:
+        async with Redis.from_url(cluster.valkey.url) as client:
+            busy = {one.id for one in await living_workers(client) if one.running}
+        return [name for name in cluster.workers if cluster.worker_id(name) in busy]
+
+    return await eventually_true(ask, "a worker runs something")
 
 
 async def _until_more_are_fenced(run: Trial, before: int) -> None:

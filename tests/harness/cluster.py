@@ -7,6 +7,7 @@ clients ──► web-N ──► worker-N ──► simulator        Between ou
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ from tests.harness.servers import UNSYNCED, Postgres, Simulator, Valkey
 from tests.harness.support import POLL_S, eventually, free_port
 
 READY_S = 60.0
+STARTED = b'"event":"worker started"'
 MODULES = {"web": "api", "worker": "workers"}
 
 
@@ -126,6 +128,11 @@ class Cluster:
         line = f'"event":"{event}"'.encode()
         before = self._log_starts[name]
         await eventually(lambda: line in child.program.log.read_bytes()[before:], f"{name} logs {event}", READY_S)
+
+    def worker_id(self, name: str) -> str:
+        """By which it is known in Redis, as it logged when it was started."""
+        started = [line for line in self._children[name].program.log.read_bytes().splitlines() if STARTED in line]
+        return str(json.loads(started[-1])["worker"])
 
     def pause(self, name: str) -> None:
         self._children[name].signal(SIGSTOP)
