@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from redis.asyncio import Redis
 
-from shared.queue.heartbeat import living_workers
+from shared.stores import keys
 from tests.faults.checker import Promise, calls_after_first_byte
 from tests.faults.conftest import Scale
 from tests.faults.trial import Trial, mixed, trial
@@ -16,6 +17,7 @@ from tests.harness.support import eventually, eventually_true
 
 PROOF = "2 worker paused"
 LOST_WORKER = frozenset({"provider_error"})
+QUEUE = keys.queue("openai", "interactive")
 FENCED = ("attempt fenced", "finish fenced", "lease lost")
 
 
@@ -44,11 +46,13 @@ async def test_a_worker_that_slept_past_its_lease_has_no_effect_any_more(
 
 
 async def _busy_workers(cluster: Cluster) -> list[str]:
-    """Those that run something, as they said a moment ago: a pause of another one would show nothing."""
+    """Those that hold a lease now: a pause of another one would show nothing."""
 
     async def ask() -> list[str]:
         async with Redis.from_url(cluster.valkey.url) as client:
-            busy = {one.id for one in await living_workers(client) if one.running}
+            leased = await client.zrangebyscore(QUEUE, time.time() * 1_000, "inf")
+            owners = [await client.hget(keys.run(one.decode()), "owner") or b"" for one in leased]
+        busy = {owner.decode().partition(".")[0] for owner in owners}
         return [name for name in cluster.workers if cluster.worker_id(name) in busy]
 
     return await eventually_true(ask, "a worker runs something")
