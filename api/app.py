@@ -13,6 +13,7 @@ from aiohttp import web
 from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
+from api.http.bodies import Bodies
 from api.http.state import SETTINGS
 from api.key_watch import KeyWatch
 from api.manual import openapi
@@ -46,7 +47,6 @@ def create_app(settings: Settings) -> web.Application:
     """
     app = web.Application(
         middlewares=[middleware.request_ids, cors.answer_preflight, middleware.errors],
-        client_max_size=settings.body_bytes_max,
     )
     app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
@@ -95,7 +95,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     async with served(settings.host, settings.metrics_port), background_tasks() as group:
         records = SettledRecords(lua, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
-        submitter = Submitter(ledger, queue, settler, group, settings)
+        bodies = Bodies(settings)
+        submitter = Submitter(ledger, queue, settler, group, bodies, settings)
         custody = Custody(pool, lua, submitter, settings, relay.channel)
         key_watch = KeyWatch(pool, settings)
         app[SERVICES] = Services(
@@ -103,6 +104,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             pool=pool,
             redis=client,
             catalogue=catalogue,
+            bodies=bodies,
             authenticator=Authenticator(pool, settings, ledger.distrust_connections),
             key_watch=key_watch,
             directory=directory,

@@ -12,7 +12,7 @@ from api.formats.surfaces import surface_of
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
 from api.services import SERVICES
-from shared.errors import MethodNotAllowed, NotFound, RebootError, RequestTooLarge
+from shared.errors import MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
@@ -52,10 +52,6 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except RebootError as error:
         return _answer(request, error)
-    except web.HTTPRequestEntityTooLarge:
-        return _answer(
-            request, RequestTooLarge(f"The body is larger than {request.client_max_size} bytes: shorten it.")
-        )
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         response = _answer(request, MethodNotAllowed(wrong_method(request.method, request.path, allowed)))

@@ -10,6 +10,7 @@ import redis.asyncio
 from aiohttp import web
 
 from api.auth import Authenticator
+from api.http.bodies import Bodies
 from api.key_watch import KeyWatch
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
@@ -30,6 +31,7 @@ class Services:
     pool: asyncpg.Pool
     redis: redis.asyncio.Redis
     catalogue: Catalogue
+    bodies: Bodies
     authenticator: Authenticator
     key_watch: KeyWatch
     directory: Directory

@@ -20,20 +20,19 @@ RUN_REQUEST = "run_request"
 """The name of the one arq function that runs requests."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request. The catalogue row and the prices are those in force when it was admitted."""
+class JobHead(msgspec.Struct, frozen=True, kw_only=True):
+    """An admitted request without what the vendor is asked. The catalogue row and the prices are those in force when it was
+    admitted.
+    """
 
     id: str
     account_id: str
     model: Model
     price: Price
-    messages: list[Message]
-    sampling: Sampling
     stream: bool
     output_limit: int
     hold_nano: NanoUsd
     deadline_ms: int
-    tools: Tools = Tools()
     batch_line: BatchLine | None = None
     """Of a request that is an item of a batch."""
     keep_until: datetime | None = None
@@ -47,6 +46,29 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def left_s(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline_ms / 1000 - time.time()
+
+
+class Job(JobHead, frozen=True, kw_only=True):
+    """An admitted request."""
+
+    messages: list[Message]
+    sampling: Sampling
+    tools: Tools = Tools()
+
+
+class PackedJob(JobHead, frozen=True, kw_only=True):
+    """A `Job` on its way to a worker. What only the worker reads is packed already, so that it takes as much memory as it has
+    bytes.
+    """
+
+    messages: msgspec.Raw
+    sampling: msgspec.Raw
+    tools: msgspec.Raw
+
+    @property
+    def bytes(self) -> int:
+        """Of what is packed."""
+        return len(self.messages) + len(self.sampling) + len(self.tools)
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
@@ -111,7 +133,7 @@ _answer_decoder = msgspec.msgpack.Decoder(KeptAnswer)
 _settlement_decoder = msgspec.msgpack.Decoder(Settlement)
 
 
-def pack(value: Event | Job | Settlement | KeptAnswer) -> bytes:
+def pack(value: Event | Job | PackedJob | Settlement | KeptAnswer) -> bytes:
     """As msgpack."""
     return _event_encoder.encode(value)
 

@@ -74,6 +74,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 120.0
     idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
+    bodies_held_bytes_max: int = (
+        96_000_000  # of a front door: being read, waiting to be enqueued, or part of the answer to come
+    )
+    bodies_held_share_bytes_max: int = 80_000_000  # of one account
+    small_body_bytes_max: int = 65_536  # such bodies have room of their own
+    small_bodies_bytes_max: int = 16_000_000
+    bodies_room_within_s: float = 10.0  # so long a body waits for room, unread
+    copies_bytes_max: int = 32_000_000  # of a front door: requests that it can enqueue again, should Redis be emptied
     body_within_s: float = 60.0  # all of a body, or the next piece of a batch's
     refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse
-from api.http.reading import read_json
 from api.services import SERVICES, Services
 from shared.errors import InvalidRequest, PermissionDenied
 from shared.ledger.api_keys import (
@@ -84,7 +83,8 @@ async def post_key(request: web.Request) -> web.Response:
     """A new key of the same account: 201, and the only time it is shown."""
     services = request.app[SERVICES]
     manager = await _manager(request)
-    rules = _rules(parse(await read_json(request), _create_decoder, CREATE_HINT), datetime.now(UTC))
+    body = await services.bodies.read_small_json(request, manager.account_id)
+    rules = _rules(parse(body, _create_decoder, CREATE_HINT), datetime.now(UTC))
     async with reached(WHAT):
         new = await create_key(services.pool, manager.account_id, rules, by=_by(manager, services))
     log.info("key created", account_id=manager.account_id, key_id=new.key_id, by_key_id=manager.id)
@@ -95,7 +95,8 @@ async def post_rotation(request: web.Request) -> web.Response:
     """A new key with the same rules; the old one ends after `grace_s`."""
     services = request.app[SERVICES]
     manager = await _manager(request)
-    grace = _grace(parse(await read_json(request) or b"{}", _rotation_decoder, ROTATE_HINT), services)
+    body = await services.bodies.read_small_json(request, manager.account_id)
+    grace = _grace(parse(body or b"{}", _rotation_decoder, ROTATE_HINT), services)
     async with reached(WHAT):
         old = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
         new = await rotate_key(services.pool, old.id, grace, by=_by(manager, services))

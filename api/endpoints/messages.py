@@ -8,7 +8,6 @@ from aiohttp import web
 from api.formats.anthropic import chat as anthropic
 from api.formats.native.answers import json_bytes
 from api.formats.wishes import ignored_header, without_query
-from api.http.reading import read_json
 from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, understood
 from api.services import SERVICES
@@ -33,10 +32,12 @@ async def post_count_tokens(request: web.Request) -> web.Response:
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
-    asked = understood(await read_json(request), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
-    model = services.catalogue.serving(asked.model, V1_LISTED_AT)
-    asked = fit_to_model(without_query(asked, request.query), model, services.settings, strict=key.strict)
-    tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
+    with await services.bodies.read_json(request, key.account_id) as body:
+        async with services.bodies.turn(body.size):
+            asked = understood(body.take(), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
+            model = services.catalogue.serving(asked.model, V1_LISTED_AT)
+            asked = fit_to_model(without_query(asked, request.query), model, services.settings, strict=key.strict)
+            tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
     return web.Response(
         body=json_bytes(TokenCount(tokens)),
         content_type="application/json",

@@ -13,7 +13,7 @@ from api.batches.creation import NewBatch, RepeatableBy, create_batch, made_befo
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject, batch_object
 from api.formats.parsing import parse, parse_query
-from api.http.reading import idempotency_key, read_json
+from api.http.reading import idempotency_key
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
 from shared.batches.files import File, find_file, require_credit
@@ -38,7 +38,8 @@ async def post_batch(request: web.Request) -> web.Response:
     """Run the lines of a file that was sent to `/v1/files`; they are fed to the queue at once."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
-    body = parse(await read_json(request), _decoder, "It takes input_file_id, endpoint, completion_window and metadata")
+    said = await services.bodies.read_small_json(request, key.account_id)
+    body = parse(said, _decoder, "It takes input_file_id, endpoint, completion_window and metadata")
     counting = Counting(request, services, key)
     repeatable_by = _repeatable_by(request, body)
     try:

@@ -29,6 +29,9 @@ class StreamForm(Protocol):
 class Form(Protocol):
     """How one API answers one request. `model` is the public name of the model that was asked for."""
 
+    held_bytes: int
+    """Of the request's body, which the answer repeats."""
+
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole answer as JSON; `done` has its text and its tool calls."""
 

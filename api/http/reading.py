@@ -17,20 +17,6 @@ IDEMPOTENCY_KEY_LENGTH_MAX = 255
 DIGITS_MAX = 15
 
 
-async def read_json(request: web.Request) -> bytes:
-    """The whole body. Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge` before it is read where
-    its length is said, and `InvalidRequest` when it breaks off or does not come within `BODY_WITHIN_S`.
-    """
-    _refuse_unsupported(request)
-    refuse_too_large(request, request.client_max_size)
-    within_s = request.app[SETTINGS].body_within_s
-    try:
-        async with asyncio.timeout(within_s):
-            return await request.read()
-    except (TimeoutError, web.RequestPayloadError):
-        raise _no_body(request, within_s) from None
-
-
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     """A large body as it comes. Raises `InvalidRequest` when it breaks off, or nothing comes for `BODY_WITHIN_S`."""
     within_s = request.app[SETTINGS].body_within_s
@@ -39,16 +25,23 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
             async with asyncio.timeout(within_s):
                 chunk = await request.content.readany()
         except (TimeoutError, web.RequestPayloadError):
-            raise _no_body(request, within_s) from None
+            raise broken_off(request, within_s) from None
         if not chunk:
             return
         yield chunk
 
 
-def _no_body(request: web.Request, within_s: float) -> InvalidRequest:
-    """What is left of it must not be taken for the next request."""
+def broken_off(request: web.Request, within_s: float) -> InvalidRequest:
+    """The error of a body that does not come to its end. What is left of it must not be taken for the next request."""
     request[CLOSES] = True
     return InvalidRequest(f"The body broke off, or did not arrive within {within_s:g} s: send it again.")
+
+
+def refuse_unsupported(request: web.Request) -> None:
+    """Raises `UnsupportedMediaType` for anything but plain JSON."""
+    if request.content_type not in JSON_TYPES:
+        raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
+    refuse_compressed(request)
 
 
 def refuse_compressed(request: web.Request) -> None:
@@ -59,7 +52,12 @@ def refuse_compressed(request: web.Request) -> None:
 
 def refuse_too_large(request: web.Request, bytes_max: int) -> None:
     """Raises `RequestTooLarge` when the request says so itself."""
-    if (request.content_length or 0) > bytes_max:
+    refuse_more_than(bytes_max, request.content_length or 0)
+
+
+def refuse_more_than(bytes_max: int, size: int) -> None:
+    """Raises `RequestTooLarge`."""
+    if size > bytes_max:
         raise RequestTooLarge(f"The body is larger than {bytes_max} bytes: shorten it.")
 
 
@@ -93,9 +91,3 @@ def whole_number(given: Mapping[str, str], name: str, default: int, low: int, hi
     if not (text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX and low <= int(text) <= high):
         raise InvalidRequest(f"`{name}` is a whole number from {low} to {high}.")
     return int(text)
-
-
-def _refuse_unsupported(request: web.Request) -> None:
-    if request.content_type not in JSON_TYPES:
-        raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send application/json.")
-    refuse_compressed(request)

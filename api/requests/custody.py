@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api.requests.log import find_request
+from api.requests.relay import RequestLost
 from shared.errors import RebootError, Unavailable
 from shared.queue.journal import read_on
 
@@ -69,6 +70,8 @@ class Custody:
             if may_run and not await self._has_ended(admitted):
                 await self._submitter.submit_again(admitted, self._channel)
                 return
+        except RequestLost as error:
+            log.warning("request lost", request_id=request_id, reason=error.message)
         except Unavailable:
             return  # the next time, then
         except RebootError as error:
@@ -79,5 +82,7 @@ class Custody:
         return (await find_request(self._pool, admitted.job.account_id, admitted.job.id)).state != "pending"
 
     def _forget(self, request_id: str) -> None:
-        self._kept.pop(request_id, None)
+        admitted = self._kept.pop(request_id, None)
+        if admitted:
+            admitted.copy.drop()
         self._begun.discard(request_id)

@@ -52,6 +52,7 @@ class FollowUp:
         while True:
             try:
                 async for event in follower:
+                    admitted.copy.drop()  # what has begun is never begun anew
                     _observe(event, follower, started)
                     yield await self._explained(event, follower) if isinstance(event, Failed) else event
             except RebootError as error:

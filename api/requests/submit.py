@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import structlog
 
+from api.requests.copies import Copies, Copy
+from api.requests.relay import LOST, RequestLost
 from shared.catalogue.models import Model, output_limit
-from shared.chat import Message, Sampling, Tools, input_bound
 from shared.errors import (
     UNKNOWN_END,
     EndUnknown,
@@ -22,7 +23,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import created_at
-from shared.job import Job
+from shared.job import JobHead, PackedJob
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.rows import Grant, Repeat, Reservation, Settlement
 from shared.queue.queue import EPOCHS_PER_ENQUEUE, RateState
@@ -30,6 +31,8 @@ from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys
 
 if TYPE_CHECKING:
+    from api.http.bodies import Bodies
+    from api.requests.question import Question
     from shared.ledger.ledger import Ledger
     from shared.ledger.settler import Settler
     from shared.queue.queue import Queue
@@ -50,11 +53,9 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     key: ApiKey
     model: Model
-    messages: list[Message]
-    sampling: Sampling
+    question: Question
     stream: bool
     max_tokens: int | None
-    tools: Tools = Tools()
     metadata: dict[str, str] | None = None
     lane: Literal["interactive", "batch"] = "interactive"
     keep: bool = False
@@ -66,7 +67,8 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Admitted(msgspec.Struct, frozen=True):
     """A request that is held for and enqueued."""
 
-    job: Job
+    job: JobHead
+    copy: Copy
     lane: str
     key_id: str
     rate: RateState
@@ -78,13 +80,21 @@ class Submitter:
     """
 
     def __init__(
-        self, ledger: Ledger, queue: Queue, settler: Settler, group: asyncio.TaskGroup, settings: Settings
+        self,
+        ledger: Ledger,
+        queue: Queue,
+        settler: Settler,
+        group: asyncio.TaskGroup,
+        bodies: Bodies,
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._settler = settler
         self._group = group
+        self._bodies = bodies
         self._settings = settings
+        self._copies = Copies(settings.copies_bytes_max)
         self._refused_until: dict[str, tuple[float, RebootError]] = {}
 
     async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
@@ -109,9 +119,10 @@ class Submitter:
         job = _job(request, reservation, grant)
         try:
             with STAGE_SECONDS.labels("enqueue").time():
-                rate = await self._queue.enqueue(
-                    job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
-                )
+                async with self._bodies.turn(job.bytes):
+                    rate = await self._queue.enqueue(
+                        job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
+                    )
         except (RateLimited, Overloaded) as error:
             self._remember(request.key.id if isinstance(error, RateLimited) else share, error)
             self._settler.keep(_released(reservation, error))
@@ -120,9 +131,13 @@ class Submitter:
             if await self._is_taken_back(job, request, error):
                 raise
             rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
-        return Admitted(job, request.lane, request.key.id, rate)
+        return self.admitted(job, request.lane, request.key.id, rate)
 
-    async def _is_taken_back(self, job: Job, request: NewRequest, error: RebootError) -> bool:
+    def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState) -> Admitted:
+        """Of a job that is in its queue, now or since long."""
+        return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate)
+
+    async def _is_taken_back(self, job: JobHead, request: NewRequest, error: RebootError) -> bool:
         """Whether the caller may be told `error`. Raises `EndUnknown` when that is not certain and a repeat costs."""
         try:
             return await self._take_back(job, request.lane, error)
@@ -143,13 +158,17 @@ class Submitter:
         """Enqueue once more what Redis has lost. The hold is still there, so nothing is charged twice.
 
         The epoch rises with the seconds since the request was made: several front doors may find the same loss, after
-        several losses, and none of them may give back the epoch of a claim from before. Raises `Unavailable` or `Overloaded`.
+        several losses, and none of them may give back the epoch of a claim from before. Raises `RequestLost` when there is
+        no copy of it any more, `Unavailable` or `Overloaded`.
         """
-        job = admitted.job
+        job = admitted.copy.job
+        if job is None:
+            raise RequestLost(LOST)
         name = keys.queue(job.model.provider, admitted.lane)
         age_s = (datetime.now(UTC) - job.created_at).total_seconds()
         epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
-        await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
+        async with self._bodies.turn(job.bytes):
+            await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
         log.warning("lost request enqueued again", request_id=job.id, epoch=epoch)
 
     async def bury(self, admitted: Admitted) -> bool:
@@ -166,11 +185,11 @@ class Submitter:
         """
         return await self._take_back(admitted.job, admitted.lane, error)
 
-    async def _take_back(self, job: Job, lane: str, error: RebootError) -> bool:
+    async def _take_back(self, job: JobHead, lane: str, error: RebootError) -> bool:
         self._group.create_task(self._keep_from_running(job, lane))
         return await self._settler.settle(_released(job, error, void=True)) != "repeated"
 
-    async def _keep_from_running(self, job: Job, lane: str) -> None:
+    async def _keep_from_running(self, job: JobHead, lane: str) -> None:
         """Bury the job; when a worker has it, the job is void and cancelled, and the worker ends it."""
         while True:
             try:
@@ -201,14 +220,12 @@ class Submitter:
             input_price=model.price.input,
             output_price=model.price.output,
             cached_price=model.price.cached,
-            input_bound=input_bound(
-                request.messages, model.image_tokens or 0, request.tools, request.sampling.json_answer
-            ),
+            input_bound=request.question.input_bound,
             output_limit=wanted,
             output_floor=floor,
             deadline_at=deadline,
             expires_at=deadline + timedelta(seconds=2 * settings.lease_s + settings.hold_grace_s),
-            messages=msgspec.json.encode(request.messages).decode() if settings.keep_messages else None,
+            messages=request.question.shown,
             metadata=request.metadata,
             idempotency_key=request.idempotency_key,
             fingerprint=request.fingerprint,
@@ -238,24 +255,29 @@ class Submitter:
             self._refused_until[what] = (now + wait_s, error)
 
 
-def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> Job:
-    return Job(
+def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:
+    return PackedJob(
         id=request.id,
         account_id=request.key.account_id,
         model=request.model,
         price=request.model.price,
-        messages=request.messages,
-        sampling=request.sampling,
+        messages=request.question.messages,
+        sampling=request.question.sampling,
+        tools=request.question.tools,
         stream=request.stream,
         output_limit=grant.output_limit,
         hold_nano=grant.hold_nano,
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
-        tools=request.tools,
         keep_until=reservation.keep_until,
     )
 
 
-def _released(held: Job | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
+def head_of(job: PackedJob) -> JobHead:
+    """What is known of it where its question is not needed."""
+    return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})
+
+
+def _released(held: JobHead | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
     return Settlement(
         id=held.id,
         created_at=held.created_at,

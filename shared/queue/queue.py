@@ -17,7 +17,7 @@ from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix,
 from arq.jobs import serialize_job
 
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
-from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
+from shared.job import RUN_REQUEST, Job, PackedJob, Sealed, arq_serializer, pack
 from shared.lanes import QueueName, lane_of
 from shared.queue.journal import CHANNELS_MAX
 from shared.stores import keys
@@ -106,7 +106,7 @@ class Queue:
         self._doubted_after_ms = int(doubted_after_s * 1000)
 
     async def enqueue(
-        self, job: Job, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
+        self, job: Job | PackedJob, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
     ) -> RateState:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 

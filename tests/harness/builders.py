@@ -13,7 +13,7 @@ import msgspec
 from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.chat import Message, Sampling
 from shared.ids import created_at, new_id
-from shared.job import Job
+from shared.job import Job, PackedJob
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd, Price
 
@@ -48,6 +48,14 @@ def a_job(**changes: Any) -> Job:
         "deadline_ms": int(time.time() * 1000) + 600_000,
     }
     return Job(**(fields | changes))
+
+
+def packed_job(job: Job) -> PackedJob:
+    """The same as a front door has it."""
+    fields = {name: getattr(job, name) for name in job.__struct_fields__}
+    for name in ("messages", "sampling", "tools"):
+        fields[name] = msgspec.Raw(msgspec.msgpack.encode(fields[name]))
+    return PackedJob(**fields)
 
 
 def a_reservation(account_id: str, hold: int = 100, **changes: Any) -> Reservation:

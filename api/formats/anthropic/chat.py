@@ -46,6 +46,8 @@ CALLERS_OWN = ("bash_", "text_editor_", "computer_", "memory_")
 class MessagesForm:
     """A message of content blocks."""
 
+    held_bytes = 0
+
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole message."""
         return message(done, request_id, model)

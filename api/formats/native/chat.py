@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec.structs import asdict
@@ -84,41 +84,52 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NativeForm:
-    """Text with its tokens and its price."""
+    """Text with its tokens and its price. A JSON answer repeats the messages, `said`, as they came."""
 
-    def __init__(self, body: ChatRequest) -> None:
-        self._body = body
+    def __init__(self, options: Options, said: msgspec.Raw) -> None:
+        self._options = options
+        self._said = said
+        self.held_bytes = len(said)
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:  # noqa: ARG002 - the id is in the header
         """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
-        told = asdict(stats(done)) if self._body.options.with_stats else {}
-        result = ChatAnswer(response=done.text or "", model=model, request=self._body.messages, **told)
-        return result_json(result)
+        told = asdict(stats(done)) if self._options.with_stats else {}
+        said = cast("list[NativeMessage]", self._said)  # which JSON text is put in the place of
+        return result_json(ChatAnswer(response=done.text or "", model=model, request=said, **told))
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream says text only
         """Text as it comes, or server-sent events for who accepts them."""
         if accepts(accept, EVENT_STREAM):
             return ServerSentEvents(request_id)
-        return RawText(request_id, with_stats=self._body.options.with_stats)
+        return RawText(request_id, with_stats=self._options.with_stats)
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """The messages of a body, as the text that they are."""
+
+    messages: msgspec.Raw
+
+
+NOTHING_SAID = msgspec.Raw(b"[]")
 _decoder = msgspec.json.Decoder(ChatRequest)
+_said_decoder = msgspec.json.Decoder(_Said)
 
 
 def parse_chat_request(body: bytes) -> Asked:
     """Strict: raises `InvalidRequest` that names the field."""
-    return asked_of(parse(body, _decoder, "It takes model, messages and options"))
+    request = parse(body, _decoder, "It takes model, messages and options")
+    return asked_of(request, NOTHING_SAID if request.options.stream else _said_decoder.decode(body).messages)
 
 
-def asked_of(request: ChatRequest) -> Asked:
-    """In the project's own words."""
+def asked_of(request: ChatRequest, said: msgspec.Raw = NOTHING_SAID) -> Asked:
+    """In the project's own words. `said` is for a JSON answer."""
     return Asked(
         model=request.model,
         messages=[Message(message.role, message.content) for message in request.messages],
         sampling=request.options.sampling,
         stream=request.options.stream,
         max_tokens=request.options.max_tokens,
-        form=NativeForm(request),
+        form=NativeForm(request.options, said),
         names=NAMES,
         body=request,
     )

@@ -20,8 +20,10 @@ _known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions
 class CompletionForm:
     """`chat.completion`, or chunks of one."""
 
-    def __init__(self, body: CompletionRequest) -> None:
-        self._body = body
+    held_bytes = 0
+
+    def __init__(self, *, with_usage: bool) -> None:
+        self._with_usage = with_usage
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole completion."""
@@ -29,7 +31,7 @@ class CompletionForm:
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - there is only one form
         """Server-sent events, whatever is accepted: clients of OpenAI's API say `application/json` and mean these."""
-        return CompletionChunks(request_id, model, with_usage=self._body.with_usage)
+        return CompletionChunks(request_id, model, with_usage=self._with_usage)
 
 
 def parse_completion(body: bytes) -> Asked:
@@ -46,7 +48,7 @@ def parse_completion(body: bytes) -> Asked:
         stream=bool(request.stream),
         max_tokens=request.output_limit,
         metadata=request.metadata or None,
-        form=CompletionForm(request),
+        form=CompletionForm(with_usage=request.with_usage),
         names=NAMES | {"max_tokens": request.limit_name},
         body=request,
         tolerant=True,

@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 
 from api.endpoints.requests import _has_ended_before
 from api.formats.retrying import worth_asking_again
+from api.http.bodies import Bodies
 from api.requests import following
 from api.requests.custody import Custody
 from api.requests.following import LOST_END, FollowUp
@@ -22,7 +23,7 @@ from api.requests.relay import LOST, STOPPING, DoorClosed, Follower
 from api.requests.submit import Admitted, Submitter
 from shared.errors import UNKNOWN_END, InvalidRequest, Unavailable
 from shared.ids import created_at
-from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack, unpack_settlement
+from shared.job import Chunk, Done, Event, Failed, Job, JobHead, KeptAnswer, pack, unpack_settlement
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
@@ -32,7 +33,7 @@ from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
-from tests.harness.builders import a_job, a_reservation, a_settlement, repeatable
+from tests.harness.builders import a_job, a_reservation, a_settlement, packed_job, repeatable
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
@@ -65,12 +66,12 @@ class Door:
         changes: dict[str, Any] = repeatable(job.id) if kept else {}
         await self.ledger.reserve(a_reservation(account, HOLD, id=job.id, stream=stream, **changes))
         await self.enqueue(job)
-        return Admitted(job, "interactive", "key", RateState(0, 0.0))
+        return self.submitter.admitted(packed_job(job), "interactive", "key", RateState(0, 0.0))
 
     async def enqueue(self, job: Job) -> None:
         await self.queue.enqueue(job, OPENAI, channel="channel", key_id="key", rpm=None)
 
-    async def settled(self, job: Job, **changes: Any) -> None:
+    async def settled(self, job: JobHead, **changes: Any) -> None:
         """As its worker does it."""
         reservation = a_reservation(job.account_id, HOLD, id=job.id)
         assert await self.ledger.settle(a_settlement(reservation, CHARGE, **changes)) == "settled"
@@ -93,7 +94,7 @@ async def door(
     async with background_tasks() as group:
         records = SettledRecords(lua, hurried)
         settler = Settler(ledger, group, retry_s=0.02, on_committed=records.keep_void)
-        submitter = Submitter(ledger, queue, settler, group, hurried)
+        submitter = Submitter(ledger, queue, settler, group, Bodies(hurried), hurried)
         yield Door(pool, ledger, queue, lua, submitter, hurried)
 
 

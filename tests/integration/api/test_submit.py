@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from api.formats.retrying import worth_asking_again
+from api.http.bodies import Bodies
+from api.requests.question import Question
 from api.requests.submit import Admitted, NewRequest, Submitter
-from shared.chat import Sampling
 from shared.errors import EndUnknown, InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id
 from shared.job import Job
@@ -28,7 +29,10 @@ from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 
 CREDIT = 1_000_000_000
-SAMPLING = Sampling()
+NOTHING_ASKED = Question(
+    messages=msgspec.Raw(b"\x90"), sampling=msgspec.Raw(b"\x80"), tools=msgspec.Raw(b"\x80"), input_bound=0
+)
+"""As msgpack says it."""
 
 
 class ScriptedQueue:
@@ -76,7 +80,7 @@ async def submitter(ledger: Ledger, queue: ScriptedQueue, settings: Settings) ->
     impatient = msgspec.structs.replace(settings, settle_retry_s=0.02)
     async with background_tasks() as group:
         settler = Settler(ledger, group, retry_s=0.02)
-        yield Submitter(ledger, queue, settler, group, impatient)  # type: ignore[arg-type] # the same four verbs
+        yield Submitter(ledger, queue, settler, group, Bodies(impatient), impatient)  # type: ignore[arg-type] # the same four verbs
 
 
 def a_request(account_id: str, **changes: object) -> NewRequest:
@@ -94,7 +98,7 @@ def a_request(account_id: str, **changes: object) -> NewRequest:
         created_at=datetime.now(UTC),
     )
     request = NewRequest(
-        id=new_id("req"), key=key, model=a_model(), messages=[], sampling=SAMPLING, stream=False, max_tokens=10
+        id=new_id("req"), key=key, model=a_model(), question=NOTHING_ASKED, stream=False, max_tokens=10
     )
     return msgspec.structs.replace(request, **changes)
 

@@ -1,0 +1,139 @@
+"""The JSON bodies that a front door holds. There is room for each before it is read, and large ones are decoded in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
+from shared.runtime.byte_budget import ByteBudget, HeldBytes
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+
+Breathe = Callable[[], Awaitable[None]]
+
+
+class Body:
+    """One body and its room, which is let go of at the end of a `with`."""
+
+    def __init__(self, data: bytes, room: HeldBytes) -> None:
+        self._data = data
+        self._room = room
+        self.size = len(data)
+        room.shrink(self.size)
+
+    def take(self) -> bytes:
+        """The bytes, once: from then on the caller alone holds them."""
+        data, self._data = self._data, b""
+        return data
+
+    def shrink(self, size: int) -> None:
+        """Only so many bytes of it are still held."""
+        self._room.shrink(size)
+
+    def release(self) -> None:
+        """Nothing of it is held any more."""
+        self._room.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Bodies:
+    """Reads them within the limits of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._room = ByteBudget(
+            "bodies",
+            total=settings.bodies_held_bytes_max,
+            share=settings.bodies_held_share_bytes_max,
+            small=settings.small_body_bytes_max,
+            reserve=settings.small_bodies_bytes_max,
+        )
+        self._turn = asyncio.Lock()
+
+    def is_large(self, size: int) -> bool:
+        """Whether it has no room beside the others."""
+        return size > self._settings.small_body_bytes_max
+
+    @asynccontextmanager
+    async def turn(self, size: int) -> AsyncIterator[Breathe]:
+        """Around work on a body that takes its time, and several copies of it: one large body after the other. What is given
+        is to be awaited between steps, so that others come to their turn.
+        """
+        if not self.is_large(size):
+            yield _at_once
+            return
+        async with self._turn:
+            yield partial(asyncio.sleep, 0)
+
+    async def read_small_json(self, request: web.Request, account_id: str) -> bytes:
+        """The whole body where nobody has more than a few fields to say. Raises as `read_json`."""
+        with await self.read_json(request, account_id, self._settings.small_body_bytes_max) as body:
+            return body.take()
+
+    async def read_json(self, request: web.Request, account_id: str, bytes_max: int | None = None) -> Body:
+        """The whole body, of at most `bytes_max` or as much as a chat request may have.
+
+        Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge`, `Overloaded` when there is no room for
+        it within `BODIES_ROOM_WITHIN_S` (all this before it is read, where its length is said), and `InvalidRequest` when it
+        breaks off or does not come within `BODY_WITHIN_S`.
+        """
+        settings = self._settings
+        bytes_max = bytes_max or settings.body_bytes_max
+        refuse_unsupported(request)
+        refuse_too_large(request, bytes_max)
+        said = request.content_length
+        room = await self._hold(settings.small_body_bytes_max if said is None else said, account_id)
+        try:
+            async with asyncio.timeout(settings.body_within_s):
+                data = await self._begin(request, room.size)
+                if not request.content.at_eof():  # its length was not said, and it is no small one
+                    room.release()
+                    room = await self._hold(bytes_max, account_id)
+                    data = await self._rest(request, data, bytes_max)
+        except (TimeoutError, web.RequestPayloadError):
+            room.release()
+            raise broken_off(request, settings.body_within_s) from None
+        except BaseException:
+            room.release()
+            raise
+        return Body(data, room)
+
+    async def _hold(self, size: int, account_id: str) -> HeldBytes:
+        return await self._room.hold(size, account_id, within_s=self._settings.bodies_room_within_s)
+
+    async def _begin(self, request: web.Request, size: int) -> bytes:
+        """All of a body of this size; of a longer one a little more."""
+        data = await request.content.readany()
+        if request.content.at_eof():
+            return data
+        pieces = bytearray(data)
+        while len(pieces) <= size and (data := await request.content.readany()):
+            pieces += data
+        return bytes(pieces)
+
+    async def _rest(self, request: web.Request, begun: bytes, bytes_max: int) -> bytes:
+        pieces = bytearray(begun)
+        while data := await request.content.readany():
+            pieces += data
+            refuse_more_than(bytes_max, len(pieces))
+        return bytes(pieces)
+
+
+async def _at_once() -> None:
+    """A small body is done before anybody has waited for it."""

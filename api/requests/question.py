@@ -1,0 +1,38 @@
+"""What a vendor is asked, as it waits and travels: packed, so that a request takes as much memory as it has bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.chat import input_bound
+
+if TYPE_CHECKING:
+    from api.formats.asked import Asked
+    from shared.catalogue.models import Model
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `shown` the
+    messages as JSON where the operator keeps them.
+    """
+
+    messages: msgspec.Raw
+    sampling: msgspec.Raw
+    tools: msgspec.Raw
+    input_bound: int
+    shown: str | None = None
+
+
+def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
+    """What `asked` asks of `model`."""
+    return Question(
+        messages=msgspec.Raw(_pack(asked.messages)),
+        sampling=msgspec.Raw(_pack(asked.sampling)),
+        tools=msgspec.Raw(_pack(asked.tools)),
+        input_bound=input_bound(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer),
+        shown=msgspec.json.encode(asked.messages).decode() if keep_messages else None,
+    )

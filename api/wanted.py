@@ -1,0 +1,154 @@
+"""From a chat request's body to what is kept of it: read, understood, fitted to its model, and packed.
+
+What is decoded of a body is several times as large as the body, so nothing of it outlives these steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from api.formats.asked import Form
+from api.formats.wishes import without_query
+from api.http.reading import idempotency_key
+from api.http.state import REQUEST_ID
+from api.requests.log import find_repeated
+from api.requests.model_check import fit_to_model, with_nearest
+from api.requests.model_names import listed_at, understood
+from api.requests.question import Question, packed
+from api.requests.submit import UNLIMITED, Admitted, NewRequest
+from api.services import SERVICES, Services
+from shared.batches.files import require_credit
+from shared.catalogue.models import Model
+from shared.errors import ModelNotFound
+from shared.job import PackedJob
+from shared.money import Price
+
+if TYPE_CHECKING:
+    from api.formats.asked import Asked
+    from api.http.bodies import Body
+    from api.requests.log import LoggedRequest
+    from shared.ledger.api_keys import ApiKey
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """What a body asks for. `served_by` is None when its model has left the catalogue; `question` is None then, too, and once
+    it is on its way.
+    """
+
+    form: Form
+    model: str
+    served_by: Model | None
+    question: Question | None
+    stream: bool
+    max_tokens: int | None
+    metadata: dict[str, str] | None
+    ignored: tuple[str, ...]
+    fingerprint: bytes | None
+    repeats: str | None
+    """The id of the request that came first with the same Idempotency-Key."""
+
+
+async def read_body(request: web.Request, key: ApiKey) -> Body:
+    """The body. A large one is not even read for who has no credit. Raises `RebootError`s."""
+    services = request.app[SERVICES]
+    if services.bodies.is_large(request.content_length or 0):
+        await require_credit(services.pool, key.account_id)
+    body = await services.bodies.read_json(request, key.account_id)
+    try:
+        await services.authenticator.require_still(key)
+    except BaseException:
+        body.release()
+        raise
+    return body
+
+
+async def understand(request: web.Request, key: ApiKey, body: Body, parse: Callable[[bytes], Asked]) -> Wanted:
+    """What `body` asks for. Raises `RebootError`s, but not for a repeat: what refuses a new request is nothing to one that
+    was admitted long ago. Between the steps of a large body others come to their turn.
+    """
+    services = request.app[SERVICES]
+    async with services.bodies.turn(body.size) as breathe:
+        asked = understood(body.take(), parse, services.catalogue, listed_at(request.path))
+        asked = without_query(asked, request.query)
+        await breathe()
+        repeatable_by, fingerprint, repeats = idempotency_key(request), None, None
+        if repeatable_by:
+            fingerprint = asked.fingerprint()
+            repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)
+        asked, model = _fit_again(asked, services) if repeats else _fit(request, asked, key, services)
+        await breathe()
+        return Wanted(
+            form=asked.form,
+            model=asked.model,
+            served_by=model,
+            question=packed(asked, model, keep_messages=services.settings.keep_messages) if model else None,
+            stream=asked.stream,
+            max_tokens=asked.max_tokens,
+            metadata=asked.metadata,
+            ignored=asked.ignored,
+            fingerprint=fingerprint,
+            repeats=repeats,
+        )
+
+
+def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model]:
+    """What can be done of it, and the model that a worker can do it with."""
+    model = services.catalogue.serving(asked.model, listed_at(request.path))
+    asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+    services.directory.require(model)
+    return asked, model
+
+
+def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
+    """The same for a request that was admitted before; as it came when its model has left the catalogue."""
+    try:
+        model = services.catalogue.serving(asked.model)
+    except ModelNotFound:
+        return asked, None
+    return with_nearest(asked, model), model
+
+
+def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool) -> NewRequest:
+    """To be submitted. `wanted` is no repeat."""
+    if wanted.served_by is None or wanted.question is None:
+        raise AssertionError("only a repeat may be of a model that has left")
+    return NewRequest(
+        id=request[REQUEST_ID],
+        key=key,
+        model=wanted.served_by,
+        question=wanted.question,
+        metadata=wanted.metadata,
+        stream=wanted.stream,
+        max_tokens=wanted.max_tokens,
+        keep=keep or wanted.fingerprint is not None,
+        idempotency_key=idempotency_key(request),
+        fingerprint=wanted.fingerprint,
+    )
+
+
+def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -> Admitted | None:
+    """The earlier request as it was admitted, made from its row and from the equal body that came again; None when its model
+    has left the catalogue meanwhile: then it cannot be enqueued again.
+    """
+    if wanted.served_by is None or wanted.question is None:
+        return None
+    job = PackedJob(
+        id=logged.id,
+        account_id=logged.account_id,
+        model=wanted.served_by,
+        price=Price(logged.input_price, logged.output_price, logged.cached_price),
+        messages=wanted.question.messages,
+        sampling=wanted.question.sampling,
+        tools=wanted.question.tools,
+        stream=logged.stream,
+        output_limit=logged.output_limit,
+        hold_nano=logged.hold_nano,
+        deadline_ms=int(logged.deadline_at.timestamp() * 1000),
+        keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
+    )
+    return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)
