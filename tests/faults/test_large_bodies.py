@@ -9,25 +9,19 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import aiohttp
-import asyncpg
 import pytest
 
-from shared.ledger.accounts import create_account
-from shared.ledger.api_keys import KeyRules, create_key
-from shared.money import NanoUsd
 from tests.faults.conftest import Scale
 from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster, running_cluster
+from tests.harness.customer import customer
 from tests.harness.figures import Figures
 from tests.harness.memory import NOW, forget_peak, megabytes
 
 PROOF = "29 bytes"
 MEGABYTES_MAX = 400.0
 """Of a front door, whatever is sent to it."""
-CREDIT = 100_000_000_000
 LARGEST = 19_900_000
 UNFINISHED_FOR_S = 3.0
 REFUSED = {413, 429, 503}
@@ -44,19 +38,8 @@ async def small_cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 @pytest.fixture
 async def caller(small_cluster: Cluster) -> AsyncIterator[Caller]:
-    async with someone(small_cluster) as one:
+    async with customer(small_cluster) as one:
         yield one
-
-
-@asynccontextmanager
-async def someone(cluster: Cluster) -> AsyncIterator[Caller]:
-    """A customer with a hundred dollars."""
-    async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=1) as pool:
-        account = await create_account(pool, "someone", NanoUsd(CREDIT))
-        key = await create_key(pool, account.id, KeyRules())
-    timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
-        yield Caller(session, cluster, account.id, key.key)
 
 
 def with_image(size: int) -> bytes:
@@ -101,7 +84,7 @@ async def test_many_large_bodies_are_served_or_refused_in_words(
 ) -> None:
     pid, body, many = small_cluster.pid("web-1"), with_image(14_000_000), 60 if scale.long else 12
     forget_peak(pid)
-    async with someone(small_cluster) as other, asyncio.TaskGroup() as group:
+    async with customer(small_cluster) as other, asyncio.TaskGroup() as group:
         alone = await quick_times(other)
         answers = [group.create_task(sent(caller, body)) for _ in range(many)]
         beside = await quick_times(other)
@@ -128,7 +111,7 @@ async def test_bodies_that_lack_their_last_byte_take_no_room_from_small_ones(
     )
     for writer in writers:
         writer.writelines((head.encode(), body[:-1]))
-    async with someone(small_cluster) as other:
+    async with customer(small_cluster) as other:
         await asyncio.sleep(UNFINISHED_FOR_S)
         beside = await quick_times(other)
     for writer in writers:
