@@ -22,11 +22,15 @@ def raise_open_files() -> int:
 
 def settle_memory() -> None:
     """Take what stands after the start (modules, catalogue, clients) out of the garbage collector's sight for good, and let
-    it look less often: else it walks through all of it again and again while requests make short-lived objects.
+    it look less often: else it walks through all of it again and again while requests make short-lived objects. And let
+    the C library return each large piece of memory to the system as soon as it is freed.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries than glibc have none, and no need of it
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def hide_versions() -> None:
@@ -45,6 +49,9 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
+LARGE_BYTES = 262_144
+"""glibc raises this by itself with every larger piece that is freed (mallopt(3)), and then keeps what large bodies took."""
 SERVER_NAME = "rebootml"
 COLLECT_AFTER = (10_000, 20, 20)
 """Allocations, and collections of the younger generation, before each generation is looked at."""
