@@ -20,6 +20,8 @@ Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 TopK = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+MESSAGES_CEILING, TOOLS_CEILING = 50_000, 4_096
+"""How many of them a body may have, whatever an operator allows: more are refused before they are looked at one by one."""
 TOKENS_PER_MESSAGE_BOUND = 8
 """What a vendor's chat template may add to one message, at most."""
 TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024

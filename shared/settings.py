@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
+from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.lanes import LANES, PROVIDERS, QueueName
 from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
 
@@ -85,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_within_s: float = 60.0  # all of a body, or the next piece of a batch's
     refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
+    json_nodes_max: int = JSON_NODES_MAX  # of a body or a line: fields of its objects and entries of its lists
+    json_depth_max: int = JSON_DEPTH_MAX  # how often objects and lists of one lie in each other
     messages_max: int = 4_096
     stop_sequences_max: int = 16
     tools_max: int = 512  # whatever the model takes
@@ -354,6 +358,10 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "cors_origins": origin_list,
     "price_factor": _factor,
     "batch_price_factor": _factor,
+    "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),
+    "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
+    "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
+    "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),
     "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
     "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
     "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),

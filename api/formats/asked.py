@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
+from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
 from shared.job import Done, Event
 
@@ -73,11 +73,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, ignored=(*self.ignored, *fields))
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of the parsed body and of the API that it came through. It stays the same when a release adds fields: a
-        repeat may come to another release than the first request.
-        """
-        content = msgspec.json.encode(_given(self.body), order="sorted")
-        return hashlib.sha256(type(self.body).__name__.encode() + b"\0" + content).digest()
+        """SHA-256 of the parsed body and of the API that it came through."""
+        return fingerprint_of(self.body)
 
 
 class ParsedLine(msgspec.Struct, frozen=True):
@@ -85,13 +82,3 @@ class ParsedLine(msgspec.Struct, frozen=True):
 
     custom_id: str
     asked: Asked
-
-
-def _given(value: object) -> object:
-    """The fields that say something else than their defaults, with the tag of each struct."""
-    if isinstance(value, list | tuple):
-        return [_given(one) for one in value]
-    if not isinstance(value, msgspec.Struct):
-        return value
-    fields = ((field.encode_name, getattr(value, field.name), field) for field in msgspec.structs.fields(value))
-    return [value.__struct_config__.tag, {name: _given(one) for name, one, field in fields if one != field.default}]

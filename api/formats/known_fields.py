@@ -1,17 +1,16 @@
 """Bodies of APIs whose clients send more than this service knows: what is unknown is left out, and named.
 
-A body with known fields only is decoded in one step, as everywhere. Only one that has others is decoded twice.
+A body with known fields only is decoded in one step, as everywhere. Only one that has others is looked at object by object:
+what is unknown is cut out of its bytes, never decoded, and what is left is decoded as if it had come so.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import inspect
+from msgspec import Raw, inspect
 
 from api.formats.parsing import faults_refused, parse
 from shared.errors import InvalidRequest
@@ -19,25 +18,35 @@ from shared.errors import InvalidRequest
 T = TypeVar("T")
 UNKNOWN_FIELD = "unknown field"
 """The words by which an error of msgspec tells that a body has an unknown field."""
-NOTHING: tuple[object, ...] = (None, "", [], {}, "auto")
+NOTHING = {b"null", b'""', b"[]", b"{}", b'"auto"'}
 """Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
-INDEX = re.compile(r"\[\d+\]")
-Prune = Callable[[Any, str, list[str]], Any]
-"""Gives a value without its unknown fields, and adds their names to the list; the text is the value's own name."""
+NOTHING_LENGTH_MAX = 16
+"""Bytes of such a value; there may be space between brackets."""
+NAMES_MAX = 1_000
+"""Different fields that may be unknown. No client has so many of its own."""
+OBJECT, LIST = ord("{"), ord("[")
+Fields = dict[str, Raw]
+Prune = Callable[[Raw, "Unknown"], Raw]
+"""Gives a value without its unknown fields; the very same where it has none."""
+LeftOut = Mapping[type[msgspec.Struct], Callable[[str | None], bool]]
+"""Structs that are left out whole, which their `type` tells: their own fields need no mention."""
+_fields_of = msgspec.json.Decoder(Fields).decode
+_entries_of = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class KnownFields(Generic[T]):
     """Decodes bodies into one struct type, whose structs forbid unknown fields."""
 
-    def __init__(self, kind: type[T], hint: str) -> None:
+    def __init__(self, kind: type[T], hint: str, left_out: LeftOut | None = None) -> None:
         """`hint` ends the message of an error: it says what the body takes."""
-        self._kind = kind
         self._hint = hint
         self._decoder = msgspec.json.Decoder(kind)
-        self._prune = _pruner(inspect.type_info(kind))
+        self._struct = _Struct(inspect.type_info(kind), "", left_out or {})
 
     def decode(self, body: bytes) -> tuple[T, list[str]]:
-        """The body, and the names of the fields that were left out, such as `messages[0].mood`, in their order.
+        """The body, and the names of the fields that were left out, each once and in their order. `messages[].mood` stands
+        for those of all messages.
 
         Raises `InvalidRequest` that names a known field which is wrong.
         """
@@ -46,87 +55,126 @@ class KnownFields(Generic[T]):
         except InvalidRequest as error:
             if UNKNOWN_FIELD not in error.message:
                 raise
-        ignored: list[str] = []
+        unknown = Unknown()
         with faults_refused(self._hint):
-            known = self._prune(msgspec.json.decode(body), "", ignored)
-            return msgspec.convert(known, self._kind), ignored
+            known = self._struct.pruned(Raw(body), _fields_of(body), unknown)
+            return self._decoder.decode(known), list(unknown.names)
 
 
-def with_left_out(unknown: Iterable[str], left_out: Sequence[str]) -> list[str]:
-    """All names; `left_out` are whole entries of a list, such as `tools[0].web_search`, whose own fields need no mention."""
-    entries = {name[: name.index("]") + 1] for name in left_out}
-    return [*(name for name in unknown if name[: name.find("]") + 1] not in entries), *left_out]
+class Unknown:
+    """The names of unknown fields."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+
+    def add(self, name: str, value: Raw) -> None:
+        """Unless the value asks for nothing. Raises `InvalidRequest` when there are too many."""
+        if name in self.names or _is_nothing(value):
+            return
+        if len(self.names) >= NAMES_MAX:
+            raise InvalidRequest(
+                f"The body has more than {NAMES_MAX} different fields that are unknown: leave them out."
+            )
+        self.names[name] = None
 
 
-def collapsed(names: Iterable[str]) -> list[str]:
-    """Each name once, without the numbers: `messages[].mood` stands for all messages."""
-    return list(dict.fromkeys(INDEX.sub("[]", name) for name in names))
+def _is_nothing(value: Raw) -> bool:
+    text = memoryview(value)
+    return text.nbytes <= NOTHING_LENGTH_MAX and (bytes(text) in NOTHING or b"".join(bytes(text).split()) in NOTHING)
 
 
-def _pruner(info: inspect.Type) -> Prune:
+class _Struct:
+    """The fields of one struct at one place of a body, such as `messages[].content[].`."""
+
+    def __init__(self, info: Any, path: str, left_out: LeftOut) -> None:  # noqa: ANN401 - `inspect.StructType`
+        self._path = path
+        self._known = {field.encode_name for field in info.fields} | {info.tag_field}
+        pruners = (
+            (field.encode_name, _pruner(field.type, path + field.encode_name, left_out)) for field in info.fields
+        )
+        self._inside = {name: prune for name, prune in pruners if prune}
+        self._is_left_out = left_out.get(info.cls)
+
+    def pruned(self, value: Raw, fields: Fields, unknown: Unknown) -> Raw:
+        """The object `value`, whose fields are `fields`."""
+        if self._is_left_out and self._is_left_out(_text_of(fields.get("type"))):
+            unknown = Unknown()
+        known: Fields = {}
+        changed = False
+        for name, inside in fields.items():
+            if name in self._known:
+                prune = self._inside.get(name)
+                known[name] = prune(inside, unknown) if prune else inside
+                changed = changed or known[name] is not inside
+            else:
+                unknown.add(self._path + name, inside)
+                changed = True
+        return Raw(_encode(known)) if changed else value
+
+    def __call__(self, value: Raw, unknown: Unknown) -> Raw:
+        return self.pruned(value, _fields_of(value), unknown) if _begins(value) == OBJECT else value
+
+
+def _pruner(info: inspect.Type, path: str, left_out: LeftOut) -> Prune | None:
+    """None where nothing can be unknown."""
     match info:
         case inspect.Metadata(type=inner):
-            return _pruner(inner)
+            return _pruner(inner, path, left_out)
         case inspect.StructType():
-            return _struct_pruner(info.cls)
-        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return _list_pruner(_pruner(item))
+            return _Struct(info, f"{path}.", left_out)
+        case inspect.ListType(item_type=item, max_length=most):
+            return _list_pruner(_pruner(item, f"{path}[]", left_out), path, most)
         case inspect.UnionType(types=types):
-            return _union_pruner(types)
+            return _union_pruner(types, path, left_out)
         case _:
-            return _whole
+            return None
 
 
-def _whole(value: Any, name: str, ignored: list[str]) -> Any:  # noqa: ANN401, ARG001 - any JSON value; a `Prune`
-    return value
+def _list_pruner(entry: Prune | None, path: str, most: int | None) -> Prune | None:
+    if entry is None:
+        return None
 
-
-@cache
-def _struct_pruner(kind: type[msgspec.Struct]) -> Prune:
-    info: Any = inspect.type_info(kind)
-    fields = {field.encode_name: _pruner(field.type) for field in info.fields}
-    tag = info.tag_field
-
-    def prune(value: Any, name: str, ignored: list[str]) -> Any:  # noqa: ANN401 - any JSON value
-        if not isinstance(value, dict):
+    def prune(value: Raw, unknown: Unknown) -> Raw:
+        if _begins(value) != LIST:
             return value
-        known = {}
-        for key, inside in value.items():
-            place = f"{name}.{key}" if name else key
-            if key in fields:
-                known[key] = fields[key](inside, place, ignored)
-            elif key == tag:
-                known[key] = inside
-            elif inside not in NOTHING:
-                ignored.append(place)
-        return known
+        entries = _entries_of(value)
+        if most is not None and len(entries) > most:
+            raise InvalidRequest(f"`{path}` has more than {most} entries.")
+        pruned = [entry(one, unknown) for one in entries]
+        unchanged = all(one is before for one, before in zip(pruned, entries, strict=True))
+        return value if unchanged else Raw(_encode(pruned))
 
     return prune
 
 
-def _list_pruner(item: Prune) -> Prune:
-    def prune(value: Any, name: str, ignored: list[str]) -> Any:  # noqa: ANN401 - any JSON value
-        if not isinstance(value, list):
-            return value
-        return [item(inside, f"{name}[{number}]", ignored) for number, inside in enumerate(value)]
-
-    return prune
-
-
-def _union_pruner(types: tuple[inspect.Type, ...]) -> Prune:
+def _union_pruner(types: tuple[inspect.Type, ...], path: str, left_out: LeftOut) -> Prune | None:
     """An object is pruned as the struct that its tag names, or as the only one there is; a list as the only list."""
     plain = [kind.type if isinstance(kind, inspect.Metadata) else kind for kind in types]
-    structs = {kind.tag: _struct_pruner(kind.cls) for kind in plain if isinstance(kind, inspect.StructType)}
-    tag_field = next((kind.tag_field for kind in plain if isinstance(kind, inspect.StructType)), None)
-    lists = [_pruner(kind) for kind in plain if isinstance(kind, inspect.ListType | inspect.VarTupleType)]
+    infos = [kind for kind in plain if isinstance(kind, inspect.StructType)]
+    structs = {info.tag: _Struct(info, f"{path}.", left_out) for info in infos}
+    tag_field = infos[0].tag_field if infos else None
+    lists = [_pruner(kind, path, left_out) for kind in plain if isinstance(kind, inspect.ListType)]
+    in_list = lists[0] if lists else None
+    if not structs and not in_list:
+        return None
 
-    def prune(value: Any, name: str, ignored: list[str]) -> Any:  # noqa: ANN401 - any JSON value
-        if isinstance(value, list) and lists:
-            return lists[0](value, name, ignored)
-        if isinstance(value, dict) and structs:
-            tag = value.get(tag_field) if tag_field else None
-            struct = structs.get(tag) if isinstance(tag, str) or tag is None else None
-            return struct(value, name, ignored) if struct else value
+    def prune(value: Raw, unknown: Unknown) -> Raw:
+        begins = _begins(value)
+        if begins == LIST and in_list:
+            return in_list(value, unknown)
+        if begins == OBJECT and structs:
+            fields = _fields_of(value)
+            struct = structs.get(_text_of(fields.get(tag_field)) if tag_field else None)
+            return struct.pruned(value, fields, unknown) if struct else value
         return value
 
     return prune
+
+
+def _begins(value: Raw) -> int:
+    return memoryview(value)[0]
+
+
+def _text_of(value: Raw | None) -> str | None:
+    """None for anything but a text."""
+    return msgspec.json.decode(value, type=str) if value is not None and _begins(value) == ord('"') else None

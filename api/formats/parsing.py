@@ -11,12 +11,18 @@ import msgspec
 from multidict import MultiMapping
 
 from shared.errors import InvalidRequest
+from shared.json_bounds import require_bounded
 
 T = TypeVar("T")
+FAULT_LENGTH_MAX = 400
+"""Characters of what a decoder says, which may quote a value or a name as long as the body."""
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """The body as what `decoder` takes; raises `InvalidRequest` that names the field and ends with `hint`."""
+    """The body as what `decoder` takes. Raises `InvalidRequest` that names the field and ends with `hint`, or the bound that
+    the body is beyond: then nothing of it is decoded.
+    """
+    require_bounded("The body", body)
     with faults_refused(hint):
         return decoder.decode(body)
 
@@ -27,11 +33,19 @@ def faults_refused(hint: str) -> Iterator[None]:
     try:
         yield
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body is not as it should be: {error}. {hint}.") from None
+        raise InvalidRequest(f"The body is not as it should be: {_told(error)}. {hint}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON in UTF-8: {error}.") from None
+        raise InvalidRequest(f"The body is not valid JSON in UTF-8: {_told(error)}.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
+
+
+def _told(error: Exception) -> str:
+    """The ends of it, where the fault and its place are told."""
+    told = str(error)
+    if len(told) <= FAULT_LENGTH_MAX:
+        return told
+    return f"{told[: FAULT_LENGTH_MAX // 2]} … {told[-FAULT_LENGTH_MAX // 2 :]}"
 
 
 def parse_query(given: MultiMapping[str], kind: type[T]) -> T:
@@ -46,4 +60,4 @@ def parse_query(given: MultiMapping[str], kind: type[T]) -> T:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
-        raise InvalidRequest(f"The query is not as it should be: {error}. It takes {known}.") from None
+        raise InvalidRequest(f"The query is not as it should be: {_told(error)}. It takes {known}.") from None

@@ -24,4 +24,5 @@ def is_closed(schema: dict[str, Any]) -> bool:
 def _closes(part: dict[str, Any]) -> bool:
     properties, required = part.get("properties") or {}, part.get("required") or []
     is_readable = isinstance(properties, dict) and isinstance(required, list)
-    return is_readable and part.get("additionalProperties") is False and set(properties) <= set(map(str, required))
+    names = {name for name in required if isinstance(name, str)} if is_readable else set()
+    return is_readable and part.get("additionalProperties") is False and properties.keys() <= names

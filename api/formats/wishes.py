@@ -10,7 +10,6 @@ from urllib.parse import quote
 import msgspec
 
 from api.formats.asked import Asked
-from api.formats.known_fields import collapsed
 from shared.chat import ReasoningEffort
 from shared.errors import InvalidRequest
 
@@ -64,10 +63,10 @@ def wishes_of(
     thinking_field: str = "thinking",
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
-    """`unknown` are the fields that were left out of the body, `others` further options with the field that each was given
-    in, None when it was not. Raises `InvalidRequest` for an unknown field that is no wish.
+    """`unknown` are the fields that were left out of the body, without the numbers of entries. `others` are further options
+    with the field that each was given in, None when it was not. Raises `InvalidRequest` for an unknown field that is no wish.
     """
-    names = collapsed(unknown)
+    names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
     cache = tuple(name for name in names if name.rpartition(".")[2] in CACHE_HINTS)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}

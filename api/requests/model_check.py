@@ -9,17 +9,19 @@ import msgspec
 
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
-from shared.catalogue.abilities import OPENAI, nearest, tools_max, unavailable
+from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
+from shared.json_bounds import require_bounded
 from shared.settings import Settings
 
 IMAGE_TOKENS_MAX = 20_000_000
 """The bounds of one request's images, in tokens. No model's window comes near."""
 NAMED_MAX = 20
 """Fields that one message names."""
-IMAGE_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
+IMAGE_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]++={0,2}")
+"""It takes no character back: an image may be as long as a body."""
 
 
 def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> Asked:
@@ -38,6 +40,8 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     if option:
         raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: {_advice(option, model)}.")
     _check_schema(asked, model)
+    _check_numbers(asked)
+    _check_arguments(asked, model)
     for position, message in enumerate(asked.messages):
         _check_images(f"`{asked.name_of('messages')}[{position}].content`", message, model)
     images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
@@ -61,6 +65,25 @@ def _check_schema(asked: Asked, model: Model) -> None:
             f'`{field}`: with {model.name} every object of a strict schema has "additionalProperties": false and requires '
             f"all of its properties. Correct it, or leave out `strict`."
         )
+
+
+def _check_numbers(asked: Asked) -> None:
+    """A job carries whole numbers of up to 64 bits."""
+    schemas = {"tools": asked.tools, "json_schema": asked.sampling.json_answer}
+    for option, schema in schemas.items():
+        try:
+            msgspec.msgpack.encode(schema)
+        except OverflowError:
+            raise InvalidRequest(
+                f"`{asked.name_of(option)}` has a whole number beyond 64 bits: write it with an exponent, such as 1e30."
+            ) from None
+
+
+def _check_arguments(asked: Asked, model: Model) -> None:
+    """Of the calls in the history: vendors that take objects have all of them decoded."""
+    if model.api in {CONVERSE, GEMINI}:
+        texts = (call.arguments.encode() for message in asked.messages for call in message.tool_calls)
+        require_bounded("`messages[].tool_calls[].function.arguments`", *texts)
 
 
 def _check_counts(asked: Asked, settings: Settings) -> None:

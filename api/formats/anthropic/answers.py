@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -82,7 +82,7 @@ def tool_input(arguments: str) -> msgspec.Raw:
     if not arguments.strip():
         return NO_ARGUMENTS
     try:
-        msgspec.json.decode(arguments, type=dict[str, Any])
+        msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(json_bytes({INVALID_ARGUMENTS: arguments}))
     return msgspec.Raw(arguments.encode())

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from api.formats.wishes import Thinking
-from shared.chat import Probability, ReasoningEffort, StopSequence, Tokens, TopK
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, ReasoningEffort, StopSequence, Tokens, TopK
 
 USER_ID_LENGTH_MAX = 256
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
@@ -213,9 +213,9 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The body of `POST /v1/messages/count_tokens`; `model` is any of this service's names."""
 
     model: str
-    messages: Annotated[list[Turn], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
     system: str | list[TextBlock] | None = None
-    tools: list[OfferedTool] | None = None
+    tools: Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
     tool_choice: Choices | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -21,7 +21,7 @@ from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
-from api.formats.known_fields import KnownFields, with_left_out
+from api.formats.known_fields import KnownFields
 from api.formats.schemas import is_closed
 from api.formats.wishes import wishes_of
 from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
@@ -57,8 +57,13 @@ class MessagesForm:
         return MessageEvents(model, request_id)
 
 
-_messages = KnownFields(MessagesRequest, HINT)
-_counts = KnownFields(CountRequest, HINT)
+def _is_hosted(kind: str | None) -> bool:
+    """Whether Anthropic runs tools of this type itself: such a tool is left out whole."""
+    return kind not in {None, "custom"} and not kind.startswith(CALLERS_OWN)
+
+
+_messages = KnownFields(MessagesRequest, HINT, {OfferedTool: _is_hosted})
+_counts = KnownFields(CountRequest, HINT, {OfferedTool: _is_hosted})
 
 
 def parse_message(body: bytes) -> Asked:
@@ -88,7 +93,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     messages, parts_left_out = neutral_messages(request.system, request.messages)
     output = request.output_config or OutputConfig()
     wishes = wishes_of(
-        [*with_left_out(unknown, tools_left_out), *parts_left_out, *_more_wishes(request)],
+        [*unknown, *tools_left_out, *parts_left_out, *_more_wishes(request)],
         effort=output.effort,
         effort_field="output_config.effort",
         thinking=request.thinking,
@@ -136,7 +141,7 @@ def _more_wishes(request: CountRequest) -> list[str]:
 
 
 def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
-    """The caller's own tools, and the places of those that are left out because Anthropic would run them itself."""
+    """The caller's own tools, and the names of those that are left out because Anthropic would run them itself."""
     own: list[Tool] = []
     left_out: list[str] = []
     for position, tool in enumerate(request.tools or ()):
@@ -148,7 +153,7 @@ def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
                 f"with an `input_schema` of its own."
             )
         else:
-            left_out.append(f"tools[{position}].{tool.type[:100]}")
+            left_out.append(f"tools[].{tool.type[:100]}")
     _refuse_unusable(request, [tool.name for tool in own])
     one_at_a_time = request.tool_choice and request.tool_choice.disable_parallel_tool_use
     if not own:

@@ -35,10 +35,25 @@ ROLES: dict[type[Turn], str] = {UserTurn: "user", AssistantTurn: "assistant", Sy
 Shown = TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock
 
 
-class Placed(msgspec.Struct, frozen=True):
-    """A block, and where it stands in the body: `messages[2].content[0]`, or `messages[2].content` of a plain text."""
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where a block stands in the body, which only an error has to say: `messages[2].content[0]`, `messages[2].content` of a
+    plain text, and `messages[2].content[0].content[1]` of a part of a result.
+    """
 
-    where: str
+    turn: int
+    block: int | None = None
+    part: int | None = None
+
+    def __str__(self) -> str:
+        block = "" if self.block is None else f"[{self.block}]"
+        part = "" if self.part is None else f".content[{self.part}]"
+        return f"messages[{self.turn}].content{block}{part}"
+
+
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    """A block and its place."""
+
+    where: Place
     block: Any
 
 
@@ -46,7 +61,7 @@ class Said(msgspec.Struct):
     """Neighbouring turns of one role as one turn; `where` is the place of the first in the body."""
 
     role: str
-    where: str
+    where: Place
     blocks: list[Placed]
 
     def calls(self) -> list[ToolUseBlock]:
@@ -59,7 +74,7 @@ class Said(msgspec.Struct):
 
 
 def neutral_messages(system: str | list[TextBlock] | None, turns: Sequence[Turn]) -> tuple[list[Message], list[str]]:
-    """All messages, the system prompt first, and the places of what was left out.
+    """All messages, the system prompt first, and the names of what was left out.
 
     Raises `InvalidRequest` where a tool's call and its result do not meet, when nothing is left, and for what no model takes.
     """
@@ -97,7 +112,7 @@ def joined(turns: Sequence[Turn]) -> list[Said]:
 def check_results(talk: Sequence[Said]) -> None:
     """Every `tool_use` is answered in the very next turn, once, and nothing else is. Raises `InvalidRequest`."""
     asked: set[str] = set()
-    before = ""
+    before: Place | None = None
     for said in talk:
         for placed in said.results():
             call_id = placed.block.tool_use_id
@@ -114,7 +129,7 @@ def check_results(talk: Sequence[Said]) -> None:
     _refuse_unanswered(asked, before)
 
 
-def _refuse_unanswered(asked: set[str], where: str) -> None:
+def _refuse_unanswered(asked: set[str], where: Place | None) -> None:
     if asked:
         raise InvalidRequest(
             f"`{where}`: the tool_use {', '.join(sorted(asked))[:200]} has no tool_result in the next message."
@@ -122,42 +137,45 @@ def _refuse_unanswered(asked: set[str], where: str) -> None:
 
 
 def _said(position: int, turn: Turn) -> Said:
-    where = f"messages[{position}].content"
+    where = Place(position)
     content = turn.content
     if isinstance(content, str):
         return Said(ROLES[type(turn)], where, [Placed(where, TextBlock(text=content))])
-    return Said(ROLES[type(turn)], where, [Placed(f"{where}[{i}]", block) for i, block in enumerate(content)])
+    return Said(ROLES[type(turn)], where, [Placed(Place(position, i), block) for i, block in enumerate(content)])
 
 
 def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
     parts: list[Part] = []
+    calls: list[ToolCall] = []
     for placed in said.blocks:
         match placed.block:
+            case TextBlock(text=text):
+                parts.append(TextPart(text))
             case ToolResultBlock() as result:
                 yield Message("tool", _result(placed.where, result, left_out), tool_call_id=result.tool_use_id)
             case ThinkingBlock() | RedactedThinkingBlock():
-                left_out.append(f"{placed.where}.thinking")
-            case ToolUseBlock():
-                pass
+                left_out.append("messages[].content[].thinking")
+            case ToolUseBlock() as call:
+                calls.append(ToolCall(call.id, call.name, msgspec.json.encode(call.input).decode()))
             case block:
                 parts.append(_part(placed.where, block))
-    calls = tuple(ToolCall(call.id, call.name, msgspec.json.encode(call.input).decode()) for call in said.calls())
     if said.role == "assistant" and not calls and not any(isinstance(part, TextPart) and part.text for part in parts):
         return  # an answer that was nothing but thoughts
     if parts or calls:
-        yield Message(said.role, _content(parts), calls)  # type: ignore[arg-type]
+        yield Message(said.role, _content(parts), tuple(calls))  # type: ignore[arg-type]
 
 
-def _result(where: str, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
+def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
     """The content of a tool's result. Vendors have no word for `is_error`: they learn of a failure by the text alone."""
     if result.is_error:
-        left_out.append(f"{where}.is_error")
+        left_out.append("messages[].content[].is_error")
     if result.content is None or isinstance(result.content, str):
         return result.content or ""
-    return _content([_part(f"{where}.content[{number}]", block) for number, block in enumerate(result.content)])
+    parts = (_part(Place(where.turn, where.block, number), part) for number, part in enumerate(result.content))
+    return _content(list(parts))
 
 
-def _part(where: str, block: Shown) -> Part:
+def _part(where: Place, block: Shown) -> Part:
     match block:
         case TextBlock(text=text) | ToolReferenceBlock(tool_name=text):
             return TextPart(text)
@@ -167,13 +185,13 @@ def _part(where: str, block: Shown) -> Part:
             return _image(where, block)
 
 
-def _image(where: str, image: ImageBlock) -> ImagePart:
+def _image(where: Place, image: ImageBlock) -> ImagePart:
     if not isinstance(image.source, Base64Source):
         raise _not_fetched(where, "an image", image.source)
     return ImagePart(ImageUrl(f"data:{image.source.media_type};base64,{image.source.data}"))
 
 
-def _document_text(where: str, document: DocumentBlock) -> str:
+def _document_text(where: Place, document: DocumentBlock) -> str:
     match document.source:
         case PlainTextSource(data=data):
             return data
@@ -187,7 +205,7 @@ def _document_text(where: str, document: DocumentBlock) -> str:
             raise _not_fetched(where, "a document", source)
 
 
-def _not_fetched(where: str, what: str, source: UrlSource | FileSource) -> InvalidRequest:
+def _not_fetched(where: Place, what: str, source: UrlSource | FileSource) -> InvalidRequest:
     given = "an address" if isinstance(source, UrlSource) else "the id of a file"
     return InvalidRequest(f"`{where}` gives {given} for {what}, and nothing is fetched here: send it in the body.")
 

@@ -12,7 +12,17 @@ from api.formats.native.answers import result_json, stats
 from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse
 from api.http.reading import EVENT_STREAM, accepts
-from shared.chat import Message, Part, Probability, ReasoningEffort, Sampling, StopSequence, Temperature, Tokens
+from shared.chat import (
+    MESSAGES_CEILING,
+    Message,
+    Part,
+    Probability,
+    ReasoningEffort,
+    Sampling,
+    StopSequence,
+    Temperature,
+    Tokens,
+)
 from shared.job import Done
 from shared.money import UsdNumber
 
@@ -66,7 +76,7 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /api/endpoint`."""
 
     model: str
-    messages: Annotated[list[NativeMessage], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[NativeMessage], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
     options: Options = Options()
 
 

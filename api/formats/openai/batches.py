@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from api.formats.anthropic.answers import message
 from api.formats.native.answers import json_bytes
 from api.formats.openai import errors as openai_errors
 from api.formats.openai.answers import completion
-from api.formats.openai.body import Label, LabelValue
+from api.formats.openai.body import Labels, refuse_nul
 from api.formats.openai.files import ERRORS, OUTPUT, Endpoint, output_id, seconds_of
 from shared.batches.batches import Batch, Result, unpack_ask
 from shared.batches.files import LineError
@@ -31,8 +31,12 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     input_file_id: str
     endpoint: Endpoint
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)] | None = None
+    metadata: Labels | None = None
     output_expires_after: None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        refuse_nul(self.metadata)
 
 
 class RequestCounts(msgspec.Struct, frozen=True):

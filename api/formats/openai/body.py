@@ -13,13 +13,27 @@ import msgspec
 from api.formats.openai.messages import AnyMessage
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
 from api.formats.wishes import Thinking, Wishes, wishes_of
-from shared.chat import Probability, ReasoningEffort, Sampling, StopSequence, Temperature, Tokens, TopK
+from shared.chat import (
+    MESSAGES_CEILING,
+    Probability,
+    ReasoningEffort,
+    Sampling,
+    StopSequence,
+    Temperature,
+    Tokens,
+    TopK,
+)
 from shared.errors import InvalidRequest
 
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*\Z")]
-LabelValue = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*\Z")]
+WITHOUT_NUL = {"pattern": r"^[^\x00]*\Z"}
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, extra_json_schema=WITHOUT_NUL)]
+LabelValue = Annotated[str, msgspec.Meta(max_length=512, extra_json_schema=WITHOUT_NUL)]
+Labels = Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)]
+"""Without NUL, which the database does not take: see `refuse_nul`. A pattern would be looked for in each of a million labels
+before they are found to be too many.
+"""
 Hint = Annotated[str, msgspec.Meta(max_length=512)]
 
 ONLY: dict[str, tuple[object, ...]] = {
@@ -68,7 +82,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
 
     model: str
-    messages: Annotated[list[AnyMessage], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[AnyMessage], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
@@ -86,7 +100,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     parallel_tool_calls: bool | None = None
     user: Hint | None = None
     safety_identifier: Hint | None = None
-    metadata: Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)] | None = None
+    metadata: Labels | None = None
     # those of other services in OpenAI's form
     reasoning: Reasoning | None = None
     thinking: Thinking | None = None
@@ -108,6 +122,10 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     # see REPLACED
     functions: Any = None
     function_call: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        refuse_nul(self.metadata)
 
     @property
     def output_limit(self) -> int | None:
@@ -163,6 +181,12 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             json_answer=neutral_json_answer(self.response_format),
             user=self.user or self.safety_identifier,
         )
+
+
+def refuse_nul(labels: dict[str, str] | None) -> None:
+    """Raises `ValueError`."""
+    if any("\0" in name or "\0" in value for name, value in (labels or {}).items()):
+        raise ValueError("`metadata` has the character NUL")
 
 
 def check(body: CompletionRequest) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from api.formats.asked import Asked, StreamForm
-from api.formats.known_fields import KnownFields, with_left_out
+from api.formats.known_fields import KnownFields
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
 from api.formats.openai.messages import neutral_messages
 from api.formats.openai.streams import CompletionChunks
-from api.formats.openai.tools import neutral_tools
+from api.formats.openai.tools import OfferedTool, is_hosted, neutral_tools
 from shared.job import Done
 
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}
 """Where OpenAI's name of an option is not ours."""
 
-_known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take")
+_known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take", {OfferedTool: is_hosted})
 
 
 class CompletionForm:
@@ -39,7 +39,7 @@ def parse_completion(body: bytes) -> Asked:
     request, unknown = _known.decode(body)
     check(request)
     tools, left_out = neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)
-    wishes = request.wishes(with_left_out(unknown, left_out), strict_tools=tools.are_strict())
+    wishes = request.wishes([*unknown, *left_out], strict_tools=tools.are_strict())
     return Asked(
         model=request.model,
         messages=neutral_messages(request.messages),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from api.formats.openai.messages import ToolName
-from shared.chat import NO_TOOLS, JsonAnswer, Tool, ToolChoice, Tools
+from shared.chat import NO_TOOLS, TOOLS_CEILING, JsonAnswer, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 
 
@@ -56,7 +56,7 @@ class AllowedTools(_Strict, frozen=True):
     """Only these of `tools` may be called; with `required`, one of them must."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[AllowedTool], msgspec.Meta(min_length=1)]
+    tools: Annotated[list[AllowedTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)]
 
 
 class AllowedChoice(_Strict, frozen=True, tag="allowed_tools", tag_field="type"):
@@ -97,18 +97,23 @@ class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
 ResponseFormat = AnyText | JsonObject | JsonOfSchema
 CALLERS_OWN = {"custom", "local_shell", "shell", "apply_patch", "computer_use_preview"}
 """Types of tools that the caller runs and that are no functions (developers.openai.com/api/reference, read 2026-11)."""
-OfferedTools = Annotated[list[OfferedTool], msgspec.Meta(max_length=4096)]
+OfferedTools = Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILING)]
+
+
+def is_hosted(kind: str | None) -> bool:
+    """Whether a vendor runs tools of this type itself: such a tool is left out whole."""
+    return kind is not None and kind != "function" and kind not in CALLERS_OWN
 
 
 def neutral_tools(
     offered: Sequence[OfferedTool], choice: Choice | None, *, parallel: bool | None
 ) -> tuple[Tools, list[str]]:
-    """In the project's own words, and which are left out because a vendor would run them itself, as `tools[0].web_search`.
+    """In the project's own words, and which are left out because a vendor would run them itself, as `tools[].web_search`.
 
     Raises `InvalidRequest` for a name that is there twice, or chosen and not offered.
     """
     functions = [_function(place, tool) for place, tool in enumerate(offered)]
-    left_out = [f"tools[{place}].{offered[place].type}" for place, tool in enumerate(functions) if tool is None]
+    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if is_hosted(tool.type)]
     tools = tuple(tool for tool in functions if tool)
     names = [tool.name for tool in tools]
     twice = [name for name, count in Counter(names).items() if count > 1]

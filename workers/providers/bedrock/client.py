@@ -136,7 +136,7 @@ async def vendor_failures() -> AsyncIterator[None]:
         raise (inside if isinstance(inside, RebootError) else vendor_errors.disconnected()) from error
     except (BotoCoreError, aiohttp.ClientError, OSError) as error:
         raise vendor_errors.disconnected() from error
-    except (ResponseParserError, msgspec.MsgspecError, ValueError) as error:
+    except (ResponseParserError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise vendor_errors.no_answer() from error
 
 

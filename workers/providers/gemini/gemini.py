@@ -133,7 +133,7 @@ class Gemini:
             raise vendor_errors.timed_out() from error
         except httpx2.HTTPError as error:
             raise vendor_errors.disconnected() from error
-        except (UnknownApiResponseError, ValueError) as error:
+        except (UnknownApiResponseError, ValueError, RecursionError) as error:
             raise vendor_errors.no_answer() from error
 
     async def _call(self, asked: dict[str, Any], *, stream: bool) -> httpx2.Response:

@@ -8,6 +8,7 @@ import msgspec
 from google.genai import types
 
 from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.json_bounds import Room
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
 
@@ -37,8 +38,9 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         automatic_continuation=False,
     )
     signature = UNSIGNED if request.model.reasoning else None
+    room = Room()
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in parts])
+        types.Content(role=ROLES[turn.role], parts=[_part(part, signature, room) for part in parts])
         for turn in talk.turns
         for parts in _apart(turn)
     ]
@@ -89,7 +91,7 @@ def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.Part:
+def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, room: Room) -> types.Part:
     """Calls and results go without ids, which some versions of the API refuse in a request; name and order tell them apart
     (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
@@ -98,7 +100,7 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.
             call = types.FunctionCall(name=name, args=arguments(part))
             return types.Part(function_call=call, thought_signature=signature)
         case ToolResult(call, text):
-            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text)))
+            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text, room)))
         case TextPart(text):
             return types.Part(text=text)
         case _:
@@ -106,9 +108,11 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.
             return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))
 
 
-def _response(text: str) -> dict[str, Any]:
-    """An object as it is, anything else as the `output` of one, which is the SDK's word for it."""
+def _response(text: str, room: Room) -> dict[str, Any]:
+    """An object as it is, anything else as the `output` of one, which is the SDK's word for it; so are objects for which
+    there is no room.
+    """
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        return msgspec.json.decode(text, type=dict[str, Any]) if room.has(text.encode()) else {"output": text}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {"output": text}

@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import msgspec
 
 from shared.chat import ImagePart, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
+from shared.json_bounds import require_bounded
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.instructions import INSTRUCTIONS
+
+NAMED_MAX = 10
+"""Calls that an error names."""
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -75,10 +79,12 @@ def conversation(messages: list[Message]) -> Conversation:
 def arguments(call: ToolCall) -> dict[str, Any]:
     """The arguments of a call in the history, for vendors that take an object: what a model once wrote may not be one.
 
-    No text at all means none. Raises `InvalidRequest` that names the call.
+    No text at all means none. Raises `InvalidRequest` that names the call, also before it decodes too much.
     """
+    text = (call.arguments or "{}").encode()
+    require_bounded(f"`messages`: what the tool call {_quoted(call.id)} was made with", text)
     try:
-        return msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
+        return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise InvalidRequest(
             f"`messages` has a tool call {_quoted(call.id)} whose arguments are not a JSON object: this model needs one."
@@ -126,7 +132,7 @@ def _put_in_order(before: Turn, turn: Turn) -> None:
 
 def _check_answered(open_calls: dict[str, ToolCall]) -> None:
     if open_calls:
-        missing = ", ".join(_quoted(call) for call in open_calls)
+        missing = ", ".join(_quoted(call) for call in islice(open_calls, NAMED_MAX))
         raise InvalidRequest(f"`messages` has tool calls without a result right after them: {missing}.")
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+import json
+from collections.abc import Callable
+from typing import Any
 
+import msgspec
+import pytest
+
+from api.formats.anthropic.chat import parse_message
 from api.formats.asked import Asked
 from api.formats.native.chat import parse_chat_request
 from api.formats.openai.chat import parse_completion
@@ -39,3 +45,57 @@ def test_a_schema_counts_as_it_is_written() -> None:
 
 def test_roles_count() -> None:
     assert completion(role="user") != completion(role="system")
+
+
+TEXT = {"type": "text", "text": "ä"}
+SCHEMA = {"type": "object", "properties": {"b": {"enum": [None, 1.5, []]}, "a": {}}}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+RESULT = {"type": "tool_result", "tool_use_id": "c", "content": [TEXT]}
+NATIVE = {
+    "model": "m",
+    "messages": [{"role": "user", "content": [TEXT, {"type": "image_url", "image_url": {"url": "data:x"}}]}],
+    "options": {"stop": ["b", "a"], "temperature": 0.5},
+}
+COMPLETION = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "s", "name": "left out"},
+        {"role": "user", "content": [TEXT, TEXT]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": "r"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}],
+    "metadata": {"b": "1", "a": "2"},
+    "store": {"x": [{"z": 1, "y": 2}]},
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+MESSAGE = {
+    "model": "m",
+    "max_tokens": 5,
+    "system": [TEXT | {"cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [TEXT, {"type": "tool_use", "id": "c", "name": "f", "input": {"q": [{}]}}]},
+        {"role": "user", "content": [RESULT]},
+    ],
+    "tools": [{"name": "f", "input_schema": SCHEMA}],
+    "tool_choice": {"type": "any"},
+}
+
+
+@pytest.mark.parametrize(
+    ("parse", "body", "fingerprint"),
+    [
+        (parse_chat_request, NATIVE, "7f3c8c0ddbd04ca2758aecfa108bf8608dcb834d58ff1611cd24cb90fb1eff8f"),
+        (parse_completion, COMPLETION, "7ef2093d42ab10d9be68c5d69b990cd72f07f00289cf672ad2396f490adaf6d9"),
+        (parse_message, MESSAGE, "04c4e4326dd5dece346249edc99ddf636a865eb5ce9d4e4556e6b0d33e9df4e9"),
+    ],
+)
+def test_a_release_finds_what_another_has_written_down(
+    parse: Callable[[bytes], Asked], body: dict[str, Any], fingerprint: str
+) -> None:
+    """However the body is written."""
+    assert parse(json.dumps(body).encode()).fingerprint().hex() == fingerprint
+    turned = dict(reversed(body.items()))
+    assert parse(json.dumps(turned, indent=1, ensure_ascii=False).encode()).fingerprint().hex() == fingerprint

@@ -8,8 +8,9 @@ import pytest
 from api.formats.asked import Asked, Form
 from api.requests.model_check import IMAGE_TOKENS_MAX, fit_to_model
 from shared.catalogue.models import load_catalogue
-from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, Tools
+from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, ToolCall, Tools
 from shared.errors import InvalidRequest
+from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.settings import Settings
 
 CATALOGUE = load_catalogue()
@@ -19,9 +20,16 @@ SETTINGS = Settings.load({"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "red
 IMAGE = ImagePart(image_url=ImageUrl(url="data:image/png;base64,AAAA"))
 
 
-def check(model: str, *messages: Message, tools: int = 0, answer: JsonAnswer | None = None) -> None:
+def check(
+    model: str,
+    *messages: Message,
+    tools: int = 0,
+    answer: JsonAnswer | None = None,
+    parameters: dict[str, Any] | None = None,
+) -> None:
     form = cast(Form, None)  # for answers only
-    offered = Tools(offered=tuple(Tool(name=f"tool_{place}") for place in range(tools)))
+    with_schema = (Tool(name="schema", parameters=parameters),) if parameters else ()
+    offered = Tools(offered=(*(Tool(name=f"tool_{place}") for place in range(tools)), *with_schema))
     content = Asked(
         model=model,
         messages=list(messages),
@@ -74,3 +82,52 @@ def test_a_schema_without_an_object_at_its_root_is_refused_where_the_vendor_refu
     with pytest.raises(InvalidRequest, match='"type": "object" at its root'):
         check("openai-gpt-4o", Message("user", "Hello"), answer=JsonAnswer(schema=schema))
     check("anthropic-claude-3-haiku", Message("user", "Hello"), answer=JsonAnswer(schema=schema))
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**77])
+def test_whole_numbers_that_no_job_carries_are_refused_by_the_field_that_has_them(number: int) -> None:
+    """They were noticed only when the job was packed, after its credit was held."""
+    schema = {"type": "object", "properties": {"n": {"maximum": number}}}
+    with pytest.raises(InvalidRequest, match="`json_schema` has a whole number beyond 64 bits"):
+        check("openai-gpt-4o", Message("user", "Hello"), answer=JsonAnswer(schema=schema))
+    with pytest.raises(InvalidRequest, match="`tools` has a whole number beyond 64 bits"):
+        check("openai-gpt-4o", Message("user", "Hello"), parameters=schema)
+    for fine in (float(number), 2**64 - 1, -(2**63)):
+        schema["properties"] = {"n": {"maximum": fine}}
+        check("openai-gpt-4o", Message("user", "Hello"), parameters=schema, answer=JsonAnswer(schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["[]," * JSON_NODES_MAX], "more than"),
+        (['{"x":[' + "0," * (JSON_NODES_MAX // 3) + "0]}"] * 3, "more than"),
+        (["[" * (JSON_DEPTH_MAX + 1)], "nested too deeply"),
+        (['{"x":[' + "0," * (JSON_NODES_MAX // 4) + "0]}"] * 3, None),
+        (['{"x":"' + "[[,{" * JSON_NODES_MAX + '"}'] * 2, None),
+        (['{"cut": "off', "", "null"], None),
+    ],
+    ids=["one", "together", "deep", "within", "text", "no JSON"],
+)
+def test_arguments_of_earlier_calls_are_bounded_where_they_are_decoded(
+    arguments: list[str], refused: str | None
+) -> None:
+    calls = tuple(ToolCall(f"c{place}", "f", text) for place, text in enumerate(arguments))
+    talk = [Message("user", "x"), Message("assistant", "", tool_calls=calls)]
+    for model in ("amazon-nova-lite", "google-gemini-2.0-flash"):
+        if refused:
+            with pytest.raises(InvalidRequest, match=f"`messages.*arguments` (has|is) {refused}"):
+                check(model, *talk)
+        else:
+            check(model, *talk)
+    check("openai-gpt-4o", *talk)
+
+
+def test_an_image_may_be_as_long_as_a_body() -> None:
+    for end, fits in (("", True), ("=", True), ("===", False), ("!", False)):
+        image = ImagePart(ImageUrl("data:image/png;base64," + "A" * 20_000_000 + end))
+        if fits:
+            check("openai-gpt-4o", Message("user", [image]))
+        else:
+            with pytest.raises(InvalidRequest, match="in base 64"):
+                check("openai-gpt-4o", Message("user", [image]))

@@ -1,0 +1,79 @@
+"""When two bodies ask for the same: SHA-256 of what a body says, however it is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import msgspec
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def fingerprint_of(body: msgspec.Struct) -> bytes:
+    """Of the fields that say something else than their defaults, so that it stays the same when a release adds fields: a
+    repeat may come to another release than the first request. Each struct is hashed as the list of its tag and such fields.
+    """
+    digest = hashlib.sha256(type(body).__name__.encode() + b"\0")
+    _tell(body, digest.update)
+    return digest.digest()
+
+
+def _tell(value: object, update: Callable[[bytes], object]) -> None:
+    """The value as JSON, piece by piece: a body may have a hundred thousand structs."""
+    kind = _kind_of(value)
+    if kind is None:
+        _tell_entries(value, update) if _is_list_of_structs(value) else update(_encode(value))
+        return
+    said = {field.name: one for field in kind.fields if (one := getattr(value, field.attribute)) != field.default}
+    if not any(_kind_of(one) or _is_list_of_structs(one) for one in said.values()):
+        update(_encode([kind.tag, said]))
+        return
+    update(b"[" + _encode(kind.tag) + b",")
+    before = b"{"
+    for name in sorted(said):
+        update(before + _encode(name) + b":")
+        _tell(said[name], update)
+        before = b","
+    update(b"}]")
+
+
+def _tell_entries(entries: object, update: Callable[[bytes], object]) -> None:
+    before = b"["
+    for entry in entries:  # type: ignore[attr-defined] # a list
+        update(before)
+        _tell(entry, update)
+        before = b","
+    update(b"]")
+
+
+def _is_list_of_structs(value: object) -> bool:
+    """Where one entry is a struct, all are."""
+    return isinstance(value, list | tuple) and bool(value) and _kind_of(value[0]) is not None
+
+
+class _Field(NamedTuple):
+    attribute: str
+    name: str
+    default: object
+
+
+class _Kind(NamedTuple):
+    tag: object
+    fields: tuple[_Field, ...]
+
+
+def _kind_of(value: object) -> _Kind | None:
+    """None for what is no struct."""
+    return _known_kind(type(value))  # type: ignore[arg-type] # mypy holds types for unhashable
+
+
+@cache
+def _known_kind(kind: type) -> _Kind | None:
+    """Remembered, because to ask msgspec takes longer than all the rest."""
+    if not issubclass(kind, msgspec.Struct):
+        return None
+    fields = msgspec.structs.fields(kind)
+    return _Kind(kind.__struct_config__.tag, tuple(_Field(f.name, f.encode_name, f.default) for f in fields))

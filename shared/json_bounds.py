@@ -1,0 +1,124 @@
+"""How much JSON may cost to be understood: nodes and depth, counted in its bytes before anything is decoded.
+
+Bytes alone do not say it: 18 MB of `[],[],…` are six million lists, half a gigabyte and seconds of a thread that everybody
+shares; and whoever walks down a value calls itself once or twice for each level. What passes here can be decoded, compared,
+encoded and walked down by everything that it goes through: to decode a node takes up to a quarter of a microsecond and 140
+bytes, and the first library to give up is Google's SDK, at some 390 levels.
+
+The bytes are looked at by functions of `bytes` only: what is no bracket, comma or quote is deleted, then the strings are, and
+the rest is counted.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+from shared.errors import InvalidRequest
+
+JSON_NODES_MAX = 500_000
+"""An agent's 512 tools with 100 described properties each are 210,000, and 4,096 messages of three parts each 60,000. Where a
+node is two tokens of a prompt, no model's window has room for more.
+"""
+JSON_DEPTH_MAX = 128
+"""A property within a property is two levels deeper. OpenAI takes 10 such levels of a strict schema."""
+JSON_DEPTH_CEILING = 200
+"""The most that an operator can allow: half of what the first library takes, which has callers above it."""
+
+_STRUCTURE = b'"[]{},'
+_ELSE = bytes(set(range(256)) - set(_STRUCTURE))
+_IN_NO_ESCAPE = bytes(set(_ELSE) - set(b"\\/bfnrtu"))
+"""Without these an escape still stands as it stood: no decoder takes one of them behind a backslash."""
+_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
+"""Down and up a level, as signed bytes."""
+_QUOTES_PER_NODE = 4
+"""Of a field whose value is a string."""
+
+
+class Bounds(NamedTuple):
+    """Of one text, or of those that are decoded together. Nodes are the fields of all objects and the entries of all lists,
+    and one more for each object and list that has none.
+    """
+
+    nodes_max: int = JSON_NODES_MAX
+    depth_max: int = JSON_DEPTH_MAX
+
+
+class _InForce:
+    """The bounds of this process. They stand here because parsers are made when modules are loaded, before any settings."""
+
+    bounds = Bounds()
+
+
+def put_in_force(bounds: Bounds) -> None:
+    """From now on, for this whole process."""
+    _InForce.bounds = bounds
+
+
+def require_bounded(what: str, *texts: bytes) -> None:
+    """Of texts that are decoded together, before they are. What is no JSON may pass: its decoder stops at the first fault,
+    and everything before that was counted.
+
+    Raises `InvalidRequest`, which says that `what` has too many nodes or too many levels.
+    """
+    bounds = _InForce.bounds
+    match excess(bounds, *texts):
+        case "nodes":
+            raise InvalidRequest(
+                f"{what} has more than {bounds.nodes_max} values: each field of an object and each entry of a list is one."
+                " Send less at a time."
+            )
+        case "depth":
+            raise InvalidRequest(
+                f"{what} is nested too deeply: objects and lists may lie in each other {bounds.depth_max} times."
+            )
+
+
+class Room:
+    """Of texts that are decoded one after the other, and kept together."""
+
+    def __init__(self) -> None:
+        self._nodes_left, self._depth_max = _InForce.bounds
+
+    def has(self, text: bytes) -> bool:
+        """Whether the text may be decoded; then its nodes are taken."""
+        nodes, depth = _count(text, self._nodes_left)
+        if nodes > self._nodes_left or depth > self._depth_max:
+            return False
+        self._nodes_left -= nodes
+        return True
+
+
+def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
+    """Which of the bounds the texts are beyond. Most texts have so few brackets and commas, in strings or not, that these
+    need not be told apart.
+    """
+    seen = [text.translate(None, _ELSE) for text in texts]
+    opened = [one.count(b"[") + one.count(b"{") for one in seen]
+    if sum(opened) + sum(one.count(b",") for one in seen) <= bounds.nodes_max:
+        texts = tuple(text for text, count in zip(texts, opened, strict=True) if count > bounds.depth_max)
+    nodes = 0
+    for text in texts:
+        more, depth = _count(text, bounds.nodes_max)
+        nodes += more
+        if nodes > bounds.nodes_max:
+            return "nodes"
+        if depth > bounds.depth_max:
+            return "depth"
+    return None
+
+
+def _count(text: bytes, nodes_max: int) -> tuple[int, int]:
+    """Nodes and depth. Of a text with more nodes than `nodes_max` it is told only that there are more."""
+    if b"\\" in text:
+        text = text.translate(None, _IN_NO_ESCAPE).replace(b"\\\\", b"").replace(b'\\"', b"")
+    seen = text.translate(None, _ELSE)
+    if seen.count(b'"') > _QUOTES_PER_NODE * (nodes_max + 1):
+        return nodes_max + 1, 0
+    outside = b"".join(seen.replace(b'""', b"").split(b'"')[::2])  # two quotes side by side change nothing behind them
+    nodes = outside.count(b"[") + outside.count(b"{") + outside.count(b",")
+    if nodes > nodes_max:
+        return nodes, 0
+    steps = array("b", outside.translate(_STEPS, b","))
+    return nodes, max(accumulate(steps), default=0)
