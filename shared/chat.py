@@ -13,6 +13,8 @@ import msgspec
 from shared.money import divide_up
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
+INSTRUCTIONS = ("system", "developer")
+"""Roles of whoever built the application."""
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """From least to most; `none` is not to think at all."""
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]

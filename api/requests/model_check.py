@@ -10,17 +10,19 @@ import msgspec
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
 from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
+from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Model
 from shared.chat import Message
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
+from shared.schemas import object_schema
 from shared.settings import Settings
 
 IMAGE_TOKENS_MAX = 20_000_000
 """The bounds of one request's images, in tokens. No model's window comes near."""
 NAMED_MAX = 20
 """Fields that one message names."""
-IMAGE_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]++={0,2}")
+IMAGE_URL = re.compile(r"(?i:data:image/(png|jpe?g|gif|webp);base64),[A-Za-z0-9+/]++={0,2}")
 """It takes no character back: an image may be as long as a body."""
 
 
@@ -47,6 +49,9 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
     if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
+    fault = first_fault(model, asked.messages, fitted.sampling, asked.tools)
+    if fault:
+        raise InvalidRequest(f"`{asked.name_of(fault.option)}{fault.place}` {fault.reason}.")
     return fitted
 
 
@@ -54,6 +59,7 @@ def _check_schema(asked: Asked, model: Model) -> None:
     """OpenAI's answers in JSON are objects, and strict schemas are closed
     (platform.openai.com/docs/guides/structured-outputs, read 2026-11).
     """
+    _check_strict_tools(asked, model)
     answer = asked.sampling.json_answer
     if answer is None or answer.schema is None or model.api != OPENAI or not model.json_mode:
         return
@@ -84,6 +90,16 @@ def _check_arguments(asked: Asked, model: Model) -> None:
     if model.api in {CONVERSE, GEMINI}:
         texts = (call.arguments.encode() for message in asked.messages for call in message.tool_calls)
         require_bounded("`messages[].tool_calls[].function.arguments`", *texts)
+
+
+def _check_strict_tools(asked: Asked, model: Model) -> None:
+    """The same holds for the arguments of tools that say so."""
+    for tool in asked.tools.offered if model.api == OPENAI else ():
+        if tool.strict and tool.parameters is not None and not is_closed(object_schema(tool.parameters)):
+            raise InvalidRequest(
+                f"`{asked.name_of('tools')}` has {tool.name!r}: with {model.name} every object of a strict schema has "
+                f'"additionalProperties": false and requires all of its properties. Correct it, or leave out `strict`.'
+            )
 
 
 def _check_counts(asked: Asked, settings: Settings) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from shared.catalogue.models import Model
 from shared.catalogue.tool_limits import tool_limits
+from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
@@ -25,8 +26,8 @@ DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
 def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
     `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
-    `cache`; an effort becomes the nearest that the model has. A sampling option that asks for what happens anyway is left
-    out, too.
+    `cache`; an effort or a `top_k` becomes the nearest that the model has. A sampling option that asks for what happens
+    anyway is left out, too.
     """
     lacking = [wish for wish in wishes if _LACKS[wish](model, sampling)]
     unsampled = not model.sampling
@@ -34,7 +35,7 @@ def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[
         sampling,
         temperature=None if unsampled and sampling.temperature == DEFAULT_TEMPERATURE else sampling.temperature,
         top_p=None if unsampled and sampling.top_p == DEFAULT_TOP_P else sampling.top_p,
-        top_k=None if "top_k" in lacking else sampling.top_k,
+        top_k=None if "top_k" in lacking else _top_k(model, sampling),
         seed=None if "seed" in lacking else sampling.seed,
         frequency_penalty=None if "frequency_penalty" in lacking else sampling.frequency_penalty,
         presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
@@ -51,15 +52,20 @@ def _effort(model: Model, sampling: Sampling, *, is_wish: bool) -> ReasoningEffo
     return min(model.reasoning_efforts, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)
 
 
+def _top_k(model: Model, sampling: Sampling) -> int | None:
+    most = vendor_limits(model).top_k_max
+    return min(sampling.top_k, most) if sampling.top_k is not None and most is not None else sampling.top_k
+
+
 def _lacks_effort(model: Model, sampling: Sampling) -> bool:
     """Not to think is what a model without reasoning does anyway."""
     does_anyway = sampling.reasoning_effort in {None, "none"} and not model.reasoning
     return not model.reasoning_efforts and not does_anyway
 
 
-def _lacks_seed(model: Model, _: Sampling) -> bool:
-    """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime."""
-    return model.api not in {OPENAI, GEMINI}
+def _lacks_seed(model: Model, sampling: Sampling) -> bool:
+    """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime; Gemini's is a smaller number."""
+    return model.api not in {OPENAI, GEMINI} or abs(sampling.seed or 0) > vendor_limits(model).seed_max
 
 
 def _lacks_penalty(name: str) -> Callable[[Model, Sampling], bool]:

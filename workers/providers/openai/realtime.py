@@ -17,14 +17,13 @@ import msgspec
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from shared.chat import Message
+from shared.chat import INSTRUCTIONS, Message
 from shared.money import Usage
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai.clients import Clients
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import refuse_tools
-from workers.providers.wire.instructions import INSTRUCTIONS
 from workers.providers.wire.sending import under_way
 from workers.providers.wire.text import SurrogateJoiner, decode
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from shared.catalogue.models import Model
-from shared.chat import Message, TextPart
-
-INSTRUCTIONS = ("system", "developer")
+from shared.chat import INSTRUCTIONS, Message, TextPart
 
 
 def fit(messages: list[Message], model: Model) -> list[Message]:

@@ -1,0 +1,131 @@
+"""What a model's vendor would refuse of a request for certain, told by the caller's field before anything is held.
+
+Which options a model has stands in `abilities.py`; here are the values, counts and forms that it takes of them
+(`vendor_limits.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from shared.catalogue.abilities import DEEPSEEK, OPENAI, json_form
+from shared.catalogue.models import Model
+from shared.catalogue.turns import turn_fault
+from shared.catalogue.vendor_limits import VendorLimits, vendor_limits
+from shared.chat import NO_TOOLS, Message, Sampling, Tools
+from shared.images import image_bytes, image_kind
+from shared.schemas import object_schema
+
+JSON_WORD = re.compile("json", re.IGNORECASE)
+MEGABYTE = 1024 * 1024
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """`option` as `abilities.py` names it, or `messages`; `place` within it, as `[2].content`; the sentence goes on with
+    `reason`.
+    """
+
+    option: str
+    place: str
+    reason: str
+
+
+def first_fault(
+    model: Model, messages: Sequence[Message], sampling: Sampling | None = None, tools: Tools = NO_TOOLS
+) -> Fault | None:
+    """The first thing that the vendor would refuse; None when nothing is known to be wrong."""
+    asked = _Asked(model, vendor_limits(model), messages, sampling or Sampling(), tools)
+    return next((fault for check in _CHECKS for fault in check(asked)), None)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    model: Model
+    limits: VendorLimits
+    messages: Sequence[Message]
+    sampling: Sampling
+    tools: Tools
+
+
+def _temperature(asked: _Asked) -> Iterator[Fault]:
+    value, most = asked.sampling.temperature, asked.limits.temperature_max
+    if value is not None and value > most:
+        yield Fault("temperature", "", f"is {value:g}: {asked.model.name} takes 0 to {most:g}")
+
+
+def _top_p(asked: _Asked) -> Iterator[Fault]:
+    if asked.sampling.top_p == 0 and not asked.limits.least_top_p_is_0:
+        yield Fault("top_p", "", f"is 0: {asked.model.name} takes more than that, and 1 at most")
+
+
+def _stop(asked: _Asked) -> Iterator[Fault]:
+    stops, limits = asked.sampling.stop, asked.limits
+    if limits.stops_max is not None and len(stops) > limits.stops_max:
+        yield Fault("stop", "", f"has {len(stops)} entries: {asked.model.name} takes {limits.stops_max} at most")
+    if not limits.blank_stops:
+        blank = (place for place, stop in enumerate(stops) if not stop.strip())
+        yield from (
+            Fault("stop", f"[{place}]", f"is blank: {asked.model.name} needs a character that is no white space")
+            for place in blank
+        )
+
+
+def _turns(asked: _Asked) -> Iterator[Fault]:
+    found = turn_fault(asked.messages, asked.model, takes_blank=asked.limits.blank_turns)
+    if found:
+        yield Fault("messages", *found)
+
+
+def _images(asked: _Asked) -> Iterator[Fault]:
+    limits, name = asked.limits, asked.model.name
+    for position, message in enumerate(asked.messages):
+        for image in message.images():
+            place, url = f"[{position}].content", image.image_url.url
+            if (kind := image_kind(url)) not in limits.image_kinds:
+                yield Fault("messages", place, f"has a {kind}: {name} takes {', '.join(limits.image_kinds)}")
+            if limits.image_bytes_max is not None and image_bytes(url) > limits.image_bytes_max:
+                most = f"{limits.image_bytes_max / MEGABYTE:g} MB"
+                yield Fault("messages", place, f"has an image of more than {most}, which is all that {name} takes")
+
+
+def _tools(asked: _Asked) -> Iterator[Fault]:
+    for tool in asked.tools.offered:
+        schema = object_schema(tool.parameters or {})
+        if schema.get("type") != "object":
+            yield Fault(
+                "tools", "", f'has {tool.name!r}, whose schema is no object: write "type": "object" at its root'
+            )
+        if refused := sorted(asked.limits.roots_refused & set(schema)):
+            yield Fault(
+                "tools", "", f"has {tool.name!r} with `{refused[0]}` at the root of its schema: {_below(asked)}"
+            )
+
+
+def _json_answer(asked: _Asked) -> Iterator[Fault]:
+    """OpenAI: "'messages' must contain the word 'json' in some form"; DeepSeek says much the same (read 2026-11)."""
+    answer, model = asked.sampling.json_answer, asked.model
+    if answer is None or model.api not in {OPENAI, DEEPSEEK} or model.base_url:
+        return
+    if json_form(model, asked.tools, answer) != "mode":
+        return
+    if answer.schema is None and not any(JSON_WORD.search(message.text()) for message in asked.messages):
+        yield Fault("json_answer", "", f"needs the word JSON somewhere in the messages with {model.name}: ask for it")
+    if refused := sorted(asked.limits.roots_refused & set(answer.schema or ())):
+        yield Fault("json_schema", "", f"has `{refused[0]}` at its root: {_below(asked)}")
+
+
+def _below(asked: _Asked) -> str:
+    return f"{asked.model.name} takes that only further below"
+
+
+_CHECKS: tuple[Callable[[_Asked], Iterator[Fault]], ...] = (
+    _temperature,
+    _top_p,
+    _stop,
+    _turns,
+    _images,
+    _tools,
+    _json_answer,
+)

@@ -1,0 +1,92 @@
+"""What each vendor takes of options, turns, images and schemas: ranges, counts and forms. One table of facts, with sources.
+
+The front door refuses what is beyond them (`faults.py`), before anything is held. Tools have a table of their own
+(`tool_limits.py`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from shared.catalogue.models import Model
+from shared.images import KINDS
+
+ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
+
+
+class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
+    `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords at the root of a tool's schema.
+    """
+
+    temperature_max: float = 2
+    least_top_p_is_0: bool = True
+    top_k_max: int | None = None
+    seed_max: int = 2**63 - 1
+    stops_max: int | None = None
+    blank_stops: bool = True
+    blank_turns: bool = True
+    image_kinds: tuple[str, ...] = KINDS
+    image_bytes_max: int | None = None
+    roots_refused: frozenset[str] = frozenset()
+
+
+_UNKNOWN = VendorLimits()
+_OPENAI = VendorLimits(stops_max=4, roots_refused=ALTERNATIVES | {"enum", "not"})
+""""Invalid 'stop': array too long. Expected an array with maximum length 4" (github.com/continuedev/continue/issues/2461).
+"schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
+(community.openai.com, many clients' issues). Read 2026-11.
+"""
+_DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16)
+""""Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
+(api-docs.deepseek.com/api/create-chat-completion, read 2026-11).
+"""
+_GEMINI = VendorLimits(seed_max=2**31 - 1, stops_max=5, blank_turns=False, image_kinds=("png", "jpeg", "webp"))
+""""the number of stop_sequences must not exceed 5" (github.com/cheshire-cat-ai/core/issues/822). `seed` is an int32
+(ai.google.dev/api/generate-content). No gif (ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required
+oneof field 'data' must have one initialized field". Read 2026-11.
+"""
+_GEMINI_TO_2_0 = msgspec.structs.replace(_GEMINI, top_k_max=40)
+""""a topK value of 50 but the supported range is from 1 (inclusive) to 41 (exclusive)"
+(github.com/genkit-ai/genkit/issues/1397, github.com/Robitx/gp.nvim/issues/241, read 2026-11).
+"""
+_CONVERSE = VendorLimits(temperature_max=1, blank_turns=False, image_bytes_max=3_932_160)
+"""botocore 1.40's model of `InferenceConfiguration`; "Member must have value less than or equal to 1"
+(github.com/stdapi-ai/stdapi.ai/issues/224). It takes 2,500 stop sequences. 3.75 MB for an image
+(docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html). Read 2026-11.
+"""
+_CONVERSE_CLAUDE = msgspec.structs.replace(_CONVERSE, top_k_max=500, blank_stops=False, roots_refused=ALTERNATIVES)
+""""each stop sequence must contain non-whitespace" (github.com/BerriAI/litellm/issues/3286); `top_k` to 500
+(docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html); "input_schema does not support
+oneOf, allOf, or anyOf at the top level". Read 2026-11.
+"""
+_CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)
+"""docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html (read 2026-11)."""
+_JURASSIC = VendorLimits(temperature_max=1, stops_max=1, blank_turns=False)
+""""expected maximum item count: 1, found: 2" (github.com/langchain-ai/langchain/issues/10456, read 2026-11)."""
+_COMMAND = VendorLimits(stops_max=4, blank_turns=False)
+"""docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-cohere-command.html: up to four, temperature to 5 (read
+2026-11).
+"""
+
+_LIMITS = (
+    ("bedrock-converse", "anthropic.", _CONVERSE_CLAUDE),
+    ("bedrock-converse", "mistral.", _CONVERSE_MISTRAL),
+    ("bedrock-converse", "", _CONVERSE),
+    ("bedrock-invoke", "ai21.j2", _JURASSIC),
+    ("bedrock-invoke", "", _COMMAND),
+    ("gemini", "gemini-1.5", _GEMINI_TO_2_0),
+    ("gemini", "gemini-2.0", _GEMINI_TO_2_0),
+    ("gemini", "", _GEMINI),
+    ("deepseek-chat", "", _DEEPSEEK),
+    ("openai-chat", "", _OPENAI),
+    ("", "", _UNKNOWN),
+)
+"""API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""
+
+
+def vendor_limits(model: Model) -> VendorLimits:
+    """What the model's vendor takes. Of a vendor at an operator's own address nothing is known."""
+    if model.base_url:
+        return _UNKNOWN
+    return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.upstream)
