@@ -75,21 +75,6 @@ def require_bounded(what: str, *texts: bytes) -> None:
             )
 
 
-class Room:
-    """Of texts that are decoded one after the other, and kept together."""
-
-    def __init__(self) -> None:
-        self._nodes_left, self._depth_max = _InForce.bounds
-
-    def has(self, text: bytes) -> bool:
-        """Whether the text may be decoded; then its nodes are taken."""
-        nodes, depth = _count(text, self._nodes_left)
-        if nodes > self._nodes_left or depth > self._depth_max:
-            return False
-        self._nodes_left -= nodes
-        return True
-
-
 def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
     """Which of the bounds the texts are beyond. Most texts have so few brackets and commas, in strings or not, that these
     need not be told apart.

@@ -1,4 +1,4 @@
-"""Schemas, arguments and results as deep as any operator can allow, with a stack above them that is deeper than a worker's."""
+"""Schemas, arguments and results as deep as any operator can allow, on a stack that is deeper than a worker's."""
 
 from __future__ import annotations
 

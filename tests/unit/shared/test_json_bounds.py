@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
-from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX, Bounds, Room, excess, put_in_force, require_bounded
+from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX, Bounds, excess, put_in_force, require_bounded
 
 AWKWARD = st.text(st.sampled_from('\\"[]{},:/bnu0 é\n\u2028\U0001d4b3'), max_size=8)
 VALUES = st.recursive(
@@ -126,17 +126,6 @@ def test_what_is_beyond_is_said_with_the_bound() -> None:
         require_bounded("It", b"[1, 2, 3, [4, 5]]")
     with pytest.raises(InvalidRequest, match=r"^It is nested too deeply: .* 2 times\.$"):
         require_bounded("It", b"[[[]]]")
-
-
-def test_room_is_taken_by_what_is_decoded_only() -> None:
-    put_in_force(Bounds(5, 2))
-    room = Room()
-    assert room.has(b'["a, b, c", [2, 3]]')
-    assert not room.has(b"[1, 2]")
-    assert not room.has(b"[[[]]]")
-    assert room.has(b"[1]")
-    assert room.has(b'"a, b"')
-    assert not room.has(b"[]")
 
 
 def test_what_agents_send_is_far_within_the_bounds() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
+from shared.chat import TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
 from workers.providers.bedrock.tools import messages, tool_config
@@ -122,6 +123,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of both calls; what is not asked for is left out."""
     talk = conversation(request.messages)
     _check_turns(talk, request)
+    _trim_end(talk)
     sampling = request.sampling
     inference = {
         request.model.limit_parameter: request.output_limit,
@@ -149,3 +151,12 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
         raise InvalidRequest(
             f"`messages` must end with a message of the user: {request.model.name} cannot continue the assistant's."
         )
+
+
+def _trim_end(talk: Conversation) -> None:
+    """What the model is to go on from ends before white space: "final assistant content cannot end with trailing whitespace"
+    (github.com/langchain-ai/langchain-aws/issues/532, read 2026-11).
+    """
+    last = talk.turns[-1]
+    if last.role == "assistant" and isinstance(last.parts[-1], TextPart):
+        last.parts[-1] = TextPart(last.parts[-1].text.rstrip())

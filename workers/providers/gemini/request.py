@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from google.genai import types
 
 from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
-from shared.json_bounds import Room
+from workers.providers.gemini.references import with_bare_references
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
 
@@ -38,9 +37,8 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         automatic_continuation=False,
     )
     signature = UNSIGNED if request.model.reasoning else None
-    room = Room()
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature, room) for part in parts])
+        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in parts])
         for turn in talk.turns
         for parts in _apart(turn)
     ]
@@ -62,7 +60,8 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _json(answer: JsonAnswer) -> dict[str, Any]:
-    return {"response_mime_type": "application/json", "response_json_schema": answer.schema}
+    schema = with_bare_references(answer.schema) if answer.schema else None
+    return {"response_mime_type": "application/json", "response_json_schema": schema}
 
 
 def _tools(tools: Tools) -> dict[str, Any]:
@@ -72,8 +71,9 @@ def _tools(tools: Tools) -> dict[str, Any]:
 
 
 def _declaration(tool: Tool) -> types.FunctionDeclaration:
+    schema = with_bare_references(tool.parameters) if tool.parameters else None
     return types.FunctionDeclaration(
-        name=tool.name, description=tool.description or None, parameters_json_schema=tool.parameters
+        name=tool.name, description=tool.description or None, parameters_json_schema=schema
     )
 
 
@@ -91,7 +91,7 @@ def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, room: Room) -> types.Part:
+def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.Part:
     """Calls and results go without ids, which some versions of the API refuse in a request; name and order tell them apart
     (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
@@ -100,7 +100,7 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, room: Roo
             call = types.FunctionCall(name=name, args=arguments(part))
             return types.Part(function_call=call, thought_signature=signature)
         case ToolResult(call, text):
-            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text, room)))
+            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text)))
         case TextPart(text):
             return types.Part(text=text)
         case _:
@@ -108,11 +108,9 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, room: Roo
             return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))
 
 
-def _response(text: str, room: Room) -> dict[str, Any]:
-    """An object as it is, anything else as the `output` of one, which is the SDK's word for it; so are objects for which
-    there is no room.
+def _response(text: str) -> dict[str, Any]:
+    """As the `output` of an object, which is the SDK's word for it, and as text: within objects Gemini takes a `$ref` for its
+    own and refuses what it does not find, as in a schema that a tool returns (github.com/vercel/ai/issues/14369, read
+    2026-11).
     """
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any]) if room.has(text.encode()) else {"output": text}
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return {"output": text}
+    return {"output": text}

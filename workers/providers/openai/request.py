@@ -18,7 +18,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `create`; what is not asked for is left out."""
     given = {
         "model": request.model.upstream,
-        "messages": [_message(message) | _thoughts(message, request.model) for message in request.messages],
+        "messages": [_message(message, request.model) for message in request.messages],
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
@@ -84,13 +84,28 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": choice.name}} if choice.mode == "named" else choice.mode
 
 
-def _message(message: Message) -> dict[str, Any]:
-    content = message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+def _message(message: Message, model: Model) -> dict[str, Any]:
+    content = _content(message, model)
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
     if message.tool_calls:
-        return {"role": message.role, "content": content or None, "tool_calls": [_call(c) for c in message.tool_calls]}
+        calls = {"tool_calls": [_call(call) for call in message.tool_calls]}
+        return {"role": message.role, "content": content or None, **calls, **_thoughts(message, model)}
     return {"role": message.role, "content": content}
+
+
+def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
+    """DeepSeek reads lists in the user's messages only: "invalid type: sequence, expected a string"
+    (github.com/BerriAI/litellm/issues/6642, github.com/QwenLM/qwen-code/issues/2318), so texts are joined. An empty list is
+    refused everywhere ("empty array. Expected an array with minimum length 1"). Read 2026-11.
+    """
+    if isinstance(message.content, str):
+        return message.content
+    if not message.content:
+        return ""
+    if model.api == "deepseek-chat" and not message.images():
+        return message.text()
+    return [_part(part) for part in message.content]
 
 
 def _thoughts(message: Message, model: Model) -> dict[str, Any]:
@@ -103,7 +118,9 @@ def _thoughts(message: Message, model: Model) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    """No arguments are none: vendors of this protocol read them as JSON."""
+    arguments = call.arguments if call.arguments.strip() else "{}"
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _part(part: TextPart | ImagePart) -> dict[str, Any]:

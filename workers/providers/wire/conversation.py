@@ -1,5 +1,7 @@
 """A conversation as vendors with strict turns want it: instructions apart, user and assistant in turn, nothing blank, and
 every tool call answered at the beginning of the user's next turn.
+
+The front door refuses what cannot be made so (`shared/catalogue/turns.py`); what is refused here came by another way.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from typing import Any
 
 import msgspec
 
-from shared.chat import ImagePart, Message, Part, TextPart, ToolCall
+from shared.catalogue.turns import is_blank
+from shared.chat import INSTRUCTIONS, ImagePart, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.instructions import INSTRUCTIONS
+
+NOT_AN_OBJECT = "invalid_arguments"
+"""The argument that holds what is no object, as in Vercel's AI SDK (github.com/vercel/ai/issues/14442, read 2026-11)."""
 
 NAMED_MAX = 10
 """Calls that an error names."""
@@ -53,15 +58,15 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 def conversation(messages: list[Message]) -> Conversation:
-    """Neighbours of one role become one turn.
+    """Neighbours of one role become one turn, and what is blank is left out: an empty answer that was sent back says nothing.
 
-    Raises `InvalidRequest` for a blank message, when there is no turn, and for a call without a result or the reverse.
+    Raises `InvalidRequest` when there is no turn, when the last one is blank, and for a call without a result or the reverse.
     """
     instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS and m.text().strip())
     turns: list[Turn] = []
     open_calls: dict[str, ToolCall] = {}
     for message in messages:
-        if message.role in INSTRUCTIONS:
+        if message.role in INSTRUCTIONS or is_blank(message):
             continue
         role, parts = _said(message, open_calls)
         if turns and turns[-1].role == role:
@@ -69,8 +74,10 @@ def conversation(messages: list[Message]) -> Conversation:
         else:
             turns.append(Turn(role, parts))
     _check_answered(open_calls)
-    if not turns:
-        raise InvalidRequest("`messages` needs at least one message of the user for this model.")
+    if not turns or (turns[-1].role == "assistant" and messages[-1].role == "user"):
+        raise InvalidRequest(
+            "`messages` needs a message of the user that is not blank, and none that is blank at its end."
+        )
     for before, turn in pairwise(turns):
         _put_in_order(before, turn)
     return Conversation(instructions, turns)
@@ -79,20 +86,27 @@ def conversation(messages: list[Message]) -> Conversation:
 def arguments(call: ToolCall) -> dict[str, Any]:
     """The arguments of a call in the history, for vendors that take an object: what a model once wrote may not be one.
 
-    No text at all means none. Raises `InvalidRequest` that names the call, also before it decodes too much.
+    No text means none, and so does null. An object that was written as a string is that object. Anything else, as what an
+    output limit cut off, stands whole as the only argument: the model sees what it wrote, beside the result that says so.
+    Raises `InvalidRequest` that names the call before it decodes too much.
     """
-    text = (call.arguments or "{}").encode()
-    require_bounded(f"`messages`: what the tool call {_quoted(call.id)} was made with", text)
+    text = (call.arguments.strip() or "{}").encode()
+    where = f"`messages`: what the tool call {_quoted(call.id)} was made with"
+    require_bounded(where, text)
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        given = msgspec.json.decode(text)
+        if isinstance(given, str):
+            require_bounded(where, given.encode())
+            given = msgspec.json.decode(given)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise InvalidRequest(
-            f"`messages` has a tool call {_quoted(call.id)} whose arguments are not a JSON object: this model needs one."
-        ) from None
+        given = call.arguments
+    if given is None:
+        return {}
+    return given if isinstance(given, dict) else {NOT_AN_OBJECT: call.arguments}
 
 
 def image(part: ImagePart) -> tuple[str, bytes]:
-    """The format (`png`, `jpeg`, `gif`, `webp`) and the bytes in a data URL. Raises `InvalidRequest`."""
+    """The kind (`png`, `jpeg`, `gif`, `webp`) and the bytes in a data URL. Raises `InvalidRequest`."""
     head, _, data = part.image_url.url.partition(",")
     try:
         return head.removeprefix("data:image/").removesuffix(";base64"), base64.b64decode(data, validate=True)
@@ -138,10 +152,7 @@ def _check_answered(open_calls: dict[str, ToolCall]) -> None:
 
 def _parts(message: Message) -> list[Part]:
     parts: list[Part] = [TextPart(message.content)] if isinstance(message.content, str) else list(message.content)
-    parts = [part for part in parts if isinstance(part, ImagePart) or part.text.strip()]
-    if not parts and not message.tool_calls:
-        raise InvalidRequest(f"`messages` has a blank message of the {message.role}, which this model refuses.")
-    return parts
+    return [part for part in parts if isinstance(part, ImagePart) or part.text.strip()]
 
 
 def _quoted(name: str | None) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from workers.providers.protocol import Piece, ProviderRequest
 from workers.providers.wire.answer_tool import with_answer_tool
 from workers.providers.wire.identifiers import with_identifiers
+from workers.providers.wire.labels import with_labels, with_objects
 from workers.providers.wire.result_images import beside
 
 
@@ -27,7 +28,8 @@ class Fitted:
     def __init__(self, request: ProviderRequest) -> None:
         request, answer = with_answer_tool(request)
         request, names = with_identifiers(request)
-        self.request = msgspec.structs.replace(request, messages=beside(request.messages, request.model))
+        messages = beside(with_labels(request.messages), request.model)
+        self.request = msgspec.structs.replace(request, messages=messages, tools=with_objects(request.tools))
         self._undoings: list[Undoing] = [undoing for undoing in (names, answer) if undoing]
 
     def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:

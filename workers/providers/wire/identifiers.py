@@ -1,7 +1,9 @@
 """Names of tools and ids of calls that a vendor does not take (`shared/catalogue/tool_limits.py`), made such that it does.
 
 The same name or id always becomes the same one, so that a call, its result and the next request fit together; names in an
-answer become the caller's again. Ids in an answer are the vendor's own and stay.
+answer become the caller's again. Ids in an answer are the vendor's own and stay. A call that has the id of an earlier one, as
+with clients that count anew in each turn, gets another: Claude wants all of them to differ, and DeepSeek says "Duplicate
+value for 'tool_call_id'" (read 2026-11).
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ def with_identifiers(request: ProviderRequest) -> tuple[ProviderRequest, Callers
     """The request with names and ids that its vendor takes, and what gives names back; None when nothing was changed."""
     limits = tool_limits(request.model)
     names = _new_names(request, limits)
-    ids = _new_ids(request, limits)
-    if not names and not ids:
+    messages = _messages(request.messages, names, _Ids(limits))
+    if not names and messages is request.messages:
         return request, None
     fitted = msgspec.structs.replace(
         request,
-        messages=[_message(message, names, ids) for message in request.messages],
+        messages=messages,
         tools=_tools(request.tools, names),
         sampling=_sampling(request.sampling, names),
     )
@@ -65,12 +67,32 @@ def _new_names(request: ProviderRequest, limits: ToolLimits) -> dict[str, str]:
     return {name: short_name(name) for name in names if not limits.names.fullmatch(name)}
 
 
-def _new_ids(request: ProviderRequest, limits: ToolLimits) -> dict[str, str]:
-    if limits.ids is None:
-        return {}
-    ids = {call.id for message in request.messages for call in message.tool_calls}
-    ids |= {message.tool_call_id for message in request.messages if message.tool_call_id}
-    return {one: _digest(one, limits.id_length) for one in ids if not limits.ids.fullmatch(one)}
+class _Ids:
+    """The ids of one conversation, call by call in its order."""
+
+    def __init__(self, limits: ToolLimits) -> None:
+        self._limits = limits
+        self._given: dict[str, str] = {}
+        """What each id of the caller's stands for now: the last call that has it is the one that a result answers."""
+        self._taken: set[str] = set()
+
+    def of_call(self, one: str) -> str:
+        """Fits, and no other call has it."""
+        made, times = self._fitting(one), 1
+        while made in self._taken:
+            times += 1
+            made = _digest(f"{one} {times}", self._limits.id_length)
+        self._taken.add(made)
+        self._given[one] = made
+        return made
+
+    def of_result(self, one: str) -> str:
+        """That of its call."""
+        return self._given.get(one) or self._fitting(one)
+
+    def _fitting(self, one: str) -> str:
+        fits = self._limits.ids is None or self._limits.ids.fullmatch(one)
+        return one if fits else _digest(one, self._limits.id_length)
 
 
 def _digest(text: str, length: int) -> str:
@@ -78,14 +100,19 @@ def _digest(text: str, length: int) -> str:
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:length]
 
 
-def _message(message: Message, names: dict[str, str], ids: dict[str, str]) -> Message:
+def _messages(messages: list[Message], names: dict[str, str], ids: _Ids) -> list[Message]:
+    """The very same list when nothing in it changed."""
+    fitted = [_message(message, names, ids) for message in messages]
+    return messages if fitted == messages else fitted
+
+
+def _message(message: Message, names: dict[str, str], ids: _Ids) -> Message:
     if not message.tool_calls and not message.tool_call_id:
         return message
     calls = tuple(
-        ToolCall(ids.get(call.id, call.id), names.get(call.name, call.name), call.arguments)
-        for call in message.tool_calls
+        ToolCall(ids.of_call(call.id), names.get(call.name, call.name), call.arguments) for call in message.tool_calls
     )
-    answered = message.tool_call_id and ids.get(message.tool_call_id, message.tool_call_id)
+    answered = message.tool_call_id and ids.of_result(message.tool_call_id)
     return msgspec.structs.replace(message, tool_calls=calls, tool_call_id=answered)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from shared.catalogue.models import Model, load_catalogue
-from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
+from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart, ToolCall
 from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
 from shared.settings import SettingsError
 from workers.providers.bedrock import bedrock
@@ -26,6 +26,7 @@ from workers.providers.openai import request as openai_request
 from workers.providers.openai.clients import Clients
 from workers.providers.protocol import Limits, ProviderRequest
 from workers.providers.wire.conversation import conversation, image
+from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.sse import EVENT_BYTES_MAX, data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner
@@ -193,7 +194,31 @@ def test_neighbours_become_one_turn_and_instructions_stand_apart() -> None:
     assert [(turn.role, turn.parts) for turn in talk.turns] == [("user", [TextPart("a"), PICTURE])]
 
 
-@pytest.mark.parametrize("messages", [[], [Message("system", "s")], [Message("user", " ")], [Message("user", [])]])
+@pytest.mark.parametrize(
+    "blank", [Message("assistant", ""), Message("assistant", [TextPart(" \n")]), Message("user", "")]
+)
+def test_what_is_blank_is_left_out(blank: Message) -> None:
+    talk = conversation([Message("user", "a"), blank, Message("assistant", "b"), blank, Message("user", "c"), blank])
+    assert [(turn.role, turn.text) for turn in talk.turns] == [("user", "a"), ("assistant", "b"), ("user", "c")]
+
+
+def test_a_blank_message_between_a_call_and_its_result_is_left_out() -> None:
+    call, result = ToolCall("call_1", "clock", "{}"), Message("tool", "ten", tool_call_id="call_1")
+    said = Message("assistant", "", tool_calls=(call,))
+    talk = conversation([Message("user", "a"), said, Message("assistant", ""), result])
+    assert [turn.role for turn in talk.turns] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [Message("system", "s")],
+        [Message("user", " ")],
+        [Message("user", [])],
+        [Message("user", "a"), Message("assistant", "b"), Message("user", " ")],
+    ],
+)
 def test_nothing_to_say_is_an_invalid_request(messages: list[Message]) -> None:
     with pytest.raises(InvalidRequest):
         conversation(messages)
@@ -210,7 +235,46 @@ def test_blank_instructions_are_not_folded() -> None:
     assert fit([Message("system", " "), Message("user", "Hi")], titan) == [Message("user", "Hi")]
 
 
+def test_what_claude_is_to_go_on_from_ends_before_white_space() -> None:
+    asked = request("anthropic-claude-3-haiku", [Message("user", "a"), Message("assistant", "So: \n")])
+    assert bedrock_converse.parameters(asked)["messages"][-1]["content"] == [{"text": "So:"}]
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("data:image/jpg;base64,AAEC", "jpeg"),
+        ("data:image/JPEG;base64,AAEC", "jpeg"),
+        ("data:image/png;base64,/9j/4AAQSkZJRgABAQEASABIAAD", "jpeg"),
+        ("data:image/jpeg;base64,iVBORw0KGgoAAAANSUhEUgAAAAE", "png"),
+        ("data:image/png;base64,R0lGODdhAQABAIAAAP", "gif"),
+        ("data:image/png;base64,UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAE", "webp"),
+        ("data:image/webp;base64,AAEC", "webp"),
+    ],
+)
+@pytest.mark.parametrize("model", ["openai-gpt-4o", "amazon-nova-lite", "google-gemini-2.0-flash"])
+def test_an_image_is_labelled_as_what_it_is(model: str, url: str, sent: str) -> None:
+    fitted = Fitted(request(model, [Message("user", [TextPart("a"), ImagePart(ImageUrl(url))])])).request
+    (seen,) = fitted.messages[0].images()
+    assert seen.image_url.url == f"data:image/{sent};base64,{url.partition(',')[2]}"
+
+
 # requests
+
+
+def test_deepseek_gets_texts_and_the_others_parts() -> None:
+    parts = [
+        Message("system", [TextPart("Be brief. "), TextPart("Be kind.")]),
+        Message("user", [TextPart("Hello"), TextPart(" you")]),
+        Message("assistant", [TextPart("Hi."), TextPart("")], tool_calls=(ToolCall("a", "clock", "{}"),)),
+        Message("tool", [TextPart("ten"), TextPart(" past")], tool_call_id="a"),
+        Message("user", []),
+    ]
+    sent = openai_request.parameters(request("deepseek-chat", parts))["messages"]
+    assert [message["content"] for message in sent] == ["Be brief. Be kind.", "Hello you", "Hi.", "ten past", ""]
+    sent = openai_request.parameters(request("openai-gpt-4o", parts))["messages"]
+    assert sent[0]["content"] == [{"type": "text", "text": "Be brief. "}, {"type": "text", "text": "Be kind."}]
+    assert sent[4]["content"] == ""
 
 
 def test_converse_is_asked_in_its_words() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +126,16 @@ def test_a_request_that_fits_is_sent_as_it_is_and_its_pieces_are_not_looked_at()
     fitted = Fitted(asked)
     assert fitted.request == asked
     assert fitted._undoings == []
+
+
+@pytest.mark.parametrize("model", ["openai-gpt-4o", "deepseek-chat", "amazon-nova-lite", "mistral-mistral-large"])
+def test_no_two_calls_of_a_talk_have_one_id_and_each_result_has_that_of_its_call(model: str) -> None:
+    """As with clients that count anew in each turn."""
+    turn = request(model, "clock", ids=("call_0", "call_1")).messages[1:]
+    asked = msgspec.structs.replace(request(model, "clock"), messages=[Message("user", "Hello"), *turn, *turn, *turn])
+    messages = Fitted(asked).request.messages
+    sent = [call.id for message in messages for call in message.tool_calls]
+    assert [message.tool_call_id for message in messages if message.role == "tool"] == sent
+    assert len(set(sent)) == 6
+    longer = msgspec.structs.replace(asked, messages=[*asked.messages, *turn])
+    assert Fitted(longer).request.messages[: len(messages)] == messages

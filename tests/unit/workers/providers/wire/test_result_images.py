@@ -59,4 +59,8 @@ def test_images_of_one_group_of_results_follow_its_last() -> None:
     )
     images = Message("user", [TextPart("Images in the result of clock (a):"), PICTURE])
     seen = [called, Message("tool", "(see the image)", tool_call_id="a"), group[2], images]
-    assert Fitted(asked).request.messages == [Message("user", "Look."), *seen, *seen, Message("user", "And?")]
+    fitted = Fitted(asked).request.messages
+    assert fitted[:5] == [Message("user", "Look."), *seen]
+    assert [message.role for message in fitted[5:]] == ["assistant", "tool", "tool", "user", "user"]
+    assert fitted[8].images() == [PICTURE]
+    assert fitted[5].tool_calls[0].id in fitted[8].text()
