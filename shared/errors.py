@@ -17,7 +17,7 @@
     ├── IdempotencyMismatch        422     idempotency_mismatch
     ├── RateLimited                429     rate_limited             yes
     ├── Cancelled                  499     cancelled
-    ├── ProviderRejected           502     provider_rejected
+    ├── ProviderRejected           502     provider_rejected        no: an operator alert
     ├── ProviderError              502     provider_error           yes, before the first byte
     │   ├── AnswerTooLong          502     provider_error           no: it would come again
     │   └── OperatorCredentials    502     provider_error           no: an operator alert
@@ -193,10 +193,10 @@ class Cancelled(RebootError):
 
 
 class ProviderRejected(RebootError):
-    """The vendor refused this very request; asking again gives the same answer."""
+    """The vendor refused this very request for a reason that is not known to be the caller's; it would refuse it again."""
 
     status, code = 502, "provider_rejected"
-    advice = "Change the request, or take another model."
+    advice = "Change the request, or take another model; the operator has been alerted."
 
 
 class ProviderError(RebootError):

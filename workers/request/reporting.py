@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.errors import OperatorCredentials, RebootError
+from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
 from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
@@ -39,6 +39,11 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
 
 
 def alert_operator(job: Job, error: RebootError) -> None:
-    """A vendor that refuses the operator's own account is nobody else's to mend."""
+    """A vendor that refuses the operator's own account is nobody else's to mend, nor is a request that was put wrongly here.
+    Its reason has the vendor's identifiers, never its prose.
+    """
     if isinstance(error, OperatorCredentials):
         log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)
+    elif isinstance(error, ProviderRejected):
+        facts = {"api": job.model.api, "model": job.model.name, "reason": error.message}
+        log.error("vendor refuses a request for a reason that is not known", alert=True, **facts)

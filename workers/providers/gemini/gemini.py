@@ -22,6 +22,7 @@ from workers.providers.gemini import errors as gemini_errors
 from workers.providers.gemini.request import parameters
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.callers_faults import forbidden
 from workers.providers.wire.sending import under_way
 from workers.providers.wire.sse import data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
@@ -202,7 +203,7 @@ class _Answer:
 
     def take(self, body: _Body) -> Iterator[Piece]:
         if body.prompt_feedback and body.prompt_feedback.block_reason:
-            raise vendor_errors.rejected(body.prompt_feedback.block_reason)
+            raise forbidden()
         for candidate in (body.candidates or ())[:1]:
             for part in (candidate.content and candidate.content.parts) or ():
                 yield from self._said(part)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.errors import RebootError
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.callers_faults import forbidden
 from workers.providers.wire.overflow import too_long
 
 TOO_LONG_CODES = {"context_length_exceeded", "input_too_long"}
@@ -23,12 +24,14 @@ BUSY_CODES = {
     "server_is_overloaded",
     "service_unavailable_error",
 }
-REFUSED_CODES = {"invalid_request_error", "content_policy_violation", "invalid_prompt"}
+POLICY_CODES = {"content_policy_violation", "content_filter", "invalid_prompt"}
+REFUSED_CODES = {"invalid_request_error"}
 MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
     (GONE_CODES, vendor_errors.retired),
     (USED_UP_CODES, vendor_errors.used_up),
     (KEY_CODES, vendor_errors.credentials),
     (BUSY_CODES, vendor_errors.busy),
+    (POLICY_CODES, forbidden),
 )
 
 
@@ -40,6 +43,8 @@ def from_status(status: int, body: object, headers: Mapping[str, str]) -> Reboot
         return too_long(prose)
     if words & USED_UP_CODES:
         return vendor_errors.used_up()
+    if words & POLICY_CODES:
+        return forbidden()
     identifiers = (error.get("type"), error.get("code"), error.get("param"))
     return vendor_errors.from_status(status, *identifiers, prose=prose, wait_s=vendor_errors.retry_after_s(headers))
 

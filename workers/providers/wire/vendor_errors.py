@@ -19,6 +19,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
+from workers.providers.wire.callers_faults import callers_fault
 from workers.providers.wire.overflow import too_long
 
 RETRY_AFTER_MAX_S = 3_600.0
@@ -55,7 +56,7 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
         case 429 | 503 | 529:
             return busy(wait_s)
         case 400 | 405 | 406 | 409 | 411 | 413 | 414 | 415 | 422 | 451:
-            return rejected(f"HTTP {status}", *identifiers)
+            return callers_fault(prose) or rejected(f"HTTP {status}", *identifiers)
         case _:
             return failed(f"HTTP {status}", *identifiers, wait_s=wait_s)
 
@@ -116,9 +117,10 @@ def failed(*identifiers: object, wait_s: float | None = None) -> RebootError:
 
 
 def rejected(*identifiers: object) -> RebootError:
-    """This very request is refused."""
+    """This very request is refused, and why is not known: most likely it was put wrongly here."""
     return ProviderRejected(
-        f"The vendor refused this request{_listed(identifiers)} and would refuse it again: change it, or take another model."
+        f"The vendor refused this request{_listed(identifiers)} and would refuse it again: change it, or take another model. "
+        "The operator has been told."
     )
 
 

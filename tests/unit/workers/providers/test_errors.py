@@ -11,6 +11,7 @@ from google.genai.errors import ClientError as GeminiError
 
 from shared.errors import (
     ContextLengthExceeded,
+    InvalidRequest,
     ModelRetired,
     OperatorCredentials,
     ProviderBusy,
@@ -122,7 +123,9 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
     [
         (400, {"message": "Model Not Exist", "code": "invalid_request_error"}, ModelRetired),
         (400, {"message": "This model's maximum context length is 131072 tokens."}, ContextLengthExceeded),
-        (400, {"message": "Content Exists Risk"}, ProviderRejected),
+        (400, {"message": "Content Exists Risk"}, InvalidRequest),
+        (400, {"message": "No.", "code": "content_policy_violation"}, InvalidRequest),
+        (400, {"message": "Unsupported parameter: 'stop' is not supported with this model."}, ProviderRejected),
         (404, {"code": "model_not_found"}, ModelRetired),
         (402, {"message": "Insufficient Balance"}, OperatorCredentials),
         (429, {"code": "rate_limit_exceeded", "type": "requests"}, ProviderBusy),

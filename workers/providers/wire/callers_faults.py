@@ -1,0 +1,84 @@
+"""What vendors say of a request that is the caller's own fault, by the words that are known, and what the caller is told.
+
+What can be known beforehand is refused before anything is held (`shared/catalogue/faults.py`); this is the rest. Words that
+are not here mean that this service asked wrongly: an operator is alerted (`workers/request/reporting.py`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from shared.errors import InvalidRequest
+
+
+def _words(*forms: str) -> re.Pattern[str]:
+    return re.compile("|".join(forms), re.IGNORECASE | re.DOTALL)
+
+
+POLICY = _words(
+    r"rejected as a result of our safety system|violating our usage policy",  # OpenAI, its reasoning models
+    r"content management policy|content exists risk|blocked by (our )?content filter|content[ _]policy",  # Azure, DeepSeek
+)
+IMAGE = _words(
+    r"unsupported image|invalid (base64 )?image|image data you provided",  # OpenAI
+    r"failed to (parse|decode|process|download) .{0,20}image",
+    r"image (dimensions? )?exceeds?|could not process image|image was specified using|image\.source",  # Claude
+    r"image does not match|image\.format|(too many|number of) images",  # Bedrock, Nova
+    r"image (block|format|size).{0,40}(invalid|not supported|exceed)",
+    r"unable to process input image|unsupported mime type|inline_data",  # Gemini
+)
+SCHEMA = _words(
+    r"invalid schema for|json_schema.{0,80}(invalid|unsupported|too|must)",  # OpenAI, DeepSeek
+    r"input_schema|inputschema",  # Claude, Bedrock
+    r"undefined schema|schema (at|produces|is too|nesting)|function_declarations\[\d+\]\.parameters",  # Gemini
+)
+HISTORY = _words(
+    r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek
+    r"expected toolresult blocks|number of toolresult blocks|duplicate ids",  # Bedrock
+    r"tool_use.? ids (must|were)|unexpected .?tool_(use|result)",  # Claude
+    r"function (call|response) (turn|parts)",  # Gemini
+)
+TURNS = _words(
+    r"must (alternate|start with a user|end with a user)|contentblock object at .{0,60}(blank|empty)",  # Bedrock
+    r"content field .{0,60}empty",
+    r"roles must alternate|first message must|assistant message prefill|trailing whitespace",  # Claude
+    r"text content blocks must|non-?empty content",
+    r"successive user or assistant|last message of",  # DeepSeek
+    r"'messages[^']*': empty",  # OpenAI
+    r"multiturn requests|must not be empty|required oneof field 'data'",  # Gemini
+)
+OPTION = _words(  # its value is to blame; an output limit is this service's own choice
+    r"(temperature|top_?p|top_?k|stop_?sequences?|\bstop\b|\bseed\b|penalt(y|ies)).{0,120}?"
+    r"(valid range|supported range|in the range|must (be|not|contain|have)|(above|below) (the )?m(ax|in)imum"
+    r"|less (than )?or equal|greater (than )?or equal|array too long|maximum (item count|length)|not enabled)",
+)
+JSON_WORD = _words(r"must contain the word 'json'")
+
+MEANINGS = (
+    (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
+    (SCHEMA, "The vendor cannot use the JSON Schema of one of `tools`, or of the answer: make it simpler."),
+    (IMAGE, "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."),
+    (JSON_WORD, "The vendor wants the word JSON somewhere in `messages` for an answer in JSON: ask for it there."),
+    (OPTION, "The vendor does not take the value of an option, such as temperature, top_p or stop, with this model."),
+    (
+        HISTORY,
+        "The vendor refuses `messages`: each tool call needs its result right after it, and each result its call.",
+    ),
+    (
+        TURNS,
+        "The vendor refuses the order of `messages`, or an empty one: user and assistant take turns, the user first.",
+    ),
+)
+"""The first that fits holds. The words are those of vendors' errors as users report them, read 2026-11; the simulator
+(`deploy/simulator`) and `vendor_limits.py` name sources one by one.
+"""
+
+
+def callers_fault(prose: str) -> InvalidRequest | None:
+    """What the caller is told, in this service's own words; None where the vendor's are not known."""
+    return next((InvalidRequest(meaning) for known, meaning in MEANINGS if known.search(prose)), None)
+
+
+def forbidden() -> InvalidRequest:
+    """The vendor says by a code that its rules forbid the prompt."""
+    return InvalidRequest(MEANINGS[0][1])
