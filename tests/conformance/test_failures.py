@@ -154,14 +154,14 @@ async def test_too_long(vendors: Vendors, case: Case) -> None:
     assert type(got.error) is ContextLengthExceeded
 
 
-@promise("a blocked prompt is rejected, or a blocked answer where the vendor says it so")
+@promise("a blocked prompt is the caller's fault, or a blocked answer where the vendor says it so")
 @over(*(case for case in CASES if case.model.company != "AI21"))
 async def test_blocked_prompt(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "fault=blocked")
     if case.model.provider == "bedrock":
         assert got.finished == ["content_filter"]
     else:
-        assert is_exactly(got, ProviderRejected), got
+        assert is_exactly(got, InvalidRequest), got
 
 
 @promise("an answer that the vendor gave up is an error")
@@ -177,10 +177,18 @@ async def test_given_up(vendors: Vendors, case: Case) -> None:
 
 @promise("what the vendor would refuse for certain is refused before the call")
 @of("bedrock-converse", "bedrock-invoke", "gemini")
-async def test_blank_message(vendors: Vendors, case: Case) -> None:
-    got = await vendors.ask(case, "", messages=(Message("user", "Hello"), Message("assistant", " \n")))
+async def test_blank_end(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "", after=(Message("assistant", "Yes."), Message("user", " \n")))
     assert type(got.error) is InvalidRequest
     assert not got.calls
+
+
+@promise("an empty answer that is sent back does no harm")
+@over()
+async def test_blank_message(vendors: Vendors, case: Case) -> None:
+    for blank in (Message("assistant", ""), Message("assistant", []), Message("user", "")):
+        got = await vendors.ask(case, "tokens=2", messages=(Message("user", "Hello"), blank, blank))
+        assert (got.error, got.finished) == (None, ["stop"])
 
 
 @promise("a refused handshake is its error")

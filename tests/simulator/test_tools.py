@@ -171,7 +171,8 @@ def called(id: str = "a", name: str = "clock") -> dict[str, Any]:  # noqa: A002
 
 
 SEEN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-SCHEMA_FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}, "strict": True}}
+OPEN = {"type": "object", "properties": {}}
+SCHEMA_FORM = {"type": "json_schema", "json_schema": {"name": "x", "schema": OPEN, "strict": True}}
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def contents(*parts: dict[str, Any]) -> dict[str, Any]:
         (contents({"text": "hi"}, CALL, {"text": "and?"}), "number of function response parts is equal"),
         (contents({"text": "hi"}, {"text": "ok"}, RESPONSE), "immediately after a function call turn"),
         (contents(CALL), "immediately after a user turn"),
-        (contents({"text": "hi"}, {"functionCall": {"name": "clock", "id": "a"}}), "unknown field `id`"),
+        (contents({"text": "hi"}, {"functionCall": {"name": "clock", "id": "a"}}), 'Unknown name "id"'),
         ({**contents({"text": "hi"}), "toolConfig": {}}, "without function_declarations"),
         ({**contents({"text": "hi"}), **declared("a.b:c-d_")}, ""),
         ({**contents({"text": "hi"}), **declared("a/b")}, "function_declarations[0].name: Invalid function name"),

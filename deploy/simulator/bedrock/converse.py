@@ -15,15 +15,18 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.bedrock import rules
-from deploy.simulator.bedrock.rules import Model, invalid
-from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, check_tools, images_in, text_of, texts_of
+from deploy.simulator.bedrock.companies import check_company
+from deploy.simulator.bedrock.constraints import STOPS_MAX, check_count, check_length, check_range
+from deploy.simulator.bedrock.rules import Model, invalid, malformed
+from deploy.simulator.bedrock.tool_rules import check_tools
+from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, images_in, text_of, texts_of
 from deploy.simulator.bedrock.wire import ConverseWire, stop_reason, tool_use_id, usage_json
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
 from deploy.simulator.tools import read_arguments
 
 
-class InferenceConfig(msgspec.Struct, rename="camel"):
+class InferenceConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Limits and sampling."""
 
     max_tokens: int | None = None
@@ -32,14 +35,20 @@ class InferenceConfig(msgspec.Struct, rename="camel"):
     stop_sequences: list[str] = []
 
 
-class ConverseRequest(msgspec.Struct, rename="camel"):
-    """The fields that the simulator looks at."""
+class ConverseRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The fields of the service; those that are `Any` are not looked at."""
 
     messages: list[Turn] = []
     system: list[Block] = []
     inference_config: InferenceConfig = msgspec.field(default_factory=InferenceConfig)
     tool_config: ToolConfig | None = None
     additional_model_request_fields: dict[str, Any] = {}
+    additional_model_response_field_paths: Any = None
+    guardrail_config: Any = None
+    performance_config: Any = None
+    prompt_variables: Any = None
+    request_metadata: Any = None
+    service_tier: Any = None
 
 
 class Converse:
@@ -57,7 +66,7 @@ class Converse:
         try:
             body = msgspec.json.decode(raw, type=ConverseRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
+            raise malformed(error) from None
         model_id = request.match_info["model"]
         texts = [text_of(body.system)] * bool(body.system) + [text_of(turn.content) for turn in body.messages]
         extra = texts_of(body.messages, body.tool_config)
@@ -79,10 +88,13 @@ class Converse:
         """Hold a request against Converse's rules and the model's; raises `Refusal`."""
         model = rules.find_model(question.model)
         body: ConverseRequest = question.body
+        _check_values(body.inference_config)
         _check_feature_set(body, model, stream=question.stream)
         _check_additional(body.additional_model_request_fields, model)
         _check_turns(body.messages, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
+        stops, fields = body.inference_config.stop_sequences, body.additional_model_request_fields
+        check_company(model, body.messages, stops, body.tool_config, fields)
         rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)
 
     def refuse(self, refusal: Refusal) -> web.Response:
@@ -123,6 +135,15 @@ async def converse(request: web.Request) -> web.StreamResponse:
     return await serve(request, CONVERSE)
 
 
+def _check_values(config: InferenceConfig) -> None:
+    check_range("inferenceConfig.maxTokens", config.max_tokens, 1)
+    check_range("inferenceConfig.temperature", config.temperature, 0, 1)
+    check_range("inferenceConfig.topP", config.top_p, 0, 1)
+    check_count("inferenceConfig.stopSequences", config.stop_sequences, STOPS_MAX)
+    for i, stop in enumerate(config.stop_sequences, start=1):
+        check_length(f"inferenceConfig.stopSequences.{i}.member", stop)
+
+
 def _check_additional(fields: dict[str, Any], model: Model) -> None:
     """Of what Converse passes on as it is, Claude knows `top_k`; the models refuse what they do not know."""
     known = {"top_k"} if model.id.startswith("anthropic.") else set[str]()
@@ -138,6 +159,9 @@ def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> 
             "This model doesn't support system messages. Try again without a system message or use a model that "
             "supports system messages."
         )
+    for i, block in enumerate(body.system):
+        if block.text is not None and not block.text.strip():
+            raise invalid(f"The text field in the ContentBlock object at system.{i} is blank. Add text, and try again.")
     if not model.images and any(block.image is not None for turn in body.messages for block in turn.content):
         raise invalid("This model doesn't support the image content block that you provided. Update it and try again.")
 
@@ -169,6 +193,10 @@ def _check_blocks(turns: list[Turn]) -> None:
                 f"The content field in the Message object at messages.{i} is empty. Add a ContentBlock object."
             )
         for j, block in enumerate(turn.content):
+            if sum(one is not None for one in msgspec.structs.astuple(block)) != 1:
+                raise invalid(
+                    f"The ContentBlock object at messages.{i}.content.{j} must set one of its keys, and only one."
+                )
             if block.text is not None and not block.text.strip():
                 raise invalid(
                     f"The text field in the ContentBlock object at messages.{i}.content.{j} is blank. Add text to the "

@@ -16,10 +16,11 @@ from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.bedrock import eventstream, rules
-from deploy.simulator.bedrock.rules import invalid
+from deploy.simulator.bedrock.rules import invalid, malformed
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
 
+J2_STOPS_MAX, COMMAND_STOPS_MAX = 1, 4
 _J2_LIMIT_DEFAULT = 200
 _COMMAND_LIMIT_DEFAULT = 20
 _J2_REASONS = {"stop": "endoftext", "stop_sequence": "stop", "length": "length"}
@@ -75,7 +76,7 @@ class Invoke:
         try:
             body = msgspec.json.decode(raw, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise invalid(f"Malformed input request: {error}, please reformat your input and try again.") from None
+            raise malformed(error) from None
         return Question(
             model=model_id,
             talk=(Said("user", body.prompt),),
@@ -93,6 +94,7 @@ class Invoke:
             raise invalid("The model is unsupported for streaming.")
         if not question.message.strip():
             raise invalid("Malformed input request: expected minLength: 1, actual: 0, please reformat your input.")
+        _check_values(question.body)
         rules.check_limits(model, question.limit, question.prompt_tokens)
 
     def refuse(self, refusal: Refusal) -> web.Response:
@@ -174,6 +176,23 @@ class CommandWire:
 async def invoke(request: web.Request) -> web.StreamResponse:
     """Serve `POST /bedrock/model/{modelId}/invoke` and `/invoke-with-response-stream`."""
     return await serve(request, INVOKE)
+
+
+def _check_values(body: J2Request | CommandRequest) -> None:
+    """In the words of a JSON Schema. Jurassic's count of stop sequences is from
+    github.com/langchain-ai/langchain/issues/10456, the rest from the pages named above (read 2026-11).
+    """
+    jurassic = isinstance(body, J2Request)
+    top_p = body.top_p if isinstance(body, J2Request) else body.p
+    bounds = {"temperature": (body.temperature, 1 if jurassic else 5), "topP" if jurassic else "p": (top_p, 1)}
+    for name, (value, most) in bounds.items():
+        if value is not None and value > most:
+            raise malformed(ValueError(f"#/{name}: {value:g} is not less or equal to {most}"))
+        if value is not None and value < 0:
+            raise malformed(ValueError(f"#/{name}: {value:g} is not greater or equal to 0"))
+    stops_max = J2_STOPS_MAX if jurassic else COMMAND_STOPS_MAX
+    if len(body.stop_sequences) > stops_max:
+        raise malformed(ValueError(f"expected maximum item count: {stops_max}, found: {len(body.stop_sequences)}"))
 
 
 def _chunk(payload: bytes) -> bytes:

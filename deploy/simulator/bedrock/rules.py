@@ -6,6 +6,7 @@ texts (2024-2026). Retired ids answer unless `fault=retired` asks for the vendor
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Literal
@@ -136,6 +137,13 @@ REFUSALS: Mapping[int, Refusal] = {
 def invalid(message: str) -> Refusal:
     """Make a ValidationException."""
     return Refusal(400, "ValidationException", message)
+
+
+def malformed(error: Exception) -> Refusal:
+    """What is said of a body that is no JSON, or has other fields and types than the service's."""
+    unknown = re.match("Object contains unknown field `(.*?)`", str(error))
+    words = f"#: extraneous key [{unknown[1]}] is not permitted" if unknown else str(error)
+    return invalid(f"Malformed input request: {words}, please reformat your input and try again.")
 
 
 def known_model(model_id: str) -> Model | None:

@@ -5,6 +5,7 @@ Source: the Gemini API reference (v1beta) and Google's error model (google.rpc).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,7 +15,10 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.gemini.contents import check_contents
+from deploy.simulator.gemini.schemas import check_json
 from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
+from deploy.simulator.gemini.values import GenerationConfig, check_values
 from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
@@ -34,29 +38,16 @@ LIMITS: Mapping[str, tuple[int, int]] = {
 """Context window and output limit of each model, in tokens."""
 
 
-class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """Limits, sampling and the form of the answer; unknown fields are an error, as they are at Google."""
-
-    max_output_tokens: int | None = None
-    stop_sequences: list[str] = []
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: float | None = None
-    seed: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    response_mime_type: str | None = None
-    response_json_schema: dict[str, Any] | None = None
-
-
-class GenerateRequest(msgspec.Struct, rename="camel"):
-    """The fields that the simulator looks at."""
+class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """The fields of the API; those that are `Any` are not looked at."""
 
     contents: list[Content]
     system_instruction: Content | None = None
     generation_config: GenerationConfig = msgspec.field(default_factory=GenerationConfig)
     tools: list[FunctionTool] = []
     tool_config: ToolConfig | None = None
+    safety_settings: Any = None
+    cached_content: Any = None
 
 
 class Gemini:
@@ -96,7 +87,7 @@ class Gemini:
         try:
             body = msgspec.json.decode(raw, type=GenerateRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Refusal(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from None
+            raise _unreadable(error) from None
         model = request.match_info["model"]
         contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
         texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
@@ -117,17 +108,11 @@ class Gemini:
         if question.model not in LIMITS:
             raise self.retired
         context, output_max = LIMITS[question.model]
-        if not question.body.contents:
-            raise _invalid("* GenerateContentRequest.contents: contents is not specified")
-        if any(content.role not in {"user", "model"} for content in question.body.contents):
-            raise _invalid("Please use a valid role: user, model.")
-        check_tools(question.body.contents, question.body.tools, question.body.tool_config)
-        _check_form(question.body)
-        if question.limit > output_max:
-            raise _invalid(
-                f"Unable to submit request because it has a maxOutputTokens value of {question.limit} but the "
-                f"supported range is from 1 (inclusive) to {output_max + 1} (exclusive). Update the value and try again."
-            )
+        body: GenerateRequest = question.body
+        check_contents(body.contents, body.system_instruction)
+        check_values(body.generation_config, question.model, output_max)
+        check_tools(body.contents, body.tools, body.tool_config)
+        _check_form(body)
         if question.prompt_tokens > context:
             raise _invalid(
                 f"The input token count ({question.prompt_tokens}) exceeds the maximum number of tokens allowed "
@@ -177,8 +162,18 @@ def _schema(config: GenerationConfig) -> dict[str, Any] | None:
     return ANY_JSON if config.response_json_schema is None else config.response_json_schema
 
 
+def _unreadable(error: Exception) -> Refusal:
+    found = re.match(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$\.(?P<where>.*)`)?", str(error))
+    if found is None:
+        return _invalid(f"Invalid JSON payload received. {error}")
+    where = f" at '{found['where']}'" if found["where"] else ""
+    return _invalid(f'Invalid JSON payload received. Unknown name "{found["name"]}"{where}: Cannot find field.')
+
+
 def _check_form(body: GenerateRequest) -> None:
     config = body.generation_config
+    if config.response_json_schema is not None:
+        check_json(config.response_json_schema, "generation_config.response_json_schema")
     if config.response_json_schema is not None and config.response_mime_type != "application/json":
         raise _invalid("* GenerateContentRequest.generation_config.response_json_schema: needs `application/json`.")
     if config.response_mime_type == "application/json" and body.tools:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from deploy.simulator.exchange import Refusal
+from deploy.simulator.gemini.schemas import check_json, check_own
 from deploy.simulator.tools import Asked, Offer
 
 DECLARATIONS_MAX = 512
@@ -32,23 +33,38 @@ class FunctionResponse(msgspec.Struct, forbid_unknown_fields=True):
     response: dict[str, Any]
 
 
-class Part(msgspec.Struct, rename="camel"):
+class Blob(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """An image in base 64. Google reads fields in both spellings, and google-genai 3.4 writes this one in the other."""
+
+    data: str
+    mime_type: str = ""
+    also_mime_type: str = msgspec.field(default="", name="mime_type")
+
+    @property
+    def kind(self) -> str:
+        """What it is said to be."""
+        return self.mime_type or self.also_mime_type
+
+
+class Part(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """One part of a content."""
 
     text: str | None = None
-    inline_data: Any = None
+    inline_data: Blob | None = None
     function_call: FunctionCall | None = None
     function_response: FunctionResponse | None = None
+    thought: bool | None = None
+    thought_signature: str | None = None
 
 
-class Content(msgspec.Struct):
+class Content(msgspec.Struct, forbid_unknown_fields=True):
     """One turn."""
 
     parts: list[Part] = []
     role: str = "user"
 
 
-class Declaration(msgspec.Struct, rename="camel", omit_defaults=True):
+class Declaration(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     """A function on offer. Google reads fields in both spellings, and google-genai 3.4 writes this one in the other."""
 
     name: str
@@ -63,20 +79,20 @@ class Declaration(msgspec.Struct, rename="camel", omit_defaults=True):
         return self.parameters_json_schema or self.also_json_schema or self.parameters or {}
 
 
-class FunctionTool(msgspec.Struct, rename="camel"):
+class FunctionTool(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Functions on offer."""
 
     function_declarations: list[Declaration] = []
 
 
-class CallingConfig(msgspec.Struct, rename="camel"):
+class CallingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """Whether, and which, functions are to be called."""
 
     mode: Literal["AUTO", "ANY", "NONE", "VALIDATED"] = "AUTO"
     allowed_function_names: list[str] = []
 
 
-class ToolConfig(msgspec.Struct, rename="camel"):
+class ToolConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """How the functions on offer are to be used."""
 
     function_calling_config: CallingConfig = msgspec.field(default_factory=CallingConfig)
@@ -115,7 +131,7 @@ def check_tools(contents: list[Content], tools: list[FunctionTool], config: Tool
     """Hold functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
     _check_declared(_declared(tools))
     _check_config(_declared(tools), config)
-    for i, (before, after) in enumerate(pairwise([Content(), *contents])):
+    for i, (before, after) in enumerate(pairwise([Content(role="model"), *contents])):
         _check_order(i, before, after)
 
 
@@ -125,13 +141,29 @@ def _check_declared(declared: list[Declaration]) -> None:
             "The GenerateContentRequest proto is invalid:\n  * tools[0].function_declarations: [FIELD_INVALID] At most "
             f"{DECLARATIONS_MAX} function declarations can be specified."
         )
+    names = [declaration.name for declaration in declared]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _invalid(f"Duplicate function declaration found: {twice[0]}")
     for i, declaration in enumerate(declared):
+        _check_schema(declaration, f"tools[0].function_declarations[{i}]")
         if not _NAME.fullmatch(declaration.name):
             raise _invalid(
                 f"* GenerateContentRequest.tools[0].function_declarations[{i}].name: Invalid function name. Must start with "
                 "a letter or an underscore. Must be alphameric (a-z, A-Z, 0-9), underscores (_), dots (.), colons (:), or "
                 "dashes (-), with a maximum length of 64."
             )
+
+
+def _check_schema(declaration: Declaration, where: str) -> None:
+    own, as_json = declaration.parameters, declaration.parameters_json_schema or declaration.also_json_schema
+    if own is not None and as_json is not None:
+        raise _invalid(
+            f"* GenerateContentRequest.{where}: parameters and parameters_json_schema are mutually exclusive."
+        )
+    if own is not None:
+        check_own(own, f"{where}.parameters")
+    if as_json is not None:
+        check_json(as_json, f"{where}.parameters_json_schema")
 
 
 def _check_config(declared: list[Declaration], config: ToolConfig | None) -> None:
@@ -160,8 +192,24 @@ def _check_order(i: int, before: Content, after: Content) -> None:
             "Please ensure that the number of function response parts is equal to the number of function call parts of "
             "the function call turn."
         )
+    for part in after.parts:
+        if part.function_response and (names := _referenced(part.function_response.response)):
+            raise _invalid(
+                f"The referenced name `{names[0]}` in function_response.response does not match to a display_name in the "
+                "function_response.parts."
+            )
     if calls != responses:
         raise _invalid(f"* GenerateContentRequest.contents[{i}].parts: function_response.name is not the call's.")
+
+
+def _referenced(response: object) -> list[str]:
+    """What `$ref` names in it, at any depth (github.com/vercel/ai/issues/14369, read 2026-11)."""
+    if isinstance(response, list):
+        return [name for one in response for name in _referenced(one)]
+    if not isinstance(response, dict):
+        return []
+    own = [response["$ref"]] if isinstance(response.get("$ref"), str) else []
+    return own + [name for one in response.values() for name in _referenced(one)]
 
 
 def _declared(tools: list[FunctionTool]) -> list[Declaration]:

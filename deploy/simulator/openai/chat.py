@@ -14,12 +14,20 @@ from aiohttp import web
 
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import CallText, Usage
-from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
-from deploy.simulator.openai.rules import BLOCKED, MODELS, REFUSALS, RETIRED, ChatRequest, Model, check_chat, text_of
+from deploy.simulator.answer import Usage
+from deploy.simulator.exchange import Question, Refusal, Told, serve
+from deploy.simulator.openai.body import ChatRequest, text_of
+from deploy.simulator.openai.contents import check_contents
+from deploy.simulator.openai.known import check_known
+from deploy.simulator.openai.rules import BLOCKED, MODELS, REFUSALS, RETIRED, Model, check_chat
 from deploy.simulator.openai.tools import asked_of, check_tools, talk_of, texts_of
+from deploy.simulator.openai.values import INVALID
+from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
 
-_FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool_calls": "tool_calls"}
+NO_JSON = (
+    "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
+    "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+)
 
 
 class OpenAIChat:
@@ -35,10 +43,7 @@ class OpenAIChat:
     def read(self, request: web.Request, raw: bytes) -> Question:
         """Understand a request; raises `Refusal` without a bearer key or for a body that is not a chat request."""
         check_bearer(request)
-        try:
-            body = msgspec.json.decode(raw, type=ChatRequest)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Refusal(400, None, f"We could not parse your request: {error}", "invalid_request_error") from None
+        body = self.parse(request, raw)
         model = self.models.get(body.model)
         texts = [text_of(message) for message in body.messages]
         images = sum(
@@ -56,6 +61,21 @@ class OpenAIChat:
             asked=asked_of(body),
         )
 
+    def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
+        """Read the body; raises `Refusal` for what is no JSON, and for fields and types that OpenAI does not know."""
+        if "json" not in request.content_type:
+            raise Refusal(400, None, "you must provide a model parameter", INVALID)
+        try:
+            check_known(msgspec.json.decode(raw, type=dict[str, Any]))
+            return msgspec.json.decode(raw, type=ChatRequest)
+        except msgspec.ValidationError as error:
+            words, _, where = str(error).partition(" - at `$.")
+            raise Refusal(
+                400, "invalid_type", f"Invalid type for '{where[:-1]}': {words}", INVALID, where[:-1]
+            ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Refusal(400, None, NO_JSON, INVALID) from None
+
     def limit(self, body: ChatRequest, model: Model | None) -> int:
         """Give the output limit in tokens: the request's, else the model's."""
         return body.max_completion_tokens or body.max_tokens or (model.output_max if model else 0)
@@ -63,6 +83,7 @@ class OpenAIChat:
     def check(self, question: Question) -> None:
         """Hold a request against the rules of its model; raises `Refusal`."""
         model = check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
+        check_contents(question.body, model)
         check_tools(question.body, model)
 
     def refuse(self, refusal: Refusal) -> web.Response:
@@ -128,101 +149,12 @@ class OpenAIChat:
         }
 
 
-class ChatWire:
-    """The SSE events of one answer; what stays the same in every event is rendered once."""
-
-    def __init__(self, dialect: OpenAIChat, told: Told) -> None:
-        self.told = told
-        self._dialect = dialect
-        self._head = msgspec.json.encode(dialect.head(told, "chat.completion.chunk"))[:-1]
-        asked = told.question.include_usage
-        self._start = b"data: " + self._head + b',"choices":[{"index":0,"delta":{'
-        self._end = b'},"logprobs":null,"finish_reason":null}]' + (b',"usage":null' if asked else b"") + b"}\n\n"
-        self._token_start = self._start + b'"content":'
-
-    def opening(self) -> bytes:
-        """Say the role; the content is null where the answer is tool calls only."""
-        content = b"null" if self.told.reply.calls and not self.told.reply.text else b'""'
-        return self.delta(b'"role":"assistant","content":' + content + b',"refusal":null')
-
-    def delta(self, fields: bytes) -> bytes:
-        """Say a chunk with these fields in its delta."""
-        return self._start + fields + self._end
-
-    def thought(self, text: bytes) -> bytes:
-        """Say nothing: OpenAI hides reasoning."""
-        del text
-        return b""
-
-    def token(self, text: bytes) -> bytes:
-        """Say a content delta."""
-        return self._token_start + text + self._end
-
-    def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a delta of a tool call; the first one has its id and name."""
-        index = b'{"index":%d,' % piece.index
-        if not piece.name:
-            return self.delta(b'"tool_calls":[' + index + b'"function":{"arguments":' + text + b"}}]")
-        named = msgspec.json.encode({"id": call_id(self.told, piece.index), "type": "function"})[1:-1]
-        function = b'"function":{"name":' + msgspec.json.encode(piece.name) + b',"arguments":' + text + b"}"
-        return self.delta(b'"tool_calls":[' + index + named + b"," + function + b"}]")
-
-    def finish(self) -> bytes:
-        """Say the finish reason in a chunk of its own."""
-        reason = msgspec.json.encode(finish_reason(self.told))
-        return self._start + self._end.replace(b'"finish_reason":null', b'"finish_reason":' + reason)
-
-    def done(self) -> bytes:
-        """Say the usage in a chunk without choices, if asked for, and `[DONE]`."""
-        if self.told.usage is None or not self.told.question.include_usage:
-            return b"data: [DONE]\n\n"
-        return b"data: " + self._head + b',"choices":[],"usage":' + self.counts() + b"}\n\ndata: [DONE]\n\n"
-
-    def counts(self) -> bytes:
-        """Render the usage object, `null` where it is missing."""
-        return msgspec.json.encode(self.told.usage and self._dialect.usage(self.told.usage))
-
-    def error(self) -> bytes:
-        """Say an error object in an event."""
-        refusal = fault_refusal(self._dialect, self.told.script)
-        return b"data: " + self._dialect.complaint(refusal) + b"\n\n"
-
-    def comment(self) -> bytes:
-        """Say a keep-alive comment."""
-        return b": keep-alive\n\n"
-
-    def garbage(self) -> bytes:
-        """Say an event whose JSON stops in the middle."""
-        return b"data: " + self._head + b',"choices":[{"ind\n\n'
-
-
 def check_bearer(request: web.Request) -> None:
     """Ask for a bearer key, any key; raises `Refusal`."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         message = "You didn't provide an API key. You need to provide your API key in an Authorization header."
         raise Refusal(401, None, message, "invalid_request_error")
-
-
-def spoken(told: Told) -> dict[str, Any]:
-    """Give what the assistant says: text, tool calls, or both."""
-    calls = [
-        {"id": call_id(told, i), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for i, call in enumerate(told.reply.calls)
-    ]
-    content = told.reply.text or ("" if not calls else None)
-    return {"role": "assistant", "content": content} | ({"tool_calls": calls} if calls else {})
-
-
-def call_id(told: Told, index: int) -> str:
-    """Name a tool call."""
-    return f"call_{told.ordinal:020d}{index:04d}"
-
-
-def finish_reason(told: Told) -> str:
-    """Give the scripted finish reason, else OpenAI's word for the true one: `stop` where the request named the tool."""
-    ending = "stop" if told.question.asked.only and told.reply.ending == "tool_calls" else told.reply.ending
-    return told.script.finish or _FINISH[ending]
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:

@@ -15,12 +15,13 @@ from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Usage
 from deploy.simulator.exchange import Question, Refusal, Told, serve
-from deploy.simulator.openai.chat import ChatWire, OpenAIChat, spoken
-from deploy.simulator.openai.names import check_count, check_names
-from deploy.simulator.openai.rules import INVALID, REFUSALS, ChatRequest, Model
-from deploy.simulator.openai.tools import check_results
+from deploy.simulator.openai.body import ChatRequest
+from deploy.simulator.openai.chat import OpenAIChat
+from deploy.simulator.openai.deepseek_rules import REASONER, check_body, invalid, parsed
+from deploy.simulator.openai.rules import REFUSALS, Model
+from deploy.simulator.openai.values import INVALID
+from deploy.simulator.openai.wire import ChatWire, spoken
 
-REASONER = "deepseek-reasoner"
 _MODELS = (
     Model("deepseek-chat", 131_072, 8_192),
     Model(REASONER, 131_072, 65_536),
@@ -29,10 +30,6 @@ _MODELS = (
 )
 _LIMIT_DEFAULTS = {"deepseek-chat": 4_096, REASONER: 32_768}
 _RETIRED = Refusal(400, INVALID, "Model Not Exist", INVALID)
-_THOUGHTS_IN_HISTORY = (
-    "The reasoning_content is an intermediate result for display purposes only and will not be included in the context "
-    "for inference. Please remove the reasoning_content from your message to reduce network traffic."
-)
 
 
 class DeepSeekChat(OpenAIChat):
@@ -50,6 +47,11 @@ class DeepSeekChat(OpenAIChat):
     retired: Refusal = _RETIRED
     blocked: Refusal | None = Refusal(400, INVALID, "Content Exists Risk", INVALID)
 
+    def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
+        """Read the body; raises `Refusal` for what is no JSON or not of DeepSeek's types. Unknown fields are read past."""
+        del request
+        return parsed(raw)
+
     def limit(self, body: ChatRequest, model: Model | None) -> int:
         """Give the output limit in tokens; DeepSeek does not read `max_completion_tokens`."""
         return body.max_tokens or _LIMIT_DEFAULTS.get(body.model, model.output_max if model else 0)
@@ -61,20 +63,10 @@ class DeepSeekChat(OpenAIChat):
         if model is None:
             raise _RETIRED
         if body.max_tokens is not None and not 1 <= body.max_tokens <= model.output_max:
-            raise _invalid(f"Invalid max_tokens value, the valid range of max_tokens is [1, {model.output_max}]")
+            raise invalid(f"Invalid max_tokens value, the valid range of max_tokens is [1, {model.output_max}]")
         if question.prompt_tokens > model.context:
-            raise _invalid(f"This model's maximum context length is {model.context} tokens. Please reduce the length.")
-        if any(message.reasoning_content and not message.tool_calls for message in body.messages):
-            raise _invalid(_THOUGHTS_IN_HISTORY)
-        if body.model == REASONER:
-            _check_reasoner(body)
-        if body.response_format is not None and body.response_format.type == "json_schema":
-            raise _invalid("This response_format type is unavailable now")
-        if body.tools == []:
-            raise _invalid("[] is too short - 'tools'")
-        check_count(body)
-        check_names(body)
-        check_results(body.messages)
+            raise invalid(f"This model's maximum context length is {model.context} tokens. Please reduce the length.")
+        check_body(body)
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:
         """Give OpenAI's head without the service tier."""
@@ -148,20 +140,6 @@ def thinks(told: Told) -> bool:
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """Serve `POST /deepseek/chat/completions`."""
     return await serve(request, DEEPSEEK_CHAT)
-
-
-def _check_reasoner(body: ChatRequest) -> None:
-    if body.logprobs:
-        raise _invalid("deepseek-reasoner does not support the parameter logprobs")
-    if body.tool_choice not in {None, "auto", "none"}:
-        raise _invalid("Thinking mode does not support this tool_choice")
-    for i, message in enumerate(body.messages):
-        if message.tool_calls and message.reasoning_content is None:
-            raise _invalid(f"Missing `reasoning_content` field in the assistant message at message index {i}.")
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(400, INVALID, message, INVALID)
 
 
 DEEPSEEK_CHAT = DeepSeekChat()

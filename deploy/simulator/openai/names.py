@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 
 from deploy.simulator.exchange import Refusal
-from deploy.simulator.openai.rules import INVALID, ChatRequest, Message
+from deploy.simulator.openai.body import ChatRequest, Message
+from deploy.simulator.openai.values import INVALID
 
 TOOLS_MAX, NAME_LENGTH_MAX, ID_LENGTH_MAX = 128, 64, 40
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
@@ -28,6 +29,9 @@ def check_count(body: ChatRequest) -> None:
 
 def check_names(body: ChatRequest) -> None:
     """Raise `Refusal` for a name of a tool, of a call or of a schema that is too long or has other characters."""
+    names = [tool.function.name for tool in body.tools or ()]
+    if len(set(names)) < len(names):
+        raise Refusal(400, None, "Tool names must be unique.", INVALID, "tools")
     for where, name in _names(body):
         if len(name) > NAME_LENGTH_MAX:
             raise _too_long(where, name, NAME_LENGTH_MAX)
@@ -44,18 +48,6 @@ def check_ids(messages: list[Message]) -> None:
         for where, one in ids.items():
             if len(one) > ID_LENGTH_MAX:
                 raise _too_long(where, one, ID_LENGTH_MAX)
-
-
-def check_images(messages: list[Message]) -> None:
-    """Raise `Refusal` for an image that is not the user's."""
-    for i, message in enumerate(messages):
-        parts = message.content if isinstance(message.content, list) else []
-        if message.role != "user" and any(part.type == "image_url" for part in parts):
-            words = (
-                f"Invalid 'messages[{i}]'. Image URLs are only allowed for messages with role 'user', but this message "
-                f"with role '{message.role}' contains an image URL."
-            )
-            raise Refusal(400, "invalid_value", words, INVALID, f"messages[{i}]")
 
 
 def _names(body: ChatRequest) -> Iterator[tuple[str, str]]:

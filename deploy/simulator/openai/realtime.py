@@ -20,7 +20,7 @@ from deploy.simulator.openai import rules
 from deploy.simulator.openai.chat import OPENAI_CHAT, check_bearer
 from deploy.simulator.openai.realtime_client import ClientEvent, Item, ResponseOptions, SessionUpdate, check_item
 from deploy.simulator.openai.realtime_events import RealtimeWire, error_event, event
-from deploy.simulator.openai.rules import INVALID
+from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said, Script, ScriptError
 from deploy.simulator.state import SIMULATOR, Directions, Simulator
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from deploy.simulator.exchange import Refusal
-from deploy.simulator.openai.rules import INVALID
+from deploy.simulator.openai.values import INVALID
 
 _CONTENT_TYPES = {
     "user": {"input_text", "input_image", "input_audio"},

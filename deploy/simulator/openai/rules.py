@@ -6,142 +6,35 @@ Sources: OpenAI's model pages and error-code page (2025), and the public matrix 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
 
 import msgspec
 
 from deploy.simulator.exchange import Refusal
-
-INVALID = "invalid_request_error"
+from deploy.simulator.openai.body import ChatRequest
+from deploy.simulator.openai.values import INVALID, check_values
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model: its dated name, its limits in tokens, and which parameters it refuses."""
+    """One model: its dated name, its limits in tokens, and which parameters and parts it refuses."""
 
     name: str
     context: int
     output_max: int
     reasons: bool = False
     system: bool = True
-
-
-class Part(msgspec.Struct):
-    """One part of a message."""
-
-    type: str
-    text: str = ""
-    image_url: Any = None
-
-
-class CalledFunction(msgspec.Struct):
-    """Which function a call is of, and its arguments as JSON text, valid or not."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(msgspec.Struct):
-    """A call that the model made in an earlier answer."""
-
-    id: str
-    type: Literal["function"]
-    function: CalledFunction
-
-
-class Message(msgspec.Struct):
-    """One message."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-
-
-class Function(msgspec.Struct, omit_defaults=True):
-    """A tool's definition."""
-
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(msgspec.Struct):
-    """A tool on offer."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class FunctionName(msgspec.Struct):
-    """The function that must be called."""
-
-    name: str
-
-
-class Named(msgspec.Struct):
-    """A tool choice that names one."""
-
-    type: Literal["function"]
-    function: FunctionName
-
-
-class NamedSchema(msgspec.Struct):
-    """The schema of an answer."""
-
-    name: str
-    schema: dict[str, Any] = {}
-    description: str | None = None
-    strict: bool | None = None
-
-
-class ResponseFormat(msgspec.Struct):
-    """The form of an answer."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: NamedSchema | None = None
-
-
-class StreamOptions(msgspec.Struct):
-    """What a stream is to carry."""
-
-    include_usage: bool = False
-
-
-class ChatRequest(msgspec.Struct):
-    """The fields that the simulator looks at; the others are accepted unread."""
-
-    model: str
-    messages: list[Message]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logprobs: bool | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Literal["auto", "none", "required"] | Named | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
-    seed: int | None = None
-    user: str | None = None
+    images: bool = True
+    stop: bool = True
 
 
 _SEEDED = (
     Model("gpt-4o-2024-08-06", 128_000, 16_384),
     Model("gpt-4o-mini-2024-07-18", 128_000, 16_384),
     Model("o1-2024-12-17", 200_000, 100_000, reasons=True),
-    Model("o3-mini-2025-01-31", 200_000, 100_000, reasons=True),
-    Model("o1-mini-2024-09-12", 128_000, 65_536, reasons=True, system=False),
+    Model("o3-mini-2025-01-31", 200_000, 100_000, reasons=True, images=False),
+    Model("o1-mini-2024-09-12", 128_000, 65_536, reasons=True, system=False, images=False),
     Model("gpt-4.1-2025-04-14", 1_047_576, 32_768),
     Model("gpt-4.1-mini-2025-04-14", 1_047_576, 32_768),
-    Model("o4-mini-2025-04-16", 200_000, 100_000, reasons=True),
+    Model("o4-mini-2025-04-16", 200_000, 100_000, reasons=True, stop=False),
 )
 _DATE = len("-2024-08-06")
 MODELS: Mapping[str, Model] = {name: model for model in _SEEDED for name in (model.name, model.name[:-_DATE])}
@@ -181,22 +74,18 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Mo
     if not body.messages:
         raise Refusal(400, "empty_array", "Invalid 'messages': empty array.", INVALID, "messages")
     _check_parameters(body, model)
+    check_values(body)
     _check_roles(body, model)
     _check_lengths(body, model, prompt_tokens)
     return model
-
-
-def text_of(message: Message) -> str:
-    """Join the text parts of a message."""
-    if isinstance(message.content, list):
-        return "".join(part.text for part in message.content)
-    return message.content or ""
 
 
 def _check_parameters(body: ChatRequest, model: Model) -> None:
     if body.stream_options is not None and not body.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise Refusal(400, None, message, INVALID, "stream_options")
+    if body.stop is not None and not model.stop:
+        raise _unsupported_parameter("stop")
     if not model.reasons:
         return
     if body.max_tokens is not None:

@@ -11,8 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from deploy.simulator.exchange import Refusal
-from deploy.simulator.openai.names import check_count, check_ids, check_images, check_names
-from deploy.simulator.openai.rules import INVALID, ChatRequest, Message, Model, Named, text_of
+from deploy.simulator.openai.body import ChatRequest, Message, Named, text_of
+from deploy.simulator.openai.names import check_count, check_ids, check_names
+from deploy.simulator.openai.rules import Model
+from deploy.simulator.openai.schemas import wrong_schema
+from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON, Asked, Offer
 
@@ -51,7 +54,6 @@ def check_tools(body: ChatRequest, model: Model) -> None:
     check_count(body)
     check_names(body)
     check_ids(body.messages)
-    check_images(body.messages)
     _check_offers(body)
     check_results(body.messages)
     _check_form(body)
@@ -69,14 +71,22 @@ def check_results(messages: list[Message]) -> None:
             if message.tool_call_id not in answerable:
                 words = f"'tool_call_id' of '{message.tool_call_id}' not found in 'tool_calls' of previous message."
                 raise _invalid(f"Invalid parameter: {words}", f"messages.[{i}].tool_call_id")
-            waiting = [call for call in waiting if call != message.tool_call_id]
+            if message.tool_call_id not in waiting:
+                raise _twice(message.tool_call_id or "", i)
+            waiting.remove(message.tool_call_id)
             continue
         _check_answered(waiting, i)
         waiting = [call.id for call in message.tool_calls or ()]
         answerable = set(waiting)
+        if len(answerable) < len(waiting):
+            raise _twice(next(one for one in waiting if waiting.count(one) > 1), i)
         if message.content is None and not message.tool_calls:
             raise _invalid("Invalid value for 'content': expected a string, got null.", f"messages.[{i}].content")
     _check_answered(waiting, len(messages))
+
+
+def _twice(call: str, i: int) -> Refusal:
+    return _invalid(f"Duplicate value for 'tool_call_id' of {call} in message[{i}]", f"messages.[{i}]")
 
 
 def _check_answered(waiting: list[str], i: int) -> None:
@@ -112,9 +122,10 @@ def _check_offers(body: ChatRequest) -> None:
         return
     for i, tool in enumerate(body.tools):
         where = f"tools[{i}].function"
-        if tool.function.parameters is not None and tool.function.parameters.get("type") != "object":
-            words = f"schema must be a JSON Schema of 'type: \"object\"', got '{tool.function.parameters.get('type')}'."
-            words = f"Invalid schema for function '{tool.function.name}': {words}"
+        function = tool.function
+        wrong = None if function.parameters is None else wrong_schema(function.parameters, strict=bool(function.strict))
+        if wrong:
+            words = f"Invalid schema for function '{function.name}': {wrong}"
             raise Refusal(400, "invalid_function_parameters", words, INVALID, f"{where}.parameters")
     choice = body.tool_choice
     if isinstance(choice, Named) and choice.function.name not in {tool.function.name for tool in body.tools}:
@@ -136,13 +147,11 @@ def _check_form(body: ChatRequest) -> None:
         )
     if form.type == "json_schema" and form.json_schema is None:
         raise _invalid("Missing required parameter: 'response_format.json_schema'.", "response_format.json_schema")
-    if form.json_schema is not None and form.json_schema.strict and not _is_strict(form.json_schema.schema):
-        words = "In context=(), 'additionalProperties' is required to be supplied and to be false."
-        raise _invalid(f"Invalid schema for response_format '{form.json_schema.name}': {words}", "response_format")
-
-
-def _is_strict(schema: dict[str, Any]) -> bool:
-    return schema.get("additionalProperties") is False
+    if form.json_schema is not None:
+        wrong = wrong_schema(form.json_schema.schema, strict=bool(form.json_schema.strict))
+        if wrong:
+            words = f"Invalid schema for response_format '{form.json_schema.name}': {wrong}"
+            raise _invalid(words, "response_format")
 
 
 def _wants_json(body: ChatRequest) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from shared.catalogue.models import Model
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.schemas import object_schema
 from workers.providers.protocol import ProviderRequest
 
 UNKNOWN_TO_DEEPSEEK = {"user"}
@@ -50,7 +51,7 @@ def _response_format(answer: JsonAnswer) -> dict[str, Any]:
     schema = {
         "name": answer.name,
         "description": answer.description,
-        "schema": answer.schema,
+        "schema": object_schema(answer.schema),
         "strict": answer.strict,
     }
     return {"type": "json_schema", "json_schema": _without_nothing(schema)}

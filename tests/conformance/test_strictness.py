@@ -1,0 +1,121 @@
+"""What the catalogue says that a vendor refuses is what the simulator refuses, for every row and in both directions; and what
+a worker makes fit reaches the vendor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.catalogue.abilities import nearest, unavailable
+from shared.catalogue.faults import first_fault
+from shared.chat import NO_TOOLS, ImagePart, ImageUrl, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, Tools
+from shared.errors import InvalidRequest
+from tests.conformance.cases import CATALOGUE, Case, Vendors, promise
+from tests.conformance.test_answers import PIXEL
+
+ROWS = [Case(model.name, model, stream=False) for model in CATALOGUE]
+every_row = pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
+tooled_rows = pytest.mark.parametrize("case", [case for case in ROWS if case.model.tools], ids=lambda case: case.name)
+Talk = tuple[Message, ...]
+HELLO, SAID = Message("user", "Hello"), Message("assistant", "Yes.")
+LAST = Message("user", "Hello [[sim calls=0 tokens=2]]")
+LARGE = "A" * (5 * 1024 * 1024 + 4)
+
+
+def picture(label: str, data: str) -> Talk:
+    return (Message("user", [TextPart("Look."), ImagePart(ImageUrl(f"data:image/{label};base64,{data}"))]), SAID)
+
+
+def called(id: str = "a", arguments: str = "{}") -> Talk:  # noqa: A002
+    said = Message("assistant", "", tool_calls=(ToolCall(id, "clock", arguments),))
+    return (said, Message("tool", "ten", tool_call_id=id))
+
+
+def asked(
+    *, before: Talk = (), after: Talk = (), schema: dict[str, Any] | None = None, **sampling: Any
+) -> tuple[Talk, Talk, Sampling, Tools]:
+    tools = NO_TOOLS if schema is None else Tools(offered=(Tool(name="clock", parameters=schema),))
+    return before, after, Sampling(**sampling), tools
+
+
+EITHER = {"type": "object", "properties": {}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+ASKED = {
+    **{f"temperature {value}": asked(temperature=value) for value in (0, 1, 1.01, 2)},
+    **{f"top_p {value}": asked(top_p=value) for value in (0, 0.01, 1)},
+    **{f"{count} stops": asked(stop=tuple(f"<{n}>" for n in range(count))) for count in (1, 2, 4, 5, 6, 10, 11, 16)},
+    "a blank stop": asked(stop=("\n",)),
+    "an assistant's first": asked(before=(SAID,)),
+    "an assistant's last": asked(after=(SAID,)),
+    "an assistant's last with a space": asked(after=(Message("assistant", "Yes: "),)),
+    "a blank last": asked(after=(SAID, Message("user", " "))),
+    "an empty answer": asked(before=(HELLO, Message("assistant", ""))),
+    "a png": asked(before=picture("png", PIXEL)),
+    "a jpg": asked(before=picture("jpg", "/9j/4AAQSkZJRgABAQEASABIAAD=")),
+    "a gif": asked(before=picture("gif", "R0lGODdhAQABAIAAAAAA")),
+    "a large image": asked(before=picture("png", LARGE)),
+    "json": asked(json_answer=JsonAnswer()),
+    "json in words": asked(before=(Message("system", "In JSON."),), json_answer=JsonAnswer()),
+    "a schema of alternatives": asked(json_answer=JsonAnswer(schema=EITHER)),
+    "a tool without a schema": asked(schema={}),
+    "a tool without properties": asked(schema={"type": "object"}),
+    "a tool of alternatives": asked(schema=EITHER),
+    "a tool that is a string": asked(schema={"type": "string"}),
+    "a call first": asked(before=called()),
+}
+
+
+@promise("what is refused before anything is held is what the vendor refuses, and no more")
+@every_row
+async def test_catalogue_and_vendor_agree(vendors: Vendors, case: Case) -> None:
+    for name, (before, after, wanted, tools) in ASKED.items():
+        talk = (*before, HELLO, *after)
+        sees = case.model.image_tokens or not any(message.images() for message in before)
+        if not sees or unavailable(case.model, wanted, tools, talk) is not None:
+            continue
+        sampling, _ = nearest(case.model, wanted, ())
+        fault = first_fault(case.model, talk, sampling, tools)
+        got = await vendors.ask(case, "tokens=2", messages=before, after=after, sampling=sampling, tools=tools)
+        assert type(got.error) is (InvalidRequest if fault else type(None)), (name, fault, got.error)
+
+
+@promise("options that are wishes reach the vendor at the nearest value that it takes")
+@every_row
+async def test_wishes_are_within_range(vendors: Vendors, case: Case) -> None:
+    wanted = Sampling(top_k=100_000, seed=2**40, frequency_penalty=2, presence_penalty=-2)
+    sampling, lacking = nearest(case.model, wanted, ("top_k", "seed", "frequency_penalty", "presence_penalty"))
+    assert ("seed" in lacking) is (case.api != "openai-chat")
+    got = await vendors.ask(case, "tokens=2", sampling=sampling)
+    assert got.error is None
+
+
+@promise("a history that another service wrote reaches the vendor")
+@tooled_rows
+async def test_foreign_histories(vendors: Vendors, case: Case) -> None:
+    tools = Tools(offered=(Tool(name="clock", parameters={"description": "None."}),))
+    schema = '{"$ref": "#/$defs/Spot", "$defs": {"Spot": {"type": "object"}}}'
+    histories: dict[str, Talk] = {
+        "ids of another form": (*called("functions.get:0"), SAID, HELLO, *called("call_x|fc_y"), SAID, LAST),
+        "ids that come again": (*called("call_0"), *called("call_0"), SAID, HELLO, *called("call_0"), SAID, LAST),
+        "an object with a reference": (called()[0], Message("tool", schema, tool_call_id="a")),
+        "an empty answer in between": (*called(), Message("assistant", ""), LAST),
+        "parts of text": (
+            called()[0],
+            Message("tool", [TextPart("te"), TextPart("n")], tool_call_id="a"),
+            Message("assistant", [TextPart("It is "), TextPart("ten.")]),
+            Message("user", [TextPart("And "), TextPart(LAST.text())]),
+        ),
+        **{f"arguments {text!r}": called(arguments=text) for text in ("", " ", "null", '"{}"', '{"a": "b', "[1]")},
+    }
+    instructed = (Message("system", [TextPart("Be brief."), TextPart("Be kind.")]),)
+    for name, after in histories.items():
+        got = await vendors.ask(case, "calls=0 tokens=2", messages=instructed, after=after, tools=tools)
+        assert (got.error, got.finished) == (None, ["stop"]), name
+    references = {"description": "Where.", "$ref": "#/$defs/spot"}
+    spot = {"type": "object", "properties": {"x": {"type": "number"}}}
+    schema_of = {"type": "object", "properties": {"near": references}, "$defs": {"spot": spot}}
+    for parameters in (schema_of, {"$ref": "#/$defs/spot", "$defs": {"spot": spot}}):
+        offered = Tools(offered=(Tool(name="clock", parameters=parameters),))
+        got = await vendors.ask(case, "", tools=offered)
+        assert (got.error, got.finished) == (None, ["tool_calls"]), parameters
