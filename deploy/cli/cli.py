@@ -28,6 +28,7 @@ from deploy.cli.ledger_check import check_ledger
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
 from shared.catalogue.models import load_catalogue
 from shared.errors import RebootError
+from shared.json_lines import json_line
 from shared.ledger import accounts
 from shared.ledger import api_keys as credentials
 from shared.ledger.api_keys import KeyRules, NewKey
@@ -64,7 +65,7 @@ def main() -> None:
 
 def _print(answer: Answer, *, as_json: bool) -> None:
     if as_json and answer.data is not None:
-        print(msgspec.json.encode(answer.data).decode())
+        print(json_line(answer.data).decode())
     elif answer.data is not None:
         print(_for_people(answer.data if answer.shown is None else answer.shown))
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from shared.batches.batches import Result, unpack_ask
 from shared.job import unpack_answer
+from shared.json_lines import json_line
 from shared.money import usd_number
-
-_json_bytes = msgspec.json.Encoder().encode
 
 
 def result_line(result: Result) -> bytes:
@@ -18,8 +15,8 @@ def result_line(result: Result) -> bytes:
     line: dict[str, Any] = {"custom_id": result.custom_id}
     if result.answer is None or result.asked is None:
         error = {"code": result.error_code, "message": result.error_message, "request_id": result.request_id}
-        return _json_bytes(line | {"status": 0, "error": error}) + b"\n"
-    return _json_bytes(line | {"status": 1, "result": _answer(result.answer, result.asked)}) + b"\n"
+        return json_line(line | {"status": 0, "error": error}) + b"\n"
+    return json_line(line | {"status": 1, "result": _answer(result.answer, result.asked)}) + b"\n"
 
 
 def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:

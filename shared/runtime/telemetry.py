@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from shared.json_lines import one_line
 from shared.runtime.metrics import ALERTS
 
 if TYPE_CHECKING:
@@ -63,4 +64,4 @@ def count_alerts(_: object, __: str, event: EventDict) -> EventDict:
 
 
 def _json(event: dict[str, Any], **_: Any) -> str:  # noqa: ANN401 - structlog's own signature
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return one_line(msgspec.json.encode(event, enc_hook=str)).decode()

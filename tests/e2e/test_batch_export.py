@@ -77,7 +77,7 @@ async def object_at(s3: Any, key: str) -> bytes:
 async def test_an_export_that_fails_is_tried_again_until_the_batch_ends_with_it(
     customer: Caller, exporting: Cluster, s3: Any
 ) -> None:
-    batch = await sent(customer, [line("a", told()), "{", line("b", told())])
+    batch = await sent(customer, [line("a", told()), "{", line("b", f"{told(unicode=1)} \u2028 \u2029 \x85")])
     before = await until(customer, batch["id"], {"finalizing"})
     assert (before["exported_to"], len(await results(customer, batch["id"]))) == (None, 3)
     refused = b'"event":"batch not exported"'
@@ -86,7 +86,7 @@ async def test_an_export_that_fails_is_tried_again_until_the_batch_ends_with_it(
     ended = await until(customer, batch["id"])
     where = f"of/batches/{batch['id']}.ndjson"
     assert (ended["state"], ended["exported_to"]) == ("completed", f"s3://{BUCKET}/{where}")
-    exported = [json.loads(one) for one in (await object_at(s3, where)).splitlines()]
+    exported = [json.loads(one) for one in (await object_at(s3, where)).decode().splitlines()]
     assert exported == await results(customer, batch["id"])
     assert [one["status"] for one in exported] == [1, 0, 1]
 

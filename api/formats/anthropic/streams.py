@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
 from api.formats.anthropic.errors import failure
-from api.formats.event_data import event_data
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
+from shared.json_lines import json_line
 from shared.money import Usage
 
 
@@ -103,4 +103,4 @@ def _event(kind: str, **fields: object) -> bytes:
 
 
 def _sse(kind: str, document: object) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), event_data(document))
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), json_line(document))

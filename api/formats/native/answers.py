@@ -9,6 +9,7 @@ import msgspec
 
 from shared.errors import ErrorBody
 from shared.job import Done, Failed
+from shared.json_lines import json_line
 from shared.money import UsdNumber, UsdText, usd_number
 
 RECORD_SEPARATOR = "\x1e"
@@ -74,12 +75,12 @@ def raw_text(text: str) -> bytes:
 
 def stats_record(done: Done) -> bytes:
     """The record after the text of a stream that asked for `stats`."""
-    return RECORD_SEPARATOR.encode() + json_bytes(stats(done)) + b"\n"
+    return RECORD_SEPARATOR.encode() + json_line(stats(done)) + b"\n"
 
 
 def error_record(failed: Failed, request_id: str) -> bytes:
     """The record that ends a stream which failed after its first byte."""
-    return RECORD_SEPARATOR.encode() + json_bytes({"error": _error(failed.as_error().body(), request_id)}) + b"\n"
+    return RECORD_SEPARATOR.encode() + json_line({"error": _error(failed.as_error().body(), request_id)}) + b"\n"
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
@@ -90,7 +91,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
 def sse_event(sequence: int | None, name: str, data: object) -> bytes:
     """One server-sent event; without a number it is none to come back to."""
     number = b"" if sequence is None else b"id: %d\n" % sequence
-    return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), json_bytes(data))
+    return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), json_line(data))
 
 
 def sse_error(sequence: int, error: ErrorBody, request_id: str) -> bytes:

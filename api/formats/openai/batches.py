@@ -8,7 +8,6 @@ import msgspec
 
 from api.formats.anthropic import errors as anthropic_errors
 from api.formats.anthropic.answers import message
-from api.formats.native.answers import json_bytes
 from api.formats.openai import errors as openai_errors
 from api.formats.openai.answers import completion
 from api.formats.openai.body import Labels, refuse_nul
@@ -17,6 +16,7 @@ from shared.batches.batches import Batch, Result, unpack_ask
 from shared.batches.files import LineError
 from shared.errors import error_body
 from shared.job import unpack_answer
+from shared.json_lines import json_line
 from shared.money import UsdText, nano_to_usd
 
 NEVER_RUN = {"expired": "batch_expired", "cancelled": "batch_cancelled"}
@@ -169,7 +169,7 @@ def output_line(batch: Batch, result: Result) -> bytes:
     else:
         ran = _answered(batch, result.request_id or "", result.answer, result.asked)
         line = OutputLine(line_id, result.custom_id, ran, None)
-    return json_bytes(line) + b"\n"
+    return json_line(line) + b"\n"
 
 
 def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.formats.event_data import event_data
 from api.formats.openai.answers import call_json, created_s, finish_reason, usage_of
 from api.formats.openai.errors import error_json
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
+from shared.json_lines import json_line
 
 DONE = b"data: [DONE]\n\n"
 PLACE = "\0the text"
@@ -31,7 +31,7 @@ class CompletionChunks:
             "model": model,
             "system_fingerprint": None,
         }
-        self._before_text, self._after_text = self._delta({"content": PLACE}).split(event_data(PLACE))
+        self._before_text, self._after_text = self._delta({"content": PLACE}).split(json_line(PLACE))
         """All chunks of text are alike but for the text."""
 
     def render(self, sequence: int, event: Event) -> bytes:
@@ -41,7 +41,7 @@ class CompletionChunks:
         opening = b"" if sequence else self._delta(_opening(event))
         match event:
             case Chunk(text):
-                return opening + self._before_text + event_data(text) + self._after_text
+                return opening + self._before_text + json_line(text) + self._after_text
             case CallPiece():
                 return opening + self._delta({"tool_calls": [_piece(event)]})
             case Done():
@@ -68,7 +68,7 @@ class CompletionChunks:
         return self._chunk([choice], {"usage": None} if self._with_usage else {})
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> bytes:
-        return b"data: " + event_data({**self._head, "choices": choices, **usage}) + b"\n\n"
+        return b"data: " + json_line({**self._head, "choices": choices, **usage}) + b"\n\n"
 
 
 def _opening(event: Event) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from anthropic.lib.streaming._messages import accumulate_event
 
 from api.formats.anthropic.answers import tool_input
 from api.formats.anthropic.chat import MessagesForm
-from api.formats.event_data import LINE_ENDS
 from shared.chat import CallPiece, ToolCall
 from shared.errors import ProviderBusy, ProviderError
 from shared.job import Chunk, Done, Event, Failed
+from shared.json_lines import LINE_ENDS
 from shared.money import Usage
 
 USAGE = Usage(input=30, output=7, cached=10)

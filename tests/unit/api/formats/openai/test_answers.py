@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.formats.event_data import LINE_ENDS
 from api.formats.openai.chat import parse_completion
 from shared.chat import CallPiece, ToolCall
 from shared.errors import ProviderError
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event, Failed
+from shared.json_lines import LINE_ENDS
 from shared.money import Usage
 
 ID = new_id("req", now_ms=1_700_000_000_999)
