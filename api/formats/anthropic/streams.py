@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
+from api.formats.anthropic.answers import MessageAnswer, stop_reason, usage_of
+from api.formats.anthropic.blocks import Begun, Blocks, Closed, Grown, Step
 from api.formats.anthropic.errors import failure
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
@@ -25,9 +26,9 @@ class MessageEvents:
         self._model = model
         self._request_id = request_id
         self._started = False
-        self._blocks = 0
-        self._in_text = False
-        self._call_blocks: dict[int, int] = {}
+        self._blocks = Blocks()
+        self._begun = 0
+        """Of the blocks."""
 
     def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - these events have no numbers
         """The events that tell of this one; none for an empty text."""
@@ -46,9 +47,9 @@ class MessageEvents:
             yield _event("message_start", message=self._beginning())
         match event:
             case Chunk(text):
-                yield from self._text(text)
+                yield from self._steps(self._blocks.said(text))
             case CallPiece():
-                yield from self._piece(event)
+                yield from self._steps(self._blocks.called(event))
             case Done():
                 yield from self._end(event)
 
@@ -56,46 +57,31 @@ class MessageEvents:
         usage = usage_of(Usage(0, 0))
         return MessageAnswer(id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage)
 
-    def _text(self, text: str) -> Iterator[bytes]:
-        if not text:
-            return
-        if not self._in_text:
-            yield from self._begin(SaidBlock(""))
-            self._in_text = True
-        yield _delta(self._blocks - 1, {"type": "text_delta", "text": text})
-
-    def _piece(self, piece: CallPiece) -> Iterator[bytes]:
-        if piece.index not in self._call_blocks:
-            yield from self._begin(CallBlock(piece.id or "", piece.name or "", NO_ARGUMENTS))
-            self._call_blocks[piece.index] = self._blocks - 1
-        if piece.arguments:
-            delta = {"type": "input_json_delta", "partial_json": piece.arguments}
-            yield _delta(self._call_blocks[piece.index], delta)
-
     def _end(self, done: Done) -> Iterator[bytes]:
-        yield from self._text(done.text or "")
+        yield from self._steps(self._blocks.said(done.text or ""))
         for index, call in enumerate(done.calls):
-            yield from self._piece(CallPiece(index, call.arguments, call.id, call.name))
-        yield from self._close()
-        reason = stop_reason(done, has_calls=bool(self._call_blocks))
+            yield from self._steps(self._blocks.called(CallPiece(index, call.arguments, call.id, call.name)))
+        yield from self._steps(self._blocks.end())
+        reason = stop_reason(done, has_calls=self._blocks.has_calls)
         delta = {"stop_reason": reason, "stop_sequence": None}
         yield _event("message_delta", delta=delta, usage=usage_of(done.usage))
         yield _event("message_stop")
 
-    def _begin(self, block: SaidBlock | CallBlock) -> Iterator[bytes]:
-        yield from self._close()
-        yield _event("content_block_start", index=self._blocks, content_block=block)
-        self._blocks += 1
-        self._in_text = False
+    def _steps(self, steps: Iterable[Step]) -> Iterator[bytes]:
+        for step in steps:
+            match step:
+                case Begun(block):
+                    self._begun += 1
+                    yield _event("content_block_start", index=self._begun - 1, content_block=block)
+                case Grown(text, in_call=False):
+                    yield self._delta({"type": "text_delta", "text": text})
+                case Grown(arguments):
+                    yield self._delta({"type": "input_json_delta", "partial_json": arguments})
+                case Closed():
+                    yield _event("content_block_stop", index=self._begun - 1)
 
-    def _close(self) -> Iterator[bytes]:
-        """The last block, which is closed by the next one or by the end."""
-        if self._blocks:
-            yield _event("content_block_stop", index=self._blocks - 1)
-
-
-def _delta(block: int, delta: dict[str, str]) -> bytes:
-    return _event("content_block_delta", index=block, delta=delta)
+    def _delta(self, delta: dict[str, str]) -> bytes:
+        return _event("content_block_delta", index=self._begun - 1, delta=delta)
 
 
 def _event(kind: str, **fields: object) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from api.formats.calls import CallsInOrder
 from api.formats.openai.answers import call_json, created_s, finish_reason, usage_of
 from api.formats.openai.errors import error_json
 from shared.chat import CallPiece
@@ -31,6 +33,7 @@ class CompletionChunks:
             "model": model,
             "system_fingerprint": None,
         }
+        self._calls = CallsInOrder()
         self._before_text, self._after_text = self._delta({"content": PLACE}).split(json_line(PLACE))
         """All chunks of text are alike but for the text."""
 
@@ -43,15 +46,18 @@ class CompletionChunks:
             case Chunk(text):
                 return opening + self._before_text + json_line(text) + self._after_text
             case CallPiece():
-                return opening + self._delta({"tool_calls": [_piece(event)]})
+                return opening + self._pieces(self._calls.feed(event))
             case Done():
-                return opening + self._whole(event) + self._end(event) + DONE
+                return opening + self._pieces(self._calls.rest()) + self._whole(event) + self._end(event) + DONE
 
     def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - see below
         """Always. A failure is told by its error event and by the missing `[DONE]`; a connection that broke off could make a
         client throw away what it had not read yet, the error among it.
         """
         return True
+
+    def _pieces(self, pieces: Iterable[CallPiece]) -> bytes:
+        return b"".join(self._delta({"tool_calls": [_piece(piece)]}) for piece in pieces)
 
     def _whole(self, done: Done) -> bytes:
         """Of an answer that was not streamed, all of it."""

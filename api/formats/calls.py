@@ -1,0 +1,94 @@
+"""Tool calls of a stream, one after the other: each begins with its id and name, and when the one before it is whole.
+
+Models write calls side by side; clients take them one by one. OpenAI's own takes a call as finished as soon as another goes
+on, and takes an index that comes too early for the one before it; Anthropic's parses a call when its block is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from shared.chat import CallPiece
+
+TRIES_MAX = 32
+"""How often it is asked whether a call's arguments are whole. What waits for one that is not then waits for the end."""
+
+
+class _Call(msgspec.Struct):
+    """A call that has been heard of."""
+
+    id: str = ""
+    name: str = ""
+    told: list[str] = msgspec.field(default_factory=list)
+    held: list[str] = msgspec.field(default_factory=list)
+    """Arguments that have been told, and those that have not."""
+    whole: bool = False
+    tries: int = 0
+    tried: int = 0
+    """How many pieces had been told at the last try."""
+
+    def next_piece(self) -> str:
+        """What is held, which is told now."""
+        piece = "".join(self.held)
+        self.told += self.held
+        self.held.clear()
+        return piece
+
+    def is_whole(self) -> bool:
+        """Whether its arguments are an object, so that no more can come. One that is cut off or empty is not whole."""
+        if self.tries < TRIES_MAX and self.tried < len(self.told) and self.told[-1].rstrip().endswith("}"):
+            self.tries, self.tried = self.tries + 1, len(self.told)
+            self.whole = _is_object("".join(self.told))
+        return self.whole
+
+
+class CallsInOrder:
+    """Pieces go in as they come and come out in order. Their indexes are then 0, 1, 2, without a gap."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _Call] = {}
+        self._begun = 0
+        self._last: _Call | None = None
+        """The call that began last."""
+
+    def feed(self, piece: CallPiece) -> Iterator[CallPiece]:
+        """What can be told now. A call that is whole ends there, whatever a vendor sends behind it."""
+        if piece.index < self._begun - 1:
+            return
+        call = self._calls.setdefault(piece.index, _Call())
+        call.id, call.name = piece.id or call.id, piece.name or call.name
+        if piece.arguments:
+            call.held.append(piece.arguments)
+        yield from self._more()
+        while (following := self._calls.get(self._begun)) and following.name and self.may_be_followed():
+            yield self._begin(following)
+
+    def rest(self) -> Iterator[CallPiece]:
+        """At the end: what is still held, in the order of the indexes."""
+        yield from self._more()
+        for _, call in sorted((index, call) for index, call in self._calls.items() if index >= self._begun):
+            yield self._begin(call)
+
+    def may_be_followed(self) -> bool:
+        """Whether no call has begun that may go on."""
+        return self._last is None or self._last.is_whole()
+
+    def _more(self) -> Iterator[CallPiece]:
+        if self._last and self._last.held:
+            yield CallPiece(self._begun - 1, self._last.next_piece())
+
+    def _begin(self, call: _Call) -> CallPiece:
+        self._last = call
+        self._begun += 1
+        return CallPiece(self._begun - 1, call.next_piece(), call.id, call.name)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
