@@ -59,6 +59,7 @@ async def _serve(settings: Settings) -> None:
         shutdown_timeout=CLOSE_S,
         keepalive_timeout=settings.keepalive_s,
         lingering_time=settings.refused_body_within_s,
+        auto_decompress=False,  # compressed bodies are refused in words (`refuse_compressed`)
     )
     await runner.setup()
     try:

@@ -72,13 +72,39 @@ async def test_head_of_a_stream_is_a_405_and_the_connection_stays_in_step(caller
     assert second.startswith(b"200 ")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", "br"])
-@pytest.mark.parametrize("path", ["/api/endpoint", "/v1/chat/completions", "/v1/messages"])
-async def test_a_compressed_body_is_refused_however_it_is_said(caller: Caller, path: str, coding: str) -> None:
-    headers = "".join(f"Content-Encoding: {one}\r\n" for one in coding.split(", "))
-    head = f"POST {path} HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\nContent-Type: application/json\r\n"
-    answer = await closes(caller, f"{head}{headers}Connection: close\r\nContent-Length: 5\r\n\r\nabcde".encode())
-    assert answer.split(b" ")[1] in {b"415", b"400"}
+CODINGS = ["gzip", "GZIP", "deflate", "br", "zstd", "compress", "x-unknown", "identity, gzip", "gzip, identity"]
+JSON = "Content-Type: application/json\r\n"
+FRAMINGS = ("Content-Length: 5\r\n\r\nabcde", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")
+CODES = {
+    "/api/endpoint": '"code":"unsupported_media_type"',
+    "/api/batches": '"code":"unsupported_media_type"',
+    "/v1/chat/completions": '"type":"invalid_request_error"',
+    "/v1/batches": '"type":"invalid_request_error"',
+    "/v1/messages": '"type":"error"',
+}
+"""What an error of each API has in its body."""
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("path", CODES)
+async def test_a_compressed_body_is_refused_in_words_however_it_is_said(caller: Caller, path: str, coding: str) -> None:
+    encodings = "".join(f"Content-Encoding: {one}\r\n" for one in coding.split(", "))
+    head = f"POST {path} HTTP/1.1\r\n{HOST}Authorization: Bearer {caller.key}\r\n{JSON}{encodings}"
+    requests = [f"{head}Connection: close\r\n{framing}".encode() for framing in FRAMINGS]
+    for answer in await asyncio.gather(*(closes(caller, request) for request in requests)):
+        head_of_it, _, body = answer.decode().partition("\r\n\r\n")
+        assert head_of_it.startswith("HTTP/1.1 415 ")
+        assert "The body is compressed: send it as it is, without Content-Encoding." in body
+        assert CODES[path] in body
+
+
+async def test_a_compressed_part_of_a_form_is_refused_in_words(caller: Caller) -> None:
+    part = 'Content-Disposition: form-data; name="file"; filename="a.jsonl"\r\nContent-Encoding: gzip\r\n\r\nabc'
+    body = f"--x\r\n{part}\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    reply = await caller.request("POST", "/v1/files", data=body.encode(), headers=headers)
+    assert reply.status == 415
+    assert "`file` is compressed" in reply.json["error"]["message"]
 
 
 async def test_an_expectation_that_nobody_has_is_refused_without_its_words(caller: Caller) -> None:
