@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import msgspec
 import structlog
 
 from api.formats.asked import ParsedLine
+from api.http.encoding import utf8_chunks
 from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, unknown_model_first
 from shared.batches.batches import Ask, pack_ask
@@ -79,9 +81,11 @@ class Upload:
     async def _take_all(self, chunks: AsyncIterator[bytes]) -> int:
         """Gives how many bytes there were."""
         settings, size, number = self._services.settings, 0, 0
-        async for line in lines_of(counted(chunks, settings.batch_bytes_max), settings.batch_line_bytes_max):
+        text = utf8_chunks(counted(chunks, settings.batch_bytes_max))
+        async for given in lines_of(text, settings.batch_line_bytes_max):
             number += 1
-            size += len(line or b"") + 1
+            size += len(given or b"") + 1
+            line = given and given.removeprefix(BOM_UTF8)  # of a file that was put together of several
             if line is None or line.strip():
                 await self._take(number, line)
         if not self._lines:

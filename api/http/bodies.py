@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+from api.http.encoding import utf8_body
 from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
 
@@ -91,7 +92,7 @@ class Bodies:
 
         Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge`, `Overloaded` when there is no room for
         it within `BODIES_ROOM_WITHIN_S` (all this before it is read, where its length is said), and `InvalidRequest` when it
-        breaks off or does not come within `BODY_WITHIN_S`.
+        breaks off, does not come within `BODY_WITHIN_S` or is no UTF-8.
         """
         settings = self._settings
         bytes_max = bytes_max or settings.body_bytes_max
@@ -106,13 +107,13 @@ class Bodies:
                     room.release()
                     room = await self._hold(bytes_max, account_id)
                     data = await self._rest(request, data, bytes_max)
+            return Body(utf8_body(data), room)
         except (TimeoutError, web.RequestPayloadError):
             room.release()
             raise broken_off(request, settings.body_within_s) from None
         except BaseException:
             room.release()
             raise
-        return Body(data, room)
 
     async def _hold(self, size: int, account_id: str) -> HeldBytes:
         return await self._room.hold(size, account_id, within_s=self._settings.bodies_room_within_s)

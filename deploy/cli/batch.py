@@ -22,6 +22,8 @@ WATCH_EVERY_S = 1.0
 FAILURES_MAX = 30
 """One after the other, before watching gives up: front doors are replaced and stores restarted while a batch runs."""
 UNSUCCESSFUL = {"failed", "expired", "cancelled"}
+UNANSWERED = ("failed", "cancelled", "expired")
+"""States of a batch, and counts of its lines."""
 ERRORS_SHOWN_MAX = 10
 BatchCommand = Callable[[argparse.Namespace, Service], Awaitable[Answer]]
 
@@ -44,7 +46,9 @@ def add_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is p
     for parser in (submit, show, results):
         parser.add_argument("--url", help="of the service; else REBOOTML_URL, else that of `make run`")
     for parser in (submit, show):
-        parser.add_argument("--watch", action="store_true", help="until it ends; exit status 1 unless it is completed")
+        parser.add_argument(
+            "--watch", action="store_true", help="until it ends; exit status 1 unless all of it is answered"
+        )
 
 
 async def _submit(arguments: argparse.Namespace, service: Service) -> Answer:
@@ -84,7 +88,8 @@ async def _watched(arguments: argparse.Namespace, service: Service, batch: dict[
         batch = await _until_ended(service, batch)
     if errors:
         batch = {**batch, "errors": errors}
-    return Answer(batch, status=int(batch["state"] in UNSUCCESSFUL), shown=_for_people(batch))
+    failed = batch["state"] in UNSUCCESSFUL or (arguments.watch and _unanswered(batch) > 0)
+    return Answer(batch, status=int(failed), shown=_for_people(batch))
 
 
 async def _until_ended(service: Service, batch: dict[str, Any]) -> dict[str, Any]:
@@ -104,12 +109,16 @@ async def _until_ended(service: Service, batch: dict[str, Any]) -> dict[str, Any
     return batch
 
 
+def _unanswered(batch: dict[str, Any]) -> int:
+    """Lines that ended without an answer, also those that were not understood."""
+    return sum(batch["counts"][name] for name in UNANSWERED)
+
+
 def _advance(bar: tqdm[Any], batch: dict[str, Any]) -> None:
-    counts = batch["counts"]
-    failed = counts["failed"] + counts["cancelled"] + counts["expired"]
+    failed = _unanswered(batch)
     waits = f", waits: {batch['paused_for']}" if batch["paused_for"] else ""
     bar.set_postfix_str(f"{failed} failed, {batch['charged_usd']} USD{waits}", refresh=False)
-    bar.update(counts["completed"] + failed - bar.n)
+    bar.update(batch["counts"]["completed"] + failed - bar.n)
     bar.refresh()
 
 
@@ -134,6 +143,8 @@ def _for_people(batch: dict[str, Any]) -> dict[str, Any]:
     errors = [one["message"] for one in batch.get("errors", [])]
     more = [f"and {len(errors) - ERRORS_SHOWN_MAX} more"] if len(errors) > ERRORS_SHOWN_MAX else []
     shown = {**batch, "counts": lines.removesuffix(": ")}
+    if unanswered := _unanswered(batch):
+        shown["unanswered"] = f"{unanswered} of {batch['counts']['total']} lines; their results say why"
     return shown | ({"errors": [*errors[:ERRORS_SHOWN_MAX], *more]} if errors else {})
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from shared.utf8 import NotUtf8, utf8
+
 REQUIRED = ("web", "worker")
 INSTANCES_MAX = 64
 Command = tuple[str, ...]
@@ -13,7 +15,11 @@ Command = tuple[str, ...]
 def read_procfile(path: Path) -> dict[str, Command]:
     """Return the commands by name, in the file's order; ValueError says which line is not `name: command`."""
     commands: dict[str, Command] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+        text = utf8(path.read_bytes()).decode()
+    except NotUtf8 as error:
+        raise ValueError(f"{path} is {error}: save it as UTF-8") from None
+    for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, colon, command = line.partition(":")

@@ -17,6 +17,7 @@ import msgspec
 from shared.chat import ReasoningEffort
 from shared.money import FACTOR_WORDS, Price, is_factor, price_from_usd
 from shared.settings import SettingsError
+from shared.utf8 import NotUtf8, utf8
 
 APIS = {
     "openai-chat": ("openai", "deepseek"),
@@ -103,9 +104,11 @@ class Written(NamedTuple):
 def read_tables(path: Path) -> dict[str, Written]:
     """The `[[model]]` tables of a file by their names. Raises `SettingsError`."""
     try:
-        text = path.read_text()
+        text = utf8(path.read_bytes()).decode()
         document = tomllib.loads(text, parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except NotUtf8 as error:
+        raise SettingsError(f"{path} is {error}: save it as UTF-8") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     tables = document.get("model", [])
     if (

@@ -48,7 +48,7 @@ def migrations() -> list[Migration]:
         version, _, title = path.stem.partition("_")
         if int(version) != number:
             raise MigrationError(f"{path.name} should have the number {number:04d}")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         checksum, concurrently = hashlib.sha256(text.encode()).hexdigest(), title.endswith(CONCURRENTLY)
         found.append(Migration(number, title.removesuffix(CONCURRENTLY), text, checksum, concurrently))
     return found

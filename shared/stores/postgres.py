@@ -42,7 +42,7 @@ BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 def load_queries(name: str) -> dict[str, str]:
     """The queries of `sql/<name>.sql` by their names."""
     queries: dict[str, str] = {}
-    for block in (SQL_FOLDER / f"{name}.sql").read_text().split("-- name: ")[1:]:
+    for block in (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8").split("-- name: ")[1:]:
         title, _, body = block.partition("\n")
         queries[title.strip()] = body.strip()
     return queries

@@ -99,11 +99,12 @@ async def test_a_person_sees_a_bar_and_lines_that_were_not_understood(cli: Cli) 
     finally:
         os.close(mine)
         os.close(theirs)
-    assert ran.status == DONE
+    assert ran.status == REFUSED
     assert "line" in shown
     assert "3/3" in shown
     assert "1 failed" in shown
     assert b"3: 2 completed, 1 failed" in ran.out
+    assert b"1 of 3 lines" in ran.out
     assert b"Line 3: " in ran.out
 
 

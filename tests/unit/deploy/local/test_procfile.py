@@ -24,6 +24,15 @@ def test_comments_and_empty_lines_are_skipped_and_quotes_hold_words_together(tmp
     assert read_procfile(procfile) == {"web": ("python", "-m", "api", "--title", "two words")}
 
 
+def test_a_mark_before_the_first_line_is_no_part_of_a_name(tmp_path: Path) -> None:
+    procfile = tmp_path / "Procfile"
+    procfile.write_text("web: python -m api\n", encoding="utf-8-sig")
+    assert read_procfile(procfile) == {"web": ("python", "-m", "api")}
+    procfile.write_text("web: python -m api\n", encoding="utf-16")
+    with pytest.raises(ValueError, match="is in UTF-16: save it as UTF-8"):
+        read_procfile(procfile)
+
+
 @pytest.mark.parametrize("line", ["web", "web:", ": python -m api"])
 def test_a_line_that_is_no_process_is_named(tmp_path: Path, line: str) -> None:
     procfile = tmp_path / "Procfile"

@@ -152,6 +152,21 @@ def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Pat
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_an_overlay_may_begin_with_a_mark(overlay: Path, encoding: str) -> None:
+    overlay.write_text('[[model]]\nname = "openai-gpt-4o"\ninput = 3 # é', encoding=encoding)
+    assert load_catalogue(overlay).find("openai-gpt-4o").price.input == 3_000_000_000
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-16", "in UTF-16"), ("latin-1", "byte 0xe9 in line 3")])
+def test_an_overlay_in_another_encoding_is_refused_with_words_that_say_so(
+    overlay: Path, encoding: str, said: str
+) -> None:
+    overlay.write_text('[[model]]\nname = "openai-gpt-4o"\ninput = 3 # é', encoding=encoding)
+    with pytest.raises(SettingsError, match=rf"overlay\.toml is .*{said}.*: save it as UTF-8"):
+        load_catalogue(overlay)
+
+
 def test_prices_may_stand_in_another_currency() -> None:
     dear = load_catalogue(price_factor=Decimal(1000)).find("openai-o1").price
     assert dear.input == 1000 * load_catalogue().find("openai-o1").price.input
