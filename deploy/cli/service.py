@@ -17,6 +17,8 @@ from shared.settings import SettingsError
 NDJSON = "application/x-ndjson"
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 OK_MAX = 299
+REDIRECTS = range(300, 400)
+"""They are not followed: lines and key are for the address that was named."""
 
 
 class Unreachable(RebootError):
@@ -52,7 +54,9 @@ class Service:
     @asynccontextmanager
     async def _answer(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:  # noqa: ANN401
         try:
-            async with self._session.request(method, self._url + path, **arguments) as response:
+            async with self._session.request(method, self._url + path, allow_redirects=False, **arguments) as response:
+                if response.status in REDIRECTS:
+                    raise Unreachable(f"{self._url} leads to another address: set REBOOTML_URL to that")
                 if response.status > OK_MAX:
                     raise _refusal(response.status, await response.read())
                 yield response

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.chat import Message
-from shared.errors import ProviderError, RebootError
+from shared.errors import RebootError
 from tests.conformance.cases import (
     CASES,
     LIMITS,
@@ -28,12 +28,13 @@ from tests.harness.support import free_port
 from workers.providers.loading import load_providers
 from workers.providers.protocol import Provider
 from workers.providers.wire.sending import sending
+from workers.providers.wire.vendor_errors import Redirected
 
 BODY_THAT_NEVER_ENDS = (
     b"HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\nContent-Length: 99\r\n\r\n{"
 )
 HEAD = (
-    b"HTTP/1.1 %d Moved\r\nLocation: /elsewhere\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\n"
+    b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Type: application/json\r\nx-amzn-RequestId: 1\r\n"
     b"Content-Length: 2\r\n\r\n{}"
 )
 LARGE_BYTES = 15_000_000
@@ -188,7 +189,7 @@ async def test_half_a_request(case: Case) -> None:
 async def test_refused_half_way(case: Case) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(HEAD % 429)
+        writer.write(HEAD % (429, b"/elsewhere"))
         while await reader.read(LARGE_BYTES):
             pass
         writer.close()
@@ -202,14 +203,22 @@ async def test_refused_half_way(case: Case) -> None:
     assert heard.said[-1] is False
 
 
-@promise("a redirect is a failure of the vendor, and nobody follows it")
-@OVER_HTTP
+@promise("a redirect is an error for the operator, and nobody follows it")
+@over()
 async def test_redirect(case: Case) -> None:
+    """The Realtime socket is redirected in its handshake, when nothing has been asked yet."""
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as elsewhere:
+        port = elsewhere.sockets[0].getsockname()[1]
+        for status, there in ((307, "/there"), (302, f"http://127.0.0.1:{port}/"), (308, f"ws://127.0.0.1:{port}/")):
+            await is_not_followed(case, HEAD % (status, there.encode()))
+
+
+async def is_not_followed(case: Case, head: bytes) -> None:
     asked: list[bytes] = []
 
     async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(HEAD % 307)
+        writer.write(head)
         await reader.read()
         writer.close()
 
@@ -217,10 +226,10 @@ async def test_redirect(case: Case) -> None:
     async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with at_address(case, base) as provider:
-            with pytest.raises(ProviderError, match=r"The vendor failed .*HTTP 307"):
+            with pytest.raises(Redirected, match="leads to another one, which is not followed"):
                 await call(provider, case, "", heard)
     assert len(asked) == 1
-    assert heard.said == [True, False]
+    assert heard.said == ([] if case.api == "openai-realtime" else [True, False])
 
 
 @promise("a refusal is one as soon as its status is there")

@@ -205,3 +205,19 @@ async def test_it_finds_a_running_make_run_and_sends_its_key_to_nobody_else(
     assert (await cli.json("batch", "submit", cli.file([told()])))["state"] == "in_progress"
     ran = await cli("batch", "submit", cli.file([told()]), "--url", elsewhere)
     assert (ran.status, "REBOOTML_API_KEY" in ran.err) == (REFUSED, True)
+
+
+async def test_the_command_follows_no_redirect(cli: Cli) -> None:
+    asked: list[bytes] = []
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 307 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        cli.environment["REBOOTML_URL"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ran = await cli("batch", "show", "batch_1")
+    assert (ran.status, len(asked)) == (REFUSED, 1)
+    assert "leads to another address: set REBOOTML_URL to that" in ran.err

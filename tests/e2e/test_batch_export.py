@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -11,7 +12,8 @@ import aioboto3
 import aiohttp
 import asyncpg
 import pytest
-from botocore.exceptions import ClientError
+from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError, HTTPClientError
 from moto.server import ThreadedMotoServer
 
 from shared.ledger.accounts import create_account
@@ -22,6 +24,8 @@ from tests.harness.caller import Caller, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.support import eventually
 from workers.batches.export import PART_BYTES, parts_of, upload
+from workers.providers.bedrock.client import TracedSession
+from workers.providers.wire.vendor_errors import Redirected
 
 BUCKET = "results"
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-central-1"}
@@ -89,6 +93,27 @@ async def test_an_export_that_fails_is_tried_again_until_the_batch_ends_with_it(
     exported = [json.loads(one) for one in (await object_at(s3, where)).decode().splitlines()]
     assert exported == await results(customer, batch["id"])
     assert [one["status"] for one in exported] == [1, 0, 1]
+
+
+async def test_an_export_follows_no_redirect() -> None:
+    """The results are for the address that the operator named."""
+    asked: list[bytes] = []
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 307 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        session = aioboto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name=KEYS["AWS_REGION"])
+        config = AioConfig(http_session_cls=TracedSession, retries={"total_max_attempts": 1})
+        async with session.client("s3", endpoint_url=url, config=config) as client:
+            with pytest.raises(HTTPClientError) as refused:
+                await upload(client, BUCKET, "x", pieces(1))
+    assert isinstance(refused.value.kwargs["error"], Redirected)
+    assert len(asked) == 1
 
 
 async def test_a_cancelled_batch_is_exported_with_every_line(customer: Caller, s3: Any) -> None:

@@ -14,12 +14,13 @@ import asyncpg
 import msgspec
 import structlog
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from shared.batches.batches import Batch, batch_from_row, results_of
 from shared.batches.queries import BATCHES
 from shared.batches.results import result_line
 from shared.errors import Gone
+from workers.providers.bedrock.client import TracedSession
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -47,6 +48,7 @@ class BatchExporter:
         self._folder = folder
         self._region = environment.get("AWS_REGION") or None
         self._settings = settings
+        self._config = AioConfig(connect_timeout=settings.connect_timeout_s, http_session_cls=TracedSession)
 
     async def look(self) -> None:
         """Raises asyncpg's errors and `Unavailable`; what S3 says is logged and tried again later."""
@@ -67,8 +69,8 @@ class BatchExporter:
         return None if row is None else batch_from_row(row)
 
     async def _export(self, batch: Batch, where: str) -> None:
-        to, config = urlsplit(where), AioConfig(connect_timeout=self._settings.connect_timeout_s)
-        async with aioboto3.Session().client("s3", region_name=self._region, config=config) as s3:
+        to = urlsplit(where)
+        async with aioboto3.Session().client("s3", region_name=self._region, config=self._config) as s3:
             await upload(s3, to.netloc, to.path.lstrip("/"), self._parts(batch))
 
     async def _parts(self, batch: Batch) -> AsyncIterator[bytes]:
@@ -114,6 +116,8 @@ async def parts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, HTTPClientError) and (inside := error.kwargs.get("error")):
+        error = inside
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "ClientError"))
     return type(error).__name__

@@ -11,6 +11,7 @@ from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
 from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
+from workers.providers.wire.vendor_errors import Redirected
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +40,12 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
 
 
 def alert_operator(job: Job, error: RebootError) -> None:
-    """A vendor that refuses the operator's own account is nobody else's to mend, nor is a request that was put wrongly here.
-    Its reason has the vendor's identifiers, never its prose.
+    """A vendor that refuses the operator's own account, or is elsewhere, is nobody else's to mend, nor is a request that was
+    put wrongly here. Its reason has the vendor's identifiers, never its prose.
     """
-    if isinstance(error, OperatorCredentials):
+    if isinstance(error, Redirected):
+        log.error("vendor's address leads to another one", alert=True, api=job.model.api)
+    elif isinstance(error, OperatorCredentials):
         log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)
     elif isinstance(error, ProviderRejected):
         facts = {"api": job.model.api, "model": job.model.name, "reason": error.message}

@@ -75,7 +75,7 @@ class Clients:
             # the SDK's default of 10 lets the eleventh stream wait without a word
             max_pool_connections=limits.connections,
             retries={"total_max_attempts": 1, "mode": "standard"},
-            http_session_cls=_TracedSession,
+            http_session_cls=_TracedCalls,
         )
         self._clients: dict[str, Any] = {}
         self._stack = AsyncExitStack()
@@ -98,12 +98,8 @@ class Clients:
         await self._stack.aclose()
 
 
-class _TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
-    """The SDK's own transport, which makes a session for each proxy; each notes where its calls stand."""
-
-    async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
-        request.body = WholeBody(request.body)
-        return await super().send(request)
+class TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
+    """The SDK's own transport, which makes a session for each proxy; none follows a redirect."""
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
@@ -112,6 +108,14 @@ class _TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no
             trace.freeze()  # as aiohttp does with those that it is given itself
             session.trace_configs.append(trace)
         return session
+
+
+class _TracedCalls(TracedSession):
+    """And each notes where its calls stand."""
+
+    async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
+        request.body = WholeBody(request.body)
+        return await super().send(request)
 
 
 @asynccontextmanager

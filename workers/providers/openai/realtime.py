@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio import client as websocket_client
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, SecurityError, WebSocketException
 
 from shared.chat import INSTRUCTIONS, Message
 from shared.money import Usage
@@ -27,6 +28,8 @@ from workers.providers.wire.conversation import refuse_tools
 from workers.providers.wire.sending import under_way
 from workers.providers.wire.text import SurrogateJoiner, decode
 
+websocket_client.MAX_REDIRECTS = 1
+"""Addresses that are tried: the vendor's own. The library knows no other way to follow no redirect."""
 OUTPUT_TOKENS_MAX = 4_096
 EVENT_BYTES_MAX = 8_000_000
 CLOSE_S = 1.0
@@ -117,6 +120,8 @@ class OpenAIRealtime:
         except InvalidStatus as error:
             response = error.response
             raise openai_errors.from_status(response.status_code, _error_in(response.body), response.headers) from error
+        except (SecurityError, InvalidURI) as error:  # the second: to an address that is no socket's
+            raise vendor_errors.redirected() from error
         except ConnectionClosed as error:
             raise vendor_errors.broke_off() from error
         except TimeoutError as error:

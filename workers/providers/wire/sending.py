@@ -81,7 +81,7 @@ async def _redirected(
 ) -> None:
     under_way().refused()
     answer.response.close()
-    raise vendor_errors.failed(f"HTTP {answer.response.status}")
+    raise vendor_errors.redirected()
 
 
 async def _answered(_: aiohttp.ClientSession, __: SimpleNamespace, answer: aiohttp.TraceRequestEndParams) -> None:

@@ -30,12 +30,19 @@ TOO_LONG = re.compile(
     r"|input tokens exceed|number of input tokens exceeds|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
+REDIRECTS = range(300, 400)
 GONE = re.compile(
     # Bedrock | Bedrock | DeepSeek | any
     r"reached the end of its life|model identifier is invalid|model not exist"
     r"|\bmodel\b.{0,100}(does not exist|(has been|was|is) (deprecated|retired|discontinued|shut ?down)|no longer available)",
     re.IGNORECASE,
 )
+
+
+class Redirected(OperatorCredentials):
+    """The vendor's address leads to another one. Nobody follows it with a prompt and a key: the operator has to say where
+    the vendor is.
+    """
 
 
 def from_status(  # noqa: PLR0911 - a table: one meaning, one error
@@ -57,6 +64,8 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
             return busy(wait_s)
         case 400 | 405 | 406 | 409 | 411 | 413 | 414 | 415 | 422 | 451:
             return callers_fault(prose) or rejected(f"HTTP {status}", *identifiers)
+        case _ if status in REDIRECTS:
+            return redirected()
         case _:
             return failed(f"HTTP {status}", *identifiers, wait_s=wait_s)
 
@@ -69,6 +78,11 @@ def retired() -> RebootError:
 def credentials() -> RebootError:
     """The operator's key, permission or account is refused."""
     return OperatorCredentials("The vendor refused this service's own account: the operator has been told.")
+
+
+def redirected() -> RebootError:
+    """The operator's address of the vendor is not where the vendor is."""
+    return Redirected("The vendor's address leads to another one, which is not followed: the operator has been told.")
 
 
 def used_up() -> RebootError:

@@ -24,6 +24,7 @@ from workers.providers.bedrock.client import from_client_error
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.openai import errors as openai_errors
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.vendor_errors import Redirected
 
 
 def bedrock(code: str, message: str = "", status: int = 0, **headers: str) -> RebootError:
@@ -131,7 +132,7 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
         (429, {"code": "rate_limit_exceeded", "type": "requests"}, ProviderBusy),
         (429, {"type": "insufficient_quota"}, OperatorCredentials),
         (529, None, ProviderBusy),
-        (302, None, ProviderError),
+        (302, None, Redirected),
         (413, "<html>", ProviderRejected),
     ],
 )

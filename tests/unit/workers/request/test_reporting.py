@@ -9,8 +9,9 @@ from shared.job import Chunk
 from shared.money import NanoUsd, Usage
 from shared.runtime.telemetry import count_alerts
 from tests.harness.builders import a_job
+from workers.providers.wire import vendor_errors
 from workers.request.billing import Received, succeeded
-from workers.request.reporting import report_end
+from workers.request.reporting import alert_operator, report_end
 
 
 def counted(event: str) -> float:
@@ -21,6 +22,16 @@ def test_every_line_that_alerts_is_counted_under_its_event() -> None:
     for alert in (True, True, False):
         count_alerts(None, "error", {"event": "something rare", "alert": alert})
     assert counted("something rare") == 2
+
+
+def test_an_address_that_leads_to_another_one_alerts_by_its_own_name() -> None:
+    with structlog.testing.capture_logs() as lines:
+        alert_operator(a_job(), vendor_errors.redirected())
+        alert_operator(a_job(), vendor_errors.credentials())
+    assert [(line["event"], line["alert"]) for line in lines] == [
+        ("vendor's address leads to another one", True),
+        ("vendor refuses the operator's credentials", True),
+    ]
 
 
 def test_what_a_vendor_reports_beyond_the_hold_alerts_and_is_not_charged() -> None:
