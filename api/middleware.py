@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -12,7 +13,7 @@ from api.formats.surfaces import surface_of
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
 from api.services import SERVICES
-from shared.errors import MethodNotAllowed, NotFound, RebootError
+from shared.errors import InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
@@ -23,6 +24,7 @@ OUR_FAULT = (
     "Something went wrong on our side. Whether the request runs, and what it costs, is in GET /api/requests/{id}; when there"
     " is no such request, nothing is charged."
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,6 +51,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The one place where an exception becomes an answer."""
     try:
+        _require_text(request)
         return await handler(request)
     except RebootError as error:
         return _answer(request, error)
@@ -65,6 +68,20 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError(OUR_FAULT))
+
+
+def _require_text(request: web.Request) -> None:
+    """Raises `NotFound` for a path and `InvalidRequest` for a query that no store takes as text: no id has a NUL, nor what is
+    no UTF-8, which aiohttp hands on as halves of surrogate pairs.
+    """
+    if not _is_text(request.path):
+        raise NotFound("There is nothing at this path: it has a NUL, or something that is not UTF-8.")
+    if not _is_text(request.query_string):
+        raise InvalidRequest("The query has a NUL, or something that is not UTF-8: leave it out.")
+
+
+def _is_text(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or _SURROGATE.search(text) is None)
 
 
 def _answer(request: web.Request, error: RebootError) -> web.Response:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 """To the digits that `int` takes for base 32."""
-_BODY = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
+_ID = re.compile(rf"[a-z]+_([0-7][{_ALPHABET}]{{25}})")
 _LENGTH = 26
 _RANDOM_BITS = 80
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -29,10 +29,10 @@ def new_id(prefix: str, now_ms: int | None = None) -> str:
 
 def created_at(identity: str) -> datetime:
     """The moment in an id, to the millisecond; raises `ValueError` when `identity` is not an id of ours."""
-    _, _, body = identity.partition("_")
-    if not _BODY.fullmatch(body):
+    found = _ID.fullmatch(identity)
+    if not found:
         raise ValueError("not an id")
-    moment_ms = int(body.translate(_TO_INT), 32) >> _RANDOM_BITS
+    moment_ms = int(found[1].translate(_TO_INT), 32) >> _RANDOM_BITS
     try:
         return _EPOCH + timedelta(milliseconds=moment_ms)
     except OverflowError:

@@ -44,7 +44,10 @@ Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
 def main() -> None:
     """Entry point of the `rebootml` script."""
     words = [word for word in sys.argv[1:] if word != "--json"]
-    arguments = _parser().parse_args(words)
+    parser = _parser()
+    if words[:1] != ["batch"] and not all(map(_is_text, words)):  # the name of a file may be any bytes
+        parser.error("a word of the line is not in UTF-8")
+    arguments = parser.parse_args(words)
     arguments.as_json = len(words) < len(sys.argv[1:])
     try:
         answer = asyncio.run(_run(arguments))
@@ -61,6 +64,15 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     _print(answer, as_json=arguments.as_json)
     sys.exit(answer.status)
+
+
+def _is_text(word: str) -> bool:
+    """Whether it can be stored: what is not UTF-8 Python gives as halves of surrogate pairs."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _print(answer: Answer, *, as_json: bool) -> None:

@@ -172,7 +172,7 @@ async def _has_its_lines(pool: asyncpg.Pool, batch: Batch) -> bool:
 
 async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
     """Where the line with this id stands. Raises `NotFound`, and `Gone` when no line is there any more."""
-    number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, custom_id.replace("\0", ""))
+    number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, known_id(custom_id))
     if number is None and not await _has_its_lines(pool, batch):
         raise _gone("are not kept any more")
     if number is None:
