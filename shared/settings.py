@@ -24,6 +24,7 @@ from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
 T = TypeVar("T")
 PORT_MAX = 65_535
 DDL_LOCK_TIMEOUT_S = 0.1
+TURN_TIMEOUT_S = 10.0
 LogFormat = Literal["json", "console"]
 DAY_S = 86_400
 EVERY_ORIGIN = "*"
@@ -128,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_connections_max: int = 8
     database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
+    turn_timeout_s: float = TURN_TIMEOUT_S  # of those who make batches, files and keys of one account at once
     ddl_lock_timeout_s: float = DDL_LOCK_TIMEOUT_S  # less than `lock_timeout_s`: traffic passes after this
     ddl_within_s: float = 600.0  # so long a change of tables tries again
     redis_timeout_s: float = 3.0
@@ -374,6 +376,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
     "batch_expires_s": _number(float, 1, 30 * DAY_S, "seconds"),
     "lock_timeout_s": _MILLISECONDS_TOO,
+    "turn_timeout_s": _MILLISECONDS_TOO,
     "ddl_lock_timeout_s": _MILLISECONDS_TOO,
     "log_level": _one_of(*LOG_LEVELS),
     "log_format": _one_of("json", "console"),

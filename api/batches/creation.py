@@ -14,7 +14,8 @@ from shared.batches.queries import BATCHES
 from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited
 from shared.ids import created_at, new_id
 from shared.ledger.ended_keys import KeyEnded
-from shared.stores.postgres import reached
+from shared.stores.postgres import Connection, reached
+from shared.stores.turns import in_turn
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -51,8 +52,8 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
     meanwhile, `IdempotencyMismatch` or `Unavailable`.
     """
     account_id = new.file.account_id
-    async with reached("Batches"), pool.acquire() as connection, connection.transaction():
-        await connection.execute(BATCHES["lock_account"], account_id)
+    within_s = settings.turn_timeout_s
+    async with reached("Batches"), in_turn(pool, BATCHES["lock_account"], account_id, within_s) as connection:
         earlier = await _made_before(connection, account_id, new.repeatable_by)
         batch_id = earlier or await _make(connection, new, settings)
     return Created(await find_batch(pool, account_id, batch_id), earlier is not None)
@@ -62,8 +63,8 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
     """The id of the file that came first with the key: `file`'s, unless it is a repeat. Raises `IdempotencyMismatch`,
     `Unavailable`.
     """
-    async with reached("Files"), pool.acquire() as connection, connection.transaction():
-        await connection.execute(BATCHES["lock_account"], file.account_id)
+    within_s = settings.turn_timeout_s
+    async with reached("Files"), in_turn(pool, BATCHES["lock_account"], file.account_id, within_s) as connection:
         earlier = await _made_before(connection, file.account_id, repeatable_by)
         if earlier is None:
             await _keep_key(connection, repeatable_by, file.account_id, file.id, settings)
@@ -85,9 +86,7 @@ async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
         return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
 
 
-async def _made_before(
-    connection: asyncpg.pool.PoolConnectionProxy, account_id: str, repeatable_by: RepeatableBy | None
-) -> str | None:
+async def _made_before(connection: Connection, account_id: str, repeatable_by: RepeatableBy | None) -> str | None:
     if repeatable_by is None:
         return None
     row = await connection.fetchrow(BATCHES["find_key"], account_id, repeatable_by.key)
@@ -98,7 +97,7 @@ async def _made_before(
     return str(row["made"])
 
 
-async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, settings: Settings) -> str:
+async def _make(connection: Connection, new: NewBatch, settings: Settings) -> str:
     """Gives its id."""
     batch_id, file = new_id("batch"), new.file
     moment = created_at(batch_id)
@@ -122,7 +121,7 @@ async def _make(connection: asyncpg.pool.PoolConnectionProxy, new: NewBatch, set
     return batch_id
 
 
-async def _holder(connection: asyncpg.pool.PoolConnectionProxy, key_id: str, began_at: datetime) -> str:
+async def _holder(connection: Connection, key_id: str, began_at: datetime) -> str:
     """The key itself, or the successor that has its work now. Raises `KeyEnded`. When it ends a moment later, workers stop
     the batch.
     """
@@ -133,7 +132,7 @@ async def _holder(connection: asyncpg.pool.PoolConnectionProxy, key_id: str, beg
 
 
 async def _keep_key(
-    connection: asyncpg.pool.PoolConnectionProxy,
+    connection: Connection,
     repeatable_by: RepeatableBy,
     account_id: str,
     made: str,

@@ -127,7 +127,9 @@ async def delete_batch(request: web.Request) -> web.Response:
     """Cancel what has not started; one that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
-    return _json(view_of(await cancel_batch(services.pool, key.account_id, request.match_info["id"])))
+    within_s = services.settings.turn_timeout_s
+    batch = await cancel_batch(services.pool, key.account_id, request.match_info["id"], within_s=within_s)
+    return _json(view_of(batch))
 
 
 async def get_results(request: web.Request) -> web.StreamResponse:

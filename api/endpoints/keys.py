@@ -110,7 +110,7 @@ async def delete_key(request: web.Request) -> web.Response:
     manager = await _manager(request)
     async with reached(WHAT):
         key = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
-        revoked = await revoke_key(services.pool, key.id)
+        revoked = await revoke_key(services.pool, key.id, within_s=services.settings.turn_timeout_s)
     if key.revoked_at is None:
         log.info("key revoked", account_id=manager.account_id, key_id=key.id, by_key_id=manager.id)
     return web.Response(body=result_json(revoked.row()), content_type="application/json")
@@ -128,7 +128,8 @@ async def _manager(request: web.Request) -> ApiKey:
 
 
 def _by(manager: ApiKey, services: Services) -> Manager:
-    return Manager(manager.id, services.settings.keys_per_account_max)
+    settings = services.settings
+    return Manager(manager.id, settings.keys_per_account_max, settings.turn_timeout_s)
 
 
 def _created(new: NewKey) -> web.Response:

@@ -80,7 +80,9 @@ async def cancel(request: web.Request) -> web.Response:
     """What has not started does not start any more; a batch that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
-    return await _answer(services, await cancel_batch(services.pool, key.account_id, request.match_info["id"]))
+    within_s = services.settings.turn_timeout_s
+    batch = await cancel_batch(services.pool, key.account_id, request.match_info["id"], within_s=within_s)
+    return await _answer(services, batch)
 
 
 def _repeatable_by(request: web.Request, body: BatchBody) -> RepeatableBy | None:

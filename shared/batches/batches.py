@@ -10,10 +10,13 @@ import asyncpg
 import msgspec
 
 from shared.batches.files import Form, LineError
-from shared.batches.queries import BATCHES, FILES, execute, known_id, page_begins, row_of, rows_of, value_of
+from shared.batches.queries import BATCHES, FILES, known_id, page_begins, row_of, rows_of, value_of
 from shared.chat import Message, Sampling, Tools
 from shared.errors import Gone, NotFound
 from shared.money import NanoUsd
+from shared.settings import TURN_TIMEOUT_S
+from shared.stores.postgres import reached
+from shared.stores.turns import patiently
 
 RESULTS_PER_READ = 200
 State = Literal[
@@ -127,10 +130,13 @@ async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
     return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
 
 
-async def cancel_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
+async def cancel_batch(
+    pool: asyncpg.Pool, account_id: str, batch_id: str, *, within_s: float = TURN_TIMEOUT_S
+) -> Batch:
     """What has not started does not start any more; one that has ended stays as it is. Raises `NotFound`."""
     await find_batch(pool, account_id, batch_id)
-    await execute(pool, BATCHES["cancel"], batch_id, account_id)
+    async with reached("Batches"):
+        await patiently(pool, within_s, BATCHES["cancel"], batch_id, account_id)
     return await find_batch(pool, account_id, batch_id)
 
 

@@ -8,7 +8,9 @@ import msgspec
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.money import NanoUsd, UsdText, nano_to_usd
+from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import load_queries
+from shared.stores.turns import patiently
 
 SQL = load_queries("accounts")
 NAME_LENGTH_MAX = 200
@@ -71,7 +73,13 @@ async def list_accounts(pool: asyncpg.Pool) -> list[Account]:
 
 
 async def credit_account(
-    pool: asyncpg.Pool, account_id: str, amount: NanoUsd, *, ref: str | None, note: str | None
+    pool: asyncpg.Pool,
+    account_id: str,
+    amount: NanoUsd,
+    *,
+    ref: str | None,
+    note: str | None,
+    within_s: float = TURN_TIMEOUT_S,
 ) -> Account:
     """Add `amount`, or take it back when negative; the same `ref` again changes nothing.
 
@@ -83,7 +91,7 @@ async def credit_account(
     if ref is not None and not ref.strip():
         raise InvalidRequest("The reference is empty: leave it out, or give one that says which payment this is.")
     try:
-        credited = await pool.fetchval(SQL["credit"], account_id, amount, ref, note)
+        ((credited,),) = await patiently(pool, within_s, SQL["credit"], account_id, amount, ref, note)
     except asyncpg.NoDataFoundError:
         raise NotFound(f"No account {account_id}.") from None
     except asyncpg.CheckViolationError:

@@ -22,7 +22,9 @@ import msgspec
 
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.money import NANO_PER_USD, USD_MAX, NanoUsd, nano_to_usd
+from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import Connection, KeptSession, load_queries
+from shared.stores.turns import in_turn, patiently
 
 SQL = load_queries("credentials")
 PREFIX = "rml"
@@ -132,10 +134,13 @@ class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manager(NamedTuple):
-    """Who makes keys for its own account: a key, and how many keys that can be used the account may have then."""
+    """Who makes keys for its own account: a key, how many keys that can be used the account may have then, and how long to
+    wait for others who make some.
+    """
 
     key_id: str
     keys_max: int
+    within_s: float = TURN_TIMEOUT_S
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -181,9 +186,9 @@ async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None
     return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
 
 
-async def revoke_key(pool: asyncpg.Pool, key_id: str) -> ApiKey:
+async def revoke_key(pool: asyncpg.Pool, key_id: str, *, within_s: float = TURN_TIMEOUT_S) -> ApiKey:
     """The key is refused from now on (front doors notice within `AUTH_CACHE_S`). Raises `NotFound`."""
-    await pool.execute(SQL["revoke"], key_id)
+    await patiently(pool, within_s, SQL["revoke"], key_id)
     return await _existing(pool, key_id)
 
 
@@ -217,9 +222,11 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
 
 @contextlib.asynccontextmanager
 async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) -> AsyncIterator[Connection]:
-    """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends."""
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(SQL["lock_account"], account_id)  # first, as whoever spends from a key does
+    """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends. The account
+    is locked first, as by whoever spends from a key.
+    """
+    within_s = by.within_s if by else TURN_TIMEOUT_S
+    async with in_turn(pool, SQL["lock_account"], account_id, within_s) as connection:
         if by and not await connection.fetchval(SQL["is_usable"], by.key_id):
             raise InvalidApiKey("This API key is revoked or has expired: use another one.")
         yield connection

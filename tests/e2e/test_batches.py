@@ -115,6 +115,14 @@ async def test_what_cannot_be_stored_of_a_line_sinks_no_other(caller: Caller, ba
     assert (await until(caller, batch["id"]))["counts"]["completed"] == 1
 
 
+async def test_batches_of_one_account_may_be_made_at_once(caller: Caller) -> None:
+    body = "\n".join(json.dumps(line(f"id-{number}", told(tokens=1))) for number in range(50)).encode()
+    replies = await asyncio.gather(
+        *(caller.request("POST", "/api/batches", data=body, headers=NDJSON) for _ in range(32))
+    )
+    assert {reply.status for reply in replies} == {201}
+
+
 async def test_a_compressed_upload_is_refused(caller: Caller) -> None:
     headers = NDJSON | {"Content-Encoding": "gzip"}
     reply = await caller.request("POST", "/api/batches", data=gzip.compress(b"{}\n" * 1_000), headers=headers)
