@@ -113,7 +113,8 @@ def test_arguments_of_earlier_calls_are_bounded_where_they_are_decoded(
     arguments: list[str], refused: str | None
 ) -> None:
     calls = tuple(ToolCall(f"c{place}", "f", text) for place, text in enumerate(arguments))
-    talk = [Message("user", "x"), Message("assistant", "", tool_calls=calls)]
+    results = (Message("tool", "x", tool_call_id=call.id) for call in calls)
+    talk = [Message("user", "x"), Message("assistant", "", tool_calls=calls), *results]
     for model in ("amazon-nova-lite", "google-gemini-2.0-flash"):
         if refused:
             with pytest.raises(InvalidRequest, match=f"`messages.*arguments` (has|is) {refused}"):
