@@ -21,12 +21,14 @@ from shared.settings import Settings
 Outcome = Literal["done", "nearest", "left out", "refused"]
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
-STRICT_FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
+CLOSED = SCHEMA | {"additionalProperties": False}
+STRICT_FUNCTION = {"type": "function", "function": {"name": "f", "parameters": CLOSED, "strict": True}}
 TOOL = {"name": "f", "input_schema": SCHEMA}
 MARK = {"type": "ephemeral"}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
 FAR_TOO_MUCH = 1_000_000_000
 HELLO = {"role": "user", "content": "Hello"}
+IN_JSON = {"role": "user", "content": "Hello in JSON"}
 
 
 def _user(*parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +57,8 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
         "tool_choice": {"type": "function", "function": {"name": "f"}},
     },
     "`parallel_tool_calls: false`": {"tools": [FUNCTION], "parallel_tool_calls": False},
-    "`response_format: json_object`": {"response_format": {"type": "json_object"}},
+    "`response_format: json_object`": {"response_format": {"type": "json_object"}, "messages": [IN_JSON]},
+    "`response_format: json_object` without the word JSON in a message": {"response_format": {"type": "json_object"}},
     "`response_format: json_schema`": {
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
     },

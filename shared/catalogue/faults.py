@@ -58,6 +58,9 @@ def _temperature(asked: _Asked) -> Iterator[Fault]:
 def _top_p(asked: _Asked) -> Iterator[Fault]:
     if asked.sampling.top_p == 0 and not asked.limits.least_top_p_is_0:
         yield Fault("top_p", "", f"is 0: {asked.model.name} takes more than that, and 1 at most")
+    both = asked.sampling.top_p is not None and asked.sampling.temperature is not None
+    if both and not asked.limits.top_p_beside_temperature:
+        yield Fault("top_p", "", f"is given beside a temperature: {asked.model.name} takes one of the two")
 
 
 def _stop(asked: _Asked) -> Iterator[Fault]:

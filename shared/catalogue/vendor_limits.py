@@ -16,11 +16,13 @@ ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
 
 class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
-    `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords at the root of a tool's schema.
+    `top_p_beside_temperature`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords at the root of
+    a tool's schema.
     """
 
     temperature_max: float = 2
     least_top_p_is_0: bool = True
+    top_p_beside_temperature: bool = True
     top_k_max: int | None = None
     seed_max: int = 2**63 - 1
     stops_max: int | None = None
@@ -60,6 +62,8 @@ _CONVERSE_CLAUDE = msgspec.structs.replace(_CONVERSE, top_k_max=500, blank_stops
 (docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html); "input_schema does not support
 oneOf, allOf, or anyOf at the top level". Read 2026-11.
 """
+_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE, top_p_beside_temperature=False)
+""""`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147, read 2026-11)."""
 _CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)
 """docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html (read 2026-11)."""
 _JURASSIC = VendorLimits(temperature_max=1, stops_max=1, blank_turns=False)
@@ -70,6 +74,8 @@ _COMMAND = VendorLimits(stops_max=4, blank_turns=False)
 """
 
 _LIMITS = (
+    ("bedrock-converse", "-4-5-", _CONVERSE_CLAUDE_4_5),
+    ("bedrock-converse", "-4-6", _CONVERSE_CLAUDE_4_5),
     ("bedrock-converse", "anthropic.", _CONVERSE_CLAUDE),
     ("bedrock-converse", "mistral.", _CONVERSE_MISTRAL),
     ("bedrock-converse", "", _CONVERSE),

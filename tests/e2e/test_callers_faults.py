@@ -103,7 +103,21 @@ async def test_what_can_be_known_is_a_400_before_the_hold(
     assert await requests_made(session) == before
 
 
-TOOL = {"type": "function", "function": {"name": "clock"}}
+async def test_such_a_line_of_a_batch_fails_and_the_others_run(session: aiohttp.ClientSession) -> None:
+    hot, cool = ({"options": {"temperature": value}} for value in (1.2, 0.7))
+    lines = [{"custom_id": str(n), "model": NOVA, "messages": [HELLO], **more} for n, more in enumerate((hot, cool))]
+    data = "\n".join(json.dumps(line) for line in lines)
+    async with session.post("/api/batches", data=data, headers={"Content-Type": "application/x-ndjson"}) as response:
+        batch = (await response.json())["result"]
+
+    async def ended() -> list[dict[str, Any]] | None:
+        async with session.get(f"/api/batches/{batch['id']}/results") as response:
+            results = [json.loads(line) for line in (await response.text()).splitlines()]
+        return results if len(results) == len(lines) else None
+
+    bad, good = await eventually_true(ended, "both have ended")
+    assert (bad["status"], bad["error"]["code"], good["status"]) == (0, "invalid_request", 1)
+    assert "`options.temperature` is 1.2" in bad["error"]["message"]
 
 
 def offering(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:

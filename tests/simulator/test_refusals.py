@@ -184,6 +184,8 @@ CONVERSE: list[tuple[str, Body, str]] = [
     (NOVA, image("png", LARGE), "image size exceeds"),
     (CLAUDE, image("png", JPEG), "the image appears to be a image/jpeg image"),
     (CLAUDE, image("png", LARGE), "image exceeds 5 MB maximum"),
+    ("us.anthropic.claude-haiku-4-5-20251001-v1:0", config(temperature=1, topP=1), "cannot both be specified"),
+    (CLAUDE, config(temperature=1, topP=1), ""),
     (CLAUDE, config(stopSequences=["x", "\n"]), "each stop sequence must contain non-whitespace"),
     (CLAUDE, {**config(), "additionalModelRequestFields": {"top_k": 501}}, "#/top_k: 501 is not less or equal to 500"),
     (CLAUDE, {"messages": turns([{"text": "hi"}], [{"text": "So: "}])}, "cannot end with trailing whitespace"),
@@ -347,10 +349,15 @@ async def test_nobody_is_served_without_a_key(simulator: Running, vendor: str, s
         assert response.status == status
 
 
-async def test_openai_reads_no_other_type_of_body(simulator: Running) -> None:
+@pytest.mark.parametrize(
+    ("vendor", "status", "words"),
+    [("openai", 400, "you must provide a model parameter"), ("deepseek", 415, "Expected request with `Content-Type")],
+)
+async def test_another_type_of_body_is_not_read(simulator: Running, vendor: str, status: int, words: str) -> None:
     headers = {"Authorization": "Bearer k", "Content-Type": "text/plain"}
     async with (
         aiohttp.ClientSession(simulator.url, headers=headers) as session,
-        session.post(PATHS["openai"], data=b"{}") as response,
+        session.post(PATHS[vendor], data=b"{}") as response,
     ):
-        assert (await response.json())["error"]["message"] == "you must provide a model parameter"
+        assert response.status == status
+        assert words in (await response.json())["error"]["message"]

@@ -26,6 +26,12 @@ MISTRAL_STOPS_MAX = 10
 _ROOTS = {"oneOf", "allOf", "anyOf"}
 
 
+def check_sampling(model: Model, temperature: float | None, top_p: float | None) -> None:
+    """Claude from 4.5 on takes one of the two (github.com/mem0ai/mem0/pull/4147); raises `Refusal`."""
+    if "-4-5-" in model.id and temperature is not None and top_p is not None:
+        raise _said("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
+
+
 def check_company(
     model: Model, turns: list[Turn], stops: list[str], config: ToolConfig | None, fields: dict[str, Any]
 ) -> None:

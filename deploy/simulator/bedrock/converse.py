@@ -15,7 +15,7 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.bedrock import rules
-from deploy.simulator.bedrock.companies import check_company
+from deploy.simulator.bedrock.companies import check_company, check_sampling
 from deploy.simulator.bedrock.constraints import STOPS_MAX, check_count, check_length, check_range
 from deploy.simulator.bedrock.rules import Model, invalid, malformed
 from deploy.simulator.bedrock.tool_rules import check_tools
@@ -93,6 +93,7 @@ class Converse:
         _check_additional(body.additional_model_request_fields, model)
         _check_turns(body.messages, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
+        check_sampling(model, body.inference_config.temperature, body.inference_config.top_p)
         stops, fields = body.inference_config.stop_sequences, body.additional_model_request_fields
         check_company(model, body.messages, stops, body.tool_config, fields)
         rules.check_limits(model, body.inference_config.max_tokens, question.prompt_tokens)

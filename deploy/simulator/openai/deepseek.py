@@ -49,7 +49,8 @@ class DeepSeekChat(OpenAIChat):
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
         """Read the body; raises `Refusal` for what is no JSON or not of DeepSeek's types. Unknown fields are read past."""
-        del request
+        if "json" not in request.content_type:
+            raise Refusal(415, INVALID, "Expected request with `Content-Type: application/json`", INVALID)
         return parsed(raw)
 
     def limit(self, body: ChatRequest, model: Model | None) -> int:

@@ -18,7 +18,14 @@ from deploy.simulator.calls import Call
 from deploy.simulator.exchange import HTML_PAGE, Question, Refusal, understood
 from deploy.simulator.openai import rules
 from deploy.simulator.openai.chat import OPENAI_CHAT, check_bearer
-from deploy.simulator.openai.realtime_client import ClientEvent, Item, ResponseOptions, SessionUpdate, check_item
+from deploy.simulator.openai.realtime_client import (
+    ClientEvent,
+    Item,
+    ResponseOptions,
+    SessionUpdate,
+    check_item,
+    check_limit,
+)
 from deploy.simulator.openai.realtime_events import RealtimeWire, error_event, event
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said, Script, ScriptError
@@ -116,6 +123,7 @@ class Session:
             given = msgspec.json.decode(raw, type=SessionUpdate)
         except msgspec.ValidationError as error:
             raise Refusal(400, "unknown_parameter", str(error), INVALID, "session") from None
+        check_limit(given.max_output_tokens)
         changes = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not None}
         self._settings = msgspec.structs.replace(self._settings, **changes)
         await self._send(event("session.updated", session=self._session_json()))

@@ -17,17 +17,18 @@ _CONTENT_TYPES = {
     "assistant": {"output_text", "output_audio"},
     "system": {"input_text"},
 }
+LIMIT_MAX = 4_096
 Limit = int | Literal["inf"]
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, forbid_unknown_fields=True):
     """One part of an item."""
 
     type: str
     text: str = ""
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, forbid_unknown_fields=True):
     """One message of the conversation."""
 
     role: Literal["user", "assistant", "system"]
@@ -70,6 +71,14 @@ class ClientEvent(msgspec.Struct):
     session: msgspec.Raw = msgspec.Raw(b"{}")
     item: Item | None = None
     response: ResponseOptions | None = None
+
+
+def check_limit(limit: Limit | None) -> None:
+    """Hold the output limit against its range; raises `Refusal`."""
+    if isinstance(limit, int) and not 1 <= limit <= LIMIT_MAX:
+        side, bound = ("below", "min") if limit < 1 else ("above", "max")
+        words = f"Invalid 'session.max_output_tokens': integer {side} {bound}imum value."
+        raise Refusal(400, f"integer_{side}_{bound}_value", words, INVALID, "session.max_output_tokens")
 
 
 def check_item(item: Item) -> None:

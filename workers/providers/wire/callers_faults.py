@@ -51,7 +51,7 @@ OPTION = _words(  # its value is to blame; an output limit is this service's own
     r"(temperature|top_?p|top_?k|stop_?sequences?|\bstop\b|\bseed\b|penalt(y|ies)).{0,120}?"
     r"(valid range|supported range|in the range|must (be|not|contain|have)|(above|below) (the )?m(ax|in)imum"
     r"|less (than )?or equal|greater (than )?or equal|array too long|maximum length|not enabled)",
-    r"maximum item count|ensure this value",  # Jurassic and Command, Mistral
+    r"maximum item count|ensure this value|cannot both be specified",  # Jurassic and Command, Mistral, Claude
 )
 JSON_WORD = _words(r"must contain the word 'json'")
 

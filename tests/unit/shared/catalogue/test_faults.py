@@ -141,6 +141,14 @@ def test_an_answer_in_json_is_asked_for_in_words_where_the_vendor_wants_that(mod
     assert fault(model, json_answer=JsonAnswer(schema=schema)) == ("json_schema" if in_a_mode else None)
 
 
+def test_newer_claudes_take_a_temperature_or_a_top_p() -> None:
+    known = CATALOGUE.find("anthropic-claude-3-haiku")
+    newer = msgspec.structs.replace(known, upstream="us.anthropic.claude-haiku-4-5-20251001-v1:0")
+    assert fault(newer, temperature=0.5, top_p=0.5) == "top_p"
+    assert fault(newer, top_p=0.5) is None
+    assert fault(known, temperature=0.5, top_p=0.5) is None
+
+
 def test_nothing_is_known_of_a_vendor_at_an_address_of_the_operators() -> None:
     own = msgspec.structs.replace(CATALOGUE.find("openai-gpt-4o"), base_url="http://vllm", key_variable="KEY")
     assert fault(own, stop=tuple("abcdefgh"), json_answer=JsonAnswer()) is None

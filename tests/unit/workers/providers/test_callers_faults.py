@@ -38,6 +38,7 @@ CALLERS = {
         "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
         "Invalid temperature value, the valid range of temperature is [0, 2]",
         "Value '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or",
+        "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
         "stop_sequences: each stop sequence must contain non-whitespace",
         "* GenerateContentRequest.generation_config.stop_sequences: the number of stop_sequences must not exceed 5.",
         "Unable to submit request because it has a topK value of 50 but the supported range is from 1 (inclusive) to 41.",
