@@ -49,9 +49,11 @@ def check_own(schema: dict[str, Any], where: str) -> None:
             )
 
 
-def check_json(schema: dict[str, Any], where: str) -> None:
-    """Raise `Refusal` for a root that is no object, and for a reference that is not alone or leads nowhere."""
-    if schema.get("type", "object") != "object":
+def check_json(schema: dict[str, Any], where: str, *, of_arguments: bool = False) -> None:
+    """Raise `Refusal` for arguments that are no object, and for a reference that is not alone or leads nowhere. An answer may
+    be a list (ai.google.dev/gemini-api/docs/structured-output, read 2026-11).
+    """
+    if of_arguments and schema.get("type", "object") != "object":
         raise _invalid(f"* GenerateContentRequest.{where}: schema must be of type OBJECT at its root")
     for place, part in _parts(schema):
         reference, at = part.get("$ref"), ".".join(place)

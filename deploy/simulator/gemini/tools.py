@@ -163,7 +163,7 @@ def _check_schema(declaration: Declaration, where: str) -> None:
     if own is not None:
         check_own(own, f"{where}.parameters")
     if as_json is not None:
-        check_json(as_json, f"{where}.parameters_json_schema")
+        check_json(as_json, f"{where}.parameters_json_schema", of_arguments=True)
 
 
 def _check_config(declared: list[Declaration], config: ToolConfig | None) -> None:
