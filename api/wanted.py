@@ -24,7 +24,7 @@ from api.requests.submit import UNLIMITED, Admitted, NewRequest
 from api.services import SERVICES, Services
 from shared.batches.files import require_credit
 from shared.catalogue.models import Model
-from shared.errors import ModelNotFound
+from shared.errors import ModelNotFound, RebootError
 from shared.job import PackedJob
 from shared.money import Price
 
@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     metadata: dict[str, str] | None
     ignored: tuple[str, ...]
     fingerprint: bytes | None
-    repeats: str | None
+    repeats: str | None = None
     """The id of the request that came first with the same Idempotency-Key."""
 
 
@@ -76,13 +76,17 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
         asked = understood(body.take(), parse, services.catalogue, listed_at(request.path))
         asked = without_query(asked, request.query)
         await breathe()
-        repeatable_by, fingerprint, repeats = idempotency_key(request), None, None
-        if repeatable_by:
-            fingerprint = asked.fingerprint()
-            repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)
-        asked, model = _fit_again(asked, services) if repeats else _fit(request, asked, key, services)
+        repeatable_by, refusal = idempotency_key(request), None
+        fingerprint = asked.fingerprint() if repeatable_by else None
+        try:
+            asked, model = _fit(request, asked, key, services)
+        except RebootError as error:
+            if not repeatable_by:
+                raise
+            refusal = error
+            asked, model = _fit_again(asked, services)
         await breathe()
-        return Wanted(
+        wanted = Wanted(
             form=asked.form,
             model=asked.model,
             served_by=model,
@@ -92,11 +96,15 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
             metadata=asked.metadata,
             ignored=asked.ignored,
             fingerprint=fingerprint,
-            repeats=repeats,
         )
+    if repeatable_by and fingerprint:
+        wanted.repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)
+    if refusal and not wanted.repeats:
+        raise refusal
+    return wanted
 
 
-def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model]:
+def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model | None]:
     """What can be done of it, and the model that a worker can do it with."""
     model = services.catalogue.serving(asked.model, listed_at(request.path))
     asked = fit_to_model(asked, model, services.settings, strict=key.strict)

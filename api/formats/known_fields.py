@@ -24,6 +24,8 @@ NOTHING_LENGTH_MAX = 16
 """Bytes of such a value; there may be space between brackets."""
 NAMES_MAX = 1_000
 """Different fields that may be unknown. No client has so many of its own."""
+SAY_A_FORM, FORM = {"output_config", "text"}, "format"
+"""Fields of other APIs that may say the form of the answer; then that is named, too."""
 OBJECT, LIST = ord("{"), ord("[")
 Fields = dict[str, Raw]
 Prune = Callable[[Raw, "Unknown"], Raw]
@@ -76,6 +78,8 @@ class Unknown:
                 f"The body has more than {NAMES_MAX} different fields that are unknown: leave them out."
             )
         self.names[name] = None
+        if name in SAY_A_FORM and _begins(value) == OBJECT and FORM in _fields_of(value):
+            self.names[f"{name}.{FORM}"] = None
 
 
 def _is_nothing(value: Raw) -> bool:

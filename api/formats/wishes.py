@@ -5,6 +5,7 @@ which of their fields were left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -18,29 +19,31 @@ LENGTH_MAX = 1_024
 MORE = "..."
 AS_IT_IS = "[]._-?$*"
 """Characters of a name that need no escape."""
-CACHE_HINTS = {"cache_control", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+CACHE_MARK = "cache_control"
+"""Says what is to be cached. Where a cache is kept, and for how long, is said to no vendor."""
+EFFORTS = frozenset(get_args(ReasoningEffort))
+ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
 OFF = "disabled"
 KNOWN_QUERY = {"beta"}
 """Anthropic's word for an API that is not final; clients that send it mean the same one."""
 ORDERS = {
-    "n",
-    "stop",
-    "stop_sequences",
-    "response_format",
-    "output_config.format",
-    "output_format",
-    "guided_json",
-    "guided_regex",
+    *("n", "max_output_tokens", "max_new_tokens"),
+    *("stop", "stop_sequences", "stop_token_ids"),
+    *("response_format", "output_config.format", "output_format", "text.format", "format", "json_schema"),
+    *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar"),
+    *("functions", "function_call", "logit_bias"),
 }
-"""Fields by which one API or another says how many answers there are to be, in which form, and where they end."""
+"""Fields by which one API or another says how many answers there are to be, in which form, of what, and where they end."""
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`type` is `enabled`, `adaptive`, `disabled` or a newer word; `budget_tokens` how much is to be thought at most."""
+    """`type` is `enabled`, `adaptive`, `disabled` or a newer word; `budget_tokens` how much is to be thought at most, which
+    by itself means `enabled`.
+    """
 
-    type: str
+    type: str | None = None
     budget_tokens: int | None = None
 
 
@@ -57,7 +60,7 @@ class Wishes(msgspec.Struct, frozen=True):
 def wishes_of(
     unknown: Iterable[str],
     *,
-    effort: ReasoningEffort | None = None,
+    effort: str | None = None,
     effort_field: str = "reasoning_effort",
     thinking: Thinking | None = None,
     thinking_field: str = "thinking",
@@ -68,19 +71,31 @@ def wishes_of(
     """
     names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
-    cache = tuple(name for name in names if name.rpartition(".")[2] in CACHE_HINTS)
+    marks = tuple(name for name in names if name.rpartition(".")[2] == CACHE_MARK)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
-    if cache:
-        fields["cache"] = cache
-    if effort is not None:
+    if marks:
+        fields["cache"] = marks
+    ignored = [name for name in names if name not in marks]
+    known = _known_effort(effort)
+    budget = thinking.budget_tokens or 0 if thinking else 0
+    if effort not in {None, known, *ANY_EFFORT}:
+        ignored.append(effort_field)
+    if known is not None:
         fields["reasoning_effort"] = (effort_field,)
     elif thinking and thinking.type == OFF:
-        effort, fields["reasoning_effort"] = "none", (thinking_field,)
-    elif thinking and thinking.budget_tokens and thinking.budget_tokens > 0:
-        effort, fields["reasoning_effort"] = _effort_of(thinking.budget_tokens), ()
-    if thinking and thinking.type != OFF:
+        known, fields["reasoning_effort"] = "none", (thinking_field,)
+    elif budget > 0:
+        known, fields["reasoning_effort"] = _effort_of(budget), ()
+    if thinking and thinking.type == OFF and known != "none":
+        ignored.append(thinking_field)  # another effort is asked for beside it
+    elif thinking and (thinking.type not in {None, OFF} or budget > 0):
         fields["thinking"] = (thinking_field,)
-    return Wishes(fields, tuple(name for name in names if name not in cache), effort)
+    return Wishes(fields, tuple(ignored), known)
+
+
+def _known_effort(word: str | None) -> ReasoningEffort | None:
+    """None for a newer word, too: how far it goes is not known here."""
+    return cast("ReasoningEffort", word) if word in EFFORTS else None
 
 
 def _refuse_orders(names: Sequence[str]) -> None:

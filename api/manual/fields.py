@@ -63,10 +63,10 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
     },
     "an image": _user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}),
-    "`cache_control`, `prompt_cache_key`": {"prompt_cache_key": "x"},
+    "`cache_control`": _user({"type": "text", "text": "x", "cache_control": MARK}),
     "`user`, `safety_identifier`": {"user": "someone"},
     "`n` above 1, `logit_bias`, audio, `service_tier: flex`": {"n": 2},
-    "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority` and whatever is unknown": {
+    "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority`, `prompt_cache_key` and whatever is unknown": {
         "logprobs": True
     },
 }

@@ -33,6 +33,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     tools: Tools
     max_tokens: int | None
     metadata: dict[str, str] | None = None
+    ignored: tuple[str, ...] = ()
+    """Fields that were left out of the line."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

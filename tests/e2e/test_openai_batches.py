@@ -87,7 +87,11 @@ async def test_a_line_with_a_wish_that_is_not_done_is_bad_for_a_strict_key_only(
     errors = (made["errors"] or {"data": []})["data"]
     assert [one["line"] for one in errors] == bad
     assert all("`verbosity`" in one["message"] for one in errors)
-    assert (await until_ended(caller, made["id"]))["request_counts"]["completed"] == 2 - len(bad)
+    batch = await until_ended(caller, made["id"])
+    told_of = {
+        one["custom_id"]: one["response"].get("ignored") for one in await content(caller, batch["output_file_id"])
+    }
+    assert told_of == ({"plain": None} if bad else {"plain": None, "wish": ["verbosity"]})
 
 
 async def test_the_client_runs_a_batch_from_file_to_results(

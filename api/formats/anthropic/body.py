@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from api.formats.wishes import Thinking
-from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, ReasoningEffort, StopSequence, Tokens, TopK
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
 
 USER_ID_LENGTH_MAX = 256
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
@@ -205,7 +205,7 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How hard the model tries, and the form of its answer."""
 
-    effort: ReasoningEffort | None = None
+    effort: str | None = None
     format: JsonFormat | None = None
 
 

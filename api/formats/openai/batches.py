@@ -104,11 +104,12 @@ class BatchList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What the line's request was answered."""
+    """What the line's request was answered. `ignored` are the fields of the line that were left out."""
 
     status_code: int
     request_id: str
     body: msgspec.Raw
+    ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LineFailure(msgspec.Struct, frozen=True):
@@ -173,9 +174,9 @@ def output_line(batch: Batch, result: Result) -> bytes:
 
 
 def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran:
-    done, model = unpack_answer(answer).done, unpack_ask(asked).model
+    done, ask = unpack_answer(answer).done, unpack_ask(asked)
     render = message if batch.endpoint == "/v1/messages" else completion
-    return Ran(200, request_id, msgspec.Raw(render(done, request_id, model)))
+    return Ran(200, request_id, msgspec.Raw(render(done, request_id, ask.model)), ask.ignored or msgspec.UNSET)
 
 
 def _refused(batch: Batch, result: Result) -> Ran | None:

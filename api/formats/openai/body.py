@@ -21,10 +21,11 @@ from shared.chat import (
     StopSequence,
     Temperature,
     Tokens,
-    TopK,
 )
 from shared.errors import InvalidRequest
 
+TopKOrOff = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
+"""0 and -1 mean all of them, as other services in OpenAI's form have it."""
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 WITHOUT_NUL = {"pattern": r"^[^\x00]*\Z"}
@@ -67,7 +68,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """OpenRouter's form: an effort, or how many tokens are to be thought at most."""
 
-    effort: ReasoningEffort | None = None
+    effort: str | None = None
     max_tokens: Tokens | None = None
     enabled: bool | None = None
 
@@ -93,7 +94,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     seed: Seed | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    reasoning_effort: ReasoningEffort | None = None
+    reasoning_effort: str | None = None
     response_format: ResponseFormat | None = None
     tools: OfferedTools | None = None
     tool_choice: Choice | None = None
@@ -104,7 +105,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     # those of other services in OpenAI's form
     reasoning: Reasoning | None = None
     thinking: Thinking | None = None
-    top_k: TopK | None = None
+    top_k: TopKOrOff | None = None
     # see ONLY
     audio: Any = None
     logit_bias: Any = None
@@ -157,7 +158,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             thinking=thinking,
             thinking_field="thinking" if self.thinking else "reasoning",
             others={
-                "top_k": "top_k" if self.top_k else None,
+                "top_k": "top_k" if self.top_k and self.top_k > 0 else None,
                 "seed": "seed" if self.seed is not None else None,
                 "frequency_penalty": "frequency_penalty" if self.frequency_penalty else None,
                 "presence_penalty": "presence_penalty" if self.presence_penalty else None,
@@ -172,7 +173,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
-            top_k=self.top_k,
+            top_k=self.top_k if self.top_k and self.top_k > 0 else None,
             stop=tuple(stop),
             seed=self.seed,
             frequency_penalty=self.frequency_penalty,

@@ -29,7 +29,7 @@ class FunctionDefinition(_Strict, frozen=True):
 class OfferedTool(_Strict, frozen=True):
     """`{"type": "function", "function": {…}}`. Those that a vendor runs itself (`web_search`) are left out and named."""
 
-    type: str
+    type: str | None = None
     function: FunctionDefinition | None = None
 
 
@@ -113,7 +113,7 @@ def neutral_tools(
     Raises `InvalidRequest` for a name that is there twice, or chosen and not offered.
     """
     functions = [_function(place, tool) for place, tool in enumerate(offered)]
-    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if is_hosted(tool.type)]
+    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if tool.type and is_hosted(tool.type)]
     tools = tuple(tool for tool in functions if tool)
     names = [tool.name for tool in tools]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -132,9 +132,9 @@ def _function(place: int, tool: OfferedTool) -> Tool | None:
         raise InvalidRequest(
             f"`tools[{place}].type` is {tool.type!r}: only tools of type `function` can be called here.", param="tools"
         )
-    if tool.type != "function":
-        return None
     function = tool.function
+    if tool.type not in {None, "function"} or (tool.type is None and function is None):
+        return None  # without a type the names of its fields tell what it was, as of Gemini's `google_search`
     if function is None:
         raise InvalidRequest(f"`tools[{place}].function` is missing.", param="tools")
     return Tool(

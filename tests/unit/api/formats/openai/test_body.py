@@ -134,7 +134,9 @@ def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], i
             None,
             {"seed": ("seed",), "frequency_penalty": ("frequency_penalty",)},
         ),
-        ({"prompt_cache_key": "k"}, None, {"cache": ("prompt_cache_key",)}),
+        ({"reasoning_effort": "default", "top_k": -1}, None, {}),
+        ({"thinking": {"budget_tokens": 2_000}}, "low", {"thinking": ("thinking",), "reasoning_effort": ()}),
+        ({"thinking": {}}, None, {}),
         ({"tools": [{**CLOCK, "cache_control": {"type": "ephemeral"}}]}, None, {"cache": ("tools[].cache_control",)}),
     ],
 )
@@ -143,6 +145,27 @@ def test_wishes_are_known_by_the_fields_that_they_came_in(
 ) -> None:
     asked = parsed(**fields)
     assert (asked.sampling.reasoning_effort, asked.wishes, asked.ignored) == (effort, wishes, ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "effort", "ignored"),
+    [
+        (
+            {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+            None,
+            ("prompt_cache_key", "prompt_cache_retention"),
+        ),
+        ({"reasoning_effort": "utmost"}, None, ("reasoning_effort",)),
+        ({"reasoning_effort": "high", "thinking": {"type": "disabled"}}, "high", ("thinking",)),
+        ({"text": {"verbosity": "low"}}, None, ("text",)),
+        ({"tools": [{"google_search": {"mode": "x"}}]}, None, ("tools[].google_search",)),
+    ],
+)
+def test_what_nobody_does_is_left_out_and_named(
+    fields: dict[str, Any], effort: str | None, ignored: tuple[str, ...]
+) -> None:
+    asked = parsed(**fields)
+    assert (asked.sampling.reasoning_effort, asked.ignored, asked.tools) == (effort, ignored, Tools())
 
 
 def test_a_choice_of_some_tools_offers_only_those() -> None:
@@ -174,7 +197,6 @@ def test_a_schema_may_come_with_an_object_of_json_as_other_services_take_it() ->
         ({"seed": 1.5}, "seed"),
         ({"frequency_penalty": 3}, "frequency_penalty"),
         ({"presence_penalty": -3}, "presence_penalty"),
-        ({"reasoning_effort": "utmost"}, "reasoning_effort"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "json_schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}}, "name"),
@@ -188,6 +210,11 @@ def test_a_schema_may_come_with_an_object_of_json_as_other_services_take_it() ->
         ({"stop_sequences": ["x"]}, "stop_sequences"),
         ({"response_format": {"type": "json_object", "json_schema": {"name": "n"}}}, "response_format.json_schema"),
         ({"guided_json": {"type": "object"}}, "guided_json"),
+        ({"structured_outputs": {"choice": ["a"]}}, "structured_outputs"),
+        ({"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format"),
+        ({"stop_token_ids": [1]}, "stop_token_ids"),
+        ({"max_output_tokens": 5}, "max_output_tokens"),
         ({"functions": [{"name": "f"}]}, "tools"),
         ({"function_call": "auto"}, "tool_choice"),
         ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
