@@ -247,10 +247,10 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
 
 def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
     """The whole calls, in the order of their indexes."""
-    whole: dict[int, list[str]] = {}
+    named: dict[int, tuple[str, str]] = {}
+    arguments: dict[int, list[str]] = {}
     for piece in pieces:
-        call = whole.setdefault(piece.index, ["", "", ""])
-        call[0] = piece.id or call[0]
-        call[1] = piece.name or call[1]
-        call[2] += piece.arguments
-    return tuple(ToolCall(*whole[index]) for index in sorted(whole))
+        call_id, name = named.get(piece.index, ("", ""))
+        named[piece.index] = piece.id or call_id, piece.name or name
+        arguments.setdefault(piece.index, []).append(piece.arguments)
+    return tuple(ToolCall(*named[index], "".join(arguments[index])) for index in sorted(named))

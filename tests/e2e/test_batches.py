@@ -107,7 +107,10 @@ async def test_bad_lines_do_not_sink_good_ones_and_are_named_by_their_number(cal
         r'{"custom_id":"b","model":"openai-gpt-4o-mini","messages":[{"role":"user","content":"x"}],"\u0000x":1}',
         r'{"custom_id":"b","model":"openai-gpt-4o-mini\u0000","messages":[{"role":"user","content":"x"}]}',
         '{"custom_id":"' + "x" * 300 + '","model":"openai-gpt-4o-mini","messages":[]}',
+        '{"custom_id":"c","model":"openai-gpt-4o-mini","messages":' + "[" * 600 + "]" * 600 + "}",
+        '{"custom_id":"c","model":"openai-gpt-4o-mini","messages":[' + "[]," * 300_000 + "0]}",
     ],
+    ids=["NUL in id", "NUL in field", "NUL in model", "long id", "deep", "wide"],
 )
 async def test_what_cannot_be_stored_of_a_line_sinks_no_other(caller: Caller, bad: str) -> None:
     batch = await sent(caller, [bad, line("good", told())])

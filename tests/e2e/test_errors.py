@@ -62,6 +62,39 @@ async def test_what_is_not_json_is_a_400(caller: Caller, data: bytes) -> None:
     assert (reply.status, reply.error["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"[" + b"[]," * 320_000 + b"0]", "more than 500000 values"),
+        (b"[" * 600 + b"]" * 600, "nested too deeply"),
+        (b'{"x":' * 200 + b"0" + b"}" * 200, "nested too deeply"),
+    ],
+    ids=["wide", "lists", "objects"],
+)
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/endpoint", b'"options":{"stop":%s}'),
+        ("/v1/chat/completions", b'"modalities":%s'),
+        ("/v1/chat/completions", b'"unknown":%s'),
+        (
+            "/v1/chat/completions",
+            b'"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","x":%s}}}]',
+        ),
+        ("/v1/messages", b'"max_tokens":5,"tools":[{"name":"f","input_schema":{"type":"object","x":%s}}]'),
+        ("/v1/messages/count_tokens", b'"thread":%s'),
+        ("/v1/batches", b'"metadata":%s'),
+    ],
+)
+async def test_more_values_or_levels_than_a_body_may_have_are_a_400(
+    caller: Caller, path: str, field: bytes, value: bytes, words: str
+) -> None:
+    data = b'{"model":"google-gemini-2.0-flash","messages":[{"role":"user","content":"x"}],%s}' % (field % value)
+    reply = await caller.request("POST", path, data=data, headers={"Content-Type": "application/json"})
+    assert reply.status == 400
+    assert words in reply.json["error"]["message"]
+
+
 async def test_a_lone_surrogate_in_a_message_is_a_400(caller: Caller) -> None:
     data = b'{"model":"%s","messages":[{"role":"user","content":"\\ud83d"}]}' % MODEL.encode()
     reply = await caller.request("POST", "/api/endpoint", data=data, headers={"Content-Type": "application/json"})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.formats.native.chat import NativeMessage
 from shared.chat import (
+    CallPiece,
     ImagePart,
     ImageUrl,
     JsonAnswer,
@@ -20,6 +22,7 @@ from shared.chat import (
     answer_tool,
     input_bound,
     is_wrapped,
+    joined_calls,
 )
 
 TOWN: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -136,3 +139,12 @@ def test_all_that_is_sent_for_an_answer_by_a_tool_is_bounded(schema: dict[str, A
     answer, clock = JsonAnswer(schema=schema), Tool(name="clock")
     sent = len(msgspec.json.encode(answer_tool(answer))) + len(msgspec.json.encode(clock))
     assert input_bound([], 0, Tools(offered=(clock,)), answer) >= sent + 2 * 64 + 1_024
+
+
+def test_calls_are_joined_however_many_pieces_they_came_in() -> None:
+    """A million pieces run into the limit that every test has, where each makes a copy of what came before it."""
+    begun = (CallPiece(1, "", "b", "late"), CallPiece(0, "[", "a", "early"))
+    pieces = chain(begun, repeat(CallPiece(1, "1€, "), 1_000_000), (CallPiece(0, "]"),))
+    early, late = joined_calls(pieces)
+    assert (early, late.id, late.name) == (ToolCall("a", "early", "[]"), "b", "late")
+    assert late.arguments == "1€, " * 1_000_000

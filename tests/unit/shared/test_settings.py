@@ -47,6 +47,11 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
+        ("JSON_NODES_MAX", "999"),
+        ("JSON_DEPTH_MAX", "15"),
+        ("JSON_DEPTH_MAX", "201"),
+        ("MESSAGES_MAX", "50001"),
+        ("TOOLS_MAX", "4097"),
         ("PORT", "http"),
         ("PORT", "65536"),
         ("PORT", "-1"),

@@ -12,7 +12,7 @@ class Unwrapping:
 
     def __init__(self, name: str) -> None:
         self._head = re.compile(rf'\s*\{{\s*"{re.escape(name)}"\s*:\s*')
-        self._begun = ""
+        self._begun: list[str] = []
         self._inside: bool | None = None
         """None until the head has been read."""
         self._depth = 0
@@ -23,10 +23,10 @@ class Unwrapping:
     def feed(self, text: str) -> str:
         """What can be passed on now."""
         if self._inside is None:
-            self._begun += text
+            self._begun.append(text)
             if not HEAD_ENDS.search(text):  # what came before has been searched
                 return ""
-            text, self._begun = self._begun, ""
+            text = self._taken()
             head = self._head.match(text)
             self._inside = head is not None
             text = text[head.end() :] if head else text
@@ -34,8 +34,13 @@ class Unwrapping:
 
     def finish(self) -> str:
         """What is left at the end: something only when there was no object."""
-        rest, self._begun = self._begun, ""
-        return rest
+        return self._taken()
+
+    def _taken(self) -> str:
+        """What has begun, which may have come a character at a time."""
+        text = "".join(self._begun)
+        self._begun.clear()
+        return text
 
     def _of_value(self, text: str) -> str:
         """Up to the bracket that closes the object, or the comma before another property."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from workers.providers.bedrock.client import from_client_error
+from workers.providers.bedrock.client import from_client_error, vendor_failures
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.openai import errors as openai_errors
 from workers.providers.wire import vendor_errors
@@ -161,3 +162,9 @@ def test_only_identifiers_are_passed_on() -> None:
 )
 def test_patience_is_read_from_headers(headers: dict[str, str], wait_s: float | None) -> None:
     assert vendor_errors.retry_after_s(headers) == wait_s
+
+
+async def test_an_answer_that_is_nested_beyond_what_the_sdk_reads_is_a_failure_of_the_vendor() -> None:
+    with pytest.raises(ProviderError, match="not an answer"):
+        async with vendor_failures():
+            json.loads("[" * 100_000)

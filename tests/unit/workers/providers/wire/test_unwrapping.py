@@ -52,3 +52,10 @@ def test_any_value_comes_out_whatever_cuts_its_text(
 def test_what_is_no_such_object_is_given_as_it_is(text: str, given_on: str) -> None:
     for cuts in ((), range(len(text))):
         assert unwrapped(text, *cuts).strip() == given_on  # space around a value means nothing
+
+
+def test_a_head_that_never_ends_is_read_once() -> None:
+    """Half a million pieces run into the limit that every test has, where each makes a copy of what came before it."""
+    unwrapping = Unwrapping("x")
+    assert "".join(unwrapping.feed("€ ") for _ in range(500_000)) == ""
+    assert unwrapping.feed("{") + unwrapping.finish() == "€ " * 500_000 + "{"
