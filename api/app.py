@@ -33,6 +33,7 @@ from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
+from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
@@ -92,7 +93,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     )
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
-    async with served(settings.host, settings.metrics_port), background_tasks() as group:
+    async with served(settings.metrics_host, settings.metrics_port), background_tasks() as group:
         records = SettledRecords(lua, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
         bodies = Bodies(settings)
@@ -123,6 +124,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             relay.run(),
             custody.run(),
             key_watch.run(),
+            watch_open_files(settings.open_files_alert_percent),
         ):
             group.create_task(part)
         yield

@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8080
     web_concurrency: int = 1
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"  # that of HOST, unless it has its own
     listen_fd: int | None = None
     parent_pid: int | None = None
     catalogue_overlay: Path | None = None
@@ -56,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # telling
     log_level: str = "info"
     log_format: LogFormat = "json"
+    open_files_alert_percent: int = 90  # of what the process may open
     keep_messages: bool = False
 
     # workers
@@ -190,8 +192,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
-        if isinstance(traffic_s := values.get("lock_timeout_s"), float):  # a shorter one shortens this, too
-            values.setdefault("ddl_lock_timeout_s", min(DDL_LOCK_TIMEOUT_S, traffic_s / 2))
+        _fit_defaults(values)
         settings = cls(**values)  # type: ignore[arg-type]
         _refuse_contradictions(settings)
         return settings
@@ -231,12 +232,24 @@ def origin_list(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _fit_defaults(values: dict[str, object]) -> None:
+    """Those that hang on what was given, where nothing else was given in their place."""
+    usual = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+    values.setdefault("metrics_host", values.get("host", usual["metrics_host"]))
+    for smaller, (greater, fitting) in _FITTED.items():
+        if isinstance(given := values.get(greater), int | float):
+            values.setdefault(smaller, min(usual[smaller], fitting(given)))
+
+
 def _refuse_contradictions(settings: Settings) -> None:
-    if settings.ddl_lock_timeout_s >= settings.lock_timeout_s:
-        raise SettingsError(
-            f"DDL_LOCK_TIMEOUT_S={settings.ddl_lock_timeout_s:g} is wrong: it takes less than LOCK_TIMEOUT_S"
-            f" ({settings.lock_timeout_s:g}), so that a change of tables gives up before traffic does"
-        )
+    for greater, smaller, but_less, because in _BOUNDED:
+        most, value = getattr(settings, greater), getattr(settings, smaller)
+        if value > most or (but_less and value == most):
+            how_much = "less than" if but_less else "at most"
+            raise SettingsError(
+                f"{smaller.upper()}={_plain(value)} is wrong: it takes {how_much} {greater.upper()} ({_plain(most)}),"
+                f" {because}"
+            )
     if settings.batch_days_kept * DAY_S <= settings.batch_expires_s:
         raise SettingsError(
             f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
@@ -247,6 +260,10 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most"
             f" {PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
         )
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _parser_of(field: msgspec.structs.FieldInfo) -> Callable[[str], object] | None:
@@ -338,6 +355,26 @@ _ORIGIN = re.compile(
     r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # which browsers leave out
     r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
 )
+_BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
+    ("lock_timeout_s", "ddl_lock_timeout_s", True, "so that a change of tables gives up before traffic does"),
+    ("database_timeout_s", "lock_timeout_s", True, "so that a lock that is waited for is no Postgres that is away"),
+    ("worker_seen_s", "heartbeat_s", True, "so that no worker that lives is taken for dead"),
+    ("worker_slots", "batch_slots_reserved", True, "of which it is a part, so that batches have some, too"),
+    ("in_flight_max", "batch_in_flight_kept", True, "of which it is a part, so that batches are ever run"),
+    ("batch_window_bytes_max", "batch_line_bytes_max", False, "so that the longest line is ever run"),
+    ("batch_bytes_max", "batch_line_bytes_max", False, "in which a line has to fit"),
+    ("batch_concurrency_max", "batch_concurrency_start", False, "beyond which it never grows"),
+    ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
+)
+"""A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
+_FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
+    "ddl_lock_timeout_s": ("lock_timeout_s", lambda traffic_s: traffic_s / 2),
+    "batch_slots_reserved": ("worker_slots", lambda slots: int(slots) - 1),
+    "batch_in_flight_kept": ("in_flight_max", lambda requests: int(requests) // 2),
+    "batch_concurrency_start": ("batch_concurrency_max", int),
+    "batch_window_max": ("queue_depth_max", int),
+}
+"""Defaults that are lowered where a setting that bounds them is lower, so that it can be given alone."""
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}
 _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
@@ -369,6 +406,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
     "usage_days_max": _number(int, 1, 3_660, "a whole number"),
+    "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),

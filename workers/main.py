@@ -25,6 +25,7 @@ from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
+from shared.runtime.open_files import watch_open_files
 from shared.runtime.process import settle_memory
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
@@ -57,7 +58,11 @@ class _Stores(NamedTuple):
 
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
-    async with AsyncExitStack() as stack, served(settings.host, settings.metrics_port), background_tasks() as group:
+    async with (
+        AsyncExitStack() as stack,
+        served(settings.metrics_host, settings.metrics_port),
+        background_tasks() as group,
+    ):
         stores = await _stores(settings, stack)
         catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
         providers = _providers(settings, catalogue)
@@ -94,6 +99,7 @@ async def run(settings: Settings) -> None:
             paces.run(),
             ledger.run_settle(),
             endings.run(),
+            watch_open_files(settings.open_files_alert_percent),
             _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
             *_sweeps(stores, queue, settler, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),

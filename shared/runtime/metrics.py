@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
 from shared.settings import SettingsError
 
+log = structlog.get_logger(__name__)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -54,7 +56,10 @@ async def served(host: str, port: int | None) -> AsyncIterator[None]:
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise SettingsError(f"METRICS_PORT={port}: cannot listen on {host}: {error.strerror}") from None
+            raise SettingsError(
+                f"METRICS_PORT={port}: cannot listen on METRICS_HOST ({host}): {error.strerror}"
+            ) from None
+        log.info("metrics served", host=host, port=port)
         yield
     finally:
         await runner.cleanup()

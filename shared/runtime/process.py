@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -14,10 +15,10 @@ from aiohttp import web_response
 
 def raise_open_files() -> int:
     """Raise the soft limit of open files to the hard one: each stream is a connection. Returns what is in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says that there is no limit, and takes no such one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def settle_memory() -> None:

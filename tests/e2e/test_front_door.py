@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -109,3 +111,20 @@ async def test_event_streams_are_asked_for_in_any_case(caller: Caller, accept: s
 async def test_event_streams_are_not_sent_to_who_refuses_them(caller: Caller) -> None:
     reply = await caller.chat(told(tokens=2), stream=True, headers={"Accept": "text/event-stream;q=0"})
     assert reply.headers["Content-Type"].startswith("text/plain")
+
+
+async def test_a_front_door_that_runs_out_of_files_says_so_and_goes_on(caller: Caller, cluster: Cluster) -> None:
+    pid, door = cluster.pid("web-2"), caller.at(cluster.url("web-2"))
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    open_now = len(list(Path(f"/proc/{pid}/fd").iterdir()))  # noqa: ASYNC240 - a few small names
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 20, usual[1]))
+    try:
+        host, _, port = door.url("").removeprefix("http://").partition(":")
+        crowd = [await asyncio.open_connection(host, int(port)) for _ in range(60)]
+        await cluster.until_log("web-2", "files that may be opened run out")
+        for _, writer in crowd:
+            writer.close()
+        await cluster.until_log("web-2", "files may be opened again")
+        assert (await door.chat(told(tokens=2))).status == 200
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)

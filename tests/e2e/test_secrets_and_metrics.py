@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp
 import pytest
 from redis.asyncio import Redis
 
@@ -70,6 +71,17 @@ async def test_broken_http_shows_no_key_in_any_log(caller: Caller, logs: Path) -
     )
     written = [path.read_text(errors="replace") for path in logs.glob("*.log")]  # noqa: ASYNC240 - a few small files
     assert not [text for text in written if caller.key in text or CANARY in text]
+
+
+async def test_metrics_have_an_address_of_their_own(caller: Caller, cluster: Cluster) -> None:
+    port = free_port()
+    await cluster.drain("worker-2")
+    cluster.start("worker-2", METRICS_PORT=str(port), METRICS_HOST="127.0.0.2")
+    await cluster.ready()
+    async with caller.session.get(f"http://127.0.0.2:{port}/metrics") as response:
+        assert response.status == 200
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await metrics(caller, port)
 
 
 async def test_metrics_are_not_on_the_public_port(caller: Caller) -> None:

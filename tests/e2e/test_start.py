@@ -56,6 +56,11 @@ async def test_a_wrong_setting_is_named(stores: dict[str, str]) -> None:
     assert "LEASE_S" in await refused("api", {**stores, "LEASE_S": "soon"})
 
 
+async def test_settings_that_contradict_each_other_are_named(stores: dict[str, str]) -> None:
+    said = await refused("workers", {**stores, "IN_FLIGHT_MAX": "100", "BATCH_IN_FLIGHT_KEPT": "100"})
+    assert "BATCH_IN_FLIGHT_KEPT=100 is wrong: it takes less than IN_FLIGHT_MAX (100)" in said
+
+
 @pytest.mark.parametrize("module", ["api", "workers"])
 async def test_an_overlay_is_refused_with_file_line_and_reason(
     stores: dict[str, str], module: str, tmp_path: Path

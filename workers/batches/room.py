@@ -64,7 +64,7 @@ class Room:
         settings = self._settings
         name = keys.queue(self._provider, "batch")
         slots = sum(one.slots for one in await living_workers(self._client) if name in one.claims and not one.draining)
-        size = min(settings.batch_window_max, int(slots * settings.batch_window_per_slot))
+        size = min(settings.batch_window_max, max(1, int(slots * settings.batch_window_per_slot)) if slots else 0)
         running: Counter[str] = Counter()
         items = used = 0
         for row in await connection.fetch(BATCHES["running"], self._provider):

@@ -112,6 +112,18 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
     [
         ({"DDL_LOCK_TIMEOUT_S": "0.25"}, "LOCK_TIMEOUT_S"),
         ({"LOCK_TIMEOUT_S": "0.1", "DDL_LOCK_TIMEOUT_S": "0.1"}, "LOCK_TIMEOUT_S"),
+        ({"LOCK_TIMEOUT_S": "5"}, "DATABASE_TIMEOUT_S"),
+        ({"DATABASE_TIMEOUT_S": "0.2"}, "DATABASE_TIMEOUT_S"),
+        ({"HEARTBEAT_S": "5"}, "WORKER_SEEN_S"),
+        ({"WORKER_SEEN_S": "0.5"}, "WORKER_SEEN_S"),
+        ({"WORKER_SLOTS": "10", "BATCH_SLOTS_RESERVED": "10"}, "WORKER_SLOTS"),
+        ({"BATCH_IN_FLIGHT_KEPT": "1000"}, "IN_FLIGHT_MAX"),
+        ({"IN_FLIGHT_MAX": "100", "BATCH_IN_FLIGHT_KEPT": "100"}, "IN_FLIGHT_MAX"),
+        ({"BATCH_WINDOW_BYTES_MAX": "3999999"}, "BATCH_WINDOW_BYTES_MAX"),
+        ({"BATCH_LINE_BYTES_MAX": "64000001"}, "BATCH_WINDOW_BYTES_MAX"),
+        ({"BATCH_BYTES_MAX": "3999999"}, "BATCH_BYTES_MAX"),
+        ({"BATCH_CONCURRENCY_START": "3000"}, "BATCH_CONCURRENCY_MAX"),
+        ({"QUEUE_DEPTH_MAX": "100", "BATCH_WINDOW_MAX": "101"}, "QUEUE_DEPTH_MAX"),
         ({"BATCH_DAYS_KEPT": "1"}, "BATCH_EXPIRES_S"),
         ({"BATCH_DAYS_KEPT": "2", "BATCH_EXPIRES_S": "172800"}, "BATCH_EXPIRES_S"),
     ],
@@ -123,7 +135,32 @@ def test_settings_that_contradict_each_other_stop_the_start_with_one_line(given:
 
 def test_a_change_of_tables_waits_less_than_traffic_whatever_that_is_set_to() -> None:
     assert Settings.load(STORES | {"LOCK_TIMEOUT_S": "0.1"}).ddl_lock_timeout_s == 0.05
-    assert Settings.load(STORES | {"LOCK_TIMEOUT_S": "9"}).ddl_lock_timeout_s == 0.1
+    assert Settings.load(STORES | {"LOCK_TIMEOUT_S": "4"}).ddl_lock_timeout_s == 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        ({"WORKER_SLOTS": "1"}, "batch_slots_reserved", 0),
+        ({"WORKER_SLOTS": "5"}, "batch_slots_reserved", 4),
+        ({"WORKER_SLOTS": "500"}, "batch_slots_reserved", 10),
+        ({"IN_FLIGHT_MAX": "1"}, "batch_in_flight_kept", 0),
+        ({"IN_FLIGHT_MAX": "400"}, "batch_in_flight_kept", 200),
+        ({"BATCH_CONCURRENCY_MAX": "8"}, "batch_concurrency_start", 8),
+        ({"QUEUE_DEPTH_MAX": "100"}, "batch_window_max", 100),
+        ({"QUEUE_DEPTH_MAX": "20000"}, "batch_window_max", 2_000),
+        ({"HOST": "0.0.0.0"}, "metrics_host", "0.0.0.0"),
+        ({"HOST": "0.0.0.0", "METRICS_HOST": "127.0.0.1"}, "metrics_host", "127.0.0.1"),
+        ({}, "metrics_host", "127.0.0.1"),
+    ],
+)
+def test_a_default_makes_room_for_what_is_given(given: dict[str, str], name: str, value: object) -> None:
+    found = getattr(Settings.load(STORES | given), name)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_the_defaults_do_not_contradict_each_other() -> None:
+    Settings.load(STORES)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +222,9 @@ def test_a_number_that_is_no_time_is_not_called_one() -> None:
         Settings.load(STORES | {"BATCH_WINDOW_PER_SLOT": "0"})
 
 
-@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings) if field.name != "host"])
+@pytest.mark.parametrize(
+    "name", [field.name for field in msgspec.structs.fields(Settings) if field.name not in {"host", "metrics_host"}]
+)
 def test_every_setting_is_read_from_the_variable_of_its_name(name: str) -> None:
     variable = "CATALOGUE" if name == "catalogue_overlay" else name.upper()
     with pytest.raises(SettingsError, match=rf"^{variable}\b"):
