@@ -14,6 +14,7 @@ from socket import socket
 
 from deploy.local import vendors
 from deploy.local.child import Program, log_tail, run_to_end
+from deploy.local.closing import close_to_others
 from deploy.local.data_dir import run_lock, socket_folder, write_private
 from deploy.local.demo import Demo
 from deploy.local.errors import StartError
@@ -38,6 +39,9 @@ async def run(options: Options) -> None:
     """Start everything, keep it until a stop is asked for, stop everything; `StartError` says what failed."""
     stopping = Stopping()
     stopping.listen()
+    with_stores = options.database_url is None or options.redis_url is None
+    if closed := close_to_others(options.data_dir, os.geteuid(), with_stores=with_stores):
+        say(closed)
     with contextlib.ExitStack() as held:
         held.enter_context(run_lock(options.data_dir))
         held.enter_context(

@@ -68,6 +68,8 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     plans = folder / "plans.json"
     plans.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8")
     simulator = {"SIM_PLANS": str(plans), "SIM_FIRST_MS": "1", "SIM_PACE_MS": "1"}
+    (folder / "data").mkdir()
+    (folder / "data").chmod(0o755)  # as a folder is that somebody has made before
     soon = {"LEASE_S": "1", "SWEEP_EVERY_S": "1", "SETTLE_RETRY_S": "0.1"}
     with running(folder / "data", ("make", "run"), PROCESSES="web=2,worker=2", **simulator, **soon) as run:
         yield run

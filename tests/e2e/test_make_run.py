@@ -43,6 +43,12 @@ async def test_the_demo_key_asks_a_simulated_model(run: Running) -> None:
     assert answer["result"]["response"]
 
 
+async def test_a_folder_that_was_open_is_closed_to_others(run: Running) -> None:
+    await run.ready()
+    assert stat.S_IMODE(run.data_dir.stat().st_mode) == 0o700
+    assert f"{run.data_dir} was open to others (0755): it is closed to them now (0700)" in run.output
+
+
 async def test_the_simulator_plays_the_plans_of_sim_plans(run: Running) -> None:
     answer = _ask(await run.ready(), "[[sim plan=k1]]")
     assert answer["result"]["response"] == "As planned."

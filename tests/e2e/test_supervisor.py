@@ -132,6 +132,26 @@ async def test_a_second_run_on_the_folder_is_refused_and_told_who_holds_it(run: 
     assert run.file("run.json")
 
 
+async def test_a_folder_in_which_others_may_have_put_something_is_refused(
+    data_dir: Path, bare: dict[str, str], tmp_path: Path
+) -> None:
+    precious = _planted(data_dir, tmp_path)
+    with running(data_dir, **bare) as run:
+        assert await run.ended() == 1
+    assert f"make run: others may write in {data_dir} (0777)" in run.output
+    assert precious.read_text(encoding="utf-8") == "precious"
+
+
+def _planted(data_dir: Path, elsewhere: Path) -> Path:
+    """A file that somebody wants to be written over, behind a link in a folder that is open to all."""
+    precious = elsewhere / "precious"
+    precious.write_text("precious", encoding="utf-8")
+    data_dir.mkdir()
+    (data_dir / "run.lock").symlink_to(precious)
+    data_dir.chmod(0o777)
+    return precious
+
+
 async def test_two_runs_live_side_by_side(run: Running, bare: dict[str, str], tmp_path: Path) -> None:
     with running(tmp_path / "other", **bare) as other:
         assert (await run.ready())["url"] != (await other.ready())["url"]
