@@ -37,6 +37,7 @@ from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
+from shared.stores.clocks import Clocks
 from shared.stores.scripts import Scripts
 
 UNTIL_RELEASED_S = 5.0
@@ -63,6 +64,7 @@ class _Stores(NamedTuple):
     lua: Scripts
     enqueuing: Scripts
     """On a connection of its own: large bodies hold up nobody who reads."""
+    clocks: Clocks
 
     async def close(self) -> None:
         self.lua.close()
@@ -77,12 +79,14 @@ async def _connected(settings: Settings) -> _Stores:
     await migrations.require_migrated(pool)
     client = redis_client.connect(settings, redis.asyncio.Redis)
     await redis_client.require_no_eviction(client)
-    return _Stores(pool, client, Scripts(client, settings), Scripts(client, settings))
+    clocks = Clocks(pool, client, settings)
+    await clocks.require()
+    return _Stores(pool, client, Scripts(client, settings), Scripts(client, settings), clocks)
 
 
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
     catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
-    pool, client, lua, enqueuing = stores = await _connected(settings)
+    pool, client, lua, enqueuing, clocks = stores = await _connected(settings)
     ledger = Ledger(pool, settings)
     queue = Queue(
         enqueuing,
@@ -124,6 +128,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             relay.run(),
             custody.run(),
             key_watch.run(),
+            clocks.watch(),
             watch_open_files(settings.open_files_alert_percent),
         ):
             group.create_task(part)

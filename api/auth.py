@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from shared import clock
 from shared.errors import InvalidApiKey, PermissionDenied, Unavailable
 from shared.ledger.api_keys import HINT, ApiKey, find_key, split_key
 from shared.runtime.metrics import STAGE_SECONDS
@@ -82,7 +82,7 @@ class Authenticator:
 
 
 def _require_usable(key: ApiKey | None) -> None:
-    if key is None or not key.usable(datetime.now(UTC)):
+    if key is None or not key.usable(clock.utc_now()):
         raise InvalidApiKey("This API key is revoked or has expired: use another one.")
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import asyncpg
 import structlog
 
+from shared import clock
 from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.stores.postgres import UNREACHABLE
 
@@ -46,7 +47,7 @@ class KeyWatch:
         """`stop` is called when the key ends before the block does. What a rotated key has open goes on."""
         self._number += 1
         number = self._number
-        self._open[number] = Watch(key_id, datetime.now(UTC), stop)
+        self._open[number] = Watch(key_id, clock.utc_now(), stop)
         try:
             yield
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from api.requests.streaming import send_stream
 from api.requests.submit import Admitted, NewRequest
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand
+from shared import clock
 from shared.errors import RateLimited
 from shared.job import Done, Event, Failed
 from shared.ledger.rows import Repeat
@@ -74,7 +74,7 @@ async def serve(
 def following(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
     """A follower that is heard of from here on, until the caller's key ends. Who goes away or is sent away then has left."""
     follower = services.relay.follow(request_id, first)
-    follower.asked_with = key.id, datetime.now(UTC)
+    follower.asked_with = key.id, clock.utc_now()
     left = False
 
     def send_away(why: KeyEnded) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from datetime import UTC, datetime, timedelta
+
+from shared import clock
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
@@ -22,7 +23,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 def new_id(prefix: str, now_ms: int | None = None) -> str:
     """A fresh id such as `req_01jd3k…`; `now_ms` is Unix milliseconds, by default the clock's."""
-    moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    moment = clock.now_ms() if now_ms is None else now_ms
     number = moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     return f"{prefix}_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from shared import clock
 from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
@@ -45,7 +45,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
 
     def left_s(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
-        return self.deadline_ms / 1000 - time.time()
+        return self.deadline_ms / 1000 - clock.now_s()
 
 
 class Job(JobHead, frozen=True, kw_only=True):

@@ -70,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
     attempts_max: int = 5
+    clock_off_max_s: float = 5.0  # of the machine, against Redis's or Postgres's: with more nothing starts
+    clock_look_every_s: float = 5.0
     doubted_after_s: float = 5.0  # a job older than this is looked up in Postgres before it runs: it may have ended
     vendor_retries_max: int = 2
 
@@ -359,6 +361,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("lock_timeout_s", "ddl_lock_timeout_s", True, "so that a change of tables gives up before traffic does"),
     ("database_timeout_s", "lock_timeout_s", True, "so that a lock that is waited for is no Postgres that is away"),
     ("worker_seen_s", "heartbeat_s", True, "so that no worker that lives is taken for dead"),
+    ("request_deadline_s", "clock_off_max_s", True, "so that no request is over before it has begun"),
     ("worker_slots", "batch_slots_reserved", True, "of which it is a part, so that batches have some, too"),
     ("in_flight_max", "batch_in_flight_kept", True, "of which it is a part, so that batches are ever run"),
     ("batch_window_bytes_max", "batch_line_bytes_max", False, "so that the longest line is ever run"),
@@ -369,6 +372,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
 """A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
 _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "ddl_lock_timeout_s": ("lock_timeout_s", lambda traffic_s: traffic_s / 2),
+    "clock_off_max_s": ("request_deadline_s", lambda deadline_s: deadline_s / 2),
     "batch_slots_reserved": ("worker_slots", lambda slots: int(slots) - 1),
     "batch_in_flight_kept": ("in_flight_max", lambda requests: int(requests) // 2),
     "batch_concurrency_start": ("batch_concurrency_max", int),

@@ -30,6 +30,7 @@ from shared.runtime.process import settle_memory
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
+from shared.stores.clocks import Clocks
 from shared.stores.scripts import Scripts
 from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
@@ -54,6 +55,7 @@ class _Stores(NamedTuple):
     pool: asyncpg.Pool
     redis: ArqRedis
     scripts: Scripts
+    clocks: Clocks
 
 
 async def run(settings: Settings) -> None:
@@ -99,6 +101,7 @@ async def run(settings: Settings) -> None:
             paces.run(),
             ledger.run_settle(),
             endings.run(),
+            stores.clocks.watch(),
             watch_open_files(settings.open_files_alert_percent),
             _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
             *_sweeps(stores, queue, settler, settings),
@@ -122,9 +125,11 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     redis: ArqRedis = redis_client.connect(settings, kind=ArqRedis)
     stack.push_async_callback(redis.aclose)
     await redis_client.require_no_eviction(redis)
+    clocks = Clocks(pool, redis, settings)
+    await clocks.require()
     lua = Scripts(redis, settings)
     stack.callback(lua.close)
-    return _Stores(pool, redis, lua)
+    return _Stores(pool, redis, lua, clocks)
 
 
 def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
@@ -175,7 +180,7 @@ def _leased_worker(
 
 def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings) -> list[Coroutine[Any, Any, None]]:
     """What every worker looks after now and then, whoever left it."""
-    pool, redis, _ = stores
+    pool, redis = stores.pool, stores.redis
     return [
         _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
         _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
@@ -197,7 +202,7 @@ def _batch_tasks(
     settings: Settings,
 ) -> list[Coroutine[Any, Any, None]]:
     """Feeding the vendors whose batches this worker runs, and bringing batches to their end."""
-    pool, redis, lua = stores
+    pool, redis, lua = stores.pool, stores.redis, stores.scripts
     feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
     finisher = BatchFinisher(
         pool=pool,

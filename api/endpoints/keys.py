@@ -13,6 +13,7 @@ from aiohttp import web
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse
 from api.services import SERVICES, Services
+from shared import clock
 from shared.errors import InvalidRequest, PermissionDenied
 from shared.ledger.api_keys import (
     GRACE_MAX,
@@ -84,7 +85,7 @@ async def post_key(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     manager = await _manager(request)
     body = await services.bodies.read_small_json(request, manager.account_id)
-    rules = _rules(parse(body, _create_decoder, CREATE_HINT), datetime.now(UTC))
+    rules = _rules(parse(body, _create_decoder, CREATE_HINT), clock.utc_now())
     async with reached(WHAT):
         new = await create_key(services.pool, manager.account_id, rules, by=_by(manager, services))
     log.info("key created", account_id=manager.account_id, key_id=new.key_id, by_key_id=manager.id)

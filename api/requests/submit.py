@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ import structlog
 
 from api.requests.copies import Copies, Copy
 from api.requests.relay import LOST, RequestLost
+from shared import clock
 from shared.catalogue.models import Model, output_limit
 from shared.errors import (
     UNKNOWN_END,
@@ -165,7 +166,7 @@ class Submitter:
         if job is None:
             raise RequestLost(LOST)
         name = keys.queue(job.model.provider, admitted.lane)
-        age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+        age_s = (clock.utc_now() - job.created_at).total_seconds()
         epoch = max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
         async with self._bodies.turn(job.bytes):
             await self._queue.enqueue(job, name, channel=channel, key_id=admitted.key_id, rpm=None, epoch=epoch)
@@ -284,7 +285,7 @@ def _released(held: JobHead | Reservation, error: RebootError, *, void: bool = F
         account_id=held.account_id,
         state="failed",
         hold_state="released",
-        ended_at=datetime.now(UTC),
+        ended_at=clock.utc_now(),
         error_code=error.code,
         error_message=error.message,
         void=void,

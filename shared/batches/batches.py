@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 import asyncpg
 import msgspec
 
+from shared import clock
 from shared.batches.files import Form, LineError
 from shared.batches.queries import BATCHES, FILES, known_id, page_begins, row_of, rows_of, value_of
 from shared.chat import Message, Sampling, Tools
@@ -150,7 +151,7 @@ def results_kept_until(batch: Batch, days_kept: int) -> datetime:
 def require_results(batch: Batch, days_kept: int) -> None:
     """Raises `Gone` when the time of the batch's results is over."""
     until = results_kept_until(batch, days_kept)
-    if until <= datetime.now(UTC):
+    if until <= clock.utc_now():
         raise _gone(f"were kept until {until:%Y-%m-%d %H:%M} UTC")
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 from arq.jobs import serialize_job
 
+from shared import clock
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, PackedJob, Sealed, arq_serializer, pack
 from shared.lanes import QueueName, lane_of
@@ -114,7 +115,7 @@ class Queue:
         then nothing was enqueued. What is put back was admitted before, and is never too much. What reaches Redis so late
         that its caller has given up is refused there.
         """
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         limits = (self._depth_max, rpm or 0, epoch)

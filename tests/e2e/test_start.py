@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.stores.migrations import migrate
-from tests.harness.support import free_port
+from tests.harness.support import free_port, shifted_by
 
 GOOD = {"LOG_LEVEL": "error", "PATH": os.defpath}
 
@@ -81,6 +81,12 @@ async def test_a_redis_that_may_evict_is_refused(stores: dict[str, str], module:
             await redis.config_set("maxmemory-policy", "noeviction")
     assert "REDIS_URL" in said
     assert "noeviction" in said
+
+
+@pytest.mark.parametrize("module", ["api", "workers"])
+async def test_a_clock_that_is_off_is_refused(stores: dict[str, str], module: str, tmp_path: Path) -> None:
+    said = await refused(module, {**stores, **shifted_by(700, tmp_path / "shift")})
+    assert "this machine's clock is 700 s ahead of that of Redis and 700 s ahead of that of Postgres" in said
 
 
 @pytest.mark.parametrize("module", ["api", "workers"])

@@ -46,3 +46,9 @@ async def eventually_true(ask: Callable[[], Awaitable[T | None]], what: str, dea
         assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
         await asyncio.sleep(POLL_S)
     return answer
+
+
+def shifted_by(seconds: float, file: Path) -> dict[str, str]:
+    """Variables of a process whose clock is so far ahead, until the file says something else."""
+    file.write_text(str(seconds), encoding="ascii")
+    return {"PYTHONPATH": str(Path(__file__).with_name("shifted")), "SHIFT_FILE": str(file)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import structlog
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
+from shared import clock
 from shared.batches.batches import Batch, batch_from_row, results_of
 from shared.batches.queries import BATCHES
 from shared.batches.results import result_line
@@ -80,7 +80,7 @@ class BatchExporter:
 
     async def _lines(self, batch: Batch) -> AsyncIterator[bytes]:
         """Every line, as they are once the batch has ended."""
-        ended = msgspec.structs.replace(batch, state=batch.ends_as, ended_at=datetime.now(UTC))
+        ended = msgspec.structs.replace(batch, state=batch.ends_as, ended_at=clock.utc_now())
         async for results in results_of(self._pool, ended):
             yield b"".join(map(result_line, results))
 

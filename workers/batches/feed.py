@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
+from shared import clock
 from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelNotFound, RebootError, Unavailable
@@ -186,7 +186,7 @@ class BatchFeeder:
 
     def _may_be_known_elsewhere(self, cursor: asyncpg.Record, line: Unfit) -> bool:
         """A front door of a new release has taken the line, and this worker is of the one before it."""
-        age_s = (datetime.now(UTC) - cursor["created_at"]).total_seconds()
+        age_s = (clock.utc_now() - cursor["created_at"]).total_seconds()
         waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
         if waits:
             log.warning("batch waits for a worker that knows its model", batch=cursor["batch_id"], line=line.number)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
+from shared import clock
 from shared.batches.batches import batch_from_row
 from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
@@ -118,7 +118,7 @@ class BatchFinisher:
             except RebootError as error:  # it cannot be run any more: the hold expires in its time
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
-            age_s = (datetime.now(UTC) - created_at(row["request_id"])).total_seconds()
+            age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
             log.warning("lost batch item enqueued again", request_id=row["request_id"])
             await self._feeder.enqueue(job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE)
 
@@ -147,7 +147,7 @@ def _withdrawn(row: asyncpg.Record) -> Settlement:
         account_id=row["account_id"],
         state="cancelled" if row["ends_as"] == "cancelled" else "failed",
         hold_state="released",
-        ended_at=datetime.now(UTC),
+        ended_at=clock.utc_now(),
         error_code=error.code,
         error_message=error.message,
     )

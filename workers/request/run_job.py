@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +21,7 @@ from arq.constants import job_key_prefix
 from arq.jobs import SerializationError, deserialize_job_raw
 from arq.worker import Retry
 
+from shared import clock
 from shared.errors import (
     Cancelled,
     Expired,
@@ -271,4 +272,4 @@ class Attempt:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock.utc_now()

@@ -5,12 +5,13 @@ The sweeps run in every worker, one at a time under an advisory lock, are idempo
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
+from shared import clock
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
@@ -34,7 +35,7 @@ EXPIRY_LOCK, RECORDS_LOCK = 7_201_002, 7_201_003
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
     """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
     found = 0
-    before = datetime.now(UTC) - RECORD_AGE
+    before = clock.utc_now() - RECORD_AGE
     async with alone(pool, RECORDS_LOCK) as connection:
         if connection is None:
             return 0
@@ -74,7 +75,7 @@ def _expired(row: asyncpg.Record) -> Settlement:
         account_id=row["account_id"],
         state="failed",
         hold_state="expired",
-        ended_at=datetime.now(UTC),
+        ended_at=clock.utc_now(),
         error_code="expired",
         error_message="The request was lost on its way; nothing was charged.",
     )
