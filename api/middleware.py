@@ -12,6 +12,7 @@ from api.absent import nothing_here, wrong_method
 from api.formats.surfaces import surface_of
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
+from api.http_errors import Handler as Connection
 from api.services import SERVICES
 from shared.errors import InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
@@ -39,7 +40,9 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler, streams included: the id goes onto every answer, and a stopping process keeps no connection."""
-    if request.app[SERVICES].draining.is_set() or request.get(CLOSES):
+    caller = request.protocol
+    is_last = isinstance(caller, Connection) and caller.says_no_more and caller.has_nothing_waiting
+    if request.app[SERVICES].draining.is_set() or request.get(CLOSES) or is_last:
         response.force_close()
     if REQUEST_ID in request:
         response.headers.update(dict.fromkeys(REQUEST_ID_HEADERS, request[REQUEST_ID]))

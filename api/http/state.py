@@ -12,4 +12,6 @@ RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 """Headers that tell what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)
 """Set when the connection cannot be used again; the answer then says `Connection: close`."""
+MAY_BE_SILENT = web.RequestKey("may_be_silent", bool)
+"""Set when the answer, once begun, may have nothing to say for long."""
 REQUEST_ID = web.RequestKey("request_id", str)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from api.formats.asked import StreamForm
+from api.http.state import MAY_BE_SILENT
 from api.http.writing import BodyWriter, Keepalive, break_off
 from shared.job import Event, Failed
 
@@ -31,6 +32,7 @@ async def send_stream(
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
     sequence = first
+    request[MAY_BE_SILENT] = True
     keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
     async with BodyWriter(request, response, settings.write_timeout_s, keepalive) as body:
         async for event in events:
