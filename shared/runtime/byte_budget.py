@@ -63,6 +63,16 @@ class ByteBudget:
             raise
         return HeldBytes(self, waiter.size, owner)
 
+    def hold_now(self, size: int, owner: str = "") -> HeldBytes | None:
+        """The same where there is room at once and nobody waits for it, else None."""
+        if self._is_beyond_share(size, owner) or self._used + size > self._total:
+            return None
+        if any(not self._is_beyond_share(one.size, one.owner) for one in self._waiting):
+            return None
+        self._take(size, owner)
+        self._held.set(self.used)
+        return HeldBytes(self, size, owner)
+
     def give_back(self, size: int, owner: str, *, of_reserve: bool = False) -> None:
         """For `HeldBytes`."""
         if of_reserve:
@@ -78,18 +88,21 @@ class ByteBudget:
     def _admit(self) -> None:
         """Those of the waiting for whom there is room."""
         for waiter in list(self._waiting):
-            if waiter.admitted.cancelled() or self._is_beyond_share(waiter):
+            if waiter.admitted.cancelled() or self._is_beyond_share(waiter.size, waiter.owner):
                 continue
             if self._used + waiter.size > self._total:
                 return
             self._waiting.remove(waiter)
-            self._used += waiter.size
-            self._used_by[waiter.owner] += waiter.size
+            self._take(waiter.size, waiter.owner)
             waiter.admitted.set_result(None)
         self._held.set(self.used)
 
-    def _is_beyond_share(self, waiter: _Waiter) -> bool:
-        return self._share is not None and self._used_by[waiter.owner] + waiter.size > self._share
+    def _take(self, size: int, owner: str) -> None:
+        self._used += size
+        self._used_by[owner] += size
+
+    def _is_beyond_share(self, size: int, owner: str) -> bool:
+        return self._share is not None and self._used_by[owner] + size > self._share
 
 
 class HeldBytes:

@@ -101,3 +101,26 @@ async def test_a_part_may_be_let_go() -> None:
         held.shrink(50)
         assert (held.size, room.used) == (30, 30)
         assert (await room.hold(70, within_s=LONG_S)).size == 70
+
+
+async def test_room_at_once_is_given_where_there_is_some_and_passes_nobody_who_waits() -> None:
+    room = budget()
+    held = room.hold_now(60)
+    assert held is not None
+    assert room.hold_now(41) is None
+    waiting = asyncio.ensure_future(room.hold(50, within_s=LONG_S))
+    await asyncio.sleep(0)
+    assert room.hold_now(10) is None
+    held.release()
+    with await waiting:
+        assert room.hold_now(10) is not None
+
+
+async def test_room_at_once_is_kept_from_nobody_by_those_who_wait_for_their_own_share() -> None:
+    room = budget(share=50)
+    with await room.hold(50, "a", within_s=LONG_S):
+        waiting = asyncio.ensure_future(room.hold(10, "a", within_s=LONG_S))
+        await asyncio.sleep(0)
+        assert room.hold_now(10, "a") is None
+        assert room.hold_now(10, "b") is not None
+    await waiting
