@@ -75,6 +75,7 @@ def following(services: Services, key: ApiKey, request_id: str, first: int = 0) 
     """A follower that is heard of from here on, until the caller's key ends. Who goes away or is sent away then has left."""
     follower = services.relay.follow(request_id, first)
     follower.asked_with = key.id, clock.utc_now()
+    follower.buffer.owner = key.account_id
     left = False
 
     def send_away(why: KeyEnded) -> None:

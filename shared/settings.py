@@ -162,6 +162,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     asked_bytes_max: int = 65_536  # messages beyond this are not kept with an answer
     relay_buffer_bytes: int = 65_536
     relay_silence_s: float = 1.0
+    relay_bytes_max: int = 32_000_000  # of events in memory that are large or wait for readers; half for an account
+    relay_within_s: float = 60.0  # so long a large event waits for that room
     abandoned_after_s: float = 10.0
     write_timeout_s: float = 30.0
     sse_keepalive_s: float = 15.0

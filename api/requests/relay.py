@@ -1,7 +1,8 @@
 """Relays events from workers to the callers of this process: pub/sub for speed, the journal for truth.
 
 This process subscribes to its own channel once, at its start. A follower accepts only the next sequence number; after a
-gap, a lost subscription, a second of silence, or when its reader is slow, it reads the journal instead.
+gap, a lost subscription, a second of silence, or when there is no room for more events, because its reader is slow or they
+are large, it reads the journal instead.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import Expired, RebootError, Unavailable
-from shared.job import Done, Event, Failed, bytes_of, unpack_event
+from api.requests.event_buffer import EVENT_BYTES, OWN_BYTES, EventBuffer
+from shared.errors import Expired, Overloaded, RebootError, Unavailable
+from shared.job import Done, Event, Failed, unpack_event
 from shared.queue.journal import Heard, Reading, parse_message, read_on
 from shared.runtime.alarm import Alarm
+from shared.runtime.byte_budget import ByteBudget
 from shared.runtime.metrics import JOURNAL_READS
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE, connected
@@ -46,6 +48,10 @@ STOPPING = (
     "The service is restarting: the request goes on without this call and is charged. What comes of it is in"
     " GET /api/requests/{id}."
 )
+NO_ROOM = (
+    "So much waits for slow readers that there is no room for the answer: the request goes on without this call and is"
+    " charged. What comes of it is in GET /api/requests/{id}."
+)
 
 
 class RequestLost(Unavailable):
@@ -59,18 +65,24 @@ class RequestOverdue(Expired):
 
 
 class DoorClosed(Unavailable):
-    """This process stops; the request goes on."""
+    """This process stops, or has no room for the answer; the request goes on."""
 
 
 class Follower:
     """One request's events in order, each once: `async for event in follower` ends after the last one.
 
-    Raises `RequestLost`, `RequestOverdue`, or `Unavailable` when the journal cannot be read for too long; may then be
-    iterated again.
+    Raises `RequestLost`, `RequestOverdue`, `Unavailable` when the journal cannot be read for too long, or `DoorClosed` when
+    there is no room for an event; may then be iterated again.
     """
 
     def __init__(
-        self, request_id: str, scripts: Scripts, settings: Settings, first: int = 0, channel: str = ""
+        self,
+        request_id: str,
+        scripts: Scripts,
+        settings: Settings,
+        first: int = 0,
+        channel: str = "",
+        room: ByteBudget | None = None,
     ) -> None:
         self.request_id = request_id
         self._channel = channel
@@ -84,8 +96,7 @@ class Follower:
         """What to do when the reader goes away before the end, or is sent away because its key has ended."""
         self._scripts = scripts
         self._settings = settings
-        self._buffer: deque[tuple[Event, int]] = deque()
-        self.buffered_bytes = 0
+        self.buffer = EventBuffer(room or room_for_events(settings), settings.relay_buffer_bytes)
         """What waits for the reader; beyond `RELAY_BUFFER_BYTES` it waits in the journal."""
         self._next = first
         """Of the next event to be buffered."""
@@ -98,12 +109,12 @@ class Follower:
         self._closed: RebootError | None = None
 
     def hear(self, heard: Heard) -> None:
-        """Take a live event. Anything but the next one, anything beyond the buffer's limit and anything of another journal
+        """Take a live event. Anything but the next one, anything that there is no room for and anything of another journal
         sends us to the journal.
         """
-        fits = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
-        if fits and self.buffered_bytes < self._settings.relay_buffer_bytes:
-            self._push(heard.event, heard.begun)
+        is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
+        if is_next and self.buffer.has_taken(heard.event):
+            self._count(1, heard.begun)
         elif heard.sequence >= self._next or not self._is_ours(heard.begun):
             self._look_up = True
         self._news.set()
@@ -116,6 +127,7 @@ class Follower:
     def end(self) -> None:
         """Nobody reads any more."""
         self._silence.stop()
+        self.buffer.clear()
 
     def close(self, why: RebootError) -> None:
         """Hand out what is buffered, then raise `why`."""
@@ -126,17 +138,17 @@ class Follower:
         return self
 
     async def __anext__(self) -> Event:
+        self.buffer.forget_handed_out()
         if self._ended:
             raise StopAsyncIteration
-        while not self._buffer:
+        while not self.buffer:
             if self._closed:
                 raise self._closed
             if self._look_up:
                 await self._read_journal()
             else:
                 await self._wait()
-        event, size = self._buffer.popleft()
-        self.buffered_bytes -= size
+        event = self.buffer.next()
         self.sequence += 1
         self._ended = isinstance(event, Done | Failed)
         return event
@@ -150,22 +162,43 @@ class Follower:
     async def _read_journal(self) -> None:
         JOURNAL_READS.inc()
         self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
-        first = self._next
-        found = await self._journal_from(first)
-        if not self._is_ours(found.begun):
-            raise RequestLost(LOST)
-        for entry in found.entries[self._next - first :]:  # without what was heard while we read
-            self._push(unpack_event(entry), found.begun)
+        found = await self._take_from_journal()
         self._look_up |= bool(found.entries)  # there may be more; the live feed takes over when there is none
         if not found.entries and not found.alive:
             raise RequestLost(LOST)
         if not found.entries and time.time() > self.overdue_at:
             raise RequestOverdue("The request did not end within its deadline: try again later.")
 
-    async def _journal_from(self, first: int) -> Reading:
+    async def _take_from_journal(self) -> Reading:
+        """As much as there is room for now. Waits for room only for a large event: there is no other way to go on then."""
+        first = self._next
+        held = self.buffer.room_for_some()
+        try:
+            found = await self._journal_from(first, held.size if held else OWN_BYTES)
+            if found.left_out:
+                if held:
+                    held.release()
+                held = await self.buffer.room_for(found.left_out, self._settings.relay_within_s)
+                found = await self._journal_from(first, found.left_out)
+            if not self._is_ours(found.begun):
+                raise RequestLost(LOST)
+            events = [unpack_event(entry) for entry in found.entries[self._next - first :]]
+            if events:  # else all was heard while we read
+                self.buffer.take(events, held)
+                self._count(len(events), found.begun)
+                held = None
+        except Overloaded:
+            raise DoorClosed(NO_ROOM) from None
+        finally:
+            if held:
+                held.release()
+        return found
+
+    async def _journal_from(self, first: int, bytes_max: int) -> Reading:
         loop = asyncio.get_running_loop()
         gives_up_at = loop.time() + self._settings.redis_patience_s
-        limits = {"events_max": JOURNAL_EVENTS_PER_READ, "bytes_max": self._settings.relay_buffer_bytes}
+        events_max = max(1, min(JOURNAL_EVENTS_PER_READ, bytes_max // EVENT_BYTES))
+        limits = {"events_max": events_max, "bytes_max": bytes_max, "first_bytes_max": bytes_max}
         while True:
             try:
                 return await read_on(self._scripts, self.request_id, first, channel=self._channel, **limits)
@@ -178,12 +211,14 @@ class Follower:
         """Whether this is the journal that we have read, as far as that is known."""
         return not (begun and self._begun) or begun == self._begun
 
-    def _push(self, event: Event, begun: bytes) -> None:
+    def _count(self, events: int, begun: bytes) -> None:
         self._begun = begun or self._begun
-        size = 0 if isinstance(event, Done | Failed) else bytes_of(event)
-        self._buffer.append((event, size))
-        self.buffered_bytes += size
-        self._next += 1
+        self._next += events
+
+
+def room_for_events(settings: Settings) -> ByteBudget:
+    """For all followers of a process together, of which an account has half."""
+    return ByteBudget("relayed events", total=settings.relay_bytes_max, share=settings.relay_bytes_max // 2)
 
 
 class Relay:
@@ -194,6 +229,7 @@ class Relay:
         self._client = client
         self._scripts = scripts
         self._settings = settings
+        self._room = room_for_events(settings)
         self._followers: dict[str, set[Follower]] = {}
         self._nobody = asyncio.Event()
         self._nobody.set()
@@ -203,7 +239,7 @@ class Relay:
 
     def follow(self, request_id: str, first: int = 0) -> Follower:
         """Register before the job is enqueued, so that nothing can come too early."""
-        follower = Follower(request_id, self._scripts, self._settings, first, self.channel)
+        follower = Follower(request_id, self._scripts, self._settings, first, self.channel, self._room)
         self._followers.setdefault(request_id, set()).add(follower)
         self._nobody.clear()
         return follower

@@ -46,11 +46,14 @@ class Heard(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A part of a journal; `begun` as in `Heard`. `alive`: somebody works on the request, or its end is not settled yet."""
+    """A part of a journal; `begun` as in `Heard`. `alive`: somebody works on the request, or its end is not settled yet.
+    `left_out` is the size of the first event, when it is larger than what was asked for.
+    """
 
     alive: bool
     begun: bytes
     entries: list[bytes]
+    left_out: int = 0
 
 
 class Append(NamedTuple):
@@ -124,16 +127,25 @@ class Journal:
 
 
 async def read_on(
-    scripts: Scripts, request_id: str, first: int, *, events_max: int, bytes_max: int, channel: str = ""
+    scripts: Scripts,
+    request_id: str,
+    first: int,
+    *,
+    events_max: int,
+    bytes_max: int,
+    channel: str = "",
+    first_bytes_max: int | None = None,
 ) -> Reading:
-    """The journal from `first` on, as much as is allowed, but at least one event; what comes later is told to the channel of
-    who reads, should Redis have forgotten it. Raises `Unavailable`.
+    """The journal from `first` on, as much as is allowed, but at least one event, unless that is larger than
+    `first_bytes_max`; what comes later is told to the channel of who reads, should Redis have forgotten it. Raises
+    `Unavailable`.
     """
     names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES, keys.run(request_id)]
-    alive, begun, *entries = await scripts.call(
-        "read", names, [request_id, first, events_max, bytes_max, channel, CHANNELS_MAX]
+    first_max = "" if first_bytes_max is None else first_bytes_max
+    alive, begun, left_out, *entries = await scripts.call(
+        "read", names, [request_id, first, events_max, bytes_max, channel, CHANNELS_MAX, first_max]
     )
-    return Reading(bool(alive), begun, entries)
+    return Reading(bool(alive), begun, entries, left_out)
 
 
 async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int = 0, count: int = 0) -> list[Event]:

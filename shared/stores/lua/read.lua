@@ -3,14 +3,14 @@
 --
 -- KEYS  1 journal   2 arq job   3 settle records (hash)   4 run (hash)
 -- ARGV  1 id   2 first sequence number   3 most events   4 most bytes; the first event always comes   5 channel, "" for none
---       6 most channels
+--       6 most channels   7 most bytes of the first event, "" for any
 -- returns { 1 while the job is queued or running, or its end is not settled yet, else 0; who began the journal, "" when that is
---           not known; event, event, … }
-local first = tonumber(ARGV[2])
-local entries = redis.call('LRANGE', KEYS[1], first, first + ARGV[3] - 1)
+--           not known; bytes of the first event when it has too many, else 0; event, event, … }
+local STEP = 8 -- events of many MB are not all fetched before they are counted
+local first, last = tonumber(ARGV[2]), ARGV[2] + ARGV[3] - 1
 local alive = redis.call('EXISTS', KEYS[2]) == 1 or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1
 local run = redis.call('HMGET', KEYS[4], 'begun', 'channel')
-local reply = { alive and 1 or 0, run[1] or '' }
+local reply = { alive and 1 or 0, run[1] or '', 0 }
 if ARGV[5] ~= '' and run[2] and not string.find(' ' .. run[2] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
   local _, others = string.gsub(run[2], '%S+', '')
   if others < tonumber(ARGV[6]) then
@@ -18,11 +18,21 @@ if ARGV[5] ~= '' and run[2] and not string.find(' ' .. run[2] .. ' ', ' ' .. ARG
   end
 end
 local bytes = 0
-for _, entry in ipairs(entries) do
-  bytes = bytes + #entry
-  if #reply > 2 and bytes > tonumber(ARGV[4]) then
+for place = first, last, STEP do
+  local entries = redis.call('LRANGE', KEYS[1], place, math.min(place + STEP - 1, last))
+  for _, entry in ipairs(entries) do
+    bytes = bytes + #entry
+    if #reply == 3 and ARGV[7] ~= '' and #entry > tonumber(ARGV[7]) then
+      reply[3] = #entry
+      return reply
+    end
+    if #reply > 3 and bytes > tonumber(ARGV[4]) then
+      return reply
+    end
+    reply[#reply + 1] = entry
+  end
+  if #entries < STEP then
     break
   end
-  reply[#reply + 1] = entry
 end
 return reply

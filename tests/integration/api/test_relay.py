@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from api.requests.relay import Follower, Relay, RequestLost, RequestOverdue
+from api.requests.relay import DoorClosed, Follower, Relay, RequestLost, RequestOverdue
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.lanes import QueueName
@@ -27,6 +27,7 @@ from tests.integration.jobs import lose_claim
 from tests.integration.journals import JournalWriter
 
 DONE = Done("stop", Usage(1, 1), 1)
+LARGE = 1_000_000
 QUEUE = keys.queue("openai", "interactive")
 
 
@@ -111,8 +112,97 @@ async def test_a_slow_reader_is_buffered_up_to_the_limit_only(queue: Queue, lua:
     for number, event in enumerate(events):
         await journal.append(event)
         follower.hear(Heard(journal.request_id, number, event))
-        assert follower.buffered_bytes <= impatient.relay_buffer_bytes + 20
+        assert len(follower.buffer) <= 1
     assert await everything(follower) == events
+
+
+async def test_a_large_event_passes_and_many_are_never_in_memory_at_once(
+    queue: Queue, lua: Scripts, settings: Settings
+) -> None:
+    journal = await started(queue, lua)
+    events: list[Event] = [*(Chunk(f"{number}" * LARGE) for number in range(8)), DONE]
+    relay = a_relay(lua, settings, relay_bytes_max=4 * LARGE)
+    follower = relay.follow(journal.request_id)
+    for number, event in enumerate(events):
+        await journal.append(event)
+        follower.hear(Heard(journal.request_id, number, event))
+        assert follower.buffer.bytes < 1.1 * LARGE
+    found = []
+    async with asyncio.timeout(20):
+        async for event in follower:
+            found.append(event)
+            assert follower.buffer.bytes < 1.1 * LARGE
+    assert found == events
+    assert relay._room.used == 0
+
+
+async def test_large_events_of_many_readers_wait_for_their_turn(queue: Queue, lua: Scripts, settings: Settings) -> None:
+    journal = await started(queue, lua)
+    relay = a_relay(lua, settings, relay_bytes_max=4 * LARGE)
+    await journal.append(Chunk("x" * LARGE))
+    await journal.append(DONE)
+    followers = [relay.follow(journal.request_id) for _ in range(12)]
+    for number, follower in enumerate(followers):
+        follower.buffer.owner = f"acc_{number}"
+        follower.look_up()
+    reading = [asyncio.create_task(a_slow_reader(follower)) for follower in followers]
+    while not all(one.done() for one in reading):
+        assert relay._room.used <= 4 * LARGE
+        await asyncio.sleep(0.01)
+    assert [await one for one in reading] == [LARGE] * len(followers)
+    assert relay._room.used == 0
+
+
+async def test_readers_that_stop_leave_the_others_their_small_events_and_let_them_go_on(
+    queue: Queue, lua: Scripts, settings: Settings
+) -> None:
+    """There is no room at all beside what each reader has of its own."""
+    journal = await started(queue, lua)
+    relay = a_relay(lua, settings, relay_bytes_max=LARGE)
+    stopped = [relay.follow(journal.request_id) for _ in range(100)]
+    reader = relay.follow(journal.request_id)
+    reading = asyncio.create_task(everything(reader))
+    events: list[Event] = [*(Chunk(f"{number} " * 100) for number in range(400)), DONE]
+    for number, event in enumerate(events):
+        await journal.append(event)
+        for follower in (*stopped, reader):
+            follower.hear(Heard(journal.request_id, number, event))
+        assert relay._room.used <= LARGE
+    assert await reading == events
+    for follower in stopped:
+        relay.forget(follower)
+    assert relay._room.used == 0
+
+
+async def test_without_room_for_a_large_event_the_request_goes_on_without_its_reader(
+    queue: Queue, lua: Scripts, settings: Settings
+) -> None:
+    journal = await started(queue, lua)
+    relay = a_relay(lua, settings, relay_bytes_max=LARGE, relay_within_s=0.1)
+    held = [await relay._room.hold(LARGE, owner, within_s=1) for owner in ("acc_1", "acc_2")]
+    await journal.append(Chunk("x" * LARGE))
+    follower = relay.follow(journal.request_id)
+    follower.look_up()
+    with pytest.raises(DoorClosed, match=r"is charged.*GET /api/requests"):
+        await everything(follower)
+    for one in held:
+        one.release()
+    await journal.append(DONE)
+    assert [type(event) for event in await everything(follower)] == [Chunk, Done]
+
+
+def a_relay(lua: Scripts, settings: Settings, **changes: float) -> Relay:
+    """Whose channel says nothing: its followers are told by hand."""
+    return Relay(lua._client, lua, msgspec.structs.replace(settings, **changes), "door")
+
+
+async def a_slow_reader(follower: Follower) -> int:
+    """Takes a while for each event; gives the length of the text."""
+    length = 0
+    async for event in follower:
+        length += len(event.text) if isinstance(event, Chunk) else 0
+        await asyncio.sleep(0.02)
+    return length
 
 
 async def test_a_request_that_redis_has_forgotten_is_lost(

@@ -12,7 +12,16 @@ from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.ledger.rows import Settlement
 from shared.money import Usage
-from shared.queue.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
+from shared.queue.journal import (
+    Heard,
+    Journal,
+    LeaseLost,
+    RequestVoid,
+    append_all,
+    parse_message,
+    read_journal,
+    read_on,
+)
 from shared.queue.queue import Claim, Queue
 from shared.stores import keys
 from shared.stores.redis_connections import Word
@@ -92,6 +101,28 @@ async def test_a_part_of_the_journal_can_be_read(journal: JournalWriter, redis_c
     assert await read_journal(redis_client, journal.request_id, 1, 3) == [Chunk("b"), Chunk("c"), Chunk("d")]
     assert await read_journal(redis_client, journal.request_id, 3) == [Chunk("d"), Chunk("e")]
     assert await read_journal(redis_client, journal.request_id, 5) == []
+
+
+async def test_a_read_is_bounded_by_bytes_and_names_the_size_of_a_first_event_that_has_more(
+    journal: JournalWriter, lua: Scripts
+) -> None:
+    for text in ("a", "b" * 1_000, "c", *"defghijklmnopqrst"):
+        await journal.append(Chunk(text))
+
+    async def read(first: int, bytes_max: int, first_bytes_max: int | None = None) -> tuple[int, int]:
+        found = await read_on(
+            lua, journal.request_id, first, events_max=64, bytes_max=bytes_max, first_bytes_max=first_bytes_max
+        )
+        return len(found.entries), found.left_out
+
+    assert await read(0, 100) == (1, 0)
+    assert await read(0, 10_000) == (20, 0)
+    assert await read(1, 100) == (1, 0)  # the first one always comes
+    count, left_out = await read(1, 100, first_bytes_max=100)
+    assert (count, 1_000 < left_out < 1_020) == (0, True)
+    assert await read(1, left_out, first_bytes_max=left_out) == (1, 0)
+    assert await read(2, 100, first_bytes_max=100) == (16, 0)
+    assert await read(20, 100, first_bytes_max=100) == (0, 0)
 
 
 async def test_an_append_whose_reply_was_lost_is_repeated_without_effect(

@@ -1,0 +1,101 @@
+"""Events that wait for one reader in memory, with the room that they take of what all readers of this process have."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import NamedTuple
+
+from shared.chat import CallPiece
+from shared.job import Chunk, Done, Event, Failed
+from shared.runtime.byte_budget import ByteBudget, HeldBytes
+
+OWN_BYTES = 4_096
+"""What every reader may have in memory without asking for room: who keeps up has less."""
+EVENT_BYTES = 200
+"""What an event costs beside its text."""
+
+
+class EventBuffer:
+    """In order, first in, first out. An event counts until the next one is asked for: so long its reader is being sent it."""
+
+    def __init__(self, room: ByteBudget, bytes_max: int) -> None:
+        self.owner = ""
+        """The account whose reader it is; it has a share of the room."""
+        self.bytes = 0
+        """Of those that wait; with `bytes_max` of them no more are taken."""
+        self._room = room
+        self._bytes_max = bytes_max
+        self._events: deque[_Buffered] = deque()
+        self._handed_out: HeldBytes | None = None
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def has_taken(self, event: Event) -> bool:
+        """Whether there was room for it at once."""
+        size = _bytes_in_memory(event)
+        if self.bytes + size <= min(OWN_BYTES, self._bytes_max):
+            self._push(event, size)
+            return True
+        held = self._room.hold_now(size, self.owner) if self.bytes < self._bytes_max else None
+        if held:
+            self._push(event, size, held)
+        return held is not None
+
+    def room_for_some(self) -> HeldBytes | None:
+        """Room for as much as may wait, if there is any now; `OWN_BYTES` need none."""
+        return self._room.hold_now(self._bytes_max, self.owner)
+
+    async def room_for(self, size: int, within_s: float) -> HeldBytes:
+        """Room for one large event. Raises `Overloaded`."""
+        return await self._room.hold(size, self.owner, within_s=within_s)
+
+    def take(self, events: list[Event], held: HeldBytes | None) -> None:
+        """Take what `held` was asked for; it is given back after the last of them."""
+        sizes = [_bytes_in_memory(event) for event in events]
+        if held:
+            held.shrink(sum(sizes))
+        for place, (event, size) in enumerate(zip(events, sizes, strict=True), start=1):
+            self._push(event, size, held if place == len(events) else None)
+
+    def next(self) -> Event:
+        """The first one. Raises `IndexError`."""
+        self.forget_handed_out()
+        event, size, self._handed_out = self._events.popleft()
+        self.bytes -= size
+        return event
+
+    def forget_handed_out(self) -> None:
+        """The reader has been sent what was handed out last."""
+        if self._handed_out:
+            self._handed_out.release()
+            self._handed_out = None
+
+    def clear(self) -> None:
+        """Nobody reads any more."""
+        while self._events:
+            self.next()
+        self.forget_handed_out()
+
+    def _push(self, event: Event, size: int, held: HeldBytes | None = None) -> None:
+        self._events.append(_Buffered(event, size, held))
+        self.bytes += size
+
+
+class _Buffered(NamedTuple):
+    event: Event
+    size: int
+    held: HeldBytes | None
+
+
+def _bytes_in_memory(event: Event) -> int:
+    match event:
+        case Chunk(text):
+            return EVENT_BYTES + sys.getsizeof(text)
+        case CallPiece():
+            return EVENT_BYTES + sys.getsizeof(event.arguments)
+        case Done():
+            return EVENT_BYTES + sys.getsizeof(event.text) + sum(sys.getsizeof(call.arguments) for call in event.calls)
+        case Failed():
+            return EVENT_BYTES + len(event.error.message)
