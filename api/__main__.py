@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.app import create_app
 from api.concurrency import run_several
+from api.http.slow_readers import keep_little_unsent
 from api.http_errors import Runner
 from api.services import SERVICES
 from shared.errors import Unavailable
@@ -63,7 +64,9 @@ async def _serve(settings: Settings) -> None:
     )
     await runner.setup()
     try:
-        site = web.SockSite(runner, _listen(settings), backlog=BACKLOG)
+        listening = _listen(settings)
+        keep_little_unsent(listening, settings.socket_unsent_bytes_max)
+        site = web.SockSite(runner, listening, backlog=BACKLOG)
         await site.start()
         settle_memory()
         log.info("front door open", host=settings.host, port=settings.port)

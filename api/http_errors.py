@@ -1,82 +1,68 @@
-"""What aiohttp does by itself, done otherwise: its answer to what is no request, and its way with callers who say no more.
+"""What aiohttp answers by itself when a request cannot even be parsed: here in the API's own form, without a byte of it.
 
-Its answer quotes what it could not read, which may be a key or a prompt: here it has the API's own form, without a byte of
-that.
+aiohttp's own text quotes what it could not read, which may be a key or a prompt. Readers of all answers are watched here,
+too.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from aiohttp import HttpVersion, HttpVersion11, StreamReader, web
+from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from api.formats.native import answers as native_answers
-from api.http.state import MAY_BE_SILENT
+from api.http.half_closed import CONTINUE, HalfClosedHandler
+from api.http.slow_readers import Patience, SlowReader
+from api.http.state import SETTINGS
 from shared.errors import InvalidRequest
 from shared.ids import new_id
 
 MESSAGE = "The request is not valid HTTP, or its header is too large: check the client."
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Every client of HTTP/1.1 passes over it, also over several (RFC 9110, 15.2)."""
-PROBE_EVERY_S = 0.5
 
 
-class Handler(RequestHandler):
-    """aiohttp's connection with another answer to what is no request, and with answers for those who have closed their side
-    after a whole request (`shutdown`): aiohttp takes them for gone.
-    """
+class Handler(HalfClosedHandler):
+    """aiohttp's connection with another answer to what is no request, and with an end to waiting for a reader."""
 
-    __slots__ = ("_last", "says_no_more")
+    __slots__ = ("_patience", "_reader")
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
-        super().__init__(*arguments, **options)
-        self._last: tuple[HttpVersion, StreamReader] | None = None
-        """Of the last request that came: its version and its body."""
-        self.says_no_more = False
-        """The caller has closed his side."""
+    def __init__(self, manager: web.Server, patience: Patience, **given: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        super().__init__(manager, **given)
+        self._patience = patience
+        self._reader: SlowReader | None = None
 
-    @property
-    def has_nothing_waiting(self) -> bool:
-        """Whether no request waits behind the one that is being answered."""
-        return not self._messages
+    def pause_writing(self) -> None:
+        """The transport holds more than it likes to: the reader is slower than the writer."""
+        super().pause_writing()
+        if self.transport:
+            self._reader_of(self.transport).wait()
 
-    def data_received(self, data: bytes) -> None:
-        """Of the requests in it the last one is remembered, because aiohttp hands them on in steps."""
-        super().data_received(data)
-        if self._messages:
-            head, body = self._messages[-1]
-            self._last = getattr(head, "version", HttpVersion11), body
+    def resume_writing(self) -> None:
+        """It does not any more."""
+        super().resume_writing()
+        if self._reader:
+            self._reader.keep_up()
 
-    def eof_received(self) -> bool:  # type: ignore[override] # aiohttp's own closes the connection
-        """True keeps the connection open. A caller who has left looks the same, but his system refuses what is written to
-        him. So as long as an answer has not begun, he is written to. One that has begun and may be silent for long shows
-        nothing: there he has left, and so has a client of HTTP/1.0, to whom nothing can be written before the answer.
-        """
-        if not self._waits_for_an_answer():
-            return False
-        self.says_no_more = True
-        if not self._messages:
-            self.close()  # behind this answer; where more are waiting, the last one says so (`finish_headers`)
-        self._loop.call_later(PROBE_EVERY_S, self._probe)
-        return True
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nobody reads any more."""
+        if self._reader:
+            self._reader.stop()
+        super().connection_lost(exc)
 
-    def _waits_for_an_answer(self) -> bool:
-        idle = self._waiter is not None and not self._waiter.done()
-        if self._last is None or idle:
-            return False
-        version, body = self._last
-        request = self._current_request
-        silent = isinstance(request, web.Request) and MAY_BE_SILENT in request and request.writer.output_size > 0
-        return body.is_eof() and not silent and version >= HttpVersion11
+    async def start(self) -> None:
+        """All requests of the connection. What is still to be read when it is closed is not kept for ever, either."""
+        transport = self.transport
+        try:
+            await super().start()
+        finally:
+            if transport and transport.get_write_buffer_size():
+                self._reader_of(transport).wait()
 
-    def _probe(self) -> None:
-        request = self._current_request
-        if self.transport is None or (request is not None and request.writer.output_size > 0):
-            return
-        if request is not None:
-            self.transport.write(CONTINUE)
-        self._loop.call_later(PROBE_EVERY_S, self._probe)
+    def _reader_of(self, transport: asyncio.Transport) -> SlowReader:
+        if self._reader is None:
+            self._reader = SlowReader(transport, self._patience)
+        return self._reader
 
     def handle_error(
         self,
@@ -112,15 +98,18 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
 class Server(web.Server):
     """Makes our connections."""
 
+    patience: Patience
+
     def __call__(self) -> RequestHandler:
         """One connection."""
-        return Handler(self, loop=self._loop, **self._kwargs)
+        return Handler(self, self.patience, loop=self._loop, **self._kwargs)
 
 
 class Runner(web.AppRunner):
     """aiohttp's runner with that server."""
 
     async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
+        server: Any = await super()._make_server()
         server.__class__ = Server
-        return server
+        server.patience = Patience.of(self.app[SETTINGS])
+        return server  # type: ignore[no-any-return]

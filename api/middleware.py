@@ -10,9 +10,9 @@ from aiohttp import web
 
 from api.absent import nothing_here, wrong_method
 from api.formats.surfaces import surface_of
+from api.http.half_closed import HalfClosedHandler
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
-from api.http_errors import Handler as Connection
 from api.services import SERVICES
 from shared.errors import InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
@@ -41,7 +41,7 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler, streams included: the id goes onto every answer, and a stopping process keeps no connection."""
     caller = request.protocol
-    is_last = isinstance(caller, Connection) and caller.says_no_more and caller.has_nothing_waiting
+    is_last = isinstance(caller, HalfClosedHandler) and caller.says_no_more and caller.has_nothing_waiting
     if request.app[SERVICES].draining.is_set() or request.get(CLOSES) or is_last:
         response.force_close()
     if REQUEST_ID in request:
@@ -92,7 +92,7 @@ def _answer(request: web.Request, error: RebootError) -> web.Response:
     body = error.body()
     if request.writer.output_size > 0:
         log.info("answer broken off", route=_route(request), code=body.code)
-        break_off(request, request.app[SERVICES].settings.write_timeout_s)
+        break_off(request)
         raise ConnectionError(body.code)
     REFUSALS.labels(body.code).inc()
     log.info("request refused", route=_route(request), status=body.status, code=body.code)

@@ -165,8 +165,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     relay_bytes_max: int = 32_000_000  # of events in memory that are large or wait for readers; half for an account
     relay_within_s: float = 60.0  # so long a large event waits for that room
     abandoned_after_s: float = 10.0
-    write_timeout_s: float = 30.0
     sse_keepalive_s: float = 15.0
+
+    # what readers take
+    write_timeout_s: float = 30.0  # without taking anything
+    read_bytes_per_s_min: int = 1_000  # on average: who is behind by more than the next is cut off
+    read_grace_s: float = 120.0
+    socket_unsent_bytes_max: int = 131_072  # in the kernel, of what a reader has no room for yet
+    answer_bytes_max: int = 64_000_000  # of large answers that a front door is sending; half for an account
+    answer_within_s: float = 30.0  # so long a large answer waits for that room
 
     # keys
     auth_cache_s: float = 1.0

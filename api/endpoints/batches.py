@@ -144,7 +144,7 @@ async def get_results(request: web.Request) -> web.StreamResponse:
     after = 0 if custom_id is UNSET else await line_number(services.pool, batch, custom_id)
     pages = _lines(services, batch, after)
     async with services.key_watch.stopping(key.id):
-        return await send_lines(request, pages, services.settings)
+        return await send_lines(request, pages)
 
 
 async def _lines(services: Services, batch: Batch, after: int) -> AsyncIterator[bytes]:

@@ -127,7 +127,7 @@ async def get_content(request: web.Request) -> web.StreamResponse:
         await find_file(services.pool, key.account_id, file_id)
         raise InvalidRequest("Only the output and error files of a batch can be downloaded: this one was sent by you.")
     async with services.key_watch.stopping(key.id):
-        return await send_lines(request, _lines(services, *output), services.settings)
+        return await send_lines(request, _lines(services, *output))
 
 
 async def delete_one(request: web.Request) -> web.Response:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from shared.runtime.byte_budget import ByteBudget
 from shared.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
-"""The settings, kept with the application. All other keys here hold values of one request."""
+"""The settings, kept with the application."""
+ANSWERS = web.AppKey("answers", ByteBudget)
+"""Room for large answers that this process is sending, by account. All keys below hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 """Headers that tell what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)

@@ -1,42 +1,86 @@
-"""Writes bodies piece by piece, no faster than the caller takes them, and lets go of callers who take nothing."""
+"""Writes bodies no faster than the caller takes them, and no more of them at once than there is room for.
+
+Whoever takes nothing, or next to nothing, is cut off by `slow_readers.py`: that is a `ConnectionError` here or a
+cancellation, as when the caller goes by himself.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import NamedTuple, Self
 
 from aiohttp import web
 
-from shared.runtime.alarm import Alarm
+from api.http.state import ANSWERS, SETTINGS
+from shared.runtime.byte_budget import HeldBytes
 
-if TYPE_CHECKING:
-    from shared.settings import Settings
-
+PART_BYTES = 65_536
+"""Of a large body: what is written before the reader must have taken what was written."""
+JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 
+async def room_for(request: web.Request, size: int, owner: str) -> AbstractContextManager[HeldBytes | None]:
+    """Room for an answer of about `size` bytes, asked for before it is made; a small one needs none. Raises `Overloaded`."""
+    if size <= PART_BYTES:
+        return nullcontext()
+    return await request.app[ANSWERS].hold(size, owner, within_s=request.app[SETTINGS].answer_within_s)
+
+
+async def answer(
+    request: web.Request,
+    body: bytes,
+    owner: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    held: HeldBytes | None = None,
+    within_s: float = 0,
+) -> web.StreamResponse:
+    """A whole answer in JSON. A large one of account `owner` is counted as long as it is being sent, unless `held` counts it
+    already. Raises `Overloaded` when there is no room for it `within_s`.
+    """
+    if len(body) <= PART_BYTES:
+        return web.Response(body=body, status=status, content_type=JSON, headers=headers)
+    with held or await request.app[ANSWERS].hold(len(body), owner, within_s=within_s) as room:
+        room.shrink(len(body))
+        return await send_whole(request, body, status=status, headers={**(headers or {}), "Content-Type": JSON})
+
+
+async def send_whole(
+    request: web.Request, body: bytes, *, status: int = 200, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """A body of known length, however large, in parts; for what is in memory anyway."""
+    if len(body) <= PART_BYTES or request.method == "HEAD":
+        return web.Response(body=body, status=status, headers=headers)
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = len(body)
+    async with BodyWriter(request, response) as writer:
+        await writer.write(body)
+        await writer.end()
+    return response
+
+
 async def send_lines(
-    request: web.Request, pieces: AsyncIterator[bytes], settings: Settings, headers: dict[str, str] | None = None
+    request: web.Request, pieces: AsyncIterator[bytes], headers: dict[str, str] | None = None
 ) -> web.StreamResponse:
     """All pieces as one body. What fails before the first piece is raised and has a status of its own; a failure after it
     breaks the transfer off, so that no half of a file looks like all of it.
     """
     response = web.StreamResponse(headers={"Cache-Control": "no-store", **(headers or {}), "Content-Type": NDJSON})
-    async with BodyWriter(request, response, settings.write_timeout_s) as body:
+    async with BodyWriter(request, response) as body:
         async for piece in pieces:
             await body.write(piece)
         await body.end()
     return response
 
 
-def break_off(request: web.Request, within_s: float) -> None:
+def break_off(request: web.Request) -> None:
     """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
-    transport = request.transport
-    if transport:
-        transport.close()
-        asyncio.get_running_loop().call_later(within_s, transport.abort)
+    if request.transport:
+        request.transport.close()
 
 
 class Keepalive(NamedTuple):
@@ -47,24 +91,14 @@ class Keepalive(NamedTuple):
 
 
 class BodyWriter:
-    """Writes a body piece by piece. A caller who takes nothing for `within_s` is sent away, which is a `ConnectionError` here
-    or a cancellation, as when he goes by himself. Used with `async with`.
-    """
+    """Writes a body piece by piece; each is taken by the kernel, but for a part, before the next. Used with `async with`."""
 
-    def __init__(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        within_s: float,
-        keepalive: Keepalive | None = None,
-    ) -> None:
+    def __init__(self, request: web.Request, response: web.StreamResponse, keepalive: Keepalive | None = None) -> None:
         self._request = request
         self._response = response
-        self._within_s = within_s
         self._keepalive = keepalive
         self._keeping: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._alarm = Alarm(self._send_away)
         self._preparing = asyncio.Lock()
         self._writes = 0
         """That are under way: a keep-alive signal may be one of two."""
@@ -78,7 +112,6 @@ class BodyWriter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._alarm.stop()
         if self._keeping:
             self._keeping.cancel()
 
@@ -86,25 +119,30 @@ class BodyWriter:
         """The first piece sends the status and the headers, too; an empty one only them."""
         self.begun = True
         self._wrote_at = self._loop.time()
-        self._alarm.set(self._wrote_at + self._within_s)
         self._writes += 1
         try:
             if not self._response.prepared or self._preparing.locked():
                 await self._prepare()
-            if data:
-                await self._response.write(data)
+            if len(data) <= PART_BYTES:
+                await self._write_part(data)
+            else:
+                whole = memoryview(data)
+                for begin in range(0, len(whole), PART_BYTES):
+                    await self._write_part(whole[begin : begin + PART_BYTES])
         finally:
             self._writes -= 1
-            if not self._writes:
-                self._alarm.clear()
 
     async def end(self) -> None:
         """The tidy end of the body."""
         if self._keeping:
             self._keeping.cancel()
         await self.write(b"")
-        self._alarm.set(self._loop.time() + self._within_s)
         await self._response.write_eof()
+
+    async def _write_part(self, part: bytes | memoryview) -> None:
+        if part:
+            await self._response.write(part)
+            await self._request.writer.drain()  # aiohttp itself waits after 64 KB only
 
     async def _prepare(self) -> None:
         async with self._preparing:
@@ -124,7 +162,3 @@ class BodyWriter:
         """Else it has something to read; and a signal must never be the one that waits for the reader."""
         transport = self._request.transport
         return transport is not None and not transport.get_write_buffer_size()
-
-    def _send_away(self) -> None:
-        if self._request.transport:
-            self._request.transport.abort()

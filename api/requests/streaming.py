@@ -27,21 +27,21 @@ async def send_stream(
 ) -> web.StreamResponse:
     """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
 
-    Raises `ConnectionError` when the caller is gone, or reads nothing for `WRITE_TIMEOUT_S`.
+    Raises `ConnectionError` when the caller is gone, or was cut off because it takes too little.
     """
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"
     sequence = first
     request[MAY_BE_SILENT] = True
     keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
-    async with BodyWriter(request, response, settings.write_timeout_s, keepalive) as body:
+    async with BodyWriter(request, response, keepalive) as body:
         async for event in events:
             if isinstance(event, Failed) and not body.begun:
                 raise event.as_error()
             await body.write(form.render(sequence, event))
             sequence += 1
             if isinstance(event, Failed) and not form.clean_end(event):
-                break_off(request, settings.write_timeout_s)
+                break_off(request)
                 return response
         await body.end()
     return response

@@ -1,0 +1,123 @@
+"""What waits for the reader of a connection does not wait for ever: who takes nothing, or next to nothing, is cut off.
+
+A transport says when it holds more than it likes to (64 KB) and when that has gone. In between nobody writes, and whether
+the reader takes something is asked of the transport and of the kernel. Readers who keep up are never looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from shared.runtime.alarm import Alarm
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+LOOKS = 4
+"""How often progress is looked for within the time that it may take."""
+_INT = struct.Struct("i")
+_RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: what is closed is reset (man 7 socket)."""
+
+
+class Patience(NamedTuple):
+    """A reader takes something within `progress_within_s`, and is never more than `grace_s` behind `bytes_per_s_min`."""
+
+    progress_within_s: float
+    bytes_per_s_min: int
+    grace_s: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Patience:
+        """As the operator wants it."""
+        return cls(settings.write_timeout_s, settings.read_bytes_per_s_min, settings.read_grace_s)
+
+
+class SlowReader:
+    """The reader of one connection. Between `wait` and `keep_up` something waits for it."""
+
+    def __init__(self, transport: asyncio.Transport, patience: Patience) -> None:
+        self._transport = transport
+        self._patience = patience
+        self._alarm = Alarm(self._look)
+        self._loop = asyncio.get_running_loop()
+        self._socket = transport.get_extra_info("socket")
+        self._waiting = False
+        self._left = 0
+        self._looked_at = self._moved_at = 0.0
+        self._behind_s = 0.0
+        """How much longer was waited than `bytes_per_s_min` explains; who is faster makes good, and no more."""
+
+    def wait(self) -> None:
+        """Something waits for the reader from now on."""
+        if not self._waiting:
+            self._waiting = True
+            self._left = self._to_be_taken()
+            self._looked_at = self._moved_at = self._loop.time()
+            self._look_later()
+
+    def keep_up(self) -> None:
+        """Nothing does any more."""
+        if self._waiting:
+            self._waiting = False
+            self._count()
+            self._alarm.clear()
+
+    def stop(self) -> None:
+        """The connection is gone."""
+        self._waiting = False
+        self._alarm.stop()
+
+    def _look(self) -> None:
+        self._count()
+        idle_s = self._looked_at - self._moved_at
+        if idle_s < self._patience.progress_within_s and self._behind_s <= self._patience.grace_s:
+            self._look_later()
+        elif not self._transport.is_closing() or self._transport.get_write_buffer_size():
+            log.info(
+                "slow reader cut off", idle_s=round(idle_s, 1), behind_s=round(self._behind_s, 1), bytes=self._left
+            )
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # else the kernel keeps what it has
+            self._transport.abort()
+
+    def _look_later(self) -> None:
+        self._alarm.set(self._loop.time() + self._patience.progress_within_s / LOOKS)
+
+    def _count(self) -> None:
+        """What was taken since the last look."""
+        now, left = self._loop.time(), self._to_be_taken()
+        taken = max(0, self._left - left)
+        if taken:
+            self._moved_at = now
+        waited_s = now - self._looked_at
+        self._behind_s = max(0.0, self._behind_s + waited_s - taken / self._patience.bytes_per_s_min)
+        self._left, self._looked_at = left, now
+
+    def _to_be_taken(self) -> int:
+        return self._transport.get_write_buffer_size() + _in_the_kernel(self._socket.fileno())
+
+
+def keep_little_unsent(listening: socket.socket, unsent_bytes_max: int) -> None:
+    """Let the kernel keep little of what a reader has no room for yet, instead of megabytes for each connection: for all
+    connections that come over this socket (`TCP_NOTSENT_LOWAT`, man 7 tcp).
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and listening.family in {socket.AF_INET, socket.AF_INET6}:
+        listening.setsockopt(socket.IPPROTO_TCP, option, unsent_bytes_max)
+
+
+def _in_the_kernel(descriptor: int) -> int:
+    """Bytes that the other side has not acknowledged yet, sent or not; zero where the kernel does not say (man 7 tcp)."""
+    try:
+        answer: bytes = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size))
+    except OSError:
+        return 0
+    return int(_INT.unpack(answer)[0])
