@@ -14,7 +14,7 @@ from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.bodies import Bodies
-from api.http.state import ANSWERS, SETTINGS
+from api.http.state import ANSWERS, RESULTS, SETTINGS
 from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)
+    app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     app[OPENAPI] = openapi.document(ROUTES)
     register(app, ROUTES)

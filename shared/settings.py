@@ -174,6 +174,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_unsent_bytes_max: int = 131_072  # in the kernel, of what a reader has no room for yet
     answer_bytes_max: int = 64_000_000  # of large answers that a front door is sending; half for an account
     answer_within_s: float = 30.0  # so long a large answer waits for that room
+    results_bytes_max: int = 64_000_000  # of results that a front door is sending; half for an account
+    results_page_bytes_max: int = 1_000_000  # read from Postgres at once; a longer line comes alone
+    results_begin_within_s: float = 30.0  # so long a download waits for that room before its first byte
+    results_go_on_within_s: float = 600.0  # and later
 
     # keys
     auth_cache_s: float = 1.0

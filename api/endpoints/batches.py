@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -11,21 +10,20 @@ from msgspec import UNSET, UnsetType
 
 from api.batches.counting import Counting
 from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from api.batches.download import send_results
 from api.batches.upload import Upload
 from api.formats.native.answers import result_json
 from api.formats.native.batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
 from api.http.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
-from api.http.writing import send_lines
+from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import (
-    Batch,
     cancel_batch,
     find_batch,
     line_number,
     list_batches,
     require_results,
-    results_of,
 )
 from shared.batches.files import begin_file, forget_file, require_credit
 from shared.batches.results import result_line
@@ -106,14 +104,15 @@ async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Cre
     return created
 
 
-async def get_batches(request: web.Request) -> web.Response:
+async def get_batches(request: web.Request) -> web.StreamResponse:
     """`?limit&cursor`."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, BatchesQuery)
     page = await list_batches(services.pool, key.account_id, after=query.cursor or None, limit=query.limit + 1)
     cursor = page[query.limit - 1].id if len(page) > query.limit else None
-    return _json(Batches([view_of(batch) for batch in page[: query.limit]], cursor))
+    body = result_json(Batches([view_of(batch) for batch in page[: query.limit]], cursor))
+    return await answer(request, body, key.account_id)
 
 
 async def get_batch(request: web.Request) -> web.Response:
@@ -142,14 +141,8 @@ async def get_results(request: web.Request) -> web.StreamResponse:
     require_results(batch, services.settings.batch_days_kept)
     custom_id = parse_query(request.query, ResultsQuery).after
     after = 0 if custom_id is UNSET else await line_number(services.pool, batch, custom_id)
-    pages = _lines(services, batch, after)
     async with services.key_watch.stopping(key.id):
-        return await send_lines(request, pages)
-
-
-async def _lines(services: Services, batch: Batch, after: int) -> AsyncIterator[bytes]:
-    async for results in results_of(services.pool, batch, after):
-        yield b"".join(map(result_line, results))
+        return await send_results(request, batch, result_line, after)
 
 
 def _json(result: msgspec.Struct) -> web.Response:

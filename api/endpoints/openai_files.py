@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
 
 from api.batches.creation import RepeatableBy, first_with_key, key_was_used
+from api.batches.download import send_results
 from api.batches.upload import Upload
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import is_output, output_line
@@ -28,9 +28,9 @@ from api.formats.openai.files import (
 from api.formats.parsing import parse_query
 from api.http.multipart import file_form
 from api.http.reading import idempotency_key, refuse_too_large
-from api.http.writing import send_lines
+from api.http.writing import answer
 from api.services import SERVICES, Services
-from shared.batches.batches import Batch, delete_output, find_batch, results_of
+from shared.batches.batches import Batch, Result, delete_output, find_batch
 from shared.batches.files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
@@ -85,7 +85,7 @@ async def _first(services: Services, file: File, repeatable_by: RepeatableBy) ->
     return _answer(file_object(await find_file(services.pool, file.account_id, first)), {"Idempotent-Replayed": "true"})
 
 
-async def get_files(request: web.Request) -> web.Response:
+async def get_files(request: web.Request) -> web.StreamResponse:
     """The files that were sent, newest first. Files of results are named by their batches."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -101,7 +101,8 @@ async def get_files(request: web.Request) -> web.Response:
         )
     page = [file_object(file) for file in found[: query.limit]]
     first, last = (page[0].id, page[-1].id) if page else (None, None)
-    return _answer(FileList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit))
+    listing = FileList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit)
+    return await answer(request, json_bytes(listing), key.account_id)
 
 
 async def get_file(request: web.Request) -> web.Response:
@@ -126,8 +127,13 @@ async def get_content(request: web.Request) -> web.StreamResponse:
     if output is None:
         await find_file(services.pool, key.account_id, file_id)
         raise InvalidRequest("Only the output and error files of a batch can be downloaded: this one was sent by you.")
+    batch, which = output
+
+    def line(result: Result) -> bytes:
+        return output_line(batch, result) if is_output(result) == (which == OUTPUT) else b""
+
     async with services.key_watch.stopping(key.id):
-        return await send_lines(request, _lines(services, *output))
+        return await send_results(request, batch, line)
 
 
 async def delete_one(request: web.Request) -> web.Response:
@@ -153,12 +159,5 @@ async def _output(services: Services, account_id: str, file_id: str) -> tuple[Ba
     return batch, split[1]
 
 
-async def _lines(services: Services, batch: Batch, which: str) -> AsyncIterator[bytes]:
-    async for results in results_of(services.pool, batch):
-        lines = [output_line(batch, one) for one in results if is_output(one) == (which == OUTPUT)]
-        if lines:
-            yield b"".join(lines)
-
-
-def _answer(content: FileObject | FileList | FileDeleted, headers: dict[str, str] | None = None) -> web.Response:
+def _answer(content: FileObject | FileDeleted, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=json_bytes(content), content_type="application/json", headers=headers)

@@ -10,7 +10,9 @@ from shared.settings import Settings
 SETTINGS = web.AppKey("settings", Settings)
 """The settings, kept with the application."""
 ANSWERS = web.AppKey("answers", ByteBudget)
-"""Room for large answers that this process is sending, by account. All keys below hold values of one request."""
+"""Room for large answers that this process is sending, by account."""
+RESULTS = web.AppKey("results", ByteBudget)
+"""Room for results of batches that this process is sending, by account. All keys below hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 """Headers that tell what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)

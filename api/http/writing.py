@@ -7,7 +7,7 @@ cancellation, as when the caller goes by himself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple, Self
 
@@ -60,20 +60,6 @@ async def send_whole(
     async with BodyWriter(request, response) as writer:
         await writer.write(body)
         await writer.end()
-    return response
-
-
-async def send_lines(
-    request: web.Request, pieces: AsyncIterator[bytes], headers: dict[str, str] | None = None
-) -> web.StreamResponse:
-    """All pieces as one body. What fails before the first piece is raised and has a status of its own; a failure after it
-    breaks the transfer off, so that no half of a file looks like all of it.
-    """
-    response = web.StreamResponse(headers={"Cache-Control": "no-store", **(headers or {}), "Content-Type": NDJSON})
-    async with BodyWriter(request, response) as body:
-        async for piece in pieces:
-            await body.write(piece)
-        await body.end()
     return response
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -20,6 +21,8 @@ from shared.stores.postgres import reached
 from shared.stores.turns import patiently
 
 RESULTS_PER_READ = 200
+RESULT_BYTES = 200
+"""What a line costs beside what it says."""
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
@@ -78,8 +81,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A line that has come to its end: `answer` is a packed `KeptAnswer` of a success, else code and message say why not.
-    `request_id` is None when the line was never fed.
+    """A line that has come to its end: `answer` is a packed `KeptAnswer` of a success, with what was `asked`; else code and
+    message say why not. `request_id` is None when the line was never fed.
     """
 
     number: int
@@ -89,6 +92,25 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes | None = None
     error_code: str | None = None
     error_message: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        said = (self.asked, self.answer, self.error_message)
+        return RESULT_BYTES + sum(len(part) for part in said if part)
+
+
+class ResultPage(msgspec.Struct):
+    """Lines in the order of the file, to be taken from the left; those behind number `after`, if there are `more`."""
+
+    results: deque[Result]
+    after: int
+    more: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """What they take in memory, about."""
+        return sum(result.size_bytes for result in self.results)
 
 
 _BECAUSE = {"key_revoked": ", because its API key was revoked", "key_expired": ", because its API key has expired"}
@@ -155,20 +177,37 @@ def require_results(batch: Batch, days_kept: int) -> None:
         raise _gone(f"were kept until {until:%Y-%m-%d %H:%M} UTC")
 
 
-async def results_of(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> AsyncIterator[list[Result]]:
-    """Pages of the lines behind number `after` that have ended, in the order of the file; reads a page at a time. Raises
-    `Gone` when the lines or what came of them is not there any more, also when that happens between two pages.
+async def results_of(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, after: int = 0) -> AsyncIterator[Result]:
+    """The lines behind number `after` that have ended, in the order of the file; reads a page at a time. Raises `Gone` as
+    `read_results` does, also between two lines.
     """
-    while True:
-        rows = await rows_of(
-            pool, BATCHES["results"], batch.id, batch.day, batch.file_id, batch.file_day, after, RESULTS_PER_READ
-        )
-        if not (_has_its_items(rows, batch) if rows else await _has_its_lines(pool, batch)):
-            raise _gone("are not kept any more")
-        yield [result for row in rows if (result := _result(row, batch))]
-        if len(rows) < RESULTS_PER_READ:
-            return
-        after = rows[-1]["number"]
+    more = True
+    while more:
+        page = await read_results(pool, batch, page_bytes_max, after)
+        after, more = page.after, page.more
+        while page.results:
+            yield page.results.popleft()
+
+
+async def read_results(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, after: int) -> ResultPage:
+    """The next lines behind number `after` that have ended: as many as have `page_bytes_max` together, or one that has more.
+    Raises `Gone` when the lines or what came of them is not there any more.
+    """
+    rows = await rows_of(
+        pool,
+        BATCHES["results"],
+        *(batch.id, batch.day, batch.file_id, batch.file_day),
+        after,
+        RESULTS_PER_READ,
+        page_bytes_max,
+    )
+    if not (_has_its_items(rows, batch) if rows else await _has_its_lines(pool, batch)):
+        raise _gone("are not kept any more")
+    results = deque(result for row in rows if (result := _result(row, batch)))
+    if not rows:
+        return ResultPage(results, after, more=False)
+    found = rows[0]["found"]
+    return ResultPage(results, rows[-1]["number"], more=len(rows) < found or found == RESULTS_PER_READ)
 
 
 def _has_its_items(rows: list[asyncpg.Record], batch: Batch) -> bool:

@@ -81,8 +81,8 @@ class BatchExporter:
     async def _lines(self, batch: Batch) -> AsyncIterator[bytes]:
         """Every line, as they are once the batch has ended."""
         ended = msgspec.structs.replace(batch, state=batch.ends_as, ended_at=clock.utc_now())
-        async for results in results_of(self._pool, ended):
-            yield b"".join(map(result_line, results))
+        async for result in results_of(self._pool, ended, self._settings.results_page_bytes_max):
+            yield result_line(result)
 
 
 async def upload(s3: Any, bucket: str, key: str, parts: AsyncIterator[bytes]) -> None:  # noqa: ANN401 - an SDK without types
@@ -104,15 +104,24 @@ async def upload(s3: Any, bucket: str, key: str, parts: AsyncIterator[bytes]) ->
 
 
 async def parts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces put together to the size that S3 asks for; never more than one part in memory."""
-    part = bytearray()
+    """Pieces put together to the size that S3 asks for; never more than one part in memory while that is sent."""
+    part: list[bytes] = []
+    size = 0
     async for piece in pieces:
-        part += piece
-        if len(part) >= PART_BYTES:
-            yield bytes(part)
-            part.clear()
+        part.append(piece)
+        size += len(piece)
+        if size >= PART_BYTES:
+            yield _joined(part)
+            size = 0
     if part:
-        yield bytes(part)
+        yield _joined(part)
+
+
+def _joined(part: list[bytes]) -> bytes:
+    """And nothing is left of it."""
+    whole = b"".join(part)
+    part.clear()
+    return whole
 
 
 def _reason(error: BaseException) -> str:

@@ -50,14 +50,29 @@ UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = n
 WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
 
 -- name: results
--- A day goes as a whole, so that one item tells of all of them.
-SELECT l.number, l.custom_id, l.asked, l.error_code AS bad_code, l.error_message AS bad_message,
-    i.state, i.request_id, a.answer, i.error_code, i.error_message,
+-- Of the next $6 lines as many as have $7 bytes together, at least one; `found` are those before the cut. What was asked is sent only
+-- with an answer. Sizes are known without reading what is stored outside of its row, and what is cut is not read. Each line is looked
+-- up (LATERAL with LIMIT), so that a page costs the same however many lines there are and however old the statistics. A day goes as
+-- a whole, so that one item tells of all of them.
+SELECT number, custom_id, asked, bad_code, bad_message, state, request_id, answer, error_code, error_message, found,
     EXISTS (SELECT FROM batch_items WHERE batch_id = $1 AND day = $2) AS items_kept
-FROM file_lines l
-LEFT JOIN batch_items i ON i.batch_id = $1 AND i.day = $2 AND i.number = l.number
-LEFT JOIN batch_answers a ON a.batch_id = $1 AND a.day = $2 AND a.number = l.number
-WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
+FROM (
+    SELECT next.*, count(*) OVER () AS found, (sum(bytes) OVER (ORDER BY number ROWS UNBOUNDED PRECEDING))::bigint AS so_far
+    FROM (
+        SELECT l.number, l.custom_id, CASE WHEN a.answer IS NOT NULL THEN l.asked END AS asked,
+            l.error_code AS bad_code, l.error_message AS bad_message,
+            i.state, i.request_id, a.answer, i.error_code, i.error_message,
+            COALESCE(octet_length(l.asked) + octet_length(a.answer), 0) + COALESCE(octet_length(l.custom_id), 0)
+                + COALESCE(octet_length(l.error_message), 0) + COALESCE(octet_length(i.error_message), 0) AS bytes
+        FROM file_lines l
+        LEFT JOIN LATERAL (
+            SELECT state, request_id, error_code, error_message FROM batch_items
+            WHERE batch_id = $1 AND day = $2 AND number = l.number LIMIT 1) i ON true
+        LEFT JOIN LATERAL (
+            SELECT answer FROM batch_answers WHERE batch_id = $1 AND day = $2 AND number = l.number LIMIT 1) a ON true
+        WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
+    ) next
+) measured WHERE so_far <= $7 OR so_far = bytes ORDER BY number
 
 -- name: lines_kept
 SELECT EXISTS (SELECT FROM file_lines WHERE file_id = $1 AND day = $2)

@@ -10,7 +10,7 @@ import msgspec
 import redis.asyncio
 
 from api.batches.creation import NewBatch, create_batch
-from shared.batches.batches import Ask, Batch, pack_ask
+from shared.batches.batches import Ask, Batch, Result, pack_ask, results_of
 from shared.batches.files import File, Line, add_lines, begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.chat import NO_TOOLS, Message, Sampling
@@ -119,6 +119,11 @@ async def a_batch_of(pool: asyncpg.Pool, account: str, *asked: bytes) -> Batch:
     await add_lines(pool, file, lines)
     file = await finish_file(pool, file, "key", size=100, lines=len(lines), bad_lines=0)
     return (await create_batch(pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
+
+
+async def all_results(pool: asyncpg.Pool, batch: Batch, after: int = 0) -> list[Result]:
+    """What has ended of its lines, in their order."""
+    return [result async for result in results_of(pool, batch, SETTINGS.results_page_bytes_max, after)]
 
 
 async def forget_other_batches(pool: asyncpg.Pool) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from api.batches.creation import NewBatch, create_batch
-from shared.batches.batches import cancel_batch, find_batch, results_of
+from shared.batches.batches import cancel_batch, find_batch
 from shared.batches.files import delete_file, find_file
 from shared.batches.queries import BATCHES
 from shared.errors import Conflict, NotFound, RateLimited, Unavailable
@@ -18,7 +18,18 @@ from shared.ledger.accounts import credit_account
 from shared.ledger.rows import Reservation
 from shared.money import NanoUsd
 from tests.harness.builders import a_release
-from tests.integration.batches.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of, unfit
+from tests.integration.batches.batching import (
+    BAD,
+    SETTINGS,
+    Fed,
+    a_batch,
+    a_file,
+    all_results,
+    an_item,
+    feed,
+    the_end_of,
+    unfit,
+)
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.ledger.scratch import Mutant, Promise, Scratch, break_with
@@ -117,7 +128,7 @@ async def every_end_is_counted_once(scratch: Scratch) -> None:
     assert (found["fed"], found["total"], found["charged_nano"]) == (4, 5, 5)
     await assert_books_balance(scratch.pool)
     batch = await find_batch(scratch.pool, items[0].account_id, batch_id)
-    results = [result async for page in results_of(scratch.pool, batch) for result in page]
+    results = await all_results(scratch.pool, batch)
     assert [result.number for result in results] == [1, 2, 3, 4, 5]
     assert [result.error_code for result in results] == [
         None,
@@ -164,7 +175,7 @@ async def a_line_that_cannot_run_fails_in_its_place(scratch: Scratch) -> None:
     await scratch.pool.execute(BATCHES["finalize"])
     batch = await find_batch(scratch.pool, account, batch.id)
     assert (batch.state, batch.completed, batch.failed) == ("finalizing", 3, 3)
-    results = [result async for page in results_of(scratch.pool, batch) for result in page]
+    results = await all_results(scratch.pool, batch)
     failed = [(one.number, one.error_code, one.error_message, one.request_id) for one in results if one.error_code]
     assert failed == [(number, "invalid_request", "no", None) for number in (1, 3, 6)]
     await assert_books_balance(scratch.pool)

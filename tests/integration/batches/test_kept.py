@@ -14,7 +14,6 @@ from api.requests.log import find_answer
 from shared.batches.batches import (
     RESULTS_PER_READ,
     Batch,
-    Result,
     find_batch,
     line_number,
     require_results,
@@ -25,7 +24,7 @@ from shared.batches.files import delete_file, drop_file, find_file
 from shared.errors import Gone, NotFound
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage
-from tests.integration.batches.batching import BAD, SETTINGS, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.batches.batching import BAD, SETTINGS, a_batch, a_file, all_results, an_item, feed, the_end_of
 from tests.integration.ledger.scratch import Scratch
 from workers.sweeps.partitions import sweep_days
 
@@ -90,17 +89,13 @@ async def _a_batch_with_an_answer(scratch: Scratch) -> Batch:
     return batch
 
 
-async def _results(pool: asyncpg.Pool, batch: Batch) -> list[Result]:
-    return [result async for page in results_of(pool, batch) for result in page]
-
-
 async def test_a_batch_over_an_old_file_is_readable_as_long_as_a_batch_is(scratch: Scratch) -> None:
     """The file is two days older than what is kept, the batch was made on the file's last day but one."""
     batch = await _a_batch_with_an_answer(scratch)
     lines_day = await _age_file(scratch.pool, batch, DAYS_KEPT + 2)
     await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
     batch = await find_batch(scratch.pool, batch.account_id, batch.id)
-    (result,) = await _results(scratch.pool, batch)
+    (result,) = await all_results(scratch.pool, batch)
     assert (result.custom_id, result.answer) == ("1", pack(ANSWER))
     batch = await _age_batch(scratch.pool, await _ended(scratch.pool, batch), DAYS_KEPT + 1)
     await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
@@ -137,7 +132,7 @@ async def test_results_are_kept_as_long_as_was_told_whatever_is_kept_of_later_on
     await pool.fetchval("SELECT rotate_days(3, $1)", days_kept_now)
     require_results(batch, days_kept_now)
     assert output_object(batch, "output", days_kept_now).expires_at == int(told.timestamp())
-    assert [result.answer for result in await _results(pool, batch)] == [pack(ANSWER)]
+    assert [result.answer for result in await all_results(pool, batch)] == [pack(ANSWER)]
     over = await _age_batch(pool, batch, DAYS_KEPT - 20)
     with pytest.raises(Gone, match="were kept until"):
         require_results(over, days_kept_now)
@@ -146,7 +141,7 @@ async def test_results_are_kept_as_long_as_was_told_whatever_is_kept_of_later_on
 async def test_days_of_an_open_batch_stay(scratch: Scratch) -> None:
     batch = await _age_batch(scratch.pool, await _a_batch_with_an_answer(scratch), DAYS_KEPT + 5)
     await scratch.pool.fetchval("SELECT rotate_days(3, $1)", DAYS_KEPT)
-    assert [result.answer for result in await _results(scratch.pool, batch)] == [pack(ANSWER)]
+    assert [result.answer for result in await all_results(scratch.pool, batch)] == [pack(ANSWER)]
 
 
 async def test_a_batch_from_before_that_was_written_down_is_kept_as_the_setting_says(scratch: Scratch) -> None:
@@ -159,7 +154,7 @@ async def test_a_batch_from_before_that_was_written_down_is_kept_as_the_setting_
     await pool.fetchval("SELECT rotate_days(3, 7)")
     require_results(batch, DAYS_KEPT)
     with pytest.raises(Gone, match="not kept any more"):
-        await _results(pool, batch)
+        await all_results(pool, batch)
 
 
 async def test_a_line_of_a_completed_batch_was_not_left_out_because_the_batch_was_completed(scratch: Scratch) -> None:
@@ -169,26 +164,27 @@ async def test_a_line_of_a_completed_batch_was_not_left_out_because_the_batch_wa
     await scratch.pool.execute("UPDATE batches SET completed = total")
     batch = await _ended(scratch.pool, batch)
     with pytest.raises(Gone, match="not kept any more"):
-        await _results(scratch.pool, batch)
+        await all_results(scratch.pool, batch)
 
 
 async def test_going_on_behind_a_line_of_what_is_gone_is_no_empty_body_either(scratch: Scratch) -> None:
     batch = await _a_batch_with_an_answer(scratch)
     assert await line_number(scratch.pool, batch, "1") == 1
-    assert [page async for page in results_of(scratch.pool, batch, 1)] == [[]]
+    assert await all_results(scratch.pool, batch, after=1) == []
     await scratch.pool.execute("TRUNCATE file_lines")
     with pytest.raises(Gone, match="not kept any more"):
         await line_number(scratch.pool, batch, "1")
     with pytest.raises(Gone, match="not kept any more"):
-        await anext(results_of(scratch.pool, batch, 1))
+        await all_results(scratch.pool, batch, after=1)
 
 
 @pytest.mark.parametrize("pages", [1, 2])
 async def test_a_download_breaks_off_when_its_day_goes_meanwhile(scratch: Scratch, pages: int) -> None:
     lines = [BAD] * (2 * RESULTS_PER_READ + 1)
-    reading = results_of(scratch.pool, await a_batch(scratch.pool, await scratch.account(100), *lines))
-    for _ in range(pages):
-        assert len(await anext(reading)) == RESULTS_PER_READ
+    batch = await a_batch(scratch.pool, await scratch.account(100), *lines)
+    reading = results_of(scratch.pool, batch, SETTINGS.results_page_bytes_max)
+    for _ in range(pages * RESULTS_PER_READ):
+        await anext(reading)
     await scratch.pool.execute("TRUNCATE file_lines")
     with pytest.raises(Gone, match="not kept any more"):
         await anext(reading)
@@ -198,13 +194,13 @@ async def test_results_whose_lines_are_gone_are_not_an_empty_body(scratch: Scrat
     batch = await _a_batch_with_an_answer(scratch)
     await scratch.pool.execute("TRUNCATE file_lines")
     with pytest.raises(Gone, match="not kept any more"):
-        await _results(scratch.pool, batch)
+        await all_results(scratch.pool, batch)
 
 
 async def test_a_line_whose_answer_is_gone_says_so(scratch: Scratch) -> None:
     batch = await _a_batch_with_an_answer(scratch)
     await scratch.pool.execute("TRUNCATE batch_answers")
-    assert [result.error_code for result in await _results(scratch.pool, batch)] == ["gone"]
+    assert [result.error_code for result in await all_results(scratch.pool, batch)] == ["gone"]
 
 
 async def test_a_line_is_shown_with_its_answer_as_long_as_its_batch_is_kept(scratch: Scratch) -> None:

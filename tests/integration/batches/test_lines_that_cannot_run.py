@@ -15,7 +15,7 @@ from arq.connections import ArqRedis
 from asyncpg import Pool
 from structlog.testing import capture_logs
 
-from shared.batches.batches import Ask, Batch, Result, find_batch, pack_ask, results_of
+from shared.batches.batches import Ask, Batch, Result, find_batch, pack_ask
 from shared.batches.queries import BATCHES
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, ImagePart, ImageUrl, Message, Sampling
@@ -29,6 +29,7 @@ from tests.integration.batches.batching import (
     a_batch,
     a_batch_of,
     a_worker_serves,
+    all_results,
     an_ask,
     forget_other_batches,
     the_end_of,
@@ -79,8 +80,7 @@ async def to_feeder(
 
 
 async def _results(pool: Pool, batch: Batch) -> list[Result]:
-    batch = await find_batch(pool, batch.account_id, batch.id)
-    return [one async for page in results_of(pool, batch) for one in page]
+    return await all_results(pool, await find_batch(pool, batch.account_id, batch.id))
 
 
 def _alerts(logs: list[Any]) -> list[str]:

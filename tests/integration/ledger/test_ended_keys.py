@@ -14,7 +14,7 @@ from arq.constants import abort_jobs_ss
 from api.auth import Authenticator
 from api.batches.creation import NewBatch, create_batch
 from api.key_watch import KeyWatch
-from shared.batches.batches import Batch, batch_from_row, find_batch, results_of
+from shared.batches.batches import Batch, batch_from_row, find_batch
 from shared.batches.files import begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.errors import InvalidApiKey
@@ -26,7 +26,7 @@ from shared.money import NanoUsd
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from tests.harness.builders import a_reservation, a_settlement
-from tests.integration.batches.batching import SETTINGS, a_batch, a_file, ready_cursors
+from tests.integration.batches.batching import SETTINGS, a_batch, a_file, all_results, ready_cursors
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 from workers.sweeps import ended_keys
@@ -232,8 +232,7 @@ async def test_a_batch_that_was_stopped_is_exported_with_the_reason(pool: asyncp
     claimed = batch_from_row(row)
     assert (claimed.id, claimed.reason) == (batch.id, "key_revoked")
     ended = msgspec.structs.replace(claimed, state=claimed.ends_as, ended_at=_now())
-    (page,) = [page async for page in results_of(pool, ended)]
-    assert {result.error_message for result in page} == {
+    assert {result.error_message for result in await all_results(pool, ended)} == {
         "The batch was cancelled before this line, because its API key was revoked."
     }
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from deploy.cli.ledger_check import check_ledger
-from shared.batches.batches import batch_from_row, find_batch, results_kept_until, results_of
+from shared.batches.batches import batch_from_row, find_batch, results_kept_until
 from shared.batches.files import Line, add_lines, begin_file
 from shared.batches.queries import BATCHES
 from shared.ids import new_id
@@ -24,7 +24,16 @@ from shared.stores.migrations import migrate, migrations
 from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
-from tests.integration.batches.batching import ASKED, SETTINGS, a_batch, an_item, feed, ready_cursors, the_end_of
+from tests.integration.batches.batching import (
+    ASKED,
+    SETTINGS,
+    a_batch,
+    all_results,
+    an_item,
+    feed,
+    ready_cursors,
+    the_end_of,
+)
 from tests.integration.books import somebody_waits_for_a_lock
 
 PREVIOUS = 6
@@ -116,8 +125,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
     (after,) = await pool.fetch(BATCH, batch_id)
     assert list(after.keys()) == list(before.keys())
     batch = await find_batch(pool, account, batch_id)
-    (page,) = [page async for page in results_of(pool, batch)]
-    assert [result.answer for result in page] == [b"answer"] * 2
+    assert [result.answer for result in await all_results(pool, batch)] == [b"answer"] * 2
     assert results_kept_until(batch, 7) == batch.created_at + timedelta(7)
     assert (await check_ledger(pool)).violations == []
 
