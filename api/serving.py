@@ -16,13 +16,14 @@ from api.formats.wishes import ignored_header
 from api.http.rates import tell_left, tell_limit
 from api.http.reading import prefers_async
 from api.http.state import REQUEST_ID
+from api.http.writing import answer
 from api.requests.log import State, find_request
 from api.requests.streaming import send_stream
 from api.requests.submit import Admitted, NewRequest
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand
 from shared import clock
-from shared.errors import RateLimited
+from shared.errors import EndUnknown, Overloaded, RateLimited
 from shared.job import Done, Event, Failed
 from shared.ledger.rows import Repeat
 from shared.runtime.metrics import STREAMS
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
+
+
+NO_ROOM = (
+    "The answer is there and is charged, but so many are being sent that there is no room for it: it is in"
+    " GET /api/requests/{id}."
+)
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +74,7 @@ async def serve(
                 services.custody.keep(admitted)
                 return _accepted(admitted.job.id, "queued", headers)
             follower.when_left = partial(_leave, services, admitted, follower)
-            return await _relay(request, wanted, services.follow_up.events_of(admitted, follower), headers)
+            return await _relay(request, wanted, key, services.follow_up.events_of(admitted, follower), headers)
 
 
 @contextmanager
@@ -114,26 +121,30 @@ async def _serve_repeat(
             follower.when_left = partial(_leave, services, again, follower)
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        return await _relay(request, wanted, services.follow_up.events_again(logged, follower, again), headers)
+        return await _relay(request, wanted, key, services.follow_up.events_again(logged, follower, again), headers)
 
 
 async def _relay(
-    request: web.Request, wanted: Wanted, events: AsyncIterator[Event], headers: dict[str, str]
+    request: web.Request, wanted: Wanted, key: ApiKey, events: AsyncIterator[Event], headers: dict[str, str]
 ) -> web.StreamResponse:
     if wanted.stream:
         form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], wanted.model)
         return await send_stream(request, events, form, headers, request.app[SERVICES].settings)
-    return await _answer(request, wanted, events, headers)
+    return await _answer(request, wanted, key, events, headers)
 
 
 async def _answer(
-    request: web.Request, wanted: Wanted, events: AsyncIterator[Event], headers: dict[str, str]
-) -> web.Response:
+    request: web.Request, wanted: Wanted, key: ApiKey, events: AsyncIterator[Event], headers: dict[str, str]
+) -> web.StreamResponse:
     async for event in events:
         match event:
             case Done():
                 body = wanted.form.answer(event, request[REQUEST_ID], wanted.model)
-                return web.Response(body=body, content_type="application/json", headers=headers)
+                within_s = request.app[SERVICES].settings.answer_within_s
+                try:
+                    return await answer(request, body, key.account_id, headers=headers, within_s=within_s)
+                except Overloaded:
+                    raise EndUnknown(NO_ROOM) from None
             case Failed():
                 raise event.as_error()
             case _:

@@ -11,6 +11,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from api.formats.native.answers import result_json
 from api.http.reading import accepts
+from api.http.writing import send_whole
 from api.manual import pages as manual
 from api.services import SERVICES
 from shared.errors import NotFound
@@ -50,9 +51,9 @@ async def get_start(request: web.Request) -> web.Response:
     return web.Response(body=result_json(LINKS), content_type="application/json", headers=headers)
 
 
-async def get_openapi(request: web.Request) -> web.Response:
+async def get_openapi(request: web.Request) -> web.StreamResponse:
     """Every route, parameter, answer and error."""
-    return web.Response(body=request.app[OPENAPI], content_type="application/json")
+    return await send_whole(request, request.app[OPENAPI], headers={"Content-Type": "application/json"})
 
 
 async def get_docs(_: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse
+from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared import clock
 from shared.errors import InvalidRequest, PermissionDenied
@@ -70,14 +71,14 @@ _create_decoder = msgspec.json.Decoder(NewKeyBody)
 _rotation_decoder = msgspec.json.Decoder(RotationBody)
 
 
-async def get_keys(request: web.Request) -> web.Response:
+async def get_keys(request: web.Request) -> web.StreamResponse:
     """Every key that can be used, and the newest of those that have ended; oldest first."""
     services = request.app[SERVICES]
     manager = await _manager(request)
     rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
     async with reached(WHAT):
         keys = await list_keys(services.pool, manager.account_id, rows_max=rows_max)
-    return web.Response(body=result_json([key.row() for key in keys]), content_type="application/json")
+    return await answer(request, result_json([key.row() for key in keys]), manager.account_id)
 
 
 async def post_key(request: web.Request) -> web.Response:

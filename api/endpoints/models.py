@@ -6,6 +6,7 @@ from aiohttp import web
 from msgspec.structs import asdict
 
 from api.formats.native.answers import result_json
+from api.http.writing import answer
 from api.services import SERVICES
 from shared.catalogue.models import ModelFacts
 
@@ -16,10 +17,10 @@ class ListedModel(ModelFacts, frozen=True, kw_only=True):
     available: bool
 
 
-async def get_models(request: web.Request) -> web.Response:
+async def get_models(request: web.Request) -> web.StreamResponse:
     """Every model, in the catalogue's order."""
     services = request.app[SERVICES]
-    await services.authenticator.authenticate(request.headers, "read")
+    key = await services.authenticator.authenticate(request.headers, "read")
     catalogue = services.catalogue
     listing = [
         ListedModel(
@@ -28,4 +29,4 @@ async def get_models(request: web.Request) -> web.Response:
         )
         for model in catalogue
     ]
-    return web.Response(body=result_json(listing), content_type="application/json")
+    return await answer(request, result_json(listing), key.account_id)

@@ -14,6 +14,7 @@ from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject, batch_object
 from api.formats.parsing import parse, parse_query
 from api.http.reading import idempotency_key
+from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, bad_lines_of, cancel_batch, find_batch, list_batches
 from shared.batches.files import File, find_file, require_credit
@@ -58,7 +59,7 @@ async def post_batch(request: web.Request) -> web.Response:
     return await _answer(services, batch, {"Idempotent-Replayed": "true"} if again else {})
 
 
-async def get_batches(request: web.Request) -> web.Response:
+async def get_batches(request: web.Request) -> web.StreamResponse:
     """Newest first; those of `/api/batches` too."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -66,7 +67,8 @@ async def get_batches(request: web.Request) -> web.Response:
     found = await list_batches(services.pool, key.account_id, after=query.after or None, limit=query.limit + 1)
     page = await _objects(services, found[: query.limit])
     first, last = (page[0].id, page[-1].id) if page else (None, None)
-    return _json(BatchList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit))
+    listing = BatchList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit)
+    return await answer(request, json_bytes(listing), key.account_id)
 
 
 async def get_batch(request: web.Request) -> web.Response:
@@ -98,13 +100,9 @@ def _refuse_other_lines(file: File, body: BatchBody) -> None:
 
 async def _answer(services: Services, batch: Batch, headers: dict[str, str] | None = None) -> web.Response:
     (one,) = await _objects(services, [batch])
-    return _json(one, headers)
+    return web.Response(body=json_bytes(one), content_type="application/json", headers=headers)
 
 
 async def _objects(services: Services, batches: list[Batch]) -> list[BatchObject]:
     bad = await bad_lines_of(services.pool, batches, ERRORS_SHOWN_MAX)
     return [batch_object(batch, bad.get(batch.file_id, [])) for batch in batches]
-
-
-def _json(content: BatchObject | BatchList, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=json_bytes(content), content_type="application/json", headers=headers)

@@ -16,6 +16,7 @@ from api.formats.native.answers import json_bytes
 from api.formats.openai.codex import CodexModels, codex_model
 from api.formats.openai.models import OpenAIModels, openai_model
 from api.formats.parsing import parse_query
+from api.http.writing import answer
 from api.requests.model_names import V1_LISTED_AT
 from api.services import SERVICES
 from shared.catalogue.models import Catalogue, Model
@@ -39,18 +40,21 @@ class ModelsQuery(msgspec.Struct, frozen=True):
     before_id: Annotated[str, msgspec.Meta(description=BEFORE)] | msgspec.UnsetType = msgspec.UNSET
 
 
-async def get_openai_models(request: web.Request) -> web.Response:
+async def get_openai_models(request: web.Request) -> web.StreamResponse:
     """Every model by its public name, in the catalogue's order: in Anthropic's form with the header `anthropic-version`, in
     Codex' with the parameter `client_version`.
     """
     services = request.app[SERVICES]
-    await services.authenticator.authenticate(request.headers, "read")
+    key = await services.authenticator.authenticate(request.headers, "read")
     catalogue, query = services.catalogue, _query(request)
+    listing: msgspec.Struct
     if query.client_version is not msgspec.UNSET:
-        return _answer(CodexModels([codex_model(one, catalogue, place) for place, one in enumerate(catalogue)]))
-    if _for_anthropic(request):
-        return _answer(_page(catalogue, query))
-    return _answer(OpenAIModels(data=[openai_model(model) for model in catalogue]))
+        listing = CodexModels([codex_model(one, catalogue, place) for place, one in enumerate(catalogue)])
+    elif _for_anthropic(request):
+        listing = _page(catalogue, query)
+    else:
+        listing = OpenAIModels(data=[openai_model(model) for model in catalogue])
+    return await answer(request, json_bytes(listing), key.account_id)
 
 
 async def get_openai_model(request: web.Request) -> web.Response:
@@ -58,7 +62,8 @@ async def get_openai_model(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
     model = services.catalogue.find(request.match_info["id"], V1_LISTED_AT)
-    return _answer(anthropic_model(model, services.catalogue) if _for_anthropic(request) else openai_model(model))
+    shown = anthropic_model(model, services.catalogue) if _for_anthropic(request) else openai_model(model)
+    return web.Response(body=json_bytes(shown), content_type="application/json")
 
 
 def _query(request: web.Request) -> ModelsQuery:
@@ -91,7 +96,3 @@ def _page(catalogue: Catalogue, query: ModelsQuery) -> AnthropicModels:
 def _place(models: Sequence[Model], name: str, catalogue: Catalogue) -> int:
     """Raises `ModelNotFound`."""
     return models.index(catalogue.find(name, V1_LISTED_AT))
-
-
-def _answer(content: msgspec.Struct) -> web.Response:
-    return web.Response(body=json_bytes(content), content_type="application/json")

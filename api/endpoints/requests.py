@@ -14,9 +14,10 @@ from api.formats.native.streams import RawText, ServerSentEvents
 from api.formats.parsing import parse_query
 from api.http.reading import EVENT_STREAM, accepts, whole_number
 from api.http.state import REQUEST_ID
+from api.http.writing import answer, room_for
 from api.requests.log import LoggedRequest, find_request, list_requests
 from api.requests.streaming import send_stream
-from api.requests.view import RequestSummary, summaries_of, view_of
+from api.requests.view import RequestSummary, bytes_kept, summaries_of, view_of
 from api.services import SERVICES, Services
 from api.serving import following
 from shared.errors import InvalidRequest, Unavailable
@@ -52,7 +53,7 @@ class History(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-async def get_requests(request: web.Request) -> web.Response:
+async def get_requests(request: web.Request) -> web.StreamResponse:
     """`?limit&cursor`: requests of the caller's account, whichever key made them."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -61,22 +62,22 @@ async def get_requests(request: web.Request) -> web.Response:
     page = await list_requests(services.pool, key.account_id, after=query.cursor or None, limit=limit + 1)
     lines = await summaries_of(services.redis, page[:limit])
     cursor = lines[-1].id if len(page) > limit else None
-    return web.Response(body=result_json(History(lines, cursor)), content_type="application/json")
+    return await answer(request, result_json(History(lines, cursor)), key.account_id)
 
 
-async def get_request(request: web.Request) -> web.Response:
+async def get_request(request: web.Request) -> web.StreamResponse:
     """Its state, and its answer as long as that is kept."""
     services = request.app[SERVICES]
-    return await _view(services, await _own(request, services, "read"))
+    return await _view(request, services, await _own(request, services, "read"))
 
 
-async def delete_request(request: web.Request) -> web.Response:
+async def delete_request(request: web.Request) -> web.StreamResponse:
     """Cancel it; one that has ended stays as it is. Answers with the request as it is now."""
     services = request.app[SERVICES]
     logged = await _own(request, services, "inference")
     if logged.state == "pending":
         await services.queue.cancel(logged.id)
-    return await _view(services, logged)
+    return await _view(request, services, logged)
 
 
 async def get_stream(request: web.Request) -> web.StreamResponse:
@@ -104,9 +105,11 @@ async def _own(request: web.Request, services: Services, scope: str) -> LoggedRe
     return await find_request(services.pool, key.account_id, request.match_info["id"])
 
 
-async def _view(services: Services, logged: LoggedRequest) -> web.Response:
-    view = await view_of(services.pool, services.redis, logged)
-    return web.Response(body=result_json(view), content_type="application/json")
+async def _view(request: web.Request, services: Services, logged: LoggedRequest) -> web.StreamResponse:
+    """There is room for it before it is read: what was asked and answered may be many MB."""
+    with await room_for(request, await bytes_kept(services.pool, services.redis, logged), logged.account_id) as held:
+        view = await view_of(services.pool, services.redis, logged)
+        return await answer(request, result_json(view), logged.account_id, held=held)
 
 
 def _first(request: web.Request) -> int:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse_query
+from api.http.writing import answer
 from api.services import SERVICES
 from shared.errors import InvalidRequest
 from shared.money import NanoUsd, nano_to_usd
@@ -72,7 +73,7 @@ class Asked(msgspec.Struct, frozen=True):
     group_by: tuple[Group, ...]
 
 
-async def get_usage(request: web.Request) -> web.Response:
+async def get_usage(request: web.Request) -> web.StreamResponse:
     """The last 30 days by day, unless the query says otherwise."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -85,7 +86,7 @@ async def get_usage(request: web.Request) -> web.Response:
         asked.group_by,
         rows_max=services.settings.usage_rows_max,
     )
-    return web.Response(body=result_json(_answer(asked, rows)), content_type="application/json")
+    return await answer(request, result_json(_answer(asked, rows)), key.account_id)
 
 
 def _asked(query: UsageQuery, today: date, days_max: int) -> Asked:

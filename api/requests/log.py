@@ -100,6 +100,12 @@ async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
     return None if answer is None else unpack_answer(answer)
 
 
+async def answer_bytes(pool: asyncpg.Pool, request_id: str) -> int:
+    """How large that is; 0 when there is none. Raises `Unavailable`."""
+    async with reached("The request log"):
+        return int(await pool.fetchval(SQL["answer_bytes"], request_id, created_at(request_id)) or 0)
+
+
 def _from_row(row: asyncpg.Record) -> LoggedRequest:
     metadata = row["metadata"]
     return LoggedRequest(**{**row, "metadata": None if metadata is None else json.loads(metadata)})

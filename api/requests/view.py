@@ -9,7 +9,7 @@ import msgspec
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import SerializationError, deserialize_job_raw
 
-from api.requests.log import LoggedRequest, State, find_answer
+from api.requests.log import LoggedRequest, State, answer_bytes, find_answer
 from shared.chat import CallPiece, Message, ToolCall, joined_calls
 from shared.errors import Cancelled, Unavailable
 from shared.job import Chunk, Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 NO_USAGE = Usage(0, 0)
+UNREADABLE = "The state of the request cannot be read now: try again shortly."
 
 
 class RequestError(msgspec.Struct, frozen=True):
@@ -129,6 +130,21 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
     )
 
 
+async def bytes_kept(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> int:
+    """About how large what `view_of` reads is. Raises `Unavailable`."""
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.strlen(keys.asked(logged.id))
+            pipe.strlen(job_key_prefix + logged.id)
+            pipe.memory_usage(keys.journal(logged.id), samples=0)
+            *asked, journal = await pipe.execute()
+    except UNREACHABLE as error:
+        raise Unavailable(UNREADABLE) from error
+    is_kept = journal is None and logged.keep_until and logged.state != "pending"
+    answer = await answer_bytes(pool, logged.id) if is_kept else journal or 0
+    return int(sum(asked) + answer)
+
+
 async def summaries_of(client: redis.asyncio.Redis, page: list[LoggedRequest]) -> list[RequestSummary]:
     """Lines of a history. Raises `Unavailable`."""
     pending = [logged.id for logged in page if logged.state == "pending"]
@@ -216,7 +232,7 @@ async def _traces(client: redis.asyncio.Redis, request_id: str) -> Traces:
             pipe.mget([keys.asked(request_id), job_key_prefix + request_id])
             running, journal, payloads = await pipe.execute()
     except UNREACHABLE as error:
-        raise Unavailable("The state of the request cannot be read now: try again shortly.") from error
+        raise Unavailable(UNREADABLE) from error
     payload = next(filter(None, payloads), None)
     return Traces(bool(running), tuple(map(unpack_event, journal)), _asked(payload) if payload else None)
 

@@ -16,6 +16,13 @@ SELECT i.request_id, i.fingerprint, COALESCE(r.state IN ('failed', 'cancelled') 
 FROM idempotency_keys i LEFT JOIN requests r ON r.id = i.request_id AND r.created_at = i.request_created_at
 WHERE i.account_id = $1 AND i.key = $2 AND i.keep_until > now()
 
+-- name: answer_bytes
+SELECT octet_length(answer) FROM answers WHERE request_id = $1 AND keep_until > now()
+UNION ALL
+SELECT octet_length(a.answer)
+FROM requests r JOIN batch_answers a ON a.batch_id = r.batch_id AND a.number = r.batch_number AND a.day = r.batch_day
+WHERE r.id = $1 AND r.created_at = $2 AND r.batch_id IS NOT NULL AND r.keep_until > now()
+
 -- name: answer
 -- That of a batch's line is kept with the batch.
 SELECT answer FROM answers WHERE request_id = $1 AND keep_until > now()
