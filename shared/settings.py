@@ -81,15 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: float = 120.0
     idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
-    bodies_held_bytes_max: int = (
-        96_000_000  # of a front door: being read, waiting to be enqueued, or part of the answer to come
-    )
+    bodies_held_bytes_max: int = 96_000_000  # of a front door: until they are enqueued, or are a part of their answer
     bodies_held_share_bytes_max: int = 80_000_000  # of one account
     small_body_bytes_max: int = 65_536  # such bodies have room of their own
     small_bodies_bytes_max: int = 16_000_000
     bodies_room_within_s: float = 10.0  # so long a body waits for room, unread
     copies_bytes_max: int = 32_000_000  # of a front door: requests that it can enqueue again, should Redis be emptied
-    body_within_s: float = 60.0  # all of a body, or the next piece of a batch's
+    body_within_s: float = 60.0  # all of a body, or a pause in a batch's
+    body_bytes_per_s_min: int = 5_000  # of a batch's body, which may take longer
     refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
     json_nodes_max: int = JSON_NODES_MAX  # of a body or a line: fields of its objects and entries of its lists
@@ -101,6 +100,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
     in_flight_max: int = 1_000
+
+    # uploads and files
+    uploads_max: int = 64  # at once in one front door, each with up to 1.5 MB in memory
+    uploads_per_account_max: int = 16  # of these
+    uploads_bytes_max: int = 64_000_000  # what lines of more than 250 KB may have beside that, until they are stored
+    upload_silent_s: float = (
+        300.0  # an upload of which nothing was heard for so long is given up: its front door has died
+    )
+    files_max: int = 10_000  # of one account
+    files_bytes_max: int = 10_000_000_000  # of one account
+    files_bytes_free: int = 1_000_000  # of one account, whatever its balance
+    files_bytes_per_usd: int = 1_000_000_000  # and so many more for each USD of its balance, up to `files_bytes_max`
+    files_sweep_bytes: int = 4_000_000  # of lines, deleted by one statement
 
     # batches
     batch_bytes_max: int = 256_000_000
@@ -269,6 +281,11 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise SettingsError(
             f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
             " of BATCH_EXPIRES_S, so that a file outlives a batch over it"
+        )
+    if settings.upload_silent_s < 3 * settings.body_within_s:
+        raise SettingsError(
+            f"UPLOAD_SILENT_S={settings.upload_silent_s:g} is wrong: it takes at least three times BODY_WITHIN_S"
+            f" ({settings.body_within_s:g}), so that no upload is given up that only pauses"
         )
     if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
         raise SettingsError(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from api.http.reading import refuse_compressed
-from api.http.state import SETTINGS
+from api.http.reading import Progress, refuse_compressed
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
 FILE = "file"
@@ -25,9 +23,9 @@ class FileForm:
     Reading raises `InvalidRequest` for what is no such form.
     """
 
-    def __init__(self, reader: MultipartReader, within_s: float) -> None:
+    def __init__(self, reader: MultipartReader, progress: Progress) -> None:
         self._reader = reader
-        self._within_s = within_s
+        self._progress = progress
         self._file: BodyPartReader | None = None
         self.fields: dict[str, str] = {}
 
@@ -44,6 +42,7 @@ class FileForm:
         while file is not None and not file.at_eof():
             async with self._reading():
                 chunk = await file.read_chunk(CHUNK_BYTES)
+            self._progress.came(len(chunk))
             if chunk:
                 yield chunk
         if await self._next_file() is not None:
@@ -51,9 +50,9 @@ class FileForm:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:
-        """The next piece comes within `BODY_WITHIN_S`, or the form has broken off."""
+        """The next piece comes as soon as `Progress` asks for, or the form has broken off."""
         with malformed_refused():
-            async with asyncio.timeout(self._within_s):
+            async with self._progress.waiting():
                 yield
 
     async def _next_file(self) -> BodyPartReader | None:
@@ -85,6 +84,16 @@ class FileForm:
             self.fields[name] = value.decode()
 
 
+class _Reader(MultipartReader):
+    """aiohttp's, but for what it skips before the first boundary: any number of lines, in one turn of the event loop."""
+
+    async def _read_until_first_boundary(self) -> None:
+        first = await self._readline()
+        if first.strip():
+            self._unread.append(first)
+        await self._read_boundary()
+
+
 def _text(name: str) -> str:
     """Of a header: short, and text that can be stored."""
     return name.encode("utf-8", "replace").decode().replace("\0", "")[:NAME_LENGTH_MAX]
@@ -96,7 +105,7 @@ async def file_form(request: web.Request) -> FileForm:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     refuse_compressed(request)
     with malformed_refused():
-        return FileForm(await request.multipart(), request.app[SETTINGS].body_within_s)
+        return FileForm(_Reader(request.headers, request.content), Progress(request))
 
 
 @contextmanager
@@ -104,7 +113,5 @@ def malformed_refused() -> Iterator[None]:
     """Whatever aiohttp says to a body that is no form."""
     try:
         yield
-    except (TimeoutError, web.RequestPayloadError) as error:
-        raise InvalidRequest("The body broke off, or did not arrive in time: send it again.") from error
     except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise InvalidRequest("The body is not a form as multipart/form-data has it, or not UTF-8.") from error

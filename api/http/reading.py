@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -18,17 +20,46 @@ DIGITS_MAX = 15
 
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """A large body as it comes. Raises `InvalidRequest` when it breaks off, or nothing comes for `BODY_WITHIN_S`."""
-    within_s = request.app[SETTINGS].body_within_s
+    """A large body as it comes. Raises `InvalidRequest` when it breaks off, or comes too slowly for `Progress`."""
+    progress = Progress(request)
     while True:
-        try:
-            async with asyncio.timeout(within_s):
-                chunk = await request.content.readany()
-        except (TimeoutError, web.RequestPayloadError):
-            raise broken_off(request, within_s) from None
+        async with progress.waiting():
+            chunk = await request.content.readany()
         if not chunk:
             return
+        progress.came(len(chunk))
         yield chunk
+
+
+class Progress:
+    """How long the sender of a large body may still keep us waiting: `BODY_WITHIN_S` at first, and at most; what comes earns
+    a second more for each `BODY_BYTES_PER_S_MIN` bytes. Only time in which we wait for the sender counts.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        settings = request.app[SETTINGS]
+        self._left_s_max = self._left_s = settings.body_within_s
+        self._bytes_per_s = settings.body_bytes_per_s_min
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[None]:
+        """Around each wait. Raises `InvalidRequest` when it takes too long, or the body breaks off."""
+        began_at = time.monotonic()
+        try:
+            async with asyncio.timeout(self._left_s):
+                yield
+        except (TimeoutError, web.RequestPayloadError):
+            self._request[CLOSES] = True  # what is left of it must not be taken for the next request
+            raise InvalidRequest(
+                f"The body broke off, or came too slowly: it may pause for {self._left_s_max:g} s, and is to bring"
+                f" {self._bytes_per_s} bytes a second. Send it again."
+            ) from None
+        self._left_s -= time.monotonic() - began_at
+
+    def came(self, size: int) -> None:
+        """So many bytes more."""
+        self._left_s = min(self._left_s_max, self._left_s + size / self._bytes_per_s)
 
 
 def broken_off(request: web.Request, within_s: float) -> InvalidRequest:
