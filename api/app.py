@@ -15,6 +15,7 @@ from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.bodies import Bodies
 from api.http.state import ANSWERS, RESULTS, SETTINGS
+from api.http.uploads import Uploads
 from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
@@ -122,6 +123,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             follow_up=FollowUp(pool, submitter, relay.channel, settings),
             abandoned=Abandoned(queue, relay, group, settings),
             custody=custody,
+            uploads=Uploads(settings),
             draining=asyncio.Event(),
         )
         for part in (

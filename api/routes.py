@@ -256,7 +256,7 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body({"multipart/form-data": FORM}),
         headers=(REPEATABLE,),
-        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch),
+        errors=(*KEPT, errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited),
         security=EITHER,
     ),
     Route(

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from api.auth import Authenticator
 from api.http.bodies import Bodies
+from api.http.uploads import Uploads
 from api.key_watch import KeyWatch
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
@@ -41,6 +42,7 @@ class Services:
     follow_up: FollowUp
     abandoned: Abandoned
     custody: Custody
+    uploads: Uploads
     draining: asyncio.Event
     """Set when this process stops: every answer from then on closes its connection."""
 

@@ -157,10 +157,10 @@ class Gone(RebootError):
 
 
 class RequestTooLarge(RebootError):
-    """The body is over the limit."""
+    """The body is over the limit, or the account's files leave no room for it."""
 
     status, code = 413, "request_too_large"
-    advice = "Send a smaller body."
+    advice = "Send a smaller body, or delete files where the message says so."
 
 
 class UnsupportedMediaType(RebootError):

@@ -42,7 +42,7 @@ from workers.providers.loading import can_call, load_providers
 from workers.providers.protocol import Limits, Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
-from workers.sweeps import holds_and_records, partitions, retention
+from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
 
@@ -189,6 +189,7 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
         _every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
         _every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
+        _every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),
     ]
 
 

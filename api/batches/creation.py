@@ -11,7 +11,7 @@ import msgspec
 from shared.batches.batches import Batch, find_batch
 from shared.batches.files import File
 from shared.batches.queries import BATCHES
-from shared.errors import IdempotencyMismatch, InvalidRequest, RateLimited
+from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound, RateLimited
 from shared.ids import created_at, new_id
 from shared.ledger.ended_keys import KeyEnded
 from shared.stores.postgres import Connection, reached
@@ -49,7 +49,7 @@ class Created(NamedTuple):
 
 async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) -> Created:
     """Its lines are fed from now on. Raises `RateLimited` when too many batches are open, `KeyEnded` when its key has ended
-    meanwhile, `IdempotencyMismatch` or `Unavailable`.
+    meanwhile, `NotFound` when its file was deleted meanwhile, `IdempotencyMismatch` or `Unavailable`.
     """
     account_id = new.file.account_id
     within_s = settings.turn_timeout_s
@@ -104,11 +104,13 @@ async def _make(connection: Connection, new: NewBatch, settings: Settings) -> st
     expires_at = moment + timedelta(seconds=settings.batch_expires_s)
     if file.expires_at <= expires_at:
         raise InvalidRequest("The file expires before a batch over it would: upload it again.")
+    if not await connection.fetchval(BATCHES["lock_file"], file.id, file.account_id):
+        raise NotFound("There is no such file any more: it was deleted just now.")
     key_id = await _holder(connection, new.key_id, new.asked_at or moment)
     metadata = None if new.metadata is None else msgspec.json.encode(new.metadata).decode()
     made = await connection.fetchval(
         BATCHES["create"],
-        *(batch_id, file.account_id, key_id, moment.date(), new.endpoint, metadata, moment),
+        *(batch_id, file.account_id, key_id, new.endpoint, metadata, moment),
         *(expires_at, file.id, settings.batches_open_max, moment + timedelta(days=settings.batch_days_kept)),
     )
     if not made:

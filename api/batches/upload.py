@@ -1,64 +1,70 @@
-"""Takes a batch's lines as they arrive: each is understood or set aside with its number, and stored in pieces by COPY.
+"""Takes a batch's lines as they arrive, and stores them in pieces by COPY.
 
-Nothing of the file is kept here but the piece under way and a fingerprint of every `custom_id`.
+Nothing of the file is kept here but the piece under way and a fingerprint of every `custom_id`; `Room` bounds what that is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
+import time
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
-from api.formats.asked import ParsedLine
+from api.batches.lines import Lines, NumberedLine
+from api.batches.reading import LineReader, ParseLine
 from api.http.encoding import utf8_chunks
-from api.requests.model_check import fit_to_model
-from api.requests.model_names import V1_LISTED_AT, unknown_model_first
-from shared.batches.batches import Ask, pack_ask
-from shared.batches.bounds import cost_bound, require_at_most
-from shared.batches.files import File, Line, LineError, add_lines, drop_file, finish_file
-from shared.catalogue.models import LISTED_AT
-from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
-from shared.money import NANO_PER_USD, NanoUsd
+from api.http.uploads import Room
+from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
+from shared.batches.quota import FILE_BYTES, Announced, TakenRoom, bytes_of
+from shared.errors import InvalidRequest, RebootError, RequestTooLarge
 
 if TYPE_CHECKING:
     from api.services import Services
     from shared.ledger.api_keys import ApiKey
 
 log = structlog.get_logger(__name__)
-LINES_PER_COPY, BYTES_PER_COPY = 500, 4_000_000
-CUSTOM_ID_LENGTH_MAX = 256
-ERRORS_SHOWN_MAX = 100
+LINES_PER_COPY, BYTES_PER_COPY = 500, 500_000
+LONG_LINE_BYTES = 250_000
+"""A line that has so many before its end waits for more room."""
+PIECE_S = 5.0
+"""After so long a piece is stored, however small it is."""
+TURN_S = 0.01
+"""For so long lines are read before others have their turn."""
 
 
 class Upload:
-    """One file on its way, sent with `key`. `parse_line` makes a line of it, or raises a `RebootError` for that
-    line alone.
-    """
+    """One file on its way, sent with `key`."""
 
-    def __init__(self, services: Services, file: File, key: ApiKey, parse_line: Callable[[bytes], ParsedLine]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        file: File,
+        key: ApiKey,
+        parse_line: ParseLine,
+        room: Room,
+        announced: Announced,
+    ) -> None:
         self._services = services
         self._file = file
         self._key = key
-        self._parse = parse_line
-        self._listed_at = LISTED_AT if file.form == "native" else V1_LISTED_AT
+        self._room = room
+        self._taken = TakenRoom(services.pool, file, announced, services.settings)
+        self._reader = LineReader(services, file.form, key, parse_line)
         self._piece: list[Line] = []
         self._piece_bytes = 0
-        self._seen: set[bytes] = set()
-        self._lines = self._bad = 0
+        self._stored_at = self._turn_began_at = time.monotonic()
+        self._lines = self._bytes = 0
+        self._counted = FILE_BYTES
         self._hash = hashlib.sha256(b"lines\0")
-        self.errors: list[LineError] = []
-        """The first of them."""
 
     @property
-    def _shows_more(self) -> bool:
-        """Whether another bad line would be among `errors`. Names are compared for those only, because it takes its time."""
-        return len(self.errors) < ERRORS_SHOWN_MAX
+    def errors(self) -> list[LineError]:
+        """The first lines that were not understood."""
+        return self._reader.errors
 
     @property
     def fingerprint(self) -> bytes:
@@ -67,134 +73,92 @@ class Upload:
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
         """Store everything; nobody sees the file before its end. `completed` adds what is known of it only then. Raises
-        `InvalidRequest`, `RequestTooLarge`, `KeyEnded` or `Unavailable`; then, and when the caller goes away, nothing of it
-        stays.
+        `InvalidRequest`, `RequestTooLarge`, `InsufficientCredit`, `KeyEnded`, `Overloaded` or `Unavailable`. Then, and when
+        the caller goes away, nothing of it stays.
         """
         try:
-            size = await self._take_all(chunks)
-            file, counts = completed(self._file), {"lines": self._lines, "bad_lines": self._bad}
-            return await finish_file(self._services.pool, file, self._key.id, size=size, **counts)
+            await self._take_all(chunks)
+            file, has = completed(self._file), Contents(self._bytes, self._counted, self._lines, self._reader.bad)
+            return await finish_file(self._services.pool, file, self._key.id, has)
         except BaseException:
             await self._forget()
             raise
 
-    async def _take_all(self, chunks: AsyncIterator[bytes]) -> int:
-        """Gives how many bytes there were."""
-        settings, size, number = self._services.settings, 0, 0
-        text = utf8_chunks(counted(chunks, settings.batch_bytes_max))
-        async for given in lines_of(text, settings.batch_line_bytes_max):
-            number += 1
-            size += len(given or b"") + 1
-            line = given and given.removeprefix(BOM_UTF8)  # of a file that was put together of several
-            if line is None or line.strip():
-                await self._take(number, line)
+    async def _take_all(self, chunks: AsyncIterator[bytes]) -> None:
+        settings = self._services.settings
+        lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
+        async for chunk in utf8_chunks(self._within_bounds(chunks)):
+            await self._take(lines.of(chunk))
+            await self._fit(lines.under_way)
+        await self._take(lines.last())
         if not self._lines:
             raise InvalidRequest("The file has no lines: send one JSON object per line.")
         await self._store()
-        return size
 
-    async def _take(self, number: int, line: bytes | None) -> None:
+    async def _within_bounds(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Raises `RequestTooLarge` when there is more, whatever is in it."""
+        bytes_max = self._services.settings.batch_bytes_max
+        async for chunk in chunks:
+            self._bytes += len(chunk)
+            if self._bytes > bytes_max:
+                raise RequestTooLarge(f"The file is larger than {bytes_max} bytes: split it.")
+            yield chunk
+
+    async def _take(self, lines: Iterator[NumberedLine]) -> None:
+        more = True
+        while more:
+            async with self._services.uploads.reading:
+                more = self._read_some(lines)
+            if self._is_full:
+                await self._store()
+            if more:
+                await asyncio.sleep(0)
+                self._turn_began_at = time.monotonic()
+
+    def _read_some(self, lines: Iterator[NumberedLine]) -> bool:
+        """Until the piece is full, or the turn is over. False when there are no more."""
+        for number, given in lines:
+            line = given and given.removeprefix(BOM_UTF8)  # of a file that was put together of several
+            if line is None or line:
+                self._add(number, line)
+            if self._is_full or time.monotonic() - self._turn_began_at > TURN_S:
+                return True
+        return False
+
+    def _add(self, number: int, line: bytes | None) -> None:
         if self._lines >= self._services.settings.batch_lines_max:
             raise InvalidRequest(f"The file has more than {self._services.settings.batch_lines_max} lines: split it.")
         self._lines += 1
-        understood = self._understood(number, line)
+        understood = self._reader.read(number, line)
         self._hash.update((understood.asked or line or b"") + f"\0{understood.custom_id}\n".encode())
         self._piece.append(understood)
-        self._piece_bytes += len(line or b"")
-        if len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY:
+        size = bytes_of(understood, len(line or b"") + 1)
+        self._piece_bytes += size
+        self._counted += size
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY
+
+    async def _fit(self, under_way: int) -> None:
+        """Hold no more than there is room for, and nothing for long, whatever comes next."""
+        if under_way > LONG_LINE_BYTES:
+            await self._room.widen()
+        elif self._room.is_wide:
             await self._store()
-
-    def _understood(self, number: int, line: bytes | None) -> Line:
-        try:
-            if line is None:
-                raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")
-            with unknown_model_first(line, self._services.catalogue, self._listed_at, nearest=self._shows_more):
-                parsed = self._parse(line)
-            self._refuse_twice(parsed.custom_id)
-            return self._line(number, parsed)
-        except RebootError as error:
-            self._bad += 1
-            found = LineError(number, error.code, _storable(f"Line {number}: {error.message}"))
-            if self._shows_more:
-                self.errors.append(found)
-            return Line(number=number, custom_id=_id_of(line), error_code=found.code, error_message=found.message)
-
-    def _line(self, number: int, parsed: ParsedLine) -> Line:
-        services = self._services
-        named = services.catalogue.find(parsed.asked.model, self._listed_at, nearest=self._shows_more).name
-        model = services.catalogue.serving(named)
-        asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
-        with contextlib.suppress(Overloaded):  # it waits for a worker
-            services.directory.require(model, "batch")
-        ask = Ask(named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata, asked.ignored)
-        most = NanoUsd(services.settings.batch_line_usd_max * NANO_PER_USD)
-        require_at_most(most, cost_bound(ask, model, services.settings))
-        return Line(number=number, custom_id=parsed.custom_id, provider=model.provider, asked=pack_ask(ask))
-
-    def _refuse_twice(self, custom_id: str) -> None:
-        if not 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX or "\0" in custom_id:
-            raise InvalidRequest(f"`custom_id` has 1 to {CUSTOM_ID_LENGTH_MAX} characters.")
-        fingerprint = hashlib.blake2b(custom_id.encode(), digest_size=12).digest()
-        if fingerprint in self._seen:
-            raise InvalidRequest("`custom_id` is that of an earlier line: give each line its own.")
-        self._seen.add(fingerprint)
+            self._room.leave()
+        elif time.monotonic() - self._stored_at > PIECE_S:
+            await self._store()
+        await self._taken.tell()
 
     async def _store(self) -> None:
+        await self._taken.reach(self._counted)
         if self._piece:
             await add_lines(self._services.pool, self._file, self._piece)
-        self._piece, self._piece_bytes = [], 0
+        self._piece, self._piece_bytes, self._stored_at = [], 0, time.monotonic()
 
     async def _forget(self) -> None:
         try:
             await asyncio.shield(drop_file(self._services.pool, self._file))
         except RebootError as error:
-            log.warning("broken upload not dropped", file=self._file.id, reason=error.message)  # its day will be
-
-
-class _Named(msgspec.Struct, frozen=True):
-    """As much of a bad line as can be told from it."""
-
-    custom_id: str
-
-
-_named_decoder = msgspec.json.Decoder(_Named)
-
-
-def _id_of(line: bytes | None) -> str | None:
-    """The id of a line that is bad otherwise, so that its owner finds it again."""
-    try:
-        custom_id = _named_decoder.decode(line or b"").custom_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return custom_id if 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX and "\0" not in custom_id else None
-
-
-def _storable(text: str) -> str:
-    """Postgres stores no NUL; a message may quote one."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-async def counted(chunks: AsyncIterator[bytes], bytes_max: int) -> AsyncIterator[bytes]:
-    """Raises `RequestTooLarge` when there is more, whatever is in it."""
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > bytes_max:
-            raise RequestTooLarge(f"The file is larger than {bytes_max} bytes: split it.")
-        yield chunk
-
-
-async def lines_of(chunks: AsyncIterator[bytes], bytes_max: int) -> AsyncIterator[bytes | None]:
-    """Lines without their ends; None in the place of one that is longer than `bytes_max`, which is not kept."""
-    rest, too_long = bytearray(), False
-    async for chunk in chunks:
-        *ended, last = chunk.split(b"\n")
-        for part in ended:
-            rest += part
-            yield None if too_long or len(rest) > bytes_max else bytes(rest).rstrip(b"\r")
-            rest, too_long = bytearray(), False
-        rest += last
-        if len(rest) > bytes_max:
-            rest, too_long = bytearray(), True
-    if rest or too_long:
-        yield None if too_long else bytes(rest).rstrip(b"\r")
+            log.warning("broken upload not dropped", file=self._file.id, reason=error.message)  # a sweep gives it up

@@ -26,6 +26,7 @@ from shared.batches.batches import (
     require_results,
 )
 from shared.batches.files import begin_file, forget_file, require_credit
+from shared.batches.quota import Announced
 from shared.batches.results import result_line
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
 from shared.ledger.ended_keys import KeyEnded
@@ -40,6 +41,7 @@ TYPES = (
 )
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ENDPOINT = "/api/endpoint"
+FILENAME = "batch.ndjson"
 AFTER = "The `custom_id` of the last line that is there already."
 
 
@@ -73,12 +75,14 @@ async def post_batch(request: web.Request) -> web.Response:
     refuse_too_large(request, services.settings.batch_bytes_max)
     counting = Counting(request, services, key)
     repeatable_by = idempotency_key(request)
-    if not (repeatable_by and await key_was_used(services.pool, key.account_id, repeatable_by)):
+    repeats = repeatable_by is not None and await key_was_used(services.pool, key.account_id, repeatable_by)
+    if not repeats:
         await require_credit(services.pool, key.account_id)
         await counting.once()
-    file = await begin_file(services.pool, key.account_id, "native", "batch.ndjson", services.settings)
-    upload = Upload(services, file, key, parse_line)
-    async with services.key_watch.stopping(key.id):
+    announced = Announced(request.content_length or 0, by_credit=not repeats)
+    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
+        file = await begin_file(services.pool, key.account_id, "native", FILENAME, services.settings, announced)
+        upload = Upload(services, file, key, parse_line, room, announced)
         file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
     new = NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat, asked_at=file.created_at)
@@ -93,12 +97,12 @@ async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Cre
     try:
         created = await create_batch(services.pool, new, services.settings)
     except (IdempotencyMismatch, RateLimited, KeyEnded) as error:
-        await forget_file(services.pool, new.file)
+        await forget_file(services.pool, new.file, services.settings)
         if isinstance(error, IdempotencyMismatch):
             await counting.once()
         raise
     if created.again:
-        await forget_file(services.pool, new.file)
+        await forget_file(services.pool, new.file, services.settings)
     else:
         await counting.made()
     return created

@@ -32,6 +32,7 @@ from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, Result, delete_output, find_batch
 from shared.batches.files import File, begin_file, delete_file, find_file, forget_file, list_files, require_credit
+from shared.batches.quota import Announced
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536
@@ -59,12 +60,15 @@ async def post_file(request: web.Request) -> web.Response:
     form = await file_form(request)
     refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES)
     repeated_by = idempotency_key(request)
-    if not (repeated_by and await key_was_used(services.pool, key.account_id, repeated_by)):
+    repeats = repeated_by is not None and await key_was_used(services.pool, key.account_id, repeated_by)
+    if not repeats:
         await require_credit(services.pool, key.account_id)
+    announced = Announced(request.content_length or 0, by_credit=not repeats)
     parser = LineParser()
-    async with services.key_watch.stopping(key.id):
-        file = await begin_file(services.pool, key.account_id, "openai", await form.to_file(), services.settings)
-        upload = Upload(services, file, key, parser)
+    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
+        name = await form.to_file()
+        file = await begin_file(services.pool, key.account_id, "openai", name, services.settings, announced)
+        upload = Upload(services, file, key, parser, room, announced)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))
@@ -77,11 +81,11 @@ async def _first(services: Services, file: File, repeatable_by: RepeatableBy) ->
     try:
         first = await first_with_key(services.pool, repeatable_by, file, services.settings)
     except IdempotencyMismatch:
-        await forget_file(services.pool, file)
+        await forget_file(services.pool, file, services.settings)
         raise
     if first == file.id:
         return _answer(file_object(file))
-    await forget_file(services.pool, file)
+    await forget_file(services.pool, file, services.settings)
     return _answer(file_object(await find_file(services.pool, file.account_id, first)), {"Idempotent-Replayed": "true"})
 
 
@@ -143,7 +147,7 @@ async def delete_one(request: web.Request) -> web.Response:
     file_id = request.match_info["id"]
     output = await _output(services, key.account_id, file_id)
     if output is None:
-        await delete_file(services.pool, key.account_id, file_id)
+        await delete_file(services.pool, key.account_id, file_id, services.settings)
     elif not await delete_output(services.pool, output[0], file_id):
         raise NotFound("There is no such file: it has just been deleted.")
     return _answer(FileDeleted(id=file_id))

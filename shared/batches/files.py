@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import asyncpg
 import msgspec
 
 from shared.batches.queries import FILES, execute, known_id, page_begins, row_of, rows_of, value_of
-from shared.errors import Conflict, Gone, InsufficientCredit, NotFound
+from shared.batches.quota import FILE_BYTES, GIVEN_UP, LINE_BYTES, Announced, limits_of, refuse_without_room
+from shared.errors import Conflict, Gone, InsufficientCredit, NotFound, Unavailable
 from shared.ids import created_at, new_id
 from shared.ledger.ended_keys import KeyEnded
 from shared.money import nano_to_usd
@@ -42,6 +43,15 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None = None
 
 
+class Contents(NamedTuple):
+    """What an upload has brought; `counted` is what its lines count towards the quota."""
+
+    bytes: int
+    counted: int
+    lines: int
+    bad_lines: int
+
+
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `files`. `day` is the partition of its lines."""
 
@@ -72,16 +82,28 @@ async def require_credit(pool: asyncpg.Pool, account_id: str) -> None:
         )
 
 
-async def begin_file(pool: asyncpg.Pool, account_id: str, form: Form, filename: str, settings: Settings) -> File:
-    """A file to which lines can be added; nobody sees it until `finish_file`."""
+async def begin_file(
+    pool: asyncpg.Pool,
+    account_id: str,
+    form: Form,
+    filename: str,
+    settings: Settings,
+    announced: Announced = Announced(),  # noqa: B008 - it is immutable
+) -> File:
+    """A file to which lines can be added; nobody sees it until `finish_file`. Raises `RequestTooLarge` or
+    `InsufficientCredit` when the account's files leave no room for it.
+    """
     file_id = new_id("file")
     moment = created_at(file_id)
     expires = moment + timedelta(days=settings.batch_days_kept)
-    await execute(pool, FILES["create"], file_id, account_id, moment.date(), form, filename, moment, expires)
+    wanted = FILE_BYTES + announced.bytes
+    given = (file_id, account_id, wanted, *limits_of(settings, announced), settings.upload_silent_s)
+    (row,) = await rows_of(pool, FILES["begin"], *given, form, filename, moment, expires)
+    refuse_without_room(row, wanted, settings)
     return File(
         id=file_id,
         account_id=account_id,
-        day=moment.date(),
+        day=row["day"],
         form=form,
         filename=filename,
         endpoint=None,
@@ -101,26 +123,29 @@ async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
         await pool.copy_records_to_table("file_lines", records=records, columns=LINE_COLUMNS)
 
 
-async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, *, size: int, lines: int, bad_lines: int) -> File:
+async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, has: Contents) -> File:
     """From now on it can be used, for what its `endpoint` and until what its `expires_at` say. Raises `KeyEnded` when the key
-    that sends it has ended meanwhile.
+    that sends it has ended meanwhile, `Unavailable` also when the upload was given up.
     """
-    fields = (file.id, size, lines, bad_lines, file.endpoint, file.expires_at, key_id)
-    if reason := await value_of(pool, FILES["ready"], *fields):
+    fields = (file.id, has.bytes, has.lines, has.bad_lines, file.endpoint, file.expires_at, key_id, has.counted)
+    ((reason, done),) = await rows_of(pool, FILES["ready"], *fields)
+    if reason:
         raise KeyEnded.because(reason)
-    return msgspec.structs.replace(file, state="ready", bytes=size, lines=lines, bad_lines=bad_lines)
+    if not done:
+        raise Unavailable(GIVEN_UP)
+    return msgspec.structs.replace(file, state="ready", bytes=has.bytes, lines=has.lines, bad_lines=has.bad_lines)
 
 
 async def drop_file(pool: asyncpg.Pool, file: File) -> None:
-    """Forget an upload that broke off, also at its very end: a file that can be used has all its lines."""
+    """Forget an upload that broke off, also at its very end: a file that can be used has all its lines. A sweep deletes them.
+    Raises `Unavailable`; then the sweep gives the upload up.
+    """
     await execute(pool, FILES["forget"], file.id)
-    await execute(pool, FILES["drop_lines"], file.id, file.day)
 
 
-async def forget_file(pool: asyncpg.Pool, file: File) -> None:
-    """A file of which no batch came. Raises `Unavailable`; then its day takes it along."""
-    if await value_of(pool, FILES["delete"], file.id, file.account_id):
-        await execute(pool, FILES["drop_lines"], file.id, file.day)
+async def forget_file(pool: asyncpg.Pool, file: File, settings: Settings) -> None:
+    """A file of which no batch came. Raises `Unavailable`; then its time takes it along."""
+    await value_of(pool, FILES["delete"], file.id, file.account_id, settings.batch_days_kept, LINE_BYTES)
 
 
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
@@ -144,8 +169,10 @@ async def list_files(
     return [File(**row) for row in await rows_of(pool, query, account_id, *begin, limit)]
 
 
-async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> None:
-    """Its lines go with their day. Raises `NotFound` or `Gone`, or `Conflict` while a batch needs it."""
+async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str, settings: Settings) -> None:
+    """Its room is free at once, and a sweep deletes its lines, but for what results repeat of them. Raises `NotFound` or
+    `Gone`, or `Conflict` while a batch needs it.
+    """
     file = await find_file(pool, account_id, file_id)
-    if not await value_of(pool, FILES["delete"], file.id, account_id):
+    if not await value_of(pool, FILES["delete"], file.id, account_id, settings.batch_days_kept, LINE_BYTES):
         raise Conflict("A batch that has not ended needs this file: cancel the batch, or wait for its end.")

@@ -22,6 +22,8 @@ from shared.stores.postgres import SQL_FOLDER
 MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
 LOCK_PAUSE_S, LOOK_EVERY_S = 0.1, 1.0
+DAYS_KEPT_MAX = 3_650
+"""Of days, only new ones are made here: what is to be dropped is for workers to say, which know how much is kept."""
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 _IS_INVALID = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)"
 
@@ -149,6 +151,7 @@ class _Migrator(NamedTuple):
     async def _make_partitions(self) -> None:
         async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute("SELECT ensure_partitions(3)")
+            await self.connection.execute("SELECT rotate_days(3, $1)", DAYS_KEPT_MAX)
 
 
 def _check_applied(version: int, checksum: str, known: list[Migration]) -> None:

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "1",
     "SSE_KEEPALIVE_S": "0.3",
     "BODY_WITHIN_S": "2",
+    "BODY_BYTES_PER_S_MIN": "5",
     "KEEPALIVE_S": "3",
     "REFUSED_BODY_WITHIN_S": "0.5",
     "LOG_LEVEL": "debug",

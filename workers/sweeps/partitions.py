@@ -12,6 +12,7 @@ import structlog
 
 from shared.ledger.ledger import SQL
 from shared.stores.brief_locks import brief_locks, when_free
+from shared.stores.postgres import load_queries
 from workers.sweeps.locks import alone
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 MONTHS_LOCK, DAYS_LOCK = 7_201_004, 7_201_009
 MONTHS_AHEAD, DAYS_AHEAD = 3, 3
+DAILY = ("file_lines", "batch_items", "batch_answers")
+DAYS = load_queries("days")
 
 
 async def sweep_months(pool: asyncpg.Pool, settings: Settings) -> None:
@@ -32,6 +35,25 @@ async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
     """The days of batches. Raises asyncpg's errors."""
     if changed := await _change(pool, settings, DAYS_LOCK, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
         log.info("days made or dropped", partitions=changed)
+    for table in DAILY:
+        await _empty_default(pool, table, settings)
+
+
+async def _empty_default(pool: asyncpg.Pool, table: str, settings: Settings) -> None:
+    """Delete what came when its day had no partition, a page at a time, once its day would have been dropped."""
+    rows = 0
+    for row in await pool.fetch(DAYS["over"].format(table=table), settings.batch_days_kept, DAYS_AHEAD):
+        status = ""
+        while status != "DELETE 0":
+            async with alone(pool, DAYS_LOCK) as connection:
+                if connection is None:
+                    return
+                status = await connection.execute(
+                    DAYS["delete"].format(table=table), row["day"], settings.retention_rows_max
+                )
+            rows += int(status.rpartition(" ")[2])
+    if rows:
+        log.info("rows of days without a partition deleted", table=table, rows=rows)
 
 
 async def _change(pool: asyncpg.Pool, settings: Settings, lock: int, query: str, *arguments: int) -> int:

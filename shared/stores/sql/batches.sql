@@ -1,16 +1,20 @@
+-- name: lock_file
+-- Before a batch is made over it: whoever deletes the file waits, and sees the batch.
+SELECT state = 'ready' FROM files WHERE id = $1 AND account_id = $2 FOR SHARE
+
 -- name: create
--- Make a batch; $11 is until when its results are kept.
+-- Make a batch; $10 is until when its results are kept.
 WITH made AS (
     INSERT INTO batches (
         id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,
         state, ended_at)
-    SELECT $1, $2, $3, f.id, f.day, $4, f.form, $5, f.lines, f.bad_lines, f.bad_lines, $6::jsonb, $7, now(), $8,
+    SELECT $1, $2, $3, f.id, f.day, (now() AT TIME ZONE 'UTC')::date, f.form, $4, f.lines, f.bad_lines, f.bad_lines, $5::jsonb, $6, now(), $7,
         CASE f.lines WHEN f.bad_lines THEN 'failed' ELSE 'in_progress' END, CASE f.lines WHEN f.bad_lines THEN now() END
-    FROM files f WHERE f.id = $9 AND f.account_id = $2 AND f.state = 'ready'
-        AND (SELECT count(*) FROM batches b WHERE b.account_id = $2 AND b.ended_at IS NULL) < $10
+    FROM files f WHERE f.id = $8 AND f.account_id = $2 AND f.state = 'ready'
+        AND (SELECT count(*) FROM batches b WHERE b.account_id = $2 AND b.ended_at IS NULL) < $9
     RETURNING id
 )
-INSERT INTO batch_keeping (batch_id, results_until) SELECT id, $11 FROM made RETURNING batch_id
+INSERT INTO batch_keeping (batch_id, results_until) SELECT id, $10 FROM made RETURNING batch_id
 
 -- name: create_cursors
 INSERT INTO batch_cursors (batch_id, provider, left_over)

@@ -1,15 +1,33 @@
--- name: create
-INSERT INTO files (id, account_id, day, form, filename, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- name: begin
+-- A file of account $2 that is to have $3 bytes, if there is room for them (`room_for`).
+WITH room AS MATERIALIZED (
+    SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
+), made AS (
+    INSERT INTO files (id, account_id, day, form, filename, created_at, expires_at, counted, look_at)
+    SELECT $1, $2, (now() AT TIME ZONE 'UTC')::date, $9, $10, $11, $12, $3, now() + make_interval(secs => $8)
+    FROM room WHERE outcome = 'ok' RETURNING day
+)
+SELECT room.*, (SELECT day FROM made) AS day FROM room
+
+-- name: count
+-- That an upload goes on and has $3 bytes now, if there is room for them. `lives` is false when it has been given up.
+WITH room AS MATERIALIZED (
+    SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
+), counted AS (
+    UPDATE files f SET counted = $3, look_at = now() + make_interval(secs => $8)
+    FROM room WHERE f.id = $1 AND f.state = 'uploading' AND room.outcome = 'ok' RETURNING f.id
+)
+SELECT room.*, EXISTS (SELECT FROM counted) AS lives FROM room
 
 -- name: ready
--- Unless the key $7, with which it was begun, must stop: why.
+-- Unless the key $7, with which it was begun, must stop: why. `done` is false when the upload has been given up.
 WITH asked AS (
     SELECT h.reason FROM files f CROSS JOIN LATERAL holder_of($7, f.created_at) h WHERE f.id = $1
 ), finished AS (
-    UPDATE files SET state = 'ready', bytes = $2, lines = $3, bad_lines = $4, endpoint = $5, expires_at = $6
-    FROM asked WHERE id = $1 AND state = 'uploading' AND asked.reason IS NULL
+    UPDATE files SET state = 'ready', bytes = $2, lines = $3, bad_lines = $4, endpoint = $5, expires_at = $6, look_at = $6, counted = $8
+    FROM asked WHERE id = $1 AND state = 'uploading' AND asked.reason IS NULL RETURNING id
 )
-SELECT reason FROM asked
+SELECT reason, EXISTS (SELECT FROM finished) AS done FROM asked
 
 -- name: find
 -- One whose time is over is found, too, so that it can be told from one that never was or was deleted.
@@ -28,15 +46,10 @@ FROM files WHERE account_id = $1 AND state = 'ready' AND expires_at > now() AND 
 ORDER BY created_at, id LIMIT $4
 
 -- name: delete
-UPDATE files SET state = 'deleted' WHERE id = $1 AND account_id = $2 AND state = 'ready'
-    AND NOT EXISTS (SELECT FROM batches WHERE file_id = $1 AND ended_at IS NULL)
-RETURNING id
+SELECT delete_file($1, $2, $3, $4)
 
 -- name: forget
-UPDATE files SET state = 'deleted' WHERE id = $1
-
--- name: drop_lines
-DELETE FROM file_lines WHERE file_id = $1 AND day = $2
+UPDATE files SET state = 'deleted', counted = 0, look_at = now() WHERE id = $1
 
 -- name: bad_lines
 SELECT f.id AS file_id, l.number AS line, l.error_code AS code, l.error_message AS message
@@ -48,3 +61,42 @@ CROSS JOIN LATERAL (
 
 -- name: available
 SELECT balance_nano - held_nano FROM accounts WHERE id = $1
+
+-- name: due
+-- The next $1 files that are to be looked at. `needed_until`: until when the results of ended batches need their lines. `goes_with_day`:
+-- its time was over a moment ago, and its day will soon go, too.
+SELECT f.id, f.day, f.state, f.expires_at > now() AS is_current, n.needed_until = 'infinity' AS has_open_batch, n.needed_until,
+    f.state = 'ready' AND f.expires_at > now() - interval '1 day' AND f.day <= (now() AT TIME ZONE 'UTC')::date - $2 AS goes_with_day
+FROM files f CROSS JOIN LATERAL lines_needed_until(f.id, $2) AS n(needed_until)
+WHERE f.look_at <= now() ORDER BY f.look_at LIMIT $1
+
+-- name: count_again
+-- A file from before its bytes were counted.
+UPDATE files SET counted = GREATEST(counted, bytes), look_at = expires_at WHERE id = $1 AND state = 'ready'
+
+-- name: give_up
+-- An upload, unless its front door has just said that it goes on.
+UPDATE files SET state = 'deleted', counted = 0 WHERE id = $1 AND state = 'uploading' AND look_at <= now() RETURNING id
+
+-- name: look_later
+UPDATE files SET look_at = $2, counted = LEAST(counted, lines * $3::bigint) WHERE id = $1 AND state <> 'uploading'
+
+-- name: page_end
+-- The last of the next lines behind number $3: at most $4 of them, and $5 bytes where they are more than one.
+SELECT max(number) FROM (
+    SELECT number, sum(size) OVER (ORDER BY number) - size AS before
+    FROM (
+        SELECT number, COALESCE(octet_length(asked), 0) AS size FROM file_lines
+        WHERE file_id = $1 AND day = $2 AND number > $3 ORDER BY number LIMIT $4
+    ) next
+) measured WHERE before < $5
+
+-- name: delete_lines
+DELETE FROM file_lines WHERE file_id = $1 AND day = $2 AND number > $3 AND number <= $4
+
+-- name: empty_lines
+-- Those that no batch has answered: nobody reads any more what they asked.
+UPDATE file_lines l SET asked = ''
+WHERE file_id = $1 AND day = $2 AND number > $3 AND number <= $4 AND asked <> '' AND NOT EXISTS (
+    SELECT FROM batches b JOIN batch_answers a ON a.batch_id = b.id AND a.day = b.day AND a.number = l.number
+    WHERE b.file_id = $1)

@@ -11,8 +11,9 @@ import redis.asyncio
 
 from api.batches.creation import NewBatch, create_batch
 from shared.batches.batches import Ask, Batch, Result, pack_ask, results_of
-from shared.batches.files import File, Line, add_lines, begin_file, finish_file
+from shared.batches.files import Contents, File, Line, add_lines, begin_file, finish_file
 from shared.batches.queries import BATCHES
+from shared.batches.quota import Announced
 from shared.chat import NO_TOOLS, Message, Sampling
 from shared.errors import InvalidRequest
 from shared.ids import new_id
@@ -27,6 +28,9 @@ from workers.batches.items import Unfit, as_fed
 SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
 MODEL = "openai-gpt-4o"
 BAD = "bad"
+COUNTED = 5_000
+"""What a file counts towards its account's quota."""
+WITHOUT_CREDIT = Announced(by_credit=False)
 COPY_BATCH = """
 INSERT INTO batches (
     id, account_id, key_id, file_id, file_day, day, form, endpoint, state, total, created_at, started_at, expires_at)
@@ -54,7 +58,7 @@ class Fed(NamedTuple):
 
 async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str = MODEL) -> File:
     """A line for each provider; `bad` is a line that nobody understood."""
-    file = await begin_file(pool, account, "native", "lines", SETTINGS)
+    file = await begin_file(pool, account, "native", "lines", SETTINGS, WITHOUT_CREDIT)
     lines = [
         Line(number=number, custom_id=str(number), error_code="invalid_request", error_message="bad")
         if provider == BAD
@@ -62,7 +66,7 @@ async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str =
         for number, provider in enumerate(providers, start=1)
     ]
     await add_lines(pool, file, lines)
-    return await finish_file(pool, file, "key", size=100, lines=len(lines), bad_lines=providers.count(BAD))
+    return await finish_file(pool, file, "key", Contents(100, COUNTED, len(lines), providers.count(BAD)))
 
 
 async def a_batch(pool: asyncpg.Pool, account: str, *providers: str, key: str = "key", model: str = MODEL) -> Batch:
@@ -114,10 +118,10 @@ async def ready_cursors(pool: asyncpg.Pool) -> list[asyncpg.Record]:
 
 async def a_batch_of(pool: asyncpg.Pool, account: str, *asked: bytes) -> Batch:
     """Over packed lines for OpenAI."""
-    file = await begin_file(pool, account, "native", "lines", SETTINGS)
+    file = await begin_file(pool, account, "native", "lines", SETTINGS, WITHOUT_CREDIT)
     lines = [Line(number=n, custom_id=str(n), provider="openai", asked=one) for n, one in enumerate(asked, start=1)]
     await add_lines(pool, file, lines)
-    file = await finish_file(pool, file, "key", size=100, lines=len(lines), bad_lines=0)
+    file = await finish_file(pool, file, "key", Contents(100, COUNTED, len(lines), 0))
     return (await create_batch(pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
 
 

@@ -269,9 +269,9 @@ async def test_a_file_cannot_be_deleted_while_a_batch_needs_it(scratch: Scratch)
     file = await a_file(scratch.pool, account, "openai")
     batch = (await create_batch(scratch.pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
     with pytest.raises(Conflict):
-        await delete_file(scratch.pool, account, file.id)
+        await delete_file(scratch.pool, account, file.id, SETTINGS)
     await scratch.pool.execute("UPDATE batches SET state = 'failed', ended_at = now() WHERE id = $1", batch.id)
-    await delete_file(scratch.pool, account, file.id)
+    await delete_file(scratch.pool, account, file.id, SETTINGS)
     with pytest.raises(NotFound):
         await find_file(scratch.pool, account, file.id)
 

@@ -218,7 +218,7 @@ async def test_a_line_is_shown_with_its_answer_as_long_as_its_batch_is_kept(scra
 async def test_a_file_is_gone_when_its_time_is_over_and_was_never_there_when_it_was_deleted(scratch: Scratch) -> None:
     account = await scratch.account(0)
     file, deleted = [await a_file(scratch.pool, account, "openai") for _ in range(2)]
-    await delete_file(scratch.pool, account, deleted.id)
+    await delete_file(scratch.pool, account, deleted.id, SETTINGS)
     with pytest.raises(NotFound):
         await find_file(scratch.pool, account, deleted.id)
     await scratch.pool.execute("UPDATE files SET expires_at = now()")

@@ -15,7 +15,7 @@ from api.auth import Authenticator
 from api.batches.creation import NewBatch, create_batch
 from api.key_watch import KeyWatch
 from shared.batches.batches import Batch, batch_from_row, find_batch
-from shared.batches.files import begin_file, finish_file
+from shared.batches.files import Contents, begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.errors import InvalidApiKey
 from shared.ledger.api_keys import KeyRules, create_key, find_key, revoke_key, rotate_key
@@ -26,7 +26,7 @@ from shared.money import NanoUsd
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from tests.harness.builders import a_reservation, a_settlement
-from tests.integration.batches.batching import SETTINGS, a_batch, a_file, all_results, ready_cursors
+from tests.integration.batches.batching import SETTINGS, WITHOUT_CREDIT, a_batch, a_file, all_results, ready_cursors
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 from workers.sweeps import ended_keys
@@ -266,12 +266,12 @@ async def test_an_upload_whose_key_was_rotated_meanwhile_makes_a_batch_of_the_su
 
 async def test_a_file_whose_key_has_ended_meanwhile_is_not_finished(pool: asyncpg.Pool, account: str) -> None:
     revoked, rotated = [await _a_key(pool, account) for _ in range(2)]
-    files = [await begin_file(pool, account, "openai", "lines", SETTINGS) for _ in range(2)]
+    files = [await begin_file(pool, account, "openai", "lines", SETTINGS, WITHOUT_CREDIT) for _ in range(2)]
     await revoke_key(pool, revoked)
     await _rotate(pool, rotated)
     with pytest.raises(KeyEnded, match="was revoked"):
-        await finish_file(pool, files[0], revoked, size=1, lines=1, bad_lines=0)
-    await finish_file(pool, files[1], rotated, size=1, lines=1, bad_lines=0)
+        await finish_file(pool, files[0], revoked, Contents(1, 1, 1, 0))
+    await finish_file(pool, files[1], rotated, Contents(1, 1, 1, 0))
     states = [await pool.fetchval("SELECT state FROM files WHERE id = $1", file.id) for file in files]
     assert states == ["uploading", "ready"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.cli.ledger_check import check_ledger
 from shared.batches.batches import batch_from_row, find_batch, results_kept_until
-from shared.batches.files import Line, add_lines, begin_file
+from shared.batches.files import File, Line, add_lines
 from shared.batches.queries import BATCHES
 from shared.ids import new_id
 from shared.ledger.accounts import create_account
@@ -24,16 +24,7 @@ from shared.stores.migrations import migrate, migrations
 from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
-from tests.integration.batches.batching import (
-    ASKED,
-    SETTINGS,
-    a_batch,
-    all_results,
-    an_item,
-    feed,
-    ready_cursors,
-    the_end_of,
-)
+from tests.integration.batches.batching import ASKED, a_batch, all_results, an_item, feed, ready_cursors, the_end_of
 from tests.integration.books import somebody_waits_for_a_lock
 
 PREVIOUS = 6
@@ -42,6 +33,11 @@ RESERVE = "SELECT request_id, outcome, granted_limit, granted_hold, needed, exis
 SETTLE = "SELECT request_id, outcome, charged FROM settle($1::jsonb)"
 SETTLEMENT_FIELDS_BESIDE = ("answer", "keep_until", "batch_line", "void")
 """What it sends in another way, or does not know."""
+BEGIN = """
+INSERT INTO files (id, account_id, day, form, filename, created_at, expires_at)
+VALUES ($1, $2, now()::date, 'native', 'lines', now(), now() + interval '30 days')
+RETURNING id, account_id, day, form, filename, endpoint, state, bytes, lines, bad_lines, created_at, expires_at
+"""
 READY = "UPDATE files SET state = 'ready', lines = 2 WHERE id = $1 AND state = 'uploading'"
 CREATE = """
 INSERT INTO batches (
@@ -84,6 +80,11 @@ async def _request(connection: Connection, account: str, *, charge: int) -> str:
     return _json(settlement, without=SETTLEMENT_FIELDS_BESIDE)
 
 
+async def _begin_file(pool: asyncpg.Pool, account: str) -> File:
+    (row,) = await pool.fetch(BEGIN, new_id("file"), account)
+    return File(**row)
+
+
 async def test_its_prepared_calls_go_on_and_what_it_settled_before_and_after_is_rolled_up(
     previous: tuple[str, asyncpg.Pool, str],
 ) -> None:
@@ -105,7 +106,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
 ) -> None:
     """It reads whole rows, so that a new column would be too much for it."""
     url, pool, account = previous
-    file = await begin_file(pool, account, "native", "lines", SETTINGS)
+    file = await _begin_file(pool, account)
     await add_lines(pool, file, [Line(number=n, custom_id=str(n), provider="openai", asked=ASKED) for n in (1, 2)])
     await pool.execute(READY, file.id)
     batch_id = new_id("batch")
