@@ -102,7 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_max: int = 1_000
 
     # uploads and files
-    uploads_max: int = 64  # at once in one front door, each with up to 1.5 MB in memory
+    uploads_max: int = 64  # at once in one front door, each with up to 3 MB in memory
     uploads_per_account_max: int = 16  # of these
     uploads_bytes_max: int = 64_000_000  # what lines of more than 250 KB may have beside that, until they are stored
     upload_silent_s: float = (

@@ -21,7 +21,7 @@ class CustomIds:
     """
 
     def __init__(self) -> None:
-        self._buckets: dict[int, array[int]] = {}
+        self._buckets: list[array[int]] = [array("Q") for _ in range(BUCKETS)]
 
     def add(self, custom_id: str) -> None:
         """Raises `InvalidRequest` for what is no id, or that of an earlier line."""
@@ -29,7 +29,7 @@ class CustomIds:
             raise InvalidRequest(f"`custom_id` has 1 to {LENGTH_MAX} characters.")
         digest = hashlib.blake2b(custom_id.encode(), digest_size=FINGERPRINT_BYTES).digest()
         fingerprint = int.from_bytes(digest, "big")
-        bucket = self._buckets.setdefault(fingerprint % BUCKETS, array("Q"))
+        bucket = self._buckets[fingerprint % BUCKETS]
         place = bisect_left(bucket, fingerprint)
         if place < len(bucket) and bucket[place] == fingerprint:
             raise InvalidRequest("`custom_id` is that of an earlier line: give each line its own.")

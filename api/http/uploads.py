@@ -14,7 +14,7 @@ from shared.runtime.byte_budget import ByteBudget, HeldBytes
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-BASE_BYTES = 1_500_000
+BASE_BYTES = 3_000_000
 """What an upload holds whatever it is: what was received and not read (aiohttp's limit of twice 64 KB, and one read of the
 socket of up to 256 KB), the piece that is read, the beginning of a line, the lines that wait for Postgres, and the
 fingerprints of their ids.

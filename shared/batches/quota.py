@@ -75,8 +75,14 @@ class TakenRoom:
 
 def bytes_of(line: Line, sent: int) -> int:
     """What a line counts that came in `sent` bytes: those, or what is kept of it where that is more."""
-    kept = len(line.asked or b"") + sum(len(text.encode()) for text in (line.custom_id, line.error_message) if text)
-    return max(sent, kept + LINE_BYTES)
+    kept = len(line.asked or b"") + _size(line.custom_id) + _size(line.error_message) + LINE_BYTES
+    return max(sent, kept)
+
+
+def _size(text: str | None) -> int:
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def limits_of(settings: Settings, announced: Announced) -> tuple[int | None, ...]:
