@@ -23,6 +23,7 @@ from tests.integration.batches.batching import (
     WITHOUT_CREDIT,
     a_batch,
     a_file,
+    all_results,
     an_ask,
     an_item,
     feed,
