@@ -165,6 +165,16 @@ async def test_an_unknown_parameter_is_an_error_event(client: openai.AsyncOpenAI
     assert event.error.code == "unknown_parameter"
 
 
+@pytest.mark.parametrize(("limit", "code"), [(0, "integer_below_min_value"), (4_097, "integer_above_max_value")])
+async def test_a_limit_beyond_its_range_is_an_error_event(client: openai.AsyncOpenAI, limit: int, code: str) -> None:
+    async with client.realtime.connect(model=MODEL) as connection:
+        session: Any = {"type": "realtime", "max_output_tokens": limit}
+        await connection.session.update(session=session)
+        await connection.recv()
+        event: Any = await connection.recv()
+    assert (event.type, event.error.code) == ("error", code)
+
+
 async def test_the_wrong_content_type_is_an_error_event(client: openai.AsyncOpenAI) -> None:
     async with client.realtime.connect(model=MODEL) as connection:
         assert (await connection.recv()).type == "session.created"

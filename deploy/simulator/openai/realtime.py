@@ -24,7 +24,7 @@ from deploy.simulator.openai.realtime_client import (
     ResponseOptions,
     SessionUpdate,
     check_item,
-    check_limit,
+    read_session,
 )
 from deploy.simulator.openai.realtime_events import RealtimeWire, error_event, event
 from deploy.simulator.openai.values import INVALID
@@ -119,11 +119,7 @@ class Session:
             await self._send(error_event(refusal))
 
     async def _update(self, raw: msgspec.Raw) -> None:
-        try:
-            given = msgspec.json.decode(raw, type=SessionUpdate)
-        except msgspec.ValidationError as error:
-            raise Refusal(400, "unknown_parameter", str(error), INVALID, "session") from None
-        check_limit(given.max_output_tokens)
+        given = read_session(raw)
         changes = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not None}
         self._settings = msgspec.structs.replace(self._settings, **changes)
         await self._send(event("session.updated", session=self._session_json()))

@@ -73,8 +73,17 @@ class ClientEvent(msgspec.Struct):
     response: ResponseOptions | None = None
 
 
-def check_limit(limit: Limit | None) -> None:
-    """Hold the output limit against its range; raises `Refusal`."""
+def read_session(raw: msgspec.Raw) -> SessionUpdate:
+    """Read what a client sets; raises `Refusal` for unknown fields, and for an output limit beyond its range."""
+    try:
+        given = msgspec.json.decode(raw, type=SessionUpdate)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, "unknown_parameter", str(error), INVALID, "session") from None
+    _check_limit(given.max_output_tokens)
+    return given
+
+
+def _check_limit(limit: Limit | None) -> None:
     if isinstance(limit, int) and not 1 <= limit <= LIMIT_MAX:
         side, bound = ("below", "min") if limit < 1 else ("above", "max")
         words = f"Invalid 'session.max_output_tokens': integer {side} {bound}imum value."
