@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 import structlog
 from prometheus_client import REGISTRY
 
+from shared.errors import ContextLengthExceeded, InvalidRequest, ProviderBusy, ProviderError, RebootError
 from shared.job import Chunk
 from shared.money import NanoUsd, Usage
 from shared.runtime.telemetry import count_alerts
@@ -43,3 +45,17 @@ def test_what_a_vendor_reports_beyond_the_hold_alerts_and_is_not_charged() -> No
     (alert,) = [line for line in lines if line.get("alert")]
     assert alert["overrun_nano"] == settlement.charge_nano - 10
     assert event.charged_nano == 10
+
+
+@pytest.mark.parametrize("error", [vendor_errors.credentials(), vendor_errors.rejected("HTTP 400", "invalid_value")])
+def test_what_only_the_operator_can_mend_alerts(error: RebootError) -> None:
+    with structlog.testing.capture_logs() as lines:
+        alert_operator(a_job(), error)
+    assert [line["alert"] for line in lines] == [True]
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, ContextLengthExceeded, ProviderBusy, ProviderError])
+def test_what_callers_and_vendors_do_wrong_alerts_nobody(kind: type[RebootError]) -> None:
+    with structlog.testing.capture_logs() as lines:
+        alert_operator(a_job(), kind("No."))
+    assert lines == []
