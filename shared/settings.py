@@ -25,6 +25,7 @@ T = TypeVar("T")
 PORT_MAX = 65_535
 DDL_LOCK_TIMEOUT_S = 0.1
 TURN_TIMEOUT_S = 10.0
+UPLOAD_SILENT_S, PAUSES_PER_SILENCE = 300.0, 3
 LogFormat = Literal["json", "console"]
 DAY_S = 86_400
 EVERY_ORIGIN = "*"
@@ -105,9 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     uploads_max: int = 64  # at once in one front door, each with up to 3 MB in memory
     uploads_per_account_max: int = 16  # of these
     uploads_bytes_max: int = 64_000_000  # what lines of more than 250 KB may have beside that, until they are stored
-    upload_silent_s: float = (
-        300.0  # an upload of which nothing was heard for so long is given up: its front door has died
-    )
+    upload_silent_s: float = UPLOAD_SILENT_S  # after so long without a sign of its front door an upload is given up
     files_max: int = 10_000  # of one account
     files_bytes_max: int = 10_000_000_000  # of one account
     files_bytes_free: int = 1_000_000  # of one account, whatever its balance
@@ -266,6 +265,8 @@ def _fit_defaults(values: dict[str, object]) -> None:
     for smaller, (greater, fitting) in _FITTED.items():
         if isinstance(given := values.get(greater), int | float):
             values.setdefault(smaller, min(usual[smaller], fitting(given)))
+    if isinstance(pause_s := values.get("body_within_s"), float):  # a longer one lengthens this
+        values.setdefault("upload_silent_s", max(UPLOAD_SILENT_S, PAUSES_PER_SILENCE * pause_s))
 
 
 def _refuse_contradictions(settings: Settings) -> None:
@@ -282,10 +283,10 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
             " of BATCH_EXPIRES_S, so that a file outlives a batch over it"
         )
-    if settings.upload_silent_s < 3 * settings.body_within_s:
+    if settings.upload_silent_s < PAUSES_PER_SILENCE * settings.body_within_s:
         raise SettingsError(
-            f"UPLOAD_SILENT_S={settings.upload_silent_s:g} is wrong: it takes at least three times BODY_WITHIN_S"
-            f" ({settings.body_within_s:g}), so that no upload is given up that only pauses"
+            f"UPLOAD_SILENT_S={settings.upload_silent_s:g} is wrong: it takes at least {PAUSES_PER_SILENCE} times"
+            f" BODY_WITHIN_S ({settings.body_within_s:g}), so that no upload is given up that only pauses"
         )
     if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
         raise SettingsError(

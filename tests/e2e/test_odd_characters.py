@@ -11,14 +11,13 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.ids import new_id
 from shared.ledger.api_keys import SCOPES, KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.e2e.test_batches import NDJSON, results, until
 from tests.e2e.test_openai_batches import form
 from tests.harness.caller import Caller, told
 
-ID = new_id("req").partition("_")[2]
+ID = "01m8d6x64hfm9chazn2m2hk8z0"
 ODD = [
     "%00",
     "a%00b",

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import NewCaller
 from tests.e2e.test_batches import NDJSON, line, results, send, sent, until
 from tests.harness.caller import Caller, told
+from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
 
 LARGE = 240_000_000
@@ -21,12 +22,12 @@ FORM = "multipart/form-data; boundary=b"
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
 A_LINE = json.dumps(line("a", told())).encode() + b"\n"
 DOORS = [("/api/batches", NDJSON["Content-Type"], A_LINE), ("/v1/files", FORM, FILE + A_LINE)]
-HAS_FILES = (
-    "INSERT INTO files (id, account_id, day, form, filename, state, counted, created_at, expires_at) SELECT $1 || n,"
-)
-HAS_FILES += (
-    " $1, now()::date, 'native', 'x', 'ready', $2, now(), now() + interval '1 day' FROM generate_series(1, $3) n"
-)
+DYING = "web-dying"
+NOTHING_LEFT = "SELECT bool_and(state = 'deleted' AND look_at IS NULL) FROM files WHERE account_id = $1"
+HAS_FILES = """
+INSERT INTO files (id, account_id, day, form, filename, state, counted, created_at, expires_at)
+SELECT $1 || n, $1, now()::date, 'native', 'x', 'ready', $2, now(), now() + interval '1 day' FROM generate_series(1, $3) n
+"""
 
 
 def head(caller: Caller, path: str, content_type: str, length: int = LARGE) -> bytes:
@@ -66,8 +67,7 @@ async def test_an_upload_that_trickles_is_ended_with_a_400_and_leaves_nothing(
         trickling.cancel()
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"came too slowly" in answer
-    left = "SELECT count(*) = 0 FROM files WHERE account_id = $1 AND (state <> 'deleted' OR look_at IS NOT NULL)"
-    await eventually_true(lambda: books.fetchval(left, caller.account_id), "nothing of it is left")
+    await eventually_true(lambda: books.fetchval(NOTHING_LEFT, caller.account_id), "nothing of it is left")
 
 
 async def test_blank_lines_are_passed_over_and_there_are_only_so_many(caller: Caller) -> None:
@@ -78,6 +78,20 @@ async def test_blank_lines_are_passed_over_and_there_are_only_so_many(caller: Ca
     refused = await caller.request("POST", "/api/batches", data=b"\n" * 20_000_000, headers=NDJSON)
     assert refused.status == 400
     assert "100000 blank lines" in refused.error["message"]
+
+
+async def test_an_upload_whose_front_door_dies_is_given_up(
+    caller: Caller, cluster: Cluster, books: asyncpg.Pool
+) -> None:
+    cluster.start(DYING, UPLOAD_SILENT_S="6")
+    await cluster.until_log(DYING, "front door open")
+    lines = b"".join(json.dumps(line(str(number), told())).encode() + b"\n" for number in range(1_000))
+    async with uploading(caller.at(cluster.url(DYING)), "/api/batches", NDJSON["Content-Type"], lines):
+        there = "SELECT count(*) > 0 FROM file_lines l JOIN files f ON f.id = l.file_id WHERE f.account_id = $1"
+        await eventually_true(lambda: books.fetchval(there, caller.account_id), "some lines are stored")
+        await cluster.kill(DYING)
+    await eventually_true(lambda: books.fetchval(NOTHING_LEFT, caller.account_id), "nothing of it is left")
+    assert not await books.fetchval(there, caller.account_id)
 
 
 @pytest.mark.parametrize(("path", "content_type", "body"), DOORS)

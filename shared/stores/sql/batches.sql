@@ -21,8 +21,7 @@ INSERT INTO batch_cursors (batch_id, provider, left_over)
 SELECT $1, provider, count(*) FROM file_lines WHERE file_id = $2 AND day = $3 AND provider IS NOT NULL GROUP BY provider
 
 -- name: lock_account
--- Among those who make batches, and nobody else: counting the lines of a large file must not keep the account waiting.
-SELECT pg_advisory_xact_lock(7201200, hashtext($1))
+SELECT lock_batches_of($1)
 
 -- name: find_key
 SELECT request_id AS made, fingerprint FROM idempotency_keys WHERE account_id = $1 AND key = $2 AND keep_until > now()

@@ -14,6 +14,7 @@ import pytest
 from api.batches import creation
 from api.batches.creation import NewBatch, create_batch
 from shared.batches import files
+from shared.batches.batches import Batch
 from shared.batches.files import Contents, File, Line, begin_file, delete_file, drop_file, finish_file
 from shared.batches.quota import FILE_BYTES, LINE_BYTES, Announced, TakenRoom, bytes_of
 from shared.errors import Conflict, InsufficientCredit, NotFound, RequestTooLarge, Unavailable
@@ -23,8 +24,10 @@ from shared.settings import Settings
 from tests.harness.support import eventually_true
 from tests.integration.batches.batching import COUNTED, SETTINGS, WITHOUT_CREDIT, a_batch, a_file
 from tests.integration.books import somebody_waits_for_a_lock
+from tests.integration.conftest import NewAccount
 from tests.integration.ledger.scratch import Scratch
 
+ROOM_LOCK, BATCHES_LOCK = 7_201_201, 7_201_200
 TEN = 10 * FILE_BYTES
 SMALL = msgspec.structs.replace(SETTINGS, files_bytes_max=TEN)
 IN_TEN_DAYS_MS = int((datetime.now(UTC) + timedelta(days=10)).timestamp() * 1_000)
@@ -206,3 +209,21 @@ async def test_days_are_those_of_the_database(scratch: Scratch, monkeypatch: pyt
 )
 def test_a_line_counts_as_it_was_sent_or_as_it_is_kept(line: Line, sent: int, counted: int) -> None:
     assert bytes_of(line, sent) == counted
+
+
+@pytest.mark.parametrize("lock", [ROOM_LOCK, BATCHES_LOCK])
+async def test_those_of_one_account_wait_for_each_other_longer_than_for_a_table(
+    pool: asyncpg.Pool, new_account: NewAccount, settings: Settings, lock: int
+) -> None:
+    account = await new_account(NANO_PER_USD)
+
+    async def make() -> Batch:
+        file = await a_file(pool, account, "openai")
+        return (await create_batch(pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
+
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", lock, account)
+        making = asyncio.ensure_future(make())
+        await eventually_true(lambda: somebody_waits_for_a_lock(pool), "whoever makes a batch waits")
+        await asyncio.sleep(2 * settings.lock_timeout_s)
+    assert (await making).state == "in_progress"

@@ -125,6 +125,8 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
         ({"BATCH_CONCURRENCY_START": "3000"}, "BATCH_CONCURRENCY_MAX"),
         ({"QUEUE_DEPTH_MAX": "100", "BATCH_WINDOW_MAX": "101"}, "QUEUE_DEPTH_MAX"),
         ({"BATCH_DAYS_KEPT": "1"}, "BATCH_EXPIRES_S"),
+        ({"UPLOAD_SILENT_S": "179"}, "BODY_WITHIN_S"),
+        ({"UPLOAD_SILENT_S": "299", "BODY_WITHIN_S": "100"}, "BODY_WITHIN_S"),
         ({"BATCH_DAYS_KEPT": "2", "BATCH_EXPIRES_S": "172800"}, "BATCH_EXPIRES_S"),
     ],
 )
@@ -229,3 +231,10 @@ def test_every_setting_is_read_from_the_variable_of_its_name(name: str) -> None:
     variable = "CATALOGUE" if name == "catalogue_overlay" else name.upper()
     with pytest.raises(SettingsError, match=rf"^{variable}\b"):
         Settings.load(STORES | {variable: "\N{SNOWMAN}"})
+
+
+@pytest.mark.parametrize(("pause_s", "silent_s"), [("2", 300), ("100", 300), ("200", 600)])
+def test_an_upload_is_given_up_only_after_it_may_have_paused_whatever_that_is_set_to(
+    pause_s: str, silent_s: float
+) -> None:
+    assert Settings.load(STORES | {"BODY_WITHIN_S": pause_s}).upload_silent_s == silent_s

@@ -12,10 +12,11 @@ ALTER TABLE files ADD CONSTRAINT files_count_something CHECK (counted >= 0) NOT 
 -- Whether an account has room for `wanted` bytes in `the_file`: `ok`, or what is used up (`files`, `bytes`, or `credit`, of which
 -- a NULL does not ask), with what its other files have. Whoever asks decides alone until the end of the
 -- transaction, so that no two uploads share a room: the lock comes first, and the next statement sees what others have taken.
+-- Whoever has the lock is soon done, so it is waited for longer than a table's.
 CREATE FUNCTION room_for(
     the_account text, the_file text, wanted bigint, files_max integer, bytes_max bigint, bytes_free bigint, bytes_per_usd bigint,
     OUT outcome text, OUT files_there bigint, OUT bytes_there bigint, OUT balance bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET lock_timeout = '3s' AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(7201201, hashtext(the_account));
     SELECT count(*) FILTER (WHERE f.state <> 'deleted'), COALESCE(sum(f.counted), 0) INTO files_there, bytes_there
@@ -26,6 +27,13 @@ BEGIN
         WHEN bytes_there + wanted > bytes_max THEN 'bytes'
         WHEN bytes_there + wanted > bytes_free + trunc(balance::numeric * bytes_per_usd / 1000000000) THEN 'credit'
         ELSE 'ok' END;
+END $$;
+
+-- For the rest of the transaction: among those who make batches of an account, and nobody else, because counting the lines of a large
+-- file must not keep the account waiting. It is waited for longer than a table's lock, too.
+CREATE FUNCTION lock_batches_of(the_account text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '3s' AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7201200, hashtext(the_account));
 END $$;
 
 -- Until when batches over a file need its lines: while one is open, for good, then as long as its results are kept; NULL when
