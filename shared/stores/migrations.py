@@ -22,6 +22,8 @@ from shared.stores.postgres import SQL_FOLDER
 MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
 LOCK_PAUSE_S, LOOK_EVERY_S = 0.1, 1.0
+DAYS_LOCK = 7_201_009
+"""Of whoever makes or drops days."""
 DAYS_KEPT_MAX = 3_650
 """Of days, only new ones are made here: what is to be dropped is for workers to say, which know how much is kept."""
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
@@ -151,6 +153,7 @@ class _Migrator(NamedTuple):
     async def _make_partitions(self) -> None:
         async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute("SELECT ensure_partitions(3)")
+            await self.connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK)
             await self.connection.execute("SELECT rotate_days(3, $1)", DAYS_KEPT_MAX)
 
 

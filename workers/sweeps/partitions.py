@@ -12,6 +12,7 @@ import structlog
 
 from shared.ledger.ledger import SQL
 from shared.stores.brief_locks import brief_locks, when_free
+from shared.stores.migrations import DAYS_LOCK
 from shared.stores.postgres import load_queries
 from workers.sweeps.locks import alone
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-MONTHS_LOCK, DAYS_LOCK = 7_201_004, 7_201_009
+MONTHS_LOCK = 7_201_004
 MONTHS_AHEAD, DAYS_AHEAD = 3, 3
 DAILY = ("file_lines", "batch_items", "batch_answers")
 DAYS = load_queries("days")

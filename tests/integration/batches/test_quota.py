@@ -16,6 +16,7 @@ from api.batches.creation import NewBatch, create_batch
 from shared.batches import files
 from shared.batches.batches import Batch
 from shared.batches.files import Contents, File, Line, begin_file, delete_file, drop_file, finish_file
+from shared.batches.queries import FILES
 from shared.batches.quota import FILE_BYTES, LINE_BYTES, Announced, TakenRoom, bytes_of
 from shared.errors import Conflict, InsufficientCredit, NotFound, RequestTooLarge, Unavailable
 from shared.ids import new_id
@@ -54,6 +55,19 @@ async def test_uploads_at_once_do_not_share_their_room(scratch: Scratch) -> None
     assert sum(isinstance(one, File) and one.account_id == other for one in made) == 3
     assert {type(one) for one in made} == {File, RequestTooLarge}
     assert await scratch.pool.fetchval(COUNTS, account) == 9 * FILE_BYTES
+
+
+async def test_who_asks_for_room_while_another_takes_it_waits_and_sees_what_is_left(scratch: Scratch) -> None:
+    account = await scratch.account(0)
+    limits = (SMALL.files_max, SMALL.files_bytes_max, None, None, SMALL.upload_silent_s)
+    moment = datetime.now(UTC)
+    async with scratch.pool.acquire() as first, first.transaction():
+        first_file = (new_id("file"), account, 6 * FILE_BYTES, *limits, "native", "x", moment, moment)
+        await first.execute(FILES["begin"], *first_file)
+        second = asyncio.ensure_future(_begin(scratch, account, 5 * FILE_BYTES))
+        await eventually_true(lambda: somebody_waits_for_a_lock(scratch.pool), "the second waits")
+    with pytest.raises(RequestTooLarge, match="have 6,000 bytes"):
+        await second
 
 
 async def test_uploads_that_grow_at_once_do_not_share_their_room(scratch: Scratch) -> None:
@@ -179,6 +193,17 @@ async def test_who_deletes_a_file_sees_the_batch_that_is_just_made_over_it(scrat
         await eventually_true(lambda: somebody_waits_for_a_lock(scratch.pool), "whoever deletes waits")
     with pytest.raises(Conflict):
         await deleting
+
+
+async def test_who_makes_a_batch_waits_for_whoever_deletes_its_file(scratch: Scratch) -> None:
+    account = await scratch.account(0)
+    file = await a_file(scratch.pool, account, "openai")
+    async with scratch.pool.acquire() as deleting, deleting.transaction():
+        assert await deleting.fetchval(FILES["delete"], file.id, account, SETTINGS.batch_days_kept, LINE_BYTES)
+        creating = asyncio.ensure_future(create_batch(scratch.pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS))
+        await eventually_true(lambda: somebody_waits_for_a_lock(scratch.pool), "whoever makes a batch waits")
+    with pytest.raises(NotFound, match="deleted just now"):
+        await creating
 
 
 async def test_no_batch_is_made_over_a_file_that_was_just_deleted(scratch: Scratch) -> None:
