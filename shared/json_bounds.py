@@ -1,9 +1,10 @@
-"""How much JSON may cost to be understood: nodes and depth, counted in its bytes before anything is decoded.
+"""How much JSON may cost to be understood: nodes, counted in its bytes before anything is decoded, and depth.
 
 Bytes alone do not say it: 18 MB of `[],[],…` are six million lists, half a gigabyte and seconds of a thread that everybody
 shares; and whoever walks down a value calls itself once or twice for each level. What passes here can be decoded, compared,
 encoded and walked down by everything that it goes through: to decode a node takes up to a quarter of a microsecond and 140
-bytes, and the first library to give up is Google's SDK, at some 390 levels.
+bytes, and the first library to give up is Google's SDK, at some 390 levels. Decoders stop by themselves at the interpreter's
+limit, some 1,000.
 
 The bytes are looked at by functions of `bytes` only: what is no bracket, comma or quote is deleted, then the strings are, and
 the rest is counted.
@@ -12,7 +13,8 @@ the rest is counted.
 from __future__ import annotations
 
 from array import array
-from itertools import accumulate
+from collections.abc import Iterable
+from itertools import accumulate, chain
 from typing import Literal, NamedTuple
 
 from shared.errors import InvalidRequest
@@ -32,6 +34,7 @@ _IN_NO_ESCAPE = bytes(set(_ELSE) - set(b"\\/bfnrtu"))
 """Without these an escape still stands as it stood: no decoder takes one of them behind a backslash."""
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
 """Down and up a level, as signed bytes."""
+_NESTED = {dict, list}
 _QUOTES_PER_NODE = 4
 """Of a field whose value is a string."""
 
@@ -56,33 +59,60 @@ def put_in_force(bounds: Bounds) -> None:
     _InForce.bounds = bounds
 
 
-def require_bounded(what: str, *texts: bytes) -> None:
-    """Of texts that are decoded together, before they are. What is no JSON may pass: its decoder stops at the first fault,
-    and everything before that was counted.
+def require_nodes(what: str, text: bytes) -> None:
+    """Of a text before it is decoded. Most have so few brackets and commas, in strings or not, that these need not be told
+    apart. What is no JSON may pass: its decoder stops at the first fault, and everything before that was counted.
 
-    Raises `InvalidRequest`, which says that `what` has too many nodes or too many levels.
+    Raises `InvalidRequest`, which says that `what` has too many.
     """
-    bounds = _InForce.bounds
-    match excess(bounds, *texts):
+    most = _InForce.bounds.nodes_max
+    if len(text) > most and _marks(text) > most and _count(text, most)[0] > most:
+        raise _too_many(what)
+
+
+def require_bounded(what: str, *texts: bytes) -> None:
+    """Of texts that are decoded together and kept in strings until then: their nodes together, and the depth of each. Raises
+    `InvalidRequest` that says which of them `what` is beyond.
+    """
+    match excess(_InForce.bounds, *texts):
         case "nodes":
-            raise InvalidRequest(
-                f"{what} has more than {bounds.nodes_max} values: each field of an object and each entry of a list is one."
-                " Send less at a time."
-            )
+            raise _too_many(what)
         case "depth":
-            raise InvalidRequest(
-                f"{what} is nested too deeply: objects and lists may lie in each other {bounds.depth_max} times."
-            )
+            raise InvalidRequest(f"{what} is {_too_deep()}.")
+
+
+def refuse_depth(**values: object) -> None:
+    """Of decoded values that may have any form, by the names of their fields. Raises `ValueError`, which msgspec makes a
+    fault of the body with its place.
+    """
+    for name, value in values.items():
+        if type(value) in _NESTED and _is_too_deep(value):
+            raise ValueError(f"`{name}` is {_too_deep()}")
+
+
+def _is_too_deep(value: object) -> bool:
+    level: Iterable[object] = (value,)
+    for _ in range(_InForce.bounds.depth_max + 1):
+        nested = [inside for inside in level if type(inside) in _NESTED]
+        if not nested:
+            return False
+        level = chain.from_iterable(one.values() if type(one) is dict else one for one in nested)  # type: ignore[misc]
+    return True
+
+
+def _too_many(what: str) -> InvalidRequest:
+    most = _InForce.bounds.nodes_max
+    return InvalidRequest(
+        f"{what} has more than {most} values: each field of an object and each entry of a list is one. Send less at a time."
+    )
+
+
+def _too_deep() -> str:
+    return f"nested too deeply: objects and lists may lie in each other {_InForce.bounds.depth_max} times"
 
 
 def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
-    """Which of the bounds the texts are beyond. Most texts have so few brackets and commas, in strings or not, that these
-    need not be told apart.
-    """
-    seen = [text.translate(None, _ELSE) for text in texts]
-    opened = [one.count(b"[") + one.count(b"{") for one in seen]
-    if sum(opened) + sum(one.count(b",") for one in seen) <= bounds.nodes_max:
-        texts = tuple(text for text, count in zip(texts, opened, strict=True) if count > bounds.depth_max)
+    """Which of the bounds the texts are beyond."""
     nodes = 0
     for text in texts:
         more, depth = _count(text, bounds.nodes_max)
@@ -92,6 +122,12 @@ def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
         if depth > bounds.depth_max:
             return "depth"
     return None
+
+
+def _marks(text: bytes) -> int:
+    """Brackets that open and commas, those in strings included: at least as many as there are nodes."""
+    seen = text.translate(None, _ELSE)
+    return seen.count(b"[") + seen.count(b"{") + seen.count(b",")
 
 
 def _count(text: bytes, nodes_max: int) -> tuple[int, int]:

@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
     keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
     json_nodes_max: int = JSON_NODES_MAX  # of a body or a line: fields of its objects and entries of its lists
-    json_depth_max: int = JSON_DEPTH_MAX  # how often objects and lists of one lie in each other
+    json_depth_max: int = JSON_DEPTH_MAX  # of a schema, or of arguments: objects and lists in each other
     messages_max: int = 4_096
     stop_sequences_max: int = 16
     tools_max: int = 512  # whatever the model takes

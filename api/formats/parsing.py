@@ -11,7 +11,7 @@ import msgspec
 from multidict import MultiMapping
 
 from shared.errors import InvalidRequest
-from shared.json_bounds import require_bounded
+from shared.json_bounds import require_nodes
 
 T = TypeVar("T")
 FAULT_LENGTH_MAX = 400
@@ -19,10 +19,10 @@ FAULT_LENGTH_MAX = 400
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """The body as what `decoder` takes. Raises `InvalidRequest` that names the field and ends with `hint`, or the bound that
-    the body is beyond: then nothing of it is decoded.
+    """The body as what `decoder` takes. Raises `InvalidRequest` that names the field and ends with `hint`, or says that the
+    body has too many nodes: then nothing of it is decoded.
     """
-    require_bounded("The body", body)
+    require_nodes("The body", body)
     with faults_refused(hint):
         return decoder.decode(body)
 

@@ -62,28 +62,24 @@ async def test_what_is_not_json_is_a_400(caller: Caller, data: bytes) -> None:
     assert (reply.status, reply.error["code"]) == (400, "invalid_request")
 
 
+WIDE = b"[" + b"[]," * 320_000 + b"0]"
+DEEP = b'{"x":' * 600 + b"0" + b"}" * 600
+OPENAI_TOOL = b'"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","x":%s}}}]'
+ANTHROPIC_TOOL = b'"max_tokens":5,"tools":[{"name":"f","input_schema":{"type":"object","x":%s}}]'
+
+
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("path", "field", "value", "words"),
     [
-        (b"[" + b"[]," * 320_000 + b"0]", "more than 500000 values"),
-        (b"[" * 600 + b"]" * 600, "nested too deeply"),
-        (b'{"x":' * 200 + b"0" + b"}" * 200, "nested too deeply"),
-    ],
-    ids=["wide", "lists", "objects"],
-)
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        ("/api/endpoint", b'"options":{"stop":%s}'),
-        ("/v1/chat/completions", b'"modalities":%s'),
-        ("/v1/chat/completions", b'"unknown":%s'),
-        (
-            "/v1/chat/completions",
-            b'"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","x":%s}}}]',
-        ),
-        ("/v1/messages", b'"max_tokens":5,"tools":[{"name":"f","input_schema":{"type":"object","x":%s}}]'),
-        ("/v1/messages/count_tokens", b'"thread":%s'),
-        ("/v1/batches", b'"metadata":%s'),
+        ("/api/endpoint", b'"options":{"stop":%s}', WIDE, "more than 500000 values"),
+        ("/v1/chat/completions", b'"unknown":%s', WIDE, "more than 500000 values"),
+        ("/v1/chat/completions", b'"modalities":%s', DEEP, "`modalities` is nested too deeply"),
+        ("/v1/chat/completions", OPENAI_TOOL, WIDE, "more than 500000 values"),
+        ("/v1/chat/completions", OPENAI_TOOL, DEEP, "`parameters` is nested too deeply"),
+        ("/v1/messages", ANTHROPIC_TOOL, WIDE, "more than 500000 values"),
+        ("/v1/messages", ANTHROPIC_TOOL, DEEP, "`input_schema` is nested too deeply"),
+        ("/v1/messages/count_tokens", ANTHROPIC_TOOL, DEEP, "`input_schema` is nested too deeply"),
+        ("/v1/batches", b'"metadata":%s', WIDE, "more than 500000 values"),
     ],
 )
 async def test_more_values_or_levels_than_a_body_may_have_are_a_400(

@@ -11,6 +11,7 @@ import msgspec
 
 from api.formats.wishes import Thinking
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
+from shared.json_bounds import refuse_depth
 
 USER_ID_LENGTH_MAX = 256
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
@@ -101,6 +102,10 @@ class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
     input: dict[str, Any]
     caller: DirectCaller | None = None
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        refuse_depth(input=self.input)
+
 
 class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
     """The result of the tool call `tool_use_id`."""
@@ -159,6 +164,10 @@ class OfferedTool(_Strict, frozen=True, kw_only=True):
     strict: bool | None = None
     eager_input_streaming: bool | None = None
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(input_schema=self.input_schema)
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
     """Whether the model may ask for tools."""
@@ -201,6 +210,10 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     type: Literal["json_schema"]
     schema: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(schema=self.schema)
+
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How hard the model tries, and the form of its answer."""
@@ -237,3 +250,7 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fi
     service_tier: str | None = None
     speed: str | None = None
     thread: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(thread=self.thread)

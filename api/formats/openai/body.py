@@ -23,6 +23,7 @@ from shared.chat import (
     Tokens,
 )
 from shared.errors import InvalidRequest
+from shared.json_bounds import refuse_depth
 
 TopKOrOff = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
 """0 and -1 mean all of them, as other services in OpenAI's form have it."""
@@ -127,6 +128,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec makes a fault of the body."""
         refuse_nul(self.metadata)
+        refuse_depth(**{field: getattr(self, field) for field in (*ONLY, *WISHES, *REPLACED)})
 
     @property
     def output_limit(self) -> int | None:

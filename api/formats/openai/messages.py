@@ -9,6 +9,7 @@ import msgspec
 
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
+from shared.json_bounds import refuse_depth
 
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
 """Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
@@ -46,6 +47,10 @@ class CalledFunction(_Strict, frozen=True):
     name: ToolName
     arguments: str
     parsed_arguments: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(parsed_arguments=self.parsed_arguments)
 
 
 class MadeCall(_Strict, frozen=True):
@@ -99,6 +104,10 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     audio: None = None
     function_call: None = None
     parsed: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(parsed=self.parsed)
 
 
 AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | AssistantMessage

@@ -11,6 +11,7 @@ import msgspec
 from api.formats.openai.messages import ToolName
 from shared.chat import NO_TOOLS, TOOLS_CEILING, JsonAnswer, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
+from shared.json_bounds import refuse_depth
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +25,10 @@ class FunctionDefinition(_Strict, frozen=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(parameters=self.parameters)
 
 
 class OfferedTool(_Strict, frozen=True):
@@ -78,6 +83,10 @@ class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
     value: dict[str, Any] | None = None
     schema: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(value=self.value, schema=self.schema)
+
 
 class JsonSchema(_Strict, frozen=True):
     """JSON that follows `schema`."""
@@ -86,6 +95,10 @@ class JsonSchema(_Strict, frozen=True):
     schema: dict[str, Any]
     description: str | None = None
     strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(schema=self.schema)
 
 
 class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):

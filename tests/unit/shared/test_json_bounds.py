@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
-from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX, Bounds, excess, put_in_force, require_bounded
+from shared.json_bounds import (
+    JSON_DEPTH_MAX,
+    JSON_NODES_MAX,
+    Bounds,
+    excess,
+    put_in_force,
+    refuse_depth,
+    require_bounded,
+    require_nodes,
+)
 
 AWKWARD = st.text(st.sampled_from('\\"[]{},:/bnu0 é\n\u2028\U0001d4b3'), max_size=8)
 VALUES = st.recursive(
@@ -62,6 +72,22 @@ def test_texts_that_are_decoded_together_share_the_nodes_and_not_the_depth(
     if nodes:
         assert excess(Bounds(nodes - 1, depth), *texts) == "nodes"
         assert excess(Bounds(nodes, depth - 1), *texts) == "depth"
+
+
+@given(VALUES, FORMS, st.integers(0, 20), st.integers(0, 8))
+def test_a_body_is_refused_for_its_nodes_and_a_value_for_its_depth(
+    value: Any, form: dict[str, Any], nodes_max: int, depth_max: int
+) -> None:
+    put_in_force(Bounds(nodes_max, depth_max))
+    text = json.dumps(value, **form).encode()
+    with pytest.raises(InvalidRequest, match="more than") if nodes_of(value) > nodes_max else nullcontext():
+        require_nodes("It", text)
+    with (
+        pytest.raises(ValueError, match=f"`it` is .* {depth_max} times")
+        if depth_of(value) > depth_max
+        else nullcontext()
+    ):
+        refuse_depth(other=None, it=value)
 
 
 @given(VALUES, FORMS, st.integers(0, 400), st.text(st.sampled_from('\\"[]{},:x'), max_size=12))

@@ -23,7 +23,7 @@ from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX, Bounds, put_in_fo
 USER = b'{"role":"user","content":"x"}'
 WIDE = b"[" + b"[]," * (JSON_NODES_MAX // 2) + b"0]"
 MANY = 100_000
-VALUES, NESTED = f"The body has more than {JSON_NODES_MAX} values", "The body is nested too deeply"
+VALUES = f"The body has more than {JSON_NODES_MAX} values"
 
 
 class Surface(NamedTuple):
@@ -80,26 +80,50 @@ def openai_schema(inside: bytes) -> bytes:
     return b',"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","x":%s}}}]' % inside
 
 
+def openai_call(inside: bytes) -> bytes:
+    call = b'{"id":"c","function":{"name":"f","arguments":"{}","parsed_arguments":%s}}' % inside
+    turns = b'{"role":"assistant","tool_calls":[%s]},{"role":"tool","tool_call_id":"c","content":"x"}' % call
+    return b',"messages":[%s,%s]' % (USER, turns)
+
+
+def anthropic_call(inside: bytes) -> bytes:
+    call = b'{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{"x":%s}}]}' % inside
+    result = b'{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"x"}]}'
+    return b',"messages":[%s,%s,%s]' % (USER, call, result)
+
+
 def anthropic_schema(inside: bytes) -> bytes:
     return b',"tools":[{"name":"f","input_schema":{"type":"object","x":%s}}]' % inside
 
 
 PLACES: dict[str, tuple[tuple[Surface, ...], Callable[[bytes], bytes]]] = {
-    "unknown": (SURFACES, lambda value: b',"unknown":' + value),
     "modalities": (OPENAIS, lambda value: b',"modalities":' + value),
     "store": (OPENAIS, lambda value: b',"store":' + value),
     "parameters": (OPENAIS, openai_schema),
     "response_format": (OPENAIS, lambda value: b',"response_format":{"type":"json_object","schema":{"x":%s}}' % value),
-    "thread": (ANTHROPICS, lambda value: b',"thread":' + value),
+    "parsed": (
+        OPENAIS,
+        lambda value: b',"messages":[%s,{"role":"assistant","content":"x","parsed":%s}]' % (USER, value),
+    ),
+    "parsed_arguments": (OPENAIS, openai_call),
+    "input": (ANTHROPICS, anthropic_call),
+    "thread": ((MESSAGES, MESSAGES_LINE), lambda value: b',"thread":' + value),
     "input_schema": (ANTHROPICS, anthropic_schema),
     "output_format": (ANTHROPICS, lambda value: b',"output_format":{"type":"json_schema","schema":{"x":%s}}' % value),
-    "options": (NATIVES, lambda value: b',"options":{"stop":%s}' % value),
 }
-EVERYWHERE = [
+"""Where a value may have any form."""
+ANY_FORM = [
     pytest.param(surface, fields, id=f"{surface.name}-{name}")
     for name, (surfaces, fields) in PLACES.items()
     for surface in surfaces
 ]
+
+
+def unknown(value: bytes) -> bytes:
+    return b',"unknown":' + value
+
+
+EVERYWHERE = [*ANY_FORM, *(pytest.param(surface, unknown, id=f"{surface.name}-unknown") for surface in SURFACES)]
 
 
 @pytest.fixture
@@ -111,22 +135,36 @@ def few() -> Iterator[None]:
 
 @pytest.mark.parametrize(("surface", "fields"), EVERYWHERE)
 @pytest.mark.parametrize(
-    ("value", "refused"),
+    "value",
     [
-        (WIDE, VALUES),
-        (b'["",' + b'",",' * JSON_NODES_MAX + b"0]", VALUES),
-        (b"[" * 1_000_000, VALUES),
-        (b'{"k":0' + b',"k":0' * JSON_NODES_MAX + b"}", VALUES),
-        (deep(JSON_DEPTH_MAX), NESTED),
-        (b'{"k":' * 100_000 + b"0" + b"}" * 100_000, NESTED),
-        (b"[" * 10_000, NESTED),
+        WIDE,
+        b'["",' + b'",",' * JSON_NODES_MAX + b"0]",
+        b"[" * 1_000_000,
+        b'{"k":0' + b',"k":0' * JSON_NODES_MAX + b"}",
     ],
-    ids=["lists", "strings", "only opened", "one name", "deep", "deep objects", "deep and cut off"],
+    ids=["lists", "strings", "only opened", "one name"],
 )
-def test_too_much_is_refused_wherever_it_stands(
-    surface: Surface, fields: Callable[[bytes], bytes], value: bytes, refused: str
+def test_too_many_values_are_refused_wherever_they_stand(
+    surface: Surface, fields: Callable[[bytes], bytes], value: bytes
 ) -> None:
-    assert surface.refusal(surface.body(fields(value))).startswith(refused)
+    assert surface.refusal(surface.body(fields(value))).startswith(VALUES)
+
+
+@pytest.mark.parametrize(("surface", "fields"), ANY_FORM)
+def test_too_many_levels_are_refused_by_name(surface: Surface, fields: Callable[[bytes], bytes]) -> None:
+    for value in (deep(JSON_DEPTH_MAX + 1), b'{"k":' * 600 + b"0" + b"}" * 600):
+        refusal = surface.refusal(surface.body(fields(value)))
+        assert f"` is nested too deeply: objects and lists may lie in each other {JSON_DEPTH_MAX} times" in refusal
+    assert "nested too deeply" not in surface.refusal(surface.body(fields(deep(JSON_DEPTH_MAX - 1))))
+
+
+@over(*SURFACES)
+@pytest.mark.parametrize("start", [b"[", b'{"k":'], ids=["lists", "objects"])
+def test_what_is_too_deep_for_the_decoder_is_a_refusal(surface: Surface, start: bytes) -> None:
+    """Also where the field is unknown, and so passed over."""
+    assert surface.refusal(surface.body(unknown(start * 10_000)))
+    if surface not in NATIVES:
+        assert surface.parse(surface.body(unknown(deep(600)))).ignored == ("unknown",)
 
 
 @over(*SURFACES)
@@ -143,7 +181,14 @@ def test_what_is_in_force_holds_for_every_surface(surface: Surface, few: None) -
     assert surface.refusal(surface.body()) == ""
     messages = b',{"role":"user","content":"x"}' * 400
     assert surface.refusal(surface.body(messages=messages)).startswith("The body has more than 1000 values")
-    assert "20 times" in surface.refusal(surface.body(b',"unknown":' + deep(20)))
+
+
+@pytest.mark.parametrize(("surface", "fields"), ANY_FORM)
+def test_the_depth_in_force_holds_for_every_place(
+    surface: Surface, fields: Callable[[bytes], bytes], few: None
+) -> None:
+    assert "20 times" in surface.refusal(surface.body(fields(deep(21))))
+    assert "times" not in surface.refusal(surface.body(fields(deep(19))))
 
 
 @over(*SURFACES)
