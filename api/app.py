@@ -27,8 +27,10 @@ from api.requests.relay import Relay
 from api.requests.submit import Submitter
 from api.routes import ROUTES
 from api.services import SERVICES, Services
+from shared import json_bounds
 from shared.catalogue.models import load_catalogue
 from shared.ids import new_id
+from shared.json_bounds import Bounds
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
@@ -49,9 +51,8 @@ def create_app(settings: Settings) -> web.Application:
     """The application; stores are connected when it starts. Starting raises `SettingsError`, `MigrationError` or
     `Unavailable` when it cannot serve.
     """
-    app = web.Application(
-        middlewares=[middleware.request_ids, cors.answer_preflight, middleware.errors],
-    )
+    json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
+    app = web.Application(middlewares=[middleware.request_ids, cors.answer_preflight, middleware.errors])
     app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)

@@ -13,10 +13,12 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import func
 
+from shared import json_bounds
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
+from shared.json_bounds import Bounds
 from shared.lanes import QueueName, lane_of, provider_of
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
@@ -60,6 +62,7 @@ class _Stores(NamedTuple):
 
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
+    json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
     async with (
         AsyncExitStack() as stack,
         served(settings.metrics_host, settings.metrics_port),

@@ -22,7 +22,7 @@ name = "openai-o1"
 successor = "gpt-4o"
 
 [[model]]
-name = "openai-o3-mini"
+name = "openai-gpt-4o-mini-rt-preview"
 input = 999999999
 output = 999999999
 """

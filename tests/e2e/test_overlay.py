@@ -52,7 +52,7 @@ async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncp
 
 
 async def test_what_costs_more_than_can_be_counted_is_refused_in_words(caller: Caller, books: asyncpg.Pool) -> None:
-    dear = {"model": "openai-o3-mini", "messages": [{"role": "user", "content": told(tokens=3)}]}
+    dear = {"model": "openai-gpt-4o-mini-rt-preview", "messages": [{"role": "user", "content": told(tokens=3)}]}
     for reply in (
         await caller.request("POST", "/api/endpoint", json=dear),
         await caller.request("POST", "/v1/chat/completions", json=dear),
