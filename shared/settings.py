@@ -460,6 +460,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
     "vendor_retries_max": _number(int, 0, 10, "a whole number"),
     "lease_s": _number(float, 1, 3_600, "seconds"),
+    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel's own integer
     "auth_cache_s": _number(float, 0, 1, "seconds"),
     "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
 }

@@ -72,6 +72,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("KEY_GRACE_MAX_S", "315360001"),
         ("WEB_CONCURRENCY", "65"),
         ("LEASE_S", "0.5"),
+        ("SOCKET_UNSENT_BYTES_MAX", "2147483648"),
         ("LOCK_TIMEOUT_S", "0.0005"),
         ("DDL_LOCK_TIMEOUT_S", "0.0009"),
         ("LEASE_S", "nan"),
