@@ -79,7 +79,6 @@ ANTHROPIC_TOOL = b'"max_tokens":5,"tools":[{"name":"f","input_schema":{"type":"o
         ("/v1/messages", ANTHROPIC_TOOL, WIDE, "more than 500000 values"),
         ("/v1/messages", ANTHROPIC_TOOL, DEEP, "`input_schema` is nested too deeply"),
         ("/v1/messages/count_tokens", ANTHROPIC_TOOL, DEEP, "`input_schema` is nested too deeply"),
-        ("/v1/batches", b'"metadata":%s', WIDE, "more than 500000 values"),
     ],
 )
 async def test_more_values_or_levels_than_a_body_may_have_are_a_400(
