@@ -135,7 +135,7 @@ async def _asked_on(books: asyncpg.Pool, caller: Caller, moment: datetime) -> No
         ("groupby=day", "groupby"),
         ("from=2027-01-01&from=2027-01-02", "from"),
         ("group_by=day&group_by=model", "group_by"),
-        ("%00=1", "unknown field"),
+        ("%00=1", "has a NUL"),
     ],
 )
 async def test_a_query_that_makes_no_sense_is_a_400_that_names_it(caller: Caller, query: str, named: str) -> None:

@@ -20,9 +20,10 @@ PROOF = "30 turns"
 ENVIRONMENT = {"WORKER_SLOTS": "40", "WORKER_QUEUES": "openai:interactive,openai:batch"}
 CALL_MS = 2_000
 TOKENS = 20
-OVERTAKEN_MAX = 48
-"""Calls of others that may begin after a small caller's request was sent and before its own: as many as the vendor has slots
-here, 60 % of 40 at each worker. They end together, so that one claim fills all of them.
+OVERTAKEN_MAX = 96
+"""Calls of others that may begin after a small caller's request was sent and before its own: twice as many as the vendor has
+slots here, 60 % of 40 at each worker. They end together, so that all of them may be filled while the request is on its way
+to the queue, and once more in the same claims as its own.
 """
 SMALL_REQUESTS = 10
 SENT_AT_ONCE = 50
