@@ -12,6 +12,7 @@ from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.ledger.rows import Settlement
 from shared.money import Usage
+from shared.queue.claims import Claim
 from shared.queue.journal import (
     Heard,
     Journal,
@@ -22,7 +23,7 @@ from shared.queue.journal import (
     read_journal,
     read_on,
 )
-from shared.queue.queue import Claim, Queue
+from shared.queue.queue import Queue
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
