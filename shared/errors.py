@@ -240,7 +240,7 @@ class EndUnknown(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """The queue is full, or no worker has served it for a while."""
+    """The queue is full and the account has its share of it, or no worker has served it for a while."""
 
     code = "overloaded"
     default_retry_after_s = 5.0

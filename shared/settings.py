@@ -132,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_grace_s: float = 60.0
 
     # queue and relay
-    queue_depth_max: int = 10_000
+    queue_depth_max: int = 10_000  # a fuller one takes from accounts below their share of it; at twice this from none
     worker_seen_s: float = 5.0
     worker_missing_s: float = 30.0
     journal_ttl_s: float = 600.0

@@ -73,7 +73,9 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Submitter:
-    """`submit` admits one request. Refusals that are known already (a key limited until T, a full queue) cost no store."""
+    """`submit` admits one request. Refusals that are known already (a key limited until T, an account's share of a full
+    queue) cost no store.
+    """
 
     def __init__(
         self, ledger: Ledger, queue: Queue, settler: Settler, group: asyncio.TaskGroup, settings: Settings
@@ -94,7 +96,7 @@ class Submitter:
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
-        self._refuse_if_known(queue_name)
+        self._refuse_if_known(share := f"{queue_name} {request.key.account_id}")
         reservation = self._reservation(request)
         try:
             with STAGE_SECONDS.labels("reserve").time():
@@ -111,7 +113,7 @@ class Submitter:
                     job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
                 )
         except (RateLimited, Overloaded) as error:
-            self._remember(request.key.id if isinstance(error, RateLimited) else queue_name, error)
+            self._remember(request.key.id if isinstance(error, RateLimited) else share, error)
             self._settler.keep(_released(reservation, error))
             raise
         except RebootError as error:

@@ -1,8 +1,9 @@
 """The queue: arq's jobs and data format, with leases and fences by our own scripts (`lua/`).
 
 A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves it one lease into the future; renewing moves
-it on, and when nobody does, it is due again. `epoch` counts the claims of a job and `owner` tells them apart: only the newest
-claim may have effects, also when Redis failed over and forgot one, so that the next has its number.
+it on, and when nobody does, it is due again. Of what is due, accounts take turns (`lua/parts/turns.lua`). `epoch` counts the
+claims of a job and `owner` tells them apart: only the newest claim may have effects, also when Redis failed over and forgot
+one, so that the next has its number.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ class Queue:
     ) -> RateState:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait; then nothing was enqueued. What
-        reaches Redis so late that its caller has given up is refused there.
+        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait and the account has its share of them;
+        then nothing was enqueued. What is put back was admitted before, and is never too much. What reaches Redis so late
+        that its caller has given up is refused there.
         """
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
@@ -122,6 +124,7 @@ class Queue:
             lambda: [
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
                 self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
+                job.account_id,
             ],
         )
         self._note_clock(redis_ms)
@@ -138,9 +141,9 @@ class Queue:
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them. What is due and stays behind rings for
-        another worker. A claim that reaches Redis late takes none, or it would take over the jobs of workers that are alive,
-        for nobody who waits; it is made again.
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them; in each queue accounts take turns. What is
+        due and stays behind rings for another worker. A claim that reaches Redis late takes none, or it would take over the
+        jobs of workers that are alive, for nobody who waits; it is made again.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane)]
         # the same when a call is sent again: then nobody heard of the first

@@ -24,15 +24,40 @@ def bell(name: QueueName) -> str:
     return f"bell:{name}"
 
 
+def turns(name: QueueName) -> str:
+    """A sorted set of the accounts that have jobs waiting in the queue, by whose turn is next."""
+    return f"turns:{name}"
+
+
+def line(name: QueueName, account_id: str) -> str:
+    """A sorted set of the account's jobs that wait in the queue, by due time. It hints: the queue has the last word."""
+    return f"line:{name}:{account_id}"
+
+
+def running(name: QueueName, account_id: str) -> str:
+    """A sorted set of the account's jobs from the queue that run, by the end of their leases."""
+    return f"running:{name}:{account_id}"
+
+
+def served(name: QueueName) -> str:
+    """A sorted set of the accounts that had a turn lately, by the time of the last one."""
+    return f"served:{name}"
+
+
+def looked(name: QueueName) -> str:
+    """Until when a claim has looked for what came due in the queue by itself."""
+    return f"looked:{name}"
+
+
 def own_bell(worker_id: str) -> str:
     """A list that one worker alone blocks on, beside the bells: an element lets it ask again, for other bells."""
     return f"bell:{worker_id}"
 
 
 def run(request_id: str) -> str:
-    """A hash of what the scripts know of one request: `epoch` and `owner` of its newest claim, the `queue` that it came from,
-    `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a reader), `deadline`
-    (Unix milliseconds), `dead`, `void`, `calls`, `waits`.
+    """A hash of what the scripts know of one request: its `account`, `epoch` and `owner` of its newest claim, the `queue`
+    that it came from, `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a
+    reader), `deadline` (Unix milliseconds), `dead`, `void`, `calls`, `waits`.
     """
     return f"run:{request_id}"
 

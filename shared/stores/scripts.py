@@ -1,12 +1,14 @@
 """The Lua scripts, called through one pipelined connection.
 
-Every script is idempotent, therefore a call whose reply was lost is sent again.
+Every script is idempotent, therefore a call whose reply was lost is sent again. In front of a script stand the parts
+(`lua/parts`) that its lines `-- with <part>` name.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 LUA_FOLDER = Path(__file__).parent / "lua"
+PARTS_NAMED = re.compile(rb"^-- with (\w+)$", re.MULTILINE)
 ATTEMPTS = 2
 
 
@@ -33,7 +36,7 @@ class Scripts:
         self._client = client
         self._timeout_s = settings.redis_timeout_s
         self._pending_max = settings.micro_batch_pending_max
-        self._scripts = {path.stem: Script(path.read_bytes()) for path in LUA_FOLDER.glob("*.lua")}
+        self._scripts = {path.stem: Script(_source(path)) for path in LUA_FOLDER.glob("*.lua")}
         self._pipeline: Pipeline | None = None
         self._connecting: asyncio.Task[Pipeline] | None = None
         self._waiting = 0
@@ -100,6 +103,12 @@ class Scripts:
         self._closed = True
         if self._pipeline:
             self._pipeline.close()
+
+
+def _source(path: Path) -> bytes:
+    text = path.read_bytes()
+    parts = [LUA_FOLDER / "parts" / f"{name.decode()}.lua" for name in PARTS_NAMED.findall(text)]
+    return b"\n".join([*(part.read_bytes() for part in parts), text])
 
 
 def _heard(done: asyncio.Task[Pipeline]) -> None:

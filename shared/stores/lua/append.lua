@@ -2,6 +2,7 @@
 -- door. Each event stands for itself. Epoch and owner fence a worker that lost its lease; the place makes a repeat after a
 -- lost reply harmless. A run remembers who began its journal: when Redis failed over and lost the beginning, the journal that is
 -- begun then is another one, and its readers hear of that.
+-- with turns
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
 -- ARGV  nine for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
@@ -13,7 +14,7 @@
 local messages = {}
 
 -- As `finish` does it, so that a job and its request end together.
-local function finish(run_key, id, queue, keep_ms, payload_max)
+local function finish(run_key, account, id, queue, keep_ms, payload_max)
   local job, asked = 'arq:job:' .. id, 'asked:' .. id
   local payload = redis.call('STRLEN', job)
   if payload > 0 and payload <= tonumber(payload_max) then
@@ -23,11 +24,12 @@ local function finish(run_key, id, queue, keep_ms, payload_max)
   redis.call('DEL', job, 'arq:in-progress:' .. id, 'arq:retry:' .. id)
   redis.call('ZREM', 'arq:abort', id)
   redis.call('ZREM', queue, id)
+  stop_running(queue, account, id)
   redis.call('PEXPIRE', run_key, keep_ms)
 end
 
 local function append(journal, run_key, id, epoch, owner, place, event, live_ms, record, charges, ending)
-  local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun')
+  local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun', 'account')
   if run[1] ~= epoch or run[2] ~= owner then
     return -1
   end
@@ -54,7 +56,7 @@ local function append(journal, run_key, id, epoch, owner, place, event, live_ms,
     redis.call('HSET', KEYS[1], id, record)
   end
   if ending ~= '' then
-    finish(run_key, id, string.match(ending, '^(%S+) (%d+) (%d+)$'))
+    finish(run_key, run[6] or '', id, string.match(ending, '^(%S+) (%d+) (%d+)$'))
   end
   for channel in string.gmatch(run[3] or '', '%S+') do
     -- front doors of the previous release do not know the fourth word

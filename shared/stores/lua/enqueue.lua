@@ -1,12 +1,14 @@
--- Put one job into its queue, or say why not. Safe to repeat: a job that is there already, or was and has ended, is `ok` and
--- counts once.
+-- Put one job into its queue and its account's line, or say why not. Safe to repeat: a job that is there already, or was and has ended,
+-- is `ok` and counts once. A full queue takes new jobs of those accounts only that have less than their share of it waiting, and none at
+-- twice its depth; a job that is put back was admitted before.
+-- with turns
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
 -- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
---       6 most jobs that may wait   7 requests per minute, 0 for no limit   8 lowest epoch, more than 0 when Redis
+--       6 jobs that wait in a full queue   7 requests per minute, 0 for no limit   8 lowest epoch, more than 0 when Redis
 --       has lost the job; then one that has a journal all the same is `ok` too
---       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit
+--       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
 -- returns { "ok" | "full" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
@@ -27,8 +29,13 @@ end
 if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
   return { 'late', 0, 0, 0, now }
 end
-if redis.call('ZCOUNT', KEYS[1], '-inf', now) >= tonumber(ARGV[6]) then
-  return { 'full', 0, 0, 0, now }
+local depth, waiting = tonumber(ARGV[6]), redis.call('ZCOUNT', KEYS[1], '-inf', now)
+if waiting >= depth and tonumber(ARGV[8]) == 0 then
+  local own = redis.call('ZCARD', 'line:' .. KEYS[1] .. ':' .. ARGV[10])
+  local share = math.max(1, math.floor(depth / redis.call('ZCARD', 'turns:' .. KEYS[1])))
+  if own >= share or waiting >= 2 * depth then
+    return { 'full', 0, 0, 0, now }
+  end
 end
 
 -- Generic cell rate algorithm: a minute's worth may come at once, then one per interval.
@@ -50,12 +57,13 @@ local channels = redis.call('HGET', KEYS[3], 'channel') or ''
 if not string.find(' ' .. channels .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
   channels = channels == '' and ARGV[5] or channels .. ' ' .. ARGV[5]
 end
-redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels)
+redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', ARGV[10])
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
+stand_in_line(KEYS[1], ARGV[10], ARGV[1], now, now)
 redis.call('LPUSH', KEYS[4], ARGV[1])
 redis.call('LTRIM', KEYS[4], 0, 255)
 return { 'ok', 0, remaining, reset, now }

@@ -1,5 +1,6 @@
 -- End one claim: the job is done, or it goes back to its queue, at once when somebody asked to abort it. Does nothing unless the claim
 -- still owns the job.
+-- with turns
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
 --       9 where the payload of a job that is done is kept (string)
@@ -9,7 +10,7 @@
 --       8 done: largest payload that is kept, for as long as the run hash, bytes; 0 for none   9 owner
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
-local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner')
+local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner', 'account')
 if run[1] ~= ARGV[2] or run[2] ~= ARGV[9] then
   return 0
 end
@@ -20,11 +21,14 @@ else
   redis.call('DEL', KEYS[3])
 end
 
+stop_running(KEYS[1], run[3] or '', id)
+
 if ARGV[3] == 'again' then
-  local due = tonumber(ARGV[4])
-  if due == 0 or redis.call('ZSCORE', KEYS[5], id) then
-    local time = redis.call('TIME')
-    due = time[1] * 1000 + math.floor(time[2] / 1000)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local due = math.max(tonumber(ARGV[4]), now) -- `claim` looks for what came due since the last one
+  if due == now or redis.call('ZSCORE', KEYS[5], id) then
+    due = now
     redis.call('LPUSH', KEYS[8], id)
     redis.call('LTRIM', KEYS[8], 0, 255)
   end

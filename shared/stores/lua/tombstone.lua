@@ -1,5 +1,6 @@
 -- Make sure that a request never runs any more, before its hold is released. Refuses when it is leased or has a settle
 -- record: then it is still somebody's. A worker that slept past its lease is fenced by the new epoch.
+-- with turns
 --
 -- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
 -- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" when one that is refused is void
@@ -18,5 +19,6 @@ redis.call('HSET', KEYS[3], 'dead', '1')
 redis.call('HINCRBY', KEYS[3], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])
+leave_line(KEYS[1], redis.call('HGET', KEYS[3], 'account') or '', ARGV[1])
 redis.call('DEL', KEYS[2])
 return 1

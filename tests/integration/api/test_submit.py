@@ -146,6 +146,19 @@ async def test_a_known_refusal_costs_no_store_and_leaves_no_row(
     assert await pool.fetchval("SELECT count(*) FROM requests WHERE account_id = $1", account) == 1
 
 
+async def test_a_full_queue_is_remembered_for_the_account_that_was_refused_and_for_no_other(
+    submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
+) -> None:
+    large, small = await new_account(CREDIT), await new_account(CREDIT)
+    queue.refusal = Overloaded("full")
+    with pytest.raises(Overloaded):
+        await submitter.submit(a_request(large), "channel")
+    queue.refusal = None
+    assert isinstance(await submitter.submit(a_request(small), "channel"), Admitted)
+    with pytest.raises(Overloaded):
+        await submitter.submit(a_request(large), "channel")
+
+
 async def test_when_the_queue_is_lost_the_hold_is_released_before_the_caller_is_told(
     submitter: Submitter, queue: ScriptedQueue, new_account: NewAccount, pool: asyncpg.Pool
 ) -> None:

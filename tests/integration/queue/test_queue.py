@@ -302,8 +302,9 @@ async def test_a_finished_job_leaves_nothing_but_its_result(queue: Queue, redis_
     assert await queue.finish(claimed, result=b"result", result_ms=5_000)
     assert await redis_client.get(result_key_prefix + job.id) == b"result"
     assert 0 < await redis_client.pttl(result_key_prefix + job.id) <= 5_000
-    left = {key async for key in redis_client.scan_iter()}
-    assert left == {key.encode() for key in (result_key_prefix + job.id, keys.run(job.id))}
+    left = {key.decode() async for key in redis_client.scan_iter()}
+    assert left == {result_key_prefix + job.id, keys.run(job.id), keys.served(OPENAI), keys.looked(OPENAI)}
+    assert all([await redis_client.pttl(name) > 0 for name in left])
     assert 0 < await redis_client.pttl(keys.run(job.id)) <= 60_000
 
 
