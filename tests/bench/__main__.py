@@ -19,6 +19,7 @@ from tests.bench.crowd import Crowd, numbers
 from tests.bench.report import Row
 from tests.bench.surfaces import SURFACES, Surface, WrongAnswerError
 from tests.bench.targets import Bench, NotRunnableError, Target
+from tests.bench.turns import Turns
 from tests.bench.workloads import FAILED, WORKLOADS, Outcome, run
 
 RESULTS = Path(".bench/results.json")
@@ -40,7 +41,9 @@ def main() -> int:
         os.sched_setaffinity(0, {chosen[1]})
     bench = Bench(folder, chosen)
     if arguments.command == "growth":
-        return uvloop.run(growth.run(bench, arguments.what, _crowd(arguments)))
+        against = arguments.against.absolute() if arguments.against else None
+        turns = Turns(repeats=arguments.repeats, against=against)
+        return uvloop.run(growth.run(bench, arguments.what, _crowd(arguments, against), turns))
     return uvloop.run(_table(bench, arguments))
 
 
@@ -60,8 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _crowd(arguments: argparse.Namespace) -> Crowd:
-    against = arguments.against.absolute() if arguments.against else None
+def _crowd(arguments: argparse.Namespace, against: Path | None) -> Crowd:
     return Crowd(callers=arguments.callers, workers=arguments.workers, repeats=arguments.repeats, against=against)
 
 

@@ -1,4 +1,5 @@
-"""How cost grows: with processes, callers, accounts, open streams, the request log's length and prompts; and in batches.
+"""How cost grows: with processes, callers, accounts, open streams, the request log's length and prompts; in batches; and in
+Redis with what waits.
 
 Each figure prints lines and leaves them in `.bench/growth.json`; each stands on a system of its own.
 """
@@ -18,6 +19,7 @@ from tests.bench.load import Caller, connected
 from tests.bench.log_length import log_of_ten_million
 from tests.bench.surfaces import SURFACES
 from tests.bench.targets import Bench
+from tests.bench.turns import Turns
 from tests.bench.workloads import WORKLOADS, Outcome, Workload
 from tests.bench.workloads import run as run_workload
 
@@ -31,10 +33,10 @@ Say = Callable[[str], None]
 Figure = Callable[[Bench, Say], Awaitable[None]]
 
 
-async def run(bench: Bench, what: Sequence[str], crowd: Crowd) -> int:
+async def run(bench: Bench, what: Sequence[str], crowd: Crowd, turns: Turns) -> int:
     """All figures, or those named."""
     said: dict[str, list[str]] = {}
-    figures = {**FIGURES, "callers": crowd.rates}
+    figures = {**FIGURES, "callers": crowd.rates, "turns": turns.costs}
     async with bench.mock():
         for name in what or figures:
             print(f"{name}:")
@@ -141,6 +143,7 @@ def _costs(outcome: Outcome) -> str:
 FIGURES: dict[str, Figure] = {
     "processes": processes,
     "callers": Crowd().rates,
+    "turns": Turns().costs,
     "accounts": accounts,
     "prompts": prompts,
     "streams": streams,

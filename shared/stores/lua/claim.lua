@@ -37,7 +37,7 @@ end
 local function fill_lines(queue, since)
   local due = redis.call('ZRANGEBYSCORE', queue, since, now, 'WITHSCORES')
   for i = 1, #due, 2 do
-    stand_in_line(queue, redis.call('HGET', 'run:' .. due[i], 'account') or '', due[i], due[i + 1], now)
+    stand_in_line(queue, redis.call('HGET', 'run:' .. due[i], 'account') or '', due[i], due[i + 1], now, true)
   end
 end
 
@@ -91,20 +91,24 @@ local function take_turns(queue, want)
   local turns = 'turns:' .. queue
   local taken, looked_at = 0, 0
   while taken < want and looked_at < LOOKED_AT_MAX do
-    local account = redis.call('ZRANGE', turns, 0, 0)[1]
+    local account, rank = unpack(redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES'))
     if not account then
       break
     end
     looked_at = looked_at + 1
     local line = 'line:' .. queue .. ':' .. account
-    local id = redis.call('ZRANGE', line, 0, 0)[1]
+    local last_turn = rank % ONE_RUNNING
+    local id = redis.call('ZPOPMIN', line)[1]
     local due = id and redis.call('ZSCORE', queue, id)
     if due and tonumber(due) <= now and claim(queue, account, id, due) then
       taken = taken + 1
-      redis.call('ZADD', 'served:' .. queue, now, account)
-      redis.call('ZADD', turns, rank(queue, account, now, now), account)
+      last_turn = now
     end
-    leave_line(queue, account, id or '')
+    if redis.call('EXISTS', line) == 0 then
+      leave_turns(queue, account, now, last_turn)
+    elseif last_turn == now then
+      stand_for_turn(queue, account, now, now)
+    end
   end
   return taken
 end
@@ -125,7 +129,6 @@ for number, queue in ipairs(KEYS) do
       taken = taken + take_turns(queue, want - taken)
       waiting = one_due(queue)
     end
-    redis.call('PEXPIRE', 'served:' .. queue, REMEMBERED_MS)
     left = left - taken
     room[provider] = room[provider] - taken
     room[lane] = room[lane] - taken

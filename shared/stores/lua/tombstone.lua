@@ -19,6 +19,12 @@ redis.call('HSET', KEYS[3], 'dead', '1')
 redis.call('HINCRBY', KEYS[3], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])
-leave_line(KEYS[1], redis.call('HGET', KEYS[3], 'account') or '', ARGV[1])
+local account = redis.call('HGET', KEYS[3], 'account') or ''
+local line = 'line:' .. KEYS[1] .. ':' .. account
+redis.call('ZREM', line, ARGV[1])
+local rank = redis.call('EXISTS', line) == 0 and redis.call('ZSCORE', 'turns:' .. KEYS[1], account)
+if rank then
+  leave_turns(KEYS[1], account, now, rank % ONE_RUNNING)
+end
 redis.call('DEL', KEYS[2])
 return 1

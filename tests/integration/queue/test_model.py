@@ -87,7 +87,7 @@ class Known(msgspec.Struct):
 
 class World(msgspec.Struct):
     """All that the model knows. Of accounts that have a line in a queue: their `ranks`, which are how many of their jobs ran
-    when that was last looked at, and when they had a turn; and of all: when they were `served` last.
+    when that was last looked at, and when they had a turn; and of the others, when they were `served` last.
     """
 
     known: list[Known]
@@ -200,16 +200,19 @@ class Machine(RuleBasedStateMachine):
         _, last = self.world.ranks.get(turn, (0, self.world.served.get(turn, self.clock - LONG_AGO)))
         self.world.ranks[turn] = (sum(self.known[n].running for n in self.of(turn)), served or last)
 
-    def stand_in_line(self, number: int) -> None:
+    def stand_in_line(self, number: int, *, look_again: bool = False) -> None:
         if not self.known[number].in_line:
             self.known[number].in_line = True
-            self.look_at(self.turn_of(number))
+            if look_again or self.turn_of(number) not in self.world.ranks:
+                self.look_at(self.turn_of(number))
 
     def leave_line(self, number: int) -> None:
         turn = self.turn_of(number)
         self.known[number].in_line = False
         if not any(self.known[n].in_line for n in self.of(turn)):
-            self.world.ranks.pop(turn, None)
+            _, last = self.world.ranks.pop(turn, (0, 0))
+            if last > 0:
+                self.world.served[turn] = last
 
     def stop_running(self, number: int) -> None:
         turn = self.turn_of(number)
@@ -320,12 +323,11 @@ class Machine(RuleBasedStateMachine):
         taken: list[int] = []
         if want and (ready := self.ready(name)):
             for one in ready:
-                self.stand_in_line(one)
+                self.stand_in_line(one, look_again=True)
             while len(taken) < want and (number := self.next_in_line(name)) is not None:
                 known = self.known[number]
                 if known.place == "ready" and known.payload and not known.dead:
                     known.place, known.epoch, known.running = "leased", known.epoch + 1, True
-                    self.world.served[self.turn_of(number)] = self.clock
                     self.look_at(self.turn_of(number), served=self.clock)
                     taken.append(number)
                 elif known.place == "ready":

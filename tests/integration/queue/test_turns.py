@@ -306,17 +306,15 @@ MUTANTS = [
     Mutant(
         one_claim_of_many_takes_turns_as_many_of_one_do,
         "claim",
-        "rank(queue, account, now, now), account)",
-        "0, account)",
+        "      stand_for_turn(queue, account, now, now)",
     ),
-    Mutant(an_accounts_own_jobs_come_in_their_order, "claim", "'ZRANGE', line, 0, 0", "'ZRANGE', line, -1, -1"),
+    Mutant(an_accounts_own_jobs_come_in_their_order, "claim", "ZPOPMIN", "ZPOPMAX"),
     *(
         Mutant(whoever_has_fewest_jobs_running_goes_first, script, guard, instead)
         for script, guard, instead in (
             ("claim", "run_until(queue, account, id, now + lease, lease)", ""),
-            ("claim", "running * ONE_RUNNING + turn", "turn"),
+            ("claim", "running * ONE_RUNNING + last_turn", "last_turn"),
             ("finish", "stop_running(KEYS[1], run[3] or '', id)", ""),
-            ("finish", "if running == 1 and", "if false and"),
             ("append", "  stop_running(queue, account, id)", ""),
         )
     ),
@@ -327,14 +325,15 @@ MUTANTS = [
     *(
         Mutant(among_equals_the_turn_of_the_longest_ago_is_next, script, guard, instead)
         for script, guard, instead in (
-            ("claim", "rank(queue, account, now, now)", "rank(queue, account, now)"),
-            ("finish", "known % ONE_RUNNING", "0"),
+            ("claim", "      last_turn = now\n", ""),
+            ("finish", "/ 1000), rank % ONE_RUNNING)", "/ 1000), 0)"),
+            ("claim", "stand_for_turn(queue, account, now, now)", "stand_for_turn(queue, account, now, 0)"),
         )
     ),
     *(
         Mutant(who_comes_back_at_once_has_had_its_turn, script, guard)
         for script, guard in (
-            ("claim", "redis.call('ZADD', 'served:' .. queue, now, account)"),
+            ("claim", "redis.call('ZADD', 'served:' .. queue, last_turn, account)"),
             ("enqueue", "redis.call('ZSCORE', 'served:' .. queue, account) or"),
         )
     ),
@@ -365,7 +364,7 @@ MUTANTS = [
     Mutant(a_share_is_one_job_at_least, "enqueue", "math.max(1,", "math.max(0,"),
     Mutant(at_twice_its_depth_a_queue_is_full_for_all, "enqueue", "waiting >= 2 * depth", NEVER),
     Mutant(what_was_admitted_is_put_back_into_a_full_queue, "enqueue", "and tonumber(ARGV[8]) == 0", ""),
-    Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('ZREM', line, id)"),
+    Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('ZREM', line, ARGV[1])"),
     Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('HGET', KEYS[3], 'account') or ''", "''"),
     Mutant(what_ended_leaves_nobody_in_a_line, "append", "  stop_running(queue, account, id)"),
 ]
