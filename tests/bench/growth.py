@@ -36,7 +36,7 @@ Figure = Callable[[Bench, Say], Awaitable[None]]
 async def run(bench: Bench, what: Sequence[str], crowd: Crowd, turns: Turns) -> int:
     """All figures, or those named."""
     said: dict[str, list[str]] = {}
-    figures = {**FIGURES, "callers": crowd.rates, "turns": turns.costs}
+    figures = {**FIGURES, "callers": crowd.rates, "turns": turns.costs, "waits": turns.waits}
     async with bench.mock():
         for name in what or figures:
             print(f"{name}:")
@@ -144,6 +144,7 @@ FIGURES: dict[str, Figure] = {
     "processes": processes,
     "callers": Crowd().rates,
     "turns": Turns().costs,
+    "waits": Turns().waits,
     "accounts": accounts,
     "prompts": prompts,
     "streams": streams,

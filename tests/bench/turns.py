@@ -1,4 +1,6 @@
-"""What accounts' turns cost: Redis's CPU for each job that is enqueued, claimed and finished while others wait."""
+"""Accounts' turns: how long a small caller waits beside large ones, and what it costs Redis for each job that is enqueued,
+claimed and finished while others wait.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from shared.stores import keys
 from shared.stores.redis_client import connect
 from shared.stores.scripts import Script, Scripts
 from tests.bench import cpu, ours
+from tests.bench.load import connected
+from tests.bench.mock import stream_seconds
+from tests.bench.surfaces import SURFACES
 from tests.bench.targets import Bench
+from tests.bench.workloads import PACE_MS
 from tests.harness.builders import a_job
 
 LUA = Path("shared/stores/lua")
@@ -28,6 +34,15 @@ WAITING = ((0, 1), (1_000, 1), (1_000, 11), (9_000, 11), (9_000, 1_000))
 JOBS = 3_000
 AT_ONCE = 10
 """Calls that are under way together, and jobs of a claim."""
+
+SLOTS = 20
+LARGE = (0, 1, 11)
+CALLERS = 20
+"""Of each large account, each with a stream of two seconds after the other: a slot is freed every tenth of a second."""
+ASKS = 5
+UNDER_WAY_S = 6.0
+SETTLE_DOWN_S = 15.0
+"""What the large callers left behind is given up after ten seconds."""
 
 
 class Turns(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +66,47 @@ class Turns(msgspec.Struct, frozen=True, kw_only=True):
                 figures = ", ".join(f"{name} {microseconds:.0f}" for name, microseconds in each.items())
                 say(f"{waiting:,} wait, of {accounts:,} accounts: µs of Redis for a job: {figures}; × {ratio:.2f}")
 
+    async def waits(self, bench: Bench, say: Callable[[str], None]) -> None:
+        """From a small caller's short question to its answer, one after the other."""
+        for name, tree in self._trees().items():
+            folder = bench.under("ours" if tree == ours.HERE else "other")
+            async with ours.running(folder, settings={"WORKER_SLOTS": str(SLOTS)}, tree=tree) as system:
+                for large in LARGE:
+                    waits_ms = await _small_beside(system, large)
+                    figures = ", ".join(f"{wait_ms:,.0f}" for wait_ms in waits_ms)
+                    say(f"{name}: beside {large} accounts with {CALLERS} callers each: {figures} ms")
+
+    def _trees(self) -> dict[str, Path]:
+        return ({self.against.name: self.against} if self.against else {}) | {ours.NAME: ours.HERE}
+
     async def _round(self, client: redis.asyncio.Redis, url: str, waiting: int, accounts: int) -> dict[str, float]:
-        trees = {self.against.name: self.against} if self.against else {}
-        return {
-            name: await _microseconds(client, url, tree, waiting, accounts)
-            for name, tree in (*trees.items(), (ours.NAME, ours.HERE))
-        }
+        return {name: await _microseconds(client, url, tree, waiting, accounts) for name, tree in self._trees().items()}
+
+
+async def _small_beside(system: ours.System, large: int) -> list[float]:
+    """The milliseconds of each question."""
+    small, *others = await system.new_keys(1 + large)
+    asked = [system.target(SURFACES["native"], key).request(f"pace={PACE_MS}", stream=True) for key in others]
+    callers = [await connected(system.port) for _ in range(1 + large * CALLERS)]
+
+    async def keep_asking(number: int) -> None:
+        await asyncio.sleep(stream_seconds(PACE_MS) * min(number, SLOTS) / SLOTS)  # or all slots are freed at once
+        while True:
+            await callers[number].ask(asked[number % large])
+
+    tasks = [asyncio.ensure_future(keep_asking(number)) for number in range(1, len(callers))]
+    try:
+        await asyncio.sleep(UNDER_WAY_S)
+        question = system.target(SURFACES["native"], small).request("pace=0", stream=False)
+        answers = [await callers[0].ask(question) for _ in range(ASKS)]
+        return [(answer.ended_at - answer.asked_at) * 1_000 for answer in answers]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for caller in callers:
+            caller.close()
+        await asyncio.sleep(SETTLE_DOWN_S)
 
 
 async def _microseconds(client: redis.asyncio.Redis, url: str, tree: Path, waiting: int, accounts: int) -> float:
