@@ -12,6 +12,10 @@ NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
 USD_MAX = Decimal(1_000_000_000)
 """The largest amount anything takes: a bigint of nano-USD holds nine times as much."""
+BIGINT_MAX = 2**63 - 1
+"""The largest number that Postgres keeps."""
+COST_MAX = NanoUsd(BIGINT_MAX // TOKENS_PER_PRICE - 1)
+"""The largest cost of one request, 9,223 USD: a bigint counts it as a sum of products, before it is divided."""
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
 UsdText = Annotated[

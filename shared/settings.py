@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.lanes import LANES, PROVIDERS, QueueName
-from shared.money import FACTOR_WORDS, is_factor
+from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
 
 T = TypeVar("T")
 PORT_MAX = 65_535
@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes_max: int = 256_000_000
     batch_lines_max: int = 100_000
     batch_line_bytes_max: int = 4_000_000
+    batch_line_usd_max: int = 1_000  # what a line may cost, by its bounds, when it is sent
     batches_open_max: int = 100  # of one account
     batch_expires_s: float = 86_400.0
     batch_item_deadline_s: float = 3_600.0  # from when it is fed
@@ -103,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_concurrency_max: int = 2_000
     batch_feed_every_s: float = 0.05
     batch_look_every_s: float = 0.5
+    batch_model_unknown_s: float = 300.0  # a batch as young as this waits for a worker that knows its lines' models
     batch_lost_after_s: float = 10.0
     batch_days_kept: int = 30
     batch_export_s3: str | None = None  # s3://bucket/prefix
@@ -346,6 +348,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_price_factor": _factor,
     "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
     "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
+    "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
     "usage_days_max": _number(int, 1, 3_660, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),

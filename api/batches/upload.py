@@ -18,9 +18,11 @@ from api.formats.asked import ParsedLine
 from api.requests.model_check import fit_to_model
 from api.requests.model_names import V1_LISTED_AT, unknown_model_first
 from shared.batches.batches import Ask, pack_ask
+from shared.batches.bounds import cost_bound, require_at_most
 from shared.batches.files import File, Line, LineError, add_lines, drop_file, finish_file
 from shared.catalogue.models import LISTED_AT
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
+from shared.money import NANO_PER_USD, NanoUsd
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -121,6 +123,8 @@ class Upload:
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
         ask = Ask(named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata)
+        most = NanoUsd(services.settings.batch_line_usd_max * NANO_PER_USD)
+        require_at_most(most, cost_bound(ask, model, services.settings))
         return Line(number=number, custom_id=parsed.custom_id, provider=model.provider, asked=pack_ask(ask))
 
     def _refuse_twice(self, custom_id: str) -> None:

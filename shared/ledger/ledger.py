@@ -98,7 +98,7 @@ class Ledger:
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
         try:
-            answers = await self._reserving.fetch(SQL["reserve"], _json(rows), self._in_flight_max)
+            answers = await self._reserving.fetch(SQL["reserve"], json_text(rows), self._in_flight_max)
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
@@ -155,7 +155,7 @@ class Ledger:
         """Set aside what the database refuses."""
         reason = _reason(error)
         try:
-            await self._pool.execute(SQL["quarantine"], row.id, _json(_without_answer(row)), reason)
+            await self._pool.execute(SQL["quarantine"], row.id, json_text(_without_answer(row)), reason)
         except UNREACHABLE as lost:
             raise _unavailable(lost) from lost
         log.error("settlement quarantined", alert=True, request_id=row.id, reason=reason)
@@ -164,7 +164,7 @@ class Ledger:
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
     """A query that settles and its arguments. Answers travel beside the JSON, within which they would take seconds."""
-    text, kept = _json([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
+    text, kept = json_text([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
     if not kept:
         return SQL["settle"], text
     lines = [row.batch_line or NO_LINE for row in kept]
@@ -180,8 +180,8 @@ def _without_answer(row: Settlement) -> Settlement:
     return row if row.answer is None else msgspec.structs.replace(row, answer=None)
 
 
-def _json(value: object) -> str:
-    """Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
+def json_text(value: object) -> str:
+    """For a jsonb. Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
     text = msgspec.json.encode(value).decode()
     return ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 

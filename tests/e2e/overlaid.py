@@ -20,6 +20,11 @@ price_factor = 2
 [[model]]
 name = "openai-o1"
 successor = "gpt-4o"
+
+[[model]]
+name = "openai-o3-mini"
+input = 999999999
+output = 999999999
 """
 ADDED = """
 [[model]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -48,6 +49,25 @@ async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncp
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None
     assert (row["model"], row["upstream"]) == ("openai-gpt-4o", "gpt-4o-2024-08-06")
+
+
+async def test_what_costs_more_than_can_be_counted_is_refused_in_words(caller: Caller, books: asyncpg.Pool) -> None:
+    dear = {"model": "openai-o3-mini", "messages": [{"role": "user", "content": told(tokens=3)}]}
+    for reply in (
+        await caller.request("POST", "/api/endpoint", json=dear),
+        await caller.request("POST", "/v1/chat/completions", json=dear),
+        await caller.request("POST", "/v1/messages", json=dear | {"max_tokens": 10}),
+    ):
+        assert (reply.status, "lower max_tokens" in reply.body.decode()) == (400, True)
+    lines = [{"custom_id": "dear", **dear}, {"custom_id": "cheap", **dear, "model": "acme-large"}]
+    body = "\n".join(json.dumps(line) for line in lines).encode()
+    headers = {"Content-Type": "application/x-ndjson"}
+    reply = await caller.request("POST", "/api/batches", data=body, headers=headers)
+    assert reply.status == 201
+    (error,) = reply.json["result"]["errors"]
+    assert (error["line"], error["code"]) == (1, "invalid_request")
+    assert "lower max_tokens" in error["message"]
+    await caller.settled(books)
 
 
 async def test_a_key_that_one_worker_lacks_makes_the_model_unavailable_rather_than_fail_at_random(

@@ -2,19 +2,18 @@
 
 One worker at a time feeds a provider (an advisory lock). Holds are taken with the items in one transaction, then the jobs
 are enqueued; a crash between the two is found by `finish.py`. The window follows the slots of the living workers, the
-bytes that Redis would hold, and what each model's vendor allows.
+bytes that Redis would hold, and what each model's vendor allows. A line that cannot be run fails in its place, and a batch
+that cannot be fed at all lets the others pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 import structlog
 
 from shared.batches.queries import BATCHES
@@ -23,13 +22,16 @@ from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.job import Job
 from shared.lanes import PROVIDERS
 from shared.money import divide_up
-from shared.queue.heartbeat import living_workers
 from shared.stores import keys
+from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
-from workers.batches.items import Item, LineReader, job_of
+from workers.batches.items import Item, LineReader, Unfit
 from workers.batches.pace import Paces
+from workers.batches.room import Fed, Room, Window
 from workers.batches.shares import Hungry, shares
+from workers.batches.taking import NOT_NOW, Taken, take
+from workers.batches.turns import Turns, remember
 from workers.sweeps.locks import alone
 
 if TYPE_CHECKING:
@@ -40,34 +42,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(PROVIDERS)}
-CURSORS_MAX = 1_000
 LINES_PER_READ_MAX = 256
-
-
-class Window(NamedTuple):
-    """What is under way of one provider, and how much more may be."""
-
-    free: int
-    free_bytes: int
-    running: Counter[str]
-    """By account, by batch and by model, under their ids and names."""
-
-
-class Fed(NamedTuple):
-    """So many lines of a batch. `soon`: when something that is under way ends, there is room for the next one."""
-
-    lines: int
-    soon: bool
-
-
-class Held(NamedTuple):
-    """What the next line of a batch waits for: calls of `model`, or, when that is empty, credit or room of its account, of
-    which `running` lines were under way at the monotonic time `at`.
-    """
-
-    model: str
-    running: int
-    at: float
+AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
+"""No batch's own trouble."""
 
 
 class BatchFeeder:
@@ -84,13 +61,13 @@ class BatchFeeder:
         settings: Settings,
     ) -> None:
         self._pool = pool
-        self._client = client
         self._queue = queue
-        self._paces = paces
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
-        self._held: dict[str, dict[str, Held]] = {provider: {} for provider in PROVIDERS}
-        """By provider and batch."""
+        self._rooms = {provider: Room(provider, client, paces, settings) for provider in PROVIDERS}
+        self._turns = {provider: Turns(provider) for provider in PROVIDERS}
+        self._alerted: dict[str, bool] = {}
+        """Batches of which an operator has heard."""
 
     async def run(self, provider: str) -> None:
         """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed."""
@@ -98,154 +75,153 @@ class BatchFeeder:
             busy = False
             try:
                 busy = await self.feed(provider) is not None
-            except (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE, asyncpg.PostgresError) as error:
+            except (*AWAY, asyncpg.PostgresError) as error:
                 log.warning("feeding postponed", provider=provider, reason=type(error).__name__)
             await asyncio.sleep(self._settings.batch_feed_every_s if busy else self._settings.batch_look_every_s)
 
     async def feed(self, provider: str) -> int | None:
-        """How many items were fed, 0 when the end of one under way makes room again; None when another worker feeds, or
-        nothing can be fed for a while.
+        """How many lines were fed, 0 when there is soon room again, or when others have their turn now; None when another
+        worker feeds, or nothing can be fed for a while.
 
         Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
+        turns, room = self._turns[provider], self._rooms[provider]
         async with alone(self._pool, FEED_LOCKS[provider]) as connection:
             if connection is None:
                 return None
-            cursors = await connection.fetch(BATCHES["open_cursors"], provider, CURSORS_MAX)
-            if not cursors:
+            await connection.execute(BATCHES["by_index"])
+            page = await turns.page(connection)
+            if not page.accounts:
                 return None
-            held = self._held[provider]
-            self._held[provider] = {
-                row["batch_id"]: held[row["batch_id"]] for row in cursors if row["batch_id"] in held
-            }
-            window = await self._window(connection, provider)
-            hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in cursors]
-            wanted = shares(window.free, hungry, window.running)
-            if not wanted:
+            window = await room.window(connection)
+            places = window.free_bytes // self._settings.batch_line_bytes_max
+            if not window.free or not places:
                 return 0
-            chosen = self._in_turn([row for row in cursors if row["batch_id"] in wanted], window)
-            if not chosen:
-                return 0  # what is under way has all of the window's bytes
-            room_bytes = window.free_bytes // len(chosen)
+            ready, soon = await self._not_held(room, [row for row in page.cursors if row["ready"]], window)
+            hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in ready]
+            wanted = shares(window.free, hungry, window.running)
+            chosen = _least_first([row for row in ready if row["batch_id"] in wanted], window)[:places]
+            turns.passed(page, chosen)
+            room_bytes = window.free_bytes // max(1, len(chosen))
             fed = [await self._feed_aside(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
         lines = sum(one.lines for one in fed)
-        return lines if lines or any(one.soon for one in fed) else None
+        busy = lines > 0 or soon or any(one.soon for one in fed)
+        return None if turns.is_over(page, busy=busy) else lines
 
-    def _in_turn(self, cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
-        """Who has least under way first, since a vendor's pace may leave something for the first ones only; no more of them
-        than the window has room for their largest lines.
-        """
-        running = window.running
-        cursors.sort(key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))
-        return cursors[: window.free_bytes // self._settings.batch_line_bytes_max]
-
-    async def _window(self, connection: asyncpg.pool.PoolConnectionProxy, provider: str) -> Window:
-        settings = self._settings
-        name = keys.queue(provider, "batch")
-        slots = sum(one.slots for one in await living_workers(self._client) if name in one.claims and not one.draining)
-        size = min(settings.batch_window_max, int(slots * settings.batch_window_per_slot))
-        running: Counter[str] = Counter()
-        items = used = 0
-        for row in await connection.fetch(BATCHES["running"], provider):
-            for name_of in ("account_id", "batch_id", "model"):
-                running[row[name_of]] += row["items"]
-            items += row["items"]
-            used += row["bytes"]
-        return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running)
+    @staticmethod
+    async def _not_held(room: Room, cursors: list[asyncpg.Record], window: Window) -> tuple[list[asyncpg.Record], bool]:
+        """Those that need not wait for anything, as far as is known, and whether one of the others may go on soon."""
+        ready, soon = [], False
+        for row in cursors:
+            still = await room.still_held(row, window)
+            if still is None:
+                ready.append(row)
+            else:
+                soon = soon or still.soon
+        return ready, soon
 
     async def _feed_aside(
         self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
     ) -> Fed:
-        """One batch, whose lines hold up no other batch: Postgres cannot count what some of them would cost."""
+        """One batch, which holds up no other one, whatever is wrong with it."""
         try:
             return await self._feed_batch(provider, cursor, count, room_bytes, window)
-        except asyncpg.DataError as error:
-            log.error(  # noqa: TRY400 - an operator has to look at it
-                "batch cannot be fed", alert=True, batch=cursor["batch_id"], reason=type(error).__name__
+        except BUSY:
+            return Fed(0, soon=True)  # somebody has its account: when it is its turn again
+        except AWAY:
+            raise
+        except Exception as error:
+            log.error(  # noqa: TRY400 - the database's own errors may quote a row
+                "batch cannot be fed",
+                alert=self._is_news(cursor),
+                batch=cursor["batch_id"],
+                reason=type(error).__name__,
+                exc_info=not isinstance(error, asyncpg.PostgresError),
             )
+            self._rooms[provider].hold(cursor, "", window.running[cursor["account_id"]])
             return Fed(0, soon=False)
 
     async def _feed_batch(
         self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
     ) -> Fed:
-        held = self._held[provider].pop(cursor["batch_id"], None)
-        if held and (still := await self._still(held, cursor, window)):
-            self._held[provider][cursor["batch_id"]] = held
-            return still
-        lines = await self._pool.fetch(
+        room = self._rooms[provider]
+        room.let_go(cursor)
+        rows = await self._pool.fetch(
             BATCHES["next_lines"],
             *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
             *(min(count, LINES_PER_READ_MAX), room_bytes),
         )
-        items, held_by = await self._allowed(cursor, lines, window)
-        fed = await self._hold_and_enqueue(provider, cursor, items, window) if items else Fed(0, soon=False)
-        if held_by and fed.lines == len(items):
-            self._held[provider][cursor["batch_id"]] = Held(held_by, 0, 0)
-            fed = Fed(fed.lines, (await self._room(held_by, window)).soon)
+        lines, held_by = await self._allowed(room, cursor, rows, window)
+        fed = await self._hold_and_enqueue(provider, cursor, lines, window) if lines else Fed(0, soon=False)
+        if held_by and fed.lines == len(lines):
+            room.hold(cursor, held_by)
+            fed = Fed(fed.lines, (await room.of(held_by, window)).soon)
         return fed
 
-    async def _still(self, held: Held, cursor: asyncpg.Record, window: Window) -> Fed | None:
-        """The answer where it is known without a look at the lines, which may be large."""
-        if held.model:
-            room = await self._room(held.model, window)
-            return None if room.lines else room
-        running = window.running[cursor["account_id"]]
-        long_ago = time.monotonic() >= held.at + self._settings.batch_look_every_s
-        return None if long_ago or running != held.running else Fed(0, soon=running > 0)
-
-    async def _room(self, model: str, window: Window) -> Fed:
-        """How many lines of the model its vendor takes now; when none, whether the end of one makes room."""
-        pace = await self._paces.of(model)
-        waits = pace.wait_s > 0
-        return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
-
     async def _allowed(
-        self, cursor: asyncpg.Record, lines: Sequence[asyncpg.Record], window: Window
-    ) -> tuple[list[Item], str]:
+        self, room: Room, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
+    ) -> tuple[list[Item | Unfit], str]:
         """The lines up to the first one whose model's vendor takes no more just now, and that model."""
-        items: list[Item] = []
-        room: dict[str, int] = {}
+        lines: list[Item | Unfit] = []
+        left: dict[str, int] = {}
         held_by = ""
-        for line in lines:
-            try:
-                item = self._lines.item(cursor, line["number"], line["asked"])
-            except ModelNotFound as error:
-                log.error(  # noqa: TRY400 - an operator took the model away
-                    "batch stopped at a model that left the catalogue",
-                    alert=True,
-                    batch=cursor["batch_id"],
-                    reason=error.message,
-                )
-                break
-            name = item.model.name
-            if name not in room:
-                room[name] = (await self._room(name, window)).lines
-            if room[name] <= 0:
+        for row in rows:
+            line = self._lines.read(cursor, row["number"], row["asked"])
+            if isinstance(line, Unfit):
+                if self._may_be_known_elsewhere(cursor, line):
+                    room.hold(cursor, "", window.running[cursor["account_id"]])
+                    break
+                lines.append(line)
+                continue
+            name = line.model.name
+            if name not in left:
+                left[name] = (await room.of(name, window)).lines
+            if left[name] <= 0:
                 held_by = name
                 break
-            room[name] -= 1
-            items.append(item)
-        for item in items:
-            window.running[item.model.name] += 1
-        return items, held_by
+            left[name] -= 1
+            lines.append(line)
+        window.running.update(line.model.name for line in lines if isinstance(line, Item))
+        return lines, held_by
 
-    async def _hold_and_enqueue(self, provider: str, cursor: asyncpg.Record, items: list[Item], window: Window) -> Fed:
-        settings = self._settings
-        *admitted, last = await self._pool.fetch(
-            BATCHES["feed"],
-            *(cursor["batch_id"], provider, cursor["fed_to"]),
-            msgspec.json.encode([item.reservation for item in items]).decode(),
-            *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
-        )
-        holds = {row["request_id"]: row["granted_hold"] for row in admitted}
-        jobs = [job_of(item, holds[item.reservation.id]) for item in items if item.reservation.id in holds]
-        await asyncio.gather(*(self.enqueue(job, cursor["key_id"]) for job in jobs))
+    def _may_be_known_elsewhere(self, cursor: asyncpg.Record, line: Unfit) -> bool:
+        """A front door of a new release has taken the line, and this worker is of the one before it."""
+        age_s = (datetime.now(UTC) - cursor["created_at"]).total_seconds()
+        waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
+        if waits:
+            log.warning("batch waits for a worker that knows its model", batch=cursor["batch_id"], line=line.number)
+        return waits
+
+    async def _hold_and_enqueue(
+        self, provider: str, cursor: asyncpg.Record, lines: list[Item | Unfit], window: Window
+    ) -> Fed:
+        taken = await take(self._pool, provider, cursor, lines, self._settings)
+        self._tell_of(cursor, taken.unfit)
+        await asyncio.gather(*(self.enqueue(job, cursor["key_id"]) for job in taken.jobs))
         running = window.running[cursor["account_id"]]
-        if last["outcome"] in {"credit", "key_limit"}:
-            await self._pause_unless_something_runs(cursor, last)
-        if last["outcome"] in {"credit", "key_limit", "in_flight"}:
-            self._held[provider][cursor["batch_id"]] = Held("", running + len(jobs), time.monotonic())
-        return Fed(len(jobs), soon=running > 0 and last["outcome"] != "not_now")
+        if taken.outcome in {"credit", "key_limit"}:
+            await self._pause_unless_something_runs(cursor, taken)
+        if taken.outcome in {"credit", "key_limit", "in_flight"}:
+            self._rooms[provider].hold(cursor, "", running + len(taken.jobs))
+        return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
+
+    def _tell_of(self, cursor: asyncpg.Record, unfit: list[Unfit]) -> None:
+        """An operator hears of each batch once."""
+        if unfit:
+            first = unfit[0]
+            log.error(
+                "batch lines failed before they were run",
+                alert=self._is_news(cursor),
+                batch=cursor["batch_id"],
+                lines=len(unfit),
+                first_line=first.number,
+                reason=first.error.message,
+            )
+
+    def _is_news(self, cursor: asyncpg.Record) -> bool:
+        is_news = cursor["batch_id"] not in self._alerted
+        remember(self._alerted, cursor["batch_id"], value=True)
+        return is_news
 
     async def enqueue(self, job: Job, key_id: str, epoch: int = 0) -> None:
         """Into its queue; what does not get in is found missing later and enqueued again."""
@@ -255,14 +231,18 @@ class BatchFeeder:
         except RebootError as error:
             log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
 
-    async def _pause_unless_something_runs(self, cursor: asyncpg.Record, last: asyncpg.Record) -> None:
+    async def _pause_unless_something_runs(self, cursor: asyncpg.Record, taken: Taken) -> None:
         """What runs gives back the rest of its holds, so that only a batch with nothing under way is out of credit."""
         running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
         if not running:
-            by_credit = last["outcome"] == "credit"
+            by_credit, needed = taken.outcome == "credit", taken.needed_nano
             reason = "insufficient_credit" if by_credit else "key_limit"
-            needed = (
-                divide_up(last["needed"] * 100, self._settings.batch_balance_percent) if by_credit else last["needed"]
-            )
+            needed = divide_up(needed * 100, self._settings.batch_balance_percent) if by_credit else needed
             await self._pool.execute(BATCHES["pause"], cursor["batch_id"], reason, needed)
             log.info("batch paused", batch=cursor["batch_id"], reason=reason)
+
+
+def _least_first(cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
+    """Who has least under way, since a vendor's pace may leave something for the first ones only."""
+    running = window.running
+    return sorted(cursors, key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))

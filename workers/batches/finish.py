@@ -11,7 +11,7 @@ import structlog
 from shared.batches.batches import batch_from_row
 from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
-from shared.errors import Cancelled, Expired, ModelNotFound, RebootError
+from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
 from shared.ledger.rows import Settlement
 from shared.queue.journal import read_on
@@ -115,7 +115,7 @@ class BatchFinisher:
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
             try:
                 job = self._lines.job_again(row)
-            except ModelNotFound as error:  # an operator took it away: the hold expires in its time
+            except RebootError as error:  # it cannot be run any more: the hold expires in its time
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
             age_s = (datetime.now(UTC) - created_at(row["request_id"])).total_seconds()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from shared.batches.batches import Ask, unpack_ask
+from shared.batches.bounds import require_at_most
+from shared.catalogue.abilities import unavailable
 from shared.catalogue.models import Catalogue, Model, output_limit, priced
 from shared.chat import input_bound
+from shared.errors import InvalidRequest, ModelNotFound, RebootError
 from shared.ids import created_at, new_id
 from shared.job import Job
 from shared.ledger.rows import BatchLine, Reservation
-from shared.money import NanoUsd, Price
+from shared.money import COST_MAX, NanoUsd, Price, Usage
 
 if TYPE_CHECKING:
     import asyncpg
@@ -30,6 +33,14 @@ class Item(NamedTuple):
     model: Model
 
 
+class Unfit(NamedTuple):
+    """A line that cannot be run for a reason of its own, which is `error`."""
+
+    number: int
+    bytes: int
+    error: RebootError
+
+
 class LineReader:
     """Makes requests of lines, at the prices in force when they are fed."""
 
@@ -37,10 +48,42 @@ class LineReader:
         self._catalogue = catalogue
         self._settings = settings
 
-    def item(self, cursor: asyncpg.Record, number: int, asked: bytes) -> Item:
-        """The line `number` of the batch that `cursor` is about. Raises `ModelNotFound` when the model left the catalogue."""
-        settings, ask = self._settings, unpack_ask(asked)
-        model = priced(self._catalogue.serving(ask.model), settings.batch_price_factor)
+    def read(self, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
+        """The line `number` of the batch that `cursor` is about."""
+        try:
+            ask, model = self._asked(asked)
+            item = self._item(cursor, number, ask, model, len(asked))
+            require_at_most(COST_MAX, _bound_of(item))
+        except RebootError as error:
+            return Unfit(number, len(asked), error)
+        return item
+
+    def _asked(self, asked: bytes) -> tuple[Ask, Model]:
+        """Raises `ModelNotFound` when the model left the catalogue, `InvalidRequest` when it lost what the line needs, or
+        `RebootError` when nobody can read the line any more.
+        """
+        try:
+            ask = unpack_ask(asked)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RebootError("The line is kept in a form that cannot be read any more: send it again.") from error
+        try:
+            model = self._catalogue.serving(ask.model)
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"{error.message} This one is not offered any more: send the line with another."
+            ) from error
+        option = unavailable(model, ask.sampling, ask.tools, ask.messages)
+        if option is None and model.image_tokens is None and any(message.images() for message in ask.messages):
+            option = "images"
+        if option:
+            raise InvalidRequest(
+                f"{model.name} does not take `{option}` any more: send the line without, or to another model."
+            )
+        return ask, model
+
+    def _item(self, cursor: asyncpg.Record, number: int, ask: Ask, model: Model, size: int) -> Item:
+        settings = self._settings
+        model = priced(model, settings.batch_price_factor)
         request_id = new_id("req")
         moment = created_at(request_id)
         deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor["expires_at"])
@@ -71,16 +114,39 @@ class LineReader:
             batch_id=cursor["batch_id"],
             batch_number=number,
             batch_day=cursor["day"],
-            batch_bytes=len(asked),
+            batch_bytes=size,
         )
         return Item(reservation, ask, model)
 
     def job_again(self, row: asyncpg.Record) -> Job:
-        """The job of an item that Redis has lost, from its request and its line."""
-        ask = unpack_ask(row["asked"])
-        price = Price(row["input_price"], row["output_price"], row["cached_price"])
-        model = msgspec.structs.replace(self._catalogue.serving(ask.model), price=price)
+        """The job of an item that Redis has lost, from its request and its line. Raises `RebootError` when the line cannot be
+        run any more.
+        """
+        ask, model = self._asked(row["asked"])
+        model = msgspec.structs.replace(
+            model, price=Price(row["input_price"], row["output_price"], row["cached_price"])
+        )
         return _job(row["request_id"], row["account_id"], model, ask, dict(row))
+
+
+def _bound_of(item: Item) -> NanoUsd:
+    """What it would be held for."""
+    return item.model.price.cost(Usage(item.reservation.input_bound, item.reservation.output_limit))
+
+
+def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:
+    """What the SQL function `feed` takes for it."""
+    if isinstance(line, Item):
+        return line.reservation
+    return {
+        "key_id": key_id,
+        "model": "",
+        "batch_number": line.number,
+        "batch_day": day,
+        "batch_bytes": line.bytes,
+        "error_code": line.error.code,
+        "error_message": line.error.message,
+    }
 
 
 def job_of(item: Item, hold_nano: NanoUsd) -> Job:

@@ -20,7 +20,7 @@ from shared.chat import BYTES_PER_TOKEN, CallPiece, estimated_input, input_bound
 from shared.errors import RebootError, Unavailable
 from shared.job import AnswerPart, Chunk, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.rows import EndState, Settlement
-from shared.money import NanoUsd, Usage, divide_up
+from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
 
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
@@ -144,8 +144,8 @@ def _settlement(
         state=state,
         hold_state="settled" if usage else "released",
         ended_at=now,
-        charge_nano=job.price.cost(usage) if usage else NanoUsd(0),
-        vendor_cost_nano=job.model.vendor_price.cost(usage) if usage else NanoUsd(0),
+        charge_nano=_countable(job.price.cost(usage)) if usage else 0,
+        vendor_cost_nano=_countable(job.model.vendor_price.cost(usage)) if usage else 0,
         tokens_input=usage.input if usage else None,
         tokens_output=usage.output if usage else None,
         tokens_cached=usage.cached if usage else None,
@@ -156,3 +156,8 @@ def _settlement(
         error_message=error_message,
         attempts=received.attempts,
     )
+
+
+def _countable(cost: NanoUsd) -> int:
+    """What Postgres can keep: far beyond any hold it makes no difference."""
+    return min(cost, BIGINT_MAX)

@@ -62,15 +62,40 @@ WHERE l.file_id = $3 AND l.day = $4 AND l.number > $5 ORDER BY l.number LIMIT $6
 -- name: lines_kept
 SELECT EXISTS (SELECT FROM file_lines WHERE file_id = $1 AND day = $2)
 
+-- name: by_index
+-- For the rest of the transaction: what grows is not read as a whole, however old its statistics are.
+SET LOCAL enable_seqscan = off
+
+-- name: turns
+-- The next $3 accounts behind $2 that have lines to feed, one step in the index for each.
+WITH RECURSIVE turns (account_id, place) AS (
+    (SELECT turn_of, 1 FROM batch_cursors WHERE provider = $1 AND turn_of > $2 ORDER BY turn_of LIMIT 1)
+    UNION ALL
+    SELECT n.turn_of, t.place + 1
+    FROM turns t CROSS JOIN LATERAL (
+        SELECT c.turn_of FROM batch_cursors c WHERE c.provider = $1 AND c.turn_of > t.account_id ORDER BY c.turn_of LIMIT 1) n
+    WHERE t.place < $3
+)
+SELECT account_id FROM turns ORDER BY place
+
 -- name: open_cursors
--- Those that an ended key must hand over or stop are left to whoever does that.
-SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.expires_at, c.fed_to, c.left_over
-FROM batch_cursors c JOIN batches b ON b.id = c.batch_id
-WHERE b.ended_at IS NULL AND b.state = 'in_progress' AND c.provider = $1 AND c.left_over > 0 AND b.expires_at > now()
-    AND NOT EXISTS (
+-- Of each account $2 the next $4 of its batches behind $3, then those before. `ready`: those that an ended key must hand over or
+-- stop are left to whoever does that.
+SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.created_at, b.expires_at, c.fed_to, c.left_over,
+    b.expires_at > now() AND NOT EXISTS (
         SELECT FROM api_keys k CROSS JOIN LATERAL holder_of(k.id, b.created_at) h
-        WHERE k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now()) AND (h.reason IS NOT NULL OR h.holder <> k.id))
-ORDER BY b.created_at LIMIT $2
+        WHERE k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now()) AND (h.reason IS NOT NULL OR h.holder <> k.id)) AS ready
+FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS t(account_id, after, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM (
+        (SELECT batch_id, fed_to, left_over, 1 AS lap FROM batch_cursors
+        WHERE provider = $1 AND turn_of = t.account_id AND batch_id > t.after ORDER BY batch_id LIMIT $4)
+        UNION ALL
+        (SELECT batch_id, fed_to, left_over, 2 FROM batch_cursors
+        WHERE provider = $1 AND turn_of = t.account_id AND batch_id <= t.after ORDER BY batch_id LIMIT $4)
+    ) both_laps ORDER BY lap, batch_id LIMIT $4
+) c JOIN batches b ON b.id = c.batch_id
+ORDER BY t.place, c.lap, c.batch_id
 
 -- name: running
 SELECT account_id, batch_id, model, count(*)::integer AS items, sum(bytes)::bigint AS bytes

@@ -77,9 +77,12 @@ WHERE b.ended_at IS NULL AND (
     OR b.cancelled <> COALESCE(i.cancelled, 0) OR b.expired <> COALESCE(i.expired, 0))
 
 -- name: items_are_their_requests
+-- One that failed before it was fed has none.
 SELECT i.request_id AS subject, format('item %s of %s is %s, its request %s', i.number, i.batch_id, i.state, COALESCE(r.state, 'missing')) AS detail
 FROM batch_items i LEFT JOIN requests r ON r.id = i.request_id AND r.batch_id = i.batch_id AND r.batch_number = i.number
-WHERE r.id IS NULL OR (i.state = 'running') <> (r.ended_at IS NULL) OR (i.state = 'completed') <> (r.state = 'succeeded')
+WHERE CASE WHEN i.request_id IS NULL
+    THEN i.state <> 'failed' OR i.error_code IS NULL OR i.hold_nano <> 0
+    ELSE r.id IS NULL OR (i.state = 'running') <> (r.ended_at IS NULL) OR (i.state = 'completed') <> (r.state = 'succeeded') END
 
 -- name: nothing_is_quarantined
 SELECT request_id AS subject, reason AS detail FROM quarantine

@@ -7,27 +7,41 @@ from typing import NamedTuple
 
 import asyncpg
 import msgspec
+import redis.asyncio
 
 from api.batches.creation import NewBatch, create_batch
 from shared.batches.batches import Ask, Batch, pack_ask
 from shared.batches.files import File, Line, add_lines, begin_file, finish_file
 from shared.batches.queries import BATCHES
 from shared.chat import NO_TOOLS, Message, Sampling
+from shared.errors import InvalidRequest
+from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import BatchLine, Reservation, Settlement
+from shared.queue.heartbeat import Heartbeat, announce
 from shared.settings import Settings
+from shared.stores import keys
 from tests.harness.builders import a_reservation, a_settlement
+from workers.batches.items import Unfit, as_fed
 
 SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
 MODEL = "openai-gpt-4o"
 BAD = "bad"
+COPY_BATCH = """
+INSERT INTO batches (
+    id, account_id, key_id, file_id, file_day, day, form, endpoint, state, total, created_at, started_at, expires_at)
+SELECT unnest($2::text[]), account_id, key_id, file_id, file_day, day, form, endpoint, state, total, now(), started_at,
+    expires_at
+FROM batches WHERE id = $1
+"""
 
 
-def _asked(model: str) -> bytes:
+def an_ask(model: str = MODEL) -> bytes:
+    """A line, packed."""
     return pack_ask(Ask(model, [Message("user", "Hello")], Sampling(), NO_TOOLS, 10))
 
 
-ASKED = _asked(MODEL)
+ASKED = an_ask()
 
 
 class Fed(NamedTuple):
@@ -44,7 +58,7 @@ async def a_file(pool: asyncpg.Pool, account: str, *providers: str, model: str =
     lines = [
         Line(number=number, custom_id=str(number), error_code="invalid_request", error_message="bad")
         if provider == BAD
-        else Line(number=number, custom_id=str(number), provider=provider, asked=_asked(model))
+        else Line(number=number, custom_id=str(number), provider=provider, asked=an_ask(model))
         for number, provider in enumerate(providers, start=1)
     ]
     await add_lines(pool, file, lines)
@@ -69,10 +83,17 @@ def an_item(batch: Batch, number: int, hold: int = 10) -> Reservation:
     )
 
 
+def unfit(batch: Batch, number: int) -> dict[str, object]:
+    """A line that cannot be run, as `feed` takes it."""
+    row = as_fed(Unfit(number, len(ASKED), InvalidRequest("no")), batch.key_id, batch.day)
+    assert isinstance(row, dict)
+    return row
+
+
 async def feed(
     pool: asyncpg.Pool,
     batch: Batch,
-    *items: Reservation,
+    *items: Reservation | dict[str, object],
     after: int = 0,
     provider: str = "openai",
     in_flight_max: int = 100,
@@ -82,6 +103,43 @@ async def feed(
     lines = msgspec.json.encode(items).decode()
     *rows, last = await pool.fetch(BATCHES["feed"], batch.id, provider, after, lines, in_flight_max, room_kept, share)
     return Fed([row["request_id"] for row in rows], last["outcome"], last["needed"])
+
+
+async def ready_cursors(pool: asyncpg.Pool) -> list[asyncpg.Record]:
+    """Of OpenAI's, whatever is fed in its turn."""
+    accounts = [row["account_id"] for row in await pool.fetch(BATCHES["turns"], "openai", "", 1_000)]
+    rows = await pool.fetch(BATCHES["open_cursors"], "openai", accounts, [""] * len(accounts), 1_000)
+    return [row for row in rows if row["ready"]]
+
+
+async def a_batch_of(pool: asyncpg.Pool, account: str, *asked: bytes) -> Batch:
+    """Over packed lines for OpenAI."""
+    file = await begin_file(pool, account, "native", "lines", SETTINGS)
+    lines = [Line(number=n, custom_id=str(n), provider="openai", asked=one) for n, one in enumerate(asked, start=1)]
+    await add_lines(pool, file, lines)
+    file = await finish_file(pool, file, "key", size=100, lines=len(lines), bad_lines=0)
+    return (await create_batch(pool, NewBatch(file, "key", "/api/endpoint"), SETTINGS)).batch
+
+
+async def forget_other_batches(pool: asyncpg.Pool) -> None:
+    """What other tests have left is not fed, and nothing of it is under way."""
+    await pool.execute("DELETE FROM batch_cursors")
+    await pool.execute("UPDATE batch_items SET provider = 'nobody' WHERE state = 'running'")
+
+
+async def many_batches(pool: asyncpg.Pool, account: str, count: int) -> None:
+    """So many open batches over one file of four lines, which are sooner written than made."""
+    first = await a_batch(pool, account, "openai", "openai", "openai", "openai")
+    ids = [new_id("batch") for _ in range(count - 1)]
+    await pool.execute(COPY_BATCH, first.id, ids)
+    await pool.execute("INSERT INTO batch_cursors SELECT unnest($1::text[]), 'openai', 0, 4", ids)
+
+
+async def a_worker_serves(client: redis.asyncio.Redis, slots: int) -> None:
+    """A worker that lives for a minute, for all batches."""
+    queues = (keys.queue("openai", "batch"), keys.queue("gemini", "batch"))
+    worker = Heartbeat(id="wrk_a", queues=queues, claims=queues, services=(), slots=slots, running=0, draining=False)
+    await announce(client, worker, 60)
 
 
 def the_end_of(item: Reservation, charge: int = 5, **changes: object) -> Settlement:

@@ -18,7 +18,7 @@ from shared.ledger.accounts import credit_account
 from shared.ledger.rows import Reservation
 from shared.money import NanoUsd
 from tests.harness.builders import a_release
-from tests.integration.batches.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of
+from tests.integration.batches.batching import BAD, SETTINGS, Fed, a_batch, a_file, an_item, feed, the_end_of, unfit
 from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.ledger.scratch import Mutant, Promise, Scratch, break_with
@@ -139,21 +139,81 @@ async def other_requests_count_for_no_batch(scratch: Scratch) -> None:
     assert (await counts(scratch, batch.id))["completed"] == 0
 
 
+async def a_line_that_cannot_run_fails_in_its_place(scratch: Scratch) -> None:
+    """It needs neither credit nor room, and what stands behind a line without credit waits for that."""
+    account = await scratch.account(25)
+    batch = await a_batch(scratch.pool, account, *("openai",) * 6, key=await limited_key(scratch.pool, account, 1_000))
+    items = [an_item(batch, number) for number in range(1, 7)]
+    lines: list[Reservation | dict[str, object]] = [
+        unfit(batch, 1),
+        items[1],
+        unfit(batch, 3),
+        items[3],
+        items[4],
+        unfit(batch, 6),
+    ]
+    fed = await feed(scratch.pool, batch, *lines, in_flight_max=3)
+    assert fed == Fed([items[1].id, items[3].id], "credit", 10)
+    found = await counts(scratch, batch.id)
+    assert (found["fed"], found["failed"], found["charged_nano"]) == (4, 2, 0)
+    assert await wallet(scratch.pool, account) == Wallet(25, 20, 2)
+    await scratch.settle(*(the_end_of(item) for item in (items[1], items[3])))
+    fed = await feed(scratch.pool, batch, items[4], lines[5], after=4)
+    assert fed == Fed([items[4].id], "done", 0)
+    await scratch.settle(the_end_of(items[4]))
+    await scratch.pool.execute(BATCHES["finalize"])
+    batch = await find_batch(scratch.pool, account, batch.id)
+    assert (batch.state, batch.completed, batch.failed) == ("finalizing", 3, 3)
+    results = [result async for page in results_of(scratch.pool, batch) for result in page]
+    failed = [(one.number, one.error_code, one.error_message, one.request_id) for one in results if one.error_code]
+    assert failed == [(number, "invalid_request", "no", None) for number in (1, 3, 6)]
+    await assert_books_balance(scratch.pool)
+
+
+async def only_what_may_be_fed_has_a_turn(scratch: Scratch) -> None:
+    account = await scratch.account(1_000)
+    batch = await a_batch(
+        scratch.pool, account, "openai", "openai", key=await limited_key(scratch.pool, account, 1_000)
+    )
+
+    async def turn(batch_id: str = batch.id) -> object:
+        return await scratch.pool.fetchval("SELECT turn_of FROM batch_cursors WHERE batch_id = $1", batch_id)
+
+    assert await turn() == account
+    await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", 13)
+    assert await turn() is None
+    await scratch.pool.fetch(BATCHES["resume"])
+    assert await turn() == account
+    await feed(scratch.pool, batch, an_item(batch, 1))
+    assert await turn() == account
+    await feed(scratch.pool, batch, an_item(batch, 2), after=1)
+    assert await turn() is None
+    other = await a_batch(scratch.pool, account, "openai")
+    await cancel_batch(scratch.pool, account, other.id)
+    assert await turn(other.id) is None
+
+
 MUTANTS = [
     Mutant(lines_are_fed_in_order_and_once, "feed", " AND c.fed_to = after_number", ""),
     Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed_to = last_number,", "SET fed_to = c.fed_to,"),
     Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed = b.fed + taken", "SET fed = b.fed"),
     Mutant(nothing_is_fed_beyond_the_credit, "feed", "ELSIF total + one.hold > budget THEN", "ELSIF false THEN"),
-    Mutant(nothing_is_fed_beyond_the_credit, "feed", "total := total + one.hold;", ""),
+    Mutant(nothing_is_fed_beyond_the_credit, "feed", "total := total + COALESCE(one.hold, 0);", ""),
     Mutant(batches_hold_a_share_of_the_balance_only, "feed", "COALESCE(sum(i.hold_nano), 0)::bigint)", "0)"),
     Mutant(batches_hold_a_share_of_the_balance_only, "feed", "owner.balance_nano * share", "owner.balance_nano"),
     Mutant(a_keys_limit_holds_for_its_batches, "feed", "ELSIF total + one.hold > key_left THEN", "ELSIF false THEN"),
     Mutant(
         room_is_kept_for_interactive_requests, "feed", "in_flight_max - room_kept - owner.in_flight", "in_flight_max"
     ),
-    Mutant(room_is_kept_for_interactive_requests, "feed", "IF taken >= room THEN", "IF false THEN"),
+    Mutant(room_is_kept_for_interactive_requests, "feed", "ELSIF taken - failing >= room THEN", "ELSIF false THEN"),
     Mutant(a_batch_that_is_cancelled_is_not_fed, "feed", " AND b.state = 'in_progress'", ""),
     Mutant(each_provider_has_its_own_place, "feed", " AND c.provider = the_provider\n    WHERE", "\n    WHERE"),
+    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "taken - failing >= room", "taken >= room"),
+    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", ", failed = b.failed + failing", ""),
+    Mutant(a_line_that_cannot_run_fails_in_its_place, "feed", "COALESCE(one.hold, 0)", "one.hold"),
+    Mutant(only_what_may_be_fed_has_a_turn, "give_turn", " AND b.state = 'in_progress'", ""),
+    Mutant(only_what_may_be_fed_has_a_turn, "give_turn", " AND NEW.left_over > 0", ""),
+    Mutant(only_what_may_be_fed_has_a_turn, "turns_follow_states", "batch_id = NEW.id", "false"),
     Mutant(every_end_is_counted_once, "count_batches", " AND i.state = 'running'", ""),
     Mutant(every_end_is_counted_once, "count_batches", "completed = b.completed + sums.completed, ", ""),
     Mutant(every_end_is_counted_once, "count_batches", "failed = b.failed + sums.failed, ", ""),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import msgspec
 import pytest
 from arq.connections import ArqRedis
@@ -11,25 +9,23 @@ from asyncpg import Pool
 
 from shared.catalogue.models import load_catalogue
 from shared.ledger.ledger import Ledger
-from shared.queue.heartbeat import Heartbeat, announce
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_release, a_reservation
-from tests.integration.batches.batching import a_batch
+from tests.integration.batches.batching import a_batch, a_worker_serves, forget_other_batches
 from tests.integration.conftest import NewAccount
-from tests.integration.jobs import GEMINI_BATCH, OPENAI_BATCH, claim, room
+from tests.integration.jobs import OPENAI_BATCH, claim, room
 from workers.batches.feed import BatchFeeder
 from workers.batches.pace import Paces
 
 RICH = 10**12
-BOTH = (OPENAI_BATCH, GEMINI_BATCH)
 
 
 @pytest.fixture
 async def feeder(pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings) -> BatchFeeder:
     """Two calls of a model at a time. What other tests have left is not fed."""
-    await pool.execute("DELETE FROM batch_cursors")
+    await forget_other_batches(pool)
     ours = msgspec.structs.replace(settings, batch_concurrency_start=2, batch_concurrency_max=2)
     return BatchFeeder(
         pool=pool,
@@ -45,7 +41,7 @@ async def test_a_batch_at_its_vendors_pace_is_looked_at_again_as_soon_as_one_of_
     feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, queue: Queue, ledger: Ledger, new_account: NewAccount
 ) -> None:
     account = await new_account(RICH)
-    await announce(redis_client, _a_worker(), 60)
+    await a_worker_serves(redis_client, slots=10)
     await a_batch(pool, account, *["openai"] * 4)
     assert [await feeder.feed("openai") for _ in range(3)] == [2, 0, 0]
     one, _ = await claim(queue, "wrk_a", room(OPENAI_BATCH))
@@ -57,7 +53,7 @@ async def test_a_batch_that_its_vendor_holds_up_is_looked_at_at_leisure(
     feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, lua: Scripts, settings: Settings, new_account: NewAccount
 ) -> None:
     """Of the other vendor, of whose lines none is under way."""
-    await announce(redis_client, _a_worker(), 60)
+    await a_worker_serves(redis_client, slots=10)
     await a_batch(pool, await new_account(RICH), *["gemini"] * 2)
     await Paces(lua, settings).throttled("openai-gpt-4o", 60)
     assert await feeder.feed("gemini") is None
@@ -66,7 +62,7 @@ async def test_a_batch_that_its_vendor_holds_up_is_looked_at_at_leisure(
 async def test_what_runs_of_another_model_does_not_make_a_batch_impatient_that_its_vendor_holds_up(
     feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, lua: Scripts, settings: Settings, new_account: NewAccount
 ) -> None:
-    await announce(redis_client, _a_worker(), 60)
+    await a_worker_serves(redis_client, slots=10)
     await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
     assert await feeder.feed("openai") == 1
     await a_batch(pool, await new_account(RICH), *["openai"] * 2, model="openai-gpt-4o-mini")
@@ -77,7 +73,7 @@ async def test_what_runs_of_another_model_does_not_make_a_batch_impatient_that_i
 async def test_a_batch_without_credit_goes_on_when_one_of_its_lines_has_ended(
     feeder: BatchFeeder, pool: Pool, redis_client: ArqRedis, ledger: Ledger, new_account: NewAccount
 ) -> None:
-    await announce(redis_client, _a_worker(), 60)
+    await a_worker_serves(redis_client, slots=10)
     rich = await new_account(RICH)
     await a_batch(pool, rich, "openai", model="openai-o3-mini")
     assert await feeder.feed("openai") == 1
@@ -88,26 +84,3 @@ async def test_a_batch_without_credit_goes_on_when_one_of_its_lines_has_ended(
     running = await pool.fetchval("SELECT request_id FROM batch_items WHERE account_id = $1", poor)
     await ledger.settle(a_release(a_reservation(poor, id=running)))
     assert await feeder.feed("openai") == 1
-
-
-async def test_a_batch_whose_cost_cannot_be_counted_holds_up_no_other(
-    pool: Pool, redis_client: ArqRedis, queue: Queue, lua: Scripts, settings: Settings, new_account: NewAccount
-) -> None:
-    await pool.execute("DELETE FROM batch_cursors")
-    feeder = BatchFeeder(
-        pool=pool,
-        client=redis_client,
-        queue=queue,
-        paces=Paces(lua, settings),
-        catalogue=load_catalogue(None, price_factor=Decimal(10**8)),
-        settings=settings,
-    )
-    await announce(redis_client, _a_worker(), 60)
-    await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
-    cheap = "amazon-nova-micro"
-    await a_batch(pool, await new_account(RICH), "openai", model=cheap)
-    assert await feeder.feed("openai") == 1
-
-
-def _a_worker() -> Heartbeat:
-    return Heartbeat(id="wrk_a", queues=BOTH, claims=BOTH, services=(), slots=10, running=0, draining=False)

@@ -76,6 +76,7 @@ VIOLATIONS = {
         "UPDATE batch_items SET state = 'running'",
         "UPDATE batch_items SET state = 'failed' WHERE state = 'completed'",
         "UPDATE batch_items SET request_id = 'req_of_nobody'",
+        "UPDATE batch_items SET request_id = NULL",
         "UPDATE requests SET batch_number = 7 WHERE batch_id IS NOT NULL",
     ],
     "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],

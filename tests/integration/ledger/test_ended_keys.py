@@ -26,7 +26,7 @@ from shared.money import NanoUsd
 from shared.queue.queue import Queue
 from shared.settings import Settings
 from tests.harness.builders import a_reservation, a_settlement
-from tests.integration.batches.batching import SETTINGS, a_batch, a_file
+from tests.integration.batches.batching import SETTINGS, a_batch, a_file, ready_cursors
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 from workers.sweeps import ended_keys
@@ -214,7 +214,7 @@ async def _reread(pool: asyncpg.Pool, batch: Batch) -> Batch:
 
 
 async def _cursors(pool: asyncpg.Pool) -> set[str]:
-    return {row["batch_id"] for row in await pool.fetch(BATCHES["open_cursors"], "openai", 1_000)}
+    return {row["batch_id"] for row in await ready_cursors(pool)}
 
 
 async def test_the_batch_of_an_ended_key_is_not_fed(pool: asyncpg.Pool, account: str) -> None:

@@ -24,7 +24,7 @@ from shared.stores.migrations import migrate, migrations
 from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
-from tests.integration.batches.batching import ASKED, SETTINGS, a_batch, an_item, feed, the_end_of
+from tests.integration.batches.batching import ASKED, SETTINGS, a_batch, an_item, feed, ready_cursors, the_end_of
 from tests.integration.books import somebody_waits_for_a_lock
 
 PREVIOUS = 6
@@ -107,6 +107,7 @@ async def test_its_batches_go_on_beside_it_and_are_kept_as_the_setting_says(
     first, second = [an_item(batch, number) for number in (1, 2)]
     assert (await feed(pool, batch, first)).requests == [first.id]
     await migrate(url)
+    assert [row["batch_id"] for row in await ready_cursors(pool)] == [batch_id]
     assert (await feed(pool, batch, second, after=1)).requests == [second.id]
     for item in (first, second):
         settlement = _json(the_end_of(item), without=SETTLEMENT_FIELDS_BESIDE)
@@ -142,7 +143,7 @@ async def test_what_keys_began_that_it_rotated_or_revoked_goes_on_and_later_ends
         await pool.execute("UPDATE batches SET key_id = $2, created_at = $3 WHERE id = $1", batch.id, key, before)
     to_change = {row["id"]: row["reason"] for row in await pool.fetch(BATCHES["of_ended_keys"])}
     assert to_change == {began[later].id: "key_revoked"}
-    fed = {row["key_id"] for row in await pool.fetch(BATCHES["open_cursors"], "openai", 100)}
+    fed = {row["key_id"] for row in await ready_cursors(pool)}
     assert fed == {rotated, revoked, phased_out}
     assert await ended_since(pool, [(key, before) for key in keys]) == {(later, before): "key_revoked"}
     ended = await ended_since(pool, [(key, after) for key in keys])

@@ -127,6 +127,15 @@ def test_counts_that_cannot_be_true_are_replaced_by_a_marked_estimate(absurd: Us
     assert estimate(JOB, 8).estimated
 
 
+def test_what_no_bill_can_come_to_is_written_down_as_the_most_that_can_be() -> None:
+    price = Price(10**18, 10**18)
+    job = a_job(model=a_model(price=price, vendor_price=price, context_window=10**6), price=price)
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10**6, 10**6)), "stop", [], NOW)
+    assert (settlement.charge_nano, settlement.vendor_cost_nano) == (2 * 10**18, 2 * 10**18)
+    _, settlement = succeeded(job, Received(called=True, reported=Usage(10**6, 9 * 10**6)), "stop", [], NOW)
+    assert settlement.charge_nano == settlement.vendor_cost_nano == 2**63 - 1
+
+
 @given(counts, counts, counts, counts, st.integers(0, 10**9))
 def test_whatever_a_vendor_reports_no_count_and_no_charge_is_negative(
     i: int, o: int, cached: int, reasoning: int, text_bytes: int

@@ -1,0 +1,106 @@
+"""How much of a batch there is room for: the window of its provider, and what its next line waits for."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.batches.queries import BATCHES
+from shared.queue.heartbeat import living_workers
+from shared.stores import keys
+from workers.batches.pace import Pace, Paces
+from workers.batches.turns import remember
+
+if TYPE_CHECKING:
+    import asyncpg
+    import redis.asyncio
+
+    from shared.settings import Settings
+    from shared.stores.postgres import Connection
+
+
+class Window(NamedTuple):
+    """What is under way of one provider, and how much more may be."""
+
+    free: int
+    free_bytes: int
+    running: Counter[str]
+    """By account, by batch and by model, under their ids and names."""
+    paces: dict[str, Pace]
+    """By model, as far as they were asked for."""
+
+
+class Fed(NamedTuple):
+    """So many lines of a batch. `soon`: when something that is under way ends, there is room for the next one."""
+
+    lines: int
+    soon: bool
+
+
+class Held(NamedTuple):
+    """What the next line of a batch waits for: calls of `model`, or, when that is empty, credit or room of its account, of
+    which `running` lines were under way at the monotonic time `at`, or just a later look.
+    """
+
+    model: str
+    running: int
+    at: float
+
+
+class Room:
+    """Of one provider's batches."""
+
+    def __init__(self, provider: str, client: redis.asyncio.Redis, paces: Paces, settings: Settings) -> None:
+        self._provider = provider
+        self._client = client
+        self._paces = paces
+        self._settings = settings
+        self._held: dict[str, Held] = {}
+        """By batch. One that is forgotten is just looked at again."""
+
+    async def window(self, connection: Connection) -> Window:
+        """As it is now. Raises asyncpg's and redis-py's errors."""
+        settings = self._settings
+        name = keys.queue(self._provider, "batch")
+        slots = sum(one.slots for one in await living_workers(self._client) if name in one.claims and not one.draining)
+        size = min(settings.batch_window_max, int(slots * settings.batch_window_per_slot))
+        running: Counter[str] = Counter()
+        items = used = 0
+        for row in await connection.fetch(BATCHES["running"], self._provider):
+            for name_of in ("account_id", "batch_id", "model"):
+                running[row[name_of]] += row["items"]
+            items += row["items"]
+            used += row["bytes"]
+        return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, {})
+
+    async def of(self, model: str, window: Window) -> Fed:
+        """How many lines of the model its vendor takes now; if none, whether the end of one makes room.
+
+        Raises `Unavailable`.
+        """
+        if model not in window.paces:
+            window.paces[model] = await self._paces.of(model)
+        pace = window.paces[model]
+        waits = pace.wait_s > 0
+        return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
+
+    def hold(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
+        """Nothing more of the batch until what it waits for may have changed, see `Held`."""
+        remember(self._held, cursor["batch_id"], Held(model, running, time.monotonic()))
+
+    async def still_held(self, cursor: asyncpg.Record, window: Window) -> Fed | None:
+        """The answer where it is known without a look at the lines, which may be large. Raises `Unavailable`."""
+        held = self._held.get(cursor["batch_id"])
+        if held is None:
+            return None
+        if held.model:
+            room = await self.of(held.model, window)
+            return None if room.lines else room
+        running = window.running[cursor["account_id"]]
+        long_ago = time.monotonic() >= held.at + self._settings.batch_look_every_s
+        return None if long_ago or running != held.running else Fed(0, soon=running > 0)
+
+    def let_go(self, cursor: asyncpg.Record) -> None:
+        """Its lines are looked at now."""
+        self._held.pop(cursor["batch_id"], None)

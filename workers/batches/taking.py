@@ -1,0 +1,64 @@
+"""Makes items of lines: holds and items in one transaction. A line that the database refuses fails, and no other one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, NamedTuple
+
+import asyncpg
+
+from shared.batches.queries import BATCHES
+from shared.errors import RebootError
+from shared.job import Job
+from shared.ledger.ledger import json_text
+from workers.batches.items import Item, Unfit, as_fed, job_of
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+NOT_NOW = "not_now"
+
+
+class Taken(NamedTuple):
+    """What became of lines: the jobs of those that are held for, and those that have failed. `outcome` is why there are no
+    more, see the SQL function `feed`; `needed_nano` is what the next one would hold.
+    """
+
+    jobs: list[Job]
+    unfit: list[Unfit]
+    outcome: str
+    needed_nano: int
+
+
+async def take(
+    pool: asyncpg.Pool, provider: str, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
+) -> Taken:
+    """The longest beginning of `lines` that can be held for, or half of that when the database refuses something of it.
+    Raises asyncpg's errors.
+    """
+    rows = [as_fed(line, cursor["key_id"], cursor["day"]) for line in lines]
+    try:
+        *admitted, last = await pool.fetch(
+            BATCHES["feed"],
+            *(cursor["batch_id"], provider, cursor["fed_to"], json_text(rows)),
+            *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
+        )
+    except asyncpg.DataError:
+        first = lines[0]
+        if len(lines) > 1:
+            return await take(pool, provider, cursor, lines[: len(lines) // 2], settings)
+        if isinstance(first, Unfit):
+            raise  # it is not the line's
+        return await take(pool, provider, cursor, [_refused(first)], settings)
+    holds = {row["request_id"]: row["granted_hold"] for row in admitted}
+    taken = takewhile(lambda line: isinstance(line, Unfit) or line.reservation.id in holds, lines)
+    items = [] if last["outcome"] == NOT_NOW else list(taken)
+    jobs = [job_of(item, holds[item.reservation.id]) for item in items if isinstance(item, Item)]
+    return Taken(jobs, [item for item in items if isinstance(item, Unfit)], last["outcome"], last["needed"])
+
+
+def _refused(line: Item) -> Unfit:
+    held = line.reservation
+    error = RebootError("The line could not be recorded: tell the operator the batch's id and the line's place in it.")
+    return Unfit(held.batch_number or 0, held.batch_bytes or 0, error)

@@ -1,0 +1,84 @@
+"""Whose turn it is: accounts take turns, and batches within an account, however many are open.
+
+A round looks at some accounts and at some batches of each, and the next one begins behind those that were fed. So what
+a round reads is bounded, and everybody comes to be the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeVar
+
+import asyncpg
+
+from shared.batches.queries import BATCHES
+from shared.stores.postgres import Connection
+
+ACCOUNTS_PER_ROUND = 50
+CURSORS_PER_ACCOUNT = 20
+REMEMBERED_MAX = 10_000
+Value = TypeVar("Value")
+
+
+class Page(NamedTuple):
+    """What a round looks at: accounts in the order of their turns, and their cursors in the order of theirs. `last`: behind
+    it all begins anew.
+    """
+
+    accounts: list[str]
+    cursors: list[asyncpg.Record]
+    last: bool
+
+
+class Turns:
+    """Of one provider. What it remembers is lost with its worker; then all begins anew."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._after = ""
+        self._after_batch: dict[str, str] = {}
+        """By account."""
+        self._quiet = True
+        """Nothing could be fed since the last page."""
+
+    async def page(self, connection: Connection) -> Page:
+        """Whose turn it is now; the first one's most of all. Raises asyncpg's errors."""
+        accounts = await self._accounts(connection, self._after, ACCOUNTS_PER_ROUND)
+        last = len(accounts) < ACCOUNTS_PER_ROUND
+        if last and self._after:
+            from_the_beginning = await self._accounts(connection, "", ACCOUNTS_PER_ROUND - len(accounts))
+            accounts = list(dict.fromkeys([*accounts, *from_the_beginning]))
+        after = [self._after_batch.get(account, "") for account in accounts]
+        cursors = await connection.fetch(BATCHES["open_cursors"], self._provider, accounts, after, CURSORS_PER_ACCOUNT)
+        return Page(accounts, cursors, last)
+
+    async def _accounts(self, connection: Connection, after: str, most: int) -> list[str]:
+        return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._provider, after, most)]
+
+    def passed(self, page: Page, chosen: Iterable[asyncpg.Record]) -> None:
+        """These of the page are fed, so that who stands before the last of them had a turn; nobody: then all of it had."""
+        fed = {row["batch_id"] for row in chosen}
+        seen = {row["account_id"]: row["batch_id"] for row in page.cursors}
+        last_fed = {row["account_id"]: row["batch_id"] for row in page.cursors if row["batch_id"] in fed}
+        place = max(
+            (place for place, one in enumerate(page.accounts) if one in last_fed), default=len(page.accounts) - 1
+        )
+        for account in page.accounts[: place + 1]:
+            if account in seen:
+                remember(self._after_batch, account, last_fed.get(account, seen[account]))
+        self._after = page.accounts[place]
+
+    def is_over(self, page: Page, *, busy: bool) -> bool:
+        """Whether all accounts had a turn, and nothing of any of them could be fed. `busy`: something of this page can."""
+        self._quiet = self._quiet and not busy
+        over = page.last and self._quiet
+        self._quiet = self._quiet or page.last
+        return over
+
+
+def remember(known: dict[str, Value], key: str, value: Value) -> None:
+    """As the newest; the oldest of too many are forgotten."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > REMEMBERED_MAX:
+        del known[next(iter(known))]
