@@ -69,6 +69,18 @@ async def test_a_line_that_had_been_charged_is_charged_again_and_neither_withdra
     assert not await redis_client.zcard(OPENAI_BATCH)
 
 
+async def test_a_lost_line_that_cannot_be_read_any_more_keeps_no_other_from_being_enqueued_again(
+    finisher: BatchFinisher, pool: Pool, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    batch = await a_batch(pool, account, "openai", "openai")
+    items = [an_item(batch, number) for number in (1, 2)]
+    await feed(pool, batch, *items)
+    await pool.execute("UPDATE file_lines SET asked = '\\xc1' WHERE file_id = $1 AND number = 1", batch.file_id)
+    await finisher.look()
+    assert await redis_client.zrange(OPENAI_BATCH, 0, -1) == [items[1].id.encode()]
+
+
 async def _kept(client: ArqRedis, item: Reservation) -> None:
     """What is left of its end."""
     await client.hset(keys.SETTLED, item.id, pack(the_end_of(item)))  # type: ignore[misc,arg-type] # typed for text
