@@ -34,6 +34,7 @@ JOBS_ENDED = Counter(
 VENDOR_CALLS = Counter("rebootml_vendor_calls_total", "Calls to vendors by API and outcome code", ["api", "outcome"])
 LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
 UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
+BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process holds now", ["budget"])
 TOKENS = Counter("rebootml_tokens_total", "Billed tokens", ["model", "direction"])
 CHARGED_NANO_USD = Counter("rebootml_charged_nano_usd_total", "Charged, in nano-USD", ["model"])
 ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at", ["alert"])
