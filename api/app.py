@@ -29,6 +29,7 @@ from shared.catalogue.models import load_catalogue
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
+from shared.queue.byte_limits import ByteLimits
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
@@ -89,6 +90,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
         keep_run_s=settings.journal_ttl_s,
         depth_max=settings.queue_depth_max,
         enqueue_within_s=settings.redis_timeout_s,
+        byte_limits=ByteLimits.of(settings),
     )
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))

@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 60.0
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
+    worker_bytes_max: int = (
+        160_000_000  # of memory for payloads above SMALL_PAYLOAD_BYTES_MAX; one of any size always runs
+    )
+    unsettled_bytes_max: int = 64_000_000  # of answers that wait for Postgres; with more of them a worker takes no jobs
     attempts_max: int = 5
     doubted_after_s: float = 5.0  # a job older than this is looked up in Postgres before it runs: it may have ended
     vendor_retries_max: int = 2
@@ -129,12 +133,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     settle_answers_bytes_max: int = 1_000_000  # written with one call
     settled_kept_s: float = 60.0  # a settle record after its commit, which a Postgres that fails over may lose
     settled_kept_max: int = 50_000  # of them; about a kilobyte each
+    settled_kept_bytes_max: int = 64_000_000  # of all of them
     settled_record_bytes_max: int = 4_096  # an answer beyond this is not kept with its record
     sweep_every_s: float = 5.0
     hold_grace_s: float = 60.0
 
     # queue and relay
     queue_depth_max: int = 10_000  # a fuller one takes from accounts below their share of it; at twice this from none
+    queue_bytes_max: int = 256_000_000  # the same by the payloads that wait or run
+    queue_reserve_bytes: int = 64_000_000  # beside them, for small payloads alone
+    small_payload_bytes_max: int = 65_536
     worker_seen_s: float = 5.0
     worker_missing_s: float = 30.0
     journal_ttl_s: float = 600.0
@@ -142,6 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     custody_every_s: float = 5.0
     custody_requests_max: int = 10_000
     asked_bytes_max: int = 65_536  # messages beyond this are not kept with an answer
+    kept_bytes_max: int = (
+        256_000_000  # of journals and messages of requests that have ended, in Redis; the oldest go first
+    )
+    kept_for_readers_s: float = 120.0  # so long after its end or a look at it a journal is not taken for that
     relay_buffer_bytes: int = 65_536
     relay_silence_s: float = 1.0
     abandoned_after_s: float = 10.0
@@ -227,6 +239,11 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise SettingsError(
             f"BATCH_DAYS_KEPT={settings.batch_days_kept} is wrong: it takes more days than the {settings.batch_expires_s:g} s"
             " of BATCH_EXPIRES_S, so that a file outlives a batch over it"
+        )
+    if settings.queue_bytes_max < settings.body_bytes_max:
+        raise SettingsError(
+            f"QUEUE_BYTES_MAX={settings.queue_bytes_max} is wrong: it takes no less than BODY_BYTES_MAX"
+            f" ({settings.body_bytes_max}), so that a queue has room for each request that is taken"
         )
     if settings.metrics_port and settings.metrics_port + settings.web_concurrency - 1 > PORT_MAX:
         raise SettingsError(

@@ -21,6 +21,7 @@ from shared.lanes import QueueName, lane_of, provider_of
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
+from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
@@ -34,6 +35,7 @@ from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
 from workers.batches.pace import Paces
+from workers.loop.large_jobs import COPIES
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.loading import can_call, load_providers
@@ -72,7 +74,7 @@ async def run(settings: Settings) -> None:
             lease_s=settings.lease_s,
             keep_run_s=settings.journal_ttl_s,
             depth_max=settings.queue_depth_max,
-            asked_bytes_max=settings.asked_bytes_max,
+            byte_limits=ByteLimits.of(settings),
             enqueue_within_s=settings.redis_timeout_s,
             doubted_after_s=settings.doubted_after_s,
         )
@@ -146,12 +148,15 @@ def _leased_worker(
         total=settings.worker_slots,
         reserved=min(settings.batch_slots_reserved, settings.worker_slots - 1),
         share_percent=settings.provider_share_percent,
+        copies=COPIES,
     )
     worker = LeasedWorker(
         [func(run_request, name=RUN_REQUEST, keep_result=0, timeout=settings.request_deadline_s * 2)],
         worker_id=new_id("wrk"),
         queue=queue,
         slots=slots,
+        memory_max=settings.worker_bytes_max,
+        may_claim=lambda: runner.settler.answer_bytes < settings.unsettled_bytes_max,
         lease_s=settings.lease_s,
         drain_s=settings.drain_s,
         idle_wait_s=settings.idle_wait_s,

@@ -25,7 +25,8 @@ from shared.ids import created_at
 from shared.job import Job
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.rows import Grant, Repeat, Reservation, Settlement
-from shared.queue.queue import EPOCHS_PER_ENQUEUE, RateState
+from shared.queue.claims import EPOCHS_PER_ENQUEUE
+from shared.queue.queue import QueueFullOfBytes, RateState
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys
 
@@ -112,6 +113,9 @@ class Submitter:
                 rate = await self._queue.enqueue(
                     job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
                 )
+        except QueueFullOfBytes as error:  # a smaller one may find room
+            self._settler.keep(_released(reservation, error))
+            raise
         except (RateLimited, Overloaded) as error:
             self._remember(request.key.id if isinstance(error, RateLimited) else share, error)
             self._settler.keep(_released(reservation, error))

@@ -39,6 +39,8 @@ class Settler:
         self._retry_s = retry_s
         self._on_committed = on_committed
         self._kept: dict[str, Settlement] = {}
+        self.answer_bytes = 0
+        """Of the answers that are kept until they are committed."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -49,6 +51,7 @@ class Settler:
         """Take charge of a settlement. The same request again while the first is under way is ignored."""
         if settlement.id not in self._kept:
             self._kept[settlement.id] = settlement
+            self.answer_bytes += len(settlement.answer or b"")
             self._empty.clear()
             UNSETTLED.inc()
             self._group.create_task(self._settle(settlement))
@@ -100,6 +103,7 @@ class Settler:
         if self._on_committed:
             await self._on_committed(settlement, outcome)
         del self._kept[settlement.id]
+        self.answer_bytes -= len(settlement.answer or b"")
         UNSETTLED.dec()
         if not self._kept:
             self._empty.set()

@@ -18,7 +18,8 @@ from shared.stores import keys
 if TYPE_CHECKING:
     import redis.asyncio
 
-    from shared.queue.queue import Claim
+    from shared.queue.byte_limits import Ending
+    from shared.queue.claims import Claim
     from shared.stores.redis_connections import Word
     from shared.stores.scripts import Scripts
 
@@ -86,30 +87,36 @@ class Journal:
     """One request's journal as one of its claims writes it: `length` is where the next event goes.
 
     It is kept for `live_s` after the first event, and for `keep_s` after the last one, with which the job ends as `ending`
-    says.
+    says. `bytes` is about how much has been written.
     """
 
-    def __init__(self, claim: Claim, *, live_s: float, keep_s: float | None = None, ending: str = "") -> None:
+    def __init__(
+        self, claim: Claim, *, live_s: float, keep_s: float | None = None, ending: Ending | None = None
+    ) -> None:
         self.request_id = claim.id
         self._fence = claim.epoch, claim.owner
         self._live_ms = int(live_s * 1000)
         self._keep_ms = self._live_ms if keep_s is None else int(keep_s * 1000)
         self._ending = ending
         self.length = 0
+        self.bytes = 0
 
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
         """How the event gets there."""
+        packed = pack(event)
+        self.bytes += len(packed)
         if settlement is None:
-            return Append(self.request_id, *self._fence, place, pack(event), self._live_ms)
+            return Append(self.request_id, *self._fence, place, packed, self._live_ms)
+        was_settled = settlement.hold_state == "settled"
         return Append(
             self.request_id,
             *self._fence,
             place,
-            pack(event),
+            packed,
             self._keep_ms,
             pack(settlement),
             settlement.charge_nano > 0,
-            self._ending,
+            self._ending.words(self.bytes, was_settled=was_settled) if self._ending else "",
         )
 
     def after(self, answer: int) -> None:

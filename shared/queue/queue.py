@@ -1,7 +1,8 @@
 """The queue: arq's jobs and data format, with leases and fences by our own scripts (`lua/`).
 
 A job waits in `q:<provider>:<lane>`, a sorted set by due time. A claim moves it one lease into the future; renewing moves
-it on, and when nobody does, it is due again. Of what is due, accounts take turns (`lua/parts/turns.lua`). `epoch` counts the
+it on, and when nobody does, it is due again. Of what is due, accounts take turns (`lua/parts/turns.lua`), and a worker gets
+what it has memory for. The payloads of a queue are bounded by their bytes (`lua/parts/payloads.lua`). `epoch` counts the
 claims of a job and `owner` tells them apart: only the newest claim may have effects, also when Redis failed over and forgot
 one, so that the next has its number.
 """
@@ -19,57 +20,26 @@ from arq.jobs import serialize_job
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, Sealed, arq_serializer, pack
 from shared.lanes import QueueName, lane_of
+from shared.queue.byte_limits import USUAL, ByteLimits, Ending
+from shared.queue.claims import PLENTY, Claim, Claims, Memory, Room
 from shared.queue.journal import CHANNELS_MAX
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
 
-EPOCHS_PER_ENQUEUE = 1_000
-"""A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
 CLAIM_WITHIN_MS = 1_000
 CLAIM_ATTEMPTS = 3
 WAKE_LIVE_MS = 60_000
-CLAIM_FIELDS = 7
 PAYLOAD_BYTES_MAX = 1_000_000
 """Of all jobs of one claim: beyond it answers to others would wait behind this one."""
 LISTEN_LIVE_MS = 600_000
 BATCH_KEEP_RUN_MS = 60_000
 
 
-class Opening(NamedTuple):
-    """What arq asks for before it runs a job. `starts` counts them, this one included; `aborted`: somebody asked for that."""
-
-    payload: bytes
-    starts: int
-    aborted: bool
-
-
-class Claim(NamedTuple):
-    """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds.
-    `owner` is a word that no other claim has. A payload too large to come with its claim leaves `opening` empty.
-    """
-
-    queue: QueueName
-    id: str
-    epoch: int
-    owner: str
-    due_ms: int
-    opening: Opening | None = None
-
-    @property
-    def tries(self) -> int:
-        """How often it was claimed since it was enqueued, this time included."""
-        return self.epoch % EPOCHS_PER_ENQUEUE
-
-
-class Room(NamedTuple):
-    """What may be claimed from `queue` now: of its provider and of its lane at most so many, over all their queues."""
-
-    queue: QueueName
-    provider: int
-    lane: int
+class QueueFullOfBytes(Overloaded):
+    """The payloads of the queue are too large together; smaller ones may still find room."""
 
 
 class RateState(NamedTuple):
@@ -90,7 +60,7 @@ class Queue:
         keep_run_s: float,
         depth_max: int,
         enqueue_within_s: float = 3.0,
-        asked_bytes_max: int = 0,
+        byte_limits: ByteLimits = USUAL,
         doubted_after_s: float = 5.0,
     ) -> None:
         self._scripts = scripts
@@ -101,8 +71,7 @@ class Queue:
         self._lease_ms = int(lease_s * 1000)
         self._keep_run_ms = int(keep_run_s * 1000)
         self._depth_max = depth_max
-        self._asked_bytes_max = asked_bytes_max
-        """Payloads up to this are kept for a while when their job is done."""
+        self._bytes = byte_limits
         self._doubted_after_ms = int(doubted_after_s * 1000)
 
     async def enqueue(
@@ -110,9 +79,10 @@ class Queue:
     ) -> RateState:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait and the account has its share of them;
-        then nothing was enqueued. What is put back was admitted before, and is never too much. What reaches Redis so late
-        that its caller has given up is refused there.
+        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait and the account has its share of them,
+        `QueueFullOfBytes` when they are too large together and the account has its share of that; then nothing was enqueued.
+        What is put back was admitted before, and is never too much. What reaches Redis so late that its caller has given up
+        is refused there.
         """
         now_ms = time.time_ns() // 1_000_000
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
@@ -124,7 +94,7 @@ class Queue:
             lambda: [
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
                 self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
-                job.account_id,
+                *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve),
             ],
         )
         self._note_clock(redis_ms)
@@ -140,24 +110,25 @@ class Queue:
             raise _refusal(outcome, wait_ms)
         return RateState(remaining, reset_ms / 1000)
 
-    async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int) -> list[Claim]:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them; in each queue accounts take turns. What is
-        due and stays behind rings for another worker. A claim that reaches Redis late takes none, or it would take over the
-        jobs of workers that are alive, for nobody who waits; it is made again.
+    async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int, memory: Memory = PLENTY) -> Claims:
+        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them and `memory`; in each queue accounts take
+        turns. What is due and stays behind rings for another worker. A claim that reaches Redis late takes none, or it would
+        take over the jobs of workers that are alive, for nobody who waits; it is made again.
         """
-        limits = [limit for room in rooms for limit in (room.provider, room.lane)]
+        limits = [limit for room in rooms for limit in (room.provider, room.lane, room.copies)]
+        of_worker = (worker_id, self._bytes.small, max(0, memory.free), int(memory.alone))
         # the same when a call is sent again: then nobody heard of the first
         owner = f"{worker_id}.{next(self._claims)}"
         for _ in range(CLAIM_ATTEMPTS):
             not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
-            redis_ms, *flat = await self._scripts.call(
+            redis_ms, held_up, *flat = await self._scripts.call(
                 "claim",
                 [room.queue for room in rooms],
-                [owner, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *limits],
+                [owner, self._lease_ms, jobs_max, not_after_ms, PAYLOAD_BYTES_MAX, *of_worker, *limits],
             )
             self._note_clock(redis_ms)
             if not 0 < not_after_ms < redis_ms:
-                return [_claim(owner, *flat[i : i + CLAIM_FIELDS]) for i in range(0, len(flat), CLAIM_FIELDS)]
+                return Claims.of(owner, held_up, flat)
         raise Unavailable("The queue took too long to hand out jobs.")
 
     async def wake(self, worker_id: str) -> None:
@@ -184,10 +155,10 @@ class Queue:
         """The job is done and leaves the queue; False when the claim was lost. arq keeps `result` for `result_ms`."""
         return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
 
-    def ending(self, claim: Claim) -> str:
+    def ending(self, claim: Claim) -> Ending:
         """What makes the job done together with its request's last event, for `Journal`; a `finish` is not needed then."""
-        keep_ms, asked_bytes_max = self._kept(claim)
-        return f"{claim.queue} {keep_ms} {asked_bytes_max}"
+        asked = 0 if _is_batch(claim) else self._bytes.asked  # its lines and answers are in Postgres
+        return Ending(claim.queue, self._keep_ms(claim), asked, self._bytes.kept, self._bytes.readers_ms)
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """The job runs again at `due_ms` (Unix milliseconds, 0 for now), or is thrown away at once when somebody asked to
@@ -236,24 +207,17 @@ class Queue:
             result_key_prefix + claim.id,
             keys.run(claim.id),
             keys.bell(claim.queue),
-            keys.asked(claim.id),
         ]
-        keep_run_ms, asked_bytes_max = self._kept(claim)
-        arguments: list[Word] = [claim.id, claim.epoch, mode, value, result_ms, keep_run_ms, keep_ms, asked_bytes_max]
+        arguments: list[Word] = [claim.id, claim.epoch, mode, value, result_ms, self._keep_ms(claim), keep_ms]
         return bool(await self._scripts.call("finish", script_keys, [*arguments, claim.owner]))
 
-    def _kept(self, claim: Claim) -> tuple[int, int]:
-        """For how long what is known of a job that is done is kept, ms, and up to which size its payload is, bytes."""
-        if lane_of(claim.queue) == "batch":  # its lines and answers are in Postgres
-            return BATCH_KEEP_RUN_MS, 0
-        return self._keep_run_ms, self._asked_bytes_max
+    def _keep_ms(self, claim: Claim) -> int:
+        """For how long what is known of a job that is done is kept."""
+        return BATCH_KEEP_RUN_MS if _is_batch(claim) else self._keep_run_ms
 
 
-def _claim(
-    owner: str, queue: bytes, job_id: bytes, epoch: int, due: bytes, payload: bytes, starts: int, aborted: int
-) -> Claim:
-    opening = Opening(payload, starts, bool(aborted)) if payload else None
-    return Claim(QueueName(queue.decode()), job_id.decode(), epoch, owner, int(float(due)), opening)
+def _is_batch(claim: Claim) -> bool:
+    return lane_of(claim.queue) == "batch"
 
 
 def _refusal(outcome: bytes, wait_ms: int) -> RebootError:
@@ -262,5 +226,10 @@ def _refusal(outcome: bytes, wait_ms: int) -> RebootError:
     if outcome == b"rate":
         return RateLimited(
             "This key's request limit is reached: wait as long as Retry-After says.", retry_after_s=wait_ms / 1000
+        )
+    if outcome == b"bytes":
+        return QueueFullOfBytes(
+            "The requests that this model's vendor has before it are too large together: try again shortly, or send a smaller"
+            " one."
         )
     return Overloaded("Too many requests are waiting for this model's vendor: try again shortly.")

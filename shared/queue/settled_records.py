@@ -33,6 +33,7 @@ class SettledRecords:
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts
         self._kept_max = settings.settled_kept_max
+        self._kept_bytes_max = settings.settled_kept_bytes_max
         self._kept_s = settings.settled_kept_s
         self._retry_s = settings.settle_retry_s
         self._bytes_max = settings.settled_record_bytes_max
@@ -64,7 +65,7 @@ class SettledRecords:
         pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
         names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
         try:
-            await self._scripts.call("forget", names, [self._kept_max, KEPT_LIVE_MS, *pairs])
+            await self._scripts.call("forget", names, [self._kept_max, KEPT_LIVE_MS, self._kept_bytes_max, *pairs])
         except Unavailable as error:
             log.warning("settle records not put aside", reason=error.message)
             return False

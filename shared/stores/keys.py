@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from shared.lanes import QueueName
 
+LARGE = ":large"
+"""Stands behind the queue's name in keys that are for its large jobs."""
+
 WORKERS = "workers"
 """A set of the ids of workers that said hello; each has a `worker:<id>` that expires when it falls silent."""
 
 SETTLES = "settles"
 """A hash of request id to settle record: what is owed to the ledger, until Postgres has committed it."""
+
+KEPT = "kept"
+"""A hash of how many bytes there are of what outlives its request: of `all`, and by the time at which it goes by itself."""
 
 SETTLED, SETTLED_AT = "settled", "settled:at"
 """The same for what Postgres has committed a moment ago, and when (a sorted set of the ids): it may yet lose the commit."""
@@ -24,14 +30,31 @@ def bell(name: QueueName) -> str:
     return f"bell:{name}"
 
 
-def turns(name: QueueName) -> str:
-    """A sorted set of the accounts that have jobs waiting in the queue, by whose turn is next."""
-    return f"turns:{name}"
+def large_bell(name: QueueName) -> str:
+    """The same for large jobs that were left behind, for workers that have room for them."""
+    return f"bell:{name}{LARGE}"
 
 
-def line(name: QueueName, account_id: str) -> str:
-    """A sorted set of the account's jobs that wait in the queue, by due time. It hints: the queue has the last word."""
-    return f"line:{name}:{account_id}"
+def turns(name: QueueName, *, large: bool = False) -> str:
+    """A sorted set of the accounts that have small or large jobs waiting in the queue, by whose turn is next."""
+    return f"turns:{name}{LARGE if large else ''}"
+
+
+def line(name: QueueName, account_id: str, *, large: bool = False) -> str:
+    """A sorted set of the account's small or large jobs that wait in the queue, by due time. It hints: the queue has the last
+    word.
+    """
+    return f"line:{name}{LARGE if large else ''}:{account_id}"
+
+
+def first(name: QueueName) -> str:
+    """The id of the large job that comes before all others of its queue, because a worker had no room for it."""
+    return f"first:{name}"
+
+
+def held_up(name: QueueName) -> str:
+    """A set of the workers that had no room for that job, and take no large ones until they have."""
+    return f"held_up:{name}"
 
 
 def running(name: QueueName, account_id: str) -> str:
@@ -49,15 +72,28 @@ def looked(name: QueueName) -> str:
     return f"looked:{name}"
 
 
+def payload_bytes(name: QueueName) -> str:
+    """A hash of how many bytes the payloads of the queue have: each account's, `:all` and `:small` ones."""
+    return f"bytes:{name}"
+
+
+def counted(name: QueueName) -> str:
+    """A mark that they were counted anew a moment ago."""
+    return f"counted:{name}"
+
+
 def own_bell(worker_id: str) -> str:
-    """A list that one worker alone blocks on, beside the bells: an element lets it ask again, for other bells."""
+    """A list that one worker alone blocks on, beside the bells: an element lets it ask again, for other bells. The name of a
+    queue also lets it claim: the job for which it had no room is out of its way.
+    """
     return f"bell:{worker_id}"
 
 
 def run(request_id: str) -> str:
     """A hash of what the scripts know of one request: its `account`, `epoch` and `owner` of its newest claim, the `queue`
     that it came from, `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a
-    reader), `deadline` (Unix milliseconds), `dead`, `void`, `calls`, `waits`.
+    reader), `deadline` (Unix milliseconds), `bytes` of its payload and whether they are `large`, when its journal was `read`
+    last, `dead`, `void`, `calls`, `waits`.
     """
     return f"run:{request_id}"
 
@@ -68,7 +104,7 @@ def journal(request_id: str) -> str:
 
 
 def asked(request_id: str) -> str:
-    """The job of a request that has ended, kept as long as its journal, so that it can be shown with its answer."""
+    """The job of a request that was charged, kept as long as its journal at most, so that it can be shown with its answer."""
     return f"asked:{request_id}"
 
 

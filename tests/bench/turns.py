@@ -14,7 +14,8 @@ import msgspec
 import redis.asyncio
 
 from deploy.local.stores import embedded_valkey
-from shared.queue.queue import Queue, Room
+from shared.queue.claims import Room
+from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.redis_client import connect

@@ -7,7 +7,8 @@ from redis.asyncio import Redis
 
 from shared.job import Job
 from shared.lanes import QueueName
-from shared.queue.queue import Claim, Queue, RateState, Room
+from shared.queue.claims import Claim, Room
+from shared.queue.queue import Queue, RateState
 from shared.stores import keys
 
 OPENAI, OPENAI_BATCH = keys.queue("openai", "interactive"), keys.queue("openai", "batch")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from shared.job import Event
 from shared.ledger.rows import Settlement
+from shared.queue.byte_limits import Ending
+from shared.queue.claims import Claim
 from shared.queue.journal import Journal, append_all
-from shared.queue.queue import Claim
 from shared.stores.scripts import Scripts
 
 
 class JournalWriter:
     """One claim's way to its request's journal; `length` is where the next event goes."""
 
-    def __init__(self, scripts: Scripts, claim: Claim, *, live_s: float, length: int = 0, ending: str = "") -> None:
+    def __init__(
+        self, scripts: Scripts, claim: Claim, *, live_s: float, length: int = 0, ending: Ending | None = None
+    ) -> None:
         self._scripts = scripts
         self._journal = Journal(claim, live_s=live_s, ending=ending)
         self._journal.length = length

@@ -14,8 +14,8 @@ from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
 from shared.ledger.rows import Settlement
+from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import read_on
-from shared.queue.queue import EPOCHS_PER_ENQUEUE
 from shared.stores import keys
 from workers.batches.items import LineReader
 from workers.sweeps.locks import alone

@@ -2,20 +2,21 @@
 
 A ring reaches one worker only, therefore a worker must not listen where it has no slot: it would take the ring from a
 worker that has one. And it must listen wherever it has a slot, or the slot waits for a timer. Slots come and go while
-Redis holds the worker's question, so the owner says after each claim what it has room for now.
+Redis holds the worker's question, so the owner says after each claim what it has room for now. Large jobs that a claim leaves
+behind ring a bell of their own, which a worker without memory for them does not hear.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import hiredis
 import redis.asyncio
 import redis.exceptions
 
 from shared.lanes import QueueName
-from shared.stores.keys import bell, own_bell
+from shared.stores.keys import own_bell
 from shared.stores.redis_client import UNREACHABLE, connected
 from shared.stores.redis_connections import Pipeline
 
@@ -28,7 +29,8 @@ class Bells:
     """Listens for the owner on a connection of its own, `wait_s` at a time. `run` is a task of the owner.
 
     `rang` is called with the queue of each ring. The owner then claims, and says by `listen` what it has room for; nothing is
-    asked of Redis in between. When the connection is lost, a ring may be lost with it: `rang` is called for each queue.
+    asked of Redis in between. When the connection is lost, a ring may be lost with it: `rang` is called for each queue. A
+    ring of the worker's own bell may name a queue, too: the large job that held this worker up is out of its way.
     """
 
     def __init__(
@@ -38,24 +40,26 @@ class Bells:
         self._own = own_bell(worker_id)
         self._rang = rang
         self._wait_s = wait_s
-        self._wanted: frozenset[QueueName] = frozenset()
+        self._wanted: Mapping[str, QueueName] = {}
+        """The bells that the owner has room for, and their queues."""
         self._may_ask = asyncio.Event()
         """The owner has claimed since the last ring, and has room for something."""
-        self._asked: frozenset[QueueName] = frozenset()
+        self._asked: frozenset[str] = frozenset()
         """What Redis has been asked for and has not answered yet."""
         self._answered = asyncio.Event()
         self._answered.set()
 
-    def listen(self, queues: Collection[QueueName]) -> bool:
-        """Listen to these from now on. True when Redis holds a question that lacks one of them: the owner has to ring the
-        worker's own bell, so that it is asked again. A question for too many is left: who gets its ring hands it on.
+    def listen(self, bells: Mapping[str, QueueName]) -> bool:
+        """Listen to these bells, each of a queue, from now on. True when Redis holds a question that lacks one of them: the
+        owner has to ring the worker's own bell, so that it is asked again. A question for too many is left: who gets its ring
+        hands it on.
         """
-        self._wanted = frozenset(queues)
-        if queues:
+        self._wanted = bells
+        if bells:
             self._may_ask.set()
         else:
             self._may_ask.clear()
-        return bool(self._asked) and not self._asked >= self._wanted
+        return bool(self._asked) and not self._asked >= bells.keys()
 
     @property
     def asking(self) -> bool:
@@ -86,22 +90,26 @@ class Bells:
             if rung is not None:
                 self._tell({rung})
 
-    async def _ask(self, line: Pipeline, queues: frozenset[QueueName]) -> QueueName | None:
-        """The queue whose bell rang; None after `wait_s`, or when the worker's own bell rang."""
-        by_bell = {bell(queue).encode(): queue for queue in queues}
-        self._asked = queues
+    async def _ask(self, line: Pipeline, bells: Mapping[str, QueueName]) -> QueueName | None:
+        """The queue whose bell rang; None after `wait_s`, or when the worker's own bell rang for no queue."""
+        self._asked = frozenset(bells)
         self._answered.clear()
         try:
-            rung = await line.ask("BLPOP", *by_bell, self._own, self._wait_s)
+            rung = await line.ask("BLPOP", *bells, self._own, self._wait_s)
         except UNREACHABLE:
-            self._tell(queues)
+            self._tell(bells.values())
             raise
         finally:
             self._asked = frozenset()
             self._answered.set()
         if isinstance(rung, hiredis.ReplyError):
             raise redis.exceptions.ResponseError(str(rung))
-        return by_bell.get(rung[0]) if rung else None
+        if not rung:
+            return None
+        name, said = (word.decode() for word in rung)
+        if name == self._own:
+            return QueueName(said) if said.startswith("q:") else None
+        return bells.get(name)
 
     def _tell(self, queues: Collection[QueueName]) -> None:
         self._may_ask.clear()

@@ -22,11 +22,14 @@ from arq.worker import Worker
 
 from shared.errors import Unavailable
 from shared.lanes import QueueName
-from shared.queue.queue import Claim, Opening, Queue, Room
+from shared.queue.byte_limits import Ending
+from shared.queue.claims import Claim, Memory, Opening, Room
+from shared.queue.queue import Queue
 from shared.runtime.metrics import JOBS_RUNNING, LEASES_LOST
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.intake import Intake
+from workers.loop.large_jobs import LargeJobs
 from workers.loop.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -34,13 +37,15 @@ CancelReason = Literal["lost", "drain", "abort"]
 UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """arq wants a name, also for a worker that can call no vendor and only says so."""
+MEMORY_PLENTY = 2**50
 AFTER_OUTAGE_S = 1.0
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
 
 class LeasedWorker(Worker):
-    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. Other arguments are arq's.
+    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. The payloads of large ones take up to
+    `memory_max` bytes of memory together. As long as `may_claim` says no, no jobs are taken. Other arguments are arq's.
 
     `on_discarded(claim)`, an attribute, is awaited before a job is thrown away that never ran (aborted before its start,
     payload gone or unreadable), so that what hangs on the job can be ended too.
@@ -55,11 +60,14 @@ class LeasedWorker(Worker):
         lease_s: float,
         drain_s: float,
         idle_wait_s: float,
+        memory_max: int = MEMORY_PLENTY,
+        may_claim: Callable[[], bool] = lambda: True,
         **kwargs: Any,  # noqa: ANN401 - arq's own
     ) -> None:
         home = slots.queues[0] if slots.queues else NO_QUEUE
         super().__init__(*args, queue_name=home, max_jobs=slots.total, poll_delay=0, **kwargs)
         self._pool = openings.wrapped(self.pool)
+        self.job_deserializer = openings.deserializer(self.job_deserializer)
         self.worker_id = worker_id
         self.claims: dict[str, Claim] = {}
         self.cancel_reasons: dict[str, CancelReason] = {}
@@ -69,10 +77,12 @@ class LeasedWorker(Worker):
         """Jobs whose request's last event is on its way: with it they are done. If they are lost, it says so itself."""
         self._leases = queue
         self._slots = slots
+        self._large_jobs = LargeJobs(memory_max, slots.copies)
+        self._may_claim = may_claim
         self._lease_s = lease_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
-        self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, wait_s=idle_wait_s)
+        self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, self._memory, wait_s=idle_wait_s)
         self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
         self._something_to_do = self._intake.wanted
         self._stopping = asyncio.Event()
@@ -91,7 +101,7 @@ class LeasedWorker(Worker):
         """No new jobs are taken."""
         return not self.allow_pick_jobs
 
-    def ending(self, claim: Claim) -> str:
+    def ending(self, claim: Claim) -> Ending:
         """With its request's last event the job is done, which `ended` has to be told."""
         return self._leases.ending(claim)
 
@@ -165,6 +175,7 @@ class LeasedWorker(Worker):
             return
         opening, claim = claim.opening, claim._replace(opening=None)  # whose payload need not live as long as the job
         self.claims[claim.id] = claim
+        self._large_jobs.begin(claim)
         self.job_counter += 1
         JOBS_RUNNING.labels(claim.queue).inc()
         self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening))
@@ -172,10 +183,12 @@ class LeasedWorker(Worker):
 
     async def _run(self, claim: Claim, opening: Opening | None) -> None:
         openings.begin_with(opening)
+        del opening  # it need not live as long as the job either
         await self.run_job(claim.id, claim.due_ms)
 
     def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         self.job_counter -= 1
+        self._large_jobs.end(claim)
         if self.tasks.get(claim.id) is task:  # else it runs again already: it was given back just before its end
             del self.tasks[claim.id]
         JOBS_RUNNING.labels(claim.queue).dec()
@@ -184,7 +197,7 @@ class LeasedWorker(Worker):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
         if self.draining or self.burst:
             self._something_to_do.set()
-        self._intake.note_freed_slot()
+        self._intake.note_ended(claim)
         if task.cancelled() or not (error := task.exception()):
             return
         if isinstance(error, UNREACHABLE):  # from arq's own first steps, before the function was called
@@ -212,9 +225,12 @@ class LeasedWorker(Worker):
 
     def _rooms(self) -> list[Room]:
         """What may be claimed now. The slot of a job whose request has ended is free when its task has ended, too."""
-        if self.draining or self.job_counter >= self.max_jobs:
+        if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
         return self._slots.rooms(claim.queue for claim in self.claims.values())
+
+    def _memory(self) -> Memory:
+        return self._large_jobs.memory
 
     async def _renew_leases(self) -> None:
         while True:

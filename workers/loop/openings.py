@@ -1,24 +1,52 @@
 """What a claim has brought along, handed to arq in the place where it would ask Redis for it.
 
 arq's `run_job` begins with one transaction: the payload, the count of starts, the ask to abort. The claim knows all of it,
-so `pipeline` answers the first transaction of a job's task from there and leaves everything else to Redis.
+but for payloads that are too large to come with it. arq holds on to the payload until the job has ended, so it is given a
+word in the place of it, which its deserializer turns into the payload, once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from arq.connections import ArqRedis
 
-from shared.queue.queue import Opening
+from shared.queue.claims import Opening
 
-_opening: ContextVar[Opening | None] = ContextVar("opening", default=None)
+Deserializer = Callable[[bytes], dict[str, Any]]
+PUT_ASIDE = b"put aside"
+"""Stands for the payload of the job whose task this is."""
+
+
+class _Begins(NamedTuple):
+    """A job whose first transaction is still to come; `opening` is the answer to it, if the claim brought that."""
+
+    opening: Opening | None
+
+
+_begins: ContextVar[_Begins | None] = ContextVar("begins", default=None)
+_payload: ContextVar[bytes] = ContextVar("payload", default=b"")
 
 
 def begin_with(opening: Opening | None) -> None:
-    """For the job whose task this is."""
-    _opening.set(opening)
+    """For the job whose task this is; None when its payload did not come with the claim."""
+    _begins.set(_Begins(opening))
+
+
+def deserializer(deserialize: Deserializer | None) -> Deserializer | None:
+    """The same, which knows the word that stands for a payload."""
+    if deserialize is None:
+        return None
+
+    def deserialize_payload(data: bytes) -> dict[str, Any]:
+        if data == PUT_ASIDE:
+            data = _payload.get()
+            _payload.set(b"")
+        return deserialize(data)
+
+    return deserialize_payload
 
 
 class Pool:
@@ -31,12 +59,13 @@ class Pool:
         return getattr(self._pool, name)
 
     def pipeline(self, transaction: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 - redis-py's signature
-        """The answers that are here already, once; else redis-py's pipeline."""
-        opening = _opening.get()
-        if opening is None:
-            return self._pool.pipeline(transaction=transaction)
-        _opening.set(None)
-        return _Answered(opening)
+        """A job's opening, once; else redis-py's pipeline."""
+        begins = _begins.get()
+        _begins.set(None)
+        if begins and begins.opening:
+            return _Given(begins.opening)
+        pipeline = self._pool.pipeline(transaction=transaction)
+        return _Asked(pipeline) if begins else pipeline
 
 
 def wrapped(pool: ArqRedis) -> ArqRedis:
@@ -44,7 +73,7 @@ def wrapped(pool: ArqRedis) -> ArqRedis:
     return cast(ArqRedis, Pool(pool))
 
 
-class _Answered:
+class _Given:
     """Takes what `run_job` asks, in its order: get, incr, expire, zrem. The ask to abort is forgotten by `finish`."""
 
     def __init__(self, opening: Opening) -> None:
@@ -70,4 +99,32 @@ class _Answered:
 
     async def execute(self) -> tuple[bytes, int, bool, int]:
         """The claim's answers."""
-        return self._opening.payload, self._opening.starts, True, int(self._opening.aborted)
+        payload, starts, aborted = self._opening
+        return _put_aside(payload), starts, True, int(aborted)
+
+
+class _Asked:
+    """redis-py's pipeline, whose first answer is the payload."""
+
+    def __init__(self, pipeline: Any) -> None:  # noqa: ANN401 - redis-py's
+        self._pipeline = pipeline
+
+    async def __aenter__(self) -> Self:
+        await self._pipeline.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._pipeline.__aexit__(*error)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the pipeline has
+        return getattr(self._pipeline, name)
+
+    async def execute(self) -> list[Any]:
+        """Redis's answers."""
+        payload, *others = await self._pipeline.execute()
+        return [_put_aside(payload) if payload else None, *others]
+
+
+def _put_aside(payload: bytes) -> bytes:
+    _payload.set(payload)
+    return PUT_ASIDE

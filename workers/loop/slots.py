@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.lanes import QueueName, lane_of, provider_of
-from shared.queue.queue import Room
+from shared.queue.claims import Room
 
 
 class Slots:
     """A worker's slots: `total` jobs at a time; `reserved` of them batch may never take; in a worker that serves several
-    providers one of them may not exceed `share_percent`.
+    providers one of them may not exceed `share_percent`. `copies` says of each provider how much memory a byte of a payload
+    takes.
     """
 
-    def __init__(self, *, queues: Sequence[QueueName], total: int, reserved: int, share_percent: int) -> None:
+    def __init__(
+        self,
+        *,
+        queues: Sequence[QueueName],
+        total: int,
+        reserved: int,
+        share_percent: int,
+        copies: Mapping[str, int] | None = None,
+    ) -> None:
         self.queues = queues
         self.total = total
+        self.copies = copies or {}
         several = len({provider_of(queue) for queue in queues}) > 1
         mixed = len({lane_of(queue) for queue in queues}) > 1
         self._share = max(1, total * share_percent // 100) if several else total
@@ -42,7 +52,7 @@ class Slots:
                 of_provider = min(of_provider, self._batch_share - by_queue[queue])
                 of_lane = min(free, self._batch_slots - by_lane["batch"])
             if of_provider > 0 and of_lane > 0:
-                rooms.append(Room(queue, of_provider, of_lane))
+                rooms.append(Room(queue, of_provider, of_lane, self.copies.get(provider, 1)))
         return rooms
 
 
@@ -59,3 +69,12 @@ def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> s
         or by_provider[provider_of(room.queue)] >= room.provider
         or by_lane[lane_of(room.queue)] >= room.lane
     }
+
+
+def first_of_lane(rooms: Sequence[Room], queue: QueueName | None) -> list[Room]:
+    """The same, `queue` before the others of its lane: a large job waits there for memory, which they would take again."""
+    others = [room for room in rooms if room.queue != queue]
+    if queue is None or len(others) == len(rooms):
+        return others
+    of_lane = [number for number, room in enumerate(rooms) if lane_of(room.queue) == lane_of(queue)]
+    return [*others[: of_lane[0]], *(room for room in rooms if room.queue == queue), *others[of_lane[0] :]]

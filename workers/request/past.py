@@ -17,11 +17,12 @@ RUN_LIVE_S = 86_400
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A journal of `length` events, `parts` of an answer with `text_bytes` that the vendor sent in `pieces` pieces; `calls`
-    to the vendor were noted. When it has `ended`, `settlement` is what may still have to be settled.
+    """A journal of `length` events and `bytes`; `parts` of an answer with `text_bytes` that the vendor sent in `pieces`
+    pieces; `calls` to the vendor were noted. When it has `ended`, `settlement` is what may still have to be settled.
     """
 
     length: int = 0
+    bytes: int = 0
     text_bytes: int = 0
     pieces: int = 0
     calls: int = 0
@@ -43,6 +44,7 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
         length=len(events),
+        bytes=sum(map(len, journal)),
         text_bytes=sum(map(bytes_of, parts)),
         pieces=sum(part.pieces for part in parts),
         parts=parts,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from shared.ledger.endings import Endings
     from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
-    from shared.queue.queue import Claim
+    from shared.queue.claims import Claim
     from shared.settings import Settings
     from workers.batches.pace import Paces
     from workers.loop.leased_worker import LeasedWorker
@@ -87,6 +87,7 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     worker: LeasedWorker = ctx["worker"]
     claim = worker.claims[ctx["job_id"]]
     job = unpack_job(payload.data)
+    payload.data = b""  # arq holds on to it until the job has ended
     with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=claim.epoch):
         attempt = Attempt(runner, worker, job, claim)
         try:
@@ -191,7 +192,7 @@ class Attempt:
         await self._end(*self._failed(error, cancelled=True))
 
     def _resume(self, past: Past) -> None:
-        self._journal.length = past.length
+        self._journal.length, self._journal.bytes = past.length, past.bytes
         self._received.text_bytes = past.text_bytes
         self._received.pieces = past.pieces
         self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor

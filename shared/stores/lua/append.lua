@@ -2,34 +2,45 @@
 -- door. Each event stands for itself. Epoch and owner fence a worker that lost its lease; the place makes a repeat after a
 -- lost reply harmless. A run remembers who began its journal: when Redis failed over and lost the beginning, the journal that is
 -- begun then is another one, and its readers hear of that.
+-- with kept
+-- with payloads
 -- with turns
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
 -- ARGV  nine for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
 --       ms (counted from the first event, and anew from the last one), settle record, empty unless the event is the last one,
---       "charged" when that record takes money, else "", and how the job ends with its last event, else "": its queue, time to
---       live of its run hash in ms and largest payload that is kept as long, bytes, with spaces between
+--       "charged" when that record takes money, else "", and how the job ends with its last event, else "", with spaces between: its
+--       queue, time to live of its run hash, ms, largest payload that is kept as long, bytes, most bytes of all that is kept of
+--       requests that have ended, how long after its end or a reader's last look a journal is not taken for that, ms, and the journal's bytes
 -- returns for each event its journal's length after it, or -1 when the claim was lost, -2 when the journal is not as expected,
 -- -3 when the request is void: its caller was told that it did not run, so it may end, but not charged
 local messages = {}
 
 -- As `finish` does it, so that a job and its request end together.
-local function finish(run_key, account, id, queue, keep_ms, payload_max)
+local function finish(run_key, run, id, queue, keep_ms, asked_max, kept_max, readers_ms, journal_bytes)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local job, asked = 'arq:job:' .. id, 'asked:' .. id
   local payload = redis.call('STRLEN', job)
-  if payload > 0 and payload <= tonumber(payload_max) then
+  if payload > 0 and payload <= tonumber(asked_max) then
     redis.call('RENAME', job, asked)
     redis.call('PEXPIRE', asked, keep_ms)
+    keep(asked, payload, now + keep_ms, now)
   end
   redis.call('DEL', job, 'arq:in-progress:' .. id, 'arq:retry:' .. id)
   redis.call('ZREM', 'arq:abort', id)
-  redis.call('ZREM', queue, id)
-  stop_running(queue, account, id)
+  leave_queue(queue, id, run.account, run.bytes, run.large)
+  stop_running(queue, run.account, id)
+  if run.channel ~= '' then
+    redis.call('HSET', run_key, 'read', now)
+  end
   redis.call('PEXPIRE', run_key, keep_ms)
+  keep('journal:' .. id, journal_bytes, now + keep_ms, now)
+  make_room(tonumber(kept_max), readers_ms, now)
 end
 
 local function append(journal, run_key, id, epoch, owner, place, event, live_ms, record, charges, ending)
-  local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun', 'account')
+  local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun', 'account', 'bytes', 'large')
   if run[1] ~= epoch or run[2] ~= owner then
     return -1
   end
@@ -56,7 +67,8 @@ local function append(journal, run_key, id, epoch, owner, place, event, live_ms,
     redis.call('HSET', KEYS[1], id, record)
   end
   if ending ~= '' then
-    finish(run_key, run[6] or '', id, string.match(ending, '^(%S+) (%d+) (%d+)$'))
+    local of_run = { channel = run[3] or '', account = run[6] or '', bytes = run[7], large = run[8] }
+    finish(run_key, of_run, id, string.match(ending, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$'))
   end
   for channel in string.gmatch(run[3] or '', '%S+') do
     -- front doors of the previous release do not know the fourth word

@@ -1,27 +1,36 @@
 -- Take due jobs, in the queues' order of priority, each for one lease. Within a queue accounts take turns: next is the oldest job of the
--- account with the fewest jobs running. A job whose lease lapsed is due again, so this is also how the jobs of a dead worker are taken over. Every claim raises the job's epoch and writes its owner beside it: the fence
--- that all later effects of this claim must show. The epoch alone would not do: a Redis that failed over and lost a claim
--- counts the next one with the same number. A job without a payload, with a tombstone, or that has just been done (a cron job that a
--- second worker enqueued again), is dropped.
+-- account with the fewest jobs running. A large job is taken only if the worker has room for it in its memory, or runs no other large one. Else it is the
+-- next large one of its queue, for whichever worker, and this worker takes no large ones until it has room for it: so it is passed by none
+-- of them, and small ones pass it. A job whose lease lapsed is due again, so this is also how the jobs of a dead worker are taken over. Every claim raises
+-- the job's epoch and writes its owner beside it: the fence that all later effects of this claim must show. The epoch alone
+-- would not do: a Redis that failed over and lost a claim counts the next one with the same number. A job without a payload, with a tombstone, or that has
+-- just been done (a cron job that a second worker enqueued again), is dropped.
+-- with payloads
 -- with turns
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
 -- ARGV  1 owner: a word that no other claim has   2 lease, ms   3 most jobs in all
 --       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
---       5 most bytes of payloads in the answer
---       6… for each queue two: most jobs of its provider, of which a batch queue may get less than an interactive one, and most
---       jobs of its lane, the same for all queues that share one. A queue with 0 only hands its ring on: where a job is due,
---       its bell rings afterwards for another worker
--- returns a flat list of { Redis time in ms, then for each job: queue, id, epoch, due time before the claim, payload, how often
---           it was started, 1 if somebody asked to abort it, else 0 }. A payload for which there is no room is empty, and the
---           job not counted as started: then whoever runs it asks for the rest by itself.
+--       5 most bytes of payloads in the answer   6 the worker   7 largest small payload, bytes
+--       8 memory that large payloads may take, bytes   9 1 when the worker runs no large job, which then may be of any size, else 0
+--       10… for each queue three: most jobs of its provider, of which a batch queue may get less than an interactive one, most
+--       jobs of its lane, the same for all queues that share one, and bytes of memory that a byte of a payload takes. A queue with 0 jobs only hands
+--       its ring on: where a job is due, its bell rings afterwards for another worker
+-- returns a flat list of { Redis time in ms, the queue whose large job found no room, else "", then for each job: queue, id, epoch, due time before the
+--           claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and its payload's bytes if it is large, else 0 }.
+--           A payload for which the answer has no room is empty, and the job not counted as started: then whoever runs it asks for the
+--           rest by itself.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
 local room = {}
-local claimed = { now }
+local claimed = { now, '' }
 local bytes = tonumber(ARGV[5])
+local worker, small_max = ARGV[6], tonumber(ARGV[7])
+local memory, alone = tonumber(ARGV[8]), ARGV[9] == '1'
+local held_up = false
+local PARAMETERS_BEFORE = 9
 local LOOKED_AT_MAX = 1000 -- of one queue's lines by one claim, should they name many jobs that are not due any more
 local LOOK_AGAIN_MS = 60000 -- so often at all that is due, and not only at what came due since the last claim
 
@@ -37,7 +46,13 @@ end
 local function fill_lines(queue, since)
   local due = redis.call('ZRANGEBYSCORE', queue, since, now, 'WITHSCORES')
   for i = 1, #due, 2 do
-    stand_in_line(queue, redis.call('HGET', 'run:' .. due[i], 'account') or '', due[i], due[i + 1], now, true)
+    local run = redis.call('HMGET', 'run:' .. due[i], 'account', 'bytes', 'large')
+    local account = run[1] or ''
+    local size, large, is_news = noted(due[i], run, small_max)
+    if is_news then
+      add_bytes(queue, account, size, large)
+    end
+    stand_in_line(queue, large == '1' and LARGE or SMALL, account, due[i], due[i + 1], now, true)
   end
 end
 
@@ -53,12 +68,11 @@ local function fill_lines_with_news(queue)
 end
 
 -- Whether it was: else it is dropped.
-local function claim(queue, account, id, due)
+local function claim(queue, class, account, id, due, size)
   local run = 'run:' .. id
   local mark = 'arq:in-progress:' .. id
-  if redis.call('EXISTS', 'arq:job:' .. id) == 0 or redis.call('HEXISTS', run, 'dead') == 1
-    or redis.call('GET', mark) == 'done' then
-    redis.call('ZREM', queue, id)
+  if size == 0 or redis.call('HEXISTS', run, 'dead') == 1 or redis.call('GET', mark) == 'done' then
+    leave_queue(queue, id, account, unpack(redis.call('HMGET', run, 'bytes', 'large')))
     redis.call('DEL', 'arq:job:' .. id)
     return false
   end
@@ -71,7 +85,6 @@ local function claim(queue, account, id, due)
   redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)
   run_until(queue, account, id, now + lease, lease)
   local payload, starts, aborted = '', 0, 0
-  local size = redis.call('STRLEN', 'arq:job:' .. id)
   -- arq makes a job due at 1 just before it asks to abort it: the later that is looked up, the better
   if size <= bytes and tonumber(due) > 1 then
     bytes = bytes - size
@@ -80,63 +93,146 @@ local function claim(queue, account, id, due)
     redis.call('EXPIRE', 'arq:retry:' .. id, 88400) -- arq's own number
     aborted = redis.call('ZSCORE', 'arq:abort', id) and 1 or 0 -- the ask is forgotten when the job is finished
   end
-  for _, value in ipairs({ queue, id, epoch, due, payload, starts, aborted }) do
+  for _, value in ipairs({ queue, id, epoch, due, payload, starts, aborted, class == LARGE and size or 0 }) do
     claimed[#claimed + 1] = value
   end
   return true
 end
 
+local function oldest_of(queue, class, account)
+  return unpack(redis.call('ZRANGE', line_of(queue, class, account), 0, 0, 'WITHSCORES'))
+end
+
+-- The large job of the queue that is next: its account, the account's rank, and its id where it has been held up.
+local function next_large(queue)
+  local id = redis.call('GET', 'first:' .. queue)
+  if id then
+    local account = redis.call('HGET', 'run:' .. id, 'account') or ''
+    if redis.call('ZSCORE', line_of(queue, LARGE, account), id) then
+      return account, redis.call('ZSCORE', 'turns:' .. queue .. LARGE, account) or 0, id
+    end
+    let_pass(queue, id, worker)
+  end
+  return unpack(redis.call('ZRANGE', 'turns:' .. queue .. LARGE, 0, 0, 'WITHSCORES'))
+end
+
+-- Class, account, the account's rank, and the id where it is known already.
+local function next_in_turn(queue, with_large)
+  local account, rank = unpack(redis.call('ZRANGE', 'turns:' .. queue .. SMALL, 0, 0, 'WITHSCORES'))
+  if not with_large then
+    return SMALL, account, rank
+  end
+  local other, its_rank, id = next_large(queue)
+  if not other or not account then
+    return other and LARGE or SMALL, other or account, other and its_rank or rank, id
+  end
+  local sooner = tonumber(its_rank) - tonumber(rank)
+  if sooner == 0 and other == account then -- an account's own come in their order
+    local _, due_of_large = oldest_of(queue, LARGE, account)
+    local _, due_of_small = oldest_of(queue, SMALL, account)
+    sooner = (due_of_large or 0) - (due_of_small or 0)
+  elseif sooner == 0 then
+    sooner = other < account and -1 or 1
+  end
+  if id or sooner < 0 then
+    return LARGE, other, its_rank, id
+  end
+  return SMALL, account, rank
+end
+
 -- Claim up to `want` jobs, each of the account whose turn it is then; returns how many.
-local function take_turns(queue, want)
-  local turns = 'turns:' .. queue
+local function take_turns(queue, want, copies)
+  local with_large = redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
   local taken, looked_at = 0, 0
   while taken < want and looked_at < LOOKED_AT_MAX do
-    local account, rank = unpack(redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES'))
+    local class, account, rank, id = next_in_turn(queue, with_large and not held_up)
     if not account then
       break
     end
     looked_at = looked_at + 1
-    local line = 'line:' .. queue .. ':' .. account
-    local last_turn = rank % ONE_RUNNING
-    local id = redis.call('ZPOPMIN', line)[1]
+    id = id or oldest_of(queue, class, account)
     local due = id and redis.call('ZSCORE', queue, id)
-    if due and tonumber(due) <= now and claim(queue, account, id, due) then
-      taken = taken + 1
-      last_turn = now
-    end
-    if redis.call('EXISTS', line) == 0 then
-      leave_turns(queue, account, now, last_turn)
-    elseif last_turn == now then
-      stand_for_turn(queue, account, now, now)
+    local is_due = due and tonumber(due) <= now
+    local size = is_due and redis.call('STRLEN', 'arq:job:' .. id)
+    if is_due and class == LARGE and not alone and size > 0 and size * copies > memory then
+      held_up = true
+      claimed[2] = queue
+      hold_up(queue, id, worker)
+    else
+      local last_turn = rank % ONE_RUNNING
+      if id then
+        redis.call('ZREM', line_of(queue, class, account), id)
+      end
+      if is_due and claim(queue, class, account, id, due, size) then
+        taken = taken + 1
+        last_turn = now
+        if class == LARGE then
+          memory = memory - size * copies
+          alone = false
+        end
+      end
+      if class == LARGE then
+        let_pass(queue, id, worker)
+      end
+      if redis.call('EXISTS', line_of(queue, class, account)) == 0 then
+        leave_turns(queue, class, account, now, last_turn)
+      elseif last_turn == now then
+        stand_for_turn(queue, class, account, now, now)
+      end
+      if last_turn == now and with_large and redis.call('ZSCORE', 'turns:' .. queue .. other_than(class), account) then
+        stand_for_turn(queue, other_than(class), account, now, now)
+      end
     end
   end
   return taken
 end
 
+local function ring(bell, id)
+  if redis.call('EXISTS', bell) == 0 then
+    redis.call('LPUSH', bell, id)
+  end
+end
+
+-- What stays behind rings for a worker that has room; where all that is due is taken, whoever was rung for it need not come. Small ones ring
+-- the queue's bell, as all do that come new, and large ones another, which a worker without room for them does not hear.
+local function leave_bells(queue, waiting, has_looked)
+  local bell, large_bell = 'bell:' .. queue, 'bell:' .. queue .. LARGE
+  local large = waiting and redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
+  if waiting and not (large and has_looked and redis.call('EXISTS', 'turns:' .. queue .. SMALL) == 0) then
+    ring(bell, waiting)
+  else
+    redis.call('DEL', bell)
+  end
+  if large then
+    ring(large_bell, waiting)
+  else
+    redis.call('DEL', large_bell)
+  end
+end
+
 for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
-  room[provider] = room[provider] or tonumber(ARGV[4 + 2 * number])
-  room[lane] = room[lane] or tonumber(ARGV[5 + 2 * number])
-  local want = math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))
+  local a = PARAMETERS_BEFORE + 3 * number
+  local most, copies = tonumber(ARGV[a - 2]), tonumber(ARGV[a])
+  room[provider] = room[provider] or most
+  room[lane] = room[lane] or tonumber(ARGV[a - 1])
+  local want = math.min(left, room[provider], room[lane], most)
   local waiting = one_due(queue)
-  if waiting and want > 0 then
+  local has_looked = waiting and want > 0
+  if has_looked then
     redis.call('ZREMRANGEBYSCORE', 'served:' .. queue, '-inf', now - REMEMBERED_MS)
     fill_lines_with_news(queue)
-    local taken = take_turns(queue, want)
+    local taken = take_turns(queue, want, copies)
     waiting = one_due(queue)
-    if waiting and taken < want then -- clocks step back, and arq has jobs due at 1
+    if waiting and taken < want and not held_up then -- clocks step back, and arq has jobs due at 1
       fill_lines(queue, '-inf')
-      taken = taken + take_turns(queue, want - taken)
+      taken = taken + take_turns(queue, want - taken, copies)
       waiting = one_due(queue)
     end
     left = left - taken
     room[provider] = room[provider] - taken
     room[lane] = room[lane] - taken
   end
-  if not waiting then
-    redis.call('DEL', 'bell:' .. queue) -- all that is due is taken: whoever was rung for it need not come
-  elseif redis.call('EXISTS', 'bell:' .. queue) == 0 then
-    redis.call('LPUSH', 'bell:' .. queue, waiting) -- what stays behind rings for a worker that has room
-  end
+  leave_bells(queue, waiting, has_looked)
 end
 return claimed

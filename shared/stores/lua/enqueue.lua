@@ -1,6 +1,8 @@
 -- Put one job into its queue and its account's line, or say why not. Safe to repeat: a job that is there already, or was and has ended,
--- is `ok` and counts once. A full queue takes new jobs of those accounts only that have less than their share of it waiting, and none at
--- twice its depth; a job that is put back was admitted before.
+-- is `ok` and counts once. A queue that is full, by the jobs that wait or by the bytes of their payloads and of those that run, takes new jobs of
+-- those accounts only that have less than their share of it, and none at twice its size. Small payloads have a reserve of bytes first. A job that is put
+-- back was admitted before.
+-- with payloads
 -- with turns
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
@@ -9,10 +11,37 @@
 --       6 jobs that wait in a full queue   7 requests per minute, 0 for no limit   8 lowest epoch, more than 0 when Redis
 --       has lost the job; then one that has a journal all the same is `ok` too
 --       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
--- returns { "ok" | "full" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
+--       11 largest small payload, bytes   12 bytes of a full queue   13 bytes beside those, for small payloads
+-- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local queue, id, account = KEYS[1], ARGV[1], ARGV[10]
+local size, small_max = #ARGV[2], tonumber(ARGV[11])
+local class = size > small_max and LARGE or SMALL
+
+local function has_its_share_of_places()
+  local depth, waiting = tonumber(ARGV[6]), redis.call('ZCOUNT', queue, '-inf', now)
+  if waiting < depth then
+    return false
+  end
+  local own = redis.call('ZCARD', line_of(queue, SMALL, account)) + redis.call('ZCARD', line_of(queue, LARGE, account))
+  local small, large = 'turns:' .. queue .. SMALL, 'turns:' .. queue .. LARGE
+  local accounts = redis.call('ZCARD', small) + redis.call('ZCARD', large) - #redis.call('ZINTER', 2, small, large)
+  return own >= math.max(1, math.floor(depth / accounts)) or waiting >= 2 * depth
+end
+
+local function has_its_share_of_bytes()
+  local most, reserve = tonumber(ARGV[12]), tonumber(ARGV[13])
+  local sums = redis.call('HMGET', 'bytes:' .. queue, ':all', ':small', account)
+  local all, small = (sums[1] or 0) + size, (sums[2] or 0) + (class == SMALL and size or 0)
+  local taken = all - math.min(small, reserve) -- the first small ones are in the reserve
+  if taken <= most or class == SMALL and small <= reserve then
+    return false
+  end
+  local accounts = math.max(1, redis.call('HLEN', 'bytes:' .. queue) - 2)
+  return tonumber(sums[3] or 0) >= most / accounts or taken > 2 * most
+end
 
 if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then
   return { 'dead', 0, 0, 0, now }
@@ -29,12 +58,14 @@ end
 if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
   return { 'late', 0, 0, 0, now }
 end
-local depth, waiting = tonumber(ARGV[6]), redis.call('ZCOUNT', KEYS[1], '-inf', now)
-if waiting >= depth and tonumber(ARGV[8]) == 0 then
-  local own = redis.call('ZCARD', 'line:' .. KEYS[1] .. ':' .. ARGV[10])
-  local share = math.max(1, math.floor(depth / redis.call('ZCARD', 'turns:' .. KEYS[1])))
-  if own >= share or waiting >= 2 * depth then
+if redis.call('SET', 'counted:' .. queue, '1', 'NX', 'PX', COUNT_AGAIN_MS) then
+  count_anew(queue, small_max)
+end
+if tonumber(ARGV[8]) == 0 then
+  if has_its_share_of_places() then
     return { 'full', 0, 0, 0, now }
+  elseif has_its_share_of_bytes() then
+    return { 'bytes', 0, 0, 0, now }
   end
 end
 
@@ -53,17 +84,22 @@ if rpm > 0 then
 end
 
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-local channels = redis.call('HGET', KEYS[3], 'channel') or ''
+local before = redis.call('HMGET', KEYS[3], 'channel', 'bytes', 'large')
+local channels = before[1] or ''
 if not string.find(' ' .. channels .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
   channels = channels == '' and ARGV[5] or channels .. ' ' .. ARGV[5]
 end
-redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', ARGV[10])
+local large = class == LARGE and '1' or '0'
+redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', account, 'bytes', size, 'large', large)
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-stand_in_line(KEYS[1], ARGV[10], ARGV[1], now, now)
-redis.call('LPUSH', KEYS[4], ARGV[1])
+if redis.call('ZADD', queue, now, id) == 0 and before[2] then -- its payload was lost, and it still counts
+  add_bytes(queue, account, -before[2], before[3])
+end
+add_bytes(queue, account, size, large)
+stand_in_line(queue, class, account, id, now, now)
+redis.call('LPUSH', KEYS[4], id)
 redis.call('LTRIM', KEYS[4], 0, 255)
 return { 'ok', 0, remaining, reset, now }

@@ -1,17 +1,16 @@
 -- End one claim: the job is done, or it goes back to its queue, at once when somebody asked to abort it. Does nothing unless the claim
 -- still owns the job.
+-- with payloads
 -- with turns
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
---       9 where the payload of a job that is done is kept (string)
 -- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
 --       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
---       7 how long to remember that it was done, ms (cron jobs), else 0
---       8 done: largest payload that is kept, for as long as the run hash, bytes; 0 for none   9 owner
+--       7 how long to remember that it was done, ms (cron jobs), else 0   8 owner
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
-local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner', 'account')
-if run[1] ~= ARGV[2] or run[2] ~= ARGV[9] then
+local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner', 'account', 'bytes', 'large')
+if run[1] ~= ARGV[2] or run[2] ~= ARGV[8] then
   return 0
 end
 
@@ -42,13 +41,8 @@ if ARGV[4] ~= '' then
     redis.call('PEXPIRE', KEYS[6], ARGV[5])
   end
 end
-local payload = redis.call('STRLEN', KEYS[2])
-if payload > 0 and payload <= tonumber(ARGV[8]) then
-  redis.call('RENAME', KEYS[2], KEYS[9])
-  redis.call('PEXPIRE', KEYS[9], ARGV[6])
-end
 redis.call('DEL', KEYS[2], KEYS[4])
 redis.call('ZREM', KEYS[5], id)
-redis.call('ZREM', KEYS[1], id)
+leave_queue(KEYS[1], id, run[3] or '', run[4], run[5])
 redis.call('PEXPIRE', KEYS[7], ARGV[6])
 return 1

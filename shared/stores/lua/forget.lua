@@ -1,14 +1,16 @@
 -- Settlements are committed: their settle records are owed no more, and are kept aside for a while. A Postgres that fails over to a
--- standby may lose its last commits; what is kept is settled again then. The oldest ones go when there are too many.
+-- standby may lose its last commits; what is kept is settled again then. The oldest ones go when there are too many, or too large ones.
 --
 -- KEYS  1 settle records (hash)   2 kept records (hash: id to record)   3 when they were committed (sorted set: id by Unix ms)
--- ARGV  1 most that are kept   2 time to live of what is kept, ms   3… two for each settlement: id, and what is kept of it: "" for
---       its record as it is, if there is one, "-" for nothing, else a record to keep instead
+-- ARGV  1 most that are kept   2 time to live of what is kept, ms   3 most bytes of Redis's memory for them, estimated from a sample
+--       4… two for each settlement: id, and what is kept of it: "" for its record as it is, if there is one, "-" for nothing, else a
+--       record to keep instead
 -- returns how many are kept
+local SAMPLES = 64
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local id, kept = ARGV[i], ARGV[i + 1]
   local record = redis.call('HGET', KEYS[1], id)
   redis.call('HDEL', KEYS[1], id) -- first: a Redis whose memory is full lets no script begin with what needs some
@@ -22,7 +24,10 @@ for i = 3, #ARGV, 2 do
 end
 
 local count = redis.call('ZCARD', KEYS[3])
-local most = tonumber(ARGV[1])
+local most, bytes = tonumber(ARGV[1]), redis.call('MEMORY', 'USAGE', KEYS[2], 'SAMPLES', SAMPLES) or 0
+if bytes > tonumber(ARGV[3]) then
+  most = math.min(most, math.floor(count * ARGV[3] / bytes))
+end
 if count > most then
   local oldest = redis.call('ZPOPMIN', KEYS[3], count - most)
   for i = 1, #oldest, 2 do

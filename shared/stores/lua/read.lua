@@ -11,6 +11,10 @@ local entries = redis.call('LRANGE', KEYS[1], first, first + ARGV[3] - 1)
 local alive = redis.call('EXISTS', KEYS[2]) == 1 or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1
 local run = redis.call('HMGET', KEYS[4], 'begun', 'channel')
 local reply = { alive and 1 or 0, run[1] or '' }
+if ARGV[5] ~= '' and run[2] then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[4], 'read', time[1] * 1000 + math.floor(time[2] / 1000))
+end
 if ARGV[5] ~= '' and run[2] and not string.find(' ' .. run[2] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
   local _, others = string.gsub(run[2], '%S+', '')
   if others < tonumber(ARGV[6]) then

@@ -1,5 +1,6 @@
 -- Make sure that a request never runs any more, before its hold is released. Refuses when it is leased or has a settle
 -- record: then it is still somebody's. A worker that slept past its lease is fenced by the new epoch.
+-- with payloads
 -- with turns
 --
 -- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
@@ -18,13 +19,12 @@ end
 redis.call('HSET', KEYS[3], 'dead', '1')
 redis.call('HINCRBY', KEYS[3], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
-redis.call('ZREM', KEYS[1], ARGV[1])
-local account = redis.call('HGET', KEYS[3], 'account') or ''
-local line = 'line:' .. KEYS[1] .. ':' .. account
-redis.call('ZREM', line, ARGV[1])
-local rank = redis.call('EXISTS', line) == 0 and redis.call('ZSCORE', 'turns:' .. KEYS[1], account)
-if rank then
-  leave_turns(KEYS[1], account, now, rank % ONE_RUNNING)
+local run = redis.call('HMGET', KEYS[3], 'account', 'bytes', 'large')
+local account = run[1] or ''
+leave_queue(KEYS[1], ARGV[1], account, run[2], run[3])
+for _, class in ipairs({ SMALL, LARGE }) do
+  leave_line(KEYS[1], class, account, ARGV[1], now)
 end
+let_pass(KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[2])
 return 1

@@ -3,7 +3,8 @@
 -- KEYS  1 the worker's own bell (list)
 -- ARGV  1 time to live, ms, in case that the worker is gone
 -- returns 1
-redis.call('LPUSH', KEYS[1], '1')
-redis.call('LTRIM', KEYS[1], 0, 0)
+if redis.call('EXISTS', KEYS[1]) == 0 then -- else a ring waits there that wakes it all the same
+  redis.call('LPUSH', KEYS[1], '1')
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1

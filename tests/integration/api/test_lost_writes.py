@@ -26,7 +26,8 @@ from shared.job import Chunk, Done, Event, Failed, Job, KeptAnswer, pack, unpack
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
-from shared.queue.queue import Claim, Queue, RateState
+from shared.queue.claims import Claim
+from shared.queue.queue import Queue, RateState
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings

@@ -15,8 +15,9 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.lanes import QueueName
 from shared.money import Usage
+from shared.queue.claims import Room
 from shared.queue.journal import Heard
-from shared.queue.queue import Queue, Room
+from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts

@@ -10,8 +10,10 @@ from arq.connections import ArqRedis
 
 from shared.errors import RateLimited, Unavailable
 from shared.job import Chunk
+from shared.queue.byte_limits import Ending
+from shared.queue.claims import Claim
 from shared.queue.journal import LeaseLost, RequestVoid, read_on
-from shared.queue.queue import Claim, Queue
+from shared.queue.queue import Queue
 from shared.stores.scripts import Script, Scripts
 from tests.harness.builders import a_job, a_release, a_reservation
 from tests.integration.jobs import claim_one, enqueue, let_lease_lapse
@@ -35,7 +37,7 @@ class Bench(NamedTuple):
         await let_lease_lapse(self.client, old.id)
         return old, await claim_one(self.queue, "wrk_b")
 
-    def journal(self, one: Claim, length: int = 0, ending: str = "") -> JournalWriter:
+    def journal(self, one: Claim, length: int = 0, ending: Ending | None = None) -> JournalWriter:
         return JournalWriter(self.lua, one, live_s=60, length=length, ending=ending)
 
     async def begun(self, request_id: str) -> str:

@@ -12,8 +12,9 @@ from shared.errors import ProviderError, Unavailable
 from shared.job import Chunk, Done, Event, Failed, unpack_settlement
 from shared.ledger.rows import Settlement
 from shared.money import Usage
+from shared.queue.claims import Claim
 from shared.queue.journal import Heard, Journal, LeaseLost, RequestVoid, append_all, parse_message, read_journal
-from shared.queue.queue import Claim, Queue
+from shared.queue.queue import Queue
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts

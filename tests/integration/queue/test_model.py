@@ -1,7 +1,8 @@
 """Random sequences of what front doors, workers, crashes and time do to the queue, against a model in plain Python.
 
 Time passes where a rule says so: it rewrites the scores, so that nothing waits and the order of what is due is known. What
-asks for a turn and what gives one are a millisecond apart, so that the model counts instead of reading the clock. The store
+asks for a turn and what gives one are a millisecond apart, so that the model counts instead of reading the clock. Half of
+the jobs are large ones, for which a queue, and a worker's memory, have room for few. The store
 is a primary that may be replaced by a replica which had not got its last writes: those are taken back then, while the
 workers keep the claims that they were given.
 """
@@ -12,13 +13,14 @@ import asyncio
 import contextlib
 import copy
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import hypothesis
 import msgspec
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix
+from arq.jobs import serialize_job
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,17 +33,20 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
+from shared.chat import Message
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.job import Chunk, Event, Job, unpack_event
-from shared.lanes import QueueName
-from shared.queue.journal import LeaseLost
-from shared.queue.queue import EPOCHS_PER_ENQUEUE, Claim, Queue, Room
+from shared.job import RUN_REQUEST, Chunk, Event, Job, Sealed, arq_serializer, pack, unpack_event
+from shared.lanes import QueueName, lane_of
+from shared.queue.byte_limits import ByteLimits
+from shared.queue.claims import EPOCHS_PER_ENQUEUE, Claim, Memory, Room
+from shared.queue.journal import LeaseLost, read_on
+from shared.queue.queue import Queue
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
-from tests.harness.builders import a_job, a_release, a_reservation
+from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.jobs import CHANNEL, OPENAI, OPENAI_BATCH, enqueue, until_the_next_millisecond
 from tests.integration.journals import JournalWriter
 
@@ -49,8 +54,14 @@ T = TypeVar("T")
 Store = dict[bytes, tuple[bytes, int]]
 QUEUES = (OPENAI, OPENAI_BATCH)
 ACCOUNTS = ("acc_a", "acc_b")
-JOBS = 8
-DEPTH_MAX = 2
+WORKERS = ("a", "b")
+JOBS = 12
+SMALL_JOBS = 6
+LARGE_BYTES = 5_000
+DEPTH_MAX = 3
+LIMITS = ByteLimits(queue=18_000, reserve=3_000, small=3_000, asked=3_000, kept=4_000, readers_ms=3_600_000)
+COPIES = (1, 2)
+LOOKED_AT_OF_KEPT = 16
 MUCH_LATER = 2**42
 LONG_AGO = 10**9
 """More turns than a run has: as long ago as the last one of who had none."""
@@ -62,19 +73,28 @@ ONE_RUNNING = 2**41
 
 WRITES_LOST_MAX = 12
 
+HAPPENINGS = ("time", "time", "time", "a reader", "no reader", "a commit", "a payload", "scripts", "writes")
+
 jobs = st.integers(0, JOBS - 1)
-old_or_new = st.integers(0, 7)
-rooms = st.sampled_from([0, 1, 2, 4, 4, 4])
+memories = st.tuples(st.sampled_from([0, 10_000, 20_000, 40_000]), st.booleans())
+old_or_new = st.sampled_from([*[0] * 6, *range(1, 8)])
+rooms = st.sampled_from([0, 1, 2, *[4] * 7])
+rarely = st.integers(0, 3).map(lambda number: number == 3)
 
 
 class Known(msgspec.Struct):
-    """One job in the model. `place` is ready, leased, deferred, or None when it is in no queue."""
+    """One job in the model. `place` is ready, leased, deferred, or None when it is in no queue. `bytes` is what was noted of
+    its payload; `asked` is kept after its end, and `read` says that a reader may come for more of its journal.
+    """
 
     place: str | None = None
     order: int = 0
     in_line: bool = False
     running: bool = False
     payload: bool = False
+    bytes: int = 0
+    asked: bool = False
+    read: bool = False
     enqueued: bool = False
     epoch: int = 0
     owner: str = ""
@@ -85,14 +105,24 @@ class Known(msgspec.Struct):
     to_abort: bool = False
 
 
+Turn = tuple[QueueName, bool, str]
+"""A queue, whether it is about large jobs, and an account."""
+
+
 class World(msgspec.Struct):
-    """All that the model knows. Of accounts that have a line in a queue: their `ranks`, which are how many of their jobs ran
-    when that was last looked at, and when they had a turn; and of the others, when they were `served` last.
+    """All that the model knows. Of accounts that have a line in a queue, for small or for large jobs: their `ranks`, which
+    are how many of their jobs ran when that was last looked at, and when they had a turn; and of the others, when they were
+    `served` last. The large job that is `first` in a queue, whom it has `held_up`, and who was `woken` for which queue. What
+    is `kept` of requests that have ended, the oldest first in each lane: what of which job, and its bytes.
     """
 
     known: list[Known]
-    ranks: dict[tuple[str, str], tuple[int, int]] = {}
+    ranks: dict[Turn, tuple[int, int]] = {}
     served: dict[tuple[str, str], int] = {}
+    first: dict[QueueName, int] = {}
+    held_up: dict[QueueName, set[str]] = {}
+    woken: dict[str, list[str]] = {}
+    kept: dict[str, list[tuple[str, int, int]]] = {}
 
 
 class Door:
@@ -102,7 +132,7 @@ class Door:
         self._runner = asyncio.Runner()
         self.client: Redis = connect_redis(settings, kind=Redis)
         self.lua = self.run(self._start(settings))
-        self.queue = Queue(self.lua, lease_s=3_000, keep_run_s=6_000, depth_max=DEPTH_MAX)
+        self.queue = Queue(self.lua, lease_s=3_000, keep_run_s=6_000, depth_max=DEPTH_MAX, byte_limits=LIMITS)
 
     async def _start(self, settings: Settings) -> Scripts:
         return Scripts(self.client, settings)
@@ -145,9 +175,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(waiting=st.sets(jobs))
     def begin(self, waiting: set[int]) -> None:
         self.run(self.door.client.flushdb())
-        self.jobs: list[Job] = [
-            a_job(id=new_id("req", number), account_id=ACCOUNTS[number // 2 % 2]) for number in range(JOBS)
-        ]
+        self.jobs = [_a_job(number) for number in range(JOBS)]
         self.world = World([Known() for _ in range(JOBS)])
         self.claims: list[Claim] = []
         self.past: deque[tuple[Store, World]] = deque(maxlen=1 + WRITES_LOST_MAX)
@@ -189,16 +217,22 @@ class Machine(RuleBasedStateMachine):
 
     # -- turns
 
-    def turn_of(self, number: int) -> tuple[str, str]:
-        return self.queue_of(number), self.jobs[number].account_id
+    def turn_of(self, number: int) -> Turn:
+        return self.queue_of(number), _is_large(number), self.jobs[number].account_id
 
-    def of(self, turn: tuple[str, str]) -> list[int]:
+    def of(self, turn: Turn) -> list[int]:
         return [number for number in range(JOBS) if self.turn_of(number) == turn]
 
-    def look_at(self, turn: tuple[str, str], served: int | None = None) -> None:
+    def look_at(self, turn: Turn, served: int | None = None) -> None:
         """Its rank is what it is now."""
-        _, last = self.world.ranks.get(turn, (0, self.world.served.get(turn, self.clock - LONG_AGO)))
-        self.world.ranks[turn] = (sum(self.known[n].running for n in self.of(turn)), served or last)
+        last = self.world.ranks[turn][1] if turn in self.world.ranks else self.last_turn(turn)
+        running = sum(self.known[n].running for one in (turn, _beside(turn)) for n in self.of(one))
+        self.world.ranks[turn] = (running, served or last)
+
+    def last_turn(self, turn: Turn) -> int:
+        if _beside(turn) in self.world.ranks:
+            return self.world.ranks[_beside(turn)][1]
+        return self.world.served.get((turn[0], turn[2]), self.clock - LONG_AGO)
 
     def stand_in_line(self, number: int, *, look_again: bool = False) -> None:
         if not self.known[number].in_line:
@@ -212,29 +246,98 @@ class Machine(RuleBasedStateMachine):
         if not any(self.known[n].in_line for n in self.of(turn)):
             _, last = self.world.ranks.pop(turn, (0, 0))
             if last > 0:
-                self.world.served[turn] = last
+                self.world.served[turn[0], turn[2]] = last
 
     def stop_running(self, number: int) -> None:
-        turn = self.turn_of(number)
         if self.known[number].running:
             self.known[number].running = False
-            if turn in self.world.ranks:
-                self.look_at(turn)
+            for turn in (self.turn_of(number), _beside(self.turn_of(number))):
+                if turn in self.world.ranks:
+                    self.look_at(turn)
 
-    def next_in_line(self, name: QueueName) -> int | None:
-        """The first of the account whose turn it is; it may be due no more."""
-        turns = [(rank, turn) for turn, rank in self.world.ranks.items() if turn[0] == name]
+    def next_in_line(self, name: QueueName, *, with_large: bool) -> int | None:
+        """The first of the account whose turn it is; it may be due no more. What was held up comes before all others."""
+        first = self.world.first.get(name)
+        if with_large and first is not None and any(turn[:2] == (name, True) for turn in self.world.ranks):
+            if self.known[first].in_line:
+                return first
+            self.let_pass(first, self.worker)
+        turns = [
+            (rank, turn[2], turn)
+            for turn, rank in self.world.ranks.items()
+            if turn[0] == name and turn[1] <= with_large
+        ]
         if not turns:
             return None
-        in_line = [number for number in self.of(min(turns)[1]) if self.known[number].in_line]
-        return min(in_line, key=lambda number: self.known[number].order)
+        rank, account, _ = min(turns)
+        heads = [
+            min((n for n in self.of(turn) if self.known[n].in_line), key=lambda n: self.known[n].order)
+            for its_rank, its_account, turn in turns
+            if (its_rank, its_account) == (rank, account)
+        ]
+        return min(heads, key=lambda n: self.known[n].order)
+
+    def let_pass(self, number: int, worker: str = "") -> None:
+        """The job that was first of its queue is so no more: whoever it held up is woken."""
+        name = self.queue_of(number)
+        if self.world.first.get(name) == number:
+            del self.world.first[name]
+            for one in self.world.held_up.pop(name, set()) - {worker}:
+                self.world.woken[one] = [name, *self.world.woken.get(one, [])][:8]
+
+    # -- what is too much
 
     def is_full(self, number: int) -> bool:
-        name, turn = self.queue_of(number), self.turn_of(number)
+        """By the jobs that wait."""
+        name, _, account = self.turn_of(number)
         waiting = len(self.ready(name))
-        own = sum(self.known[n].in_line for n in self.of(turn))
-        accounts = sum(one[0] == name for one in self.world.ranks)
+        own = sum(known.in_line for n, known in enumerate(self.known) if self._is_of(n, name, account))
+        accounts = len({turn[2] for turn in self.world.ranks if turn[0] == name})
         return waiting >= DEPTH_MAX and (own >= max(1, DEPTH_MAX // max(1, accounts)) or waiting >= 2 * DEPTH_MAX)
+
+    def is_full_of_bytes(self, number: int) -> bool:
+        """By the payloads of those that wait or run."""
+        name, is_large, account = self.turn_of(number)
+        size = self.size_of(number)
+        counted = {n: self.known[n].bytes for n in range(JOBS) if self.queue_of(n) == name and self.known[n].place}
+        small = sum(size for n, size in counted.items() if not _is_large(n)) + (0 if is_large else size)
+        taken = sum(counted.values()) + size - min(small, LIMITS.reserve)
+        if taken <= LIMITS.queue or (small <= LIMITS.reserve and not is_large):
+            return False
+        own = sum(size for n, size in counted.items() if self._is_of(n, name, account))
+        accounts = {self.jobs[n].account_id for n in counted}
+        return own >= LIMITS.queue / max(1, len(accounts)) or taken > 2 * LIMITS.queue
+
+    def _is_of(self, number: int, name: QueueName, account: str) -> bool:
+        return self.queue_of(number) == name and self.jobs[number].account_id == account
+
+    def size_of(self, number: int) -> int:
+        sealed = Sealed(pack(self.jobs[number]))
+        return len(serialize_job(RUN_REQUEST, (sealed,), {}, None, 2**40, serializer=arq_serializer))
+
+    def keep(self, what: str, number: int, size: int) -> None:
+        self.world.kept.setdefault(lane_of(self.queue_of(number)), []).append((what, number, size))
+
+    def make_room(self) -> None:
+        looked_at = 0
+        for lane in sorted(self.world.kept):  # what goes sooner by itself comes first
+            kept = self.world.kept[lane]
+            while looked_at < LOOKED_AT_OF_KEPT and self.kept_bytes() > LIMITS.kept:
+                if not kept:
+                    del self.world.kept[lane]
+                    break
+                looked_at += 1
+                what, number, size = kept.pop(0)
+                known = self.known[number]
+                if what == "journal" and (known.read or known.payload):
+                    self.world.kept[max(self.world.kept)].append((what, number, size))
+                elif what == "journal":
+                    known.journal = []
+                else:
+                    known.asked = False
+
+    def kept_bytes(self) -> int:
+        return sum(size for kept in self.world.kept.values() for _, _, size in kept)
 
     def tick(self) -> None:
         self.clock = next(self.times)
@@ -246,7 +349,8 @@ class Machine(RuleBasedStateMachine):
     def enqueue(self, number: int, again: int) -> None:
         known, name = self.known[number], self.queue_of(number)
         there = known.payload or (bool(known.journal) if again else known.enqueued)  # or it was, and ran
-        refused = known.dead or (not there and not again and self.is_full(number))
+        too_much = self.is_full(number) or self.is_full_of_bytes(number)
+        refused = known.dead or (not there and not again and too_much)
         self.tick()
         try:
             self.run(enqueue(self.door.queue, self.jobs[number], name, epoch=again * EPOCHS_PER_ENQUEUE))
@@ -256,6 +360,7 @@ class Machine(RuleBasedStateMachine):
         assert not refused
         if not there:
             known.payload = known.enqueued = True
+            known.bytes = self.size_of(number)
             known.epoch = again * EPOCHS_PER_ENQUEUE or known.epoch
             known.channel = CHANNEL
             self.stand_in_line(number)
@@ -270,6 +375,7 @@ class Machine(RuleBasedStateMachine):
             known.dead, known.place, known.payload = True, None, False
             known.epoch += 1
             self.leave_line(number)
+            self.let_pass(number)
 
     @rule(number=jobs, leaves=st.booleans())
     def cancel(self, number: int, *, leaves: bool) -> None:
@@ -289,51 +395,83 @@ class Machine(RuleBasedStateMachine):
     # -- workers
 
     @rule(
-        worker=st.sampled_from("ab"),
+        worker=st.sampled_from(WORKERS),
         provider=rooms,
         lanes=st.tuples(rooms, rooms),
-        lost=st.booleans(),
+        memory=memories,
+        lost=rarely,
     )
-    def claim(self, worker: str, provider: int, lanes: tuple[int, int], *, lost: bool) -> None:
+    def claim(
+        self, worker: str, provider: int, lanes: tuple[int, int], memory: tuple[int, bool], *, lost: bool
+    ) -> None:
         """It may be just what the store loses."""
-        self._claim(worker, provider, lanes)
+        self._claim(worker, provider, lanes, Memory(*memory))
         if lost:
             self._go_back_to(*self.past[-1])
 
-    def _claim(self, worker: str, provider: int, lanes: tuple[int, int]) -> None:
-        rooms = [Room(name, provider, lane) for name, lane in zip(QUEUES, lanes, strict=True)]
+    def _claim(self, worker: str, provider: int, lanes: tuple[int, int], memory: Memory) -> None:
+        rooms = [Room(name, provider, *room) for name, *room in zip(QUEUES, lanes, COPIES, strict=True)]
         self.tick()
-        claimed = self.run(self.door.queue.claim(worker, rooms, 3))
+        claimed = self.run(self.door.queue.claim(worker, rooms, 3, memory))
+        self.worker, self.memory = worker, memory
+        self.held_up_in: QueueName | None = None
         expected = []
         left = min(provider, 3)
         for room in rooms:
-            taken = self._taken(room.queue, min(left, room.lane))
+            taken = self._taken(room, min(left, room.lane))
             left -= len(taken)
             for number in taken:
                 known = self.known[number]
-                expected.append((room.queue, self.jobs[number].id, known.epoch, known.order, known.to_abort))
-        got = [(one.queue, one.id, one.epoch, one.due_ms, one.opening and one.opening.aborted) for one in claimed]
+                large = known.bytes if _is_large(number) else 0
+                expected.append((room.queue, self.jobs[number].id, known.epoch, known.order, known.to_abort, large))
+        got = [
+            (one.queue, one.id, one.epoch, one.due_ms, one.opening and one.opening.aborted, one.large)
+            for one in claimed
+        ]
         assert got == expected
+        assert claimed.held_up == self.held_up_in
         assert not {one.owner for one in claimed} & {one.owner for one in self.claims}
         for one in claimed:
             self.known[self.number_of(one.id)].owner = one.owner
         self.claims += claimed
 
-    def _taken(self, name: QueueName, want: int) -> list[int]:
+    def _taken(self, room: Room, want: int) -> list[int]:
         taken: list[int] = []
-        if want and (ready := self.ready(name)):
-            for one in ready:
-                self.stand_in_line(one, look_again=True)
-            while len(taken) < want and (number := self.next_in_line(name)) is not None:
-                known = self.known[number]
-                if known.place == "ready" and known.payload and not known.dead:
-                    known.place, known.epoch, known.running = "leased", known.epoch + 1, True
-                    self.look_at(self.turn_of(number), served=self.clock)
-                    taken.append(number)
-                elif known.place == "ready":
-                    known.place, known.payload = None, False
-                self.leave_line(number)
+        if not want or not (ready := self.ready(room.queue)):
+            return taken
+        for one in ready:
+            self.stand_in_line(one, look_again=True)
+        while len(taken) < want:
+            number = self.next_in_line(room.queue, with_large=self.held_up_in is None)
+            if number is None:
+                break
+            known = self.known[number]
+            if known.place == "ready" and known.payload and not self._fits(number, room):
+                self.held_up_in = room.queue
+                self.world.first[room.queue] = number
+                self.world.held_up.setdefault(room.queue, set()).add(self.worker)
+                continue
+            if known.place == "ready" and known.payload and not known.dead:
+                self._begin(number, room)
+                taken.append(number)
+            elif known.place == "ready":
+                known.place, known.payload = None, False
+            self.leave_line(number)
+            self.let_pass(number, self.worker)
         return taken
+
+    def _begin(self, number: int, room: Room) -> None:
+        known = self.known[number]
+        known.place, known.epoch, known.running = "leased", known.epoch + 1, True
+        for turn in (self.turn_of(number), _beside(self.turn_of(number))):
+            if turn in self.world.ranks:
+                self.look_at(turn, served=self.clock)
+        if _is_large(number):
+            self.memory = Memory(self.memory.free - known.bytes * room.copies, alone=False)
+
+    def _fits(self, number: int, room: Room) -> bool:
+        needed = self.known[number].bytes * room.copies
+        return not _is_large(number) or self.memory.alone or needed <= self.memory.free
 
     @precondition(lambda self: self.claims)
     @rule(back=st.lists(old_or_new, min_size=1, max_size=4, unique=True))
@@ -372,13 +510,15 @@ class Machine(RuleBasedStateMachine):
                 self.make_ready(self.number_of(one.id))
 
     @precondition(lambda self: self.claims)
-    @rule(back=old_or_new, last=st.booleans(), ends=st.booleans(), off=st.sampled_from([0, 0, 0, 1]))
-    def append(self, back: int, *, last: bool, ends: bool, off: int) -> None:
+    @rule(back=old_or_new, last=st.booleans(), ends=rarely.map(lambda no: not no), paid=st.booleans(), off=rarely)
+    def append(self, back: int, *, last: bool, ends: bool, paid: bool, off: bool) -> None:
         one = self.claims[-1 - back % len(self.claims)]
-        known = self.known[self.number_of(one.id)]
-        length, ending = len(known.journal) + off, self.door.queue.ending(one) if ends else ""
+        number = self.number_of(one.id)
+        known = self.known[number]
+        length, ending = len(known.journal) + off, self.door.queue.ending(one) if ends else None
         writer = JournalWriter(self.door.lua, one, live_s=600, length=length, ending=ending)
-        record = a_release(a_reservation("acc_x", id=one.id)) if last else None
+        end = a_settlement if paid else a_release
+        record = end(a_reservation("acc_x", id=one.id)) if last else None
         event = Chunk(f"{one.owner} {next(self.times)}")
         try:
             self.run(writer.append(event, record))
@@ -390,44 +530,65 @@ class Machine(RuleBasedStateMachine):
         known.journal.append(event)
         known.to_settle |= last
         if last and ends:
-            self.stop_running(self.number_of(one.id))
+            self.stop_running(number)
+            if paid and known.payload and not _is_large(number) and lane_of(one.queue) == "interactive":
+                known.asked = True
+                self.keep("asked", number, known.bytes)
+            known.read |= bool(known.channel)
+            self.keep("journal", number, len(pack(event)))
             known.place, known.payload, known.to_abort = None, False, False
+            self.make_room()
 
     # -- the world
 
-    @rule(number=jobs)
-    def time_passes(self, number: int) -> None:
+    @rule(what=st.sampled_from(HAPPENINGS), number=jobs, writes=st.integers(0, WRITES_LOST_MAX))
+    def happens(self, what: str, number: int, writes: int) -> None:
+        match what:
+            case "time":
+                self._time_passes(number)
+            case "a reader":
+                self._a_reader_looks(number)
+            case "no reader":
+                self._its_readers_have_gone(number)
+            case "a commit":
+                self.run(self.door.client.hdel(keys.SETTLES, self.jobs[number].id))  # type: ignore[arg-type] # typed for both
+                self.known[number].to_settle = False
+            case "a payload":
+                self.run(self.door.client.delete(job_key_prefix + self.jobs[number].id))
+                self.known[number].payload = False
+            case "scripts":
+                self.run(self.door.client.script_flush())
+            case _:
+                self._the_store_loses_its_last_writes(writes)
+
+    def _time_passes(self, number: int) -> None:
         """A lease lapses, as after a crash, or a deferred job's moment comes."""
         if self.known[number].place in {"leased", "deferred"}:
-            name, account = self.turn_of(number)
+            name, _, account = self.turn_of(number)
             self.run(self.door.client.delete(in_progress_key_prefix + self.jobs[number].id))
-            self.run(self.door.client.zrem(keys.running(QueueName(name), account), self.jobs[number].id))
+            self.run(self.door.client.zrem(keys.running(name, account), self.jobs[number].id))
             self.known[number].running = False
             self.make_ready(number)
 
-    @rule(number=jobs)
-    def a_settlement_is_committed(self, number: int) -> None:
-        self.run(self.door.client.hdel(keys.SETTLES, self.jobs[number].id))  # type: ignore[arg-type] # typed for both clients
-        self.known[number].to_settle = False
+    def _a_reader_looks(self, number: int) -> None:
+        known = self.known[number]
+        reading = read_on(self.door.lua, self.jobs[number].id, 0, events_max=1, bytes_max=1, channel=CHANNEL)
+        assert len(self.run(reading).entries) == min(1, len(known.journal))
+        if known.channel is not None:
+            known.read, known.channel = True, CHANNEL
 
-    @rule(number=jobs)
-    def a_payload_expires(self, number: int) -> None:
-        self.run(self.door.client.delete(job_key_prefix + self.jobs[number].id))
-        self.known[number].payload = False
+    def _its_readers_have_gone(self, number: int) -> None:
+        """Long ago."""
+        if self.known[number].read:
+            self.run(self.door.client.hset(keys.run(self.jobs[number].id), "read", "1"))  # type: ignore[arg-type]
+            self.known[number].read = False
 
-    @rule()
-    def the_server_forgets_its_scripts(self) -> None:
-        self.run(self.door.client.script_flush())
-
-    @rule(really=st.integers(0, 9))
-    def the_server_forgets_everything(self, really: int) -> None:
-        if not really:
+    def _the_store_loses_its_last_writes(self, writes: int) -> None:
+        """A replica is promoted that had not got them, or never had any; whoever was told of them remembers."""
+        if not writes:
             self.run(self.door.client.flushdb())
             self.world = World([Known() for _ in range(JOBS)])
-
-    @rule(writes=st.integers(1, WRITES_LOST_MAX))
-    def the_store_loses_its_last_writes(self, writes: int) -> None:
-        """A replica is promoted that had not got them; whoever was told of them remembers."""
+            return
         for _ in range(min(writes, len(self.past) - 1)):
             self.past.pop()
         self._go_back_to(*self.past[-1])
@@ -439,8 +600,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def redis_is_as_the_model_says(self) -> None:
         assert self.run(self._state()) == self.known
-        by_rank = sorted((name, *rank, account) for (name, account), rank in self.world.ranks.items())
-        assert self.run(self._turns()) == [(name, account, running) for name, running, _, account in by_rank]
+        by_rank = sorted((*turn[:2], *rank, turn[2]) for turn, rank in self.world.ranks.items())
+        assert self.run(self._turns()) == [(*turn, account, running) for *turn, running, _, account in by_rank]
+        assert self.run(self._bytes()) == self._counted()
+        assert self.run(self._held_up()) == (self._first(), self.world.held_up, self.world.woken)
+        assert self.run(self._kept_bytes()) == self.kept_bytes()
         self.past.append((self.run(self.door.dump()), copy.deepcopy(self.world)))
 
     @invariant()
@@ -451,10 +615,48 @@ class Machine(RuleBasedStateMachine):
             writers = [numbers[event.text.partition(" ")[0]] for event in known.journal if isinstance(event, Chunk)]
             assert writers == sorted(writers)
 
-    async def _turns(self) -> list[tuple[str, str, int]]:
+    async def _turns(self) -> list[tuple[QueueName, bool, str, int]]:
         """Whose turn is next, and how many of their jobs ran when that was last looked at."""
-        ranks = {name: await self.door.client.zrange(keys.turns(name), 0, -1, withscores=True) for name in QUEUES}
-        return [(name, who.decode(), int(rank // ONE_RUNNING)) for name in sorted(QUEUES) for who, rank in ranks[name]]
+        turns = []
+        for name, large in itertools.product(sorted(QUEUES), (False, True)):
+            ranks = await self.door.client.zrange(keys.turns(name, large=large), 0, -1, withscores=True)
+            turns += [(name, large, who.decode(), int(rank // ONE_RUNNING)) for who, rank in ranks]
+        return turns
+
+    async def _bytes(self) -> dict[tuple[str, str], int]:
+        """What each account has in each queue, and all of them together."""
+        sums: dict[tuple[str, str], int] = {}
+        for name in QUEUES:
+            found = await self.door.client.hgetall(keys.payload_bytes(name))  # type: ignore[misc]
+            sums |= {(name, who.decode()): int(size) for who, size in found.items() if int(size)}
+        return sums
+
+    def _counted(self) -> dict[tuple[str, str], int]:
+        sums: Counter[tuple[str, str]] = Counter()
+        for number, known in enumerate(self.known):
+            if known.place:
+                small = 0 if _is_large(number) else known.bytes
+                name, account = self.queue_of(number), self.jobs[number].account_id
+                sums.update({(name, account): known.bytes, (name, ":all"): known.bytes, (name, ":small"): small})
+        return {who: size for who, size in sums.items() if size}
+
+    async def _held_up(self) -> tuple[dict[QueueName, str], dict[QueueName, set[str]], dict[str, list[str]]]:
+        firsts, held_up, woken = {}, {}, {}
+        for name in QUEUES:
+            if first := await self.door.client.get(keys.first(name)):
+                firsts[name] = first.decode()
+            if members := await self.door.client.smembers(keys.held_up(name)):  # type: ignore[misc]
+                held_up[name] = {one.decode() for one in members}
+        for worker in WORKERS:
+            if rings := await self.door.client.lrange(keys.own_bell(worker), 0, -1):  # type: ignore[misc]
+                woken[worker] = [one.decode() for one in rings]
+        return firsts, held_up, woken
+
+    def _first(self) -> dict[QueueName, str]:
+        return {name: self.jobs[number].id for name, number in self.world.first.items()}
+
+    async def _kept_bytes(self) -> int:
+        return int(await self.door.client.hget(keys.KEPT, "all") or 0)  # type: ignore[misc]
 
     async def _state(self) -> list[Known]:
         async with self.door.client.pipeline(transaction=False) as pipe:
@@ -462,24 +664,28 @@ class Machine(RuleBasedStateMachine):
                 pipe.zscore(self.queue_of(number), job.id)
                 pipe.exists(in_progress_key_prefix + job.id)
                 pipe.exists(job_key_prefix + job.id)
-                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead", "deadline", "channel"])
+                pipe.hmget(keys.run(job.id), ["epoch", "owner", "dead", "deadline", "channel", "bytes", "read"])
+                pipe.exists(keys.asked(job.id))
                 pipe.lrange(keys.journal(job.id), 0, -1)
                 pipe.hexists(keys.SETTLES, job.id)
                 pipe.zscore(abort_jobs_ss, job.id)
-                pipe.zscore(keys.line(self.queue_of(number), job.account_id), job.id)
+                pipe.zscore(keys.line(self.queue_of(number), job.account_id, large=_is_large(number)), job.id)
                 pipe.zscore(keys.running(self.queue_of(number), job.account_id), job.id)
             answers = iter(await pipe.execute())
-        return [self._as_known(known, *itertools.islice(answers, 9)) for known in self.known]
+        return [self._as_known(known, *itertools.islice(answers, 10)) for known in self.known]
 
     @staticmethod
     def _as_known(known: Known, *facts: Any) -> Known:
-        score, in_progress, payload, (epoch, owner, dead, deadline, channel), journal, *rest = facts
+        score, in_progress, payload, (epoch, owner, dead, deadline, channel, size, read), asked, journal, *rest = facts
         to_settle, to_abort, line, running = rest
         place = None if score is None else "ready" if score < FAR else "leased" if in_progress else "deferred"
         return Known(
             place=place,
             order=int(score) if place == "ready" else known.order,
             payload=bool(payload),
+            bytes=int(size or 0),
+            asked=bool(asked),
+            read=int(read or 0) > 1,
             enqueued=deadline is not None,
             epoch=int(epoch or 0),
             owner=(owner or b"").decode(),
@@ -491,6 +697,22 @@ class Machine(RuleBasedStateMachine):
             in_line=line is not None,
             running=running is not None,
         )
+
+
+def _is_large(number: int) -> bool:
+    return number >= SMALL_JOBS
+
+
+def _a_job(number: int) -> Job:
+    text = "x" * (LARGE_BYTES + 500 * number) if _is_large(number) else "Hello"
+    account = ACCOUNTS[number // 2 % 2]
+    return a_job(id=new_id("req", number), account_id=account, messages=[Message("user", text)])
+
+
+def _beside(turn: Turn) -> Turn:
+    """The same account's with jobs of the other size."""
+    name, is_large, account = turn
+    return name, not is_large, account
 
 
 def test_the_queue_does_what_the_model_does(settings: Settings) -> None:

@@ -200,7 +200,7 @@ async def what_is_committed_is_owed_no_more_and_some_of_it_is_kept(bench: Bench)
     names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
     kept_of = {**dict(zip(ids, ("", "", "short", "-"), strict=True)), "req_never_owed": "release", "req_unknown": ""}
     for one, kept_instead in kept_of.items():
-        await bench.lua.call("forget", names, [3, 60_000, one, kept_instead])
+        await bench.lua.call("forget", names, [3, 60_000, 2**40, one, kept_instead])
         await until_the_next_millisecond(bench.client)
     assert not await bench.client.exists(keys.SETTLES)
     kept = await bench.client.hgetall(keys.SETTLED)  # type: ignore[misc]
@@ -210,11 +210,26 @@ async def what_is_committed_is_owed_no_more_and_some_of_it_is_kept(bench: Bench)
     assert 0 < await bench.client.pttl(keys.SETTLED_AT) <= 60_000
 
 
+async def what_is_committed_and_kept_has_a_budget_of_bytes(bench: Bench) -> None:
+    """Of which the oldest ones go."""
+    ids = [f"req_{number:03}" for number in range(200)]
+    names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
+    kept = [word for one in ids for word in (one, "x" * 1_000)]
+    await bench.lua.call("forget", names, [1_000, 60_000, 2**40, *kept])
+    assert await bench.client.hlen(keys.SETTLED) == 200  # type: ignore[misc]
+    await until_the_next_millisecond(bench.client)
+    left = await bench.lua.call("forget", names, [1_000, 60_000, 100_000, "req_last", "x" * 1_000])
+    assert await bench.client.memory_usage(keys.SETTLED, samples=0) <= 110_000
+    assert await bench.client.hlen(keys.SETTLED) == left  # type: ignore[misc]
+    assert 80 < left < 100
+    assert await bench.client.hexists(keys.SETTLED, "req_last")  # type: ignore[misc]
+
+
 async def what_is_committed_is_owed_no_more_also_when_redis_is_full(bench: Bench) -> None:
     await bench.client.hset(keys.SETTLES, "req_1", "record")  # type: ignore[misc]
     await bench.client.config_set("maxmemory", 1)
     try:
-        await bench.lua.call("forget", [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT], [3, 60_000, "req_1", ""])
+        await bench.lua.call("forget", [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT], [3, 60_000, 2**40, "req_1", ""])
     finally:
         await bench.client.config_set("maxmemory", 0)
     assert not await bench.client.exists(keys.SETTLES)
@@ -445,25 +460,6 @@ async def what_redis_lost_is_run_again_under_a_new_epoch_unless_it_left_a_journa
     assert await claim(bench.queue) == []
 
 
-async def what_was_asked_is_kept_for_a_while_when_it_is_short(bench: Bench) -> None:
-    for bytes_max, kept in ((0, False), (10, False), (10_000, True)):
-        queue = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=3, asked_bytes_max=bytes_max)
-        one = await bench.claimed()
-        await queue.finish(one)
-        assert bool(await bench.client.exists(keys.asked(one.id))) is kept
-        assert not await bench.client.exists(job_key_prefix + one.id)
-        assert not kept or 0 < await bench.client.pttl(keys.asked(one.id)) <= 60_000
-
-
-async def what_was_asked_is_kept_as_well_when_the_job_ends_with_its_request(bench: Bench) -> None:
-    for bytes_max, kept in ((0, False), (10, False), (10_000, True)):
-        queue = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=3, asked_bytes_max=bytes_max)
-        one = await bench.claimed()
-        await bench.ended(one, queue)
-        assert bool(await bench.client.exists(keys.asked(one.id))) is kept
-        assert not kept or 0 < await bench.client.pttl(keys.asked(one.id)) <= 60_000
-
-
 async def with_its_requests_last_event_a_job_is_done(bench: Bench) -> None:
     one = await bench.claimed()
     await bench.queue.cancel(one.id)
@@ -504,7 +500,7 @@ MUTANTS = [
     Mutant(a_void_request_ends_without_a_charge, "append", "and charges == 'charged'"),
     Mutant(a_void_request_ends_without_a_charge, "tombstone", "redis.call('HSET', KEYS[3], 'void', '1')"),
     Mutant(a_paused_workers_job_is_fenced_once_it_is_buried, "tombstone", "redis.call('HINCRBY', KEYS[3], 'epoch', 1)"),
-    Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', KEYS[1], '-inf', now)", "-1"),
+    Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', queue, '-inf', now)", "-1"),
     Mutant(a_key_has_its_rate, "enqueue", "arrival - now > 60000 + 0.001", NEVER),
     Mutant(a_key_has_its_rate, "enqueue", "or 0), now) + interval", "or 0), now) + interval / 2"),
     Mutant(a_key_has_its_rate, "enqueue", "  if arrival", "  redis.call('SET', KEYS[5], arrival)\n  if arrival"),
@@ -525,21 +521,21 @@ MUTANTS = [
     Mutant(
         a_claim_stays_within_its_rooms,
         "claim",
-        "math.min(left, room[provider], room[lane], tonumber(ARGV[4 + 2 * number]))",
+        "math.min(left, room[provider], room[lane], most)",
         "left",
     ),
-    Mutant(batch_has_a_smaller_part_of_its_provider, "claim", ", tonumber(ARGV[4 + 2 * number]))", ")"),
+    Mutant(batch_has_a_smaller_part_of_its_provider, "claim", "room[lane], most)", "room[lane])"),
     Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('ZSCORE', 'arq:abort', id)", "nil"),
     Mutant(an_ask_to_abort_comes_with_the_claim, "claim", "redis.call('INCR', 'arq:retry:' .. id)", "1"),
     Mutant(payloads_of_one_answer_have_a_limit, "claim", "bytes = bytes - size"),
-    Mutant(a_job_without_a_payload_is_dropped, "claim", "redis.call('EXISTS', 'arq:job:' .. id) == 0", NEVER),
+    Mutant(a_job_without_a_payload_is_dropped, "claim", "if size == 0 or", "if"),
     Mutant(a_buried_request_never_runs, "claim", "redis.call('HEXISTS', run, 'dead') == 1", NEVER),
     Mutant(a_cron_job_that_has_been_done_is_not_done_again, "claim", "redis.call('GET', mark) == 'done'", NEVER),
-    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "if not waiting then", "if true then"),
-    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "if not waiting then", "if false then"),
-    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', 'bell:' .. queue) == 0", NEVER),
-    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', 'bell:' .. queue) == 0", "true"),
-    Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('LTRIM', KEYS[1], 0, 0)"),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "if waiting and not (", "if not ("),
+    Mutant(a_bell_rings_as_long_as_there_is_something_to_take, "claim", "if waiting and not (", "if false and not ("),
+    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', bell) == 0", NEVER),
+    Mutant(what_stays_behind_rings_for_another_worker, "claim", "redis.call('EXISTS', bell) == 0", "true"),
+    Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('EXISTS', KEYS[1]) == 0", "true"),
     Mutant(a_worker_that_is_woken_hears_it_once, "wake", "redis.call('PEXPIRE', KEYS[1], ARGV[1])"),
     Mutant(a_deferred_job_waits, "finish", "'XX', due, id", "'XX', now, id"),
     Mutant(every_claim_is_fenced_from_the_one_before, "claim", "run, 'epoch', 1)", "run, 'epoch', 0)"),
@@ -548,7 +544,7 @@ MUTANTS = [
         for script, guard, instead in (
             ("claim", "'owner', ARGV[1], ", ""),
             ("renew", "run[2] == owner", "true"),
-            ("finish", "run[2] ~= ARGV[9]", NEVER),
+            ("finish", "run[2] ~= ARGV[8]", NEVER),
             ("append", "run[2] ~= owner", NEVER),
         )
     ),
@@ -576,6 +572,9 @@ MUTANTS = [
         )
     ),
     Mutant(
+        what_is_committed_and_kept_has_a_budget_of_bytes, "forget", "if bytes > tonumber(ARGV[3]) then", "if false then"
+    ),
+    Mutant(
         what_is_committed_is_owed_no_more_also_when_redis_is_full,
         "forget",
         "redis.call('HDEL', KEYS[1], id)",
@@ -601,8 +600,7 @@ MUTANTS = [
     *(
         Mutant(who_reads_the_journal_listens_again_when_redis_forgot_that, "read", guard, instead)
         for guard, instead in (
-            ("ARGV[5] ~= ''", "true"),
-            ("and run[2] and", "and (run[2] or '') and"),
+            ("if ARGV[5] ~= '' and run[2] and not", "if run[2] and not"),
             ("not string.find(' ' .. run[2] .. ' ', ' ' .. ARGV[5] .. ' ', 1, true)", "true"),
             ("others < tonumber(ARGV[6])", "true"),
             ("others == 0 and ARGV[5] or run[2] .. ' ' .. ARGV[5]", "ARGV[5]"),
@@ -637,17 +635,6 @@ MUTANTS = [
         "enqueue",
         "redis.call('HSET', KEYS[3], 'epoch', ARGV[8])",
     ),
-    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('RENAME', KEYS[2], KEYS[9])"),
-    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "redis.call('PEXPIRE', KEYS[9], ARGV[6])"),
-    Mutant(what_was_asked_is_kept_for_a_while_when_it_is_short, "finish", "payload <= tonumber(ARGV[8])", "true"),
-    *(
-        Mutant(what_was_asked_is_kept_as_well_when_the_job_ends_with_its_request, "append", guard, instead)
-        for guard, instead in (
-            ("redis.call('RENAME', job, asked)", ""),
-            ("redis.call('PEXPIRE', asked, keep_ms)", ""),
-            ("payload <= tonumber(payload_max)", "true"),
-        )
-    ),
     *(
         Mutant(with_its_requests_last_event_a_job_is_done, "append", guard, instead)
         for guard, instead in (
@@ -655,7 +642,7 @@ MUTANTS = [
             (", 'arq:in-progress:' .. id", ""),
             (", 'arq:retry:' .. id", ""),
             ("redis.call('ZREM', 'arq:abort', id)", ""),
-            ("redis.call('ZREM', queue, id)", ""),
+            ("leave_queue(queue, id, run.account, run.bytes, run.large)", ""),
             ("redis.call('PEXPIRE', run_key, keep_ms)", ""),
             ("if ending ~= '' then", "if false then"),
         )

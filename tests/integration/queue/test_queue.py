@@ -12,8 +12,9 @@ from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.ids import new_id
 from shared.job import Chunk, arq_deserializer, unpack_job
+from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import LeaseLost
-from shared.queue.queue import EPOCHS_PER_ENQUEUE, PAYLOAD_BYTES_MAX, Queue
+from shared.queue.queue import PAYLOAD_BYTES_MAX, Queue
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
@@ -303,7 +304,8 @@ async def test_a_finished_job_leaves_nothing_but_its_result(queue: Queue, redis_
     assert await redis_client.get(result_key_prefix + job.id) == b"result"
     assert 0 < await redis_client.pttl(result_key_prefix + job.id) <= 5_000
     left = {key.decode() async for key in redis_client.scan_iter()}
-    assert left == {result_key_prefix + job.id, keys.run(job.id), keys.served(OPENAI), keys.looked(OPENAI)}
+    hints = {keys.served(OPENAI), keys.looked(OPENAI), keys.counted(OPENAI)}
+    assert left == {result_key_prefix + job.id, keys.run(job.id), *hints}
     assert all([await redis_client.pttl(name) > 0 for name in left])
     assert 0 < await redis_client.pttl(keys.run(job.id)) <= 60_000
 

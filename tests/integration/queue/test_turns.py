@@ -6,9 +6,11 @@ import pytest
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 
+from shared.chat import Message
 from shared.errors import Overloaded
 from shared.job import Chunk
-from shared.queue.queue import EPOCHS_PER_ENQUEUE, Claim, Queue
+from shared.queue.claims import EPOCHS_PER_ENQUEUE, Claim
+from shared.queue.queue import Queue
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation
@@ -270,6 +272,18 @@ async def at_twice_its_depth_a_queue_is_full_for_all(bench: Bench) -> None:
     assert await _is_refused(bench, OTHER)
 
 
+async def an_account_with_jobs_of_both_sizes_is_one(bench: Bench) -> None:
+    """It has one share, for small and large ones together, and others have as much as beside any account."""
+    queue = Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=1_000)
+    text = "x" * 100_000
+    for number in range(DEPTH):
+        message = Message("user", text if number % 2 else "Hello")
+        await enqueue(queue, a_job(account_id=LARGE, messages=[message]))
+    assert [await _is_refused(bench, SMALL) for _ in range(4)] == [False] * 3 + [True]
+    await bench.queue.finish((await _next(bench))[1])
+    assert await _is_refused(bench, LARGE)
+
+
 async def what_was_admitted_is_put_back_into_a_full_queue(bench: Bench) -> None:
     await _wait(bench, LARGE, 2 * DEPTH)
     assert not await _is_refused(bench, LARGE, epoch=EPOCHS_PER_ENQUEUE)
@@ -306,16 +320,21 @@ MUTANTS = [
     Mutant(
         one_claim_of_many_takes_turns_as_many_of_one_do,
         "claim",
-        "      stand_for_turn(queue, account, now, now)",
+        "        stand_for_turn(queue, class, account, now, now)\n",
     ),
-    Mutant(an_accounts_own_jobs_come_in_their_order, "claim", "ZPOPMIN", "ZPOPMAX"),
+    Mutant(
+        an_accounts_own_jobs_come_in_their_order,
+        "claim",
+        "account), 0, 0, 'WITHSCORES'))",
+        "account), -1, -1, 'WITHSCORES'))",
+    ),
     *(
         Mutant(whoever_has_fewest_jobs_running_goes_first, script, guard, instead)
         for script, guard, instead in (
             ("claim", "run_until(queue, account, id, now + lease, lease)", ""),
             ("claim", "running * ONE_RUNNING + last_turn", "last_turn"),
             ("finish", "stop_running(KEYS[1], run[3] or '', id)", ""),
-            ("append", "  stop_running(queue, account, id)", ""),
+            ("append", "  stop_running(queue, run.account, id)", ""),
         )
     ),
     Mutant(a_job_that_is_given_back_does_not_run, "finish", "stop_running(KEYS[1], run[3] or '', id)"),
@@ -327,7 +346,11 @@ MUTANTS = [
         for script, guard, instead in (
             ("claim", "      last_turn = now\n", ""),
             ("finish", "/ 1000), rank % ONE_RUNNING)", "/ 1000), 0)"),
-            ("claim", "stand_for_turn(queue, account, now, now)", "stand_for_turn(queue, account, now, 0)"),
+            (
+                "claim",
+                "stand_for_turn(queue, class, account, now, now)",
+                "stand_for_turn(queue, class, account, now, 0)",
+            ),
         )
     ),
     *(
@@ -351,22 +374,33 @@ MUTANTS = [
     *(
         Mutant(workers_of_the_previous_release_may_take_what_stands_in_a_line, "claim", guard, instead)
         for guard, instead in (
-            ("tonumber(due) <= now and", ""),
-            ("if redis.call('EXISTS', line) == 0 then", "if false then"),
+            ("due and tonumber(due) <= now", "due"),
+            ("if redis.call('EXISTS', line_of(queue, class, account)) == 0 then", "if false then"),
         )
     ),
     Mutant(front_doors_of_the_previous_release_need_no_line, "claim", "    fill_lines_with_news(queue)"),
     Mutant(what_is_gone_holds_nobody_up_for_long, "claim", "and looked_at < LOOKED_AT_MAX"),
-    Mutant(a_full_queue_refuses_those_who_have_their_share, "enqueue", "own >= share", NEVER),
-    Mutant(a_full_queue_refuses_those_who_have_their_share, "enqueue", "own >= share", "true"),
-    Mutant(a_full_queue_refuses_those_who_have_their_share, "enqueue", "depth / redis.call", "depth * redis.call"),
-    Mutant(a_queue_that_is_not_full_is_anybodys, "enqueue", "waiting >= depth and", "waiting >= 0 and"),
-    Mutant(a_share_is_one_job_at_least, "enqueue", "math.max(1,", "math.max(0,"),
+    *(
+        Mutant(a_full_queue_refuses_those_who_have_their_share, "enqueue", guard, instead)
+        for guard, instead in (
+            ("own >= math", "-1 >= math"),
+            ("own >= math", "2 ^ 50 >= math"),
+            ("depth / accounts", "depth * accounts"),
+        )
+    ),
+    Mutant(an_account_with_jobs_of_both_sizes_is_one, "enqueue", " - #redis.call('ZINTER', 2, small, large)"),
+    Mutant(
+        an_account_with_jobs_of_both_sizes_is_one, "enqueue", " + redis.call('ZCARD', line_of(queue, LARGE, account))"
+    ),
+    Mutant(a_queue_that_is_not_full_is_anybodys, "enqueue", "if waiting < depth then", "if false then"),
+    Mutant(a_share_is_one_job_at_least, "enqueue", "math.max(1, math.floor", "math.max(0, math.floor"),
     Mutant(at_twice_its_depth_a_queue_is_full_for_all, "enqueue", "waiting >= 2 * depth", NEVER),
-    Mutant(what_was_admitted_is_put_back_into_a_full_queue, "enqueue", "and tonumber(ARGV[8]) == 0", ""),
-    Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('ZREM', line, ARGV[1])"),
-    Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('HGET', KEYS[3], 'account') or ''", "''"),
-    Mutant(what_ended_leaves_nobody_in_a_line, "append", "  stop_running(queue, account, id)"),
+    Mutant(
+        what_was_admitted_is_put_back_into_a_full_queue, "enqueue", "if tonumber(ARGV[8]) == 0 then", "if true then"
+    ),
+    Mutant(what_is_buried_counts_for_no_share, "tombstone", "redis.call('ZREM', line, id)"),
+    Mutant(what_is_buried_counts_for_no_share, "tombstone", "\nlocal account = run[1] or ''", "\nlocal account = ''"),
+    Mutant(what_ended_leaves_nobody_in_a_line, "append", "  stop_running(queue, run.account, id)"),
 ]
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))
 

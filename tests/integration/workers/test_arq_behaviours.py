@@ -13,7 +13,7 @@ from arq.cron import cron
 from arq.jobs import JobStatus
 from arq.worker import FailedJobs, Retry
 
-from shared.queue.queue import Claim
+from shared.queue.claims import Claim
 from shared.settings import Settings
 from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import OPENAI, make_due

@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
 from tests.harness.support import eventually, eventually_true
+from tests.integration.counting import CountedClaims
 from tests.integration.jobs import GEMINI, GEMINI_BATCH, OPENAI, OPENAI_BATCH, enqueue
 from tests.integration.working import LONG_S, Gate, Process, a_process, function, put, working
 
@@ -24,18 +25,6 @@ ALL = [OPENAI, GEMINI, OPENAI_BATCH, GEMINI_BATCH]
 SHARED: dict[str, Any] = {"queues": ALL, "slots": 10, "share_percent": 60, "reserved": 3}
 """A worker's six slots for one vendor, of which batch may take four."""
 LANES = {OPENAI: 6, OPENAI_BATCH: 4}
-
-
-class Claims(Queue):
-    """The real queue, whose claims are counted."""
-
-    def __init__(self, queue: Queue) -> None:
-        self.__dict__ = queue.__dict__
-        self.asked = 0
-
-    async def claim(self, *arguments: Any) -> Any:
-        self.asked += 1
-        return await super().claim(*arguments)
 
 
 def _a_worker(
@@ -135,7 +124,7 @@ async def test_a_light_load_costs_one_question_per_job(
     gate = Gate()
     gate.open()
     async with a_process(settings, function(gate.wait, name=RUN_REQUEST), idle_wait_s=LONG_S, **SHARED) as process:
-        counted = process.worker._intake._queue = Claims(process.queue)
+        counted = process.worker._intake._queue = CountedClaims(process.queue)
         process.start()
         await _listens(redis_client)
         for number in range(20):

@@ -431,13 +431,23 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
     await note_calls(redis_client, claimed.id, 2)
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
+    first = len(pack(snowman))
     assert await look_back(redis_client, claimed.id) == Past(
-        length=1, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,)
+        length=1, bytes=first, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,)
     )
     settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
-    await journal.append(Done("stop", Usage(1, 1), 1), settlement)
+    done = Done("stop", Usage(1, 1), 1)
+    await journal.append(done, settlement)
     past = await look_back(redis_client, claimed.id)
     assert past == Past(
-        length=2, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,), ended=True, settlement=settlement
+        length=2,
+        bytes=first + len(pack(done)),
+        text_bytes=3,
+        pieces=2,
+        calls=2,
+        waits=1,
+        parts=(snowman,),
+        ended=True,
+        settlement=settlement,
     )
     assert not await queue.bury(claimed.id, OPENAI)

@@ -109,6 +109,7 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(variable: str
         ({"LOCK_TIMEOUT_S": "0.1", "DDL_LOCK_TIMEOUT_S": "0.1"}, "LOCK_TIMEOUT_S"),
         ({"BATCH_DAYS_KEPT": "1"}, "BATCH_EXPIRES_S"),
         ({"BATCH_DAYS_KEPT": "2", "BATCH_EXPIRES_S": "172800"}, "BATCH_EXPIRES_S"),
+        ({"QUEUE_BYTES_MAX": "19999999"}, "BODY_BYTES_MAX"),
     ],
 )
 def test_settings_that_contradict_each_other_stop_the_start_with_one_line(given: dict[str, str], named: str) -> None:

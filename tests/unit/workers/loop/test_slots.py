@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, provider_of
-from shared.queue.queue import Room
+from shared.queue.claims import Room
 from shared.settings import queue_list
-from workers.loop.slots import Slots
+from workers.loop.slots import Slots, first_of_lane
 
 ALL = queue_list("*:interactive,*:batch")
 OPENAI, OPENAI_BATCH = QueueName("q:openai:interactive"), QueueName("q:openai:batch")
@@ -75,3 +75,21 @@ def test_what_is_promised_never_passes_any_limit(
 
 def test_a_queue_name_says_its_provider_and_its_lane() -> None:
     assert [(provider_of(queue), lane_of(queue)) for queue in ALL] == [(p, lane) for lane in LANES for p in PROVIDERS]
+
+
+def test_rooms_say_how_much_memory_a_payload_takes() -> None:
+    slots = Slots(queues=[OPENAI, GEMINI], total=10, reserved=0, share_percent=100, copies={"gemini": 7})
+    assert [room.copies for room in slots.rooms([])] == [1, 7]
+
+
+def test_where_a_large_job_waits_for_memory_comes_first_of_its_lane() -> None:
+    rooms = Slots(queues=ALL, total=10, reserved=1, share_percent=100).rooms([])
+    gemini_batch = QueueName("q:gemini:batch")
+    for waiting in (GEMINI, gemini_batch, OPENAI):
+        names = [room.queue for room in first_of_lane(rooms, waiting)]
+        of_lane = [queue for queue in ALL if lane_of(queue) == lane_of(waiting)]
+        assert sorted(names) == sorted(ALL)
+        assert [lane_of(queue) for queue in names] == [lane_of(queue) for queue in ALL]
+        assert [queue for queue in names if queue in of_lane] == [waiting, *(one for one in of_lane if one != waiting)]
+    assert first_of_lane(rooms, None) == rooms
+    assert first_of_lane(rooms[:1], GEMINI) == rooms[:1]

@@ -1,0 +1,59 @@
+-- How many bytes the payloads of a queue have: a part, as `turns`.
+--
+--   bytes:<queue>     (hash) of each account: bytes of its payloads that wait or run; `:all` of all of them, `:small` of the small ones
+--   counted:<queue>   they were counted anew less than a minute ago (string)
+-- A job counts as long as it is in its queue. What it counts stands in its run: `bytes`, and `large`, which is "1" or "0". Scripts of the
+-- previous release count nothing, so `enqueue` counts anew every minute.
+local COUNT_AGAIN_MS = 60000
+
+local function add_bytes(queue, account, bytes, large)
+  local sums = 'bytes:' .. queue
+  if redis.call('HINCRBY', sums, ':all', bytes) <= 0 then
+    redis.call('DEL', sums)
+    return
+  end
+  redis.call('HINCRBY', sums, ':small', large == '1' and 0 or bytes)
+  if redis.call('HINCRBY', sums, account, bytes) <= 0 then
+    redis.call('HDEL', sums, account)
+  end
+end
+
+-- Bytes of a job's payload, whether it is a large one, and whether that was not noted before: then a front door of the previous release
+-- has enqueued it. `run` is `account`, `bytes` and `large` of its run.
+local function noted(id, run, small_max)
+  if run[2] then
+    return run[2], run[3], false
+  end
+  local bytes = redis.call('STRLEN', 'arq:job:' .. id)
+  local large = bytes > small_max and '1' or '0'
+  if redis.call('EXISTS', 'run:' .. id) == 0 then
+    return bytes, large, false
+  end
+  redis.call('HSET', 'run:' .. id, 'bytes', bytes, 'large', large)
+  return bytes, large, true
+end
+
+-- It is in its queue no more.
+local function leave_queue(queue, id, account, bytes, large)
+  if redis.call('ZREM', queue, id) == 1 and bytes then
+    add_bytes(queue, account, -bytes, large)
+  end
+end
+
+local function count_anew(queue, small_max)
+  local sums = {}
+  for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+    local run = redis.call('HMGET', 'run:' .. id, 'account', 'bytes', 'large')
+    local bytes, large, news = noted(id, run, small_max)
+    if run[2] or news then
+      local account = run[1] or ''
+      sums[account] = (sums[account] or 0) + bytes
+      sums[':all'] = (sums[':all'] or 0) + bytes
+      sums[':small'] = (sums[':small'] or 0) + (large == '1' and 0 or bytes)
+    end
+  end
+  redis.call('DEL', 'bytes:' .. queue)
+  for name, bytes in pairs(sums) do
+    redis.call('HSET', 'bytes:' .. queue, name, bytes)
+  end
+end
