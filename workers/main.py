@@ -26,7 +26,7 @@ from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.metrics import served
-from shared.runtime.process import settle_memory
+from shared.runtime.process import return_large_blocks, settle_memory
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
@@ -102,6 +102,7 @@ async def run(settings: Settings) -> None:
         ):
             group.create_task(part)
         settle_memory()
+        return_large_blocks()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
         await worker.async_run()
         await _goodbye(stores.redis, worker.worker_id)

@@ -29,6 +29,16 @@ def settle_memory() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
+def return_large_blocks() -> None:
+    """Have each block of a megabyte or more given back to the system as soon as it is freed. glibc would keep it for the next
+    one, in pieces that do not fit: after a few payloads of 14 MB a process had twice the memory that it used.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # which only glibc has
+        if mallopt:
+            mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
 def hide_versions() -> None:
     """Make every answer of this process say `Server: rebootml`. aiohttp adds the header to all answers, also to those that it
     makes by itself. It would tell the versions of aiohttp and Python, and no setting of aiohttp changes that.
@@ -45,6 +55,8 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
+LARGE_BLOCK_BYTES = 1_048_576
 SERVER_NAME = "rebootml"
 COLLECT_AFTER = (10_000, 20, 20)
 """Allocations, and collections of the younger generation, before each generation is looked at."""

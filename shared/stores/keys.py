@@ -73,13 +73,8 @@ def looked(name: QueueName) -> str:
 
 
 def payload_bytes(name: QueueName) -> str:
-    """A hash of how many bytes the payloads of the queue have: each account's, `:all` and `:small` ones."""
+    """A hash of how many bytes the payloads of the queue have: of each account, of all small and of all large ones."""
     return f"bytes:{name}"
-
-
-def counted(name: QueueName) -> str:
-    """A mark that they were counted anew a moment ago."""
-    return f"counted:{name}"
 
 
 def own_bell(worker_id: str) -> str:

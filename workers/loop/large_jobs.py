@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 
 from shared.lanes import provider_of
 from shared.queue.claims import Claim, Memory
 
-COPIES: Mapping[str, int] = {"openai": 5, "deepseek": 5, "bedrock": 8, "gemini": 9}
-"""Bytes of memory that a byte of a payload takes in a worker, at most, by whose SDK sends it."""
+COPIES: Mapping[str, int] = {"openai": 4, "deepseek": 4, "bedrock": 5, "gemini": 5}
+"""Bytes of memory that a byte of a payload takes in a worker, at most, by whose SDK sends it: measured with images of 14 MB
+(2026-11), rounded up.
+"""
+COLLECT_AFTER_BYTES = 20_000_000
+"""Of memory that jobs had which have ended. Some of it is in cycles of garbage (a vendor's SDK keeps an exception with all of
+its frames), of which the collector knows how many they are, and not how large.
+"""
 
 
 class LargeJobs:
@@ -19,6 +26,8 @@ class LargeJobs:
         self._copies = copies
         self._used = 0
         self._running = 0
+        self._ended = 0
+        """Bytes since the garbage was collected."""
 
     def begin(self, claim: Claim) -> None:
         """It runs from now on; a small one changes nothing."""
@@ -26,9 +35,14 @@ class LargeJobs:
         self._running += claim.large > 0
 
     def end(self, claim: Claim) -> None:
-        """Nothing of it is left."""
-        self._used -= self._bytes_of(claim)
+        """It runs no more; of what it had, nothing is left for long."""
+        size = self._bytes_of(claim)
+        self._used -= size
         self._running -= claim.large > 0
+        self._ended += size
+        if self._ended >= COLLECT_AFTER_BYTES:
+            self._ended = 0
+            gc.collect()
 
     @property
     def memory(self) -> Memory:

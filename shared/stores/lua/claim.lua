@@ -150,7 +150,11 @@ local function take_turns(queue, want, copies)
       break
     end
     looked_at = looked_at + 1
-    id = id or oldest_of(queue, class, account)
+    if class == SMALL then
+      id = redis.call('ZPOPMIN', line_of(queue, SMALL, account))[1]
+    else
+      id = id or oldest_of(queue, LARGE, account)
+    end
     local due = id and redis.call('ZSCORE', queue, id)
     local is_due = due and tonumber(due) <= now
     local size = is_due and redis.call('STRLEN', 'arq:job:' .. id)
@@ -160,8 +164,8 @@ local function take_turns(queue, want, copies)
       hold_up(queue, id, worker)
     else
       local last_turn = rank % ONE_RUNNING
-      if id then
-        redis.call('ZREM', line_of(queue, class, account), id)
+      if id and class == LARGE then
+        redis.call('ZREM', line_of(queue, LARGE, account), id)
       end
       if is_due and claim(queue, class, account, id, due, size) then
         taken = taken + 1
@@ -197,11 +201,15 @@ end
 -- the queue's bell, as all do that come new, and large ones another, which a worker without room for them does not hear.
 local function leave_bells(queue, waiting, has_looked)
   local bell, large_bell = 'bell:' .. queue, 'bell:' .. queue .. LARGE
-  local large = waiting and redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
-  if waiting and not (large and has_looked and redis.call('EXISTS', 'turns:' .. queue .. SMALL) == 0) then
-    ring(bell, waiting)
-  else
+  if not waiting then
+    redis.call('DEL', bell, large_bell)
+    return
+  end
+  local large = redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
+  if large and has_looked and redis.call('EXISTS', 'turns:' .. queue .. SMALL) == 0 then
     redis.call('DEL', bell)
+  else
+    ring(bell, waiting)
   end
   if large then
     ring(large_bell, waiting)

@@ -31,15 +31,24 @@ local function has_its_share_of_places()
   return own >= math.max(1, math.floor(depth / accounts)) or waiting >= 2 * depth
 end
 
-local function has_its_share_of_bytes()
+local function sums_of_bytes()
+  local sums = redis.call('HMGET', 'bytes:' .. queue, ':0', ':1', account, ':counted')
+  local since = now - (sums[4] or 0)
+  if since >= 0 and since < COUNT_AGAIN_MS then
+    return sums
+  end
+  count_anew(queue, small_max, now)
+  return redis.call('HMGET', 'bytes:' .. queue, ':0', ':1', account)
+end
+
+local function has_its_share_of_bytes(sums)
   local most, reserve = tonumber(ARGV[12]), tonumber(ARGV[13])
-  local sums = redis.call('HMGET', 'bytes:' .. queue, ':all', ':small', account)
-  local all, small = (sums[1] or 0) + size, (sums[2] or 0) + (class == SMALL and size or 0)
-  local taken = all - math.min(small, reserve) -- the first small ones are in the reserve
+  local small = sums[1] + (class == SMALL and size or 0)
+  local taken = sums[2] + (class == LARGE and size or 0) + math.max(0, small - reserve) -- the first small ones are in the reserve
   if taken <= most or class == SMALL and small <= reserve then
     return false
   end
-  local accounts = math.max(1, redis.call('HLEN', 'bytes:' .. queue) - 2)
+  local accounts = math.max(1, redis.call('HLEN', 'bytes:' .. queue) - NO_ACCOUNTS)
   return tonumber(sums[3] or 0) >= most / accounts or taken > 2 * most
 end
 
@@ -58,13 +67,11 @@ end
 if tonumber(ARGV[9]) > 0 and now > tonumber(ARGV[9]) then
   return { 'late', 0, 0, 0, now }
 end
-if redis.call('SET', 'counted:' .. queue, '1', 'NX', 'PX', COUNT_AGAIN_MS) then
-  count_anew(queue, small_max)
-end
+local sums = sums_of_bytes()
 if tonumber(ARGV[8]) == 0 then
   if has_its_share_of_places() then
     return { 'full', 0, 0, 0, now }
-  elseif has_its_share_of_bytes() then
+  elseif has_its_share_of_bytes(sums) then
     return { 'bytes', 0, 0, 0, now }
   end
 end

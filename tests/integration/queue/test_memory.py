@@ -218,7 +218,12 @@ async def what_stays_behind_for_memory_rings_for_a_worker_that_has_some(bench: B
     await bench.client.delete(keys.bell(OPENAI), keys.large_bell(OPENAI))
     assert await _claim(bench, NONE, room(OPENAI, 0, 0)) == []
     assert (await _rings(bench, keys.bell(OPENAI)), await _rings(bench, keys.large_bell(OPENAI))) == (1, 1)
-    assert len(await _claim(bench, SIX)) == 2
+    assert len(await _claim(bench, SIX, jobs_max=1)) == 1
+    assert (await _rings(bench, keys.bell(OPENAI)), await _rings(bench, keys.large_bell(OPENAI))) == (1, 0)
+    await _wait(bench, _large())
+    await _claim(bench, NONE)
+    assert await _rings(bench, keys.large_bell(OPENAI)) == 1
+    assert len(await _claim(bench, SIX)) == 1
     assert not await bench.client.exists(keys.bell(OPENAI), keys.large_bell(OPENAI))
 
 
@@ -301,11 +306,12 @@ MUTANTS = [
     *(
         Mutant(what_stays_behind_for_memory_rings_for_a_worker_that_has_some, "claim", guard, instead)
         for guard, instead in (
-            ("waiting and not (large and has_looked", "waiting and not (false"),
-            ("large and has_looked and", "large and"),
-            (" and redis.call('EXISTS', 'turns:' .. queue .. SMALL) == 0)", ")"),
+            ("if large and has_looked and redis", "if false and redis"),
+            ("if large and has_looked and redis", "if large and redis"),
+            (" and redis.call('EXISTS', 'turns:' .. queue .. SMALL) == 0 then", " then"),
             ("    ring(large_bell, waiting)", ""),
             ("    redis.call('DEL', large_bell)", ""),
+            ("redis.call('DEL', bell, large_bell)", "redis.call('DEL', bell)"),
         )
     ),
     Mutant(

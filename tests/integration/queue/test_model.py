@@ -1,8 +1,7 @@
 """Random sequences of what front doors, workers, crashes and time do to the queue, against a model in plain Python.
 
 Time passes where a rule says so: it rewrites the scores, so that nothing waits and the order of what is due is known. What
-asks for a turn and what gives one are a millisecond apart, so that the model counts instead of reading the clock. Half of
-the jobs are large ones, for which a queue, and a worker's memory, have room for few. The store
+asks for a turn and what gives one are a millisecond apart, so that the model counts instead of reading the clock. The store
 is a primary that may be replaced by a replica which had not got its last writes: those are taken back then, while the
 workers keep the claims that they were given.
 """
@@ -18,9 +17,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import hypothesis
-import msgspec
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix
-from arq.jobs import serialize_job
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -33,12 +30,9 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from shared.chat import Message
 from shared.errors import Unavailable
-from shared.ids import new_id
-from shared.job import RUN_REQUEST, Chunk, Event, Job, Sealed, arq_serializer, pack, unpack_event
+from shared.job import Chunk, pack, unpack_event
 from shared.lanes import QueueName, lane_of
-from shared.queue.byte_limits import ByteLimits
 from shared.queue.claims import EPOCHS_PER_ENQUEUE, Claim, Memory, Room
 from shared.queue.journal import LeaseLost, read_on
 from shared.queue.queue import Queue
@@ -46,25 +40,26 @@ from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
-from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
-from tests.integration.jobs import CHANNEL, OPENAI, OPENAI_BATCH, enqueue, until_the_next_millisecond
+from tests.harness.builders import a_release, a_reservation, a_settlement
+from tests.integration.jobs import CHANNEL, enqueue, until_the_next_millisecond
 from tests.integration.journals import JournalWriter
+from tests.integration.queue.model import (
+    COPIES,
+    DEPTH_MAX,
+    JOBS,
+    LIMITS,
+    QUEUES,
+    WORKERS,
+    Known,
+    Model,
+    World,
+    is_large,
+    model_job,
+)
 
 T = TypeVar("T")
 Store = dict[bytes, tuple[bytes, int]]
-QUEUES = (OPENAI, OPENAI_BATCH)
-ACCOUNTS = ("acc_a", "acc_b")
-WORKERS = ("a", "b")
-JOBS = 12
-SMALL_JOBS = 6
-LARGE_BYTES = 5_000
-DEPTH_MAX = 3
-LIMITS = ByteLimits(queue=18_000, reserve=3_000, small=3_000, asked=3_000, kept=4_000, readers_ms=3_600_000)
-COPIES = (1, 2)
-LOOKED_AT_OF_KEPT = 16
 MUCH_LATER = 2**42
-LONG_AGO = 10**9
-"""More turns than a run has: as long ago as the last one of who had none."""
 FAR = 10**12
 """Scores below are due (the machine gives them), above are leased or deferred."""
 
@@ -80,49 +75,6 @@ memories = st.tuples(st.sampled_from([0, 10_000, 20_000, 40_000]), st.booleans()
 old_or_new = st.sampled_from([*[0] * 6, *range(1, 8)])
 rooms = st.sampled_from([0, 1, 2, *[4] * 7])
 rarely = st.integers(0, 3).map(lambda number: number == 3)
-
-
-class Known(msgspec.Struct):
-    """One job in the model. `place` is ready, leased, deferred, or None when it is in no queue. `bytes` is what was noted of
-    its payload; `asked` is kept after its end, and `read` says that a reader may come for more of its journal.
-    """
-
-    place: str | None = None
-    order: int = 0
-    in_line: bool = False
-    running: bool = False
-    payload: bool = False
-    bytes: int = 0
-    asked: bool = False
-    read: bool = False
-    enqueued: bool = False
-    epoch: int = 0
-    owner: str = ""
-    dead: bool = False
-    journal: list[Event] = []
-    to_settle: bool = False
-    channel: str | None = None
-    to_abort: bool = False
-
-
-Turn = tuple[QueueName, bool, str]
-"""A queue, whether it is about large jobs, and an account."""
-
-
-class World(msgspec.Struct):
-    """All that the model knows. Of accounts that have a line in a queue, for small or for large jobs: their `ranks`, which
-    are how many of their jobs ran when that was last looked at, and when they had a turn; and of the others, when they were
-    `served` last. The large job that is `first` in a queue, whom it has `held_up`, and who was `woken` for which queue. What
-    is `kept` of requests that have ended, the oldest first in each lane: what of which job, and its bytes.
-    """
-
-    known: list[Known]
-    ranks: dict[Turn, tuple[int, int]] = {}
-    served: dict[tuple[str, str], int] = {}
-    first: dict[QueueName, int] = {}
-    held_up: dict[QueueName, set[str]] = {}
-    woken: dict[str, list[str]] = {}
-    kept: dict[str, list[tuple[str, int, int]]] = {}
 
 
 class Door:
@@ -167,7 +119,7 @@ class Door:
         self._runner.close()
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Model, RuleBasedStateMachine):
     """Every step goes to Redis and to the model; both must answer alike and be in the same state."""
 
     door: Door
@@ -175,7 +127,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(waiting=st.sets(jobs))
     def begin(self, waiting: set[int]) -> None:
         self.run(self.door.client.flushdb())
-        self.jobs = [_a_job(number) for number in range(JOBS)]
+        self.jobs = [model_job(number) for number in range(JOBS)]
         self.world = World([Known() for _ in range(JOBS)])
         self.claims: list[Claim] = []
         self.past: deque[tuple[Store, World]] = deque(maxlen=1 + WRITES_LOST_MAX)
@@ -184,16 +136,8 @@ class Machine(RuleBasedStateMachine):
             self.enqueue(number, again=0)
             self.past.append((self.run(self.door.dump()), copy.deepcopy(self.world)))
 
-    @property
-    def known(self) -> list[Known]:
-        return self.world.known
-
     def run(self, work: Awaitable[T]) -> T:
         return self.door.run(work)
-
-    @staticmethod
-    def queue_of(number: int) -> QueueName:
-        return QUEUES[number % 2]
 
     def number_of(self, job_id: str) -> int:
         return next(number for number, job in enumerate(self.jobs) if job.id == job_id)
@@ -210,134 +154,6 @@ class Machine(RuleBasedStateMachine):
         """Whether it is the newest claim that the store knows of."""
         known = self.known[self.number_of(one.id)]
         return (known.epoch, known.owner) == (one.epoch, one.owner)
-
-    def ready(self, name: QueueName) -> list[int]:
-        numbers = [n for n in range(JOBS) if self.queue_of(n) == name and self.known[n].place == "ready"]
-        return sorted(numbers, key=lambda n: self.known[n].order)
-
-    # -- turns
-
-    def turn_of(self, number: int) -> Turn:
-        return self.queue_of(number), _is_large(number), self.jobs[number].account_id
-
-    def of(self, turn: Turn) -> list[int]:
-        return [number for number in range(JOBS) if self.turn_of(number) == turn]
-
-    def look_at(self, turn: Turn, served: int | None = None) -> None:
-        """Its rank is what it is now."""
-        last = self.world.ranks[turn][1] if turn in self.world.ranks else self.last_turn(turn)
-        running = sum(self.known[n].running for one in (turn, _beside(turn)) for n in self.of(one))
-        self.world.ranks[turn] = (running, served or last)
-
-    def last_turn(self, turn: Turn) -> int:
-        if _beside(turn) in self.world.ranks:
-            return self.world.ranks[_beside(turn)][1]
-        return self.world.served.get((turn[0], turn[2]), self.clock - LONG_AGO)
-
-    def stand_in_line(self, number: int, *, look_again: bool = False) -> None:
-        if not self.known[number].in_line:
-            self.known[number].in_line = True
-            if look_again or self.turn_of(number) not in self.world.ranks:
-                self.look_at(self.turn_of(number))
-
-    def leave_line(self, number: int) -> None:
-        turn = self.turn_of(number)
-        self.known[number].in_line = False
-        if not any(self.known[n].in_line for n in self.of(turn)):
-            _, last = self.world.ranks.pop(turn, (0, 0))
-            if last > 0:
-                self.world.served[turn[0], turn[2]] = last
-
-    def stop_running(self, number: int) -> None:
-        if self.known[number].running:
-            self.known[number].running = False
-            for turn in (self.turn_of(number), _beside(self.turn_of(number))):
-                if turn in self.world.ranks:
-                    self.look_at(turn)
-
-    def next_in_line(self, name: QueueName, *, with_large: bool) -> int | None:
-        """The first of the account whose turn it is; it may be due no more. What was held up comes before all others."""
-        first = self.world.first.get(name)
-        if with_large and first is not None and any(turn[:2] == (name, True) for turn in self.world.ranks):
-            if self.known[first].in_line:
-                return first
-            self.let_pass(first, self.worker)
-        turns = [
-            (rank, turn[2], turn)
-            for turn, rank in self.world.ranks.items()
-            if turn[0] == name and turn[1] <= with_large
-        ]
-        if not turns:
-            return None
-        rank, account, _ = min(turns)
-        heads = [
-            min((n for n in self.of(turn) if self.known[n].in_line), key=lambda n: self.known[n].order)
-            for its_rank, its_account, turn in turns
-            if (its_rank, its_account) == (rank, account)
-        ]
-        return min(heads, key=lambda n: self.known[n].order)
-
-    def let_pass(self, number: int, worker: str = "") -> None:
-        """The job that was first of its queue is so no more: whoever it held up is woken."""
-        name = self.queue_of(number)
-        if self.world.first.get(name) == number:
-            del self.world.first[name]
-            for one in self.world.held_up.pop(name, set()) - {worker}:
-                self.world.woken[one] = [name, *self.world.woken.get(one, [])][:8]
-
-    # -- what is too much
-
-    def is_full(self, number: int) -> bool:
-        """By the jobs that wait."""
-        name, _, account = self.turn_of(number)
-        waiting = len(self.ready(name))
-        own = sum(known.in_line for n, known in enumerate(self.known) if self._is_of(n, name, account))
-        accounts = len({turn[2] for turn in self.world.ranks if turn[0] == name})
-        return waiting >= DEPTH_MAX and (own >= max(1, DEPTH_MAX // max(1, accounts)) or waiting >= 2 * DEPTH_MAX)
-
-    def is_full_of_bytes(self, number: int) -> bool:
-        """By the payloads of those that wait or run."""
-        name, is_large, account = self.turn_of(number)
-        size = self.size_of(number)
-        counted = {n: self.known[n].bytes for n in range(JOBS) if self.queue_of(n) == name and self.known[n].place}
-        small = sum(size for n, size in counted.items() if not _is_large(n)) + (0 if is_large else size)
-        taken = sum(counted.values()) + size - min(small, LIMITS.reserve)
-        if taken <= LIMITS.queue or (small <= LIMITS.reserve and not is_large):
-            return False
-        own = sum(size for n, size in counted.items() if self._is_of(n, name, account))
-        accounts = {self.jobs[n].account_id for n in counted}
-        return own >= LIMITS.queue / max(1, len(accounts)) or taken > 2 * LIMITS.queue
-
-    def _is_of(self, number: int, name: QueueName, account: str) -> bool:
-        return self.queue_of(number) == name and self.jobs[number].account_id == account
-
-    def size_of(self, number: int) -> int:
-        sealed = Sealed(pack(self.jobs[number]))
-        return len(serialize_job(RUN_REQUEST, (sealed,), {}, None, 2**40, serializer=arq_serializer))
-
-    def keep(self, what: str, number: int, size: int) -> None:
-        self.world.kept.setdefault(lane_of(self.queue_of(number)), []).append((what, number, size))
-
-    def make_room(self) -> None:
-        looked_at = 0
-        for lane in sorted(self.world.kept):  # what goes sooner by itself comes first
-            kept = self.world.kept[lane]
-            while looked_at < LOOKED_AT_OF_KEPT and self.kept_bytes() > LIMITS.kept:
-                if not kept:
-                    del self.world.kept[lane]
-                    break
-                looked_at += 1
-                what, number, size = kept.pop(0)
-                known = self.known[number]
-                if what == "journal" and (known.read or known.payload):
-                    self.world.kept[max(self.world.kept)].append((what, number, size))
-                elif what == "journal":
-                    known.journal = []
-                else:
-                    known.asked = False
-
-    def kept_bytes(self) -> int:
-        return sum(size for kept in self.world.kept.values() for _, _, size in kept)
 
     def tick(self) -> None:
         self.clock = next(self.times)
@@ -413,16 +229,15 @@ class Machine(RuleBasedStateMachine):
         rooms = [Room(name, provider, *room) for name, *room in zip(QUEUES, lanes, COPIES, strict=True)]
         self.tick()
         claimed = self.run(self.door.queue.claim(worker, rooms, 3, memory))
-        self.worker, self.memory = worker, memory
-        self.held_up_in: QueueName | None = None
+        self.worker, self.memory, self.held_up_in = worker, memory, None
         expected = []
         left = min(provider, 3)
         for room in rooms:
-            taken = self._taken(room, min(left, room.lane))
+            taken = self.taken(room, min(left, room.lane))
             left -= len(taken)
             for number in taken:
                 known = self.known[number]
-                large = known.bytes if _is_large(number) else 0
+                large = known.bytes if is_large(number) else 0
                 expected.append((room.queue, self.jobs[number].id, known.epoch, known.order, known.to_abort, large))
         got = [
             (one.queue, one.id, one.epoch, one.due_ms, one.opening and one.opening.aborted, one.large)
@@ -434,44 +249,6 @@ class Machine(RuleBasedStateMachine):
         for one in claimed:
             self.known[self.number_of(one.id)].owner = one.owner
         self.claims += claimed
-
-    def _taken(self, room: Room, want: int) -> list[int]:
-        taken: list[int] = []
-        if not want or not (ready := self.ready(room.queue)):
-            return taken
-        for one in ready:
-            self.stand_in_line(one, look_again=True)
-        while len(taken) < want:
-            number = self.next_in_line(room.queue, with_large=self.held_up_in is None)
-            if number is None:
-                break
-            known = self.known[number]
-            if known.place == "ready" and known.payload and not self._fits(number, room):
-                self.held_up_in = room.queue
-                self.world.first[room.queue] = number
-                self.world.held_up.setdefault(room.queue, set()).add(self.worker)
-                continue
-            if known.place == "ready" and known.payload and not known.dead:
-                self._begin(number, room)
-                taken.append(number)
-            elif known.place == "ready":
-                known.place, known.payload = None, False
-            self.leave_line(number)
-            self.let_pass(number, self.worker)
-        return taken
-
-    def _begin(self, number: int, room: Room) -> None:
-        known = self.known[number]
-        known.place, known.epoch, known.running = "leased", known.epoch + 1, True
-        for turn in (self.turn_of(number), _beside(self.turn_of(number))):
-            if turn in self.world.ranks:
-                self.look_at(turn, served=self.clock)
-        if _is_large(number):
-            self.memory = Memory(self.memory.free - known.bytes * room.copies, alone=False)
-
-    def _fits(self, number: int, room: Room) -> bool:
-        needed = self.known[number].bytes * room.copies
-        return not _is_large(number) or self.memory.alone or needed <= self.memory.free
 
     @precondition(lambda self: self.claims)
     @rule(back=st.lists(old_or_new, min_size=1, max_size=4, unique=True))
@@ -531,7 +308,7 @@ class Machine(RuleBasedStateMachine):
         known.to_settle |= last
         if last and ends:
             self.stop_running(number)
-            if paid and known.payload and not _is_large(number) and lane_of(one.queue) == "interactive":
+            if paid and known.payload and not is_large(number) and lane_of(one.queue) == "interactive":
                 known.asked = True
                 self.keep("asked", number, known.bytes)
             known.read |= bool(known.channel)
@@ -628,16 +405,15 @@ class Machine(RuleBasedStateMachine):
         sums: dict[tuple[str, str], int] = {}
         for name in QUEUES:
             found = await self.door.client.hgetall(keys.payload_bytes(name))  # type: ignore[misc]
-            sums |= {(name, who.decode()): int(size) for who, size in found.items() if int(size)}
+            sums |= {(name, who.decode()): int(size) for who, size in found.items() if int(size) and who != b":counted"}
         return sums
 
     def _counted(self) -> dict[tuple[str, str], int]:
         sums: Counter[tuple[str, str]] = Counter()
         for number, known in enumerate(self.known):
             if known.place:
-                small = 0 if _is_large(number) else known.bytes
                 name, account = self.queue_of(number), self.jobs[number].account_id
-                sums.update({(name, account): known.bytes, (name, ":all"): known.bytes, (name, ":small"): small})
+                sums.update({(name, account): known.bytes, (name, f":{is_large(number):d}"): known.bytes})
         return {who: size for who, size in sums.items() if size}
 
     async def _held_up(self) -> tuple[dict[QueueName, str], dict[QueueName, set[str]], dict[str, list[str]]]:
@@ -669,7 +445,7 @@ class Machine(RuleBasedStateMachine):
                 pipe.lrange(keys.journal(job.id), 0, -1)
                 pipe.hexists(keys.SETTLES, job.id)
                 pipe.zscore(abort_jobs_ss, job.id)
-                pipe.zscore(keys.line(self.queue_of(number), job.account_id, large=_is_large(number)), job.id)
+                pipe.zscore(keys.line(self.queue_of(number), job.account_id, large=is_large(number)), job.id)
                 pipe.zscore(keys.running(self.queue_of(number), job.account_id), job.id)
             answers = iter(await pipe.execute())
         return [self._as_known(known, *itertools.islice(answers, 10)) for known in self.known]
@@ -697,22 +473,6 @@ class Machine(RuleBasedStateMachine):
             in_line=line is not None,
             running=running is not None,
         )
-
-
-def _is_large(number: int) -> bool:
-    return number >= SMALL_JOBS
-
-
-def _a_job(number: int) -> Job:
-    text = "x" * (LARGE_BYTES + 500 * number) if _is_large(number) else "Hello"
-    account = ACCOUNTS[number // 2 % 2]
-    return a_job(id=new_id("req", number), account_id=account, messages=[Message("user", text)])
-
-
-def _beside(turn: Turn) -> Turn:
-    """The same account's with jobs of the other size."""
-    name, is_large, account = turn
-    return name, not is_large, account
 
 
 def test_the_queue_does_what_the_model_does(settings: Settings) -> None:

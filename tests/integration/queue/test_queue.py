@@ -304,8 +304,7 @@ async def test_a_finished_job_leaves_nothing_but_its_result(queue: Queue, redis_
     assert await redis_client.get(result_key_prefix + job.id) == b"result"
     assert 0 < await redis_client.pttl(result_key_prefix + job.id) <= 5_000
     left = {key.decode() async for key in redis_client.scan_iter()}
-    hints = {keys.served(OPENAI), keys.looked(OPENAI), keys.counted(OPENAI)}
-    assert left == {result_key_prefix + job.id, keys.run(job.id), *hints}
+    assert left == {result_key_prefix + job.id, keys.run(job.id), keys.served(OPENAI), keys.looked(OPENAI)}
     assert all([await redis_client.pttl(name) > 0 for name in left])
     assert 0 < await redis_client.pttl(keys.run(job.id)) <= 60_000
 

@@ -322,12 +322,7 @@ MUTANTS = [
         "claim",
         "        stand_for_turn(queue, class, account, now, now)\n",
     ),
-    Mutant(
-        an_accounts_own_jobs_come_in_their_order,
-        "claim",
-        "account), 0, 0, 'WITHSCORES'))",
-        "account), -1, -1, 'WITHSCORES'))",
-    ),
+    Mutant(an_accounts_own_jobs_come_in_their_order, "claim", "'ZPOPMIN', line_of", "'ZPOPMAX', line_of"),
     *(
         Mutant(whoever_has_fewest_jobs_running_goes_first, script, guard, instead)
         for script, guard, instead in (

@@ -1,20 +1,20 @@
 -- How many bytes the payloads of a queue have: a part, as `turns`.
 --
---   bytes:<queue>     (hash) of each account: bytes of its payloads that wait or run; `:all` of all of them, `:small` of the small ones
---   counted:<queue>   they were counted anew less than a minute ago (string)
+--   bytes:<queue>   (hash) of each account: bytes of its payloads that wait or run; `:0` of all small ones, `:1` of all large ones, and
+--                   when they were `:counted` anew, Unix ms
 -- A job counts as long as it is in its queue. What it counts stands in its run: `bytes`, and `large`, which is "1" or "0". Scripts of the
 -- previous release count nothing, so `enqueue` counts anew every minute.
 local COUNT_AGAIN_MS = 60000
+local NO_ACCOUNTS = 3 -- fields of the hash
 
 local function add_bytes(queue, account, bytes, large)
   local sums = 'bytes:' .. queue
-  if redis.call('HINCRBY', sums, ':all', bytes) <= 0 then
-    redis.call('DEL', sums)
-    return
-  end
-  redis.call('HINCRBY', sums, ':small', large == '1' and 0 or bytes)
+  redis.call('HINCRBY', sums, ':' .. large, bytes)
   if redis.call('HINCRBY', sums, account, bytes) <= 0 then
     redis.call('HDEL', sums, account)
+    if redis.call('HLEN', sums) <= NO_ACCOUNTS then
+      redis.call('DEL', sums)
+    end
   end
 end
 
@@ -40,20 +40,20 @@ local function leave_queue(queue, id, account, bytes, large)
   end
 end
 
-local function count_anew(queue, small_max)
-  local sums = {}
+local function count_anew(queue, small_max, now)
+  local sums = { [':0'] = 0, [':1'] = 0 }
   for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
     local run = redis.call('HMGET', 'run:' .. id, 'account', 'bytes', 'large')
     local bytes, large, news = noted(id, run, small_max)
     if run[2] or news then
       local account = run[1] or ''
       sums[account] = (sums[account] or 0) + bytes
-      sums[':all'] = (sums[':all'] or 0) + bytes
-      sums[':small'] = (sums[':small'] or 0) + (large == '1' and 0 or bytes)
+      sums[':' .. large] = sums[':' .. large] + bytes
     end
   end
   redis.call('DEL', 'bytes:' .. queue)
   for name, bytes in pairs(sums) do
     redis.call('HSET', 'bytes:' .. queue, name, bytes)
   end
+  redis.call('HSET', 'bytes:' .. queue, ':counted', now)
 end
