@@ -33,7 +33,8 @@ from botocore.parsers import ResponseParserError
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.sending import WholeBody, aiohttp_trace
+from workers.providers.wire.sending import REFUSED_FROM, WholeBody, aiohttp_trace
+from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
 STATUSES = {
@@ -99,11 +100,21 @@ class Clients:
 
 
 class _TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
-    """The SDK's own transport, which makes a session for each proxy; each notes where its calls stand."""
+    """The SDK's own transport, which makes a session for each proxy; each notes where its calls stand. Of what the SDK reads
+    as a whole no more is read than an answer can have.
+    """
 
     async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
         request.body = WholeBody(request.body)
-        return await super().send(request)
+        streams, request.stream_output = request.stream_output, True
+        answer = await super().send(request)
+        if not streams or answer.status_code >= REFUSED_FROM:
+            try:
+                answer._content = await whole(answer.raw.content.iter_any())  # noqa: SLF001 - where the SDK keeps it
+            except BaseException:
+                answer.raw.close()
+                raise
+        return answer
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 HEAD_ENDS = re.compile(r"[:,}\]]")
+HEAD_MAX = 4_096
+"""Characters. What has not come to its first value by then is no such object."""
 
 
 class Unwrapping:
@@ -24,7 +26,7 @@ class Unwrapping:
         """What can be passed on now."""
         if self._inside is None:
             self._begun += text
-            if not HEAD_ENDS.search(text):  # what came before has been searched
+            if not HEAD_ENDS.search(text) and len(self._begun) <= HEAD_MAX:  # what came before has been searched
                 return ""
             text, self._begun = self._begun, ""
             head = self._head.match(text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.providers.wire.unwrapping import Unwrapping
+from workers.providers.wire.unwrapping import HEAD_MAX, Unwrapping
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -52,3 +52,9 @@ def test_any_value_comes_out_whatever_cuts_its_text(
 def test_what_is_no_such_object_is_given_as_it_is(text: str, given_on: str) -> None:
     for cuts in ((), range(len(text))):
         assert unwrapped(text, *cuts).strip() == given_on  # space around a value means nothing
+
+
+def test_what_never_comes_to_a_value_is_not_held_back_for_ever() -> None:
+    unwrapping = Unwrapping("a")
+    said = [unwrapping.feed(" " * 1_000) for _ in range(100)]
+    assert len("".join(said)) > 100_000 - 2 * HEAD_MAX
