@@ -141,7 +141,7 @@ async def get_content(request: web.Request) -> web.StreamResponse:
 
 
 async def delete_one(request: web.Request) -> web.Response:
-    """A file that a batch still needs is kept: 409."""
+    """This makes room for other files, and results stay as they were. A file that a batch still needs is kept: 409."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     file_id = request.match_info["id"]
