@@ -15,6 +15,7 @@ import structlog
 from arq.connections import ArqRedis
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from shared import clock
 from shared.errors import Unavailable
@@ -90,6 +91,8 @@ def test_an_operator_hears_once_of_a_clock_that_is_off_and_once_that_it_is_right
     with structlog.testing.capture_logs() as lines:
         for ahead_s in (0.0, 5.5, 6.0, 1.0, -9.0):
             clocks.heed(Ahead(ahead_s, ahead_s))
+    for store in ("redis", "postgres"):
+        assert REGISTRY.get_sample_value("rebootml_clock_ahead_seconds", {"store": store}) == -9
     assert [(line["event"], line.get("alert", False)) for line in lines] == [
         ("clocks are apart", True),
         ("clocks are together again", False),
