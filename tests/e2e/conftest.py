@@ -25,7 +25,7 @@ PAGE = "https://app.example.com"
 """Whose pages may call the service."""
 ENVIRONMENT = {
     "LEASE_S": "3",
-    "IDLE_TIMEOUT_S": "2",
+    "IDLE_TIMEOUT_S": "5",
     "ABANDONED_AFTER_S": "0.3",
     "WORKER_MISSING_S": "1",
     "BODY_BYTES_MAX": "1000000",
