@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from deploy.simulator.app import Running
-from shared.errors import ProviderError, ProviderTimeout, RebootError
+from shared.errors import AnswerTooLong, ProviderError, ProviderTimeout, RebootError
 from tests.conformance.cases import (
     CASES,
     LIMITS,
@@ -75,6 +75,14 @@ async def test_total_limit(vendors: Vendors, case: Case) -> None:
     # an endless body may pass the largest answer there is before the time is up
     assert isinstance(endless.error, (ProviderTimeout, ProviderError))
     assert {got.call.ending for got in (*silent, endless)} == {"client_gone"}
+
+
+@promise("a body without end is read no further than an answer can go, and the connection ends with it")
+@over(*(case for case in CASES if not case.streams))
+async def test_size_limit(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "tokens=9 fault=endless pace_ms=0")
+    assert type(got.error) is AnswerTooLong
+    assert got.call.ending == "client_gone"
 
 
 @promise("silence ends at the read limit of the connection too")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
 
+from deploy.simulator.app import Running
 from shared.chat import Message
 from shared.errors import RebootError
 from tests.conformance.cases import (
@@ -103,6 +106,23 @@ async def test_with_the_vendor(vendors: Vendors, case: Case) -> None:
         await heard.until([True])
         await vendors.simulator.calls.until(lambda log: bool(log.find(key)))
         assert heard.said == [True]
+
+
+@promise("an idle connection keeps nothing of the call that it was opened for")
+@OVER_HTTP
+async def test_connections_keep_no_request(simulator: Running, case: Case) -> None:
+    """They live on, and each of them would keep the largest request that it ever was opened for."""
+    provider = load_providers({case.model.provider}, environment(simulator), LIMITS)[case.api]
+    try:
+        heard = Heard()
+        gone = weakref.ref(heard)
+        await call(provider, case, "", heard)
+        assert heard.said == [True]
+        del heard
+        gc.collect()
+        assert gone() is None
+    finally:
+        await provider.close()
 
 
 @promise("a vendor that nobody reaches has nothing")

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
-"""More text than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
+"""More than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
+BYTES_PER_PART = 64
+"""What a part of an answer takes besides its text, at least, here and in the journal."""
 
 
 class VendorCalls:
@@ -62,6 +64,8 @@ class VendorCalls:
         self._received = received
         self._take = take
         self._stands = stands
+        self._handed_on_bytes = 0
+        """Of all parts, with the ids of tool calls, which are no text."""
 
     async def until_one_works(self) -> str:
         """The finish reason of the call that worked. Raises the last call's `RebootError`, `Cancelled` when the caller
@@ -171,7 +175,8 @@ class VendorCalls:
             STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
         self._received.text_bytes += bytes_of(part)
         self._received.pieces += part.pieces
-        self._refuse_endless_text()
+        self._handed_on_bytes += _size_of(part)
+        self._refuse_endless_answer()
         if not self._is_one_call_too_many(part):
             await self._take(part)
 
@@ -181,8 +186,8 @@ class VendorCalls:
         """
         return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0
 
-    def _refuse_endless_text(self) -> None:
-        if self._received.text_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
+    def _refuse_endless_answer(self) -> None:
+        if self._handed_on_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
             raise AnswerTooLong("The vendor did not stop at the output limit: ask for another model.")
 
     def _provider(self) -> Provider:
@@ -208,3 +213,8 @@ class VendorCalls:
     def _idle_s(self) -> float:
         thinks = self._job.model.reasoning
         return self._settings.idle_timeout_reasoning_s if thinks else self._settings.idle_timeout_s
+
+
+def _size_of(part: AnswerPart) -> int:
+    call_id = part.id if isinstance(part, CallPiece) else None
+    return BYTES_PER_PART + bytes_of(part) + len((call_id or "").encode())

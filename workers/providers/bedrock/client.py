@@ -33,7 +33,8 @@ from botocore.parsers import ResponseParserError
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.sending import WholeBody, aiohttp_trace
+from workers.providers.wire.sending import REFUSED_FROM, WholeBody, aiohttp_trace
+from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
 STATUSES = {
@@ -111,11 +112,19 @@ class TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no 
 
 
 class _TracedCalls(TracedSession):
-    """And each notes where its calls stand."""
+    """And each notes where its calls stand. Of what the SDK reads as a whole no more is read than an answer can have."""
 
     async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
         request.body = WholeBody(request.body)
-        return await super().send(request)
+        streams, request.stream_output = request.stream_output, True
+        answer = await super().send(request)
+        if not streams or answer.status_code >= REFUSED_FROM:
+            try:
+                answer._content = await whole(answer.raw.content.iter_any())  # noqa: SLF001 - where the SDK keeps it
+            except BaseException:
+                answer.raw.close()
+                raise
+        return answer
 
 
 @asynccontextmanager

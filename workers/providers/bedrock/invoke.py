@@ -26,6 +26,7 @@ from shared.money import Usage
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import Conversation, conversation, refuse_tools
+from workers.providers.wire.sse import whole
 from workers.providers.wire.text import SurrogateJoiner, decode
 
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
@@ -89,14 +90,14 @@ async def invoke(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece,
     """The blocking call; the terminal marker is a whole body with a finish reason."""
     response = await client.invoke_model(**_parameters(request))
     try:
-        data = await response["body"].read()
+        data = await whole(response["body"].iter_chunks())
     finally:
         response["body"].close()
     text, reason, usage = _jurassic(data) if _is_jurassic(request) else _command(data)
     finished = _finished(reason)
     joiner = SurrogateJoiner()
-    if whole := joiner.feed(text) + joiner.finish():
-        yield whole
+    if said := joiner.feed(text) + joiner.finish():
+        yield said
     yield Reported(_from_headers(response["ResponseMetadata"]["HTTPHeaders"]) or usage)
     yield finished
 

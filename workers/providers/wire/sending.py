@@ -37,18 +37,30 @@ class Sending:
         self._refused = True
         self._changed(False)  # noqa: FBT003
 
+    def over(self) -> None:
+        """Nobody listens any more. A connection that was opened for this call keeps its context, and so this object; it must
+        not keep the request.
+        """
+        self._changed = _nobody
 
-_UNHEARD = Sending(lambda _: None)
+
+def _nobody(_: bool) -> None:  # noqa: FBT001 - in the place of a callback
+    pass
+
+
+_UNHEARD = Sending(_nobody)
 _under_way: ContextVar[Sending] = ContextVar("sending", default=_UNHEARD)
 
 
 @contextmanager
 def sending(changed: Callable[[bool], None]) -> Iterator[None]:
     """Calls to vendors inside tell `changed` where they stand."""
-    token = _under_way.set(Sending(changed))
+    call = Sending(changed)
+    token = _under_way.set(call)
     try:
         yield
     finally:
+        call.over()
         _under_way.reset(token)
 
 

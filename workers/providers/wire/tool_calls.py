@@ -8,8 +8,12 @@ from collections.abc import Iterator
 import msgspec
 
 from shared.chat import CallPiece
+from shared.errors import AnswerTooLong
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.text import SurrogateJoiner, whole_characters
+
+BEGINNINGS_BYTES_MAX, BYTES_PER_CALL = 1_000_000, 64
+"""Of the ids and names of all calls of an answer, and what each call takes besides: no model makes so many calls."""
 
 
 class _Call(msgspec.Struct):
@@ -27,11 +31,14 @@ class ToolCalls:
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
         self._begun = 0
+        self._beginnings_bytes = 0
 
     def feed(
         self, index: int, arguments: str, *, call_id: str | None = None, name: str | None = None
     ) -> Iterator[CallPiece]:
-        """What the vendor said of its call `index`, which begins with a name. Raises `ProviderError` when it does not."""
+        """What the vendor said of its call `index`, which begins with a name. Raises `ProviderError` when it does not, and
+        `AnswerTooLong` when there are more calls than any answer has.
+        """
         call_id = call_id and whole_characters(call_id)
         call = self._calls.get(index)
         if call is None or (name and call_id and call_id != call.id):
@@ -62,6 +69,9 @@ class ToolCalls:
     def _begin(self, index: int, call_id: str | None, name: str | None, arguments: str) -> CallPiece:
         if not name:
             raise vendor_errors.no_answer()
+        self._beginnings_bytes += BYTES_PER_CALL + len(call_id or "") + len(name)
+        if self._beginnings_bytes > BEGINNINGS_BYTES_MAX:
+            raise AnswerTooLong("The vendor did not stop to call tools: ask for another model.")
         call = _Call(self._begun, call_id or f"call_{secrets.token_hex(12)}", SurrogateJoiner())
         self._begun += 1
         self._calls[index] = call

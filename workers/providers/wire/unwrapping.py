@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 HEAD_ENDS = re.compile(r"[:,}\]]")
+HEAD_MAX = 4_096
+"""Characters. What has not come to its first value by then is no such object."""
 
 
 class Unwrapping:
@@ -13,6 +15,7 @@ class Unwrapping:
     def __init__(self, name: str) -> None:
         self._head = re.compile(rf'\s*\{{\s*"{re.escape(name)}"\s*:\s*')
         self._begun: list[str] = []
+        self._begun_length = 0
         self._inside: bool | None = None
         """None until the head has been read."""
         self._depth = 0
@@ -24,7 +27,9 @@ class Unwrapping:
         """What can be passed on now."""
         if self._inside is None:
             self._begun.append(text)
-            if not HEAD_ENDS.search(text):  # what came before has been searched
+            self._begun_length += len(text)
+            # what came before has been searched
+            if not HEAD_ENDS.search(text) and self._begun_length <= HEAD_MAX:
                 return ""
             text = self._taken()
             head = self._head.match(text)

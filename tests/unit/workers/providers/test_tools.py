@@ -23,7 +23,7 @@ from shared.chat import (
     Tools,
     joined_calls,
 )
-from shared.errors import InvalidRequest, ProviderError
+from shared.errors import AnswerTooLong, InvalidRequest, ProviderError
 from workers.providers.bedrock import converse as bedrock_converse
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
@@ -31,7 +31,7 @@ from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import arguments, conversation, refuse_tools
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
-from workers.providers.wire.tool_calls import ToolCalls
+from workers.providers.wire.tool_calls import BEGINNINGS_BYTES_MAX, BYTES_PER_CALL, ToolCalls
 
 CATALOGUE = load_catalogue()
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"place": {"type": "string"}}}
@@ -426,6 +426,17 @@ def test_ids_and_names_are_whole_characters() -> None:
 def test_a_call_without_a_name_is_no_answer() -> None:
     with pytest.raises(ProviderError):
         fed((0, "{}", "a", None))
+
+
+@pytest.mark.parametrize(("call_id", "name"), [("x" * 100_000, "f"), ("x", "f" * 100_000), (None, "f")])
+def test_calls_without_end_are_no_answer(call_id: str | None, name: str) -> None:
+    """However little is said with them: their ids and names are no text, and would fill Redis all the same."""
+    calls = ToolCalls()
+    most = BEGINNINGS_BYTES_MAX // (BYTES_PER_CALL + len(call_id or "") + len(name))
+    begun = [list(calls.feed(n, "", call_id=call_id and f"{n % 10}{call_id[1:]}", name=name)) for n in range(most)]
+    assert all(begun)
+    with pytest.raises(AnswerTooLong):
+        list(calls.feed(most, "", call_id=call_id and f"{most % 10}{call_id[1:]}", name=name))
 
 
 def test_a_call_without_arguments_has_empty_ones_unless_it_was_cut() -> None:
