@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from shared.lanes import provider_of
 from shared.queue.claims import Claim, Memory
+from shared.runtime.metrics import BYTES_HELD
 
 COPIES: Mapping[str, int] = {"openai": 4, "deepseek": 4, "bedrock": 5, "gemini": 5}
 """Bytes of memory that a byte of a payload takes in a worker, at most, by whose SDK sends it: measured with images of 14 MB
@@ -23,6 +24,7 @@ class LargeJobs:
 
     def __init__(self, memory_max: int, copies: Mapping[str, int]) -> None:
         self._memory_max = memory_max
+        self._held = BYTES_HELD.labels("payloads")
         self._copies = copies
         self._used = 0
         self._running = 0
@@ -33,12 +35,14 @@ class LargeJobs:
         """It runs from now on; a small one changes nothing."""
         self._used += self._bytes_of(claim)
         self._running += claim.large > 0
+        self._held.set(self._used)
 
     def end(self, claim: Claim) -> None:
         """It runs no more; of what it had, nothing is left for long."""
         size = self._bytes_of(claim)
         self._used -= size
         self._running -= claim.large > 0
+        self._held.set(self._used)
         self._ended += size
         if self._ended >= COLLECT_AFTER_BYTES:
             self._ended = 0

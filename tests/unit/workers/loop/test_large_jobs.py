@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 from shared.lanes import QueueName
 from shared.queue.claims import Claim, Memory
-from workers.loop.large_jobs import LargeJobs
+from workers.loop.large_jobs import COLLECT_AFTER_BYTES, LargeJobs
 
 OPENAI, GEMINI = QueueName("q:openai:interactive"), QueueName("q:gemini:batch")
 
@@ -32,3 +35,25 @@ def test_one_that_is_larger_than_all_memory_leaves_none() -> None:
     jobs.begin(a_claim(OPENAI, 5_000))
     assert jobs.memory.free < 0
     assert not jobs.memory.alone
+
+
+class Garbage:
+    """Refers to itself, as an exception does whose traceback has a frame that has the exception."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_is_collected_when_large_jobs_have_ended() -> None:
+    """Some of theirs is in cycles. Not for each of them: it takes a while."""
+    jobs = LargeJobs(10 * COLLECT_AFTER_BYTES, {"openai": 2})
+    half = a_claim(OPENAI, COLLECT_AFTER_BYTES // 4)
+    gc.disable()
+    try:
+        garbage = weakref.ref(Garbage())
+        for is_left in (True, False):
+            jobs.begin(half)
+            jobs.end(half)
+            assert (garbage() is not None) == is_left
+    finally:
+        gc.enable()
