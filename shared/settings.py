@@ -77,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock_look_every_s: float = 5.0
     doubted_after_s: float = 5.0  # a job older than this is looked up in Postgres before it runs: it may have ended
     vendor_retries_max: int = 2
+    retry_delay_s: float = 0.25  # before the second call, where the vendor names no time; each time twice as long
+    retry_delay_max_s: float = 30.0
+    retry_in_place_s: float = 1.0  # who has to wait longer goes back to the queue, and frees the worker's slot
 
     # one request
     request_deadline_s: float = 600.0
@@ -411,6 +414,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("batch_window_bytes_max", "batch_line_bytes_max", False, "so that the longest line is ever run"),
     ("batch_bytes_max", "batch_line_bytes_max", False, "in which a line has to fit"),
     ("batch_concurrency_max", "batch_concurrency_start", False, "beyond which it never grows"),
+    ("retry_delay_max_s", "retry_delay_s", False, "which is the first of them"),
     ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
 )
 """A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
@@ -419,6 +423,7 @@ _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "clock_off_max_s": ("request_deadline_s", lambda deadline_s: deadline_s / 2),
     "batch_slots_reserved": ("worker_slots", lambda slots: int(slots) - 1),
     "batch_in_flight_kept": ("in_flight_max", lambda requests: int(requests) // 2),
+    "retry_delay_s": ("retry_delay_max_s", float),
     "batch_concurrency_start": ("batch_concurrency_max", int),
     "batch_window_max": ("queue_depth_max", int),
 }

@@ -53,8 +53,10 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "2",
     "WORKER_MISSING_S": "60",
     "REQUEST_DEADLINE_S": "20",
+    "RETRY_DELAY_S": "1",
+    "RETRY_IN_PLACE_S": "2",
 }
-"""Beside what every service of these tests has: it acts soon and waits long."""
+"""Beside what every service of these tests has: it acts soon and waits long, also between two calls of a vendor."""
 
 
 class SilentServer:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from shared.errors import RebootError
 
-FIRST_DELAY_S = 0.25
-DELAY_MAX_S = 30.0
-IN_PLACE_MAX_S = 1.0
-"""A wait beyond this goes back to the queue, deferred, and frees the worker's slot."""
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 
-def delay_before_retry(error: RebootError, *, calls: int, calls_max: int, left_s: float) -> float | None:
+def delay_before_retry(
+    error: RebootError, settings: Settings, *, calls: int, calls_max: int, left_s: float
+) -> float | None:
     """Seconds to wait before call number `calls + 1`, or None to give up.
 
     To be asked only as long as nothing has reached the caller. `left_s` is what the request's deadline leaves; a vendor
@@ -20,7 +21,7 @@ def delay_before_retry(error: RebootError, *, calls: int, calls_max: int, left_s
     """
     if not error.retryable or calls >= calls_max:
         return None
-    backoff = min(FIRST_DELAY_S * 2 ** (calls - 1), DELAY_MAX_S)
+    backoff = min(settings.retry_delay_s * 2 ** (calls - 1), settings.retry_delay_max_s)
     delay = max(error.retry_after_s or 0.0, 0.0)
     if error.retry_after_s is None or type(error).default_retry_after_s == error.retry_after_s:
         delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing

@@ -23,7 +23,7 @@ from workers.providers.wire.instructions import fit
 from workers.providers.wire.sending import sending
 from workers.request.limits import bounded
 from workers.request.past import note_calls
-from workers.request.retry import IN_PLACE_MAX_S, delay_before_retry
+from workers.request.retry import delay_before_retry
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -108,7 +108,7 @@ class VendorCalls:
             delay_s=round(delay_s, 3),
             calls=self._received.attempts,
         )
-        if delay_s > IN_PLACE_MAX_S:
+        if delay_s > self._settings.retry_in_place_s:
             await self._defer(delay_s, error)
         await asyncio.sleep(delay_s)
 
@@ -136,7 +136,9 @@ class VendorCalls:
             return None
         batch = self._job.batch_line is not None  # nobody waits for it
         calls_max = (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
-        return delay_before_retry(error, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s())
+        return delay_before_retry(
+            error, self._settings, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s()
+        )
 
     async def _call(self) -> str:
         provider = self._provider()
