@@ -69,12 +69,14 @@ class _Stores(NamedTuple):
     client: redis.asyncio.Redis
     lua: Scripts
     enqueuing: Scripts
-    """On a connection of its own: large bodies hold up nobody who reads."""
+    enqueuing_large: Scripts
+    """Each on a connection of its own: large bodies hold up nobody who reads, and no small ones."""
     clocks: Clocks
 
     async def close(self) -> None:
         self.lua.close()
         self.enqueuing.close()
+        self.enqueuing_large.close()
         await self.client.aclose()
         await self.pool.close()
 
@@ -87,15 +89,16 @@ async def _connected(settings: Settings) -> _Stores:
     await redis_client.require_no_eviction(client)
     clocks = Clocks(pool, client, settings)
     await clocks.require()
-    return _Stores(pool, client, Scripts(client, settings), Scripts(client, settings), clocks)
+    return _Stores(pool, client, *(Scripts(client, settings) for _ in range(3)), clocks)
 
 
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
     catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
-    pool, client, lua, enqueuing, clocks = stores = await _connected(settings)
+    pool, client, lua, enqueuing, enqueuing_large, clocks = stores = await _connected(settings)
     ledger = Ledger(pool, settings)
     queue = Queue(
         enqueuing,
+        large=enqueuing_large,
         lease_s=settings.lease_s,
         keep_run_s=settings.journal_ttl_s,
         depth_max=settings.queue_depth_max,

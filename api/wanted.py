@@ -72,12 +72,13 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
     was admitted long ago. Between the steps of a large body others come to their turn.
     """
     services = request.app[SERVICES]
-    async with services.bodies.turn(body.size) as breathe:
+    async with services.bodies.turn(body.size) as pace:
         asked = understood(body.take(), parse, services.catalogue, listed_at(request.path))
         asked = without_query(asked, request.query)
-        await breathe()
+        await pace.pause()
         repeatable_by, refusal = idempotency_key(request), None
         fingerprint = asked.fingerprint() if repeatable_by else None
+        await pace.pause()
         try:
             asked, model = _fit(request, asked, key, services)
         except RebootError as error:
@@ -85,7 +86,7 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
                 raise
             refusal = error
             asked, model = _fit_again(asked, services)
-        await breathe()
+        await pace.pause()
         wanted = Wanted(
             form=asked.form,
             model=asked.model,

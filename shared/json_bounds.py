@@ -13,7 +13,7 @@ the rest is counted.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Literal, NamedTuple
 
@@ -35,8 +35,7 @@ _IN_NO_ESCAPE = bytes(set(_ELSE) - set(b"\\/bfnrtu"))
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
 """Down and up a level, as signed bytes."""
 _NESTED = {dict, list}
-_QUOTES_PER_NODE = 4
-"""Of a field whose value is a string."""
+_PIECE_BYTES = 1_000_000
 
 
 class Bounds(NamedTuple):
@@ -66,7 +65,7 @@ def require_nodes(what: str, text: bytes) -> None:
     Raises `InvalidRequest`, which says that `what` has too many.
     """
     most = _InForce.bounds.nodes_max
-    if len(text) > most and _marks(text) > most and _count(text, most)[0] > most:
+    if len(text) > most and _has_more_marks(text, most) and _count(text, most)[0] > most:
         raise _too_many(what)
 
 
@@ -124,22 +123,49 @@ def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
     return None
 
 
-def _marks(text: bytes) -> int:
-    """Brackets that open and commas, those in strings included: at least as many as there are nodes."""
-    seen = text.translate(None, _ELSE)
-    return seen.count(b"[") + seen.count(b"{") + seen.count(b",")
+def _has_more_marks(text: bytes, most: int) -> bool:
+    """Whether there are more brackets that open and commas, those in strings included: there are no more nodes than these."""
+    marks = 0
+    for piece in _pieces(text):
+        seen = piece.translate(None, _ELSE)
+        marks += seen.count(b"[") + seen.count(b"{") + seen.count(b",")
+        if marks > most:
+            return True
+    return False
 
 
 def _count(text: bytes, nodes_max: int) -> tuple[int, int]:
-    """Nodes and depth. Of a text with more nodes than `nodes_max` it is told only that there are more."""
-    if b"\\" in text:
-        text = text.translate(None, _IN_NO_ESCAPE).replace(b"\\\\", b"").replace(b'\\"', b"")
-    seen = text.translate(None, _ELSE)
-    if seen.count(b'"') > _QUOTES_PER_NODE * (nodes_max + 1):
-        return nodes_max + 1, 0
-    outside = b"".join(seen.replace(b'""', b"").split(b'"')[::2])  # two quotes side by side change nothing behind them
-    nodes = outside.count(b"[") + outside.count(b"{") + outside.count(b",")
-    if nodes > nodes_max:
-        return nodes, 0
-    steps = array("b", outside.translate(_STEPS, b","))
-    return nodes, max(accumulate(steps), default=0)
+    """Nodes and depth. Of a text with more nodes than `nodes_max` it is told only that there are more, as soon as that is
+    known: the text is looked at in pieces.
+    """
+    nodes = level = deepest = 0
+    in_string = False
+    for piece in _pieces(text):
+        seen = _without_escapes(piece).translate(None, _ELSE)
+        # two quotes side by side change nothing behind them
+        outside = b"".join(seen.replace(b'""', b"").split(b'"')[in_string::2])
+        in_string ^= seen.count(b'"') % 2 == 1
+        nodes += outside.count(b"[") + outside.count(b"{") + outside.count(b",")
+        if nodes > nodes_max:
+            return nodes, 0
+        steps = array("b", outside.translate(_STEPS, b","))
+        deepest = max(deepest, level + max(accumulate(steps), default=0))
+        level += sum(steps)
+    return nodes, deepest
+
+
+def _without_escapes(piece: bytes) -> bytes:
+    if b"\\" not in piece:
+        return piece
+    return piece.translate(None, _IN_NO_ESCAPE).replace(b"\\\\", b"").replace(b'\\"', b"")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """None ends between a backslash and what it escapes."""
+    start = 0
+    while start < len(text):
+        piece = text[start : start + _PIECE_BYTES]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece = text[start : start + _PIECE_BYTES + 1]
+        yield piece
+        start += len(piece)

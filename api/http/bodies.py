@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,8 +18,25 @@ from shared.runtime.byte_budget import ByteBudget, HeldBytes
 if TYPE_CHECKING:
     from shared.settings import Settings
 
+PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
+"""A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
 
-Breathe = Callable[[], Awaitable[None]]
+
+class Pace:
+    """Of work on a large body, which others wait for: after each step it leaves them as much time as the step took. Small
+    requests take several turns of the event loop, and with a step of a large body before each they would take as long as it.
+    """
+
+    def __init__(self, *, pauses: bool) -> None:
+        self._pauses = pauses
+        self._since = time.monotonic()
+
+    async def pause(self) -> None:
+        """To be awaited between steps."""
+        took_s = time.monotonic() - self._since
+        if self._pauses:
+            await asyncio.sleep(min(took_s, PAUSE_MAX_S) if took_s >= PAUSE_FROM_S else 0)
+            self._since = time.monotonic()
 
 
 class Body:
@@ -72,15 +89,17 @@ class Bodies:
         return size > self._settings.small_body_bytes_max
 
     @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[Breathe]:
-        """Around work on a body that takes its time, and several copies of it: one large body after the other. What is given
-        is to be awaited between steps, so that others come to their turn.
-        """
+    async def turn(self, size: int) -> AsyncIterator[Pace]:
+        """Around work on a body that takes its time, and several copies of it: one large body after the other."""
         if not self.is_large(size):
-            yield _at_once
+            yield Pace(pauses=False)
             return
         async with self._turn:
-            yield partial(asyncio.sleep, 0)
+            pace = Pace(pauses=True)
+            try:
+                yield pace
+            finally:
+                await pace.pause()
 
     async def read_small_json(self, request: web.Request, account_id: str) -> bytes:
         """The whole body where nobody has more than a few fields to say. Raises as `read_json`."""
@@ -123,18 +142,16 @@ class Bodies:
         data = await request.content.readany()
         if request.content.at_eof():
             return data
-        pieces = bytearray(data)
-        while len(pieces) <= size and (data := await request.content.readany()):
-            pieces += data
-        return bytes(pieces)
+        pieces, length = [data], len(data)
+        while length <= size and (data := await request.content.readany()):
+            pieces.append(data)
+            length += len(data)
+        return b"".join(pieces)
 
     async def _rest(self, request: web.Request, begun: bytes, bytes_max: int) -> bytes:
-        pieces = bytearray(begun)
+        pieces, length = [begun], len(begun)
         while data := await request.content.readany():
-            pieces += data
-            refuse_more_than(bytes_max, len(pieces))
-        return bytes(pieces)
-
-
-async def _at_once() -> None:
-    """A small body is done before anybody has waited for it."""
+            pieces.append(data)
+            length += len(data)
+            refuse_more_than(bytes_max, length)
+        return b"".join(pieces)

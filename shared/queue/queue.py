@@ -57,6 +57,7 @@ class Queue:
         self,
         scripts: Scripts,
         *,
+        large: Scripts | None = None,
         lease_s: float,
         keep_run_s: float,
         depth_max: int,
@@ -65,6 +66,8 @@ class Queue:
         doubted_after_s: float = 5.0,
     ) -> None:
         self._scripts = scripts
+        self._large = large or scripts
+        """For large payloads, so that no small one waits behind them on the same connection."""
         self._claims = itertools.count(1)
         self._within_ms = int(enqueue_within_s * 1000)
         self._clock_ms: int | None = None
@@ -89,7 +92,8 @@ class Queue:
         payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         limits = (self._depth_max, rpm or 0, epoch)
-        outcome, wait_ms, remaining, reset_ms, redis_ms = await self._scripts.call(
+        scripts = self._large if len(payload) > self._bytes.small else self._scripts
+        outcome, wait_ms, remaining, reset_ms, redis_ms = await scripts.call(
             "enqueue",
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
             lambda: [

@@ -22,8 +22,16 @@ NOTHING_YET = object()
 Word = str | bytes | int | float
 
 
+LARGE_BYTES = 65_536
+"""hiredis makes two copies of a command, which takes milliseconds with a word that is larger."""
+
+
 def packed(*command: Word) -> bytes:
     """As Redis reads it."""
+    if any(type(word) is bytes and len(word) > LARGE_BYTES for word in command):
+        words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
+        parts = [part for word in words for part in (b"$%d\r\n" % len(word), word, b"\r\n")]
+        return b"".join([b"*%d\r\n" % len(words), *parts])
     data: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # typed for commands of one word
     return data
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared import json_bounds
 from shared.errors import InvalidRequest
 from shared.json_bounds import (
     JSON_DEPTH_MAX,
@@ -60,6 +62,17 @@ def test_nodes_and_depth_are_those_of_the_value(value: Any, form: dict[str, Any]
     if nodes:  # then there is some depth, too
         assert excess(Bounds(nodes - 1, depth), text) == "nodes"
         assert excess(Bounds(nodes, depth - 1), text) == "depth"
+
+
+@given(VALUES, FORMS, st.integers(1, 9))
+def test_it_matters_not_in_which_pieces_a_text_is_looked_at(value: Any, form: dict[str, Any], piece_bytes: int) -> None:
+    text = json.dumps(value, **form).encode()
+    nodes, depth = nodes_of(value), depth_of(value)
+    with patch.object(json_bounds, "_PIECE_BYTES", piece_bytes):
+        assert excess(Bounds(nodes, depth), text) is None
+        if nodes:
+            assert excess(Bounds(nodes - 1, depth), text) == "nodes"
+            assert excess(Bounds(nodes, depth - 1), text) == "depth"
 
 
 @given(st.lists(VALUES, max_size=4), FORMS)
