@@ -55,7 +55,6 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     disconnects: int = 1
     rolling_restarts: int = 1
     slow_readers: int = 12
-    large_requests: int = 40
     latencies: int = 60
     limit_s: float = 60.0
 
@@ -79,7 +78,6 @@ LONG = Scale(
     disconnects=10,
     rolling_restarts=5,
     slow_readers=60,
-    large_requests=200,
     latencies=600,
     limit_s=900.0,
 )
