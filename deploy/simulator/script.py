@@ -11,6 +11,7 @@ A directive that names a plan holds for the messages after it, too, until a mess
 |---|---|
 | `tokens` | tokens of visible text; a token is one piece of text, one event of a stream |
 | `calls` | tool calls to make where tools are on offer; 0 = none, -1 = one, unless a tool's result is to be answered |
+| `late_names` | 1 = a streamed call has its id first and its name last, as OpenAI's form allows (OpenAI, DeepSeek) |
 | `preface` | tokens of visible text before the tool calls |
 | `plan` | the key of a plan: its turns say the text and make the calls, instead of the three fields above |
 | `first_ms`, `pace_ms` | wait before the first token, and between tokens; at pace 0 what is ready is one write |
@@ -82,6 +83,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     tokens: Count = 24
     calls: Annotated[int, msgspec.Meta(ge=-1, le=1_000)] = -1
+    late_names: bool = False
     preface: Count = 0
     plan: str = ""
     first_ms: Count = 200

@@ -36,6 +36,18 @@ async def test_parallel_calls(vendors: Vendors, case: Case, how: str) -> None:
     assert len({call.id for call in got.tool_calls}) == 3
 
 
+@promise("a call whose name comes after its arguments arrives whole, named first")
+@over(*(case for case in streamed(TOOLED) if case.api in {"openai-chat", "deepseek-chat"}))
+@pytest.mark.parametrize("how", FRAMINGS)
+async def test_names_that_come_late(vendors: Vendors, case: Case, how: str) -> None:
+    got = await vendors.ask(case, f"calls=3 late_names=1 unicode=1 {how}", tools=OFFERED)
+    assert (got.error, got.finished) == (None, ["tool_calls"])
+    assert [call.name for call in got.tool_calls] == ["get_weather", "clock", "get_weather"]
+    weather = json.loads(expected_arguments(WEATHER, "unicode=1"))
+    assert [json.loads(call.arguments) for call in got.tool_calls] == [weather, {}, weather]
+    assert all(piece.name for piece in got.call_pieces)
+
+
 @promise("arguments come while the vendor still writes")
 @over(*(case for case in streamed(TOOLED) if case.api != "gemini"))
 async def test_arguments_come_at_once(vendors: Vendors, case: Case) -> None:

@@ -29,6 +29,8 @@ class ChatWire:
         self._start = b"data: " + self._head + b',"choices":[{"index":0,"delta":{'
         self._end = b'},"logprobs":null,"finish_reason":null}]' + (b',"usage":null' if asked else b"") + b"}\n\n"
         self._token_start = self._start + b'"content":'
+        self._late_names: dict[int, str] = {}
+        """Of calls that have not ended."""
 
     def opening(self) -> bytes:
         """Say the role; the content is null where the answer is tool calls only."""
@@ -49,13 +51,19 @@ class ChatWire:
         return self._token_start + text + self._end
 
     def call(self, piece: CallText, text: bytes) -> bytes:
-        """Say a delta of a tool call; the first one has its id and name."""
-        index = b'{"index":%d,' % piece.index
-        if not piece.name:
-            return self.delta(b'"tool_calls":[' + index + b'"function":{"arguments":' + text + b"}}]")
-        named = msgspec.json.encode({"id": call_id(self.told, piece.index), "type": "function"})[1:-1]
-        function = b'"function":{"name":' + msgspec.json.encode(piece.name) + b',"arguments":' + text + b"}"
-        return self.delta(b'"tool_calls":[' + index + named + b"," + function + b"}]")
+        """Say a delta of a tool call; the first one has its id and name, or the last one the name."""
+        begins, name = bool(piece.name), self._name_in(piece)
+        said = b'"name":%s,' % msgspec.json.encode(name) if name else b""
+        id_and_type = {"id": call_id(self.told, piece.index), "type": "function"} if begins else {}
+        head = msgspec.json.encode({"index": piece.index, **id_and_type})[:-1]
+        return self.delta(b'"tool_calls":[' + head + b',"function":{' + said + b'"arguments":' + text + b"}}]")
+
+    def _name_in(self, piece: CallText) -> str:
+        if not self.told.script.late_names:
+            return piece.name
+        if piece.name:
+            self._late_names[piece.index] = piece.name
+        return self._late_names.pop(piece.index) if piece.ends else ""
 
     def finish(self) -> bytes:
         """Say the finish reason in a chunk of its own."""

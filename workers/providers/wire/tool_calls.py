@@ -9,11 +9,14 @@ import msgspec
 
 from shared.chat import CallPiece
 from shared.errors import AnswerTooLong
+from workers.providers.protocol import Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.text import SurrogateJoiner, whole_characters
 
 BEGINNINGS_BYTES_MAX, BYTES_PER_CALL = 1_000_000, 64
-"""Of the ids and names of all calls of an answer, and what each call takes besides: no model makes so many calls."""
+"""Of the ids and names of all calls of an answer and of what comes before a name, and what each call takes besides: no model
+makes so many calls.
+"""
 
 
 class _Call(msgspec.Struct):
@@ -25,33 +28,51 @@ class _Call(msgspec.Struct):
     empty: bool = True
 
 
+class _Nameless(msgspec.Struct):
+    """A call whose name is still to come: nobody can be told of it yet."""
+
+    id: str | None = None
+    arguments: list[str] = []
+
+    def hear(self, call_id: str | None, arguments: str) -> None:
+        """Raises `ProviderError` for what another call has said."""
+        if self.id and call_id and call_id != self.id:
+            raise vendor_errors.no_answer()
+        self.id = call_id or self.id
+        self.arguments.append(arguments)
+
+
 class ToolCalls:
     """The calls of one answer. The vendor's own index may count other things too (Converse: every block), or be missing."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
+        self._nameless: dict[int, _Nameless] = {}
         self._begun = 0
         self._beginnings_bytes = 0
 
     def feed(
         self, index: int, arguments: str, *, call_id: str | None = None, name: str | None = None
-    ) -> Iterator[CallPiece]:
-        """What the vendor said of its call `index`, which begins with a name. Raises `ProviderError` when it does not, and
-        `AnswerTooLong` when there are more calls than any answer has.
+    ) -> Iterator[CallPiece | Thinking]:
+        """What the vendor said of its call `index`. A call begins with its name; what comes before that is held back, and is
+        a sign of life. Raises `AnswerTooLong` when there is more of that, or more calls, than any answer has.
         """
         call_id = call_id and whole_characters(call_id)
         call = self._calls.get(index)
         if call is None or (name and call_id and call_id != call.id):
-            yield self._begin(index, call_id, name, arguments)
+            yield self._begin(index, call_id, name, arguments) if name else self._hold(index, call_id, arguments)
         elif text := call.said.feed(arguments):
             call.empty = False
             yield CallPiece(call.place, text)
 
     def end(self, reason: str) -> Iterator[CallPiece]:
-        """What is left at the end of an answer that ended for `reason`.
+        """What is left at the end of an answer that ended for `reason`. Raises `ProviderError` when a call has no name,
+        unless the answer was cut off before it: such a call is left out.
 
         A whole call without a word of arguments (Claude's, of a tool that takes none) gets `{}`, which is what it means.
         """
+        if self._nameless and reason == "stop":
+            raise vendor_errors.no_answer()
         for call in self._calls.values():
             rest = call.said.finish()
             if call.empty and not rest and self.reason(reason) == "tool_calls":
@@ -66,15 +87,23 @@ class ToolCalls:
         """
         return "tool_calls" if reason == "stop" and self._begun else reason
 
-    def _begin(self, index: int, call_id: str | None, name: str | None, arguments: str) -> CallPiece:
-        if not name:
-            raise vendor_errors.no_answer()
-        self._beginnings_bytes += BYTES_PER_CALL + len(call_id or "") + len(name)
-        if self._beginnings_bytes > BEGINNINGS_BYTES_MAX:
-            raise AnswerTooLong("The vendor did not stop to call tools: ask for another model.")
-        call = _Call(self._begun, call_id or f"call_{secrets.token_hex(12)}", SurrogateJoiner())
+    def _begin(self, index: int, call_id: str | None, name: str, arguments: str) -> CallPiece:
+        held = self._nameless.pop(index, _Nameless())
+        held.hear(call_id, arguments)
+        self._count(len(held.id or "") + len(name))
+        call = _Call(self._begun, held.id or f"call_{secrets.token_hex(12)}", SurrogateJoiner())
         self._begun += 1
         self._calls[index] = call
-        text = call.said.feed(arguments)
+        text = call.said.feed("".join(held.arguments))
         call.empty = not text
         return CallPiece(call.place, text, call.id, whole_characters(name))
+
+    def _hold(self, index: int, call_id: str | None, arguments: str) -> Thinking:
+        self._count(len(call_id or "") + len(arguments))
+        self._nameless.setdefault(index, _Nameless()).hear(call_id, arguments)
+        return Thinking()
+
+    def _count(self, size: int) -> None:
+        self._beginnings_bytes += BYTES_PER_CALL + size
+        if self._beginnings_bytes > BEGINNINGS_BYTES_MAX:
+            raise AnswerTooLong("The vendor did not stop to call tools: ask for another model.")

@@ -27,7 +27,7 @@ from shared.errors import AnswerTooLong, InvalidRequest, ProviderError
 from workers.providers.bedrock import converse as bedrock_converse
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
-from workers.providers.protocol import ProviderRequest
+from workers.providers.protocol import ProviderRequest, Thinking
 from workers.providers.wire.conversation import arguments, conversation, refuse_tools
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
@@ -390,10 +390,17 @@ def test_folding_leaves_calls_and_results_as_they_are() -> None:
 # calls in answers
 
 
-def fed(*said: tuple[int, str, str | None, str | None], reason: str = "stop") -> list[CallPiece]:
+Said = tuple[int, str, str | None, str | None]
+
+
+def heard(*said: Said, reason: str = "stop") -> list[CallPiece | Thinking]:
     calls = ToolCalls()
     pieces = [piece for index, text, id, name in said for piece in calls.feed(index, text, call_id=id, name=name)]  # noqa: A001
     return [*pieces, *calls.end(reason)]
+
+
+def fed(*said: Said, reason: str = "stop") -> list[CallPiece]:
+    return [piece for piece in heard(*said, reason=reason) if isinstance(piece, CallPiece)]
 
 
 def test_indexes_are_places_whatever_the_vendor_counts() -> None:
@@ -416,16 +423,45 @@ def test_a_call_without_an_id_gets_one() -> None:
 
 
 def test_ids_and_names_are_whole_characters() -> None:
-    calls, said = ToolCalls(), {"call_id": "call_\ud800", "name": "na\udc00me"}
-    (first,) = calls.feed(0, "{", **said)
-    (second,) = calls.feed(0, "}", **said)  # some vendors say it every time
+    said = ("call_\ud800", "na\udc00me")
+    first, second = fed((0, "{", *said), (0, "}", *said))  # some vendors say it every time
     assert (first.id, first.name) == ("call_\ufffd", "na\ufffdme")
     assert (second.index, second.id, second.arguments) == (0, None, "}")
 
 
-def test_a_call_without_a_name_is_no_answer() -> None:
+def test_what_comes_before_a_calls_name_is_held_back_until_the_name_comes() -> None:
+    first = heard((0, '{"a": "\ud83d', "a", None), (0, "\ude42", None, None), (0, '"', None, "f"), (0, "}", None, None))
+    assert first == [Thinking(), Thinking(), CallPiece(0, '{"a": "🙂"', "a", "f"), CallPiece(0, "}")]
+    both = heard((0, "{", None, None), (1, "{}", "b", "g"), (0, "}", "a", "f"))
+    assert both == [Thinking(), CallPiece(0, "{}", "b", "g"), CallPiece(1, "{}", "a", "f")]
+
+
+def test_a_name_that_comes_without_arguments_or_an_id_ends_the_wait_too() -> None:
+    (call,) = joined_calls(fed((0, "{}", None, None), (0, "", None, "f")))
+    assert (call.name, call.arguments) == ("f", "{}")
+    assert call.id.startswith("call_")
+    assert joined_calls(fed((0, "", "a", None), (0, "", None, "f"))) == (ToolCall("a", "f", "{}"),)
+
+
+def test_a_call_that_never_has_a_name_is_no_answer_unless_it_was_cut_off() -> None:
     with pytest.raises(ProviderError):
-        fed((0, "{}", "a", None))
+        fed((0, "{}", "a", "f"), (1, "{}", "b", None))
+    assert joined_calls(fed((0, "{}", "a", "f"), (1, "{", "b", None), reason="length")) == (ToolCall("a", "f", "{}"),)
+
+
+@pytest.mark.parametrize("named", [None, "f"])
+def test_what_two_calls_say_before_a_name_is_not_made_one(named: str | None) -> None:
+    with pytest.raises(ProviderError):
+        fed((0, "{", "a", None), (0, "}", "b", named))
+
+
+@pytest.mark.parametrize("arguments", ["x" * 100_000, "x", ""])
+def test_what_comes_before_a_name_has_a_bound(arguments: str) -> None:
+    calls = ToolCalls()
+    for _ in range(BEGINNINGS_BYTES_MAX // (BYTES_PER_CALL + len(arguments))):
+        assert list(calls.feed(0, arguments)) == [Thinking()]
+    with pytest.raises(AnswerTooLong):
+        list(calls.feed(0, arguments))
 
 
 @pytest.mark.parametrize(("call_id", "name"), [("x" * 100_000, "f"), ("x", "f" * 100_000), (None, "f")])
