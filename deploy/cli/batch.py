@@ -36,7 +36,8 @@ async def over_http(run: BatchCommand, arguments: argparse.Namespace, run_json: 
 
 def add_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`submit`, `show` and `results`."""
-    submit = add_command(group, "submit", _submit, "send a file of lines, each a request with its custom_id")
+    text = "send a file of lines, each a request with its custom_id; exit status 1 when one was not understood"
+    submit = add_command(group, "submit", _submit, text)
     submit.add_argument("file", type=_file)
     show = add_command(group, "show", _show, "a batch's state and counts")
     show.add_argument("id")
@@ -88,7 +89,8 @@ async def _watched(arguments: argparse.Namespace, service: Service, batch: dict[
         batch = await _until_ended(service, batch)
     if errors:
         batch = {**batch, "errors": errors}
-    failed = batch["state"] in UNSUCCESSFUL or (arguments.watch and _unanswered(batch) > 0)
+    unanswered = errors or (arguments.watch and _unanswered(batch))
+    failed = bool(unanswered) or batch["state"] in UNSUCCESSFUL
     return Answer(batch, status=int(failed), shown=_for_people(batch))
 
 

@@ -84,6 +84,17 @@ async def test_the_command_takes_a_mark_and_says_what_is_wrong_with_another_enco
     assert "The file is in UTF-16: save it as UTF-8" in ran.err
 
 
+async def test_the_command_fails_when_a_line_was_not_understood_also_when_it_does_not_wait(cli: Cli) -> None:
+    path = written(cli, lines_of("one", "two") + b"{\n")
+    made = await cli.json("batch", "submit", path, status=REFUSED)
+    assert (made["state"], [error["line"] for error in made["errors"]]) == ("in_progress", [3])
+    ran = await cli("batch", "submit", path)
+    assert ran.status == REFUSED
+    assert b"1 of 3 lines" in ran.out
+    assert b"Line 3: " in ran.out
+    assert (await cli("batch", "submit", written(cli, lines_of("one", "two")))).status == DONE
+
+
 async def test_the_command_fails_when_a_line_fails_and_says_how_many(cli: Cli) -> None:
     path = written(cli, lines_of("one", "two") + b"{\n")
     made = await cli.json("batch", "submit", path, "--watch", status=REFUSED)
