@@ -14,6 +14,7 @@ from deploy.simulator import plans as planned
 from deploy.simulator.calls import Call
 from deploy.simulator.script import ScriptError
 from deploy.simulator.state import SIMULATOR
+from shared.utf8 import NotUtf8, utf8
 
 CALLS_SHOWN = 1_000
 
@@ -57,7 +58,9 @@ async def defaults(request: web.Request) -> web.Response:
     simulator = request.app[SIMULATOR]
     if request.method == "POST":
         try:
-            simulator.set_defaults(msgspec.json.decode(await request.read(), type=dict[str, object]))
+            simulator.set_defaults(msgspec.json.decode(utf8(await request.read()), type=dict[str, object]))
+        except NotUtf8 as error:
+            return _json({"error": f"the body is {error}"}, status=400)
         except (ScriptError, msgspec.MsgspecError) as error:
             return _json({"error": str(error)}, status=400)
     return _json(simulator.defaults)

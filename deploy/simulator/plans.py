@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import msgspec
 
 from deploy.simulator.script import ScriptError
+from shared.utf8 import NotUtf8, utf8
 
 PLANS_MAX = 1_000
 PLANS_BYTES_MAX = 16 * 1024 * 1024
@@ -105,7 +106,9 @@ def read(raw: bytes) -> Plan:
     if len(raw) > PLANS_BYTES_MAX:
         raise _no_room()
     try:
-        return msgspec.json.decode(raw, type=Plan)
+        return msgspec.json.decode(utf8(raw), type=Plan)
+    except NotUtf8 as error:
+        raise ScriptError(f"simulator plan: it is {error}; write it in UTF-8") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ScriptError(f"simulator plan: {error}") from None
 
@@ -113,7 +116,9 @@ def read(raw: bytes) -> Plan:
 def read_file(path: Path) -> tuple[Plan, ...]:
     """Read a file with a JSON list of plans. Raises `ScriptError`, also where they are too many."""
     try:
-        plans = msgspec.json.decode(path.read_bytes(), type=tuple[Plan, ...])
+        plans = msgspec.json.decode(utf8(path.read_bytes()), type=tuple[Plan, ...])
+    except NotUtf8 as error:
+        raise ScriptError(f"simulator plans in {path}: they are {error}; save them as UTF-8") from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ScriptError(f"simulator plans in {path}: {error}") from None
     Plans(plans)

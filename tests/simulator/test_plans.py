@@ -1,5 +1,6 @@
 """Plans: whose turn it is, what a request leaves of a turn, and what is no plan."""
 
+import codecs
 import json
 from typing import Any
 
@@ -105,7 +106,8 @@ async def post(simulator: Running, body: object) -> tuple[int, dict[str, Any]]:
     ("body", "words"),
     [
         (b'{"key":', "truncated"),
-        (b'{"key": "\xff"}', "utf-8"),
+        (b'{"key": "\xff"}', "it is not in UTF-8: byte 0xff in line 1"),
+        (json.dumps({"key": "k", "turns": TURNS}).encode("utf-16"), "it is in UTF-16; write it in UTF-8"),
         (b'{"key": "k", "turns": [{"calls": [{"name": "n", "arguments": {"a": ' + b"[" * 100_000, "recursion"),
         ([], "Expected `object`"),
         ({"turns": TURNS}, "missing required field `key`"),
@@ -125,6 +127,10 @@ async def test_a_broken_plan_is_a_400_that_says_where(simulator: Running, body: 
     status, told = await post(simulator, body)
     assert status == 400
     assert words in told["error"]
+
+
+async def test_a_plan_may_begin_with_a_byte_order_mark(simulator: Running) -> None:
+    assert await post(simulator, codecs.BOM_UTF8 + json.dumps(plan("marked")).encode()) == (200, {"status": "ok"})
 
 
 def plan(key: str, text: str = "hi") -> dict[str, Any]:

@@ -45,8 +45,9 @@ async def test_a_wrong_default_stops_the_start() -> None:
 
 @pytest.mark.parametrize("how", ["option", "variable"])
 async def test_plans_of_a_file_are_known_from_the_start(tmp_path: Path, how: str) -> None:
+    """The file may begin with a byte order mark, as editors on Windows write it."""
     file, port = tmp_path / "plans.json", tmp_path / "port"
-    file.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]))
+    file.write_text(json.dumps([{"key": "k1", "turns": [{"text": "As planned."}]}]), encoding="utf-8-sig")
     option = ("--plans", str(file)) if how == "option" else ()
     variable = {"SIM_PLANS": str(file)} if how == "variable" else {}
     command = (sys.executable, "-m", "deploy.simulator", "--port-file", str(port), "--script", "first_ms=0", *option)
@@ -66,12 +67,17 @@ async def test_plans_of_a_file_are_known_from_the_start(tmp_path: Path, how: str
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "No such file"), ("[{}]", "missing required field `key` - at `$[0]`")]
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"[{}]", "missing required field `key` - at `$[0]`"),
+        ("[{}]".encode("utf-16"), "they are in UTF-16; save them as UTF-8"),
+    ],
 )
-async def test_a_wrong_file_of_plans_stops_the_start(tmp_path: Path, content: str | None, words: str) -> None:
+async def test_a_wrong_file_of_plans_stops_the_start(tmp_path: Path, content: bytes | None, words: str) -> None:
     file = tmp_path / "plans.json"
     if content is not None:
-        file.write_text(content)
+        file.write_bytes(content)
     command = (sys.executable, "-m", "deploy.simulator", "--plans", str(file))
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, told = await asyncio.wait_for(process.communicate(), 20)
