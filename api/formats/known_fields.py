@@ -18,8 +18,8 @@ from api.formats.parsing import faults_refused, parse
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
-UNKNOWN_FIELD = "unknown field"
-"""The words by which an error of msgspec tells that a body has an unknown field."""
+UNKNOWN_FIELD, UNKNOWN_TYPE = "unknown field", "Invalid value"
+"""The words by which an error of msgspec tells that a body has an unknown field, or an object of an unknown type."""
 NOTHING = {b"null", b'""', b"[]", b"{}", b'"auto"'}
 """Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
 NOTHING_LENGTH_MAX = 16
@@ -34,6 +34,8 @@ Prune = Callable[[Raw, "Unknown"], Raw]
 """Gives a value without its unknown fields; the very same where it has none."""
 LeftOut = Mapping[type[msgspec.Struct], Callable[[str | None], bool]]
 """Structs that are left out whole, which their `type` tells: their own fields need no mention."""
+KIND, TYPE_LENGTH_MAX = "$type", 100
+"""A field that no client's object has, and characters of an unknown type."""
 _fields_of = msgspec.json.Decoder(Fields).decode
 _entries_of = msgspec.json.Decoder(list[Raw]).decode
 _text = msgspec.json.Decoder(str).decode
@@ -58,12 +60,20 @@ class KnownFields(Generic[T]):
         try:
             return parse(body, self._decoder, self._hint), []
         except InvalidRequest as error:
-            if UNKNOWN_FIELD not in error.message:
+            if UNKNOWN_FIELD not in error.message and UNKNOWN_TYPE not in error.message:
                 raise
         unknown = Unknown()
         with faults_refused(self._hint):
             known = self._struct.pruned(Raw(body), _fields_of(body), unknown)
             return self._decoder.decode(known), list(unknown.names)
+
+
+class OfUnknownType(msgspec.Struct, frozen=True, kw_only=True):
+    """Among the structs of which one may stand somewhere: what stands there for an object whose type none of them has.
+    `kind` is that type. Nothing else of it is kept, so that whoever reads it has to leave it out and name it.
+    """
+
+    kind: str = msgspec.field(name=KIND)
 
 
 class Unknown:
@@ -162,6 +172,7 @@ def _union_pruner(types: tuple[inspect.Type, ...], path: str, left_out: LeftOut)
     infos = [kind for kind in plain if isinstance(kind, inspect.StructType)]
     structs = {info.tag: _Struct(info, f"{path}.", left_out) for info in infos}
     tag_field = infos[0].tag_field if infos else None
+    others = next((info.tag for info in infos if issubclass(info.cls, OfUnknownType)), None)
     lists = [_pruner(kind, path, left_out) for kind in plain if isinstance(kind, inspect.ListType)]
     in_list = lists[0] if lists else None
     if not structs and not in_list:
@@ -173,8 +184,11 @@ def _union_pruner(types: tuple[inspect.Type, ...], path: str, left_out: LeftOut)
             return in_list(value, unknown)
         if begins == OBJECT and structs:
             fields = _fields_of(value)
-            struct = structs.get(_text_of(fields.get(tag_field)) if tag_field else None)
-            return struct.pruned(value, fields, unknown) if struct else value
+            tag = _text_of(fields.get(tag_field)) if tag_field else None
+            if struct := structs.get(tag):
+                return struct.pruned(value, fields, unknown)
+            if others is not None and tag is not None:
+                return Raw(_encode({tag_field: others, KIND: tag[:TYPE_LENGTH_MAX]}))
         return value
 
     return prune

@@ -99,6 +99,10 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "an image, also in a `tool_result`": _user({"type": "image", "source": PIXEL}),
     "a document of plain text": _user({"type": "document", "source": {"type": "text", "data": "x"}}),
     "a document of another type": _user({"type": "document", "source": PIXEL | {"media_type": "application/pdf"}}),
+    "a `search_result`, a `compaction`": _user({"type": "search_result", "source": "s", "title": "t", "content": []}),
+    "blocks of tools that Anthropic ran (`server_tool_use`, `web_search_tool_result` …), sent back": {
+        "messages": [HELLO, {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s"}]}, HELLO]
+    },
     "thinking blocks sent back": {
         "messages": [HELLO, {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}]}, HELLO]
     },

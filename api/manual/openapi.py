@@ -10,14 +10,13 @@ from typing import Any
 
 import msgspec
 
-from api.formats.surfaces import SURFACES, surface_of
+from api.formats.surfaces import surface_of
 from api.http.reading import EVENT_STREAM
 from api.manual.error_catalogue import meaning
 from api.manual.route import Answer, Content, Header, Route
+from api.manual.schemas import Json, Schemas
 from shared.errors import ErrorBody, InsufficientCredit, InvalidApiKey, RebootError
 
-Json = dict[str, Any]
-COMPONENT = "#/components/schemas/"
 TITLE = "RebootML"
 INTRODUCTION = (
     "One API key and one prepaid wallet for the models of many vendors. Every answer carries `x-request-id`; "
@@ -48,72 +47,6 @@ def document(routes: tuple[Route, ...]) -> bytes:
             "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
         }
     )
-
-
-class Schemas:
-    """JSON Schemas of all types in the map; those with a name are components."""
-
-    def __init__(self, routes: tuple[Route, ...]) -> None:
-        types = list(dict.fromkeys(_types(routes)))
-        schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
-        components = _decimals_as_read(components)
-        self._schemas = dict(zip(types, schemas, strict=True))
-        for route in routes:
-            if route.body and route.body.tolerant:
-                _open([self._schemas[kind] for kind in route.body.content.values()], components, set())
-        unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {
-            self.name_of(route.query) for route in routes if route.query
-        }
-        self._unnamed = {name: components[name] for name in unnamed}
-        self.components = {name: schema for name, schema in sorted(components.items()) if name not in unnamed}
-
-    def of(self, kind: Any) -> Json:  # noqa: ANN401 - a type
-        """A reference; a generic type's schema stands where it is used, because its name would be none."""
-        schema = self._schemas[kind]
-        whole = self._unnamed.get(self.name_of(kind))
-        return {name: value for name, value in whole.items() if name != "title"} if whole else schema
-
-    def name_of(self, kind: Any) -> str:  # noqa: ANN401 - a type
-        """Of its component; empty when it has none."""
-        return str(self._schemas[kind].get("$ref", "")).removeprefix(COMPONENT)
-
-
-def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
-    yield from (surface.ERROR for _, surface in SURFACES)
-    for route in routes:
-        if route.query:
-            yield route.query
-        contents = [answer.content for answer in route.answers.values()] + ([route.body.content] if route.body else [])
-        told = [kind for content in contents for kind in content.values() if not isinstance(kind, str)]
-        yield from (one for kind in told for one in (kind if isinstance(kind, tuple) else (kind,)))
-
-
-def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
-    """A decimal is documented by msgspec as a string, and read from a number as well."""
-    if isinstance(schema, list):
-        return [_decimals_as_read(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    whole = {name: _decimals_as_read(part) for name, part in schema.items()}
-    return whole | {"type": ["string", "number"]} if schema.get("format") == "decimal" else whole
-
-
-def _open(schema: Any, components: Json, opened: set[str]) -> None:  # noqa: ANN401 - any JSON
-    """Let objects have further fields, and what they refer to."""
-    for part in schema.values() if isinstance(schema, dict) else schema:
-        if isinstance(part, dict | list):
-            _open(part, components, opened)
-    if isinstance(schema, dict):
-        if schema.get("additionalProperties") is False:
-            del schema["additionalProperties"]
-        name = str(schema.get("$ref", "")).removeprefix(COMPONENT)
-        if name and name not in opened:
-            opened.add(name)
-            _open(components[name], components, opened)
-
-
-def _is_generic(kind: Any) -> bool:  # noqa: ANN401 - a type
-    return hasattr(kind, "__origin__")
 
 
 def _operation(route: Route, schemas: Schemas) -> Json:

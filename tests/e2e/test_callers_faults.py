@@ -224,6 +224,40 @@ async def test_histories_that_others_wrote_go_through(session: aiohttp.ClientSes
         assert status == 200, (name, answer)
 
 
+SEARCHED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Rome"}}
+FOUND = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [{"type": "web_search_result", "url": "u"}],
+}
+BLOCKS: dict[str, list[dict[str, Any]]] = {
+    "nothing but a search": [SEARCHED, FOUND],
+    "a search with an answer": [SEARCHED, FOUND, {"type": "text", "text": "Sunny.", "citations": [{"url": "u"}]}],
+    "code that was run": [
+        {"type": "server_tool_use", "id": "s", "name": "bash_code_execution", "input": {"command": "ls"}},
+        {"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": "a"}},
+        {"type": "text", "text": "One file."},
+    ],
+    "tools of an MCP server": [
+        {"type": "mcp_tool_use", "id": "m", "name": "find", "server_name": "s", "input": {}},
+        {"type": "mcp_tool_result", "tool_use_id": "m", "content": [{"type": "text", "text": "x"}]},
+        {"type": "text", "text": "Found."},
+    ],
+    "a summary": [{"type": "compaction", "content": "We spoke of Rome."}],
+}
+
+
+@pytest.mark.parametrize("model", [GPT, DEEPSEEK, NOVA, CLAUDE, MISTRAL, GEMINI, COMMAND])
+async def test_histories_in_which_anthropic_ran_tools_go_through(session: aiohttp.ClientSession, model: str) -> None:
+    for name, blocks in BLOCKS.items():
+        messages = [HELLO, {"role": "assistant", "content": blocks}, {"role": "user", "content": told(tokens=2)}]
+        body = {"model": model, "max_tokens": 50, "messages": messages}
+        async with session.post("/v1/messages", json=body) as response:
+            assert response.status == 200, (name, await response.text())
+            left_out = response.headers.get("x-ignored", "")
+        assert ("server_tool_use" in left_out or "mcp_tool_use" in left_out) is (name != "a summary")
+
+
 @pytest.mark.parametrize("model", [GPT, DEEPSEEK, NOVA, CLAUDE, MISTRAL, GEMINI])
 @pytest.mark.parametrize("parameters", [{}, {"type": "object"}, {"properties": {}}, {"description": "None."}])
 async def test_a_tool_without_parameters_is_called(

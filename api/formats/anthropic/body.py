@@ -9,126 +9,29 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from api.formats.anthropic.content import (
+    CompactionBlock,
+    DocumentBlock,
+    ImageBlock,
+    RedactedThinkingBlock,
+    SearchResultBlock,
+    ServerToolUseBlock,
+    Strict,
+    TextBlock,
+    ThinkingBlock,
+    ToolName,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from api.formats.wishes import Thinking
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
 from shared.json_bounds import refuse_depth
 
 USER_ID_LENGTH_MAX = 256
-CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
-
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Block(_Strict, frozen=True, kw_only=True, tag_field="type"):
-    """A part of a turn."""
-
-
-class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
-    """`{"type": "text", "text"}`."""
-
-    text: str
-
-
-class Source(_Strict, frozen=True, kw_only=True, tag_field="type"):
-    """Where an image or a document is: in the body itself, because nothing is ever fetched."""
-
-
-class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
-    """`{"type": "base64", "media_type", "data"}`."""
-
-    media_type: str
-    data: str
-
-
-class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
-    """`{"type": "text", "media_type": "text/plain", "data"}`."""
-
-    data: str
-    media_type: Literal["text/plain"] = "text/plain"
-
-
-class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
-    """`{"type": "content", "content"}`: text in blocks."""
-
-    content: str | list[TextBlock]
-
-
-class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
-    """Refused in words: nothing is ever fetched."""
-
-    url: str
-
-
-class FileSource(Source, frozen=True, kw_only=True, tag="file"):
-    """Refused in words: there are no such files here."""
-
-    file_id: str
-
-
-class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):
-    """`{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
-
-    source: Base64Source | UrlSource | FileSource
-
-
-class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
-    """A document of plain text, which the model is given as text. Others are refused: no model here takes them."""
-
-    source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
-    title: str | None = None
-    context: str | None = None
-
-
-class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
-    """A tool that a search for tools has found; all tools are on offer from the beginning here."""
-
-    tool_name: str
-
-
-class DirectCaller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Anthropic's word for a tool that the model itself has asked for; there are no others here."""
-
-    type: Literal["direct"]
-
-
-class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
-    """What the model asked for."""
-
-    id: CallId
-    name: ToolName
-    input: dict[str, Any]
-    caller: DirectCaller | None = None
-
-    def __post_init__(self) -> None:
-        """Raises `ValueError`, which msgspec makes a fault of the body."""
-        refuse_depth(input=self.input)
-
-
-class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
-    """The result of the tool call `tool_use_id`."""
-
-    tool_use_id: CallId
-    content: str | list[TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock] | None = None
-    is_error: bool | None = None
-
-
-class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
-    """A thought of an earlier answer that the caller sends back. It is left out and named."""
-
-    thinking: str | None = None
-    signature: str | None = None
-
-
-class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
-    """A thought that Anthropic has encrypted. It is left out and named, too."""
-
-    data: str | None = None
-
-
-UserBlocks = Annotated[list[TextBlock | ImageBlock | DocumentBlock | ToolResultBlock], msgspec.Meta(min_length=1)]
+UserBlocks = Annotated[
+    list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolResultBlock], msgspec.Meta(min_length=1)
+]
+AssistantBlock = TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock | CompactionBlock | ServerToolUseBlock
 
 
 class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="user", tag_field="role"):
@@ -140,7 +43,7 @@ class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="use
 class AssistantTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="assistant", tag_field="role"):
     """What the model said, and what it asked for."""
 
-    content: str | list[TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBlock]
+    content: str | list[AssistantBlock]
 
 
 class SystemTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="system", tag_field="role"):
@@ -152,7 +55,7 @@ class SystemTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
 Turn = UserTurn | AssistantTurn | SystemTurn
 
 
-class OfferedTool(_Strict, frozen=True, kw_only=True):
+class OfferedTool(Strict, frozen=True, kw_only=True):
     """A tool of the caller's own has `input_schema`. Those that Anthropic runs itself (`web_search_20250305`) are left out
     and named. `eager_input_streaming` asks for what streams do anyway.
     """

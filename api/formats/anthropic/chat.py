@@ -17,11 +17,12 @@ from api.formats.anthropic.body import (
     OutputConfig,
     ToolNamedChoice,
 )
+from api.formats.anthropic.content import ServerToolUseBlock
 from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
-from api.formats.known_fields import KnownFields
+from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.schemas import is_closed
 from api.formats.wishes import wishes_of
 from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
@@ -62,8 +63,9 @@ def _is_hosted(kind: str | None) -> bool:
     return kind not in {None, "custom"} and not kind.startswith(CALLERS_OWN)
 
 
-_messages = KnownFields(MessagesRequest, HINT, {OfferedTool: _is_hosted})
-_counts = KnownFields(CountRequest, HINT, {OfferedTool: _is_hosted})
+LEFT_OUT: LeftOut = {OfferedTool: _is_hosted, ServerToolUseBlock: lambda _: True}
+_messages = KnownFields(MessagesRequest, HINT, LEFT_OUT)
+_counts = KnownFields(CountRequest, HINT, LEFT_OUT)
 
 
 def parse_message(body: bytes) -> Asked:

@@ -9,30 +9,32 @@ from typing import Any
 
 import msgspec
 
-from api.formats.anthropic.body import (
-    AssistantTurn,
+from api.formats.anthropic.body import AssistantTurn, SystemTurn, Turn, UserTurn
+from api.formats.anthropic.content import (
     Base64Source,
+    CompactionBlock,
     ContentSource,
     DocumentBlock,
     FileSource,
     ImageBlock,
     PlainTextSource,
     RedactedThinkingBlock,
-    SystemTurn,
+    SearchResultBlock,
+    ServerToolUseBlock,
     TextBlock,
     ThinkingBlock,
     ToolReferenceBlock,
     ToolResultBlock,
     ToolUseBlock,
-    Turn,
     UrlSource,
-    UserTurn,
 )
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 
+BLOCKS = "messages[].content[]"
+DIRECT = "direct"
 ROLES: dict[type[Turn], str] = {UserTurn: "user", AssistantTurn: "assistant", SystemTurn: "system"}
-Shown = TextBlock | ImageBlock | DocumentBlock | ToolReferenceBlock
+Shown = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -151,12 +153,16 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
         match placed.block:
             case TextBlock(text=text):
                 parts.append(TextPart(text))
+            case CompactionBlock(content=summary):
+                parts += [TextPart(summary)] if summary else []
             case ToolResultBlock() as result:
                 yield Message("tool", _result(placed.where, result, left_out), tool_call_id=result.tool_use_id)
             case ThinkingBlock() | RedactedThinkingBlock():
-                left_out.append("messages[].content[].thinking")
-            case ToolUseBlock() as call:
-                calls.append(ToolCall(call.id, call.name, msgspec.json.encode(call.input).decode()))
+                left_out.append(f"{BLOCKS}.thinking")
+            case ServerToolUseBlock(kind=kind):
+                left_out.append(f"{BLOCKS}.{kind}")
+            case ToolUseBlock() as use:
+                calls.append(_call(use, left_out))
             case block:
                 parts.append(_part(placed.where, block))
     if said.role == "assistant" and not calls and not any(isinstance(part, TextPart) and part.text for part in parts):
@@ -165,10 +171,17 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
         yield Message(said.role, _content(parts), tuple(calls))  # type: ignore[arg-type]
 
 
+def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
+    """One that a tool of Anthropic's has made is a call as any other here."""
+    if use.caller and use.caller.type != DIRECT:
+        left_out.append(f"{BLOCKS}.caller")
+    return ToolCall(use.id, use.name, msgspec.json.encode(use.input).decode())
+
+
 def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
     """The content of a tool's result. Vendors have no word for `is_error`: they learn of a failure by the text alone."""
     if result.is_error:
-        left_out.append("messages[].content[].is_error")
+        left_out.append(f"{BLOCKS}.is_error")
     if result.content is None or isinstance(result.content, str):
         return result.content or ""
     parts = (_part(Place(where.turn, where.block, number), part) for number, part in enumerate(result.content))
@@ -181,6 +194,8 @@ def _part(where: Place, block: Shown) -> Part:
             return TextPart(text)
         case DocumentBlock():
             return TextPart("\n\n".join(filter(None, (block.title, block.context, _document_text(where, block)))))
+        case SearchResultBlock(source=source, title=title, content=found):
+            return TextPart("\n\n".join(filter(None, (title, source, *(text.text for text in found)))))
         case ImageBlock():
             return _image(where, block)
 

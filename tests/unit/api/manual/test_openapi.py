@@ -71,6 +71,19 @@ def test_parts_of_a_message_are_told_apart_by_their_type(document: dict[str, Any
     assert set(parts["discriminator"]["mapping"]) == {"text", "image_url"}
 
 
+def test_blocks_of_an_earlier_answer_may_have_a_type_that_is_not_documented(document: dict[str, Any]) -> None:
+    blocks = schema(document, "AssistantTurn")["properties"]["content"]["anyOf"][1]["items"]
+    for block in (
+        {"type": "text", "text": "x"},
+        {"type": "server_tool_use", "id": "a"},
+        {"type": "of_a_later_release"},
+    ):
+        _validate(block, blocks, document)
+    assert "discriminator" not in blocks
+    with pytest.raises(jsonschema.ValidationError):
+        _validate({"text": "x"}, blocks, document)
+
+
 def test_amounts_are_numbers_or_decimal_strings_as_they_are_sent(document: dict[str, Any]) -> None:
     assert schema(document, "ChatAnswer")["properties"]["price"]["type"] == "number"
     assert schema(document, "Wallet")["properties"]["balance_usd"]["pattern"]

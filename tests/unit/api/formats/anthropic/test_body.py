@@ -32,6 +32,13 @@ USE = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": 
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 THOUGHT = {"type": "thinking", "thinking": "…", "signature": "…"}
 REDACTED = {"type": "redacted_thinking", "data": "…"}
+SEARCHED = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Roma"}}
+FOUND = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [{"type": "web_search_result", "title": "Roma", "url": "https://a", "encrypted_content": "…"}],
+}
+CITED = {"type": "text", "text": "Sunny.", "citations": [{"type": "web_search_result_location", "url": "https://a"}]}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
 RESULT = {"type": "tool_result", "tool_use_id": "call_1", "content": "sunny"}
 
@@ -207,9 +214,64 @@ def test_a_result_may_show_images_texts_and_found_tools() -> None:
     assert asked.messages[2].content == [image, TextPart("Notes\n\nn"), TextPart("weather")]
 
 
+def test_what_a_search_of_the_callers_has_found_is_text() -> None:
+    found = {"type": "search_result", "source": "notes/1", "title": "Notes", "content": [TEXT, TEXT]}
+    asked = parsed(messages=[user([found]), assistant([USE]), user([RESULT | {"content": [found]}])])
+    assert [message.content for message in asked.messages] == [
+        "Notes\n\nnotes/1\n\nhi\n\nhi",
+        "",
+        asked.messages[0].content,
+    ]
+
+
+def test_a_summary_of_what_was_said_before_is_text() -> None:
+    summaries = [{"type": "compaction", "content": said} for said in ("We spoke of Roma.", None)]
+    asked = parsed(messages=[user("x"), assistant([*summaries, TEXT]), user("y")])
+    assert asked.messages[1] == Message("assistant", [TextPart("We spoke of Roma."), TextPart("hi")])
+    assert asked.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "ignored"),
+    [
+        ([SEARCHED], ("server_tool_use",)),
+        ([SEARCHED, FOUND], ("server_tool_use", "web_search_tool_result")),
+        ([SEARCHED | CACHED, FOUND | CACHED], ("server_tool_use", "web_search_tool_result")),
+        (
+            [{"type": "mcp_tool_use", "id": "m", "input": {}}, {"type": "mcp_tool_result"}],
+            ("mcp_tool_use", "mcp_tool_result"),
+        ),
+        ([{"type": "of_a_later_release" + "x" * 1_000, "text": "x"}], (f"{'of_a_later_release':x<100}",)),
+    ],
+)
+def test_what_tools_of_anthropics_own_were_asked_and_said_is_left_out_and_named(
+    blocks: list[Any], ignored: tuple[str, ...]
+) -> None:
+    asked = parsed(messages=[user("x"), assistant([TEXT, *blocks, TEXT]), user("y")])
+    assert asked.messages[1] == Message("assistant", [TextPart("hi"), TextPart("hi")])
+    assert asked.ignored == tuple(f"messages[].content[].{kind}" for kind in ignored)
+    alone = parsed(messages=[user("x"), assistant(blocks), user("y")])
+    assert alone.messages == [Message("user", "x"), Message("user", "y")]
+
+
+def test_a_call_that_a_tool_of_anthropics_own_has_made_is_a_call() -> None:
+    made = USE | {"caller": {"type": "code_execution_20260120", "tool_id": "srvtoolu_1"}}
+    asked = parsed(messages=[user("x"), assistant([SEARCHED, made]), user([RESULT])])
+    assert asked.messages[1] == Message("assistant", "", (ToolCall("call_1", "weather", '{"city":"Roma"}'),))
+    assert asked.ignored == ("messages[].content[].server_tool_use", "messages[].content[].caller")
+
+
 @pytest.mark.parametrize(
     ("changes", "ignored"),
     [
+        (
+            {"messages": [user("x"), assistant([SEARCHED, FOUND, CITED])]},
+            (
+                "messages[].content[].citations",
+                "messages[].content[].server_tool_use",
+                "messages[].content[].web_search_tool_result",
+            ),
+        ),
         ({"extra": 1, "container": "x", "mcp_servers": [], "context_management": {}}, ("extra", "container")),
         ({"service_tier": "priority", "speed": "fast"}, ("service_tier", "speed")),
         (
@@ -287,6 +349,9 @@ def test_tools_and_their_choice(choice: Any, becomes: ToolChoice | None, paralle
         ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
         ({"messages": [user([])]}, "content"),
         ({"messages": [user([{"type": "container_upload", "file_id": "f"}])]}, "container_upload"),
+        ({"messages": [user([FOUND])]}, "web_search_tool_result"),
+        ({"messages": [user("x"), assistant([{"text": "x"}])]}, "type"),
+        ({"messages": [user("x"), assistant([{"type": 5}])]}, "type"),
         ({"messages": [user([{"type": "image", "source": {"type": "url", "url": "https://a"}}])]}, "content[0]"),
         ({"messages": [user([{"type": "document", "source": {"type": "file", "file_id": "f"}}])]}, "content[0]"),
         ({"messages": [user([{"type": "document", "source": PDF}])]}, "application/pdf"),

@@ -1,0 +1,145 @@
+"""What a turn of Anthropic's Messages API is made of: blocks, and where the content of some of them is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from api.formats.known_fields import KIND, OfUnknownType
+from shared.json_bounds import refuse_depth
+
+CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
+ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Unknown fields are left out and named, see `api/formats/known_fields.py`."""
+
+
+class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
+    """A part of a turn."""
+
+
+class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
+    """`{"type": "text", "text"}`."""
+
+    text: str
+
+
+class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
+    """Where an image or a document is: in the body itself, because nothing is ever fetched."""
+
+
+class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
+    """`{"type": "base64", "media_type", "data"}`."""
+
+    media_type: str
+    data: str
+
+
+class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
+    """`{"type": "text", "media_type": "text/plain", "data"}`."""
+
+    data: str
+    media_type: Literal["text/plain"] = "text/plain"
+
+
+class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
+    """`{"type": "content", "content"}`: text in blocks."""
+
+    content: str | list[TextBlock]
+
+
+class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
+    """Refused in words: nothing is ever fetched."""
+
+    url: str
+
+
+class FileSource(Source, frozen=True, kw_only=True, tag="file"):
+    """Refused in words: there are no such files here."""
+
+    file_id: str
+
+
+class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):
+    """`{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
+
+    source: Base64Source | UrlSource | FileSource
+
+
+class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
+    """A document of plain text, which the model is given as text. Others are refused: no model here takes them."""
+
+    source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
+    title: str | None = None
+    context: str | None = None
+
+
+class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
+    """What a search of the caller's own has found, which the model is given as text."""
+
+    source: str
+    title: str
+    content: list[TextBlock]
+
+
+class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
+    """A tool that a search for tools has found; all tools are on offer from the beginning here."""
+
+    tool_name: str
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has asked for a tool: `direct` is the model itself, others are tools that Anthropic runs."""
+
+    type: str
+
+
+class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
+    """What the model asked for."""
+
+    id: CallId
+    name: ToolName
+    input: dict[str, Any]
+    caller: Caller | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        refuse_depth(input=self.input)
+
+
+class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
+    """The result of the tool call `tool_use_id`."""
+
+    tool_use_id: CallId
+    content: str | list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock] | None = None
+    is_error: bool | None = None
+
+
+class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
+    """A thought of an earlier answer that the caller sends back. It is left out and named."""
+
+    thinking: str | None = None
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
+    """A thought that Anthropic has encrypted. It is left out and named, too."""
+
+    data: str | None = None
+
+
+class CompactionBlock(Block, frozen=True, kw_only=True, tag="compaction"):
+    """Anthropic's summary of what was said before, which the model is given as text. Null is none."""
+
+    content: str | None = None
+
+
+class ServerToolUseBlock(OfUnknownType, frozen=True, kw_only=True, tag="server_tool_use", tag_field="type"):
+    """What an earlier answer asked of a tool that Anthropic runs. It is left out and named, and so is a block of any other
+    type, as what such a tool said (`web_search_tool_result`).
+    """
+
+    kind: str = msgspec.field(name=KIND, default="server_tool_use")
