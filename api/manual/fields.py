@@ -49,7 +49,7 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     "`thinking`, `reasoning` (switched on)": {"thinking": {"type": "enabled"}},
     "`tools`": {"tools": [FUNCTION]},
     "`tools[].function.strict`": {"tools": [STRICT_FUNCTION]},
-    "`tools[]` that the vendor runs (`web_search` …)": {"tools": [{"type": "web_search"}]},
+    "`tools[]` that the vendor runs (`web_search`, `builtin_function` …)": {"tools": [{"type": "web_search"}]},
     "`tools[]` of type `custom`": {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
     "`tool_choice: required`": {"tools": [FUNCTION], "tool_choice": "required"},
     "`tool_choice` of one tool": {
@@ -63,6 +63,9 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
     },
     "an image": _user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}),
+    "`annotations` and thoughts of earlier answers, sent back": {
+        "messages": [HELLO, {"role": "assistant", "content": "x", "annotations": [{"type": "url_citation"}]}, HELLO]
+    },
     "`cache_control`": _user({"type": "text", "text": "x", "cache_control": MARK}),
     "`user`, `safety_identifier`": {"user": "someone"},
     "`n` above 1, `logit_bias`, audio, `service_tier: flex`": {"n": 2},

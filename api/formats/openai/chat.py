@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from api.formats.asked import Asked, StreamForm
-from api.formats.known_fields import KnownFields
+from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
-from api.formats.openai.messages import neutral_messages
+from api.formats.openai.messages import ThinkingPart, left_out_of, neutral_messages
 from api.formats.openai.streams import CompletionChunks
 from api.formats.openai.tools import OfferedTool, is_hosted, neutral_tools
 from shared.job import Done
@@ -14,7 +14,8 @@ from shared.job import Done
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}
 """Where OpenAI's name of an option is not ours."""
 
-_known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take", {OfferedTool: is_hosted})
+LEFT_OUT: LeftOut = {OfferedTool: is_hosted, ThinkingPart: lambda _: True}
+_known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take", LEFT_OUT)
 
 
 class CompletionForm:
@@ -39,7 +40,8 @@ def parse_completion(body: bytes) -> Asked:
     request, unknown = _known.decode(body)
     check(request)
     tools, left_out = neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)
-    wishes = request.wishes([*unknown, *left_out], strict_tools=tools.are_strict())
+    unknown = [*unknown, *left_out, *left_out_of(request.messages)]
+    wishes = request.wishes(unknown, strict_tools=tools.are_strict())
     return Asked(
         model=request.model,
         messages=neutral_messages(request.messages),

@@ -11,12 +11,14 @@ from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
 
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
+TOOL_NAME = r"^[a-zA-Z0-9_.:/-]{1,128}\Z"
+ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
 """Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
+CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""Of a tool of the past, which may be another service's: workers write that in the vendor's way, too."""
 CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
 """Ids of any vendor: visible ASCII."""
 AtLeastOne = msgspec.Meta(min_length=1)
-Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)] | None
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,10 +43,14 @@ class RefusalPart(_Strict, frozen=True, tag="refusal", tag_field="type"):
     refusal: str
 
 
+class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
+    """A thought of an earlier answer, as Mistral has it. It is left out and named."""
+
+
 class CalledFunction(_Strict, frozen=True):
     """`parsed_arguments` is what the official client adds to an answer that it has parsed."""
 
-    name: ToolName
+    name: CalledName
     arguments: str
     parsed_arguments: Any = None
 
@@ -54,11 +60,13 @@ class CalledFunction(_Strict, frozen=True):
 
 
 class MadeCall(_Strict, frozen=True):
-    """A call as an earlier answer had it; `index` is left over from a stream."""
+    """A call as an earlier answer had it; `index` is left over from a stream. `builtin_function` is Kimi's word for a call of
+    a tool that it runs itself and whose result its callers send.
+    """
 
     id: CallId
     function: CalledFunction
-    type: Literal["function"] = "function"
+    type: Literal["function", "builtin_function"] = "function"
     index: int | None = None
 
 
@@ -88,26 +96,28 @@ class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
-    """The result of the tool call `tool_call_id`. A `content` of null is an empty result."""
+    """The result of the tool call `tool_call_id`. A `content` of null or without parts is an empty result."""
 
-    content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne] | None
+    content: str | list[TextPart | SeenImagePart] | None
     tool_call_id: CallId
 
 
 class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
-    """An earlier answer, with everything that clients send back of one."""
+    """An earlier answer, with everything that clients send back of one. `annotations`, as the sources of an answer, are left
+    out and named. A `content` of null says nothing.
+    """
 
-    content: str | list[TextPart | RefusalPart] | None = None
+    content: str | list[TextPart | RefusalPart | ThinkingPart] | None = None
     tool_calls: list[MadeCall] | None = None
     refusal: str | None = None
-    annotations: Nothing = None
+    annotations: list[Any] | None = None
     audio: None = None
     function_call: None = None
     parsed: Any = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
-        refuse_depth(parsed=self.parsed)
+        refuse_depth(parsed=self.parsed, annotations=self.annotations)
 
 
 AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | AssistantMessage
@@ -116,10 +126,22 @@ AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | Assi
 def neutral_messages(messages: Sequence[AnyMessage]) -> list[Message]:
     """In the project's own words. Raises `InvalidRequest` when calls and the messages that answer them do not fit."""
     _check_calls(messages)
-    return [_neutral(position, message) for position, message in enumerate(messages)]
+    return [_neutral(message) for message in messages]
 
 
-def _neutral(position: int, message: AnyMessage) -> Message:
+def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
+    """What of earlier answers is told to no model, each name once."""
+    answers = [message for message in messages if isinstance(message, AssistantMessage)]
+    thoughts = any(_has_thoughts(answer) for answer in answers)
+    sources = any(answer.annotations for answer in answers)
+    return ["messages[].content[].thinking"] * thoughts + ["messages[].annotations"] * sources
+
+
+def _has_thoughts(answer: AssistantMessage) -> bool:
+    return isinstance(answer.content, list) and any(isinstance(part, ThinkingPart) for part in answer.content)
+
+
+def _neutral(message: AnyMessage) -> Message:
     match message:
         case SystemMessage():
             return Message("system", _text(message.content))
@@ -131,7 +153,7 @@ def _neutral(position: int, message: AnyMessage) -> Message:
             return Message("tool", _seen(message.content or ""), tool_call_id=message.tool_call_id)
         case AssistantMessage():
             calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
-            return Message("assistant", _said(position, message), tool_calls=calls)
+            return Message("assistant", _said(message), tool_calls=calls)
 
 
 def _text(content: Text) -> str | list[Part]:
@@ -144,17 +166,14 @@ def _seen(content: str | list[TextPart | SeenImagePart]) -> str | list[Part]:
     return [part if isinstance(part, TextPart) else ImagePart(ImageUrl(part.image_url.url)) for part in content]
 
 
-def _said(position: int, message: AssistantMessage) -> str | list[Part]:
+def _said(message: AssistantMessage) -> str | list[Part]:
     """A refusal is text that the model has said, too."""
     content = message.content
-    if not content:
-        if message.refusal is None and content is None and not message.tool_calls:
-            where = f"messages[{position}].content"
-            raise InvalidRequest(f"`{where}` is missing: only a message with `tool_calls` can do without.", param=where)
-        return message.refusal or ""
-    if isinstance(content, str):
-        return content
-    return [TextPart(part.refusal) if isinstance(part, RefusalPart) else part for part in content]
+    if content is None or isinstance(content, str):
+        return content or message.refusal or ""
+    said = (part for part in content if not isinstance(part, ThinkingPart))
+    parts: list[Part] = [TextPart(part.refusal) if isinstance(part, RefusalPart) else part for part in said]
+    return parts or message.refusal or ""
 
 
 def _check_calls(messages: Sequence[AnyMessage]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from api.formats.openai.messages import ToolName
+from api.formats.openai.messages import TOOL_NAME, ToolName
 from shared.chat import NO_TOOLS, TOOLS_CEILING, JsonAnswer, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
@@ -19,9 +20,11 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FunctionDefinition(_Strict, frozen=True):
-    """`parameters` is a JSON Schema."""
+    """`parameters` is a JSON Schema, `name` 1 to 128 letters, digits and any of `_.:/-`. Tools that a vendor runs may have
+    other names.
+    """
 
-    name: ToolName
+    name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -32,7 +35,9 @@ class FunctionDefinition(_Strict, frozen=True):
 
 
 class OfferedTool(_Strict, frozen=True):
-    """`{"type": "function", "function": {…}}`. Those that a vendor runs itself (`web_search`) are left out and named."""
+    """`{"type": "function", "function": {…}}`. Those that a vendor runs itself (`web_search`, Kimi's `builtin_function`) are
+    left out and named.
+    """
 
     type: str | None = None
     function: FunctionDefinition | None = None
@@ -150,6 +155,11 @@ def _function(place: int, tool: OfferedTool) -> Tool | None:
         return None  # without a type the names of its fields tell what it was, as of Gemini's `google_search`
     if function is None:
         raise InvalidRequest(f"`tools[{place}].function` is missing.", param="tools")
+    if not re.match(TOOL_NAME, function.name):
+        raise InvalidRequest(
+            f"`tools[{place}].function.name` is no name of a tool: that has 1 to 128 letters, digits and any of `_.:/-`.",
+            param="tools",
+        )
     return Tool(
         name=function.name, description=function.description, parameters=function.parameters, strict=function.strict
     )

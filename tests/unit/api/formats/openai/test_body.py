@@ -108,6 +108,7 @@ def test_what_happens_anyway_may_be_asked_for(fields: dict[str, Any]) -> None:
         ),
         ({"moderation": {"model": "x"}, "models": ["other"]}, ("models", "moderation")),
         ({"tools": [CLOCK, {"type": "web_search", "user_location": {"city": "x"}}]}, ("tools[].web_search",)),
+        ({"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]}, ("tools[].builtin_function",)),
         ({"tools": [{**CLOCK, "defer_loading": True}]}, ("tools[].defer_loading",)),
         ({"thinking": {"type": "adaptive", "display": "x"}}, ("thinking.display",)),
     ],
@@ -225,6 +226,8 @@ def test_a_schema_may_come_with_an_object_of_json_as_other_services_take_it() ->
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
         ({"tools": [{"type": "function", "function": {"name": "x" * 129}}]}, "name"),
+        ({"tools": [{"type": "function", "function": {"name": "$web_search"}}]}, r"tools\[0\].function.name"),
+        ({"tools": [{"function": {"name": "a\n"}}]}, r"tools\[0\].function.name"),
         ({"tools": [{"type": "function", "function": {"name": "x", "parameters": "{}"}}]}, "parameters"),
         ({"tools": [CLOCK, CLOCK]}, "clock"),
         ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "bell"}}}, "bell"),
@@ -273,6 +276,13 @@ def test_a_body_without_model_or_messages_is_refused(body: bytes) -> None:
         ),
         ({"role": "assistant", "content": None, "refusal": "no"}, Message("assistant", "no")),
         ({"role": "assistant", "content": ""}, Message("assistant", "")),
+        ({"role": "assistant", "content": None}, Message("assistant", "")),
+        ({"role": "assistant", "content": "a", "annotations": [{"type": "url_citation"}]}, Message("assistant", "a")),
+        (
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}]},
+            Message("assistant", [TextPart("a")]),
+        ),
+        ({"role": "assistant", "content": [{"type": "thinking", "thinking": "…"}]}, Message("assistant", "")),
         (
             {
                 "role": "assistant",
@@ -305,11 +315,9 @@ def test_messages_as_clients_send_them(sent: dict[str, Any], meant: Message) -> 
         ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, "type"),
         ({"role": "user", "content": [{"type": "file", "file": {}}]}, "type"),
         ({"role": "system", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}, "content"),
-        ({"role": "assistant"}, "content"),
-        ({"role": "assistant", "content": None}, "content"),
         ({"role": "assistant", "content": "x", "audio": {"id": "a"}}, "audio"),
         ({"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": ""}}, "function_call"),
-        ({"role": "assistant", "content": "x", "annotations": [{}]}, "annotations"),
+        ({"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}, "type"),
         ({"role": "tool", "content": "x"}, "tool_call_id"),
     ],
 )
@@ -346,6 +354,37 @@ def test_calls_and_their_results_arrive() -> None:
         Message("assistant", "", tool_calls=(ToolCall("call_1", "clock", "{}"),)),
         Message("tool", "noon", tool_call_id="call_1"),
     ]
+
+
+def test_a_call_of_a_tool_that_another_service_ran_and_its_result_arrive() -> None:
+    built_in = {
+        "id": "web_search:0",
+        "type": "builtin_function",
+        "function": {"name": "$web_search", "arguments": "{}"},
+    }
+    asked = parsed(
+        USER, {"role": "assistant", "tool_calls": [built_in]}, {**RESULT, "tool_call_id": "web_search:0"}, USER
+    )
+    assert asked.messages[1:3] == [
+        Message("assistant", "", tool_calls=(ToolCall("web_search:0", "$web_search", "{}"),)),
+        Message("tool", "noon", tool_call_id="web_search:0"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "", []])
+def test_a_result_may_be_empty(content: Any) -> None:
+    assert parsed(USER, CALLS, {**RESULT, "content": content}).messages[2] == Message("tool", "", tool_call_id="call_1")
+
+
+def test_what_of_earlier_answers_is_told_to_no_model_is_named_once() -> None:
+    source = {"type": "url_citation", "url_citation": {"url": "https://a"}}
+    said = {"role": "assistant", "content": [{"type": "thinking", "thinking": "…"}], "annotations": [source]}
+    assert parsed(USER, said, USER, said, USER).ignored == ("messages[].content[].thinking", "messages[].annotations")
+    assert parsed(USER, {**said, "mood": 1}, USER).ignored == (
+        "messages[].mood",
+        "messages[].content[].thinking",
+        "messages[].annotations",
+    )
 
 
 SECOND = {**CALL, "id": "call_2"}
