@@ -29,7 +29,7 @@ TOKENS_PER_MESSAGE_BOUND = 8
 TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
 """What it may add to one tool's definition, or to a call and its result, and for tools or an answer's schema as such: hidden
 instructions, at most. Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read
-2026-11). A name that a vendor does not take grows by 10 bytes at most, an id by 15 (`workers/providers/wire/identifiers.py`).
+2026-11). A name that a vendor does not take grows by 10 bytes at most, an id by 16 (`workers/providers/wire/identifiers.py`).
 """
 TOKENS_PER_RESULT_BOUND = 96
 """What a result is more than its text: where calls are written out, its tool's name stands there once more."""

@@ -33,9 +33,9 @@ Expected a string with maximum length 40" (github.com/vercel/ai/issues/8132), "I
 array with maximum length 128" (github.com/zed-industries/zed/issues/32946). Images: "only allowed for messages with role
 'user'" (github.com/OpenHands/OpenHands/issues/7700). Read 2026-11.
 """
-_DEEPSEEK = ToolLimits(names=PLAIN_NAMES, tools_max=128)
+_DEEPSEEK = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r".{1,256}"), tools_max=128)
 """api-docs.deepseek.com/api/create-chat-completion; "string does not match pattern … '^[a-zA-Z0-9_-]+$'"
-(github.com/zed-industries/zed/issues/57531). No bound of ids is known. Read 2026-11.
+(github.com/zed-industries/zed/issues/57531). No bound of ids is known, and none that no vendor gives is sent. Read 2026-11.
 """
 _GEMINI = ToolLimits(names=re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), tools_max=512)
 """Names: "Must start with a letter or an underscore … dots (.), colons (:), or dashes (-), with a maximum length of 64"

@@ -97,6 +97,14 @@ async def test_foreign_histories(vendors: Vendors, case: Case) -> None:
     schema = '{"$ref": "#/$defs/Spot", "$defs": {"Spot": {"type": "object"}}}'
     histories: dict[str, Talk] = {
         "ids of another form": (*called("functions.get:0"), SAID, HELLO, *called("call_x|fc_y"), SAID, LAST),
+        "ids that are empty or very long": (
+            *called(""),
+            *called(""),
+            SAID,
+            HELLO,
+            *called("call_" + "x/+" * 2_000),
+            LAST,
+        ),
         "ids that come again": (*called("call_0"), *called("call_0"), SAID, HELLO, *called("call_0"), SAID, LAST),
         "an object with a reference": (called()[0], Message("tool", schema, tool_call_id="a")),
         "an empty answer in between": (*called(), Message("assistant", ""), LAST),

@@ -178,11 +178,13 @@ async def test_what_only_the_vendor_knows_is_a_400_in_our_words_and_free(
     assert await eventually_true(lambda: wallet(session), "nothing is held") == before
 
 
+SIGNED = "call_1__thought__" + "Ab/+" * 1_200
+"""As LiteLLM writes the signature of a thought into the id of a call."""
 CALL = {"id": "functions.get:0", "type": "function", "function": {"name": "clock", "arguments": ""}}
 
 
-def calling(arguments: str, call_id: str = "functions.get:0") -> list[dict[str, Any]]:
-    call = {**CALL, "id": call_id, "function": {"name": "clock", "arguments": arguments}}
+def calling(arguments: str, call_id: str = "functions.get:0", name: str = "clock") -> list[dict[str, Any]]:
+    call = {**CALL, "id": call_id, "function": {"name": name, "arguments": arguments}}
     return [
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call_id, "content": "ten"},
@@ -199,6 +201,18 @@ HISTORIES: dict[str, list[dict[str, Any]]] = {
     "arguments in a string": [HELLO, *calling('"{\\"zone\\": 1}"')],
     "arguments that were cut off": [HELLO, *calling('{"zone": "Eur')],
     "ids of other services": [HELLO, *calling("{}", "call_x|fc_y"), HELLO, *calling("{}", "x" * 200)],
+    "ids that are empty or very long": [HELLO, *calling("{}", ""), *calling("{}", ""), HELLO, *calling("{}", SIGNED)],
+    "names of other services": [HELLO, *calling("{}", name="$web_search"), HELLO, *calling("{}", name="mein Werkzeug")],
+    "an answer of null": [HELLO, {"role": "assistant", "content": None}],
+    "thoughts and sources": [
+        HELLO,
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Sunny."}],
+            "annotations": [{"type": "url_citation", "url_citation": {"url": "https://a"}}],
+        },
+    ],
+    "a result without parts": [HELLO, calling("{}")[0], {**calling("{}")[1], "content": []}],
     "ids that come again": [HELLO, *calling("{}", "call_0"), *calling("{}", "call_0"), HELLO, *calling("{}", "call_0")],
     "a result with a reference": [HELLO, calling("{}")[0], {**calling("{}")[1], "content": REFERRING}],
     "parts of text": [

@@ -88,6 +88,10 @@ OPENAI: list[tuple[Body, str]] = [
         {"tools": [FUNCTION], "messages": [USER, called(), ANSWERED, ANSWERED]},
         "Duplicate value for 'tool_call_id' of a",
     ),
+    (
+        {"messages": [USER, called(""), {**ANSWERED, "tool_call_id": ""}]},
+        "'messages[1].tool_calls[0].id': empty string. Expected a string with minimum length 1",
+    ),
     (offered(None), ""),
     (offered({}), "got 'type: \"None\"'"),
     (offered({"type": "object"}), "object schema missing properties"),

@@ -9,8 +9,11 @@ import msgspec
 from api.formats.known_fields import KIND, OfUnknownType
 from shared.json_bounds import refuse_depth
 
-CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
+CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
+"""Ids of any vendor and service, see `api/formats/openai/messages.py`."""
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
+CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""Of a tool of the past, which may be another service's."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,11 +101,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
-    """What the model asked for."""
+    """What the model asked for. An `input` that is no object is what its caller made of one that was cut off."""
 
     id: CallId
-    name: ToolName
-    input: dict[str, Any]
+    name: CalledName
+    input: dict[str, Any] | str | None = None
     caller: Caller | None = None
 
     def __post_init__(self) -> None:

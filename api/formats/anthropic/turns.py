@@ -175,7 +175,8 @@ def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
     """One that a tool of Anthropic's has made is a call as any other here."""
     if use.caller and use.caller.type != DIRECT:
         left_out.append(f"{BLOCKS}.caller")
-    return ToolCall(use.id, use.name, msgspec.json.encode(use.input).decode())
+    written = use.input if isinstance(use.input, str) else msgspec.json.encode(use.input or {}).decode()
+    return ToolCall(use.id, use.name, written)
 
 
 def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:

@@ -16,8 +16,11 @@ ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
 """Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 """Of a tool of the past, which may be another service's: workers write that in the vendor's way, too."""
-CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,256}\Z")]
-"""Ids of any vendor: visible ASCII."""
+CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
+"""Ids of any vendor and service: visible ASCII, which workers make fit. Gemini's own API in OpenAI's form gives empty ones
+(github.com/vercel/ai/issues/7834), and those in which LiteLLM keeps signatures of thoughts have thousands of characters
+(github.com/sierra-research/tau2-bench/issues/559; read 2026-11).
+"""
 AtLeastOne = msgspec.Meta(min_length=1)
 
 

@@ -41,11 +41,13 @@ def check_names(body: ChatRequest) -> None:
 
 
 def check_ids(messages: list[Message]) -> None:
-    """Raise `Refusal` for an id of a call that is too long."""
+    """Raise `Refusal` for an id of a call that is empty or too long."""
     for i, message in enumerate(messages):
         ids = {f"messages[{i}].tool_calls[{j}].id": call.id for j, call in enumerate(message.tool_calls or ())}
         ids |= {f"messages[{i}].tool_call_id": message.tool_call_id or ""}
         for where, one in ids.items():
+            if not one and not where.endswith("tool_call_id"):
+                raise _empty(where)
             if len(one) > ID_LENGTH_MAX:
                 raise _too_long(where, one, ID_LENGTH_MAX)
 
@@ -58,6 +60,11 @@ def _names(body: ChatRequest) -> Iterator[tuple[str, str]]:
             yield f"messages[{i}].tool_calls[{j}].function.name", call.function.name
     if body.response_format and body.response_format.json_schema:
         yield "response_format.json_schema.name", body.response_format.json_schema.name
+
+
+def _empty(where: str) -> Refusal:
+    words = "empty string. Expected a string with minimum length 1, but got an empty string instead."
+    return Refusal(400, "empty_string", f"Invalid '{where}': {words}", INVALID, where)
 
 
 def _too_long(where: str, text: str, most: int) -> Refusal:

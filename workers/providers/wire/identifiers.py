@@ -107,12 +107,12 @@ def _messages(messages: list[Message], names: dict[str, str], ids: _Ids) -> list
 
 
 def _message(message: Message, names: dict[str, str], ids: _Ids) -> Message:
-    if not message.tool_calls and not message.tool_call_id:
+    if not message.tool_calls and message.tool_call_id is None:
         return message
     calls = tuple(
         ToolCall(ids.of_call(call.id), names.get(call.name, call.name), call.arguments) for call in message.tool_calls
     )
-    answered = message.tool_call_id and ids.of_result(message.tool_call_id)
+    answered = None if message.tool_call_id is None else ids.of_result(message.tool_call_id)
     return msgspec.structs.replace(message, tool_calls=calls, tool_call_id=answered)
 
 

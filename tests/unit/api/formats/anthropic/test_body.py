@@ -176,6 +176,29 @@ def test_a_result_may_be_empty_and_an_assistant_may_only_call() -> None:
     assert asked.messages[2:] == [Message("tool", "", tool_call_id="call_1")]
 
 
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [
+        (None, "{}"),
+        ({}, "{}"),
+        ("", ""),
+        ('{"city": "Ro', '{"city": "Ro'),
+        ({"INVALID_JSON": "{"}, '{"INVALID_JSON":"{"}'),
+    ],
+)
+def test_an_input_that_was_cut_off_is_as_its_caller_has_it(written: Any, arguments: str) -> None:
+    asked = parsed(messages=[user("x"), assistant([USE | {"input": written}]), user([RESULT])])
+    assert asked.messages[1].tool_calls == (ToolCall("call_1", "weather", arguments),)
+
+
+@pytest.mark.parametrize("call_id", ["", "call_1__thought__" + "x" * 5_000, "functions.weather:0"])
+def test_calls_that_another_service_made_keep_their_ids_and_names(call_id: str) -> None:
+    use, result = USE | {"id": call_id, "name": "$weather now"}, RESULT | {"tool_use_id": call_id}
+    asked = parsed(messages=[user("x"), assistant([use]), user([result])])
+    assert asked.messages[1].tool_calls == (ToolCall(call_id, "$weather now", '{"city":"Roma"}'),)
+    assert asked.messages[2] == Message("tool", "sunny", tool_call_id=call_id)
+
+
 def test_turns_need_not_alternate_and_the_last_may_begin_the_answer() -> None:
     asked = parsed(messages=[user("a"), user("b"), assistant("c")])
     assert asked.messages == [Message("user", [TextPart("a"), TextPart("b")]), Message("assistant", "c")]

@@ -371,6 +371,13 @@ def test_a_call_of_a_tool_that_another_service_ran_and_its_result_arrive() -> No
     ]
 
 
+@pytest.mark.parametrize("call_id", ["", "call_1__thought__" + "x" * 5_000, "functions.clock:0"])
+def test_calls_that_another_service_made_keep_their_ids(call_id: str) -> None:
+    asked = parsed(USER, {**CALLS, "tool_calls": [{**CALL, "id": call_id}]}, {**RESULT, "tool_call_id": call_id})
+    assert asked.messages[1].tool_calls == (ToolCall(call_id, "clock", "{}"),)
+    assert asked.messages[2] == Message("tool", "noon", tool_call_id=call_id)
+
+
 @pytest.mark.parametrize("content", [None, "", []])
 def test_a_result_may_be_empty(content: Any) -> None:
     assert parsed(USER, CALLS, {**RESULT, "content": content}).messages[2] == Message("tool", "", tool_call_id="call_1")

@@ -105,6 +105,12 @@ def test_the_name_of_a_schema_is_one_of_these_names() -> None:
         ("mistral-mistral-large", "tooluse_abc", False),
         ("mistral-mistral-large", "abcDEF123", True),
         ("deepseek-chat", "x" * 256, True),
+        ("deepseek-chat", "x" * 257, False),
+        *(
+            (model, "", False)
+            for model in ("openai-gpt-4o", "amazon-nova-lite", "mistral-mistral-large", "deepseek-chat")
+        ),
+        ("openai-gpt-4o", "call_1__thought__" + "x" * 5_000, False),
     ],
 )
 def test_an_id_that_a_vendor_refuses_is_another_one_for_the_call_and_its_result(
@@ -126,6 +132,14 @@ def test_a_request_that_fits_is_sent_as_it_is_and_its_pieces_are_not_looked_at()
     fitted = Fitted(asked)
     assert fitted.request == asked
     assert fitted._undoings == []
+
+
+@pytest.mark.parametrize("model", ["openai-gpt-4o", "amazon-nova-lite", "google-gemini-2.0-flash"])
+def test_a_tool_of_the_past_may_have_any_name(model: str) -> None:
+    """As `$web_search` of Kimi, and names that another service takes."""
+    names = ("$web_search", "mein Werkzeug", "漢", "x" * 256)
+    messages = Fitted(request(model, *names, ids=("a", "b", "c", "d"))).request.messages
+    assert [call.name for call in messages[1].tool_calls] == [short_name(name) for name in names]
 
 
 @pytest.mark.parametrize("model", ["openai-gpt-4o", "deepseek-chat", "amazon-nova-lite", "mistral-mistral-large"])
