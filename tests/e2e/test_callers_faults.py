@@ -306,6 +306,16 @@ async def test_claude_goes_on_from_what_ends_in_white_space(session: aiohttp.Cli
     assert (await post(session, "/v1/messages", asked))[0] == 200
 
 
+@pytest.mark.parametrize("model", [GPT, "openai-o1", DEEPSEEK, CLAUDE])
+async def test_the_name_of_a_user_may_be_as_long_as_claude_codes(session: aiohttp.ClientSession, model: str) -> None:
+    name = json.dumps({"device_id": "f" * 64, "account_uuid": "0" * 36, "session_id": "1" * 36})
+    talk = [{"role": "user", "content": told(tokens=2)}]
+    body = {"model": model, "max_tokens": 50, "messages": talk, "metadata": {"user_id": name}}
+    assert (await post(session, "/v1/messages", body))[0] == 200
+    body = {"model": model, "messages": talk, "user": name * 10}
+    assert (await post(session, "/v1/chat/completions", body))[0] == 200
+
+
 async def test_wishes_beyond_a_vendors_range_are_done_as_far_as_it_goes_or_left_out(
     session: aiohttp.ClientSession,
 ) -> None:

@@ -64,6 +64,11 @@ OPENAI: list[tuple[Body, str]] = [
     ({"model": "o4-mini", "stop": ["x"]}, "'stop' is not supported with this model"),
     ({"seed": 2**70}, "'seed': integer above maximum value"),
     ({"seed": "x"}, "Invalid type for 'seed'"),
+    ({"user": "x" * 64}, ""),
+    (
+        {"user": "x" * 65},
+        "'user': string too long. Expected a string with maximum length 64, but got a string with length 65",
+    ),
     ({"cachePoint": {}}, "Unrecognized request argument supplied: cachePoint"),
     ({"messages": [{**USER, "cache_control": {}}]}, "Unknown parameter: 'messages[0].cache_control'"),
     ({"tools": [{**FUNCTION, "defer_loading": True}]}, "Unknown parameter: 'tools[0].defer_loading'"),

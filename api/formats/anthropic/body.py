@@ -27,7 +27,6 @@ from api.formats.wishes import Thinking
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
 from shared.json_bounds import refuse_depth
 
-USER_ID_LENGTH_MAX = 256
 UserBlocks = Annotated[
     list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolResultBlock], msgspec.Meta(min_length=1)
 ]
@@ -104,7 +103,7 @@ Choices = AutoChoice | AnyChoice | ToolNamedChoice | NoneChoice
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`user_id`: the caller's own name for its user."""
 
-    user_id: Annotated[str, msgspec.Meta(max_length=USER_ID_LENGTH_MAX)] | None = None
+    user_id: str | None = None
 
 
 class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,7 +80,7 @@ def parse_message(body: bytes) -> Asked:
         top_p=request.top_p,
         top_k=request.top_k,
         stop=tuple(request.stop_sequences or ()),
-        user=request.metadata.user_id if request.metadata else None,
+        user=(request.metadata.user_id if request.metadata else None) or None,
     )
     return msgspec.structs.replace(asked, sampling=sampling, stream=bool(request.stream), max_tokens=request.max_tokens)
 

@@ -10,8 +10,8 @@ from api.formats.anthropic import errors as anthropic_errors
 from api.formats.anthropic.answers import message
 from api.formats.openai import errors as openai_errors
 from api.formats.openai.answers import completion
-from api.formats.openai.body import Labels, refuse_nul
 from api.formats.openai.files import ERRORS, OUTPUT, Endpoint, output_id, seconds_of
+from api.formats.openai.labels import Labels, refuse_nul
 from shared.batches.batches import Batch, Result, unpack_ask
 from shared.batches.files import LineError
 from shared.errors import error_body

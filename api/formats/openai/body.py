@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from api.formats.openai.labels import labels_in
 from api.formats.openai.messages import AnyMessage
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
 from api.formats.wishes import Thinking, Wishes, wishes_of
@@ -27,16 +28,11 @@ from shared.json_bounds import refuse_depth
 
 TopKOrOff = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
 """0 and -1 mean all of them, as other services in OpenAI's form have it."""
+LabelsOrMore = Annotated[
+    Any, msgspec.Meta(description="Labels. What is more than OpenAI's API takes is left out and named.")
+]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-WITHOUT_NUL = {"pattern": r"^[^\x00]*\Z"}
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, extra_json_schema=WITHOUT_NUL)]
-LabelValue = Annotated[str, msgspec.Meta(max_length=512, extra_json_schema=WITHOUT_NUL)]
-Labels = Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=16)]
-"""Without NUL, which the database does not take: see `refuse_nul`. A pattern would be looked for in each of a million labels
-before they are found to be too many.
-"""
-Hint = Annotated[str, msgspec.Meta(max_length=512)]
 
 ONLY: dict[str, tuple[object, ...]] = {
     "audio": (),
@@ -67,7 +63,9 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """OpenRouter's form: an effort, or how many tokens are to be thought at most."""
+    """OpenRouter's form: an effort, or how many tokens are to be thought at most. An effort by itself, or whether there is to
+    be any thinking, is taken, too.
+    """
 
     effort: str | None = None
     max_tokens: Tokens | None = None
@@ -100,11 +98,11 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     tools: OfferedTools | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
-    user: Hint | None = None
-    safety_identifier: Hint | None = None
-    metadata: Labels | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: LabelsOrMore | None = None
     # those of other services in OpenAI's form
-    reasoning: Reasoning | None = None
+    reasoning: Reasoning | str | bool | None = None
     thinking: Thinking | None = None
     top_k: TopKOrOff | None = None
     # see ONLY
@@ -127,8 +125,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec makes a fault of the body."""
-        refuse_nul(self.metadata)
-        refuse_depth(**{field: getattr(self, field) for field in (*ONLY, *WISHES, *REPLACED)})
+        refuse_depth(**{field: getattr(self, field) for field in ("metadata", *ONLY, *WISHES, *REPLACED)})
 
     @property
     def output_limit(self) -> int | None:
@@ -145,16 +142,22 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """Whether a stream ends with its tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def labels(self) -> dict[str, str] | None:
+        """Those that are kept of what is wished for; None for none."""
+        return labels_in(self.metadata) or None
+
     def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
         """What may be left out; `unknown` are the fields of the body that are not here."""
-        known = (field for field, nothing in WISHES.items() if not _is_one_of(getattr(self, field), (None, *nothing)))
-        reasoning, effort = self.reasoning, self.reasoning_effort
+        known = [field for field, nothing in WISHES.items() if not _is_one_of(getattr(self, field), (None, *nothing))]
+        labels = ["metadata"] if self.metadata and self.metadata != self.labels else []
+        reasoning, effort = _reasoning(self.reasoning), self.reasoning_effort
         thinking = self.thinking
         if reasoning:
             effort = effort or reasoning.effort
             thinking = thinking or reasoning.as_thinking()
         return wishes_of(
-            [*unknown, *known],
+            [*unknown, *known, *labels],
             effort=effort,
             effort_field="reasoning_effort" if self.reasoning_effort else "reasoning",
             thinking=thinking,
@@ -186,10 +189,14 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         )
 
 
-def refuse_nul(labels: dict[str, str] | None) -> None:
-    """Raises `ValueError`."""
-    if any("\0" in name or "\0" in value for name, value in (labels or {}).items()):
-        raise ValueError("`metadata` has the character NUL")
+def _reasoning(given: Reasoning | str | bool | None) -> Reasoning | None:  # noqa: FBT001 - as the body has it
+    match given:
+        case bool(enabled):
+            return Reasoning(enabled=enabled)
+        case str(effort):
+            return Reasoning(effort=effort)
+        case _:
+            return given
 
 
 def check(body: CompletionRequest) -> None:

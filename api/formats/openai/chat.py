@@ -49,7 +49,7 @@ def parse_completion(body: bytes) -> Asked:
         tools=tools,
         stream=bool(request.stream),
         max_tokens=request.output_limit,
-        metadata=request.metadata or None,
+        metadata=request.labels,
         form=CompletionForm(with_usage=request.with_usage),
         names=NAMES | {"max_tokens": request.limit_name},
         body=request,

@@ -16,7 +16,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
 }
-STOPS_MAX, SEED_MAX = 4, 2**63 - 1
+STOPS_MAX, SEED_MAX, USER_LENGTH_MAX = 4, 2**63 - 1, 64
 
 
 def check_values(body: ChatRequest) -> None:
@@ -34,6 +34,12 @@ def check_values(body: ChatRequest) -> None:
     if body.seed is not None and not -SEED_MAX - 1 <= body.seed <= SEED_MAX:
         words = f"integer above maximum value. Expected a value <= {SEED_MAX}, but got {body.seed} instead."
         raise Refusal(400, "integer_above_max_value", f"Invalid 'seed': {words}", INVALID, "seed")
+    if body.user is not None and len(body.user) > USER_LENGTH_MAX:
+        words = (
+            f"Expected a string with maximum length {USER_LENGTH_MAX}, but got a string with length {len(body.user)} "
+            "instead."
+        )
+        raise Refusal(400, "string_above_max_length", f"Invalid 'user': string too long. {words}", INVALID, "user")
     if isinstance(body.stop, list) and len(body.stop) > STOPS_MAX:
         words = (
             f"Expected an array with maximum length {STOPS_MAX}, but got an array with length {len(body.stop)} instead."

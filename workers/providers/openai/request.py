@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool
 from shared.schemas import object_schema
 from workers.providers.protocol import ProviderRequest
 
+USER_LENGTH_MAX = 64
 UNKNOWN_TO_DEEPSEEK = {"user"}
 """DeepSeek's reference has no such parameter (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""
 
@@ -41,8 +43,16 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty or None,
         "reasoning_effort": sampling.reasoning_effort,
         "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
-        "user": sampling.user,
+        "user": _user(sampling.user) if sampling.user else None,
     }
+
+
+def _user(name: str) -> str:
+    """A name that OpenAI finds too long, as Claude Code's of some 150 characters, is another one that is always the same:
+    "Invalid 'user': string too long. Expected a string with maximum length 64" (github.com/maximhq/bifrost/pull/1000, read
+    2026-11).
+    """
+    return name if len(name) <= USER_LENGTH_MAX else hashlib.sha256(name.encode()).hexdigest()
 
 
 def _response_format(answer: JsonAnswer) -> dict[str, Any]:

@@ -122,6 +122,10 @@ def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], i
     [
         ({"reasoning_effort": "xhigh"}, "xhigh", {"reasoning_effort": ("reasoning_effort",)}),
         ({"reasoning": {"effort": "low"}}, "low", {"reasoning_effort": ("reasoning",)}),
+        ({"reasoning": "high"}, "high", {"reasoning_effort": ("reasoning",)}),
+        ({"reasoning": False}, "none", {"reasoning_effort": ("reasoning",)}),
+        ({"reasoning": True}, None, {"thinking": ("reasoning",)}),
+        ({"user": "x" * 5_000}, None, {"user": ("user",)}),
         ({"reasoning": {"enabled": False}}, "none", {"reasoning_effort": ("reasoning",)}),
         ({"reasoning": {"max_tokens": 9_000}}, "medium", {"thinking": ("reasoning",), "reasoning_effort": ()}),
         (
@@ -157,6 +161,7 @@ def test_wishes_are_known_by_the_fields_that_they_came_in(
             ("prompt_cache_key", "prompt_cache_retention"),
         ),
         ({"reasoning_effort": "utmost"}, None, ("reasoning_effort",)),
+        ({"reasoning": "utmost"}, None, ("reasoning",)),
         ({"reasoning_effort": "high", "thinking": {"type": "disabled"}}, "high", ("thinking",)),
         ({"text": {"verbosity": "low"}}, None, ("text",)),
         ({"tools": [{"google_search": {"mode": "x"}}]}, None, ("tools[].google_search",)),
@@ -167,6 +172,27 @@ def test_what_nobody_does_is_left_out_and_named(
 ) -> None:
     asked = parsed(**fields)
     assert (asked.sampling.reasoning_effort, asked.ignored, asked.tools) == (effort, ignored, Tools())
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        ({str(number): "v" for number in range(17)}, {str(number): "v" for number in range(16)}),
+        ({"k" * 64: "v" * 512, "k" * 65: "", "": "", "a": "v" * 513}, {"k" * 64: "v" * 512}),
+        ({"k": "\0", "\0": "v"}, None),
+        ({"tags": ["a"], "trace": {"id": 1}, "n": 1, "name": "x"}, {"name": "x"}),
+        ("some text", None),
+    ],
+)
+def test_labels_are_wishes(labels: Any, kept: dict[str, str] | None) -> None:
+    asked = parsed(metadata=labels)
+    assert (asked.metadata, asked.ignored) == (kept, ("metadata",))
+
+
+def test_labels_that_openais_api_takes_are_kept() -> None:
+    labels = {str(number): "v" * 512 for number in range(16)}
+    asked = parsed(metadata=labels)
+    assert (asked.metadata, asked.ignored) == (labels, ())
 
 
 def test_a_choice_of_some_tools_offers_only_those() -> None:
@@ -218,11 +244,7 @@ def test_a_schema_may_come_with_an_object_of_json_as_other_services_take_it() ->
         ({"max_output_tokens": 5}, "max_output_tokens"),
         ({"functions": [{"name": "f"}]}, "tools"),
         ({"function_call": "auto"}, "tool_choice"),
-        ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
-        ({"metadata": {"k" * 65: ""}}, "metadata"),
-        ({"metadata": {"k": "v" * 513}}, "metadata"),
-        ({"metadata": {"k": "\0"}}, "metadata"),
-        ({"metadata": {"k": 1}}, "metadata"),
+        ({"reasoning": 5}, "reasoning"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "name"),
         ({"tools": [{"type": "function", "function": {"name": "x" * 129}}]}, "name"),

@@ -1,0 +1,35 @@
+"""Labels of OpenAI's API (`metadata`): which there may be, and what is kept of those that a client wishes for."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import msgspec
+
+LABELS_MAX, NAME_LENGTH_MAX, VALUE_LENGTH_MAX = 16, 64, 512
+WITHOUT_NUL = {"pattern": r"^[^\x00]*\Z"}
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX, extra_json_schema=WITHOUT_NUL)]
+LabelValue = Annotated[str, msgspec.Meta(max_length=VALUE_LENGTH_MAX, extra_json_schema=WITHOUT_NUL)]
+Labels = Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=LABELS_MAX)]
+"""Without NUL, which the database does not take: see `refuse_nul`. A pattern would be looked for in each of a million labels
+before they are found to be too many.
+"""
+
+
+def refuse_nul(labels: dict[str, str] | None) -> None:
+    """Raises `ValueError`."""
+    if any("\0" in name or "\0" in value for name, value in (labels or {}).items()):
+        raise ValueError("`metadata` has the character NUL")
+
+
+def labels_in(given: object) -> dict[str, str]:
+    """Those of the wished-for labels that there may be, the first of them where they are too many."""
+    pairs = given.items() if isinstance(given, dict) else ()
+    return dict(islice(((name, value) for name, value in pairs if _is_label(name, value)), LABELS_MAX))
+
+
+def _is_label(name: str, value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    return 0 < len(name) <= NAME_LENGTH_MAX and len(value) <= VALUE_LENGTH_MAX and "\0" not in name + value
