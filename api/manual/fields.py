@@ -68,6 +68,8 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     },
     "`cache_control`": _user({"type": "text", "text": "x", "cache_control": MARK}),
     "`user`, `safety_identifier`": {"user": "someone"},
+    "`metadata`: up to 16 texts": {"metadata": {"a": "b"}},
+    "`metadata` beyond that": {"metadata": {"a": 1}},
     "`n` above 1, `logit_bias`, audio, `service_tier: flex`": {"n": 2},
     "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority`, `prompt_cache_key` and whatever is unknown": {
         "logprobs": True

@@ -64,6 +64,10 @@ OPENAI: list[tuple[Body, str]] = [
     ({"model": "o4-mini", "stop": ["x"]}, "'stop' is not supported with this model"),
     ({"seed": 2**70}, "'seed': integer above maximum value"),
     ({"seed": "x"}, "Invalid type for 'seed'"),
+    (
+        said("system", "x" * 10_485_761),
+        "'messages[1].content': string too long. Expected a string with maximum length 10485760",
+    ),
     ({"user": "x" * 64}, ""),
     (
         {"user": "x" * 65},

@@ -6,6 +6,8 @@ above maximum value. Expected a value <= 2, but got 2.1 instead." and github.com
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.body import ChatRequest
 
@@ -16,7 +18,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
 }
-STOPS_MAX, SEED_MAX, USER_LENGTH_MAX = 4, 2**63 - 1, 64
+STOPS_MAX, SEED_MAX = 4, 2**63 - 1
+USER_LENGTH_MAX, TEXT_LENGTH_MAX = 64, 10_485_760
 
 
 def check_values(body: ChatRequest) -> None:
@@ -34,17 +37,27 @@ def check_values(body: ChatRequest) -> None:
     if body.seed is not None and not -SEED_MAX - 1 <= body.seed <= SEED_MAX:
         words = f"integer above maximum value. Expected a value <= {SEED_MAX}, but got {body.seed} instead."
         raise Refusal(400, "integer_above_max_value", f"Invalid 'seed': {words}", INVALID, "seed")
-    if body.user is not None and len(body.user) > USER_LENGTH_MAX:
-        words = (
-            f"Expected a string with maximum length {USER_LENGTH_MAX}, but got a string with length {len(body.user)} "
-            "instead."
-        )
-        raise Refusal(400, "string_above_max_length", f"Invalid 'user': string too long. {words}", INVALID, "user")
+    for where, text, most in _texts(body):
+        if len(text) > most:
+            words = f"Expected a string with maximum length {most}, but got a string with length {len(text)} instead."
+            raise Refusal(
+                400, "string_above_max_length", f"Invalid '{where}': string too long. {words}", INVALID, where
+            )
     if isinstance(body.stop, list) and len(body.stop) > STOPS_MAX:
         words = (
             f"Expected an array with maximum length {STOPS_MAX}, but got an array with length {len(body.stop)} instead."
         )
         raise Refusal(400, "array_above_max_length", f"Invalid 'stop': array too long. {words}", INVALID, "stop")
+
+
+def _texts(body: ChatRequest) -> Iterator[tuple[str, str, int]]:
+    """Where texts stand, the texts, and how long they may be."""
+    yield "user", body.user or "", USER_LENGTH_MAX
+    for i, message in enumerate(body.messages):
+        if isinstance(message.content, str):
+            yield f"messages[{i}].content", message.content, TEXT_LENGTH_MAX
+        for j, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            yield f"messages[{i}].content[{j}].text", part.text, TEXT_LENGTH_MAX
 
 
 def _out_of_range(name: str, side: str, words: str) -> Refusal:

@@ -54,11 +54,17 @@ OPTION = _words(  # its value is to blame; an output limit is this service's own
     r"maximum item count|ensure this value|cannot both be specified",  # Jurassic and Command, Mistral, Claude
 )
 JSON_WORD = _words(r"must contain the word 'json'")
+SIZE = _words(
+    r"(content|text|description)': string too long",  # OpenAI; names and ids are this service's own to make fit
+    r"request payload size exceeds",  # Gemini
+)
 
+TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send less, or part what is long."
 MEANINGS = (
     (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
     (SCHEMA, "The vendor cannot use the JSON Schema of one of `tools`, or of the answer: make it simpler."),
     (IMAGE, "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."),
+    (SIZE, TOO_LARGE),
     (JSON_WORD, "The vendor wants the word JSON somewhere in `messages` for an answer in JSON: ask for it there."),
     (OPTION, "The vendor does not take the value of an option, such as temperature, top_p or stop, with this model."),
     (
@@ -78,6 +84,11 @@ MEANINGS = (
 def callers_fault(prose: str) -> InvalidRequest | None:
     """What the caller is told, in this service's own words; None where the vendor's are not known."""
     return next((InvalidRequest(meaning) for known, meaning in MEANINGS if known.search(prose)), None)
+
+
+def too_large() -> InvalidRequest:
+    """The vendor says by its status that the request is too large."""
+    return InvalidRequest(TOO_LARGE)
 
 
 def forbidden() -> InvalidRequest:

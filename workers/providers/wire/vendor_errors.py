@@ -19,7 +19,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from workers.providers.wire.callers_faults import callers_fault
+from workers.providers.wire.callers_faults import callers_fault, too_large
 from workers.providers.wire.overflow import too_long
 
 RETRY_AFTER_MAX_S = 3_600.0
@@ -62,7 +62,9 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
             return timed_out()
         case 429 | 503 | 529:
             return busy(wait_s)
-        case 400 | 405 | 406 | 409 | 411 | 413 | 414 | 415 | 422 | 451:
+        case 413:
+            return callers_fault(prose) or too_large()
+        case 400 | 405 | 406 | 409 | 411 | 414 | 415 | 422 | 451:
             return callers_fault(prose) or rejected(f"HTTP {status}", *identifiers)
         case _ if status in REDIRECTS:
             return redirected()

@@ -62,6 +62,12 @@ CALLERS = {
         "* GenerateContentRequest.contents[1].parts[0].data: required oneof field 'data' must have one initialized field",
         "Invalid 'messages[0].content': empty array. Expected an array with minimum length 1, but got an empty array.",
     ],
+    "longer than the vendor takes": [
+        "Invalid 'messages[0].content': string too long. Expected a string with maximum length 10485760, but got a string",
+        "Invalid 'messages[1].content[0].text': string too long. Expected a string with maximum length 10485760, but got",
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got a",
+        "Request payload size exceeds the limit: 20971520 bytes. Please use the File API to upload larger files.",
+    ],
     "word JSON": [
         "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
         "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'.",
@@ -69,6 +75,8 @@ CALLERS = {
 }
 OURS = [
     "Invalid request.",
+    "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string",
+    "Invalid 'user': string too long. Expected a string with maximum length 64, but got a string with length 150 instead.",
     "Request contains an invalid argument.",
     "Unsupported parameter: 'temperature' is not supported with this model.",
     "Unsupported value: 'messages[0].role' does not support 'system' with this model.",

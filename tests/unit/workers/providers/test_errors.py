@@ -134,7 +134,8 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
         (429, {"type": "insufficient_quota"}, OperatorCredentials),
         (529, None, ProviderBusy),
         (302, None, Redirected),
-        (413, "<html>", ProviderRejected),
+        (413, "<html>", InvalidRequest),
+        (414, "<html>", ProviderRejected),
     ],
 )
 def test_an_error_in_openais_protocol(status: int, error: object, kind: type[RebootError]) -> None:
