@@ -81,6 +81,7 @@ CODES = {
     "/v1/chat/completions": '"type":"invalid_request_error"',
     "/v1/batches": '"type":"invalid_request_error"',
     "/v1/messages": '"type":"error"',
+    "/v1/messages/count_tokens": '"type":"error"',
 }
 """What an error of each API has in its body."""
 
