@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, Inexact, localcontext
-from typing import Annotated, NewType
+from typing import Annotated, NewType, Self
 
 import msgspec
 
@@ -28,8 +28,9 @@ UsdNumber = Annotated[
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Billed tokens of one request. `cached` is the part of `input` that was read from a cache, `reasoning` the hidden
-    part of `output`; `estimated` marks counts that the vendor did not report.
+    """Billed tokens of one request. Parts of `input` are `cached`, which was read from a cache, and `written`, which was
+    written to one; of the latter, `written_long` is kept longer. `reasoning` is the hidden part of `output`; `estimated`
+    marks counts that the vendor did not report.
     """
 
     input: int
@@ -37,14 +38,67 @@ class Usage(msgspec.Struct, frozen=True):
     cached: int = 0
     reasoning: int = 0
     estimated: bool = False
+    written: int = 0
+    written_long: int = 0
+
+    @property
+    def uncached(self) -> int:
+        """Input that no cache had anything to do with."""
+        return self.input - self.cached - self.written
+
+    def adds_up(self) -> bool:
+        """Whether no count is negative and no part larger than its whole."""
+        parts = (self.uncached, self.cached, self.written - self.written_long, self.written_long)
+        return min(parts) >= 0 and 0 <= self.reasoning <= self.output
 
 
-class Price(msgspec.Struct, frozen=True):
-    """Nano-USD per million tokens. Without a cached price, cached tokens cost what ordinary input costs."""
+class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nano-USD per million tokens. Without a price of their own cached tokens cost what ordinary input costs, and so do those
+    written to a cache; those written to be kept longer then cost what the other written ones do.
+    """
 
     input: int
     output: int
     cached: int | None = None
+    cache_write: int | None = None
+    cache_write_long: int | None = None
+
+    def products(self, usage: Usage) -> int:
+        """The sum of all tokens times their prices: nano-USD times a million."""
+        cached = self.input if self.cached is None else self.cached
+        write = self.input if self.cache_write is None else self.cache_write
+        write_long = write if self.cache_write_long is None else self.cache_write_long
+        written_short = usage.written - usage.written_long
+        inputs = usage.uncached * self.input + usage.cached * cached
+        return inputs + written_short * write + usage.written_long * write_long + usage.output * self.output
+
+    @property
+    def dearest_input(self) -> int:
+        """The most that a token of input can cost, whatever a cache has to do with it."""
+        return max(self.input, self.cached or 0, self.cache_write or 0, self.cache_write_long or 0)
+
+    def times(self, factor: Decimal) -> Self:
+        """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""
+        rates = ((name, getattr(self, name)) for name in RATES)
+        scaled = {name: _scaled(rate, factor) for name, rate in rates if rate is not None}
+        return msgspec.structs.replace(self, **scaled)
+
+
+RATES = Rates.__struct_fields__
+
+
+class LongContext(Rates, frozen=True, kw_only=True):
+    """What all tokens of a request cost that has more than `above` tokens of input, cached and written ones among them."""
+
+    above: int
+
+
+class Price(Rates, frozen=True):
+    """The whole price of a model's tokens at one moment; `long_context` where long requests are billed at rates of their
+    own.
+    """
+
+    long_context: LongContext | None = None
 
     def cost(self, usage: Usage) -> NanoUsd:
         """Nano-USD for `usage`: one sum of products, rounded up once.
@@ -52,17 +106,28 @@ class Price(msgspec.Struct, frozen=True):
         >>> Price(input=150_000_000, output=600_000_000).cost(Usage(input=1, output=1))
         750
         """
-        cached_price = self.input if self.cached is None else self.cached
-        total = (usage.input - usage.cached) * self.input + usage.cached * cached_price + usage.output * self.output
-        return NanoUsd(divide_up(total, TOKENS_PER_PRICE))
+        return NanoUsd(divide_up(self.rates_of(usage.input).products(usage), TOKENS_PER_PRICE))
 
-    def times(self, factor: Decimal) -> Price:
-        """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""
-        return Price(
-            _scaled(self.input, factor),
-            _scaled(self.output, factor),
-            None if self.cached is None else _scaled(self.cached, factor),
-        )
+    def rates_of(self, input_tokens: int) -> Rates:
+        """What the tokens of a request with so much input cost."""
+        long = self.long_context
+        return long if long is not None and input_tokens > long.above else self
+
+    def dearest(self, input_bound: int) -> tuple[int, int]:
+        """The most that a token of input, and one of output, can cost in a request of at most so much input."""
+        possible = (self, self.rates_of(input_bound))
+        return max(rates.dearest_input for rates in possible), max(rates.output for rates in possible)
+
+    def hold(self, input_bound: int, output_limit: int) -> NanoUsd:
+        """What no usage within these bounds costs more than."""
+        input_price, output_price = self.dearest(input_bound)
+        return NanoUsd(divide_up(input_bound * input_price + output_limit * output_price, TOKENS_PER_PRICE))
+
+    def times(self, factor: Decimal) -> Self:
+        """The same for every form of the price."""
+        scaled = super().times(factor)
+        long = scaled.long_context
+        return scaled if long is None else msgspec.structs.replace(scaled, long_context=long.times(factor))
 
 
 def _scaled(nano_per_mtok: int, factor: Decimal) -> int:

@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.money import NANO_PER_USD, Price, Usage, divide_up, nano_to_usd, usd_to_nano
+from shared.money import NANO_PER_USD, LongContext, Price, Rates, Usage, divide_up, nano_to_usd, usd_to_nano
 
 amounts = st.integers(-(10**18), 10**18)
 tokens = st.integers(0, 10**7)
 prices = st.integers(0, 10**12)
+rates = st.tuples(prices, prices, *[st.none() | prices] * 3)
+FORMS = Price(
+    1_000_000,
+    10_000_000,
+    100_000,
+    1_250_000,
+    2_500_000,
+    LongContext(2_000_000, 15_000_000, 200_000, 2_500_000, 5_000_000, above=100),
+)
+"""In nano-USD a token: input 1, output 10, cached 0.1, written 1.25 or 2.5; of long requests twice that, but output 15."""
 
 
 @given(amounts)
@@ -79,9 +89,86 @@ def test_cached_tokens_without_a_price_of_their_own_cost_as_input() -> None:
     assert Price(1_000_000, 0, 500_000).cost(Usage(10, 0, cached=4)) == 8
 
 
+def test_written_tokens_cost_what_vendors_take_for_them_and_not_what_ordinary_input_costs() -> None:
+    assert FORMS.cost(Usage(100, 0, written=40)) == 60 + 50
+    assert FORMS.cost(Usage(100, 0, written=40, written_long=40)) == 60 + 100
+    assert FORMS.cost(Usage(100, 2, cached=20, written=40, written_long=10)) == 40 + 2 + 37.5 + 25 + 20 + 0.5  # up
+
+
+def test_without_prices_of_their_own_written_tokens_cost_as_input_and_those_that_are_kept_longer_as_other_written_ones() -> (
+    None
+):
+    everything = Usage(10, 0, written=6, written_long=2)
+    assert Price(1_000_000, 0).cost(everything) == 10
+    assert Price(1_000_000, 0, cache_write=2_000_000).cost(everything) == 4 + 12
+    assert Price(1_000_000, 0, cache_write_long=2_000_000).cost(everything) == 8 + 4
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (Usage(100, 1), 110),
+        (Usage(101, 1), 202 + 15),
+        (Usage(101, 1, cached=101), 21 + 15),  # 20.2 up
+        (Usage(101, 0, cached=50, written=51, written_long=1), 10 + 125 + 5),
+    ],
+)
+def test_one_token_above_the_threshold_moves_the_whole_request_whatever_its_tokens_are(usage: Usage, cost: int) -> None:
+    assert FORMS.cost(usage) == cost
+
+
+def test_a_hold_is_at_the_dearest_price_that_the_tokens_can_reach() -> None:
+    assert FORMS.dearest(100) == (2_500_000, 10_000_000)
+    assert FORMS.dearest(101) == (5_000_000, 15_000_000)
+    assert (FORMS.hold(100, 2), FORMS.hold(101, 2)) == (250 + 20, 505 + 30)
+    odd = Price(9, 9, long_context=LongContext(1, 20, above=100))
+    assert odd.dearest(101) == (9, 20)
+    assert Price(1, 1, cached=5).dearest(1) == (5, 1)
+
+
+@given(rates, rates, st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
+def test_no_usage_within_its_bounds_costs_more_than_its_hold(
+    short: tuple[int, ...], long: tuple[int, ...], above: int, counts: list[int]
+) -> None:
+    price = Price(*short, LongContext(*long, above=above))
+    uncached, cached, written, written_long, output, more = counts
+    usage = Usage(
+        uncached + cached + written + written_long,
+        output,
+        cached,
+        written=written + written_long,
+        written_long=written_long,
+    )
+    assert usage.adds_up()
+    assert price.cost(usage) <= price.hold(usage.input, output) <= price.hold(usage.input + more, output + more)
+
+
 def test_a_factor_scales_every_part_of_a_price_and_rounds_up() -> None:
     assert Price(10, 100, 1).times(Decimal("1.15")) == Price(12, 115, 2)
     assert Price(10, 100).times(Decimal(0)) == Price(0, 0)
+    every = Price(10, 100, 1, 13, 20, LongContext(20, 150, 2, 26, None, above=7))
+    assert every.times(Decimal("1.1")) == Price(11, 110, 2, 15, 22, LongContext(22, 165, 3, 29, None, above=7))
+    assert Rates(10, 100, 1).times(Decimal("0.5")) == Rates(5, 50, 1)
+
+
+@pytest.mark.parametrize(
+    "contradictory",
+    [
+        Usage(5, 5, cached=6),
+        Usage(5, 5, cached=3, written=3),
+        Usage(5, 5, written=6),
+        Usage(5, 5, written=2, written_long=3),
+        Usage(5, 5, cached=-1),
+        Usage(5, 5, written=-1, written_long=-1),
+        Usage(5, 5, written=1, written_long=-1),
+        Usage(5, 5, reasoning=6),
+        Usage(-1, 5),
+        Usage(5, -1),
+    ],
+)
+def test_a_part_is_not_negative_and_not_larger_than_its_whole(contradictory: Usage) -> None:
+    assert not contradictory.adds_up()
+    assert Usage(5, 5, cached=2, reasoning=5, written=3, written_long=3).adds_up()
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**12))
