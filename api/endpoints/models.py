@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from api.formats.native.answers import result_json
 from api.http.writing import answer
 from api.services import SERVICES
-from shared.catalogue.models import ModelFacts
+from shared.catalogue.listing import ModelFacts, facts_of
 
 
 class ListedModel(ModelFacts, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ async def get_models(request: web.Request) -> web.StreamResponse:
     catalogue = services.catalogue
     listing = [
         ListedModel(
-            **asdict(model.public(catalogue.aliases_of(model))),
+            **asdict(facts_of(catalogue, model)),
             available=services.directory.serves(catalogue.serving(model.name)),
         )
         for model in catalogue

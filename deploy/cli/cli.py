@@ -26,6 +26,7 @@ from deploy.cli.command import add_command as _command
 from deploy.cli.command import add_group as _group
 from deploy.cli.ledger_check import check_ledger
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
+from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
 from shared.errors import RebootError
 from shared.json_lines import json_line
@@ -149,10 +150,7 @@ def _models() -> Answer:
     factor = Settings.load(_environment_for_catalogue()).price_factor
     catalogue = load_catalogue(Path(overlay) if overlay else None, factor)
     return Answer(
-        [
-            asdict(model.public(catalogue.aliases_of(model))) | {"upstream": model.upstream, "api": model.api}
-            for model in catalogue
-        ]
+        [asdict(facts_of(catalogue, model)) | {"upstream": model.upstream, "api": model.api} for model in catalogue]
     )
 
 
@@ -265,14 +263,16 @@ def _add_key_commands(group: Any) -> None:  # noqa: ANN401
 def _for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
     builtins = msgspec.to_builtins(data, builtin_types=(msgspec.Raw,))
     rows = builtins if isinstance(builtins, list) else [builtins]
-    return "\n\n".join("\n".join(f"{name:<28}{_plain(value)}" for name, value in row.items()) for row in rows) or "none"
+    return "\n\n".join("\n".join(f"{name:<30}{_plain(value)}" for name, value in row.items()) for row in rows) or "none"
 
 
 def _plain(value: object) -> str:
     if isinstance(value, msgspec.Raw):
         return bytes(value).decode()
-    if isinstance(value, dict):
+    if isinstance(value, dict) and all(isinstance(on, bool) for on in value.values()):
         return ", ".join(name for name, on in value.items() if on)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part is not None)
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value) or "none"
     return "-" if value is None else str(value)

@@ -6,7 +6,6 @@ An overlay has the same form: a `[[model]]` whose `name` exists changes the fiel
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from shared import clock
 from shared.catalogue.names import Names, refuse_shared
+from shared.catalogue.prices import Phase, Prices, version_of
 from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
-from shared.money import Price, UsdNumber, usd_number
+from shared.money import Price
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -29,42 +30,9 @@ NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do. An option that it cannot honour is refused."""
-
-    streaming: bool
-    system_prompt: bool
-    sampling: bool
-    stop: bool
-    tools: bool
-    json_mode: bool
-    vision: bool
-    reasoning: bool
-
-
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the catalogue says of a model. Prices are exact numbers in USD per million tokens. `aliases` are other names that
-    it answers to, the vendor's own id first.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    provider: str
-    context_window: int
-    max_output_tokens: int
-    input_usd_per_mtok: UsdNumber
-    output_usd_per_mtok: UsdNumber
-    cached_input_usd_per_mtok: UsdNumber | None
-    capabilities: Capabilities
-    reasoning_efforts: tuple[ReasoningEffort, ...]
-    lifecycle: Lifecycle
-    ends_on: dt.date | None
-    successor: str | None
-
-
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model as the code uses it; travels with each job. `vendor_price` is what the vendor takes, `price` what a
-    customer pays, both nano-USD per million tokens; `price_version` names the pair for good.
+    customer pays, both as in force when the catalogue was asked for it; `price_version` names the pair for good.
     """
 
     name: str
@@ -111,55 +79,41 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it can be made to call the only tool on offer."""
         return self.tools and not {"required", "named"} <= set(self.tools_lack)
 
-    def public(self, aliases: tuple[str, ...]) -> ModelFacts:
-        """The public listing, with the names that `Catalogue.aliases_of` gives."""
-        cached = self.price.cached
-        return ModelFacts(
-            name=self.name,
-            aliases=aliases,
-            provider=self.company,
-            context_window=self.context_window,
-            max_output_tokens=self.max_output_tokens,
-            input_usd_per_mtok=usd_number(self.price.input),
-            output_usd_per_mtok=usd_number(self.price.output),
-            cached_input_usd_per_mtok=None if cached is None else usd_number(cached),
-            capabilities=self._capabilities(),
-            reasoning_efforts=self.reasoning_efforts,
-            lifecycle=self.lifecycle,
-            ends_on=self.ends_on,
-            successor=self.successor,
-        )
 
-    def _capabilities(self) -> Capabilities:
-        return Capabilities(
-            streaming=self.streaming,
-            system_prompt=self.system_prompt != "fold",
-            sampling=self.sampling,
-            stop=self.stop,
-            tools=self.tools,
-            json_mode=self.json_mode or self.can_be_made_to_call,
-            vision=self.image_tokens is not None,
-            reasoning=self.reasoning,
-        )
+class Offer(msgspec.Struct, frozen=True):
+    """One model: as it is in each phase of its vendor's prices, and what these are multiplied with for customers."""
+
+    models: dict[Phase, Model]
+    prices: Prices
+    factor: Decimal
+
+    def now(self) -> Model:
+        """With the prices that are in force."""
+        return self.models[self.prices.phase(clock.utc_now())]
+
+    def changed(self, **fields: str | None) -> Offer:
+        """The same with other fields of its model."""
+        models = {phase: msgspec.structs.replace(model, **fields) for phase, model in self.models.items()}
+        return msgspec.structs.replace(self, models=models)
 
 
 class Catalogue:
-    """The models in force, in the order of the file."""
+    """The models in force, in the order of the file, each with the prices of the moment at which it is asked for."""
 
-    def __init__(self, models: dict[str, Model], names: Names) -> None:
-        self._models = models
+    def __init__(self, offers: dict[str, Offer], names: Names) -> None:
+        self._offers = offers
         self._names = names
 
     def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
+        return (offer.now() for offer in self._offers.values())
 
     def __len__(self) -> int:
-        return len(self._models)
+        return len(self._offers)
 
     def serving(self, name: str, listed_at: str = LISTED_AT) -> Model:
         """The model that serves requests for `name`: itself, or its successor. Raises `ModelNotFound`."""
         model = self.find(name, listed_at)
-        return self._models[model.successor] if model.successor else model
+        return self._offers[model.successor].now() if model.successor else model
 
     def find(self, name: str, listed_at: str = LISTED_AT, *, nearest: bool = True) -> Model:
         """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones
@@ -172,7 +126,7 @@ class Catalogue:
             raise ModelNotFound(
                 f"There is no model {name[:NAME_SHOWN_MAX]!r}. {told}GET {listed_at} lists all of them."
             )
-        return self._models[found]
+        return self._offers[found].now()
 
     def public_name(self, name: str) -> str:
         """The public name of the model that answers to `name`; `name` itself when none does."""
@@ -181,6 +135,11 @@ class Catalogue:
     def aliases_of(self, model: Model) -> tuple[str, ...]:
         """The other names that it is listed with."""
         return self._names.aliases_of(model.name)
+
+    def prices_of(self, model: Model) -> tuple[Prices, Decimal]:
+        """All of its vendor's prices, and what they are multiplied with for customers."""
+        offer = self._offers[model.name]
+        return offer.prices, offer.factor
 
 
 def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(1)) -> Catalogue:
@@ -195,36 +154,43 @@ def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(
     written = [(table, rows[name][0]) for name, table in tables.items()]
     refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
     names = Names({row.name: row for _, row in written})
-    models = {name: _model(row, vendor_price, price_factor) for name, (row, vendor_price) in rows.items()}
+    offers = {name: _offer(row, prices, price_factor) for name, (row, prices) in rows.items()}
+    successors = {row.name: row.successor for _, row in written}
     for table, row in written:
         if row.successor is not None:
-            successor = _successor(table, row.successor, names, models)
-            models[row.name] = msgspec.structs.replace(models[row.name], successor=successor)
-    return Catalogue(models, names)
+            successor = _successor(table, row.successor, names, successors)
+            offers[row.name] = offers[row.name].changed(successor=successor)
+    return Catalogue(offers, names)
 
 
-def _successor(table: Written, named: str, names: Names, models: dict[str, Model]) -> str:
+def _successor(table: Written, named: str, names: Names, successors: Mapping[str, str | None]) -> str:
     """Its public name."""
     found = names.find(named)
     if found is None:
         raise table.error(f"`successor` is {named!r}, which is no model here")
-    if models[found].successor is not None:
+    if successors[found] is not None:
         raise table.error(f"`successor` is {named!r}, which has a successor itself: name the last one")
     return found
 
 
-def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Price]:
-    """The row and the vendor's price. A name that an operator has given a model is no alias of ours any more."""
-    row, vendor_price = parse_row(table)
+def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:
+    """The row and the vendor's prices. A name that an operator has given a model is no alias of ours any more."""
+    row, prices = parse_row(table)
     if table.path == CATALOGUE_FILE:
         row = msgspec.structs.replace(row, aliases=tuple(alias for alias in row.aliases if alias not in tables))
-    return row, vendor_price
+    return row, prices
 
 
-def _model(row: Row, vendor_price: Price, price_factor: Decimal) -> Model:
-    price = vendor_price.times(price_factor * row.price_factor)
-    shared_fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
-    return Model(**shared_fields, vendor_price=vendor_price, price=price, price_version=_version(vendor_price, price))
+def _offer(row: Row, prices: Prices, price_factor: Decimal) -> Offer:
+    factor = price_factor * row.price_factor
+    fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
+
+    def model(phase: Phase) -> Model:
+        vendor_price = prices.price_in(phase)
+        price = vendor_price.times(factor)
+        return Model(**fields, vendor_price=vendor_price, price=price, price_version=version_of(vendor_price, price))
+
+    return Offer({phase: model(phase) for phase in prices.phases()}, prices, factor)
 
 
 def priced(model: Model, factor: Decimal) -> Model:
@@ -232,11 +198,7 @@ def priced(model: Model, factor: Decimal) -> Model:
     if factor == 1:
         return model
     price = model.price.times(factor)
-    return msgspec.structs.replace(model, price=price, price_version=_version(model.vendor_price, price))
-
-
-def _version(vendor_price: Price, price: Price) -> str:
-    return hashlib.sha256(msgspec.json.encode([vendor_price, price])).hexdigest()[:12]
+    return msgspec.structs.replace(model, price=price, price_version=version_of(model.vendor_price, price))
 
 
 def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:

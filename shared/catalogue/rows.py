@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
 from shared.chat import ReasoningEffort
-from shared.money import FACTOR_WORDS, Price, is_factor, price_from_usd
 from shared.settings import SettingsError
 from shared.utf8 import NotUtf8, utf8
 
@@ -32,13 +32,12 @@ ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named"]
-Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `catalogue.toml` explains the fields. Prices are USD per million tokens."""
+class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row as written; `catalogue.toml` explains the fields."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
     aliases: tuple[Alias, ...] = ()
@@ -46,10 +45,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
     api: str
     upstream: str
-    input: Decimal
-    output: Decimal
-    cached: Decimal | None = None
-    price_factor: Decimal = Decimal(1)
     context_window: Tokens
     max_output_tokens: Tokens
     streaming: bool = True
@@ -132,13 +127,13 @@ def read_tables(path: Path) -> dict[str, Written]:
     return found
 
 
-def parse_row(written: Written) -> tuple[Row, Price]:
-    """The row and the vendor's price. Raises `SettingsError` with line and reason."""
+def parse_row(written: Written) -> tuple[Row, Prices]:
+    """The row and the vendor's prices. Raises `SettingsError` with line and reason."""
     try:
-        row = msgspec.convert({**written.fields, **_decimals(written.fields)}, Row)
+        row = msgspec.convert(written.fields, Row)
         _check_address(row)
         _check_limits(row)
-        return row, _vendor_price(row)
+        return row, prices_of(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise written.error(str(error)) from None
 
@@ -151,8 +146,6 @@ def _check_limits(row: Row) -> None:
         raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
     if row.max_output_tokens > row.context_window:
         raise ValueError("`max_output_tokens` is more than the context window")
-    if not is_factor(row.price_factor):
-        raise ValueError(f"`price_factor` is {FACTOR_WORDS}")
 
 
 def _check_address(row: Row) -> None:
@@ -160,20 +153,3 @@ def _check_address(row: Row) -> None:
         raise ValueError("a base_url needs a key_variable, so that no vendor's key is sent to another vendor")
     if row.key_variable and row.provider not in ADDRESSABLE:
         raise ValueError(f"base_url and key_variable go with provider {' or '.join(ADDRESSABLE)} only")
-
-
-def _decimals(raw: dict[str, Any]) -> dict[str, Decimal]:
-    """TOML writes 2 and 2.5 as different types; a price takes both."""
-    names = ("input", "output", "cached", "price_factor")
-    return {name: Decimal(raw[name]) for name in names if type(raw.get(name)) in {int, Decimal}}
-
-
-def _vendor_price(row: Row) -> Price:
-    if any(not value.is_finite() or value < 0 for value in (row.input, row.output, row.cached or Decimal(0))):
-        raise ValueError("`input`, `output` and `cached` are numbers and not negative")
-    if row.cached is not None and row.cached > row.input:
-        raise ValueError(
-            "`cached` is more than `input`: what is held for a request counts all of its input at that price"
-        )
-    cached = None if row.cached is None else price_from_usd(row.cached)
-    return Price(price_from_usd(row.input), price_from_usd(row.output), cached)

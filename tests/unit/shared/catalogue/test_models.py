@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.catalogue.listing import facts_of
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
 from shared.lanes import PROVIDERS
@@ -121,7 +122,8 @@ def test_a_wrong_overlay_is_refused_with_file_and_reason(overlay: Path, wrong: s
 
 
 def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
-    listed = msgspec.json.encode(_with(overlay, NEW_MODEL.replace("2.5", "0.1")).find("acme-one").public(()))
+    catalogue = _with(overlay, NEW_MODEL.replace("2.5", "0.1"))
+    listed = msgspec.json.encode(facts_of(catalogue, catalogue.find("acme-one")))
     assert b'"output_usd_per_mtok":0.1,' in listed
 
 
@@ -140,8 +142,6 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ),
         ('[[model]]\nname = "openai-gpt-4o"\nimage_tokens = 1000001', ":3: model 'openai-gpt-4o': Expected `int` <="),
         ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
-        ('[[model]]\nname = "openai-gpt-4o"\ncached = 2.6', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
-        ('[[model]]\nname = "openai-gpt-4o"\ninput = 1', ":3: model 'openai-gpt-4o': `cached` is more than `input`"),
     ],
 )
 def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, overlay: str, said: str) -> None:
@@ -181,8 +181,8 @@ prices = st.decimals(0, 1_000, places=4)
 def test_what_is_held_is_never_less_than_what_any_usage_within_its_bounds_costs(
     input_usd: Decimal, output_usd: Decimal, share: Fraction, factor: Decimal, input_bound: int, output_limit: int
 ) -> None:
-    """The dearest row that loads: with a cached price like the ordinary one; `share` of the input was cached."""
-    vendor = Price(price_from_usd(input_usd), price_from_usd(output_usd), price_from_usd(input_usd))
+    """`share` of the input was cached, which costs more than the rest of it."""
+    vendor = Price(price_from_usd(input_usd), price_from_usd(output_usd), 2 * price_from_usd(input_usd))
     price = vendor.times(factor)
-    hold = price.cost(Usage(input_bound, output_limit))
+    hold = price.hold(input_bound, output_limit)
     assert price.cost(Usage(input_bound, output_limit, cached=int(share * input_bound))) <= hold
