@@ -26,7 +26,6 @@ from shared.batches.files import require_credit
 from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
 from shared.job import PackedJob
-from shared.money import Price
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -150,7 +149,7 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
         id=logged.id,
         account_id=logged.account_id,
         model=wanted.served_by,
-        price=Price(logged.input_price, logged.output_price, logged.cached_price),
+        price=logged.price,
         messages=wanted.question.messages,
         sampling=wanted.question.sampling,
         tools=wanted.question.tools,

@@ -27,13 +27,16 @@ Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)", descript
 
 
 class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that ended, and what they used. `charged_usd` is an exact decimal string."""
+    """Requests that ended, and what they used. Cached tokens and those written to a cache are part of the input, reasoning
+    tokens of the output. `charged_usd` is an exact decimal string.
+    """
 
     requests: int
     failed: int
     tokens_input: int
     tokens_output: int
     tokens_cached: int
+    tokens_cache_written: int
     tokens_reasoning: int
     charged_usd: str
 
@@ -145,7 +148,7 @@ def _grouped(row: UsageRow, group_by: tuple[Group, ...]) -> dict[str, Any]:
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     """What ended in one group. `day` is the day (UTC) on which a request was asked; what is not grouped by is None.
 
-    `failed` of the `requests` did not succeed; cached tokens are part of the input, reasoning tokens of the output.
+    `failed` of the `requests` did not succeed; cached and written tokens are part of the input, reasoning ones of the output.
     """
 
     day: date | None
@@ -157,6 +160,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens_input: int
     tokens_output: int
     tokens_cached: int
+    tokens_cache_written: int
     tokens_reasoning: int
     charged_nano: NanoUsd
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Literal
 
 import asyncpg
-import msgspec
 
 from shared.errors import NotFound
 from shared.ids import created_at
 from shared.job import KeptAnswer, unpack_answer
+from shared.ledger.pinned_price import PinnedPrice
 from shared.ledger.rows import mismatch
 from shared.money import NanoUsd
 from shared.stores.postgres import NEWEST, load_queries, reached
@@ -21,8 +21,8 @@ State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 """How far a request has come, as its owner sees it."""
 
 
-class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `requests`. Prices are nano-USD per million tokens; `state` is `pending` until it ended."""
+class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
+    """A row of `requests`; `state` is `pending` until it ended."""
 
     id: str
     created_at: datetime
@@ -32,10 +32,6 @@ class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     lane: str
     stream: bool
-    price_version: str
-    input_price: int
-    output_price: int
-    cached_price: int | None
     output_limit: int
     hold_nano: NanoUsd
     deadline_at: datetime
@@ -46,6 +42,8 @@ class LoggedRequest(msgspec.Struct, frozen=True, kw_only=True):
     tokens_input: int | None
     tokens_output: int | None
     tokens_cached: int | None
+    tokens_cache_written: int | None
+    tokens_cache_written_long: int | None
     tokens_reasoning: int | None
     usage_estimated: bool | None
     charged_nano: NanoUsd

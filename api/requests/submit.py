@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.ids import created_at
 from shared.job import JobHead, PackedJob
 from shared.ledger.api_keys import ApiKey
+from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, Repeat, Reservation, Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.queue import QueueFullOfBytes, RateState
@@ -221,10 +222,7 @@ class Submitter:
             api=model.api,
             lane=request.lane,
             stream=request.stream,
-            price_version=model.price_version,
-            input_price=model.price.input,
-            output_price=model.price.output,
-            cached_price=model.price.cached,
+            **pinned(model.price, model.price_version, request.question.input_bound),
             input_bound=request.question.input_bound,
             output_limit=wanted,
             output_floor=floor,

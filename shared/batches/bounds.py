@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shared.catalogue.models import Model, output_limit
 from shared.chat import input_bound
 from shared.errors import InvalidRequest
-from shared.money import NanoUsd, Usage, nano_to_usd
+from shared.money import NanoUsd, nano_to_usd
 
 if TYPE_CHECKING:
     from shared.batches.batches import Ask
@@ -18,7 +18,7 @@ def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
     """What the line would be held for with `model`, whose price batches pay times their factor."""
     limit, _ = output_limit(model, ask.max_tokens, settings)
     bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
-    return model.price.times(settings.batch_price_factor).cost(Usage(bound, limit))
+    return model.price.times(settings.batch_price_factor).hold(bound, limit)
 
 
 def require_at_most(most: NanoUsd, cost: NanoUsd) -> None:

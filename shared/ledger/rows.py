@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 
 from shared.errors import IdempotencyMismatch, InsufficientCredit, PermissionDenied, RateLimited, RebootError
+from shared.ledger.pinned_price import PinnedPrice
 from shared.money import NanoUsd, nano_to_usd
 
 HoldEnd = Literal["settled", "released", "expired"]
@@ -18,8 +19,9 @@ EndState = Literal["succeeded", "failed", "cancelled"]
 Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown", "quarantined"]
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens.
+class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens. It is
+    held at the prices `hold_…`, where they are above those of plain input and output.
 
     `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
     `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
@@ -36,10 +38,8 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     api: str
     lane: str
     stream: bool
-    price_version: str
-    input_price: int
-    output_price: int
-    cached_price: int | None
+    hold_input_price: int | None = None
+    hold_output_price: int | None = None
     input_bound: int
     output_limit: int
     output_floor: int
@@ -94,6 +94,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     tokens_input: int | None = None
     tokens_output: int | None = None
     tokens_cached: int | None = None
+    tokens_cache_written: int | None = None
+    tokens_cache_written_long: int | None = None
     tokens_reasoning: int | None = None
     usage_estimated: bool | None = None
     finish_reason: str | None = None

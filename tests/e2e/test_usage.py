@@ -25,6 +25,7 @@ NOTHING = {
     "tokens_input": 0,
     "tokens_output": 0,
     "tokens_cached": 0,
+    "tokens_cache_written": 0,
     "tokens_reasoning": 0,
     "charged_usd": "0",
 }

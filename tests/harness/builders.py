@@ -96,7 +96,9 @@ def repeatable(key: str = "key", body: str = "body", kept_s: float = 86_400) -> 
 
 
 def a_settlement(reservation: Reservation, charge: int = 0, **changes: Any) -> Settlement:
-    """Ends the hold as settled with `charge` nano-USD, unless `changes` say otherwise."""
+    """Ends the hold as settled with `charge` nano-USD, unless `changes` say otherwise: for as many tokens of input, at the
+    price that `a_reservation` has.
+    """
     fields: dict[str, Any] = {
         "id": reservation.id,
         "created_at": reservation.created_at,
@@ -105,6 +107,7 @@ def a_settlement(reservation: Reservation, charge: int = 0, **changes: Any) -> S
         "hold_state": "settled",
         "ended_at": datetime.now(UTC),
         "charge_nano": charge,
+        "tokens_input": charge or None,
     }
     return Settlement(**(fields | changes))
 

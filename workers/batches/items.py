@@ -16,8 +16,9 @@ from shared.chat import input_bound
 from shared.errors import InvalidRequest, ModelNotFound, RebootError
 from shared.ids import created_at, new_id
 from shared.job import Job
+from shared.ledger.pinned_price import pinned, price_of
 from shared.ledger.rows import BatchLine, Reservation
-from shared.money import COST_MAX, NanoUsd, Price, Usage
+from shared.money import COST_MAX, NanoUsd
 
 if TYPE_CHECKING:
     import asyncpg
@@ -88,6 +89,7 @@ class LineReader:
         moment = created_at(request_id)
         deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor["expires_at"])
         wanted, _ = output_limit(model, ask.max_tokens, settings)
+        bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
         reservation = Reservation(
             id=request_id,
             created_at=moment,
@@ -99,11 +101,8 @@ class LineReader:
             api=model.api,
             lane="batch",
             stream=False,
-            price_version=model.price_version,
-            input_price=model.price.input,
-            output_price=model.price.output,
-            cached_price=model.price.cached,
-            input_bound=input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer),
+            **pinned(model.price, model.price_version, bound),
+            input_bound=bound,
             output_limit=wanted,
             output_floor=wanted,
             deadline_at=deadline,
@@ -123,15 +122,13 @@ class LineReader:
         run any more.
         """
         ask, model = self._asked(row["asked"])
-        model = msgspec.structs.replace(
-            model, price=Price(row["input_price"], row["output_price"], row["cached_price"])
-        )
+        model = msgspec.structs.replace(model, price=price_of(row))
         return _job(row["request_id"], row["account_id"], model, ask, dict(row))
 
 
 def _bound_of(item: Item) -> NanoUsd:
     """What it would be held for."""
-    return item.model.price.cost(Usage(item.reservation.input_bound, item.reservation.output_limit))
+    return item.model.price.hold(item.reservation.input_bound, item.reservation.output_limit)
 
 
 def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:

@@ -120,10 +120,10 @@ def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
 
 
 def _plausible(usage: Usage, received: Received, job: Job) -> bool:
-    """Neither negative nor beyond all reason, and not free where there was text."""
+    """Neither negative nor beyond all reason, without contradiction, and not free where there was text."""
     most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
-    in_range = 0 <= usage.cached <= usage.input <= most and 0 <= usage.reasoning <= usage.output <= most
-    return in_range and usage.input > 0 and (usage.output > 0 or not received.text_bytes)
+    in_range = 0 < usage.input <= most and 0 <= usage.output <= most and usage.adds_up()
+    return in_range and (usage.output > 0 or not received.text_bytes)
 
 
 def _settlement(
@@ -149,6 +149,8 @@ def _settlement(
         tokens_input=usage.input if usage else None,
         tokens_output=usage.output if usage else None,
         tokens_cached=usage.cached if usage else None,
+        tokens_cache_written=usage.written if usage else None,
+        tokens_cache_written_long=usage.written_long if usage else None,
         tokens_reasoning=usage.reasoning if usage else None,
         usage_estimated=usage.estimated if usage else None,
         finish_reason=finish_reason,

@@ -50,16 +50,47 @@ WHERE k.limit_nano IS NOT NULL AND k.used_nano <> COALESCE(r.total, 0)
 SELECT format('%s on %s with %s by %s', account_id, day, model, key_id) AS subject,
     format('rolled up %s, requests %s', COALESCE(u.sums, 'nothing'), COALESCE(r.sums, 'none')) AS detail
 FROM (
-    SELECT account_id, day, model, key_id, format('%s (%s failed), tokens %s %s %s %s, charged %s',
-        requests, failed, tokens_input, tokens_output, tokens_cached, tokens_reasoning, charged_nano) AS sums
+    SELECT account_id, day, model, key_id, format('%s (%s failed), tokens %s %s %s %s %s, charged %s',
+        requests, failed, tokens_input, tokens_output, tokens_cached, tokens_cache_written, tokens_reasoning, charged_nano) AS sums
     FROM usage_by_day
 ) u FULL JOIN (
-    SELECT account_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, key_id, format('%s (%s failed), tokens %s %s %s %s, charged %s',
+    SELECT account_id, (created_at AT TIME ZONE 'UTC')::date AS day, model, key_id, format('%s (%s failed), tokens %s %s %s %s %s, charged %s',
         count(*), count(*) FILTER (WHERE state <> 'succeeded'), COALESCE(sum(tokens_input), 0), COALESCE(sum(tokens_output), 0),
-        COALESCE(sum(tokens_cached), 0), COALESCE(sum(tokens_reasoning), 0), sum(charged_nano)) AS sums
+        COALESCE(sum(tokens_cached), 0), COALESCE(sum(tokens_cache_written), 0), COALESCE(sum(tokens_reasoning), 0),
+        sum(charged_nano)) AS sums
     FROM requests WHERE ended_at IS NOT NULL GROUP BY 1, 2, 3, 4
 ) r USING (account_id, day, model, key_id)
 WHERE u.sums IS DISTINCT FROM r.sums
+
+-- name: charges_are_prices_times_tokens
+-- A row without `tokens_cache_written` was settled by the previous release, which charges by nothing but the first three prices. Where
+-- its row has more prices, it may have settled a record that a worker of this release had left, and lost what that said of written
+-- tokens: then the charge may be more than what the row still tells, within the hold.
+SELECT id AS subject, format('charged %s, its tokens cost %s, held %s', charged_nano, cost, hold_nano) AS detail
+FROM (
+    SELECT r.id, r.charged_nano, r.hold_nano,
+        r.tokens_cache_written IS NULL AND num_nonnulls(r.cache_write_price, r.cache_write_long_price, r.long_above) > 0 AS may_be_more,
+        div(999999
+        + (t.input - t.cached - t.written) * p.input + t.cached * COALESCE(p.cached, p.input)
+        + (t.written - t.written_long) * COALESCE(p.cache_write, p.input)
+        + t.written_long * COALESCE(p.cache_write_long, p.cache_write, p.input)
+        + t.output * p.output, 1000000) AS cost
+    FROM requests r
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(r.tokens_input, 0)::numeric AS input, COALESCE(r.tokens_output, 0)::numeric AS output,
+            COALESCE(r.tokens_cached, 0)::numeric AS cached, COALESCE(r.tokens_cache_written, 0)::numeric AS written,
+            COALESCE(r.tokens_cache_written_long, 0)::numeric AS written_long,
+            r.tokens_cache_written IS NOT NULL AND r.tokens_input > r.long_above AS are_many
+    ) t
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.are_many THEN r.long_input_price ELSE r.input_price END AS input,
+            CASE WHEN t.are_many THEN r.long_output_price ELSE r.output_price END AS output,
+            CASE WHEN t.are_many THEN r.long_cached_price ELSE r.cached_price END AS cached,
+            CASE WHEN t.are_many THEN r.long_cache_write_price ELSE r.cache_write_price END AS cache_write,
+            CASE WHEN t.are_many THEN r.long_cache_write_long_price ELSE r.cache_write_long_price END AS cache_write_long
+    ) p
+    WHERE r.hold_state = 'settled'
+) settled WHERE cost IS NULL OR charged_nano < LEAST(cost, hold_nano) OR charged_nano > LEAST(cost, hold_nano) AND NOT may_be_more
 
 -- name: batches_count_their_items
 SELECT b.id AS subject,

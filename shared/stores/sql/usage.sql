@@ -8,7 +8,8 @@ FROM (
         CASE WHEN $6::boolean THEN key_id END AS key_id,
         sum(requests)::bigint AS requests, sum(failed)::bigint AS failed,
         sum(tokens_input)::bigint AS tokens_input, sum(tokens_output)::bigint AS tokens_output,
-        sum(tokens_cached)::bigint AS tokens_cached, sum(tokens_reasoning)::bigint AS tokens_reasoning,
+        sum(tokens_cached)::bigint AS tokens_cached, sum(tokens_cache_written)::bigint AS tokens_cache_written,
+        sum(tokens_reasoning)::bigint AS tokens_reasoning,
         sum(charged_nano)::bigint AS charged_nano
     FROM usage_by_day WHERE account_id = $1 AND day BETWEEN $2 AND $3
     GROUP BY 1, 2, 3 LIMIT $7

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from api.batches.creation import NewBatch, create_batch
@@ -14,10 +15,11 @@ from shared.batches.batches import cancel_batch, find_batch
 from shared.batches.files import delete_file, find_file
 from shared.batches.queries import BATCHES
 from shared.errors import Conflict, NotFound, RateLimited, Unavailable
+from shared.ids import new_id
 from shared.ledger.accounts import credit_account
 from shared.ledger.rows import Reservation
 from shared.money import NanoUsd
-from tests.harness.builders import a_release
+from tests.harness.builders import NANO_PER_TOKEN, a_release
 from tests.integration.batches.batching import (
     BAD,
     SETTINGS,
@@ -66,6 +68,24 @@ async def nothing_is_fed_beyond_the_credit(scratch: Scratch) -> None:
     items = [an_item(batch, number) for number in range(1, 5)]
     fed = await feed(scratch.pool, batch, *items)
     assert (len(fed.requests), fed.outcome, fed.needed) == (2, "credit", 10)
+
+
+async def a_line_is_held_at_the_dearest_prices(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    batch = await a_batch(scratch.pool, account)
+    dear = {"hold_input_price": 2 * NANO_PER_TOKEN, "hold_output_price": 7 * NANO_PER_TOKEN}
+    items = [msgspec.structs.replace(an_item(batch, number), output_price=NANO_PER_TOKEN, **dear) for number in (1, 2)]
+    cheap = {"hold_input_price": 0, "hold_output_price": 0}
+    items.append(msgspec.structs.replace(an_item(batch, 3), output_price=2 * NANO_PER_TOKEN, **cheap))
+    fed = await feed(scratch.pool, batch, *items)
+    assert fed.requests == [item.id for item in items]
+    holds = await scratch.pool.fetch("SELECT hold_nano FROM batch_items ORDER BY number")
+    assert [row["hold_nano"] for row in holds] == [27, 27, 12]
+    assert await wallet(scratch.pool, account) == Wallet(100, 27 + 27 + 12, 3)
+    fed = await feed(
+        scratch.pool, batch, msgspec.structs.replace(items[0], id=new_id("req"), batch_number=4), after=3, share=0.92
+    )
+    assert (fed.outcome, fed.needed) == ("credit", 27)
 
 
 async def batches_hold_a_share_of_the_balance_only(scratch: Scratch) -> None:
@@ -210,6 +230,17 @@ MUTANTS = [
     Mutant(lines_are_fed_in_order_and_once, "feed", "SET fed = b.fed + taken", "SET fed = b.fed"),
     Mutant(nothing_is_fed_beyond_the_credit, "feed", "ELSIF total + one.hold > budget THEN", "ELSIF false THEN"),
     Mutant(nothing_is_fed_beyond_the_credit, "feed", "total := total + COALESCE(one.hold, 0);", ""),
+    *(
+        Mutant(
+            a_line_is_held_at_the_dearest_prices,
+            "hold_of",
+            f"GREATEST((line->>'{kind}_price')::bigint, (line->>'hold_{kind}_price')::bigint)",
+            f"(line->>'{of_what}_price')::bigint",
+        )
+        for kind in ("input", "output")
+        for of_what in (kind, f"hold_{kind}")
+    ),
+    Mutant(a_line_is_held_at_the_dearest_prices, "feed", "COALESCE(hold_of(element), 0)", "0"),
     Mutant(batches_hold_a_share_of_the_balance_only, "feed", "COALESCE(sum(i.hold_nano), 0)::bigint)", "0)"),
     Mutant(batches_hold_a_share_of_the_balance_only, "feed", "owner.balance_nano * share", "owner.balance_nano"),
     Mutant(a_keys_limit_holds_for_its_batches, "feed", "ELSIF total + one.hold > key_left THEN", "ELSIF false THEN"),

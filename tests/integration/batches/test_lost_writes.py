@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import deserialize_job_raw
 from asyncpg import Pool
 
 from shared.catalogue.models import load_catalogue
-from shared.job import pack
+from shared.job import arq_deserializer, pack, unpack_job
 from shared.ledger.ledger import Ledger
+from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Reservation
 from shared.ledger.settler import Settler
+from shared.money import LongContext, Price
 from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
@@ -79,6 +83,19 @@ async def test_a_lost_line_that_cannot_be_read_any_more_keeps_no_other_from_bein
     await pool.execute("UPDATE file_lines SET asked = '\\xc1' WHERE file_id = $1 AND number = 1", batch.file_id)
     await finisher.look()
     assert await redis_client.zrange(OPENAI_BATCH, 0, -1) == [items[1].id.encode()]
+
+
+async def test_a_lost_line_is_enqueued_again_at_the_price_at_which_it_was_fed(
+    finisher: BatchFinisher, pool: Pool, redis_client: ArqRedis, new_account: NewAccount
+) -> None:
+    price = Price(1, 2, 3, 4, 5, LongContext(6, 7, 8, 9, 10, above=11))
+    batch = await a_batch(pool, await new_account(1_000), "openai")
+    item = msgspec.structs.replace(an_item(batch, 1), **pinned(price, "0123456789ab", 10))
+    await feed(pool, batch, item)
+    await finisher.look()
+    payload = await redis_client.get(job_key_prefix + item.id)
+    _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
+    assert unpack_job(sealed.data).price == price
 
 
 async def _kept(client: ArqRedis, item: Reservation) -> None:

@@ -39,14 +39,15 @@ class Model:
         return sum(amount for request, amount in spent.items() if self.holds[request].key_id == key)
 
     def usage(self) -> dict[tuple[object, ...], list[int]]:
-        """By account, day, model and key: requests, failed, the four kinds of tokens, charged."""
+        """By account, day, model and key: requests, failed, four kinds of tokens, charged, and tokens written to a cache."""
         sums: dict[tuple[object, ...], list[int]] = {}
         for end in self.ended.values():
             wish = self.holds[end.id]
             group = (wish.account_id, wish.created_at.date(), wish.model, wish.key_id)
             tokens = (end.tokens_input, end.tokens_output, end.tokens_cached, end.tokens_reasoning)
-            row = [1, end.state != "succeeded", *(count or 0 for count in tokens), self.charged[end.id]]
-            sums[group] = [total + more for total, more in zip(sums.get(group, [0] * 7), row, strict=True)]
+            counts = [1, end.state != "succeeded", *(count or 0 for count in tokens)]
+            row = [*counts, self.charged[end.id], end.tokens_cache_written or 0]
+            sums[group] = [total + more for total, more in zip(sums.get(group, [0] * 8), row, strict=True)]
         return sums
 
     def reserve(self, batch: list[Reservation]) -> dict[str, tuple[str, int | str | None]]:
@@ -114,4 +115,32 @@ class Model:
 
 
 def price(wish: Reservation, output: int) -> int:
-    return -(-(wish.input_bound * wish.input_price + output * wish.output_price) // 1_000_000)
+    dearest_input = max(wish.input_price, wish.hold_input_price or 0)
+    dearest_output = max(wish.output_price, wish.hold_output_price or 0)
+    return _rounded_up(wish.input_bound * dearest_input + output * dearest_output)
+
+
+def cost(wish: Reservation, used: Settlement) -> int:
+    """What its tokens cost. The previous release does not say what was written to a cache, and charges the first prices."""
+    tokens_input, cached, output = used.tokens_input or 0, used.tokens_cached or 0, used.tokens_output or 0
+    written, written_long = used.tokens_cache_written or 0, used.tokens_cache_written_long or 0
+    rates = [
+        *(wish.input_price, wish.output_price, wish.cached_price),
+        *(wish.cache_write_price, wish.cache_write_long_price),
+    ]
+    if used.tokens_cache_written is not None and wish.long_above is not None and tokens_input > wish.long_above:
+        rates = [
+            *(wish.long_input_price, wish.long_output_price, wish.long_cached_price),
+            *(wish.long_cache_write_price, wish.long_cache_write_long_price),
+        ]
+    of_input, of_output, of_cached, of_written, of_written_long = rates
+    of_written = of_input if of_written is None else of_written
+    total = (tokens_input - cached - written) * (of_input or 0) + output * (of_output or 0)
+    total += cached * ((of_input if of_cached is None else of_cached) or 0)
+    total += (written - written_long) * (of_written or 0)
+    total += written_long * ((of_written if of_written_long is None else of_written_long) or 0)
+    return _rounded_up(total)
+
+
+def _rounded_up(products: int) -> int:
+    return -(-products // 1_000_000)

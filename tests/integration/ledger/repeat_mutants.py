@@ -12,7 +12,10 @@ from tests.integration.books import Wallet, wallet
 from tests.integration.ledger.scratch import Mutant, Scratch
 
 FAILED: dict[str, Any] = {"state": "failed"}
-SUMS = ("requests", "failed", "tokens_input", "tokens_output", "tokens_cached", "tokens_reasoning", "charged_nano")
+SUMS = (
+    *("requests", "failed", "tokens_input", "tokens_output", "tokens_cached", "tokens_cache_written"),
+    *("tokens_reasoning", "charged_nano"),
+)
 USAGE = f"SELECT {', '.join(f'sum({name})::bigint' for name in SUMS)} FROM usage_by_day"
 
 
@@ -91,7 +94,13 @@ async def an_answer_is_kept_once_where_it_is_wanted(scratch: Scratch) -> None:
 
 async def usage_is_the_sum_of_what_ended(scratch: Scratch) -> None:
     account = await scratch.account(1_000)
-    tokens = {"tokens_input": 3, "tokens_output": 5, "tokens_cached": 1, "tokens_reasoning": 2}
+    tokens = {
+        "tokens_input": 3,
+        "tokens_output": 5,
+        "tokens_cached": 1,
+        "tokens_reasoning": 2,
+        "tokens_cache_written": 7,
+    }
     for done in (1, 2):
         batch = [a_reservation(account) for _ in range(4)]
         await scratch.reserve(*batch)
@@ -103,7 +112,7 @@ async def usage_is_the_sum_of_what_ended(scratch: Scratch) -> None:
         for _ in range(2):
             await scratch.settle(*ends)
         await scratch.pool.execute("UPDATE requests SET messages = 'x' WHERE ended_at IS NULL")
-        assert await _used(scratch) == [3 * done, 2 * done, 6 * done, 10 * done, 2 * done, 4 * done, 20 * done]
+        assert await _used(scratch) == [number * done for number in (3, 2, 6, 10, 2, 14, 4, 20)]
     query = load_queries("ledger_check")["usage_is_sum_of_ended_requests"]
     assert await scratch.pool.fetch(query) == []
 
@@ -113,7 +122,7 @@ async def a_repair_by_hand_counts(scratch: Scratch) -> None:
     await scratch.reserve(reservation)
     await scratch.settle(a_settlement(reservation, 10, tokens_input=7))
     await scratch.pool.execute("UPDATE requests SET charged_nano = 4, tokens_input = 5")
-    assert await _used(scratch) == [1, 0, 5, 0, 0, 0, 4]
+    assert await _used(scratch) == [1, 0, 5, 0, 0, 0, 0, 4]
 
 
 async def a_day_is_a_day_in_utc(scratch: Scratch) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import asyncpg
+import msgspec
 import pytest
 
 from deploy.cli.ledger_check import check_ledger
 from shared.ledger.accounts import create_account
 from shared.ledger.ledger import Ledger
-from shared.money import NanoUsd
+from shared.ledger.pinned_price import pinned
+from shared.money import LongContext, NanoUsd, Price
 from shared.settings import Settings
 from shared.stores.postgres import load_queries
-from tests.harness.builders import a_release, a_reservation, a_settlement
+from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.integration.batches.batching import a_batch_of_one
 from tests.integration.books import limited_key
 from tests.integration.conftest import a_database, running
@@ -34,9 +37,15 @@ USAGE_SUMS = (
     "tokens_input",
     "tokens_output",
     "tokens_cached",
+    "tokens_cache_written",
     "tokens_reasoning",
     "charged_nano",
 )
+TOKENS = ("tokens_input", "tokens_output", "tokens_cached", "tokens_cache_written", "tokens_cache_written_long")
+PRICES = ("input_price", "output_price", "cached_price", "cache_write_price", "cache_write_long_price")
+THAT_WERE_MANY, THAT_WERE_FEW = [f"WHERE long_above {sign} tokens_input" for sign in ("<", ">=")]
+EVERY_FORM = Price(10, 20, 1, 13, 25, LongContext(30, 50, 3, 36, 75, above=30)).times(Decimal(NANO_PER_TOKEN // 10))
+"""Its numbers are tenths of a nano-USD a token."""
 VIOLATIONS = {
     "balance is sum of entries": [
         "UPDATE accounts SET balance_nano = balance_nano + 1",
@@ -68,6 +77,18 @@ VIOLATIONS = {
         "UPDATE usage_by_day SET key_id = 'of nobody'",
         "DELETE FROM requests WHERE hold_state = 'released'",
     ],
+    "charges are prices times tokens": [
+        *(f"UPDATE requests SET {tokens} = {tokens} + 1 {THAT_WERE_MANY}" for tokens in TOKENS),
+        *(f"UPDATE requests SET long_{price} = long_{price} + 1000000 {THAT_WERE_MANY}" for price in PRICES),
+        *(f"UPDATE requests SET {price} = {price} + 1000000 {THAT_WERE_FEW}" for price in PRICES),
+        f"UPDATE requests SET long_above = tokens_input {THAT_WERE_MANY}",
+        f"UPDATE requests SET long_above = tokens_input - 1 {THAT_WERE_FEW}",
+        f"UPDATE requests SET long_input_price = NULL {THAT_WERE_MANY}",
+        f"UPDATE requests SET tokens_cache_written = NULL, tokens_output = 100 {THAT_WERE_MANY}",
+        "UPDATE requests SET tokens_input = tokens_input - 1 WHERE charged_nano > 0 AND long_above IS NULL",
+        "UPDATE requests SET tokens_input = NULL WHERE charged_nano > 0",
+        "UPDATE requests SET hold_nano = charged_nano + 1 WHERE charged_nano = hold_nano",
+    ],
     "batches count their items": [
         *(f"UPDATE batches SET {count} = {count} + 1, total = total + 1" for count in BATCH_COUNTS),
         "DELETE FROM batch_items",
@@ -85,11 +106,11 @@ VIOLATIONS = {
 
 @pytest.fixture(scope="module")
 async def written_books(database_url: str, settings: Settings) -> str:
-    """The name of a database with a held, a charged and a released request, and a batch with one line of two that has
-    succeeded.
+    """The name of a database with a held, a charged and a released request, a batch with one line of two that has succeeded,
+    a short and a long request that were charged by every form of a price, and one that cost more than its hold.
     """
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
-        account = (await create_account(pool, "someone", NanoUsd(1_000))).id
+        account = (await create_account(pool, "someone", NanoUsd(2_000))).id
         key = await limited_key(pool, account, 1_000)
         held, charged, released = (a_reservation(account, key_id=key) for _ in range(3))
         ledger = Ledger(pool, settings)
@@ -98,8 +119,22 @@ async def written_books(database_url: str, settings: Settings) -> str:
                 await ledger.reserve(reservation)
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
+            await _every_form_of_a_price(ledger, account)
             await a_batch_of_one(pool, ledger, account, key)
     return database_url.partition("?")[0].rpartition("/")[2]
+
+
+async def _every_form_of_a_price(ledger: Ledger, account: str) -> None:
+    """Charges worked out by hand, in tenths: 9 × 10 + 5 × 1 + 10 × 13 + 6 × 25 + 7 × 20, and with one token more of input."""
+    parts = {"tokens_cached": 5, "tokens_cache_written": 16, "tokens_cache_written_long": 6, "tokens_output": 7}
+    for tokens, charge in ((30, 52), (31, 148)):
+        reservation = a_reservation(account, output_limit=7, output_floor=7, **pinned(EVERY_FORM, "0123456789ab", 31))
+        reservation = msgspec.structs.replace(reservation, input_bound=31)
+        await ledger.reserve(reservation)
+        assert await ledger.settle(a_settlement(reservation, charge, tokens_input=tokens, **parts)) == "settled"
+    beyond = a_reservation(account, 100)
+    await ledger.reserve(beyond)
+    assert await ledger.settle(a_settlement(beyond, 101)) == "settled"
 
 
 @pytest.fixture
@@ -111,7 +146,32 @@ async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.
 
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
-    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 4)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 7)
+
+
+async def test_what_a_worker_of_the_previous_release_charged_for_a_long_request_is_no_violation(
+    books: asyncpg.Pool, settings: Settings
+) -> None:
+    """It knows neither the prices of long requests nor what was written to a cache."""
+    ledger = Ledger(books, settings)
+    reservation = a_reservation(
+        await books.fetchval("SELECT id FROM accounts"), **pinned(EVERY_FORM, "0123456789ab", 100)
+    )
+    async with running(ledger.run_reserve(), ledger.run_settle()):
+        await ledger.reserve(reservation)
+        tokens = {"tokens_input": 100, "tokens_output": 1, "tokens_cached": 10}
+        assert await ledger.settle(a_settlement(reservation, charge=93, **tokens)) == "settled"
+    assert (await check_ledger(books)).violations == []
+    await books.execute("UPDATE requests SET tokens_output = 2 WHERE id = $1", reservation.id)
+    (violation,) = [one for one in (await check_ledger(books)).violations if one.startswith("charges")]
+    assert violation == (f"charges are prices times tokens: {reservation.id}: charged 93, its tokens cost 95, held 755")
+
+
+async def test_a_charge_that_has_lost_on_its_way_what_was_written_is_no_violation(books: asyncpg.Pool) -> None:
+    """Our worker left the record, and one of the previous release settled it."""
+    lost = "UPDATE requests SET tokens_cache_written = NULL, tokens_cache_written_long = NULL"
+    await books.execute(f"{lost} {THAT_WERE_MANY}")
+    assert [one for one in (await check_ledger(books)).violations if one.startswith("charges")] == []
 
 
 def test_a_violation_is_planted_for_every_rule() -> None:

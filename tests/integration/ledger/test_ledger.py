@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 
 import asyncpg
 import msgspec
@@ -12,8 +13,9 @@ import pytest
 from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, RateLimited, RebootError
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
+from shared.ledger.pinned_price import pinned, price_of
 from shared.ledger.rows import Grant, Reservation
-from shared.money import NanoUsd
+from shared.money import LongContext, NanoUsd, Price, nano_to_usd
 from shared.settings import Settings
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, limited_key, request_row, reserve_all, wallet
@@ -39,7 +41,12 @@ async def test_a_hold_is_the_upper_bound_of_the_price_rounded_up_once(
 async def test_a_reservation_is_recorded_with_everything_that_was_promised(
     ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
 ) -> None:
-    reservation = a_reservation(await new_account(1_000), messages='[{"role":"user","content":"nul: \\u0000"}]')
+    price = Price(1, 2, 3, 4, 5, LongContext(6, 7, 8, 9, 10, above=11))
+    reservation = a_reservation(
+        await new_account(1_000),
+        messages='[{"role":"user","content":"nul: \\u0000"}]',
+        **{**pinned(price, "0123456789ab", 100), "hold_input_price": NANO_PER_TOKEN},
+    )
     await ledger.reserve(reservation)
     row = await request_row(pool, reservation)
     for name in set(Reservation.__struct_fields__) - {
@@ -48,10 +55,50 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
         "idempotency_key",
         "fingerprint",
         "batch_bytes",
+        "hold_input_price",
+        "hold_output_price",
     }:
         assert row[name] == getattr(reservation, name), name
     assert (row["state"], row["hold_state"], row["hold_nano"], row["charged_nano"]) == ("pending", "held", 100, 0)
     assert row["messages"].startswith('[{"role":"user"')
+    assert price_of(row) == price
+
+
+@pytest.mark.parametrize(
+    ("hold_input", "hold_output", "hold"),
+    [(None, None, 10 + 20), (0, 0, 10 + 20), (2, None, 20 + 20), (None, 3, 10 + 60), (2, 3, 20 + 60)],
+)
+async def test_a_hold_is_at_the_dearest_prices_that_the_request_can_come_to(
+    ledger: Ledger, new_account: NewAccount, hold_input: int | None, hold_output: int | None, hold: int
+) -> None:
+    dearest = {
+        "hold_input_price": None if hold_input is None else hold_input * NANO_PER_TOKEN,
+        "hold_output_price": None if hold_output is None else hold_output * NANO_PER_TOKEN,
+    }
+    account = await new_account(hold)
+    wanted = {"input_bound": 10, "output_limit": 20, "output_floor": 20, "output_price": NANO_PER_TOKEN}
+    assert await ledger.reserve(a_reservation(account, **wanted, **dearest)) == Grant(NanoUsd(hold), 20)
+    account = await new_account(hold - 1)
+    with pytest.raises(InsufficientCredit) as refused:
+        await ledger.reserve(a_reservation(account, **wanted, **dearest))
+    assert refused.value.details["needed_usd"] == nano_to_usd(hold)
+
+
+async def test_an_output_limit_shrinks_to_what_is_affordable_at_the_price_of_long_requests(
+    ledger: Ledger, new_account: NewAccount
+) -> None:
+    price = Price(1, 2, long_context=LongContext(2, 3, above=10)).times(Decimal(NANO_PER_TOKEN))
+    wanted = {"input_bound": 11, "output_limit": 100, "output_floor": 10}
+    reservations = [
+        a_reservation(await new_account(credit), **wanted, **pinned(price, "0123456789ab", 11))
+        for credit in (54, 52, 51)
+    ]
+    granted, least, refused = await reserve_all(ledger, *reservations)
+    assert granted == Grant(NanoUsd(22 + 30), 10)
+    assert least == Grant(NanoUsd(22 + 30), 10)
+    assert isinstance(refused, InsufficientCredit)
+    more = a_reservation(await new_account(99), **wanted, **pinned(price, "0123456789ab", 11))
+    assert await ledger.reserve(more) == Grant(NanoUsd(22 + 75), 25)
 
 
 async def test_a_request_that_the_credit_cannot_cover_is_refused_with_both_amounts(
@@ -199,9 +246,11 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         reservation,
         charge=120,
         vendor_cost_nano=90,
-        tokens_input=5,
+        tokens_input=120,
         tokens_output=6,
         tokens_cached=1,
+        tokens_cache_written=30,
+        tokens_cache_written_long=20,
         tokens_reasoning=2,
         usage_estimated=False,
         finish_reason="stop",

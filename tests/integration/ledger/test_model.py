@@ -23,20 +23,40 @@ from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
 from shared.stores.postgres import load_queries
 from tests.harness.builders import a_reservation, a_settlement, repeatable
-from tests.integration.ledger.model import IN_FLIGHT_MAX, KEY_LIMIT, Model
+from tests.integration.ledger.model import IN_FLIGHT_MAX, KEY_LIMIT, Model, cost
 
 T = TypeVar("T")
 QUERIES = load_queries("ledger")
 ACCOUNTS = 2
 CONNECTIONS = 3
 
+price_of_input = st.sampled_from([0, 333_333, 1_000_000])
+price_of_output = st.sampled_from([0, 142_857, 1_000_000, 3_000_000])
+perhaps_a_price = st.none() | st.sampled_from([0, 100_001, 1_250_000])
+prices = st.fixed_dictionaries(
+    {"input_price": price_of_input, "output_price": price_of_output},
+    optional={
+        "cached_price": perhaps_a_price,
+        "cache_write_price": perhaps_a_price,
+        "cache_write_long_price": perhaps_a_price,
+        "hold_input_price": perhaps_a_price,
+        "hold_output_price": perhaps_a_price,
+    },
+)
+long_prices = st.fixed_dictionaries(
+    {"long_above": st.integers(0, 30), "long_input_price": price_of_input, "long_output_price": price_of_output},
+    optional={
+        "long_cached_price": perhaps_a_price,
+        "long_cache_write_price": perhaps_a_price,
+        "long_cache_write_long_price": perhaps_a_price,
+    },
+)
 wishes = st.fixed_dictionaries(
     {
         "account": st.integers(0, ACCOUNTS - 1),
         "limited": st.booleans(),
         "input_bound": st.integers(0, 40),
-        "input_price": st.sampled_from([0, 333_333, 1_000_000]),
-        "output_price": st.sampled_from([0, 142_857, 1_000_000, 3_000_000]),
+        "prices": st.builds(dict.__or__, prices, st.just({}) | long_prices),
         "limits": st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted),
         "repeatable": st.none()
         | st.fixed_dictionaries(
@@ -48,16 +68,30 @@ wishes = st.fixed_dictionaries(
         ),
     }
 )
-tokens = st.none() | st.integers(0, 9)
+some = st.integers(0, 20)
+
+
+@st.composite
+def token_counts(draw: st.DrawFn) -> dict[str, int | None]:
+    """As this release settles them, or the previous one, which knows of nothing written to a cache."""
+    uncached, cached, output, reasoning = (draw(some) for _ in range(4))
+    counts: dict[str, int | None] = {
+        "tokens_cached": cached,
+        "tokens_output": output,
+        "tokens_reasoning": min(reasoning, output),
+    }
+    if draw(st.booleans()):
+        return counts | {"tokens_input": uncached + cached}
+    written, written_long = draw(some), draw(some)
+    parts = {"tokens_cache_written": written + written_long, "tokens_cache_written_long": written_long}
+    return counts | parts | {"tokens_input": uncached + cached + written + written_long}
+
+
 ways_to_end = st.one_of(
     st.fixed_dictionaries(
         {
             "state": st.sampled_from(["succeeded", "failed", "cancelled"]),
-            "charge_nano": st.integers(0, 120),
-            "tokens_input": tokens,
-            "tokens_output": tokens,
-            "tokens_cached": tokens,
-            "tokens_reasoning": tokens,
+            "tokens": token_counts(),
             "answer": st.none() | st.binary(max_size=20),
         }
     ),
@@ -122,8 +156,7 @@ class Books(RuleBasedStateMachine):
                 self.accounts[wish["account"]],
                 key_id=self.keys[wish["account"]] if wish["limited"] else "no_limit",
                 input_bound=wish["input_bound"],
-                input_price=wish["input_price"],
-                output_price=wish["output_price"],
+                **wish["prices"],
                 output_floor=wish["limits"][0],
                 output_limit=wish["limits"][1],
                 **(repeatable(**wish["repeatable"]) if wish["repeatable"] else {}),
@@ -134,13 +167,17 @@ class Books(RuleBasedStateMachine):
         return made
 
     def _settlements(self, batch: list[tuple[int, dict[str, Any]]]) -> list[Settlement]:
-        return [
-            a_settlement(
-                self.requests[-1 - number], **end, keep_until=TOMORROW if end.get("answer") is not None else None
-            )
-            for number, end in batch
-            if number < len(self.requests)
-        ]
+        """What is charged is what the tokens cost."""
+        made = []
+        for number, end in batch:
+            if number < len(self.requests):
+                wish, how = self.requests[-1 - number], {**end, **end.get("tokens", {})}
+                how.pop("tokens", None)
+                kept = {"keep_until": TOMORROW if how.get("answer") is not None else None}
+                settlement = a_settlement(wish, **how, **kept)
+                charge = cost(wish, settlement) if settlement.hold_state == "settled" else 0
+                made.append(msgspec.structs.replace(settlement, charge_nano=charge))
+        return made
 
     @rule(number=st.integers(0, CONNECTIONS - 1), batch=batches_of_wishes)
     def reserve(self, number: int, batch: list[dict[str, Any]]) -> None:

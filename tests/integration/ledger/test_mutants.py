@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.ledger.accounts import credit_account
-from shared.money import NanoUsd
+from shared.ledger.pinned_price import PinnedPrice, pinned, price_of
+from shared.money import LongContext, NanoUsd, Price
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true
-from tests.integration.books import Wallet, assert_books_balance, limited_key, wallet
+from tests.integration.books import Wallet, assert_books_balance, limited_key, request_row, wallet
 from tests.integration.ledger.repeat_mutants import REPEAT_MUTANTS
 from tests.integration.ledger.scratch import QUERIES, Mutant, Promise, Scratch, break_with, empty, restore
 
@@ -70,6 +72,29 @@ async def a_hold_is_rounded_up(scratch: Scratch) -> None:
     account = await scratch.account(100)
     await scratch.reserve(a_reservation(account, 3, input_price=NANO_PER_TOKEN // 2))
     assert await wallet(scratch.pool, account) == Wallet(100, 2, 1)
+
+
+async def a_hold_is_at_the_dearest_prices(scratch: Scratch) -> None:
+    account = await scratch.account(100)
+    dear = {"hold_input_price": 3 * NANO_PER_TOKEN, "hold_output_price": 2 * NANO_PER_TOKEN}
+    wish = a_reservation(account, 10, output_price=NANO_PER_TOKEN, output_limit=40, output_floor=1, **dear)
+    assert await scratch.reserve(wish) == ["admitted"]
+    assert await scratch.pool.fetchval("SELECT output_limit FROM requests") == 35
+    assert await wallet(scratch.pool, account) == Wallet(100, 100, 1)
+    cheap = {"hold_input_price": 0, "hold_output_price": 0, "output_price": NANO_PER_TOKEN}
+    wish = a_reservation(await scratch.account(9), 5, output_limit=5, output_floor=5, **cheap)
+    assert await scratch.reserve(wish) == ["credit"]
+
+
+async def what_was_promised_is_what_is_charged_by(scratch: Scratch) -> None:
+    price = Price(2, 3, 1, 4, 5, LongContext(6, 7, 8, 9, 10, above=11)).times(Decimal(NANO_PER_TOKEN))
+    for tokens, charge in ((11, 2 * 3 + 2 * 1 + 4 * 4 + 2 * 5 + 3), (12, 6 * 4 + 2 * 8 + 4 * 9 + 2 * 10 + 7)):
+        wish = a_reservation(await scratch.account(1_000), 12, **pinned(price, "0123456789ab", 12))
+        await scratch.reserve(wish)
+        assert price_of(await request_row(scratch.pool, wish)) == price
+        parts = {"tokens_cached": 2, "tokens_cache_written": 6, "tokens_cache_written_long": 2, "tokens_output": 1}
+        await scratch.settle(a_settlement(wish, charge, tokens_input=tokens, **parts))
+    await assert_books_balance(scratch.pool)
 
 
 async def a_hold_ends_once(scratch: Scratch) -> None:
@@ -173,6 +198,10 @@ async def no_entry_is_ever_changed(scratch: Scratch) -> None:
 
 
 LOCK = "ORDER BY a.id FOR UPDATE;"
+PRICE_COLUMNS = [
+    name for name in PinnedPrice.__struct_fields__ if name not in {"price_version", "input_price", "output_price"}
+]
+"""Without those that no row may lack."""
 MUTANTS = [
     Mutant(a_reservation_sees_what_was_committed_while_it_waited, "reserve", LOCK, "ORDER BY a.id;"),
     Mutant(a_batch_is_admitted_in_its_order, "reserve", "b.account_id, b.position", "b.account_id, b.position DESC"),
@@ -193,6 +222,20 @@ MUTANTS = [
     Mutant(a_keys_limit_is_never_passed, "reserve", "k.used_nano + (spent.amount)::bigint", "k.used_nano"),
     Mutant(less_than_the_floor_is_never_granted, "reserve", "item.output_floor::numeric", "1::numeric"),
     Mutant(a_hold_is_rounded_up, "div_up", "(total + 999999)", "total"),
+    *(
+        Mutant(a_hold_is_at_the_dearest_prices, "reserve", f"GREATEST(b.{kind}_price, b.hold_{kind}_price)", instead)
+        for kind in ("input", "output")
+        for instead in (f"b.{kind}_price", f"COALESCE(b.hold_{kind}_price, b.{kind}_price)")
+    ),
+    *(
+        Mutant(a_hold_is_at_the_dearest_prices, "reserve", guard, guard.replace("dearest_", "") + "_price")
+        for guard in ("* 1000000 - item.input_bound * item.dearest_input", "/ item.dearest_output")
+    ),
+    *(Mutant(what_was_promised_is_what_is_charged_by, "reserve", f"b.{column},", "NULL,") for column in PRICE_COLUMNS),
+    *(
+        Mutant(what_was_promised_is_what_is_charged_by, "settle", f"{name} = g.{name},", "")
+        for name in ("tokens_cached", "tokens_cache_written", "tokens_cache_written_long")
+    ),
     Mutant(a_late_charge_is_written_down_once, "settle", LOCK, "ORDER BY a.id;"),
     Mutant(a_late_charge_is_written_down_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE false AND"),
     Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING", ""),

@@ -25,8 +25,8 @@ from shared.job import (
     unpack_job,
     unpack_settlement,
 )
-from shared.money import Usage
-from tests.harness.builders import a_job, a_release, a_reservation
+from shared.money import LongContext, Price, Usage
+from tests.harness.builders import a_job, a_model, a_release, a_reservation, a_settlement
 
 CANARY = "canary-7f3a"
 
@@ -87,6 +87,51 @@ def test_a_failed_jobs_result_comes_back_as_an_error_of_its_kind(error: BaseExce
 )
 def test_an_event_is_the_same_after_it_crossed_redis(event: Event) -> None:
     assert unpack_event(pack(event)) == event
+
+
+class _PreviousPrice(msgspec.Struct):
+    """As the previous release has it."""
+
+    input: int
+    output: int
+    cached: int | None = None
+
+
+class _PreviousModel(msgspec.Struct):
+    vendor_price: _PreviousPrice
+    price: _PreviousPrice
+    price_version: str
+
+
+class _PreviousJob(msgspec.Struct):
+    model: _PreviousModel
+    price: _PreviousPrice
+
+
+def test_a_job_of_either_release_is_priced_by_the_other_as_far_as_that_one_knows() -> None:
+    every = Price(3, 5, 1, 4, 6, LongContext(6, 9, 2, above=100))
+    job = a_job(model=a_model(price=every, vendor_price=every))
+    read = msgspec.msgpack.decode(pack(job), type=_PreviousJob)
+    known = _PreviousPrice(3, 5, 1)
+    assert (read.price, read.model.price, read.model.vendor_price) == (known, known, known)
+    written = msgspec.msgpack.decode(pack(job))
+    written["price"] = msgspec.to_builtins(known)
+    assert unpack_job(msgspec.msgpack.encode(written)).price == Price(3, 5, 1)
+
+
+def test_usage_and_settlements_are_read_by_the_release_that_knows_nothing_of_written_tokens_and_the_other_way() -> None:
+    usage = Usage(9, 5, cached=2, written=4, written_long=1)
+    told = msgspec.msgpack.decode(pack(Done("stop", usage, 5)))
+    assert told[2]["cached"] == 2
+    for name in ("written", "written_long"):
+        del told[2][name]
+    read = unpack_event(msgspec.msgpack.encode(told))
+    assert isinstance(read, Done)
+    assert read.usage == Usage(9, 5, cached=2)
+    record = msgspec.msgpack.decode(pack(a_settlement(a_reservation("acc_x"), 5)))
+    for name in ("tokens_cache_written", "tokens_cache_written_long"):
+        del record[name]
+    assert unpack_settlement(msgspec.msgpack.encode(record)).tokens_cache_written is None
 
 
 def test_a_settlement_is_the_same_after_it_crossed_redis() -> None:

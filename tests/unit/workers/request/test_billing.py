@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from shared.chat import Message, input_bound
 from shared.errors import Cancelled, ProviderError
 from shared.job import Chunk, Job
-from shared.money import NanoUsd, Price, Usage
+from shared.money import LongContext, NanoUsd, Price, Usage
 from tests.harness.builders import a_job, a_model
 from workers.request.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
 
@@ -38,6 +39,17 @@ def test_the_price_of_admission_counts_and_not_the_one_of_today() -> None:
     job = a_job(model=a_model(price=Price(9_000_000, 9_000_000)), price=Price(1_000_000, 1_000_000))
     _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", [], NOW)
     assert settlement.charge_nano == 20
+
+
+def test_a_long_request_that_wrote_to_a_cache_is_charged_and_costs_as_its_vendor_bills() -> None:
+    vendor = Price(100, 200, 10, 125, 250, LongContext(200, 300, 20, 250, 500, above=99)).times(Decimal(10_000))
+    job = a_job(model=a_model(vendor_price=vendor, price=vendor.times(Decimal(2))), hold_nano=NanoUsd(10**12))
+    reported = Usage(100, 10, cached=20, written=30, written_long=10)
+    event, settlement = succeeded(job, Received(called=True, reported=reported), "stop", [], NOW)
+    assert settlement.vendor_cost_nano == 50 * 2 + 4 + 20 * 2.5 + 10 * 5 + 10 * 3  # 20 cached ones cost 4 together
+    assert event.charged_nano == settlement.charge_nano == 2 * settlement.vendor_cost_nano
+    assert (settlement.tokens_input, settlement.tokens_cached) == (100, 20)
+    assert (settlement.tokens_cache_written, settlement.tokens_cache_written_long) == (30, 10)
 
 
 def test_a_caller_is_never_told_more_than_the_hold_and_the_ledger_learns_the_rest() -> None:
@@ -115,6 +127,9 @@ def test_cancelled_before_the_call_is_free_and_after_it_costs_at_least_the_input
         Usage(-1, 5),
         Usage(5, -1),
         Usage(5, 5, cached=6),
+        Usage(5, 5, cached=3, written=3),
+        Usage(5, 5, written=1, written_long=2),
+        Usage(5, 5, written=-1),
         Usage(5, 5, reasoning=6),
         Usage(5, 5, cached=-1),
         Usage(5, 5, reasoning=-1),
@@ -136,13 +151,15 @@ def test_what_no_bill_can_come_to_is_written_down_as_the_most_that_can_be() -> N
     assert settlement.charge_nano == settlement.vendor_cost_nano == 2**63 - 1
 
 
-@given(counts, counts, counts, counts, st.integers(0, 10**9))
+@given(*[counts] * 6, st.integers(0, 10**9))
 def test_whatever_a_vendor_reports_no_count_and_no_charge_is_negative(
-    i: int, o: int, cached: int, reasoning: int, text_bytes: int
+    i: int, o: int, cached: int, reasoning: int, written: int, written_long: int, text_bytes: int
 ) -> None:
-    received = Received(called=True, text_bytes=text_bytes, reported=Usage(i, o, cached, reasoning))
+    reported = Usage(i, o, cached, reasoning, written=written, written_long=written_long)
+    received = Received(called=True, text_bytes=text_bytes, reported=reported)
     event, settlement = succeeded(JOB, received, "stop", [], NOW)
-    assert min(event.usage.input, event.usage.output, event.usage.cached, event.usage.reasoning) >= 0
+    assert min(event.usage.input, event.usage.output) >= 0
+    assert event.usage.adds_up()
     assert settlement.charge_nano >= 0
     assert settlement.vendor_cost_nano >= 0
 
