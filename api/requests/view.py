@@ -10,6 +10,7 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import SerializationError, deserialize_job_raw
 
 from api.requests.log import LoggedRequest, State, answer_bytes, find_answer
+from api.requests.receipts import Receipt, receipt_of
 from shared.chat import CallPiece, Message, ToolCall, joined_calls
 from shared.errors import Cancelled, Unavailable
 from shared.job import Chunk, Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
@@ -30,25 +31,6 @@ class RequestError(msgspec.Struct, frozen=True):
 
     code: str
     message: str
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What was promised and what was taken. Prices are USD per million tokens as decimal strings, tokens as billed."""
-
-    price_version: str
-    input_usd_per_mtok: UsdText
-    output_usd_per_mtok: UsdText
-    cached_input_usd_per_mtok: UsdText | None
-    output_limit: int
-    tokens_input: int | None
-    tokens_cached: int | None
-    tokens_output: int | None
-    tokens_reasoning: int | None
-    estimated: bool | None
-    hold_usd: UsdText
-    charged_usd: UsdText
-    released_usd: UsdText | None
-    attempts: int
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,25 +156,8 @@ def _summary(logged: LoggedRequest, traces: Traces) -> RequestSummary:
 
 
 def _receipt(logged: LoggedRequest, traces: Traces) -> Receipt:
-    usage = _usage(logged, traces)
-    charged = _charged(logged, traces)
     ended = logged.state != "pending" or traces.end is not None
-    return Receipt(
-        price_version=logged.price_version,
-        input_usd_per_mtok=nano_to_usd(logged.input_price),
-        output_usd_per_mtok=nano_to_usd(logged.output_price),
-        cached_input_usd_per_mtok=None if logged.cached_price is None else nano_to_usd(logged.cached_price),
-        output_limit=logged.output_limit,
-        tokens_input=usage.input if usage else None,
-        tokens_cached=usage.cached if usage else None,
-        tokens_output=usage.output if usage else None,
-        tokens_reasoning=usage.reasoning if usage else None,
-        estimated=usage.estimated if usage else None,
-        hold_usd=nano_to_usd(logged.hold_nano),
-        charged_usd=nano_to_usd(charged),
-        released_usd=nano_to_usd(logged.hold_nano - charged) if ended else None,
-        attempts=logged.attempts,
-    )
+    return receipt_of(logged, _usage(logged, traces), _charged(logged, traces), ended=ended)
 
 
 def _state(logged: LoggedRequest, traces: Traces) -> State:
@@ -210,8 +175,15 @@ def _state(logged: LoggedRequest, traces: Traces) -> State:
 def _usage(logged: LoggedRequest, traces: Traces) -> Usage | None:
     if logged.tokens_input is None or logged.tokens_output is None:
         return traces.end.usage if traces.end else None
-    cached, reasoning = logged.tokens_cached or 0, logged.tokens_reasoning or 0
-    return Usage(logged.tokens_input, logged.tokens_output, cached, reasoning, bool(logged.usage_estimated))
+    return Usage(
+        input=logged.tokens_input,
+        output=logged.tokens_output,
+        cached=logged.tokens_cached or 0,
+        reasoning=logged.tokens_reasoning or 0,
+        estimated=bool(logged.usage_estimated),
+        written=logged.tokens_cache_written or 0,
+        written_long=logged.tokens_cache_written_long or 0,
+    )
 
 
 def _charged(logged: LoggedRequest, traces: Traces) -> int:

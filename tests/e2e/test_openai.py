@@ -44,7 +44,7 @@ async def test_a_completion_is_openais(caller: Caller) -> None:
         "prompt_tokens": prompt_tokens([message]),
         "completion_tokens": 12,
         "total_tokens": prompt_tokens([message]) + 12,
-        "prompt_tokens_details": {"cached_tokens": 3},
+        "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
 

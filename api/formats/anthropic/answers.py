@@ -38,10 +38,10 @@ class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
 
 
 class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Billed tokens: `input_tokens` are those that were not read from a cache."""
+    """Billed tokens: `input_tokens` are those that were neither read from a cache nor written to one."""
 
     input_tokens: int
-    cache_creation_input_tokens: Literal[0] = 0
+    cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
 
@@ -96,7 +96,8 @@ def stop_reason(done: Done, *, has_calls: bool) -> StopReason:
 def usage_of(usage: Usage) -> MessageUsage:
     """Never negative, whatever a vendor reports."""
     return MessageUsage(
-        input_tokens=max(0, usage.input - usage.cached),
+        input_tokens=max(0, usage.uncached),
+        cache_creation_input_tokens=usage.written,
         cache_read_input_tokens=usage.cached,
         output_tokens=usage.output,
     )

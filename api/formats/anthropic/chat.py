@@ -136,7 +136,7 @@ def _more_wishes(request: CountRequest) -> list[str]:
     if not isinstance(request, MessagesRequest):
         return []
     if request.service_tier == "flex":
-        raise InvalidRequest("`service_tier`: no model has a flex price here: leave it out.")
+        raise InvalidRequest("`service_tier`: the flex tier cannot be asked for yet: leave it out.")
     tier = request.service_tier not in {None, "auto", "standard_only", "default"}
     speed = request.speed not in {None, "standard"}
     return ["service_tier"] * tier + ["speed"] * speed

@@ -50,9 +50,10 @@ class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
-    """Inside the prompt's tokens."""
+    """Inside the prompt's tokens: read from a cache, and written to one."""
 
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
@@ -124,11 +125,11 @@ def call_json(call: ToolCall) -> dict[str, Any]:
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """Cached tokens are inside the prompt's, reasoning inside the completion's."""
+    """Cached and written tokens are inside the prompt's, reasoning inside the completion's."""
     return CompletionUsage(
         usage.input,
         usage.output,
         usage.input + usage.output,
-        PromptDetails(usage.cached),
+        PromptDetails(usage.cached, usage.written),
         CompletionDetails(usage.reasoning),
     )

@@ -211,7 +211,9 @@ def check(body: CompletionRequest) -> None:
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}` is no longer taken: use `{instead}`.", param=name)
     if body.service_tier == "flex":
-        raise InvalidRequest("`service_tier`: no model has a flex price here: leave it out.", param="service_tier")
+        raise InvalidRequest(
+            "`service_tier`: the flex tier cannot be asked for yet: leave it out.", param="service_tier"
+        )
     if body.stream_options and not body.stream:
         raise InvalidRequest("`stream_options` needs `stream`: true.", param="stream_options")
     if body.max_tokens is not None and body.output_limit != body.max_tokens:

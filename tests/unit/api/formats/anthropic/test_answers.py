@@ -19,10 +19,10 @@ from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
 
-USAGE = Usage(input=30, output=7, cached=10)
+USAGE = Usage(input=34, output=7, cached=10, written=4, written_long=1)
 USAGE_JSON = {
     "input_tokens": 20,
-    "cache_creation_input_tokens": 0,
+    "cache_creation_input_tokens": 4,
     "cache_read_input_tokens": 10,
     "output_tokens": 7,
 }

@@ -17,7 +17,7 @@ from shared.json_lines import LINE_ENDS
 from shared.money import Usage
 
 ID = new_id("req", now_ms=1_700_000_000_999)
-USAGE = Usage(10, 7, cached=4, reasoning=2)
+USAGE = Usage(10, 7, cached=4, reasoning=2, written=5)
 CALLS = (ToolCall("call_1", "clock", '{"zone":"UTC"}'), ToolCall("call_2", "bell", "{}"))
 
 
@@ -60,7 +60,7 @@ def test_a_completion_has_the_fields_of_openais() -> None:
             "prompt_tokens": 10,
             "completion_tokens": 7,
             "total_tokens": 17,
-            "prompt_tokens_details": {"cached_tokens": 4},
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5},
             "completion_tokens_details": {"reasoning_tokens": 2},
         },
         "system_fingerprint": None,

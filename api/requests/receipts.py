@@ -1,0 +1,76 @@
+"""The receipt of a request: what was promised when it was admitted, and what was taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.catalogue.listing import rates_as
+from shared.money import Usage, UsdText, nano_to_usd
+
+if TYPE_CHECKING:
+    from api.requests.log import LoggedRequest
+
+
+class ReceiptRates(msgspec.Struct, frozen=True, kw_only=True):
+    """USD per million tokens as decimal strings. What is null costs what ordinary input costs, and `cache_write_long` (tokens
+    written to a cache that keeps them longer) what other written tokens cost.
+    """
+
+    input_usd_per_mtok: UsdText
+    output_usd_per_mtok: UsdText
+    cached_input_usd_per_mtok: UsdText | None
+    cache_write_usd_per_mtok: UsdText | None
+    cache_write_long_usd_per_mtok: UsdText | None
+
+
+class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
+    """What counts for all tokens where there were more than `above_tokens` of input."""
+
+    above_tokens: int
+
+
+class Receipt(ReceiptRates, frozen=True, kw_only=True):
+    """What was promised and what was taken. Prices are those of the moment of admission, tokens are as billed. Parts of
+    `tokens_input` are `tokens_cached` and `tokens_cache_written`, of which `tokens_cache_written_long` is a part;
+    `tokens_reasoning` is a part of `tokens_output`.
+    """
+
+    price_version: str
+    long_context: ReceiptLongContext | None
+    output_limit: int
+    tokens_input: int | None
+    tokens_cached: int | None
+    tokens_cache_written: int | None
+    tokens_cache_written_long: int | None
+    tokens_output: int | None
+    tokens_reasoning: int | None
+    estimated: bool | None
+    hold_usd: UsdText
+    charged_usd: UsdText
+    released_usd: UsdText | None
+    attempts: int
+
+
+def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:
+    """Of a request that used and was charged so much, as far as that is known."""
+    price = logged.price
+    long = price.long_context
+    return Receipt(
+        price_version=logged.price_version,
+        **rates_as(nano_to_usd, price),
+        long_context=long and ReceiptLongContext(**rates_as(nano_to_usd, long), above_tokens=long.above),
+        output_limit=logged.output_limit,
+        tokens_input=usage.input if usage else None,
+        tokens_cached=usage.cached if usage else None,
+        tokens_cache_written=usage.written if usage else None,
+        tokens_cache_written_long=usage.written_long if usage else None,
+        tokens_output=usage.output if usage else None,
+        tokens_reasoning=usage.reasoning if usage else None,
+        estimated=usage.estimated if usage else None,
+        hold_usd=nano_to_usd(logged.hold_nano),
+        charged_usd=nano_to_usd(charged_nano),
+        released_usd=nano_to_usd(logged.hold_nano - charged_nano) if ended else None,
+        attempts=logged.attempts,
+    )
