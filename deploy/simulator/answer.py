@@ -91,6 +91,8 @@ class Reply(msgspec.Struct, frozen=True):
     prompt_tokens: int
     cached: int = 0
     reasoning: int = 0
+    written: int = 0
+    written_long: int = 0
 
     @property
     def text(self) -> str:
@@ -113,12 +115,16 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the vendor reports, true or not: `output` includes `reasoning`, `prompt` includes `cached`."""
+    """What the vendor reports, true or not: `output` includes `reasoning`, `prompt` includes `cached` and `written`, which
+    includes `written_long`.
+    """
 
     prompt: int
     cached: int
     output: int
     reasoning: int
+    written: int = 0
+    written_long: int = 0
 
     @property
     def total(self) -> int:
@@ -143,25 +149,27 @@ def reply(pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: in
         pieces, ending = shorter, "stop_sequence"
     if len(pieces) > limit - reasoning:
         pieces, ending = pieces[: limit - reasoning], "length"
-    return Reply(tuple(pieces), ending, prompt_tokens, min(script.cached, prompt_tokens), reasoning)
+    cached = min(script.cached, prompt_tokens)
+    written = min(script.written, prompt_tokens - cached)
+    written_long = min(script.written_long, written)
+    return Reply(tuple(pieces), ending, prompt_tokens, cached, reasoning, written, written_long)
 
 
 def usage_of(reply: Reply, script: Script) -> Usage | None:
     """Give the usage to report: the true one, the scripted lie, or None where it is to be missing."""
-    true = Usage(reply.prompt_tokens, reply.cached, reply.output_tokens, reply.reasoning)
-    match script.usage:
-        case "missing":
-            return None
-        case "zero":
-            return Usage(0, 0, 0, 0)
-        case "wrong":
-            return Usage(true.prompt * 3 + 1_000, true.cached, true.output * 5 + 1_000, true.reasoning)
-        case "negative":
-            return Usage(-true.prompt, 0, -true.output, 0)
-        case "huge":
-            return Usage(10**15, 0, 10**15, 0)
-        case _:
-            return true
+    true = Usage(
+        reply.prompt_tokens, reply.cached, reply.output_tokens, reply.reasoning, reply.written, reply.written_long
+    )
+    if script.usage == "missing":
+        return None
+    lies = {
+        "zero": Usage(0, 0, 0, 0),
+        "wrong": Usage(true.prompt * 3 + 1_000, true.cached, true.output * 5 + 1_000, true.reasoning),
+        "negative": Usage(-true.prompt, 0, -true.output, 0),
+        "contradictory": Usage(true.prompt, true.prompt + 1, true.output, true.reasoning),
+        "huge": Usage(10**15, 0, 10**15, 0),
+    }
+    return lies.get(script.usage, true)
 
 
 def prompt_tokens(texts: Iterable[str], images: int = 0) -> int:

@@ -20,9 +20,12 @@ A directive that names a plan holds for the messages after it, too, until a mess
 | `surrogate` | 1 = characters beyond the BMP arrive as two lone `\uXXXX` halves in two events |
 | `split` | 1 = the byte stream is cut at arbitrary positions, inside events and UTF-8 sequences |
 | `cached`, `reasoning` | tokens reported as cached input, and as reasoning (inside the output and its limit) |
+| `written` | tokens of the input that are reported as written to a cache (OpenAI, Converse) |
+| `written_long` | how many of these are to be kept for an hour (Converse) |
 | `keepalive` | keep-alive comments (blank lines in the JSON form) before the first token |
 | `finish` | the vendor's finish reason, e.g. `content_filter`, `SAFETY`, `insufficient_system_resource` |
 | `usage` | `missing`, `zero`, `wrong` (far too many), `negative`, `huge`; DeepSeek: `inline` (on the last choice) |
+| | `contradictory`: more tokens of the input were cached than there are |
 | `key` | marks the call in the log, counts `times`, names the gate of `hold`, and seeds the text |
 | `hold` | stop before token N (JSON form: before the answer) until `POST /_release?key=…`; -1 = never stop |
 | `status`, `code`, `retry_after` | refuse with this status, the vendor's error code, and seconds to wait |
@@ -71,7 +74,7 @@ Fault = Literal[
     "retired",
     "blocked",
 ]
-UsageForm = Literal["", "missing", "zero", "wrong", "negative", "huge", "inline"]
+UsageForm = Literal["", "missing", "zero", "wrong", "negative", "contradictory", "huge", "inline"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 Status = Literal[0, 200, 400, 401, 402, 403, 404, 408, 422, 424, 429, 500, 502, 503]
 
@@ -93,6 +96,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     surrogate: bool = False
     split: bool = False
     cached: Count = 0
+    written: Count = 0
+    written_long: Count = 0
     reasoning: Count = 0
     keepalive: Count = 0
     finish: str = ""

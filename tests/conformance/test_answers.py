@@ -18,6 +18,7 @@ PIXEL = base64.b64encode(
 SEEING = [case for case in CASES if case.model.image_tokens]
 STOPPABLE = [case for case in CASES if case.model.stop]
 CACHING = {"openai-chat", "openai-realtime", "deepseek-chat", "bedrock-converse", "gemini"}
+WRITING = {"openai-chat", "bedrock-converse"}
 REASONING = {"openai-chat", "deepseek-chat", "gemini"}
 
 
@@ -53,6 +54,27 @@ async def test_usage_is_the_vendors(vendors: Vendors, case: Case) -> None:
     cached = 2 if case.api in CACHING else 0
     reasoning = 3 if case.api in REASONING else 0
     assert got.reported[-1] == Usage(got.call.prompt_tokens, 12, cached, reasoning)
+
+
+@promise("tokens written to a cache are in the input, with how many of them are kept longer")
+@over()
+async def test_usage_of_what_is_written_to_a_cache(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "tokens=9 cached=2 written=5 written_long=4")
+    cached = 2 if case.api in CACHING else 0
+    written = 5 if case.api in WRITING else 0
+    kept_longer = 4 if case.api == "bedrock-converse" else 0
+    told = Usage(got.call.prompt_tokens, 9, cached, written=written, written_long=kept_longer)
+    assert got.reported[-1] == told
+
+
+@promise("tokens that contradict each other are passed on as told, for the ledger to judge")
+@over()
+async def test_usage_contradictory(vendors: Vendors, case: Case) -> None:
+    got = await vendors.ask(case, "tokens=9 usage=contradictory")
+    told = got.reported[-1]
+    assert told is not None
+    assert (told.input, told.output) == (got.call.prompt_tokens, 9)
+    assert told.adds_up() == (case.api not in CACHING)
 
 
 @promise("tokens that are not told are not invented")

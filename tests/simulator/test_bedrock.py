@@ -52,14 +52,15 @@ def text_of(stream: list[dict[str, Any]]) -> str:
 
 
 async def test_converse_answers_with_text_reason_and_usage(client: Bedrock) -> None:
-    text = "hi [[sim unicode=1 tokens=40 cached=3 reasoning=2]]"
+    text = "hi [[sim unicode=1 tokens=40 cached=3 written=5 written_long=1 reasoning=2]]"
     response = await client.converse(modelId=NOVA, messages=[turn(text)], system=[{"text": "be brief"}])
     assert response["output"]["message"] == {"role": "assistant", "content": [{"text": expected(text)}]}
     assert response["stopReason"] == "end_turn"
     prompt = answer.prompt_tokens(["be brief", text])
     assert response["usage"] == {
-        "inputTokens": prompt - 3,
+        "inputTokens": prompt - 8,
         "cacheReadInputTokens": 3,
+        "cacheWriteInputTokens": 5,
         "outputTokens": 42,
         "totalTokens": prompt + 42,
     }

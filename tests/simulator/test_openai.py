@@ -49,7 +49,7 @@ def text_of(chunks: list[ChatCompletionChunk]) -> str:
 
 
 async def test_a_json_answer_has_text_reason_and_usage(client: openai.AsyncOpenAI) -> None:
-    text = "hi [[sim tokens=30 unicode=1 cached=2 reasoning=4]]"
+    text = "hi [[sim tokens=30 unicode=1 cached=2 written=3 reasoning=4]]"
     completion = await client.chat.completions.create(**body(text))
     assert completion.choices[0].message.content == expected(text)
     assert (completion.object, completion.model, completion.choices[0].finish_reason) == (
@@ -63,6 +63,7 @@ async def test_a_json_answer_has_text_reason_and_usage(client: openai.AsyncOpenA
     assert usage.completion_tokens == 34
     assert usage.prompt_tokens_details is not None
     assert usage.prompt_tokens_details.cached_tokens == 2
+    assert usage.prompt_tokens_details.cache_write_tokens == 3
     assert usage.completion_tokens_details is not None
     assert usage.completion_tokens_details.reasoning_tokens == 4
 

@@ -92,6 +92,12 @@ def test_usage_can_lie() -> None:
     assert answer.usage_of(reply, DEFAULTS) == Usage(10, 0, 2, 0)
     assert answer.usage_of(reply, Script(usage="missing")) is None
     assert answer.usage_of(reply, Script(usage="negative")) == Usage(-10, 0, -2, 0)
+    assert answer.usage_of(reply, Script(usage="contradictory")) == Usage(10, 11, 2, 0)
+
+
+def test_what_is_read_from_and_written_to_a_cache_is_no_more_than_the_prompt() -> None:
+    reply = answer.reply(["a"], 10, Script(cached=4, written=9, written_long=7), 100, ())
+    assert answer.usage_of(reply, DEFAULTS) == Usage(10, 4, 1, 0, 6, 6)
 
 
 def test_a_fault_with_times_is_spent_per_key() -> None:

@@ -5,6 +5,8 @@ Source: the Bedrock runtime API reference.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from deploy.simulator.answer import CallText, Usage
@@ -90,10 +92,17 @@ def tool_use_id(told: Told, index: int) -> str:
     return f"tooluse_{told.ordinal:018d}{index:04d}"
 
 
-def usage_json(usage: Usage) -> dict[str, int]:
-    """Give the usage object: cached tokens stand beside `inputTokens`, not inside."""
-    counts = {"inputTokens": usage.prompt - usage.cached, "outputTokens": usage.output, "totalTokens": usage.total}
-    return {**counts, "cacheReadInputTokens": usage.cached} if usage.cached else counts
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Give the usage object: cached and written tokens stand beside `inputTokens`, not inside. `cacheDetails` say how long
+    written ones are kept, the longest first.
+    """
+    beside = usage.cached + usage.written
+    counts = {"inputTokens": usage.prompt - beside, "outputTokens": usage.output, "totalTokens": usage.total}
+    cached = {"cacheReadInputTokens": usage.cached} if usage.cached else {}
+    by_ttl = {"1h": usage.written_long, "5m": usage.written - usage.written_long}
+    details = [{"ttl": ttl, "inputTokens": tokens} for ttl, tokens in by_ttl.items() if tokens]
+    written = {"cacheWriteInputTokens": usage.written, "cacheDetails": details} if usage.written else {}
+    return {**counts, **cached, **written}
 
 
 def stop_reason(told: Told) -> str:

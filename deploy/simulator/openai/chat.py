@@ -123,12 +123,16 @@ class OpenAIChat:
         return {**spoken(told), "refusal": None, "annotations": []}
 
     def usage(self, usage: Usage) -> dict[str, Any]:
-        """Give the usage object: cached inside the prompt, reasoning inside the completion."""
+        """Give the usage object: cached and written inside the prompt, reasoning inside the completion."""
         return {
             "prompt_tokens": usage.prompt,
             "completion_tokens": usage.output,
             "total_tokens": usage.total,
-            "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
+            "prompt_tokens_details": {
+                "cached_tokens": usage.cached,
+                "cache_write_tokens": usage.written,
+                "audio_tokens": 0,
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": usage.reasoning,
                 "audio_tokens": 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aioboto3
@@ -15,6 +16,7 @@ import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
 from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
@@ -37,6 +39,10 @@ from workers.providers.wire.sending import REFUSED_FROM, WholeBody, aiohttp_trac
 from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
+SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
+"""What botocore 1.40 does not know yet, in its own form for that: `cacheDetails`, how long written tokens are kept
+(docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html, read 2026-11).
+"""
 STATUSES = {
     "throttlingexception": 429,
     "toomanyrequestsexception": 429,
@@ -65,6 +71,7 @@ class Clients:
     def __init__(self, environment: Mapping[str, str], limits: Limits) -> None:
         self._endpoint = environment.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or None
         self._session = aioboto3.Session(
+            botocore_session=_sdk_session(),
             aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
             aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
             aws_session_token=environment.get("AWS_SESSION_TOKEN") or None,
@@ -97,6 +104,13 @@ class Clients:
         """Close all of them."""
         self._clients.clear()
         await self._stack.aclose()
+
+
+def _sdk_session() -> AioSession:
+    """The SDK's own, whose model of this API is filled up with what it lacks: it drops what it does not know of an answer."""
+    session = AioSession()
+    session.get_component("data_loader").search_paths.append(str(SDK_EXTRAS))
+    return session
 
 
 class TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types

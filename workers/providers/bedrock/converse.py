@@ -1,7 +1,7 @@
 """Amazon Bedrock's Converse and ConverseStream: one form for every chat model.
 
-`metadata` with the usage comes after `messageStop`; cached tokens stand beside `inputTokens`, not inside. A tidy early
-close ends the SDK's iteration without a word, so that only `messageStop` is an end. Wire format:
+`metadata` with the usage comes after `messageStop`; cached and written tokens stand beside `inputTokens`, not inside. A tidy
+early close ends the SDK's iteration without a word, so that only `messageStop` is an end. Wire format:
 docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html (read 2026-11).
 """
 
@@ -116,7 +116,20 @@ def _usage(answer: dict[str, Any]) -> Usage | None:
         return None
     cached = usage.get("cacheReadInputTokens") or 0
     written = usage.get("cacheWriteInputTokens") or 0
-    return Usage(usage["inputTokens"] + cached + written, usage["outputTokens"], cached)
+    details = usage.get("cacheDetails") or ()
+    kept_long = sum(one.get("inputTokens") or 0 for one in details if not _is_short(str(one.get("ttl"))))
+    return Usage(
+        usage["inputTokens"] + cached + written,
+        usage["outputTokens"],
+        cached=cached,
+        written=written,
+        written_long=kept_long,
+    )
+
+
+def _is_short(ttl: str) -> bool:
+    """Minutes; what is kept for hours has a price of its own."""
+    return ttl.endswith("m")
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:

@@ -61,18 +61,22 @@ class _Feedback(msgspec.Struct, rename="camel"):
 
 
 class _Counts(msgspec.Struct, rename="camel"):
-    """Of the answer so far. Thoughts are billed as output and stand beside the candidates' tokens."""
+    """Of the answer so far. Thoughts (billed as output) stand beside the candidates' tokens, results of Google's own tools
+    (billed as input) beside the prompt's; cached ones are inside.
+    """
 
     prompt_token_count: int | None = None
+    tool_use_prompt_token_count: int = 0
     cached_content_token_count: int = 0
     candidates_token_count: int = 0
     thoughts_token_count: int = 0
 
     def usage(self) -> Usage | None:
-        if self.prompt_token_count is None:
+        if self.prompt_token_count is None or self.tool_use_prompt_token_count < 0:
             return None
+        prompt = self.prompt_token_count + self.tool_use_prompt_token_count
         output = self.candidates_token_count + self.thoughts_token_count
-        return Usage(self.prompt_token_count, output, self.cached_content_token_count, self.thoughts_token_count)
+        return Usage(prompt, output, self.cached_content_token_count, self.thoughts_token_count)
 
 
 class _Body(msgspec.Struct, rename="camel"):

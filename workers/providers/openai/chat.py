@@ -37,6 +37,7 @@ FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -49,15 +50,25 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
+    prompt_cache_miss_tokens: int | None = None
 
     def usage(self) -> Usage | None:
-        """Cached tokens are inside the prompt's, reasoning inside the completion's."""
+        """Cached and written tokens are inside the prompt's, reasoning inside the completion's. DeepSeek's hits and misses
+        add up to the prompt's; None where they do not.
+        """
+        hit, miss = self.prompt_cache_hit_tokens, self.prompt_cache_miss_tokens
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
-        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        if hit is not None and miss is not None and hit + miss != self.prompt_tokens:
+            return None
+        prompt = self.prompt_tokens_details or _PromptDetails()
         reasoning = self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens
         return Usage(
-            self.prompt_tokens, self.completion_tokens, cached or self.prompt_cache_hit_tokens or 0, reasoning or 0
+            self.prompt_tokens,
+            self.completion_tokens,
+            cached=hit or prompt.cached_tokens or 0,
+            reasoning=reasoning or 0,
+            written=prompt.cache_write_tokens or 0,
         )
 
 
