@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,35 @@ limit_parameter = "max_tokens"
 lifecycle = "active"
 sources = "the operator"
 """
+TIERED = """
+[[model]]
+name = "{name}"
+company = "Acme"
+provider = "{provider}"
+api = "{api}"
+upstream = "{upstream}"
+input = 2
+output = 10
+cached = 0.1
+cache_write = 2.5
+cache_write_long = 5
+long_context = {{ above = {above}, input = 4, output = 15, cached = 0.2, cache_write = 5.5, cache_write_long = 10 }}
+price_factor = 1.5
+{more}
+context_window = 30000
+max_output_tokens = 5000
+limit_parameter = "{limit_parameter}"
+lifecycle = "active"
+sources = "the operator"
+"""
+ABOVE = 1_000
+VENDORS = {
+    "openai": ("openai-chat", "gpt-4o-mini-2024-07-18", "max_completion_tokens"),
+    "deepseek": ("deepseek-chat", "deepseek-chat", "max_tokens"),
+    "bedrock": ("bedrock-converse", "amazon.nova-lite-v1:0", "maxTokens"),
+    "gemini": ("gemini", "gemini-2.0-flash", "maxOutputTokens"),
+}
+"""Each has a model `tiered-…`; of OpenAI's are the others, too."""
 HASTY_S = 2.0
 ENVIRONMENT = {
     "ACME_KEY": "acme",
@@ -79,10 +109,29 @@ class Overlaid(NamedTuple):
     silent: SilentServer
 
 
+def _tiered() -> str:
+    """A row for each vendor, and rows whose price is another one today, and at this time of the day."""
+    today, in_three_days = [datetime.now(UTC) + timedelta(days=days) for days in (0, 3)]
+    changes = f"price_changes = [{{ from = {today.date()}, output = 20 }}, {{ from = 2999-01-01, output = 30 }}]"
+    always, never = [
+        f'off_peak = {{ factor = 0.5, peak = ["00:00-24:00"], days = "{days}" }}'
+        for days in ("Mon-Sun", f"{in_three_days:%a}")
+    ]
+    rows = [(f"tiered-{provider}", provider, "") for provider in VENDORS]
+    rows += [("dated", "openai", changes), ("at-peak", "openai", always), ("off-peak", "openai", never)]
+    return "".join(_tiered_row(*row) for row in rows)
+
+
+def _tiered_row(name: str, provider: str, more: str) -> str:
+    api, upstream, limit = VENDORS[provider]
+    fields = {"provider": provider, "api": api, "upstream": upstream, "limit_parameter": limit, "more": more}
+    return TIERED.format(name=name, above=ABOVE, **fields)
+
+
 @asynccontextmanager
 async def running_overlaid(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Overlaid]:
-    """One front door that has patience, a hasty one, and one worker. `acme-large` is another simulator's, behind `silent` and
-    `nowhere` is nobody who answers.
+    """One front door that has patience, a hasty one, and one worker. `acme-large` and all vendors but OpenAI are another
+    simulator's; behind `silent` and `nowhere` is nobody who answers.
     """
     silent = SilentServer()
     async with running_simulator() as acme, await asyncio.start_server(silent.serve, "127.0.0.1", 0) as listening:
@@ -92,8 +141,18 @@ async def running_overlaid(folder: Path, environment: Mapping[str, str]) -> Asyn
             "nowhere": f"http://127.0.0.1:{free_port()}/v1",
         }
         overlay = folder / "overlay.toml"
-        overlay.write_text(CHANGED + "".join(ADDED.format(name=name, url=url) for name, url in vendors.items()))
-        settings = {**environment, **ENVIRONMENT, "CATALOGUE": str(overlay)}
+        added = "".join(ADDED.format(name=name, url=url) for name, url in vendors.items())
+        overlay.write_text(CHANGED + added + _tiered())
+        others = {
+            "DEEPSEEK_API_KEY": "simulated",
+            "DEEPSEEK_BASE_URL": acme.deepseek,
+            "GEMINI_API_KEY": "simulated",
+            "GOOGLE_GEMINI_BASE_URL": acme.gemini,
+            "AWS_ACCESS_KEY_ID": "simulated",
+            "AWS_SECRET_ACCESS_KEY": "simulated",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": acme.bedrock,
+        }
+        settings = {**environment, **ENVIRONMENT, **others, "CATALOGUE": str(overlay)}
         async with running_cluster(folder, settings, doors=1, workers=1, direct=True) as cluster:
             cluster.start("web-hasty", shared=True, REQUEST_DEADLINE_S=str(HASTY_S))
             await cluster.until_log("web-hasty", "front door open")
