@@ -185,6 +185,20 @@ def test_models_lists_the_catalogue_in_force_and_needs_no_database(tmp_path: Pat
     assert (changed["upstream"], changed["input_usd_per_mtok"]) == ("gpt-9", 5)
 
 
+def test_models_shows_all_of_a_price(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.toml"
+    row = '[[model]]\nname = "openai-gpt-4o"\nlong_context = { above = 9, input = 3, output = 4, cached = 1 }\n'
+    row += "price_changes = [{ from = 2999-01-01, input = 5 }]\n"
+    overlay.write_text(row, encoding="utf-8")
+    cli = Cli(tmp_path, CATALOGUE=str(overlay))
+    (changed,) = [row for row in cli.json("models") if row["name"] == "openai-gpt-4o"]
+    assert changed["long_context"]["above_tokens"] == 9
+    assert changed["price_changes"][0]["from"] == "2999-01-01"
+    shown = cli("models").out
+    assert "long_context                  input_usd_per_mtok 3, output_usd_per_mtok 4," in shown
+    assert "from 2999-01-01" in shown
+
+
 # -- how it speaks
 
 
