@@ -273,6 +273,6 @@ def _plain(value: object) -> str:
         return ", ".join(name for name, on in value.items() if on)
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part is not None)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(_plain(item) for item in value) or "none"
     return "-" if value is None else str(value)
