@@ -1,6 +1,7 @@
-"""The catalogue: what is known of each model, from `catalogue.toml` and an operator's overlay file (`CATALOGUE`).
+"""The catalogue: what is known of each model, from the files of `companies/` and an operator's overlay file (`CATALOGUE`).
 
-An overlay has the same form: a `[[model]]` whose `name` exists changes the fields it gives, another name adds a model.
+An overlay has the same form (`FIELDS.md`): a `[[model]]` whose `name` exists changes the fields it gives, another name adds a
+model.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from shared import clock
+from shared.catalogue.files import FILES, tables_in_force
 from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.prices import Phase, Prices, version_of
-from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row, read_tables
+from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
 from shared.money import Price
@@ -24,7 +26,6 @@ from shared.money import Price
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
 LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
@@ -98,7 +99,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """The models in force, in the order of the file, each with the prices of the moment at which it is asked for."""
+    """The models in force, in the order of the files, each with the prices of the moment at which it is asked for."""
 
     def __init__(self, offers: dict[str, Offer], names: Names) -> None:
         self._offers = offers
@@ -147,9 +148,7 @@ def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(
 
     Raises `SettingsError` with file, line, model and reason when a row is wrong or has no price.
     """
-    tables = read_tables(CATALOGUE_FILE)
-    for name, table in read_tables(overlay).items() if overlay else ():
-        tables[name] = table.over(tables.get(name))
+    tables = tables_in_force(overlay)
     rows = {name: _parsed(table, tables) for name, table in tables.items()}
     written = [(table, rows[name][0]) for name, table in tables.items()]
     refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
@@ -176,7 +175,7 @@ def _successor(table: Written, named: str, names: Names, successors: Mapping[str
 def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:
     """The row and the vendor's prices. A name that an operator has given a model is no alias of ours any more."""
     row, prices = parse_row(table)
-    if table.path == CATALOGUE_FILE:
+    if table.path in FILES:
         row = msgspec.structs.replace(row, aliases=tuple(alias for alias in row.aliases if alias not in tables))
     return row, prices
 

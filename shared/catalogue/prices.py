@@ -80,7 +80,7 @@ class OffPeak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class WrittenPrices(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The price fields of a row; `catalogue.toml` explains them."""
+    """The price fields of a row; `FIELDS.md` explains them."""
 
     long_context: WrittenLongContext | None = None
     price_changes: tuple[WrittenChange, ...] = ()

@@ -1,4 +1,4 @@
-"""The catalogue as it is written: `catalogue.toml`, and an operator's overlay file with the same form.
+"""The catalogue as it is written: the files of `companies/`, and an operator's overlay file with the same form.
 
 What is wrong in a file is named with its line, so that an operator need not search.
 """
@@ -37,7 +37,7 @@ Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,19
 
 
 class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `catalogue.toml` explains the fields."""
+    """A row as written; `FIELDS.md` explains the fields."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
     aliases: tuple[Alias, ...] = ()

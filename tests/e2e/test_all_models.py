@@ -15,14 +15,15 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from shared.catalogue.abilities import json_form
-from shared.catalogue.models import CATALOGUE_FILE, load_catalogue
+from shared.catalogue.files import FILES
+from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, JsonAnswer
 from tests.harness.caller import told
 from tests.harness.running import Running
 from tests.harness.support import eventually_true
 
 ROWS: dict[str, dict[str, Any]] = {
-    row["name"]: row for row in tomllib.loads(CATALOGUE_FILE.read_text(), parse_float=Decimal)["model"]
+    row["name"]: row for file in FILES for row in tomllib.loads(file.read_text(), parse_float=Decimal)["model"]
 }
 NANO = Decimal("1e-9")
 SYSTEM = {"role": "system", "content": "Be brief."}
