@@ -17,6 +17,7 @@ class Call(msgspec.Struct, kw_only=True):
     """One upstream call; `ending` is empty while it runs, then completed, fault, refused, client_gone or failed.
 
     `prompt_tokens` and `output_tokens` are the true counts of the answer as planned, `tokens_sent` what left so far.
+    `thinks`: the vendor's model would have thought about it.
     """
 
     ordinal: int
@@ -25,6 +26,7 @@ class Call(msgspec.Struct, kw_only=True):
     model: str = ""
     key: str = ""
     stream: bool = False
+    thinks: bool = False
     fault: str = ""
     status: int = 200
     prompt_tokens: int = 0

@@ -25,7 +25,7 @@ HTML_PAGE = (
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor understood of a request; `talk` is what was said so far."""
+    """What a vendor understood of a request; `talk` is what was said so far. `thinks`: the model would think about it."""
 
     model: str
     talk: tuple[Said, ...]
@@ -36,6 +36,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = True
     body: Any = None
     asked: Asked = Asked()
+    thinks: bool = False
 
     @property
     def message(self) -> str:
@@ -137,7 +138,7 @@ def fault_refusal(dialect: Dialect, script: Script) -> Refusal:
 
 
 def _directions(simulator: Simulator, question: Question, call: Call) -> Directions:
-    call.model, call.stream = question.model, question.stream
+    call.model, call.stream, call.thinks = question.model, question.stream, question.thinks
     try:
         directions = simulator.directions_for(question.talk, parallel=question.asked.parallel)
     except ScriptError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
+PNG_SIZE_END = 24
 _BEGINNINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -16,6 +17,13 @@ def decoded(text: object) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height as a png says them at its beginning; 0 of anything else, which is as if it were small."""
+    if data[:4] != b"\x89PNG" or len(data) < PNG_SIZE_END:
+        return 0, 0
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:PNG_SIZE_END], "big")
 
 
 def kind_of(data: bytes) -> str | None:

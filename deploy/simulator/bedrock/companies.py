@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.simulator.bedrock.constraints import check_format
-from deploy.simulator.bedrock.rules import Model, invalid
+from deploy.simulator.bedrock.models import Model
+from deploy.simulator.bedrock.rules import invalid
 from deploy.simulator.bedrock.tools import Image, ToolConfig, Turn
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.pictures import decoded, kind_of
@@ -23,13 +24,25 @@ BASE64_MAX = 5 * 1024 * 1024
 """Claude counts what is sent; it is 3.75 MB of image, which is the bound of the others."""
 TOP_K_MAX = 500
 MISTRAL_STOPS_MAX = 10
+UNCHANGING = {"temperature": 1, "top_p": 0.99}
 _ROOTS = {"oneOf", "allOf", "anyOf"}
 
 
 def check_sampling(model: Model, temperature: float | None, top_p: float | None) -> None:
-    """Claude from 4.5 on takes one of the two (github.com/mem0ai/mem0/pull/4147); raises `Refusal`."""
-    if "-4-5-" in model.id and temperature is not None and top_p is not None:
+    """Claude from 4.5 on takes one of the two (github.com/mem0ai/mem0/pull/4147), from Opus 4.7 on neither, but for the
+    values that change nothing; GPT knows no such field. Raises `Refusal`.
+    """
+    given = {"temperature": temperature, "top_p": top_p}
+    names = [name for name, value in given.items() if value is not None]
+    if model.sampling != "both" and len(names) > 1:
         raise _said("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
+    if model.sampling != "neither" or not names:
+        return
+    if not model.id.startswith("anthropic."):
+        field = "topP" if names == ["top_p"] else names[0]
+        raise invalid(f"This model doesn't support the {field} field. Remove {field} and try again.")
+    if given[names[0]] != UNCHANGING[names[0]]:
+        raise _said(f"`{names[0]}` is deprecated for this model.")
 
 
 def check_company(

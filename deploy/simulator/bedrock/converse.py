@@ -17,10 +17,19 @@ from deploy.simulator.acts import Wire
 from deploy.simulator.bedrock import rules
 from deploy.simulator.bedrock.companies import check_company, check_sampling
 from deploy.simulator.bedrock.constraints import STOPS_MAX, check_count, check_length, check_range
-from deploy.simulator.bedrock.rules import Model, invalid, malformed
+from deploy.simulator.bedrock.models import Model
+from deploy.simulator.bedrock.rules import invalid, malformed
+from deploy.simulator.bedrock.thinking import check_fields, thinks
 from deploy.simulator.bedrock.tool_rules import check_tools
 from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, images_in, text_of, texts_of
-from deploy.simulator.bedrock.wire import ConverseWire, stop_reason, tool_use_id, usage_json
+from deploy.simulator.bedrock.wire import (
+    ConverseWire,
+    shows_thoughts,
+    stop_reason,
+    thoughts_json,
+    tool_use_id,
+    usage_json,
+)
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
 from deploy.simulator.tools import read_arguments
@@ -82,15 +91,16 @@ class Converse:
             stream=request.path.endswith("-stream"),
             body=body,
             asked=asked_of(body.messages, body.tool_config),
+            thinks=model is not None and thinks(body.additional_model_request_fields, model),
         )
 
     def check(self, question: Question) -> None:
         """Hold a request against Converse's rules and the model's; raises `Refusal`."""
         model = rules.find_model(question.model)
         body: ConverseRequest = question.body
-        _check_values(body.inference_config)
+        _check_values(body.inference_config, model)
         _check_feature_set(body, model, stream=question.stream)
-        _check_additional(body.additional_model_request_fields, model)
+        check_fields(body.additional_model_request_fields, model)
         _check_turns(body.messages, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
         check_sampling(model, body.inference_config.temperature, body.inference_config.top_p)
@@ -112,7 +122,8 @@ class Converse:
 
     def body(self, told: Told) -> bytes:
         """Say the whole answer."""
-        content: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        content: list[dict[str, Any]] = [thoughts_json(told)] if shows_thoughts(told) else []
+        content += [{"text": told.reply.text}] if told.reply.text else []
         content += [
             {"toolUse": {"toolUseId": tool_use_id(told, i), "name": call.name, "input": read_arguments(call.arguments)}}
             for i, call in enumerate(told.reply.calls)
@@ -136,20 +147,20 @@ async def converse(request: web.Request) -> web.StreamResponse:
     return await serve(request, CONVERSE)
 
 
-def _check_values(config: InferenceConfig) -> None:
+def _check_values(config: InferenceConfig, model: Model) -> None:
     check_range("inferenceConfig.maxTokens", config.max_tokens, 1)
+    if config.max_tokens is not None and config.max_tokens < model.output_min:
+        raise invalid(
+            "The model returned the following errors: Invalid 'max_output_tokens': integer below minimum value. Expected a "
+            f"value >= {model.output_min}, but got {config.max_tokens} instead."
+        )
+    if config.stop_sequences and not model.stops:
+        raise invalid("This model doesn't support the stopSequences field. Remove stopSequences and try again.")
     check_range("inferenceConfig.temperature", config.temperature, 0, 1)
     check_range("inferenceConfig.topP", config.top_p, 0, 1)
     check_count("inferenceConfig.stopSequences", config.stop_sequences, STOPS_MAX)
     for i, stop in enumerate(config.stop_sequences, start=1):
         check_length(f"inferenceConfig.stopSequences.{i}.member", stop)
-
-
-def _check_additional(fields: dict[str, Any], model: Model) -> None:
-    """Of what Converse passes on as it is, Claude knows `top_k`; the models refuse what they do not know."""
-    known = {"top_k"} if model.id.startswith("anthropic.") else set[str]()
-    if unknown := sorted(set(fields) - known):
-        raise invalid(f"The model returned the following errors: extraneous key [{unknown[0]}] is not permitted")
 
 
 def _check_feature_set(body: ConverseRequest, model: Model, *, stream: bool) -> None:

@@ -1,7 +1,6 @@
-"""What Amazon Bedrock's models accept and how it refuses the rest.
+"""How Amazon Bedrock refuses what its models do not accept.
 
-Sources: AWS's Converse "supported models and features" table, its model parameter pages and user reports of the exact
-texts (2024-2026). Retired ids answer unless `fault=retired` asks for the vendor's refusal.
+Sources: user reports of the exact texts (2024-2026). Retired ids answer unless `fault=retired` asks for the vendor's refusal.
 """
 
 from __future__ import annotations
@@ -9,105 +8,15 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 from aiohttp import web
 
+from deploy.simulator.bedrock.models import MODELS, Model
 from deploy.simulator.exchange import Refusal
 
-_GEOGRAPHIES = {"us", "eu", "apac", "global"}
+_GEOGRAPHIES = {"us", "eu", "apac", "jp", "au", "ca", "global"}
 
-
-class Model(msgspec.Struct, frozen=True):
-    """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
-    tool choices that it knows.
-    """
-
-    id: str
-    context: int
-    output_max: int
-    system: bool = True
-    images: bool = False
-    chat: bool = True
-    prefill: bool = False
-    invoke: Literal["", "j2", "command"] = ""
-    tools: bool = False
-    tools_stream: bool = True
-    choices: tuple[str, ...] = ("auto", "any", "tool")
-
-    @property
-    def images_in_results(self) -> bool:
-        """Whether what a tool says may have images: with Claude and Nova, as far as they take any."""
-        return self.images and self.id.startswith(("anthropic.", "amazon.nova"))
-
-
-def _claude(name: str, context: int, output_max: int, *, images: bool = False) -> Model:
-    """Tools came with Claude 3."""
-    tools = not name.startswith(("v2", "instant"))
-    return Model(f"anthropic.claude-{name}", context, output_max, images=images, prefill=True, tools=tools)
-
-
-def _nova(name: str, context: int, *, images: bool = False) -> Model:
-    return Model(f"amazon.nova-{name}-v1:0", context, 10_000, images=images, tools=True)
-
-
-def _llama(name: str, context: int, output_max: int, *, images: bool = False, tools: bool = False) -> Model:
-    name = f"meta.llama{name}-instruct-v1:0"
-    return Model(name, context, output_max, images=images, tools=tools, tools_stream=False, choices=("auto",))
-
-
-def _other(name: str, context: int, output_max: int) -> Model:
-    """Tools, but no choice."""
-    return Model(name, context, output_max, tools=True, choices=())
-
-
-def _mistral(name: str, *choices: str) -> Model:
-    return Model(f"mistral.{name}", 32_000, 4_096, tools=True, tools_stream=False, choices=choices)
-
-
-_ALL = (
-    _other("ai21.jamba-1-5-large-v1:0", 256_000, 4_096),
-    _other("ai21.jamba-1-5-mini-v1:0", 256_000, 4_096),
-    Model("ai21.jamba-instruct-v1:0", 256_000, 4_096),
-    Model("ai21.j2-mid-v1", 8_191, 8_191, system=False, chat=False, invoke="j2"),
-    Model("ai21.j2-ultra-v1", 8_191, 8_191, system=False, chat=False, invoke="j2"),
-    _nova("micro", 128_000),
-    _nova("lite", 300_000, images=True),
-    _nova("pro", 300_000, images=True),
-    Model("amazon.titan-text-premier-v1:0", 32_000, 3_072, system=False),
-    Model("amazon.titan-text-express-v1", 8_192, 8_192, system=False),
-    Model("amazon.titan-text-lite-v1", 4_096, 4_096, system=False),
-    _claude("3-5-haiku-20241022-v1:0", 200_000, 8_192),
-    _claude("3-5-sonnet-20241022-v2:0", 200_000, 8_192, images=True),
-    _claude("3-5-sonnet-20240620-v1:0", 200_000, 4_096, images=True),
-    _claude("3-sonnet-20240229-v1:0", 200_000, 4_096, images=True),
-    _claude("3-opus-20240229-v1:0", 200_000, 4_096, images=True),
-    _claude("3-haiku-20240307-v1:0", 200_000, 4_096, images=True),
-    _claude("v2:1", 200_000, 4_096),
-    _claude("v2", 100_000, 4_096),
-    _claude("instant-v1", 100_000, 4_096),
-    _claude("haiku-4-5-20251001-v1:0", 200_000, 64_000, images=True),
-    _claude("sonnet-4-5-20250929-v1:0", 200_000, 64_000, images=True),
-    Model("cohere.command-text-v14", 4_096, 4_096, system=False, chat=False, invoke="command"),
-    Model("cohere.command-light-text-v14", 4_096, 4_096, system=False, chat=False, invoke="command"),
-    _other("cohere.command-r-plus-v1:0", 128_000, 4_000),
-    _other("cohere.command-r-v1:0", 128_000, 4_000),
-    _llama("3-3-70b", 128_000, 4_096, tools=True),
-    _llama("3-2-1b", 128_000, 4_096),
-    _llama("3-2-3b", 128_000, 4_096),
-    _llama("3-2-11b", 128_000, 4_096, images=True, tools=True),
-    _llama("3-2-90b", 128_000, 4_096, images=True, tools=True),
-    _llama("3-1-8b", 128_000, 4_096, tools=True),
-    _llama("3-1-70b", 128_000, 4_096, tools=True),
-    _llama("3-8b", 8_192, 2_048),
-    _llama("3-70b", 8_192, 2_048),
-    Model("mistral.mistral-7b-instruct-v0:2", 32_000, 4_096, system=False),
-    Model("mistral.mixtral-8x7b-instruct-v0:1", 32_000, 4_096, system=False),
-    _mistral("mistral-small-2402-v1:0"),
-    _mistral("mistral-large-2402-v1:0", "auto", "any"),
-)
-MODELS: Mapping[str, Model] = {model.id: model for model in _ALL}
 
 RETIRED = Refusal(
     404,
@@ -156,6 +65,11 @@ def find_model(model_id: str) -> Model:
     """Look up a model by its id; raises `Refusal`."""
     if (model := known_model(model_id)) is None:
         raise invalid("The provided model identifier is invalid.")
+    if model.profiled and model_id == model.id:
+        raise invalid(
+            f"Invocation of model ID {model_id} with on-demand throughput isn’t supported. Retry your request with the ID or "
+            "ARN of an inference profile that contains this model."
+        )
     return model
 
 

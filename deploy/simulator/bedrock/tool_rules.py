@@ -10,7 +10,8 @@ import re
 from itertools import pairwise
 
 from deploy.simulator.bedrock.constraints import check_identifier, check_length
-from deploy.simulator.bedrock.rules import Model, invalid
+from deploy.simulator.bedrock.models import Model
+from deploy.simulator.bedrock.rules import invalid
 from deploy.simulator.bedrock.tools import Choice, ToolConfig, Turn
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from deploy.simulator import answer
 from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.bedrock import eventstream, rules
 from deploy.simulator.exchange import Refusal, Told
@@ -28,25 +29,33 @@ class ConverseWire:
         self._refusal = refusal
         self._told = told
         self._spoke = bool(told.reply.text) or not told.reply.calls
-        self._open: int | None = 0 if self._spoke else None
+        self._first = int(shows_thoughts(told))
+        """The block of the text, or of the first call, behind what the model thought."""
+        self._open: int | None = 0 if self._spoke or self._first else None
 
     def opening(self) -> bytes:
         """Say the role."""
         return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
 
     def thought(self, text: bytes) -> bytes:
-        """Say nothing: these models do not show reasoning."""
-        del text
-        return b""
+        """Say a delta of a block of its own; a model that does not think says nothing."""
+        if not self._first:
+            return b""
+        return eventstream.event(
+            "contentBlockDelta",
+            b'{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":' + text + b'}},"p":"abcdefgh"}',
+        )
 
     def token(self, text: bytes) -> bytes:
         """Say a text delta."""
-        payload = b'{"contentBlockIndex":0,"delta":{"text":' + text + b'},"p":"abcdefghijklmnop"}'
-        return eventstream.event("contentBlockDelta", payload)
+        said = b"" if self._open in {None, self._first} else self._stop()
+        self._open = self._first
+        payload = b'{"contentBlockIndex":%d,"delta":{"text":' % self._first + text + b'},"p":"abcdefghijklmnop"}'
+        return said + eventstream.event("contentBlockDelta", payload)
 
     def call(self, piece: CallText, text: bytes) -> bytes:
         """Say a piece of a tool's block; only such a block has an event that begins it."""
-        block = piece.index + self._spoke
+        block = piece.index + self._spoke + self._first
         said = b""
         if piece.name:
             use = {"toolUseId": tool_use_id(self._told, piece.index), "name": piece.name}
@@ -85,6 +94,17 @@ class ConverseWire:
         if block is None:
             return b""
         return eventstream.event("contentBlockStop", b'{"contentBlockIndex":%d,"p":"ab"}' % block)
+
+
+def shows_thoughts(told: Told) -> bool:
+    """Whether there is a block of what the model thought."""
+    return told.question.thinks and told.reply.reasoning > 0
+
+
+def thoughts_json(told: Told) -> dict[str, Any]:
+    """Give that block of a JSON answer."""
+    text = "".join(answer.thoughts(told.reply.reasoning))
+    return {"reasoningContent": {"reasoningText": {"text": text, "signature": "simulated"}}}
 
 
 def tool_use_id(told: Told, index: int) -> str:

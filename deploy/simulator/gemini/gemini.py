@@ -16,26 +16,14 @@ from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.gemini.contents import check_contents
+from deploy.simulator.gemini.models import MODELS, Model
 from deploy.simulator.gemini.schemas import check_json
+from deploy.simulator.gemini.signatures import check_signatures
 from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
-from deploy.simulator.gemini.values import GenerationConfig, check_values
+from deploy.simulator.gemini.values import GenerationConfig, check_thinking, check_values, thinks
 from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
-
-_FLASH = (1_048_576, 8_192)
-_NEWER = (1_048_576, 65_536)
-LIMITS: Mapping[str, tuple[int, int]] = {
-    "gemini-2.0-flash": _FLASH,
-    "gemini-2.0-flash-lite": _FLASH,
-    "gemini-1.5-flash": _FLASH,
-    "gemini-1.5-flash-8b": _FLASH,
-    "gemini-1.5-pro": (2_097_152, 8_192),
-    "gemini-2.5-flash": _NEWER,
-    "gemini-2.5-flash-lite": _NEWER,
-    "gemini-2.5-pro": _NEWER,
-}
-"""Context window and output limit of each model, in tokens."""
 
 
 class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -88,35 +76,39 @@ class Gemini:
             body = msgspec.json.decode(raw, type=GenerateRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise _unreadable(error) from None
-        model = request.match_info["model"]
+        name = request.match_info["model"]
+        model = MODELS.get(name)
         contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
         texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
         images = sum(part.inline_data is not None for content in contents for part in content.parts)
         return Question(
-            model=model,
+            model=name,
             talk=tuple(Said("model" if turn.role == "model" else "user", text_of(turn)) for turn in body.contents),
             prompt_tokens=answer.prompt_tokens(texts, images),
-            limit=body.generation_config.max_output_tokens or LIMITS.get(model, (0, 0))[1],
+            limit=body.generation_config.max_output_tokens or (model.output_max if model else 0),
             stops=tuple(body.generation_config.stop_sequences),
             stream="stream" in request.match_info["method"],
             body=body,
             asked=asked_of(body.contents, body.tools, body.tool_config, _schema(body.generation_config)),
+            thinks=model is not None and thinks(body.generation_config, model),
         )
 
     def check(self, question: Question) -> None:
         """Hold a request against the model's rules; raises `Refusal`."""
-        if question.model not in LIMITS:
+        model = MODELS.get(question.model)
+        if model is None:
             raise self.retired
-        context, output_max = LIMITS[question.model]
         body: GenerateRequest = question.body
         check_contents(body.contents, body.system_instruction)
-        check_values(body.generation_config, question.model, output_max)
+        check_values(body.generation_config, model, stream=question.stream)
+        check_thinking(body.generation_config, model)
         check_tools(body.contents, body.tools, body.tool_config)
-        _check_form(body)
-        if question.prompt_tokens > context:
+        check_signatures(body.contents, model)
+        _check_form(body, model)
+        if question.prompt_tokens > model.context:
             raise _invalid(
                 f"The input token count ({question.prompt_tokens}) exceeds the maximum number of tokens allowed "
-                f"({context})."
+                f"({model.context})."
             )
 
     def refuse(self, refusal: Refusal) -> web.Response:
@@ -140,7 +132,7 @@ class Gemini:
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
         parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
-        parts += [call_json(call) for call in told.reply.calls]
+        parts += [call_json(told, place) for place in range(len(told.reply.calls))]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
         usage = {"usageMetadata": usage_json(told.usage)} if told.usage else {}
         return msgspec.json.encode({"candidates": [candidate], **usage, **tail_json(told)})
@@ -170,13 +162,13 @@ def _unreadable(error: Exception) -> Refusal:
     return _invalid(f'Invalid JSON payload received. Unknown name "{found["name"]}"{where}: Cannot find field.')
 
 
-def _check_form(body: GenerateRequest) -> None:
+def _check_form(body: GenerateRequest, model: Model) -> None:
     config = body.generation_config
     if config.response_json_schema is not None:
         check_json(config.response_json_schema, "generation_config.response_json_schema")
     if config.response_json_schema is not None and config.response_mime_type != "application/json":
         raise _invalid("* GenerateContentRequest.generation_config.response_json_schema: needs `application/json`.")
-    if config.response_mime_type == "application/json" and body.tools:
+    if config.response_mime_type == "application/json" and body.tools and not model.is_new:
         raise _invalid("Function calling with a response mime type: 'application/json' is unsupported")
 
 

@@ -20,10 +20,11 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 
 
 class FunctionCall(msgspec.Struct, forbid_unknown_fields=True):
-    """A call that the model made in an earlier answer; `id` is not known in a request."""
+    """A call that the model made in an earlier answer; an `id` in a request is known from Gemini 3 on."""
 
     name: str
     args: dict[str, Any] = {}
+    id: str | None = None
 
 
 class FunctionResponse(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,6 +32,7 @@ class FunctionResponse(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     response: dict[str, Any]
+    id: str | None = None
 
 
 class Blob(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

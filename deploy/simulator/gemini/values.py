@@ -13,11 +13,29 @@ from typing import Any
 import msgspec
 
 from deploy.simulator.exchange import Refusal
+from deploy.simulator.gemini.models import Model
 
 RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
 STOPS_MAX, TOP_K_MAX, SEED_MAX = 5, 40, 2**31 - 1
 BOUND_TOP_K = ("gemini-1.5", "gemini-2.0")
 NO_PENALTIES = ("gemini-2.5",)
+
+
+class ThinkingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """How much it thinks: a number of tokens or a level. Google reads fields in both spellings, and google-genai 3.4 writes
+    these in the other one.
+    """
+
+    thinking_budget: int | None = None
+    thinking_level: str | None = None
+    include_thoughts: bool | None = None
+    also_level: str | None = msgspec.field(default=None, name="thinking_level")
+
+    @property
+    def level(self) -> str | None:
+        """In small letters."""
+        level = self.thinking_level or self.also_level
+        return level and level.lower()
 
 
 class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -34,13 +52,35 @@ class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=Tru
     response_mime_type: str | None = None
     response_json_schema: dict[str, Any] | None = None
     candidate_count: int | None = None
-    thinking_config: Any = None
+    thinking_config: ThinkingConfig | None = None
     response_modalities: Any = None
     media_resolution: Any = None
 
 
-def check_values(config: GenerationConfig, model: str, output_max: int) -> None:
+def thinks(config: GenerationConfig, model: Model) -> bool:
+    """Whether the model thinks before it answers."""
+    told = config.thinking_config
+    if told is None or told.thinking_budget is None:
+        return model.thinks
+    return told.thinking_budget != 0 or bool(model.levels)
+
+
+def check_thinking(config: GenerationConfig, model: Model) -> None:
+    """Raise `Refusal` for a level or a budget that the model does not know, or for both."""
+    told = config.thinking_config
+    if told is None:
+        return
+    if told.level and told.thinking_budget is not None:
+        raise _invalid("You can only set only one of thinking budget and thinking level.")
+    if told.level and told.level not in model.levels:
+        raise _invalid(f"Thinking level {told.level.upper()} is not supported for this model.")
+    if told.thinking_budget is not None and not model.budget:
+        raise _invalid("Thinking budget is not supported for this model.")
+
+
+def check_values(config: GenerationConfig, model: Model, *, stream: bool) -> None:
     """Raise `Refusal` for the first value that is out of its range."""
+    output_max = model.output_max if stream else model.unstreamed_max or model.output_max
     for name, (least, most) in RANGES.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -49,12 +89,12 @@ def check_values(config: GenerationConfig, model: str, output_max: int) -> None:
         raise _wrong("stop_sequences", f"the number of stop_sequences must not exceed {STOPS_MAX}.")
     if config.seed is not None and not -SEED_MAX - 1 <= config.seed <= SEED_MAX:
         raise _invalid(f"Invalid value at 'generation_config.seed' (TYPE_INT32), {config.seed}")
-    if config.top_k is not None and model.startswith(BOUND_TOP_K) and not 1 <= config.top_k <= TOP_K_MAX:
+    if config.top_k is not None and model.name.startswith(BOUND_TOP_K) and not 1 <= config.top_k <= TOP_K_MAX:
         raise _out_of_range("topK", config.top_k, TOP_K_MAX)
     if config.max_output_tokens is not None and not 1 <= config.max_output_tokens <= output_max:
         raise _out_of_range("maxOutputTokens", config.max_output_tokens, output_max)
-    if model.startswith(NO_PENALTIES) and (config.presence_penalty or config.frequency_penalty):
-        raise _invalid(f"Penalty is not enabled for models/{model}")
+    if model.name.startswith(NO_PENALTIES) and (config.presence_penalty or config.frequency_penalty):
+        raise _invalid(f"Penalty is not enabled for models/{model.name}")
 
 
 def _out_of_range(name: str, value: float, most: int) -> Refusal:

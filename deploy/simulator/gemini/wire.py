@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from deploy.simulator.answer import Call, CallText, Usage
+from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.exchange import Told
+from deploy.simulator.gemini.models import MODELS
+from deploy.simulator.gemini.signatures import SIGNATURE
 from deploy.simulator.tools import read_arguments
 
 _FINISH = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
@@ -49,7 +51,7 @@ class GeminiWire:
         self._sent += 1
         if not piece.ends:
             return b""
-        return self._candidate(msgspec.json.encode(call_json(self._told.reply.calls[piece.index])), b"")
+        return self._candidate(msgspec.json.encode(call_json(self._told, piece.index)), b"")
 
     def finish(self) -> bytes:
         """Say the finish reason with an empty text."""
@@ -105,9 +107,15 @@ def usage_json(usage: Usage) -> dict[str, int]:
     return {**counts, **cached, **thoughts}
 
 
-def call_json(call: Call) -> dict[str, Any]:
-    """Give a part with a call; the models up to 2.5 give it no id."""
-    return {"functionCall": {"name": call.name, "args": read_arguments(call.arguments)}}
+def call_json(told: Told, place: int) -> dict[str, Any]:
+    """Give a part with the call at that place; the models up to 2.5 give it no id, the newer ones sign the first one, too."""
+    call = told.reply.calls[place]
+    said = {"name": call.name, "args": read_arguments(call.arguments)}
+    model = MODELS.get(told.question.model)
+    if model is None or not model.is_new:
+        return {"functionCall": said}
+    signature = {} if place else {"thoughtSignature": SIGNATURE}
+    return {"functionCall": {"id": f"sim{told.ordinal}-{place}", **said}, **signature}
 
 
 def finish_reason(told: Told) -> str:

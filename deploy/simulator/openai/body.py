@@ -95,6 +95,12 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
+class Thinking(msgspec.Struct):
+    """DeepSeek's switch."""
+
+    type: Literal["enabled", "disabled"]
+
+
 class ChatRequest(msgspec.Struct):
     """The fields that the simulator looks at; of the others see `known.py`."""
 
@@ -114,7 +120,9 @@ class ChatRequest(msgspec.Struct):
     tool_choice: Literal["auto", "none", "required"] | Named | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    thinking: Thinking | None = None
     seed: int | None = None
     user: str | None = None
 

@@ -19,7 +19,8 @@ from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.body import ChatRequest, text_of
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
-from deploy.simulator.openai.rules import BLOCKED, MODELS, REFUSALS, RETIRED, Model, check_chat
+from deploy.simulator.openai.models import MODELS, Model
+from deploy.simulator.openai.rules import BLOCKED, REFUSALS, RETIRED, check_chat, thinks
 from deploy.simulator.openai.tools import asked_of, check_tools, talk_of, texts_of
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
@@ -59,6 +60,7 @@ class OpenAIChat:
             include_usage=body.stream_options is not None and body.stream_options.include_usage,
             body=body,
             asked=asked_of(body),
+            thinks=model is not None and self.thinks(body, model),
         )
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
@@ -79,6 +81,10 @@ class OpenAIChat:
     def limit(self, body: ChatRequest, model: Model | None) -> int:
         """Give the output limit in tokens: the request's, else the model's."""
         return body.max_completion_tokens or body.max_tokens or (model.output_max if model else 0)
+
+    def thinks(self, body: ChatRequest, model: Model) -> bool:
+        """Whether the model thinks before it answers."""
+        return thinks(body, model)
 
     def check(self, question: Question) -> None:
         """Hold a request against the rules of its model; raises `Refusal`."""

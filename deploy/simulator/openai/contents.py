@@ -10,9 +10,9 @@ from typing import Any
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.body import ChatRequest, Message
-from deploy.simulator.openai.rules import Model
+from deploy.simulator.openai.models import Model
 from deploy.simulator.openai.values import INVALID
-from deploy.simulator.pictures import decoded
+from deploy.simulator.pictures import decoded, size_of
 
 PARTS: dict[str, tuple[str, ...]] = {
     "user": ("text", "image_url", "input_audio", "file"),
@@ -20,6 +20,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 TEXT = ("text",)
 IMAGE_BYTES_MAX = 20 * 1024 * 1024
+DETAILS, PATCH = ("low", "high", "auto", "original"), 32
 _DATA_URL = re.compile(r"data:(?P<kind>[^;,]*);base64,")
 _KINDS = {"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"}
 """`image/jpg` is taken there (github.com/mealie-recipes/mealie/pull/5897)."""
@@ -38,7 +39,7 @@ def check_contents(body: ChatRequest, model: Model) -> None:
                 if not model.images:
                     words = "Invalid content type. image_url is only supported by certain models."
                     raise Refusal(400, None, words, INVALID, f"messages.[{i}].content.[{j}].type")
-                _check_image(part.image_url, f"{where}.image_url")
+                _check_image(part.image_url, f"{where}.image_url", model)
 
 
 def _check_type(message: Message, i: int, kind: str, where: str) -> None:
@@ -56,7 +57,7 @@ def _check_type(message: Message, i: int, kind: str, where: str) -> None:
     raise _refused("invalid_value", f"Invalid value: '{kind}'. Supported values are: {supported}.", f"{where}.type")
 
 
-def _check_image(image: Any, where: str) -> None:  # noqa: ANN401 - any JSON
+def _check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 - any JSON
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str):
         raise _refused("invalid_type", f"Invalid type for '{where}': expected an object with a url.", where)
@@ -70,6 +71,23 @@ def _check_image(image: Any, where: str) -> None:  # noqa: ANN401 - any JSON
         raise _refused("invalid_base64", "Invalid base64 image_url.", where)
     if len(data) > IMAGE_BYTES_MAX:
         raise _unsupported_image(where)
+    _check_detail(image.get("detail", "auto"), data, where, model)
+
+
+def _check_detail(detail: object, data: bytes, where: str, model: Model) -> None:
+    """In its own size an image is refused beyond a number of patches, in detail `high` it is made smaller."""
+    if detail not in DETAILS:
+        supported = ", ".join(f"'{one}'" for one in DETAILS)
+        raise _refused(
+            "invalid_value", f"Invalid value: '{detail}'. Supported values are: {supported}.", f"{where}.detail"
+        )
+    if model.patches_max is None or detail not in {"auto", "original"}:
+        return
+    width, height = size_of(data)
+    patches = -(-width // PATCH) * -(-height // PATCH)
+    if patches > model.patches_max:
+        words = f"requires {patches} patches after processing, exceeding the limit of {model.patches_max}"
+        raise _refused("invalid_image", f"The image {words}.", where)
 
 
 def _unsupported_image(where: str) -> Refusal:

@@ -18,15 +18,18 @@ from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.body import ChatRequest
 from deploy.simulator.openai.chat import OpenAIChat
 from deploy.simulator.openai.deepseek_rules import REASONER, check_body, invalid, parsed
-from deploy.simulator.openai.rules import REFUSALS, Model
+from deploy.simulator.openai.deepseek_rules import thinks as thinks_about
+from deploy.simulator.openai.models import Model
+from deploy.simulator.openai.rules import REFUSALS
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, spoken
 
 _MODELS = (
-    Model("deepseek-chat", 131_072, 8_192),
-    Model(REASONER, 131_072, 65_536),
-    Model("deepseek-flash", 1_048_576, 65_536),
-    Model("deepseek-v4-flash", 1_048_576, 65_536),
+    Model("deepseek-chat", 131_072, 8_192, images=False),
+    Model(REASONER, 131_072, 65_536, images=False),
+    Model("deepseek-flash", 1_000_000, 393_216),
+    Model("deepseek-v4-flash", 1_000_000, 393_216),
+    Model("deepseek-v4-pro", 1_000_000, 393_216, images=False),
 )
 _LIMIT_DEFAULTS = {"deepseek-chat": 4_096, REASONER: 32_768}
 _RETIRED = Refusal(400, INVALID, "Model Not Exist", INVALID)
@@ -67,7 +70,11 @@ class DeepSeekChat(OpenAIChat):
             raise invalid(f"Invalid max_tokens value, the valid range of max_tokens is [1, {model.output_max}]")
         if question.prompt_tokens > model.context:
             raise invalid(f"This model's maximum context length is {model.context} tokens. Please reduce the length.")
-        check_body(body)
+        check_body(body, model)
+
+    def thinks(self, body: ChatRequest, model: Model) -> bool:
+        """Whether the model thinks: the newer ones do unless they are told not to."""
+        return thinks_about(body, model)
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:
         """Give OpenAI's head without the service tier."""
@@ -135,7 +142,7 @@ class DeepSeekWire(ChatWire):
 
 def thinks(told: Told) -> bool:
     """Whether the answer shows reasoning."""
-    return told.question.model == REASONER or told.reply.reasoning > 0
+    return told.question.thinks or told.reply.reasoning > 0
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:

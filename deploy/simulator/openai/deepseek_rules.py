@@ -12,12 +12,16 @@ import msgspec
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.body import ChatRequest, Message, text_of
+from deploy.simulator.openai.models import Model
 from deploy.simulator.openai.names import check_count, check_names
 from deploy.simulator.openai.schemas import wrong_root
 from deploy.simulator.openai.tools import check_results
 from deploy.simulator.openai.values import INVALID
 
 REASONER = "deepseek-reasoner"
+SEEING = ("deepseek-flash", "deepseek-v4-flash")
+SWITCHED = ("deepseek-flash", "deepseek-v4-flash", "deepseek-v4-pro")
+"""Models that think unless `thinking` is disabled (api-docs.deepseek.com/guides/thinking_mode, 2026-11)."""
 RANGES: dict[str, tuple[float, float, str]] = {
     "temperature": (0, 2, "[0, 2]"),
     "presence_penalty": (-2, 2, "[-2, 2]"),
@@ -32,6 +36,12 @@ _THOUGHTS_IN_HISTORY = (
 _JSON_WORD = "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'."
 
 
+def thinks(body: ChatRequest, model: Model) -> bool:
+    """Whether the model thinks: the reasoner always, the newer ones unless it is disabled."""
+    disabled = body.thinking is not None and body.thinking.type == "disabled"
+    return model.name == REASONER or (model.name in SWITCHED and not disabled)
+
+
 def parsed(raw: bytes) -> ChatRequest:
     """Read the body; raises `Refusal` for what is no JSON, and for types and roles that DeepSeek does not know."""
     try:
@@ -44,17 +54,18 @@ def parsed(raw: bytes) -> ChatRequest:
         if message.role not in _ROLES:
             known = ", ".join(f"`{role}`" for role in _ROLES)
             raise _not_deserialized(f"messages[{i}].role: unknown variant `{message.role}`, expected one of {known}")
-        _check_parts(i, message)
+        _check_parts(i, message, sees=body.model in SEEING)
     return body
 
 
-def check_body(body: ChatRequest) -> None:
-    """Hold a request against what is the same for all models; raises `Refusal`."""
+def check_body(body: ChatRequest, model: Model) -> None:
+    """Hold a request against DeepSeek's rules; raises `Refusal`."""
     _check_values(body)
-    if any(message.reasoning_content and not message.tool_calls for message in body.messages):
+    older = body.model not in SWITCHED
+    if older and any(message.reasoning_content and not message.tool_calls for message in body.messages):
         raise invalid(_THOUGHTS_IN_HISTORY)
-    if body.model == REASONER:
-        _check_reasoner(body)
+    if thinks(body, model):
+        _check_thinking(body, every_answer=not older)
     _check_form(body)
     if body.tools == []:
         raise invalid("[] is too short - 'tools'")
@@ -75,14 +86,14 @@ def invalid(message: str) -> Refusal:
     return Refusal(400, INVALID, message, INVALID)
 
 
-def _check_parts(i: int, message: Message) -> None:
-    """Lists of parts are the user's, and of text."""
+def _check_parts(i: int, message: Message, *, sees: bool) -> None:
+    """Lists of parts are the user's, and of text, or with Flash of images."""
     if not isinstance(message.content, list):
         return
     if message.role != "user":
         raise _not_deserialized(f"messages[{i}]: invalid type: sequence, expected a string at line 1 column 100")
     for part in message.content:
-        if part.type != "text":
+        if part.type != "text" and not (sees and part.type == "image_url"):
             raise _not_deserialized(
                 f"messages[{i}]: unknown variant `{part.type}`, expected `text` at line 1 column 100"
             )
@@ -109,13 +120,17 @@ def _check_form(body: ChatRequest) -> None:
         raise invalid(_JSON_WORD)
 
 
-def _check_reasoner(body: ChatRequest) -> None:
+def _check_thinking(body: ChatRequest, *, every_answer: bool) -> None:
     if body.logprobs:
-        raise invalid("deepseek-reasoner does not support the parameter logprobs")
+        raise invalid(f"{body.model} does not support the parameter logprobs")
     if body.tool_choice not in {None, "auto", "none"}:
         raise invalid("Thinking mode does not support this tool_choice")
     for i, message in enumerate(body.messages):
-        if message.tool_calls and message.reasoning_content is None:
+        if message.reasoning_content is not None or message.role != "assistant":
+            continue
+        if every_answer:
+            raise invalid("The `reasoning_content` in the thinking mode must be passed back to the API.")
+        if message.tool_calls:
             raise invalid(f"Missing `reasoning_content` field in the assistant message at message index {i}.")
 
 

@@ -38,6 +38,8 @@ CONTEXT = {
     "gpt-4o-mini-realtime-preview": 16_000,
     "gpt-realtime": 32_000,
     "gpt-realtime-mini": 32_000,
+    "gpt-realtime-2.1": 128_000,
+    "gpt-realtime-2.1-mini": 128_000,
 }
 OUTPUT_MAX = 4_096
 _UNKNOWN_MODEL = 4000
@@ -157,7 +159,7 @@ class Session:
                 await self._send(error_event(refusal))
 
     async def _perform(self, question: Question, options: ResponseOptions, call: Call) -> None:
-        call.model, call.stream = question.model, True
+        call.model, call.stream, call.thinks = question.model, True, question.thinks
         directions = self._directions(question)
         script = directions.script
         call.fault = script.fault
@@ -196,6 +198,7 @@ class Session:
             prompt_tokens=prompt_tokens,
             limit=OUTPUT_MAX if limit == "inf" else min(limit, OUTPUT_MAX),
             stream=True,
+            thinks=self._model.startswith("gpt-realtime-2"),
         )
 
     def _session_json(self) -> dict[str, Any]:

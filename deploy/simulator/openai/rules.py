@@ -1,44 +1,18 @@
-"""What OpenAI's chat models accept and how they refuse the rest: one table of models, one of errors, one function.
+"""What OpenAI's chat models accept and how they refuse the rest: one table of errors, one function.
 
-Sources: OpenAI's model pages and error-code page (2025), and the public matrix of o-series parameters.
+Sources: OpenAI's model pages and error-code page (2025-2026), the public matrix of o-series parameters, and for GPT-5 and
+later litellm-1.110 (what they refuse) and their errors as users report them, such as "Unsupported value: 'reasoning_effort'
+does not support 'minimal' with this model. Supported values are: 'none', 'low', 'medium', 'high', and 'xhigh'."
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.body import ChatRequest
+from deploy.simulator.openai.models import Model
 from deploy.simulator.openai.values import INVALID, check_values
-
-
-class Model(msgspec.Struct, frozen=True):
-    """One model: its dated name, its limits in tokens, and which parameters and parts it refuses."""
-
-    name: str
-    context: int
-    output_max: int
-    reasons: bool = False
-    system: bool = True
-    images: bool = True
-    stop: bool = True
-
-
-_SEEDED = (
-    Model("gpt-4o-2024-08-06", 128_000, 16_384),
-    Model("gpt-4o-mini-2024-07-18", 128_000, 16_384),
-    Model("o1-2024-12-17", 200_000, 100_000, reasons=True),
-    Model("o3-mini-2025-01-31", 200_000, 100_000, reasons=True, images=False),
-    Model("o1-mini-2024-09-12", 128_000, 65_536, reasons=True, system=False, images=False),
-    Model("gpt-4.1-2025-04-14", 1_047_576, 32_768),
-    Model("gpt-4.1-mini-2025-04-14", 1_047_576, 32_768),
-    Model("o4-mini-2025-04-16", 200_000, 100_000, reasons=True, stop=False),
-)
-_DATE = len("-2024-08-06")
-MODELS: Mapping[str, Model] = {name: model for model in _SEEDED for name in (model.name, model.name[:-_DATE])}
-"""Every model under its dated name and its alias."""
 
 RETIRED = Refusal(
     404, "model_not_found", "The model has been deprecated. See https://platform.openai.com/docs/deprecations.", INVALID
@@ -63,7 +37,9 @@ REFUSALS: Mapping[int, Refusal] = {
     502: Refusal(502, None, "Bad gateway.", "server_error"),
     503: Refusal(503, "server_is_overloaded", "The server is currently overloaded. Try again later.", "server_error"),
 }
-_REASONERS_REFUSE = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs")
+_PENALTIES = ("presence_penalty", "frequency_penalty")
+_THINKING_REFUSES = ("temperature", "top_p", "logprobs", "top_logprobs")
+_REASONERS_REFUSE = ("temperature", "top_p", *_PENALTIES, "logprobs")
 
 
 def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Model:
@@ -90,6 +66,10 @@ def _check_parameters(body: ChatRequest, model: Model) -> None:
         return
     if body.max_tokens is not None:
         raise _unsupported_parameter("max_tokens", " Use 'max_completion_tokens' instead.")
+    _check_effort(body, model)
+    if model.modern:
+        _check_modern(body, model)
+        return
     for name in _REASONERS_REFUSE:
         if getattr(body, name) in {None, *(() if model.system else (1,))}:
             continue
@@ -97,6 +77,33 @@ def _check_parameters(body: ChatRequest, model: Model) -> None:
             raise _unsupported_parameter(name)
         message = f"Unsupported value: '{name}' does not support this value with this model. Only the default is."
         raise Refusal(400, "unsupported_value", message, INVALID, name)
+
+
+def thinks(body: ChatRequest, model: Model) -> bool:
+    """Whether it thinks before it answers this."""
+    return model.reasons and model.effort(body.reasoning_effort) != "none"
+
+
+def _check_effort(body: ChatRequest, model: Model) -> None:
+    if body.reasoning_effort is None or body.reasoning_effort in model.efforts or not model.efforts:
+        return
+    known = ", ".join(f"'{effort}'" for effort in dict.fromkeys(model.efforts))
+    message = f"Unsupported value: 'reasoning_effort' does not support '{body.reasoning_effort}' with this model."
+    raise Refusal(400, "unsupported_value", f"{message} Supported values are: {known}.", INVALID, "reasoning_effort")
+
+
+def _check_modern(body: ChatRequest, model: Model) -> None:
+    """From GPT-5 on penalties are unknown, and sampling is known only to a model that does not think."""
+    for name in _PENALTIES:
+        if getattr(body, name) is not None:
+            raise _unsupported_parameter(name)
+    if not thinks(body, model):
+        return
+    for name in _THINKING_REFUSES:
+        value = getattr(body, name)
+        if value is None or (name == "temperature" and value == 1):
+            continue
+        raise _unsupported_parameter(name)
 
 
 def _check_roles(body: ChatRequest, model: Model) -> None:

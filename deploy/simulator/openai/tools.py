@@ -12,8 +12,9 @@ import msgspec
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.openai.body import ChatRequest, Message, Named, text_of
+from deploy.simulator.openai.models import NO_CHAT_TOOLS, Model
 from deploy.simulator.openai.names import check_count, check_ids, check_names
-from deploy.simulator.openai.rules import Model
+from deploy.simulator.openai.rules import thinks
 from deploy.simulator.openai.schemas import wrong_schema
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said
@@ -99,7 +100,9 @@ def _check_answered(waiting: list[str], i: int) -> None:
 
 
 def _check_model(body: ChatRequest, model: Model) -> None:
-    """o1-mini knows none of these; the other reasoning models only do not know `parallel_tool_calls`."""
+    """o1-mini knows none of these; the other o-series models only do not know `parallel_tool_calls`. From GPT-5.4 on tools
+    need the effort none, and some models have no such effort.
+    """
     given = {
         "tools": body.tools,
         "tool_choice": body.tool_choice,
@@ -108,8 +111,14 @@ def _check_model(body: ChatRequest, model: Model) -> None:
     }
     if not model.system and (name := next((name for name, value in given.items() if value is not None), None)):
         raise _unsupported(name)
-    if model.reasons and body.parallel_tool_calls is not None:
+    if model.reasons and not model.modern and body.parallel_tool_calls is not None:
         raise _unsupported("parallel_tool_calls")
+    if body.tools and not model.tools_think and (thinks(body, model) or model.name in NO_CHAT_TOOLS):
+        raise _invalid(
+            f"Function tools with reasoning_effort are not supported for {model.name} in /v1/chat/completions. To use "
+            "function tools, use /v1/responses or set reasoning_effort to 'none'.",
+            "reasoning_effort",
+        )
     if not model.reasons and body.reasoning_effort is not None:
         raise _invalid("Unrecognized request argument supplied: reasoning_effort", None)
 

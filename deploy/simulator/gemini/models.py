@@ -1,0 +1,67 @@
+"""Gemini's models: their limits, and how they think.
+
+Sources, read 2026-11: the model pages of the Gemini API and its guide to thinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+BEFORE_3 = ("gemini-1", "gemini-2")
+FROM_MINIMAL = ("minimal", "low", "medium", "high")
+FROM_LOW = FROM_MINIMAL[1:]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One model and its limits in tokens. `thinks`: unless it is told not to, which from Gemini 3 on nobody can; `levels` are
+    those of its thinking that it knows, `budget` says whether it takes a number of tokens for it. `unstreamed_max` is its
+    output limit without a stream, where that is another.
+    """
+
+    name: str
+    context: int
+    output_max: int
+    thinks: bool = False
+    levels: tuple[str, ...] = ()
+    budget: bool = False
+    unstreamed_max: int | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """From Gemini 3 on: calls have ids and signatures, and a JSON answer may be given beside tools."""
+        return not self.name.startswith(BEFORE_3)
+
+
+def _old(name: str, context: int = 1_048_576) -> Model:
+    return Model(name, context, 8_192)
+
+
+def _2_5(name: str, *, thinks: bool = True) -> Model:
+    return Model(name, 1_048_576, 65_536, thinks=thinks, budget=True)
+
+
+def _new(name: str, *levels: str, budget: bool = True, unstreamed_max: int | None = None) -> Model:
+    return Model(name, 1_048_576, 65_536, thinks=True, levels=levels, budget=budget, unstreamed_max=unstreamed_max)
+
+
+_ALL = (
+    _old("gemini-2.0-flash"),
+    _old("gemini-2.0-flash-lite"),
+    _old("gemini-1.5-flash"),
+    _old("gemini-1.5-flash-8b"),
+    _old("gemini-1.5-pro", 2_097_152),
+    _2_5("gemini-2.5-flash"),
+    _2_5("gemini-2.5-flash-lite", thinks=False),
+    _2_5("gemini-2.5-pro"),
+    _new("gemini-3.1-pro-preview", *FROM_LOW),
+    _new("gemini-3.1-flash-lite", *FROM_MINIMAL),
+    _new("gemini-3.5-flash-lite", *FROM_MINIMAL),
+    _new("gemini-3.8-flash", *FROM_LOW),
+    _new("gemini-4-hydrogen", *FROM_LOW, "xhigh", budget=False),
+    _new("gemini-4-argon", *FROM_LOW, budget=False, unstreamed_max=32_768),
+    _new("gemini-4-carbon", *FROM_LOW, budget=False),
+    _new("gemini-4-neon", *FROM_LOW, "xhigh", budget=False),
+)
+MODELS: Mapping[str, Model] = {model.name: model for model in _ALL}

@@ -1,0 +1,50 @@
+"""Ids and signatures of calls, as the Gemini API takes them from Gemini 3 on.
+
+Sources, read 2026-11: its guides to function calling and to thought signatures, and the texts of its errors as users
+report them.
+"""
+
+from __future__ import annotations
+
+import base64
+from itertools import pairwise
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.gemini.models import Model
+from deploy.simulator.gemini.tools import Content
+
+SIGNATURE = "c2ltdWxhdGVk"
+UNSIGNED = base64.b64encode(b"skip_thought_signature_validator").decode()
+"""What stands for a signature that was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
+
+
+def check_signatures(contents: list[Content], model: Model) -> None:
+    """The first call of a turn comes back signed, and a response says the id of its call; before Gemini 3 an id is unknown.
+    Raises `Refusal`.
+    """
+    for i, (before, after) in enumerate(pairwise([Content(role="model"), *contents])):
+        called = [part.function_call.id for part in before.parts if part.function_call]
+        said = [part.function_response.id for part in after.parts if part.function_response]
+        if not model.is_new and any([*called, *said]):
+            raise _invalid(
+                f"Invalid JSON payload received. Unknown name \"id\" at 'contents[{i}].parts[0]': Cannot find field."
+            )
+        if model.is_new and said != called[: len(said)]:
+            raise _invalid(f"* GenerateContentRequest.contents[{i}].parts: function_response.id is not the call's.")
+        if model.is_new:
+            _check_signed(i, after)
+
+
+def _check_signed(i: int, content: Content) -> None:
+    part = next((part for part in content.parts if part.function_call), None)
+    if part is None or part.function_call is None or part.thought_signature in {SIGNATURE, UNSIGNED}:
+        return
+    raise _invalid(
+        "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, "
+        "and missing thought_signature may lead to degraded model performance. Additional data, function call "
+        f"`default_api:{part.function_call.name}` , position {i}."
+    )
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(400, "INVALID_ARGUMENT", message)
