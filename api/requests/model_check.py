@@ -12,7 +12,7 @@ from api.formats.schemas import is_closed
 from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Model
-from shared.chat import Message
+from shared.chat import Message, Sampling
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
 from shared.schemas import object_schema
@@ -40,7 +40,8 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
         )
     option = unavailable(model, fitted.sampling, asked.tools, asked.messages)
     if option:
-        raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: {_advice(option, model)}.")
+        advice = _advice(option, model, fitted.sampling)
+        raise InvalidRequest(f"`{asked.name_of(option)}` is not available with {model.name}: {advice}.")
     _check_schema(asked, model)
     _check_numbers(asked)
     _check_arguments(asked, model)
@@ -49,7 +50,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     images = sum(len(message.images()) for message in asked.messages) if model.image_tokens else 0
     if images * (model.image_tokens or 0) > IMAGE_TOKENS_MAX:
         raise InvalidRequest(f"`{asked.name_of('messages')}` has {images} images: that is more than any model takes.")
-    fault = first_fault(model, asked.messages, fitted.sampling, asked.tools)
+    fault = first_fault(model, asked.messages, fitted.sampling, asked.tools, asked.max_tokens)
     if fault:
         raise InvalidRequest(f"`{asked.name_of(fault.option)}{fault.place}` {fault.reason}.")
     return fitted
@@ -111,14 +112,19 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
 
 def with_nearest(asked: Asked, model: Model) -> Asked:
     """The same with each wish as near as the model can, and those that it lacks among the ignored."""
-    sampling, lacking = nearest(model, asked.sampling, asked.wishes)
+    sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
     fields = [field for wish in lacking for field in asked.wishes[wish]]
     return msgspec.structs.replace(asked.without(fields), sampling=sampling)
 
 
-def _advice(option: str, model: Model) -> str:
+def _advice(option: str, model: Model, sampling: Sampling) -> str:
+    if option in {"tools", "tool_choice"} and model.no_tools_because:
+        return model.no_tools_because
     if option == "reasoning_effort" and model.reasoning_efforts:
-        return f"it takes {', '.join(model.reasoning_efforts)}"
+        beside_tools = sampling.reasoning_effort in model.reasoning_efforts
+        return "beside tools it takes none" if beside_tools else f"it takes {', '.join(model.reasoning_efforts)}"
+    if option in {"temperature", "top_p"} and model.sampling:
+        return "it takes that only while it does not think, so leave it out or ask for the effort none"
     return "leave it out"
 
 

@@ -13,24 +13,34 @@ from typing import Literal, get_args
 import msgspec
 
 from shared.catalogue.models import Model
+from shared.catalogue.thinking import thinks
 from shared.catalogue.tool_limits import tool_limits
 from shared.catalogue.vendor_limits import vendor_limits
-from shared.chat import JsonAnswer, Message, ReasoningEffort, Sampling, Tools
+from shared.chat import NO_TOOLS, JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
+SWITCHED_ON: ReasoningEffort = "medium"
+"""What is meant by thinking that is switched on without an effort."""
 DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
 """Of models that take no other value: asking for it changes nothing."""
 
 
-def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[Sampling, list[str]]:
+def nearest(
+    model: Model, sampling: Sampling, wishes: Collection[str], tools: Tools = NO_TOOLS
+) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
     `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
     `cache`; an effort or a `top_k` becomes the nearest that the model has. A sampling option that asks for what happens
     anyway is left out, too.
     """
-    lacking = [wish for wish in wishes if _LACKS[wish](model, sampling)]
-    unsampled = not model.sampling
+    asked = _Asked(model, sampling, tools, ())
+    is_wish = "reasoning_effort" in wishes
+    if "thinking" in wishes and sampling.reasoning_effort is None and not thinks(model, None):
+        asked, is_wish = _Asked(model, msgspec.structs.replace(sampling, reasoning_effort=SWITCHED_ON), tools, ()), True
+    lacking = [wish for wish in wishes if _LACKS[wish](asked)]
+    effort = _effort_sent(asked) if is_wish else sampling.reasoning_effort
+    unsampled = not _is_sampled(model, effort)
     return msgspec.structs.replace(
         sampling,
         temperature=None if unsampled and sampling.temperature == DEFAULT_TEMPERATURE else sampling.temperature,
@@ -40,16 +50,34 @@ def nearest(model: Model, sampling: Sampling, wishes: Collection[str]) -> tuple[
         frequency_penalty=None if "frequency_penalty" in lacking else sampling.frequency_penalty,
         presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
         user=sampling.user if model.api == OPENAI else None,
-        reasoning_effort=_effort(model, sampling, is_wish="reasoning_effort" in wishes),
+        reasoning_effort=effort,
     ), lacking
 
 
-def _effort(model: Model, sampling: Sampling, *, is_wish: bool) -> ReasoningEffort | None:
-    wanted = sampling.reasoning_effort
-    if wanted is None or not is_wish:
-        return wanted
+def _effort_sent(asked: _Asked) -> ReasoningEffort | None:
+    """The nearest that the model has; none where it would take tools, or a temperature that is asked for, away."""
+    wanted = asked.sampling.reasoning_effort
+    if wanted is None:
+        return None
     place = EFFORTS.index(wanted)
-    return min(model.reasoning_efforts, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)
+    efforts = asked.model.reasoning_efforts
+    nearest_one = min(efforts, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)
+    return None if _takes_away(asked, nearest_one) else nearest_one
+
+
+def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
+    sampling, model = asked.sampling, asked.model
+    sampled = sampling.temperature not in {None, DEFAULT_TEMPERATURE} or sampling.top_p not in {None, DEFAULT_TOP_P}
+    takes_sampling = sampled and _is_sampled(model, None) and not _is_sampled(model, effort)
+    return takes_sampling or _takes_tools_away(asked, effort)
+
+
+def _is_sampled(model: Model, effort: ReasoningEffort | None) -> bool:
+    """Whether a temperature and a top_p are taken beside this effort. OpenAI's models take them only while they do not think:
+    "Unsupported parameter: 'temperature' is not supported with this model" (litellm-1.110, read 2026-11).
+    """
+    unless_thinking = model.api == OPENAI and model.base_url is None
+    return model.sampling and not (unless_thinking and thinks(model, effort))
 
 
 def _top_k(model: Model, sampling: Sampling) -> int | None:
@@ -57,45 +85,54 @@ def _top_k(model: Model, sampling: Sampling) -> int | None:
     return min(sampling.top_k, most) if sampling.top_k is not None and most is not None else sampling.top_k
 
 
-def _lacks_effort(model: Model, sampling: Sampling) -> bool:
+def _lacks_effort(asked: _Asked) -> bool:
     """Not to think is what a model without reasoning does anyway."""
-    does_anyway = sampling.reasoning_effort in {None, "none"} and not model.reasoning
-    return not model.reasoning_efforts and not does_anyway
+    wanted = asked.sampling.reasoning_effort
+    if not asked.model.reasoning_efforts:
+        return wanted not in {None, "none"} or asked.model.reasoning
+    return wanted is not None and _effort_sent(asked) is None
 
 
-def _lacks_seed(model: Model, sampling: Sampling) -> bool:
+def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
+    """As OpenAI says: "To use function tools, use /v1/responses or set reasoning_effort to 'none'"
+    (github.com/danny-avila/LibreChat/issues/14231, read 2026-11).
+    """
+    return bool(asked.tools.offered) and "reasoning" in asked.model.tools_lack and thinks(asked.model, effort)
+
+
+def _lacks_seed(asked: _Asked) -> bool:
     """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime; Gemini's is a smaller number."""
-    return model.api not in {OPENAI, GEMINI} or abs(sampling.seed or 0) > vendor_limits(model).seed_max
+    return asked.api not in {OPENAI, GEMINI} or abs(asked.sampling.seed or 0) > vendor_limits(asked.model).seed_max
 
 
-def _lacks_penalty(name: str) -> Callable[[Model, Sampling], bool]:
+def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
     """Converse has none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
 
-    def lacks(model: Model, sampling: Sampling) -> bool:
-        known = model.api in {OPENAI, DEEPSEEK, GEMINI} and model.sampling
-        return bool(getattr(sampling, name)) and not known
+    def lacks(asked: _Asked) -> bool:
+        known = asked.api in {OPENAI, DEEPSEEK, GEMINI} and asked.model.sampling
+        return bool(getattr(asked.sampling, name)) and not (known and vendor_limits(asked.model).penalties)
 
     return lacks
 
 
-def _lacks_top_k(model: Model, _: Sampling) -> bool:
+def _lacks_top_k(asked: _Asked) -> bool:
     """Claude takes it beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
     Messages API), Gemini as a field of its own; OpenAI, DeepSeek and the others have none.
     """
-    known = model.api == GEMINI or (model.api == CONVERSE and model.company == "Anthropic")
-    return not (known and model.sampling)
+    known = asked.api == GEMINI or (asked.api == CONVERSE and asked.model.company == "Anthropic")
+    return not (known and asked.model.sampling)
 
 
-_LACKS: dict[str, Callable[[Model, Sampling], bool]] = {
+_LACKS: dict[str, Callable[[_Asked], bool]] = {
     "reasoning_effort": _lacks_effort,
-    "thinking": lambda model, _: not model.reasoning,
+    "thinking": lambda asked: not thinks(asked.model, _effort_sent(asked)),
     "top_k": _lacks_top_k,
     "seed": _lacks_seed,
     "frequency_penalty": _lacks_penalty("frequency_penalty"),
     "presence_penalty": _lacks_penalty("presence_penalty"),
-    "user": lambda model, _: model.api != OPENAI,
-    "strict_tools": lambda model, _: model.api != OPENAI,
-    "cache": lambda model, _: model.price.cached is None or model.api not in {OPENAI, DEEPSEEK},
+    "user": lambda asked: asked.api != OPENAI,
+    "strict_tools": lambda asked: asked.api != OPENAI,
+    "cache": lambda asked: asked.model.price.cached is None or asked.api not in {OPENAI, DEEPSEEK},
 }
 """`cache`: OpenAI and DeepSeek cache by themselves; the others with a price for it want to be told what."""
 
@@ -177,12 +214,20 @@ def _json_schema(asked: _Asked) -> bool:
 def _sampled(name: str) -> Callable[[_Asked], bool]:
     """An option of sampling that is refused where it is given and lacking."""
     lacks = _LACKS[name]
-    return lambda asked: getattr(asked.sampling, name) is not None and lacks(asked.model, asked.sampling)
+    return lambda asked: getattr(asked.sampling, name) is not None and lacks(asked)
 
 
 def _reasoning_effort(asked: _Asked) -> bool:
     effort = asked.sampling.reasoning_effort
-    return effort is not None and effort not in asked.model.reasoning_efforts
+    return effort is not None and (effort not in asked.model.reasoning_efforts or _takes_tools_away(asked, effort))
+
+
+def _refuses_sampling(name: str) -> Callable[[_Asked], bool]:
+    def refuses(asked: _Asked) -> bool:
+        given = getattr(asked.sampling, name) is not None
+        return given and not _is_sampled(asked.model, asked.sampling.reasoning_effort)
+
+    return refuses
 
 
 _REFUSED: dict[str, Callable[[_Asked], bool]] = {
@@ -194,8 +239,8 @@ _REFUSED: dict[str, Callable[[_Asked], bool]] = {
     "frequency_penalty": _sampled("frequency_penalty"),
     "presence_penalty": _sampled("presence_penalty"),
     "reasoning_effort": _reasoning_effort,
-    "temperature": lambda asked: asked.sampling.temperature is not None and not asked.model.sampling,
-    "top_p": lambda asked: asked.sampling.top_p is not None and not asked.model.sampling,
+    "temperature": _refuses_sampling("temperature"),
+    "top_p": _refuses_sampling("top_p"),
     "top_k": _sampled("top_k"),
     "stop": lambda asked: bool(asked.sampling.stop) and not asked.model.stop,
 }

@@ -22,8 +22,8 @@ MEGABYTE = 1024 * 1024
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """`option` as `abilities.py` names it, or `messages`; `place` within it, as `[2].content`; the sentence goes on with
-    `reason`.
+    """`option` as `abilities.py` names it, or `messages` or `max_tokens`; `place` within it, as `[2].content`; the sentence
+    goes on with `reason`.
     """
 
     option: str
@@ -32,10 +32,14 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def first_fault(
-    model: Model, messages: Sequence[Message], sampling: Sampling | None = None, tools: Tools = NO_TOOLS
+    model: Model,
+    messages: Sequence[Message],
+    sampling: Sampling | None = None,
+    tools: Tools = NO_TOOLS,
+    max_tokens: int | None = None,
 ) -> Fault | None:
     """The first thing that the vendor would refuse; None when nothing is known to be wrong."""
-    asked = _Asked(model, vendor_limits(model), messages, sampling or Sampling(), tools)
+    asked = _Asked(model, vendor_limits(model), messages, sampling or Sampling(), tools, max_tokens)
     return next((fault for check in _CHECKS for fault in check(asked)), None)
 
 
@@ -45,6 +49,13 @@ class _Asked(msgspec.Struct, frozen=True):
     messages: Sequence[Message]
     sampling: Sampling
     tools: Tools
+    max_tokens: int | None
+
+
+def _max_tokens(asked: _Asked) -> Iterator[Fault]:
+    least = asked.limits.output_tokens_min
+    if asked.max_tokens is not None and asked.max_tokens < least:
+        yield Fault("max_tokens", "", f"is {asked.max_tokens}: {asked.model.name} takes {least} at least")
 
 
 def _temperature(asked: _Asked) -> Iterator[Fault]:
@@ -127,6 +138,7 @@ def _below(asked: _Asked) -> str:
 
 
 _CHECKS: tuple[Callable[[_Asked], Iterator[Fault]], ...] = (
+    _max_tokens,
     _temperature,
     _top_p,
     _stop,

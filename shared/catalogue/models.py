@@ -18,7 +18,7 @@ from shared import clock
 from shared.catalogue.files import FILES, tables_in_force
 from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.prices import Phase, Prices, version_of
-from shared.catalogue.rows import Lifecycle, Row, ToolsLack, Written, parse_row
+from shared.catalogue.rows import Lifecycle, Row, Thinking, ToolsLack, Written, parse_row
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
 from shared.money import Price
@@ -65,6 +65,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     key_variable: str | None = None
     successor: str | None = None
+    thinking: Thinking | None = None
+    no_tools_because: str | None = None
+    unstreamed_tokens: int | None = None
 
     @property
     def service(self) -> str:

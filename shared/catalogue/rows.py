@@ -30,8 +30,18 @@ APIS = {
 """The wire protocols, each with the providers whose keys and queues it may go with."""
 ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
+THINKING: dict[str, tuple[str, ...]] = {
+    "openai-chat": ("none",),
+    "deepseek-chat": ("disabled",),
+    "bedrock-converse": ("none", "disabled", "between_tools"),
+    "gemini": ("minimal", "low"),
+}
+"""What each API can be told of thinking by `thinking`: no effort, to switch it off, or the least level."""
+EFFORT_APIS = ("openai-chat", "bedrock-converse")
+"""Where efforts can be told; of Converse's models OpenAI's GPT."""
 Lifecycle = Literal["active", "legacy", "retired"]
-ToolsLack = Literal["streaming", "required", "named"]
+ToolsLack = Literal["streaming", "required", "named", "reasoning"]
+Thinking = Literal["none", "disabled", "between_tools", "minimal", "low"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
 
@@ -54,10 +64,13 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop: bool = True
     tools: bool = False
     tools_lack: tuple[ToolsLack, ...] = ()
+    no_tools_because: str | None = None
     json_mode: bool = False
     image_tokens: ImageTokens | None = None
     reasoning: bool = False
     reasoning_efforts: tuple[ReasoningEffort, ...] = ()
+    thinking: Thinking | None = None
+    unstreamed_tokens: Tokens | None = None
     bills_to_the_end: bool = False
     prefill: bool = False
     region: str | None = None
@@ -133,19 +146,33 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
         row = msgspec.convert(written.fields, Row)
         _check_address(row)
         _check_limits(row)
+        _check_thinking(row)
         return row, prices_of(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise written.error(str(error)) from None
 
 
 def _check_limits(row: Row) -> None:
-    if row.reasoning_efforts and not (row.reasoning and row.api == "openai-chat"):
-        raise ValueError("`reasoning_efforts` go with a model of api 'openai-chat' that has `reasoning`")
     if row.provider not in APIS.get(row.api, ()):
         known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
         raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
     if row.max_output_tokens > row.context_window:
         raise ValueError("`max_output_tokens` is more than the context window")
+
+
+def _check_thinking(row: Row) -> None:
+    if row.reasoning_efforts and not (row.reasoning and row.api in EFFORT_APIS):
+        apis = " or ".join(repr(api) for api in EFFORT_APIS)
+        raise ValueError(f"`reasoning_efforts` go with a model of api {apis} that has `reasoning`")
+    known = THINKING.get(row.api, ())
+    if row.thinking is not None and row.thinking not in known:
+        raise ValueError(
+            f"`thinking` is {row.thinking!r}: with api {row.api!r} it takes {' or '.join(known) or 'nothing'}"
+        )
+    if "reasoning" in row.tools_lack and row.thinking != "none":
+        raise ValueError("`tools_lack` has 'reasoning', which goes with `thinking` of 'none' only")
+    if row.no_tools_because and row.tools:
+        raise ValueError("`no_tools_because` goes with a model without `tools` only")
 
 
 def _check_address(row: Row) -> None:

@@ -14,7 +14,8 @@ from shared.catalogue.models import Model
 
 class ToolLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the whole of a name or an id must match, None where nothing is refused that callers may send. `id_length`: the
-    characters of what is sent for an id that does not fit. `tools_max` is None where no bound is known.
+    characters of what is sent for an id that does not fit. `tools_max` is None where no bound is known. `ids_in_history`:
+    calls and results go with their ids to an API that could do without.
     """
 
     names: re.Pattern[str]
@@ -22,6 +23,7 @@ class ToolLimits(msgspec.Struct, frozen=True, kw_only=True):
     id_length: int = 16
     tools_max: int | None = None
     images_in_results: bool = False
+    ids_in_history: bool = False
 
 
 PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -43,6 +45,10 @@ _GEMINI = ToolLimits(names=re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"), tools_
 declarations can be specified" (…/issues/19083). Ids are not sent. Images within a `functionResponse` came with Gemini 3
 (ai.google.dev/gemini-api/docs/function-calling). Read 2026-11.
 """
+_GEMINI_FROM_3 = msgspec.structs.replace(_GEMINI, ids_in_history=True)
+"""From Gemini 3 on calls have ids, and a result says that of its call (ai.google.dev/gemini-api/docs/function-calling, read
+2026-11).
+"""
 _CONVERSE = ToolLimits(names=PLAIN_NAMES, ids=BEDROCK_IDS)
 """botocore 1.40's model of `ToolName` and `ToolUseId`. It has no bound of `tools`, and none of Claude's is known."""
 _CONVERSE_SEEING = ToolLimits(names=PLAIN_NAMES, ids=BEDROCK_IDS, images_in_results=True)
@@ -60,7 +66,9 @@ _LIMITS = (
     ("bedrock-converse", "anthropic.", _CONVERSE_SEEING),
     ("bedrock-converse", "amazon.nova", _CONVERSE_SEEING),
     ("bedrock-converse", "", _CONVERSE),
-    ("gemini", "", _GEMINI),
+    ("gemini", "gemini-1", _GEMINI),
+    ("gemini", "gemini-2", _GEMINI),
+    ("gemini", "", _GEMINI_FROM_3),
     ("deepseek-chat", "", _DEEPSEEK),
     ("", "", _OPENAI),
 )

@@ -6,6 +6,8 @@ The front door refuses what is beyond them (`faults.py`), before anything is hel
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from shared.catalogue.models import Model
@@ -16,13 +18,16 @@ ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
 
 class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
-    `top_p_beside_temperature`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords at the root of
-    a tool's schema.
+    `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords
+    at the root of a tool's schema. `image_detail`: what is asked for with each image, so that the row's `image_tokens` bound
+    it.
     """
 
     temperature_max: float = 2
     least_top_p_is_0: bool = True
     top_p_beside_temperature: bool = True
+    penalties: bool = True
+    output_tokens_min: int = 1
     top_k_max: int | None = None
     seed_max: int = 2**63 - 1
     stops_max: int | None = None
@@ -30,6 +35,7 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     blank_turns: bool = True
     image_kinds: tuple[str, ...] = KINDS
     image_bytes_max: int | None = None
+    image_detail: Literal["high"] | None = None
     roots_refused: frozenset[str] = frozenset()
 
 
@@ -39,16 +45,23 @@ _OPENAI = VendorLimits(stops_max=4, roots_refused=ALTERNATIVES | {"enum", "not"}
 "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
 (community.openai.com, many clients' issues). Read 2026-11.
 """
+_OPENAI_FROM_5 = msgspec.structs.replace(_OPENAI, penalties=False, image_detail="high")
+"""From GPT-5 on there are no penalties (litellm-1.110, its OpenAI transformation). An image in detail `auto` may be 30,000
+patches from 5.6 on, in `high` 2,500 (developers.openai.com/api/docs/guides/images-vision). Read 2026-11.
+"""
 _DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
 (api-docs.deepseek.com/api/create-chat-completion, read 2026-11).
 """
-_GEMINI = VendorLimits(seed_max=2**31 - 1, stops_max=5, blank_turns=False, image_kinds=("png", "jpeg", "webp"))
+_GEMINI = VendorLimits(
+    penalties=False, seed_max=2**31 - 1, stops_max=5, blank_turns=False, image_kinds=("png", "jpeg", "webp")
+)
 """"the number of stop_sequences must not exceed 5" (github.com/cheshire-cat-ai/core/issues/822). `seed` is an int32
 (ai.google.dev/api/generate-content). No gif (ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required
-oneof field 'data' must have one initialized field". Read 2026-11.
+oneof field 'data' must have one initialized field". "Penalty is not enabled for models/gemini-2.5-flash", taken to be so of
+the later ones, too. Read 2026-11.
 """
-_GEMINI_TO_2_0 = msgspec.structs.replace(_GEMINI, top_k_max=40)
+_GEMINI_TO_2_0 = msgspec.structs.replace(_GEMINI, top_k_max=40, penalties=True)
 """"a topK value of 50 but the supported range is from 1 (inclusive) to 41 (exclusive)"
 (github.com/genkit-ai/genkit/issues/1397, github.com/Robitx/gp.nvim/issues/241, read 2026-11).
 """
@@ -64,6 +77,8 @@ oneOf, allOf, or anyOf at the top level". Read 2026-11.
 """
 _CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE, top_p_beside_temperature=False)
 """"`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147, read 2026-11)."""
+_CONVERSE_FROM_16 = msgspec.structs.replace(_CONVERSE, output_tokens_min=16)
+"""Of GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
 _CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)
 """docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html (read 2026-11)."""
 _JURASSIC = VendorLimits(temperature_max=1, stops_max=1, blank_turns=False)
@@ -78,6 +93,10 @@ _LIMITS = (
     ("bedrock-converse", "-4-6", _CONVERSE_CLAUDE_4_5),
     ("bedrock-converse", "anthropic.", _CONVERSE_CLAUDE),
     ("bedrock-converse", "mistral.", _CONVERSE_MISTRAL),
+    ("bedrock-converse", "openai.gpt-oss", _CONVERSE),
+    ("bedrock-converse", "openai.gpt-", _CONVERSE_FROM_16),
+    ("bedrock-converse", "moonshotai.kimi-k3", _CONVERSE_FROM_16),
+    ("bedrock-converse", "xai.grok-", _CONVERSE_FROM_16),
     ("bedrock-converse", "", _CONVERSE),
     ("bedrock-invoke", "ai21.j2", _JURASSIC),
     ("bedrock-invoke", "", _COMMAND),
@@ -85,6 +104,8 @@ _LIMITS = (
     ("gemini", "gemini-2.0", _GEMINI_TO_2_0),
     ("gemini", "", _GEMINI),
     ("deepseek-chat", "", _DEEPSEEK),
+    ("openai-chat", "gpt-5", _OPENAI_FROM_5),
+    ("openai-chat", "gpt-6", _OPENAI_FROM_5),
     ("openai-chat", "", _OPENAI),
     ("", "", _UNKNOWN),
 )

@@ -22,6 +22,7 @@ from arq.jobs import SerializationError, deserialize_job_raw
 from arq.worker import Retry
 
 from shared import clock
+from shared.catalogue.thinking import bills_to_the_end
 from shared.errors import (
     Cancelled,
     Expired,
@@ -217,7 +218,7 @@ class Attempt:
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
         """As long as a vendor has the call and bills all of it, an abort would only waste the answer."""
         note = self._worker.unstoppable.add if with_vendor else self._worker.unstoppable.discard
-        if self._job.model.bills_to_the_end:
+        if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
             note(self._job.id)
 
     def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:

@@ -13,7 +13,14 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Retry
 
 from shared.chat import CallPiece
-from shared.errors import AnswerTooLong, Cancelled, ProviderBusy, ProviderError, ProviderNotConfigured, RebootError
+from shared.errors import (
+    AnswerTooLong,
+    Cancelled,
+    ProviderBusy,
+    ProviderError,
+    ProviderNotConfigured,
+    RebootError,
+)
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
@@ -208,9 +215,14 @@ class VendorCalls:
             messages=fit(job.messages, job.model),
             sampling=job.sampling,
             output_limit=job.output_limit,
-            stream=job.stream and job.model.streams_with(job.tools),
+            stream=self._is_streamed() and job.model.streams_with(job.tools),
             tools=job.tools,
         )
+
+    def _is_streamed(self) -> bool:
+        """Also where nobody asked for it, when the vendor would write less than the output limit at once."""
+        most = self._job.model.unstreamed_tokens
+        return self._job.stream or (most is not None and self._job.output_limit > most)
 
     def _idle_s(self) -> float:
         thinks = self._job.model.reasoning

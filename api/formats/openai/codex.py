@@ -26,6 +26,7 @@ TOOL_OUTPUT_BYTES = 10_000
 """What Codex itself keeps of a tool's output for a model that it does not know."""
 DEFAULT_EFFORT: ReasoningEffort = "medium"
 EFFORTS: dict[ReasoningEffort, str] = {
+    "none": "No thinking",
     "low": "Little thinking, quick answers",
     "medium": "Some thinking: the vendor's default",
     "high": "Much thinking, slow answers",
@@ -83,17 +84,26 @@ class CodexModels(msgspec.Struct, frozen=True):
     models: list[CodexModel]
 
 
+def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:
+    """Those that go with tools, which Codex always offers."""
+    return ("none",) if "reasoning" in model.tools_lack else model.reasoning_efforts
+
+
+def _default_effort(efforts: tuple[ReasoningEffort, ...]) -> ReasoningEffort | None:
+    """A model that is told not to think where nothing is asked for has `none` as its first."""
+    return efforts[0] if efforts[:1] == ("none",) else DEFAULT_EFFORT if DEFAULT_EFFORT in efforts else None
+
+
 def codex_model(model: Model, catalogue: Catalogue, place: int) -> CodexModel:
     """The model at `place` in the catalogue."""
     served = catalogue.serving(model.name)
+    efforts = _efforts(served)
     return CodexModel(
         slug=model.name,
         display_name=model.name,
         description=f"{served.name} of {served.company}",
-        default_reasoning_level=DEFAULT_EFFORT if DEFAULT_EFFORT in served.reasoning_efforts else None,
-        supported_reasoning_levels=[
-            CodexEffort(effort, EFFORTS.get(effort, effort)) for effort in served.reasoning_efforts
-        ],
+        default_reasoning_level=_default_effort(efforts),
+        supported_reasoning_levels=[CodexEffort(effort, EFFORTS.get(effort, effort)) for effort in efforts],
         visibility="list" if served.tools and served.lifecycle != "retired" else "hide",
         priority=place,
         supports_parallel_tool_calls=served.tools,

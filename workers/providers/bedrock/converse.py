@@ -25,6 +25,7 @@ STOP_REASONS = {
     "model_context_window_exceeded": "length",
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
+    "refusal": "content_filter",
 }
 """What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words; see `ToolCalls`."""
 FAILURES = {"malformed_model_output", "malformed_tool_use"}
@@ -69,7 +70,9 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
 
 
 class _Answer:
-    """Makes pieces of whole blocks, or of the events of a stream."""
+    """Makes pieces of whole blocks, or of the events of a stream. What the model thought (`reasoningContent`) is no part of
+    the answer; its tokens are among those of the output.
+    """
 
     def __init__(self) -> None:
         self._text = SurrogateJoiner()
@@ -151,9 +154,22 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
         "system": [{"text": talk.instructions}] if talk.instructions else None,
         "toolConfig": tools,
-        "additionalModelRequestFields": {"top_k": sampling.top_k} if sampling.top_k else None,
+        "additionalModelRequestFields": _additional(request) or None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _additional(request: ProviderRequest) -> dict[str, Any]:
+    """What the model itself is told: Claude its `top_k` and whether to think, GPT how hard. GPT's field is not its own API's
+    (langchain-aws 1.9, litellm-1.110; AWS's model cards, read 2026-11).
+    """
+    fields: dict[str, Any] = {"top_k": request.sampling.top_k} if request.sampling.top_k else {}
+    told = request.sampling.reasoning_effort or request.model.thinking
+    if told in {"disabled", "between_tools"}:
+        fields["thinking"] = {"type": told}
+    elif told:
+        fields["reasoning"] = {"effort": told}
+    return fields
 
 
 def _check_turns(talk: Conversation, request: ProviderRequest) -> None:

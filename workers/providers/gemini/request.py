@@ -6,6 +6,8 @@ from typing import Any
 
 from google.genai import types
 
+from shared.catalogue.models import Model
+from shared.catalogue.tool_limits import tool_limits
 from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers.gemini.references import with_bare_references
 from workers.providers.protocol import ProviderRequest
@@ -18,6 +20,7 @@ MODES = {
     "required": types.FunctionCallingConfigMode.ANY,
     "named": types.FunctionCallingConfigMode.ANY,
 }
+LEVELS = {"minimal": types.ThinkingLevel.MINIMAL, "low": types.ThinkingLevel.LOW}
 UNSIGNED = b"skip_thought_signature_validator"
 """What stands for the signature of a thought that is not kept: thinking models may refuse a call in the history without
 one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
@@ -31,14 +34,16 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         system_instruction=talk.instructions or None,
         max_output_tokens=request.output_limit,
         **_sampling(request.sampling),
+        thinking_config=_thinking(request.model),
         **(_tools(request.tools) if request.tools.offered else {}),
         # both would call the vendor again on their own
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
     signature = UNSIGNED if request.model.reasoning else None
+    with_ids = tool_limits(request.model).ids_in_history
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature) for part in parts])
+        types.Content(role=ROLES[turn.role], parts=[_part(part, signature, with_ids=with_ids) for part in parts])
         for turn in talk.turns
         for parts in _apart(turn)
     ]
@@ -57,6 +62,11 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty or None,
         **(_json(sampling.json_answer) if sampling.json_answer else {}),
     }
+
+
+def _thinking(model: Model) -> types.ThinkingConfig | None:
+    """From Gemini 3 on a level (ai.google.dev/gemini-api/docs/thinking, read 2026-11). `thinking` is one of the least."""
+    return types.ThinkingConfig(thinking_level=LEVELS[model.thinking]) if model.thinking else None
 
 
 def _json(answer: JsonAnswer) -> dict[str, Any]:
@@ -91,16 +101,18 @@ def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None) -> types.Part:
-    """Calls and results go without ids, which some versions of the API refuse in a request; name and order tell them apart
-    (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
+def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_ids: bool) -> types.Part:
+    """Before Gemini 3 calls and results go without ids, which some versions of the API refuse in a request; name and order
+    tell them apart (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
     match part:
-        case ToolCall(_, name):
-            call = types.FunctionCall(name=name, args=arguments(part))
-            return types.Part(function_call=call, thought_signature=signature)
+        case ToolCall(id, name):
+            called = types.FunctionCall(id=id if with_ids else None, name=name, args=arguments(part))
+            return types.Part(function_call=called, thought_signature=signature)
         case ToolResult(call, text):
-            return types.Part(function_response=types.FunctionResponse(name=call.name, response=_response(text)))
+            own = call.id if with_ids else None
+            said = types.FunctionResponse(id=own, name=call.name, response=_response(text))
+            return types.Part(function_response=said)
         case TextPart(text):
             return types.Part(text=text)
         case _:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.catalogue.models import Model
+from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
 from workers.providers.protocol import ProviderRequest
@@ -26,6 +27,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
         **_sampling(request.sampling),
+        **_thinking(request),
         **(_tools(request.tools, request.model) if request.tools.offered else {}),
     }
     unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
@@ -41,7 +43,6 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "seed": sampling.seed,
         "frequency_penalty": sampling.frequency_penalty or None,
         "presence_penalty": sampling.presence_penalty or None,
-        "reasoning_effort": sampling.reasoning_effort,
         "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
         "user": _user(sampling.user) if sampling.user else None,
     }
@@ -53,6 +54,14 @@ def _user(name: str) -> str:
     2026-11).
     """
     return name if len(name) <= USER_LENGTH_MAX else hashlib.sha256(name.encode()).hexdigest()
+
+
+def _thinking(request: ProviderRequest) -> dict[str, Any]:
+    """DeepSeek has a switch beside the effort (api-docs.deepseek.com/guides/thinking_mode, read 2026-11)."""
+    told = request.model.thinking
+    if request.model.api == "deepseek-chat":
+        return {"reasoning_effort": request.sampling.reasoning_effort, "thinking": {"type": told} if told else None}
+    return {"reasoning_effort": request.sampling.reasoning_effort or told}
 
 
 def _response_format(answer: JsonAnswer) -> dict[str, Any]:
@@ -99,10 +108,10 @@ def _message(message: Message, model: Model) -> dict[str, Any]:
     content = _content(message, model)
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+    said = {"role": message.role, "content": content, **_thoughts(message, model)}
     if message.tool_calls:
-        calls = {"tool_calls": [_call(call) for call in message.tool_calls]}
-        return {"role": message.role, "content": content or None, **calls, **_thoughts(message, model)}
-    return {"role": message.role, "content": content}
+        return {**said, "content": content or None, "tool_calls": [_call(call) for call in message.tool_calls]}
+    return said
 
 
 def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
@@ -116,15 +125,15 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
         return ""
     if model.api == "deepseek-chat" and not message.images():
         return message.text()
-    return [_part(part) for part in message.content]
+    return [_part(part, vendor_limits(model).image_detail) for part in message.content]
 
 
 def _thoughts(message: Message, model: Model) -> dict[str, Any]:
-    """DeepSeek's thinking models answer 400 when the reasoning before a call is not given back
-    (api-docs.deepseek.com/guides/thinking_mode, read 2026-11). It is not kept here; empty will do, as several clients found
-    (github.com/anomalyco/opencode/issues/17523, 2026-03).
+    """DeepSeek's models answer 400 while they think when the reasoning of an answer is not given back: after a call always
+    (api-docs.deepseek.com/guides/thinking_mode), lately after any other answer, too (read 2026-11). It is not kept here;
+    empty will do, as several clients found (github.com/anomalyco/opencode/issues/17523, 2026-03).
     """
-    given_back = model.api == "deepseek-chat" and model.reasoning and message.tool_calls
+    given_back = model.api == "deepseek-chat" and model.reasoning and message.role == "assistant"
     return {"reasoning_content": ""} if given_back else {}
 
 
@@ -134,8 +143,11 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
-def _part(part: TextPart | ImagePart) -> dict[str, Any]:
-    return msgspec.to_builtins(part)  # type: ignore[no-any-return] # our parts are OpenAI's
+def _part(part: TextPart | ImagePart, detail: str | None) -> dict[str, Any]:
+    written: dict[str, Any] = msgspec.to_builtins(part)  # our parts are OpenAI's
+    if detail and isinstance(part, ImagePart):
+        written["image_url"]["detail"] = detail
+    return written
 
 
 def _without_nothing(given: dict[str, Any]) -> dict[str, Any]:

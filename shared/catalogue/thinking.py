@@ -1,0 +1,21 @@
+"""Whether a model thinks when it answers. Many think unless they are told not to: the row's `thinking` says what the vendor
+is told where the caller says nothing, so that these are served as plain chat models.
+"""
+
+from __future__ import annotations
+
+from shared.catalogue.models import Model
+from shared.chat import ReasoningEffort
+
+OFF = frozenset({"none", "disabled", "between_tools"})
+"""Told between calls of tools only, Claude does not think in a chat without them."""
+
+
+def thinks(model: Model, effort: ReasoningEffort | None) -> bool:
+    """Whether it does when it is asked with this effort; None is not asked."""
+    return model.reasoning and (effort or model.thinking) not in OFF
+
+
+def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:
+    """Whether its vendor bills the whole answer although the call is cancelled: a model that can think only while it does."""
+    return model.bills_to_the_end and (thinks(model, effort) or not model.reasoning)
