@@ -6,7 +6,22 @@ from pathlib import Path
 
 from shared.catalogue.rows import Written, read_tables
 
-COMPANIES = ("openai", "anthropic", "google", "amazon", "deepseek", "meta", "mistral", "ai21", "cohere")
+COMPANIES = (
+    "openai",
+    "anthropic",
+    "google",
+    "amazon",
+    "deepseek",
+    "meta",
+    "mistral",
+    "qwen",
+    "moonshot",
+    "zai",
+    "minimax",
+    "xai",
+    "ai21",
+    "cohere",
+)
 """A file for each, in the order in which models are listed."""
 FILES = tuple(Path(__file__).with_name("companies") / f"{company}.toml" for company in COMPANIES)
 

@@ -20,9 +20,22 @@ GEOGRAPHY = re.compile(r"(?:us|eu|apac|jp|au|ca|global)\.")
 """What an inference profile of Bedrock puts before the model's id (docs.aws.amazon.com/bedrock/latest/userguide,
 inference-profiles-support.html, read 2026-11).
 """
-PREFIXES = {"meta-llama": "meta", "mistralai": "mistral", "amazon-nova": "amazon", "models": "gemini"}
-"""Prefixes that are neither a company nor a provider of the catalogue, and what they mean: OpenRouter's and LiteLLM's words,
-and Google's own `models/…` (read 2026-11).
+PREFIXES = {
+    "meta-llama": "meta",
+    "mistralai": "mistral",
+    "amazon-nova": "amazon",
+    "models": "gemini",
+    "deepseek-ai": "deepseek",
+    "Qwen": "qwen",
+    "moonshotai": "moonshot",
+    "z-ai": "z.ai",
+    "zai": "z.ai",
+    "zai-org": "z.ai",
+    "MiniMaxAI": "minimax",
+    "x-ai": "xai",
+}
+"""Prefixes that are neither a company nor a provider of the catalogue, and what they mean: the words of OpenRouter, LiteLLM
+and Hugging Face, and Google's own `models/…` (read 2026-11).
 """
 
 

@@ -20,8 +20,17 @@ from shared.errors import ProviderRejected
 from tests.conformance.cases import CATALOGUE, Case, Vendors, over, promise
 from tests.conformance.offers import OFFERED, TOOLED, WEATHER
 
+SEERS = (
+    "anthropic-claude-3-haiku",
+    "anthropic-claude-opus-5",
+    "meta-llama3-2-11b",
+    "openai-gpt-6-luna-bedrock",
+    "openai-gpt-5.5",
+    "deepseek-flash",
+    "google-gemini-3.8-flash",
+)
 SEEING = [case for case in TOOLED if case.model.image_tokens]
-SEEING += [Case(name, CATALOGUE.find(name), stream=False) for name in ("anthropic-claude-3-haiku", "meta-llama3-2-11b")]
+SEEING += [Case(name, CATALOGUE.find(name), stream=False) for name in SEERS]
 LONG = f"mcp__server__{'x' * 110}"
 
 

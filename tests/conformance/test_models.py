@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.catalogue.abilities import unavailable
+from shared.catalogue.thinking import thinks
 from shared.chat import NO_TOOLS, JsonAnswer, Message, Sampling, Tool, ToolCall, ToolChoice, Tools
 from tests.conformance.cases import CATALOGUE, Case, Vendors, expected, promise
 
@@ -15,8 +16,8 @@ ROWS = [
 ]
 
 
-def test_the_catalogue_has_51_models() -> None:
-    assert len(CATALOGUE) == 51
+def test_the_catalogue_has_111_models() -> None:
+    assert len(CATALOGUE) == 111
 
 
 @promise("every row answers, with and without instructions")
@@ -31,7 +32,37 @@ async def test_row_answers(vendors: Vendors, case: Case) -> None:
         assert got.finished == ["stop"]
         assert got.call.model == case.model.upstream
         assert got.call.stream == case.streams
+        assert got.call.thinks is thinks(case.model, None)
     assert instructed.call.prompt_tokens > bare.call.prompt_tokens
+
+
+@promise("every row thinks as it is told to")
+@pytest.mark.parametrize(
+    "case", [case for case in ROWS if case.model.reasoning_efforts], ids=lambda case: f"{case.name}-{case.stream}"
+)
+async def test_row_thinks_as_it_is_told(vendors: Vendors, case: Case) -> None:
+    for effort in case.model.reasoning_efforts:
+        got = await vendors.ask(case, "tokens=3", sampling=Sampling(reasoning_effort=effort))
+        assert (got.error, got.call.thinks) == (None, effort != "none"), effort
+
+
+@promise("what a model thinks is no part of its answer, and is billed as output")
+@pytest.mark.parametrize(
+    "case",
+    [case for case in ROWS if thinks(case.model, None)],
+    ids=lambda case: f"{case.name}-{'stream' if case.stream else 'json'}",
+)
+async def test_thoughts_are_no_answer(vendors: Vendors, case: Case) -> None:
+    for directive, tools in (("tokens=5 reasoning=4", NO_TOOLS), ("reasoning=4", Tools(offered=CLOCK))):
+        if tools.offered and not case.model.tools:
+            continue
+        got = await vendors.ask(case, directive, tools=tools)
+        assert (got.error, got.finished) == (None, ["tool_calls" if tools.offered else "stop"])
+        assert got.text == ("" if tools.offered else expected(case, directive, got.call.key))
+        assert [call.name for call in got.tool_calls] == ["clock"] * bool(tools.offered)
+        told = got.reported[-1]
+        assert told
+        assert told.output == got.call.output_tokens
 
 
 CLOCK = (Tool(name="clock", parameters={"type": "object", "properties": {"zone": {"type": "string"}}}),)
@@ -41,7 +72,8 @@ CALLED = (
     Message("tool", "ten", tool_call_id="call_1"),
 )
 OPTIONS: list[tuple[Sampling, Tools, tuple[Message, ...]]] = [
-    (Sampling(temperature=1, top_p=1), NO_TOOLS, ()),
+    (Sampling(temperature=1), NO_TOOLS, ()),
+    (Sampling(top_p=1), NO_TOOLS, ()),
     (Sampling(stop=("x",)), NO_TOOLS, ()),
     (Sampling(top_k=5), NO_TOOLS, ()),
     (Sampling(seed=1), NO_TOOLS, ()),
@@ -53,6 +85,7 @@ OPTIONS: list[tuple[Sampling, Tools, tuple[Message, ...]]] = [
     (Sampling(json_answer=JsonAnswer(schema=SCHEMA, strict=True)), NO_TOOLS, ()),
     *((Sampling(), Tools(offered=CLOCK, choice=ToolChoice(mode)), CALLED) for mode in ("auto", "none", "required")),
     (Sampling(), Tools(offered=CLOCK, choice=ToolChoice("named", "clock")), ()),
+    (Sampling(reasoning_effort="high"), Tools(offered=CLOCK), ()),
     (Sampling(), Tools(offered=CLOCK, parallel=True), ()),
     (Sampling(), Tools(offered=CLOCK, parallel=False), ()),
     (Sampling(), NO_TOOLS, CALLED),

@@ -4,14 +4,29 @@ a worker makes fit reaches the vendor.
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.catalogue.abilities import nearest, unavailable
 from shared.catalogue.faults import first_fault
-from shared.chat import NO_TOOLS, ImagePart, ImageUrl, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, Tools
-from shared.errors import InvalidRequest
+from shared.catalogue.rows import EFFORT_APIS
+from shared.chat import (
+    NO_TOOLS,
+    ImagePart,
+    ImageUrl,
+    JsonAnswer,
+    Message,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tools,
+)
+from shared.errors import InvalidRequest, OperatorCredentials
 from tests.conformance.cases import CATALOGUE, Case, Vendors, promise
 from tests.conformance.test_answers import PIXEL
 
@@ -19,9 +34,12 @@ ROWS = [Case(model.name, model, stream=False) for model in CATALOGUE]
 every_row = pytest.mark.parametrize("case", ROWS, ids=lambda case: case.name)
 tooled_rows = pytest.mark.parametrize("case", [case for case in ROWS if case.model.tools], ids=lambda case: case.name)
 Talk = tuple[Message, ...]
+NOTHING = Sampling()
 HELLO, SAID = Message("user", "Hello"), Message("assistant", "Yes.")
 LAST = Message("user", "Hello [[sim calls=0 tokens=2]]")
 LARGE = "A" * (5 * 1024 * 1024 + 4)
+WIDE = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (8_000).to_bytes(4, "big") * 2).decode()
+"""The beginning of a png of 62,500 patches."""
 
 
 def picture(label: str, data: str) -> Talk:
@@ -45,6 +63,7 @@ ASKED = {
     **{f"temperature {value}": asked(temperature=value) for value in (0, 1, 1.01, 2)},
     **{f"top_p {value}": asked(top_p=value) for value in (0, 0.01, 1)},
     **{f"{count} stops": asked(stop=tuple(f"<{n}>" for n in range(count))) for count in (1, 2, 4, 5, 6, 10, 11, 16)},
+    "a temperature and a top_p": asked(temperature=1, top_p=1),
     "a blank stop": asked(stop=("\n",)),
     "an assistant's first": asked(before=(SAID,)),
     "an assistant's last": asked(after=(SAID,)),
@@ -55,6 +74,7 @@ ASKED = {
     "a jpg": asked(before=picture("jpg", "/9j/4AAQSkZJRgABAQEASABIAAD=")),
     "a gif": asked(before=picture("gif", "R0lGODdhAQABAIAAAAAA")),
     "a large image": asked(before=picture("png", LARGE)),
+    "a wide image": asked(before=picture("png", WIDE)),
     "json": asked(json_answer=JsonAnswer()),
     "json in words": asked(before=(Message("system", "In JSON."),), json_answer=JsonAnswer()),
     "a schema of alternatives": asked(json_answer=JsonAnswer(schema=EITHER)),
@@ -78,6 +98,59 @@ async def test_catalogue_and_vendor_agree(vendors: Vendors, case: Case) -> None:
         fault = first_fault(case.model, talk, sampling, tools)
         got = await vendors.ask(case, "tokens=2", messages=before, after=after, sampling=sampling, tools=tools)
         assert type(got.error) is (InvalidRequest if fault else type(None)), (name, fault, got.error)
+
+
+@promise("an output limit is as small as the vendor takes")
+@every_row
+async def test_least_output_limit(vendors: Vendors, case: Case) -> None:
+    for limit in (1, 15, 16):
+        fault = first_fault(case.model, (HELLO,), max_tokens=limit)
+        got = await vendors.ask(case, "tokens=1", output_limit=limit)
+        assert (got.error is None) is (fault is None), (limit, got.error)
+
+
+OFFERED = Tools(offered=(Tool(name="clock"),))
+LACKED: dict[str, tuple[Sampling, Tools]] = {
+    "temperature": (Sampling(temperature=0.5), NO_TOOLS),
+    "top_p": (Sampling(top_p=0.5), NO_TOOLS),
+    "stop": (Sampling(stop=("x",)), NO_TOOLS),
+    "tools": (NOTHING, OFFERED),
+    "required": (NOTHING, Tools(offered=OFFERED.offered, choice=ToolChoice("required"))),
+    "named": (NOTHING, Tools(offered=OFFERED.offered, choice=ToolChoice("named", "clock"))),
+    **{
+        f"effort {effort}": (Sampling(reasoning_effort=effort), NO_TOOLS)
+        for effort in ("none", "minimal", "low", "xhigh")
+    },
+    "effort beside tools": (Sampling(reasoning_effort="low"), OFFERED),
+    "effort beside a temperature": (Sampling(reasoning_effort="low", temperature=0.5), NO_TOOLS),
+}
+UNSAID = {"openai-realtime": {"temperature", "top_p", "stop"}}
+"""What has no word in the protocol is not sent."""
+
+
+def is_ignored(case: Case, name: str) -> bool:
+    """What the vendor takes and does nothing with is refused here, because the answer would be another one than asked for."""
+    without_effort = name.startswith("effort") and (case.api not in EFFORT_APIS or not case.model.reasoning_efforts)
+    ignores_sampling = case.api in {"gemini", "deepseek-chat"} and name in {"temperature", "top_p"}
+    return without_effort or ignores_sampling or name in UNSAID.get(case.api, ())
+
+
+@promise("what a model is said to lack its vendor refuses")
+@every_row
+async def test_what_a_model_lacks_is_refused(vendors: Vendors, case: Case) -> None:
+    for name, (sampling, tools) in LACKED.items():
+        lacking = unavailable(case.model, sampling, tools, [HELLO])
+        if is_ignored(case, name) or lacking is None:
+            continue
+        got = await vendors.ask(case, "tokens=2", sampling=sampling, tools=tools)
+        assert got.error is not None, (name, lacking)
+
+
+async def test_bare_ids_of_profiles_are_the_operators_fault(vendors: Vendors) -> None:
+    model = CATALOGUE.find("anthropic-claude-opus-5")
+    bare = msgspec.structs.replace(model, upstream="anthropic.claude-opus-5")
+    got = await vendors.ask(Case("bare", bare, stream=False), "tokens=2")
+    assert type(got.error) is OperatorCredentials
 
 
 @promise("options that are wishes reach the vendor at the nearest value that it takes")

@@ -1,4 +1,4 @@
-"""All 51 models through the whole path, in JSON and as a stream, with and without a system prompt, priced from their rows."""
+"""All 111 models through the whole path, in JSON and as a stream, with and without instructions, priced from their rows."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ async def ask(session: aiohttp.ClientSession, name: str, *, stream: bool, system
     return None
 
 
-async def test_51_of_51_answer_in_both_forms_with_and_without_a_system_prompt(
+async def test_111_of_111_answer_in_both_forms_with_and_without_a_system_prompt(
     session: aiohttp.ClientSession, demo: dict[str, Any]
 ) -> None:
-    assert len(ROWS) == 51
+    assert len(ROWS) == 111
     answers = await asyncio.gather(
         *(
             ask(session, name, stream=stream, system=system)

@@ -11,7 +11,7 @@ from tests.harness.caller import Caller
 async def test_every_model_is_listed_and_says_whether_it_is_available(caller: Caller) -> None:
     models = (await caller.request("GET", "/api/models")).json["result"]
     assert [model["name"] for model in models] == [model.name for model in load_catalogue()]
-    assert len(models) == 51
+    assert len(models) == 111
     mini = next(model for model in models if model["name"] == "openai-gpt-4o-mini")
     assert mini["provider"] == "OpenAI"
     assert (mini["context_window"], mini["max_output_tokens"]) == (128_000, 16_384)

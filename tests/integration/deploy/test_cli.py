@@ -179,7 +179,7 @@ async def test_a_broken_ledger_is_named_with_exit_status_1(fresh_database_url: s
 def test_models_lists_the_catalogue_in_force_and_needs_no_database(tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.toml"
     overlay.write_text('[[model]]\nname = "openai-gpt-4o"\nupstream = "gpt-9"\n', encoding="utf-8")
-    assert len(Cli(tmp_path).json("models")) == 51
+    assert len(Cli(tmp_path).json("models")) == 111
     rows = Cli(tmp_path, CATALOGUE=str(overlay), PRICE_FACTOR="2").json("models")
     (changed,) = [row for row in rows if row["name"] == "openai-gpt-4o"]
     assert (changed["upstream"], changed["input_usd_per_mtok"]) == ("gpt-9", 5)

@@ -20,7 +20,7 @@ def rows() -> list[list[str]]:
 
 def test_the_table_is_that_of_the_catalogue() -> None:
     catalogue = load_catalogue()
-    assert len(rows()) == 8
+    assert len(rows()) == 10
     for names, temperature, stops, top_k, images in rows():
         for name in re.findall("`([^`]+)`", names):
             model = catalogue.find(name)

@@ -26,6 +26,8 @@ def check(
     tools: int = 0,
     answer: JsonAnswer | None = None,
     parameters: dict[str, Any] | None = None,
+    max_tokens: int | None = None,
+    **sampling: Any,
 ) -> None:
     form = cast(Form, None)  # for answers only
     with_schema = (Tool(name="schema", parameters=parameters),) if parameters else ()
@@ -33,8 +35,9 @@ def check(
     content = Asked(
         model=model,
         messages=list(messages),
-        sampling=Sampling(json_answer=answer),
+        sampling=Sampling(json_answer=answer, **sampling),
         tools=offered,
+        max_tokens=max_tokens,
         form=form,
         names={},
         body=msgspec.Struct(),
@@ -132,3 +135,36 @@ def test_an_image_may_be_as_long_as_a_body() -> None:
         else:
             with pytest.raises(InvalidRequest, match="in base 64"):
                 check("openai-gpt-4o", Message("user", [image]))
+
+
+HELLO = Message("user", "Hello")
+
+
+def test_tools_that_a_vendor_serves_elsewhere_only_are_refused_with_the_reason() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check("openai-gpt-6.1-sol", HELLO, tools=1)
+    assert refused.value.message == (
+        "`tools` is not available with openai-gpt-6.1-sol: OpenAI serves tools with it by its Responses API only; "
+        "openai-gpt-6.1-sol-bedrock takes them."
+    )
+    check("openai-gpt-6.1-sol-bedrock", HELLO, tools=1)
+
+
+def test_what_does_not_go_with_thinking_is_refused_with_what_does() -> None:
+    with pytest.raises(
+        InvalidRequest, match=r"`reasoning_effort` is not available with openai-gpt-5.5: beside tools it takes none"
+    ):
+        check("openai-gpt-5.5", HELLO, tools=1, reasoning_effort="high")
+    with pytest.raises(InvalidRequest, match=r"`reasoning_effort` .* it takes none, low, medium, high, xhigh"):
+        check("openai-gpt-5.5", HELLO, reasoning_effort="max")
+    with pytest.raises(InvalidRequest, match=r"`temperature` .* only while it does not think, so leave it out or ask"):
+        check("openai-gpt-5.5", HELLO, reasoning_effort="low", temperature=0.5)
+    with pytest.raises(InvalidRequest, match="`temperature` is not available with openai-gpt-6-astra: leave it out"):
+        check("openai-gpt-6-astra", HELLO, temperature=0.5)
+    check("openai-gpt-5.5", HELLO, temperature=0.5)
+
+
+def test_an_output_limit_that_the_vendor_refuses_is_told_by_its_field() -> None:
+    with pytest.raises(InvalidRequest, match="`max_tokens` is 15: openai-gpt-6-luna-bedrock takes 16 at least"):
+        check("openai-gpt-6-luna-bedrock", HELLO, max_tokens=15)
+    check("openai-gpt-6-luna-bedrock", HELLO, max_tokens=16)

@@ -1,4 +1,4 @@
-"""What each of the 51 models can be asked for, as a table."""
+"""What each of the 111 models can be asked for, as a table."""
 
 from __future__ import annotations
 
@@ -34,26 +34,55 @@ ASKED: dict[str, tuple[str, Sampling, Tools]] = {
 BASIC = "temperature top_p stop"
 PENALTIES = "frequency presence"
 NO_PENALTIES = ("frequency_penalty", "presence_penalty")
+FORCED = "tools required named json schema"
 TABLE = {
-    "tools required named json schema seed effort stop": "openai-o1 openai-o3-mini",
+    f"{FORCED} seed effort stop": "openai-o1 openai-o3-mini",
     "seed stop": "openai-o1-mini",
-    "": "openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview",
-    f"tools required named json schema {PENALTIES} {BASIC}": "deepseek-chat",
+    "json schema seed effort": "openai-gpt-6.2-astra openai-gpt-6.2-sol openai-gpt-6.1-sol openai-gpt-6-astra",
+    "json schema seed effort temperature top_p": "openai-gpt-6.1-terra",
+    f"{FORCED} seed effort temperature top_p": (
+        "openai-gpt-6-luna openai-gpt-5.6-sol openai-gpt-5.6-terra openai-gpt-5.6-luna openai-gpt-5.5 openai-gpt-5.4 "
+        "openai-gpt-5.4-mini openai-gpt-5.2"
+    ),
+    f"{FORCED} effort": (
+        "openai-gpt-6-astra-bedrock openai-gpt-6.1-sol-bedrock openai-gpt-6.1-terra-bedrock openai-gpt-6-luna-bedrock"
+    ),
+    "tools temperature top_p": "openai-gpt-oss-120b openai-gpt-oss-20b",
+    "": ("openai-gpt-realtime-2.1 openai-gpt-realtime-2.1-mini openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview"),
+    f"{FORCED} {PENALTIES} {BASIC}": "deepseek-flash deepseek-v4-pro deepseek-chat",
     "tools json stop": "deepseek-reasoner",
-    f"tools required named json schema seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
-    f"tools required named json schema seed top_k {PENALTIES} {BASIC}": (
+    f"{FORCED} seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
+    f"{FORCED} seed top_k {PENALTIES} {BASIC}": (
         "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
         "google-gemini-1.5-flash-8b google-gemini-1.5-pro"
     ),
-    f"tools required named json schema {BASIC}": "amazon-nova-micro amazon-nova-lite amazon-nova-pro",
-    f"tools required named json schema top_k {BASIC}": (
+    f"{FORCED} seed top_k {BASIC}": (
+        "google-gemini-3.1-pro-preview google-gemini-3.1-flash-lite google-gemini-2.5-flash-lite"
+    ),
+    f"{FORCED} seed stop": (
+        "google-gemini-4-neon google-gemini-4-carbon google-gemini-4-argon google-gemini-4-hydrogen "
+        "google-gemini-3.8-flash google-gemini-3.5-flash-lite"
+    ),
+    f"{FORCED} {BASIC}": (
+        "amazon-nova-2-lite amazon-nova-micro amazon-nova-lite amazon-nova-pro moonshot-kimi-k3.1 zai-glm-5.3"
+    ),
+    f"{FORCED} temperature top_p": "xai-grok-4.7",
+    f"{FORCED} top_k {BASIC}": (
+        "anthropic-claude-opus-4-6 anthropic-claude-sonnet-4-6 anthropic-claude-haiku-4-5 "
         "anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
         "anthropic-claude-3-5-sonnet anthropic-claude-3-sonnet anthropic-claude-3-opus anthropic-claude-3-haiku"
     ),
-    f"tools required json schema {BASIC}": "mistral-mistral-large",
+    f"{FORCED} stop": (
+        "anthropic-claude-opus-5 anthropic-claude-opus-4-8 anthropic-claude-sonnet-5 anthropic-claude-haiku-5-5"
+    ),
+    "tools stop": "anthropic-claude-fable-5-2 anthropic-claude-opus-5-5 anthropic-claude-sonnet-5-5",
+    f"tools required json schema {BASIC}": "deepseek-v3.2 mistral-mistral-large-3 mistral-mistral-large",
     f"tools {BASIC}": (
         "a21-jamba-1.5-large a21-jamba-1.5-mini cohere-command-rplus-v1 cohere-command-r meta-llama3-3-70b "
-        "meta-llama3-2-11b meta-llama3-2-90b meta-llama3-1-8b meta-llama3-1-70b mistral-mistral-small"
+        "meta-llama3-2-11b meta-llama3-2-90b meta-llama3-1-8b meta-llama3-1-70b meta-llama4-maverick meta-llama4-scout "
+        "mistral-mistral-small mistral-ministral-3-14b mistral-ministral-3-8b mistral-ministral-3-3b "
+        "mistral-magistral-small qwen-qwen3-235b qwen-qwen3-32b qwen-qwen3-next-80b qwen-qwen3-vl-235b "
+        "qwen-qwen3-coder-next minimax-m2.5"
     ),
     f"top_k {BASIC}": "anthropic-claude-2-1 anthropic-claude anthropic-claude-instant",
     BASIC: (
@@ -68,7 +97,7 @@ ABLE = {name: set(able.split()) for able, names in TABLE.items() for name in nam
 
 def test_the_table_has_every_model() -> None:
     assert {model.name for model in CATALOGUE} == set(ABLE)
-    assert len(ABLE) == 51
+    assert len(ABLE) == 111
 
 
 @pytest.mark.parametrize("model", list(CATALOGUE), ids=lambda model: model.name)
@@ -130,6 +159,12 @@ CHOSEN = {mode: Tools(offered=CLOCK, choice=ToolChoice(mode)) for mode in ("auto
         ("mistral-mistral-small", NO_TOOLS, TYPED, None),
         ("meta-llama3-1-70b", CHOSEN["auto"], ANY, None),
         ("openai-o1-mini", NO_TOOLS, ANY, None),
+        ("openai-gpt-6-astra", NO_TOOLS, TYPED, "mode"),
+        ("openai-gpt-6-astra-bedrock", CHOSEN["auto"], TYPED, "tool"),
+        ("anthropic-claude-haiku-5-5", NO_TOOLS, TYPED, "tool"),
+        ("anthropic-claude-opus-5-5", NO_TOOLS, ANY, None),
+        ("deepseek-flash", NO_TOOLS, TYPED, "tool"),
+        ("google-gemini-4-argon", CHOSEN["auto"], TYPED, "tool"),
     ],
 )
 def test_how_a_model_is_held_to_json(name: str, tools: Tools, answer: JsonAnswer, form: str | None) -> None:
@@ -168,6 +203,11 @@ def test_a_tool_for_the_answer_is_one_of_those_that_a_vendor_takes(
         ("openai-o3-mini", "medium", "medium"),
         ("openai-o3-mini", "max", "high"),
         ("openai-gpt-4o", "none", None),
+        ("openai-gpt-5.5", "none", "none"),
+        ("openai-gpt-5.5", "max", "xhigh"),
+        ("openai-gpt-6-astra", "none", "low"),
+        ("openai-gpt-6-luna-bedrock", "high", "high"),
+        ("deepseek-flash", "none", None),
     ],
 )
 def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, sent: Any) -> None:
@@ -222,3 +262,77 @@ def test_the_first_of_several_is_named() -> None:
     assert unavailable(CATALOGUE.find("openai-o1-mini"), everything, Tools(offered=CLOCK), HELLO) == "tools"
     assert unavailable(CATALOGUE.find("openai-o1-mini"), everything, NO_TOOLS, HELLO) == "json_answer"
     assert unavailable(CATALOGUE.find("deepseek-reasoner"), everything, NO_TOOLS, HELLO) == "json_schema"
+
+
+LOW, HIGH = Sampling(reasoning_effort="low"), Sampling(reasoning_effort="high")
+WARM = Sampling(reasoning_effort="low", temperature=0.5)
+OFFERED = Tools(offered=CLOCK)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "tools", "sent", "lacking"),
+    [
+        ("openai-gpt-5.5", HIGH, NO_TOOLS, HIGH, []),
+        ("openai-gpt-5.5", HIGH, OFFERED, NOTHING, ["reasoning_effort"]),
+        ("openai-gpt-5.5", Sampling(reasoning_effort="none"), OFFERED, Sampling(reasoning_effort="none"), []),
+        ("openai-gpt-5.2", HIGH, OFFERED, HIGH, []),
+        ("openai-gpt-6-luna-bedrock", HIGH, OFFERED, HIGH, []),
+        ("openai-gpt-5.5", WARM, NO_TOOLS, Sampling(temperature=0.5), ["reasoning_effort"]),
+        ("openai-gpt-5.5", Sampling(reasoning_effort="low", temperature=1), NO_TOOLS, LOW, []),
+        ("openai-gpt-6-astra", WARM, NO_TOOLS, WARM, []),
+        ("openai-o3-mini", WARM, NO_TOOLS, WARM, []),
+    ],
+)
+def test_a_wish_to_think_gives_way_to_tools_and_to_a_temperature(
+    name: str, asked: Sampling, tools: Tools, sent: Sampling, lacking: list[str]
+) -> None:
+    assert nearest(CATALOGUE.find(name), asked, {"reasoning_effort"}, tools) == (sent, lacking)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "tools", "effort", "lacking"),
+    [
+        ("openai-gpt-5.5", NOTHING, NO_TOOLS, "medium", []),
+        ("openai-gpt-5.5", HIGH, NO_TOOLS, "high", []),
+        ("openai-gpt-5.5", NOTHING, OFFERED, None, ["thinking"]),
+        ("openai-gpt-5.5", Sampling(temperature=0.5), NO_TOOLS, None, ["thinking"]),
+        ("openai-gpt-6-luna-bedrock", NOTHING, OFFERED, "medium", []),
+        ("openai-gpt-6-astra", NOTHING, NO_TOOLS, None, []),
+        ("google-gemini-4-argon", NOTHING, NO_TOOLS, None, []),
+        ("anthropic-claude-opus-5-5", NOTHING, NO_TOOLS, None, []),
+        ("anthropic-claude-sonnet-5-5", NOTHING, NO_TOOLS, None, ["thinking"]),
+        ("anthropic-claude-opus-5", NOTHING, NO_TOOLS, None, ["thinking"]),
+        ("deepseek-flash", NOTHING, NO_TOOLS, None, ["thinking"]),
+    ],
+)
+def test_thinking_that_is_switched_on_is_an_effort_where_the_model_would_not_think(
+    name: str, asked: Sampling, tools: Tools, effort: str | None, lacking: list[str]
+) -> None:
+    wishes = {"thinking"} | ({"reasoning_effort"} if asked is HIGH else set())
+    sampling, left_out = nearest(CATALOGUE.find(name), asked, wishes, tools)
+    assert (sampling.reasoning_effort, left_out) == (effort, lacking)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "tools", "refused"),
+    [
+        ("openai-gpt-5.5", HIGH, OFFERED, "reasoning_effort"),
+        ("openai-gpt-5.5", Sampling(reasoning_effort="none"), OFFERED, None),
+        ("openai-gpt-5.5", WARM, NO_TOOLS, "temperature"),
+        ("openai-gpt-5.5", Sampling(reasoning_effort="low", top_p=0.5), NO_TOOLS, "top_p"),
+        ("openai-gpt-5.5", Sampling(reasoning_effort="none", temperature=0.5, top_p=0.5), NO_TOOLS, None),
+        ("openai-gpt-5.2", HIGH, OFFERED, None),
+        ("openai-gpt-6-luna-bedrock", HIGH, OFFERED, None),
+        ("openai-gpt-6-luna-bedrock", Sampling(reasoning_effort="none", temperature=0.5), NO_TOOLS, "temperature"),
+        ("moonshot-kimi-k3.1", Sampling(temperature=0.5), OFFERED, None),
+    ],
+)
+def test_what_goes_with_thinking_and_what_does_not(
+    name: str, asked: Sampling, tools: Tools, refused: str | None
+) -> None:
+    assert unavailable(CATALOGUE.find(name), asked, tools, HELLO) == refused
+
+
+def test_of_a_model_at_an_operators_own_address_nothing_is_known_while_it_thinks() -> None:
+    own = msgspec.structs.replace(CATALOGUE.find("openai-gpt-5.5"), base_url="http://vllm", key_variable="KEY")
+    assert unavailable(own, WARM, NO_TOOLS, HELLO) is None

@@ -1,4 +1,4 @@
-"""What the vendors of the 51 models would refuse for certain, as a table."""
+"""What the vendors of the 111 models would refuse for certain, as a table."""
 
 from __future__ import annotations
 
@@ -147,6 +147,21 @@ def test_newer_claudes_take_a_temperature_or_a_top_p() -> None:
     assert fault(newer, temperature=0.5, top_p=0.5) == "top_p"
     assert fault(newer, top_p=0.5) is None
     assert fault(known, temperature=0.5, top_p=0.5) is None
+
+
+FROM_16 = ("openai-gpt-6", "moonshot-kimi-k3.1", "xai-grok-4.7")
+
+
+@by_name
+def test_an_output_limit_below_the_vendors_least_is_refused(model: Model) -> None:
+    least = 16 if model.api == "bedrock-converse" and model.name.startswith(FROM_16) else 1
+    for limit in (None, least, 1_000):
+        assert first_fault(model, HELLO, max_tokens=limit) is None
+    found = first_fault(model, HELLO, max_tokens=least - 1)
+    assert (found and (found.option, found.reason)) == (
+        "max_tokens",
+        f"is {least - 1}: {model.name} takes {least} at least",
+    )
 
 
 def test_nothing_is_known_of_a_vendor_at_an_address_of_the_operators() -> None:

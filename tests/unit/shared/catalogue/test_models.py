@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.catalogue.files import FILES
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import ModelNotFound
@@ -48,12 +49,16 @@ def _with(overlay: Path, text: str, factor: str = "1") -> Catalogue:
     return load_catalogue(overlay, Decimal(factor))
 
 
-def test_all_51_models_are_there_and_each_has_a_price(catalogue: Catalogue) -> None:
-    assert len(catalogue) == 51
+def test_all_111_models_are_there_and_each_has_a_price(catalogue: Catalogue) -> None:
+    assert len(catalogue) == 111
     for model in catalogue:
         assert model.price.input > 0, model.name
         assert model.price.output > 0, model.name
         assert model.provider in PROVIDERS
+
+
+def test_every_file_of_the_folder_is_read() -> None:
+    assert set(FILES) == set(FILES[0].parent.glob("*.toml"))
 
 
 def test_no_two_models_have_the_same_name(catalogue: Catalogue) -> None:
@@ -80,7 +85,7 @@ def test_an_overlay_changes_only_the_fields_it_gives(catalogue: Catalogue, overl
 
 def test_an_overlay_adds_a_model(overlay: Path) -> None:
     added = _with(overlay, NEW_MODEL)
-    assert len(added) == 52
+    assert len(added) == 112
     assert added.find("acme-one").price == Price(1_000_000_000, 2_500_000_000)
 
 
@@ -142,6 +147,26 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ),
         ('[[model]]\nname = "openai-gpt-4o"\nimage_tokens = 1000001', ":3: model 'openai-gpt-4o': Expected `int` <="),
         ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
+        (
+            '[[model]]\nname = "openai-gpt-4o"\nthinking = "low"',
+            ":3: model 'openai-gpt-4o': `thinking` is 'low': with api 'openai-chat' it takes none",
+        ),
+        (
+            '[[model]]\nname = "a21-jurassic-2-mid"\nthinking = "none"',
+            ":3: model 'a21-jurassic-2-mid': `thinking` is 'none': with api 'bedrock-invoke' it takes nothing",
+        ),
+        (
+            '[[model]]\nname = "openai-gpt-4o"\ntools_lack = ["reasoning"]',
+            ":3: model 'openai-gpt-4o': `tools_lack` has 'reasoning', which goes with `thinking` of 'none' only",
+        ),
+        (
+            '[[model]]\nname = "openai-gpt-4o"\nno_tools_because = "so"',
+            ":3: model 'openai-gpt-4o': `no_tools_because` goes with a model without `tools` only",
+        ),
+        (
+            '[[model]]\nname = "google-gemini-4-argon"\nreasoning_efforts = ["low"]',
+            ":3: model 'google-gemini-4-argon': `reasoning_efforts` go with a model of api 'openai-chat' or",
+        ),
     ],
 )
 def test_an_overlay_that_makes_no_sense_is_refused_where_it_stands(tmp_path: Path, overlay: str, said: str) -> None:

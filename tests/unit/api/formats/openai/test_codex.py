@@ -53,6 +53,17 @@ def test_limits_and_abilities_are_the_models_own() -> None:
     assert thinking["default_reasoning_level"] == "medium"
 
 
+def test_efforts_are_those_that_go_with_tools() -> None:
+    def levels(name: str) -> tuple[list[str], str | None]:
+        model = shown(name)
+        return [level["effort"] for level in model["supported_reasoning_levels"]], model["default_reasoning_level"]
+
+    assert levels("gpt-5.5") == (["none"], "none")
+    assert levels("gpt-5.2") == (["none", "low", "medium", "high", "xhigh"], "none")
+    assert levels("openai-gpt-6-astra-bedrock") == (["low", "medium", "high", "xhigh"], "medium")
+    assert shown("gpt-6-astra")["visibility"] == "hide"
+
+
 def test_with_a_successor_its_facts_are_told_under_the_name_that_was_asked(tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.toml"
     overlay.write_text('[[model]]\nname = "openai-o1-mini"\nsuccessor = "gpt-4o"\n')
