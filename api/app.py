@@ -93,7 +93,9 @@ async def _connected(settings: Settings) -> _Stores:
 
 
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
-    catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+    catalogue = load_catalogue(
+        settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
+    )
     pool, client, lua, enqueuing, enqueuing_large, clocks = stores = await _connected(settings)
     ledger = Ledger(pool, settings)
     queue = Queue(

@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_fd: int | None = None
     parent_pid: int | None = None
     catalogue_overlay: Path | None = None
+    use_successors: bool = False  # models that their vendor has replaced are served by what replaces them
     price_factor: Decimal = Decimal(1)
     cors_origins: tuple[str, ...] = ()  # whose pages may call the API from a browser; ("*",) for every page
 

@@ -71,7 +71,9 @@ async def run(settings: Settings) -> None:
         background_tasks() as group,
     ):
         stores = await _stores(settings, stack)
-        catalogue = load_catalogue(settings.catalogue_overlay, settings.price_factor)
+        catalogue = load_catalogue(
+            settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
+        )
         providers = _providers(settings, catalogue)
         for provider in providers.values():
             stack.push_async_callback(provider.close)

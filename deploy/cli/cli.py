@@ -86,7 +86,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
 async def _run(arguments: argparse.Namespace) -> Answer:
     run: Any = arguments.run
     if run == _models:
-        return _models()
+        return _models(_catalogue_settings())
     if run in batch_cli.COMMANDS:
         return await batch_cli.over_http(run, arguments, _run_json())
     settings = Settings.load(_environment())
@@ -145,17 +145,18 @@ async def _migrate(_: argparse.Namespace, __: asyncpg.Pool) -> Answer:
     raise AssertionError("migrations run before there is a pool")
 
 
-def _models() -> Answer:
-    overlay = os.environ.get("CATALOGUE")
-    factor = Settings.load(_environment_for_catalogue()).price_factor
-    catalogue = load_catalogue(Path(overlay) if overlay else None, factor)
+def _models(settings: Settings) -> Answer:
+    catalogue = load_catalogue(
+        settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
+    )
     return Answer(
         [asdict(facts_of(catalogue, model)) | {"upstream": model.upstream, "api": model.api} for model in catalogue]
     )
 
 
-def _environment_for_catalogue() -> dict[str, str]:
-    return {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **os.environ}
+def _catalogue_settings() -> Settings:
+    """The catalogue needs neither Postgres nor Redis."""
+    return Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **os.environ})
 
 
 async def _account_create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

@@ -81,7 +81,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the catalogue says of a model. Prices are exact numbers in USD per million tokens, as in force now; what is null
     costs what ordinary input costs, and a long cache write what a short one does. `aliases` are other names that it answers
-    to, the vendor's own id first.
+    to, the vendor's own id first. `successor` serves requests for it now; `replaced_by` is what to ask for once the vendor's
+    model is gone.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: Lifecycle
     ends_on: dt.date | None
     successor: str | None
+    replaced_by: str | None
 
 
 def facts_of(catalogue: Catalogue, model: Model) -> ModelFacts:
@@ -120,6 +122,7 @@ def facts_of(catalogue: Catalogue, model: Model) -> ModelFacts:
         lifecycle=model.lifecycle,
         ends_on=model.ends_on,
         successor=model.successor,
+        replaced_by=model.replaced_by,
     )
 
 

@@ -19,6 +19,7 @@ from shared.catalogue.files import FILES, tables_in_force
 from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.prices import Phase, Prices, version_of
 from shared.catalogue.rows import Lifecycle, Row, Thinking, ToolsLack, Written, parse_row
+from shared.catalogue.successors import successors
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
 from shared.money import Price
@@ -65,6 +66,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     key_variable: str | None = None
     successor: str | None = None
+    replaced_by: str | None = None
     thinking: Thinking | None = None
     no_tools_because: str | None = None
     unstreamed_tokens: int | None = None
@@ -146,8 +148,11 @@ class Catalogue:
         return offer.prices, offer.factor
 
 
-def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(1)) -> Catalogue:
-    """What customers pay is the vendor's price × `price_factor` × the row's own factor.
+def load_catalogue(
+    overlay: Path | None = None, price_factor: Decimal = Decimal(1), *, use_successors: bool = False
+) -> Catalogue:
+    """What customers pay is the vendor's price × `price_factor` × the row's own factor. With `use_successors` each model that
+    the vendor has replaced is served by its replacement.
 
     Raises `SettingsError` with file, line, model and reason when a row is wrong or has no price.
     """
@@ -157,22 +162,9 @@ def load_catalogue(overlay: Path | None = None, price_factor: Decimal = Decimal(
     refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
     names = Names({row.name: row for _, row in written})
     offers = {name: _offer(row, prices, price_factor) for name, (row, prices) in rows.items()}
-    successors = {row.name: row.successor for _, row in written}
-    for table, row in written:
-        if row.successor is not None:
-            successor = _successor(table, row.successor, names, successors)
-            offers[row.name] = offers[row.name].changed(successor=successor)
+    for name, served in successors(written, names, use=use_successors).items():
+        offers[name] = offers[name].changed(successor=served.by, replaced_by=served.later_by)
     return Catalogue(offers, names)
-
-
-def _successor(table: Written, named: str, names: Names, successors: Mapping[str, str | None]) -> str:
-    """Its public name."""
-    found = names.find(named)
-    if found is None:
-        raise table.error(f"`successor` is {named!r}, which is no model here")
-    if successors[found] is not None:
-        raise table.error(f"`successor` is {named!r}, which has a successor itself: name the last one")
-    return found
 
 
 def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:

@@ -77,6 +77,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
     key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
     successor: str | None = None
+    replaced_by: str | None = None
     lifecycle: Lifecycle
     ends_on: dt.date | None = None
     sources: str

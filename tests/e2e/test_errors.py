@@ -249,6 +249,12 @@ async def test_a_vendors_failure_is_the_error_of_the_contract(
     assert await caller.settled(books) == 1_000_000_000
 
 
+async def test_a_model_that_is_gone_is_told_with_what_replaces_it(caller: Caller) -> None:
+    reply = await caller.chat(told(fault="retired"), model="openai-o1")
+    assert reply.status == 410
+    assert "openai-o1 is gone: ask for openai-gpt-5.2, which replaces it" in reply.error["message"]
+
+
 async def test_a_silent_vendor_is_a_504(caller: Caller) -> None:
     reply = await caller.chat(told(fault="silence"), stream=True)
     assert (reply.status, reply.error["code"]) == (504, "provider_timeout")

@@ -16,6 +16,7 @@ from shared.chat import CallPiece
 from shared.errors import (
     AnswerTooLong,
     Cancelled,
+    ModelRetired,
     ProviderBusy,
     ProviderError,
     ProviderNotConfigured,
@@ -108,7 +109,7 @@ class VendorCalls:
     async def _wait_or_give_up(self, error: RebootError) -> None:
         delay_s = self._delay_before_retry(error)
         if delay_s is None:
-            raise error
+            raise self._with_replacement(error)
         log.info(
             "vendor call failed, to be repeated",
             code=error.code,
@@ -118,6 +119,16 @@ class VendorCalls:
         if delay_s > self._settings.retry_in_place_s:
             await self._defer(delay_s, error)
         await asyncio.sleep(delay_s)
+
+    def _with_replacement(self, error: RebootError) -> RebootError:
+        """A model that is gone is told with the one that replaces it."""
+        model = self._job.model
+        if not isinstance(error, ModelRetired) or model.replaced_by is None:
+            return error
+        return ModelRetired(
+            f"The vendor says that {model.name} is gone: ask for {model.replaced_by}, which replaces it, or choose another,"
+            " see GET /api/models."
+        )
 
     async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
         """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""

@@ -199,6 +199,15 @@ def test_models_shows_all_of_a_price(tmp_path: Path) -> None:
     assert "from 2999-01-01" in shown
 
 
+def test_models_shows_who_serves_where_successors_are_in_use(tmp_path: Path) -> None:
+    def row(**environment: str) -> Any:
+        rows = Cli(tmp_path, **environment).json("models")
+        return next(row for row in rows if row["name"] == "anthropic-claude-2-1")
+
+    assert (row()["successor"], row()["replaced_by"]) == (None, "anthropic-claude-sonnet-4-6")
+    assert row(USE_SUCCESSORS="1")["successor"] == "anthropic-claude-sonnet-4-6"
+
+
 # -- how it speaks
 
 

@@ -1,0 +1,52 @@
+"""Who serves a name in another model's place: as an operator's row says, or as the vendor has replaced it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from shared.catalogue.names import Names
+from shared.catalogue.rows import Row, Written
+
+
+class Served(NamedTuple):
+    """Public names: `by` is the model that serves requests now, `later_by` the one that replaces it at the vendor."""
+
+    by: str | None
+    later_by: str | None
+
+
+def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: bool) -> dict[str, Served]:
+    """Of each row that names one of the two. `use` puts every `replaced_by` in force where no `successor` says otherwise.
+
+    Raises `SettingsError` with the line for an unknown name, and for one that leads nowhere.
+    """
+    tables = {row.name: table for table, row in written}
+    chosen = {row.name: _known(table, "successor", row.successor, names) for table, row in written if row.successor}
+    replaced = {
+        row.name: _known(table, "replaced_by", row.replaced_by, names) for table, row in written if row.replaced_by
+    }
+    for name, successor in chosen.items():
+        if successor in chosen:
+            named = tables[name].fields["successor"]
+            raise tables[name].error(f"`successor` is {named!r}, which has a successor itself: name the last one")
+    last = {name: _last(tables[name], name, {**replaced, **chosen}) for name in replaced}
+    in_force = {**last, **chosen} if use else chosen
+    return {name: Served(in_force.get(name), replaced.get(name)) for name in {**chosen, **replaced}}
+
+
+def _known(table: Written, field: str, named: str, names: Names) -> str:
+    found = names.find(named)
+    if found is None:
+        raise table.error(f"`{field}` is {named!r}, which is no model here")
+    return found
+
+
+def _last(table: Written, name: str, following: Mapping[str, str]) -> str:
+    """Where the replacements end: a model that replaces another may have been replaced, too."""
+    seen = [name]
+    while (following_one := following.get(seen[-1])) is not None:
+        if following_one in seen:
+            raise table.error(f"`replaced_by` leads back: {' → '.join([*seen, following_one])}")
+        seen.append(following_one)
+    return seen[-1]
