@@ -25,6 +25,7 @@ from deploy.cli.command import Answer
 from deploy.cli.command import add_command as _command
 from deploy.cli.command import add_group as _group
 from deploy.cli.ledger_check import check_ledger
+from deploy.cli.price_check import check_prices
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
@@ -87,6 +88,8 @@ async def _run(arguments: argparse.Namespace) -> Answer:
     run: Any = arguments.run
     if run == _models:
         return _models(_catalogue_settings())
+    if run == check_prices:
+        return check_prices(arguments, _catalogue_settings())
     if run in batch_cli.COMMANDS:
         return await batch_cli.over_http(run, arguments, _run_json())
     settings = Settings.load(_environment())
@@ -217,12 +220,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     groups = parser.add_subparsers(required=True, metavar="command")
     _command(groups, "migrate", _migrate, "apply what is missing of the database's migrations")
-    _command(groups, "models", _models, "the catalogue as it is in force")
+    _add_model_commands(_command(groups, "models", _models, "the catalogue as it is in force"))
     _add_account_commands(_group(groups, "account", "accounts and their credit"))
     _add_key_commands(_group(groups, "key", "API keys"))
     batch_cli.add_commands(_group(groups, "batch", "batches of the account that the API key is for"))
     _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")
     return parser
+
+
+def _add_model_commands(models: argparse.ArgumentParser) -> None:
+    check = _command(
+        models.add_subparsers(metavar="command"), "check", check_prices, "its prices beside another list's"
+    )
+    check.add_argument(
+        "file", type=Path, help="LiteLLM's model_prices_and_context_window.json, or genai-prices' data.json"
+    )
+    check.add_argument("--accept", type=Path, metavar="FILE", help="differences that are known, each with its reason")
 
 
 def _add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private

@@ -208,6 +208,46 @@ def test_models_shows_who_serves_where_successors_are_in_use(tmp_path: Path) -> 
     assert row(USE_SUCCESSORS="1")["successor"] == "anthropic-claude-sonnet-4-6"
 
 
+LISTED = {
+    "amazon.nova-lite-v1:0": {
+        "litellm_provider": "bedrock_converse",
+        "input_cost_per_token": 6e-08,
+        "output_cost_per_token": 3e-07,
+        "cache_read_input_token_cost": 1.5e-08,
+    }
+}
+ACCEPTED = """
+[[accept]]
+name = "amazon-nova-lite"
+field = "output"
+reason = "made up"
+"""
+
+
+def test_models_check_tells_what_differs_from_a_list_of_prices(tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text(json.dumps(LISTED), encoding="utf-8")
+    (tmp_path / "accepted.toml").write_text(ACCEPTED, encoding="utf-8")
+    cli = Cli(tmp_path)
+    found = cli.json("models", "check", "prices.json", status=REFUSED)
+    assert {"name": "amazon-nova-lite", "field": "output", "ours": 0.24, "theirs": 0.3} in found
+    assert {"name": "openai-gpt-4o", "field": "model", "ours": "gpt-4o-2024-08-06", "theirs": None} in found
+    missing = [row["name"] for row in found if row["field"] == "model"]
+    overlay = "".join(f'[[model]]\nname = "{name}"\nlifecycle = "retired"\n' for name in missing)
+    (tmp_path / "overlay.toml").write_text(overlay, encoding="utf-8")
+    only = Cli(tmp_path, CATALOGUE="overlay.toml")
+    told = only("models", "check", "prices.json")
+    assert (told.status, told.out.splitlines()[1:]) == (
+        REFUSED,
+        ["difference                  output: 0.24 here, 0.3 there: cheaper here"],
+    )
+    assert only.json("models", "check", "prices.json", "--accept", "accepted.toml") == []
+    for words in (("nowhere.json",), ("prices.json", "--accept", "nowhere.toml"), ("accepted.toml",)):
+        refused = cli("models", "check", *words)
+        assert (refused.status, refused.out) == (REFUSED, ""), words
+        assert refused.err.startswith("rebootml: ")
+    assert cli("models", "check").status == WRONG_USAGE
+
+
 # -- how it speaks
 
 

@@ -1,0 +1,163 @@
+"""`rebootml models check FILE`: the catalogue's prices beside those of a list that others keep.
+
+Differences that are known stand with their reason in a file of their own (`--accept FILE`):
+
+    [[accept]]
+    name = "openai-gpt-5.6-sol"
+    field = "input"            # left out: all of them
+    reason = "their promotion is over"
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from deploy.cli.command import Answer
+from deploy.cli.price_lists import DEPRECATED, FIELDS, ONE_SIDED, PARTS, PriceList, UnknownForm, read_price_list
+from shared.catalogue.files import tables_in_force
+from shared.catalogue.names import GEOGRAPHY
+from shared.money import nano_to_usd, usd_number, usd_to_nano
+from shared.settings import Settings
+
+MODEL, LIFECYCLE = "model", "lifecycle"
+DECIMALS = 9
+NESTED = ("long_context", "off_peak")
+AS_INPUT = {"cached": "input", "cache_write": "input"}
+"""Prices that are the second where they are not given."""
+
+
+class Difference(NamedTuple):
+    """`field` is one of the row's, with a point where it lies in another, as `long_context.input`; `model` where their list
+    has no such model, and `lifecycle` where it has ended there. Prices are USD per million tokens; None where there is none.
+    """
+
+    name: str
+    field: str
+    ours: Decimal | str | None
+    theirs: Decimal | str | None
+
+    def row(self) -> dict[str, Any]:
+        """As JSON has it, prices as exact numbers."""
+        return {"name": self.name, "field": self.field, "ours": _json(self.ours), "theirs": _json(self.theirs)}
+
+    def told(self) -> dict[str, str]:
+        """For people."""
+        return {"model": self.name, "difference": f"{self.field}: {self._words()}"}
+
+    def _words(self) -> str:
+        if self.field == MODEL:
+            return f"{self.ours} is missing there"
+        ours, theirs = (_plain(value) for value in (self.ours, self.theirs))
+        words = f"{ours} here, {theirs} there"
+        if isinstance(self.ours, Decimal) and isinstance(self.theirs, Decimal):
+            return f"{words}: {'dearer' if self.ours > self.theirs else 'cheaper'} here"
+        return words
+
+
+class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A difference that is known."""
+
+    name: str
+    reason: str
+    field: str | None = None
+
+
+class AcceptFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of them."""
+
+    accept: list[Accepted] = []
+
+
+def check_prices(arguments: argparse.Namespace, settings: Settings) -> Answer:
+    """Exit status 1 where something differs that is not accepted."""
+    today = dt.datetime.now(dt.UTC).date()
+    theirs = read_price_list(arguments.file, today)
+    accepted = _accepted(arguments.accept) if arguments.accept else []
+    rows = (table.fields for table in tables_in_force(settings.catalogue_overlay).values())
+    found = [one for row in rows for one in differences(row, theirs, today) if not _is_accepted(one, accepted)]
+    return Answer([one.row() for one in found], 1 if found else 0, [one.told() for one in found])
+
+
+def differences(row: Mapping[str, Any], prices: PriceList, today: dt.date) -> Iterator[Difference]:
+    """Of a row as it is written; none of a model that is gone here, or at an operator's own address."""
+    name, lifecycle = row["name"], row["lifecycle"]
+    if lifecycle == "retired" or row.get("base_url"):
+        return
+    theirs = prices.find(row["provider"], _names(row))
+    if theirs is None:
+        yield Difference(name, MODEL, row["upstream"], None)
+        return
+    if theirs.ended and (lifecycle, theirs.ended) != ("legacy", DEPRECATED):
+        yield Difference(name, LIFECYCLE, lifecycle, theirs.ended)
+    yield from _prices(name, prices_of(row, today), theirs.prices)
+
+
+def _prices(name: str, ours: Mapping[str, Decimal], theirs: Mapping[str, Decimal]) -> Iterator[Difference]:
+    for field in FIELDS:
+        group, _, _ = field.rpartition(".")
+        if group and not _both_have(group, ours, theirs) and field not in ONE_SIDED:
+            continue
+        mine, their = _price(ours, field), _price(theirs, field)
+        if field.endswith("cache_write_long") and None in {mine, their}:
+            continue  # many lists do not know it
+        if mine != their:
+            yield Difference(name, field, mine, their)
+
+
+def _both_have(group: str, *sides: Mapping[str, Decimal]) -> bool:
+    return all(any(field.startswith(f"{group}.") for field in side) for side in sides)
+
+
+def _price(prices: Mapping[str, Decimal], field: str) -> Decimal | None:
+    """Rounded to what a price may have; that of another field where this one is not given."""
+    group, point, part = field.rpartition(".")
+    price = prices.get(field)
+    if price is None and part in AS_INPUT:
+        price = prices.get(f"{group}{point}{AS_INPUT[part]}")
+    return None if price is None else round(price, DECIMALS)
+
+
+def prices_of(row: Mapping[str, Any], today: dt.date) -> dict[str, Decimal]:
+    """By their fields, as in force on that day."""
+    in_force = dict(row)
+    for change in sorted(row.get("price_changes", ()), key=lambda change: change["from"]):
+        if change["from"] <= today:
+            in_force.update(change)
+    flat = {part: in_force.get(part) for part in PARTS}
+    for field in NESTED:
+        flat |= {f"{field}.{part}": value for part, value in (in_force.get(field) or {}).items()}
+    return {field: Decimal(value) for field, value in flat.items() if isinstance(value, int | Decimal)}
+
+
+def _names(row: Mapping[str, Any]) -> list[str]:
+    """The vendor's id first; without the geography of an inference profile last, because that may have another price."""
+    upstream = row["upstream"]
+    return [upstream, *row.get("aliases", ()), GEOGRAPHY.sub("", upstream, count=1)]
+
+
+def _json(value: Decimal | str | None) -> msgspec.Raw | str | None:
+    return usd_number(usd_to_nano(value)) if isinstance(value, Decimal) else value
+
+
+def _plain(value: Decimal | str | None) -> str:
+    return "none" if value is None else nano_to_usd(usd_to_nano(value)) if isinstance(value, Decimal) else value
+
+
+def _accepted(path: Path) -> list[Accepted]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return msgspec.convert(document, AcceptFile).accept
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise UnknownForm(f"{path}: {error}") from None
+
+
+def _is_accepted(one: Difference, accepted: list[Accepted]) -> bool:
+    return any(known.name == one.name and known.field in {None, one.field} for known in accepted)
