@@ -1,4 +1,4 @@
-"""The service with an operator's overlay: another price, a successor, and vendors that speak OpenAI's protocol."""
+"""The service with an operator's overlay: another price, successors, and vendors that speak OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.support import free_port
 
 CHANGED = """
 [[model]]
-name = "openai-o1-mini"
+name = "openai-gpt-5.2"
 price_factor = 2
 
 [[model]]
@@ -23,7 +23,16 @@ name = "openai-o1"
 successor = "gpt-4o"
 
 [[model]]
+name = "openai-o3-mini"
+replaced_by = ""
+
+[[model]]
+name = "openai-gpt-4o-rt-preview"
+replaced_by = ""
+
+[[model]]
 name = "openai-gpt-4o-mini-rt-preview"
+replaced_by = ""
 input = 999999999
 output = 999999999
 """
@@ -76,6 +85,7 @@ VENDORS = {
 HASTY_S = 2.0
 ENVIRONMENT = {
     "ACME_KEY": "acme",
+    "USE_SUCCESSORS": "1",
     "LEASE_S": "1",
     "ABANDONED_AFTER_S": "0.1",
     "DRAIN_S": "0.5",

@@ -33,7 +33,7 @@ async def test_a_model_of_another_vendor_needs_rows_only(caller: Caller) -> None
 
 
 async def test_a_price_factor_changes_the_charge_and_not_the_vendors_cost(caller: Caller, books: asyncpg.Pool) -> None:
-    reply = await caller.chat(told(tokens=10), model="openai-o1-mini")
+    reply = await caller.chat(told(tokens=10), model="openai-gpt-5.2")
     await caller.settled(books)
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None
@@ -49,6 +49,18 @@ async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncp
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None
     assert (row["model"], row["upstream"]) == ("openai-gpt-4o", "gpt-4o-2024-08-06")
+
+
+async def test_what_replaces_a_model_that_is_gone_serves_by_one_setting(caller: Caller, books: asyncpg.Pool) -> None:
+    reply = await caller.chat(told(tokens=10), model="o1-mini")
+    assert (reply.status, reply.headers["x-model-successor"]) == (200, "openai-gpt-6.1-terra")
+    assert reply.json["result"]["model"] == "openai-o1-mini"
+    await caller.settled(books)
+    row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
+    assert row is not None
+    assert (row["model"], row["upstream"]) == ("openai-gpt-6.1-terra", "gpt-6.1-terra")
+    listed = {one["name"]: one["successor"] for one in (await caller.request("GET", "/api/models")).json["result"]}
+    assert (listed["openai-o1-mini"], listed["openai-o3-mini"]) == ("openai-gpt-6.1-terra", None)
 
 
 async def test_what_costs_more_than_can_be_counted_is_refused_in_words(caller: Caller, books: asyncpg.Pool) -> None:
