@@ -4,7 +4,7 @@ decides it for real requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -119,23 +119,39 @@ MESSAGES: dict[str, dict[str, Any]] = {
 
 @cache
 def tables(catalogue: Catalogue, settings: Settings) -> str:
-    """A table for each API, in Markdown, and which models each of its columns stands for."""
-    completions = _table(catalogue, settings, COMPLETIONS, parse_completion, {"model": "", "messages": [HELLO]})
-    messages = _table(catalogue, settings, MESSAGES, parse_message, {"model": "", "max_tokens": 9, "messages": [HELLO]})
+    """Tables for each API and each group of models, in Markdown, and which models each of their columns stands for."""
+    completions = _tables(catalogue, settings, COMPLETIONS, parse_completion, {"model": "", "messages": [HELLO]})
+    messages = _tables(
+        catalogue, settings, MESSAGES, parse_message, {"model": "", "max_tokens": 9, "messages": [HELLO]}
+    )
     return f"## `/v1/chat/completions`\n\n{completions}\n\n## `/v1/messages`\n\n{messages}"
 
 
-def _table(
+def _tables(
     catalogue: Catalogue,
     settings: Settings,
     fields: Mapping[str, Mapping[str, Any]],
     parse: Callable[[bytes], Asked],
     body: Mapping[str, Any],
 ) -> str:
-    asked = [_parsed(parse, {**body, **changes}) for changes in fields.values()]
-    classes: dict[tuple[Outcome, ...], list[str]] = {}
+    """One table of all would be wider than any screen."""
+    asked = {field: _parsed(parse, {**body, **changes}) for field, changes in fields.items()}
+    groups: dict[str, list[Model]] = {}
     for model in catalogue:
-        outcomes = tuple(outcome(one, model, settings) if one else "refused" for one in asked)
+        groups.setdefault(_group_of(model), []).append(model)
+    return "\n\n".join(f"### {group}\n\n{_table(models, settings, asked)}" for group, models in groups.items())
+
+
+def _group_of(model: Model) -> str:
+    """Whose models have rules of their own; the others on Bedrock are much alike."""
+    alike = model.provider == "bedrock" and model.company != "Anthropic"
+    return "Other models on Bedrock" if alike else f"{model.company}'s models"
+
+
+def _table(models: Sequence[Model], settings: Settings, fields: Mapping[str, Asked | None]) -> str:
+    classes: dict[tuple[Outcome, ...], list[str]] = {}
+    for model in models:
+        outcomes = tuple(outcome(one, model, settings) if one else "refused" for one in fields.values())
         classes.setdefault(outcomes, []).append(model.name)
     columns = range(1, len(classes) + 1)
     rows = [f"| {field} | {' | '.join(outcomes[row] for outcomes in classes)} |" for row, field in enumerate(fields)]
