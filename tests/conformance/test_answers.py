@@ -167,7 +167,7 @@ async def test_blocked_answer(vendors: Vendors, case: Case) -> None:
         "openai-chat": ("content_filter",),
         "deepseek-chat": ("content_filter",),
         "openai-realtime": ("content_filter",),
-        "bedrock-converse": ("guardrail_intervened", "content_filtered"),
+        "bedrock-converse": ("guardrail_intervened", "content_filtered", "refusal"),
         "bedrock-invoke": ("ERROR_TOXIC",),
         "gemini": ("SAFETY", "RECITATION", "SPII", "OTHER"),
     }

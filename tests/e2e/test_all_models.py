@@ -91,6 +91,20 @@ async def test_every_model_is_available_where_every_vendor_is_there(session: aio
     assert [model["name"] for model in models if not model["available"]] == []
 
 
+async def test_a_long_answer_is_streamed_from_a_vendor_that_writes_less_of_it_at_once(
+    session: aiohttp.ClientSession,
+) -> None:
+    body = {
+        "model": "google-gemini-4-argon",
+        "messages": [{"role": "user", "content": told(tokens=9)}],
+        "options": {"max_tokens": 65_536},
+    }
+    async with session.post("/api/endpoint", json=body) as response:
+        answer = await response.json()
+    assert (response.status, response.headers["x-output-limit"]) == (200, "65536")
+    assert answer["result"]["tokens_output"] == 9
+
+
 TOWN: dict[str, Any] = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "inhabitants": {"type": "integer"}},
@@ -116,7 +130,7 @@ async def typed_answer(client: AsyncOpenAI, name: str, *, stream: bool) -> str |
 
 
 async def test_every_model_that_can_be_held_to_a_schema_answers_in_its_json(demo: dict[str, Any]) -> None:
-    assert len(TYPED) == 20
+    assert len(TYPED) == 61
     async with AsyncOpenAI(base_url=demo["url"] + "/v1", api_key=demo["api_key"], max_retries=0) as client:
         answers = await asyncio.gather(
             *(typed_answer(client, model.name, stream=stream) for model in TYPED for stream in (False, True))
@@ -155,6 +169,11 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA
         "anthropic-claude-3-haiku",
         "meta-llama3-2-11b",
         "google-gemini-2.0-flash",
+        "google-gemini-3.8-flash",
+        "openai-gpt-6-luna",
+        "openai-gpt-6-luna-bedrock",
+        "anthropic-claude-sonnet-5-5",
+        "deepseek-flash",
     ],
 )
 async def test_what_agents_send_of_tools_reaches_every_vendor(session: aiohttp.ClientSession, name: str) -> None:
