@@ -83,6 +83,8 @@ ASKED = {
     "a tool of alternatives": asked(schema=EITHER),
     "a tool that is a string": asked(schema={"type": "string"}),
     "a call first": asked(before=called()),
+    "two of the user": asked(before=(HELLO,)),
+    "two of the assistant": asked(before=(HELLO, SAID, SAID)),
 }
 
 

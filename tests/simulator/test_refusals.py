@@ -133,6 +133,11 @@ DEEPSEEK: list[tuple[Body, str]] = [
     (offered({}), "got 'type: null'"),
     (offered({"type": "object"}), ""),
     ({"response_format": {"type": "json_object"}}, "Prompt must contain the word 'json'"),
+    (said("user", "x"), ""),
+    (
+        {"model": "deepseek-reasoner", **said("user", "x")},
+        "successive user or assistant messages (messages[0] and messages[1]",
+    ),
 ]
 CLAUDE, NOVA, MISTRAL = (
     "anthropic.claude-3-haiku-20240307-v1:0",

@@ -2,11 +2,14 @@
 
 Sources: DeepSeek's API reference (2025-2026), and its errors as users report them: "Failed to deserialize the JSON body into
 the target type: messages[2]: invalid type: sequence, expected a string" (github.com/BerriAI/litellm/issues/6642,
-github.com/QwenLM/qwen-code/issues/2318), "Invalid top_p value, the valid range of top_p is (0, 1.0]", "Duplicate value for
-'tool_call_id'", "Content Exists Risk".
+github.com/QwenLM/qwen-code/issues/2318), "deepseek-reasoner does not support successive user or assistant messages"
+(github.com/deepseek-ai/DeepSeek-R1/issues/21), "Invalid top_p value, the valid range of top_p is (0, 1.0]", "Duplicate
+value for 'tool_call_id'", "Content Exists Risk".
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import msgspec
 
@@ -125,6 +128,13 @@ def _check_thinking(body: ChatRequest, *, every_answer: bool) -> None:
         raise invalid(f"{body.model} does not support the parameter logprobs")
     if body.tool_choice not in {None, "auto", "none"}:
         raise invalid("Thinking mode does not support this tool_choice")
+    for i, (before, after) in enumerate(pairwise(body.messages)):
+        if before.role == after.role and after.role in {"user", "assistant"}:
+            raise invalid(
+                f"deepseek-reasoner does not support successive user or assistant messages (messages[{i}] and "
+                f"messages[{i + 1}] in your input). You should interleave the user/assistant messages in the message "
+                "sequence."
+            )
     for i, message in enumerate(body.messages):
         if message.reasoning_content is not None or message.role != "assistant":
             continue

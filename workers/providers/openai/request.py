@@ -12,6 +12,7 @@ from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
 from workers.providers.protocol import ProviderRequest
+from workers.providers.wire.turns import in_turn
 
 USER_LENGTH_MAX = 64
 UNKNOWN_TO_DEEPSEEK = {"user"}
@@ -22,7 +23,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `create`; what is not asked for is left out."""
     given = {
         "model": request.model.upstream,
-        "messages": [_message(message, request.model) for message in request.messages],
+        "messages": [_message(message, request.model) for message in _talk(request)],
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
@@ -32,6 +33,14 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     }
     unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
     return {name: value for name, value in given.items() if value is not None and name not in unknown}
+
+
+def _talk(request: ProviderRequest) -> list[Message]:
+    """The thinking model wants each side in turn: "deepseek-reasoner does not support successive user or assistant messages"
+    (github.com/deepseek-ai/DeepSeek-R1/issues/21, github.com/Aider-AI/aider/issues/2960; read 2026-11).
+    """
+    thinks = request.model.api == "deepseek-chat" and request.model.reasoning
+    return in_turn(request.messages) if thinks else request.messages
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

@@ -277,6 +277,31 @@ def test_deepseek_gets_texts_and_the_others_parts() -> None:
     assert sent[4]["content"] == ""
 
 
+def test_deepseeks_thinking_model_gets_each_side_in_turn() -> None:
+    called = Message("assistant", "b", tool_calls=(ToolCall("c", "clock", "{}"),))
+    talk = [
+        Message("system", "s"),
+        Message("user", "a"),
+        Message("user", [TextPart("b"), TextPart("c")]),
+        Message("assistant", ""),
+        Message("assistant", "a"),
+        called,
+        Message("tool", "ten", tool_call_id="c"),
+        Message("user", "d"),
+        Message("user", " "),
+    ]
+    asked = openai_request.parameters(request("deepseek-reasoner", talk))["messages"]
+    assert [(one["role"], one["content"]) for one in asked] == [
+        ("system", "s"),
+        ("user", "a\n\nbc"),
+        ("assistant", "a\n\nb"),
+        ("tool", "ten"),
+        ("user", "d"),
+    ]
+    assert [call["id"] for call in asked[2]["tool_calls"]] == ["c"]
+    assert len(openai_request.parameters(request("deepseek-chat", talk))["messages"]) == len(talk)
+
+
 def test_converse_is_asked_in_its_words() -> None:
     asked = request("amazon-nova-lite", [*TALK, Message("user", [PICTURE])], temperature=0.5, top_p=0.1, stop=("x",))
     assert bedrock_converse.parameters(asked) == {
