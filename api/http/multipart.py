@@ -65,7 +65,7 @@ class FileForm:
             if not isinstance(part, BodyPartReader) or not part.name:
                 raise InvalidRequest("Each part of the form has a name, and no parts of its own.")
             name = _text(part.name)
-            if part.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            if part.headers.get("Content-Encoding", "").strip().lower() not in {"identity", ""}:
                 raise UnsupportedMediaType(f"`{name}` is compressed: send it as it is, without Content-Encoding.")
             if part.headers.get("Content-Transfer-Encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
                 raise InvalidRequest(f"`{name}` is encoded: send it as it is.", param=name)

@@ -76,8 +76,10 @@ def refuse_unsupported(request: web.Request) -> None:
 
 
 def refuse_compressed(request: web.Request) -> None:
-    """Raises `UnsupportedMediaType`: what a body becomes when it is unpacked has no limit that its length would tell."""
-    if {coding.strip().lower() for coding in request.headers.getall("Content-Encoding", [])} - {"identity"}:
+    """Raises `UnsupportedMediaType`: what a body becomes when it is unpacked has no limit that its length would tell. An
+    empty header names no coding.
+    """
+    if {coding.strip().lower() for coding in request.headers.getall("Content-Encoding", [])} - {"identity", ""}:
         raise UnsupportedMediaType("The body is compressed: send it as it is, without Content-Encoding.")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.e2e.test_request_life import ASYNC, ended
-from tests.harness.caller import Caller, told
+from tests.harness.caller import MODEL, Caller, told
 
 HOST = "Host: localhost\r\n"
 DEFAULT_REFUSED_BODY_S = Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}).refused_body_within_s
@@ -97,6 +97,13 @@ async def test_a_compressed_body_is_refused_in_words_however_it_is_said(caller: 
         assert head_of_it.startswith("HTTP/1.1 415 ")
         assert "The body is compressed: send it as it is, without Content-Encoding." in body
         assert CODES[path] in body
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+async def test_a_body_that_is_said_to_be_as_it_is_is_taken(caller: Caller, coding: str) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": told(tokens=1)}]}
+    for path in ("/api/endpoint", "/v1/chat/completions"):
+        assert (await caller.request("POST", path, json=body, headers={"Content-Encoding": coding})).status == 200
 
 
 async def test_a_compressed_part_of_a_form_is_refused_in_words(caller: Caller) -> None:
