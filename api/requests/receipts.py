@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.catalogue.listing import rates_as
-from shared.money import Usage, UsdText, nano_to_usd
+from shared.money import LongContext, Usage, UsdText, nano_to_usd
 
 if TYPE_CHECKING:
     from api.requests.log import LoggedRequest
@@ -56,11 +56,10 @@ class Receipt(ReceiptRates, frozen=True, kw_only=True):
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:
     """Of a request that used and was charged so much, as far as that is known."""
     price = logged.price
-    long = price.long_context
     return Receipt(
         price_version=logged.price_version,
         **rates_as(nano_to_usd, price),
-        long_context=long and ReceiptLongContext(**rates_as(nano_to_usd, long), above_tokens=long.above),
+        long_context=_long_context(price.long_context),
         output_limit=logged.output_limit,
         tokens_input=usage.input if usage else None,
         tokens_cached=usage.cached if usage else None,
@@ -74,3 +73,7 @@ def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *,
         released_usd=nano_to_usd(logged.hold_nano - charged_nano) if ended else None,
         attempts=logged.attempts,
     )
+
+
+def _long_context(long: LongContext | None) -> ReceiptLongContext | None:
+    return None if long is None else ReceiptLongContext(**rates_as(nano_to_usd, long), above_tokens=long.above)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.money import RATES, LongContext, Price
+
+if TYPE_CHECKING:
+    import asyncpg
 
 
 class PinnedPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +42,7 @@ class PinnedPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         return Price(**rates, long_context=long)
 
 
-def price_of(row: Mapping[str, Any]) -> Price:
+def price_of(row: Mapping[str, Any] | asyncpg.Record) -> Price:
     """That of a row, which has all fields of a `PinnedPrice`."""
     return PinnedPrice(**{name: row[name] for name in PinnedPrice.__struct_fields__}).price
 

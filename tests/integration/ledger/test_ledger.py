@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -71,7 +72,7 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
 async def test_a_hold_is_at_the_dearest_prices_that_the_request_can_come_to(
     ledger: Ledger, new_account: NewAccount, hold_input: int | None, hold_output: int | None, hold: int
 ) -> None:
-    dearest = {
+    dearest: dict[str, Any] = {
         "hold_input_price": None if hold_input is None else hold_input * NANO_PER_TOKEN,
         "hold_output_price": None if hold_output is None else hold_output * NANO_PER_TOKEN,
     }

@@ -173,8 +173,8 @@ class Books(RuleBasedStateMachine):
             if number < len(self.requests):
                 wish, how = self.requests[-1 - number], {**end, **end.get("tokens", {})}
                 how.pop("tokens", None)
-                kept = {"keep_until": TOMORROW if how.get("answer") is not None else None}
-                settlement = a_settlement(wish, **how, **kept)
+                how["keep_until"] = TOMORROW if how.get("answer") is not None else None
+                settlement = a_settlement(wish, **how)
                 charge = cost(wish, settlement) if settlement.hold_state == "settled" else 0
                 made.append(msgspec.structs.replace(settlement, charge_nano=charge))
         return made

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.money import NANO_PER_USD, LongContext, Price, Rates, Usage, divide_up, nano_to_usd, usd_to_nano
+from shared.money import NANO_PER_USD, RATES, LongContext, Price, Rates, Usage, divide_up, nano_to_usd, usd_to_nano
 
 amounts = st.integers(-(10**18), 10**18)
 tokens = st.integers(0, 10**7)
 prices = st.integers(0, 10**12)
-rates = st.tuples(prices, prices, *[st.none() | prices] * 3)
+five_rates = st.tuples(prices, prices, *[st.none() | prices] * 3)
 FORMS = Price(
     1_000_000,
     10_000_000,
@@ -126,11 +127,12 @@ def test_a_hold_is_at_the_dearest_price_that_the_tokens_can_reach() -> None:
     assert Price(1, 1, cached=5).dearest(1) == (5, 1)
 
 
-@given(rates, rates, st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
+@given(five_rates, five_rates, st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
 def test_no_usage_within_its_bounds_costs_more_than_its_hold(
     short: tuple[int, ...], long: tuple[int, ...], above: int, counts: list[int]
 ) -> None:
-    price = Price(*short, LongContext(*long, above=above))
+    rates: dict[str, Any] = dict(zip(RATES, short, strict=True))
+    price = Price(**rates, long_context=LongContext(*long, above=above))
     uncached, cached, written, written_long, output, more = counts
     usage = Usage(
         uncached + cached + written + written_long,

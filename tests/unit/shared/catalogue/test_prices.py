@@ -78,7 +78,7 @@ def test_every_form_of_a_price_is_read_and_multiplied_with_the_factors_and_round
     model = _catalogue(path, FORMS + "price_factor = 1.000000000001", factor="2").find("acme-one")
     long = LongContext(4 * MILLION, 15 * MILLION, MILLION // 5, 5 * MILLION, 10 * MILLION, above=272_000)
     assert model.vendor_price == Price(2 * MILLION, 10 * MILLION, MILLION // 10, 5 * MILLION // 2, 5 * MILLION, long)
-    up = [4 * MILLION + 1, 20 * MILLION + 1, MILLION // 5 + 1, 5 * MILLION + 1, 10 * MILLION + 1]
+    up = (4 * MILLION + 1, 20 * MILLION + 1, MILLION // 5 + 1, 5 * MILLION + 1, 10 * MILLION + 1)
     long_up = [8 * MILLION + 1, 30 * MILLION + 1, 2 * MILLION // 5 + 1, 10 * MILLION + 1, 20 * MILLION + 1]
     assert model.price == Price(*up, LongContext(*long_up, above=272_000))
     batched = priced(model, Decimal("0.5"))
@@ -108,7 +108,7 @@ def test_a_change_is_in_force_from_midnight_in_utc_on_and_what_it_does_not_name_
     catalogue = _catalogue(path, DATED)
     _at(moment)
     price = catalogue.find("acme-one").price
-    assert price == Price(*(round(one * MILLION) for one in usd))
+    assert (price.input, price.output, price.cached) == tuple(round(one * MILLION) for one in usd)
     assert catalogue.serving("acme-1").price == next(one.price for one in catalogue if one.name == "acme-one") == price
 
 
