@@ -119,20 +119,21 @@ async def written_books(database_url: str, settings: Settings) -> str:
                 await ledger.reserve(reservation)
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
-            await _every_form_of_a_price(ledger, account)
+            await _every_form_of_a_price(ledger, account, key)
             await a_batch_of_one(pool, ledger, account, key)
     return database_url.partition("?")[0].rpartition("/")[2]
 
 
-async def _every_form_of_a_price(ledger: Ledger, account: str) -> None:
+async def _every_form_of_a_price(ledger: Ledger, account: str, key: str) -> None:
     """Charges worked out by hand, in tenths: 9 × 10 + 5 × 1 + 10 × 13 + 6 × 25 + 7 × 20, and with one token more of input."""
     parts = {"tokens_cached": 5, "tokens_cache_written": 16, "tokens_cache_written_long": 6, "tokens_output": 7}
     for tokens, charge in ((30, 52), (31, 148)):
-        reservation = a_reservation(account, output_limit=7, output_floor=7, **pinned(EVERY_FORM, "0123456789ab", 31))
+        limits = {"key_id": key, "output_limit": 7, "output_floor": 7}
+        reservation = a_reservation(account, **limits, **pinned(EVERY_FORM, "0123456789ab", 31))
         reservation = msgspec.structs.replace(reservation, input_bound=31)
         await ledger.reserve(reservation)
         assert await ledger.settle(a_settlement(reservation, charge, tokens_input=tokens, **parts)) == "settled"
-    beyond = a_reservation(account, 100)
+    beyond = a_reservation(account, 100, key_id=key)
     await ledger.reserve(beyond)
     assert await ledger.settle(a_settlement(beyond, 101)) == "settled"
 

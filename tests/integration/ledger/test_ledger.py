@@ -42,7 +42,7 @@ async def test_a_hold_is_the_upper_bound_of_the_price_rounded_up_once(
 async def test_a_reservation_is_recorded_with_everything_that_was_promised(
     ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
 ) -> None:
-    price = Price(1, 2, 3, 4, 5, LongContext(6, 7, 8, 9, 10, above=11))
+    price = Price(1, 0, 3, 4, 5, LongContext(6, 0, 8, 9, 10, above=11))
     reservation = a_reservation(
         await new_account(1_000),
         messages='[{"role":"user","content":"nul: \\u0000"}]',

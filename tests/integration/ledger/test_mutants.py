@@ -94,6 +94,8 @@ async def what_was_promised_is_what_is_charged_by(scratch: Scratch) -> None:
         assert price_of(await request_row(scratch.pool, wish)) == price
         parts = {"tokens_cached": 2, "tokens_cache_written": 6, "tokens_cache_written_long": 2, "tokens_output": 1}
         await scratch.settle(a_settlement(wish, charge, tokens_input=tokens, **parts))
+        row = await request_row(scratch.pool, wish)
+        assert {name: row[name] for name in parts} == parts
     await assert_books_balance(scratch.pool)
 
 

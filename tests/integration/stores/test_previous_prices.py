@@ -33,7 +33,10 @@ UNKNOWN = {
 }
 """What it does not send."""
 EVERY_FORM = Price(1, 2, 1, 3, 4, LongContext(5, 6, 7, 8, 9, above=50)).times(Decimal(NANO_PER_TOKEN))
-FILES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relname ~ '^(requests|usage_by_day)' AND relkind = 'r'"
+FILES = """
+SELECT relname, pg_relation_filenode(oid) FROM pg_class
+WHERE relname ~ '^(requests|usage_by_day)' AND relkind = 'r' ORDER BY relname
+"""
 
 
 class Before(NamedTuple):
