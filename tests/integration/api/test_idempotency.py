@@ -25,10 +25,10 @@ from tests.integration.books import Wallet, assert_books_balance, limited_key, p
 from tests.integration.conftest import NewAccount, running
 
 ENDS_THAT_KEEP_THE_KEY: dict[str, dict[str, Any]] = {
-    "succeeded": {"charge_nano": 40},
+    "succeeded": {"charge": 40},
     "succeeded for free": {},
-    "failed, charged": {"state": "failed", "charge_nano": 1},
-    "cancelled, charged": {"state": "cancelled", "charge_nano": 1},
+    "failed, charged": {"state": "failed", "charge": 1},
+    "cancelled, charged": {"state": "cancelled", "charge": 1},
 }
 ENDS_THAT_FREE_THE_KEY: dict[str, dict[str, Any]] = {
     "failed": {"state": "failed"},
