@@ -17,7 +17,7 @@ class Served(NamedTuple):
 
 
 def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: bool) -> dict[str, Served]:
-    """Of each row that names one of the two. `use` puts every `replaced_by` in force where no `successor` says otherwise.
+    """Of each row. `use` puts every `replaced_by` in force where no `successor` says otherwise.
 
     Raises `SettingsError` with the line for an unknown name, and for one that leads nowhere.
     """
@@ -32,7 +32,7 @@ def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: boo
             raise tables[name].error(f"`successor` is {named!r}, which has a successor itself: name the last one")
     last = {name: _last(tables[name], name, {**replaced, **chosen}) for name in replaced}
     in_force = {**last, **chosen} if use else chosen
-    return {name: Served(in_force.get(name), replaced.get(name)) for name in {**chosen, **replaced}}
+    return {row.name: Served(in_force.get(row.name), replaced.get(row.name)) for _, row in written}
 
 
 def _known(table: Written, field: str, named: str, names: Names) -> str:
