@@ -103,6 +103,8 @@ def differences(row: Mapping[str, Any], prices: PriceList, today: dt.date) -> It
 def _prices(name: str, ours: Mapping[str, Decimal], theirs: Mapping[str, Decimal]) -> Iterator[Difference]:
     for field in FIELDS:
         group, _, _ = field.rpartition(".")
+        if field not in ours and field not in theirs:
+            continue
         if group and not _both_have(group, ours, theirs) and field not in ONE_SIDED:
             continue
         mine, their = _price(ours, field), _price(theirs, field)
