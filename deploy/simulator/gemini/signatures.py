@@ -22,17 +22,24 @@ def check_signatures(contents: list[Content], model: Model) -> None:
     """The first call of a turn comes back signed, and a response says the id of its call; before Gemini 3 an id is unknown.
     Raises `Refusal`.
     """
+    if not model.is_new:
+        _check_no_ids(contents)
+        return
     for i, (before, after) in enumerate(pairwise([Content(role="model"), *contents])):
         called = [part.function_call.id for part in before.parts if part.function_call]
         said = [part.function_response.id for part in after.parts if part.function_response]
-        if not model.is_new and any([*called, *said]):
-            raise _invalid(
-                f"Invalid JSON payload received. Unknown name \"id\" at 'contents[{i}].parts[0]': Cannot find field."
-            )
-        if model.is_new and said != called[: len(said)]:
+        if said != called[: len(said)]:
             raise _invalid(f"* GenerateContentRequest.contents[{i}].parts: function_response.id is not the call's.")
-        if model.is_new:
-            _check_signed(i, after)
+        _check_signed(i, after)
+
+
+def _check_no_ids(contents: list[Content]) -> None:
+    for i, content in enumerate(contents):
+        for j, part in enumerate(content.parts):
+            used = part.function_call or part.function_response
+            if used and used.id is not None:
+                where = f"contents[{i}].parts[{j}]"
+                raise _invalid(f"Invalid JSON payload received. Unknown name \"id\" at '{where}': Cannot find field.")
 
 
 def _check_signed(i: int, content: Content) -> None:
