@@ -89,7 +89,8 @@ async def _connected(settings: Settings) -> _Stores:
     await redis_client.require_no_eviction(client)
     clocks = Clocks(pool, client, settings)
     await clocks.require()
-    return _Stores(pool, client, *(Scripts(client, settings) for _ in range(3)), clocks)
+    reading, enqueuing, enqueuing_large = (Scripts(client, settings) for _ in range(3))
+    return _Stores(pool, client, reading, enqueuing, enqueuing_large, clocks)
 
 
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:

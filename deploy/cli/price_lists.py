@@ -138,7 +138,7 @@ def _fits(clause: Table, name: str) -> bool:
         return (any if kind == "or" else all)(_fits(one, name) for one in value)
     if kind == "regex":
         return re.search(value, name) is not None
-    told = value.lower()
+    told: str = value.lower()
     fits = {"equals": name == told, "contains": told in name}
     return fits.get(kind, name.startswith(told) if kind == "starts_with" else name.endswith(told))
 

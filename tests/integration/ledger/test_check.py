@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -128,7 +129,7 @@ async def _every_form_of_a_price(ledger: Ledger, account: str, key: str) -> None
     """Charges worked out by hand, in tenths: 9 × 10 + 5 × 1 + 10 × 13 + 6 × 25 + 7 × 20, and with one token more of input."""
     parts = {"tokens_cached": 5, "tokens_cache_written": 16, "tokens_cache_written_long": 6, "tokens_output": 7}
     for tokens, charge in ((30, 52), (31, 148)):
-        limits = {"key_id": key, "output_limit": 7, "output_floor": 7}
+        limits: dict[str, Any] = {"key_id": key, "output_limit": 7, "output_floor": 7}
         reservation = a_reservation(account, **limits, **pinned(EVERY_FORM, "0123456789ab", 31))
         reservation = msgspec.structs.replace(reservation, input_bound=31)
         await ledger.reserve(reservation)

@@ -55,7 +55,7 @@ OPTION = _words(  # its value is to blame; an output limit is this service's own
 )
 JSON_WORD = _words(r"must contain the word 'json'")
 SIZE = _words(
-    r"(content|text|description)': string too long",  # OpenAI; names and ids are this service's own to make fit
+    r"description': string too long",  # OpenAI; names and ids are this service's own to make fit
     r"request payload size exceeds",  # Gemini
 )
 

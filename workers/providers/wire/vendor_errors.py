@@ -27,7 +27,8 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
 TOO_LONG = re.compile(
     # OpenAI, DeepSeek, Llama, Mistral | Claude | Claude, J2 | Titan, Command | Nova | Gemini
     r"maximum context length|context (window|limit|length)|(input|prompt) is too long|too many (input )?tokens"
-    r"|input tokens exceed|number of input tokens exceeds|exceeds the maximum number of tokens",
+    r"|input tokens exceed|number of input tokens exceeds|exceeds the maximum number of tokens"
+    r"|messages\[\d+\]\.content[^']*': string too long",  # OpenAI, of 10,485,760 characters: more than any window
     re.IGNORECASE,
 )
 REDIRECTS = range(300, 400)

@@ -35,7 +35,7 @@ LITELLM = {
 }
 GENAI = {"input_mtok": 2, "output_mtok": 10.5, "cache_read_mtok": 0.2, "web_searches_kcount": 10}
 LONG = {"above": 272_000, "input": 4, "output": 15, "cached": Decimal("0.4")}
-LITELLM_LONG = {
+LITELLM_LONG: dict[str, Any] = {
     "input_cost_per_token_above_272k_tokens": 4e-06,
     "input_cost_per_token_above_272k_tokens_priority": 9e-06,
     "output_cost_per_token_above_272k_tokens": 1.5e-05,
@@ -125,7 +125,10 @@ def test_prices_of_long_prompts_are_compared(tmp_path: Path, document: object) -
 
 
 def test_what_is_not_given_costs_what_input_costs(tmp_path: Path) -> None:
-    written = {"cache_creation_input_token_cost": 2.5e-06, "cache_creation_input_token_cost_above_1hr": 4e-06}
+    written: dict[str, Any] = {
+        "cache_creation_input_token_cost": 2.5e-06,
+        "cache_creation_input_token_cost_above_1hr": 4e-06,
+    }
     assert found(tmp_path, litellm(**written)) == [("cache_write", Decimal(2), Decimal("2.5"))]
     assert found(tmp_path, litellm(**written), cache_write=Decimal("2.5"), cache_write_long=5) == [
         ("cache_write_long", Decimal(5), Decimal(4))

@@ -63,8 +63,6 @@ CALLERS = {
         "Invalid 'messages[0].content': empty array. Expected an array with minimum length 1, but got an empty array.",
     ],
     "longer than the vendor takes": [
-        "Invalid 'messages[0].content': string too long. Expected a string with maximum length 10485760, but got a string",
-        "Invalid 'messages[1].content[0].text': string too long. Expected a string with maximum length 10485760, but got",
         "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got a",
         "Request payload size exceeds the limit: 20971520 bytes. Please use the File API to upload larger files.",
     ],

@@ -125,6 +125,14 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
     [
         (400, {"message": "Model Not Exist", "code": "invalid_request_error"}, ModelRetired),
         (400, {"message": "This model's maximum context length is 131072 tokens."}, ContextLengthExceeded),
+        *(
+            (400, {"message": f"Invalid 'messages[1].{of}': string too long. Expected a string with maximum"}, kind)
+            for of, kind in (
+                ("content", ContextLengthExceeded),
+                ("content[0].text", ContextLengthExceeded),
+                ("tool_calls[0].id", ProviderRejected),
+            )
+        ),
         (400, {"message": "Content Exists Risk"}, InvalidRequest),
         (400, {"message": "No.", "code": "content_policy_violation"}, InvalidRequest),
         (400, {"message": "Unsupported parameter: 'stop' is not supported with this model."}, ProviderRejected),

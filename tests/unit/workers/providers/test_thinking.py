@@ -35,7 +35,7 @@ def asked(name: str, effort: ReasoningEffort | None = None, messages: list[Messa
         stream=False,
     )
     words = {"bedrock-converse": bedrock_converse, "gemini": gemini_request}.get(model.api, openai_request)
-    return words.parameters(request)  # type: ignore[attr-defined]
+    return words.parameters(request)
 
 
 @pytest.mark.parametrize(
