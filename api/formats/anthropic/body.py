@@ -13,6 +13,7 @@ from api.formats.anthropic.content import (
     CompactionBlock,
     DocumentBlock,
     ImageBlock,
+    OnlyTextBlock,
     RedactedThinkingBlock,
     SearchResultBlock,
     ServerToolUseBlock,
@@ -48,7 +49,7 @@ class AssistantTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 class SystemTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="system", tag_field="role"):
     """Instructions in the middle of the talk."""
 
-    content: str | list[TextBlock]
+    content: str | list[OnlyTextBlock]
 
 
 Turn = UserTurn | AssistantTurn | SystemTurn
@@ -129,7 +130,7 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     model: str
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
-    system: str | list[TextBlock] | None = None
+    system: str | list[OnlyTextBlock] | None = None
     tools: Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
     tool_choice: Choices | None = None
     thinking: Thinking | None = None

@@ -30,6 +30,13 @@ class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
     text: str
 
 
+class OnlyTextBlock(Strict, frozen=True, kw_only=True):
+    """A text block where no other kind of block may stand: msgspec asks for a tag only where it has to choose."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
     """Where an image or a document is: in the body itself, because nothing is ever fetched."""
 
@@ -51,7 +58,7 @@ class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
 class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
     """`{"type": "content", "content"}`: text in blocks."""
 
-    content: str | list[TextBlock]
+    content: str | list[OnlyTextBlock]
 
 
 class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
@@ -85,7 +92,7 @@ class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
 
     source: str
     title: str
-    content: list[TextBlock]
+    content: list[OnlyTextBlock]
 
 
 class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):

@@ -17,6 +17,7 @@ from api.formats.anthropic.content import (
     DocumentBlock,
     FileSource,
     ImageBlock,
+    OnlyTextBlock,
     PlainTextSource,
     RedactedThinkingBlock,
     SearchResultBlock,
@@ -75,7 +76,9 @@ class Said(msgspec.Struct):
         return [placed for placed in self.blocks if isinstance(placed.block, ToolResultBlock)]
 
 
-def neutral_messages(system: str | list[TextBlock] | None, turns: Sequence[Turn]) -> tuple[list[Message], list[str]]:
+def neutral_messages(
+    system: str | list[OnlyTextBlock] | None, turns: Sequence[Turn]
+) -> tuple[list[Message], list[str]]:
     """All messages, the system prompt first, and the names of what was left out.
 
     Raises `InvalidRequest` where a tool's call and its result do not meet, when nothing is left, and for what no model takes.
@@ -226,7 +229,7 @@ def _not_fetched(where: Place, what: str, source: UrlSource | FileSource) -> Inv
     return InvalidRequest(f"`{where}` gives {given} for {what}, and nothing is fetched here: send it in the body.")
 
 
-def _text_of(content: str | list[TextBlock]) -> str | list[Part]:
+def _text_of(content: str | list[OnlyTextBlock]) -> str | list[Part]:
     return content if isinstance(content, str) else _content([TextPart(block.text) for block in content])
 
 

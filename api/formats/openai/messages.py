@@ -73,7 +73,14 @@ class MadeCall(_Strict, frozen=True):
     index: int | None = None
 
 
-Text = str | Annotated[list[TextPart], AtLeastOne]
+class OnlyTextPart(_Strict, frozen=True):
+    """A part of text where no other kind of part may stand: msgspec asks for a tag only where it has to choose."""
+
+    type: Literal["text"]
+    text: str
+
+
+Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
 
 
 class _Turn(_Strict, frozen=True, kw_only=True, tag_field="role"):
@@ -160,7 +167,7 @@ def _neutral(message: AnyMessage) -> Message:
 
 
 def _text(content: Text) -> str | list[Part]:
-    return content if isinstance(content, str) else list(content)
+    return content if isinstance(content, str) else [TextPart(part.text) for part in content]
 
 
 def _seen(content: str | list[TextPart | SeenImagePart]) -> str | list[Part]:
