@@ -17,7 +17,7 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 	@exec $(BIN)/python -m deploy.local
 
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
-	@exec $(BIN)/python -m pytest -n 2 $(GROUPS) --durations=40 --durations-min=1 $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 $(GROUPS) --durations=40 --durations-min=1 $(ARGS)
 
 test-clients: $(INSTALLED) $(OLDER) ## more foreign clients: older ones, and those in JavaScript where node is
 	@sh tests/clients/node/install.sh
