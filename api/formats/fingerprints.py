@@ -75,5 +75,7 @@ def _known_kind(kind: type) -> _Kind | None:
     """Remembered, because to ask msgspec takes longer than all the rest."""
     if not issubclass(kind, msgspec.Struct):
         return None
-    fields = msgspec.structs.fields(kind)
-    return _Kind(kind.__struct_config__.tag, tuple(_Field(f.name, f.encode_name, f.default) for f in fields))
+    fields = [_Field(field.name, field.encode_name, field.default) for field in msgspec.structs.fields(kind)]
+    if tag := getattr(kind, "TAG", None):  # where a tag would not be asked for, a field stands in its place
+        return _Kind(tag, tuple(field for field in fields if field.name != "type"))
+    return _Kind(kind.__struct_config__.tag, tuple(fields))

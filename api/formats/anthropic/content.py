@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -33,6 +33,7 @@ class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
 class OnlyTextBlock(Strict, frozen=True, kw_only=True):
     """A text block where no other kind of block may stand: msgspec asks for a tag only where it has to choose."""
 
+    TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -76,6 +76,7 @@ class MadeCall(_Strict, frozen=True):
 class OnlyTextPart(_Strict, frozen=True):
     """A part of text where no other kind of part may stand: msgspec asks for a tag only where it has to choose."""
 
+    TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
 
