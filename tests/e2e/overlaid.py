@@ -93,8 +93,8 @@ ENVIRONMENT = {
     "VENDOR_RETRIES_MAX": "2",
     "WORKER_MISSING_S": "60",
     "REQUEST_DEADLINE_S": "20",
-    "RETRY_DELAY_S": "1",
-    "RETRY_IN_PLACE_S": "2",
+    "RETRY_DELAY_S": "1.5",
+    "RETRY_IN_PLACE_S": "3",
 }
 """Beside what every service of these tests has: it acts soon and waits long, also between two calls of a vendor."""
 

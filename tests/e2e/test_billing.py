@@ -86,8 +86,8 @@ async def is_refused_by_the_vendor(world: World) -> Paid:
 
 
 async def is_refused_until_no_try_is_left(world: World) -> Paid:
-    statuses = [(await world.caller.chat(told(status=status))).status for status in (429, 500, 503)]
-    assert statuses == [503, 502, 503]
+    replies = await asyncio.gather(*(world.caller.chat(told(status=status)) for status in (429, 500, 503)))
+    assert [reply.status for reply in replies] == [503, 502, 503]
     return Paid("failed", 0)
 
 

@@ -154,7 +154,7 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
     calls: list[ToolCall] = []
     for placed in said.blocks:
         match placed.block:
-            case TextBlock(text=text):
+            case TextBlock(text=text) | OnlyTextBlock(text=text):
                 parts.append(TextPart(text))
             case CompactionBlock(content=summary):
                 parts += [TextPart(summary)] if summary else []

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from api.formats.anthropic.chat import parse_count
+from api.formats.anthropic.chat import parse_count, parse_message
 from api.formats.openai.chat import parse_completion
 from api.routes import ROUTES
 from shared.errors import InvalidRequest
@@ -62,3 +62,9 @@ def test_parts_of_instructions_say_that_they_are_text(part: dict[str, str]) -> N
     messages = [{"role": "system", "content": [part]}, *said["messages"]]
     with pytest.raises(InvalidRequest, match=r"messages\[0\]"):
         parse_completion(msgspec.json.encode({**said, "messages": messages}))
+
+
+def test_instructions_amid_a_talk_may_be_parts() -> None:
+    turns = [{"role": "user", "content": "x"}, {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}]
+    asked = parse_message(msgspec.json.encode({"model": "openai-gpt-4o", "max_tokens": 9, "messages": turns}))
+    assert [(message.role, message.text()) for message in asked.messages] == [("user", "x"), ("system", "Be brief.")]
