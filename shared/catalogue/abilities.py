@@ -23,7 +23,7 @@ EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
 """What is meant by thinking that is switched on without an effort."""
 DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
-"""Of models that take no other value: asking for it changes nothing."""
+"""Of models that take no other value, or only one of the two: asking for it changes nothing."""
 
 
 def nearest(
@@ -40,11 +40,16 @@ def nearest(
         asked, is_wish = _Asked(model, msgspec.structs.replace(sampling, reasoning_effort=SWITCHED_ON), tools, ()), True
     lacking = [wish for wish in wishes if _LACKS[wish](asked)]
     effort = _effort_sent(asked) if is_wish else sampling.reasoning_effort
-    unsampled = not _is_sampled(model, effort)
+    temperature, top_p = sampling.temperature, sampling.top_p
+    unsampled, both = not _is_sampled(model, effort), vendor_limits(model).top_p_beside_temperature
+    if top_p == DEFAULT_TOP_P and (unsampled or not (both or temperature is None)):
+        top_p = None
+    if temperature == DEFAULT_TEMPERATURE and (unsampled or not (both or top_p is None)):
+        temperature = None
     return msgspec.structs.replace(
         sampling,
-        temperature=None if unsampled and sampling.temperature == DEFAULT_TEMPERATURE else sampling.temperature,
-        top_p=None if unsampled and sampling.top_p == DEFAULT_TOP_P else sampling.top_p,
+        temperature=temperature,
+        top_p=top_p,
         top_k=None if "top_k" in lacking else _top_k(model, sampling),
         seed=None if "seed" in lacking else sampling.seed,
         frequency_penalty=None if "frequency_penalty" in lacking else sampling.frequency_penalty,

@@ -257,6 +257,25 @@ def test_the_default_of_a_model_that_takes_no_other_is_left_out() -> None:
     assert nearest(CATALOGUE.find("openai-gpt-4o"), asked, ()) == (asked, [])
 
 
+@pytest.mark.parametrize("name", ["anthropic-claude-sonnet-4-6", "anthropic-claude-haiku-4-5"])
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ((0.7, 1), (0.7, None)),
+        ((1, 0.9), (None, 0.9)),
+        ((1, 1), (1, None)),
+        ((None, 1), (None, 1)),
+        ((0.7, 0.9), (0.7, 0.9)),  # which is refused
+    ],
+)
+def test_a_default_beside_the_other_one_is_left_out_where_only_one_is_taken(name: str, asked: Any, sent: Any) -> None:
+    def sampling(temperature: float | None, top_p: float | None) -> Sampling:
+        return Sampling(temperature=temperature, top_p=top_p)
+
+    assert nearest(CATALOGUE.find(name), sampling(*asked), ()) == (sampling(*sent), [])
+    assert nearest(CATALOGUE.find("anthropic-claude-3-opus"), sampling(*asked), ()) == (sampling(*asked), [])
+
+
 def test_the_first_of_several_is_named() -> None:
     everything = Sampling(seed=1, temperature=1, json_answer=JsonAnswer(schema=SCHEMA))
     assert unavailable(CATALOGUE.find("openai-o1-mini"), everything, Tools(offered=CLOCK), HELLO) == "tools"
