@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -24,12 +25,15 @@ from deploy.cli.command import Answer
 from deploy.cli.price_lists import DEPRECATED, FIELDS, ONE_SIDED, PARTS, PriceList, UnknownForm, read_price_list
 from shared.catalogue.files import tables_in_force
 from shared.catalogue.names import GEOGRAPHY
+from shared.catalogue.rows import parse_row
 from shared.money import nano_to_usd, usd_number, usd_to_nano
 from shared.settings import Settings
 
 MODEL, LIFECYCLE = "model", "lifecycle"
 DECIMALS = 9
 NESTED = ("long_context", "off_peak")
+UNKNOWN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
+"""What comes of a list in which something has another form."""
 AS_INPUT = {"cached": "input", "cache_write": "input"}
 """Prices that are the second where they are not given."""
 
@@ -81,9 +85,21 @@ def check_prices(arguments: argparse.Namespace, settings: Settings) -> Answer:
     today = dt.datetime.now(dt.UTC).date()
     theirs = read_price_list(arguments.file, today)
     accepted = _accepted(arguments.accept) if arguments.accept else []
-    rows = (table.fields for table in tables_in_force(settings.catalogue_overlay).values())
-    found = [one for row in rows for one in differences(row, theirs, today) if not _is_accepted(one, accepted)]
+    tables = list(tables_in_force(settings.catalogue_overlay).values())
+    for table in tables:
+        parse_row(table)  # what is wrong in an overlay is told with its line
+    found = [one for table in tables for one in _found(arguments.file, table.fields, theirs, today)]
+    found = [one for one in found if not _is_accepted(one, accepted)]
     return Answer([one.row() for one in found], 1 if found else 0, [one.told() for one in found])
+
+
+def _found(path: Path, row: Mapping[str, Any], theirs: PriceList, today: dt.date) -> list[Difference]:
+    try:
+        return list(differences(row, theirs, today))
+    except UNKNOWN as error:
+        raise UnknownForm(
+            f"{path}: what it says of {row['upstream']!r} has no form that is known here: {error}"
+        ) from None
 
 
 def differences(row: Mapping[str, Any], prices: PriceList, today: dt.date) -> Iterator[Difference]:
@@ -130,13 +146,19 @@ def _price(prices: Mapping[str, Decimal], field: str) -> Decimal | None:
 def prices_of(row: Mapping[str, Any], today: dt.date) -> dict[str, Decimal]:
     """By their fields, as in force on that day."""
     in_force = dict(row)
-    for change in sorted(row.get("price_changes", ()), key=lambda change: change["from"]):
-        if change["from"] <= today:
-            in_force.update(change)
+    for change in sorted(row.get("price_changes", ()), key=_first_day):
+        if _first_day(change) <= today:
+            nested = {field: (in_force.get(field) or {}) | change[field] for field in NESTED if field in change}
+            in_force.update(change | nested)
     flat = {part: in_force.get(part) for part in PARTS}
     for field in NESTED:
         flat |= {f"{field}.{part}": value for part, value in (in_force.get(field) or {}).items()}
     return {field: Decimal(value) for field, value in flat.items() if isinstance(value, int | Decimal)}
+
+
+def _first_day(change: Mapping[str, Any]) -> dt.date:
+    """TOML's own date, or one in quotes, which the catalogue takes, too."""
+    return dt.date.fromisoformat(str(change["from"]))
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from deploy.cli.price_check import Difference, differences, prices_of
+from deploy.cli.price_check import Difference, check_prices, differences, prices_of
 from deploy.cli.price_lists import UnknownForm, read_price_list
 from shared.catalogue.files import tables_in_force
+from shared.settings import Settings, SettingsError
 
 TODAY = dt.date(2026, 11, 27)
+SETTINGS = Settings(database_url="postgresql://nowhere", redis_url="redis://nowhere")
 ROW: dict[str, Any] = {
     "name": "acme-one",
     "provider": "openai",
@@ -146,6 +150,17 @@ def test_a_dated_change_counts_from_its_day_on_both_sides(tmp_path: Path) -> Non
         assert found(tmp_path, genai(change)) == ([("input", Decimal(2), Decimal(3))] if price == 3 else [])
 
 
+def test_a_change_of_a_price_of_long_prompts_leaves_the_others(tmp_path: Path) -> None:
+    own = {"long_context": LONG, "price_changes": [{"from": TODAY, "long_context": {"input": 5}}]}
+    there = litellm(**LITELLM_LONG | {"input_cost_per_token_above_272k_tokens": 5e-06})
+    assert found(tmp_path, there, **own) == []
+    assert prices_of(ROW | own, TODAY - dt.timedelta(days=1))["long_context.input"] == 4
+
+
+def test_the_day_of_a_change_may_stand_in_quotes() -> None:
+    assert prices_of(ROW | {"price_changes": [{"from": "2026-11-27", "input": 3}]}, TODAY)["input"] == 3
+
+
 def test_prices_off_peak_are_compared_by_their_factor(tmp_path: Path) -> None:
     half = {"input_cost_per_token": 1e-06, "windows": []}
     cheap = {"input_mtok": 1, "output_mtok": 5.25, "cache_read_mtok": 0.1}
@@ -174,6 +189,36 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(UnknownForm, match=r"prices\.json"):
         read_price_list(path, TODAY)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"gpt-5.4": LITELLM | {"input_cost_per_token": "cheap"}},
+        {"gpt-5.4": LITELLM | {"input_cost_per_token": 1e30}},
+        {"gpt-5.4": LITELLM | {"off_peak_pricing": 5}},
+        genai(match={"regex": "("}),
+        genai(match={}),
+        genai(prices=[]),
+        genai(prices={"input_mtok": {"base": 2, "tiers": []}}, match={"equals": "gpt-5.4"}),
+        [{"id": "openai", "models": 5}],
+    ],
+)
+def test_what_has_another_form_in_a_list_is_named(tmp_path: Path, document: object) -> None:
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(document))
+    arguments = argparse.Namespace(file=path, accept=None)
+    with pytest.raises(UnknownForm, match=r"prices\.json: what it says of 'gpt-"):
+        check_prices(arguments, SETTINGS)
+
+
+def test_what_is_wrong_in_an_overlay_is_told_with_its_line(tmp_path: Path) -> None:
+    overlay, path = tmp_path / "overlay.toml", tmp_path / "prices.json"
+    overlay.write_text('[[model]]\nname = "new"\ninput = 1\n')
+    path.write_text("{}")
+    settings = msgspec.structs.replace(SETTINGS, catalogue_overlay=overlay)
+    with pytest.raises(SettingsError, match=r"overlay\.toml:1: model 'new'"):
+        check_prices(argparse.Namespace(file=path, accept=None), settings)
 
 
 def test_differences_are_told_in_words() -> None:
