@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from api.formats.asked import Asked
+    from api.http.bodies import Body
     from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
@@ -62,11 +63,11 @@ async def serve(
         wanted = await understand(request, key, body, parse)
         respond_async = may_respond_async and prefers_async(request)
         if wanted.repeats:
-            return await _serve_repeat(request, wanted, key, wanted.repeats, respond_async=respond_async)
+            return await _serve_repeat(request, wanted, key, body, wanted.repeats, respond_async=respond_async)
         with following(services, key, request[REQUEST_ID]) as follower:
             admitted = await _submit_for(request, services, new_request(request, key, wanted, keep=respond_async))
             if isinstance(admitted, Repeat):
-                return await _serve_repeat(request, wanted, key, admitted.request_id, respond_async=respond_async)
+                return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             wanted.question = None
             body.shrink(wanted.form.held_bytes)
             headers = _headers(admitted.job.output_limit, admitted.job.model.name, wanted)
@@ -105,7 +106,7 @@ def following(services: Services, key: ApiKey, request_id: str, first: int = 0) 
 
 
 async def _serve_repeat(
-    request: web.Request, wanted: Wanted, key: ApiKey, request_id: str, *, respond_async: bool
+    request: web.Request, wanted: Wanted, key: ApiKey, body: Body, request_id: str, *, respond_async: bool
 ) -> web.StreamResponse:
     """The answer of the request that came first with this key, replayed and followed."""
     services = request.app[SERVICES]
@@ -116,6 +117,7 @@ async def _serve_repeat(
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     again = admitted_before(logged, wanted, services)
     wanted.question = None
+    body.shrink(wanted.form.held_bytes)
     with following(services, key, logged.id) as follower:
         if again:
             follower.when_left = partial(_leave, services, again, follower)

@@ -15,6 +15,7 @@ from tests.harness.cluster import Cluster
 
 LARGE = 300_000
 JSON = {"Content-Type": "application/json"}
+COMPLETIONS = "/v1/chat/completions"
 
 
 def asking(size: int = 0, **options: object) -> bytes:
@@ -90,6 +91,27 @@ async def test_beyond_their_room_large_bodies_are_refused_unread_and_small_ones_
         assert large.status == 200
     finally:
         await cluster.drain("web-8")
+
+
+async def test_a_repeat_that_waits_for_the_first_answer_holds_no_body(caller: Caller, cluster: Cluster) -> None:
+    cluster.start("web-9", BODIES_HELD_BYTES_MAX="500000", BODIES_ROOM_WITHIN_S="2")
+    await cluster.ready()
+    try:
+        there = caller.at(cluster.url("web-9"))
+        slow, key = completion(first_ms=4_000), {**JSON, "Idempotency-Key": f"slow-{caller.account_id}"}
+        calls = [asyncio.create_task(there.request("POST", COMPLETIONS, data=slow, headers=key)) for _ in range(3)]
+        other = await there.request("POST", COMPLETIONS, data=completion(first_ms=0), headers=JSON)
+        assert other.status == 200
+        assert not any(call.done() for call in calls)
+        assert [call.status for call in await asyncio.gather(*calls)] == [200, 200, 200]
+    finally:
+        await cluster.drain("web-9")
+
+
+def completion(**script: int) -> bytes:
+    """A large one, in OpenAI's form, whose answer repeats nothing of it."""
+    content = told(tokens=3, **script) + "a" * LARGE
+    return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 10}).encode()
 
 
 async def _until_refused(caller: Caller) -> dict[str, str]:
