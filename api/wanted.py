@@ -158,5 +158,6 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
         hold_nano=logged.hold_nano,
         deadline_ms=int(logged.deadline_at.timestamp() * 1000),
         keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
+        footprint=wanted.question.footprint,
     )
     return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)

@@ -37,6 +37,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """Of a request that is an item of a batch."""
     keep_until: datetime | None = None
     """Until when the answer is kept in Postgres; None leaves it in the journal only."""
+    footprint: int = 0
+    """What it takes in memory (`shared/footprint.py`); a payload that has more bytes takes these."""
 
     @property
     def created_at(self) -> datetime:

@@ -123,6 +123,11 @@ def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
     return None
 
 
+def nodes_of(text: bytes) -> int:
+    """How many there are in a text that has passed."""
+    return _count(text, len(text))[0]
+
+
 def _has_more_marks(text: bytes, most: int) -> bool:
     """Whether there are more brackets that open and commas, those in strings included: there are no more nodes than these."""
     marks = 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.chat import input_bound
+from shared.footprint import footprint_of
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -16,14 +17,15 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `shown` the
-    messages as JSON where the operator keeps them.
+    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `footprint`
+    what a worker needs to decode them, `shown` the messages as JSON where the operator keeps them.
     """
 
     messages: msgspec.Raw
     sampling: msgspec.Raw
     tools: msgspec.Raw
     input_bound: int
+    footprint: int
     shown: str | None = None
 
 
@@ -34,5 +36,6 @@ def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
         sampling=msgspec.Raw(_pack(asked.sampling)),
         tools=msgspec.Raw(_pack(asked.tools)),
         input_bound=input_bound(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer),
+        footprint=footprint_of(asked.messages, asked.sampling, asked.tools),
         shown=msgspec.json.encode(asked.messages).decode() if keep_messages else None,
     )

@@ -272,6 +272,7 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
         hold_nano=grant.hold_nano,
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
         keep_until=reservation.keep_until,
+        footprint=request.question.footprint,
     )
 
 

@@ -99,7 +99,7 @@ class Queue:
             lambda: [
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
                 self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
-                *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve),
+                *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
             ],
         )
         self._note_clock(redis_ms)

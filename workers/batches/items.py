@@ -14,6 +14,7 @@ from shared.catalogue.abilities import unavailable
 from shared.catalogue.models import Catalogue, Model, output_limit, priced
 from shared.chat import input_bound
 from shared.errors import InvalidRequest, ModelNotFound, RebootError
+from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
 from shared.job import Job
 from shared.ledger.pinned_price import pinned, price_of
@@ -168,4 +169,5 @@ def _job(request_id: str, account_id: str, model: Model, ask: Ask, granted: Mapp
         deadline_ms=int(granted["deadline_at"].timestamp() * 1000),
         keep_until=granted["keep_until"],
         batch_line=BatchLine(granted["batch_day"], granted["batch_id"], granted["batch_number"]),
+        footprint=footprint_of(ask.messages, ask.sampling, ask.tools),
     )

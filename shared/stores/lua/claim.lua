@@ -17,7 +17,7 @@
 --       jobs of its lane, the same for all queues that share one, and bytes of memory that a byte of a payload takes. A queue with 0 jobs only hands
 --       its ring on: where a job is due, its bell rings afterwards for another worker
 -- returns a flat list of { Redis time in ms, the queue whose large job found no room, else "", then for each job: queue, id, epoch, due time before the
---           claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and its payload's bytes if it is large, else 0 }.
+--           claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and the bytes that it counts if it is large, else 0 }.
 --           A payload for which the answer has no room is empty, and the job not counted as started: then whoever runs it asks for the
 --           rest by itself.
 local time = redis.call('TIME')
@@ -68,7 +68,7 @@ local function fill_lines_with_news(queue)
 end
 
 -- Whether it was: else it is dropped.
-local function claim(queue, class, account, id, due, size)
+local function claim(queue, class, account, id, due, size, counts)
   local run = 'run:' .. id
   local mark = 'arq:in-progress:' .. id
   if size == 0 or redis.call('HEXISTS', run, 'dead') == 1 or redis.call('GET', mark) == 'done' then
@@ -93,7 +93,7 @@ local function claim(queue, class, account, id, due, size)
     redis.call('EXPIRE', 'arq:retry:' .. id, 88400) -- arq's own number
     aborted = redis.call('ZSCORE', 'arq:abort', id) and 1 or 0 -- the ask is forgotten when the job is finished
   end
-  for _, value in ipairs({ queue, id, epoch, due, payload, starts, aborted, class == LARGE and size or 0 }) do
+  for _, value in ipairs({ queue, id, epoch, due, payload, starts, aborted, class == LARGE and counts or 0 }) do
     claimed[#claimed + 1] = value
   end
   return true
@@ -158,7 +158,8 @@ local function take_turns(queue, want, copies)
     local due = id and redis.call('ZSCORE', queue, id)
     local is_due = due and tonumber(due) <= now
     local size = is_due and redis.call('STRLEN', 'arq:job:' .. id)
-    if is_due and class == LARGE and not alone and size > 0 and size * copies > memory then
+    local counts = is_due and math.max(size, tonumber(redis.call('HGET', 'run:' .. id, 'bytes') or 0))
+    if is_due and class == LARGE and not alone and size > 0 and counts * copies > memory then
       held_up = true
       claimed[2] = queue
       hold_up(queue, id, worker)
@@ -167,11 +168,11 @@ local function take_turns(queue, want, copies)
       if id and class == LARGE then
         redis.call('ZREM', line_of(queue, LARGE, account), id)
       end
-      if is_due and claim(queue, class, account, id, due, size) then
+      if is_due and claim(queue, class, account, id, due, size, counts) then
         taken = taken + 1
         last_turn = now
         if class == LARGE then
-          memory = memory - size * copies
+          memory = memory - counts * copies
           alone = false
         end
       end

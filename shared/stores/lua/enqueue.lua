@@ -12,12 +12,13 @@
 --       has lost the job; then one that has a journal all the same is `ok` too
 --       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
 --       11 largest small payload, bytes   12 bytes of a full queue   13 bytes beside those, for small payloads
+--       14 bytes that the payload counts where they are more than it has, because it takes more memory than these tell
 -- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local queue, id, account = KEYS[1], ARGV[1], ARGV[10]
-local size, small_max = #ARGV[2], tonumber(ARGV[11])
+local size, small_max = math.max(#ARGV[2], tonumber(ARGV[14])), tonumber(ARGV[11])
 local class = size > small_max and LARGE or SMALL
 
 local function has_its_share_of_places()

@@ -69,6 +69,14 @@ async def a_worker_gets_the_large_jobs_that_fit(bench: Bench) -> None:
     assert _ids(await _claim(bench, SIX, room()._replace(copies=1))) == waiting[3:]
 
 
+async def what_takes_more_memory_than_its_bytes_counts_that(bench: Bench) -> None:
+    """Though it is short as it travels."""
+    first, second = await _wait(bench, *(a_job(account_id=LARGE, footprint=40_000) for _ in range(2)))
+    got = await _claim(bench, SIX)
+    assert ([(one.id, one.large) for one in got], got.held_up) == ([(first, 40_000)], OPENAI)
+    assert _ids(await _claim(bench, SIX)) == [second]
+
+
 async def a_worker_that_runs_none_gets_one_of_any_size(bench: Bench) -> None:
     waiting = await _wait(bench, _large(times=9), _large(), _large())
     got = await _claim(bench, Memory(100, alone=True))
@@ -243,9 +251,16 @@ MUTANTS = [
     *(
         Mutant(a_worker_gets_the_large_jobs_that_fit, "claim", guard, instead)
         for guard, instead in (
-            ("size * copies > memory", "size > memory"),
-            ("memory = memory - size * copies", ""),
-            ("class == LARGE and size or 0 }", "0 }"),
+            ("counts * copies > memory", "counts > memory"),
+            ("memory = memory - counts * copies", ""),
+            ("class == LARGE and counts or 0 }", "0 }"),
+        )
+    ),
+    *(
+        Mutant(what_takes_more_memory_than_its_bytes_counts_that, script, guard, instead)
+        for script, guard, instead in (
+            ("enqueue", "math.max(#ARGV[2], tonumber(ARGV[14]))", "#ARGV[2]"),
+            ("claim", "math.max(size, tonumber(redis.call('HGET', 'run:' .. id, 'bytes') or 0))", "size"),
         )
     ),
     *(
