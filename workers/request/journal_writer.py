@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 UNSENT_BYTES_MAX = 65_536
 """Beyond this the vendor is read no faster than the journal takes it."""
+JOINED_AT_ONCE = 256
+"""Parts of an answer."""
 FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
 """Of one flush, about: others wait for Redis behind it."""
 
@@ -192,6 +194,23 @@ class ChunkWriter:
 
     def _drop(self) -> None:
         self._unsent, self._unsent_bytes, self._last = [], 0, None
+
+
+class WholeAnswer:
+    """An answer that is kept until its end. Its parts are joined now and then: each by itself takes a hundred bytes more than
+    its text, and an answer has a hundred thousand of them.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[AnswerPart] = []
+        self._joined = 0
+
+    def add(self, part: AnswerPart) -> None:
+        """The next one."""
+        self.parts.append(part)
+        if len(self.parts) - self._joined >= JOINED_AT_ONCE:
+            self.parts[self._joined :] = merged(self.parts[self._joined :])
+            self._joined = len(self.parts)
 
 
 def merged(parts: list[AnswerPart]) -> list[AnswerPart]:

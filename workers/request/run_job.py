@@ -36,7 +36,7 @@ from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.providers.protocol import Provider
 from workers.request.billing import Received, failed, succeeded, void
-from workers.request.journal_writer import ChunkWriter
+from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back
 from workers.request.reporting import alert_operator, report_end
 from workers.request.too_long import with_numbers
@@ -121,7 +121,7 @@ class Attempt:
         self._job = job
         self._claim = claim
         self._received = Received()
-        self._answer: list[AnswerPart] = []
+        self._answer = WholeAnswer()
         """All of it, when the last event or Postgres is to have it."""
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
@@ -158,7 +158,7 @@ class Attempt:
             await self._end_failed(ProviderError("The call to the vendor failed in an unexpected way."))
         else:
             kept = {"asked_bytes_max": self._runner.settings.asked_bytes_max}
-            await self._end(*succeeded(self._job, self._received, reason, self._answer, _now(), **kept))
+            await self._end(*succeeded(self._job, self._received, reason, self._answer.parts, _now(), **kept))
 
     async def _look_back(self) -> Past:
         try:
@@ -199,7 +199,7 @@ class Attempt:
         self._received.pieces = past.pieces
         self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
         if self._job.keep_until:
-            self._answer.extend(past.parts)
+            self._answer.parts.extend(past.parts)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:
@@ -211,7 +211,7 @@ class Attempt:
 
     async def _take(self, part: AnswerPart) -> None:
         if not self._job.stream or self._job.keep_until:
-            self._answer.append(part)
+            self._answer.add(part)
         if self._job.stream:
             await self._writer.write(part)
 
@@ -222,7 +222,7 @@ class Attempt:
             note(self._job.id)
 
     def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
-        kept = {"answer": self._answer, "asked_bytes_max": self._runner.settings.asked_bytes_max}
+        kept = {"answer": self._answer.parts, "asked_bytes_max": self._runner.settings.asked_bytes_max}
         return failed(self._job, self._received, error, _now(), cancelled=cancelled, **kept)  # type: ignore[arg-type]
 
     async def _end_failed(self, error: RebootError) -> None:
