@@ -93,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     small_body_bytes_max: int = 65_536  # such bodies have room of their own
     small_bodies_bytes_max: int = 16_000_000
     bodies_room_within_s: float = 10.0  # so long a body waits for room, unread
+    bodies_unread_bytes_max: int = 48_000_000  # what connections hold of these; half for an account
     copies_bytes_max: int = 32_000_000  # of a front door: requests that it can enqueue again, should Redis be emptied
     body_within_s: float = 60.0  # all of a body, or a pause in a batch's
     body_bytes_per_s_min: int = 5_000  # of a batch's body, which may take longer

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
 """A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
+SMALL_SHARES = 4
+"""An account has a part of the room for small bodies: whoever says hundreds of them and sends none keeps nobody else out."""
 
 
 class Pace:
@@ -81,6 +83,8 @@ class Bodies:
             share=settings.bodies_held_share_bytes_max,
             small=settings.small_body_bytes_max,
             reserve=settings.small_bodies_bytes_max,
+            reserve_share=settings.small_bodies_bytes_max // SMALL_SHARES,
+            unread=settings.bodies_unread_bytes_max,
         )
         self._turn = asyncio.Lock()
 

@@ -124,3 +124,30 @@ async def test_room_at_once_is_kept_from_nobody_by_those_who_wait_for_their_own_
         assert room.hold_now(10, "a") is None
         assert room.hold_now(10, "b") is not None
     await waiting
+
+
+async def test_nobody_has_all_of_the_reserve() -> None:
+    room = budget(total=10, small=10, reserve=40, reserve_share=20)
+    first = [await room.hold(10, "one", within_s=LONG_S) for _ in range(3)]  # the last one is not of the reserve
+    with pytest.raises(Overloaded):
+        await room.hold(10, "one", within_s=SOON_S)
+    assert (await room.hold(10, "another", within_s=SOON_S)).size == 10
+    first[0].release()
+    assert (await room.hold(10, "one", within_s=SOON_S)).size == 10
+    assert room.used == 40
+
+
+async def test_who_would_wait_behind_too_many_is_refused_at_once() -> None:
+    room = budget(unread=40)
+    with await room.hold(100, "first", within_s=LONG_S):
+        waiting = [asyncio.create_task(room.hold(10, owner, within_s=LONG_S)) for owner in ("one", "one", "two")]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="So many wait"):  # half of it is one's
+            await room.hold(10, "one", within_s=LONG_S)
+        waiting.append(asyncio.create_task(room.hold(10, "two", within_s=LONG_S)))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="So many wait"):
+            await room.hold(10, "three", within_s=LONG_S)
+        assert room.used == 100
+    assert [held.size for held in await asyncio.gather(*waiting)] == [10, 10, 10, 10]
+    assert (await room.hold(60, "one", within_s=LONG_S)).size == 60
