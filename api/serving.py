@@ -184,6 +184,8 @@ async def _submit(services: Services, new: NewRequest) -> Admitted | Repeat:
     except asyncio.CancelledError:
         submission.add_done_callback(lambda done: _leave_if_admitted(services, done))
         raise
+    finally:
+        del submission  # it has the exception, which has this frame: a cycle, and all that was asked in it
 
 
 def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted | Repeat]) -> None:

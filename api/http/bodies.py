@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
 """A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
+
+
+COLLECT_AFTER_BYTES, COLLECT_AFTER_S = 20_000_000, 0.05
+"""Of bodies that were refused. An exception has all frames that it came through, and what they held; where one of them holds
+the exception, the collector has to find that, which knows how many objects there are and not how large.
+"""
 SMALL_SHARES = 4
 """An account has a part of the room for small bodies: whoever says hundreds of them and sends none keeps nobody else out."""
 
@@ -44,8 +51,10 @@ class Pace:
 class Body:
     """One body and its room, which is let go of at the end of a `with`."""
 
-    def __init__(self, data: bytes, room: HeldBytes) -> None:
+    def __init__(self, data: bytes, room: HeldBytes, refused: Callable[[int], None]) -> None:
+        """`refused` hears of its size when it comes to an error."""
         self._data = data
+        self._refused = refused
         self._room = room
         self.size = len(data)
         room.shrink(self.size)
@@ -70,6 +79,8 @@ class Body:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+        if error:
+            self._refused(self.size)
 
 
 class Bodies:
@@ -87,6 +98,8 @@ class Bodies:
             unread=settings.bodies_unread_bytes_max,
         )
         self._turn = asyncio.Lock()
+        self._refused = 0
+        """Bytes since the garbage was collected."""
 
     def is_large(self, size: int) -> bool:
         """Whether it has no room beside the others."""
@@ -130,13 +143,19 @@ class Bodies:
                     room.release()
                     room = await self._hold(bytes_max, account_id)
                     data = await self._rest(request, data, bytes_max)
-            return Body(utf8_body(data), room)
+            return Body(utf8_body(data), room, self._note_refused)
         except (TimeoutError, web.RequestPayloadError):
             room.release()
             raise broken_off(request, settings.body_within_s) from None
         except BaseException:
             room.release()
             raise
+
+    def _note_refused(self, size: int) -> None:
+        self._refused += size
+        if self._refused >= COLLECT_AFTER_BYTES:
+            self._refused = 0
+            asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
 
     async def _hold(self, size: int, account_id: str) -> HeldBytes:
         return await self._room.hold(size, account_id, within_s=self._settings.bodies_room_within_s)

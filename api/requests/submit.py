@@ -255,7 +255,7 @@ class Submitter:
         if len(self._refused_until) >= REMEMBERED_MAX:
             self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
-            self._refused_until[what] = (now + wait_s, error)
+            self._refused_until[what] = (now + wait_s, type(error)(error.message))  # which has no frames, and no body
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster
+from tests.harness.memory import NOW, megabytes
 
 LARGE = 300_000
 JSON = {"Content-Type": "application/json"}
@@ -106,6 +108,33 @@ async def test_a_repeat_that_waits_for_the_first_answer_holds_no_body(caller: Ca
         assert [call.status for call in await asyncio.gather(*calls)] == [200, 200, 200]
     finally:
         await cluster.drain("web-9")
+
+
+@pytest.mark.parametrize("headers", [JSON, {**JSON, "Idempotency-Key": "refused"}], ids=["plain", "repeatable"])
+async def test_nothing_stays_of_large_bodies_that_were_refused(
+    caller: Caller, cluster: Cluster, headers: dict[str, str]
+) -> None:
+    name = f"web-{10 + len(headers)}"
+    cluster.start(name, BODY_BYTES_MAX="20000000", QUEUE_BYTES_MAX="1000", QUEUE_RESERVE_BYTES="1000")
+    await cluster.ready()
+    try:
+        there, pid, body = caller.at(cluster.url(name)), cluster.pid(name), picture(10_000_000)
+        for _ in range(2):
+            await there.request("POST", COMPLETIONS, data=body, headers=headers)
+        before = megabytes(pid, NOW)
+        for _ in range(12):
+            refused = await there.request("POST", COMPLETIONS, data=body, headers=headers)
+            assert (refused.status, "too large together" in refused.error["message"]) == (503, True)
+        assert megabytes(pid, NOW) < before + 60
+    finally:
+        await cluster.drain(name)
+
+
+def picture(size: int) -> bytes:
+    """A request with a picture of about so many bytes."""
+    url = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"x" * (size * 3 // 4)).decode()
+    content = [{"type": "text", "text": told(tokens=3)}, {"type": "image_url", "image_url": {"url": url}}]
+    return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 10}).encode()
 
 
 def completion(**script: int) -> bytes:
