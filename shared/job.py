@@ -39,6 +39,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """Until when the answer is kept in Postgres; None leaves it in the journal only."""
     footprint: int = 0
     """What it takes in memory (`shared/footprint.py`); a payload that has more bytes takes these."""
+    keeps_asked: bool = True
+    """Whether what was asked is kept with it, if it is short. It is kept already where it can be gone on from."""
 
     @property
     def created_at(self) -> datetime:

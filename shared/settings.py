@@ -108,6 +108,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
     in_flight_max: int = 1_000
+    responses_bytes_max: int = 1_000_000_000  # of one account: inputs and answers of responses that are stored
+    reserve_inputs_bytes_max: int = (
+        262_144  # of them, written with one reservation; a larger input is written before it
+    )
 
     # uploads and files
     uploads_max: int = 64  # at once in one front door, each with up to 3 MB in memory

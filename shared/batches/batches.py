@@ -39,6 +39,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     metadata: dict[str, str] | None = None
     ignored: tuple[str, ...] = ()
     """Fields that were left out of the line."""
+    told: bytes | None = None
+    """What its answer repeats of it, where its API has that."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

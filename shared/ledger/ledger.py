@@ -17,14 +17,15 @@ import structlog
 
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger.microbatch import MicroBatch
-from shared.ledger.rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of
-from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries
+from shared.ledger.rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of, no_room
+from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries, reached
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-SQL = load_queries("ledger")
+SQL, RESPONSES = load_queries("ledger"), load_queries("responses")
+NOTHING_WRITTEN = "INSERT 0 0"
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
 NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
@@ -42,6 +43,9 @@ class Ledger:
         self._settling = KeptSession(pool)
         self._in_flight_max = settings.in_flight_max
         self._answers_bytes_max = settings.settle_answers_bytes_max
+        self._inputs_bytes_max = settings.reserve_inputs_bytes_max
+        self._responses_bytes_max = settings.responses_bytes_max
+        self._aside_s = settings.request_deadline_s
         self._reservations: MicroBatch[Reservation, Grant | Repeat] = self._batch(
             "reserve", self._reserve_batch, settings, window_s=0
         )
@@ -64,10 +68,30 @@ class Ledger:
         """Hold the request's upper bound; committed when this returns.
 
         Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's own
-        limit), `RateLimited` (too many in flight), or `Unavailable`: then it is not known whether the hold exists, and the
-        caller must release it.
+        limit), `RateLimited` (too many in flight), `RequestTooLarge` (no room for what is to be kept), or `Unavailable`: then
+        it is not known whether the hold exists, and the caller must release it.
         """
         return await self._reservations.submit(reservation)
+
+    async def put_aside(self, reservation: Reservation) -> Reservation:
+        """Write a large input before the request is admitted, so that nobody waits for the account meanwhile; a small one is
+        written then. Gives the reservation to hand in. Raises `RequestTooLarge` or `Unavailable`.
+        """
+        kept, limit = reservation.kept, self._responses_bytes_max
+        if kept is None or kept.bytes <= self._inputs_bytes_max:
+            return reservation
+        ids = (reservation.id, reservation.account_id, kept.previous_id)
+        async with reached("The ledger"):
+            row = (*ids, kept.attended, kept.told, kept.input, self._aside_s, kept.bytes, limit)
+            if await self._pool.execute(RESPONSES["put_aside"], *row) == NOTHING_WRITTEN:
+                taken = await self._pool.fetchval(RESPONSES["room_taken"], reservation.account_id)
+                raise no_room(kept.bytes, limit - (taken or 0))
+        return msgspec.structs.replace(reservation, kept=kept.written())
+
+    async def forget(self, account_id: str, request_id: str) -> bool:
+        """Keep nothing of a response any more; False when there is nothing. Raises `Unavailable`."""
+        async with reached("The ledger"):
+            return bool(await self._pool.fetchval(RESPONSES["forget"], request_id, account_id))
 
     async def settle(self, settlement: Settlement) -> Outcome:
         """End a hold; committed when this returns. Repeating it charges nothing twice.
@@ -97,8 +121,10 @@ class Ledger:
         await self._pool.expire_connections()
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
+        if len(rows) > 1 and sum(len(row.kept.input) for row in rows if row.kept) > self._inputs_bytes_max:
+            return await self._in_halves(rows, self._reserve_batch)
         try:
-            answers = await self._reserving.fetch(SQL["reserve"], json_text(rows), self._in_flight_max)
+            answers = await self._reserving.fetch(*reserving(rows, self._in_flight_max, self._responses_bytes_max))
         except BUSY as error:
             return await self._one_account_at_a_time(rows, self._reserve_batch, error)
         except UNREACHABLE as error:
@@ -160,6 +186,19 @@ class Ledger:
             raise _unavailable(lost) from lost
         log.error("settlement quarantined", alert=True, request_id=row.id, reason=reason)
         return "quarantined"
+
+
+def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_max: int) -> tuple[Any, ...]:
+    """A query that reserves and its arguments. Inputs travel beside the JSON, as answers do."""
+    text = json_text([row if row.kept is None else msgspec.structs.replace(row, kept=None) for row in rows])
+    kept = [(row, row.kept) for row in rows if row.kept is not None]
+    if not kept:
+        return SQL["reserve"], text, in_flight_max
+    told = (
+        (row.id, row.account_id, one.previous_id, one.attended, one.told, one.input, one.bytes, row.keep_until)
+        for row, one in kept
+    )
+    return SQL["reserve_and_keep"], text, in_flight_max, *zip(*told, strict=True), responses_bytes_max
 
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:

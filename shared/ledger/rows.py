@@ -10,7 +10,14 @@ from typing import Literal
 import asyncpg
 import msgspec
 
-from shared.errors import IdempotencyMismatch, InsufficientCredit, PermissionDenied, RateLimited, RebootError
+from shared.errors import (
+    IdempotencyMismatch,
+    InsufficientCredit,
+    PermissionDenied,
+    RateLimited,
+    RebootError,
+    RequestTooLarge,
+)
 from shared.ledger.pinned_price import PinnedPrice
 from shared.money import NanoUsd, nano_to_usd
 
@@ -19,13 +26,36 @@ EndState = Literal["succeeded", "failed", "cancelled"]
 Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown", "quarantined"]
 
 
+class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a request that others may go on from: its input, and what its answer says of it, as the API has them.
+    `previous_id` is the request that it goes on from. Who leaves an `attended` request has cancelled it.
+    """
+
+    told: bytes
+    input: bytes
+    previous_id: str | None = None
+    attended: bool = True
+    written_bytes: int = 0
+    """Of a row that was written before its request is admitted."""
+
+    @property
+    def bytes(self) -> int:
+        """That it takes."""
+        return self.written_bytes or len(self.told) + len(self.input)
+
+    def written(self) -> KeptInput:
+        """The same without what is in its row now."""
+        return msgspec.structs.replace(self, told=b"", input=b"", written_bytes=self.bytes)
+
+
 class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens. It is
     held at the prices `hold_…`, where they are above those of plain input and output.
 
     `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
     `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
-    `batch_number` is the line of the batch that it is for, `batch_bytes` how large that is.
+    `batch_number` is the line of the batch that it is for, `batch_bytes` how large that is. `kept` is stored with it, if
+    there is room.
     """
 
     id: str
@@ -54,6 +84,7 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     batch_number: int | None = None
     batch_day: date | None = None
     batch_bytes: int | None = None
+    kept: KeptInput | None = None
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -117,8 +148,19 @@ def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat 
             return Repeat(answer["existing_id"])  # type: ignore[index]
         case "credit":
             return _insufficient(answer["needed"], answer["available"], row)  # type: ignore[index]
+        case "room":
+            return no_room(answer["needed"], answer["available"])  # type: ignore[index]
         case outcome:
             return _REFUSALS.get(str(outcome), _NO_ACCOUNT)()
+
+
+def no_room(wanted: int, left: int) -> RequestTooLarge:
+    """For what is to be kept of a request, in bytes."""
+    return RequestTooLarge(
+        f"What is stored of this request takes {wanted:,} bytes, and this account's stored responses leave room for"
+        f" {max(0, left):,}: send `store`: false, delete some (DELETE /v1/responses/{{id}}), or wait until the oldest go.",
+        param="store",
+    )
 
 
 def mismatch() -> IdempotencyMismatch:

@@ -95,8 +95,8 @@ def _kept(settlement: Settlement, job: Job, whole: Done, asked_bytes_max: int) -
     """The settlement with what Postgres is to keep, if the caller may come back for it."""
     if job.keep_until is None:
         return settlement
-    short = job.batch_line is None and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max
-    asked = job.messages if short else None  # a batch has its lines
+    is_wanted = job.batch_line is None and job.keeps_asked  # a batch has its lines
+    asked = job.messages if is_wanted and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
     return msgspec.structs.replace(
         settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until, batch_line=job.batch_line
     )

@@ -1,4 +1,4 @@
-"""Deletes what is kept no longer: answers and idempotency keys. Requests and money are kept for good."""
+"""Deletes what is kept no longer: answers, inputs of responses, idempotency keys. Requests and money are kept for good."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ async def _empty(pool: asyncpg.Pool, table: str, rows_max: int) -> int:
     deleted = 0
     while True:
         async with alone(pool, RETENTION_LOCK) as connection:
-            status = await connection.execute(SQL[table], rows_max) if connection else "DELETE 0"
-        rows = int(status.removeprefix("DELETE "))
+            rows: int = await connection.fetchval(SQL[table], rows_max) if connection else 0
         deleted += rows
-        if rows < rows_max:
+        if not rows:
             return deleted

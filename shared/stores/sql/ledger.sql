@@ -1,21 +1,62 @@
 -- name: reserve
 SELECT request_id, outcome, granted_limit, granted_hold, needed, available, existing_id FROM reserve($1::jsonb, $2)
 
+-- name: reserve_and_keep
+-- With what is kept of some of these requests: $3 ids, $4 accounts, $5 previous requests or NULL, $6 whether they are attended, $7
+-- what their answers tell, $8 inputs (both empty when they were written before, see `responses.sql`), $9 how many bytes both have,
+-- $10 until when. An account may keep $11 bytes; a request without room is not admitted, and its outcome is `room`.
+WITH given AS MATERIALIZED (
+    SELECT g.*, sum(g.size) OVER (PARTITION BY g.account_id ORDER BY g.position)::bigint AS with_those_before
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::boolean[], $7::bytea[], $8::bytea[], $9::bigint[], $10::timestamptz[])
+        WITH ORDINALITY AS g(id, account_id, previous_id, attended, told, input, size, keep_until, position)
+), without_room AS MATERIALIZED (
+    SELECT g.id, g.size, COALESCE(m.bytes, 0) AS taken
+    FROM given g LEFT JOIN response_room m ON m.account_id = g.account_id
+    WHERE COALESCE(m.bytes, 0) + g.with_those_before > $11::bigint
+), answered AS MATERIALIZED (
+    SELECT r.request_id, r.outcome, r.granted_limit, r.granted_hold, r.needed, r.available, r.existing_id
+    FROM reserve((
+        SELECT COALESCE(jsonb_agg(e.row ORDER BY e.position), '[]')
+        FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS e(row, position)
+        WHERE e.row->>'id' NOT IN (SELECT id FROM without_room)), $2) r
+), kept AS (
+    INSERT INTO responses AS p (request_id, account_id, previous_id, attended, told, input, bytes, keep_until)
+    SELECT g.id, g.account_id, g.previous_id, g.attended, g.told, g.input, g.size, g.keep_until
+    FROM given g JOIN answered a ON a.request_id = g.id AND a.outcome = 'admitted'
+    ON CONFLICT (request_id) DO UPDATE SET bytes = EXCLUDED.bytes, keep_until = EXCLUDED.keep_until
+    RETURNING p.account_id, p.bytes
+), counted AS (
+    INSERT INTO response_room AS m (account_id, bytes)
+    SELECT account_id, sum(bytes) FROM kept GROUP BY account_id ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET bytes = m.bytes + EXCLUDED.bytes
+)
+SELECT request_id, outcome, granted_limit, granted_hold, needed, available, existing_id FROM answered
+UNION ALL
+SELECT id, 'room', 0, 0, size, $11::bigint - taken, NULL FROM without_room
+
 -- name: settle
 SELECT request_id, outcome, charged FROM settle($1::jsonb)
 
 -- name: settle_and_keep
 -- Answers ($2 requests, $3 answers, $4 until when, $5 $6 $7 the line of a batch or NULL) are kept in the same transaction, of
--- holds that end in it: a batch's with the batch.
+-- holds that end in it: a batch's with the batch, and none of a response that its owner has deleted. Those of responses count.
 WITH settled AS MATERIALIZED (
     SELECT request_id, outcome, charged FROM settle($1::jsonb)
 ), given AS MATERIALIZED (
     SELECT a.* FROM unnest($2::text[], $3::bytea[], $4::timestamptz[], $5::date[], $6::text[], $7::integer[])
         AS a(request_id, answer, keep_until, day, batch_id, number)
     JOIN settled s ON s.request_id = a.request_id AND s.outcome = 'settled'
+), counted AS (
+    UPDATE responses p SET bytes = p.bytes + octet_length(g.answer)
+    FROM given g WHERE p.request_id = g.request_id AND NOT p.forgotten
+    RETURNING p.account_id, octet_length(g.answer) AS size
+), taken AS (
+    UPDATE response_room m SET bytes = m.bytes + c.size
+    FROM (SELECT account_id, sum(size)::bigint AS size FROM counted GROUP BY account_id) c WHERE m.account_id = c.account_id
 ), kept AS (
     INSERT INTO answers (request_id, answer, keep_until)
-    SELECT request_id, answer, keep_until FROM given WHERE batch_id IS NULL
+    SELECT g.request_id, g.answer, g.keep_until FROM given g
+    WHERE g.batch_id IS NULL AND NOT EXISTS (SELECT FROM responses p WHERE p.request_id = g.request_id AND p.forgotten)
     ON CONFLICT DO NOTHING
 ), kept_with_batch AS (
     INSERT INTO batch_answers (day, batch_id, number, answer)

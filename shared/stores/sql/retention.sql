@@ -1,11 +1,33 @@
--- Each query deletes at most $1 rows whose time is over, and waits for nobody: a key that is being used again just now is
--- no longer one of them.
+-- Each query deletes at most $1 rows whose time is over, says how many, and waits for nobody: a key that is being used again
+-- just now is no longer one of them.
 
 -- name: answers
-DELETE FROM answers WHERE request_id IN (
-    SELECT request_id FROM answers WHERE keep_until <= now() ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+WITH gone AS (
+    DELETE FROM answers WHERE request_id IN (
+        SELECT request_id FROM answers WHERE keep_until <= now() ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone
 
 -- name: idempotency_keys
-DELETE FROM idempotency_keys WHERE (account_id, key) IN (
-    SELECT account_id, key FROM idempotency_keys WHERE keep_until <= now()
-    ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+WITH gone AS (
+    DELETE FROM idempotency_keys WHERE (account_id, key) IN (
+        SELECT account_id, key FROM idempotency_keys WHERE keep_until <= now()
+        ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+
+-- name: responses
+-- Of one account at a time: its room is locked, too, and nobody waits for two of them in another order than others do.
+WITH gone AS (
+    DELETE FROM responses WHERE request_id IN (
+        SELECT request_id FROM responses
+        WHERE keep_until <= now() AND account_id = (SELECT account_id FROM responses WHERE keep_until <= now() ORDER BY keep_until LIMIT 1)
+        ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING account_id, bytes
+), counted AS (
+    UPDATE response_room m SET bytes = m.bytes - g.bytes
+    FROM (SELECT account_id, sum(bytes)::bigint AS bytes FROM gone GROUP BY account_id) g WHERE m.account_id = g.account_id
+)
+SELECT count(*) FROM gone

@@ -261,7 +261,7 @@ MUTANTS = [
     Mutant(every_end_is_counted_once, "count_batches", "failed = b.failed + sums.failed, ", ""),
     Mutant(every_end_is_counted_once, "count_batches", "WHEN a.error_code = 'expired' THEN 'expired' ", ""),
     Mutant(every_end_is_counted_once, "count_batches", "WHEN a.state = 'cancelled' THEN 'cancelled'", ""),
-    Mutant(every_end_is_counted_once, "settle_and_keep", "WHERE batch_id IS NULL", ""),
+    Mutant(every_end_is_counted_once, "settle_and_keep", "WHERE g.batch_id IS NULL AND", "WHERE"),
     Mutant(other_requests_count_for_no_batch, "count_batches", "i.number = e.batch_number AND ", ""),
 ]
 PROMISES = [*dict.fromkeys(mutant.broken for mutant in MUTANTS), two_feeders_feed_a_line_once]

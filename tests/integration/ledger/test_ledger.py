@@ -58,6 +58,7 @@ async def test_a_reservation_is_recorded_with_everything_that_was_promised(
         "batch_bytes",
         "hold_input_price",
         "hold_output_price",
+        "kept",
     }:
         assert row[name] == getattr(reservation, name), name
     assert (row["state"], row["hold_state"], row["hold_nano"], row["charged_nano"]) == ("pending", "held", 100, 0)

@@ -229,7 +229,7 @@ async def test_nobody_waits_for_a_timer_whatever_the_sizes(
     workers: int, redis_client: ArqRedis, lua: Scripts, settings: Settings
 ) -> None:
     """Callers with requests of all sizes, who ask again as soon as they are answered."""
-    deep = Queue(lua, lease_s=10, keep_run_s=60, depth_max=1_000)
+    deep = Queue(lua, lease_s=60, keep_run_s=60, depth_max=1_000, enqueue_within_s=60)
     sizes_kb = (0, 0, 70, 150, 400, 900, 1_500)
     done: dict[str, asyncio.Future[None]] = {}
     answered = 0

@@ -1,0 +1,61 @@
+-- name: put_aside
+-- A large input, before its request is admitted: nobody waits for an account meanwhile. It counts once the request is. Where
+-- there is no room for it, nothing is written.
+INSERT INTO responses (request_id, account_id, previous_id, attended, told, input, bytes, keep_until)
+SELECT $1, $2, $3, $4, $5, $6, 0, now() + make_interval(secs => $7)
+WHERE COALESCE((SELECT bytes FROM response_room WHERE account_id = $2), 0) + $8 <= $9
+
+-- name: room_taken
+SELECT bytes FROM response_room WHERE account_id = $1
+
+-- name: told
+SELECT told FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now()
+
+-- name: input_bytes
+SELECT octet_length(input) FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now()
+
+-- name: input
+SELECT input FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now()
+
+-- name: forget
+-- What is under way goes on, but its answer is not kept (`settle_and_keep`).
+WITH found AS MATERIALIZED (
+    SELECT request_id, bytes FROM responses
+    WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now() FOR UPDATE
+), gone AS (
+    UPDATE responses p SET forgotten = true, told = '', input = '', bytes = 0 FROM found f WHERE p.request_id = f.request_id
+), unanswered AS (
+    DELETE FROM answers a USING found f WHERE a.request_id = f.request_id
+), counted AS (
+    UPDATE response_room m SET bytes = m.bytes - f.bytes FROM found f WHERE m.account_id = $2
+)
+SELECT count(*) FROM found
+
+-- name: chain
+-- From request $1 back to the first one that it goes on from, of at most $3; each with its size, answer included. The last one
+-- has a `previous_id` when the chain does not go back to its beginning any more.
+WITH RECURSIVE chain AS (
+    SELECT p.request_id, p.previous_id, 1 AS place, octet_length(p.input) + octet_length(p.told) AS size FROM responses p
+    WHERE p.request_id = $1 AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
+    UNION ALL
+    SELECT p.request_id, p.previous_id, c.place + 1, octet_length(p.input) + octet_length(p.told)
+    FROM chain c JOIN responses p ON p.request_id = c.previous_id
+    WHERE c.place < $3 AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
+)
+SELECT c.request_id, c.previous_id, c.size + COALESCE(octet_length(a.answer), 0) AS size
+FROM chain c LEFT JOIN answers a ON a.request_id = c.request_id ORDER BY c.place
+
+-- name: sizes
+-- The same of single ones.
+SELECT p.request_id, octet_length(p.input) + octet_length(p.told) + COALESCE(octet_length(a.answer), 0) AS size
+FROM responses p LEFT JOIN answers a ON a.request_id = p.request_id
+WHERE p.request_id = ANY($1::text[]) AND p.account_id = $2 AND NOT p.forgotten AND p.keep_until > now()
+
+-- name: kept
+-- What they were asked and answered ($2: when they were made, as their ids say), in this order.
+SELECT p.request_id, p.told, p.input, a.answer, r.state
+FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY AS g(id, created_at, place)
+JOIN responses p ON p.request_id = g.id
+JOIN requests r ON r.id = g.id AND r.created_at = g.created_at
+LEFT JOIN answers a ON a.request_id = g.id
+ORDER BY g.place
