@@ -23,6 +23,8 @@ from tests.bench.turns import Turns
 from tests.bench.workloads import FAILED, WORKLOADS, Outcome, run
 
 RESULTS = Path(".bench/results.json")
+BESIDE = ("responses", "responses-stored")
+"""APIs of ours that have rows of their own."""
 PAUSE_S = 0.3
 """Between two runs, so that what one leaves behind (settlements, closing connections) is not the next one's."""
 
@@ -75,8 +77,8 @@ async def _table(bench: Bench, arguments: argparse.Namespace) -> int:
         if arguments.no_yardsticks:
             targets.clear()
         if arguments.against:
-            targets.append(await _ours(bench, stack, arguments.surface, arguments.against.absolute()))
-        targets.append(await _ours(bench, stack, arguments.surface))
+            targets += await _ours(bench, stack, arguments.surface, arguments.against.absolute())
+        targets += await _ours(bench, stack, arguments.surface)
         missing = await _start_peers(bench, stack, targets, arguments.peers)
         rows = {target.name: Row(name=target.name, note=target.note) for target in targets}
         for _ in range(arguments.repeats):
@@ -90,11 +92,16 @@ async def _table(bench: Bench, arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _ours(bench: Bench, stack: contextlib.AsyncExitStack, wanted: str, tree: Path | None = None) -> Target:
+async def _ours(bench: Bench, stack: contextlib.AsyncExitStack, wanted: str, tree: Path | None = None) -> list[Target]:
+    """A row for each of our APIs that is asked, beginning with the peers' own."""
     name = f"{ours.NAME}, {tree.name}" if tree else ours.NAME
     system = await stack.enter_async_context(ours.running(bench.under("other" if tree else "ours"), tree=tree))
     (key,) = await system.new_keys()
-    return system.target(await _surface(system, wanted), key, name)
+    beside = [SURFACES[one] for one in BESIDE if wanted == "auto" and await system.speaks(SURFACES[one])]
+    return [
+        system.target(await _surface(system, wanted), key, name),
+        *(system.target(surface, key, f"{name}, {surface.name}") for surface in beside),
+    ]
 
 
 async def _one_round(bench: Bench, targets: list[Target], rows: dict[str, Row], only: str) -> None:

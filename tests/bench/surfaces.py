@@ -1,4 +1,4 @@
-"""The two APIs that are asked: how a question is put, and how an answer is checked, byte by byte."""
+"""The APIs that are asked: how a question is put, and how an answer is checked, byte by byte."""
 
 from __future__ import annotations
 
@@ -58,6 +58,31 @@ class _Result(msgspec.Struct):
     price: float
 
 
+class _Part(msgspec.Struct):
+    text: str = ""
+
+
+class _Item(msgspec.Struct):
+    content: list[_Part] = []
+
+
+class _ResponseUsage(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int
+
+
+class _Response(msgspec.Struct):
+    status: str
+    output: list[_Item]
+    usage: _ResponseUsage | None = None
+
+
+class _ResponseEvent(msgspec.Struct):
+    type: str
+    delta: str = ""
+    response: _Response | None = None
+
+
 class _Native(msgspec.Struct):
     status: int
     result: _Result
@@ -65,6 +90,8 @@ class _Native(msgspec.Struct):
 
 _completion = msgspec.json.Decoder(_Completion)
 _native = msgspec.json.Decoder(_Native)
+_response = msgspec.json.Decoder(_Response)
+_response_event = msgspec.json.Decoder(_ResponseEvent)
 
 
 class OpenAI:
@@ -121,7 +148,46 @@ class Native:
         _require(body == TEXT.encode(), body)
 
 
-SURFACES: dict[str, Surface] = {"openai": OpenAI(), "native": Native()}
+class Responses:
+    """`POST /v1/responses`: OpenAI's newer API, as its clients call it: with what is stored of it unless `store` is false."""
+
+    path = "/v1/responses"
+
+    def __init__(self, name: str, *, store: bool) -> None:
+        self.name = name
+        self._store = store
+
+    def body(self, model: str, prompt: str, *, stream: bool) -> bytes:
+        """A text as the input."""
+        asked = {"model": model, "input": prompt, "max_output_tokens": 200, "stream": stream, "store": self._store}
+        return msgspec.json.encode(asked)
+
+    def check_json(self, body: bytes) -> None:
+        """Status, text and usage."""
+        self._check(_response.decode(body), body)
+
+    def check_stream(self, body: bytes) -> None:
+        """All deltas joined, and the whole response at the end."""
+        events = [_response_event.decode(line[5:]) for line in body.split(b"\n") if line.startswith(b"data:")]
+        _require("".join(event.delta for event in events) == TEXT, body)
+        _require(events[-1].type == "response.completed", body)
+        self._check(events[-1].response, body)
+
+    @staticmethod
+    def _check(response: _Response | None, body: bytes) -> None:
+        if response is None:
+            raise WrongAnswerError(f"no response: {body[:500]!r}")
+        _require(response.status == "completed", body)
+        _require("".join(part.text for item in response.output for part in item.content) == TEXT, body)
+        _require(response.usage == _ResponseUsage(TOKENS_IN, TOKENS_OUT), body)
+
+
+SURFACES: dict[str, Surface] = {
+    "openai": OpenAI(),
+    "native": Native(),
+    "responses": Responses("responses", store=False),
+    "responses-stored": Responses("responses-stored", store=True),
+}
 
 
 class Checker:

@@ -32,6 +32,14 @@ SAID = {
         r"^NotFoundError 404 model_not_found req_\w{26}\n$",
         r"^1 request\n$",
     ],
+    "responses": [
+        rf"{TEXT}(?s:.*)resp_\w{{26}} \d+ 24\n",
+        rf"{TEXT}(?s:.*)\n 24 tokens\n",
+        r"It is sunny in text\.",
+        TOWN,
+        rf"{TEXT}(?s:.*)\ncompleted\n$",
+    ],
+    "openai-agents": [r"It is sunny in text\.", TOWN],
     "anthropic": [TEXT, TEXT, TEXT],
     "langchain": [
         rf"{TEXT}(?s:.*)'output_tokens': 24",
@@ -43,9 +51,9 @@ SAID = {
     "llm": [r"gpt-4o-mini-here", TEXT, r'\{"name": *"text", *"inhabitants": *\d+\}'],
 }
 """What each block of a page says, as far as it matters."""
-OTHERS = {"vercel-ai-sdk"}
+OTHERS = {"codex", "vercel-ai-sdk"}
 """Pages with tests of their own."""
-VENDORS = {"anthropic", "openai"}
+VENDORS = {"anthropic", "openai", "responses"}
 """Whose clients they are."""
 
 
