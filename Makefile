@@ -54,7 +54,7 @@ lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for aga
 		--no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.lock
 	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/older/openai-$$major.in -o tests/clients/older/openai-$$major.lock; done
-	@if command -v npm >/dev/null; then for major in 6 7; do (cd tests/clients/node/ai-$$major && \
+	@if command -v npm >/dev/null; then for client in ai-6 ai-7 codex; do (cd tests/clients/node/$$client && \
 		npm update --package-lock-only --no-audit --no-fund --loglevel=error); done; fi
 
 # The stamp comes last, so that an interrupted install starts again.

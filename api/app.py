@@ -24,6 +24,7 @@ from api.requests.custody import Custody
 from api.requests.directory import Directory
 from api.requests.following import FollowUp
 from api.requests.relay import Relay
+from api.requests.stored import Chains
 from api.requests.submit import Submitter
 from api.routes import ROUTES
 from api.services import SERVICES, Services
@@ -128,6 +129,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             directory=directory,
             queue=queue,
             submitter=submitter,
+            ledger=ledger,
+            chains=Chains(pool, client, bodies, settings),
             relay=relay,
             follow_up=FollowUp(pool, submitter, relay.channel, settings),
             abandoned=Abandoned(queue, relay, group, settings),

@@ -19,6 +19,7 @@ from api.endpoints import (
     openai_files,
     openai_models,
     requests,
+    responses,
     usage,
 )
 from api.formats.anthropic.answers import MessageAnswer
@@ -34,6 +35,10 @@ from api.formats.openai.body import CompletionRequest
 from api.formats.openai.codex import CodexModels
 from api.formats.openai.files import FileDeleted, FileList, FileObject
 from api.formats.openai.models import OpenAIModel, OpenAIModels
+from api.formats.responses.answers import InputTokens, ResponseDeleted, ResponseObject
+from api.formats.responses.body import ResponseRequest
+from api.formats.responses.items import MessageItem
+from api.formats.responses.listing import InputItemList
 from api.http.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.http.writing import NDJSON
 from api.manual import examples
@@ -117,10 +122,16 @@ MESSAGE_EVENTS = (
     "With `stream`: `message_start`, for each block `content_block_start`, `content_block_delta` and `content_block_stop`, "
     "then `message_delta` with the usage and `message_stop`; `ping` before the first token; a failure ends it with `error`."
 )
+RESPONSE_EVENTS = (
+    "With `stream`: `response.created`, `response.in_progress`, for each item `response.output_item.added`, its pieces and "
+    "`response.output_item.done`, then `response.completed`, `response.incomplete` or `response.failed` with the whole "
+    "response. `sequence_number` rises by one."
+)
 PAGE = {200: Answer({"text/html": "A page."})}
 NAME = {"name": "As `/docs` names it."}
 REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
 EITHER = ("bearer", "x-api-key")
+RESPONSE_ID = {"id": "A response's id, `resp_…`."}
 BATCH_ID = {"id": "A batch's id, `batch_…`."}
 BATCH_LOCATION = Header("Location", "`/api/batches/{id}`.")
 FILE_ID = {"id": "A file's id: `file_…`, or one that a batch names."}
@@ -220,6 +231,75 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(CountRequest), examples.COUNT, tolerant=True),
         errors=(errors.ModelNotFound,),
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/responses",
+        responses.post_response,
+        "OpenAI's responses",
+        {200: Answer({**json(ResponseObject), "text/event-stream": RESPONSE_EVENTS}, ADMITTED)},
+        scope="inference",
+        body=Body(json(ResponseRequest), examples.RESPONSE, tolerant=True, untagged=MessageItem),
+        headers=(REPEATABLE,),
+        errors=CHAT,
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/responses/input_tokens",
+        responses.post_input_tokens,
+        "How many tokens a response's input has",
+        {200: Answer(json(InputTokens), (TOKEN_COUNT, IGNORED))},
+        scope="inference",
+        body=Body(json(ResponseRequest), examples.RESPONSE, tolerant=True, untagged=MessageItem),
+        errors=(errors.ModelNotFound, errors.NotFound),
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/responses/{id}",
+        responses.get_response,
+        "One response, or its events again",
+        {200: Answer({**json(ResponseObject), "text/event-stream": RESPONSE_EVENTS}, (OUTPUT_LIMIT, IGNORED))},
+        scope="read",
+        query=responses.ResponseQuery,
+        parameters=RESPONSE_ID,
+        errors=(*CHAT, *KEPT),
+        security=EITHER,
+    ),
+    Route(
+        "DELETE",
+        "/v1/responses/{id}",
+        responses.delete_response,
+        "Forget a response",
+        {200: Answer(json(ResponseDeleted))},
+        scope="inference",
+        parameters=RESPONSE_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/responses/{id}/cancel",
+        responses.cancel_response,
+        "Cancel a response",
+        {200: Answer(json(ResponseObject))},
+        scope="inference",
+        parameters=RESPONSE_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/responses/{id}/input_items",
+        responses.get_input_items,
+        "The items of a response's input",
+        {200: Answer(json(InputItemList), (IGNORED,))},
+        scope="read",
+        query=responses.InputItemsQuery,
+        parameters=RESPONSE_ID,
+        errors=OWN,
         security=EITHER,
     ),
     Route(

@@ -18,8 +18,10 @@ from api.requests.custody import Custody
 from api.requests.directory import Directory
 from api.requests.following import FollowUp
 from api.requests.relay import Relay
+from api.requests.stored import Chains
 from api.requests.submit import Submitter
 from shared.catalogue.models import Catalogue
+from shared.ledger.ledger import Ledger
 from shared.queue.queue import Queue
 from shared.settings import Settings
 
@@ -38,6 +40,8 @@ class Services:
     directory: Directory
     queue: Queue
     submitter: Submitter
+    ledger: Ledger
+    chains: Chains
     relay: Relay
     follow_up: FollowUp
     abandoned: Abandoned

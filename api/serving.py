@@ -52,14 +52,16 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def serve(
-    request: web.Request, parse: Callable[[bytes], Asked], *, may_respond_async: bool = False
+    request: web.Request, parse: Callable[[bytes], Asked], *, may_respond_async: bool = False, copies: int = 1
 ) -> web.StreamResponse:
-    """Answer one chat request; `parse` makes its body into what is asked. Raises `RebootError`s."""
+    """Answer one chat request; `parse` makes its body into what is asked, of which so many `copies` are held. Raises
+    `RebootError`s.
+    """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     if key.rpm:
         tell_limit(request, key.rpm)
-    with await read_body(request, key) as body:
+    with await read_body(request, key, copies) as body:
         wanted = await understand(request, key, body, parse)
         respond_async = may_respond_async and prefers_async(request)
         if wanted.repeats:
@@ -68,12 +70,16 @@ async def serve(
             admitted = await _submit_for(request, services, new_request(request, key, wanted, keep=respond_async))
             if isinstance(admitted, Repeat):
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
-            wanted.question = None
+            wanted.question = wanted.kept = None
             body.shrink(wanted.form.held_bytes)
             headers = _headers(admitted.job.output_limit, admitted.job.model.name, wanted)
-            if respond_async:
+            if respond_async or wanted.at_once:
                 services.custody.keep(admitted)
+            if respond_async:
                 return _accepted(admitted.job.id, "queued", headers)
+            if wanted.at_once:
+                said = wanted.at_once(admitted.job.id, wanted.model)
+                return await answer(request, said, key.account_id, headers=headers)
             follower.when_left = partial(_leave, services, admitted, follower)
             return await _relay(request, wanted, key, services.follow_up.events_of(admitted, follower), headers)
 
@@ -115,8 +121,10 @@ async def _serve_repeat(
     headers = _headers(logged.output_limit, logged.model, wanted) | {"Idempotent-Replayed": "true"}
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
+    if wanted.at_once and logged.state == "pending":
+        return await answer(request, wanted.at_once(logged.id, wanted.model), key.account_id, headers=headers)
     again = admitted_before(logged, wanted, services)
-    wanted.question = None
+    wanted.question = wanted.kept = None
     body.shrink(wanted.form.held_bytes)
     with following(services, key, logged.id) as follower:
         if again:
@@ -198,7 +206,7 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
 
 def _leave(services: Services, admitted: Admitted, follower: Follower | None = None) -> None:
     """Its reader is gone, for now or for good."""
-    if admitted.job.keep_until:
+    if admitted.outlives_reader:
         services.custody.keep(admitted, begun=follower is not None and follower.sequence > 0)
     else:
         services.abandoned.add(admitted.job.id)

@@ -26,6 +26,7 @@ from shared.batches.files import require_credit
 from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
 from shared.job import PackedJob
+from shared.ledger.rows import KeptInput
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 
 class Wanted(msgspec.Struct, kw_only=True):
-    """What a body asks for. `served_by` is None when its model has left the catalogue; `question` is None then, too, and once
-    it is on its way.
+    """What a body asks for. `served_by` is None when its model has left the catalogue, or when what it goes on from is gone;
+    `question` is None then, too, and once it is on its way, as `kept` is.
     """
 
     form: Form
@@ -48,16 +49,20 @@ class Wanted(msgspec.Struct, kw_only=True):
     metadata: dict[str, str] | None
     ignored: tuple[str, ...]
     fingerprint: bytes | None
+    kept: KeptInput | None = None
+    background: bool = False
+    at_once: Callable[[str, str], bytes] | None = None
+    """As in `Asked`."""
     repeats: str | None = None
     """The id of the request that came first with the same Idempotency-Key."""
 
 
-async def read_body(request: web.Request, key: ApiKey) -> Body:
+async def read_body(request: web.Request, key: ApiKey, copies: int = 1) -> Body:
     """The body. A large one is not even read for who has no credit. Raises `RebootError`s."""
     services = request.app[SERVICES]
     if services.bodies.is_large(request.content_length or 0):
         await require_credit(services.pool, key.account_id)
-    body = await services.bodies.read_json(request, key.account_id)
+    body = await services.bodies.read_json(request, key.account_id, copies=copies)
     try:
         await services.authenticator.require_still(key)
     except BaseException:
@@ -79,6 +84,7 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
         fingerprint = asked.fingerprint() if repeatable_by else None
         await pace.pause()
         try:
+            asked = await services.chains.whole(asked, key.account_id, body)
             asked, model = _fit(request, asked, key, services)
         except RebootError as error:
             if not repeatable_by:
@@ -96,6 +102,9 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
             metadata=asked.metadata,
             ignored=asked.ignored,
             fingerprint=fingerprint,
+            kept=asked.kept,
+            background=asked.background,
+            at_once=asked.at_once,
         )
     if repeatable_by and fingerprint:
         wanted.repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)
@@ -113,7 +122,11 @@ def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) ->
 
 
 def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
-    """The same for a request that was admitted before; as it came when its model has left the catalogue."""
+    """The same for a request that was admitted before; as it came when its model has left the catalogue, or what it goes on
+    from cannot be had.
+    """
+    if asked.goes_on:
+        return asked, None
     try:
         model = services.catalogue.serving(asked.model)
     except ModelNotFound:
@@ -125,6 +138,7 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
     """To be submitted. `wanted` is no repeat."""
     if wanted.served_by is None or wanted.question is None:
         raise AssertionError("only a repeat may be of a model that has left")
+    keep = keep or wanted.background or wanted.fingerprint is not None
     return NewRequest(
         id=request[REQUEST_ID],
         key=key,
@@ -133,7 +147,8 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
         metadata=wanted.metadata,
         stream=wanted.stream,
         max_tokens=wanted.max_tokens,
-        keep=keep or wanted.fingerprint is not None,
+        keep=keep,
+        kept=wanted.kept and msgspec.structs.replace(wanted.kept, attended=not keep),
         idempotency_key=idempotency_key(request),
         fingerprint=wanted.fingerprint,
     )
@@ -159,5 +174,6 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
         deadline_ms=int(logged.deadline_at.timestamp() * 1000),
         keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
         footprint=wanted.question.footprint,
+        keeps_asked=wanted.kept is None,
     )
     return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)

@@ -67,7 +67,10 @@ class LineReader:
         asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
-        ask = Ask(named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata, asked.ignored)
+        told = asked.kept.told if asked.kept else None
+        ask = Ask(
+            named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata, asked.ignored, told
+        )
         most = NanoUsd(services.settings.batch_line_usd_max * NANO_PER_USD)
         require_at_most(most, cost_bound(ask, model, services.settings))
         return Line(number=number, custom_id=parsed.custom_id, provider=model.provider, asked=pack_ask(ask))

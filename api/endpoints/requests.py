@@ -92,7 +92,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
     if first and await _has_ended_before(services.redis, logged, first):
         return web.Response(headers=headers, content_type=form.content_type)
     with following(services, key, logged.id, first) as follower:
-        if logged.keep_until is None:
+        if not logged.outlives_reader:
             follower.when_left = partial(services.abandoned.add, logged.id)
         follower.look_up()
         events = services.follow_up.events_again(logged, follower)

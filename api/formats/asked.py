@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
 from shared.job import Done, Event
+from shared.ledger.rows import KeptInput
 
 
 class StreamForm(Protocol):
@@ -18,6 +19,9 @@ class StreamForm(Protocol):
     content_type: str
     keepalive: bytes | None
     """What may be sent before the first token; None when the status must wait for it."""
+
+    def opening(self) -> bytes | None:
+        """What is sent before the first event; None when the status must wait for that."""
 
     def render(self, sequence: int, event: Event) -> bytes:
         """The bytes of one event."""
@@ -37,6 +41,25 @@ class Form(Protocol):
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
         """How the events of a stream look on the wire; `accept` is the request's header."""
+
+
+class Earlier(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an earlier response: `told` and `input` as in `KeptInput`, and the answer, None where there is none."""
+
+    request_id: str
+    told: bytes
+    input: bytes
+    done: Done | None
+
+
+class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
+    """That a body goes on from earlier responses: `previous` is the request of the last one of a chain, `others` are requests
+    of which single items are named. `whole` is what is asked then; it is given the chain, the oldest first, and the others.
+    """
+
+    previous: str | None
+    others: Sequence[str]
+    whole: Callable[[Sequence[Earlier], Mapping[str, Earlier]], Asked]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +86,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tolerant: bool = False
     wishes: Mapping[str, tuple[str, ...]] = {}
     ignored: tuple[str, ...] = ()
+    goes_on: GoesOn | None = None
+    """Then `messages` are not known yet."""
+    kept: KeptInput | None = None
+    """What is to be kept of it beside its answer; None keeps nothing."""
+    background: bool = False
+    """Whether it runs on when its reader leaves."""
+    at_once: Callable[[str, str], bytes] | None = None
+    """What answers, given the request's id and the model, a caller who does not wait for the request's end."""
 
     def name_of(self, option: str) -> str:
         """What this API calls it."""

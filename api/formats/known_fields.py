@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, inspect
@@ -18,8 +18,8 @@ from api.formats.parsing import faults_refused, parse
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
-UNKNOWN_FIELD, UNKNOWN_TYPE = "unknown field", "Invalid value"
-"""The words by which an error of msgspec tells that a body has an unknown field, or an object of an unknown type."""
+UNKNOWN_FIELD, UNKNOWN_TYPE, NO_TAG = "unknown field", "Invalid value", "missing required field `type`"
+"""The words of msgspec for an unknown field, and for an object of an unknown type or of none."""
 NOTHING = {b"null", b'""', b"[]", b"{}", b'"auto"'}
 """Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
 NOTHING_LENGTH_MAX = 16
@@ -45,11 +45,19 @@ _encode = msgspec.json.Encoder().encode
 class KnownFields(Generic[T]):
     """Decodes bodies into one struct type, whose structs forbid unknown fields."""
 
-    def __init__(self, kind: type[T], hint: str, left_out: LeftOut | None = None) -> None:
-        """`hint` ends the message of an error: it says what the body takes."""
+    def __init__(
+        self,
+        kind: type[T],
+        hint: str,
+        left_out: LeftOut | None = None,
+        untagged: type[msgspec.Struct] | None = None,
+    ) -> None:
+        """`hint` ends the message of an error: it says what the body takes. Where one of several structs may stand, an object
+        that does not say which it is is `untagged`.
+        """
         self._hint = hint
         self._decoder = msgspec.json.Decoder(kind)
-        self._struct = _Struct(inspect.type_info(kind), "", left_out or {})
+        self._struct = _Struct(inspect.type_info(kind), "", _Rules(left_out or {}, untagged))
 
     def decode(self, body: bytes) -> tuple[T, list[str]]:
         """The body, and the names of the fields that were left out, each once and in their order. `messages[].mood` stands
@@ -60,7 +68,7 @@ class KnownFields(Generic[T]):
         try:
             return parse(body, self._decoder, self._hint), []
         except InvalidRequest as error:
-            if UNKNOWN_FIELD not in error.message and UNKNOWN_TYPE not in error.message:
+            if not any(words in error.message for words in (UNKNOWN_FIELD, UNKNOWN_TYPE, NO_TAG)):
                 raise
         unknown = Unknown()
         with faults_refused(self._hint):
@@ -74,6 +82,13 @@ class OfUnknownType(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: str = msgspec.field(name=KIND)
+
+
+class _Rules(NamedTuple):
+    """As `KnownFields` takes them."""
+
+    left_out: LeftOut
+    untagged: type[msgspec.Struct] | None
 
 
 class Unknown:
@@ -103,14 +118,12 @@ def _is_nothing(value: Raw) -> bool:
 class _Struct:
     """The fields of one struct at one place of a body, such as `messages[].content[].`."""
 
-    def __init__(self, info: Any, path: str, left_out: LeftOut) -> None:  # noqa: ANN401 - `inspect.StructType`
+    def __init__(self, info: Any, path: str, rules: _Rules) -> None:  # noqa: ANN401 - `inspect.StructType`
         self._path = path
         self._known = {field.encode_name for field in info.fields} | {info.tag_field}
-        pruners = (
-            (field.encode_name, _pruner(field.type, path + field.encode_name, left_out)) for field in info.fields
-        )
+        pruners = ((field.encode_name, _pruner(field.type, path + field.encode_name, rules)) for field in info.fields)
         self._inside = {name: prune for name, prune in pruners if prune}
-        self._is_left_out = left_out.get(info.cls)
+        self._is_left_out = rules.left_out.get(info.cls)
 
     def pruned(self, value: Raw, fields: Fields, unknown: Unknown) -> Raw:
         """The object `value`, whose fields are `fields`."""
@@ -132,17 +145,17 @@ class _Struct:
         return self.pruned(value, _fields_of(value), unknown) if _begins(value) == OBJECT else value
 
 
-def _pruner(info: inspect.Type, path: str, left_out: LeftOut) -> Prune | None:
+def _pruner(info: inspect.Type, path: str, rules: _Rules) -> Prune | None:
     """None where nothing can be unknown."""
     match info:
         case inspect.Metadata(type=inner):
-            return _pruner(inner, path, left_out)
+            return _pruner(inner, path, rules)
         case inspect.StructType():
-            return _Struct(info, f"{path}.", left_out)
+            return _Struct(info, f"{path}.", rules)
         case inspect.ListType(item_type=item, max_length=most):
-            return _list_pruner(_pruner(item, f"{path}[]", left_out), path, most, item)
+            return _list_pruner(_pruner(item, f"{path}[]", rules), path, most, item)
         case inspect.UnionType(types=types):
-            return _union_pruner(types, path, left_out)
+            return _union_pruner(types, path, rules)
         case _:
             return None
 
@@ -166,14 +179,15 @@ def _list_pruner(entry: Prune | None, path: str, most: int | None, item: inspect
     return prune
 
 
-def _union_pruner(types: tuple[inspect.Type, ...], path: str, left_out: LeftOut) -> Prune | None:
+def _union_pruner(types: tuple[inspect.Type, ...], path: str, rules: _Rules) -> Prune | None:
     """An object is pruned as the struct that its tag names, or as the only one there is; a list as the only list."""
     plain = [kind.type if isinstance(kind, inspect.Metadata) else kind for kind in types]
     infos = [kind for kind in plain if isinstance(kind, inspect.StructType)]
-    structs = {info.tag: _Struct(info, f"{path}.", left_out) for info in infos}
+    structs = {info.tag: _Struct(info, f"{path}.", rules) for info in infos}
     tag_field = infos[0].tag_field if infos else None
     others = next((info.tag for info in infos if issubclass(info.cls, OfUnknownType)), None)
-    lists = [_pruner(kind, path, left_out) for kind in plain if isinstance(kind, inspect.ListType)]
+    unsaid = next((info.tag for info in infos if info.cls is rules.untagged), None)
+    lists = [_pruner(kind, path, rules) for kind in plain if isinstance(kind, inspect.ListType)]
     in_list = lists[0] if lists else None
     if not structs and not in_list:
         return None
@@ -184,6 +198,9 @@ def _union_pruner(types: tuple[inspect.Type, ...], path: str, left_out: LeftOut)
             return in_list(value, unknown)
         if begins == OBJECT and structs:
             fields = _fields_of(value)
+            if tag_field and unsaid and tag_field not in fields:
+                fields = {tag_field: Raw(_encode(unsaid)), **fields}
+                value = Raw(_encode(fields))
             tag = _text_of(fields.get(tag_field)) if tag_field else None
             if struct := structs.get(tag):
                 return struct.pruned(value, fields, unknown)

@@ -34,6 +34,7 @@ SURFACES: tuple[tuple[str, Surface], ...] = (
     ("/messages", anthropic_errors),
     ("/v1/", openai_errors),
     ("/chat/completions", openai_errors),
+    ("/responses", openai_errors),
     ("/", native_answers),
 )
 """By the beginning of the path; the first that fits. Some are not routed: a client with a wrong base URL calls them."""

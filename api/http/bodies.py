@@ -51,13 +51,18 @@ class Pace:
 class Body:
     """One body and its room, which is let go of at the end of a `with`."""
 
-    def __init__(self, data: bytes, room: HeldBytes, refused: Callable[[int], None]) -> None:
+    def __init__(self, data: bytes, room: HeldBytes, refused: Callable[[int], None], copies: int = 1) -> None:
         """`refused` hears of its size when it comes to an error."""
         self._data = data
         self._refused = refused
         self._room = room
+        self._beside: HeldBytes | None = None
         self.size = len(data)
-        room.shrink(self.size)
+        room.shrink(copies * self.size)
+
+    def hold_beside(self, room: HeldBytes) -> None:
+        """What belongs to the body without being in it: its room is let go of with the body's."""
+        self._beside = room
 
     def take(self) -> bytes:
         """The bytes, once: from then on the caller alone holds them."""
@@ -67,10 +72,12 @@ class Body:
     def shrink(self, size: int) -> None:
         """Only so many bytes of it are still held."""
         self._room.shrink(size)
+        if self._beside:
+            self._beside.release()
 
     def release(self) -> None:
         """Nothing of it is held any more."""
-        self._room.release()
+        self.shrink(0)
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +130,11 @@ class Bodies:
         with await self.read_json(request, account_id, self._settings.small_body_bytes_max) as body:
             return body.take()
 
-    async def read_json(self, request: web.Request, account_id: str, bytes_max: int | None = None) -> Body:
-        """The whole body, of at most `bytes_max` or as much as a chat request may have.
+    async def read_json(
+        self, request: web.Request, account_id: str, bytes_max: int | None = None, *, copies: int = 1
+    ) -> Body:
+        """The whole body, of at most `bytes_max` or as much as a chat request may have. Of a large one so many `copies`
+        will be held at once.
 
         Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge`, `Overloaded` when there is no room for
         it within `BODIES_ROOM_WITHIN_S` (all this before it is read, where its length is said), and `InvalidRequest` when it
@@ -134,16 +144,16 @@ class Bodies:
         bytes_max = bytes_max or settings.body_bytes_max
         refuse_unsupported(request)
         refuse_too_large(request, bytes_max)
-        said = request.content_length
-        room = await self._hold(settings.small_body_bytes_max if said is None else said, account_id)
+        said = settings.small_body_bytes_max if request.content_length is None else request.content_length
+        room = await self.room(copies * said if self.is_large(said) else said, account_id)
         try:
             async with asyncio.timeout(settings.body_within_s):
-                data = await self._begin(request, room.size)
+                data = await self._begin(request, said)
                 if not request.content.at_eof():  # its length was not said, and it is no small one
                     room.release()
-                    room = await self._hold(bytes_max, account_id)
+                    room = await self.room(copies * bytes_max, account_id)
                     data = await self._rest(request, data, bytes_max)
-            return Body(utf8_body(data), room, self._note_refused)
+            return Body(utf8_body(data), room, self._note_refused, copies)
         except (TimeoutError, web.RequestPayloadError):
             room.release()
             raise broken_off(request, settings.body_within_s) from None
@@ -157,8 +167,22 @@ class Bodies:
             self._refused = 0
             asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
 
-    async def _hold(self, size: int, account_id: str) -> HeldBytes:
+    async def room(self, size: int, account_id: str) -> HeldBytes:
+        """For `size` bytes. Raises `Overloaded` when there is none within `BODIES_ROOM_WITHIN_S`."""
         return await self._room.hold(size, account_id, within_s=self._settings.bodies_room_within_s)
+
+    @asynccontextmanager
+    async def turn_beside(self, body: Body, size: int, account_id: str) -> AsyncIterator[None]:
+        """Within the turn of `body`, around work on `size` bytes that belong to it. They are held as long as the body is.
+
+        Raises `Overloaded`. Who has his turn as a large body waits for no room: those who have it may wait for their turn.
+        """
+        has_turn = self.is_large(body.size)
+        body.hold_beside(
+            await self._room.hold(size, account_id, within_s=0 if has_turn else self._settings.bodies_room_within_s)
+        )
+        async with self.turn(0 if has_turn else size):
+            yield
 
     async def _begin(self, request: web.Request, size: int) -> bytes:
         """All of a body of this size; of a longer one a little more."""

@@ -17,6 +17,7 @@ COMPLETION = {
     "max_tokens": 64,
 }
 COUNT = {"model": "openai-gpt-4o-mini", "messages": [{"role": "user", "content": "Name a colour."}]}
+RESPONSE = {"model": "openai-gpt-4o-mini", "input": "Name a colour.", "max_output_tokens": 64}
 BATCH = {"input_file_id": "file_…", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 CHAT_ANSWER = Success(
     status=1,

@@ -13,6 +13,7 @@ import msgspec
 from api.formats.anthropic.chat import parse_message
 from api.formats.asked import Asked
 from api.formats.openai.chat import parse_completion
+from api.formats.responses.chat import parse_response
 from api.requests.model_check import fit_to_model
 from shared.catalogue.models import Catalogue, Model
 from shared.errors import InvalidRequest
@@ -24,6 +25,9 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 CLOSED = SCHEMA | {"additionalProperties": False}
 STRICT_FUNCTION = {"type": "function", "function": {"name": "f", "parameters": CLOSED, "strict": True}}
 TOOL = {"name": "f", "input_schema": SCHEMA}
+PLAIN = {"type": "function", "name": "f", "parameters": SCHEMA}
+SPACED = {"type": "namespace", "name": "n", "description": "", "tools": [PLAIN]}
+SEEN = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"}
 MARK = {"type": "ephemeral"}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
 FAR_TOO_MUCH = 1_000_000_000
@@ -115,6 +119,38 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "`metadata.user_id`": {"metadata": {"user_id": "x"}},
     "`context_management`, `mcp_servers`, `container`, `defer_loading` and whatever is unknown": {"container": "x"},
 }
+RESPONSES: dict[str, dict[str, Any]] = {
+    "`max_output_tokens` above the model's": {"max_output_tokens": FAR_TOO_MUCH},
+    "`temperature`, `top_p` other than 1": {"temperature": 0.5},
+    "`temperature`, `top_p` of 1": {"temperature": 1, "top_p": 1},
+    "`reasoning.effort: low`": {"reasoning": {"effort": "low"}},
+    "`reasoning.effort: max`": {"reasoning": {"effort": "max"}},
+    "`reasoning.summary: auto`": {"reasoning": {"summary": "auto"}},
+    "`reasoning.summary` of another kind": {"reasoning": {"summary": "detailed"}},
+    "`tools` of type `function`, also in a `namespace`": {"tools": [SPACED]},
+    "`tools` of type `custom`, `local_shell`, `shell`, `apply_patch`": {"tools": [{"type": "shell"}]},
+    "`tools[].strict`": {"tools": [{"type": "function", "name": "f", "parameters": CLOSED, "strict": True}]},
+    "`tools[]` that the vendor runs (`web_search` …)": {"tools": [{"type": "web_search"}]},
+    "`tools[]` of type `computer`": {"tools": [{"type": "computer"}]},
+    "`tool_choice: required`": {"tools": [PLAIN], "tool_choice": "required"},
+    "`tool_choice` of one tool": {"tools": [PLAIN], "tool_choice": {"type": "function", "name": "f"}},
+    "`tool_choice` of a tool that the vendor runs": {"tool_choice": {"type": "web_search_preview"}},
+    "`parallel_tool_calls: false`": {"tools": [PLAIN], "parallel_tool_calls": False},
+    "`text.format: json_object`": {"text": {"format": {"type": "json_object"}}, "input": "Hello in JSON"},
+    "`text.format: json_schema`": {"text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}},
+    "`text.verbosity: low`": {"text": {"verbosity": "low"}},
+    "an image": {"input": [{"role": "user", "content": [SEEN]}]},
+    "a file, audio": {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
+    "reasoning items, and calls that a vendor made, sent back": {
+        "input": [{"type": "reasoning", "id": "x", "summary": []}, HELLO]
+    },
+    "`store`, `background`, `previous_response_id`": {"store": True, "background": True},
+    "`conversation`, `prompt`, `service_tier: flex`": {"conversation": "x"},
+    "`user`, `safety_identifier`": {"user": "someone"},
+    "`include`, `truncation: auto`, `top_logprobs`, `max_tool_calls`, `prompt_cache_key` and whatever is unknown": {
+        "include": ["reasoning.encrypted_content"]
+    },
+}
 
 
 @cache
@@ -124,7 +160,9 @@ def tables(catalogue: Catalogue, settings: Settings) -> str:
     messages = _tables(
         catalogue, settings, MESSAGES, parse_message, {"model": "", "max_tokens": 9, "messages": [HELLO]}
     )
-    return f"## `/v1/chat/completions`\n\n{completions}\n\n## `/v1/messages`\n\n{messages}"
+    responses = _tables(catalogue, settings, RESPONSES, parse_response, {"model": "", "input": "Hello"})
+    apis = {"/v1/chat/completions": completions, "/v1/responses": responses, "/v1/messages": messages}
+    return "\n\n".join(f"## `{path}`\n\n{table}" for path, table in apis.items())
 
 
 def _tables(

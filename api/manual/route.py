@@ -54,12 +54,14 @@ class Answer:
 @dataclass(frozen=True)
 class Body:
     """What is sent: the type that validates it, or a sentence where no type does. `example` is one that works. What is
-    `tolerant` may have fields that no type knows.
+    `tolerant` may have fields that no type knows. Where one of several structs may stand, an object that does not say its
+    type is `untagged`.
     """
 
     content: Content
     example: Any = None
     tolerant: bool = False
+    untagged: type | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ class Schemas:
         components = _decimals_as_read(components)
         self._schemas = dict(zip(types, schemas, strict=True))
         for route in routes:
+            if route.body and route.body.untagged:
+                required = components[route.body.untagged.__name__]["required"]
+                components[route.body.untagged.__name__]["required"] = [one for one in required if one != "type"]
             if route.body and route.body.tolerant:
                 _open([self._schemas[kind] for kind in route.body.content.values()], components, set())
         for kind in OfUnknownType.__subclasses__():

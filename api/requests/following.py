@@ -108,11 +108,11 @@ class FollowUp:
                 return await self._after_loss(error, admitted, follower, lost)
             case RequestOverdue():
                 return await self._expire(error, admitted, follower)
-            case DoorClosed() if admitted.job.keep_until is None:  # the request goes on, and a repeat is another one
+            case DoorClosed() if not admitted.outlives_reader:  # the request goes on, and a repeat is another one
                 return [Failed(EndUnknown(error.message).body())]
             case DoorClosed() | KeyEnded():  # a worker settles the request; only this reader is sent away
                 return [Failed(error.body())]
-            case _ if admitted.job.keep_until:  # who can come back for the answer is not promised that it is free
+            case _ if admitted.outlives_reader:  # who can come back for the answer is not promised that it is free
                 return [Failed(error.body())]
         return await self._give_up(error, admitted, follower)
 

@@ -51,6 +51,8 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     error_code: str | None
     error_message: str | None
     attempts: int
+    outlives_reader: bool
+    """Whether it runs on when its last reader has left."""
 
 
 async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> LoggedRequest:

@@ -35,6 +35,8 @@ async def send_stream(
     request[MAY_BE_SILENT] = True
     keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
     async with BodyWriter(request, response, keepalive) as body:
+        if (opening := form.opening()) is not None:
+            await body.write(opening)
         async for event in events:
             if isinstance(event, Failed) and not body.begun:
                 raise event.as_error()

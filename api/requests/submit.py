@@ -27,7 +27,7 @@ from shared.ids import created_at
 from shared.job import JobHead, PackedJob
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, Repeat, Reservation, Settlement
+from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.queue import QueueFullOfBytes, RateState
 from shared.runtime.metrics import STAGE_SECONDS
@@ -62,7 +62,9 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     lane: Literal["interactive", "batch"] = "interactive"
     keep: bool = False
-    """The caller may come back for the answer: it is kept in Postgres."""
+    """The caller may come back for the answer: it is kept in Postgres, and who leaves has cancelled nothing."""
+    kept: KeptInput | None = None
+    """Kept in Postgres with the answer."""
     idempotency_key: bytes | None = None
     fingerprint: bytes | None = None
 
@@ -75,6 +77,13 @@ class Admitted(msgspec.Struct, frozen=True):
     lane: str
     key_id: str
     rate: RateState
+    attended: bool = False
+    """Whoever leaves it has cancelled it, although its answer is kept."""
+
+    @property
+    def outlives_reader(self) -> bool:
+        """Whether its caller may come back for the answer."""
+        return self.job.keep_until is not None and not self.attended
 
 
 class Submitter:
@@ -103,14 +112,15 @@ class Submitter:
     async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
         """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
 
-        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `Overloaded` or `Unavailable`;
-        then nothing is charged and nothing stays held. `EndUnknown` says that this is not certain; with an Idempotency-Key
-        it is `Unavailable`, too, because a repeat is the same request. To be shielded from cancellation by the caller.
+        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no room for
+        what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. `EndUnknown` says
+        that this is not certain; with an Idempotency-Key it is `Unavailable`, too, because a repeat is the same request. To
+        be shielded from cancellation by the caller.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
         self._refuse_if_known(share := f"{queue_name} {request.key.account_id}")
-        reservation = self._reservation(request)
+        reservation = await self._ledger.put_aside(self._reservation(request))
         try:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._reserve(reservation)
@@ -127,21 +137,33 @@ class Submitter:
                         job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
                     )
         except QueueFullOfBytes as error:  # a smaller one may find room
-            self._settler.keep(_released(reservation, error))
+            self._release(reservation, error)
             raise
         except (RateLimited, Overloaded) as error:
             self._remember(request.key.id if isinstance(error, RateLimited) else share, error)
-            self._settler.keep(_released(reservation, error))
+            self._release(reservation, error)
             raise
         except RebootError as error:
             if await self._is_taken_back(job, request, error):
                 raise
             rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
-        return self.admitted(job, request.lane, request.key.id, rate)
+        return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
 
-    def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState) -> Admitted:
+    def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState, *, attended: bool = False) -> Admitted:
         """Of a job that is in its queue, now or since long."""
-        return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate)
+        return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate, attended)
+
+    def _release(self, reservation: Reservation, error: RebootError) -> None:
+        """The queue has refused it: nothing of it is held or kept."""
+        self._settler.keep(_released(reservation, error))
+        if reservation.kept:
+            self._group.create_task(self._forget(reservation))
+
+    async def _forget(self, reservation: Reservation) -> None:
+        try:
+            await self._ledger.forget(reservation.account_id, reservation.id)
+        except Unavailable as error:  # then it counts until its time is over
+            log.info("input of a refused request not deleted", request_id=reservation.id, reason=error.message)
 
     async def _is_taken_back(self, job: JobHead, request: NewRequest, error: RebootError) -> bool:
         """Whether the caller may be told `error`. Raises `EndUnknown` when that is not certain and a repeat costs."""
@@ -233,13 +255,14 @@ class Submitter:
             idempotency_key=request.idempotency_key,
             fingerprint=request.fingerprint,
             keep_until=self._keep_until(request),
+            kept=request.kept,
         )
 
     def _keep_until(self, request: NewRequest) -> datetime | None:
         """From the latest moment at which the request can end."""
         settings = self._settings
         kept_s = settings.request_deadline_s + settings.answers_kept_s
-        return created_at(request.id) + timedelta(seconds=kept_s) if request.keep else None
+        return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
 
     def _refuse_if_known(self, what: str) -> None:
         until, error = self._refused_until.get(what, (0.0, None))
@@ -273,6 +296,7 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
         keep_until=reservation.keep_until,
         footprint=request.question.footprint,
+        keeps_asked=request.kept is None,
     )
 
 

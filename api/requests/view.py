@@ -94,7 +94,7 @@ class Traces(msgspec.Struct, frozen=True):
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:
     """Raises `Unavailable`."""
-    traces = await _traces(client, logged.id)
+    traces = await traces_of(client, logged.id)
     answer, asked = traces.answer, traces.asked
     if logged.keep_until and logged.state != "pending" and answer is None:
         kept = await find_answer(pool, logged.id)
@@ -135,10 +135,10 @@ async def summaries_of(client: redis.asyncio.Redis, page: list[LoggedRequest]) -
 
 
 def _summary(logged: LoggedRequest, traces: Traces) -> RequestSummary:
-    usage = _usage(logged, traces)
+    usage = usage_of(logged, traces)
     return RequestSummary(
         id=logged.id,
-        state=_state(logged, traces),
+        state=state_of(logged, traces),
         model=logged.model,
         stream=logged.stream,
         key_id=logged.key_id,
@@ -150,17 +150,17 @@ def _summary(logged: LoggedRequest, traces: Traces) -> RequestSummary:
         charged_usd=nano_to_usd(_charged(logged, traces)),
         attempts=logged.attempts,
         finish_reason=logged.finish_reason or (traces.end.finish_reason if isinstance(traces.end, Done) else None),
-        error=_error(logged, traces),
+        error=error_of(logged, traces),
         metadata=logged.metadata,
     )
 
 
 def _receipt(logged: LoggedRequest, traces: Traces) -> Receipt:
     ended = logged.state != "pending" or traces.end is not None
-    return receipt_of(logged, _usage(logged, traces), _charged(logged, traces), ended=ended)
+    return receipt_of(logged, usage_of(logged, traces), _charged(logged, traces), ended=ended)
 
 
-def _state(logged: LoggedRequest, traces: Traces) -> State:
+def state_of(logged: LoggedRequest, traces: Traces) -> State:
     """The journal knows of the end a moment before Postgres does."""
     if logged.state != "pending":
         return logged.state
@@ -172,7 +172,8 @@ def _state(logged: LoggedRequest, traces: Traces) -> State:
     return "running" if traces.running or traces.events else "queued"
 
 
-def _usage(logged: LoggedRequest, traces: Traces) -> Usage | None:
+def usage_of(logged: LoggedRequest, traces: Traces) -> Usage | None:
+    """What was billed; None until that is known."""
     if logged.tokens_input is None or logged.tokens_output is None:
         return traces.end.usage if traces.end else None
     return Usage(
@@ -190,13 +191,15 @@ def _charged(logged: LoggedRequest, traces: Traces) -> int:
     return traces.end.charged_nano if logged.state == "pending" and traces.end else logged.charged_nano
 
 
-def _error(logged: LoggedRequest, traces: Traces) -> RequestError | None:
+def error_of(logged: LoggedRequest, traces: Traces) -> RequestError | None:
+    """Why it did not succeed."""
     if logged.error_code:
         return RequestError(logged.error_code, logged.error_message or "")
     return RequestError(traces.end.error.code, traces.end.error.message) if isinstance(traces.end, Failed) else None
 
 
-async def _traces(client: redis.asyncio.Redis, request_id: str) -> Traces:
+async def traces_of(client: redis.asyncio.Redis, request_id: str) -> Traces:
+    """What Redis still has of it. Raises `Unavailable`."""
     try:
         async with client.pipeline(transaction=False) as pipe:
             pipe.exists(in_progress_key_prefix + request_id)

@@ -30,8 +30,16 @@ def before_call(_: schemathesis.HookContext, case: AnyCase, __: dict[str, Any]) 
     if case.path_parameters.get("key_id") == OWN_KEY_ID:
         case.path_parameters["key_id"] = ANOTHER_KEY_ID
     negative = case.meta is None or case.meta.is_negative_at(ParameterLocation.BODY)
-    if isinstance(case.body, dict) and {"model", "messages"} <= case.body.keys() and not negative:
-        case.body = soon_ended(case.body, case.path)
+    if isinstance(case.body, dict) and not negative:
+        if {"model", "messages"} <= case.body.keys():
+            case.body = soon_ended(case.body, case.path)
+        elif {"model", "input"} <= case.body.keys():
+            case.body = soon_ended_response(case.body)
+
+
+def soon_ended_response(body: dict[str, Any]) -> dict[str, Any]:
+    items = body["input"] if isinstance(body["input"], list) else []
+    return {**body, "model": next(MODELS), "input": [*items, AT_ONCE], "max_output_tokens": TOKENS_MAX}
 
 
 def soon_ended(body: dict[str, Any], path: str) -> dict[str, Any]:

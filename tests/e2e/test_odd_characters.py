@@ -180,6 +180,17 @@ RICH: dict[str, Any] = {
         "tools": [{"name": "weather", "description": "d", "input_schema": {"type": "object"}}],
     },
     "POST /v1/messages/count_tokens": {"model": "openai-gpt-4o-mini", "messages": [USER]},
+    "POST /v1/responses": {
+        "model": "openai-gpt-4o-mini",
+        "max_output_tokens": 16,
+        "instructions": "i",
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+        "tools": [{"type": "function", "name": "weather", "description": "d", "parameters": {"type": "object"}}],
+        "previous_response_id": f"resp_{ID}",
+        "metadata": {"a": "b"},
+        "user": "u",
+    },
+    "POST /v1/responses/input_tokens": {"model": "openai-gpt-4o-mini", "input": "hi", "instructions": "i"},
     "POST /v1/batches": {
         "input_file_id": f"file_{ID}",
         "endpoint": "/v1/chat/completions",

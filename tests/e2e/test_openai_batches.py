@@ -20,7 +20,7 @@ from tests.harness.caller import MODEL, Caller, Reply, cost_nano, expected, told
 from tests.harness.support import eventually_true
 
 CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-MESSAGES = "/v1/messages"
+MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
 ENDED = {"completed", "failed", "expired", "cancelled"}
 
 
@@ -59,6 +59,29 @@ async def create(caller: Caller, file_id: str, endpoint: str = CHAT, key: str | 
     body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h", **fields}
     headers = {"Idempotency-Key": key} if key else {}
     return await caller.request("POST", "/v1/batches", json=body, headers=headers)
+
+
+@pytest.mark.parametrize("store", [{}, {"store": False}])
+async def test_lines_for_responses_are_answered_in_their_form(caller: Caller, store: dict[str, bool]) -> None:
+    texts = [told(tokens=2), told(tokens=3)]
+    bodies: list[dict[str, Any]] = [
+        {"model": MODEL, "input": text, "instructions": "Be brief.", **store} for text in texts
+    ]
+    going_on = {"model": MODEL, "input": "Hello", "previous_response_id": "resp_" + "0" * 26}
+    lines = [
+        {"custom_id": f"id-{number}", "method": "POST", "url": RESPONSES, "body": body}
+        for number, body in enumerate([*bodies, going_on])
+    ]
+    file = await send(caller, lines)
+    made = (await create(caller, file["id"], RESPONSES)).json
+    assert [(one["line"], "`previous_response_id`" in one["message"]) for one in made["errors"]["data"]] == [(3, True)]
+    batch = await until_ended(caller, made["id"])
+    ran = [one["response"] for one in await content(caller, batch["output_file_id"])]
+    for one, text in zip(ran, texts, strict=True):
+        body = one["body"]
+        assert (body["id"], body["object"]) == (one["request_id"].replace("req_", "resp_"), "response")
+        assert (body["status"], body["instructions"], body["store"]) == ("completed", "Be brief.", False)
+        assert body["output"][0]["content"][0]["text"] == expected(text)
 
 
 async def until_ended(caller: Caller, batch_id: str) -> Any:

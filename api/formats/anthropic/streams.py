@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from api.formats.anthropic.answers import MessageAnswer, stop_reason, usage_of
-from api.formats.anthropic.blocks import Begun, Blocks, Closed, Grown, Step
+from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
 from api.formats.anthropic.errors import failure
+from api.formats.blocks import Begun, Blocks, Closed, Grown, Step
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import json_line
@@ -29,6 +29,9 @@ class MessageEvents:
         self._blocks = Blocks()
         self._begun = 0
         """Of the blocks."""
+
+    def opening(self) -> None:
+        """The status waits for the first event."""
 
     def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - these events have no numbers
         """The events that tell of this one; none for an empty text."""
@@ -70,9 +73,9 @@ class MessageEvents:
     def _steps(self, steps: Iterable[Step]) -> Iterator[bytes]:
         for step in steps:
             match step:
-                case Begun(block):
+                case Begun(call):
                     self._begun += 1
-                    yield _event("content_block_start", index=self._begun - 1, content_block=block)
+                    yield _event("content_block_start", index=self._begun - 1, content_block=_block(call))
                 case Grown(text, in_call=False):
                     yield self._delta({"type": "text_delta", "text": text})
                 case Grown(arguments):
@@ -82,6 +85,10 @@ class MessageEvents:
 
     def _delta(self, delta: dict[str, str]) -> bytes:
         return _event("content_block_delta", index=self._begun - 1, delta=delta)
+
+
+def _block(call: CallPiece | None) -> SaidBlock | CallBlock:
+    return CallBlock(call.id or "", call.name or "", NO_ARGUMENTS) if call else SaidBlock("")
 
 
 def _event(kind: str, **fields: object) -> bytes:

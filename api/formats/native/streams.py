@@ -19,6 +19,9 @@ class RawText:
         self._request_id = request_id
         self._with_stats = with_stats
 
+    def opening(self) -> None:
+        """The status waits for the first event."""
+
     def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
         """As the contract says."""
         match event:
@@ -45,6 +48,9 @@ class ServerSentEvents:
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
+
+    def opening(self) -> None:
+        """The status waits for the first event."""
 
     def render(self, sequence: int, event: Event) -> bytes:
         """As the contract says."""

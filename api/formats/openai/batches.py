@@ -12,6 +12,7 @@ from api.formats.openai import errors as openai_errors
 from api.formats.openai.answers import completion
 from api.formats.openai.files import ERRORS, OUTPUT, Endpoint, output_id, seconds_of
 from api.formats.openai.labels import Labels, refuse_nul
+from api.formats.responses.shown import response_json
 from shared.batches.batches import Batch, Result, unpack_ask
 from shared.batches.files import LineError
 from shared.errors import error_body
@@ -175,8 +176,14 @@ def output_line(batch: Batch, result: Result) -> bytes:
 
 def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran:
     done, ask = unpack_answer(answer).done, unpack_ask(asked)
-    render = message if batch.endpoint == "/v1/messages" else completion
-    return Ran(200, request_id, msgspec.Raw(render(done, request_id, ask.model)), ask.ignored or msgspec.UNSET)
+    match batch.endpoint:
+        case "/v1/messages":
+            body = message(done, request_id, ask.model)
+        case "/v1/responses" if ask.told:
+            body = response_json(ask.told, request_id, ask.model, "succeeded", done, None)
+        case _:
+            body = completion(done, request_id, ask.model)
+    return Ran(200, request_id, msgspec.Raw(body), ask.ignored or msgspec.UNSET)
 
 
 def _refused(batch: Batch, result: Result) -> Ran | None:

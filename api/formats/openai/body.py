@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.formats.openai.labels import labels_in
+from api.formats.openai.labels import LabelsOrMore, labels_in
 from api.formats.openai.messages import AnyMessage
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
 from api.formats.wishes import Thinking, Wishes, wishes_of
@@ -28,9 +28,6 @@ from shared.json_bounds import refuse_depth
 
 TopKOrOff = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
 """0 and -1 mean all of them, as other services in OpenAI's form have it."""
-LabelsOrMore = Annotated[
-    Any, msgspec.Meta(description="Labels. What is more than OpenAI's API takes is left out and named.")
-]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 

@@ -11,12 +11,17 @@ from api.formats.anthropic.chat import parse_message
 from api.formats.asked import ParsedLine
 from api.formats.openai.chat import parse_completion
 from api.formats.parsing import parse
+from api.formats.responses.chat import parse_response_line
 from shared.batches.batches import Batch, require_results, results_kept_until
 from shared.batches.files import File
 from shared.errors import InvalidRequest, NotFound
 
-Endpoint = Literal["/v1/chat/completions", "/v1/messages"]
-PARSERS = {"/v1/chat/completions": parse_completion, "/v1/messages": parse_message}
+Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/messages"]
+PARSERS = {
+    "/v1/chat/completions": parse_completion,
+    "/v1/responses": parse_response_line,
+    "/v1/messages": parse_message,
+}
 """What a line may be for: whatever can be asked one by one."""
 OUTPUT, ERRORS = "output", "errors"
 """The files that are made of a batch's results when they are read; their ids are `{batch id}_{which}`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +15,10 @@ Labels = Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=LABELS_MAX)]
 """Without NUL, which the database does not take: see `refuse_nul`. A pattern would be looked for in each of a million labels
 before they are found to be too many.
 """
+
+LabelsOrMore = Annotated[
+    Any, msgspec.Meta(description="Labels. What is more than OpenAI's API takes is left out and named.")
+]
 
 
 def refuse_nul(labels: dict[str, str] | None) -> None:

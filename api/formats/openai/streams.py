@@ -37,6 +37,9 @@ class CompletionChunks:
         self._before_text, self._after_text = self._delta({"content": PLACE}).split(json_line(PLACE))
         """All chunks of text are alike but for the text."""
 
+    def opening(self) -> None:
+        """The status waits for the first event."""
+
     def render(self, sequence: int, event: Event) -> bytes:
         """The chunks of one event."""
         if isinstance(event, Failed):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from api.formats.responses.chat import parse_response
+from shared.ids import new_id
+from shared.job import Chunk, Done
+from shared.money import Usage
 from tests.bench import mock
 from tests.bench.load import dechunked
 from tests.bench.surfaces import SURFACES, Checker, WrongAnswerError
@@ -37,6 +41,23 @@ def test_a_stream_without_its_end_is_no_answer() -> None:
     assert body is not None
     with pytest.raises(WrongAnswerError):
         Checker(SURFACES["openai"], stream=True).check(200, body.removesuffix(b"data: [DONE]\n\n"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["responses", "responses-stored"])
+def test_a_response_is_checked_alike(name: str, *, stream: bool) -> None:
+    surface, request_id, usage = SURFACES[name], new_id("req"), Usage(mock.TOKENS_IN, mock.TOKENS_OUT)
+    form = parse_response(surface.body("m", "Hello", stream=stream)).form
+    if stream:
+        events = form.stream("", request_id, "m")
+        good = events.render(0, Chunk(mock.TEXT)) + events.render(1, Done("stop", usage, 0))
+    else:
+        good = form.answer(Done("stop", usage, 0, mock.TEXT), request_id, "m")
+    checker = Checker(surface, stream=stream)
+    checker.check(200, good)
+    for bad in (good.replace(b"token42 ", b"token43 "), good[: len(good) // 2]):
+        with pytest.raises(WrongAnswerError):
+            checker.check(200, bad)
 
 
 def test_quantiles() -> None:

@@ -1,19 +1,18 @@
-"""The blocks of Anthropic's stream, one after the other: each is closed before the next one begins, and none begins again."""
+"""The blocks of an answer, text or calls, one after the other: each is closed before the next begins; none begins again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, SaidBlock
 from api.formats.calls import CallsInOrder
 from shared.chat import CallPiece
 
 
 class Begun(NamedTuple):
-    """A block begins, which is the next one."""
+    """A block begins, which is the next one: the call with this id and name, or text."""
 
-    block: SaidBlock | CallBlock
+    call: CallPiece | None
 
 
 class Grown(NamedTuple):
@@ -37,16 +36,20 @@ class Blocks:
 
     def __init__(self) -> None:
         self._calls = CallsInOrder()
-        self._open: SaidBlock | CallBlock | None = None
+        self._open: Begun | None = None
         self._held: list[str] = []
         self.has_calls = False
         """Whether a tool is called."""
+
+    @property
+    def _in_call(self) -> bool:
+        return self._open is not None and self._open.call is not None
 
     def said(self, text: str) -> Iterator[Step]:
         """A piece of text."""
         if text:
             self._held.append(text)
-        if not isinstance(self._open, CallBlock) or (self._held and self._calls.may_be_followed()):
+        if not self._in_call or (self._held and self._calls.may_be_followed()):
             yield from self._text()
 
     def called(self, piece: CallPiece) -> Iterator[Step]:
@@ -66,23 +69,23 @@ class Blocks:
         for piece in pieces:
             if piece.name is not None:
                 yield from self._text()
-                yield from self._begin(CallBlock(piece.id or "", piece.name, NO_ARGUMENTS))
-            if piece.arguments and isinstance(self._open, CallBlock):  # else its block is closed, so it was whole
+                yield from self._begin(piece)
+            if piece.arguments and self._in_call:  # else its block is closed, so it was whole
                 yield Grown(piece.arguments, in_call=True)
 
     def _text(self) -> Iterator[Step]:
         """All that is held."""
         if not self._held:
             return
-        if not isinstance(self._open, SaidBlock):
-            yield from self._begin(SaidBlock(""))
+        if self._open is None or self._in_call:
+            yield from self._begin(None)
         yield Grown("".join(self._held), in_call=False)
         self._held.clear()
 
-    def _begin(self, block: SaidBlock | CallBlock) -> Iterator[Step]:
+    def _begin(self, call: CallPiece | None) -> Iterator[Step]:
         yield from self._close()
-        self._open = block
-        yield Begun(block)
+        self._open = Begun(call)
+        yield self._open
 
     def _close(self) -> Iterator[Step]:
         if self._open:

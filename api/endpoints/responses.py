@@ -1,0 +1,189 @@
+"""`/v1/responses`: a chat request in the form of OpenAI's Responses API, and what is kept of one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+from multidict import MultiDict
+
+from api.formats.native.answers import json_bytes
+from api.formats.parsing import parse_query
+from api.formats.responses.answers import InputTokens, ResponseDeleted
+from api.formats.responses.chat import parse_response
+from api.formats.responses.listing import page_of
+from api.formats.responses.shown import response_json, stream_again
+from api.formats.wishes import ignored_header, without_query
+from api.http.state import REQUEST_ID
+from api.http.writing import answer, room_for
+from api.requests.log import find_request
+from api.requests.model_check import fit_to_model
+from api.requests.model_names import V1_LISTED_AT, understood
+from api.requests.stored import Stored, bytes_stored, find_input, find_stored, input_bytes, own_id, standing_of, unknown
+from api.requests.streaming import send_stream
+from api.services import SERVICES, Services
+from api.serving import following, serve
+from shared.chat import estimated_input
+from shared.stores import keys
+from shared.stores.redis_client import UNREACHABLE
+
+if TYPE_CHECKING:
+    from shared.ledger.api_keys import ApiKey
+
+T = TypeVar("T", bound=msgspec.Struct)
+SEQUENCE_MAX = 2**31 - 1
+LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+CANCELLED_WITHIN_S = 2.0
+"""How long the end of what was cancelled is waited for. It comes at once, unless its vendor bills to the end."""
+COPIES = 2
+"""Of a large body that are held at once: as a vendor is asked, and as it is stored."""
+AFTER = "With `stream`: the number of the last event that is known."
+
+
+class ResponseQuery(msgspec.Struct, frozen=True):
+    """How it is to be shown. Other parameters are left out and named."""
+
+    stream: Annotated[bool, msgspec.Meta(description="Its events, from the beginning or after `starting_after`.")] = (
+        False
+    )
+    starting_after: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX, description=AFTER)] | UnsetType = UNSET
+
+
+class InputItemsQuery(msgspec.Struct, frozen=True):
+    """Which page. Other parameters are left out and named."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Items on a page.")] = LIMIT_DEFAULT
+    order: Literal["asc", "desc"] = "desc"
+    after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | UnsetType = UNSET
+
+
+async def post_response(request: web.Request) -> web.StreamResponse:
+    """A response, or the events of one. It is kept for 24 hours unless `store` is false; with `background` it answers at
+    once, and runs on whoever leaves.
+    """
+    return await serve(request, parse_response, copies=COPIES)
+
+
+async def get_response(request: web.Request) -> web.StreamResponse:
+    """How far it has come, and its output once it has ended; or its events again."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query, ignored = _query(request, ResponseQuery)
+    stored = await find_stored(services.pool, key.account_id, request.match_info["id"])
+    if query.stream:
+        after = -1 if query.starting_after is UNSET else query.starting_after
+        return await _stream(request, services, key, stored, after, ignored)
+    return await _show(request, services, stored, ignored)
+
+
+async def delete_response(request: web.Request) -> web.Response:
+    """Forget it, with its input and its answer. What is still running goes on, but its answer is not kept."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    response = request.match_info["id"]
+    request_id = own_id(response)
+    if not await services.ledger.forget(key.account_id, request_id):
+        raise unknown(response)
+    logged = await find_request(services.pool, key.account_id, request_id)
+    if logged.state != "pending":  # what still runs is read and written yet, and goes by itself soon after its end
+        with suppress(*UNREACHABLE):
+            await services.redis.unlink(keys.journal(request_id), keys.asked(request_id))
+    return web.Response(body=json_bytes(ResponseDeleted(id=response)), content_type="application/json")
+
+
+async def cancel_response(request: web.Request) -> web.StreamResponse:
+    """Cancel it; one that has ended stays as it is. Answers with the response as it is now."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    response = request.match_info["id"]
+    stored = await find_stored(services.pool, key.account_id, response)
+    if stored.logged.state == "pending":
+        await services.queue.cancel(stored.logged.id)
+        await _until_ended(services, key, stored)
+        stored = await find_stored(services.pool, key.account_id, response)
+    return await _show(request, services, stored)
+
+
+async def get_input_items(request: web.Request) -> web.StreamResponse:
+    """The items of its input, as they were sent; not those that it goes on from."""
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "read")
+    query, ignored = _query(request, InputItemsQuery)
+    response = request.match_info["id"]
+    size = await input_bytes(services.pool, key.account_id, response)
+    with await room_for(request, size, key.account_id) as held:
+        kept = await find_input(services.pool, key.account_id, response)
+        async with services.bodies.turn(size):
+            page = page_of(kept, own_id(response), query.limit, query.after or None, newest_first=query.order == "desc")
+            body = json_bytes(page)
+        return await answer(request, body, key.account_id, headers=ignored_header(ignored), held=held)
+
+
+async def post_input_tokens(request: web.Request) -> web.Response:
+    """How many tokens the input has, estimated from its bytes without asking a vendor; it costs nothing. `x-token-count` says
+    `estimate`.
+    """
+    services = request.app[SERVICES]
+    key = await services.authenticator.authenticate(request.headers, "inference")
+    with await services.bodies.read_json(request, key.account_id) as body:
+        async with services.bodies.turn(body.size):
+            asked = understood(body.take(), parse_response, services.catalogue, V1_LISTED_AT)
+            asked = await services.chains.whole(without_query(asked, request.query), key.account_id, body)
+            model = services.catalogue.serving(asked.model, V1_LISTED_AT)
+            asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+            tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
+    return web.Response(
+        body=json_bytes(InputTokens(input_tokens=tokens)),
+        content_type="application/json",
+        headers={"x-token-count": "estimate", **ignored_header(asked.ignored)},
+    )
+
+
+def _query(request: web.Request, kind: type[T]) -> tuple[T, list[str]]:
+    """And the names of the parameters that are left out."""
+    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    known = MultiDict((name, value) for name, value in request.query.items() if name in names)
+    left_out = [f"?{name}" for name, value in request.query.items() if name not in names and value]
+    return parse_query(known, kind), left_out
+
+
+async def _show(
+    request: web.Request, services: Services, stored: Stored, ignored: list[str] | None = None
+) -> web.StreamResponse:
+    logged = stored.logged
+    with await room_for(request, await bytes_stored(services.pool, stored), logged.account_id) as held:
+        standing = await standing_of(services.pool, services.redis, logged)
+        body = response_json(stored.told, logged.id, logged.model, standing.state, standing.done, standing.error)
+        headers = {"Cache-Control": "no-store", **ignored_header(ignored or [])}
+        return await answer(request, body, logged.account_id, headers=headers, held=held)
+
+
+async def _stream(
+    request: web.Request, services: Services, key: ApiKey, stored: Stored, after: int, ignored: list[str]
+) -> web.StreamResponse:
+    logged = stored.logged
+    request[REQUEST_ID] = logged.id
+    form = stream_again(stored.told, logged.id, logged.model, after)
+    headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit), **ignored_header(ignored)}
+    with following(services, key, logged.id) as follower:
+        if not logged.outlives_reader:
+            follower.when_left = partial(services.abandoned.add, logged.id)
+        follower.look_up()
+        events = services.follow_up.events_again(logged, follower)
+        await services.queue.listen(logged.id, services.relay.channel)
+        return await send_stream(request, events, form, headers, services.settings)
+
+
+async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:
+    logged = stored.logged
+    with following(services, key, logged.id) as follower, suppress(TimeoutError):
+        follower.look_up()
+        await services.queue.listen(logged.id, services.relay.channel)
+        async with asyncio.timeout(CANCELLED_WITHIN_S):
+            async for _ in services.follow_up.events_again(logged, follower):
+                pass

@@ -1,0 +1,227 @@
+"""Responses as OpenAI's API gives them: how far one has come, its items and its usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from api.formats.openai.answers import created_s
+from api.formats.responses.calls import CallStatus, OutputCall, call_item
+from api.formats.responses.errors import ResponseFailure
+from api.formats.responses.ids import item_id, response_id
+from api.formats.responses.offer import Kind
+from shared.chat import ToolCall
+from shared.job import Done
+from shared.money import Usage
+
+ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+IncompleteReason = Literal["max_output_tokens", "content_filter"]
+INCOMPLETE: Mapping[str, IncompleteReason] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""By finish reasons: those of answers that are not whole."""
+RawList = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "items": {"type": "object"}})]
+RawForm = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+RawChoice = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["string", "object"]})]
+
+
+class OutputText(msgspec.Struct, frozen=True, kw_only=True, tag="output_text", tag_field="type"):
+    """What the model said."""
+
+    text: str
+    annotations: list[Any] = []
+    logprobs: list[Any] = []
+
+
+class OutputMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message", tag_field="type"):
+    """A message of the model's."""
+
+    id: str
+    status: CallStatus
+    role: Literal["assistant"] = "assistant"
+    content: list[OutputText]
+
+
+OutputItem = OutputMessage | OutputCall
+
+
+class InputDetails(msgspec.Struct, frozen=True):
+    """Inside the input's tokens."""
+
+    cached_tokens: int
+    cache_write_tokens: Literal[0] = 0
+
+
+class OutputDetails(msgspec.Struct, frozen=True):
+    """Inside the output's tokens."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Billed tokens."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+class IncompleteDetails(msgspec.Struct, frozen=True):
+    """Why there is no more of it."""
+
+    reason: IncompleteReason
+
+
+class ReasoningSaid(msgspec.Struct, frozen=True):
+    """As it was asked for. What a model thought is not summed up."""
+
+    effort: str | None = None
+    summary: None = None
+
+
+class Repeated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a response repeats of its request. `tools`, `tool_choice` and `text` are JSON as it is sent; `kinds` is how calls
+    are told, which is not sent.
+    """
+
+    background: bool
+    instructions: str | None
+    max_output_tokens: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    reasoning: ReasoningSaid
+    safety_identifier: str | None
+    store: bool
+    temperature: float | None
+    text: RawForm
+    tool_choice: RawChoice
+    tools: RawList
+    top_p: float | None
+    user: str | None
+    kinds: dict[str, Kind]
+
+
+class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A response; its `id` is `resp_` with the rest of the request's, `created_at` the time in it in Unix seconds, `model`
+    the public name. `temperature` and `top_p` are null where the vendor's default holds.
+    """
+
+    id: str
+    object: Literal["response"] = "response"
+    created_at: int
+    status: ResponseStatus
+    background: bool
+    error: ResponseFailure | None
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: None = None
+    metadata: dict[str, str]
+    model: str
+    output: list[OutputItem]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    reasoning: ReasoningSaid
+    safety_identifier: str | None
+    service_tier: Literal["default"] = "default"
+    store: bool
+    temperature: float | None
+    text: RawForm
+    tool_choice: RawChoice
+    tools: RawList
+    top_logprobs: Literal[0] = 0
+    top_p: float | None
+    truncation: Literal["disabled"] = "disabled"
+    usage: ResponseUsage | None
+    user: str | None
+
+
+class ResponseDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """It is not kept any more."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class InputTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """An estimate: what the vendor counts is known only once it has answered."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+
+_REPEATED = tuple(name for name in Repeated.__struct_fields__ if name != "kinds")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a response has come."""
+
+    status: ResponseStatus
+    output: list[OutputItem] = []
+    error: ResponseFailure | None = None
+    reason: IncompleteReason | None = None
+    usage: Usage | None = None
+
+
+def response_object(repeated: Repeated, request_id: str, model: str, outcome: Outcome) -> ResponseObject:
+    """The whole response as it stands."""
+    return ResponseObject(
+        id=response_id(request_id),
+        created_at=created_s(request_id),
+        status=outcome.status,
+        error=outcome.error,
+        incomplete_details=IncompleteDetails(outcome.reason) if outcome.reason else None,
+        model=model,
+        output=outcome.output,
+        usage=usage_of(outcome.usage) if outcome.usage else None,
+        **{name: getattr(repeated, name) for name in _REPEATED},
+    )
+
+
+def outcome_of(done: Done, request_id: str, kinds: Mapping[str, Kind]) -> Outcome:
+    """Of an answer that is there: `done` has its text and its calls."""
+    output = output_of(done.text or "", done.calls, request_id, kinds, last=last_status(done))
+    reason = INCOMPLETE.get(done.finish_reason)
+    return Outcome(status="incomplete" if reason else "completed", output=output, reason=reason, usage=done.usage)
+
+
+def output_of(
+    text: str, calls: Iterable[ToolCall], request_id: str, kinds: Mapping[str, Kind], *, last: CallStatus
+) -> list[OutputItem]:
+    """The items of an answer: a message, then its calls. `last` is the status of the last one. An answer that says nothing is
+    an empty message.
+    """
+    said: list[str | ToolCall] = [text, *calls] if text else [*calls] or [""]
+    output: list[OutputItem] = []
+    for place, one in enumerate(said):
+        status: CallStatus = last if place == len(said) - 1 else "completed"
+        if isinstance(one, str):
+            output.append(message_item(one, place, request_id, status))
+        else:
+            output.append(call_item(one, place, request_id, kinds, status))
+    return output
+
+
+def last_status(done: Done) -> CallStatus:
+    """Of the last item."""
+    return "incomplete" if done.finish_reason in INCOMPLETE else "completed"
+
+
+def message_item(text: str, place: int, request_id: str, status: CallStatus) -> OutputMessage:
+    """A message that stands at `place` of the output."""
+    return OutputMessage(id=item_id("msg", request_id, place), status=status, content=[OutputText(text=text)])
+
+
+def usage_of(usage: Usage) -> ResponseUsage:
+    """Cached tokens are inside the input's, reasoning inside the output's."""
+    return ResponseUsage(
+        input_tokens=usage.input,
+        input_tokens_details=InputDetails(usage.cached),
+        output_tokens=usage.output,
+        output_tokens_details=OutputDetails(usage.reasoning),
+        total_tokens=usage.input + usage.output,
+    )

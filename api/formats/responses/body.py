@@ -1,0 +1,180 @@
+"""What `POST /v1/responses` takes: the fields of OpenAI's API, and of each what can be honoured here.
+
+Facts as of openai-python 3.54 and recorded clients, read 2026-11. Null always means "not given".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from api.formats.openai.labels import LabelsOrMore, labels_in
+from api.formats.openai.messages import ToolName
+from api.formats.responses.items import AnyItem
+from api.formats.responses.offer import OfferedResponseTool, ResponseChoice
+from api.formats.responses.parts import Strict
+from api.formats.wishes import Wishes, wishes_of
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, JsonAnswer, Probability, Sampling, Temperature, Tokens
+from shared.errors import InvalidRequest
+from shared.json_bounds import refuse_depth
+
+INCLUDED_MAX = 64
+WISHES: dict[str, tuple[object, ...]] = {
+    "include": ([],),
+    "service_tier": ("auto", "default"),
+    "top_logprobs": (0,),
+    "truncation": ("disabled",),
+}
+"""Fields that are left out and named when they ask for anything else than what happens anyway."""
+REFUSED = {
+    "conversation": "no conversations are kept here: continue with `previous_response_id`, or send all items",
+    "prompt": "no templates are kept here: send the text itself",
+}
+
+
+class TextForm(Strict, frozen=True, tag="text", tag_field="type"):
+    """The default."""
+
+
+class ObjectForm(Strict, frozen=True, tag="json_object", tag_field="type"):
+    """Some JSON object."""
+
+
+class SchemaForm(Strict, frozen=True, tag="json_schema", tag_field="type", kw_only=True):
+    """JSON that follows `schema`."""
+
+    name: ToolName
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(schema=self.schema)
+
+
+class TextConfig(Strict, frozen=True, kw_only=True):
+    """The form of the answer, and a wish for how long it is to be."""
+
+    format: TextForm | ObjectForm | SchemaForm | None = None
+    verbosity: str | None = None
+
+
+class ReasoningConfig(Strict, frozen=True, kw_only=True):
+    """An effort; a summary of what a model thought is not given here."""
+
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class ResponseStreamOptions(Strict, frozen=True, kw_only=True):
+    """Obfuscation is never added, so it may be declined."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
+
+    model: str
+    input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)]
+    instructions: str | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    text: TextConfig | None = None
+    reasoning: ReasoningConfig | None = None
+    tools: Annotated[list[OfferedResponseTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
+    tool_choice: ResponseChoice | None = None
+    parallel_tool_calls: bool | None = None
+    store: bool | None = None
+    background: bool | None = None
+    previous_response_id: str | None = None
+    metadata: LabelsOrMore | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    # see WISHES
+    include: Annotated[list[str], msgspec.Meta(max_length=INCLUDED_MAX)] | None = None
+    service_tier: str | None = None
+    top_logprobs: int | None = None
+    truncation: str | None = None
+    # see REFUSED
+    conversation: Any = None
+    prompt: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        refuse_depth(**{field: getattr(self, field) for field in ("metadata", *REFUSED)})
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Those that are kept of what is wished for."""
+        return labels_in(self.metadata)
+
+    @property
+    def items(self) -> Sequence[AnyItem]:
+        """The items of `input`; a text is none."""
+        return () if isinstance(self.input, str) else self.input
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether answer and input are kept."""
+        return self.store is not False
+
+    def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
+        """What may be left out; `unknown` are the fields of the body that are not here."""
+        known = [field for field, nothing in WISHES.items() if getattr(self, field) not in (None, *nothing)]
+        if self.text and self.text.verbosity not in {None, "medium"}:
+            known.append("text.verbosity")
+        if self.metadata and self.metadata != self.labels:
+            known.append("metadata")
+        reasoning = self.reasoning or ReasoningConfig()
+        if {reasoning.summary, reasoning.generate_summary} - {None, "auto"}:
+            known.append("reasoning.summary")
+        return wishes_of(
+            [*unknown, *known],
+            effort=reasoning.effort,
+            effort_field="reasoning.effort",
+            others={
+                "user": "user" if self.user else "safety_identifier" if self.safety_identifier else None,
+                "strict_tools": "tools[].strict" if strict_tools else None,
+            },
+        )
+
+    def sampling(self, wishes: Wishes) -> Sampling:
+        """What concerns the vendor."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            reasoning_effort=wishes.effort,
+            json_answer=_json_answer(self.text),
+            user=self.user or self.safety_identifier,
+        )
+
+
+def check(body: ResponseRequest) -> None:
+    """Raises `InvalidRequest` that names the field which cannot be honoured."""
+    for name, why in REFUSED.items():
+        if getattr(body, name) is not None:
+            raise InvalidRequest(f"`{name}`: {why}.", param=name)
+    if body.service_tier == "flex":
+        raise InvalidRequest("`service_tier`: no model has a flex price here: leave it out.", param="service_tier")
+    if body.background and not body.is_stored:
+        raise InvalidRequest("`background` needs `store`: its answer is fetched later.", param="background")
+
+
+def _json_answer(text: TextConfig | None) -> JsonAnswer | None:
+    match text.format if text else None:
+        case ObjectForm():
+            return JsonAnswer()
+        case SchemaForm() as wanted:
+            return JsonAnswer(
+                name=wanted.name, description=wanted.description, schema=wanted.schema, strict=wanted.strict
+            )
+        case _:
+            return None

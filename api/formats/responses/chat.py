@@ -1,0 +1,198 @@
+"""OpenAI's Responses API: what `POST /v1/responses` takes and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from api.formats.asked import Asked, Earlier, GoesOn, StreamForm
+from api.formats.known_fields import KnownFields
+from api.formats.native.answers import json_bytes
+from api.formats.responses.answers import Outcome, ReasoningSaid, Repeated, outcome_of, response_object
+from api.formats.responses.body import ReasoningConfig, ResponseRequest, TextConfig, check
+from api.formats.responses.history import named_in, previous_of, resolved, said_in
+from api.formats.responses.items import AnyItem, MessageItem
+from api.formats.responses.offer import Offer, OfferedResponseTool, is_left_out, offer_of
+from api.formats.responses.streams import ResponseEvents
+from api.formats.responses.traces import TRACES
+from api.formats.responses.turns import entries_of, put_together, traces_in
+from shared.chat import Message
+from shared.errors import InvalidRequest
+from shared.job import Done
+from shared.ledger.rows import KeptInput
+
+NAMES = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "json_answer": "text.format",
+    "json_schema": "text.format",
+    "reasoning_effort": "reasoning.effort",
+}
+"""Where OpenAI's name of an option is not ours."""
+HINT = (
+    "It takes model, input (text, or items: messages of text and images, calls of tools and their outputs) and what OpenAI's "
+    "responses take besides"
+)
+TEXT: dict[str, Any] = {"format": {"type": "text"}}
+_known = KnownFields(
+    ResponseRequest,
+    HINT,
+    {OfferedResponseTool: is_left_out, **{kind: lambda _: True for kind in TRACES}},
+    untagged=MessageItem,
+)
+
+
+class ResponseForm:
+    """A response, or the events of one."""
+
+    def __init__(self, repeated: Repeated) -> None:
+        self._repeated = repeated
+        self.held_bytes = len(json_bytes(repeated))
+
+    def answer(self, done: Done, request_id: str, model: str) -> bytes:
+        """The whole response."""
+        return rendered(self._repeated, request_id, model, outcome_of(done, request_id, self._repeated.kinds))
+
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - there is only one form
+        """Server-sent events."""
+        return ResponseEvents(self._repeated, request_id, model)
+
+    def told_elsewhere(self) -> bytes:
+        """What the response repeats of its request, where that is not stored."""
+        return json_bytes(msgspec.structs.replace(self._repeated, store=False))
+
+    def queued(self, request_id: str, model: str) -> bytes:
+        """One whose end nobody waits for now."""
+        return rendered(self._repeated, request_id, model, Outcome(status="queued"))
+
+
+def rendered(repeated: Repeated, request_id: str, model: str, outcome: Outcome) -> bytes:
+    """The response as JSON."""
+    return json_bytes(response_object(repeated, request_id, model, outcome))
+
+
+def parse_response(body: bytes) -> Asked:
+    """What is asked, with the names of the fields that nothing here knows; one that goes on from earlier responses is not
+    whole yet. Raises `InvalidRequest` that names the field, and `NotFound` for what can be no response.
+    """
+    request, unknown = _known.decode(body)
+    check(request)
+    offer = offer_of(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)
+    previous, others = previous_of(request.previous_response_id), named_in(request.items)
+    if previous is None and not others:
+        return _saying(_asked(request, unknown, offer, (), request.items))
+    goes_on = GoesOn(previous=previous, others=others, whole=partial(_whole, request, unknown, offer))
+    return msgspec.structs.replace(_asked(request, unknown, offer, (), ()), goes_on=goes_on)
+
+
+def parse_response_line(body: bytes) -> Asked:
+    """The same of a line of a batch, whose answer is kept with the batch and nowhere else."""
+    asked = parse_response(body)
+    if asked.goes_on:
+        raise InvalidRequest("`previous_response_id` and `item_reference` are not possible in a batch: send all items.")
+    if asked.background:
+        raise InvalidRequest(
+            "`background` is not possible in a batch, which is in the background anyway: leave it out."
+        )
+    form = asked.form
+    told = form.told_elsewhere() if isinstance(form, ResponseForm) else b""
+    return msgspec.structs.replace(asked, kept=KeptInput(told=told, input=b""))
+
+
+def _whole(
+    request: ResponseRequest,
+    unknown: list[str],
+    offer: Offer,
+    earlier: Sequence[Earlier],
+    others: Mapping[str, Earlier],
+) -> Asked:
+    """What is asked, once it is known what it goes on from."""
+    history = list(chain.from_iterable(map(said_in, earlier)))
+    return _saying(_asked(request, unknown, offer, history, resolved(request.items, others)))
+
+
+def _saying(asked: Asked) -> Asked:
+    """Raises `InvalidRequest` where nothing is said."""
+    if not asked.messages:
+        raise InvalidRequest("`input` is empty: it needs a text or an item that says something.", param="input")
+    return asked
+
+
+def _asked(
+    request: ResponseRequest,
+    unknown: list[str],
+    offer: Offer,
+    history: Sequence[AnyItem],
+    items: Sequence[AnyItem],
+) -> Asked:
+    said = _said(request, items)
+    wishes = request.wishes([*unknown, *offer.left_out, *traces_in(items)], strict_tools=offer.tools.are_strict())
+    repeated = _repeats(request, offer)
+    form = ResponseForm(repeated)
+    return Asked(
+        model=request.model,
+        messages=_messages(request, offer, history, said),
+        sampling=request.sampling(wishes),
+        tools=offer.tools,
+        stream=bool(request.stream),
+        max_tokens=request.max_output_tokens,
+        metadata=request.labels or None,
+        form=form,
+        names=NAMES,
+        body=request,
+        tolerant=True,
+        wishes=wishes.fields,
+        ignored=wishes.ignored,
+        kept=_kept(request, repeated, said) if request.is_stored else None,
+        background=bool(request.background),
+        at_once=form.queued if request.background and not request.stream else None,
+    )
+
+
+def _said(request: ResponseRequest, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
+    """The items of this request's own."""
+    return [MessageItem(role="user", content=request.input)] if isinstance(request.input, str) else items
+
+
+def _messages(
+    request: ResponseRequest, offer: Offer, history: Sequence[AnyItem], said: Sequence[AnyItem]
+) -> list[Message]:
+    """Instructions hold for one response only: those of earlier ones are not carried over."""
+    instructions = [Message("system", request.instructions)] if request.instructions else []
+    return [*instructions, *put_together([*entries_of(history, offer), *entries_of(said, offer)])]
+
+
+def _repeats(request: ResponseRequest, offer: Offer) -> Repeated:
+    reasoning = request.reasoning or ReasoningConfig()
+    return Repeated(
+        background=bool(request.background),
+        instructions=request.instructions,
+        max_output_tokens=request.max_output_tokens,
+        metadata=request.labels,
+        parallel_tool_calls=request.parallel_tool_calls is not False,
+        previous_response_id=request.previous_response_id or None,
+        reasoning=ReasoningSaid(reasoning.effort),
+        safety_identifier=request.safety_identifier,
+        store=request.is_stored,
+        temperature=request.temperature,
+        text=msgspec.Raw(json_bytes(_text(request.text))),
+        tool_choice=msgspec.Raw(json_bytes(request.tool_choice or "auto")),
+        tools=msgspec.Raw(json_bytes(offer.shown)),
+        top_p=request.top_p,
+        user=request.user,
+        kinds=dict(offer.kinds),
+    )
+
+
+def _text(wanted: TextConfig | None) -> dict[str, Any]:
+    return TEXT if wanted is None or wanted.format is None else {"format": wanted.format}
+
+
+def _kept(request: ResponseRequest, repeated: Repeated, said: Sequence[AnyItem]) -> KeptInput:
+    return KeptInput(
+        told=json_bytes(repeated), input=json_bytes(said), previous_id=previous_of(request.previous_response_id)
+    )

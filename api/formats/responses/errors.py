@@ -1,0 +1,51 @@
+"""Why a response failed, in the codes that clients of the Responses API know.
+
+Codex (codex-rs `sse/responses.rs`, read 2026-11) gives up on `context_length_exceeded`, `insufficient_quota` and
+`invalid_prompt`, waits as long as the text of a `rate_limit_exceeded` says ("try again in 3s"), and repeats after all else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+from shared.errors import (
+    ContextLengthExceeded,
+    ErrorBody,
+    InsufficientCredit,
+    Overloaded,
+    ProviderBusy,
+    ProviderRejected,
+    RateLimited,
+)
+
+FailureCode = Literal[
+    "server_error", "rate_limit_exceeded", "invalid_prompt", "context_length_exceeded", "insufficient_quota"
+]
+CODES: dict[str, FailureCode] = {
+    ContextLengthExceeded.code: "context_length_exceeded",
+    InsufficientCredit.code: "insufficient_quota",
+    ProviderRejected.code: "invalid_prompt",
+    RateLimited.code: "rate_limit_exceeded",
+    ProviderBusy.code: "rate_limit_exceeded",
+    Overloaded.code: "rate_limit_exceeded",
+}
+OUR_FAULT = 500
+
+
+class ResponseFailure(msgspec.Struct, frozen=True):
+    """A failure of a response that has begun; before that it is an error with a status of its own."""
+
+    code: FailureCode
+    message: str
+
+
+def failure_of(error: ErrorBody) -> ResponseFailure:
+    """In a code that clients know."""
+    code = CODES.get(error.code, "server_error" if error.status >= OUR_FAULT else "invalid_prompt")
+    message = error.message
+    if code == "rate_limit_exceeded" and error.retry_after_s is not None:
+        message += f" Please try again in {max(1, math.ceil(error.retry_after_s))}s."
+    return ResponseFailure(code, message)

@@ -1,0 +1,54 @@
+"""The items of a response's input, as they are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from api.formats.responses.history import input_items, item_unknown
+from api.formats.responses.ids import input_id, place_of
+from api.formats.responses.items import AnyItem, FunctionOutputItem, MessageItem
+
+
+class InputItemList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of items, each with an id of its own."""
+
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]]
+    first_id: str
+    last_id: str
+    has_more: bool
+
+
+def page_of(kept: bytes, request_id: str, limit: int, after: str | None, *, newest_first: bool) -> InputItemList:
+    """The next `limit` items behind the one with the id `after`. Raises `NotFound` for an id that none has."""
+    items = input_items(kept)
+    places = list(reversed(range(len(items))) if newest_first else range(len(items)))
+    begin = _begin(places, request_id, after) if after else 0
+    page = places[begin : begin + limit]
+    data = [_shown(items[place], request_id, place) for place in page]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else ("", "")
+    return InputItemList(data=data, first_id=first, last_id=last, has_more=begin + limit < len(items))
+
+
+def _begin(places: Sequence[int], request_id: str, after: str) -> int:
+    found = place_of(after)
+    if found is None or found.request_id != request_id or not found.in_input or found.place not in places:
+        raise item_unknown(after)
+    return places.index(found.place) + 1
+
+
+def _shown(item: AnyItem, request_id: str, place: int) -> dict[str, Any]:
+    """Contents are lists of parts, as OpenAI's are."""
+    shown: dict[str, Any] = msgspec.to_builtins(item)
+    shown["id"] = input_id(request_id, place)
+    if isinstance(item, MessageItem | FunctionOutputItem):
+        shown.setdefault("status", "completed")
+    if isinstance(item, MessageItem) and isinstance(item.content, str):
+        part: dict[str, Any] = {"type": "input_text", "text": item.content}
+        if item.role == "assistant":
+            part |= {"type": "output_text", "annotations": []}
+        shown["content"] = [part]
+    return shown

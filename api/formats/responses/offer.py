@@ -1,0 +1,240 @@
+"""The tools of the Responses API, strictly typed, and in the project's own words.
+
+A model here knows functions only. So custom tools are offered as functions of one text, tools of a namespace under their own
+names, and those that OpenAI's models know (`local_shell`, `shell`, `apply_patch`) with a schema. `Offer.kinds` says how a
+call of each is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from api.formats.openai.messages import ToolName
+from api.formats.responses.known_tools import KNOWN_TOOLS
+from api.formats.responses.parts import Strict
+from shared.chat import NO_TOOLS, TOOLS_CEILING, Tool, ToolChoice, Tools
+from shared.errors import InvalidRequest
+from shared.json_bounds import refuse_depth
+
+CallType = Literal["function", "custom", "local_shell", "shell", "apply_patch"]
+REFUSED = {"computer", "computer_use", "computer_use_preview"}
+"""Types of tools that the caller runs, and that no function can stand for."""
+OWN = {"function", "custom", "namespace", *KNOWN_TOOLS, *REFUSED}
+INPUT = "input"
+"""The only argument of a custom tool."""
+
+
+class GrammarFormat(Strict, frozen=True, kw_only=True):
+    """`{"type": "text"}`, or `{"type": "grammar", "syntax": "lark", "definition"}`, which the model is told, not held to."""
+
+    type: str
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class SpacedTool(Strict, frozen=True, kw_only=True):
+    """A tool of a namespace: of type `function` or `custom`."""
+
+    type: str
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    format: GrammarFormat | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(parameters=self.parameters)
+
+
+class OfferedResponseTool(Strict, frozen=True, kw_only=True):
+    """Of type `function`, `custom`, `namespace` (with `tools`), `local_shell`, `shell` or `apply_patch`. Those that a vendor
+    runs itself (`web_search`) are left out and named.
+    """
+
+    type: str
+    name: ToolName | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    format: GrammarFormat | None = None
+    tools: Annotated[list[SpacedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(parameters=self.parameters)
+
+
+class AllowedResponseTool(Strict, frozen=True, kw_only=True):
+    """`{"type": "function", "name"}`."""
+
+    type: str
+    name: str | None = None
+    namespace: str | None = None
+    server_label: str | None = None
+
+
+class ChosenTool(Strict, frozen=True, kw_only=True):
+    """`{"type": "function", "name"}`, `{"type": "custom", "name"}`, `{"type": "shell"}`, or
+    `{"type": "allowed_tools", "mode", "tools"}`.
+    """
+
+    type: str
+    name: str | None = None
+    namespace: str | None = None
+    server_label: str | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: Annotated[list[AllowedResponseTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)] | None = None
+
+
+ResponseChoice = Literal["none", "auto", "required"] | ChosenTool
+
+
+class Kind(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How calls of a tool are told: as what, by which name, and in which namespace."""
+
+    type: CallType
+    name: str
+    namespace: str | None = None
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """`kinds` has, by their names in `tools`, those that are no plain functions; `spaced` their names there by name and
+    namespace. `left_out` are types of tools, as `tools[].web_search`; `shown` is what the answer repeats.
+    """
+
+    tools: Tools = NO_TOOLS
+    kinds: Mapping[str, Kind] = {}
+    spaced: Mapping[tuple[str, str | None], str] = {}
+    left_out: Sequence[str] = ()
+    shown: Sequence[OfferedResponseTool] = ()
+
+    def name_of(self, name: str, namespace: str | None) -> str:
+        """What the model knows the tool by that a client calls so."""
+        return self.spaced.get((name, namespace), name)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One tool with what it is to the client."""
+
+    tool: Tool
+    kind: Kind
+
+
+def is_left_out(kind: str | None) -> bool:
+    """Whether a vendor runs tools of this type itself: such a tool is left out whole."""
+    return kind is not None and kind not in OWN
+
+
+def offer_of(offered: Sequence[OfferedResponseTool], choice: ResponseChoice | None, *, parallel: bool | None) -> Offer:
+    """Raises `InvalidRequest` for a tool that nothing here can stand for, a name that is there twice, or a choice of what is
+    not offered.
+    """
+    entries = list(_named_apart([entry for place, tool in enumerate(offered) for entry in _entries(place, tool)]))
+    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if is_left_out(tool.type)]
+    chosen, allowed = _choice(choice, entries)
+    tools = tuple(entry.tool for entry in entries if allowed is None or entry.tool.name in allowed)
+    kinds = {entry.tool.name: entry.kind for entry in entries if entry.kind != Kind("function", entry.tool.name)}
+    return Offer(
+        tools=Tools(offered=tools, choice=chosen, parallel=parallel) if tools else NO_TOOLS,
+        kinds=kinds,
+        spaced={(kind.name, kind.namespace): name for name, kind in kinds.items() if kind.namespace is not None},
+        left_out=left_out,
+        shown=[tool for tool in offered if not is_left_out(tool.type)],
+    )
+
+
+def _entries(place: int, tool: OfferedResponseTool) -> Iterator[_Entry]:
+    if tool.type in REFUSED:
+        raise InvalidRequest(f"`tools[{place}].type` is {tool.type!r}: no model here takes such tools.", param="tools")
+    if tool.type in KNOWN_TOOLS:
+        yield _Entry(KNOWN_TOOLS[tool.type], Kind(tool.type, tool.type))  # type: ignore[arg-type] # one of them
+    elif tool.type == "namespace":
+        space = _require_name(place, tool)
+        for inside in tool.tools or ():
+            if inside.type in {"function", "custom"}:
+                yield _Entry(_tool(inside, inside.name), Kind(inside.type, inside.name, space))  # type: ignore[arg-type]
+    elif tool.type in {"function", "custom"}:
+        name = _require_name(place, tool)
+        yield _Entry(_tool(tool, name), Kind(tool.type, name))  # type: ignore[arg-type]
+
+
+def _require_name(place: int, tool: OfferedResponseTool) -> str:
+    if tool.name is None:
+        raise InvalidRequest(f"`tools[{place}].name` is missing.", param="tools")
+    return tool.name
+
+
+def _tool(tool: OfferedResponseTool | SpacedTool, name: str) -> Tool:
+    if tool.type == "function":
+        return Tool(name=name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
+    text = {"type": "string", "description": "The whole input of the tool, as plain text."}
+    schema = {"type": "object", "properties": {INPUT: text}, "required": [INPUT], "additionalProperties": False}
+    return Tool(name=name, description=_described(tool), parameters=schema)
+
+
+def _described(tool: OfferedResponseTool | SpacedTool) -> str | None:
+    """A model that cannot be held to a grammar is told of it."""
+    wanted = tool.format
+    if wanted is None or not wanted.definition:
+        return tool.description
+    rule = f"`{INPUT}` must follow this {wanted.syntax or ''} grammar:\n{wanted.definition}"
+    return f"{tool.description}\n\n{rule}" if tool.description else rule
+
+
+def _named_apart(entries: Sequence[_Entry]) -> Iterable[_Entry]:
+    """Tools of two namespaces may have the same name: these are told apart by the namespace."""
+    times = Counter(entry.tool.name for entry in entries)
+    seen: set[str] = set()
+    for entry in entries:
+        name, space = entry.tool.name, entry.kind.namespace
+        if space is not None and times[name] > 1:
+            name = f"{space}__{name}"
+        if name in seen:
+            raise InvalidRequest(f"`tools` has {name!r} twice: names are unique.", param="tools")
+        seen.add(name)
+        yield _Entry(msgspec.structs.replace(entry.tool, name=name), entry.kind)
+
+
+def _choice(choice: ResponseChoice | None, entries: Sequence[_Entry]) -> tuple[ToolChoice | None, set[str] | None]:
+    """And the names of the tools that are allowed, None when all are."""
+    match choice:
+        case None:
+            return None, None
+        case ChosenTool(type="allowed_tools"):
+            names = _by_choice(entries)
+            return ToolChoice(choice.mode or "auto"), {_chosen(one, names) for one in choice.tools or ()}
+        case ChosenTool():
+            return ToolChoice("named", _chosen(choice, _by_choice(entries))), None
+        case "required" if not entries:
+            raise InvalidRequest("`tool_choice` is `required`, and there are no `tools`.", param="tool_choice")
+        case _:
+            return ToolChoice(choice), None
+
+
+def _by_choice(entries: Sequence[_Entry]) -> dict[tuple[str, str, str | None], str]:
+    """By type, name and namespace of a choice, the names by which the model knows the tools. A choice may leave out the
+    namespace.
+    """
+    names: dict[tuple[str, str, str | None], str] = {}
+    for entry in entries:
+        kind = entry.kind
+        for namespace in {None, kind.namespace}:
+            names.setdefault((kind.type, kind.name, namespace), entry.tool.name)
+    return names
+
+
+def _chosen(choice: ChosenTool | AllowedResponseTool, names: Mapping[tuple[str, str, str | None], str]) -> str:
+    """The name by which the model knows the tool."""
+    name = choice.type if choice.type in KNOWN_TOOLS else choice.name or ""
+    found = names.get((choice.type, name, choice.namespace))
+    if found is None:
+        what = repr((choice.name or choice.type)[:100])
+        raise InvalidRequest(
+            f"`tool_choice` names {what}, which is not in `tools`, or not offered here.", param="tool_choice"
+        )
+    return found

@@ -1,0 +1,67 @@
+"""What the content of an item is made of in the Responses API, strictly typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.json_bounds import refuse_depth
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Without a field that is not known here."""
+
+
+class _Part(Strict, frozen=True, tag_field="type"):
+    pass
+
+
+class InputText(_Part, frozen=True, tag="input_text"):
+    """Text of anybody but the model."""
+
+    text: str
+
+
+class PlainText(_Part, frozen=True, tag="text"):
+    """The same, as chat completions say it."""
+
+    text: str
+
+
+class SentBackText(_Part, frozen=True, tag="output_text"):
+    """Text of an earlier answer, with everything that clients send back of it."""
+
+    text: str
+    annotations: Any = None
+    logprobs: Any = None
+    parsed: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(annotations=self.annotations, logprobs=self.logprobs, parsed=self.parsed)
+
+
+class SentBackRefusal(_Part, frozen=True, tag="refusal"):
+    """What a model said instead of an answer."""
+
+    refusal: str
+
+
+class InputImage(_Part, frozen=True, tag="input_image"):
+    """An image as a `data:` URL; nothing is fetched, and `file_id` is not taken."""
+
+    image_url: str | None = None
+    file_id: str | None = None
+    detail: str | None = None
+
+
+AnyPart = InputText | PlainText | SentBackText | SentBackRefusal | InputImage
+Content = str | list[AnyPart]
+
+
+class Item(Strict, frozen=True, kw_only=True, tag_field="type"):
+    """What all items may have."""
+
+    id: str | None = None
+    status: str | None = None

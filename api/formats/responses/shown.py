@@ -1,0 +1,44 @@
+"""A response that is kept, as it is shown again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from api.formats.responses.answers import Outcome, OutputItem, Repeated, outcome_of, output_of
+from api.formats.responses.chat import rendered
+from api.formats.responses.errors import failure_of
+from api.formats.responses.streams import ResponseEvents
+from shared.errors import ErrorBody
+from shared.job import Done
+
+_repeated: msgspec.json.Decoder[Repeated] = msgspec.json.Decoder(Repeated)
+
+
+def response_json(
+    told: bytes, request_id: str, model: str, state: str, done: Done | None, error: ErrorBody | None
+) -> bytes:
+    """As it stands: `state` is that of its request, `done` what there is of its answer."""
+    repeated = _repeated.decode(told)
+    return rendered(repeated, request_id, model, _outcome(repeated, request_id, state, done, error))
+
+
+def stream_again(told: bytes, request_id: str, model: str, after: int) -> ResponseEvents:
+    """Its events behind number `after`."""
+    return ResponseEvents(_repeated.decode(told), request_id, model, after=after)
+
+
+def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None, error: ErrorBody | None) -> Outcome:
+    match state:
+        case "queued":
+            return Outcome(status="queued")
+        case "running":
+            return Outcome(status="in_progress")
+        case "succeeded" if done is not None:
+            return outcome_of(done, request_id, repeated.kinds)
+    output: list[OutputItem] = []
+    if done is not None and (done.text or done.calls):
+        output = output_of(done.text or "", done.calls, request_id, repeated.kinds, last="incomplete")
+    usage = done.usage if done is not None and done.usage.input else None
+    if state == "cancelled":
+        return Outcome(status="cancelled", output=output, usage=usage)
+    return Outcome(status="failed", output=output, usage=usage, error=failure_of(error) if error else None)

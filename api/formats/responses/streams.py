@@ -1,0 +1,243 @@
+"""A response as it is streamed: events of OpenAI's Responses API, each with a number.
+
+The same events of a request always make the same numbers, so a stream that broke off goes on, on any front door, by making
+it again and leaving out what had come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from api.formats.blocks import Begun, Blocks, Closed, Grown, Step
+from api.formats.responses.answers import (
+    INCOMPLETE,
+    Outcome,
+    OutputItem,
+    OutputMessage,
+    OutputText,
+    Repeated,
+    ResponseStatus,
+    last_status,
+    message_item,
+    response_object,
+)
+from api.formats.responses.calls import CallStatus, OutputCustomCall, OutputFunctionCall, call_item
+from api.formats.responses.errors import failure_of
+from shared.chat import CallPiece, ToolCall
+from shared.errors import Cancelled
+from shared.job import Chunk, Done, Event, Failed
+from shared.json_lines import json_line
+
+END: dict[ResponseStatus, str] = {"completed": "response.completed", "incomplete": "response.incomplete"}
+"""The last event, where it is not `response.failed`."""
+PLACE = 9_007_199_254_740_991
+"""Stands for the number in a template."""
+
+
+class ResponseEvents:
+    """`response.created`, `response.in_progress`, the items one after the other, and `response.completed`, `.incomplete` or
+    `.failed` with all of it. One that runs in the background begins at once, with `response.queued`, and so does one that is
+    read again: then a failure is an event, too.
+    """
+
+    content_type = "text/event-stream"
+    keepalive: bytes | None = b": keep-alive\n\n"
+
+    def __init__(self, repeated: Repeated, request_id: str, model: str, *, after: int | None = None) -> None:
+        """Read again, events up to number `after` are left out; -1 leaves out none."""
+        self._repeated = repeated
+        self._request_id = request_id
+        self._model = model
+        self._begins_at_once = repeated.background or after is not None
+        self._after = -1 if after is None else after
+        self._number = 0
+        """Of the next event."""
+        self._began = self._started = False
+        self._blocks = Blocks()
+        self._output: list[OutputItem] = []
+        """The items that are whole."""
+        self._call: CallPiece | None = None
+        self._open = False
+        self._said: list[str] = []
+        """Of the item that is open: all of it so far."""
+        self._delta = b"", b""
+        """What stands around the number and the text of a piece."""
+
+    def opening(self) -> bytes | None:
+        """What can be said before the request runs."""
+        return b"".join(self._begin()) if self._begins_at_once else None
+
+    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - one event of a request is several here
+        """The events that tell of this one."""
+        if type(event) is Chunk and self._open and self._call is None and event.text:
+            return self._grown(event.text)
+        return b"".join(self._events(event))
+
+    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
+        """Always."""
+        return True
+
+    def _events(self, event: Event) -> Iterator[bytes]:
+        yield from self._begin()
+        if not self._started:
+            self._started = True
+            yield self._lifecycle("response.in_progress", Outcome(status="in_progress"))
+        match event:
+            case Chunk(text):
+                yield from self._steps(self._blocks.said(text))
+            case CallPiece():
+                yield from self._steps(self._blocks.called(event))
+            case Done():
+                yield from self._end(event)
+            case Failed():
+                yield self._failed(event)
+
+    def _begin(self) -> Iterator[bytes]:
+        if self._began:
+            return
+        self._began = True
+        status: ResponseStatus = "queued" if self._repeated.background else "in_progress"
+        yield self._lifecycle("response.created", Outcome(status=status))
+        if self._repeated.background:
+            yield self._lifecycle("response.queued", Outcome(status="queued"))
+
+    def _end(self, done: Done) -> Iterator[bytes]:
+        yield from self._steps(self._blocks.said(done.text or ""))
+        for index, call in enumerate(done.calls):
+            yield from self._steps(self._blocks.called(CallPiece(index, call.arguments, call.id, call.name)))
+        *steps, last = [*self._blocks.end()] or [Begun(None), Closed()]
+        yield from self._steps(steps)
+        yield from self._steps([last], last_status(done))
+        reason = INCOMPLETE.get(done.finish_reason)
+        status: ResponseStatus = "incomplete" if reason else "completed"
+        outcome = Outcome(status=status, output=self._output, reason=reason, usage=done.usage)
+        yield self._last(END[status], outcome)
+
+    def _failed(self, failed: Failed) -> bytes:
+        body = failed.as_error().body()
+        is_cancelled = body.code == Cancelled.code
+        items = self._output
+        if self._open and self._said:
+            items = [*items, self._item("incomplete")]
+        outcome = Outcome(
+            status="cancelled" if is_cancelled else "failed",
+            output=items,
+            error=None if is_cancelled else failure_of(body),
+            usage=failed.usage,
+        )
+        return self._last("response.failed", outcome)
+
+    def _steps(self, steps: Iterable[Step], status: CallStatus = "completed") -> Iterator[bytes]:
+        """`status` is that of an item that is closed now."""
+        for step in steps:
+            match step:
+                case Begun(call):
+                    self._call, self._open, self._said = call, True, []
+                    yield from self._item_begins()
+                case Grown(text):
+                    yield self._grown(text)
+                case Closed():
+                    yield from self._item_ends(status)
+                    self._open = False
+
+    def _item_begins(self) -> Iterator[bytes]:
+        item = self._item("in_progress")
+        self._delta = b"", b""
+        match item:
+            case OutputMessage(id=identity):
+                yield self._event("response.output_item.added", item=msgspec.structs.replace(item, content=[]))
+                yield self._part("response.content_part.added", identity, part=OutputText(text=""))
+                place = {"item_id": identity, "output_index": self._place, "content_index": 0}
+                self._delta = self._template("response.output_text.delta", **place, delta="", logprobs=[])
+            case OutputFunctionCall(id=identity) if self._is_function:
+                yield self._event("response.output_item.added", item=item)
+                place = {"item_id": identity, "output_index": self._place}
+                self._delta = self._template("response.function_call_arguments.delta", **place, delta="")
+            case _:
+                pass  # what becomes of its arguments is known when they are whole
+
+    def _item_ends(self, status: CallStatus) -> Iterator[bytes]:
+        item = self._item(status)
+        match item:
+            case OutputMessage(id=identity, content=[part]):
+                yield self._part("response.output_text.done", identity, text=part.text, logprobs=[])
+                yield self._part("response.content_part.done", identity, part=part)
+            case OutputFunctionCall(id=identity, arguments=arguments) if self._is_function:
+                yield self._of_item("response.function_call_arguments.done", identity, arguments=arguments)
+            case OutputCustomCall(id=identity, input=text):
+                begun = msgspec.structs.replace(item, status="in_progress", input="")
+                yield self._event("response.output_item.added", item=begun)
+                yield self._of_item("response.custom_tool_call_input.delta", identity, delta=text)
+                yield self._of_item("response.custom_tool_call_input.done", identity, input=text)
+            case _:
+                yield self._event(
+                    "response.output_item.added", item=msgspec.structs.replace(item, status="in_progress")
+                )
+        yield self._event("response.output_item.done", item=item)
+        self._output.append(item)
+
+    @property
+    def _place(self) -> int:
+        """Where the item that is open stands in the output."""
+        return len(self._output)
+
+    @property
+    def _is_function(self) -> bool:
+        """Whether the call that is open is told piece by piece."""
+        kind = self._repeated.kinds.get(self._call.name or "") if self._call else None
+        return kind is None or kind.type == "function"
+
+    def _item(self, status: CallStatus) -> OutputItem:
+        """The item that is open."""
+        said = "".join(self._said)
+        if self._call is None:
+            return message_item(said, self._place, self._request_id, status)
+        call = ToolCall(self._call.id or "", self._call.name or "", said)
+        return call_item(call, self._place, self._request_id, self._repeated.kinds, status)
+
+    def _grown(self, text: str) -> bytes:
+        """A piece of the item that is open. All pieces are alike but for number and text."""
+        self._said.append(text)
+        head, tail = self._delta
+        if not head:
+            return b""
+        number = self._number
+        self._number += 1
+        return b"" if number <= self._after else head % number + json_line(text) + tail
+
+    def _template(self, kind: str, **fields: object) -> tuple[bytes, bytes]:
+        sample = _sse(kind, {"type": kind, "sequence_number": PLACE, **fields}).replace(b"%", b"%%")
+        head, tail = sample.split(b'"delta":""')
+        return head.replace(b"%d" % PLACE, b"%d") + b'"delta":', tail.replace(b"%%", b"%")
+
+    def _part(self, kind: str, identity: str, **fields: object) -> bytes:
+        return self._of_item(kind, identity, content_index=0, **fields)
+
+    def _of_item(self, kind: str, identity: str, **fields: object) -> bytes:
+        return self._event(kind, item_id=identity, **fields)
+
+    def _event(self, kind: str, **fields: object) -> bytes:
+        return self._numbered(kind, output_index=self._place, **fields)
+
+    def _lifecycle(self, kind: str, outcome: Outcome) -> bytes:
+        if self._number <= self._after:
+            self._number += 1
+            return b""
+        return self._numbered(kind, response=response_object(self._repeated, self._request_id, self._model, outcome))
+
+    def _last(self, kind: str, outcome: Outcome) -> bytes:
+        """Whoever has read further than this stream goes read it in pieces of which nothing is left: its end is told anew."""
+        if self._number < self._after:
+            self._number = self._after + 1
+        return self._lifecycle(kind, outcome)
+
+    def _numbered(self, kind: str, **fields: object) -> bytes:
+        number = self._number
+        self._number += 1
+        return b"" if number <= self._after else _sse(kind, {"type": kind, "sequence_number": number, **fields})
+
+
+def _sse(kind: str, document: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), json_line(document))

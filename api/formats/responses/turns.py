@@ -1,0 +1,178 @@
+"""The items of a conversation as messages in the project's own words.
+
+A client may put items in any order: the result of a call far behind it, text and calls of one answer apart. Here each answer
+is one message, and the results of its calls follow it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from api.formats.responses.items import (
+    AnyItem,
+    CustomCallItem,
+    CustomOutputItem,
+    FunctionCallItem,
+    FunctionOutputItem,
+    MessageItem,
+)
+from api.formats.responses.offer import INPUT, Offer
+from api.formats.responses.parts import AnyPart, Content, InputImage, SentBackRefusal
+from api.formats.responses.shell_items import (
+    LocalShellCallItem,
+    LocalShellOutputItem,
+    PatchCallItem,
+    PatchOutputItem,
+    ShellCallItem,
+    ShellOutputItem,
+)
+from api.formats.responses.traces import TRACES
+from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
+from shared.errors import InvalidRequest
+
+Results = dict[str | None, deque[Message]]
+"""Of calls, by their ids: an id may come again in a later answer."""
+
+
+def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
+    """Each item as a message of its own; none is a reference. Raises `InvalidRequest` for what cannot be passed on."""
+    for place, item in enumerate(items):
+        where = f"input[{place}]"
+        if isinstance(item, MessageItem):
+            yield Message(item.role, _content(item.content, where))
+        elif (call := _call(item, offer)) is not None:
+            yield Message("assistant", "", tool_calls=(call,))
+        elif (result := _result(item, where)) is not None:
+            yield result
+
+
+def traces_in(items: Iterable[AnyItem]) -> list[str]:
+    """What is left out, as `input[].reasoning`."""
+    return [f"input[].{item.__struct_config__.tag}" for item in items if isinstance(item, TRACES)]
+
+
+def _call(item: AnyItem, offer: Offer) -> ToolCall | None:
+    match item:
+        case FunctionCallItem():
+            return ToolCall(item.call_id, offer.name_of(item.name, item.namespace), item.arguments)
+        case CustomCallItem():
+            return ToolCall(item.call_id, offer.name_of(item.name, item.namespace), _json({INPUT: item.input}))
+        case LocalShellCallItem():
+            return ToolCall(item.call_id, "local_shell", _json(item.action))
+        case ShellCallItem():
+            return ToolCall(item.call_id, "shell", _json(item.action))
+        case PatchCallItem():
+            return ToolCall(item.call_id, "apply_patch", _json(item.operation))
+        case _:
+            return None
+
+
+def _result(item: AnyItem, where: str) -> Message | None:
+    match item:
+        case FunctionOutputItem() | CustomOutputItem():
+            return Message("tool", _content(item.output, where), tool_call_id=item.call_id)
+        case LocalShellOutputItem():
+            return Message("tool", item.output, tool_call_id=item.call_id or item.id or "")
+        case ShellOutputItem():
+            return Message("tool", _json(item.output), tool_call_id=item.call_id)
+        case PatchOutputItem():
+            return Message("tool", item.output or item.status or "completed", tool_call_id=item.call_id)
+        case _:
+            return None
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _content(content: Content, where: str) -> str | list[Part]:
+    if isinstance(content, str):
+        return content
+    return _joined([_part(part, where) for part in content])
+
+
+def _joined(parts: list[Part]) -> str | list[Part]:
+    """A single text as such."""
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    return parts or ""
+
+
+def _part(part: AnyPart, where: str) -> Part:
+    match part:
+        case InputImage(image_url=str(url)):
+            return ImagePart(ImageUrl(url))
+        case InputImage():
+            raise InvalidRequest(
+                f"`{where}` has an image without `image_url`: send it as a data URL, no file is looked up.",
+                param="input",
+            )
+        case SentBackRefusal(refusal):
+            return TextPart(refusal)
+        case _:
+            return TextPart(part.text)
+
+
+def put_together(entries: Sequence[Message]) -> list[Message]:
+    """Messages in which each call is followed by its result. Raises `InvalidRequest`, in OpenAI's words, for a call without
+    a result, or the reverse.
+    """
+    results: Results = defaultdict(deque)
+    for entry in entries:
+        if entry.role == "tool":
+            results[entry.tool_call_id].append(entry)
+    messages: list[Message] = []
+    turn = _Turn()
+    for entry in entries:
+        if not turn.goes_on_with(entry):
+            messages += turn.whole(results)
+            turn = _Turn()
+        if entry.role == "assistant":
+            turn.add(entry)
+        elif entry.role != "tool":
+            messages.append(entry)
+    messages += turn.whole(results)
+    left = next((call_id for call_id, waiting in results.items() if waiting), None)
+    if left is not None:
+        raise InvalidRequest(f"No tool call found for function call output with call_id {left[:256]}.", param="input")
+    return messages
+
+
+class _Turn:
+    """One answer, which came in several items."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._calls: dict[str, ToolCall] = {}
+        self._begun = False
+
+    def goes_on_with(self, entry: Message) -> bool:
+        """False when `entry` comes behind it. A result of an earlier call stands elsewhere, so it ends nothing."""
+        if entry.role == "tool":
+            return entry.tool_call_id not in self._calls
+        return entry.role == "assistant" or not self._begun
+
+    def add(self, said: Message) -> None:
+        """Raises `InvalidRequest` for a call that is there twice."""
+        self._begun = True
+        if isinstance(said.content, list):
+            self._parts += said.content
+        elif said.content:
+            self._parts.append(TextPart(said.content))
+        for call in said.tool_calls:
+            if call.id in self._calls:
+                raise InvalidRequest("`input` has the same `call_id` twice in one answer.", param="input")
+            self._calls[call.id] = call
+
+    def whole(self, results: Results) -> list[Message]:
+        """The answer and the results of its calls, which are taken out of `results`; nothing when it has not begun."""
+        if not self._begun:
+            return []
+        missing = next((call_id for call_id in self._calls if not results.get(call_id)), None)
+        if missing is not None:
+            raise InvalidRequest(f"No tool output found for function call {missing}.", param="input")
+        answer = Message("assistant", _joined(self._parts), tool_calls=tuple(self._calls.values()))
+        return [answer, *(results[call_id].popleft() for call_id in self._calls)]

@@ -1,0 +1,193 @@
+"""Responses that are kept: one as its owner sees it, and what a request goes on from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from api.formats.asked import Asked, Earlier
+from api.formats.responses.history import item_unknown, previous_unknown
+from api.formats.responses.ids import request_id_of, response_id
+from api.requests.log import LoggedRequest, State, answer_bytes, find_answer, find_request
+from api.requests.view import error_of, state_of, traces_of, usage_of
+from shared.errors import ErrorBody, InvalidRequest, NotFound, error_body
+from shared.ids import created_at
+from shared.job import Done, unpack_answer
+from shared.ledger.ledger import RESPONSES
+from shared.stores.postgres import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+    import redis.asyncio
+
+    from api.http.bodies import Bodies, Body
+    from shared.settings import Settings
+
+WHAT = "Stored responses"
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A response that is kept: its request, and what it tells of it."""
+
+    logged: LoggedRequest
+    told: bytes
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a request has come: what there is of its answer once it has ended, and why it did not succeed."""
+
+    state: State
+    done: Done | None
+    error: ErrorBody | None
+
+
+def own_id(response: str) -> str:
+    """The request of a response. Raises `NotFound` for what is no id of one."""
+    found = request_id_of(response)
+    if found is None:
+        raise unknown(response)
+    return found
+
+
+def unknown(response: str) -> NotFound:
+    """There is no such response, or not any more: in OpenAI's words."""
+    return NotFound(f"Response with id '{response[:100]}' not found.")
+
+
+async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Stored:
+    """Raises `NotFound`, also for another account's and for one that is not kept, or `Unavailable`."""
+    request_id = own_id(response)
+    async with reached(WHAT):
+        told = await pool.fetchval(RESPONSES["told"], request_id, account_id)
+    if told is None:
+        raise unknown(response)
+    try:
+        return Stored(await find_request(pool, account_id, request_id), told)
+    except NotFound:  # it was written before its request was admitted, which it never was
+        raise unknown(response) from None
+
+
+async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> Standing:
+    """Raises `Unavailable`."""
+    traces = await traces_of(client, logged.id)
+    state = state_of(logged, traces)
+    if state in {"queued", "running"}:
+        return Standing(state=state, done=None, error=None)
+    answer = traces.answer
+    if answer is None and (kept := await find_answer(pool, logged.id)):
+        answer = kept.done
+    reason = logged.finish_reason or (traces.end.finish_reason if isinstance(traces.end, Done) else "")
+    usage, error = usage_of(logged, traces), error_of(logged, traces)
+    done = answer and msgspec.structs.replace(answer, finish_reason=reason, usage=usage or answer.usage)
+    return Standing(state=state, done=done, error=error_body(error.code, error.message) if error else None)
+
+
+async def bytes_stored(pool: asyncpg.Pool, stored: Stored) -> int:
+    """About how large it is, its answer included. Raises `Unavailable`."""
+    return len(stored.told) + await answer_bytes(pool, stored.logged.id)
+
+
+async def input_bytes(pool: asyncpg.Pool, account_id: str, response: str) -> int:
+    """How large what `find_input` reads is. Raises `NotFound` or `Unavailable`."""
+    return int(await _of_own(pool, "input_bytes", account_id, response))
+
+
+async def find_input(pool: asyncpg.Pool, account_id: str, response: str) -> bytes:
+    """Its items as JSON. Raises `NotFound` or `Unavailable`."""
+    return bytes(await _of_own(pool, "input", account_id, response))
+
+
+async def _of_own(pool: asyncpg.Pool, query: str, account_id: str, response: str) -> Any:  # noqa: ANN401 - a column
+    async with reached(WHAT):
+        found = await pool.fetchval(RESPONSES[query], own_id(response), account_id)
+    if found is None:
+        raise unknown(response)
+    return found
+
+
+class Chains:
+    """What requests go on from."""
+
+    def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, bodies: Bodies, settings: Settings) -> None:
+        self._pool = pool
+        self._client = client
+        self._bodies = bodies
+        self._settings = settings
+
+    async def whole(self, asked: Asked, account_id: str, body: Body) -> Asked:
+        """What `body` asks, with all that it goes on from; to be called within its turn.
+
+        Raises `NotFound` when some of that is not there any more, `InvalidRequest` when it has not ended or when all of it
+        together is too large, `Overloaded` or `Unavailable`.
+        """
+        goes_on = asked.goes_on
+        if goes_on is None:
+            return asked
+        chain = await self._chain(goes_on.previous, account_id) if goes_on.previous else {}
+        others = await self._others(goes_on.others, account_id)
+        together = sum(chain.values()) + sum(others.values())
+        if together + body.size > self._settings.body_bytes_max:
+            raise InvalidRequest(
+                f"The conversation is larger than {self._settings.body_bytes_max} bytes: begin another one.",
+                param="previous_response_id",
+            )
+        async with self._bodies.turn_beside(body, together, account_id):
+            earlier = await self._kept([*chain, *others])
+            named = {one: earlier[one] for one in others}
+            whole = goes_on.whole([earlier[one] for one in reversed(chain)], named)
+        ignored = tuple(dict.fromkeys((*asked.ignored, *whole.ignored)))
+        return msgspec.structs.replace(whole, model=asked.model, ignored=ignored)
+
+    async def _chain(self, newest: str, account_id: str) -> dict[str, int]:
+        """Sizes by request, the newest first."""
+        links_max = self._settings.messages_max
+        async with reached(WHAT):
+            rows = await self._pool.fetch(RESPONSES["chain"], newest, account_id, links_max)
+        if not rows:
+            raise previous_unknown(response_id(newest))
+        if gone := rows[-1]["previous_id"]:
+            if len(rows) >= links_max:
+                raise InvalidRequest(
+                    f"The conversation has more than {links_max} responses: begin another one.",
+                    param="previous_response_id",
+                )
+            raise previous_unknown(response_id(gone))
+        return {row["request_id"]: row["size"] for row in rows}
+
+    async def _others(self, wanted: Sequence[str], account_id: str) -> dict[str, int]:
+        if not wanted:
+            return {}
+        async with reached(WHAT):
+            rows = await self._pool.fetch(RESPONSES["sizes"], wanted, account_id)
+        sizes = {row["request_id"]: row["size"] for row in rows}
+        if missing := next((one for one in wanted if one not in sizes), None):
+            raise item_unknown(response_id(missing))
+        return sizes
+
+    async def _kept(self, request_ids: Sequence[str]) -> dict[str, Earlier]:
+        moments = [created_at(one) for one in request_ids]
+        async with reached(WHAT):
+            rows = await self._pool.fetch(RESPONSES["kept"], request_ids, moments)
+        found = {row["request_id"]: await self._earlier(row) for row in rows}
+        if missing := next((one for one in request_ids if one not in found), None):
+            raise previous_unknown(response_id(missing))
+        return found
+
+    async def _earlier(self, row: asyncpg.Record) -> Earlier:
+        done = unpack_answer(row["answer"]).done if row["answer"] else None
+        if done is None and row["state"] == "pending":
+            done = await self._just_ended(row["request_id"])
+        return Earlier(request_id=row["request_id"], told=row["told"], input=row["input"], done=done)
+
+    async def _just_ended(self, request_id: str) -> Done | None:
+        """The answer of a request that has ended, which is told a moment before it is in Postgres."""
+        traces = await traces_of(self._client, request_id)
+        if traces.end is None:
+            raise InvalidRequest(
+                f"Previous response with id '{response_id(request_id)}' has not ended: wait for it.",
+                param="previous_response_id",
+            )
+        return traces.answer
