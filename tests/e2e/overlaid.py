@@ -86,7 +86,7 @@ HASTY_S = 2.0
 ENVIRONMENT = {
     "ACME_KEY": "acme",
     "USE_SUCCESSORS": "1",
-    "LEASE_S": "1",
+    "LEASE_S": "4",
     "ABANDONED_AFTER_S": "0.1",
     "DRAIN_S": "0.5",
     "IDLE_TIMEOUT_S": "4",
