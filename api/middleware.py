@@ -59,7 +59,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except RebootError as error:
         return _answer(request, error)
     except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
+        allowed = ", ".join(sorted(_methods_of(request) or error.allowed_methods))
         response = _answer(request, MethodNotAllowed(wrong_method(request.method, request.path, allowed)))
         response.headers["Allow"] = allowed
         return response
@@ -71,6 +71,12 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError(OUR_FAULT))
+
+
+def _methods_of(request: web.Request) -> set[str]:
+    """Of the path itself, where the map has it by these words: to aiohttp it may be one with a parameter as well."""
+    routes = request.app.router.routes()
+    return {route.method for route in routes if route.resource and route.resource.canonical == request.path}
 
 
 def _require_text(request: web.Request) -> None:

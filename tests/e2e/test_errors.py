@@ -186,6 +186,13 @@ async def test_a_wrong_method_is_a_405(caller: Caller) -> None:
     assert reply.error["code"] == "invalid_request"
 
 
+async def test_the_methods_of_a_path_are_its_own_although_it_looks_like_an_id(caller: Caller) -> None:
+    reply = await caller.request("PUT", "/v1/responses/input_tokens")
+    assert (reply.status, reply.headers["Allow"]) == (405, "POST")
+    reply = await caller.request("PUT", "/v1/responses/resp_1")
+    assert (reply.status, reply.headers["Allow"]) == (405, "DELETE, GET")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_beyond_the_limit_is_a_413(caller: Caller, chunked: bool) -> None:  # noqa: FBT001
     data = b'{"model": "' + b"x" * 1_000_001
