@@ -39,14 +39,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 SEQUENCE_MAX = 2**31 - 1
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 CANCELLED_WITHIN_S = 2.0
-"""How long the end of what was cancelled is waited for. It comes at once, unless its vendor bills to the end."""
+"""How long a cancel waits for the request to end. That comes at once, unless the vendor bills to the end."""
 COPIES = 2
-"""Of a large body that are held at once: as a vendor is asked, and as it is stored."""
+"""How many copies of a large body are held at once: one is what the vendor is asked, one is what is stored."""
 AFTER = "With `stream`: the number of the last event that is known."
 
 
 class ResponseQuery(msgspec.Struct, frozen=True):
-    """How it is to be shown. Other parameters are left out and named."""
+    """The query of `GET /v1/responses/{id}`: how the response is to be shown. Other parameters are left out and named."""
 
     stream: Annotated[bool, msgspec.Meta(description="Its events, from the beginning or after `starting_after`.")] = (
         False
@@ -55,7 +55,7 @@ class ResponseQuery(msgspec.Struct, frozen=True):
 
 
 class InputItemsQuery(msgspec.Struct, frozen=True):
-    """Which page. Other parameters are left out and named."""
+    """The query of `…/input_items`: which page of the items. Other parameters are left out and named."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Items on a page.")] = LIMIT_DEFAULT
     order: Literal["asc", "desc"] = "desc"
@@ -145,7 +145,7 @@ async def post_input_tokens(request: web.Request) -> web.Response:
 
 
 def _query(request: web.Request, kind: type[T]) -> tuple[T, list[str]]:
-    """And the names of the parameters that are left out."""
+    """The parameters of the query as `kind`, and the names of those that `kind` lacks, which are left out."""
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     known = MultiDict((name, value) for name, value in request.query.items() if name in names)
     left_out = [f"?{name}" for name, value in request.query.items() if name not in names and value]

@@ -87,13 +87,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wishes: Mapping[str, tuple[str, ...]] = {}
     ignored: tuple[str, ...] = ()
     goes_on: GoesOn | None = None
-    """Then `messages` are not known yet."""
+    """The earlier responses that the request goes on from; `messages` are not known until those have been read."""
     kept: KeptInput | None = None
-    """What is to be kept of it beside its answer; None keeps nothing."""
+    """What Postgres keeps of the request beside its answer; None keeps nothing."""
     background: bool = False
-    """Whether it runs on when its reader leaves."""
+    """Whether the request runs on when its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
-    """What answers, given the request's id and the model, a caller who does not wait for the request's end."""
+    """Makes the answer for a caller who does not wait for the end, from the request's id and the model's name."""
 
     def name_of(self, option: str) -> str:
         """What this API calls it."""

@@ -85,7 +85,7 @@ class OfUnknownType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Rules(NamedTuple):
-    """As `KnownFields` takes them."""
+    """What every pruner is told: which fields may be left out, and which struct an object without a tag is."""
 
     left_out: LeftOut
     untagged: type[msgspec.Struct] | None

@@ -46,12 +46,17 @@ async def known(gateway: Gateway, new_key: NewKey) -> dict[str, str]:
     }
 
 
+NO_NODE = (
+    "tests/clients/node/install.sh found no node and npm, which clients in JavaScript need: install both, then repeat"
+)
+
+
 @pytest.mark.parametrize("version", ["ai-6", "ai-7"])
 async def test_vercels_ai_sdk(known: dict[str, str], version: str) -> None:
     """Its packages are found from where the tests lie, so each version has a copy of them."""
     home = ROOT / ".clients" / version
     if not (shutil.which("node") and (home / ".installed").exists()):
-        pytest.skip("not installed: it needs node")
+        pytest.skip(NO_NODE)
     files = sorted((HERE / "node").glob("*.mjs"))
     for file in files:
         (home / file.name).write_bytes(file.read_bytes())
@@ -64,7 +69,7 @@ async def test_codex(known: dict[str, str], tmp_path: Path) -> None:
     """Set up as its page says. It offers tools of all kinds, and its models ask for six of them at once."""
     program = ROOT / ".clients" / "codex" / "node_modules" / ".bin" / "codex"
     if not (shutil.which("node") and program.exists()):
-        pytest.skip("not installed: it needs node")
+        pytest.skip(NO_NODE)
     (config,) = re.findall(r"^```toml\n(.*?)^```", (PAGES / "codex.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     (tmp_path / "config.toml").write_text(config.replace("http://localhost:8080", known["BASE_URL"]), "utf-8")
     (tmp_path / "schema.json").write_text(json.dumps(TOWN), "utf-8")

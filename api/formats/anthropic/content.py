@@ -13,7 +13,7 @@ CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
 """Ids of any vendor and service, see `api/formats/openai/messages.py`."""
 ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-"""Of a tool of the past, which may be another service's."""
+"""The name of a tool in a call of the history. Another service may have made that call, so nearly any name is taken."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -141,7 +141,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def labels(self) -> dict[str, str] | None:
-        """Those that are kept of what is wished for; None for none."""
+        """The labels of `metadata` that OpenAI's API would take, which are kept; None when there are none."""
         return labels_in(self.metadata) or None
 
     def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:

@@ -85,7 +85,7 @@ class CodexModels(msgspec.Struct, frozen=True):
 
 
 def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:
-    """Those that go with tools, which Codex always offers."""
+    """The reasoning efforts that a model takes together with tools: Codex always offers tools."""
     return ("none",) if "reasoning" in model.tools_lack else model.reasoning_efforts
 
 

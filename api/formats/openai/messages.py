@@ -141,7 +141,7 @@ def neutral_messages(messages: Sequence[AnyMessage]) -> list[Message]:
 
 
 def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
-    """What of earlier answers is told to no model, each name once."""
+    """The names of the fields of earlier answers that no model is told, each name once."""
     answers = [message for message in messages if isinstance(message, AssistantMessage)]
     thoughts = any(_has_thoughts(answer) for answer in answers)
     sources = any(answer.annotations for answer in answers)

@@ -26,7 +26,7 @@ RawChoice = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["str
 
 
 class OutputText(msgspec.Struct, frozen=True, kw_only=True, tag="output_text", tag_field="type"):
-    """What the model said."""
+    """A part of a message with the text that the model said."""
 
     text: str
     annotations: list[Any] = []
@@ -46,20 +46,20 @@ OutputItem = OutputMessage | OutputCall
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """Inside the input's tokens."""
+    """Parts of `input_tokens`."""
 
     cached_tokens: int
     cache_write_tokens: Literal[0] = 0
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
-    """Inside the output's tokens."""
+    """Parts of `output_tokens`."""
 
     reasoning_tokens: int
 
 
 class ResponseUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Billed tokens."""
+    """The tokens that were billed."""
 
     input_tokens: int
     input_tokens_details: InputDetails
@@ -69,13 +69,13 @@ class ResponseUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncompleteDetails(msgspec.Struct, frozen=True):
-    """Why there is no more of it."""
+    """Why an `incomplete` response has no more text."""
 
     reason: IncompleteReason
 
 
 class ReasoningSaid(msgspec.Struct, frozen=True):
-    """As it was asked for. What a model thought is not summed up."""
+    """The effort that the caller asked for. There is never a summary of what the model thought."""
 
     effort: str | None = None
     summary: None = None
@@ -140,7 +140,7 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """It is not kept any more."""
+    """The answer to `DELETE`: the response is not kept any more."""
 
     id: str
     object: Literal["response"] = "response"
@@ -183,7 +183,7 @@ def response_object(repeated: Repeated, request_id: str, model: str, outcome: Ou
 
 
 def outcome_of(done: Done, request_id: str, kinds: Mapping[str, Kind]) -> Outcome:
-    """Of an answer that is there: `done` has its text and its calls."""
+    """The outcome of a request that has an answer: `done` has its text and its calls."""
     output = output_of(done.text or "", done.calls, request_id, kinds, last=last_status(done))
     reason = INCOMPLETE.get(done.finish_reason)
     return Outcome(status="incomplete" if reason else "completed", output=output, reason=reason, usage=done.usage)
@@ -207,7 +207,7 @@ def output_of(
 
 
 def last_status(done: Done) -> CallStatus:
-    """Of the last item."""
+    """The status of the last item of an answer."""
     return "incomplete" if done.finish_reason in INCOMPLETE else "completed"
 
 

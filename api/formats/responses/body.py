@@ -113,7 +113,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     @property
     def labels(self) -> dict[str, str]:
-        """Those that are kept of what is wished for."""
+        """The labels of `metadata` that OpenAI's API would take, which are kept."""
         return labels_in(self.metadata)
 
     @property
