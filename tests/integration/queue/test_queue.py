@@ -15,6 +15,7 @@ from shared.job import Chunk, arq_deserializer, unpack_job
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import LeaseLost
 from shared.queue.queue import PAYLOAD_BYTES_MAX, Queue
+from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
@@ -172,6 +173,23 @@ async def test_a_full_queue_refuses_and_a_full_queue_takes_nothing_from_the_rate
     with pytest.raises(Overloaded):
         await enqueue(narrow, refused, rpm=5)
     assert not await redis_client.exists(keys.rate("key"), job_key_prefix + refused.id, keys.run(refused.id))
+
+
+async def test_large_payloads_go_another_way_than_small_ones(
+    lua: Scripts, redis_client: ArqRedis, settings: Settings
+) -> None:
+    """So that no small one waits on a connection until a large one has crossed it."""
+    closed = Scripts(redis_client, settings)
+    closed.close()
+    small, large = a_job(), a_job(messages=[Message("user", "x" * 100_000)])
+    usual = Queue(lua, large=closed, lease_s=10, keep_run_s=60, depth_max=10)
+    await enqueue(usual, small)
+    with pytest.raises(Unavailable):
+        await enqueue(usual, large)
+    turned = Queue(closed, large=lua, lease_s=10, keep_run_s=60, depth_max=10)
+    await enqueue(turned, large)
+    with pytest.raises(Unavailable):
+        await enqueue(turned, small)
 
 
 async def test_only_waiting_jobs_fill_a_queue(lua: Scripts) -> None:
