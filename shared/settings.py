@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
     worker_bytes_max: int = 160_000_000  # of memory, for large jobs; one of any size always runs
+    answers_running_bytes_max: int = (
+        48_000_000  # of vendors' answers in a worker, or in Redis from it; half for an account
+    )
+    short_answer_bytes_max: int = 65_536  # each answer has so many beside that
     unsettled_bytes_max: int = 64_000_000  # of answers that wait for Postgres; with more of them a worker takes no jobs
     attempts_max: int = 5
     clock_off_max_s: float = 5.0  # of the machine, against Redis's or Postgres's: with more nothing starts
@@ -187,7 +191,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     custody_requests_max: int = 10_000
     asked_bytes_max: int = 65_536  # messages beyond this are not kept with an answer
     kept_bytes_max: int = 256_000_000  # of journals and messages of ended requests, in Redis; the oldest go first
-    kept_for_readers_s: float = 120.0  # so long after its end or a look at it a journal is not taken for that
+    kept_for_readers_s: float = (
+        120.0  # a journal that is read stays so long; beyond twice as much in all only a small one
+    )
     relay_buffer_bytes: int = 65_536
     relay_silence_s: float = 1.0
     relay_bytes_max: int = 32_000_000  # of events in memory that are large or wait for readers; half for an account

@@ -13,7 +13,8 @@ MB = 1_000_000
 class ByteLimits(NamedTuple):
     """`queue`: payloads of one queue that wait or run. Beside them small ones, of at most `small` each, have `reserve`.
     `asked`: a payload up to this is kept for a while when its request has ended. `kept`: all that is kept of such requests. A
-    journal is not taken for that within `readers_ms` after its end, when it had a reader, or after a reader's last look.
+    journal is not taken for that within `readers_ms` after its end, when it had a reader, or after a reader's last look,
+    unless all has grown to twice `kept`, or to three times where the journal is a small one.
     """
 
     queue: int = 256 * MB

@@ -28,6 +28,7 @@ from workers.batches.pace import Paces
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.protocol import Provider
+from workers.request.answer_room import AnswerRoom
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner
 
@@ -180,6 +181,7 @@ def hand_runner(
         settler=settler,
         endings=endings,
         paces=Paces(process.lua, settings),
+        answers=AnswerRoom(total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max),
         settings=settings,
     )
     process.worker.ctx.update({RUNNER: runner, "worker": process.worker})

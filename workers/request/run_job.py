@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from workers.batches.pace import Paces
     from workers.loop.leased_worker import LeasedWorker
+    from workers.request.answer_room import AnswerRoom, RoomOfAnswer
     from workers.request.journal_writer import JournalFlusher
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class Runner:
         settler: Settler,
         endings: Endings,
         paces: Paces,
+        answers: AnswerRoom,
         settings: Settings,
     ) -> None:
         self.providers = providers
@@ -80,6 +82,7 @@ class Runner:
         self.settler = settler
         self.endings = endings
         self.paces = paces
+        self.answers = answers
         self.settings = settings
 
 
@@ -91,9 +94,9 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     job = unpack_job(payload.data)
     payload.data = b""  # arq holds on to it until the job has ended
     with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=claim.epoch):
-        attempt = Attempt(runner, worker, job, claim)
         try:
-            await attempt.run()
+            with runner.answers.of(job.account_id) as room:
+                await Attempt(runner, worker, job, claim, room).run()
         except LeaseLost:
             log.warning("attempt fenced")
             worker.cancel_reasons[job.id] = "lost"  # so that the job is not finished on behalf of whoever owns it now
@@ -106,7 +109,9 @@ async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> N
         if payload is None:
             return  # the sweep of expired holds ends it
         _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
-        await Attempt(runner, worker, unpack_job(sealed.data), claim).cancel_unstarted()
+        job = unpack_job(sealed.data)
+        with runner.answers.of(job.account_id) as room:
+            await Attempt(runner, worker, job, claim, room).cancel_unstarted()
     except (LeaseLost, SerializationError, msgspec.DecodeError, *UNREACHABLE) as error:
         log.warning("discarded request not ended", request_id=claim.id, reason=type(error).__name__)
 
@@ -114,7 +119,7 @@ async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> N
 class Attempt:
     """One claim's run of a request."""
 
-    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim) -> None:
+    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim, room: RoomOfAnswer) -> None:
         settings = runner.settings
         self._runner = runner
         self._worker = worker
@@ -129,7 +134,7 @@ class Attempt:
         self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._calls = VendorCalls(
-            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take, self._stands
+            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take, self._stands, room
         )
 
     async def run(self) -> None:

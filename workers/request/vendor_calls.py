@@ -28,6 +28,7 @@ from shared.stores.redis_client import UNREACHABLE
 from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
+from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
 from workers.request.limits import bounded
 from workers.request.past import note_calls
@@ -39,18 +40,22 @@ if TYPE_CHECKING:
     from shared.job import Job
     from shared.settings import Settings
     from workers.batches.pace import Paces
+    from workers.request.answer_room import RoomOfAnswer
     from workers.request.billing import Received
 
 log = structlog.get_logger(__name__)
-BYTES_PER_TOKEN_MAX, SLACK_BYTES = 512, 65_536
-"""More than this per token of the output limit is a vendor that does not stop; it would fill Redis."""
+BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
+"""More than this per token of the output limit is a vendor that does not stop. The longest tokens of vocabularies that are
+published have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
+"""
 BYTES_PER_PART = 64
 """What a part of an answer takes besides its text, at least, here and in the journal."""
 
 
 class VendorCalls:
     """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
-    charged; `take` gets each part of the answer; `stands` hears whether a vendor has the call now.
+    charged; `take` gets each part of the answer, for which `room` has to have room; `stands` hears whether a vendor has the
+    call now.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class VendorCalls:
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
         stands: Callable[[bool], None],
+        room: RoomOfAnswer,
     ) -> None:
         self._job = job
         self._providers = providers
@@ -72,6 +78,7 @@ class VendorCalls:
         self._received = received
         self._take = take
         self._stands = stands
+        self._room = room
         self._handed_on_bytes = 0
         """Of all parts, with the ids of tool calls, which are no text."""
 
@@ -166,7 +173,7 @@ class VendorCalls:
         began = time.monotonic()
         total_s = min(self._job.left_s(), self._settings.request_deadline_s)
         pieces = fitted.undone(bounded(provider.stream(request), idle_s=idle_s, total_s=total_s))
-        with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)):
+        with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)), receiving(self._has_room_for):
             async with contextlib.aclosing(pieces):
                 return await self._heard(pieces, began)
 
@@ -197,8 +204,13 @@ class VendorCalls:
         self._received.pieces += part.pieces
         self._handed_on_bytes += _size_of(part)
         self._refuse_endless_answer()
+        if self._handed_on_bytes > self._room.size:
+            await self._has_room_for(self._handed_on_bytes)
         if not self._is_one_call_too_many(part):
             await self._take(part)
+
+    async def _has_room_for(self, size: int) -> None:
+        await self._room.grow_to(size, self._job.left_s())
 
     def _is_one_call_too_many(self, part: AnswerPart) -> bool:
         """Most vendors cannot be told to make one call at a time, and clients ask for it (LangChain and Vercel's AI SDK for

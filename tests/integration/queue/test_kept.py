@@ -117,6 +117,21 @@ async def when_all_is_read_nothing_is_taken(bench: Bench) -> None:
     assert await _all_kept(bench) > 2 * KEPT_MAX
 
 
+async def small_ones_that_are_read_go_at_three_times_as_much(bench: Bench) -> None:
+    ended = [await _ended(bench, paid=False, reader=True) for _ in range(40)]
+    assert 2 * KEPT_MAX < await _all_kept(bench) <= 3 * KEPT_MAX
+    assert 2 * KEPT_MAX // 1_100 < sum(await _journals(bench, ended)) <= 3 * KEPT_MAX // 1_000
+
+
+async def long_ones_that_are_read_go_at_twice_as_much(bench: Bench) -> None:
+    """Those who read small ones beside them keep them."""
+    limits = LIMITS._replace(kept=100_000)
+    bench = bench._replace(queue=Queue(bench.lua, lease_s=10, keep_run_s=60, depth_max=100, byte_limits=limits))
+    small = await _ended(bench, paid=False, reader=True)
+    long = [await _ended(bench, Chunk("x" * 70_000), paid=False, reader=True) for _ in range(6)]
+    assert await _journals(bench, [small, *long]) == [True] + [False] * 4 + [True] * 2
+
+
 async def a_long_journal_takes_the_room_of_many(bench: Bench) -> None:
     ended = [await _ended(bench, paid=False) for _ in range(6)]
     await _ended(bench, Chunk("x" * 7_000), paid=False)
@@ -204,8 +219,8 @@ MUTANTS = [
     *(
         Mutant(a_journal_is_not_taken_while_it_is_read, script, guard, instead)
         for script, guard, instead in (
-            ("append", "if is_needed(name, readers_ms, now) then", "if false then"),
-            ("append", "tonumber(read) > now - readers_ms", "true"),
+            ("append", "if is_needed(name, bytes, most, readers_ms, now) then", "if false then"),
+            ("append", "tonumber(read) > now - readers_ms and ", ""),
             ("append", "    redis.call('HSET', run_key, 'read', now)", ""),
             ("append", "  if run.channel ~= '' then\n", "  if true then\n"),
             ("append", "        put(names[#names], name, bytes)", ""),
@@ -215,7 +230,19 @@ MUTANTS = [
     Mutant(
         the_journal_of_a_request_that_runs_again_is_not_taken,
         "append",
-        " or id and redis.call('EXISTS', 'arq:job:' .. id) == 1",
+        "redis.call('EXISTS', 'arq:job:' .. id) == 1",
+        "false",
+    ),
+    Mutant(
+        small_ones_that_are_read_go_at_three_times_as_much,
+        "append",
+        " and tonumber(redis.call('HGET', 'kept', 'all')) <= times * most",
+    ),
+    *(
+        Mutant(
+            long_ones_that_are_read_go_at_twice_as_much, "append", "tonumber(bytes) > SMALL_BYTES and 2 or 3", instead
+        )
+        for instead in ("2", "3")
     ),
     *(
         Mutant(what_went_by_itself_is_counted_no_more, "append", guard, instead)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from shared.errors import AnswerTooLong
+from workers.providers.wire.receiving import room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -44,9 +45,13 @@ async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def whole(chunks: AsyncIterable[bytes]) -> bytes:
-    """All of a body. Raises `AnswerTooLong` when it grows beyond all reason."""
+    """All of a body, which is read no faster than there is room for it. Raises `AnswerTooLong` when it grows beyond all
+    reason.
+    """
     body = bytearray()
+    has_room_for = room()
     async for chunk in chunks:
+        await has_room_for(len(body) + len(chunk))
         body += chunk
         if len(body) > EVENT_BYTES_MAX:
             raise AnswerTooLong("The vendor sent an answer that is too long.")

@@ -3,10 +3,13 @@
 --   kept        (hash) bytes of what is kept: `all` of it, and of each slice of ten seconds in which some of it goes by itself, named by its end,
 --               Unix ms
 --   kept:<ms>   what goes by itself in that slice (list of keys, each with its bytes after a space, the oldest first)
--- When all of it is too much, the oldest goes first. What a reader may still come for is passed over: the run's `read` says when one did.
+-- When all of it is too much, the oldest goes first. What a reader may still come for is passed over (the run's `read` says when one did),
+-- but at twice too much only what is small, and at three times nothing: so long as memory is bounded, whoever reads long answers slowly
+-- takes it from others who do, and not from everybody.
 local SLICE_MS = 10000
 local KEPT_LIVE_MS = 86400000
 local LOOKED_AT_BY_ONE_CALL = 16
+local SMALL_BYTES = 65536
 
 local function slices()
   local names = {}
@@ -47,11 +50,18 @@ local function keep(name, bytes, goes_at, now)
   end
 end
 
--- Whether somebody reads this journal, or writes it once more.
-local function is_needed(name, readers_ms, now)
+-- Whether it is a journal that is written once more, or that somebody reads, as long as there is room for that.
+local function is_needed(name, bytes, most, readers_ms, now)
   local id = string.match(name, '^journal:(.*)')
-  local read = id and redis.call('HGET', 'run:' .. id, 'read')
-  return read and tonumber(read) > now - readers_ms or id and redis.call('EXISTS', 'arq:job:' .. id) == 1
+  if not id then
+    return false
+  end
+  if redis.call('EXISTS', 'arq:job:' .. id) == 1 then
+    return true
+  end
+  local read = redis.call('HGET', 'run:' .. id, 'read')
+  local times = tonumber(bytes) > SMALL_BYTES and 2 or 3
+  return read and tonumber(read) > now - readers_ms and tonumber(redis.call('HGET', 'kept', 'all')) <= times * most
 end
 
 local function make_room(most, readers_ms, now)
@@ -67,7 +77,7 @@ local function make_room(most, readers_ms, now)
       looked_at = looked_at + 1
       local name, bytes = string.match(oldest, '^(%S+) (%d+)$')
       redis.call('HINCRBY', 'kept', slice, -bytes)
-      if is_needed(name, readers_ms, now) then
+      if is_needed(name, bytes, most, readers_ms, now) then
         put(names[#names], name, bytes)
       else
         redis.call('HINCRBY', 'kept', 'all', -bytes)
