@@ -133,9 +133,7 @@ class Attempt:
         live_s = max(job.left_s(), 0) + keep_s
         self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
-        self._calls = VendorCalls(
-            job, runner.providers, runner.redis, runner.paces, settings, self._received, self._take, self._stands, room
-        )
+        self._room = room
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
@@ -149,7 +147,7 @@ class Attempt:
                 return
             self._resume(past)
             self._refuse_what_must_not_run(past)
-            reason = await self._calls.until_one_works()
+            reason = await self._vendor_calls().until_one_works()
         except (LeaseLost, Retry):
             raise
         except Cancelled as error:
@@ -213,6 +211,11 @@ class Attempt:
             raise Expired("The request waited in the queue until its deadline: try again later.")
         if self._claim.tries - past.waits > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
+
+    def _vendor_calls(self) -> VendorCalls:
+        """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""
+        run, heard = self._runner, (self._received, self._take, self._stands, self._room)
+        return VendorCalls(self._job, run.providers, run.redis, run.paces, run.settings, *heard)
 
     async def _take(self, part: AnswerPart) -> None:
         if not self._job.stream or self._job.keep_until:

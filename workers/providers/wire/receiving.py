@@ -16,19 +16,29 @@ async def _as_much_as_comes(_: int) -> None:
     pass
 
 
-_room: ContextVar[Room] = ContextVar("receiving", default=_as_much_as_comes)
+class _Call:
+    """One call. A connection that was opened for it keeps its context, and so this object; it must not keep the answer."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+
+
+_NO_CALL = _Call(_as_much_as_comes)
+_under_way: ContextVar[_Call] = ContextVar("receiving", default=_NO_CALL)
 
 
 @contextmanager
 def receiving(room: Room) -> Iterator[None]:
     """Bodies that are read inside ask `room` as they grow."""
-    token = _room.set(room)
+    call = _Call(room)
+    token = _under_way.set(call)
     try:
         yield
     finally:
-        _room.reset(token)
+        call.room = _as_much_as_comes
+        _under_way.reset(token)
 
 
-def room() -> Room:
-    """Of the call that this task makes."""
-    return _room.get()
+async def has_room_for(size: int) -> None:
+    """Returns when this task's call may hold so many bytes."""
+    await _under_way.get().room(size)

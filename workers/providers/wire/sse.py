@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from shared.errors import AnswerTooLong
-from workers.providers.wire.receiving import room
+from workers.providers.wire.receiving import has_room_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -49,7 +49,6 @@ async def whole(chunks: AsyncIterable[bytes]) -> bytes:
     reason.
     """
     body = bytearray()
-    has_room_for = room()
     async for chunk in chunks:
         await has_room_for(len(body) + len(chunk))
         body += chunk
