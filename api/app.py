@@ -14,8 +14,9 @@ from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.bodies import Bodies
-from api.http.state import ANSWERS, RESULTS, SETTINGS
+from api.http.state import ANSWERS, HELD_STREAMS, RESULTS, SETTINGS
 from api.http.uploads import Uploads
+from api.http.writing import PART_BYTES
 from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
@@ -38,6 +39,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.byte_budget import ByteBudget
+from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
@@ -59,6 +61,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
+    app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     app[OPENAPI] = openapi.document(ROUTES)
     register(app, ROUTES)

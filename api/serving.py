@@ -139,7 +139,7 @@ async def _relay(
 ) -> web.StreamResponse:
     if wanted.stream:
         form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], wanted.model)
-        return await send_stream(request, events, form, headers, request.app[SERVICES].settings)
+        return await send_stream(request, events, form, headers, request.app[SERVICES].settings, key.account_id)
     return await _answer(request, wanted, key, events, headers)
 
 

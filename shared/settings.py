@@ -198,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     relay_silence_s: float = 1.0
     relay_bytes_max: int = 32_000_000  # of events in memory that are large or wait for readers; half for an account
     relay_within_s: float = 60.0  # so long a large event waits for that room
+    held_streams_bytes_max: int = 64_000_000  # of answers whose stream repeats them at its end; half for an account
     abandoned_after_s: float = 10.0
     sse_keepalive_s: float = 15.0
 

@@ -27,6 +27,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
+from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.process import settle_memory
@@ -44,7 +45,6 @@ from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.loading import can_call, load_providers
 from workers.providers.protocol import Limits, Provider
-from workers.request.answer_room import AnswerRoom
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.sweeps import files, holds_and_records, partitions, retention
@@ -101,7 +101,9 @@ async def run(settings: Settings) -> None:
             settler=settler,
             endings=endings,
             paces=paces,
-            answers=AnswerRoom(total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max),
+            answers=GrowingRoom(
+                "vendor answers", total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max
+            ),
             settings=settings,
         )
         worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, services))

@@ -97,7 +97,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
         follower.look_up()
         events = services.follow_up.events_again(logged, follower)
         await services.queue.listen(logged.id, services.relay.channel)
-        return await send_stream(request, events, form, headers, services.settings, first=first)
+        return await send_stream(request, events, form, headers, services.settings, logged.account_id, first=first)
 
 
 async def _own(request: web.Request, services: Services, scope: str) -> LoggedRequest:

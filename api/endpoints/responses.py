@@ -176,7 +176,7 @@ async def _stream(
         follower.look_up()
         events = services.follow_up.events_again(logged, follower)
         await services.queue.listen(logged.id, services.relay.channel)
-        return await send_stream(request, events, form, headers, services.settings)
+        return await send_stream(request, events, form, headers, services.settings, logged.account_id)
 
 
 async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,12 +19,14 @@ class StreamForm(Protocol):
     content_type: str
     keepalive: bytes | None
     """What may be sent before the first token; None when the status must wait for it."""
+    held_bytes: int
+    """About what it takes in memory so far, because its end repeats it."""
 
     def opening(self) -> bytes | None:
         """What is sent before the first event; None when the status must wait for that."""
 
-    def render(self, sequence: int, event: Event) -> bytes:
-        """The bytes of one event."""
+    def render(self, sequence: int, event: Event) -> bytes | Iterator[bytes]:
+        """The bytes of one event; where they are many, made piece by piece as they are written."""
 
     def clean_end(self, event: Event) -> bool:
         """True if the response ends normally after `event`; False if the connection is broken off, so that clients notice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from shared.runtime.byte_budget import ByteBudget
+from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
@@ -12,7 +13,9 @@ SETTINGS = web.AppKey("settings", Settings)
 ANSWERS = web.AppKey("answers", ByteBudget)
 """Room for large answers that this process is sending, by account."""
 RESULTS = web.AppKey("results", ByteBudget)
-"""Room for results of batches that this process is sending, by account. All keys below hold values of one request."""
+"""Room for results of batches that this process is sending, by account."""
+HELD_STREAMS = web.AppKey("held_streams", GrowingRoom)
+"""Room for streams that hold what they sent until their end, by account. All keys below hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 """Headers that tell what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from api.formats.asked import StreamForm
-from api.http.state import MAY_BE_SILENT
+from api.http.state import HELD_STREAMS, MAY_BE_SILENT
 from api.http.writing import BodyWriter, Keepalive, break_off
 from shared.job import Event, Failed
 
@@ -22,10 +22,13 @@ async def send_stream(
     form: StreamForm,
     headers: dict[str, str],
     settings: Settings,
+    owner: str,
     *,
     first: int = 0,
 ) -> web.StreamResponse:
     """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
+    What the form has to hold until its end counts for account `owner`; where there is no room for it in time, the stream is
+    broken off, and may be read again.
 
     Raises `ConnectionError` when the caller is gone, or was cut off because it takes too little.
     """
@@ -34,16 +37,25 @@ async def send_stream(
     sequence = first
     request[MAY_BE_SILENT] = True
     keepalive = Keepalive(form.keepalive, settings.sse_keepalive_s) if form.keepalive else None
-    async with BodyWriter(request, response, keepalive) as body:
-        if (opening := form.opening()) is not None:
-            await body.write(opening)
-        async for event in events:
-            if isinstance(event, Failed) and not body.begun:
-                raise event.as_error()
-            await body.write(form.render(sequence, event))
-            sequence += 1
-            if isinstance(event, Failed) and not form.clean_end(event):
-                break_off(request)
-                return response
-        await body.end()
+    with request.app[HELD_STREAMS].of(owner) as held:
+        async with BodyWriter(request, response, keepalive) as body:
+            if (opening := form.opening()) is not None:
+                await body.write(opening)
+            async for event in events:
+                if isinstance(event, Failed) and not body.begun:
+                    raise event.as_error()
+                rendered = form.render(sequence, event)
+                for data in (rendered,) if isinstance(rendered, bytes) else rendered:
+                    if form.held_bytes > held.size and not await held.grow_to(form.held_bytes, settings.relay_within_s):
+                        return _broken_off(request, response)
+                    await body.write(data)
+                sequence += 1
+                if isinstance(event, Failed) and not form.clean_end(event):
+                    return _broken_off(request, response)
+            await body.end()
+    return response
+
+
+def _broken_off(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    break_off(request)
     return response

@@ -45,7 +45,13 @@ async def results(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[Result
 @pytest.fixture(scope="module")
 async def door(cluster: Cluster) -> AsyncIterator[str]:
     """A front door of these tests' own, where a reader has a second to take something."""
-    cluster.start(DOOR, WRITE_TIMEOUT_S="1", ANSWER_BYTES_MAX="8000000", RELAY_BYTES_MAX="16000000")
+    cluster.start(
+        DOOR,
+        WRITE_TIMEOUT_S="1",
+        ANSWER_BYTES_MAX="8000000",
+        RELAY_BYTES_MAX="16000000",
+        HELD_STREAMS_BYTES_MAX="8000000",
+    )
     await cluster.ready()
     yield cluster.url(DOOR)
     await cluster.kill(DOOR)
@@ -96,3 +102,19 @@ async def test_answers_that_nobody_reads_are_bounded_have_an_end_and_can_be_fetc
     assert [one["state"] for one in page] == ["succeeded"] * UNREAD
     answer = (await caller.request("GET", f"/api/requests/{page[0]['id']}")).json["result"]
     assert answer["response"] == expected(ONE_MB)
+
+
+async def test_streams_that_repeat_their_answers_are_bounded_and_all_come_to_their_ends(
+    cluster: Cluster, door: str, new_caller: NewCaller
+) -> None:
+    """Together they repeat three times as much as there is room for."""
+    caller = (await new_caller()).at(door)
+    memory = Memory(cluster.pid(DOOR))
+    body = {"model": MODEL, "input": ONE_MB, "stream": True, "max_output_tokens": 16_384}
+    readers = [await Reader(door, caller.key).ask("/v1/responses", body) for _ in range(2 * UNREAD)]
+    streams = await asyncio.gather(*(reader.read() for reader in readers))
+    assert memory.peak_growth_mb < 30
+    for stream in streams:
+        *_, last = (line for line in stream.splitlines() if line.startswith(b"data: "))
+        (message,) = json.loads(last.removeprefix(b"data: "))["response"]["output"]
+        assert message["content"][0]["text"] == expected(ONE_MB)

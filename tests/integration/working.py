@@ -19,6 +19,7 @@ from shared.lanes import QueueName
 from shared.ledger.endings import Endings
 from shared.ledger.settler import Settler
 from shared.queue.queue import Queue
+from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
@@ -28,7 +29,6 @@ from workers.batches.pace import Paces
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.protocol import Provider
-from workers.request.answer_room import AnswerRoom
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner
 
@@ -181,7 +181,9 @@ def hand_runner(
         settler=settler,
         endings=endings,
         paces=Paces(process.lua, settings),
-        answers=AnswerRoom(total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max),
+        answers=GrowingRoom(
+            "vendor answers", total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max
+        ),
         settings=settings,
     )
     process.worker.ctx.update({RUNNER: runner, "worker": process.worker})

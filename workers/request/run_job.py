@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
     from shared.queue.claims import Claim
+    from shared.runtime.growing_room import GrowingRoom, Growth
     from shared.settings import Settings
     from workers.batches.pace import Paces
     from workers.loop.leased_worker import LeasedWorker
-    from workers.request.answer_room import AnswerRoom, RoomOfAnswer
     from workers.request.journal_writer import JournalFlusher
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class Runner:
         settler: Settler,
         endings: Endings,
         paces: Paces,
-        answers: AnswerRoom,
+        answers: GrowingRoom,
         settings: Settings,
     ) -> None:
         self.providers = providers
@@ -119,7 +119,7 @@ async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> N
 class Attempt:
     """One claim's run of a request."""
 
-    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim, room: RoomOfAnswer) -> None:
+    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim, room: Growth) -> None:
         settings = runner.settings
         self._runner = runner
         self._worker = worker

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from shared.job import Job
+    from shared.runtime.growing_room import Growth
     from shared.settings import Settings
     from workers.batches.pace import Paces
-    from workers.request.answer_room import RoomOfAnswer
     from workers.request.billing import Received
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class VendorCalls:
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
         stands: Callable[[bool], None],
-        room: RoomOfAnswer,
+        room: Growth,
     ) -> None:
         self._job = job
         self._providers = providers
@@ -210,6 +210,7 @@ class VendorCalls:
             await self._take(part)
 
     async def _has_room_for(self, size: int) -> None:
+        """Without room by the deadline it goes on: the call's own limit ends it then."""
         await self._room.grow_to(size, self._job.left_s())
 
     def _is_one_call_too_many(self, part: AnswerPart) -> bool:

@@ -21,6 +21,7 @@ class MessageEvents:
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b'event: ping\ndata: {"type":"ping"}\n\n'
+    held_bytes = 0
 
     def __init__(self, model: str, request_id: str) -> None:
         self._model = model

@@ -14,6 +14,7 @@ class RawText:
 
     content_type = "text/plain"
     keepalive: bytes | None = None
+    held_bytes = 0
 
     def __init__(self, request_id: str, *, with_stats: bool) -> None:
         self._request_id = request_id
@@ -45,6 +46,7 @@ class ServerSentEvents:
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
+    held_bytes = 0
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id

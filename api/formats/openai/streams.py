@@ -22,6 +22,7 @@ class CompletionChunks:
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
+    held_bytes = 0
 
     def __init__(self, request_id: str, model: str, *, with_usage: bool) -> None:
         self._request_id = request_id

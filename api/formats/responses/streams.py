@@ -35,6 +35,9 @@ END: dict[ResponseStatus, str] = {"completed": "response.completed", "incomplete
 PLACE = 9_007_199_254_740_991
 """Stands for the number in a template."""
 
+PIECE_BYTES, COPIES = 60, 3
+"""What a piece takes beside its text, and how often that is in memory at the end: in pieces, as a whole, in an event."""
+
 
 class ResponseEvents:
     """`response.created`, `response.in_progress`, the items one after the other, and `response.completed`, `.incomplete` or
@@ -52,6 +55,7 @@ class ResponseEvents:
         self._model = model
         self._begins_at_once = repeated.background or after is not None
         self._after = -1 if after is None else after
+        self.held_bytes = 0
         self._number = 0
         """Of the next event."""
         self._began = self._started = False
@@ -69,11 +73,13 @@ class ResponseEvents:
         """What can be said before the request runs."""
         return b"".join(self._begin()) if self._begins_at_once else None
 
-    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - one event of a request is several here
-        """The events that tell of this one."""
+    def render(self, sequence: int, event: Event) -> bytes | Iterator[bytes]:  # noqa: ARG002 - one event is several here
+        """The events that tell of this one. Several of those at the end have the whole answer, so they are made as they are
+        written.
+        """
         if type(event) is Chunk and self._open and self._call is None and event.text:
             return self._grown(event.text)
-        return b"".join(self._events(event))
+        return self._events(event) if isinstance(event, Done | Failed) else b"".join(self._events(event))
 
     def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
         """Always."""
@@ -200,6 +206,7 @@ class ResponseEvents:
     def _grown(self, text: str) -> bytes:
         """A piece of the item that is open. All pieces are alike but for number and text."""
         self._said.append(text)
+        self.held_bytes += PIECE_BYTES + COPIES * len(text)
         head, tail = self._delta
         if not head:
             return b""

@@ -12,6 +12,7 @@ from tests.bench import mock
 from tests.bench.load import dechunked
 from tests.bench.surfaces import SURFACES, Checker, WrongAnswerError
 from tests.bench.workloads import quantile
+from tests.harness.rendering import rendered
 
 STREAM = b"".join(mock.STREAM_PARTS).partition(b"\r\n\r\n")[2]
 JSON = mock.JSON_ANSWER.partition(b"\r\n\r\n")[2]
@@ -50,7 +51,7 @@ def test_a_response_is_checked_alike(name: str, *, stream: bool) -> None:
     form = parse_response(surface.body("m", "Hello", stream=stream)).form
     if stream:
         events = form.stream("", request_id, "m")
-        good = events.render(0, Chunk(mock.TEXT)) + events.render(1, Done("stop", usage, 0))
+        good = rendered(events, 0, Chunk(mock.TEXT)) + rendered(events, 1, Done("stop", usage, 0))
     else:
         good = form.answer(Done("stop", usage, 0, mock.TEXT), request_id, "m")
     checker = Checker(surface, stream=stream)

@@ -20,6 +20,7 @@ from shared.chat import CallPiece, joined_calls
 from shared.ids import new_id
 from shared.job import Chunk, Done, Event
 from shared.money import Usage
+from tests.harness.rendering import rendered
 
 ID, MODEL, USAGE = new_id("req"), "some-model", Usage(1, 2)
 BODY = b'{"model": "some-model", "messages": [{"role": "user", "content": "hi"}], "stream": true}'
@@ -61,7 +62,7 @@ def answers(draw: st.DrawFn) -> Answer:
 
 def messages_events(events: list[Event]) -> list[dict[str, Any]]:
     form = MessagesForm().stream("", ID, MODEL)
-    data = b"".join(form.render(number, event) for number, event in enumerate(events))
+    data = b"".join(rendered(form, number, event) for number, event in enumerate(events))
     return [event.json() for event in SSEDecoder().iter_bytes(iter([data]))]
 
 
@@ -102,7 +103,7 @@ def test_anthropics_client_makes_the_json_answer_of_the_blocks(answer: Answer) -
 def test_openais_client_makes_the_json_answer_of_the_chunks(answer: Answer) -> None:
     form = parse_completion(BODY).form
     stream, state, finished = form.stream("", ID, MODEL), ChatCompletionStreamState(), dict[int, str]()
-    data = b"".join(stream.render(number, event) for number, event in enumerate(answer.events))
+    data = b"".join(rendered(stream, number, event) for number, event in enumerate(answer.events))
     for block in data.split(b"\n\n")[:-2]:
         chunk = ChatCompletionChunk.model_validate_json(block.removeprefix(b"data: "))
         for event in state.handle_chunk(chunk):
@@ -134,7 +135,7 @@ def test_calls_that_come_one_after_the_other_are_told_at_once() -> None:
 def test_text_behind_a_call_that_is_whole_and_the_call_behind_it_are_told_at_once() -> None:
     form = MessagesForm().stream("", ID, MODEL)
     events: list[Event] = [CallPiece(0, "{}", "call_1", "one"), Chunk("so"), CallPiece(1, "{}", "call_2", "two")]
-    told = [form.render(number, event) for number, event in enumerate(events)]
+    told = [rendered(form, number, event) for number, event in enumerate(events)]
     assert [(b'"name":"one"' in told[0], b'"so"' in told[1], b'"name":"two"' in told[2])] == [(True, True, True)]
 
 

@@ -16,6 +16,7 @@ from shared.chat import NO_TOOLS, Message, Sampling, ToolCall
 from shared.errors import ProviderError
 from shared.job import Chunk, Done, Failed, KeptAnswer, pack
 from shared.money import Usage
+from tests.harness.rendering import rendered
 from tests.unit.shared.test_json_lines import SPLITS
 
 AWKWARD = "a" + "b".join(SPLITS) + "c"
@@ -82,7 +83,7 @@ def test_a_line_of_an_error_file_is_one_line(endpoint: str) -> None:
 def test_an_event_of_a_native_stream_is_as_many_lines_as_it_should_be() -> None:
     form = ServerSentEvents("req_1")
     for event in (Chunk(AWKWARD), Failed(ProviderError(AWKWARD).body())):
-        number, kind, data, blank = form.render(4, event).decode().splitlines()
+        number, kind, data, blank = rendered(form, 4, event).decode().splitlines()
         assert (number, kind.partition(":")[0], blank) == ("id: 4", "event", "")
         said = json.loads(data.removeprefix("data: "))
         assert AWKWARD in (said.get("text") or said["error"]["message"])

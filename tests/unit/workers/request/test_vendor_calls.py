@@ -8,10 +8,10 @@ import pytest
 from shared.chat import CallPiece
 from shared.errors import AnswerTooLong
 from shared.job import AnswerPart
+from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from tests.harness.builders import a_job
 from workers.providers.protocol import Piece, ProviderRequest
-from workers.request.answer_room import AnswerRoom
 from workers.request.billing import Received
 from workers.request.vendor_calls import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES, VendorCalls
 
@@ -55,7 +55,7 @@ async def test_an_answer_without_end_is_an_error_whatever_it_is_made_of(piece: P
     nobody: Any = None  # is asked for anything by an answer that is no success
     settings = Settings(database_url="", redis_url="")
     job = a_job(output_limit=LIMIT)
-    room = AnswerRoom(total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
+    room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
     calls = VendorCalls(job, {job.model.api: vendor}, nobody, nobody, settings, received, take, lambda _: None, room)
     with pytest.raises(AnswerTooLong):
         await calls.until_one_works()

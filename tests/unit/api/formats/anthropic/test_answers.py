@@ -18,6 +18,7 @@ from shared.errors import ProviderBusy, ProviderError
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from tests.harness.rendering import rendered
 
 USAGE = Usage(input=34, output=7, cached=10, written=4, written_long=1)
 USAGE_JSON = {
@@ -41,7 +42,7 @@ def done(reason: str = "stop", text: str | None = None, calls: tuple[ToolCall, .
 def sent(events: Sequence[Event]) -> list[dict[str, Any]]:
     """What the client reads: the data of each event, whose type is the event's name."""
     form = FORM.stream("", "req_1", MODEL)
-    data = b"".join(form.render(number, event) for number, event in enumerate(events))
+    data = b"".join(rendered(form, number, event) for number, event in enumerate(events))
     read = list(SSEDecoder().iter_bytes(iter([data])))
     assert [event.event for event in read] == [event.json()["type"] for event in read]
     return [event.json() for event in read]
@@ -114,7 +115,7 @@ def test_a_stream_of_text_is_one_block() -> None:
 @pytest.mark.parametrize("line_end", list(LINE_ENDS))
 def test_no_character_of_the_text_ends_a_line(line_end: str) -> None:
     events: list[Event] = [Chunk(f"a{line_end}b"), done()]
-    data = FORM.stream("", "req_1", MODEL).render(0, events[0]).decode()
+    data = rendered(FORM.stream("", "req_1", MODEL), 0, events[0]).decode()
     assert data.splitlines() == data.split("\n")[:-1]
     assert accumulated(events)["content"][0]["text"] == f"a{line_end}b"
 

@@ -15,6 +15,7 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from tests.harness.rendering import rendered
 
 ID = new_id("req", now_ms=1_700_000_000_999)
 USAGE = Usage(10, 7, cached=4, reasoning=2, written=5)
@@ -33,7 +34,7 @@ def completion(done: Done) -> ChatCompletion:
 def streamed(*events: Event, **fields: Any) -> bytes:
     stream = form(stream=True, **fields).stream("", ID, "some-model")
     assert stream.content_type == "text/event-stream"
-    return b"".join(stream.render(number, event) for number, event in enumerate(events))
+    return b"".join(rendered(stream, number, event) for number, event in enumerate(events))
 
 
 def chunks(data: bytes) -> list[ChatCompletionChunk]:

@@ -21,6 +21,7 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from tests.harness.rendering import rendered
 
 ID = new_id("req", now_ms=1_700_000_000_999)
 REST = ID[4:]
@@ -88,13 +89,13 @@ def response(done: Done, **fields: Any) -> Any:
     return Response.model_validate_json(form(**fields).answer(done, ID, "some-model"))
 
 
-def rendered(stream: Any, *events: Event) -> bytes:
+def all_of(stream: Any, *events: Event) -> bytes:
     assert stream.content_type == "text/event-stream"
-    return (stream.opening() or b"") + b"".join(stream.render(number, event) for number, event in enumerate(events))
+    return (stream.opening() or b"") + b"".join(rendered(stream, number, event) for number, event in enumerate(events))
 
 
 def streamed(*events: Event, **fields: Any) -> bytes:
-    return rendered(form(stream=True, **fields).stream("", ID, "some-model"), *events)
+    return all_of(form(stream=True, **fields).stream("", ID, "some-model"), *events)
 
 
 def documents(data: bytes) -> list[Any]:
@@ -344,7 +345,7 @@ def test_a_stream_in_the_background_begins_at_once() -> None:
     begun = documents(stream.opening())
     assert [event["type"] for event in begun] == ["response.created", "response.queued"]
     assert {event["response"]["status"] for event in begun} == {"queued"}
-    following = documents(stream.render(0, Chunk("x")))
+    following = documents(rendered(stream, 0, Chunk("x")))
     assert (following[0]["type"], following[0]["sequence_number"]) == ("response.in_progress", 2)
     assert form(stream=True).stream("", ID, "some-model").opening() is None
     assert [event["type"] for event in documents(stream_again(told(), ID, "m", -1).opening() or b"")] == [
@@ -360,10 +361,10 @@ def test_a_stream_goes_on_behind_any_number(background: bool) -> None:  # noqa: 
     assert all(after["sequence_number"] == before["sequence_number"] + 1 for before, after in pairwise(whole))
     for after in range(len(whole)):
         stream = stream_again(told(background=background, tools=TOOLS), ID, "some-model", after)
-        assert documents(rendered(stream, *events)) == whole[after + 1 :]
+        assert documents(all_of(stream, *events)) == whole[after + 1 :]
 
 
 def test_whoever_read_further_than_the_events_that_are_left_is_told_the_end() -> None:
     """When its journal is gone, an answer comes as one piece."""
-    (last,) = documents(rendered(stream_again(told(), ID, "some-model", 500), Chunk("Hello"), Done("stop", USAGE, 5)))
+    (last,) = documents(all_of(stream_again(told(), ID, "some-model", 500), Chunk("Hello"), Done("stop", USAGE, 5)))
     assert (last["type"], last["sequence_number"]) == ("response.completed", 501)

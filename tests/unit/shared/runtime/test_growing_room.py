@@ -5,17 +5,17 @@ import asyncio
 import pytest
 
 from shared.errors import AnswerTooLong
+from shared.runtime.growing_room import STEP_BYTES, GrowingRoom, Growth
 from tests.harness.support import eventually
 from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sse import EVENT_BYTES_MAX, whole
-from workers.request.answer_room import STEP_BYTES, AnswerRoom, RoomOfAnswer
 
 FREE = 1_000
 FOR_EVER = 60.0
 
 
-def a_room(steps: int) -> AnswerRoom:
-    return AnswerRoom(total=steps * STEP_BYTES, free=FREE)
+def a_room(steps: int) -> GrowingRoom:
+    return GrowingRoom("vendor answers", total=steps * STEP_BYTES, free=FREE)
 
 
 async def _settled() -> None:
@@ -23,7 +23,7 @@ async def _settled() -> None:
         await asyncio.sleep(0)
 
 
-def _growing(answer: RoomOfAnswer, size: int) -> asyncio.Task[None]:
+def _growing(answer: Growth, size: int) -> asyncio.Task[bool]:
     return asyncio.create_task(answer.grow_to(size, FOR_EVER))
 
 
@@ -97,9 +97,9 @@ async def test_the_wait_ends_with_the_deadline() -> None:
     room = a_room(2)
     with room.of("acc_a") as first, room.of("acc_a") as second:
         await first.grow_to(3 * STEP_BYTES, FOR_EVER)
-        await second.grow_to(3 * STEP_BYTES, within_s=0)
-        await second.grow_to(3 * STEP_BYTES, within_s=-1)
-        assert second.size < 3 * STEP_BYTES
+        assert not await second.grow_to(3 * STEP_BYTES, within_s=0)
+        assert not await second.grow_to(3 * STEP_BYTES, within_s=-1)
+        assert await first.grow_to(9 * STEP_BYTES, within_s=0)
 
 
 async def test_who_is_cancelled_while_it_waits_keeps_nothing() -> None:
@@ -138,8 +138,11 @@ async def test_a_body_is_read_no_faster_than_there_is_room_for_it() -> None:
     with room.of("acc_a") as first, room.of("acc_a") as second:
         await first.grow_to(3 * STEP_BYTES, FOR_EVER)
 
+        async def room_of_second(size: int) -> None:
+            await second.grow_to(size, FOR_EVER)
+
         async def reading() -> bytes:
-            with receiving(lambda size: second.grow_to(size, FOR_EVER)):
+            with receiving(room_of_second):
                 return await whole(body)
 
         task = asyncio.create_task(reading())
