@@ -35,6 +35,7 @@ from botocore.parsers import ResponseParserError
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.large_fields import whole_body
 from workers.providers.wire.sending import REFUSED_FROM, WholeBody, aiohttp_trace
 from workers.providers.wire.sse import whole
 
@@ -97,13 +98,20 @@ class Clients:
                 making = self._session.client(
                     "bedrock-runtime", region_name=name, endpoint_url=self._endpoint, config=self._config
                 )
-                self._clients[name] = await self._stack.enter_async_context(making)
+                client = await self._stack.enter_async_context(making)
+                client.meta.events.register("before-call.bedrock-runtime", _complete)
+                self._clients[name] = client
         return self._clients[name]
 
     async def close(self) -> None:
         """Close all of them."""
         self._clients.clear()
         await self._stack.aclose()
+
+
+def _complete(params: dict[str, Any], **_: object) -> None:
+    """An event of the SDK's, between its encoding of a body and its signing of the request."""
+    params["body"] = whole_body(params["body"])
 
 
 def _sdk_session() -> AioSession:

@@ -17,6 +17,7 @@ from workers.providers.bedrock.tools import messages, tool_config
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import Conversation, conversation
+from workers.providers.wire.large_fields import put_in, translated
 from workers.providers.wire.text import SurrogateJoiner, arguments_text
 from workers.providers.wire.tool_calls import ToolCalls
 
@@ -28,12 +29,15 @@ STOP_REASONS = {
     "refusal": "content_filter",
 }
 """What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words; see `ToolCalls`."""
+MAY_BE_LARGE = {"messages", "system", "toolConfig"}
 FAILURES = {"malformed_model_output", "malformed_tool_use"}
 
 
 async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The blocking call; the terminal marker is `stopReason`."""
-    response = await client.converse(**parameters(request))
+    small, large = _apart(await translated(request, parameters))
+    with put_in(large):
+        response = await client.converse(**small)
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
     answer = _Answer()
@@ -50,7 +54,9 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
     """The streamed call, read to its end so that the connection can serve again."""
     answer = _Answer()
     word = usage = None
-    events = (await client.converse_stream(**parameters(request)))["stream"]
+    small, large = _apart(await translated(request, parameters))
+    with put_in(large):
+        events = (await client.converse_stream(**small))["stream"]
     try:
         async for event in events:
             if "messageStop" in event:
@@ -157,6 +163,12 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "additionalModelRequestFields": _additional(request) or None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the SDK is given, and what goes beside it: both have the same names in the body."""
+    large = {name: value for name, value in given.items() if name in MAY_BE_LARGE}
+    return {name: value for name, value in given.items() if name not in large}, large
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:

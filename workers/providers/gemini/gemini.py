@@ -19,10 +19,11 @@ from google.genai.errors import APIError, UnknownApiResponseError
 
 from shared.money import Usage
 from workers.providers.gemini import errors as gemini_errors
-from workers.providers.gemini.request import parameters
+from workers.providers.gemini.request import large_fields, parameters
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.callers_faults import forbidden
+from workers.providers.wire.large_fields import put_in, translated, whole_body
 from workers.providers.wire.sending import under_way
 from workers.providers.wire.sse import data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
@@ -123,9 +124,10 @@ class Gemini:
 
     @asynccontextmanager
     async def _opened(self, request: ProviderRequest) -> AsyncIterator[httpx2.Response]:
-        asked = parameters(request)
+        asked, fields = parameters(request), await translated(request, large_fields)
         try:
-            response = await self._call(asked, stream=request.stream)
+            with put_in(fields):
+                response = await self._call(asked, stream=request.stream)
             try:
                 yield response
             finally:
@@ -168,14 +170,17 @@ class _Begun(Exception):
 
 
 class _HandingOver(httpx2.AsyncClient):
-    """Lets the SDK send requests and read error answers; every other response is handed over by raising `_Begun`.
+    """Lets the SDK send requests, with what it was not given itself in their bodies, and read error answers; every other
+    response is handed over by raising `_Begun`.
 
     The client's own timeouts hold: the SDK puts one number in the place of all of them, or none at all.
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
         request.extensions = {**request.extensions, "timeout": self.timeout.as_dict()}
-        request.stream = _WholeBody(request.stream)
+        body = whole_body(request.content)
+        request.headers["Content-Length"] = str(len(body))
+        request.stream = _WholeBody(body)
         response = await super().send(request, **{**options, "stream": True})
         if response.is_success:
             raise _Begun(response)
@@ -186,12 +191,11 @@ class _HandingOver(httpx2.AsyncClient):
 class _WholeBody(httpx2.AsyncByteStream):
     """The request's body, which notes when all of it is written: it is asked for more only then."""
 
-    def __init__(self, body: Any) -> None:  # noqa: ANN401 - httpx's stream, for both of its clients
+    def __init__(self, body: bytes) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._body:
-            yield part
+        yield self._body
         under_way().sent()
 
 

@@ -1,4 +1,7 @@
-"""A request in the words of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11)."""
+"""A request in the words of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11).
+
+What is small goes through the SDK, what may be large beside it (`wire/large_fields.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from google.genai import types
 
 from shared.catalogue.models import Model
 from shared.catalogue.tool_limits import tool_limits
-from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.chat import Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers.gemini.references import with_bare_references
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
@@ -21,6 +24,7 @@ MODES = {
     "named": types.FunctionCallingConfigMode.ANY,
 }
 LEVELS = {"minimal": types.ThinkingLevel.MINIMAL, "low": types.ThinkingLevel.LOW}
+STAND_IN = "-"
 UNSIGNED = b"skip_thought_signature_validator"
 """What stands for the signature of a thought that is not kept: thinking models may refuse a call in the history without
 one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
@@ -28,26 +32,38 @@ one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of the SDK's calls; the SDK leaves out what is None."""
-    talk = conversation(request.messages)
+    """The parameters of the SDK's calls; the SDK leaves out what is None, and asks for contents."""
     config = types.GenerateContentConfig(
-        system_instruction=talk.instructions or None,
         max_output_tokens=request.output_limit,
         **_sampling(request.sampling),
         thinking_config=_thinking(request.model),
-        **(_tools(request.tools) if request.tools.offered else {}),
+        tool_config=_tool_config(request.tools),
         # both would call the vendor again on their own
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
+    return {"model": request.model.upstream, "contents": STAND_IN, "config": config}
+
+
+def large_fields(request: ProviderRequest) -> dict[str, Any]:
+    """Fields of the body as they travel."""
+    talk = conversation(request.messages)
     signature = UNSIGNED if request.model.reasoning else None
     with_ids = tool_limits(request.model).ids_in_history
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature, with_ids=with_ids) for part in parts])
+        {"role": ROLES[turn.role], "parts": [_part(part, signature, with_ids=with_ids) for part in parts]}
         for turn in talk.turns
         for parts in _apart(turn)
     ]
-    return {"model": request.model.upstream, "contents": contents, "config": config}
+    answer, offered = request.sampling.json_answer, request.tools.offered
+    return _given(
+        contents=contents,
+        systemInstruction={"parts": [{"text": talk.instructions}]} if talk.instructions else None,
+        tools=[{"functionDeclarations": [_declaration(tool) for tool in offered]}] if offered else None,
+        generationConfig={"responseJsonSchema": with_bare_references(answer.schema)}
+        if answer and answer.schema
+        else None,
+    )
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
@@ -60,7 +76,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "seed": sampling.seed,
         "frequency_penalty": sampling.frequency_penalty or None,
         "presence_penalty": sampling.presence_penalty or None,
-        **(_json(sampling.json_answer) if sampling.json_answer else {}),
+        "response_mime_type": "application/json" if sampling.json_answer else None,
     }
 
 
@@ -69,22 +85,15 @@ def _thinking(model: Model) -> types.ThinkingConfig | None:
     return types.ThinkingConfig(thinking_level=LEVELS[model.thinking]) if model.thinking else None
 
 
-def _json(answer: JsonAnswer) -> dict[str, Any]:
-    schema = with_bare_references(answer.schema) if answer.schema else None
-    return {"response_mime_type": "application/json", "response_json_schema": schema}
+def _tool_config(tools: Tools) -> types.ToolConfig | None:
+    if not tools.offered or not tools.choice:
+        return None
+    return types.ToolConfig(function_calling_config=_calling(tools.choice))
 
 
-def _tools(tools: Tools) -> dict[str, Any]:
-    declared = [_declaration(tool) for tool in tools.offered]
-    config = types.ToolConfig(function_calling_config=_calling(tools.choice)) if tools.choice else None
-    return {"tools": [types.Tool(function_declarations=declared)], "tool_config": config}
-
-
-def _declaration(tool: Tool) -> types.FunctionDeclaration:
+def _declaration(tool: Tool) -> dict[str, Any]:
     schema = with_bare_references(tool.parameters) if tool.parameters else None
-    return types.FunctionDeclaration(
-        name=tool.name, description=tool.description or None, parameters_json_schema=schema
-    )
+    return _given(name=tool.name, description=tool.description or None, parametersJsonSchema=schema)
 
 
 def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
@@ -101,23 +110,22 @@ def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_ids: bool) -> types.Part:
+def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_ids: bool) -> dict[str, Any]:
     """Before Gemini 3 calls and results go without ids, which some versions of the API refuse in a request; name and order
     tell them apart (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
     match part:
         case ToolCall(id, name):
-            called = types.FunctionCall(id=id if with_ids else None, name=name, args=arguments(part))
-            return types.Part(function_call=called, thought_signature=signature)
+            called = _given(id=id if with_ids else None, name=name, args=arguments(part))
+            return _given(functionCall=called, thoughtSignature=signature)
         case ToolResult(call, text):
             own = call.id if with_ids else None
-            said = types.FunctionResponse(id=own, name=call.name, response=_response(text))
-            return types.Part(function_response=said)
+            return {"functionResponse": _given(id=own, name=call.name, response=_response(text))}
         case TextPart(text):
-            return types.Part(text=text)
+            return {"text": text}
         case _:
             kind, data = image(part)
-            return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))
+            return {"inlineData": {"mimeType": f"image/{kind}", "data": data}}
 
 
 def _response(text: str) -> dict[str, Any]:
@@ -126,3 +134,7 @@ def _response(text: str) -> dict[str, Any]:
     2026-11).
     """
     return {"output": text}
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

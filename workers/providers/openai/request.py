@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import msgspec
-
 from shared.catalogue.models import Model
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
@@ -134,7 +132,8 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
         return ""
     if model.api == "deepseek-chat" and not message.images():
         return message.text()
-    return [_part(part, vendor_limits(model).image_detail) for part in message.content]
+    detail = vendor_limits(model).image_detail
+    return [_part(part, detail) for part in message.content]
 
 
 def _thoughts(message: Message, model: Model) -> dict[str, Any]:
@@ -153,10 +152,10 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _part(part: TextPart | ImagePart, detail: str | None) -> dict[str, Any]:
-    written: dict[str, Any] = msgspec.to_builtins(part)  # our parts are OpenAI's
-    if detail and isinstance(part, ImagePart):
-        written["image_url"]["detail"] = detail
-    return written
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    url = {"url": part.image_url.url}
+    return {"type": "image_url", "image_url": url | {"detail": detail} if detail else url}
 
 
 def _without_nothing(given: dict[str, Any]) -> dict[str, Any]:

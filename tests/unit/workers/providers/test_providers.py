@@ -355,14 +355,12 @@ def test_an_assistant_turn_is_left_open() -> None:
 
 
 def test_gemini_is_asked_in_its_words() -> None:
-    asked = gemini_request.parameters(
-        request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",))
-    )
-    config = asked["config"]
-    assert (config.system_instruction, config.max_output_tokens, config.stop_sequences) == ("Be brief.", 100, ["x"])
-    assert [content.role for content in asked["contents"]] == ["user", "model", "user"]
-    assert asked["contents"][2].parts[1].inline_data.data == b"\x00\x01\x02"
-    assert asked["contents"][2].parts[1].inline_data.mime_type == "image/webp"
+    asked = request("google-gemini-1.5-pro", [*TALK, Message("user", [PICTURE])], stop=("x",))
+    config, fields = gemini_request.parameters(asked)["config"], gemini_request.large_fields(asked)
+    assert (config.max_output_tokens, config.stop_sequences) == (100, ["x"])
+    assert fields["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+    assert [content["role"] for content in fields["contents"]] == ["user", "model", "user"]
+    assert fields["contents"][2]["parts"][1] == {"inlineData": {"mimeType": "image/webp", "data": b"\x00\x01\x02"}}
 
 
 def test_openai_is_asked_in_its_words() -> None:

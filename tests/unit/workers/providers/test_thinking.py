@@ -34,7 +34,9 @@ def asked(name: str, effort: ReasoningEffort | None = None, messages: list[Messa
         output_limit=100,
         stream=False,
     )
-    words = {"bedrock-converse": bedrock_converse, "gemini": gemini_request}.get(model.api, openai_request)
+    if model.api == "gemini":
+        return {**gemini_request.parameters(request), **gemini_request.large_fields(request)}
+    words = bedrock_converse if model.api == "bedrock-converse" else openai_request
     return words.parameters(request)
 
 
@@ -106,13 +108,17 @@ def test_gemini_is_told_the_least_level(name: str, level: str | None) -> None:
 def test_gemini_has_ids_and_a_stand_in_for_signatures_from_its_third_generation_on() -> None:
     def parts(name: str) -> tuple[Any, Any]:
         contents = asked(name, messages=CALLED)["contents"]
-        return contents[3].parts[0], contents[4].parts[0]
+        return contents[3]["parts"][0], contents[4]["parts"][0]
 
     call, said = parts("google-gemini-3.8-flash")
-    assert (call.function_call.id, said.function_response.id) == ("call_1", "call_1")
-    assert call.thought_signature == b"skip_thought_signature_validator"
+    assert (call["functionCall"]["id"], said["functionResponse"]["id"]) == ("call_1", "call_1")
+    assert call["thoughtSignature"] == b"skip_thought_signature_validator"
     call, said = parts("google-gemini-2.5-flash-lite")
-    assert (call.function_call.id, said.function_response.id, call.thought_signature) == (None, None, None)
+    assert [part.keys() for part in (call, call["functionCall"], said["functionResponse"])] == [
+        {"functionCall"},
+        {"name", "args"},
+        {"name", "response"},
+    ]
 
 
 def test_images_go_to_openai_in_a_detail_that_bounds_them() -> None:

@@ -228,24 +228,24 @@ def test_some_models_do_not_stream_with_tools(name: str, tools: Tools, streams: 
 
 
 def test_gemini_is_told_of_calls_and_results_in_its_words() -> None:
-    asked = gemini_request.parameters(request("google-gemini-2.0-flash", tools=Tools(offered=OFFERED)))
-    _, model, results, user = asked["contents"]
-    assert [(part.function_call.name, part.function_call.args) for part in model.parts] == [
-        ("weather", {"place": "Oslo"}),
-        ("clock", {}),
+    asked = request("google-gemini-2.0-flash", tools=Tools(offered=OFFERED))
+    fields = gemini_request.large_fields(asked)
+    _, model, results, user = fields["contents"]
+    assert model["parts"] == [
+        {"functionCall": {"name": "weather", "args": {"place": "Oslo"}}},
+        {"functionCall": {"name": "clock", "args": {}}},
     ]
-    assert [(part.function_response.name, part.function_response.response) for part in results.parts] == [
-        ("weather", {"output": '{"rain": 3}'}),
-        ("clock", {"output": "five past ten"}),
+    assert results["parts"] == [
+        {"functionResponse": {"name": "weather", "response": {"output": '{"rain": 3}'}}},
+        {"functionResponse": {"name": "clock", "response": {"output": "five past ten"}}},
     ]
-    assert [(user.role, part.text) for part in user.parts] == [("user", "And?")]
-    assert all(part.function_call.id is None and part.thought_signature is None for part in model.parts)
-    declared = asked["config"].tools[0].function_declarations
-    assert [(d.name, d.description, d.parameters_json_schema) for d in declared] == [
-        ("weather", "At a place.", SCHEMA),
-        ("clock", None, None),
+    assert user == {"role": "user", "parts": [{"text": "And?"}]}
+    declared = [
+        {"name": "weather", "description": "At a place.", "parametersJsonSchema": SCHEMA},
+        {"name": "clock"},
     ]
-    assert asked["config"].tool_config is None
+    assert fields["tools"] == [{"functionDeclarations": declared}]
+    assert gemini_request.parameters(asked)["config"].tool_config is None
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,11 @@ def test_gemini_is_told_of_a_choice(choice: ToolChoice, mode: str, only: list[st
 
 def test_gemini_is_asked_for_the_rest_in_its_words() -> None:
     sampling = Sampling(seed=7, frequency_penalty=0.5, presence_penalty=0, json_answer=JsonAnswer(schema=SCHEMA))
-    config = gemini_request.parameters(request("google-gemini-2.0-flash", sampling=sampling))["config"]
+    asked = request("google-gemini-2.0-flash", sampling=sampling)
+    config = gemini_request.parameters(asked)["config"]
     assert (config.seed, config.frequency_penalty, config.presence_penalty) == (7, 0.5, None)
-    assert (config.response_mime_type, config.response_json_schema) == ("application/json", SCHEMA)
+    assert config.response_mime_type == "application/json"
+    assert gemini_request.large_fields(asked)["generationConfig"] == {"responseJsonSchema": SCHEMA}
 
 
 # conversations
@@ -344,15 +346,16 @@ def test_llama_and_gemini_see_it_beside_the_result() -> None:
         Fitted(request("meta-llama3-2-90b", shown(TextPart("look"), PICTURE), Tools(offered=OFFERED))).request
     )
     assert [list(block) for block in llama["messages"][-1]["content"]] == [["toolResult"], ["text"], ["image"]]
-    gemini = gemini_request.parameters(
+    gemini = gemini_request.large_fields(
         Fitted(request("google-gemini-2.0-flash", shown(TextPart("look"), PICTURE), Tools(offered=OFFERED))).request
     )
     results, images = gemini["contents"][-2:]
-    assert [part.function_response.response for part in results.parts] == [{"output": "look"}]
-    assert [part.text or part.inline_data.mime_type for part in images.parts] == [
-        "Images in the result of weather (call_1):",
+    assert [part["functionResponse"]["response"] for part in results["parts"]] == [{"output": "look"}]
+    label, image = images["parts"]
+    assert (label, image["inlineData"]["mimeType"]) == (
+        {"text": "Images in the result of weather (call_1):"},
         "image/png",
-    ]
+    )
 
 
 @pytest.mark.parametrize(
