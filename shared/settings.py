@@ -181,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # queue and relay
     queue_depth_max: int = 10_000  # a fuller one takes from accounts below their share of it; at twice this from none
     queue_bytes_max: int = 256_000_000  # the same by the payloads that wait or run
+    queue_newcomers_bytes: int = 128_000_000  # the last of twice these, for accounts that have nothing large in the queue
     queue_reserve_bytes: int = 64_000_000  # beside them, for small payloads alone
     small_payload_bytes_max: int = 65_536
     worker_seen_s: float = 5.0
@@ -428,6 +429,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("batch_bytes_max", "batch_line_bytes_max", False, "in which a line has to fit"),
     ("batch_concurrency_max", "batch_concurrency_start", False, "beyond which it never grows"),
     ("retry_delay_max_s", "retry_delay_s", False, "which is the first of them"),
+    ("queue_bytes_max", "queue_newcomers_bytes", False, "of which there may be twice as many at most"),
     ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
 )
 """A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
@@ -439,6 +441,7 @@ _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "retry_delay_s": ("retry_delay_max_s", float),
     "batch_concurrency_start": ("batch_concurrency_max", int),
     "batch_window_max": ("queue_depth_max", int),
+    "queue_newcomers_bytes": ("queue_bytes_max", lambda size: int(size) // 2),
 }
 """Defaults that are lowered where a setting that bounds them is lower, so that it can be given alone."""
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}

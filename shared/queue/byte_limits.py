@@ -11,7 +11,10 @@ MB = 1_000_000
 
 
 class ByteLimits(NamedTuple):
-    """`queue`: payloads of one queue that wait or run. Beside them small ones, of at most `small` each, have `reserve`.
+    """`queue`: payloads of one queue that wait or run. Beside them small ones, of at most `small` each, have `reserve`. A
+    fuller queue takes from accounts below their share, up to twice as much; the last `newcomers` bytes of that are for
+    accounts that have nothing large in it.
+
     `asked`: a payload up to this is kept for a while when its request has ended. `kept`: all that is kept of such requests. A
     journal is not taken for that within `readers_ms` after its end, when it had a reader, or after a reader's last look,
     unless all has grown to twice `kept`, or to three times where the journal is a small one.
@@ -19,6 +22,7 @@ class ByteLimits(NamedTuple):
 
     queue: int = 256 * MB
     reserve: int = 64 * MB
+    newcomers: int = 128 * MB
     small: int = 65_536
     asked: int = 65_536
     kept: int = 256 * MB
@@ -30,6 +34,7 @@ class ByteLimits(NamedTuple):
         return cls(
             queue=settings.queue_bytes_max,
             reserve=settings.queue_reserve_bytes,
+            newcomers=settings.queue_newcomers_bytes,
             small=settings.small_payload_bytes_max,
             asked=settings.asked_bytes_max,
             kept=settings.kept_bytes_max,

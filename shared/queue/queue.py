@@ -84,7 +84,8 @@ class Queue:
         """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
 
         Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait and the account has its share of them,
-        `QueueFullOfBytes` when they are too large together and the account has its share of that; then nothing was enqueued.
+        `QueueFullOfBytes` when they are too large together and the account has its share of that, or there is no room even
+        for accounts that have nothing large in the queue; then nothing was enqueued.
         What is put back was admitted before, and is never too much. What reaches Redis so late that its caller has given up
         is refused there.
         """
@@ -100,6 +101,7 @@ class Queue:
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
                 self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
+                self._bytes.newcomers,
             ],
         )
         self._note_clock(redis_ms)

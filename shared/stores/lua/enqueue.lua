@@ -1,7 +1,7 @@
 -- Put one job into its queue and its account's line, or say why not. Safe to repeat: a job that is there already, or was and has ended,
 -- is `ok` and counts once. A queue that is full, by the jobs that wait or by the bytes of their payloads and of those that run, takes new jobs of
--- those accounts only that have less than their share of it, and none at twice its size. Small payloads have a reserve of bytes first. A job that is put
--- back was admitted before.
+-- those accounts only that have less than their share of it, and none at twice its size. Small payloads have a reserve of bytes first. The last bytes
+-- before twice its size are for newcomers: accounts that have nothing in it that is large. A job that is put back was admitted before.
 -- with payloads
 -- with turns
 --
@@ -13,6 +13,7 @@
 --       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
 --       11 largest small payload, bytes   12 bytes of a full queue   13 bytes beside those, for small payloads
 --       14 bytes that the payload counts where they are more than it has, because it takes more memory than these tell
+--       15 bytes of a full queue that are for newcomers
 -- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
@@ -43,14 +44,18 @@ local function sums_of_bytes()
 end
 
 local function has_its_share_of_bytes(sums)
-  local most, reserve = tonumber(ARGV[12]), tonumber(ARGV[13])
+  local most, reserve, for_newcomers = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[15])
   local small = sums[1] + (class == SMALL and size or 0)
   local taken = sums[2] + (class == LARGE and size or 0) + math.max(0, small - reserve) -- the first small ones are in the reserve
   if taken <= most or class == SMALL and small <= reserve then
     return false
   end
+  local own = tonumber(sums[3] or 0)
+  if own <= small_max then -- a newcomer: a large one alone has more
+    return taken > 2 * most
+  end
   local accounts = math.max(1, redis.call('HLEN', 'bytes:' .. queue) - NO_ACCOUNTS)
-  return tonumber(sums[3] or 0) >= most / accounts or taken > 2 * most
+  return own >= most / accounts or taken > 2 * most - for_newcomers
 end
 
 if redis.call('HEXISTS', KEYS[3], 'dead') == 1 then

@@ -24,7 +24,9 @@ JOBS = 12
 SMALL_JOBS = 6
 LARGE_BYTES = 5_000
 DEPTH_MAX = 3
-LIMITS = ByteLimits(queue=18_000, reserve=3_000, small=3_000, asked=3_000, kept=4_000, readers_ms=3_600_000)
+LIMITS = ByteLimits(
+    queue=18_000, reserve=3_000, newcomers=7_000, small=3_000, asked=3_000, kept=4_000, readers_ms=3_600_000
+)
 COPIES = (1, 2)
 LOOKED_AT_OF_KEPT = 16
 LONG_AGO = 10**9
@@ -189,7 +191,9 @@ class Model:
             return False
         own = sum(size for n, size in counted.items() if self._is_of(n, name, account))
         accounts = {self.jobs[n].account_id for n in counted}
-        return own >= LIMITS.queue / max(1, len(accounts)) or taken > 2 * LIMITS.queue
+        if own <= LIMITS.small:
+            return taken > 2 * LIMITS.queue
+        return own >= LIMITS.queue / max(1, len(accounts)) or taken > 2 * LIMITS.queue - LIMITS.newcomers
 
     def _is_of(self, number: int, name: QueueName, account: str) -> bool:
         return self.queue_of(number) == name and self.jobs[number].account_id == account

@@ -19,8 +19,8 @@ from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_
 from tests.integration.queue.mutants import Bench, Mutant, Promise, must_be_noticed
 
 LARGE_BYTES = 10_000
-LIMITS = ByteLimits(queue=50_000, reserve=12_000, small=4_000)
-"""Four large payloads and a half, and beside them a dozen small ones."""
+LIMITS = ByteLimits(queue=100_000, reserve=12_000, small=4_000, newcomers=20_000)
+"""Nine large payloads, twice that in all, and beside them a dozen small ones."""
 LARGE, SMALL, OTHER = "acc_large", "acc_small", "acc_other"
 
 
@@ -60,15 +60,56 @@ async def _payloads(bench: Bench, *jobs: Job) -> int:
 
 
 async def a_queue_full_of_bytes_refuses_those_who_have_their_share(bench: Bench) -> None:
-    """It takes from an account below its share, by one job too many, and at twice its size none that is not small."""
+    """It takes from an account below its share, by one job too many."""
     waiting = await _fill(bench)
     assert await _payloads(bench, *waiting[:-1]) < LIMITS.queue < await _payloads(bench, *waiting)
     of_other = await _fill(bench, OTHER)
-    assert 0 < len(of_other) < len(waiting)
+    assert await _payloads(bench, *of_other[:-1]) < LIMITS.queue / 2 < await _payloads(bench, *of_other)
+    assert (await _counted(bench))["all"] <= 2 * LIMITS.queue - LIMITS.newcomers
     assert len(await _fill(bench, SMALL)) == 1
-    assert await _is_refused(bench, _a_large_job("acc_last"))
-    assert (await _counted(bench))["all"] <= 2 * LIMITS.queue
     assert len(await claim(bench.queue)) == len(waiting) + len(of_other) + 1
+
+
+async def newcomers_find_room_while_others_are_refused(bench: Bench) -> None:
+    """One large request of each account that has nothing large in the queue, also beside small ones of its own, up to twice
+    the queue's bytes, however many such accounts there are.
+    """
+    hogs = {account: await _fill(bench, account) for account in (LARGE, OTHER)}
+    admitted: list[Job] = []
+    for number in range(100):
+        account = f"acc_new_{number}"
+        if number < 3:
+            await enqueue(bench.queue, a_job(account_id=account))
+        if not await _is_refused(bench, job := _a_large_job(account)):
+            admitted.append(job)
+            assert await _is_refused(bench, _a_large_job(account))
+        assert [await _is_refused(bench, _a_large_job(hog)) for hog in hogs] == [True, True]
+    assert [job.account_id for job in admitted] == [f"acc_new_{number}" for number in range(len(admitted))]
+    assert len(admitted) > 1
+    assert await _large(bench) <= 2 * LIMITS.queue < await _large(bench) + await _payloads(bench, admitted[0])
+
+
+async def who_is_served_makes_room_for_the_next_newcomer(bench: Bench) -> None:
+    """And may come again itself."""
+    for account in (LARGE, OTHER, "acc_1", "acc_2", "acc_3"):
+        await _fill(bench, account)
+    assert await _is_refused(bench, _a_large_job("acc_4"))
+    of_one = await _ids_of(bench, "acc_2")
+    (served,) = (one for one in await claim(bench.queue) if one.id in of_one)
+    await bench.queue.finish(served)
+    assert not await _is_refused(bench, _a_large_job("acc_2"))
+    assert await _is_refused(bench, _a_large_job("acc_4"))
+
+
+async def _ids_of(bench: Bench, account: str) -> set[str]:
+    ids = [name.decode() for name in await bench.client.zrange(OPENAI, 0, -1)]
+    owners = [await bench.client.hget(keys.run(one), "account") for one in ids]  # type: ignore[misc]
+    return {one for one, owner in zip(ids, owners, strict=True) if owner == account.encode()}
+
+
+async def _large(bench: Bench) -> int:
+    counted = await _counted(bench)
+    return counted["all"] - counted["small"]
 
 
 async def small_requests_have_a_reserve(bench: Bench) -> None:
@@ -198,11 +239,19 @@ MUTANTS = [
         Mutant(a_queue_full_of_bytes_refuses_those_who_have_their_share, "enqueue", guard, instead)
         for guard, instead in (
             ("elseif has_its_share_of_bytes(sums) then", "elseif false then"),
-            ("tonumber(sums[3] or 0) >= most / accounts or", ""),
-            ("tonumber(sums[3] or 0) >= most / accounts", "true"),
+            ("own >= most / accounts or", ""),
+            ("own >= most / accounts", "true"),
             ("most / accounts", "most"),
-            (" or taken > 2 * most", ""),
+            (" - for_newcomers", ""),
             ("'HINCRBY', sums, account, bytes)", "'HINCRBY', sums, 'anybody', bytes)"),
+        )
+    ),
+    *(
+        Mutant(newcomers_find_room_while_others_are_refused, "enqueue", guard, instead)
+        for guard, instead in (
+            ("if own <= small_max then", "if false then"),
+            ("if own <= small_max then", "if own == 0 then"),
+            ("return taken > 2 * most", "return false"),
         )
     ),
     Mutant(small_requests_have_a_reserve, "enqueue", "or class == SMALL and small <= reserve", ""),
@@ -259,7 +308,8 @@ MUTANTS = [
         )
     ),
 ]
-PROMISES = list(dict.fromkeys([*(mutant.broken for mutant in MUTANTS), what_runs_counts_as_well]))
+ALSO = (what_runs_counts_as_well, who_is_served_makes_room_for_the_next_newcomer)
+PROMISES = list(dict.fromkeys([*(mutant.broken for mutant in MUTANTS), *ALSO]))
 
 
 @pytest.fixture
