@@ -7,7 +7,7 @@ docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 from shared.chat import TextPart
@@ -35,9 +35,7 @@ FAILURES = {"malformed_model_output", "malformed_tool_use"}
 
 async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The blocking call; the terminal marker is `stopReason`."""
-    small, large = _apart(await translated(request, parameters))
-    with put_in(large):
-        response = await client.converse(**small)
+    response = await _called(client.converse, request)
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
     answer = _Answer()
@@ -54,9 +52,7 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
     """The streamed call, read to its end so that the connection can serve again."""
     answer = _Answer()
     word = usage = None
-    small, large = _apart(await translated(request, parameters))
-    with put_in(large):
-        events = (await client.converse_stream(**small))["stream"]
+    events = (await _called(client.converse_stream, request))["stream"]
     try:
         async for event in events:
             if "messageStop" in event:
@@ -163,6 +159,13 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "additionalModelRequestFields": _additional(request) or None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+async def _called(call: Callable[..., Awaitable[Any]], request: ProviderRequest) -> Any:  # noqa: ANN401
+    """Nothing of what is asked is held any more when the answer begins."""
+    small, large = _apart(await translated(request, parameters))
+    with put_in(large):
+        return await call(**small)
 
 
 def _apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -124,10 +124,8 @@ class Gemini:
 
     @asynccontextmanager
     async def _opened(self, request: ProviderRequest) -> AsyncIterator[httpx2.Response]:
-        asked, fields = parameters(request), await translated(request, large_fields)
         try:
-            with put_in(fields):
-                response = await self._call(asked, stream=request.stream)
+            response = await self._call(request)
             try:
                 yield response
             finally:
@@ -143,13 +141,16 @@ class Gemini:
         except (UnknownApiResponseError, ValueError, RecursionError) as error:
             raise vendor_errors.no_answer() from error
 
-    async def _call(self, asked: dict[str, Any], *, stream: bool) -> httpx2.Response:
+    async def _call(self, request: ProviderRequest) -> httpx2.Response:
+        """The answer's beginning; nothing of what is asked is held any more then."""
+        asked = parameters(request)
         try:
-            if stream:
-                async for _ in await self._models.generate_content_stream(**asked):
-                    pass
-            else:
-                await self._models.generate_content(**asked)
+            with put_in(await translated(request, large_fields)):
+                if request.stream:
+                    async for _ in await self._models.generate_content_stream(**asked):
+                        pass
+                else:
+                    await self._models.generate_content(**asked)
         except _Begun as begun:
             return begun.response
         raise vendor_errors.no_answer()

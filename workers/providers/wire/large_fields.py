@@ -36,10 +36,12 @@ async def translated(request: ProviderRequest, words_of: Callable[[ProviderReque
 @contextmanager
 def put_in(fields: Mapping[str, Any]) -> Iterator[None]:
     """The call that this task makes inside has these fields of its body, too. Bytes in them travel in base 64."""
-    token = _fields.set(fields)
+    own = dict(fields)
+    token = _fields.set(own)
     try:
         yield
     finally:
+        own.clear()  # a connection that was opened for this call keeps its context
         _fields.reset(token)
 
 
