@@ -14,6 +14,7 @@ from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.bodies import Bodies
+from api.http.lists import Lists
 from api.http.state import ANSWERS, HELD_STREAMS, RESULTS, SETTINGS
 from api.http.uploads import Uploads
 from api.http.writing import PART_BYTES
@@ -139,6 +140,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             abandoned=Abandoned(queue, relay, group, settings),
             custody=custody,
             uploads=Uploads(settings),
+            lists=Lists(settings.lists_within_s),
             draining=asyncio.Event(),
         )
         for part in (

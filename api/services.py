@@ -11,6 +11,7 @@ from aiohttp import web
 
 from api.auth import Authenticator
 from api.http.bodies import Bodies
+from api.http.lists import Lists
 from api.http.uploads import Uploads
 from api.key_watch import KeyWatch
 from api.requests.abandoned import Abandoned
@@ -47,6 +48,7 @@ class Services:
     abandoned: Abandoned
     custody: Custody
     uploads: Uploads
+    lists: Lists
     draining: asyncio.Event
     """Set when this process stops: every answer from then on closes its connection."""
 

@@ -181,7 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # queue and relay
     queue_depth_max: int = 10_000  # a fuller one takes from accounts below their share of it; at twice this from none
     queue_bytes_max: int = 256_000_000  # the same by the payloads that wait or run
-    queue_newcomers_bytes: int = 128_000_000  # the last of twice these, for accounts that have nothing large in the queue
+    queue_newcomers_bytes: int = 128_000_000  # the last of twice these: for accounts with nothing large in the queue
     queue_reserve_bytes: int = 64_000_000  # beside them, for small payloads alone
     small_payload_bytes_max: int = 65_536
     worker_seen_s: float = 5.0
@@ -210,6 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     socket_unsent_bytes_max: int = 131_072  # in the kernel, of what a reader has no room for yet
     answer_bytes_max: int = 64_000_000  # of large answers that a front door is sending; half for an account
     answer_within_s: float = 30.0  # so long a large answer waits for that room
+    lists_within_s: float = 30.0  # so long a long list waits for its turn
     results_bytes_max: int = 64_000_000  # of results that a front door is sending; half for an account
     results_page_bytes_max: int = 1_000_000  # read from Postgres at once; a longer line comes alone
     results_begin_within_s: float = 30.0  # so long a download waits for that room before its first byte

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse
+from api.http.lists import ROWS_AT_ONCE, batched
 from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared import clock
@@ -76,9 +77,15 @@ async def get_keys(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     manager = await _manager(request)
     rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
-    async with reached(WHAT):
-        keys = await list_keys(services.pool, manager.account_id, rows_max=rows_max)
-    return await answer(request, result_json([key.row() for key in keys]), manager.account_id)
+    rows: list[KeyRow] = []
+    async with services.lists.one(manager.account_id) as listing:
+        async with reached(WHAT):
+            keys = await list_keys(services.pool, manager.account_id, rows_max=rows_max)
+        for piece in batched(keys, ROWS_AT_ONCE):
+            rows += [key.row() for key in piece]
+            await listing.after(piece)
+        body = result_json(rows)
+    return await answer(request, body, manager.account_id)
 
 
 async def post_key(request: web.Request) -> web.Response:

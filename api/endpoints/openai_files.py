@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from api.formats.openai.files import (
     split_output,
 )
 from api.formats.parsing import parse_query
+from api.http.lists import ROWS_AT_ONCE, SHORT_ROWS
 from api.http.multipart import file_form
 from api.http.reading import idempotency_key, refuse_too_large
 from api.http.writing import answer
@@ -38,6 +40,7 @@ from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 FORM_BYTES = 65_536
 """What a form may have around its file."""
 LIMIT_MAX = 10_000
+"""As OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read 2026-11)."""
 
 
 class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,19 +97,29 @@ async def get_files(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, FilesQuery)
-    found = []
-    if query.purpose in {msgspec.UNSET, "batch"}:
-        found = await list_files(
-            services.pool,
-            key.account_id,
-            after=query.after or None,
-            limit=query.limit + 1,
-            oldest_first=query.order == "asc",
-        )
-    page = [file_object(file) for file in found[: query.limit]]
-    first, last = (page[0].id, page[-1].id) if page else (None, None)
-    listing = FileList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit)
-    return await answer(request, json_bytes(listing), key.account_id)
+    found: list[FileObject] = []
+    async with services.lists.one(key.account_id) as listing:
+        if query.purpose in {msgspec.UNSET, "batch"}:
+            async for files in _files(services, key.account_id, query):
+                found += map(file_object, files)
+                await listing.after(files)
+        page = found[: query.limit]
+        first, last = (page[0].id, page[-1].id) if page else (None, None)
+        body = json_bytes(FileList(data=page, first_id=first, last_id=last, has_more=len(found) > query.limit))
+    return await answer(request, body, key.account_id)
+
+
+def _files(services: Services, account_id: str, query: FilesQuery) -> AsyncIterator[list[File]]:
+    """One more than the page has, if there is one."""
+    return list_files(
+        services.pool,
+        account_id,
+        after=query.after or None,
+        limit=query.limit + 1,
+        first=SHORT_ROWS,
+        at_once=ROWS_AT_ONCE,
+        oldest_first=query.order == "asc",
+    )
 
 
 async def get_file(request: web.Request) -> web.Response:

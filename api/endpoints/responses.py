@@ -16,6 +16,7 @@ from api.formats.native.answers import json_bytes
 from api.formats.parsing import parse_query
 from api.formats.responses.answers import InputTokens, ResponseDeleted
 from api.formats.responses.chat import parse_response
+from api.formats.responses.history import input_items
 from api.formats.responses.listing import page_of
 from api.formats.responses.shown import response_json, stream_again
 from api.formats.wishes import ignored_header, without_query
@@ -118,8 +119,13 @@ async def get_input_items(request: web.Request) -> web.StreamResponse:
     size = await input_bytes(services.pool, key.account_id, response)
     with await room_for(request, size, key.account_id) as held:
         kept = await find_input(services.pool, key.account_id, response)
-        async with services.bodies.turn(size):
-            page = page_of(kept, own_id(response), query.limit, query.after or None, newest_first=query.order == "desc")
+        async with services.bodies.turn(size) as pace:
+            items = input_items(kept)
+            await pace.pause()
+            page = page_of(
+                items, own_id(response), query.limit, query.after or None, newest_first=query.order == "desc"
+            )
+            await pace.pause()
             body = json_bytes(page)
         return await answer(request, body, key.account_id, headers=ignored_header(ignored), held=held)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
+from operator import attrgetter
 from typing import Annotated, Any, Literal, get_args
 
 import asyncpg
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse_query
+from api.http.lists import ROWS_AT_ONCE, LongList, batched
 from api.http.writing import answer
 from api.services import SERVICES
 from shared.errors import InvalidRequest
@@ -75,21 +77,30 @@ class Asked(msgspec.Struct, frozen=True):
     last: date
     group_by: tuple[Group, ...]
 
+    @property
+    def may_be_long(self) -> bool:
+        """There are few days and models, but many keys, and many of two."""
+        return self.group_by not in {("day",), ("model",)}
+
 
 async def get_usage(request: web.Request) -> web.StreamResponse:
     """The last 30 days by day, unless the query says otherwise."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     asked = _asked(parse_query(request.query, UsageQuery), datetime.now(UTC).date(), services.settings.usage_days_max)
-    rows = await read_usage(
-        services.pool,
-        key.account_id,
-        asked.first,
-        asked.last,
-        asked.group_by,
-        rows_max=services.settings.usage_rows_max,
-    )
-    return await answer(request, result_json(_answer(asked, rows)), key.account_id)
+    async with services.lists.one(key.account_id) as listing:
+        if asked.may_be_long:
+            await listing.step()
+        rows = await read_usage(
+            services.pool,
+            key.account_id,
+            asked.first,
+            asked.last,
+            asked.group_by,
+            rows_max=services.settings.usage_rows_max,
+        )
+        body = result_json(await _answer(asked, rows, listing))
+    return await answer(request, body, key.account_id)
 
 
 def _asked(query: UsageQuery, today: date, days_max: int) -> Asked:
@@ -123,26 +134,36 @@ def _groups(text: str) -> tuple[Group, ...]:
     return tuple(words)  # type: ignore[arg-type] # checked word by word
 
 
-def _answer(asked: Asked, rows: list[UsageRow]) -> UsageAnswer:
-    order = [FIELDS[group] for group in asked.group_by]
-    rows.sort(key=lambda row: [getattr(row, field) for field in order])
+async def _answer(asked: Asked, rows: list[UsageRow], listing: LongList) -> UsageAnswer:
+    rows.sort(key=attrgetter(*(FIELDS[group] for group in asked.group_by)))
+    groups: list[UsageGroup] = []
+    sums: list[UsageRow] = []
+    for piece in batched(rows, ROWS_AT_ONCE):
+        groups += [UsageGroup(**_shown(row), **_grouped(row, asked.group_by)) for row in piece]
+        sums.append(_sum(piece))
+        await listing.after(piece)
     return UsageAnswer(
-        first=asked.first,
-        last=asked.last,
-        group_by=asked.group_by,
-        rows=[UsageGroup(**_sums([row]), **_grouped(row, asked.group_by)) for row in rows],
-        total=UsageSums(**_sums(rows)),
+        first=asked.first, last=asked.last, group_by=asked.group_by, rows=groups, total=UsageSums(**_shown(_sum(sums)))
     )
 
 
-def _sums(rows: Iterable[UsageRow]) -> dict[str, Any]:
-    counted = {name: sum(getattr(row, name) for row in rows) for name in UsageSums.__struct_fields__[:-1]}
-    return counted | {"charged_usd": nano_to_usd(sum(row.charged_nano for row in rows))}
+def _sum(rows: Sequence[UsageRow]) -> UsageRow:
+    """Of all groups together."""
+    counted: dict[str, Any] = {name: sum(map(attrgetter(name), rows)) for name in COUNTED}
+    return UsageRow(day=None, model=None, key_id=None, key_name=None, **counted)
+
+
+def _shown(row: UsageRow) -> dict[str, Any]:
+    counted = {name: getattr(row, name) for name in UsageSums.__struct_fields__[:-1]}
+    return counted | {"charged_usd": nano_to_usd(row.charged_nano)}
 
 
 def _grouped(row: UsageRow, group_by: tuple[Group, ...]) -> dict[str, Any]:
     fields = {FIELDS[group]: getattr(row, FIELDS[group]) for group in group_by}
     return fields | {"key_name": row.key_name} if "key" in group_by else fields
+
+
+COUNTED = (*UsageSums.__struct_fields__[:-1], "charged_nano")
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -161,12 +162,28 @@ async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
 
 
 async def list_files(
-    pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int, oldest_first: bool = False
-) -> list[File]:
-    """Newest first, unless asked for otherwise. Raises `NotFound` for an `after` that is no id."""
+    pool: asyncpg.Pool,
+    account_id: str,
+    *,
+    after: str | None,
+    limit: int,
+    first: int,
+    at_once: int,
+    oldest_first: bool = False,
+) -> AsyncIterator[list[File]]:
+    """Up to `limit` files, newest first unless asked for otherwise: the `first` ones, then pieces of `at_once`, each read
+    when it is asked for. Raises `NotFound` for an `after` that is no id.
+    """
     query = FILES["page_oldest_first"] if oldest_first else FILES["page"]
     begin = OLDEST if oldest_first and after is None else page_begins(after)
-    return [File(**row) for row in await rows_of(pool, query, account_id, *begin, limit)]
+    left, wanted = limit, min(limit, first)
+    while wanted:
+        rows = await rows_of(pool, query, account_id, *begin, wanted)
+        yield [File(**row) for row in rows]
+        if len(rows) < wanted:
+            return
+        left -= wanted
+        wanted, begin = min(left, at_once), page_begins(rows[-1]["id"])
 
 
 async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str, settings: Settings) -> None:

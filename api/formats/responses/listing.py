@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.formats.responses.history import input_items, item_unknown
+from api.formats.responses.history import item_unknown
 from api.formats.responses.ids import input_id, place_of
 from api.formats.responses.items import AnyItem, FunctionOutputItem, MessageItem
 
@@ -22,9 +22,10 @@ class InputItemList(msgspec.Struct, frozen=True, kw_only=True):
     has_more: bool
 
 
-def page_of(kept: bytes, request_id: str, limit: int, after: str | None, *, newest_first: bool) -> InputItemList:
+def page_of(
+    items: Sequence[AnyItem], request_id: str, limit: int, after: str | None, *, newest_first: bool
+) -> InputItemList:
     """The next `limit` items behind the one with the id `after`. Raises `NotFound` for an id that none has."""
-    items = input_items(kept)
     places = list(reversed(range(len(items))) if newest_first else range(len(items)))
     begin = _begin(places, request_id, after) if after else 0
     page = places[begin : begin + limit]

@@ -1,0 +1,87 @@
+"""Long lists, which are made in pieces and one after the other: a crowd of them has half of this process's time at most.
+
+A list of 10,000 rows keeps the event loop busy for a twentieth of a second, sixty of them for several, and whoever comes
+with a small request waits behind each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from api.http.bodies import Pace
+from shared.errors import Overloaded
+
+T = TypeVar("T")
+SHORT_ROWS = 200
+"""A list with fewer rows waits for nobody."""
+ROWS_AT_ONCE = 1_000
+"""What is read and shown of a longer one in one step, which takes some 5 ms."""
+
+
+class Lists:
+    """Of one front door."""
+
+    def __init__(self, within_s: float) -> None:
+        """`within_s`: so long a list waits for its turn."""
+        self._within_s = within_s
+        self._turn = asyncio.Lock()
+        self._turn_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By account. Of its lists one at a time waits for the others', so that accounts take turns, too."""
+
+    @asynccontextmanager
+    async def one(self, account_id: str) -> AsyncIterator[LongList]:
+        """Around all of a list's making, from the first row that is read to its encoding."""
+        async with AsyncExitStack() as stack:
+            yield LongList(self, account_id, stack)
+
+    @asynccontextmanager
+    async def turn(self, account_id: str) -> AsyncIterator[Pace]:
+        """For `LongList`. Raises `Overloaded` when it does not come in time."""
+        of_account = self._turn_of.setdefault(account_id, asyncio.Lock())
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._within_s):
+                    await held.enter_async_context(of_account)
+                    await held.enter_async_context(self._turn)
+            except TimeoutError:
+                raise Overloaded(
+                    "Many long lists are being made now: try again shortly, or ask for a shorter one."
+                ) from None
+            pace = Pace(pauses=True)
+            try:
+                yield pace
+            finally:
+                await pace.pause()
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The rows in pieces of `size`."""
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+
+
+class LongList:
+    """A list that may turn out to be long."""
+
+    def __init__(self, lists: Lists, account_id: str, stack: AsyncExitStack) -> None:
+        self._lists = lists
+        self._account_id = account_id
+        self._stack = stack
+        self._pace: Pace | None = None
+
+    async def after(self, piece: Sized) -> None:
+        """To be awaited after each piece. Behind one of `SHORT_ROWS` or more another may come: then the list waits for its
+        turn, and once it has it, pauses. Raises `Overloaded`.
+        """
+        if len(piece) >= SHORT_ROWS:
+            await self.step()
+
+    async def step(self) -> None:
+        """The same before and after what may take long."""
+        if self._pace:
+            await self._pace.pause()
+        else:
+            self._pace = await self._stack.enter_async_context(self._lists.turn(self._account_id))
