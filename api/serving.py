@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from api.formats.asked import Asked
     from api.http.bodies import Body
+    from api.requests.log import LoggedRequest
     from api.requests.relay import Follower
     from shared.ledger.api_keys import ApiKey
     from shared.ledger.ended_keys import KeyEnded
@@ -119,6 +120,8 @@ async def _serve_repeat(
     request[REQUEST_ID] = request_id
     logged = await find_request(services.pool, key.account_id, request_id)
     headers = _headers(logged.output_limit, logged.model, wanted) | {"Idempotent-Replayed": "true"}
+    if logged.state == "pending" and (respond_async or wanted.at_once):
+        _watch_over(services, logged, wanted)
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     if wanted.at_once and logged.state == "pending":
@@ -132,6 +135,12 @@ async def _serve_repeat(
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
         return await _relay(request, wanted, key, services.follow_up.events_again(logged, follower, again), headers)
+
+
+def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
+    """The front door that admitted it may have died before it was enqueued; then it is enqueued now."""
+    if again := admitted_before(logged, wanted, services):
+        services.custody.keep(again)
 
 
 async def _relay(

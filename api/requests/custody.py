@@ -46,6 +46,9 @@ class Custody:
         """Watch over it from now on; beyond the limit the oldest ones are left to the queue. What has `begun`, as its reader
         has seen, is not begun anew.
         """
+        earlier = self._kept.get(admitted.job.id)
+        if earlier and earlier is not admitted:
+            earlier.copy.drop()
         while len(self._kept) >= self._requests_max:
             self._forget(next(iter(self._kept)))
         self._kept[admitted.job.id] = admitted

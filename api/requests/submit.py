@@ -124,10 +124,13 @@ class Submitter:
         try:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._reserve(reservation)
-        except Unavailable as error:
-            self._settler.keep(_released(reservation, error))  # it may have been committed all the same
+        except RebootError as error:
+            if isinstance(error, Unavailable):  # it may have been committed all the same
+                self._settler.keep(_released(reservation, error))
+            self._forget_written(reservation)
             raise
         if isinstance(grant, Repeat):
+            self._forget_written(reservation)
             return grant
         job = _job(request, reservation, grant)
         try:
@@ -144,7 +147,7 @@ class Submitter:
             self._release(reservation, error)
             raise
         except RebootError as error:
-            if await self._is_taken_back(job, request, error):
+            if await self._is_taken_back(job, request, reservation, error):
                 raise
             rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
         return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
@@ -156,6 +159,14 @@ class Submitter:
     def _release(self, reservation: Reservation, error: RebootError) -> None:
         """The queue has refused it: nothing of it is held or kept."""
         self._settler.keep(_released(reservation, error))
+        self._forget_kept(reservation)
+
+    def _forget_written(self, reservation: Reservation) -> None:
+        """It was not admitted: only a large input, which was written before, is there."""
+        if reservation.kept and reservation.kept.written_bytes:
+            self._forget_kept(reservation)
+
+    def _forget_kept(self, reservation: Reservation) -> None:
         if reservation.kept:
             self._group.create_task(self._forget(reservation))
 
@@ -165,14 +176,19 @@ class Submitter:
         except Unavailable as error:  # then it counts until its time is over
             log.info("input of a refused request not deleted", request_id=reservation.id, reason=error.message)
 
-    async def _is_taken_back(self, job: JobHead, request: NewRequest, error: RebootError) -> bool:
+    async def _is_taken_back(
+        self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError
+    ) -> bool:
         """Whether the caller may be told `error`. Raises `EndUnknown` when that is not certain and a repeat costs."""
         try:
-            return await self._take_back(job, request.lane, error)
+            is_void = await self._take_back(job, request.lane, error)
         except Unavailable as unknown:
             if request.idempotency_key is None:
                 raise EndUnknown(UNKNOWN_END) from unknown
             return True
+        if is_void:
+            self._forget_kept(reservation)
+        return is_void
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
         """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""

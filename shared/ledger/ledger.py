@@ -29,6 +29,7 @@ NOTHING_WRITTEN = "INSERT 0 0"
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """The database's verdict on a row, as opposed to its own trouble."""
 NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
+NO_ANSWERS: tuple[list[Any], ...] = ([],) * 6
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 Row = TypeVar("Row", Reservation, Settlement)
 Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
@@ -82,16 +83,20 @@ class Ledger:
             return reservation
         ids = (reservation.id, reservation.account_id, kept.previous_id)
         async with reached("The ledger"):
-            row = (*ids, kept.attended, kept.told, kept.input, self._aside_s, kept.bytes, limit)
+            counts = reservation.stored_bytes
+            row = (*ids, kept.attended, kept.told, kept.input, self._aside_s, counts, limit)
             if await self._pool.execute(RESPONSES["put_aside"], *row) == NOTHING_WRITTEN:
                 taken = await self._pool.fetchval(RESPONSES["room_taken"], reservation.account_id)
-                raise no_room(kept.bytes, limit - (taken or 0))
+                raise no_room(counts, limit - (taken or 0))
         return msgspec.structs.replace(reservation, kept=kept.written())
 
     async def forget(self, account_id: str, request_id: str) -> bool:
         """Keep nothing of a response any more; False when there is nothing. Raises `Unavailable`."""
-        async with reached("The ledger"):
-            return bool(await self._pool.fetchval(RESPONSES["forget"], request_id, account_id))
+        async with reached("The ledger"), self._pool.acquire() as connection, connection.transaction():
+            if await connection.fetchval(RESPONSES["lock_to_forget"], request_id, account_id) is None:
+                return False
+            await connection.execute(RESPONSES["forget"], request_id, account_id)
+            return True
 
     async def settle(self, settlement: Settlement) -> Outcome:
         """End a hold; committed when this returns. Repeating it charges nothing twice.
@@ -195,7 +200,7 @@ def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_m
     if not kept:
         return SQL["reserve"], text, in_flight_max
     told = (
-        (row.id, row.account_id, one.previous_id, one.attended, one.told, one.input, one.bytes, row.keep_until)
+        (row.id, row.account_id, one.previous_id, one.attended, one.told, one.input, row.stored_bytes, row.keep_until)
         for row, one in kept
     )
     return SQL["reserve_and_keep"], text, in_flight_max, *zip(*told, strict=True), responses_bytes_max
@@ -203,16 +208,10 @@ def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_m
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
     """A query that settles and its arguments. Answers travel beside the JSON, within which they would take seconds."""
-    text, kept = json_text([_without_answer(row) for row in rows]), [row for row in rows if row.answer is not None]
-    if not kept:
-        return SQL["settle"], text
-    lines = [row.batch_line or NO_LINE for row in kept]
-    return (
-        SQL["settle_and_keep"],
-        text,
-        *zip(*((row.id, row.answer, row.keep_until) for row in kept), strict=True),
-        *zip(*((line.day, line.batch_id, line.number) for line in lines), strict=True),
-    )
+    text = json_text([_without_answer(row) for row in rows])
+    kept = [(row, row.batch_line or NO_LINE) for row in rows if row.answer is not None]
+    answers = ((row.id, row.answer, row.keep_until, line.day, line.batch_id, line.number) for row, line in kept)
+    return SQL["settle_and_keep"], text, *(zip(*answers, strict=True) if kept else NO_ANSWERS)
 
 
 def _without_answer(row: Settlement) -> Settlement:

@@ -10,6 +10,7 @@ from typing import Literal
 import asyncpg
 import msgspec
 
+from shared.chat import BYTES_PER_TOKEN
 from shared.errors import (
     IdempotencyMismatch,
     InsufficientCredit,
@@ -86,6 +87,11 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     batch_bytes: int | None = None
     kept: KeptInput | None = None
 
+    @property
+    def stored_bytes(self) -> int:
+        """What it counts towards its account's room until it ends: what is kept, and as long an answer as it may have."""
+        return self.kept.bytes + self.output_limit * BYTES_PER_TOKEN if self.kept else 0
+
 
 class Grant(msgspec.Struct, frozen=True):
     """An admitted request: its hold in nano-USD and the output limit in tokens that the hold covers."""
@@ -157,8 +163,9 @@ def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat 
 def no_room(wanted: int, left: int) -> RequestTooLarge:
     """For what is to be kept of a request, in bytes."""
     return RequestTooLarge(
-        f"What is stored of this request takes {wanted:,} bytes, and this account's stored responses leave room for"
-        f" {max(0, left):,}: send `store`: false, delete some (DELETE /v1/responses/{{id}}), or wait until the oldest go.",
+        f"What is stored of this request may take {wanted:,} bytes, and this account's stored responses leave room for"
+        f" {max(0, left):,}: send `store`: false, lower max_output_tokens,"
+        " delete some (DELETE /v1/responses/{id}), or wait until the oldest go.",
         param="store",
     )
 

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import msgspec
 import pytest
 
 from shared.ids import new_id
 from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.ledger import reserving, settling
 from shared.money import nano_to_usd
-from shared.stores.postgres import load_queries
 from tests.e2e.conftest import NewCaller
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.caller import MODEL, Caller, cost_nano, told
@@ -109,10 +108,9 @@ async def test_days_outside_the_asked_ones_and_other_accounts_do_not_count(
 
 async def _asked_on(books: asyncpg.Pool, caller: Caller, moment: datetime) -> None:
     """A request of that moment, which ended since."""
-    queries = load_queries("ledger")
     reservation = a_reservation(caller.account_id, id=new_id("req", int(moment.timestamp() * 1000)))
-    await books.fetch(queries["reserve"], msgspec.json.encode([reservation]).decode(), 10)
-    await books.fetch(queries["settle"], msgspec.json.encode([a_settlement(reservation, 5)]).decode())
+    await books.fetch(*reserving([reservation], 10, 0))
+    await books.fetch(*settling([a_settlement(reservation, 5)]))
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,22 @@ SELECT request_id, outcome, granted_limit, granted_hold, needed, available, exis
 
 -- name: reserve_and_keep
 -- With what is kept of some of these requests: $3 ids, $4 accounts, $5 previous requests or NULL, $6 whether they are attended, $7
--- what their answers tell, $8 inputs (both empty when they were written before, see `responses.sql`), $9 how many bytes both have,
--- $10 until when. An account may keep $11 bytes; a request without room is not admitted, and its outcome is `room`.
+-- what their answers tell, $8 inputs (both empty when they were written before, see `responses.sql`), $9 how many bytes each counts
+-- until it ends, $10 until when. An account may keep $11 bytes; a request without room is not admitted, and its outcome is `room`.
+-- What is taken is read once the account is locked, as it is by then, so that nobody passes the room together; but for the very first
+-- responses of an account, which several front doors may admit at once, because there is no row to lock yet.
 WITH given AS MATERIALIZED (
     SELECT g.*, sum(g.size) OVER (PARTITION BY g.account_id ORDER BY g.position)::bigint AS with_those_before
     FROM unnest($3::text[], $4::text[], $5::text[], $6::boolean[], $7::bytea[], $8::bytea[], $9::bigint[], $10::timestamptz[])
         WITH ORDINALITY AS g(id, account_id, previous_id, attended, told, input, size, keep_until, position)
+), locked AS MATERIALIZED (
+    SELECT a.id FROM accounts a
+    WHERE a.id IN (SELECT e.row->>'account_id' FROM jsonb_array_elements($1::jsonb) AS e(row)) ORDER BY a.id FOR UPDATE
+), room AS MATERIALIZED (
+    SELECT m.account_id, m.bytes FROM response_room m WHERE m.account_id IN (SELECT id FROM locked) FOR UPDATE
 ), without_room AS MATERIALIZED (
-    SELECT g.id, g.size, COALESCE(m.bytes, 0) AS taken
-    FROM given g LEFT JOIN response_room m ON m.account_id = g.account_id
+    SELECT g.id, g.size, $11::bigint - COALESCE(m.bytes, 0) - g.with_those_before + g.size AS left_over
+    FROM given g LEFT JOIN room m ON m.account_id = g.account_id
     WHERE COALESCE(m.bytes, 0) + g.with_those_before > $11::bigint
 ), answered AS MATERIALIZED (
     SELECT r.request_id, r.outcome, r.granted_limit, r.granted_hold, r.needed, r.available, r.existing_id
@@ -32,31 +39,33 @@ WITH given AS MATERIALIZED (
 )
 SELECT request_id, outcome, granted_limit, granted_hold, needed, available, existing_id FROM answered
 UNION ALL
-SELECT id, 'room', 0, 0, size, $11::bigint - taken, NULL FROM without_room
-
--- name: settle
-SELECT request_id, outcome, charged FROM settle($1::jsonb)
+SELECT id, 'room', 0, 0, size, left_over, NULL FROM without_room
 
 -- name: settle_and_keep
 -- Answers ($2 requests, $3 answers, $4 until when, $5 $6 $7 the line of a batch or NULL) are kept in the same transaction, of
--- holds that end in it: a batch's with the batch, and none of a response that its owner has deleted. Those of responses count.
+-- holds that end in it: a batch's with the batch, and none of a response that its owner has deleted. A response counts as large as
+-- it is from then on. Its row is locked, so that a deletion comes before or after this, and is seen.
 WITH settled AS MATERIALIZED (
     SELECT request_id, outcome, charged FROM settle($1::jsonb)
 ), given AS MATERIALIZED (
     SELECT a.* FROM unnest($2::text[], $3::bytea[], $4::timestamptz[], $5::date[], $6::text[], $7::integer[])
         AS a(request_id, answer, keep_until, day, batch_id, number)
     JOIN settled s ON s.request_id = a.request_id AND s.outcome = 'settled'
+), ended AS MATERIALIZED (
+    SELECT p.request_id, p.account_id, p.forgotten, p.bytes, octet_length(p.told) + octet_length(p.input) AS asked_bytes
+    FROM responses p WHERE p.request_id IN (SELECT s.request_id FROM settled s WHERE s.outcome = 'settled') FOR UPDATE
+), sized AS MATERIALIZED (
+    SELECT e.request_id, e.account_id, e.bytes, e.asked_bytes + COALESCE(octet_length(g.answer), 0) AS now_bytes
+    FROM ended e LEFT JOIN given g ON g.request_id = e.request_id WHERE NOT e.forgotten
 ), counted AS (
-    UPDATE responses p SET bytes = p.bytes + octet_length(g.answer)
-    FROM given g WHERE p.request_id = g.request_id AND NOT p.forgotten
-    RETURNING p.account_id, octet_length(g.answer) AS size
+    UPDATE responses p SET bytes = z.now_bytes FROM sized z WHERE p.request_id = z.request_id
 ), taken AS (
-    UPDATE response_room m SET bytes = m.bytes + c.size
-    FROM (SELECT account_id, sum(size)::bigint AS size FROM counted GROUP BY account_id) c WHERE m.account_id = c.account_id
+    UPDATE response_room m SET bytes = m.bytes + z.more
+    FROM (SELECT account_id, sum(now_bytes - bytes)::bigint AS more FROM sized GROUP BY account_id) z WHERE m.account_id = z.account_id
 ), kept AS (
     INSERT INTO answers (request_id, answer, keep_until)
     SELECT g.request_id, g.answer, g.keep_until FROM given g
-    WHERE g.batch_id IS NULL AND NOT EXISTS (SELECT FROM responses p WHERE p.request_id = g.request_id AND p.forgotten)
+    WHERE g.batch_id IS NULL AND NOT EXISTS (SELECT FROM ended e WHERE e.request_id = g.request_id AND e.forgotten)
     ON CONFLICT DO NOTHING
 ), kept_with_batch AS (
     INSERT INTO batch_answers (day, batch_id, number, answer)

@@ -17,19 +17,20 @@ SELECT octet_length(input) FROM responses WHERE request_id = $1 AND account_id =
 -- name: input
 SELECT input FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now()
 
+-- name: lock_to_forget
+-- Then who settles it has done so, or waits: `forget`, in the same transaction, sees an answer that was kept meanwhile.
+SELECT 1 FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now() FOR UPDATE
+
 -- name: forget
 -- What is under way goes on, but its answer is not kept (`settle_and_keep`).
 WITH found AS MATERIALIZED (
-    SELECT request_id, bytes FROM responses
-    WHERE request_id = $1 AND account_id = $2 AND NOT forgotten AND keep_until > now() FOR UPDATE
+    SELECT request_id, bytes FROM responses WHERE request_id = $1 AND account_id = $2 AND NOT forgotten FOR UPDATE
 ), gone AS (
     UPDATE responses p SET forgotten = true, told = '', input = '', bytes = 0 FROM found f WHERE p.request_id = f.request_id
 ), unanswered AS (
     DELETE FROM answers a USING found f WHERE a.request_id = f.request_id
-), counted AS (
-    UPDATE response_room m SET bytes = m.bytes - f.bytes FROM found f WHERE m.account_id = $2
 )
-SELECT count(*) FROM found
+UPDATE response_room m SET bytes = m.bytes - f.bytes FROM found f WHERE m.account_id = $2
 
 -- name: chain
 -- From request $1 back to the first one that it goes on from, of at most $3; each with its size, answer included. The last one

@@ -19,6 +19,7 @@ from shared.job import Job
 from shared.lanes import QueueName
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.ledger import Ledger
+from shared.ledger.rows import KeptInput, Repeat
 from shared.ledger.settler import Settler
 from shared.queue.queue import RateState
 from shared.runtime.tasks import background_tasks
@@ -161,6 +162,46 @@ async def test_a_full_queue_is_remembered_for_the_account_that_was_refused_and_f
     assert isinstance(await submitter.submit(a_request(small), "channel"), Admitted)
     with pytest.raises(Overloaded):
         await submitter.submit(a_request(large), "channel")
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "refusal", [None, Overloaded("full"), Unavailable("reply lost")], ids=["credit", "full", "lost"]
+)
+async def test_nothing_stays_of_what_was_to_be_kept_of_a_refused_request(
+    submitter: Submitter,
+    queue: ScriptedQueue,
+    new_account: NewAccount,
+    pool: asyncpg.Pool,
+    refusal: RebootError | None,
+    size: int,
+) -> None:
+    """A large input is written before its request is admitted."""
+    account = await new_account(CREDIT if refusal else 0)
+    queue.refusal = refusal
+    request = a_request(account, kept=KeptInput(told=b"t", input=b"i" * size))
+    with pytest.raises(type(refusal) if refusal else InsufficientCredit):
+        await submitter.submit(request, "channel")
+    await eventually_true(lambda: _counts_nothing(pool, account), "nothing is kept")
+
+
+async def test_nothing_stays_of_the_large_input_of_a_repeat(
+    submitter: Submitter, new_account: NewAccount, pool: asyncpg.Pool
+) -> None:
+    account = await new_account(CREDIT)
+    key = {"idempotency_key": b"r" * 32, "fingerprint": b"f" * 32, "keep": True}
+    assert isinstance(await submitter.submit(a_request(account, **key), "channel"), Admitted)
+    request = a_request(account, kept=KeptInput(told=b"t", input=b"i" * 300_000), **key)
+    assert isinstance(await submitter.submit(request, "channel"), Repeat)
+    await eventually_true(lambda: _counts_nothing(pool, account), "nothing is kept")
+
+
+async def _counts_nothing(pool: asyncpg.Pool, account: str) -> bool:
+    query = """
+    SELECT NOT EXISTS (SELECT FROM responses WHERE account_id = $1 AND (input <> '' OR told <> ''))
+        AND NOT EXISTS (SELECT FROM response_room WHERE account_id = $1 AND bytes > 0)
+    """
+    return bool(await pool.fetchval(query, account))
 
 
 async def test_when_the_queue_is_lost_the_hold_is_released_before_the_caller_is_told(

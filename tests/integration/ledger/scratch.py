@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 
 from shared.ledger.accounts import create_account
-from shared.ledger.ledger import settling
+from shared.ledger.ledger import reserving, settling
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
 from shared.stores.migrations import migrations
@@ -45,12 +45,13 @@ class Scratch:
         outcomes = {row["request_id"]: row["outcome"] for row in rows}
         return [outcomes[end.id] for end in batch]
 
-    async def behind(self, query: str, first: object, then: Awaitable[list[str]]) -> list[str]:
-        """The answer to `then`, which has to wait until `query(first)` commits."""
+    async def behind(self, first: Reservation | Settlement, then: Awaitable[list[str]]) -> list[str]:
+        """The answer to `then`, which has to wait until `first` is committed."""
+        statement = reserving([first], 100, 0) if isinstance(first, Reservation) else settling([first])
         async with self.pool.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
-            await connection.execute(query, _json([first]), *([100] if query is QUERIES["reserve"] else []))
+            await connection.execute(*statement)
             waiting = asyncio.ensure_future(then)
             await eventually_true(lambda: somebody_waits_for_a_lock(self.pool), "the second waits for the first")
             await transaction.commit()

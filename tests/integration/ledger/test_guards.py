@@ -7,16 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
-import msgspec
 import pytest
 
 from shared.errors import InsufficientCredit, Unavailable
 from shared.ledger.accounts import credit_account
-from shared.ledger.ledger import Ledger
+from shared.ledger.ledger import Ledger, settling
 from shared.ledger.rows import Grant
 from shared.money import NanoUsd
 from shared.settings import Settings
-from shared.stores.postgres import load_queries
 from tests.harness.builders import a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true
 from tests.integration.books import (
@@ -68,8 +66,7 @@ async def test_a_reservation_that_waited_for_a_settlement_sees_what_it_gave_back
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        release = msgspec.json.encode([a_release(first)]).decode()
-        await connection.execute(load_queries("ledger")["settle"], release)
+        await connection.execute(*settling([a_release(first)]))
         waiting = asyncio.ensure_future(ledger.reserve(a_reservation(account, 100)))
         await eventually_true(lambda: somebody_waits_for_a_lock(pool), "the reservation waits for the account")
         await transaction.commit()

@@ -18,7 +18,7 @@ from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_s
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, assert_books_balance, limited_key, request_row, wallet
 from tests.integration.ledger.repeat_mutants import REPEAT_MUTANTS
-from tests.integration.ledger.scratch import QUERIES, Mutant, Promise, Scratch, break_with, empty, restore
+from tests.integration.ledger.scratch import Mutant, Promise, Scratch, break_with, empty, restore
 
 
 async def credit_is_never_passed(scratch: Scratch) -> None:
@@ -42,7 +42,7 @@ async def each_account_has_its_own_credit(scratch: Scratch) -> None:
 async def a_reservation_sees_what_was_committed_while_it_waited(scratch: Scratch) -> None:
     account = await scratch.account(100)
     late = scratch.reserve(a_reservation(account, 60))
-    assert await scratch.behind(QUERIES["reserve"], a_reservation(account, 60), late) == ["credit"]
+    assert await scratch.behind(a_reservation(account, 60), late) == ["credit"]
 
 
 async def an_account_has_only_so_many_in_flight(scratch: Scratch) -> None:
@@ -147,7 +147,7 @@ async def a_late_charge_is_written_down_once(scratch: Scratch) -> None:
     reservation = a_reservation(account)
     await scratch.reserve(reservation)
     late = scratch.settle(a_settlement(reservation, 40))
-    assert await scratch.behind(QUERIES["settle"], a_release(reservation), late) == ["unbilled"]
+    assert await scratch.behind(a_release(reservation), late) == ["unbilled"]
     assert await scratch.settle(a_settlement(reservation, 40)) == ["repeated"]
     assert await scratch.pool.fetchval("SELECT sum(amount_nano) FROM unbilled") == 40
 
