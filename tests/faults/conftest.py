@@ -44,6 +44,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     worker_kills: int = 3
     worker_pauses: int = 1
     door_kills: int = 1
+    responses: int = 20
+    response_rounds: int = 1
     batch_lines: int = 1_500
     batch_kills: int = 2
     batch_ends: int = 4
@@ -67,6 +69,8 @@ LONG = Scale(
     worker_kills=30,
     worker_pauses=10,
     door_kills=10,
+    responses=50,
+    response_rounds=10,
     batch_lines=50_000,
     batch_kills=40,
     batch_ends=60,
