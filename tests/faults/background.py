@@ -18,7 +18,7 @@ from deploy.simulator.script import Script
 from shared.catalogue.models import Catalogue
 from tests.faults.clients import Question
 
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "name": "weather",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
@@ -40,7 +40,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def body(self) -> dict[str, Any]:
         message = Question(form="json", script=self.script).message
-        body = {"model": self.model, "input": message, "background": True, "stream": self.stream}
+        body: dict[str, Any] = {"model": self.model, "input": message, "background": True, "stream": self.stream}
         return body | ({"tools": [TOOL]} if self.tool else {})
 
     def said(self, catalogue: Catalogue) -> str:
