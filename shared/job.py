@@ -84,7 +84,8 @@ class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
     """The end of a request that succeeded. `text` and `calls` are the whole answer when nothing was sent before (a JSON
-    answer); of a stream `text` is None.
+    answer); of a stream `text` is None. `call_places` says how many characters of the text stand before each call; it is
+    empty where all of them do.
     """
 
     finish_reason: str
@@ -92,6 +93,7 @@ class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
     charged_nano: int
     text: str | None = None
     calls: tuple[ToolCall, ...] = ()
+    call_places: tuple[int, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -31,15 +32,27 @@ Step = Begun | Grown | Closed
 
 class Blocks:
     """`said` and `called` take what comes, `end` what is left; all give the steps that can be taken now. Text that comes
-    between two pieces of a call is held back until the call is whole.
+    between two pieces of a call is held back until the call is whole, and until every call that was heard of before it is.
     """
 
     def __init__(self) -> None:
         self._calls = CallsInOrder()
         self._open: Begun | None = None
-        self._held: list[str] = []
-        self.has_calls = False
+        self._held: deque[tuple[int, str]] = deque()
+        """Each with the number of calls that it stands behind."""
+        self._heard: set[int] = set()
+        self._begun = 0
+        """How many calls have begun."""
+
+    @property
+    def has_calls(self) -> bool:
         """Whether a tool is called."""
+        return bool(self._heard)
+
+    @property
+    def calls_waiting(self) -> int:
+        """How many calls have been heard of that may not begin yet."""
+        return len(self._heard) - self._begun
 
     @property
     def _in_call(self) -> bool:
@@ -48,13 +61,13 @@ class Blocks:
     def said(self, text: str) -> Iterator[Step]:
         """A piece of text."""
         if text:
-            self._held.append(text)
+            self._held.append((len(self._heard), text))
         if not self._in_call or (self._held and self._calls.may_be_followed()):
             yield from self._text()
 
     def called(self, piece: CallPiece) -> Iterator[Step]:
         """A piece of a call."""
-        self.has_calls = True
+        self._heard.add(piece.index)
         yield from self._pieces(self._calls.feed(piece))
         if self._held and self._calls.may_be_followed():
             yield from self._text()
@@ -70,17 +83,20 @@ class Blocks:
             if piece.name is not None:
                 yield from self._text()
                 yield from self._begin(piece)
+                self._begun += 1
             if piece.arguments and self._in_call:  # else its block is closed, so it was whole
                 yield Grown(piece.arguments, in_call=True)
 
     def _text(self) -> Iterator[Step]:
-        """All that is held."""
-        if not self._held:
+        """All that is held and stands behind no call that is still to begin."""
+        told: list[str] = []
+        while self._held and self._held[0][0] <= self._begun:
+            told.append(self._held.popleft()[1])
+        if not told:
             return
         if self._open is None or self._in_call:
             yield from self._begin(None)
-        yield Grown("".join(self._held), in_call=False)
-        self._held.clear()
+        yield Grown("".join(told), in_call=False)
 
     def _begin(self, call: CallPiece | None) -> Iterator[Step]:
         yield from self._close()

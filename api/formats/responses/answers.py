@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,7 +12,7 @@ from api.formats.responses.calls import CallStatus, OutputCall, call_item
 from api.formats.responses.errors import ResponseFailure
 from api.formats.responses.ids import item_id, response_id
 from api.formats.responses.offer import Kind
-from shared.chat import ToolCall
+from shared.answers import in_order
 from shared.job import Done
 from shared.money import Usage
 
@@ -184,18 +184,16 @@ def response_object(repeated: Repeated, request_id: str, model: str, outcome: Ou
 
 def outcome_of(done: Done, request_id: str, kinds: Mapping[str, Kind]) -> Outcome:
     """The outcome of a request that has an answer: `done` has its text and its calls."""
-    output = output_of(done.text or "", done.calls, request_id, kinds, last=last_status(done))
+    output = output_of(done, request_id, kinds, last=last_status(done))
     reason = INCOMPLETE.get(done.finish_reason)
     return Outcome(status="incomplete" if reason else "completed", output=output, reason=reason, usage=done.usage)
 
 
-def output_of(
-    text: str, calls: Iterable[ToolCall], request_id: str, kinds: Mapping[str, Kind], *, last: CallStatus
-) -> list[OutputItem]:
-    """The items of an answer: a message, then its calls. `last` is the status of the last one. An answer that says nothing is
-    an empty message.
+def output_of(done: Done, request_id: str, kinds: Mapping[str, Kind], *, last: CallStatus) -> list[OutputItem]:
+    """The items of an answer, messages and calls as the model made them. `last` is the status of the last one. An answer that
+    says nothing is an empty message.
     """
-    said: list[str | ToolCall] = [text, *calls] if text else [*calls] or [""]
+    said = [*in_order(done)] or [""]
     output: list[OutputItem] = []
     for place, one in enumerate(said):
         status: CallStatus = last if place == len(said) - 1 else "completed"

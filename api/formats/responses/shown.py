@@ -37,7 +37,7 @@ def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None,
             return outcome_of(done, request_id, repeated.kinds)
     output: list[OutputItem] = []
     if done is not None and (done.text or done.calls):
-        output = output_of(done.text or "", done.calls, request_id, repeated.kinds, last="incomplete")
+        output = output_of(done, request_id, repeated.kinds, last="incomplete")
     usage = done.usage if done is not None and done.usage.input else None
     if state == "cancelled":
         return Outcome(status="cancelled", output=output, usage=usage)

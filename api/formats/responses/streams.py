@@ -25,6 +25,7 @@ from api.formats.responses.answers import (
 )
 from api.formats.responses.calls import CallStatus, OutputCustomCall, OutputFunctionCall, call_item
 from api.formats.responses.errors import failure_of
+from shared.answers import parts_of
 from shared.chat import CallPiece, ToolCall
 from shared.errors import Cancelled
 from shared.job import Chunk, Done, Event, Failed
@@ -77,7 +78,7 @@ class ResponseEvents:
         """The events that tell of this one. Several of those at the end have the whole answer, so they are made as they are
         written.
         """
-        if type(event) is Chunk and self._open and self._call is None and event.text:
+        if type(event) is Chunk and self._may_just_grow and event.text:
             return self._grown(event.text)
         return self._events(event) if isinstance(event, Done | Failed) else b"".join(self._events(event))
 
@@ -110,9 +111,8 @@ class ResponseEvents:
             yield self._lifecycle("response.queued", Outcome(status="queued"))
 
     def _end(self, done: Done) -> Iterator[bytes]:
-        yield from self._steps(self._blocks.said(done.text or ""))
-        for index, call in enumerate(done.calls):
-            yield from self._steps(self._blocks.called(CallPiece(index, call.arguments, call.id, call.name)))
+        for part in parts_of(done):
+            yield from self._events(part)
         *steps, last = [*self._blocks.end()] or [Begun(None), Closed()]
         yield from self._steps(steps)
         yield from self._steps([last], last_status(done))
@@ -183,6 +183,11 @@ class ResponseEvents:
                 )
         yield self._event("response.output_item.done", item=item)
         self._output.append(item)
+
+    @property
+    def _may_just_grow(self) -> bool:
+        """Whether a text that comes belongs to the message that is open."""
+        return self._open and self._call is None and not self._blocks.calls_waiting
 
     @property
     def _place(self) -> int:

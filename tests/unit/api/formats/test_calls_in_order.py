@@ -16,13 +16,16 @@ from openai.types.chat import ChatCompletionChunk
 from api.formats.anthropic.chat import MessagesForm
 from api.formats.calls import TRIES_MAX, CallsInOrder
 from api.formats.openai.chat import parse_completion
-from shared.chat import CallPiece, joined_calls
+from api.formats.responses.chat import parse_response
+from shared.answers import parts_of, whole
+from shared.chat import CallPiece
 from shared.ids import new_id
-from shared.job import Chunk, Done, Event
+from shared.job import AnswerPart, Chunk, Done, Event
 from shared.money import Usage
 from tests.harness.rendering import rendered
 
 ID, MODEL, USAGE = new_id("req"), "some-model", Usage(1, 2)
+RESPONSE = b'{"model": "some-model", "input": "hi", "stream": true}'
 BODY = b'{"model": "some-model", "messages": [{"role": "user", "content": "hi"}], "stream": true}'
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES = st.recursive(TEXT | st.integers(-9, 9), lambda one: st.lists(one) | st.dictionaries(TEXT, one))
@@ -38,15 +41,10 @@ class Answer(NamedTuple):
     whole: Done
 
 
-def whole_of(events: list[Event]) -> Done:
-    text = "".join(event.text for event in events if isinstance(event, Chunk))
-    return Done("tool_calls", USAGE, 5, text, joined_calls(one for one in events if isinstance(one, CallPiece)))
-
-
 @st.composite
 def answers(draw: st.DrawFn) -> Answer:
     """Calls in pieces, any of which may say the name; all mixed with text, in any order but that within a call."""
-    queues: list[list[Event]] = [[Chunk(text) for text in draw(st.lists(TEXT, max_size=4))]]
+    queues: list[list[AnswerPart]] = [[Chunk(text) for text in draw(st.lists(TEXT, max_size=4))]]
     for index in range(draw(st.integers(1, 4))):
         arguments = draw(ARGUMENTS)
         cuts = sorted(draw(st.lists(st.integers(0, len(arguments)), max_size=5)))
@@ -54,10 +52,11 @@ def answers(draw: st.DrawFn) -> Answer:
         named = draw(st.integers(0, len(pieces) - 1))
         told = [(f"call_{index}", f"tool_{index}") if place == named else (None, None) for place in range(len(pieces))]
         queues.append([CallPiece(index, piece, *names) for piece, names in zip(pieces, told, strict=True)])
-    events: list[Event] = []
+    parts: list[AnswerPart] = []
     while any(queues):
-        events.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
-    return Answer([*events, Done("tool_calls", USAGE, 5)], whole_of(events))
+        parts.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+    done = Done("tool_calls", USAGE, 5)
+    return Answer([*parts, done], whole(done, parts))
 
 
 def messages_events(events: list[Event]) -> list[dict[str, Any]]:
@@ -117,6 +116,29 @@ def test_openais_client_makes_the_json_answer_of_the_chunks(answer: Answer) -> N
     functions = [(one["id"], one["function"]) for one in expected["tool_calls"]]
     assert calls == [(call_id, function["name"], function["arguments"].rstrip()) for call_id, function in functions]
     assert [arguments.rstrip() for arguments in finished.values()] == [arguments for _, _, arguments in calls]
+
+
+def items_of(response: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (item["id"], item["content"][0]["text"] if item["type"] == "message" else item["arguments"].rstrip())
+        for item in response["output"]
+    ]
+
+
+@given(answers())
+def test_a_streamed_response_has_the_items_of_the_json_answer_also_when_it_is_told_again(answer: Answer) -> None:
+    form = parse_response(RESPONSE).form
+    expected = items_of(json.loads(form.answer(answer.whole, ID, MODEL)))
+    for events in (answer.events, [*parts_of(answer.whole), answer.events[-1]]):
+        stream = form.stream("", ID, MODEL)
+        data = b"".join(stream.render(number, event) for number, event in enumerate(events))
+        told = [json.loads(block.partition(b"data: ")[2]) for block in data.split(b"\n\n")[:-1]]
+        assert items_of(told[-1]["response"]) == expected
+        done = [
+            (event["item"], event["output_index"]) for event in told if event["type"] == "response.output_item.done"
+        ]
+        assert [index for _, index in done] == list(range(len(expected)))
+        assert items_of({"output": [item for item, _ in done]}) == expected
 
 
 def test_calls_that_come_one_after_the_other_are_told_at_once() -> None:

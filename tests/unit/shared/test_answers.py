@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.answers import in_order, parts_of, whole
+from shared.chat import CallPiece, ToolCall
+from shared.job import AnswerPart, Chunk, Done, KeptAnswer, pack, unpack_answer
+from shared.money import Usage
+
+DONE = Done("stop", Usage(1, 2), 3)
+ONE, TWO = ToolCall("call_1", "one", "{}"), ToolCall("call_2", "two", '{"a": 1}')
+BEGUN_1, BEGUN_2 = CallPiece(0, "{}", "call_1", "one"), CallPiece(1, '{"a"', "call_2", "two")
+MORE_2 = CallPiece(1, ": 1}")
+
+
+@pytest.mark.parametrize(
+    ("parts", "blocks", "places"),
+    [
+        ([Chunk("so"), BEGUN_1, BEGUN_2, MORE_2], ["so", ONE, TWO], ()),
+        ([BEGUN_1, Chunk("so"), BEGUN_2, MORE_2], [ONE, "so", TWO], (0, 2)),
+        ([BEGUN_1, BEGUN_2, MORE_2, Chunk("s"), Chunk("o")], [ONE, TWO, "so"], (0, 0)),
+        ([Chunk("a"), BEGUN_1, Chunk("b"), BEGUN_2, Chunk("c"), MORE_2], ["a", ONE, "b", TWO, "c"], (1, 2)),
+        ([BEGUN_2, MORE_2, Chunk("so"), BEGUN_1], [ONE, "so", TWO], (0, 2)),
+        ([BEGUN_1], [ONE], ()),
+        ([Chunk("so")], ["so"], ()),
+        ([], [], ()),
+    ],
+)
+def test_text_and_calls_stand_in_the_order_in_which_they_came(
+    parts: list[AnswerPart], blocks: list[str | ToolCall], places: tuple[int, ...]
+) -> None:
+    """Calls are those of their indexes; text stands behind as many of them as had been heard of."""
+    answer = whole(DONE, parts)
+    assert answer.call_places == places
+    assert list(in_order(answer)) == blocks
+    assert whole(DONE, parts_of(answer)) == answer
+    assert unpack_answer(pack(KeptAnswer(answer, None))).done == answer
+
+
+def test_an_answer_that_says_nothing_of_places_has_its_text_before_its_calls() -> None:
+    """As those have that were kept by the release before."""
+    assert list(in_order(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO)))) == ["so", ONE, TWO]
