@@ -73,16 +73,17 @@ async def serve(
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             wanted.question = wanted.kept = None
             body.shrink(wanted.form.held_bytes)
-            headers = _headers(admitted.job.output_limit, admitted.job.model.name, wanted)
+            served = admitted.job.model.name
+            headers = _headers(admitted.job.output_limit, served, wanted)
             if respond_async or wanted.at_once:
                 services.custody.keep(admitted)
             if respond_async:
                 return _accepted(admitted.job.id, "queued", headers)
             if wanted.at_once:
-                said = wanted.at_once(admitted.job.id, wanted.model)
+                said = wanted.at_once(admitted.job.id, served)
                 return await answer(request, said, key.account_id, headers=headers)
             follower.when_left = partial(_leave, services, admitted, follower)
-            return await _relay(request, wanted, key, services.follow_up.events_of(admitted, follower), headers)
+            return await _relay(request, wanted, served, key, services.follow_up.events_of(admitted, follower), headers)
 
 
 @contextmanager
@@ -125,7 +126,7 @@ async def _serve_repeat(
     if respond_async:
         return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
     if wanted.at_once and logged.state == "pending":
-        return await answer(request, wanted.at_once(logged.id, wanted.model), key.account_id, headers=headers)
+        return await answer(request, wanted.at_once(logged.id, logged.model), key.account_id, headers=headers)
     again = admitted_before(logged, wanted, services)
     wanted.question = wanted.kept = None
     body.shrink(wanted.form.held_bytes)
@@ -134,7 +135,8 @@ async def _serve_repeat(
             follower.when_left = partial(_leave, services, again, follower)
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
-        return await _relay(request, wanted, key, services.follow_up.events_again(logged, follower, again), headers)
+        events = services.follow_up.events_again(logged, follower, again)
+        return await _relay(request, wanted, logged.model, key, events, headers)
 
 
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
@@ -144,21 +146,31 @@ def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> No
 
 
 async def _relay(
-    request: web.Request, wanted: Wanted, key: ApiKey, events: AsyncIterator[Event], headers: dict[str, str]
+    request: web.Request,
+    wanted: Wanted,
+    served: str,
+    key: ApiKey,
+    events: AsyncIterator[Event],
+    headers: dict[str, str],
 ) -> web.StreamResponse:
     if wanted.stream:
-        form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], wanted.model)
+        form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], served)
         return await send_stream(request, events, form, headers, request.app[SERVICES].settings, key.account_id)
-    return await _answer(request, wanted, key, events, headers)
+    return await _answer(request, wanted, served, key, events, headers)
 
 
 async def _answer(
-    request: web.Request, wanted: Wanted, key: ApiKey, events: AsyncIterator[Event], headers: dict[str, str]
+    request: web.Request,
+    wanted: Wanted,
+    served: str,
+    key: ApiKey,
+    events: AsyncIterator[Event],
+    headers: dict[str, str],
 ) -> web.StreamResponse:
     async for event in events:
         match event:
             case Done():
-                body = wanted.form.answer(event, request[REQUEST_ID], wanted.model)
+                body = wanted.form.answer(event, request[REQUEST_ID], served)
                 within_s = request.app[SERVICES].settings.answer_within_s
                 try:
                     return await answer(request, body, key.account_id, headers=headers, within_s=within_s)
@@ -222,8 +234,8 @@ def _leave(services: Services, admitted: Admitted, follower: Follower | None = N
         admitted.copy.drop()
 
 
-def _headers(output_limit: int, served_by: str, wanted: Wanted) -> dict[str, str]:
+def _headers(output_limit: int, served: str, wanted: Wanted) -> dict[str, str]:
     headers = {"x-output-limit": str(output_limit), "Cache-Control": "no-store", **ignored_header(wanted.ignored)}
-    if served_by != wanted.model:
-        headers["x-model-successor"] = served_by
+    if served != wanted.model:
+        headers["x-model-successor"] = served
     return headers

@@ -33,7 +33,7 @@ class StreamForm(Protocol):
 
 
 class Form(Protocol):
-    """How one API answers one request. `model` is the public name of the model that was asked for."""
+    """How one API answers one request. `model` is the public name of the model that serves it."""
 
     held_bytes: int
     """Of the request's body, which the answer repeats."""

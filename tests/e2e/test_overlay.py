@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -44,7 +45,7 @@ async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncp
     reply = await caller.chat(told(tokens=10), model="o1", temperature=0)
     assert reply.status == 200
     assert reply.headers["x-model-successor"] == "openai-gpt-4o"
-    assert reply.json["result"]["model"] == "openai-o1"
+    assert reply.json["result"]["model"] == "openai-gpt-4o"
     await caller.settled(books)
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None
@@ -54,13 +55,32 @@ async def test_a_successor_serves_and_is_disclosed(caller: Caller, books: asyncp
 async def test_what_replaces_a_model_that_is_gone_serves_by_one_setting(caller: Caller, books: asyncpg.Pool) -> None:
     reply = await caller.chat(told(tokens=10), model="o1-mini")
     assert (reply.status, reply.headers["x-model-successor"]) == (200, "openai-gpt-6.1-terra")
-    assert reply.json["result"]["model"] == "openai-o1-mini"
+    assert reply.json["result"]["model"] == "openai-gpt-6.1-terra"
     await caller.settled(books)
     row = await books.fetchrow("SELECT * FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row is not None
     assert (row["model"], row["upstream"]) == ("openai-gpt-6.1-terra", "gpt-6.1-terra")
     listed = {one["name"]: one["successor"] for one in (await caller.request("GET", "/api/models")).json["result"]}
     assert (listed["openai-o1-mini"], listed["openai-o3-mini"]) == ("openai-gpt-6.1-terra", None)
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"background": True}], ids=["whole", "stream", "background"])
+async def test_a_response_names_the_model_that_served_now_and_later(caller: Caller, fields: dict[str, bool]) -> None:
+    body = {"model": "o1", "input": told(tokens=3), **fields}
+    reply = await caller.request("POST", "/v1/responses", json=body)
+    assert reply.headers["x-model-successor"] == "openai-gpt-4o"
+    assert set(re.findall(r'"model":"([^"]*)"', reply.body.decode())) == {"openai-gpt-4o"}
+    response = reply.headers["x-request-id"].replace("req_", "resp_")
+    shown = await caller.request("GET", f"/v1/responses/{response}")
+    assert (shown.status, shown.json["model"]) == (200, "openai-gpt-4o")
+
+
+async def test_a_repeat_names_the_model_that_served(caller: Caller) -> None:
+    body = {"model": "o1", "messages": [{"role": "user", "content": told(tokens=3)}]}
+    headers = {"Idempotency-Key": "served by another"}
+    for _ in range(2):
+        reply = await caller.request("POST", "/v1/chat/completions", json=body, headers=headers)
+        assert (reply.headers["x-model-successor"], reply.json["model"]) == ("openai-gpt-4o", "openai-gpt-4o")
 
 
 async def test_what_costs_more_than_can_be_counted_is_refused_in_words(caller: Caller, books: asyncpg.Pool) -> None:

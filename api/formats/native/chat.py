@@ -82,7 +82,7 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`stats: false` leaves out tokens and price. `request` is what was asked, `model` the public name of the
-    model that was asked for.
+    model that served it.
     """
 
     response: str

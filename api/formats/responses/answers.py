@@ -106,7 +106,7 @@ class Repeated(msgspec.Struct, frozen=True, kw_only=True):
 
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """A response; its `id` is `resp_` with the rest of the request's, `created_at` the time in it in Unix seconds, `model`
-    the public name. `temperature` and `top_p` are null where the vendor's default holds.
+    the public name of the model that serves it. `temperature` and `top_p` are null where the vendor's default holds.
     """
 
     id: str
