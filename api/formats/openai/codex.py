@@ -49,7 +49,8 @@ class CodexTruncation(msgspec.Struct, frozen=True):
 
 class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     """`slug` is the public name; everything else is of the model that serves it. A smaller `priority` is listed earlier;
-    models without tools, and those that are gone, are in no picker. No tool is claimed that takes more than functions.
+    models without tools, and those that are gone, are in no picker. A model with tools is given patches as text
+    (`freeform`): without it Codex offers no `apply_patch` at all.
     """
 
     slug: str
@@ -69,7 +70,7 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     default_reasoning_summary: Literal["none"] = "none"
     support_verbosity: Literal[False] = False
     default_verbosity: None = None
-    apply_patch_tool_type: None = None
+    apply_patch_tool_type: Literal["freeform"] | None
     truncation_policy: CodexTruncation = CodexTruncation()
     supports_parallel_tool_calls: bool
     context_window: int
@@ -106,6 +107,7 @@ def codex_model(model: Model, catalogue: Catalogue, place: int) -> CodexModel:
         supported_reasoning_levels=[CodexEffort(effort, EFFORTS.get(effort, effort)) for effort in efforts],
         visibility="list" if served.tools and served.lifecycle != "retired" else "hide",
         priority=place,
+        apply_patch_tool_type="freeform" if served.tools else None,
         supports_parallel_tool_calls=served.tools,
         context_window=served.context_window,
         max_context_window=served.context_window,

@@ -46,10 +46,10 @@ OutputItem = OutputMessage | OutputCall
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """Parts of `input_tokens`."""
+    """Parts of `input_tokens`: read from a cache, and written to one."""
 
     cached_tokens: int
-    cache_write_tokens: Literal[0] = 0
+    cache_write_tokens: int
 
 
 class OutputDetails(msgspec.Struct, frozen=True):
@@ -215,10 +215,10 @@ def message_item(text: str, place: int, request_id: str, status: CallStatus) -> 
 
 
 def usage_of(usage: Usage) -> ResponseUsage:
-    """Cached tokens are inside the input's, reasoning inside the output's."""
+    """Tokens of caches are inside the input's, reasoning inside the output's."""
     return ResponseUsage(
         input_tokens=usage.input,
-        input_tokens_details=InputDetails(usage.cached),
+        input_tokens_details=InputDetails(usage.cached, usage.written),
         output_tokens=usage.output,
         output_tokens_details=OutputDetails(usage.reasoning),
         total_tokens=usage.input + usage.output,

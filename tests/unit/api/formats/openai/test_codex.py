@@ -48,6 +48,7 @@ def test_limits_and_abilities_are_the_models_own() -> None:
     assert (seeing["input_modalities"], deaf["input_modalities"]) == (["text", "image"], ["text"])
     assert (seeing["visibility"], deaf["visibility"]) == ("list", "hide")
     assert (seeing["supports_parallel_tool_calls"], deaf["supports_parallel_tool_calls"]) == (True, False)
+    assert (seeing["apply_patch_tool_type"], deaf["apply_patch_tool_type"]) == ("freeform", None)
     assert (seeing["supported_reasoning_levels"], seeing["default_reasoning_level"]) == ([], None)
     assert [level["effort"] for level in thinking["supported_reasoning_levels"]] == ["low", "medium", "high"]
     assert thinking["default_reasoning_level"] == "medium"

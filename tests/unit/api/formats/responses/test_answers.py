@@ -25,7 +25,7 @@ from tests.harness.rendering import rendered
 
 ID = new_id("req", now_ms=1_700_000_000_999)
 REST = ID[4:]
-USAGE = Usage(10, 7, cached=4, reasoning=2)
+USAGE = Usage(10, 7, cached=4, reasoning=2, written=3)
 SPACE = {"type": "namespace", "name": "agents", "description": "", "tools": [{"type": "function", "name": "spawn"}]}
 TOOLS = [
     {"type": "function", "name": "clock"},
@@ -184,7 +184,7 @@ def test_a_response_has_the_fields_of_openais() -> None:
         "truncation": "disabled",
         "usage": {
             "input_tokens": 10,
-            "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
             "output_tokens": 7,
             "output_tokens_details": {"reasoning_tokens": 2},
             "total_tokens": 17,
