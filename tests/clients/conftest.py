@@ -13,6 +13,7 @@ from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import NanoUsd
 from tests.clients.gateway import Gateway
+from tests.clients.responses.cells import PLAN, Cell, Keys, table
 from tests.harness.cluster import Cluster, running_cluster
 
 NewKey = Callable[..., Awaitable[str]]
@@ -52,3 +53,10 @@ async def new_key(service: Cluster) -> AsyncIterator[NewKey]:
 @pytest.fixture(scope="session")
 async def gateway(service: Cluster, new_key: NewKey) -> Gateway:
     return Gateway(service.url("web-1"), await new_key())
+
+
+@pytest.fixture(scope="session")
+async def cells(service: Cluster, gateway: Gateway, new_key: NewKey) -> list[Cell]:
+    """What clients of the Responses API are asked; the simulated models know what to do with its tool."""
+    await service.simulator.plan(PLAN)
+    return table(Keys(good=gateway.key, poor=await new_key(credit=0)))

@@ -8,41 +8,36 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from deploy.simulator.answer import prompt_tokens
 from tests.clients.conftest import NewKey
 from tests.clients.gateway import PAGES, Gateway
+from tests.clients.responses.cells import CLIENT_PROGRAMS, Cell, asked, faults, program_of
 from tests.harness.caller import expected, told
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TOKENS = 60
 PATIENCE_S = 180
-TOWN = {
-    "type": "object",
-    "properties": {"name": {"type": "string"}},
-    "required": ["name"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture
 async def known(gateway: Gateway, new_key: NewKey) -> dict[str, str]:
     """What the clients' tests know: the address, keys, and one prompt with the exact answer to it."""
     prompt = told(tokens=TOKENS, unicode=1, surrogate=1, cached=2, pace_ms=1)
-    asked = {"prompt": prompt, "answer": expected(prompt), "inputTokens": prompt_tokens([prompt]), "tokens": TOKENS}
+    exact = {"prompt": prompt, "answer": expected(prompt), "inputTokens": prompt_tokens([prompt]), "tokens": TOKENS}
     return {
         "BASE_URL": gateway.url,
         "API_KEY": gateway.key,
         "POOR_KEY": await new_key(credit=0),
         "SLOW_KEY": await new_key(rpm=1),
-        "KNOWN": json.dumps(asked),
+        "KNOWN": json.dumps(exact),
     }
 
 
@@ -65,23 +60,22 @@ async def test_vercels_ai_sdk(known: dict[str, str], version: str) -> None:
     await run(["node", "--test", "--test-reporter=spec", *tests], home, known | page)
 
 
-async def test_codex(known: dict[str, str], tmp_path: Path) -> None:
-    """Set up as its page says. It offers tools of all kinds, and its models ask for six of them at once."""
-    program = ROOT / ".clients" / "codex" / "node_modules" / ".bin" / "codex"
-    if not (shutil.which("node") and program.exists()):
+@pytest.mark.parametrize("client", CLIENT_PROGRAMS)
+async def test_the_newest_clients_of_the_responses_api(gateway: Gateway, cells: list[Cell], client: str) -> None:
+    python = ROOT / ".venv-clients-responses" / "bin" / "python"
+    said = await gateway.said_of(asked(gateway.url, cells), str(python), program_of(client))
+    assert faults(cells, said) == []
+
+
+async def test_openais_client_in_node(gateway: Gateway, cells: list[Cell]) -> None:
+    """Its package is found from where the program lies, so it has a copy of it."""
+    home = ROOT / ".clients" / "openai"
+    if not (shutil.which("node") and (home / ".installed").exists()):
         pytest.skip(NO_NODE)
-    (config,) = re.findall(r"^```toml\n(.*?)^```", (PAGES / "codex.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    (tmp_path / "config.toml").write_text(config.replace("http://localhost:8080", known["BASE_URL"]), "utf-8")
-    (tmp_path / "schema.json").write_text(json.dumps(TOWN), "utf-8")
-    environment = {"CODEX_HOME": str(tmp_path), "REBOOTML_API_KEY": known["API_KEY"]}
-    ask = [str(program), "exec", "--skip-git-repo-check", "--sandbox", "read-only"]
-    prompt = told(tokens=5, calls=0)
-    assert (await said_by([*ask, prompt], tmp_path, environment)).strip() == expected(prompt)
-    answer = await said_by([*ask, "--output-schema", "schema.json", prompt], tmp_path, environment)
-    assert json.loads(answer) == {"name": "text"}
-    for model in ("openai-gpt-4o-mini", "anthropic-claude-3-5-sonnet-v2"):
-        answer = await said_by([*ask, "--model", model, told(tokens=5, calls=6)], tmp_path, environment)
-        assert "The tool said" in answer
+    (home / "table.mjs").write_bytes((HERE / "node" / "openai" / "table.mjs").read_bytes())
+    ran = await run_quietly(["node", "table.mjs"], home, {"ASKED": asked(gateway.url, cells)})
+    assert ran.code == 0, ran.complaints
+    assert faults(cells, ran.said) == []
 
 
 @pytest.mark.parametrize("major", [1, 2])
@@ -91,8 +85,16 @@ async def test_the_openai_client_of_an_older_major_version(known: dict[str, str]
     await run([str(python), "-m", "pytest", "-c", str(checks.parent / "pytest.ini"), str(checks)], ROOT, known)
 
 
-async def said_by(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """What a program says; fails when it fails."""
+class Ran(NamedTuple):
+    """How a program ended, and what it said meanwhile."""
+
+    code: int
+    said: str
+    complaints: str
+
+
+async def run_quietly(command: list[str], folder: Path, environment: dict[str, str]) -> Ran:
+    """Run a program to its end."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -109,8 +111,7 @@ async def said_by(command: list[str], folder: Path, environment: dict[str, str])
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, complaints.decode()
-    return said.decode()
+    return Ran(process.returncode or 0, said.decode(), complaints.decode())
 
 
 async def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:

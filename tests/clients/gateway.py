@@ -11,7 +11,8 @@ from typing import NamedTuple
 import api
 
 PAGES = Path(api.__file__).parent / "pages" / "clients"
-CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin"
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / ".venv-clients" / "bin"
 """Where `make test` installs them."""
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PATIENCE_S = 120
@@ -52,11 +53,15 @@ class Gateway(NamedTuple):
         said = await self._said_by(home, python, "-c", _IN_TURN, *(block.code for block in blocks))
         return said.split(_END)[:-1]
 
-    async def _said_by(self, home: Path, *command: str) -> str:
+    async def said_of(self, asked: str, python: str, module: str) -> str:
+        """What a program of this project says that is told in `ASKED` what to ask."""
+        return await self._said_by(ROOT, python, "-m", module, ASKED=asked)
+
+    async def _said_by(self, home: Path, *command: str, **told: str) -> str:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=home,
-            env=self._environment(home),
+            env=self._environment(home) | told,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -126,6 +126,10 @@ class Simulator:
         """Take a millisecond for each token of those who do not say otherwise."""
         await self._ask("POST", "/_defaults", {"first_ms": 1, "pace_ms": 1})
 
+    async def plan(self, plan: object) -> None:
+        """Make known what the model does in each turn (see `deploy/simulator/plans.py`)."""
+        await self._ask("POST", "/_plans", plan)
+
     async def release(self, key: str) -> None:
         """Let the calls of a key pass their gate."""
         await self._ask("POST", f"/_release?key={key}")
