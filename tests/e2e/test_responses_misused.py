@@ -58,7 +58,7 @@ async def test_numbers_of_events_beyond_the_end_and_below_the_beginning(caller: 
 async def test_a_long_chain_is_gone_on_from_until_a_link_of_it_is_deleted(caller: Caller) -> None:
     ids: list[str] = []
     for _ in range(LINKS):
-        previous = {"previous_response_id": ids[-1]} if ids else {}
+        previous: dict[str, Any] = {"previous_response_id": ids[-1]} if ids else {}
         reply = await ask(caller, told(tokens=1), **previous)
         assert reply.status == 200, reply.body
         ids.append(reply.json["id"])

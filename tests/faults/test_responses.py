@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
@@ -90,7 +91,7 @@ async def _cancelled(one: Background) -> None:
     one.ended_by_its_worker = True
 
 
-async def _kill_and_replace(run: Trial, vendors: dict[str, str]) -> None:
+async def _kill_and_replace(run: Trial, vendors: dict[str, Any]) -> None:
     cluster = run.cluster
     door, worker = run.random.choice(cluster.doors), run.random.choice(cluster.workers)
     await asyncio.gather(cluster.kill(door), cluster.kill(worker))
@@ -158,7 +159,7 @@ async def _workers_of_three_vendors(cluster: Cluster) -> AsyncIterator[dict[str,
         await _replace_workers(cluster, {})
 
 
-async def _replace_workers(cluster: Cluster, environment: dict[str, str]) -> None:
+async def _replace_workers(cluster: Cluster, environment: dict[str, Any]) -> None:
     for name in cluster.workers:
         await cluster.kill(name)
         cluster.start(name, **environment)

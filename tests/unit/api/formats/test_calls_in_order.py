@@ -131,7 +131,7 @@ def test_a_streamed_response_has_the_items_of_the_json_answer_also_when_it_is_to
     expected = items_of(json.loads(form.answer(answer.whole, ID, MODEL)))
     for events in (answer.events, [*parts_of(answer.whole), answer.events[-1]]):
         stream = form.stream("", ID, MODEL)
-        data = b"".join(stream.render(number, event) for number, event in enumerate(events))
+        data = b"".join(rendered(stream, number, event) for number, event in enumerate(events))
         told = [json.loads(block.partition(b"data: ")[2]) for block in data.split(b"\n\n")[:-1]]
         assert items_of(told[-1]["response"]) == expected
         done = [
