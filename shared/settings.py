@@ -18,7 +18,7 @@ import msgspec
 
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
 from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
-from shared.lanes import LANES, PROVIDERS, QueueName
+from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, ServiceTier, lanes_of, queue_of
 from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
 
 T = TypeVar("T")
@@ -65,7 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # workers
     worker_slots: int = 100
     worker_queues: tuple[QueueName, ...] = ()
-    batch_slots_reserved: int = 10
+    batch_slots_reserved: int = 10  # of a worker's slots, which neither batches nor flex may take
+    flex_slots_percent: int = 40  # of what a provider may take of a worker's slots, where other lanes are served, too
     provider_share_percent: int = 60
     lease_s: float = 10.0
     drain_s: float = 60.0
@@ -88,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # one request
     request_deadline_s: float = 600.0
+    flex_deadline_s: float = 900.0  # of a single request at the tier flex; no call at this tier takes longer
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     idle_timeout_reasoning_s: float = 300.0
@@ -231,6 +233,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_every_s: float = 60.0
     retention_rows_max: int = 500  # deleted by one statement
 
+    def deadline_s(self, tier: ServiceTier) -> float:
+        """Of a request that is no line of a batch, and of one call to a vendor."""
+        return self.flex_deadline_s if tier == "flex" else self.request_deadline_s
+
+    @property
+    def deadline_max_s(self) -> float:
+        """The longest of these."""
+        return max(self.request_deadline_s, self.flex_deadline_s)
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read the environment; raises `SettingsError` at the first wrong variable, or at two that contradict each other."""
@@ -251,21 +262,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def queue_list(text: str) -> tuple[QueueName, ...]:
-    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once.
+    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once. Whoever serves the
+    batches of a provider serves its flex lane, too, behind all that is named; a list that names any flex lane says itself
+    who does.
 
-    >>> queue_list("openai:interactive,*:batch")[:2]
-    ('q:openai:interactive', 'q:openai:batch')
+    >>> queue_list("openai:interactive,openai:batch")
+    ('q:openai:interactive', 'q:openai:batch', 'q:openai:flex')
     """
     names: dict[QueueName, None] = {}
     for part in (p.strip() for p in text.split(",")):
         provider, _, lane = part.partition(":")
         if provider not in {"*", *PROVIDERS} or lane not in {"*", *LANES}:
             raise ValueError(
-                f"a comma list of provider:lane, providers {', '.join(PROVIDERS)} or *, lanes interactive, batch or *"
+                f"a comma list of provider:lane, providers {', '.join(PROVIDERS)} or *, lanes {', '.join(LANES)} or *"
             )
-        for one_lane in LANES if lane == "*" else (lane,):
-            for one_provider in PROVIDERS if provider == "*" else (provider,):
-                names[QueueName(f"q:{one_provider}:{one_lane}")] = None
+        found = [
+            queue_of(one_provider, one_lane)
+            for one_lane in (LANES if lane == "*" else (lane,))
+            for one_provider in (PROVIDERS if provider == "*" else (provider,))
+            if one_lane in lanes_of(one_provider)
+        ]
+        if not found:
+            raise ValueError(f"the lane flex with providers {', '.join(FLEX_PROVIDERS)} or * only")
+        names |= dict.fromkeys(found)
+    if not any(queue_of(provider, "flex") in names for provider in FLEX_PROVIDERS):
+        with_batches = [provider for provider in FLEX_PROVIDERS if queue_of(provider, "batch") in names]
+        names |= dict.fromkeys(queue_of(provider, "flex") for provider in with_batches)
     return tuple(names)
 
 
@@ -423,6 +445,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("lock_timeout_s", "ddl_lock_timeout_s", True, "so that a change of tables gives up before traffic does"),
     ("database_timeout_s", "lock_timeout_s", True, "so that a lock that is waited for is no Postgres that is away"),
     ("worker_seen_s", "heartbeat_s", True, "so that no worker that lives is taken for dead"),
+    ("flex_deadline_s", "clock_off_max_s", True, "so that no request is over before it has begun"),
     ("request_deadline_s", "clock_off_max_s", True, "so that no request is over before it has begun"),
     ("worker_slots", "batch_slots_reserved", True, "of which it is a part, so that batches have some, too"),
     ("in_flight_max", "batch_in_flight_kept", True, "of which it is a part, so that batches are ever run"),
@@ -477,6 +500,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
     "usage_days_max": _number(int, 1, 3_660, "a whole number"),
     "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
+    "flex_slots_percent": _number(int, 1, 100, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),

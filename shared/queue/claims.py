@@ -56,8 +56,8 @@ class Claims(list[Claim]):
 
 
 class Room(NamedTuple):
-    """What may be claimed from `queue` now: of its provider and of its lane at most so many, over all their queues. A byte of
-    a payload takes `copies` bytes of the worker's memory.
+    """What may be claimed from `queue` now: of its provider and of its lane at most so many, over all their queues; batch and
+    flex are one lane here. A byte of a payload takes `copies` bytes of the worker's memory.
     """
 
     queue: QueueName

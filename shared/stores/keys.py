@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.lanes import QueueName
+from shared.lanes import QueueName, queue_of
 
 LARGE = ":large"
 """Stands behind the queue's name in keys that are for its large jobs."""
@@ -22,7 +22,7 @@ SETTLED, SETTLED_AT = "settled", "settled:at"
 
 def queue(provider: str, lane: str) -> QueueName:
     """The queue of one provider and lane."""
-    return QueueName(f"q:{provider}:{lane}")
+    return queue_of(provider, lane)
 
 
 def bell(name: QueueName) -> str:
@@ -88,7 +88,7 @@ def run(request_id: str) -> str:
     """A hash of what the scripts know of one request: its `account`, `epoch` and `owner` of its newest claim, the `queue`
     that it came from, `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a
     reader), `deadline` (Unix milliseconds), `bytes` of its payload and whether they are `large`, when its journal was `read`
-    last, `dead`, `void`, `calls`, `waits`.
+    last, `dead`, `void`, `calls`, `refused`, `waits`.
     """
     return f"run:{request_id}"
 
@@ -126,5 +126,5 @@ def rated(request_id: str) -> str:
 
 
 def pace(model: str) -> str:
-    """How many calls of a model batches may have under way at its vendor."""
+    """How many calls of a model at a tier, as `pace_name` has it, batches may have under way at its vendor."""
     return f"pace:{model}"

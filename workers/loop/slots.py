@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from shared.lanes import QueueName, lane_of, provider_of
+from shared.lanes import QueueName, is_patient, lane_of, provider_of
 from shared.queue.claims import Room
 
 
 class Slots:
-    """A worker's slots: `total` jobs at a time; `reserved` of them batch may never take; in a worker that serves several
-    providers one of them may not exceed `share_percent`. `copies` says of each provider how much memory a byte of a payload
-    takes.
+    """A worker's slots: `total` jobs at a time; `reserved` of them batch and flex may never take; in a worker that serves
+    several providers one of them may not exceed `share_percent`, and flex, whose calls are slow, not `flex_percent` of that
+    where other lanes are served, too. `copies` says of each provider how much memory a byte of a payload takes.
     """
 
     def __init__(
@@ -22,17 +22,20 @@ class Slots:
         total: int,
         reserved: int,
         share_percent: int,
+        flex_percent: int = 100,
         copies: Mapping[str, int] | None = None,
     ) -> None:
         self.queues = queues
         self.total = total
         self.copies = copies or {}
         several = len({provider_of(queue) for queue in queues}) > 1
-        mixed = len({lane_of(queue) for queue in queues}) > 1
+        reserved = 0 if all(map(is_patient, queues)) else reserved
+        only_flex = all(lane_of(queue) == "flex" for queue in queues)
         self._share = max(1, total * share_percent // 100) if several else total
-        self._batch_slots = max(1, total - reserved) if mixed else total
+        self._patient_slots = max(1, total - reserved)
         reserved_of_share = -(-reserved * self._share // total)  # as much as of all slots, rounded up
-        self._batch_share = max(1, self._share - reserved_of_share) if mixed else self._share
+        self._patient_share = max(1, self._share - reserved_of_share)
+        self._flex_share = self._share if only_flex else max(1, self._share * flex_percent // 100)
         self._parts = [(queue, provider_of(queue), lane_of(queue)) for queue in queues]
 
     def rooms(self, running: Iterable[QueueName]) -> list[Room]:
@@ -40,17 +43,20 @@ class Slots:
         by_queue = Counter(running)
         free = self.total - by_queue.total()
         by_provider: Counter[str] = Counter()
-        by_lane: Counter[str] = Counter()
+        patient: Counter[str] = Counter()
         for queue, count in by_queue.items():
             by_provider[provider_of(queue)] += count
-            by_lane[lane_of(queue)] += count
+            if is_patient(queue):
+                patient[provider_of(queue)] += count
         rooms = []
         for queue, provider, lane in self._parts:
             of_provider = min(free, self._share - by_provider[provider])
             of_lane = free
-            if lane == "batch":  # it leaves room to interactive requests in its provider's share, too
-                of_provider = min(of_provider, self._batch_share - by_queue[queue])
-                of_lane = min(free, self._batch_slots - by_lane["batch"])
+            if is_patient(queue):  # it leaves room to interactive requests in its provider's share, too
+                of_provider = min(of_provider, self._patient_share - patient[provider])
+                of_lane = min(free, self._patient_slots - patient.total())
+            if lane == "flex":
+                of_provider = min(of_provider, self._flex_share - by_queue[queue])
             if of_provider > 0 and of_lane > 0:
                 rooms.append(Room(queue, of_provider, of_lane, self.copies.get(provider, 1)))
         return rooms
@@ -61,13 +67,13 @@ def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> s
     `claimed` are the queues of the jobs that it brought.
     """
     by_provider = Counter(map(provider_of, claimed))
-    by_lane = Counter(map(lane_of, claimed))
+    by_patience = Counter(map(is_patient, claimed))
     return {
         room.queue
         for room in rooms
         if len(claimed) >= free
         or by_provider[provider_of(room.queue)] >= room.provider
-        or by_lane[lane_of(room.queue)] >= room.lane
+        or by_patience[is_patient(room.queue)] >= room.lane
     }
 
 

@@ -14,7 +14,7 @@
 --       5 most bytes of payloads in the answer   6 the worker   7 largest small payload, bytes
 --       8 memory that large payloads may take, bytes   9 1 when the worker runs no large job, which then may be of any size, else 0
 --       10… for each queue three: most jobs of its provider, of which a batch queue may get less than an interactive one, most
---       jobs of its lane, the same for all queues that share one, and bytes of memory that a byte of a payload takes. A queue with 0 jobs only hands
+--       jobs of its lane, the same for all queues that share one (batch and flex are one here), and bytes of memory that a byte of a payload takes. A queue with 0 jobs only hands
 --       its ring on: where a job is due, its bell rings afterwards for another worker
 -- returns a flat list of { Redis time in ms, the queue whose large job found no room, else "", then for each job: queue, id, epoch, due time before the
 --           claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and the bytes that it counts if it is large, else 0 }.
@@ -25,6 +25,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
 local room = {}
+local patiently_taken = {} -- by this claim from batch and flex, of each provider
 local claimed = { now, '' }
 local bytes = tonumber(ARGV[5])
 local worker, small_max = ARGV[6], tonumber(ARGV[7])
@@ -221,11 +222,16 @@ end
 
 for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
+  local patient = lane ~= 'interactive'
+  lane = patient and 'batch' or lane -- batch and flex leave the same slots to interactive requests
   local a = PARAMETERS_BEFORE + 3 * number
   local most, copies = tonumber(ARGV[a - 2]), tonumber(ARGV[a])
   room[provider] = room[provider] or most
+  if patient then
+    most = most - (patiently_taken[provider] or 0)
+  end
   room[lane] = room[lane] or tonumber(ARGV[a - 1])
-  local want = math.min(left, room[provider], room[lane], most)
+  local want = math.max(0, math.min(left, room[provider], room[lane], most))
   local waiting = one_due(queue)
   local has_looked = waiting and want > 0
   if has_looked then
@@ -241,6 +247,9 @@ for number, queue in ipairs(KEYS) do
     left = left - taken
     room[provider] = room[provider] - taken
     room[lane] = room[lane] - taken
+    if patient then
+      patiently_taken[provider] = (patiently_taken[provider] or 0) + taken
+    end
   end
   leave_bells(queue, waiting, has_looked)
 end

@@ -242,6 +242,19 @@ async def test_a_claim_takes_no_more_than_there_is_room_for(queue: Queue) -> Non
     assert [claimed.count(name) for name in (OPENAI_BATCH, GEMINI_BATCH)] == [3, 0]
 
 
+async def test_batch_and_flex_of_a_provider_share_what_they_leave_to_interactive_requests(queue: Queue) -> None:
+    flex = keys.queue("openai", "flex")
+    for name in (OPENAI_BATCH, flex):
+        for _ in range(10):
+            await enqueue(queue, a_job(), name)
+    rooms = [room(OPENAI, 9, 20), room(OPENAI_BATCH, 7, 8), room(flex, 4, 8)]
+    claimed = [one.queue for one in await claim(queue, "wrk_a", *rooms)]
+    assert [claimed.count(name) for name in (OPENAI_BATCH, flex)] == [7, 0]
+    rooms = [room(OPENAI, 9, 20), room(flex, 4, 8), room(OPENAI_BATCH, 7, 8)]
+    claimed = [one.queue for one in await claim(queue, "wrk_b", *rooms)]
+    assert [claimed.count(name) for name in (flex, OPENAI_BATCH)] == [4, 3]
+
+
 async def test_a_leased_job_is_nobody_elses(queue: Queue) -> None:
     await enqueue(queue, a_job())
     await claim_one(queue)

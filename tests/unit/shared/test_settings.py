@@ -97,6 +97,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("BATCH_EXPORT_S3", "s3:///prefix"),
         ("WORKER_QUEUES", "openai"),
         ("WORKER_QUEUES", "openai:express"),
+        ("WORKER_QUEUES", "bedrock:flex"),
         ("WORKER_QUEUES", "acme:batch"),
         ("WORKER_QUEUES", ","),
     ],
@@ -197,7 +198,7 @@ def test_values_are_read_with_their_types(tmp_path: Path) -> None:
     settings = Settings.load(STORES | given)
     assert (settings.port, settings.lease_s, settings.price_factor) == (0, 2.5, Decimal("1.15"))
     assert (settings.keep_messages, settings.log_level, settings.catalogue_overlay) == (True, "debug", overlay)
-    assert settings.worker_queues == ("q:gemini:batch",)
+    assert settings.worker_queues == ("q:gemini:batch", "q:gemini:flex")
 
 
 def test_queues_keep_the_order_given_and_come_once() -> None:
@@ -207,7 +208,24 @@ def test_queues_keep_the_order_given_and_come_once() -> None:
         "q:bedrock:interactive",
         "q:deepseek:interactive",
         "q:gemini:interactive",
+        "q:openai:flex",
     )
+
+
+def test_whoever_serves_batches_serves_flex_behind_them_unless_the_list_says_who_does() -> None:
+    default = Settings.load(STORES).worker_queues
+    assert default[-3:] == ("q:gemini:batch", "q:openai:flex", "q:gemini:flex")
+    assert queue_list("bedrock:*") == ("q:bedrock:interactive", "q:bedrock:batch")
+    assert queue_list("openai:interactive") == ("q:openai:interactive",)
+    assert queue_list("openai:batch,gemini:batch") == (
+        *("q:openai:batch", "q:gemini:batch", "q:openai:flex", "q:gemini:flex"),
+    )
+    assert queue_list("openai:flex,gemini:batch") == ("q:openai:flex", "q:gemini:batch")
+
+
+def test_the_deadline_is_that_of_the_service_tier() -> None:
+    settings = Settings.load(STORES | {"FLEX_DEADLINE_S": "1000"})
+    assert (settings.deadline_s("default"), settings.deadline_s("flex"), settings.deadline_max_s) == (600, 1000, 1000)
 
 
 def test_every_front_door_has_a_port_for_its_metrics() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, provider_of
+from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, lanes_of, provider_of
 from shared.queue.claims import Room
 from shared.settings import queue_list
 from workers.loop.slots import Slots, first_of_lane
@@ -11,6 +11,7 @@ from workers.loop.slots import Slots, first_of_lane
 ALL = queue_list("*:interactive,*:batch")
 OPENAI, OPENAI_BATCH = QueueName("q:openai:interactive"), QueueName("q:openai:batch")
 GEMINI = QueueName("q:gemini:interactive")
+OPENAI_FLEX, GEMINI_FLEX = QueueName("q:openai:flex"), QueueName("q:gemini:flex")
 
 
 def test_one_provider_may_not_take_more_than_its_share_from_the_others() -> None:
@@ -40,6 +41,26 @@ def test_batch_leaves_room_to_interactive_requests_of_its_own_provider() -> None
 def test_a_worker_of_batch_alone_reserves_nothing() -> None:
     slots = Slots(queues=[OPENAI_BATCH], total=10, reserved=4, share_percent=60)
     assert slots.rooms([]) == [Room(OPENAI_BATCH, 10, 10)]
+
+
+def test_flex_has_a_part_of_its_providers_share_and_leaves_what_batch_leaves() -> None:
+    slots = Slots(queues=ALL, total=100, reserved=10, share_percent=60, flex_percent=40)
+    assert Room(OPENAI_FLEX, 24, 90) in slots.rooms([])
+    assert OPENAI_FLEX not in [room.queue for room in slots.rooms([OPENAI_FLEX] * 24)]
+    assert Room(OPENAI_FLEX, 14, 50) in slots.rooms([OPENAI_BATCH] * 40)
+    assert Room(OPENAI_BATCH, 30, 66) in slots.rooms([OPENAI_FLEX] * 24)
+    patient = [OPENAI_FLEX] * 24 + [OPENAI_BATCH] * 30 + [GEMINI_FLEX] * 24
+    rooms = slots.rooms(patient)
+    assert Room(OPENAI, 6, 22) in rooms
+    assert [room.lane for room in rooms if room.queue == "q:gemini:batch"] == [12]
+
+
+def test_a_worker_of_flex_alone_gives_it_every_slot() -> None:
+    assert Slots(queues=[OPENAI_FLEX], total=10, reserved=4, share_percent=60, flex_percent=40).rooms([]) == [
+        Room(OPENAI_FLEX, 10, 10)
+    ]
+    slots = Slots(queues=[OPENAI_BATCH, OPENAI_FLEX], total=10, reserved=4, share_percent=60, flex_percent=40)
+    assert slots.rooms([]) == [Room(OPENAI_BATCH, 10, 10), Room(OPENAI_FLEX, 4, 10)]
 
 
 def test_the_smallest_worker_still_serves_every_queue() -> None:
@@ -74,7 +95,9 @@ def test_what_is_promised_never_passes_any_limit(
 
 
 def test_a_queue_name_says_its_provider_and_its_lane() -> None:
-    assert [(provider_of(queue), lane_of(queue)) for queue in ALL] == [(p, lane) for lane in LANES for p in PROVIDERS]
+    assert [(provider_of(queue), lane_of(queue)) for queue in ALL] == [
+        (p, lane) for lane in LANES for p in PROVIDERS if lane in lanes_of(p)
+    ]
 
 
 def test_rooms_say_how_much_memory_a_payload_takes() -> None:
