@@ -60,9 +60,10 @@ class OffPeakPrices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedChange(ListedPrice, frozen=True, kw_only=True):
-    """The price from the beginning of a day in UTC; in peak hours, where there are such."""
+    """The price from the beginning of a day in UTC; in peak hours, where there are such. `flex`: that of this tier."""
 
     first_day: dt.date = msgspec.field(name="from")
+    flex: ListedPrice | None
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_usd_per_mtok: UsdNumber | None
     cache_write_long_usd_per_mtok: UsdNumber | None
     long_context: LongContextRates | None
-    flex: ListedRates | None
+    flex: ListedPrice | None
     off_peak: OffPeakPrices | None
     price_changes: tuple[ListedChange, ...]
     capabilities: Capabilities
@@ -146,6 +147,10 @@ def _other_prices(prices: Prices, factor: Decimal, moment: dt.datetime) -> dict[
     def paid(phase: Phase) -> dict[str, Any]:
         return listed(prices.price_in(phase).times(factor))
 
+    def flex_paid(phase: Phase) -> ListedPrice | None:
+        price = prices.flex_in(phase)
+        return None if price is None else ListedPrice(**listed(price.times(factor)))
+
     off_peak = prices.off_peak and OffPeakPrices(
         peak_hours_utc=prices.off_peak.peak,
         peak_days=prices.off_peak.days,
@@ -153,12 +158,11 @@ def _other_prices(prices: Prices, factor: Decimal, moment: dt.datetime) -> dict[
         otherwise=ListedPrice(**paid(Phase(step, off_peak=True))),
     )
     to_come = tuple(
-        ListedChange(first_day=change.since, **paid(Phase(number)))
+        ListedChange(first_day=change.since, **paid(Phase(number)), flex=flex_paid(Phase(number)))
         for number, change in enumerate(prices.steps)
         if number > step and change.since
     )
-    flex = prices.flex and ListedRates(**rates_as(usd_number, prices.flex.times(factor)))
-    return {"flex": flex, "off_peak": off_peak, "price_changes": to_come}
+    return {"flex": flex_paid(Phase(step)), "off_peak": off_peak, "price_changes": to_come}
 
 
 def listed(price: Price) -> dict[str, Any]:

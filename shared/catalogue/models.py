@@ -22,6 +22,7 @@ from shared.catalogue.rows import Lifecycle, Row, Thinking, ToolsLack, Written, 
 from shared.catalogue.successors import successors
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
+from shared.lanes import Lane, ServiceTier
 from shared.money import Price
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
+
+
+class DefaultPrices(msgspec.Struct, frozen=True):
+    """What a model's vendor takes at its default tier, and what a customer would pay there."""
+
+    vendor_price: Price
+    price: Price
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +78,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Thinking | None = None
     no_tools_because: str | None = None
     unstreamed_tokens: int | None = None
+    service_tier: ServiceTier = "default"
+    """The tier that the prices are of, and that its vendor is asked for."""
+    at_default: DefaultPrices | None = None
+    """Of a model at another tier: what it would cost without."""
+
+    @property
+    def lane(self) -> Lane:
+        """Where a single request for it waits."""
+        return "flex" if self.service_tier == "flex" else "interactive"
 
     @property
     def service(self) -> str:
@@ -87,9 +104,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One model: as it is in each phase of its vendor's prices, and what these are multiplied with for customers."""
+    """One model: as it is in each phase of its vendor's prices, also at the tier `flex` where it has one, and what these are
+    multiplied with for customers.
+    """
 
     models: dict[Phase, Model]
+    flex: dict[Phase, Model]
     prices: Prices
     factor: Decimal
 
@@ -97,10 +117,16 @@ class Offer(msgspec.Struct, frozen=True):
         """With the prices that are in force."""
         return self.models[self.prices.phase(clock.utc_now())]
 
+    def flex_now(self) -> Model | None:
+        """The same at that tier."""
+        return self.flex.get(self.prices.phase(clock.utc_now()))
+
     def changed(self, **fields: str | None) -> Offer:
         """The same with other fields of its model."""
-        models = {phase: msgspec.structs.replace(model, **fields) for phase, model in self.models.items()}
-        return msgspec.structs.replace(self, models=models)
+        models, flex = (
+            {at: msgspec.structs.replace(one, **fields) for at, one in of.items()} for of in (self.models, self.flex)
+        )
+        return Offer(models, flex, self.prices, self.factor)
 
 
 class Catalogue:
@@ -133,6 +159,10 @@ class Catalogue:
                 f"There is no model {name[:NAME_SHOWN_MAX]!r}. {told}GET {listed_at} lists all of them."
             )
         return self._offers[found].now()
+
+    def at_tier(self, model: Model, tier: ServiceTier) -> Model | None:
+        """One of the catalogue's models with the prices of that tier; None where it has no such tier."""
+        return model if tier == model.service_tier else self._offers[model.name].flex_now()
 
     def public_name(self, name: str) -> str:
         """The public name of the model that answers to `name`; `name` itself when none does."""
@@ -179,20 +209,33 @@ def _offer(row: Row, prices: Prices, price_factor: Decimal) -> Offer:
     factor = price_factor * row.price_factor
     fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
 
-    def model(phase: Phase) -> Model:
-        vendor_price = prices.price_in(phase)
+    def at(vendor_price: Price) -> Model:
         price = vendor_price.times(factor)
-        return Model(**fields, vendor_price=vendor_price, price=price, price_version=version_of(vendor_price, price))
+        version = version_of(vendor_price, price)
+        return Model(**fields, vendor_price=vendor_price, price=price, price_version=version)
 
-    return Offer({phase: model(phase) for phase in prices.phases()}, prices, factor)
+    models = {phase: at(prices.price_in(phase)) for phase in prices.phases()}
+    flex = {
+        phase: msgspec.structs.replace(
+            at(price), service_tier="flex", at_default=DefaultPrices(model.vendor_price, model.price)
+        )
+        for phase, model in models.items()
+        if (price := prices.flex_in(phase))
+    }
+    return Offer(models, flex, prices, factor)
 
 
 def priced(model: Model, factor: Decimal) -> Model:
     """The same model at `factor` times its price to customers."""
     if factor == 1:
         return model
-    price = model.price.times(factor)
-    return msgspec.structs.replace(model, price=price, price_version=version_of(model.vendor_price, price))
+    price, default = model.price.times(factor), model.at_default
+    return msgspec.structs.replace(
+        model,
+        price=price,
+        price_version=version_of(model.vendor_price, price),
+        at_default=default and DefaultPrices(default.vendor_price, default.price.times(factor)),
+    )
 
 
 def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:

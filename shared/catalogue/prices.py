@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from shared.money import FACTOR_WORDS, RATES, LongContext, Price, Rates, is_factor, price_from_usd
+from shared.money import FACTOR_WORDS, RATES, LongContext, Price, is_factor, price_from_usd
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
@@ -40,27 +40,39 @@ class WrittenLongContext(WrittenRates, frozen=True, kw_only=True, forbid_unknown
     above: Tokens
 
 
-class LongContextChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What becomes of them; what is not named stays."""
+class WrittenFlex(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole price at that service tier."""
+
+    long_context: WrittenLongContext | None = None
+
+
+class RatesChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What becomes of rates; what is not named stays."""
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_long: Decimal | None = None
+
+
+class LongContextChange(RatesChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The same of those of long requests."""
 
     above: Tokens | None = None
-    input: Decimal | None = None
-    output: Decimal | None = None
-    cached: Decimal | None = None
-    cache_write: Decimal | None = None
-    cache_write_long: Decimal | None = None
 
 
-class WrittenChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a price becomes at the beginning of a day in UTC; what is not named stays."""
+class PriceChange(RatesChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What becomes of a whole price."""
+
+    long_context: LongContextChange | None = None
+
+
+class WrittenChange(PriceChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What prices become at the beginning of a day in UTC; what is not named stays."""
 
     first_day: dt.date = msgspec.field(name="from")
-    input: Decimal | None = None
-    output: Decimal | None = None
-    cached: Decimal | None = None
-    cache_write: Decimal | None = None
-    cache_write_long: Decimal | None = None
-    long_context: LongContextChange | None = None
+    flex: PriceChange | None = None
 
 
 class OffPeak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,15 +97,18 @@ class WrittenPrices(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fiel
     long_context: WrittenLongContext | None = None
     price_changes: tuple[WrittenChange, ...] = ()
     off_peak: OffPeak | None = None
-    flex: WrittenRates | None = None
+    flex: WrittenFlex | None = None
     price_factor: Decimal = Decimal(1)
 
 
 class Step(NamedTuple):
-    """A price, and the day at whose beginning in UTC it comes into force; None for that which was there first."""
+    """A price, that of the tier `flex` where there is one, and the day at whose beginning in UTC both come into force; None
+    for those which were there first.
+    """
 
     since: dt.date | None
     price: Price
+    flex: Price | None = None
 
 
 class Phase(NamedTuple):
@@ -107,17 +122,16 @@ ALWAYS = Phase()
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """What a vendor takes, step by step in the order of time. `flex`: what it takes at that service tier."""
+    """What a vendor takes, step by step in the order of time."""
 
     steps: tuple[Step, ...]
     off_peak: OffPeak | None = None
-    flex: Rates | None = None
 
     def phase(self, moment: dt.datetime) -> Phase:
         """What is in force at `moment`, which is in UTC."""
         if len(self.steps) == 1 and self.off_peak is None:
             return ALWAYS
-        step = sum(since is not None and moment.date() >= since for since, _ in self.steps)
+        step = sum(one.since is not None and moment.date() >= one.since for one in self.steps)
         return Phase(step, self.off_peak is not None and self.off_peak.applies(moment))
 
     def phases(self) -> Iterator[Phase]:
@@ -132,28 +146,28 @@ class Prices(msgspec.Struct, frozen=True):
         price = self.steps[phase.step].price
         return price.times(self.off_peak.factor) if self.off_peak and phase.off_peak else price
 
+    def flex_in(self, phase: Phase) -> Price | None:
+        """What the vendor takes at that tier, which is the same at all hours; None where it has no such tier."""
+        return self.steps[phase.step].flex
+
 
 def prices_of(row: WrittenPrices) -> Prices:
     """Raises `ValueError` with a reason that names the field."""
     _check_factors(row)
-    written = {name: getattr(row, name) for name in RATES}
-    long = None if row.long_context is None else msgspec.structs.asdict(row.long_context)
-    steps = [Step(None, _price(written, long))]
+    written, flex = _Written.of(row), None if row.flex is None else _Written.of(row.flex, "flex")
+    steps = [Step(None, written.price(), flex and flex.price())]
     for change in sorted(row.price_changes, key=lambda one: one.first_day):
         if change.first_day == steps[-1].since:
             raise ValueError(f"`price_changes` has two from {change.first_day}: write one")
-        named = _named(change)
-        del named["first_day"]
-        long_named = named.pop("long_context", None)
-        written |= named
-        long = {**(long or {}), **_named(long_named)} if long_named else long
+        if change.flex and flex is None:
+            raise ValueError(f"`price_changes` from {change.first_day} has 'flex', which the row lacks: write both")
+        written, flex = written.changed(change), flex and flex.changed(change.flex)
         try:
-            steps.append(Step(change.first_day, _price(written, long)))
+            steps.append(Step(change.first_day, written.price(), flex and flex.price()))
         except ValueError as error:
             inside = str(error).replace("`", "'")  # the line that an operator is to look at is the change's
             raise ValueError(f"`price_changes` from {change.first_day}: {inside}") from None
-    flex = None if row.flex is None else Rates(**_rates(msgspec.structs.asdict(row.flex), "flex"))
-    return Prices(tuple(steps), row.off_peak, flex)
+    return Prices(tuple(steps), row.off_peak)
 
 
 def version_of(vendor_price: Price, price: Price) -> str:
@@ -166,19 +180,42 @@ def _content(price: Price) -> dict[str, Any]:
     return {"input": price.input, "output": price.output, "cached": price.cached, **msgspec.to_builtins(price)}
 
 
+class _Written(NamedTuple):
+    """A price as it stands in a row, in the field `inside` where that is not the row itself."""
+
+    rates: dict[str, Decimal | None]
+    long: dict[str, Any] | None
+    inside: str
+
+    @classmethod
+    def of(cls, written: WrittenPrices | WrittenFlex, inside: str = "") -> _Written:
+        long = None if written.long_context is None else msgspec.structs.asdict(written.long_context)
+        return cls({name: getattr(written, name) for name in RATES}, long, inside)
+
+    def changed(self, change: PriceChange | None) -> _Written:
+        """The same with what is named."""
+        if change is None:
+            return self
+        rates = {name: value for name in RATES if (value := getattr(change, name)) is not None}
+        long = _named(change.long_context) if change.long_context else {}
+        return self._replace(rates=self.rates | rates, long={**(self.long or {}), **long} if long else self.long)
+
+    def price(self) -> Price:
+        """Raises `ValueError`."""
+        place = f"{self.inside}.long_context" if self.inside else "long_context"
+        if self.long is None:
+            return Price(**_rates(self.rates, self.inside))
+        if missing := [name for name in ("above", "input", "output") if self.long.get(name) is None]:
+            raise ValueError(f"`{place}` lacks {missing[0]!r}")
+        if self.rates["cached"] is not None and self.long.get("cached") is None:
+            raise ValueError(f"`{place}` lacks 'cached', which the row has: long requests have a price of their own")
+        long = LongContext(above=self.long["above"], **_rates(self.long, place))
+        return Price(**_rates(self.rates, self.inside), long_context=long)
+
+
 def _named(written: msgspec.Struct) -> dict[str, Any]:
     """The fields that are given."""
     return {name: value for name, value in msgspec.structs.asdict(written).items() if value is not None}
-
-
-def _price(written: dict[str, Decimal | None], long: dict[str, Any] | None) -> Price:
-    if long is None:
-        return Price(**_rates(written))
-    if missing := [name for name in ("above", "input", "output") if long.get(name) is None]:
-        raise ValueError(f"`long_context` lacks {missing[0]!r}")
-    if written["cached"] is not None and long.get("cached") is None:
-        raise ValueError("`long_context` lacks 'cached', which the row has: long requests have a price of their own")
-    return Price(**_rates(written), long_context=LongContext(above=long["above"], **_rates(long, "long_context")))
 
 
 def _rates(written: dict[str, Any], inside: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 
 from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
 from shared.chat import ReasoningEffort
+from shared.lanes import FLEX_PROVIDERS
 from shared.settings import SettingsError
 from shared.utf8 import NotUtf8, utf8
 
@@ -37,6 +38,8 @@ THINKING: dict[str, tuple[str, ...]] = {
     "gemini": ("minimal", "low"),
 }
 """What each API can be told of thinking by `thinking`: no effort, to switch it off, or the least level."""
+FLEX_APIS = ("openai-chat", "gemini")
+"""Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
 EFFORT_APIS = ("openai-chat", "bedrock-converse")
 """Where efforts can be told; of Converse's models OpenAI's GPT."""
 Lifecycle = Literal["active", "legacy", "retired"]
@@ -148,6 +151,7 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
         _check_address(row)
         _check_limits(row)
         _check_thinking(row)
+        _check_flex(row)
         return row, prices_of(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise written.error(str(error)) from None
@@ -174,6 +178,16 @@ def _check_thinking(row: Row) -> None:
         raise ValueError("`tools_lack` has 'reasoning', which goes with `thinking` of 'none' only")
     if row.no_tools_because and row.tools:
         raise ValueError("`no_tools_because` goes with a model without `tools` only")
+
+
+def _check_flex(row: Row) -> None:
+    if row.flex is None:
+        return
+    if row.api not in FLEX_APIS or row.provider not in FLEX_PROVIDERS:
+        apis, providers = (" or ".join(names) for names in (FLEX_APIS, FLEX_PROVIDERS))
+        raise ValueError(f"`flex` goes with a model of api {apis} and provider {providers}")
+    if row.long_context and not row.flex.long_context:
+        raise ValueError("`flex` lacks 'long_context', which the row has: long requests have a price of their own")
 
 
 def _check_address(row: Row) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from shared import clock
 from shared.catalogue.listing import facts_of
-from shared.catalogue.models import Catalogue, load_catalogue, priced
+from shared.catalogue.models import Catalogue, DefaultPrices, load_catalogue, priced
 from shared.catalogue.prices import version_of
 from shared.money import LongContext, Price, Usage
 from shared.settings import SettingsError
@@ -45,6 +45,10 @@ DATED = (
     "price_changes = [{ from = 2026-12-01, input = 4, output = 20 }, { from = 2027-01-01, cached = 0.2 }]\ncached = 0.1"
 )
 HOURLY = 'off_peak = { factor = 0.5, peak = ["01:00-04:00", "06:00-10:00"], days = "Mon-Fri" }'
+FLEX = (
+    "flex = { input = 1, output = 5, cached = 0.05, "
+    "long_context = { above = 272000, input = 2, output = 7, cached = 0.1 } }"
+)
 MILLION = 1_000_000_000
 """USD per million tokens, in nano-USD."""
 
@@ -195,8 +199,8 @@ def test_the_name_of_a_plain_price_is_what_it_was_before_there_were_other_forms(
 
 
 def test_prices_of_other_times_and_tiers_are_listed_for_customers(path: Path) -> None:
-    more = f"{FORMS}{HOURLY}\nflex = {{ input = 1, output = 5 }}\nprice_changes = [{{ from = 2026-12-01, input = 4 }}]"
-    catalogue = _catalogue(path, more, factor="1.1")
+    change = "price_changes = [{ from = 2026-12-01, input = 4, flex = { input = 2 } }]"
+    catalogue = _catalogue(path, f"{FORMS}{HOURLY}\n{FLEX}\n{change}", factor="1.1")
     _at("2026-11-30T02:00:00")
     facts = _facts(catalogue)
     assert (facts["input_usd_per_mtok"], facts["cache_write_usd_per_mtok"]) == (2.2, 2.75)
@@ -206,11 +210,20 @@ def test_prices_of_other_times_and_tiers_are_listed_for_customers(path: Path) ->
     assert facts["flex"] == {
         "input_usd_per_mtok": 1.1,
         "output_usd_per_mtok": 5.5,
-        "cached_input_usd_per_mtok": None,
+        "cached_input_usd_per_mtok": 0.055,
         "cache_write_usd_per_mtok": None,
         "cache_write_long_usd_per_mtok": None,
+        "long_context": {
+            "above_tokens": 272_000,
+            "input_usd_per_mtok": 2.2,
+            "output_usd_per_mtok": 7.7,
+            "cached_input_usd_per_mtok": 0.11,
+            "cache_write_usd_per_mtok": None,
+            "cache_write_long_usd_per_mtok": None,
+        },
     }
     (change,) = facts["price_changes"]
+    assert (change["flex"]["input_usd_per_mtok"], change["flex"]["output_usd_per_mtok"]) == (2.2, 5.5)
     assert (change["from"], change["input_usd_per_mtok"], change["output_usd_per_mtok"]) == ("2026-12-01", 4.4, 11)
     hours = facts["off_peak"]
     assert (hours["peak_hours_utc"], hours["peak_days"]) == (["01:00-04:00", "06:00-10:00"], "Mon-Fri")
@@ -219,7 +232,55 @@ def test_prices_of_other_times_and_tiers_are_listed_for_customers(path: Path) ->
     _at("2026-12-01T12:00:00")
     facts = _facts(catalogue)
     assert (facts["input_usd_per_mtok"], facts["price_changes"]) == (2.2, [])
+    assert facts["flex"]["input_usd_per_mtok"] == 2.2  # at all hours
     assert facts["off_peak"]["peak"]["input_usd_per_mtok"] == 4.4
+
+
+def test_a_model_at_flex_has_the_prices_of_that_tier_and_knows_what_it_would_cost_without(path: Path) -> None:
+    changes = "price_changes = [{ from = 2026-12-01, input = 4, flex = { output = 6 } }]"
+    catalogue = _catalogue(path, f"{FORMS}{HOURLY}\n{FLEX}\n{changes}", factor="2")
+    _at("2026-11-30T12:00:00")
+    model = catalogue.find("acme-one")
+    flex = catalogue.at_tier(model, "flex")
+    assert flex is not None
+    assert (flex.service_tier, flex.lane, flex.vendor_price.input, flex.price.input) == (
+        "flex",
+        "flex",
+        MILLION,
+        2 * MILLION,
+    )
+    assert flex.at_default == DefaultPrices(model.vendor_price, model.price)
+    assert flex.price_version != model.price_version
+    assert model.vendor_price.input == MILLION  # half of the peak's
+    assert flex.price.dearest(300_000) == (4 * MILLION, 14 * MILLION)
+    _at("2026-12-01T02:00:00")
+    changed = catalogue.at_tier(catalogue.find("acme-one"), "flex")
+    assert changed is not None
+    assert (changed.vendor_price.input, changed.vendor_price.output) == (MILLION, 6 * MILLION)
+    assert priced(changed, Decimal("0.5")).at_default == DefaultPrices(
+        catalogue.find("acme-one").vendor_price, catalogue.find("acme-one").price.times(Decimal("0.5"))
+    )
+
+
+def test_a_model_without_a_price_for_flex_has_no_such_tier(path: Path) -> None:
+    catalogue = _catalogue(path, "")
+    model = catalogue.find("acme-one")
+    assert (catalogue.at_tier(model, "default"), catalogue.at_tier(model, "flex")) == (model, None)
+
+
+def test_flex_is_never_dearer_than_the_default_tier_of_a_row() -> None:
+    catalogue = load_catalogue()
+    served = [model for model in catalogue if catalogue.at_tier(model, "flex")]
+    assert {model.api for model in served} == {"openai-chat", "gemini"}
+    for model in served:
+        prices, _ = catalogue.prices_of(model)
+        for phase in prices.phases():
+            price, flex = prices.price_in(phase), prices.flex_in(phase)
+            assert flex is not None
+            for tokens in (1, 1_000_000):
+                assert all(
+                    low <= high for low, high in zip(flex.dearest(tokens), price.dearest(tokens), strict=True)
+                ), model
 
 
 def test_a_plain_price_is_listed_without_other_times_and_tiers() -> None:
@@ -279,6 +340,18 @@ def _facts(catalogue: Catalogue) -> Any:
         ('off_peak = { factor = -1, peak = ["01:00-02:00"] }', ":10: model 'acme-one': `off_peak`: 'factor' is 0, or"),
         ("flex = { input = 1 }", "Object missing required field `output` - at `$.flex`"),
         ("flex = { input = -1, output = 1 }", ":10: model 'acme-one': `flex`: 'input' is a number and not negative"),
+        (
+            f"{FORMS}flex = {{ input = 1, output = 5 }}",
+            ":15: model 'acme-one': `flex` lacks 'long_context', which the row",
+        ),
+        (
+            "flex = { input = 1, output = 1, cached = 1, long_context = { above = 5, input = 1, output = 1 } }",
+            "`flex.long_context` lacks 'cached', which the row has",
+        ),
+        (
+            "price_changes = [{ from = 2027-01-01, flex = { input = 3 } }]",
+            ":10: model 'acme-one': `price_changes` from 2027-01-01 has 'flex', which the row lacks",
+        ),
     ],
 )
 def test_a_price_that_makes_no_sense_is_refused_where_it_stands(path: Path, more: str, said: str) -> None:
