@@ -77,6 +77,7 @@ def create_app(defaults: Script | None = None, plans: tuple[Plan, ...] = ()) -> 
             web.get("/healthz", control.healthz),
             web.get("/_calls", control.calls),
             web.get("/_calls/count", control.count),
+            web.get("/_calls/bill", control.bill),
             web.get("/_calls/wait", control.wait),
             web.post("/_calls/reset", control.reset),
             web.get("/_defaults", control.defaults),

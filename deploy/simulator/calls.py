@@ -14,10 +14,10 @@ CALLS_MAX = 100_000
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """One upstream call; `ending` is empty while it runs, then completed, fault, refused, client_gone or failed.
+    """One upstream call; `ending` is empty while it runs, then completed, fault, refused, full, client_gone or failed.
 
     `prompt_tokens` and `output_tokens` are the true counts of the answer as planned, `tokens_sent` what left so far.
-    `thinks`: the vendor's model would have thought about it.
+    `thinks`: the vendor's model would have thought about it. `tier`: the service tier that serves it.
     """
 
     ordinal: int
@@ -27,6 +27,7 @@ class Call(msgspec.Struct, kw_only=True):
     key: str = ""
     stream: bool = False
     thinks: bool = False
+    tier: str = ""
     fault: str = ""
     status: int = 200
     prompt_tokens: int = 0
@@ -34,6 +35,28 @@ class Call(msgspec.Struct, kw_only=True):
     tokens_sent: int = 0
     ended_at: float | None = None
     ending: str = ""
+
+
+class BillLine(msgspec.Struct, kw_only=True):
+    """What a vendor bills of one model at one service tier: calls that it answered to their end, with their true counts."""
+
+    model: str
+    tier: str
+    calls: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+def bill_of(calls: Iterable[Call]) -> list[BillLine]:
+    """The bill for these calls."""
+    lines: dict[tuple[str, str], BillLine] = {}
+    for call in calls:
+        if call.ending == "completed":
+            line = lines.setdefault((call.model, call.tier), BillLine(model=call.model, tier=call.tier))
+            line.calls += 1
+            line.prompt_tokens += call.prompt_tokens
+            line.output_tokens += call.output_tokens
+    return [lines[place] for place in sorted(lines)]
 
 
 class CallLog:

@@ -1,8 +1,8 @@
 """The endpoints that tests and proofs steer the simulator with; no vendor has them.
 
-`GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/wait?count=&timeout_s=`, each with the filters `key=`,
-`prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) · `POST /_calls/reset` ·
-`GET|POST /_defaults` · `POST /_plans` · `POST /_release?key=` · `GET /healthz`
+`GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/bill` · `GET /_calls/wait?count=&timeout_s=`, each with the filters
+`key=`, `prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) ·
+`POST /_calls/reset` · `GET|POST /_defaults` · `POST /_plans` · `POST /_release?key=` · `GET /healthz`
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from deploy.simulator import plans as planned
-from deploy.simulator.calls import Call
+from deploy.simulator.calls import Call, bill_of
 from deploy.simulator.script import ScriptError
 from deploy.simulator.state import SIMULATOR
 from shared.utf8 import NotUtf8, utf8
@@ -34,6 +34,11 @@ async def calls(request: web.Request) -> web.Response:
 async def count(request: web.Request) -> web.Response:
     """Count the calls."""
     return _json({"count": len(_found(request))})
+
+
+async def bill(request: web.Request) -> web.Response:
+    """Say what the vendor bills for the calls."""
+    return _json({"bill": bill_of(_found(request))})
 
 
 async def wait(request: web.Request) -> web.Response:

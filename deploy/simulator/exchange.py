@@ -24,26 +24,6 @@ HTML_PAGE = (
 )
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor understood of a request; `talk` is what was said so far. `thinks`: the model would think about it."""
-
-    model: str
-    talk: tuple[Said, ...]
-    prompt_tokens: int
-    limit: int
-    stops: tuple[str, ...] = ()
-    stream: bool = False
-    include_usage: bool = True
-    body: Any = None
-    asked: Asked = Asked()
-    thinks: bool = False
-
-    @property
-    def message(self) -> str:
-        """The user's last text."""
-        return last_of_user(self.talk)
-
-
 class Refusal(Exception):
     """A vendor's error answer: HTTP status, the vendor's code and kind, and the words."""
 
@@ -63,6 +43,30 @@ class Refusal(Exception):
         return refusal
 
 
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a vendor understood of a request; `talk` is what was said so far. `thinks`: the model would think about it. `tier`
+    is the service tier that it asks for, empty for the vendor's default; `full` refuses it where that has no capacity.
+    """
+
+    model: str
+    talk: tuple[Said, ...]
+    prompt_tokens: int
+    limit: int
+    stops: tuple[str, ...] = ()
+    stream: bool = False
+    include_usage: bool = True
+    body: Any = None
+    asked: Asked = Asked()
+    thinks: bool = False
+    tier: str = ""
+    full: Refusal | None = None
+
+    @property
+    def message(self) -> str:
+        """The user's last text."""
+        return last_of_user(self.talk)
+
+
 class Told(msgspec.Struct, frozen=True):
     """Everything an answer is rendered from; `usage` is what the vendor reports, None where it is missing."""
 
@@ -71,6 +75,12 @@ class Told(msgspec.Struct, frozen=True):
     usage: Usage | None
     script: Script
     ordinal: int
+
+    @property
+    def tier(self) -> str:
+        """The service tier that serves it."""
+        asked = self.question.tier
+        return (self.script.served or asked if asked else "") or "default"
 
 
 class Dialect(Protocol):
@@ -115,6 +125,8 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
             if script.status not in {0, 200} and not script.fault:
                 return _refused(call, dialect, dialect.refusals[script.status].recoded(script), "fault")
             dialect.check(question)
+            if question.full and simulator.is_full(script):
+                return _refused(call, dialect, question.full.recoded(script), "full")
             return await _answer(request, dialect, question, directions, call)
         except Refusal as refusal:
             return _refused(call, dialect, refusal, "refused")
@@ -129,7 +141,9 @@ def understood(question: Question, directions: Directions, call: Call) -> Told:
         pieces = tools.pieces(question.model, question.message, script, question.asked, directions.turn)
     reply = answer.reply(pieces, question.prompt_tokens, script, question.limit, question.stops)
     call.prompt_tokens, call.output_tokens = reply.prompt_tokens, reply.output_tokens
-    return Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
+    told = Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
+    call.tier = told.tier
+    return told
 
 
 def fault_refusal(dialect: Dialect, script: Script) -> Refusal:

@@ -30,6 +30,8 @@ A directive that names a plan holds for the messages after it, too, until a mess
 | `hold` | stop before token N (JSON form: before the answer) until `POST /_release?key=…`; -1 = never stop |
 | `status`, `code`, `retry_after` | refuse with this status, the vendor's error code, and seconds to wait |
 | `times` | `status` and `fault` hit only the first N calls of the same `key`; 0 = all |
+| `full` | the first N calls of the same `key` at the tier flex are refused, because it has no capacity |
+| `served` | the tier at which a call that asks for flex is served: `flex`, `default`, `priority`; empty = as asked |
 | `fault`, `after` | misbehave after N tokens, see below; the JSON form breaks off after half of the body |
 
 | fault | what happens |
@@ -108,6 +110,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     code: str = ""
     retry_after: Count = 0
     times: Count = 0
+    full: Count = 0
+    served: Literal["", "flex", "default", "priority"] = ""
     fault: Fault = ""
     after: Count = 0
 

@@ -33,6 +33,7 @@ class Simulator:
         self.defaults = defaults
         self._first_defaults = defaults
         self._spent: dict[str, int] = {}
+        self._full: dict[str, int] = {}
         self._gates: dict[str, asyncio.Event] = {}
 
     def directions_for(self, talk: Sequence[Said], *, parallel: bool = True) -> Directions:
@@ -41,10 +42,20 @@ class Simulator:
         turn = self.plans.turn(script.plan, number, parallel=parallel)
         return Directions(self._unspent(script), turn)
 
+    def is_full(self, script: Script) -> bool:
+        """Whether the call is one of the first of its key that find no capacity at their service tier."""
+        refused = self._full.get(script.key, 0)
+        if refused >= script.full:
+            return False
+        self._full[script.key] = refused + 1
+        _bound(self._full)
+        return True
+
     def set_defaults(self, given: dict[str, object]) -> Script:
         """Lay values over the defaults of the process and start counting faults anew; nothing given restores them."""
         self.defaults = scripts.merge(given, self._first_defaults)
         self._spent.clear()
+        self._full.clear()
         return self.defaults
 
     async def pass_gate(self, key: str) -> None:

@@ -21,7 +21,15 @@ from deploy.simulator.gemini.schemas import check_json
 from deploy.simulator.gemini.signatures import check_signatures
 from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
 from deploy.simulator.gemini.values import GenerationConfig, check_thinking, check_values, thinks
-from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
+from deploy.simulator.gemini.wire import (
+    GeminiWire,
+    blocked_json,
+    call_json,
+    finish_reason,
+    tail_json,
+    tier_json,
+    usage_json,
+)
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
 
@@ -34,6 +42,7 @@ class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True
     generation_config: GenerationConfig = msgspec.field(default_factory=GenerationConfig)
     tools: list[FunctionTool] = []
     tool_config: ToolConfig | None = None
+    service_tier: Literal["unspecified", "standard", "flex", "priority"] | None = None
     safety_settings: Any = None
     cached_content: Any = None
 
@@ -78,6 +87,7 @@ class Gemini:
             raise _unreadable(error) from None
         name = request.match_info["model"]
         model = MODELS.get(name)
+        flex = body.service_tier == "flex"
         contents = ([body.system_instruction] if body.system_instruction else []) + body.contents
         texts = [text_of(content) for content in contents] + texts_of(body.contents, body.tools)
         images = sum(part.inline_data is not None for content in contents for part in content.parts)
@@ -91,6 +101,8 @@ class Gemini:
             body=body,
             asked=asked_of(body.contents, body.tools, body.tool_config, _schema(body.generation_config)),
             thinks=model is not None and thinks(body.generation_config, model),
+            tier="flex" if flex else "",
+            full=self.refusals[503] if flex else None,
         )
 
     def check(self, question: Question) -> None:
@@ -99,6 +111,8 @@ class Gemini:
         if model is None:
             raise self.retired
         body: GenerateRequest = question.body
+        if question.tier == "flex" and not model.flex:
+            raise _invalid(f"Flex API is not supported for model: {model.name}.")
         check_contents(body.contents, body.system_instruction)
         check_values(body.generation_config, model, stream=question.stream)
         check_thinking(body.generation_config, model)
@@ -134,7 +148,7 @@ class Gemini:
         parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
         parts += [call_json(told, place) for place in range(len(told.reply.calls))]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
-        usage = {"usageMetadata": usage_json(told.usage)} if told.usage else {}
+        usage = {"usageMetadata": usage_json(told.usage) | tier_json(told)} if told.usage else {}
         return msgspec.json.encode({"candidates": [candidate], **usage, **tail_json(told)})
 
     def wire(self, told: Told) -> Wire:

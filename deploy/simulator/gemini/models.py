@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+NO_FLEX = ("gemini-1", "gemini-2.0", "gemini-4-neon", "gemini-4-carbon")
 BEFORE_3 = ("gemini-1", "gemini-2")
 FROM_MINIMAL = ("minimal", "low", "medium", "high")
 FROM_LOW = FROM_MINIMAL[1:]
@@ -32,6 +33,11 @@ class Model(msgspec.Struct, frozen=True):
     def is_new(self) -> bool:
         """From Gemini 3 on: calls have ids and signatures, and a JSON answer may be given beside tools."""
         return not self.name.startswith(BEFORE_3)
+
+    @property
+    def flex(self) -> bool:
+        """Whether it is served at that tier (ai.google.dev/gemini-api/docs/flex-inference)."""
+        return not self.name.startswith(NO_FLEX)
 
 
 def _old(name: str, context: int = 1_048_576) -> Model:

@@ -86,7 +86,7 @@ class GeminiWire:
             return b""
         if not self._told.script.usage:
             usage = Usage(usage.prompt, usage.cached, self._sent + reply.reasoning, reply.reasoning)
-        return b'"usageMetadata":' + msgspec.json.encode(usage_json(usage)) + b","
+        return b'"usageMetadata":' + msgspec.json.encode(usage_json(usage) | tier_json(self._told)) + b","
 
     def _chunk(self, payload: bytes) -> bytes:
         self._chunks += 1
@@ -95,7 +95,13 @@ class GeminiWire:
         return (b"[" if self._chunks == 1 else b",\r\n") + payload
 
 
-def usage_json(usage: Usage) -> dict[str, int]:
+def tier_json(told: Told) -> dict[str, str]:
+    """Give the service tier as the usage says it, where one was asked for (github.com/vercel/ai/pull/15488)."""
+    served = "standard" if told.tier == "default" else told.tier
+    return {"serviceTier": served} if told.question.tier else {}
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
     """Give the usage object: thoughts stand beside the candidates' tokens, cached ones inside the prompt's."""
     counts = {
         "promptTokenCount": usage.prompt,

@@ -124,6 +124,7 @@ class ChatRequest(msgspec.Struct):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     thinking: Thinking | None = None
     seed: int | None = None
+    service_tier: str | None = None
     user: str | None = None
 
 

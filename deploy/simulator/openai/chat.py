@@ -20,7 +20,7 @@ from deploy.simulator.openai.body import ChatRequest, text_of
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
 from deploy.simulator.openai.models import MODELS, Model
-from deploy.simulator.openai.rules import BLOCKED, REFUSALS, RETIRED, check_chat, thinks
+from deploy.simulator.openai.rules import BLOCKED, FULL, REFUSALS, RETIRED, check_chat, thinks
 from deploy.simulator.openai.tools import asked_of, check_tools, talk_of, texts_of
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
@@ -36,6 +36,7 @@ class OpenAIChat:
 
     api = "openai-chat"
     stream_type = "text/event-stream; charset=utf-8"
+    knows_tiers = True
     models: Mapping[str, Model] = MODELS
     refusals: Mapping[int, Refusal] = REFUSALS
     retired: Refusal = RETIRED
@@ -46,6 +47,7 @@ class OpenAIChat:
         check_bearer(request)
         body = self.parse(request, raw)
         model = self.models.get(body.model)
+        flex = self.knows_tiers and body.service_tier == "flex"
         texts = [text_of(message) for message in body.messages]
         images = sum(
             part.type == "image_url" for m in body.messages if isinstance(m.content, list) for part in m.content
@@ -61,6 +63,8 @@ class OpenAIChat:
             body=body,
             asked=asked_of(body),
             thinks=model is not None and self.thinks(body, model),
+            tier="flex" if flex else "",
+            full=FULL if flex else None,
         )
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
@@ -154,7 +158,7 @@ class OpenAIChat:
             "object": kind,
             "created": int(time.time()),
             "model": told.question.model,
-            "service_tier": "default",
+            "service_tier": told.tier,
             "system_fingerprint": "fp_simulated",
         }
 

@@ -39,6 +39,7 @@ class DeepSeekChat(OpenAIChat):
     """The dialect of `/chat/completions` at DeepSeek."""
 
     api = "deepseek-chat"
+    knows_tiers = False
     models: Mapping[str, Model] = {model.name: model for model in _MODELS}
     refusals: Mapping[int, Refusal] = {
         **REFUSALS,

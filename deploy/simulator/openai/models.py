@@ -34,6 +34,11 @@ class Model(msgspec.Struct, frozen=True):
     patches_max: int | None = None
 
     @property
+    def flex(self) -> bool:
+        """Whether it is served at that tier, as the table of prices for it says."""
+        return (self.modern and not self.name.startswith("gpt-6.2")) or self.name.startswith("o4-mini")
+
+    @property
     def alias(self) -> str:
         """Its name without the date."""
         return self.name[:-DATE] if self.name[-2:].isdigit() and self.name[-DATE:][:3] == "-20" else self.name

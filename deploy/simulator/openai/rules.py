@@ -37,6 +37,9 @@ REFUSALS: Mapping[int, Refusal] = {
     502: Refusal(502, None, "Bad gateway.", "server_error"),
     503: Refusal(503, "server_is_overloaded", "The server is currently overloaded. Try again later.", "server_error"),
 }
+FULL = Refusal(429, "resource_unavailable", "Resource unavailable. Please try again later.", "resource_unavailable")
+"""At the tier flex, which is not charged then (developers.openai.com/api/docs/guides/flex-processing, read 2026-11)."""
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
 _THINKING_REFUSES = ("temperature", "top_p", "logprobs", "top_logprobs")
 _REASONERS_REFUSE = ("temperature", "top_p", *_PENALTIES, "logprobs")
@@ -56,7 +59,15 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Mo
     return model
 
 
+def _check_tier(body: ChatRequest, model: Model) -> None:
+    """The words are those that inspect_ai's tests expect of gpt-4o at flex (read 2026-11)."""
+    tier = body.service_tier
+    if tier is not None and (tier not in TIERS or (tier == "flex" and not model.flex)):
+        raise Refusal(400, None, "Invalid service_tier argument", INVALID, "service_tier")
+
+
 def _check_parameters(body: ChatRequest, model: Model) -> None:
+    _check_tier(body, model)
     if body.stream_options is not None and not body.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise Refusal(400, None, message, INVALID, "stream_options")
