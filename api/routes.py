@@ -439,6 +439,7 @@ ROUTES: tuple[Route, ...] = (
         "Send a batch",
         {201: Answer(json(Success[BatchView]), (BATCH_LOCATION, REPLAYED, *RATE))},
         scope="inference",
+        query=batches.NewBatchQuery,
         body=Body(dict.fromkeys(batches.TYPES, "Lines of JSON, each a chat request with a `custom_id` of its own.")),
         headers=(REPEATABLE,),
         errors=(errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited, *OWN),

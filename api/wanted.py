@@ -17,7 +17,7 @@ from api.formats.wishes import without_query
 from api.http.reading import idempotency_key
 from api.http.state import REQUEST_ID
 from api.requests.log import find_repeated
-from api.requests.model_check import fit_to_model, with_nearest
+from api.requests.model_check import at_tier, fit_to_model, with_nearest
 from api.requests.model_names import listed_at, understood
 from api.requests.question import Question, packed
 from api.requests.submit import UNLIMITED, Admitted, NewRequest
@@ -117,13 +117,14 @@ def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) ->
     """What can be done of it, and the model that a worker can do it with."""
     model = services.catalogue.serving(asked.model, listed_at(request.path))
     asked = fit_to_model(asked, model, services.settings, strict=key.strict)
-    services.directory.require(model)
+    model = at_tier(asked, model, services.catalogue)
+    services.directory.require(model, model.lane)
     return asked, model
 
 
 def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
-    """The same for a request that was admitted before; as it came when its model has left the catalogue, or what it goes on
-    from cannot be had.
+    """The same for a request that was admitted before; as it came when its model has left the catalogue or has no such tier
+    any more, or what it goes on from cannot be had.
     """
     if asked.goes_on:
         return asked, None
@@ -131,7 +132,7 @@ def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
         model = services.catalogue.serving(asked.model)
     except ModelNotFound:
         return asked, None
-    return with_nearest(asked, model), model
+    return with_nearest(asked, model), services.catalogue.at_tier(model, asked.service_tier or "default")
 
 
 def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool) -> NewRequest:
@@ -143,6 +144,7 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
         id=request[REQUEST_ID],
         key=key,
         model=wanted.served_by,
+        lane=wanted.served_by.lane,
         question=wanted.question,
         metadata=wanted.metadata,
         stream=wanted.stream,

@@ -271,7 +271,7 @@ class ProviderTimeout(RebootError):
 
 
 class Expired(RebootError):
-    """The request waited in the queue until its deadline."""
+    """The request waited until its deadline, in the queue or for its vendor's capacity at the tier flex."""
 
     status, code = 504, "expired"
     advice = "Ask again later, or of another model."

@@ -85,7 +85,7 @@ class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
     """The end of a request that succeeded. `text` and `calls` are the whole answer when nothing was sent before (a JSON
     answer); of a stream `text` is None. `call_places` says how many characters of the text stand before each call; it is
-    empty where all of them do.
+    empty where all of them do. `served_tier` is the vendor's word, where a tier was asked for.
     """
 
     finish_reason: str
@@ -94,6 +94,7 @@ class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
     text: str | None = None
     calls: tuple[ToolCall, ...] = ()
     call_places: tuple[int, ...] = ()
+    served_tier: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):

@@ -19,7 +19,7 @@ from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
 from shared.json_bounds import Bounds
-from shared.lanes import QueueName, lane_of, provider_of
+from shared.lanes import FEEDS, Feed, QueueName, fed_queue, provider_of
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
@@ -148,7 +148,7 @@ def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
     limits = Limits(
         connections=settings.worker_slots,
         connect_s=settings.connect_timeout_s,
-        read_s=settings.request_deadline_s,
+        read_s=settings.deadline_max_s,
         coalesce_s=settings.coalesce_s,
     )
     return load_providers(served, os.environ, limits, catalogue)
@@ -168,10 +168,11 @@ def _leased_worker(
         total=settings.worker_slots,
         reserved=min(settings.batch_slots_reserved, settings.worker_slots - 1),
         share_percent=settings.provider_share_percent,
+        flex_percent=settings.flex_slots_percent,
         copies=COPIES,
     )
     worker = LeasedWorker(
-        [func(run_request, name=RUN_REQUEST, keep_result=0, timeout=settings.request_deadline_s * 2)],
+        [func(run_request, name=RUN_REQUEST, keep_result=0, timeout=settings.deadline_max_s * 2)],
         worker_id=new_id("wrk"),
         queue=queue,
         slots=slots,
@@ -216,7 +217,7 @@ def _batch_tasks(
     worker: LeasedWorker,
     settings: Settings,
 ) -> list[Coroutine[Any, Any, None]]:
-    """Feeding the vendors whose batches this worker runs, and bringing batches to their end."""
+    """Feeding the queues whose batches this worker runs, and bringing batches to their end."""
     pool, redis, lua = stores.pool, stores.redis, stores.scripts
     feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
     finisher = BatchFinisher(
@@ -229,12 +230,15 @@ def _batch_tasks(
         catalogue=catalogue,
         settings=settings,
     )
-    providers = sorted({provider_of(name) for name in worker.queues if lane_of(name) == "batch"})
+    feeds: dict[str, list[Feed]] = {}
+    for feed in FEEDS:
+        if fed_queue(feed) in worker.queues:
+            feeds.setdefault(provider_of(fed_queue(feed)), []).append(feed)
     looking = [_every(settings.batch_look_every_s, finisher.look)]
     if settings.batch_export_s3:
         exporter = BatchExporter(pool, settings.batch_export_s3, os.environ, settings)
         looking += [_every(settings.batch_look_every_s, exporter.look) for _ in range(settings.batch_exports_at_once)]
-    return [*looking, *(feeder.run(provider) for provider in providers)]
+    return [*looking, *map(feeder.run, feeds.values())]
 
 
 async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: Settings) -> None:

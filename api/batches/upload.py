@@ -21,6 +21,7 @@ from api.http.uploads import Room
 from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
 from shared.batches.quota import FILE_BYTES, Announced, TakenRoom, bytes_of
 from shared.errors import InvalidRequest, RebootError, RequestTooLarge
+from shared.lanes import ServiceTier, tier_of
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -37,7 +38,7 @@ TURN_S = 0.01
 
 
 class Upload:
-    """One file on its way, sent with `key`."""
+    """One file on its way, sent with `key`; `tier` is that of lines which say none."""
 
     def __init__(
         self,
@@ -47,13 +48,14 @@ class Upload:
         parse_line: ParseLine,
         room: Room,
         announced: Announced,
+        tier: ServiceTier = "default",
     ) -> None:
         self._services = services
         self._file = file
         self._key = key
         self._room = room
         self._taken = TakenRoom(services.pool, file, announced, services.settings)
-        self._reader = LineReader(services, file.form, key, parse_line)
+        self._reader = LineReader(services, file.form, key, parse_line, tier)
         self._piece: list[Line] = []
         self._piece_bytes = 0
         self._stored_at = self._turn_began_at = time.monotonic()
@@ -130,7 +132,8 @@ class Upload:
             raise InvalidRequest(f"The file has more than {self._services.settings.batch_lines_max} lines: split it.")
         self._lines += 1
         understood = self._reader.read(number, line)
-        self._hash.update((understood.asked or line or b"") + f"\0{understood.custom_id}\n".encode())
+        tier = b"\0flex" if tier_of(understood.provider or "") == "flex" else b""
+        self._hash.update((understood.asked or line or b"") + tier + f"\0{understood.custom_id}\n".encode())
         self._piece.append(understood)
         size = bytes_of(understood, len(line or b"") + 1)
         self._piece_bytes += size

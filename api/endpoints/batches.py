@@ -29,6 +29,7 @@ from shared.batches.files import begin_file, forget_file, require_credit
 from shared.batches.quota import Announced
 from shared.batches.results import result_line
 from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
+from shared.lanes import ServiceTier
 from shared.ledger.ended_keys import KeyEnded
 
 TYPES = (
@@ -43,6 +44,12 @@ LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ENDPOINT = "/api/endpoint"
 FILENAME = "batch.ndjson"
 AFTER = "The `custom_id` of the last line that is there already."
+
+
+class NewBatchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What holds for the lines that do not say it themselves."""
+
+    service_tier: Annotated[ServiceTier, msgspec.Meta(description="As in the `options` of a line.")] = "default"
 
 
 class BatchesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,6 +76,7 @@ async def post_batch(request: web.Request) -> web.Response:
     """Read the lines as they come, and feed the good ones once all of them are here."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
+    tier = parse_query(request.query, NewBatchQuery).service_tier
     if request.content_type not in TYPES:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_compressed(request)
@@ -82,7 +90,7 @@ async def post_batch(request: web.Request) -> web.Response:
     announced = Announced(request.content_length or 0, by_credit=not repeats)
     async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
         file = await begin_file(services.pool, key.account_id, "native", FILENAME, services.settings, announced)
-        upload = Upload(services, file, key, parse_line, room, announced)
+        upload = Upload(services, file, key, parse_line, room, announced, tier)
         file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
     repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
     new = NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat, asked_at=file.created_at)

@@ -10,6 +10,7 @@ import msgspec
 from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
 from shared.job import Done, Event
+from shared.lanes import ServiceTier
 from shared.ledger.rows import KeptInput
 
 
@@ -65,7 +66,7 @@ class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid body, in the project's own words. `max_tokens` is None when the caller left it out.
+    """A valid body, in the project's own words. `max_tokens` and `service_tier` are None when the caller left them out.
 
     `model` is a name as the body says it, until `api/requests/model_names.py` puts the public one there.
     `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
@@ -82,6 +83,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     max_tokens: int | None = None
     metadata: dict[str, str] | None = None
+    service_tier: ServiceTier | None = None
     form: Form
     names: Mapping[str, str]
     body: msgspec.Struct

@@ -14,7 +14,7 @@ from api.formats.anthropic.chat import parse_message
 from api.formats.asked import Asked
 from api.formats.openai.chat import parse_completion
 from api.formats.responses.chat import parse_response
-from api.requests.model_check import fit_to_model
+from api.requests.model_check import at_tier, fit_to_model
 from shared.catalogue.models import Catalogue, Model
 from shared.errors import InvalidRequest
 from shared.settings import Settings
@@ -74,7 +74,8 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     "`user`, `safety_identifier`": {"user": "someone"},
     "`metadata`: up to 16 texts": {"metadata": {"a": "b"}},
     "`metadata` beyond that": {"metadata": {"a": 1}},
-    "`n` above 1, `logit_bias`, audio, `service_tier: flex`": {"n": 2},
+    "`n` above 1, `logit_bias`, audio": {"n": 2},
+    "`service_tier: flex`": {"service_tier": "flex"},
     "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority`, `prompt_cache_key` and whatever is unknown": {
         "logprobs": True
     },
@@ -89,6 +90,7 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "`thinking: disabled`": {"thinking": {"type": "disabled"}},
     "`output_config.effort: low`": {"output_config": {"effort": "low"}},
     "`output_config.effort: max`": {"output_config": {"effort": "max"}},
+    "`service_tier: flex`": {"service_tier": "flex"},
     "`output_config.format`": {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
     "`tools`": {"tools": [TOOL]},
     "`tools[].strict`": {"tools": [{**TOOL, "strict": True}]},
@@ -145,7 +147,8 @@ RESPONSES: dict[str, dict[str, Any]] = {
         "input": [{"type": "reasoning", "id": "x", "summary": []}, HELLO]
     },
     "`store`, `background`, `previous_response_id`": {"store": True, "background": True},
-    "`conversation`, `prompt`, `service_tier: flex`": {"conversation": "x"},
+    "`conversation`, `prompt`": {"conversation": "x"},
+    "`service_tier: flex`": {"service_tier": "flex"},
     "`user`, `safety_identifier`": {"user": "someone"},
     "`include`, `truncation: auto`, `top_logprobs`, `max_tool_calls`, `prompt_cache_key` and whatever is unknown": {
         "include": ["reasoning.encrypted_content"]
@@ -177,7 +180,9 @@ def _tables(
     groups: dict[str, list[Model]] = {}
     for model in catalogue:
         groups.setdefault(_group_of(model), []).append(model)
-    return "\n\n".join(f"### {group}\n\n{_table(models, settings, asked)}" for group, models in groups.items())
+    return "\n\n".join(
+        f"### {group}\n\n{_table(models, catalogue, settings, asked)}" for group, models in groups.items()
+    )
 
 
 def _group_of(model: Model) -> str:
@@ -186,10 +191,12 @@ def _group_of(model: Model) -> str:
     return "Other models on Bedrock" if alike else f"{model.company}'s models"
 
 
-def _table(models: Sequence[Model], settings: Settings, fields: Mapping[str, Asked | None]) -> str:
+def _table(
+    models: Sequence[Model], catalogue: Catalogue, settings: Settings, fields: Mapping[str, Asked | None]
+) -> str:
     classes: dict[tuple[Outcome, ...], list[str]] = {}
     for model in models:
-        outcomes = tuple(outcome(one, model, settings) if one else "refused" for one in fields.values())
+        outcomes = tuple(outcome(one, model, catalogue, settings) if one else "refused" for one in fields.values())
         classes.setdefault(outcomes, []).append(model.name)
     columns = range(1, len(classes) + 1)
     rows = [f"| {field} | {' | '.join(outcomes[row] for outcomes in classes)} |" for row, field in enumerate(fields)]
@@ -205,10 +212,11 @@ def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked |
         return None
 
 
-def outcome(asked: Asked, model: Model, settings: Settings) -> Outcome:
+def outcome(asked: Asked, model: Model, catalogue: Catalogue, settings: Settings) -> Outcome:
     """What becomes of the fields of `asked` with `model`."""
     try:
         fitted = fit_to_model(asked, model, settings)
+        at_tier(asked, model, catalogue)
     except InvalidRequest:
         return "refused"
     if fitted.ignored:

@@ -27,7 +27,7 @@ class Abandoned:
         self._group = group
         self._grace_s = settings.abandoned_after_s
         self._retry_s = settings.settle_retry_s
-        self._runs_s = settings.request_deadline_s
+        self._runs_s = settings.deadline_max_s
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     def add(self, request_id: str) -> None:

@@ -222,4 +222,4 @@ def _observe(event: Event, follower: Follower, started: float) -> None:
 
 def _as_streamed(done: Done) -> Iterator[Event]:
     yield from parts_of(done)
-    yield Done(done.finish_reason, done.usage, done.charged_nano)
+    yield Done(done.finish_reason, done.usage, done.charged_nano, served_tier=done.served_tier)

@@ -51,6 +51,8 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     error_code: str | None
     error_message: str | None
     attempts: int
+    served_tier: str | None
+    saved_nano: NanoUsd | None
     outlives_reader: bool
     """Whether it runs on when its last reader has left."""
 

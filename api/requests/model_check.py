@@ -11,7 +11,7 @@ from api.formats.asked import Asked
 from api.formats.schemas import is_closed
 from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
 from shared.catalogue.faults import first_fault
-from shared.catalogue.models import Model
+from shared.catalogue.models import Catalogue, Model
 from shared.chat import Message, Sampling
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
@@ -54,6 +54,18 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     if fault:
         raise InvalidRequest(f"`{asked.name_of(fault.option)}{fault.place}` {fault.reason}.")
     return fitted
+
+
+def at_tier(asked: Asked, model: Model, catalogue: Catalogue) -> Model:
+    """The model with the prices of the tier that is asked for. Raises `InvalidRequest` where it has no such tier."""
+    tier = asked.service_tier or "default"
+    found = catalogue.at_tier(model, tier)
+    if found is None:
+        raise InvalidRequest(
+            f"`{asked.name_of('service_tier')}`: {model.name} has no price for {tier!r}: leave it out, or take a model with"
+            f" `flex` at GET /api/models."
+        )
+    return found
 
 
 def _check_schema(asked: Asked, model: Model) -> None:

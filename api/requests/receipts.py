@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.catalogue.listing import rates_as
+from shared.lanes import ServiceTier
 from shared.money import LongContext, Usage, UsdText, nano_to_usd
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
 class Receipt(ReceiptRates, frozen=True, kw_only=True):
     """What was promised and what was taken. Prices are those of the moment of admission, tokens are as billed. Parts of
     `tokens_input` are `tokens_cached` and `tokens_cache_written`, of which `tokens_cache_written_long` is a part;
-    `tokens_reasoning` is a part of `tokens_output`.
+    `tokens_reasoning` is a part of `tokens_output`. `service_tier` is the tier that was asked for, whose prices these are,
+    `service_tier_served` what the vendor says of it; `saved_usd` is what the same tokens would have cost more without.
     """
 
     price_version: str
@@ -51,6 +53,9 @@ class Receipt(ReceiptRates, frozen=True, kw_only=True):
     charged_usd: UsdText
     released_usd: UsdText | None
     attempts: int
+    service_tier: ServiceTier
+    service_tier_served: str | None
+    saved_usd: UsdText | None
 
 
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:
@@ -72,6 +77,9 @@ def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *,
         charged_usd=nano_to_usd(charged_nano),
         released_usd=nano_to_usd(logged.hold_nano - charged_nano) if ended else None,
         attempts=logged.attempts,
+        service_tier="flex" if logged.lane == "flex" else "default",
+        service_tier_served=logged.served_tier,
+        saved_usd=None if logged.saved_nano is None else nano_to_usd(logged.saved_nano),
     )
 
 

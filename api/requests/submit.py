@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from shared.errors import (
 )
 from shared.ids import created_at
 from shared.job import JobHead, PackedJob
+from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
@@ -60,7 +61,7 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     max_tokens: int | None
     metadata: dict[str, str] | None = None
-    lane: Literal["interactive", "batch"] = "interactive"
+    lane: Lane = "interactive"
     keep: bool = False
     """The caller may come back for the answer: it is kept in Postgres, and who leaves has cancelled nothing."""
     kept: KeptInput | None = None
@@ -247,7 +248,7 @@ class Submitter:
     def _reservation(self, request: NewRequest) -> Reservation:
         settings, model = self._settings, request.model
         created = created_at(request.id)
-        deadline = created + timedelta(seconds=settings.request_deadline_s)
+        deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))
         wanted, floor = output_limit(request.model, request.max_tokens, settings)
         return Reservation(
             id=request.id,
@@ -277,7 +278,7 @@ class Submitter:
     def _keep_until(self, request: NewRequest) -> datetime | None:
         """From the latest moment at which the request can end."""
         settings = self._settings
-        kept_s = settings.request_deadline_s + settings.answers_kept_s
+        kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
         return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
 
     def _refuse_if_known(self, what: str) -> None:

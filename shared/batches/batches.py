@@ -80,6 +80,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
     results_until: datetime | None = None
     """Until when the results were promised; None for a batch of a release that did not write it down."""
+    saved_nano: NanoUsd = NanoUsd(0)
+    """What the lines at the tier flex would have cost more without."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

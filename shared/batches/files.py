@@ -34,7 +34,7 @@ class LineError(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file: understood (`asked`, for `provider`), or not (`error_code`, `error_message`)."""
+    """A line of a file: understood (`asked`, for the feed `provider`), or not (`error_code`, `error_message`)."""
 
     number: int
     custom_id: str | None

@@ -143,6 +143,12 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     keep_until: datetime | None = None
     batch_line: BatchLine | None = None
     void: bool = False
+    served_tier: str | None = None
+    """Of a request at the tier flex: the tier at which the vendor served it, as it says."""
+    saved_nano: int | None = None
+    """What the same tokens would have cost more at the vendor's default tier."""
+    tier_loss_nano: int | None = None
+    """What the vendor took more than at the tier that was sold."""
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:

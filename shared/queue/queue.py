@@ -162,10 +162,13 @@ class Queue:
         """The job is done and leaves the queue; False when the claim was lost. arq keeps `result` for `result_ms`."""
         return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
 
-    def ending(self, claim: Claim) -> Ending:
-        """What makes the job done together with its request's last event, for `Journal`; a `finish` is not needed then."""
-        asked = 0 if _is_batch(claim) else self._bytes.asked  # its lines and answers are in Postgres
-        return Ending(claim.queue, self._keep_ms(claim), asked, self._bytes.kept, self._bytes.readers_ms)
+    def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
+        """What makes the job done together with its request's last event, for `Journal`; a `finish` is not needed then. Of
+        one that is `of_batch` nothing more is kept for long: its line and its answer are in Postgres.
+        """
+        of_batch = of_batch or _is_batch(claim)
+        asked, keep_ms = (0, BATCH_KEEP_RUN_MS) if of_batch else (self._bytes.asked, self._keep_run_ms)
+        return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """The job runs again at `due_ms` (Unix milliseconds, 0 for now), or is thrown away at once when somebody asked to

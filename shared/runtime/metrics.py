@@ -40,6 +40,11 @@ BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process h
 CLOCK_AHEAD = Gauge("rebootml_clock_ahead_seconds", "How far this machine's clock is ahead of a store's", ["store"])
 TOKENS = Counter("rebootml_tokens_total", "Billed tokens", ["model", "direction"])
 CHARGED_NANO_USD = Counter("rebootml_charged_nano_usd_total", "Charged, in nano-USD", ["model"])
+TIER_LOSS_NANO_USD = Counter(
+    "rebootml_tier_loss_nano_usd_total",
+    "What vendors took more than at the tier that was sold, in nano-USD",
+    ["model", "served_tier"],
+)
 ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at", ["alert"])
 
 

@@ -14,6 +14,7 @@ import asyncpg
 from deploy.simulator.answer import answer, prompt_tokens
 from deploy.simulator.script import Script, from_message
 from shared.catalogue.models import load_catalogue
+from shared.lanes import ServiceTier
 from shared.money import NANO_PER_USD, Price, Usage
 from shared.stores import keys
 from tests.e2e.overlaid import Overlaid
@@ -162,12 +163,15 @@ def a_key() -> str:
     return f"bill-{next(_keys)}-"
 
 
-def price_of(model: str) -> Price:
-    return load_catalogue().find(model).price
+def price_of(model: str, tier: ServiceTier = "default") -> Price:
+    catalogue = load_catalogue()
+    found = catalogue.at_tier(catalogue.find(model), tier)
+    assert found is not None
+    return found.price
 
 
-def reported(message: str, tokens: int, model: str = MODEL) -> int:
-    return price_of(model).cost(Usage(prompt_tokens([message]), tokens))
+def reported(message: str, tokens: int, model: str = MODEL, tier: ServiceTier = "default") -> int:
+    return price_of(model, tier).cost(Usage(prompt_tokens([message]), tokens))
 
 
 def estimated(message: str, text: str = "", pieces: int = 0) -> int:

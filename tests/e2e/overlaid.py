@@ -164,6 +164,6 @@ async def running_overlaid(folder: Path, environment: Mapping[str, str]) -> Asyn
         }
         settings = {**environment, **ENVIRONMENT, **others, "CATALOGUE": str(overlay)}
         async with running_cluster(folder, settings, doors=1, workers=1, direct=True) as cluster:
-            cluster.start("web-hasty", shared=True, REQUEST_DEADLINE_S=str(HASTY_S))
+            cluster.start("web-hasty", shared=True, REQUEST_DEADLINE_S=str(HASTY_S), FLEX_DEADLINE_S=str(HASTY_S))
             await cluster.until_log("web-hasty", "front door open")
             yield Overlaid(cluster, silent)

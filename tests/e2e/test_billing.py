@@ -35,6 +35,7 @@ from tests.harness.support import eventually_true
 
 Row = Callable[[World], Awaitable[Paid]]
 BILLS_TO_THE_END, REALTIME = "openai-o3-mini", "openai-gpt-4o-rt-preview"
+FLEX_MODEL = "openai-gpt-5.4-mini"
 NEVER_BUSY = "openai-gpt-4o"
 """Batches do not wait for a vendor that no other line is refused by."""
 
@@ -77,6 +78,22 @@ async def waits_until_its_deadline(world: World) -> Paid:
         request_id = await world.later(told(), caller=world.hasty)
         await eventually_true(lambda: world.books.fetchval(query, request_id), "the deadline has passed")
     return Paid("failed", 0)
+
+
+async def finds_no_capacity(world: World) -> Paid:
+    message = told(full=1_000, key=a_key())
+    reply = await world.hasty.chat(message, model=FLEX_MODEL, service_tier="flex", max_tokens=20)
+    assert (reply.status, reply.error["code"]) == (504, "expired")
+    return Paid("failed", 0)
+
+
+async def is_served_at_a_dearer_tier(world: World) -> Paid:
+    message, cost = told(tokens=9, served="default"), 0
+    for stream in (False, True):
+        reply = await world.caller.chat(message, model=FLEX_MODEL, service_tier="flex", stream=stream, max_tokens=20)
+        assert reply.status == 200
+        cost += reported(message, 9, FLEX_MODEL, "flex")
+    return Paid("succeeded", cost)
 
 
 async def is_refused_by_the_vendor(world: World) -> Paid:
@@ -367,6 +384,8 @@ TABLE: dict[str, Row] = {
     "It succeeds, and the vendor reported no tokens, or impossible ones.": succeeds_without_counts,
     "This service refuses it.": is_refused_here,
     "It waits in the queue until its deadline.": waits_until_its_deadline,
+    "It asks for `service_tier: flex`, and the vendor has no capacity for that until its deadline.": finds_no_capacity,
+    "It asks for `service_tier: flex`, and the vendor serves it at a dearer tier.": is_served_at_a_dearer_tier,
     "The vendor refuses it.": is_refused_by_the_vendor,
     "The vendor refuses it until no try is left.": is_refused_until_no_try_is_left,
     "The vendor cannot be reached.": cannot_be_reached,

@@ -1,6 +1,7 @@
-"""Feeds batches to the queue: a window of items per provider, no more, however many lines wait in Postgres.
+"""Feeds batches to the queues: a window of items per feed, no more, however many lines wait in Postgres. A feed is what leads
+the lines for one provider to its batch lane, or those at the tier flex to its flex lane.
 
-One worker at a time feeds a provider (an advisory lock). Holds are taken with the items in one transaction, then the jobs
+One worker at a time runs a feed (an advisory lock). Holds are taken with the items in one transaction, then the jobs
 are enqueued; a crash between the two is found by `finish.py`. The window follows the slots of the living workers, the
 bytes that Redis would hold, and what each model's vendor allows. A line that cannot be run fails in its place, and a batch
 that cannot be fed at all lets the others pass.
@@ -20,9 +21,8 @@ from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.job import Job
-from shared.lanes import PROVIDERS
+from shared.lanes import FEEDS, Feed, fed_queue
 from shared.money import divide_up
-from shared.stores import keys
 from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-FEED_LOCKS = {provider: 7_201_100 + number for number, provider in enumerate(PROVIDERS)}
+FEED_LOCKS = {feed: 7_201_100 + number for number, feed in enumerate(FEEDS)}
 LINES_PER_READ_MAX = 256
 AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
 """No batch's own trouble."""
 
 
 class BatchFeeder:
-    """`feed(provider)` fills its window once; `run(provider)` keeps it full, a task of the owner."""
+    """`feed` fills the window of a feed once; `run` keeps those of some full, a task of the owner."""
 
     def __init__(
         self,
@@ -64,29 +64,35 @@ class BatchFeeder:
         self._queue = queue
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
-        self._rooms = {provider: Room(provider, client, paces, settings) for provider in PROVIDERS}
-        self._turns = {provider: Turns(provider) for provider in PROVIDERS}
+        self._rooms = {feed: Room(feed, client, paces, settings) for feed in FEEDS}
+        self._turns = {feed: Turns(feed) for feed in FEEDS}
         self._alerted: dict[str, bool] = {}
         """Batches of which an operator has heard."""
 
-    async def run(self, provider: str) -> None:
-        """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed."""
+    async def run(self, feeds: Sequence[Feed]) -> None:
+        """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed. One feed is
+        run after the other, so that all of them hold one connection.
+        """
         while True:
-            busy = False
-            try:
-                busy = await self.feed(provider) is not None
-            except (*AWAY, asyncpg.PostgresError) as error:
-                log.warning("feeding postponed", provider=provider, reason=type(error).__name__)
-            await asyncio.sleep(self._settings.batch_feed_every_s if busy else self._settings.batch_look_every_s)
+            busy = [await self._is_busy(feed) for feed in feeds]
+            await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
-    async def feed(self, provider: str) -> int | None:
+    async def _is_busy(self, feed: Feed) -> bool:
+        """Feed once. Whether there is, or may soon be, more to feed."""
+        try:
+            return await self.feed(feed) is not None
+        except (*AWAY, asyncpg.PostgresError) as error:
+            log.warning("feeding postponed", feed=feed, reason=type(error).__name__)
+            return False
+
+    async def feed(self, feed: Feed) -> int | None:
         """How many lines were fed, 0 when there is soon room again, or when others have their turn now; None when another
         worker feeds, or nothing can be fed for a while.
 
         Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
-        turns, room = self._turns[provider], self._rooms[provider]
-        async with alone(self._pool, FEED_LOCKS[provider]) as connection:
+        turns, room = self._turns[feed], self._rooms[feed]
+        async with alone(self._pool, FEED_LOCKS[feed]) as connection:
             if connection is None:
                 return None
             await connection.execute(BATCHES["by_index"])
@@ -103,7 +109,7 @@ class BatchFeeder:
             chosen = _least_first([row for row in ready if row["batch_id"] in wanted], window)[:places]
             turns.passed(page, chosen)
             room_bytes = window.free_bytes // max(1, len(chosen))
-            fed = [await self._feed_aside(provider, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
+            fed = [await self._feed_aside(feed, row, wanted[row["batch_id"]], room_bytes, window) for row in chosen]
         lines = sum(one.lines for one in fed)
         busy = lines > 0 or soon or any(one.soon for one in fed)
         return None if turns.is_over(page, busy=busy) else lines
@@ -120,12 +126,10 @@ class BatchFeeder:
                 soon = soon or still.soon
         return ready, soon
 
-    async def _feed_aside(
-        self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
-    ) -> Fed:
+    async def _feed_aside(self, feed: Feed, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window) -> Fed:
         """One batch, which holds up no other one, whatever is wrong with it."""
         try:
-            return await self._feed_batch(provider, cursor, count, room_bytes, window)
+            return await self._feed_batch(feed, cursor, count, room_bytes, window)
         except BUSY:
             return Fed(0, soon=True)  # somebody has its account: when it is its turn again
         except AWAY:
@@ -138,35 +142,34 @@ class BatchFeeder:
                 reason=type(error).__name__,
                 exc_info=not isinstance(error, asyncpg.PostgresError),
             )
-            self._rooms[provider].hold(cursor, "", window.running[cursor["account_id"]])
+            self._rooms[feed].hold(cursor, "", window.running[cursor["account_id"]])
             return Fed(0, soon=False)
 
-    async def _feed_batch(
-        self, provider: str, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window
-    ) -> Fed:
-        room = self._rooms[provider]
+    async def _feed_batch(self, feed: Feed, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window) -> Fed:
+        room = self._rooms[feed]
         room.let_go(cursor)
         rows = await self._pool.fetch(
             BATCHES["next_lines"],
-            *(cursor["file_id"], cursor["file_day"], provider, cursor["fed_to"]),
+            *(cursor["file_id"], cursor["file_day"], feed, cursor["fed_to"]),
             *(min(count, LINES_PER_READ_MAX), room_bytes),
         )
-        lines, held_by = await self._allowed(room, cursor, rows, window)
-        fed = await self._hold_and_enqueue(provider, cursor, lines, window) if lines else Fed(0, soon=False)
+        lines, held_by = await self._allowed(feed, cursor, rows, window)
+        fed = await self._hold_and_enqueue(feed, cursor, lines, window) if lines else Fed(0, soon=False)
         if held_by and fed.lines == len(lines):
             room.hold(cursor, held_by)
             fed = Fed(fed.lines, (await room.of(held_by, window)).soon)
         return fed
 
     async def _allowed(
-        self, room: Room, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
+        self, feed: Feed, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
     ) -> tuple[list[Item | Unfit], str]:
         """The lines up to the first one whose model's vendor takes no more just now, and that model."""
+        room = self._rooms[feed]
         lines: list[Item | Unfit] = []
         left: dict[str, int] = {}
         held_by = ""
         for row in rows:
-            line = self._lines.read(cursor, row["number"], row["asked"])
+            line = self._lines.read(feed, cursor, row["number"], row["asked"])
             if isinstance(line, Unfit):
                 if self._may_be_known_elsewhere(cursor, line):
                     room.hold(cursor, "", window.running[cursor["account_id"]])
@@ -193,16 +196,16 @@ class BatchFeeder:
         return waits
 
     async def _hold_and_enqueue(
-        self, provider: str, cursor: asyncpg.Record, lines: list[Item | Unfit], window: Window
+        self, feed: Feed, cursor: asyncpg.Record, lines: list[Item | Unfit], window: Window
     ) -> Fed:
-        taken = await take(self._pool, provider, cursor, lines, self._settings)
+        taken = await take(self._pool, feed, cursor, lines, self._settings)
         self._tell_of(cursor, taken.unfit)
-        await asyncio.gather(*(self.enqueue(job, cursor["key_id"]) for job in taken.jobs))
+        await asyncio.gather(*(self.enqueue(feed, job, cursor["key_id"]) for job in taken.jobs))
         running = window.running[cursor["account_id"]]
         if taken.outcome in {"credit", "key_limit"}:
             await self._pause_unless_something_runs(cursor, taken)
         if taken.outcome in {"credit", "key_limit", "in_flight"}:
-            self._rooms[provider].hold(cursor, "", running + len(taken.jobs))
+            self._rooms[feed].hold(cursor, "", running + len(taken.jobs))
         return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
 
     def _tell_of(self, cursor: asyncpg.Record, unfit: list[Unfit]) -> None:
@@ -223,11 +226,10 @@ class BatchFeeder:
         remember(self._alerted, cursor["batch_id"], value=True)
         return is_news
 
-    async def enqueue(self, job: Job, key_id: str, epoch: int = 0) -> None:
+    async def enqueue(self, feed: Feed, job: Job, key_id: str, epoch: int = 0) -> None:
         """Into its queue; what does not get in is found missing later and enqueued again."""
         try:
-            name = keys.queue(job.model.provider, "batch")
-            await self._queue.enqueue(job, name, channel="", key_id=key_id, rpm=None, epoch=epoch)
+            await self._queue.enqueue(job, fed_queue(feed), channel="", key_id=key_id, rpm=None, epoch=epoch)
         except RebootError as error:
             log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
 

@@ -13,10 +13,10 @@ from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import Cancelled, Expired, RebootError
 from shared.ids import created_at
+from shared.lanes import fed_queue
 from shared.ledger.rows import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import read_on
-from shared.stores import keys
 from workers.batches.items import LineReader
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import settle_kept
@@ -98,7 +98,7 @@ class BatchFinisher:
         rows = await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK)
         settled = await settle_kept(self._client, self._settler, [row["request_id"] for row in rows])
         for row in (row for row in rows if row["request_id"] not in settled):
-            name = keys.queue(row["provider"], "batch")
+            name = fed_queue(row["provider"])
             if await self._queue.bury(row["request_id"], name, or_void=False):
                 self._settler.keep(_withdrawn(row))
             elif row["batch_id"] in stopped:
@@ -120,7 +120,9 @@ class BatchFinisher:
                 continue
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
             log.warning("lost batch item enqueued again", request_id=row["request_id"])
-            await self._feeder.enqueue(job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE)
+            await self._feeder.enqueue(
+                row["provider"], job, row["key_id"], epoch=max(1, int(age_s)) * EPOCHS_PER_ENQUEUE
+            )
 
     async def _is_lost(self, request_id: str) -> bool:
         found = await read_on(self._scripts, request_id, 0, events_max=1, bytes_max=1)

@@ -17,6 +17,7 @@ from shared.errors import InvalidRequest, ModelNotFound, RebootError
 from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
 from shared.job import Job
+from shared.lanes import Feed, ServiceTier, tier_of
 from shared.ledger.pinned_price import pinned, price_of
 from shared.ledger.rows import BatchLine, Reservation
 from shared.money import COST_MAX, NanoUsd
@@ -50,17 +51,17 @@ class LineReader:
         self._catalogue = catalogue
         self._settings = settings
 
-    def read(self, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
-        """The line `number` of the batch that `cursor` is about."""
+    def read(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
+        """The line `number` of the batch that `cursor` of `feed` is about."""
         try:
-            ask, model = self._asked(asked)
+            ask, model = self._asked(asked, tier_of(feed))
             item = self._item(cursor, number, ask, model, len(asked))
             require_at_most(COST_MAX, _bound_of(item))
         except RebootError as error:
             return Unfit(number, len(asked), error)
         return item
 
-    def _asked(self, asked: bytes) -> tuple[Ask, Model]:
+    def _asked(self, asked: bytes, tier: ServiceTier) -> tuple[Ask, Model]:
         """Raises `ModelNotFound` when the model left the catalogue, `InvalidRequest` when it lost what the line needs, or
         `RebootError` when nobody can read the line any more.
         """
@@ -81,7 +82,12 @@ class LineReader:
             raise InvalidRequest(
                 f"{model.name} does not take `{option}` any more: send the line without, or to another model."
             )
-        return ask, model
+        at_tier = self._catalogue.at_tier(model, tier)
+        if at_tier is None:
+            raise InvalidRequest(
+                f"{model.name} has no price for {tier!r} any more: send the line without `service_tier`, or to another model."
+            )
+        return ask, at_tier
 
     def _item(self, cursor: asyncpg.Record, number: int, ask: Ask, model: Model, size: int) -> Item:
         settings = self._settings
@@ -100,7 +106,7 @@ class LineReader:
             upstream=model.upstream,
             provider=model.provider,
             api=model.api,
-            lane="batch",
+            lane="flex" if model.service_tier == "flex" else "batch",
             stream=False,
             **pinned(model.price, model.price_version, bound),
             input_bound=bound,
@@ -122,8 +128,8 @@ class LineReader:
         """The job of an item that Redis has lost, from its request and its line. Raises `RebootError` when the line cannot be
         run any more.
         """
-        ask, model = self._asked(row["asked"])
-        model = msgspec.structs.replace(model, price=price_of(row))
+        ask, model = self._asked(row["asked"], tier_of(row["provider"]))
+        model = msgspec.structs.replace(priced(model, self._settings.batch_price_factor), price=price_of(row))
         return _job(row["request_id"], row["account_id"], model, ask, dict(row))
 
 

@@ -1,4 +1,6 @@
-"""How fast batches may go at each vendor: one limit per model, shared in Redis, learned from how the vendor answers."""
+"""How fast batches may go at each vendor: one limit per model and service tier, shared in Redis, learned from how the vendor
+answers. A vendor that has no room for calls at the tier flex says nothing of ordinary ones.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shared.errors import Unavailable
+from shared.lanes import ServiceTier
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -18,6 +21,11 @@ Refusal = Literal["", "throttled", "used up"]
 REPORT_EVERY_S = 0.25
 
 
+def pace_name(model: str, tier: ServiceTier) -> str:
+    """Under which the calls of a model at a tier have their pace."""
+    return f"{model}:{tier}" if tier == "flex" else model
+
+
 class Pace(NamedTuple):
     """So many calls of a model may be under way; nothing new for `wait_s` seconds."""
 
@@ -26,7 +34,9 @@ class Pace(NamedTuple):
 
 
 class Paces:
-    """Workers tell how vendors answered, feeders ask what that means. `run` sends what was told, a task of the owner."""
+    """Workers tell how vendors answered, feeders ask what that means; a model is named by its `pace_name`. `run` sends what
+    was told, a task of the owner.
+    """
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts

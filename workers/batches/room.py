@@ -1,4 +1,4 @@
-"""How much of a batch there is room for: the window of its provider, and what its next line waits for."""
+"""How much of a batch there is room for: the window of its feed, and what its next line waits for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.batches.queries import BATCHES
+from shared.lanes import Feed, fed_queue, tier_of
+from shared.money import divide_up
 from shared.queue.heartbeat import living_workers
-from shared.stores import keys
-from workers.batches.pace import Pace, Paces
+from workers.batches.pace import Pace, Paces, pace_name
 from workers.batches.turns import remember
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """What is under way of one provider, and how much more may be."""
+    """What is under way of one feed, and how much more may be."""
 
     free: int
     free_bytes: int
@@ -49,10 +50,11 @@ class Held(NamedTuple):
 
 
 class Room:
-    """Of one provider's batches."""
+    """Of the batches of one feed."""
 
-    def __init__(self, provider: str, client: redis.asyncio.Redis, paces: Paces, settings: Settings) -> None:
-        self._provider = provider
+    def __init__(self, feed: Feed, client: redis.asyncio.Redis, paces: Paces, settings: Settings) -> None:
+        self._feed = feed
+        self._queue = fed_queue(feed)
         self._client = client
         self._paces = paces
         self._settings = settings
@@ -62,12 +64,14 @@ class Room:
     async def window(self, connection: Connection) -> Window:
         """As it is now. Raises asyncpg's and redis-py's errors."""
         settings = self._settings
-        name = keys.queue(self._provider, "batch")
-        slots = sum(one.slots for one in await living_workers(self._client) if name in one.claims and not one.draining)
+        workers = await living_workers(self._client)
+        slots = sum(one.slots for one in workers if self._queue in one.claims and not one.draining)
+        if tier_of(self._feed) == "flex":
+            slots = divide_up(slots * settings.flex_slots_percent, 100)
         size = min(settings.batch_window_max, max(1, int(slots * settings.batch_window_per_slot)) if slots else 0)
         running: Counter[str] = Counter()
         items = used = 0
-        for row in await connection.fetch(BATCHES["running"], self._provider):
+        for row in await connection.fetch(BATCHES["running"], self._feed):
             for name_of in ("account_id", "batch_id", "model"):
                 running[row[name_of]] += row["items"]
             items += row["items"]
@@ -80,7 +84,7 @@ class Room:
         Raises `Unavailable`.
         """
         if model not in window.paces:
-            window.paces[model] = await self._paces.of(model)
+            window.paces[model] = await self._paces.of(pace_name(model, tier_of(self._feed)))
         pace = window.paces[model]
         waits = pace.wait_s > 0
         return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)

@@ -11,6 +11,7 @@ import asyncpg
 from shared.batches.queries import BATCHES
 from shared.errors import RebootError
 from shared.job import Job
+from shared.lanes import Feed
 from shared.ledger.ledger import json_text
 from workers.batches.items import Item, Unfit, as_fed, job_of
 
@@ -32,7 +33,7 @@ class Taken(NamedTuple):
 
 
 async def take(
-    pool: asyncpg.Pool, provider: str, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
+    pool: asyncpg.Pool, feed: Feed, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
 ) -> Taken:
     """The longest beginning of `lines` that can be held for, or half of that when the database refuses something of it.
     Raises asyncpg's errors.
@@ -41,16 +42,16 @@ async def take(
     try:
         *admitted, last = await pool.fetch(
             BATCHES["feed"],
-            *(cursor["batch_id"], provider, cursor["fed_to"], json_text(rows)),
+            *(cursor["batch_id"], feed, cursor["fed_to"], json_text(rows)),
             *(settings.in_flight_max, settings.batch_in_flight_kept, settings.batch_balance_percent / 100),
         )
     except asyncpg.DataError:
         first = lines[0]
         if len(lines) > 1:
-            return await take(pool, provider, cursor, lines[: len(lines) // 2], settings)
+            return await take(pool, feed, cursor, lines[: len(lines) // 2], settings)
         if isinstance(first, Unfit):
             raise  # it is not the line's
-        return await take(pool, provider, cursor, [_refused(first)], settings)
+        return await take(pool, feed, cursor, [_refused(first)], settings)
     holds = {row["request_id"]: row["granted_hold"] for row in admitted}
     taken = takewhile(lambda line: isinstance(line, Unfit) or line.reservation.id in holds, lines)
     items = [] if last["outcome"] == NOT_NOW else list(taken)

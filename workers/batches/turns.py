@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import asyncpg
 
 from shared.batches.queries import BATCHES
+from shared.lanes import Feed
 from shared.stores.postgres import Connection
 
 ACCOUNTS_PER_ROUND = 50
@@ -31,10 +32,10 @@ class Page(NamedTuple):
 
 
 class Turns:
-    """Of one provider. What it remembers is lost with its worker; then all begins anew."""
+    """Of one feed. What it remembers is lost with its worker; then all begins anew."""
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
         self._after = ""
         self._after_batch: dict[str, str] = {}
         """By account."""
@@ -49,11 +50,11 @@ class Turns:
             from_the_beginning = await self._accounts(connection, "", ACCOUNTS_PER_ROUND - len(accounts))
             accounts = list(dict.fromkeys([*accounts, *from_the_beginning]))
         after = [self._after_batch.get(account, "") for account in accounts]
-        cursors = await connection.fetch(BATCHES["open_cursors"], self._provider, accounts, after, CURSORS_PER_ACCOUNT)
+        cursors = await connection.fetch(BATCHES["open_cursors"], self._feed, accounts, after, CURSORS_PER_ACCOUNT)
         return Page(accounts, cursors, last)
 
     async def _accounts(self, connection: Connection, after: str, most: int) -> list[str]:
-        return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._provider, after, most)]
+        return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._feed, after, most)]
 
     def passed(self, page: Page, chosen: Iterable[asyncpg.Record]) -> None:
         """These of the page are fed, so that who stands before the last of them had a turn; nobody: then all of it had."""

@@ -101,9 +101,9 @@ class LeasedWorker(Worker):
         """No new jobs are taken."""
         return not self.allow_pick_jobs
 
-    def ending(self, claim: Claim) -> Ending:
+    def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
         """With its request's last event the job is done, which `ended` has to be told."""
-        return self._leases.ending(claim)
+        return self._leases.ending(claim, of_batch=of_batch)
 
     def is_doubtful(self, claim: Claim) -> bool:
         """Whether its job may have ended already, though Redis does not know of that."""

@@ -8,6 +8,7 @@ The promises that `tests/conformance` holds every file of this folder to:
   piece has its id and name, and its index is its place among the calls;
 - what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
   `Reported` in a finished answer, the last one counts;
+- the tier that serves, where the model is asked for at another than its vendor's default, as soon as it is said;
 - exactly one `Finished`, the last piece, and only after the API's own terminal marker;
 - every failure is a `RebootError`; nothing is retried in hiding;
 - keep-alives are not pieces, so that they cannot hold a limit open;
@@ -28,7 +29,9 @@ from shared.money import Usage
 
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`stream` decides the upstream form. `output_limit` is in tokens; None in `sampling` leaves the vendor's default."""
+    """`stream` decides the upstream form. `output_limit` is in tokens; None in `sampling` leaves the vendor's default. The
+    vendor is asked for the service tier of `model`.
+    """
 
     id: str
     model: Model
@@ -66,13 +69,21 @@ class UsedUp(msgspec.Struct, frozen=True):
     reset_s: float
 
 
+class ServedAt(msgspec.Struct, frozen=True):
+    """The vendor says at which service tier it serves: `flex`, `default`, or a word of its own. It is said only where a tier
+    was asked for.
+    """
+
+    tier: str
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The vendor's terminal marker. `reason` is one of `stop`, `length`, `tool_calls`, `content_filter`."""
 
     reason: str
 
 
-Piece = str | Joined | CallPiece | Thinking | UsedUp | Reported | Finished
+Piece = str | Joined | CallPiece | Thinking | UsedUp | ServedAt | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -29,7 +30,8 @@ ABSURD_FACTOR = 10
 
 class Received(msgspec.Struct):
     """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and not
-    refused. `reported`: the vendor's own counts.
+    refused. `reported`: the vendor's own counts. Of the `attempts`, which are calls, some were `refused` because there was no
+    capacity at their tier. `served_tier`: the tier at which the vendor says that it serves.
     """
 
     called: bool = False
@@ -37,6 +39,8 @@ class Received(msgspec.Struct):
     pieces: int = 0
     reported: Usage | None = None
     attempts: int = 0
+    refused: int = 0
+    served_tier: str | None = None
 
 
 def succeeded(
@@ -46,7 +50,7 @@ def succeeded(
     streamed and need not be kept; messages of at most `asked_bytes_max` are kept with it.
     """
     usage = billed_usage(job, received)
-    done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano))
+    done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano), served_tier=received.served_tier)
     settlement = _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
     all_of_it = whole(done, answer)
     return done if job.stream else all_of_it, _kept(settlement, job, all_of_it, asked_bytes_max)
@@ -140,7 +144,7 @@ def _settlement(
         hold_state="settled" if usage else "released",
         ended_at=now,
         charge_nano=_countable(job.price.cost(usage)) if usage else 0,
-        vendor_cost_nano=_countable(job.model.vendor_price.cost(usage)) if usage else 0,
+        **(_costs(job, received, usage) if usage else {"vendor_cost_nano": 0}),
         tokens_input=usage.input if usage else None,
         tokens_output=usage.output if usage else None,
         tokens_cached=usage.cached if usage else None,
@@ -153,6 +157,22 @@ def _settlement(
         error_message=error_message,
         attempts=received.attempts,
     )
+
+
+def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
+    """What the vendor takes. One that serves at another tier than the one that was sold takes its default price, as far as is
+    known: what that is more is the house's loss. What is charged hangs on neither.
+    """
+    sold_at = _countable(job.model.vendor_price.cost(usage))
+    default = job.model.at_default
+    if default is None:
+        return {"vendor_cost_nano": sold_at}
+    saved = max(0, _countable(default.price.cost(usage)) - min(job.price.cost(usage), job.hold_nano))
+    costs = {"served_tier": received.served_tier, "saved_nano": saved}
+    if received.served_tier in {None, job.model.service_tier}:
+        return {"vendor_cost_nano": sold_at, **costs}
+    cost = _countable(default.vendor_price.cost(usage))
+    return {"vendor_cost_nano": cost, "tier_loss_nano": max(0, cost - sold_at), **costs}
 
 
 def _countable(cost: NanoUsd) -> int:

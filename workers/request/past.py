@@ -26,6 +26,8 @@ class Past(msgspec.Struct, frozen=True):
     text_bytes: int = 0
     pieces: int = 0
     calls: int = 0
+    refused: int = 0
+    """How many of the calls found no capacity at their service tier."""
     waits: int = 0
     """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
@@ -37,9 +39,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hmget(keys.run(request_id), ["calls", "waits"])
+        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused"])
         pipe.hget(keys.SETTLES, request_id)
-        journal, (calls, waits), record = await pipe.execute()
+        journal, (calls, waits, refused), record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
@@ -49,18 +51,19 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         pieces=sum(part.pieces for part in parts),
         parts=parts,
         calls=int(calls or 0),
+        refused=int(refused or 0),
         waits=int(waits or 0),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
 
 
-async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int) -> None:
-    """Remember how often the vendor was called, and that it was meant to wait, for the attempt that goes on later. Raises
-    redis-py's errors.
+async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int, refused: int = 0) -> None:
+    """Remember how often the vendor was called, how often it had no capacity, and that the request was meant to wait, for the
+    attempt that goes on later. Raises redis-py's errors.
     """
     async with client.pipeline(transaction=False) as pipe:
-        pipe.hset(keys.run(request_id), "calls", str(calls))
+        pipe.hset(keys.run(request_id), mapping={"calls": str(calls), "refused": str(refused)})
         pipe.hincrby(keys.run(request_id), "waits", 1)
         pipe.expire(keys.run(request_id), RUN_LIVE_S)  # it may have been emptied meanwhile, and then has no end
         await pipe.execute()

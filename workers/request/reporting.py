@@ -10,7 +10,7 @@ import structlog
 from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
-from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TOKENS
+from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TIER_LOSS_NANO_USD, TOKENS
 from workers.providers.wire.vendor_errors import Redirected
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,10 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
     if settlement.charge_nano > job.hold_nano:
         overrun_nano = settlement.charge_nano - job.hold_nano
         log.error("vendor reports more than was held", alert=True, model=job.model.name, overrun_nano=overrun_nano)
+    if settlement.tier_loss_nano:
+        TIER_LOSS_NANO_USD.labels(job.model.name, settlement.served_tier).inc(settlement.tier_loss_nano)
+        lost = {"served_tier": settlement.served_tier, "loss_nano": settlement.tier_loss_nano}
+        log.warning("vendor served at a dearer tier", model=job.model.name, **lost)
     log.info("request finished" if isinstance(event, Done) else "request failed", **facts)
 
 

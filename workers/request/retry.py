@@ -10,18 +10,22 @@ from shared.errors import RebootError
 if TYPE_CHECKING:
     from shared.settings import Settings
 
+DOUBLINGS_MAX = 30
+
 
 def delay_before_retry(
-    error: RebootError, settings: Settings, *, calls: int, calls_max: int, left_s: float
+    error: RebootError, settings: Settings, *, calls: int, calls_max: int | None, left_s: float
 ) -> float | None:
     """Seconds to wait before call number `calls + 1`, or None to give up.
 
-    To be asked only as long as nothing has reached the caller. `left_s` is what the request's deadline leaves; a vendor
-    that asks for more patience than that gets none. Exponential with full jitter, never less than Retry-After.
+    To be asked only as long as nothing has reached the caller. `calls_max` of None leaves it to the deadline, of which
+    `left_s` are left; a vendor that asks for more patience than that gets none. Exponential with full jitter, never less
+    than Retry-After.
     """
-    if not error.retryable or calls >= calls_max:
+    if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None
-    backoff = min(settings.retry_delay_s * 2 ** (calls - 1), settings.retry_delay_max_s)
+    doublings = min(calls - 1, DOUBLINGS_MAX)
+    backoff = min(settings.retry_delay_s * 2**doublings, settings.retry_delay_max_s)
     delay = max(error.retry_after_s or 0.0, 0.0)
     if error.retry_after_s is None or type(error).default_retry_after_s == error.retry_after_s:
         delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing

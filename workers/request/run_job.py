@@ -131,7 +131,8 @@ class Attempt:
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
         live_s = max(job.left_s(), 0) + keep_s
-        self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=worker.ending(claim))
+        ending = worker.ending(claim, of_batch=job.batch_line is not None)
+        self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=ending)
         self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
         self._room = room
 
@@ -200,6 +201,7 @@ class Attempt:
         self._journal.length, self._journal.bytes = past.length, past.bytes
         self._received.text_bytes = past.text_bytes
         self._received.pieces = past.pieces
+        self._received.refused = past.refused
         self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)

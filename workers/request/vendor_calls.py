@@ -16,6 +16,7 @@ from shared.chat import CallPiece
 from shared.errors import (
     AnswerTooLong,
     Cancelled,
+    Expired,
     ModelRetired,
     ProviderBusy,
     ProviderError,
@@ -25,7 +26,18 @@ from shared.errors import (
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
-from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
+from workers.batches.pace import pace_name
+from workers.providers.protocol import (
+    Finished,
+    Joined,
+    Piece,
+    Provider,
+    ProviderRequest,
+    Reported,
+    ServedAt,
+    Thinking,
+    UsedUp,
+)
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.receiving import receiving
@@ -71,6 +83,8 @@ class VendorCalls:
         room: Growth,
     ) -> None:
         self._job = job
+        self._tier = job.model.service_tier
+        self._pace_name = pace_name(job.model.name, self._tier)
         self._providers = providers
         self._client = client
         self._paces = paces
@@ -94,19 +108,20 @@ class VendorCalls:
                 self._forget_refused()
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
                 if isinstance(error, ProviderBusy):
-                    await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
+                    self._received.refused += self._tier == "flex"
+                    await self._paces.throttled(self._pace_name, error.retry_after_s or 0)
                 await self._wait_or_give_up(error)
                 await self._ask_whether_it_is_wanted(error)
             else:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
-                self._paces.succeeded(self._job.model.name)
+                self._paces.succeeded(self._pace_name)
                 return reason
 
     def _forget_refused(self) -> None:
         """A call that failed before any output is nobody's to pay, whoever ends the request while it waits for the next."""
         if not self._received.text_bytes:
             self._stand(with_vendor=False)
-            self._received.reported = None
+            self._received.reported = self._received.served_tier = None
             self._received.pieces = 0
 
     def _stand(self, *, with_vendor: bool) -> None:
@@ -115,6 +130,10 @@ class VendorCalls:
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
         delay_s = self._delay_before_retry(error)
+        if delay_s is None and self._waits_for_capacity(error):
+            raise Expired(
+                "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
+            ) from error
         if delay_s is None:
             raise self._with_replacement(error)
         log.info(
@@ -140,7 +159,7 @@ class VendorCalls:
     async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
         """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
         try:
-            await note_calls(self._client, self._job.id, self._received.attempts)
+            await note_calls(self._client, self._job.id, self._received.attempts, self._received.refused)
         except UNREACHABLE:
             raise error from None
         raise Retry(defer=delay_s) from error
@@ -159,11 +178,18 @@ class VendorCalls:
     def _delay_before_retry(self, error: RebootError) -> float | None:
         if self._received.text_bytes:
             return None
+        left_s = self._job.left_s()
+        if self._waits_for_capacity(error):
+            refused = self._received.refused
+            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
         batch = self._job.batch_line is not None  # nobody waits for it
         calls_max = (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
-        return delay_before_retry(
-            error, self._settings, calls=self._received.attempts, calls_max=calls_max, left_s=self._job.left_s()
-        )
+        calls = self._received.attempts - self._received.refused
+        return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
+
+    def _waits_for_capacity(self, error: RebootError) -> bool:
+        """Until the deadline, because a vendor promises none at this tier."""
+        return self._tier == "flex" and isinstance(error, ProviderBusy) and not self._received.text_bytes
 
     async def _call(self) -> str:
         provider = self._provider()
@@ -171,7 +197,7 @@ class VendorCalls:
         request = fitted.request
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
-        total_s = min(self._job.left_s(), self._settings.request_deadline_s)
+        total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
         pieces = fitted.undone(bounded(provider.stream(request), idle_s=idle_s, total_s=total_s))
         with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)), receiving(self._has_room_for):
             async with contextlib.aclosing(pieces):
@@ -189,7 +215,9 @@ class VendorCalls:
                 case Thinking(count):
                     self._received.pieces += count
                 case UsedUp(reset_s):
-                    await self._paces.used_up(self._job.model.name, reset_s)
+                    await self._paces.used_up(self._pace_name, reset_s)
+                case ServedAt(tier):
+                    self._received.served_tier = tier
                 case Reported(usage):
                     self._received.reported = usage
                 case Finished(reason):
@@ -249,6 +277,8 @@ class VendorCalls:
         return self._job.stream or (most is not None and self._job.output_limit > most)
 
     def _idle_s(self) -> float:
+        if self._tier == "flex":  # its calls may wait at the vendor for minutes
+            return self._settings.flex_deadline_s
         thinks = self._job.model.reasoning
         return self._settings.idle_timeout_reasoning_s if thinks else self._settings.idle_timeout_s
 

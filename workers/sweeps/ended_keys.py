@@ -28,7 +28,7 @@ class EndedKeys:
     def __init__(self, pool: asyncpg.Pool, queue: Queue, settings: Settings) -> None:
         self._pool = pool
         self._queue = queue
-        self._lately_s = settings.body_within_s + settings.request_deadline_s + settings.hold_grace_s
+        self._lately_s = settings.body_within_s + settings.deadline_max_s + settings.hold_grace_s
         self._asked: dict[str, float] = {}
         """What runs on, and when we asked."""
 

@@ -82,7 +82,13 @@ def parse_message(body: bytes) -> Asked:
         stop=tuple(request.stop_sequences or ()),
         user=(request.metadata.user_id if request.metadata else None) or None,
     )
-    return msgspec.structs.replace(asked, sampling=sampling, stream=bool(request.stream), max_tokens=request.max_tokens)
+    return msgspec.structs.replace(
+        asked,
+        sampling=sampling,
+        stream=bool(request.stream),
+        max_tokens=request.max_tokens,
+        service_tier="flex" if request.service_tier == "flex" else None,
+    )
 
 
 def parse_count(body: bytes) -> Asked:
@@ -135,9 +141,7 @@ def _more_wishes(request: CountRequest) -> list[str]:
     """Fields that are left out unless they ask for what happens anyway."""
     if not isinstance(request, MessagesRequest):
         return []
-    if request.service_tier == "flex":
-        raise InvalidRequest("`service_tier`: the flex tier cannot be asked for yet: leave it out.")
-    tier = request.service_tier not in {None, "auto", "standard_only", "default"}
+    tier = request.service_tier not in {None, "auto", "standard_only", "default", "flex"}
     speed = request.speed not in {None, "standard"}
     return ["service_tier"] * tier + ["speed"] * speed
 

@@ -34,13 +34,14 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A batch. `paused_for` is `insufficient_credit` or `key_limit`, `needed_usd` what would let it go on. `reason` is why
     the service itself cancelled it: `key_revoked` or `key_expired`. `errors` are the first lines that were not understood, in
-    the answer to the upload only.
+    the answer to the upload only. `saved_usd` is what the lines at the service tier `flex` would have cost more without.
     """
 
     id: str
     state: State
     counts: Counts
     charged_usd: str
+    saved_usd: str
     created_at: datetime
     started_at: datetime | None
     cancelled_at: datetime | None
@@ -72,6 +73,7 @@ def view_of(batch: Batch, errors: list[LineError] | None = None) -> BatchView:
         state=batch.state,
         counts=Counts(**counts),
         charged_usd=nano_to_usd(batch.charged_nano),
+        saved_usd=nano_to_usd(batch.saved_nano),
         created_at=batch.created_at,
         started_at=batch.started_at,
         cancelled_at=batch.cancelled_at,

@@ -24,6 +24,7 @@ from shared.chat import (
     Tokens,
 )
 from shared.job import Done
+from shared.lanes import ServiceTier
 from shared.money import UsdNumber
 
 NAMES = {
@@ -32,6 +33,7 @@ NAMES = {
     "top_p": "options.top_p",
     "stop": "options.stop",
     "reasoning_effort": "options.reasoning_effort",
+    "service_tier": "options.service_tier",
 }
 
 
@@ -44,7 +46,7 @@ class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All optional. `stats` is true for JSON answers and false for streams unless given; `reasoning_effort` is one of the
-    model's `reasoning_efforts`.
+    model's `reasoning_efforts`. `service_tier` of `flex` costs the model's price `flex`, and may take 15 minutes.
     """
 
     stream: bool = False
@@ -54,6 +56,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_p: Probability | None = None
     stop: StopSequence | list[StopSequence] | None = None
     reasoning_effort: ReasoningEffort | None = None
+    service_tier: ServiceTier | None = None
 
     @property
     def with_stats(self) -> bool:
@@ -139,6 +142,7 @@ def asked_of(request: ChatRequest, said: msgspec.Raw = NOTHING_SAID) -> Asked:
         sampling=request.options.sampling,
         stream=request.options.stream,
         max_tokens=request.options.max_tokens,
+        service_tier=request.options.service_tier,
         form=NativeForm(request.options, said),
         names=NAMES,
         body=request,

@@ -73,7 +73,9 @@ class CompletionUsage(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer; its `id` is the request's, `created` the time in it in Unix seconds, `model` the public name."""
+    """An answer; its `id` is the request's, `created` the time in it in Unix seconds, `model` the public name. `service_tier`
+    is the one that served, where `flex` was asked for.
+    """
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -81,6 +83,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     choices: list[CompletionChoice]
     usage: CompletionUsage
+    service_tier: str | msgspec.UnsetType = msgspec.UNSET
     system_fingerprint: None = None
 
 
@@ -101,6 +104,7 @@ def completion_of(done: Done, request_id: str, model: str) -> Completion:
         model=model,
         choices=[CompletionChoice(message=message, finish_reason=finish_reason(done))],
         usage=usage_of(done.usage),
+        service_tier=done.served_tier or msgspec.UNSET,
     )
 
 

@@ -65,8 +65,9 @@ class BatchErrors(msgspec.Struct, frozen=True):
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch. Besides OpenAI's fields: `charged_usd` so far, `paused_for` (`insufficient_credit`, `key_limit`) when it waits
-    for something (it is `in_progress` then), `reason` (`key_revoked`, `key_expired`) when the service itself cancelled it.
+    """A batch. Besides OpenAI's fields: `charged_usd` so far, `saved_usd` (what lines at the service tier `flex` would have
+    cost more without), `paused_for` (`insufficient_credit`, `key_limit`) when it waits for something (it is `in_progress`
+    then), `reason` (`key_revoked`, `key_expired`) when the service itself cancelled it.
     """
 
     id: str
@@ -92,6 +93,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     paused_for: str | None
     reason: str | None
     charged_usd: UsdText
+    saved_usd: UsdText
 
 
 class BatchList(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +157,7 @@ def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:
         paused_for=batch.paused_for,
         reason=batch.reason,
         charged_usd=nano_to_usd(batch.charged_nano),
+        saved_usd=nano_to_usd(batch.saved_nano),
     )
 
 

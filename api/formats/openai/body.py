@@ -25,6 +25,7 @@ from shared.chat import (
 )
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
+from shared.lanes import ServiceTier
 
 TopKOrOff = Annotated[int, msgspec.Meta(ge=-1, le=100_000)]
 """0 and -1 mean all of them, as other services in OpenAI's form have it."""
@@ -42,7 +43,7 @@ WISHES: dict[str, tuple[object, ...]] = {
     "logprobs": (False,),
     "moderation": (),
     "prediction": (),
-    "service_tier": ("auto", "default"),
+    "service_tier": ("auto", "default", "flex"),
     "store": (False,),
     "top_logprobs": (0,),
     "verbosity": ("medium",),
@@ -130,6 +131,11 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
+    def tier(self) -> ServiceTier | None:
+        """Other tiers are wishes: they are left out."""
+        return "flex" if self.service_tier == "flex" else None
+
+    @property
     def limit_name(self) -> str:
         """What the caller called it."""
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
@@ -207,10 +213,6 @@ def check(body: CompletionRequest) -> None:
     for name, instead in REPLACED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}` is no longer taken: use `{instead}`.", param=name)
-    if body.service_tier == "flex":
-        raise InvalidRequest(
-            "`service_tier`: the flex tier cannot be asked for yet: leave it out.", param="service_tier"
-        )
     if body.stream_options and not body.stream:
         raise InvalidRequest("`stream_options` needs `stream`: true.", param="stream_options")
     if body.max_tokens is not None and body.output_limit != body.max_tokens:

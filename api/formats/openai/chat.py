@@ -50,6 +50,7 @@ def parse_completion(body: bytes) -> Asked:
         stream=bool(request.stream),
         max_tokens=request.output_limit,
         metadata=request.labels,
+        service_tier=request.tier,
         form=CompletionForm(with_usage=request.with_usage),
         names=NAMES | {"max_tokens": request.limit_name},
         body=request,

@@ -70,6 +70,8 @@ class CompletionChunks:
         return text + b"".join(self._delta({"tool_calls": [call]}) for call in calls)
 
     def _end(self, done: Done) -> bytes:
+        if done.served_tier:
+            self._head["service_tier"] = done.served_tier
         end = self._delta({}, finish_reason(done))
         return end + self._chunk([], {"usage": usage_of(done.usage)}) if self._with_usage else end
 

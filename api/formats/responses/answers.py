@@ -126,7 +126,7 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     previous_response_id: str | None
     reasoning: ReasoningSaid
     safety_identifier: str | None
-    service_tier: Literal["default"] = "default"
+    service_tier: str
     store: bool
     temperature: float | None
     text: RawForm
@@ -165,6 +165,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: ResponseFailure | None = None
     reason: IncompleteReason | None = None
     usage: Usage | None = None
+    served_tier: str | None = None
 
 
 def response_object(repeated: Repeated, request_id: str, model: str, outcome: Outcome) -> ResponseObject:
@@ -178,6 +179,7 @@ def response_object(repeated: Repeated, request_id: str, model: str, outcome: Ou
         model=model,
         output=outcome.output,
         usage=usage_of(outcome.usage) if outcome.usage else None,
+        service_tier=outcome.served_tier or "default",
         **{name: getattr(repeated, name) for name in _REPEATED},
     )
 
@@ -186,7 +188,8 @@ def outcome_of(done: Done, request_id: str, kinds: Mapping[str, Kind]) -> Outcom
     """The outcome of a request that has an answer: `done` has its text and its calls."""
     output = output_of(done, request_id, kinds, last=last_status(done))
     reason = INCOMPLETE.get(done.finish_reason)
-    return Outcome(status="incomplete" if reason else "completed", output=output, reason=reason, usage=done.usage)
+    status: ResponseStatus = "incomplete" if reason else "completed"
+    return Outcome(status=status, output=output, reason=reason, usage=done.usage, served_tier=done.served_tier)
 
 
 def output_of(done: Done, request_id: str, kinds: Mapping[str, Kind], *, last: CallStatus) -> list[OutputItem]:

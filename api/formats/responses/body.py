@@ -19,11 +19,12 @@ from api.formats.wishes import Wishes, wishes_of
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, JsonAnswer, Probability, Sampling, Temperature, Tokens
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
+from shared.lanes import ServiceTier
 
 INCLUDED_MAX = 64
 WISHES: dict[str, tuple[object, ...]] = {
     "include": ([],),
-    "service_tier": ("auto", "default"),
+    "service_tier": ("auto", "default", "flex"),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
@@ -122,6 +123,11 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return () if isinstance(self.input, str) else self.input
 
     @property
+    def tier(self) -> ServiceTier | None:
+        """Other tiers are wishes: they are left out."""
+        return "flex" if self.service_tier == "flex" else None
+
+    @property
     def is_stored(self) -> bool:
         """Whether answer and input are kept."""
         return self.store is not False
@@ -162,8 +168,6 @@ def check(body: ResponseRequest) -> None:
     for name, why in REFUSED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}`: {why}.", param=name)
-    if body.service_tier == "flex":
-        raise InvalidRequest("`service_tier`: no model has a flex price here: leave it out.", param="service_tier")
     if body.background and not body.is_stored:
         raise InvalidRequest("`background` needs `store`: its answer is fetched later.", param="background")
 

@@ -141,6 +141,7 @@ def _asked(
         stream=bool(request.stream),
         max_tokens=request.max_output_tokens,
         metadata=request.labels or None,
+        service_tier=request.tier,
         form=form,
         names=NAMES,
         body=request,

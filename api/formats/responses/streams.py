@@ -118,7 +118,9 @@ class ResponseEvents:
         yield from self._steps([last], last_status(done))
         reason = INCOMPLETE.get(done.finish_reason)
         status: ResponseStatus = "incomplete" if reason else "completed"
-        outcome = Outcome(status=status, output=self._output, reason=reason, usage=done.usage)
+        outcome = Outcome(
+            status=status, output=self._output, reason=reason, usage=done.usage, served_tier=done.served_tier
+        )
         yield self._last(END[status], outcome)
 
     def _failed(self, failed: Failed) -> bytes:

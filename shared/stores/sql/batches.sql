@@ -38,13 +38,15 @@ WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (delete
 RETURNING id
 
 -- name: find
-SELECT b.*, s.reason, k.results_until
+SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
 FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
+LEFT JOIN batch_savings v ON v.batch_id = b.id
 WHERE b.id = $1 AND b.account_id = $2
 
 -- name: page
-SELECT b.*, s.reason, k.results_until
+SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
 FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
+LEFT JOIN batch_savings v ON v.batch_id = b.id
 WHERE b.account_id = $1 AND b.created_at <= $2 AND (b.created_at, b.id) < ($2, $3)
 ORDER BY b.created_at DESC, b.id DESC LIMIT $4
 

@@ -115,8 +115,16 @@ WHERE CASE WHEN i.request_id IS NULL
     THEN i.state <> 'failed' OR i.error_code IS NULL OR i.hold_nano <> 0
     ELSE r.id IS NULL OR (i.state = 'running') <> (r.ended_at IS NULL) OR (i.state = 'completed') <> (r.state = 'succeeded') END
 
+-- name: dearer_tiers_are_losses
+-- A request without a row was served at its tier, or its vendor took no more for another one.
+SELECT l.request_id AS subject, format('served at %s for %s, of which %s is a loss; its request: %s at %s', l.served_tier, l.vendor_cost_nano,
+    l.amount_nano, COALESCE(r.vendor_cost_nano::text, 'missing'), COALESCE(r.served_tier, 'no tier')) AS detail
+FROM tier_losses l LEFT JOIN requests r ON r.id = l.request_id AND r.lane = 'flex' AND r.hold_state = 'settled'
+WHERE r.served_tier IS DISTINCT FROM l.served_tier OR r.vendor_cost_nano IS DISTINCT FROM l.vendor_cost_nano
+
 -- name: nothing_is_quarantined
 SELECT request_id AS subject, reason AS detail FROM quarantine
 
 -- name: counts
-SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM requests) AS requests
+SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM requests) AS requests,
+    (SELECT COALESCE(sum(amount_nano), 0)::bigint FROM tier_losses) AS tier_losses_nano

@@ -169,7 +169,13 @@ def test_a_rotated_key_is_new_and_the_old_one_ends_after_the_grace(cli: Cli) -> 
 async def test_a_broken_ledger_is_named_with_exit_status_1(fresh_database_url: str, tmp_path: Path) -> None:
     cli = Cli(tmp_path, DATABASE_URL=fresh_database_url)
     account = cli.new_account("5")
-    assert cli.json("ledger", "check") == {"ok": True, "violations": [], "accounts": 1, "requests": 0}
+    assert cli.json("ledger", "check") == {
+        "ok": True,
+        "violations": [],
+        "accounts": 1,
+        "requests": 0,
+        "tier_losses_usd": "0",
+    }
     await execute(fresh_database_url, "UPDATE accounts SET balance_nano = balance_nano + 1")
     report = cli.json("ledger", "check", status=REFUSED)
     assert report["ok"] is False

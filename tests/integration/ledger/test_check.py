@@ -101,6 +101,13 @@ VIOLATIONS = {
         "UPDATE batch_items SET request_id = NULL",
         "UPDATE requests SET batch_number = 7 WHERE batch_id IS NOT NULL",
     ],
+    "dearer tiers are losses": [
+        "UPDATE tier_losses SET vendor_cost_nano = vendor_cost_nano + 1",
+        "UPDATE tier_losses SET served_tier = 'priority'",
+        "UPDATE requests SET served_tier = NULL WHERE lane = 'flex'",
+        "UPDATE requests SET lane = 'batch' WHERE lane = 'flex'",
+        "UPDATE tier_losses SET request_id = 'req_of_nobody'",
+    ],
     "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],
 }
 
@@ -108,7 +115,8 @@ VIOLATIONS = {
 @pytest.fixture(scope="module")
 async def written_books(database_url: str, settings: Settings) -> str:
     """The name of a database with a held, a charged and a released request, a batch with one line of two that has succeeded,
-    a short and a long request that were charged by every form of a price, and one that cost more than its hold.
+    one at flex that was served at a dearer tier, a short and a long request that were charged by every form of a price, and
+    one that cost more than its hold.
     """
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         account = (await create_account(pool, "someone", NanoUsd(2_000))).id
@@ -120,9 +128,17 @@ async def written_books(database_url: str, settings: Settings) -> str:
                 await ledger.reserve(reservation)
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
+            await _served_at_a_dearer_tier(ledger, account, key)
             await _every_form_of_a_price(ledger, account, key)
             await a_batch_of_one(pool, ledger, account, key)
     return database_url.partition("?")[0].rpartition("/")[2]
+
+
+async def _served_at_a_dearer_tier(ledger: Ledger, account: str, key: str) -> None:
+    at_flex = a_reservation(account, key_id=key, lane="flex")
+    await ledger.reserve(at_flex)
+    costs = {"vendor_cost_nano": 20, "served_tier": "default", "saved_nano": 10, "tier_loss_nano": 10}
+    await ledger.settle(a_settlement(at_flex, charge=10, **costs))
 
 
 async def _every_form_of_a_price(ledger: Ledger, account: str, key: str) -> None:
@@ -148,7 +164,8 @@ async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.
 
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
-    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 7)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 8)
+    assert report.tier_losses_usd == "0.00000001"
 
 
 async def test_what_a_worker_of_the_previous_release_charged_for_a_long_request_is_no_violation(

@@ -261,13 +261,43 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
     assert await ledger.settle(settlement) == "settled"
     assert await wallet(pool, account) == Wallet(880, 0, 0)
     row = await request_row(pool, reservation)
-    for name in set(settlement.__struct_fields__) - {"charge_nano", "answer", "keep_until", "batch_line"}:
+    for name in set(settlement.__struct_fields__) - {
+        "charge_nano",
+        "answer",
+        "keep_until",
+        "batch_line",
+        "tier_loss_nano",
+    }:
         assert row[name] == getattr(settlement, name), name
     assert row["charged_nano"] == 120
     (entry,) = await pool.fetch(
         "SELECT debit_account, credit_account, amount_nano, kind FROM ledger WHERE request_id = $1", reservation.id
     )
     assert tuple(entry) == (account, "house:revenue", 120, "capture")
+
+
+async def test_what_a_dearer_tier_costs_is_the_houses_loss_and_booked_once(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    reservation, at_flex = a_reservation(account, 300, lane="flex"), a_reservation(account, 300, lane="flex")
+    for one in (reservation, at_flex):
+        await ledger.reserve(one)
+    dearer = a_settlement(
+        reservation, charge=50, vendor_cost_nano=100, served_tier="default", saved_nano=50, tier_loss_nano=50
+    )
+    assert [await ledger.settle(dearer) for _ in range(2)] == ["settled", "repeated"]
+    assert await ledger.settle(a_settlement(at_flex, 40, vendor_cost_nano=40, served_tier="flex")) == "settled"
+    row = await request_row(pool, reservation)
+    assert (row["charged_nano"], row["vendor_cost_nano"], row["served_tier"], row["saved_nano"]) == (
+        50,
+        100,
+        "default",
+        50,
+    )
+    losses = await pool.fetch("SELECT served_tier, vendor_cost_nano, amount_nano FROM tier_losses")
+    assert [tuple(loss) for loss in losses] == [("default", 100, 50)]
+    assert await wallet(pool, account) == Wallet(910, 0, 0)
 
 
 @pytest.mark.parametrize("hold_state", ["released", "expired"])

@@ -30,7 +30,7 @@ CATALOGUE = load_catalogue()
 def test_an_outcome_is_that_of_the_request_itself(model: str, fields: dict[str, object], becomes: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], **fields}
     asked = parse_completion(json.dumps(body).encode())
-    assert outcome(asked, CATALOGUE.find(model), SETTINGS) == becomes
+    assert outcome(asked, CATALOGUE.find(model), CATALOGUE, SETTINGS) == becomes
 
 
 def test_the_tables_of_each_api_have_every_model_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 from arq.jobs import deserialize_job_raw, deserialize_result, serialize_job, serialize_result
 from arq.utils import args_to_string
 
+from shared.catalogue.models import DefaultPrices
 from shared.chat import CallPiece, ImagePart, ImageUrl, Message, TextPart
 from shared.errors import ProviderError
 from shared.job import (
@@ -147,3 +148,19 @@ def test_events_are_read_across_releases_that_know_pieces_and_that_do_not(before
     old, new = msgspec.msgpack.encode(before), pack(now)
     assert unpack_event(old) == msgspec.structs.replace(now, pieces=1)
     assert msgspec.msgpack.decode(new)[: len(before)] == before, "who knows no pieces finds all else where it was"
+
+
+def test_what_the_previous_release_wrote_knows_no_tiers_and_it_finds_all_else_where_it_was() -> None:
+    done = Done("stop", Usage(9, 5), 5, "Hi", served_tier="flex")
+    told = msgspec.msgpack.decode(pack(done))
+    assert unpack_event(msgspec.msgpack.encode(told[:-1])) == msgspec.structs.replace(done, served_tier=None)
+    at_flex = a_model(service_tier="flex", at_default=DefaultPrices(Price(1, 1), Price(2, 2)))
+    assert unpack_job(pack(a_job(model=at_flex))).model == at_flex
+    written = msgspec.msgpack.decode(pack(a_job()))
+    for name in ("service_tier", "at_default"):
+        del written["model"][name]
+    assert unpack_job(msgspec.msgpack.encode(written)).model == a_model()
+    record = msgspec.msgpack.decode(pack(a_settlement(a_reservation("acc_x"), 5, served_tier="flex")))
+    for name in ("served_tier", "saved_nano", "tier_loss_nano"):
+        del record[name]
+    assert unpack_settlement(msgspec.msgpack.encode(record)).served_tier is None

@@ -17,10 +17,11 @@ from google import genai
 from google.genai import types
 from google.genai.errors import APIError, UnknownApiResponseError
 
+from shared.lanes import ServiceTier
 from shared.money import Usage
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.gemini.request import large_fields, parameters
-from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, ServedAt, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.callers_faults import forbidden
 from workers.providers.wire.large_fields import put_in, translated, whole_body
@@ -31,6 +32,8 @@ from workers.providers.wire.tool_calls import ToolCalls
 
 FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
 """What is not here and no failure is a blocked answer: `SAFETY`, `RECITATION`, `SPII`, and newer words."""
+TIERS = {"standard": "default", "unspecified": "default"}
+"""What is not here is called the same everywhere: `flex`, `priority`."""
 FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 
 
@@ -71,6 +74,8 @@ class _Counts(msgspec.Struct, rename="camel"):
     cached_content_token_count: int = 0
     candidates_token_count: int = 0
     thoughts_token_count: int = 0
+    service_tier: str | None = None
+    """At which it serves, in streams and in whole answers (github.com/vercel/ai/pull/15488, read 2026-11)."""
 
     def usage(self) -> Usage | None:
         if self.prompt_token_count is None or self.tool_use_prompt_token_count < 0:
@@ -114,7 +119,7 @@ class Gemini:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
-        answer = _Answer()
+        answer = _Answer(request.model.service_tier)
         async with self._opened(request) as response:
             async for body in _bodies(response, stream=request.stream):
                 for piece in answer.take(body):
@@ -201,9 +206,10 @@ class _WholeBody(httpx2.AsyncByteStream):
 
 
 class _Answer:
-    """Makes pieces of bodies, and knows at the end whether there was one."""
+    """Makes pieces of bodies, and knows at the end whether there was one. `tier` is what was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, tier: ServiceTier) -> None:
+        self._asks_for_tier = tier != "default"
         self._text = SurrogateJoiner()
         self._calls = ToolCalls()
         self._called = 0
@@ -217,6 +223,9 @@ class _Answer:
             for part in (candidate.content and candidate.content.parts) or ():
                 yield from self._said(part)
             self._reason = candidate.finish_reason or self._reason
+        if self._asks_for_tier and body.usage_metadata and (tier := body.usage_metadata.service_tier):
+            self._asks_for_tier = False  # each chunk says it
+            yield ServedAt(TIERS.get(tier.lower(), tier.lower()))
         usage = body.usage_metadata and body.usage_metadata.usage()
         if usage and usage != self._usage:
             self._usage = usage

@@ -38,6 +38,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         **_sampling(request.sampling),
         thinking_config=_thinking(request.model),
         tool_config=_tool_config(request.tools),
+        service_tier=types.ServiceTier.FLEX if request.model.service_tier == "flex" else None,
         # both would call the vendor again on their own
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,

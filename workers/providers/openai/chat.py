@@ -15,12 +15,13 @@ import aiohttp
 import msgspec
 
 from shared.errors import ProviderError, RebootError
+from shared.lanes import ServiceTier
 from shared.money import Usage
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai import rate_limits
 from workers.providers.openai.clients import Clients
 from workers.providers.openai.request import parameters
-from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, ServedAt, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.coalescing import Coalescing
 from workers.providers.wire.sending import WholeBody
@@ -103,6 +104,7 @@ class _Body(msgspec.Struct):
 
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
+    service_tier: str | None = None
     error: dict[str, Any] | None = None
 
 
@@ -123,7 +125,7 @@ class OpenAIChat:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
-        answer = _Answer()
+        answer = _Answer(request.model.service_tier)
         async with _call(self._clients, request) as response:
             if used_up := rate_limits.used_up(response.headers):
                 yield used_up
@@ -150,9 +152,12 @@ def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
 
 
 class _Answer:
-    """Makes pieces of bodies, and knows at the end whether there was one."""
+    """Makes pieces of bodies, and knows at the end whether there was one. `tier` is what was asked for: "This response value
+    may be different from the value set in the parameter" (openai-python 3.54).
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, tier: ServiceTier) -> None:
+        self._asks_for_tier = tier != "default"
         self._text = SurrogateJoiner()
         self._calls = ToolCalls()
         self._lines = DataLines()
@@ -177,6 +182,9 @@ class _Answer:
             yield from self.take(_body(line))
 
     def take(self, body: _Body) -> Iterator[Piece]:
+        if self._asks_for_tier and body.service_tier:
+            self._asks_for_tier = False  # each chunk says it
+            yield ServedAt(body.service_tier)
         for choice in body.choices or ():
             content = choice.delta or choice.message
             if content is not None:

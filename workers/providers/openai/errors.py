@@ -23,6 +23,7 @@ BUSY_CODES = {
     "slow_down",
     "server_is_overloaded",
     "service_unavailable_error",
+    "resource_unavailable",
 }
 POLICY_CODES = {"content_policy_violation", "content_filter", "invalid_prompt"}
 REFUSED_CODES = {"invalid_request_error"}

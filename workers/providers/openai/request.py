@@ -25,6 +25,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
+        "service_tier": None if request.model.service_tier == "default" else request.model.service_tier,
         **_sampling(request.sampling),
         **_thinking(request),
         **(_tools(request.tools, request.model) if request.tools.offered else {}),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.catalogue.models import DefaultPrices
 from shared.chat import Message, input_bound
 from shared.errors import Cancelled, ProviderError
 from shared.job import Chunk, Job
@@ -33,6 +34,32 @@ def test_vendor_cost_and_charge_are_kept_apart() -> None:
     job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000), price=Price(3_000_000, 3_000_000)))
     _, settlement = succeeded(job, Received(called=True, reported=Usage(10, 10)), "stop", [], NOW)
     assert (settlement.vendor_cost_nano, settlement.charge_nano) == (20, 60)
+
+
+FLEX_MODEL = a_model(
+    vendor_price=Price(1_000_000, 1_000_000),
+    price=Price(2_000_000, 2_000_000),
+    service_tier="flex",
+    at_default=DefaultPrices(Price(3_000_000, 3_000_000), Price(6_000_000, 6_000_000)),
+)
+
+
+@pytest.mark.parametrize(
+    ("served", "vendor_cost", "loss"), [("flex", 20, None), (None, 20, None), ("default", 60, 40), ("priority", 60, 40)]
+)
+def test_a_request_at_flex_is_charged_at_its_price_whatever_tier_serves_and_the_rest_is_the_houses_loss(
+    served: str | None, vendor_cost: int, loss: int | None
+) -> None:
+    received = Received(called=True, reported=Usage(10, 10), served_tier=served)
+    event, settlement = succeeded(a_job(model=FLEX_MODEL), received, "stop", [], NOW)
+    assert event.charged_nano == settlement.charge_nano == 40
+    assert event.served_tier == settlement.served_tier == served
+    assert (settlement.vendor_cost_nano, settlement.tier_loss_nano, settlement.saved_nano) == (vendor_cost, loss, 80)
+
+
+def test_an_ordinary_request_says_nothing_of_tiers() -> None:
+    _, settlement = succeeded(JOB, Received(called=True, reported=REPORTED), "stop", [], NOW)
+    assert (settlement.served_tier, settlement.saved_nano, settlement.tier_loss_nano) == (None, None, None)
 
 
 def test_the_price_of_admission_counts_and_not_the_one_of_today() -> None:

@@ -55,6 +55,13 @@ def test_nothing_waits_past_the_deadline(calls: int, left_s: float) -> None:
     assert delay_before_retry(error, SETTINGS, calls=calls, calls_max=51, left_s=left_s) is None
 
 
+def test_who_waits_for_capacity_is_bounded_by_the_deadline_alone() -> None:
+    delay = delay_before_retry(ProviderBusy("x"), SETTINGS, calls=10_000, calls_max=None, left_s=HOUR)
+    assert delay is not None
+    assert SETTINGS.retry_delay_max_s / 2 <= delay <= SETTINGS.retry_delay_max_s
+    assert delay_before_retry(ProviderBusy("x"), SETTINGS, calls=1, calls_max=None, left_s=0.01) is None
+
+
 def test_delays_are_spread_so_that_clients_do_not_return_together() -> None:
     delays = {delay_before_retry(ProviderError("x"), SETTINGS, calls=3, calls_max=9, left_s=HOUR) for _ in range(100)}
     assert len(delays) > 90

@@ -122,6 +122,11 @@ def test_what_has_no_effect_is_accepted() -> None:
     assert asked.messages[0].text() == "hi"
 
 
+def test_the_tier_flex_is_asked_for_by_name() -> None:
+    assert (parsed(service_tier="flex").service_tier, parsed(service_tier="flex").ignored) == ("flex", ())
+    assert parsed(service_tier="auto").service_tier is None
+
+
 def test_null_is_not_given() -> None:
     required = {"model", "messages", "max_tokens"}
     fields = [field for field in type(parsed().body).__struct_fields__ if field not in required]
@@ -381,7 +386,6 @@ def test_tools_and_their_choice(choice: Any, becomes: ToolChoice | None, paralle
         ({"temperature": 1.1}, "temperature"),
         ({"top_p": -1}, "top_p"),
         ({"top_k": 0}, "top_k"),
-        ({"service_tier": "flex"}, "service_tier"),
         ({"n": 2}, "n"),
         ({"stop": ["x"]}, "stop"),
         ({"response_format": {"type": "json_object"}}, "response_format"),

@@ -95,6 +95,14 @@ def test_what_happens_anyway_may_be_asked_for(fields: dict[str, Any]) -> None:
     assert (asked.wishes, asked.ignored) == ({}, ())
 
 
+@pytest.mark.parametrize(("said", "tier"), [("flex", "flex"), ("auto", None), ("default", None), ("priority", None)])
+def test_the_tier_flex_is_asked_for_by_name_and_makes_another_request_of_it(said: str, tier: str | None) -> None:
+    asked = parsed(service_tier=said)
+    assert asked.service_tier == tier
+    assert asked.fingerprint() != parsed().fingerprint()
+    assert asked.ignored == (("service_tier",) if said == "priority" else ())
+
+
 @pytest.mark.parametrize(
     ("fields", "ignored"),
     [
@@ -233,7 +241,6 @@ def test_a_schema_may_come_with_an_object_of_json_as_other_services_take_it() ->
         ({"logit_bias": {"50256": -100}}, "logit_bias"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
-        ({"service_tier": "flex"}, "service_tier"),
         ({"stop_sequences": ["x"]}, "stop_sequences"),
         ({"response_format": {"type": "json_object", "json_schema": {"name": "n"}}}, "response_format.json_schema"),
         ({"guided_json": {"type": "object"}}, "guided_json"),

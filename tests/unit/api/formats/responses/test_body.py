@@ -223,7 +223,6 @@ def test_a_wish_that_nothing_here_can_do_is_left_out_and_named(
         ([CALL, CALL, OUTPUT, OUTPUT], {}, "`call_id` twice"),
         ("hi", {"conversation": "conv_1"}, "`conversation`"),
         ("hi", {"prompt": {"id": "p"}}, "`prompt`"),
-        ("hi", {"service_tier": "flex"}, "`service_tier`"),
         ("hi", {"background": True, "store": False}, "`background`"),
         ("hi", {"stop": ["a"]}, "`stop`"),
         ("hi", {"response_format": {"type": "json_object"}}, "`response_format`"),
