@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
 from deploy.cli.command import Answer, add_command
 from deploy.cli.download import download
+from deploy.cli.estimate import estimate
 from deploy.cli.service import Service, Unreachable, connected
-from shared.errors import Conflict, Unavailable
+from shared.errors import Conflict, PermissionDenied, Unavailable
 from shared.ids import new_id
 
 WATCH_EVERY_S = 1.0
@@ -39,6 +41,11 @@ def add_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is p
     text = "send a file of lines, each a request with its custom_id; exit status 1 when one was not understood"
     submit = add_command(group, "submit", _submit, text)
     submit.add_argument("file", type=_file)
+    submit.add_argument(
+        "--flex",
+        action="store_true",
+        help="at the service tier flex: slower, at a lower price, which is estimated first",
+    )
     show = add_command(group, "show", _show, "a batch's state and counts")
     show.add_argument("id")
     results = add_command(group, "results", _results, "a batch's results, in the order of its lines")
@@ -53,12 +60,28 @@ def add_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is p
 
 
 async def _submit(arguments: argparse.Namespace, service: Service) -> Answer:
-    key = new_id("submit")
+    key, flex = new_id("submit"), arguments.flex
+    estimated = await _estimated(arguments, service) if flex else {}
     try:
-        batch = await service.submit(arguments.file, key)
+        batch = await service.submit(arguments.file, key, flex=flex)
     except Unreachable:
-        batch = await service.submit(arguments.file, key)  # once more: with the same key it is the same batch
-    return await _watched(arguments, service, batch)
+        batch = await service.submit(arguments.file, key, flex=flex)  # with the same key it is the same batch
+    answer = await _watched(arguments, service, batch)
+    return answer._replace(data=answer.data | estimated)
+
+
+async def _estimated(arguments: argparse.Namespace, service: Service) -> dict[str, Any]:
+    """What the file may cost, shown to people before it is sent; nothing for a key that may not read prices."""
+    try:
+        models = await service.models()
+    except PermissionDenied:
+        return {}
+    found = estimate(arguments.file, models)
+    if not arguments.as_json:
+        left_out = f"; {found.left_out} lines are not counted" if found.left_out else ""
+        said = f"at most about {found.flex_usd} USD at flex, {found.default_usd} USD without, for {found.counted} lines"
+        sys.stderr.write(f"estimate: {said}{left_out}\n")
+    return {"estimate": msgspec.structs.asdict(found)}
 
 
 async def _show(arguments: argparse.Namespace, service: Service) -> Answer:

@@ -32,12 +32,20 @@ class Service:
         self._session = session
         self._url = url
 
-    async def submit(self, path: Path, key: str) -> Any:  # noqa: ANN401 - any JSON
-        """The batch made of the file's lines; `key` keeps a repeat from making another one."""
+    async def submit(self, path: Path, key: str, *, flex: bool = False) -> Any:  # noqa: ANN401 - any JSON
+        """The batch made of the file's lines, at the service tier `flex` if wanted; `key` keeps a repeat from making another
+        one.
+        """
         headers = {"Content-Type": NDJSON, "Idempotency-Key": key}
+        params = {"service_tier": "flex"} if flex else {}
         with path.open("rb") as file:
-            async with self._answer("POST", "/api/batches", data=file, headers=headers) as response:
+            async with self._answer("POST", "/api/batches", data=file, headers=headers, params=params) as response:
                 return msgspec.json.decode(await response.read())["result"]
+
+    async def models(self) -> Any:  # noqa: ANN401
+        """What it offers, with all prices."""
+        async with self._answer("GET", "/api/models") as response:
+            return msgspec.json.decode(await response.read())["result"]
 
     async def batch(self, batch_id: str) -> Any:  # noqa: ANN401
         """Its state and counts."""

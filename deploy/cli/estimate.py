@@ -1,0 +1,105 @@
+"""What a file of lines may cost at the tier flex and without it, before it is sent: by the service's own list of prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from shared.catalogue.listing import FIELDS
+from shared.chat import TYPICAL_IMAGE_TOKENS, Message, estimated_input
+from shared.money import LongContext, Price, Usage, nano_to_usd, price_from_usd
+from shared.settings import Settings
+
+DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+"""Of the service, unless its operator has others."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """Of the lines that were `counted`; `left_out` cannot be read here, or are for a model that is unknown or has no such
+    tier. Input is estimated, output counted up to its limit, so that most lines cost less.
+    """
+
+    counted: int
+    left_out: int
+    flex_usd: str
+    default_usd: str
+
+
+class _Options(msgspec.Struct, frozen=True):
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class _Line(msgspec.Struct, frozen=True):
+    model: str
+    messages: list[Message]
+    options: _Options = _Options()
+
+
+class _Offered(msgspec.Struct, frozen=True):
+    """What a model costs, and the most that it writes."""
+
+    default: Price
+    flex: Price
+    output_limit: int
+    output_default: int
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def estimate(path: Path, models: Iterable[Mapping[str, Any]]) -> Estimate:
+    """Of the file's lines, by what `GET /api/models` lists. Reads one line after the other."""
+    offered = _offered(models)
+    counted = left_out = flex_nano = default_nano = 0
+    for line in _lines(path):
+        model = offered.get(line.model) if line else None
+        if line is None or model is None:
+            left_out += 1
+            continue
+        output = min(line.options.max_tokens or model.output_default, model.output_limit)
+        usage = Usage(estimated_input(line.messages, TYPICAL_IMAGE_TOKENS), output)
+        counted += 1
+        flex_nano += model.flex.cost(usage)
+        default_nano += model.default.cost(usage)
+    return Estimate(counted, left_out, nano_to_usd(flex_nano), nano_to_usd(default_nano))
+
+
+def _lines(path: Path) -> Iterator[_Line | None]:
+    """None for one that is not understood; blank ones are passed over."""
+    with path.open("rb") as file:
+        for text in file:
+            if not text.strip():
+                continue
+            try:
+                yield _decoder.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                yield None
+
+
+def _offered(models: Iterable[Mapping[str, Any]]) -> dict[str, _Offered]:
+    """By all names, as far as there is a price for the tier."""
+    found: dict[str, _Offered] = {}
+    for model in models:
+        if model["flex"] is None:
+            continue
+        usual = "output_limit_default_reasoning" if model["capabilities"]["reasoning"] else "output_limit_default"
+        prices = _price(model), _price(model["flex"])
+        one = _Offered(*prices, model["max_output_tokens"], DEFAULTS[usual])
+        found |= dict.fromkeys((model["name"], *model["aliases"]), one)
+    return found
+
+
+def _price(listed: Mapping[str, Any]) -> Price:
+    long = listed["long_context"]
+    return Price(**_rates(listed), long_context=long and LongContext(**_rates(long), above=long["above_tokens"]))
+
+
+def _rates(listed: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if (usd := listed[field]) is None else price_from_usd(Decimal(str(usd)))
+        for name, field in FIELDS.items()
+    }
