@@ -58,6 +58,9 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     rolling_restarts: int = 1
     slow_readers: int = 12
     latencies: int = 60
+    flex_lines: int = 150
+    flex_kills: int = 1
+    flex_latencies: int = 0
     limit_s: float = 60.0
 
 
@@ -83,6 +86,9 @@ LONG = Scale(
     rolling_restarts=5,
     slow_readers=60,
     latencies=600,
+    flex_lines=5_000,
+    flex_kills=10,
+    flex_latencies=200,
     limit_s=900.0,
 )
 SCALE = LONG if os.environ.get("PROOFS") else SHORT

@@ -12,6 +12,7 @@ from shared.catalogue.models import DefaultPrices
 from shared.errors import Expired, ProviderBusy, ProviderError, RebootError
 from shared.job import Job
 from shared.money import Usage
+from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from tests.harness.builders import PRICE, a_job, a_model
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, ServedAt
@@ -58,13 +59,14 @@ class Told:
 
 
 async def _called(job: Job, vendor: Vendor, told: Told) -> Received:
-    received, anything = Received(), told
+    received = Received()
 
     async def take(_: object) -> None:
         pass
 
-    stand_in: Any = anything
-    calls = VendorCalls(job, {job.model.api: vendor}, stand_in, stand_in, QUICK, received, take, lambda _: None)
+    stand_in: Any = told
+    room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
+    calls = VendorCalls(job, {job.model.api: vendor}, stand_in, stand_in, QUICK, received, take, lambda _: None, room)
     await calls.until_one_works()
     return received
 
