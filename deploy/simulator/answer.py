@@ -114,6 +114,19 @@ class Reply(msgspec.Struct, frozen=True):
         return len(self.pieces) + self.reasoning
 
 
+class Hit(msgspec.Struct, frozen=True):
+    """Tokens of a prompt that were read from a cache and written to one; of the latter `written_long` is kept for an hour or
+    more.
+    """
+
+    read: int = 0
+    written: int = 0
+    written_long: int = 0
+
+
+NOTHING = Hit()
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What the vendor reports, true or not: `output` includes `reasoning`, `prompt` includes `cached` and `written`, which
     includes `written_long`.
@@ -141,17 +154,23 @@ def answer(model: str, prompt_text: str, script: Script) -> list[str]:
     return list(_pieces(model, seed % (len(_WORDS) * (len(_WORDS) - 1)), script.tokens, script.size, script.unicode))
 
 
-def reply(pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: int, stops: Sequence[str]) -> Reply:
-    """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first."""
+def reply(
+    pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: int, stops: Sequence[str], hit: Hit = NOTHING
+) -> Reply:
+    """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first. What a cache had of
+    the prompt is the `hit`, unless the script says it.
+    """
     reasoning = min(script.reasoning, limit)
     ending: Ending = "tool_calls" if any(isinstance(piece, CallText) for piece in pieces) else "stop"
     if stops and (shorter := _before_stop(pieces, stops)) is not None:
         pieces, ending = shorter, "stop_sequence"
     if len(pieces) > limit - reasoning:
         pieces, ending = pieces[: limit - reasoning], "length"
-    cached = min(script.cached, prompt_tokens)
-    written = min(script.written, prompt_tokens - cached)
-    written_long = min(script.written_long, written)
+    if script.cached or script.written:
+        hit = Hit(script.cached, script.written, script.written_long)
+    cached = min(hit.read, prompt_tokens)
+    written = min(hit.written, prompt_tokens - cached)
+    written_long = min(hit.written_long, written)
     return Reply(tuple(pieces), ending, prompt_tokens, cached, reasoning, written, written_long)
 
 

@@ -24,8 +24,8 @@ from deploy.simulator.state import SIMULATOR, Simulator
 
 BODY_BYTES_MAX = 512 * 1024 * 1024
 STOP_S = 0.5
-QUICK = Script(first_ms=0, pace_ms=0)
-"""The default of tests: everything at once."""
+QUICK = Script(first_ms=0, pace_ms=0, cache=False)
+"""The default of tests: everything at once, and nothing known from before."""
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from deploy.simulator import acts, answer, player, tools
 from deploy.simulator.acts import Wire
-from deploy.simulator.answer import Piece, Reply, Usage
+from deploy.simulator.answer import NOTHING, Hit, Piece, Reply, Usage
+from deploy.simulator.caching import Prompt
 from deploy.simulator.calls import Call
 from deploy.simulator.script import Said, Script, ScriptError, last_of_user
 from deploy.simulator.state import SIMULATOR, Directions, Simulator
@@ -60,6 +61,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     thinks: bool = False
     tier: str = ""
     full: Refusal | None = None
+    prompt: Prompt | None = None
+    """What it is to the vendor's cache; None where that keeps nothing of it."""
 
     @property
     def message(self) -> str:
@@ -132,14 +135,14 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
             return _refused(call, dialect, refusal, "refused")
 
 
-def understood(question: Question, directions: Directions, call: Call) -> Told:
+def understood(question: Question, directions: Directions, call: Call, hit: Hit = NOTHING) -> Told:
     """Compose the answer of a call, empty where it is blocked, and note its true counts in the log."""
     script, pieces = directions.script, list[Piece]()
     if script.fault == "blocked":
         script = msgspec.structs.replace(script, tokens=0, reasoning=0)
     else:
         pieces = tools.pieces(question.model, question.message, script, question.asked, directions.turn)
-    reply = answer.reply(pieces, question.prompt_tokens, script, question.limit, question.stops)
+    reply = answer.reply(pieces, question.prompt_tokens, script, question.limit, question.stops, hit)
     call.prompt_tokens, call.output_tokens = reply.prompt_tokens, reply.output_tokens
     told = Told(question, reply, answer.usage_of(reply, script), script, call.ordinal)
     call.tier = told.tier
@@ -180,10 +183,17 @@ async def _answer(
         case "blocked" if dialect.blocked is not None:
             return _refused(call, dialect, dialect.blocked, "fault")
         case _:
-            told = understood(question, directions, call)
+            told = understood(question, directions, call, _cached(request.app[SIMULATOR], question, script))
             response = await _perform(request, dialect, told, call)
             call.ending = "fault" if script.fault else "completed"
             return response
+
+
+def _cached(simulator: Simulator, question: Question, script: Script) -> Hit:
+    if question.prompt is None or not script.cache:
+        return NOTHING
+    prompt = question.prompt
+    return simulator.cache.ask(prompt.owner, prompt.pieces(), prompt.policy)
 
 
 async def _perform(request: web.Request, dialect: Dialect, told: Told, call: Call) -> web.StreamResponse:

@@ -22,6 +22,7 @@ A directive that names a plan holds for the messages after it, too, until a mess
 | `cached`, `reasoning` | tokens reported as cached input, and as reasoning (inside the output and its limit) |
 | `written` | tokens of the input that are reported as written to a cache (OpenAI, Converse) |
 | `written_long` | how many of these are to be kept for an hour (Converse) |
+| `cache` | 0 = the vendor's cache of prompts is passed by; `cached` and `written` take its place, too |
 | `keepalive` | keep-alive comments (blank lines in the JSON form) before the first token |
 | `finish` | the vendor's finish reason, e.g. `content_filter`, `SAFETY`, `insufficient_system_resource` |
 | `usage` | `missing`, `zero`, `wrong` (far too many), `negative`, `huge`; DeepSeek: `inline` (on the last choice) |
@@ -97,6 +98,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unicode: bool = False
     surrogate: bool = False
     split: bool = False
+    cache: bool = True
     cached: Count = 0
     written: Count = 0
     written_long: Count = 0

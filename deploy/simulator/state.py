@@ -1,4 +1,6 @@
-"""What one simulator process remembers: the default script, plans, spent faults, gates, and the log of calls."""
+"""What one simulator process remembers: the default script, plans, spent faults, gates, the vendors' caches of
+prompts, and the log of calls.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from deploy.simulator import script as scripts
+from deploy.simulator.caching import PromptCache
 from deploy.simulator.calls import CallLog
 from deploy.simulator.plans import Plan, Plans, Turn
 from deploy.simulator.script import Said, Script
@@ -30,6 +33,7 @@ class Simulator:
     def __init__(self, defaults: Script, plans: tuple[Plan, ...] = ()) -> None:
         self.calls = CallLog()
         self.plans = Plans(plans)
+        self.cache = PromptCache()
         self.defaults = defaults
         self._first_defaults = defaults
         self._spent: dict[str, int] = {}
@@ -67,9 +71,10 @@ class Simulator:
         self._gate(key).set()
 
     def reset(self) -> None:
-        """Forget calls, spent faults and gates, and restore the defaults and plans of the process."""
+        """Forget calls, spent faults, gates and caches, and restore the defaults and plans of the process."""
         self.calls.reset()
         self.plans.reset()
+        self.cache.forget()
         self._gates.clear()
         self.set_defaults({})
 

@@ -9,8 +9,8 @@ import pytest
 from deploy.simulator.app import Running, running_simulator
 from deploy.simulator.script import Script
 
-DEFAULTS = Script(first_ms=0, pace_ms=0)
-"""What the simulator does unless a test says otherwise: it does not wait."""
+DEFAULTS = Script(first_ms=0, pace_ms=0, cache=False)
+"""What the simulator does unless a test says otherwise: it does not wait, and its vendors know nothing from before."""
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,9 @@ assistant content cannot end with trailing whitespace" (github.com/langchain-ai/
 maximum" and "the image appears to be a image/png image" (github.com/aws-samples/amazon-bedrock-client-for-mac/issues/130),
 "input_schema does not support oneOf, allOf, or anyOf at the top level", "Tool names must be unique", "`tool_use` ids must be
 unique"; Mistral's stop sequences: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html;
-3.75 MB for an image: …/APIReference/API_runtime_Message.html.
+3.75 MB for an image: …/APIReference/API_runtime_Message.html; "Too much media: 0 document pages + 102 images > 100"
+(github.com/anthropics/claude-code/issues/19822), 600 with a larger window
+(platform.claude.com/docs/en/build-with-claude/vision).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from deploy.simulator.pictures import decoded, kind_of
 
 BASE64_MAX = 5 * 1024 * 1024
 """Claude counts what is sent; it is 3.75 MB of image, which is the bound of the others."""
+IMAGES_MAX, SMALL_WINDOW, SMALL_IMAGES_MAX = 600, 200_000, 100
 TOP_K_MAX = 500
 MISTRAL_STOPS_MAX = 10
 UNCHANGING = {"temperature": 1, "top_p": 0.99}
@@ -60,7 +63,8 @@ def _check_claude(turns: list[Turn], stops: list[str], config: ToolConfig | None
     if any(not stop.strip() for stop in stops):
         raise _said("stop_sequences: each stop sequence must contain non-whitespace")
     last = turns[-1]
-    if last.role == "assistant" and (last.content[-1].text or "x")[-1].isspace():
+    said = [block for block in last.content if not block.cache_point]
+    if last.role == "assistant" and (said[-1].text or "x")[-1].isspace():
         raise _said("messages: final assistant content cannot end with trailing whitespace")
     if fields.get("top_k", 0) > TOP_K_MAX:
         raise invalid(
@@ -87,6 +91,9 @@ def _check_ids(turns: list[Turn]) -> None:
 
 
 def _check_images(turns: list[Turn], model: Model) -> None:
+    count, most = sum(1 for _ in _images(turns)), IMAGES_MAX if model.context > SMALL_WINDOW else SMALL_IMAGES_MAX
+    if model.id.startswith("anthropic.") and count > most:
+        raise _said(f"Too much media: 0 document pages + {count} images > {most}")
     for i, j, image in _images(turns):
         where = f"messages.{i + 1}.member.content.{j + 1}.member.image"
         check_format(f"{where}.format", image.format)

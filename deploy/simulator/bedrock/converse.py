@@ -15,6 +15,7 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.bedrock import rules
+from deploy.simulator.bedrock.caching import check_points, pieces_of, policy_of
 from deploy.simulator.bedrock.companies import check_company, check_sampling
 from deploy.simulator.bedrock.constraints import STOPS_MAX, check_count, check_length, check_range
 from deploy.simulator.bedrock.models import Model
@@ -30,6 +31,7 @@ from deploy.simulator.bedrock.wire import (
     tool_use_id,
     usage_json,
 )
+from deploy.simulator.caching import Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
 from deploy.simulator.tools import read_arguments
@@ -92,6 +94,7 @@ class Converse:
             body=body,
             asked=asked_of(body.messages, body.tool_config),
             thinks=model is not None and thinks(body.additional_model_request_fields, model),
+            prompt=_prompt(request, body, model) if model and model.cache_minimum else None,
         )
 
     def check(self, question: Question) -> None:
@@ -103,6 +106,7 @@ class Converse:
         check_fields(body.additional_model_request_fields, model)
         _check_turns(body.messages, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
+        check_points(body.system, body.messages, body.tool_config, model)
         check_sampling(model, body.inference_config.temperature, body.inference_config.top_p)
         stops, fields = body.inference_config.stop_sequences, body.additional_model_request_fields
         check_company(model, body.messages, stops, body.tool_config, fields)
@@ -145,6 +149,13 @@ class Converse:
 async def converse(request: web.Request) -> web.StreamResponse:
     """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
     return await serve(request, CONVERSE)
+
+
+def _prompt(request: web.Request, body: ConverseRequest, model: Model) -> Prompt:
+    """Who signs is known by the beginning of his signature; the rest is another one for each request."""
+    signer = request.headers["Authorization"].partition("/")[0]
+    owner = f"{model.id} {signer}".encode()
+    return Prompt(owner, lambda: pieces_of(body.system, body.messages, body.tool_config, model), policy_of(model))
 
 
 def _check_values(config: InferenceConfig, model: Model) -> None:

@@ -16,6 +16,7 @@ class Model(msgspec.Struct, frozen=True):
     """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
     tool choices that it knows. `thinks`: unless it is told not to; `fields` are those of its own that it knows, `off` what in
     them switches thinking off. `profiled`: it is called by an inference profile only.
+    `cache_minimum`: tokens of a prompt's beginning that its cache keeps, 0 where it has none.
     """
 
     id: str
@@ -37,6 +38,13 @@ class Model(msgspec.Struct, frozen=True):
     off: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
     profiled: bool = False
+    cache_minimum: int = 0
+    cache_points: bool = False
+
+    @property
+    def caches_unasked(self) -> bool:
+        """GPT keeps prompts by itself, and takes no points."""
+        return self.cache_minimum > 0 and not self.cache_points
 
     @property
     def images_in_results(self) -> bool:
@@ -52,7 +60,15 @@ def _claude(name: str, context: int, output_max: int, *, images: bool = False) -
 
 
 def _nova(name: str, context: int, *, images: bool = False) -> Model:
-    return Model(f"amazon.nova-{name}-v1:0", context, 10_000, images=images, tools=True)
+    return Model(
+        f"amazon.nova-{name}-v1:0",
+        context,
+        10_000,
+        images=images,
+        tools=True,
+        cache_minimum=1_000,
+        cache_points=True,
+    )
 
 
 def _llama(name: str, context: int, output_max: int, *, images: bool = False, tools: bool = False) -> Model:
@@ -69,7 +85,14 @@ def _mistral(name: str, *choices: str) -> Model:
     return Model(f"mistral.{name}", 32_000, 4_096, tools=True, tools_stream=False, choices=choices)
 
 
-def _claude_now(name: str, *off: str, thinks: bool = True, forced: bool = True, output_max: int = 128_000) -> Model:
+def _claude_now(
+    name: str,
+    *off: str,
+    thinks: bool = True,
+    forced: bool = True,
+    output_max: int = 128_000,
+    cache_minimum: int = 512,
+) -> Model:
     """From Opus 4.7 on: no sampling, no prefill; what is newer cannot be made to call a tool."""
     return Model(
         f"anthropic.claude-{name}",
@@ -83,10 +106,12 @@ def _claude_now(name: str, *off: str, thinks: bool = True, forced: bool = True, 
         fields=("thinking", "output_config"),
         off=off,
         profiled=True,
+        cache_minimum=cache_minimum,
+        cache_points=True,
     )
 
 
-def _claude_4_6(name: str, output_max: int) -> Model:
+def _claude_4_6(name: str, output_max: int, cache_minimum: int) -> Model:
     """A temperature or a top_p, and no prefill."""
     return Model(
         f"anthropic.claude-{name}",
@@ -98,13 +123,21 @@ def _claude_4_6(name: str, output_max: int) -> Model:
         fields=("top_k", "thinking", "output_config"),
         off=("disabled",),
         profiled=True,
+        cache_minimum=cache_minimum,
+        cache_points=True,
     )
 
 
-def _claude_4_5(name: str) -> Model:
+def _claude_4_5(name: str, cache_minimum: int) -> Model:
     known = _claude(name, 200_000, 64_000, images=True)
     return msgspec.structs.replace(
-        known, sampling="either", fields=("top_k", "thinking"), off=("disabled",), profiled=True
+        known,
+        sampling="either",
+        fields=("top_k", "thinking"),
+        off=("disabled",),
+        profiled=True,
+        cache_minimum=cache_minimum,
+        cache_points=True,
     )
 
 
@@ -121,6 +154,7 @@ def _gpt(name: str, *efforts: str) -> Model:
         thinks=True,
         fields=("reasoning", "text"),
         profiled=True,
+        cache_minimum=1_024,
         efforts=(*efforts, "low", "medium", "high", "xhigh", "max"),
     )
 
@@ -158,14 +192,14 @@ _ALL = (
     _claude("v2:1", 200_000, 4_096),
     _claude("v2", 100_000, 4_096),
     _claude("instant-v1", 100_000, 4_096),
-    _claude_4_5("haiku-4-5-20251001-v1:0"),
-    _claude_4_5("sonnet-4-5-20250929-v1:0"),
-    _claude_4_6("opus-4-6-v1", 128_000),
-    _claude_4_6("sonnet-4-6", 64_000),
-    _claude_now("opus-4-8", "disabled", thinks=False),
+    _claude_4_5("haiku-4-5-20251001-v1:0", 4_096),
+    _claude_4_5("sonnet-4-5-20250929-v1:0", 1_024),
+    _claude_4_6("opus-4-6-v1", 128_000, 4_096),
+    _claude_4_6("sonnet-4-6", 64_000, 1_024),
+    _claude_now("opus-4-8", "disabled", thinks=False, cache_minimum=1_024),
     _claude_now("opus-5", "disabled"),
     _claude_now("opus-5-5", forced=False),
-    _claude_now("sonnet-5", "disabled"),
+    _claude_now("sonnet-5", "disabled", cache_minimum=1_024),
     _claude_now("sonnet-5-5", "between_tools", forced=False),
     _claude_now("haiku-5-5", "disabled"),
     _claude_now("fable-5-2", forced=False),

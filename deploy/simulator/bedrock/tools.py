@@ -49,6 +49,13 @@ class ToolResult(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     status: Literal["success", "error"] | None = None
 
 
+class CachePoint(msgspec.Struct, forbid_unknown_fields=True):
+    """The cache is to keep what comes before."""
+
+    type: Literal["default"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
 class Block(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """One content block: exactly one of these."""
 
@@ -56,7 +63,7 @@ class Block(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     image: Image | None = None
     tool_use: ToolUse | None = None
     tool_result: ToolResult | None = None
-    cache_point: Any = None
+    cache_point: CachePoint | None = None
 
 
 class Turn(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,11 +107,23 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
     tool: Specific | None = None
 
 
-class ToolConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is on offer."""
+class ToolEntry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """One of these."""
 
-    tools: list[Tool]
+    tool_spec: Specification | None = None
+    cache_point: CachePoint | None = None
+
+
+class ToolConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What is on offer; `entries` have cache points, too."""
+
+    entries: list[ToolEntry] = msgspec.field(name="tools")
     tool_choice: Choice | None = None
+
+    @property
+    def tools(self) -> list[Tool]:
+        """Without cache points."""
+        return [Tool(entry.tool_spec) for entry in self.entries if entry.tool_spec]
 
 
 def text_of(blocks: list[Block]) -> str:

@@ -12,6 +12,7 @@ from deploy.simulator.pictures import decoded, kind_of
 
 URL_SAFE = str.maketrans("-_", "+/")
 """Google reads both alphabets of base 64."""
+IMAGES_MAX = 3_600
 IMAGE_KINDS = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
 
 
@@ -21,6 +22,8 @@ def check_contents(contents: list[Content], instruction: Content | None) -> None
         raise _invalid("* GenerateContentRequest.contents: contents is not specified")
     if any(content.role not in {"user", "model", "function"} for content in contents):
         raise _invalid("Please use a valid role: user, model.")
+    if sum(part.inline_data is not None for content in contents for part in content.parts) > IMAGES_MAX:
+        raise _invalid(f"Please use fewer than {IMAGES_MAX} images in your request.")
     places = [(f"contents[{i}]", content) for i, content in enumerate(contents)]
     places += [("system_instruction", instruction)] if instruction else []
     for place, content in places:

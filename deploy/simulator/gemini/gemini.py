@@ -14,7 +14,9 @@ from aiohttp import web
 
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
+from deploy.simulator.caching import Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.gemini.caching import pieces_of, policy_of
 from deploy.simulator.gemini.contents import check_contents
 from deploy.simulator.gemini.models import MODELS, Model
 from deploy.simulator.gemini.schemas import check_json
@@ -103,6 +105,7 @@ class Gemini:
             thinks=model is not None and thinks(body.generation_config, model),
             tier="flex" if flex else "",
             full=self.refusals[503] if flex else None,
+            prompt=_prompt(request, model, contents, body.tools) if model else None,
         )
 
     def check(self, question: Question) -> None:
@@ -160,6 +163,13 @@ class Gemini:
 async def generate(request: web.Request) -> web.StreamResponse:
     """Serve `POST /gemini/{version}/models/{model}:generateContent` and `:streamGenerateContent`."""
     return await serve(request, GEMINI_SSE if request.query.get("alt") == "sse" else GEMINI_ARRAY)
+
+
+def _prompt(request: web.Request, model: Model, contents: list[Content], tools: list[FunctionTool]) -> Prompt | None:
+    policy = policy_of(model)
+    key = request.headers.get("x-goog-api-key") or request.query["key"]
+    owner = f"{model.name} {key}".encode()
+    return Prompt(owner, lambda: pieces_of(contents, tools), policy) if policy else None
 
 
 def _schema(config: GenerationConfig) -> dict[str, Any] | None:

@@ -114,7 +114,7 @@ def asked_of(
     last = contents[-1] if contents else Content()
     results = [_response_text(part.function_response) for part in last.parts if part.function_response]
     return Asked(
-        offers=tuple(Offer(d.name, d.schema) for d in _declared(tools)),
+        offers=tuple(Offer(d.name, d.schema) for d in declared(tools)),
         choice=choices.get(calling.mode, "auto"),
         only=calling.allowed_function_names[0] if calling.allowed_function_names else None,
         result=" ".join(results) if results and not text_of(last) else None,
@@ -126,18 +126,18 @@ def texts_of(contents: list[Content], tools: list[FunctionTool]) -> list[str]:
     """List the texts that are prompt besides the text parts: declarations, calls and responses."""
     parts = [part for content in contents for part in content.parts]
     used = [part.function_call or part.function_response for part in parts]
-    return [msgspec.json.encode(thing).decode() for thing in [*used, *_declared(tools)] if thing]
+    return [msgspec.json.encode(thing).decode() for thing in [*used, *declared(tools)] if thing]
 
 
 def check_tools(contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None) -> None:
     """Hold functions, their calls and their responses against Gemini's rules; raises `Refusal`."""
-    _check_declared(_declared(tools))
-    _check_config(_declared(tools), config)
+    _checkdeclared(declared(tools))
+    _check_config(declared(tools), config)
     for i, (before, after) in enumerate(pairwise([Content(role="model"), *contents])):
         _check_order(i, before, after)
 
 
-def _check_declared(declared: list[Declaration]) -> None:
+def _checkdeclared(declared: list[Declaration]) -> None:
     if len(declared) > DECLARATIONS_MAX:
         raise _invalid(
             "The GenerateContentRequest proto is invalid:\n  * tools[0].function_declarations: [FIELD_INVALID] At most "
@@ -214,7 +214,8 @@ def _referenced(response: object) -> list[str]:
     return own + [name for one in response.values() for name in _referenced(one)]
 
 
-def _declared(tools: list[FunctionTool]) -> list[Declaration]:
+def declared(tools: list[FunctionTool]) -> list[Declaration]:
+    """All functions on offer."""
     return [declaration for tool in tools for declaration in tool.function_declarations]
 
 

@@ -10,6 +10,20 @@ from typing import Any, Literal
 import msgspec
 
 
+class Breakpoint(msgspec.Struct, forbid_unknown_fields=True):
+    """The end of what the cache is to keep."""
+
+    mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] | None = None
+
+
+class CacheOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether the cache keeps anything that is not marked."""
+
+    mode: Literal["implicit", "explicit"] = "implicit"
+    ttl: Literal["30m"] | None = None
+
+
 class Part(msgspec.Struct):
     """One part of a message."""
 
@@ -17,6 +31,7 @@ class Part(msgspec.Struct):
     text: str = ""
     image_url: Any = None
     refusal: str = ""
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class CalledFunction(msgspec.Struct):
@@ -126,6 +141,9 @@ class ChatRequest(msgspec.Struct):
     seed: int | None = None
     service_tier: str | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
 
 def text_of(message: Message) -> str:

@@ -15,13 +15,15 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Usage
+from deploy.simulator.caching import Policy, Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.body import ChatRequest, text_of
+from deploy.simulator.openai.caching import AT_MARKS, IN_STEPS, check_caching, pieces_of
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
 from deploy.simulator.openai.models import MODELS, Model
 from deploy.simulator.openai.rules import BLOCKED, FULL, REFUSALS, RETIRED, check_chat, thinks
-from deploy.simulator.openai.tools import asked_of, check_tools, talk_of, texts_of
+from deploy.simulator.openai.tools import asked_of, check_tools, schema_json, talk_of, texts_of
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
 
@@ -52,6 +54,7 @@ class OpenAIChat:
         images = sum(
             part.type == "image_url" for m in body.messages if isinstance(m.content, list) for part in m.content
         )
+        key = request.headers["Authorization"]
         return Question(
             model=model.name if model else body.model,
             talk=talk_of(body.messages),
@@ -65,7 +68,17 @@ class OpenAIChat:
             thinks=model is not None and self.thinks(body, model),
             tier="flex" if flex else "",
             full=FULL if flex else None,
+            prompt=self.prompt(body, model, key) if model else None,
         )
+
+    def prompt(self, body: ChatRequest, model: Model, key: str) -> Prompt:
+        """What the request is to the cache."""
+        owner = f"{self.api} {model.name} {key}".encode()
+        return Prompt(owner, lambda: pieces_of(body, schema_json(body), model), self.policy(model))
+
+    def policy(self, model: Model) -> Policy:
+        """What the vendor keeps."""
+        return AT_MARKS if model.breakpoints else IN_STEPS
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
         """Read the body; raises `Refusal` for what is no JSON, and for fields and types that OpenAI does not know."""
@@ -94,6 +107,7 @@ class OpenAIChat:
         """Hold a request against the rules of its model; raises `Refusal`."""
         model = check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
         check_contents(question.body, model)
+        check_caching(question.body, model)
         check_tools(question.body, model)
 
     def refuse(self, refusal: Refusal) -> web.Response:

@@ -14,8 +14,10 @@ from aiohttp import web
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import Usage
+from deploy.simulator.caching import Policy
 from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.body import ChatRequest
+from deploy.simulator.openai.caching import DEEPSEEK
 from deploy.simulator.openai.chat import OpenAIChat
 from deploy.simulator.openai.deepseek_rules import REASONER, check_body, invalid, parsed
 from deploy.simulator.openai.deepseek_rules import thinks as thinks_about
@@ -76,6 +78,11 @@ class DeepSeekChat(OpenAIChat):
     def thinks(self, body: ChatRequest, model: Model) -> bool:
         """Whether the model thinks: the newer ones do unless they are told not to."""
         return thinks_about(body, model)
+
+    def policy(self, model: Model) -> Policy:
+        """All of a prompt, in units."""
+        del model
+        return DEEPSEEK
 
     def head(self, told: Told, kind: str) -> dict[str, Any]:
         """Give OpenAI's head without the service tier."""

@@ -18,7 +18,7 @@ DATE = len("-2024-08-06")
 class Model(msgspec.Struct, frozen=True):
     """One model: its dated name, its limits in tokens, which parameters and parts it refuses, and the efforts that it knows,
     the first of which it makes unless it is told another one. `modern`: from GPT-5 on. `tools_think`: it calls tools beside
-    reasoning.
+    reasoning. `breakpoints`: its cache keeps what is marked, and bills it.
     """
 
     name: str
@@ -32,6 +32,12 @@ class Model(msgspec.Struct, frozen=True):
     modern: bool = False
     tools_think: bool = True
     patches_max: int | None = None
+    breakpoints: bool = False
+
+    @property
+    def retains_always(self) -> bool:
+        """From GPT-5.5 on what is kept is kept for a day."""
+        return self.breakpoints or self.name.startswith("gpt-5.5")
 
     @property
     def flex(self) -> bool:
@@ -49,7 +55,12 @@ class Model(msgspec.Struct, frozen=True):
 
 
 def _gpt(
-    name: str, *efforts: str, context: int = 1_050_000, patches_max: int | None = None, tools_think: bool = False
+    name: str,
+    *efforts: str,
+    context: int = 1_050_000,
+    patches_max: int | None = None,
+    tools_think: bool = False,
+    breakpoints: bool = False,
 ) -> Model:
     return Model(
         name,
@@ -61,6 +72,7 @@ def _gpt(
         modern=True,
         tools_think=tools_think,
         patches_max=patches_max,
+        breakpoints=breakpoints,
     )
 
 
@@ -78,12 +90,15 @@ _ALL = (
     _gpt("gpt-5.4-mini-2026-03-17", "none", *TO_XHIGH, context=400_000),
     _gpt("gpt-5.5-2026-04-23", "medium", "none", *TO_XHIGH),
     *(
-        _gpt(name, "medium", "none", *TO_XHIGH, patches_max=30_000)
+        _gpt(name, "medium", "none", *TO_XHIGH, patches_max=30_000, breakpoints=True)
         for name in ("gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna")
     ),
-    *(_gpt(name, "medium", "none", *TO_XHIGH, patches_max=30_000) for name in ("gpt-6-luna", "gpt-6.1-terra")),
     *(
-        _gpt(name, "medium", *TO_XHIGH, patches_max=30_000)
+        _gpt(name, "medium", "none", *TO_XHIGH, patches_max=30_000, breakpoints=True)
+        for name in ("gpt-6-luna", "gpt-6.1-terra")
+    ),
+    *(
+        _gpt(name, "medium", *TO_XHIGH, patches_max=30_000, breakpoints=True)
         for name in ("gpt-6-astra", "gpt-6.1-sol", "gpt-6.2-astra", "gpt-6.2-sol")
     ),
 )

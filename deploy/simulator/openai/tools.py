@@ -46,7 +46,13 @@ def texts_of(body: ChatRequest) -> list[str]:
     """List the texts that are prompt besides the contents of messages: definitions, calls, schemas."""
     texts = [call.function.name + call.function.arguments for m in body.messages for call in m.tool_calls or ()]
     texts += [msgspec.json.encode(tool).decode() for tool in body.tools or ()]
-    return [*texts, msgspec.json.encode(schema).decode()] if (schema := _schema(body)) else texts
+    return [*texts, schema.decode()] if (schema := schema_json(body)) else texts
+
+
+def schema_json(body: ChatRequest) -> bytes | None:
+    """The schema of a JSON answer as it is prompt; None where there is none."""
+    schema = _schema(body)
+    return msgspec.json.encode(schema) if schema else None
 
 
 def check_tools(body: ChatRequest, model: Model) -> None:
