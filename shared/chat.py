@@ -17,6 +17,7 @@ INSTRUCTIONS = ("system", "developer")
 """Roles of whoever built the application."""
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """From least to most; `none` is not to think at all."""
+CacheRetention = Literal["in_memory", "24h"]
 Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -92,6 +93,16 @@ class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
     pieces: int = 1
 
 
+class CacheMark(msgspec.Struct, frozen=True, array_like=True):
+    """A wish that the vendor's cache keeps what it is asked, from its beginning up to and with the entry `place`: of a
+    message its parts (a plain text is one), then its tool calls; of `Tools` the tools. `long`: for an hour or more, else for
+    minutes.
+    """
+
+    place: int
+    long: bool = False
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One turn. `tool_calls` only from the assistant; `tool_call_id` says which call a message of role `tool` answers."""
 
@@ -99,6 +110,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     content: str | list[Part]
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    cache_marks: tuple[CacheMark, ...] = ()
 
     def text(self) -> str:
         """The text parts, joined."""
@@ -138,6 +150,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     offered: tuple[Tool, ...] = ()
     choice: ToolChoice | None = None
     parallel: bool | None = None
+    cache_marks: tuple[CacheMark, ...] = ()
 
     def are_strict(self) -> bool:
         """Whether the arguments of one of them are to follow its schema for sure."""
@@ -161,6 +174,19 @@ class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
+class Caching(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What OpenAI is told of its cache besides marks. `key`: requests with the same one begin alike; `explicit`: only what is
+    marked is written; `retention`: how long anything is kept at most.
+    """
+
+    key: str | None = None
+    explicit: bool = False
+    retention: CacheRetention | None = None
+
+
+NO_CACHING = Caching()
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a vendor is asked besides messages and tools; None leaves the vendor's default. `user` is the caller's own name
     for its user.
@@ -176,6 +202,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_effort: ReasoningEffort | None = None
     json_answer: JsonAnswer | None = None
     user: str | None = None
+    caching: Caching = NO_CACHING
 
 
 NO_TOOLS = Tools()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, Inexact, localcontext
-from typing import Annotated, NewType, Self
+from typing import Annotated, Literal, NewType, Self
 
 import msgspec
 
@@ -18,6 +18,8 @@ COST_MAX = NanoUsd(BIGINT_MAX // TOKENS_PER_PRICE - 1)
 """The largest cost of one request, 9,223 USD: a bigint counts it as a sum of products, before it is divided."""
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
+Writes = Literal["none", "short", "long"]
+"""Whether a request may make its vendor write to a cache, and for how long what is written may be kept."""
 UsdText = Annotated[
     str, msgspec.Meta(pattern=r"^-?\d+(\.\d{1,9})?$", description="USD, an exact decimal string.", examples=["12.5"])
 ]
@@ -72,10 +74,11 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
         inputs = usage.uncached * self.input + usage.cached * cached
         return inputs + written_short * write + usage.written_long * write_long + usage.output * self.output
 
-    @property
-    def dearest_input(self) -> int:
-        """The most that a token of input can cost, whatever a cache has to do with it."""
-        return max(self.input, self.cached or 0, self.cache_write or 0, self.cache_write_long or 0)
+    def dearest_input(self, writes: Writes) -> int:
+        """The most that a token of input can cost where no more than this is written to a cache."""
+        short = 0 if writes == "none" else self.cache_write or 0
+        long = self.cache_write_long or 0 if writes == "long" else 0
+        return max(self.input, self.cached or 0, short, long)
 
     def times(self, factor: Decimal) -> Self:
         """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""
@@ -113,14 +116,14 @@ class Price(Rates, frozen=True):
         long = self.long_context
         return long if long is not None and input_tokens > long.above else self
 
-    def dearest(self, input_bound: int) -> tuple[int, int]:
+    def dearest(self, input_bound: int, writes: Writes = "long") -> tuple[int, int]:
         """The most that a token of input, and one of output, can cost in a request of at most so much input."""
         possible = (self, self.rates_of(input_bound))
-        return max(rates.dearest_input for rates in possible), max(rates.output for rates in possible)
+        return max(rates.dearest_input(writes) for rates in possible), max(rates.output for rates in possible)
 
-    def hold(self, input_bound: int, output_limit: int) -> NanoUsd:
+    def hold(self, input_bound: int, output_limit: int, writes: Writes = "long") -> NanoUsd:
         """What no usage within these bounds costs more than."""
-        input_price, output_price = self.dearest(input_bound)
+        input_price, output_price = self.dearest(input_bound, writes)
         return NanoUsd(divide_up(input_bound * input_price + output_limit * output_price, TOKENS_PER_PRICE))
 
     def times(self, factor: Decimal) -> Self:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from api.formats.cache_marks import UNTOLD
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def fingerprint_of(body: msgspec.Struct) -> bytes:
     """Of the fields that say something else than their defaults, so that it stays the same when a release adds fields: a
-    repeat may come to another release than the first request. Each struct is hashed as the list of its tag and such fields.
+    repeat may come to another release than the first request. Hints for caches say nothing. Each struct is hashed as the list
+    of its tag and such fields.
     """
     digest = hashlib.sha256(type(body).__name__.encode() + b"\0")
     _tell(body, digest.update)
@@ -75,7 +78,8 @@ def _known_kind(kind: type) -> _Kind | None:
     """Remembered, because to ask msgspec takes longer than all the rest."""
     if not issubclass(kind, msgspec.Struct):
         return None
-    fields = [_Field(field.name, field.encode_name, field.default) for field in msgspec.structs.fields(kind)]
+    known = (field for field in msgspec.structs.fields(kind) if field.name not in UNTOLD)
+    fields = [_Field(field.name, field.encode_name, field.default) for field in known]
     if tag := getattr(kind, "TAG", None):  # where a tag would not be asked for, a field stands in its place
         return _Kind(tag, tuple(field for field in fields if field.name != "type"))
     return _Kind(kind.__struct_config__.tag, tuple(fields))

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from api.formats.asked import Asked
+from api.formats.cache_marks import CACHE_CONTROL
 from shared.chat import ReasoningEffort
 from shared.errors import InvalidRequest
 
@@ -19,8 +20,6 @@ LENGTH_MAX = 1_024
 MORE = "..."
 AS_IT_IS = "[]._-?$*"
 """Characters of a name that need no escape."""
-CACHE_MARK = "cache_control"
-"""Says what is to be cached. Where a cache is kept, and for how long, is said to no vendor."""
 EFFORTS = frozenset(get_args(ReasoningEffort))
 ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
@@ -64,18 +63,22 @@ def wishes_of(
     effort_field: str = "reasoning_effort",
     thinking: Thinking | None = None,
     thinking_field: str = "thinking",
+    marks: Iterable[str] = (),
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
-    """`unknown` are the fields that were left out of the body, without the numbers of entries. `others` are further options
-    with the field that each was given in, None when it was not. Raises `InvalidRequest` for an unknown field that is no wish.
+    """`unknown` are the fields that were left out of the body, without the numbers of entries. `marks` are those that mark
+    what is to be cached. `others` are further options with the field that each was given in, None when it was not. Raises
+    `InvalidRequest` for an unknown field that is no wish.
     """
     names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
-    marks = tuple(name for name in names if name.rpartition(".")[2] == CACHE_MARK)
+    misplaced = tuple(name for name in names if name.rpartition(".")[2] == CACHE_CONTROL)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
-    if marks:
-        fields["cache"] = marks
-    ignored = [name for name in names if name not in marks]
+    if taken := tuple(dict.fromkeys(marks)):
+        fields["cache"] = taken
+    if misplaced:
+        fields["cache_elsewhere"] = misplaced
+    ignored = [name for name in names if name not in misplaced]
     known = _known_effort(effort)
     budget = thinking.budget_tokens or 0 if thinking else 0
     if effort not in {None, known, *ANY_EFFORT}:

@@ -70,13 +70,16 @@ COMPLETIONS: dict[str, dict[str, Any]] = {
     "`annotations` and thoughts of earlier answers, sent back": {
         "messages": [HELLO, {"role": "assistant", "content": "x", "annotations": [{"type": "url_citation"}]}, HELLO]
     },
-    "`cache_control`": _user({"type": "text", "text": "x", "cache_control": MARK}),
+    "`cache_control`, `prompt_cache_breakpoint`": _user({"type": "text", "text": "x", "cache_control": MARK}),
+    "`prompt_cache_key`": {"prompt_cache_key": "k"},
+    "`prompt_cache_options`: mode `explicit`": {"prompt_cache_options": {"mode": "explicit"}},
+    "`prompt_cache_retention: 24h`": {"prompt_cache_retention": "24h"},
     "`user`, `safety_identifier`": {"user": "someone"},
     "`metadata`: up to 16 texts": {"metadata": {"a": "b"}},
     "`metadata` beyond that": {"metadata": {"a": 1}},
     "`n` above 1, `logit_bias`, audio": {"n": 2},
     "`service_tier: flex`": {"service_tier": "flex"},
-    "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority`, `prompt_cache_key` and whatever is unknown": {
+    "`logprobs`, `verbosity`, `store`, `prediction`, `service_tier: priority` and whatever is unknown": {
         "logprobs": True
     },
 }
@@ -150,7 +153,13 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "`conversation`, `prompt`": {"conversation": "x"},
     "`service_tier: flex`": {"service_tier": "flex"},
     "`user`, `safety_identifier`": {"user": "someone"},
-    "`include`, `truncation: auto`, `top_logprobs`, `max_tool_calls`, `prompt_cache_key` and whatever is unknown": {
+    "`cache_control`, `prompt_cache_breakpoint` of a part": {
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "x", "cache_control": MARK}]}]
+    },
+    "`prompt_cache_key`": {"prompt_cache_key": "k"},
+    "`prompt_cache_options`: mode `explicit`": {"prompt_cache_options": {"mode": "explicit"}},
+    "`prompt_cache_retention: 24h`": {"prompt_cache_retention": "24h"},
+    "`include`, `truncation: auto`, `top_logprobs`, `max_tool_calls` and whatever is unknown": {
         "include": ["reasoning.encrypted_content"]
     },
 }

@@ -10,6 +10,7 @@ import msgspec
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
 from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
+from shared.catalogue.caching import with_marks_taken
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Catalogue, Model
 from shared.chat import Message, Sampling
@@ -125,8 +126,12 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
 def with_nearest(asked: Asked, model: Model) -> Asked:
     """The same with each wish as near as the model can, and those that it lacks among the ignored."""
     sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
-    fields = [field for wish in lacking for field in asked.wishes[wish]]
-    return msgspec.structs.replace(asked.without(fields), sampling=sampling)
+    marked = with_marks_taken(model, asked.messages, asked.tools)
+    if marked.left_out and model.cache_marks:
+        lacking.append("cache")
+    fields = [field for wish in lacking for field in asked.wishes.get(wish, ())]
+    fitted = asked.without(fields)
+    return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools)
 
 
 def _advice(option: str, model: Model, sampling: Sampling) -> str:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.catalogue.caching import writes_of
 from shared.chat import input_bound
 from shared.footprint import footprint_of
+from shared.money import Writes
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -17,7 +19,8 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `footprint`
+    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `writes`
+    what of them the vendor may write to its cache, `footprint`
     what a worker needs to decode them, `shown` the messages as JSON where the operator keeps them.
     """
 
@@ -25,6 +28,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     sampling: msgspec.Raw
     tools: msgspec.Raw
     input_bound: int
+    writes: Writes
     footprint: int
     shown: str | None = None
 
@@ -36,6 +40,7 @@ def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
         sampling=msgspec.Raw(_pack(asked.sampling)),
         tools=msgspec.Raw(_pack(asked.tools)),
         input_bound=input_bound(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer),
+        writes=writes_of(model, asked.messages, asked.tools, asked.sampling),
         footprint=footprint_of(asked.messages, asked.sampling, asked.tools),
         shown=msgspec.json.encode(asked.messages).decode() if keep_messages else None,
     )

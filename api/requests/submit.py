@@ -261,7 +261,7 @@ class Submitter:
             api=model.api,
             lane=request.lane,
             stream=request.stream,
-            **pinned(model.price, model.price_version, request.question.input_bound),
+            **pinned(model.price, model.price_version, request.question.input_bound, request.question.writes),
             input_bound=request.question.input_bound,
             output_limit=wanted,
             output_floor=floor,

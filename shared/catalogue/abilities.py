@@ -16,7 +16,7 @@ from shared.catalogue.models import Model
 from shared.catalogue.thinking import thinks
 from shared.catalogue.tool_limits import tool_limits
 from shared.catalogue.vendor_limits import vendor_limits
-from shared.chat import NO_TOOLS, JsonAnswer, Message, ReasoningEffort, Sampling, Tools
+from shared.chat import NO_TOOLS, Caching, JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
@@ -31,8 +31,8 @@ def nearest(
 ) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
     `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
-    `cache`; an effort or a `top_k` becomes the nearest that the model has. A sampling option that asks for what happens
-    anyway is left out, too.
+    `cache`, `cache_elsewhere`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a `top_k`
+    becomes the nearest that the model has. A sampling option that asks for what happens anyway is left out, too.
     """
     asked = _Asked(model, sampling, tools, ())
     is_wish = "reasoning_effort" in wishes
@@ -56,7 +56,17 @@ def nearest(
         presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
         user=sampling.user if model.api == OPENAI else None,
         reasoning_effort=effort,
+        caching=_caching(sampling.caching, lacking),
     ), lacking
+
+
+def _caching(wanted: Caching, lacking: Collection[str]) -> Caching:
+    return msgspec.structs.replace(
+        wanted,
+        key=None if "cache_key" in lacking else wanted.key,
+        explicit=wanted.explicit and "cache_mode" not in lacking,
+        retention=None if "cache_retention" in lacking else wanted.retention,
+    )
 
 
 def _effort_sent(asked: _Asked) -> ReasoningEffort | None:
@@ -137,9 +147,17 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "presence_penalty": _lacks_penalty("presence_penalty"),
     "user": lambda asked: asked.api != OPENAI,
     "strict_tools": lambda asked: asked.api != OPENAI,
-    "cache": lambda asked: asked.model.price.cached is None or asked.api not in {OPENAI, DEEPSEEK},
+    "cache": lambda asked: asked.model.cache_minimum is None,
+    "cache_elsewhere": lambda asked: asked.model.cache_minimum is None or bool(asked.model.cache_marks),
+    "cache_key": lambda asked: asked.api != OPENAI or asked.model.base_url is not None,
+    "cache_mode": lambda asked: asked.api != OPENAI or not asked.model.cache_marks,
+    "cache_retention": lambda asked: (
+        asked.sampling.caching.retention not in vendor_limits(asked.model).cache_retentions
+    ),
 }
-"""`cache`: OpenAI and DeepSeek cache by themselves; the others with a price for it want to be told what."""
+"""`cache` is a mark where a model may take it (`caching.py`), `cache_elsewhere` one where none does. A vendor that caches by
+itself needs neither.
+"""
 
 
 def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequence[Message]) -> str | None:

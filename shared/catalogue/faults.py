@@ -92,6 +92,9 @@ def _turns(asked: _Asked) -> Iterator[Fault]:
 
 def _images(asked: _Asked) -> Iterator[Fault]:
     limits, name = asked.limits, asked.model.name
+    count = sum(len(message.images()) for message in asked.messages)
+    if limits.images_max is not None and count > limits.images_max:
+        yield Fault("messages", "", f"has {count} images: {name} takes {limits.images_max} in a request")
     for position, message in enumerate(asked.messages):
         for image in message.images():
             place, url = f"[{position}].content", image.image_url.url

@@ -18,7 +18,7 @@ from shared import clock
 from shared.catalogue.files import FILES, tables_in_force
 from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.prices import Phase, Prices, version_of
-from shared.catalogue.rows import Lifecycle, Row, Thinking, ToolsLack, Written, parse_row
+from shared.catalogue.rows import CachePlace, Lifecycle, Row, Thinking, ToolsLack, Written, parse_row
 from shared.catalogue.successors import successors
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
@@ -78,6 +78,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     thinking: Thinking | None = None
     no_tools_because: str | None = None
     unstreamed_tokens: int | None = None
+    cache_minimum: int | None = None
+    cache_marks: tuple[CachePlace, ...] = ()
+    writes_unasked: bool = True
     service_tier: ServiceTier = "default"
     """The tier that the prices are of, and that its vendor is asked for."""
     at_default: DefaultPrices | None = None

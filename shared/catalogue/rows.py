@@ -42,9 +42,12 @@ FLEX_APIS = ("openai-chat", "gemini")
 """Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
 EFFORT_APIS = ("openai-chat", "bedrock-converse")
 """Where efforts can be told; of Converse's models OpenAI's GPT."""
+MARKED_APIS = ("openai-chat", "bedrock-converse")
+"""Where a vendor can be told what its cache is to keep."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named", "reasoning"]
 Thinking = Literal["none", "disabled", "between_tools", "minimal", "low"]
+CachePlace = Literal["tools", "system", "messages", "calls"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
 
@@ -75,6 +78,9 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     thinking: Thinking | None = None
     unstreamed_tokens: Tokens | None = None
     bills_to_the_end: bool = False
+    cache_minimum: Tokens | None = None
+    cache_marks: tuple[CachePlace, ...] = ()
+    writes_unasked: bool = True
     prefill: bool = False
     region: str | None = None
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
@@ -152,6 +158,7 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
         _check_limits(row)
         _check_thinking(row)
         _check_flex(row)
+        _check_cache(row)
         return row, prices_of(row)
     except (msgspec.ValidationError, ValueError) as error:
         raise written.error(str(error)) from None
@@ -188,6 +195,12 @@ def _check_flex(row: Row) -> None:
         raise ValueError(f"`flex` goes with a model of api {apis} and provider {providers}")
     if row.long_context and not row.flex.long_context:
         raise ValueError("`flex` lacks 'long_context', which the row has: long requests have a price of their own")
+
+
+def _check_cache(row: Row) -> None:
+    if row.cache_marks and (row.cache_minimum is None or row.api not in MARKED_APIS):
+        apis = " or ".join(repr(api) for api in MARKED_APIS)
+        raise ValueError(f"`cache_marks` go with a model of api {apis} that has a `cache_minimum`")
 
 
 def _check_address(row: Row) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from shared.catalogue.models import Model
+from shared.chat import CacheRetention
 from shared.images import KINDS
 
 ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
@@ -20,7 +21,7 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
     `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords
     at the root of a tool's schema. `image_detail`: what is asked for with each image, so that the row's `image_tokens` bound
-    it.
+    it. `images_max`: in one request. `cache_retentions`: what `prompt_cache_retention` may be.
     """
 
     temperature_max: float = 2
@@ -36,6 +37,8 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     image_kinds: tuple[str, ...] = KINDS
     image_bytes_max: int | None = None
     image_detail: Literal["high"] | None = None
+    images_max: int | None = None
+    cache_retentions: frozenset[CacheRetention] = frozenset()
     roots_refused: frozenset[str] = frozenset()
 
 
@@ -45,21 +48,35 @@ _OPENAI = VendorLimits(stops_max=4, roots_refused=ALTERNATIVES | {"enum", "not"}
 "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
 (community.openai.com, many clients' issues). Read 2026-11.
 """
+_OPENAI_RETAINING = msgspec.structs.replace(_OPENAI, cache_retentions=frozenset({"in_memory", "24h"}))
+"""Extended retention is for GPT-4.1 and for GPT-5 to 5.4 (developers.openai.com/api/docs/guides/prompt-caching, read
+2026-11).
+"""
 _OPENAI_FROM_5 = msgspec.structs.replace(_OPENAI, penalties=False, image_detail="high")
 """From GPT-5 on there are no penalties (litellm-1.110, its OpenAI transformation). An image in detail `auto` may be 30,000
 patches from 5.6 on, in `high` 2,500 (developers.openai.com/api/docs/guides/images-vision). Read 2026-11.
+"""
+_OPENAI_FROM_5_RETAINING = msgspec.structs.replace(_OPENAI_FROM_5, cache_retentions=frozenset({"in_memory", "24h"}))
+_OPENAI_FROM_5_5 = msgspec.structs.replace(_OPENAI_FROM_5, cache_retentions=frozenset({"24h"}))
+""""For gpt-5.5, gpt-5.5-pro, and future models, only 24h is supported" (openai-python 3.54, `prompt_cache_retention`, read
+2026-11). It is not taken beside `prompt_cache_options`, which came with 5.6.
 """
 _DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
 (api-docs.deepseek.com/api/create-chat-completion, read 2026-11).
 """
 _GEMINI = VendorLimits(
-    penalties=False, seed_max=2**31 - 1, stops_max=5, blank_turns=False, image_kinds=("png", "jpeg", "webp")
+    penalties=False,
+    seed_max=2**31 - 1,
+    stops_max=5,
+    blank_turns=False,
+    image_kinds=("png", "jpeg", "webp"),
+    images_max=3_600,
 )
 """"the number of stop_sequences must not exceed 5" (github.com/cheshire-cat-ai/core/issues/822). `seed` is an int32
-(ai.google.dev/api/generate-content). No gif (ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required
-oneof field 'data' must have one initialized field". "Penalty is not enabled for models/gemini-2.5-flash", taken to be so of
-the later ones, too. Read 2026-11.
+(ai.google.dev/api/generate-content). No gif, and 3,600 images in a request
+(ai.google.dev/gemini-api/docs/image-understanding). An empty part: "required oneof field 'data' must have one initialized
+field". "Penalty is not enabled for models/gemini-2.5-flash", taken to be so of the later ones, too. Read 2026-11.
 """
 _GEMINI_TO_2_0 = msgspec.structs.replace(_GEMINI, top_k_max=40, penalties=True)
 """"a topK value of 50 but the supported range is from 1 (inclusive) to 41 (exclusive)"
@@ -70,12 +87,17 @@ _CONVERSE = VendorLimits(temperature_max=1, blank_turns=False, image_bytes_max=3
 (github.com/stdapi-ai/stdapi.ai/issues/224). It takes 2,500 stop sequences. 3.75 MB for an image
 (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html). Read 2026-11.
 """
-_CONVERSE_CLAUDE = msgspec.structs.replace(_CONVERSE, top_k_max=500, blank_stops=False, roots_refused=ALTERNATIVES)
+_CONVERSE_CLAUDE = msgspec.structs.replace(
+    _CONVERSE, top_k_max=500, blank_stops=False, roots_refused=ALTERNATIVES, images_max=600
+)
 """"each stop sequence must contain non-whitespace" (github.com/BerriAI/litellm/issues/3286); `top_k` to 500
 (docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html); "input_schema does not support
-oneOf, allOf, or anyOf at the top level". Read 2026-11.
+oneOf, allOf, or anyOf at the top level". 600 images in a request, 100 with a window of 200,000 tokens
+(platform.claude.com/docs/en/build-with-claude/vision). Read 2026-11.
 """
-_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE, top_p_beside_temperature=False)
+_CONVERSE_CLAUDE_TO_3 = msgspec.structs.replace(_CONVERSE_CLAUDE, images_max=100)
+_CONVERSE_CLAUDE_4_6 = msgspec.structs.replace(_CONVERSE_CLAUDE, top_p_beside_temperature=False)
+_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE_4_6, images_max=100)
 """"`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147, read 2026-11)."""
 _CONVERSE_FROM_16 = msgspec.structs.replace(_CONVERSE, output_tokens_min=16)
 """Of GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
@@ -90,7 +112,8 @@ _COMMAND = VendorLimits(stops_max=4, blank_turns=False)
 
 _LIMITS = (
     ("bedrock-converse", "-4-5-", _CONVERSE_CLAUDE_4_5),
-    ("bedrock-converse", "-4-6", _CONVERSE_CLAUDE_4_5),
+    ("bedrock-converse", "-4-6", _CONVERSE_CLAUDE_4_6),
+    ("bedrock-converse", "claude-3", _CONVERSE_CLAUDE_TO_3),
     ("bedrock-converse", "anthropic.", _CONVERSE_CLAUDE),
     ("bedrock-converse", "mistral.", _CONVERSE_MISTRAL),
     ("bedrock-converse", "openai.gpt-oss", _CONVERSE),
@@ -104,7 +127,10 @@ _LIMITS = (
     ("gemini", "gemini-2.0", _GEMINI_TO_2_0),
     ("gemini", "", _GEMINI),
     ("deepseek-chat", "", _DEEPSEEK),
-    ("openai-chat", "gpt-5", _OPENAI_FROM_5),
+    ("openai-chat", "gpt-4.1", _OPENAI_RETAINING),
+    ("openai-chat", "gpt-5.5", _OPENAI_FROM_5_5),
+    ("openai-chat", "gpt-5.6", _OPENAI_FROM_5),
+    ("openai-chat", "gpt-5", _OPENAI_FROM_5_RETAINING),
     ("openai-chat", "gpt-6", _OPENAI_FROM_5),
     ("openai-chat", "", _OPENAI),
     ("", "", _UNKNOWN),

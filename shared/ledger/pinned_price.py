@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.money import RATES, LongContext, Price
+from shared.money import RATES, LongContext, Price, Writes
 
 if TYPE_CHECKING:
     import asyncpg
@@ -47,11 +47,13 @@ def price_of(row: Mapping[str, Any] | asyncpg.Record) -> Price:
     return PinnedPrice(**{name: row[name] for name in PinnedPrice.__struct_fields__}).price
 
 
-def pinned(price: Price, version: str, input_bound: int) -> dict[str, Any]:
-    """The fields of a reservation for at most so much input: its price, and the dearest prices that can come of it."""
+def pinned(price: Price, version: str, input_bound: int, writes: Writes = "long") -> dict[str, Any]:
+    """The fields of a reservation for at most so much input, of which the vendor may write to its cache: its price, and the
+    dearest prices that can come of it.
+    """
     columns: dict[str, Any] = {f"{name}_price": getattr(price, name) for name in RATES}
     if long := price.long_context:
         columns |= {f"long_{name}_price": getattr(long, name) for name in RATES}
         columns["long_above"] = long.above
-    hold_input, hold_output = price.dearest(input_bound)
+    hold_input, hold_output = price.dearest(input_bound, writes)
     return {"price_version": version, **columns, "hold_input_price": hold_input, "hold_output_price": hold_output}

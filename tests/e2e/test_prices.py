@@ -123,11 +123,11 @@ async def test_tokens_that_contradict_each_other_are_replaced_by_an_estimate(
 async def test_an_account_needs_what_the_dearest_tokens_would_cost_at_the_price_that_they_can_reach(
     new_caller: NewCaller, books: asyncpg.Pool, more: int, status: int, reach: int
 ) -> None:
-    """15 or 7.5 dollars for a million tokens of input, 22.5 or 15 for those of output."""
-    message = told(tokens=OUTPUT, written=10, written_long=10)
+    """8.25 or 3.75 dollars for a million tokens of input, of which none is wished to be kept long, 22.5 or 15 of output."""
+    message = told(tokens=OUTPUT, written=10)
     message += "x" * (reach - input_bound([Message("user", message)], 0))
     assert input_bound([Message("user", message)], 0) == reach
-    hold = reach * 7_500 + OUTPUT * 15_000 if reach == ABOVE else reach * 15_000 + OUTPUT * 22_500
+    hold = reach * 3_750 + OUTPUT * 15_000 if reach == ABOVE else reach * 8_250 + OUTPUT * 22_500
     caller = await new_caller(hold + more)
     reply = await caller.chat(message, model="tiered-bedrock", max_tokens=OUTPUT)
     assert reply.status == status, reply.body
@@ -141,7 +141,7 @@ async def test_an_account_needs_what_the_dearest_tokens_would_cost_at_the_price_
 async def test_an_output_limit_shrinks_to_what_is_left_at_the_price_of_long_requests(new_caller: NewCaller) -> None:
     message = told(tokens=OUTPUT) + "x" * ABOVE
     bound = input_bound([Message("user", message)], 0)
-    caller = await new_caller(bound * 15_000 + 300 * 22_500 + 22_499)
+    caller = await new_caller(bound * 8_250 + 300 * 22_500 + 22_499)
     reply = await caller.chat(message, model="tiered-openai", max_tokens=1_000)
     assert (reply.status, reply.headers["x-output-limit"]) == (200, "300")
 

@@ -11,6 +11,7 @@ import msgspec
 from shared.batches.batches import Ask, unpack_ask
 from shared.batches.bounds import require_at_most
 from shared.catalogue.abilities import unavailable
+from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Catalogue, Model, output_limit, priced
 from shared.chat import input_bound
 from shared.errors import InvalidRequest, ModelNotFound, RebootError
@@ -87,7 +88,8 @@ class LineReader:
             raise InvalidRequest(
                 f"{model.name} has no price for {tier!r} any more: send the line without `service_tier`, or to another model."
             )
-        return ask, at_tier
+        marked = with_marks_taken(at_tier, ask.messages, ask.tools)
+        return msgspec.structs.replace(ask, messages=marked.messages, tools=marked.tools), at_tier
 
     def _item(self, cursor: asyncpg.Record, number: int, ask: Ask, model: Model, size: int) -> Item:
         settings = self._settings
@@ -97,6 +99,7 @@ class LineReader:
         deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor["expires_at"])
         wanted, _ = output_limit(model, ask.max_tokens, settings)
         bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
+        writes = writes_of(model, ask.messages, ask.tools, ask.sampling)
         reservation = Reservation(
             id=request_id,
             created_at=moment,
@@ -108,7 +111,7 @@ class LineReader:
             api=model.api,
             lane="flex" if model.service_tier == "flex" else "batch",
             stream=False,
-            **pinned(model.price, model.price_version, bound),
+            **pinned(model.price, model.price_version, bound, writes),
             input_bound=bound,
             output_limit=wanted,
             output_floor=wanted,

@@ -37,10 +37,20 @@ class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
     input: RawObject
 
 
+class CacheCreation(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written to a cache, by how long it is kept: for minutes, or for an hour and more."""
+
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
 class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Billed tokens: `input_tokens` are those that were neither read from a cache nor written to one."""
+    """Billed tokens: `input_tokens` are those that were neither read from a cache nor written to one. `cache_creation` is
+    null where nothing is known yet.
+    """
 
     input_tokens: int
+    cache_creation: CacheCreation | None
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
@@ -97,6 +107,10 @@ def usage_of(usage: Usage) -> MessageUsage:
     """Never negative, whatever a vendor reports."""
     return MessageUsage(
         input_tokens=max(0, usage.uncached),
+        cache_creation=CacheCreation(
+            ephemeral_5m_input_tokens=max(0, usage.written - usage.written_long),
+            ephemeral_1h_input_tokens=usage.written_long,
+        ),
         cache_creation_input_tokens=usage.written,
         cache_read_input_tokens=usage.cached,
         output_tokens=usage.output,

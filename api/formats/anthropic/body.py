@@ -24,6 +24,7 @@ from api.formats.anthropic.content import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from api.formats.cache_marks import CacheControl
 from api.formats.wishes import Thinking
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
 from shared.json_bounds import refuse_depth
@@ -66,6 +67,7 @@ class OfferedTool(Strict, frozen=True, kw_only=True):
     description: str | None = None
     strict: bool | None = None
     eager_input_streaming: bool | None = None
+    cache_control: CacheControl | None = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -126,7 +128,9 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/messages/count_tokens`; `model` is any of this service's names."""
+    """The body of `POST /v1/messages/count_tokens`; `model` is any of this service's names. `cache_control` marks
+    all of it.
+    """
 
     model: str
     messages: Annotated[list[Turn], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
@@ -136,6 +140,7 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: JsonFormat | None = None
+    cache_control: CacheControl | None = None
 
 
 class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):

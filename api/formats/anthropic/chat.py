@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import msgspec
 
 from api.formats.anthropic.answers import message
@@ -22,10 +24,11 @@ from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import neutral_messages
 from api.formats.asked import Asked, StreamForm
+from api.formats.cache_marks import end_mark, fields_with_marks, marked_at_end
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.schemas import is_closed
 from api.formats.wishes import wishes_of
-from shared.chat import NO_TOOLS, JsonAnswer, Sampling, Tool, ToolChoice, Tools
+from shared.chat import NO_TOOLS, CacheMark, JsonAnswer, Message, Sampling, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 from shared.job import Done
 
@@ -99,12 +102,14 @@ def parse_count(body: bytes) -> Asked:
 def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     tools, tools_left_out = _tools(request)
     messages, parts_left_out = neutral_messages(request.system, request.messages)
+    messages[-1] = marked_at_end(messages[-1], request.cache_control)
     output = request.output_config or OutputConfig()
     wishes = wishes_of(
         [*unknown, *tools_left_out, *parts_left_out, *_more_wishes(request)],
         effort=output.effort,
         effort_field="output_config.effort",
         thinking=request.thinking,
+        marks=_marks(request, messages),
         others=_options(request) | {"strict_tools": "tools[].strict" if tools.are_strict() else None},
     )
     return Asked(
@@ -122,6 +127,17 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
         wishes=wishes.fields,
         ignored=wishes.ignored,
     )
+
+
+def _marks(request: CountRequest, messages: Sequence[Message]) -> Iterator[str]:
+    """The fields that mark what is to be cached."""
+    yield from fields_with_marks("tools[]", request.tools or ())
+    yield from fields_with_marks("system[]", request.system if isinstance(request.system, list) else ())
+    said = messages[1:] if request.system and messages[0].role == "system" else messages
+    if any(message.cache_marks for message in said):
+        yield "messages[].content[].cache_control"
+    if request.cache_control:
+        yield "cache_control"
 
 
 def _json_answer(wanted: JsonFormat | None) -> JsonAnswer | None:
@@ -149,10 +165,12 @@ def _more_wishes(request: CountRequest) -> list[str]:
 def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
     """The caller's own tools, and the names of those that are left out because Anthropic would run them itself."""
     own: list[Tool] = []
+    marks: list[CacheMark] = []
     left_out: list[str] = []
     for position, tool in enumerate(request.tools or ()):
         if tool.type in {None, "custom"}:
             own.append(_tool(position, tool))
+            marks += [end_mark(len(own), tool.cache_control)] if tool.cache_control else []
         elif tool.type.startswith(CALLERS_OWN):
             raise InvalidRequest(
                 f"`tools[{position}].type`: what {tool.type[:100]!r} takes is known to Anthropic's models only. Offer a tool "
@@ -165,7 +183,8 @@ def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
     if not own:
         return NO_TOOLS, left_out
     parallel = False if one_at_a_time else None
-    return Tools(offered=tuple(own), choice=_choice(request.tool_choice), parallel=parallel), left_out
+    choice = _choice(request.tool_choice)
+    return Tools(offered=tuple(own), choice=choice, parallel=parallel, cache_marks=tuple(marks)), left_out
 
 
 def _refuse_unusable(request: CountRequest, names: list[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from api.formats.cache_marks import CacheControl
 from api.formats.known_fields import KIND, OfUnknownType
 from shared.json_bounds import refuse_depth
 
@@ -21,7 +22,9 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
-    """A part of a turn."""
+    """A part of a turn. `cache_control` marks the end of what the vendor's cache is to keep."""
+
+    cache_control: CacheControl | None = None
 
 
 class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
@@ -36,6 +39,7 @@ class OnlyTextBlock(Strict, frozen=True, kw_only=True):
     TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
+    cache_control: CacheControl | None = None
 
 
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):

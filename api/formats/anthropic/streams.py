@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
 from api.formats.anthropic.errors import failure
 from api.formats.blocks import Begun, Blocks, Closed, Grown, Step
@@ -58,7 +60,7 @@ class MessageEvents:
                 yield from self._end(event)
 
     def _beginning(self) -> MessageAnswer:
-        usage = usage_of(Usage(0, 0))
+        usage = msgspec.structs.replace(usage_of(Usage(0, 0)), cache_creation=None)
         return MessageAnswer(id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage)
 
     def _end(self, done: Done) -> Iterator[bytes]:

@@ -29,13 +29,14 @@ from api.formats.anthropic.content import (
     ToolUseBlock,
     UrlSource,
 )
-from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
+from api.formats.cache_marks import CacheControl, end_mark, marked_at_end, marks_of
+from shared.chat import CacheMark, ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 
 BLOCKS = "messages[].content[]"
 DIRECT = "direct"
 ROLES: dict[type[Turn], str] = {UserTurn: "user", AssistantTurn: "assistant", SystemTurn: "system"}
-Shown = TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
+Shown = TextBlock | OnlyTextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -86,11 +87,11 @@ def neutral_messages(
     left_out: list[str] = []
     talk = joined(turns)
     check_results(talk)
-    instructions = _text_of(system or "")
+    instructions = _instructions(system or "")
     messages = [message for said in talk for message in _messages(said, left_out)]
     if not messages:
         raise InvalidRequest("`messages` has thoughts and blank answers only: it needs a message of the user.")
-    return [Message("system", instructions), *messages] if instructions else messages, left_out
+    return [*instructions, *messages], left_out
 
 
 def joined(turns: Sequence[Turn]) -> list[Said]:
@@ -150,28 +151,62 @@ def _said(position: int, turn: Turn) -> Said:
 
 
 def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
-    parts: list[Part] = []
-    calls: list[ToolCall] = []
+    turn = _Turn()
     for placed in said.blocks:
         match placed.block:
-            case TextBlock(text=text) | OnlyTextBlock(text=text):
-                parts.append(TextPart(text))
-            case CompactionBlock(content=summary):
-                parts += [TextPart(summary)] if summary else []
             case ToolResultBlock() as result:
-                yield Message("tool", _result(placed.where, result, left_out), tool_call_id=result.tool_use_id)
+                yield _result_message(placed.where, result, left_out)
             case ThinkingBlock() | RedactedThinkingBlock():
                 left_out.append(f"{BLOCKS}.thinking")
             case ServerToolUseBlock(kind=kind):
                 left_out.append(f"{BLOCKS}.{kind}")
             case ToolUseBlock() as use:
-                calls.append(_call(use, left_out))
+                turn.call(_call(use, left_out), use.cache_control)
+            case CompactionBlock(content=summary):
+                turn.say(TextPart(summary) if summary else None, placed.block.cache_control)
             case block:
-                parts.append(_part(placed.where, block))
-    if said.role == "assistant" and not calls and not any(isinstance(part, TextPart) and part.text for part in parts):
+                turn.say(_part(placed.where, block), _control_of(block))
+    if said.role == "assistant" and turn.is_blank():
         return  # an answer that was nothing but thoughts
-    if parts or calls:
-        yield Message(said.role, _content(parts), tuple(calls))  # type: ignore[arg-type]
+    if message := turn.message(said.role):
+        yield message
+
+
+class _Turn:
+    """What one side said besides the results of tools."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._calls: list[ToolCall] = []
+        self._part_marks: list[CacheMark] = []
+        self._call_marks: list[CacheMark] = []
+
+    def say(self, part: Part | None, mark: CacheControl | None) -> None:
+        self._parts += [part] if part else []
+        if mark and self._parts:
+            self._part_marks.append(end_mark(len(self._parts), mark))
+
+    def call(self, call: ToolCall, mark: CacheControl | None) -> None:
+        self._calls.append(call)
+        if mark:
+            self._call_marks.append(end_mark(len(self._calls), mark))
+
+    def is_blank(self) -> bool:
+        return not self._calls and not any(isinstance(part, TextPart) and part.text for part in self._parts)
+
+    def message(self, role: str) -> Message | None:
+        """Calls stand behind all parts, of which there is one at least."""
+        if not self._parts and not self._calls:
+            return None
+        before = len(self._parts) or 1
+        marks = (*self._part_marks, *(CacheMark(before + mark.place, mark.long) for mark in self._call_marks))
+        return Message(role, _content(self._parts), tuple(self._calls), cache_marks=marks)  # type: ignore[arg-type]
+
+
+def _control_of(block: Shown) -> CacheControl | None:
+    """The mark of a block, else the last one in it."""
+    inside = [one.cache_control for one in block.content] if isinstance(block, SearchResultBlock) else []
+    return block.cache_control or next(filter(None, reversed(inside)), None)
 
 
 def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
@@ -180,6 +215,13 @@ def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
         left_out.append(f"{BLOCKS}.caller")
     written = use.input if isinstance(use.input, str) else msgspec.json.encode(use.input or {}).decode()
     return ToolCall(use.id, use.name, written)
+
+
+def _result_message(where: Place, result: ToolResultBlock, left_out: list[str]) -> Message:
+    inside = [_control_of(part) for part in result.content] if isinstance(result.content, list) else []
+    mark = result.cache_control or next(filter(None, reversed(inside)), None)
+    message = Message("tool", _result(where, result, left_out), tool_call_id=result.tool_use_id)
+    return marked_at_end(message, mark)
 
 
 def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
@@ -194,7 +236,7 @@ def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str |
 
 def _part(where: Place, block: Shown) -> Part:
     match block:
-        case TextBlock(text=text) | ToolReferenceBlock(tool_name=text):
+        case TextBlock(text=text) | OnlyTextBlock(text=text) | ToolReferenceBlock(tool_name=text):
             return TextPart(text)
         case DocumentBlock():
             return TextPart("\n\n".join(filter(None, (block.title, block.context, _document_text(where, block)))))
@@ -229,8 +271,12 @@ def _not_fetched(where: Place, what: str, source: UrlSource | FileSource) -> Inv
     return InvalidRequest(f"`{where}` gives {given} for {what}, and nothing is fetched here: send it in the body.")
 
 
-def _text_of(content: str | list[OnlyTextBlock]) -> str | list[Part]:
-    return content if isinstance(content, str) else _content([TextPart(block.text) for block in content])
+def _instructions(content: str | list[OnlyTextBlock]) -> list[Message]:
+    """None when nothing is said."""
+    if isinstance(content, str):
+        return [Message("system", content)] if content else []
+    said = _content([TextPart(block.text) for block in content])
+    return [Message("system", said, cache_marks=marks_of(content))] if said else []
 
 
 def _content(parts: list[Part]) -> str | list[Part]:

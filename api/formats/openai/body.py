@@ -10,12 +10,15 @@ from typing import Annotated, Any
 
 import msgspec
 
+from api.formats.cache_marks import CacheControl, PromptCacheOptions, caching_of, unknown_options, wishes_for
 from api.formats.openai.labels import LabelsOrMore, labels_in
-from api.formats.openai.messages import AnyMessage
+from api.formats.openai.messages import AnyMessage, marks_in
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
+from api.formats.openai.tools import marks_in as tool_marks_in
 from api.formats.wishes import Thinking, Wishes, wishes_of
 from shared.chat import (
     MESSAGES_CEILING,
+    Caching,
     Probability,
     ReasoningEffort,
     Sampling,
@@ -99,10 +102,14 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     user: str | None = None
     safety_identifier: str | None = None
     metadata: LabelsOrMore | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: str | None = None
     # those of other services in OpenAI's form
     reasoning: Reasoning | str | bool | None = None
     thinking: Thinking | None = None
     top_k: TopKOrOff | None = None
+    cache_control: CacheControl | None = None
     # see ONLY
     audio: Any = None
     logit_bias: Any = None
@@ -150,6 +157,11 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         """The labels of `metadata` that OpenAI's API would take, which are kept; None when there are none."""
         return labels_in(self.metadata) or None
 
+    @property
+    def caching(self) -> Caching:
+        """What is wished of OpenAI's cache besides marks."""
+        return caching_of(self.prompt_cache_key, self.prompt_cache_options, self.prompt_cache_retention)
+
     def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
         """What may be left out; `unknown` are the fields of the body that are not here."""
         known = [field for field, nothing in WISHES.items() if not _is_one_of(getattr(self, field), (None, *nothing))]
@@ -159,13 +171,17 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         if reasoning:
             effort = effort or reasoning.effort
             thinking = thinking or reasoning.as_thinking()
+        options = unknown_options(self.prompt_cache_options, self.prompt_cache_retention)
+        own = ["cache_control"] if self.cache_control else []
         return wishes_of(
-            [*unknown, *known, *labels],
+            [*unknown, *known, *labels, *options],
             effort=effort,
             effort_field="reasoning_effort" if self.reasoning_effort else "reasoning",
             thinking=thinking,
             thinking_field="thinking" if self.thinking else "reasoning",
+            marks=[*tool_marks_in(self.tools or ()), *marks_in(self.messages), *own],
             others={
+                **wishes_for(self.caching),
                 "top_k": "top_k" if self.top_k and self.top_k > 0 else None,
                 "seed": "seed" if self.seed is not None else None,
                 "frequency_penalty": "frequency_penalty" if self.frequency_penalty else None,
@@ -189,6 +205,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             reasoning_effort=effort,
             json_answer=neutral_json_answer(self.response_format),
             user=self.user or self.safety_identifier,
+            caching=self.caching,
         )
 
 

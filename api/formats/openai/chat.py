@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.formats.asked import Asked, StreamForm
+from api.formats.cache_marks import marked_at_end
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
@@ -42,9 +43,11 @@ def parse_completion(body: bytes) -> Asked:
     tools, left_out = neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)
     unknown = [*unknown, *left_out, *left_out_of(request.messages)]
     wishes = request.wishes(unknown, strict_tools=tools.are_strict())
+    messages = neutral_messages(request.messages)
+    messages[-1] = marked_at_end(messages[-1], request.cache_control)
     return Asked(
         model=request.model,
-        messages=neutral_messages(request.messages),
+        messages=messages,
         sampling=request.sampling(wishes.effort),
         tools=tools,
         stream=bool(request.stream),

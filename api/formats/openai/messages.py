@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from api.formats.cache_marks import (
+    CacheBreakpoint,
+    CacheControl,
+    Markable,
+    fields_with_marks,
+    marked_at_end,
+    marks_of,
+)
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
@@ -28,19 +36,32 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
+class _Markable(_Strict, frozen=True, kw_only=True):
+    """Its end may be marked for the vendor's cache, in Anthropic's form or in OpenAI's."""
+
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+
+
 class SeenImage(_Strict, frozen=True):
     """A `data:` URL."""
 
     url: str
 
 
-class SeenImagePart(_Strict, frozen=True, tag="image_url", tag_field="type"):
+class SaidPart(_Markable, frozen=True, tag="text", tag_field="type"):
+    """`{"type": "text", "text"}`."""
+
+    text: str
+
+
+class SeenImagePart(_Markable, frozen=True, tag="image_url", tag_field="type"):
     """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…", "detail"}}`."""
 
     image_url: SeenImage
 
 
-class RefusalPart(_Strict, frozen=True, tag="refusal", tag_field="type"):
+class RefusalPart(_Markable, frozen=True, tag="refusal", tag_field="type"):
     """What a model said instead of an answer."""
 
     refusal: str
@@ -73,7 +94,7 @@ class MadeCall(_Strict, frozen=True):
     index: int | None = None
 
 
-class OnlyTextPart(_Strict, frozen=True):
+class OnlyTextPart(_Markable, frozen=True):
     """A part of text where no other kind of part may stand: msgspec asks for a tag only where it has to choose."""
 
     TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
@@ -85,7 +106,7 @@ Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
 
 
 class _Turn(_Strict, frozen=True, kw_only=True, tag_field="role"):
-    pass
+    cache_control: CacheControl | None = None
 
 
 class SystemMessage(_Turn, frozen=True, kw_only=True, tag="system"):
@@ -103,13 +124,13 @@ class DeveloperMessage(_Turn, frozen=True, kw_only=True, tag="developer"):
 class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
     """Text and images."""
 
-    content: str | Annotated[list[TextPart | SeenImagePart], AtLeastOne]
+    content: str | Annotated[list[SaidPart | SeenImagePart], AtLeastOne]
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
     """The result of the tool call `tool_call_id`. A `content` of null or without parts is an empty result."""
 
-    content: str | list[TextPart | SeenImagePart] | None
+    content: str | list[SaidPart | SeenImagePart] | None
     tool_call_id: CallId
 
 
@@ -118,7 +139,7 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     out and named. A `content` of null says nothing.
     """
 
-    content: str | list[TextPart | RefusalPart | ThinkingPart] | None = None
+    content: str | list[SaidPart | RefusalPart | ThinkingPart] | None = None
     tool_calls: list[MadeCall] | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
@@ -152,29 +173,53 @@ def _has_thoughts(answer: AssistantMessage) -> bool:
     return isinstance(answer.content, list) and any(isinstance(part, ThinkingPart) for part in answer.content)
 
 
+def marks_in(messages: Sequence[AnyMessage]) -> Iterator[str]:
+    """The names of the fields that mark what is to be cached."""
+    yield from fields_with_marks("messages[]", messages)
+    for message in messages:
+        yield from fields_with_marks("messages[].content[]", _markable(message))
+
+
 def _neutral(message: AnyMessage) -> Message:
     match message:
         case SystemMessage():
-            return Message("system", _text(message.content))
+            said = Message("system", _text(message.content))
         case DeveloperMessage():
-            return Message("developer", _text(message.content))
+            said = Message("developer", _text(message.content))
         case UserMessage():
-            return Message("user", _seen(message.content))
+            said = Message("user", _seen(message.content))
         case ToolMessage():
-            return Message("tool", _seen(message.content or ""), tool_call_id=message.tool_call_id)
+            said = Message("tool", _seen(message.content or ""), tool_call_id=message.tool_call_id)
         case AssistantMessage():
             calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
-            return Message("assistant", _said(message), tool_calls=calls)
+            said = Message("assistant", _said(message), tool_calls=calls)
+    return _with_marks(said, message)
+
+
+def _with_marks(said: Message, message: AnyMessage) -> Message:
+    if marks := marks_of(_markable(message)):
+        said = msgspec.structs.replace(said, cache_marks=marks)
+    return marked_at_end(said, message.cache_control)
+
+
+def _markable(message: AnyMessage) -> Sequence[Markable]:
+    """The parts as they stand in the neutral message; a plain text is none."""
+    content = message.content
+    if content is None or isinstance(content, str):
+        return ()
+    return [part for part in content if not isinstance(part, ThinkingPart)]
 
 
 def _text(content: Text) -> str | list[Part]:
     return content if isinstance(content, str) else [TextPart(part.text) for part in content]
 
 
-def _seen(content: str | list[TextPart | SeenImagePart]) -> str | list[Part]:
-    if isinstance(content, str):
-        return content
-    return [part if isinstance(part, TextPart) else ImagePart(ImageUrl(part.image_url.url)) for part in content]
+def _seen(content: str | list[SaidPart | SeenImagePart]) -> str | list[Part]:
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: SaidPart | SeenImagePart) -> Part:
+    return TextPart(part.text) if isinstance(part, SaidPart) else ImagePart(ImageUrl(part.image_url.url))
 
 
 def _said(message: AssistantMessage) -> str | list[Part]:
@@ -183,7 +228,7 @@ def _said(message: AssistantMessage) -> str | list[Part]:
     if content is None or isinstance(content, str):
         return content or message.refusal or ""
     said = (part for part in content if not isinstance(part, ThinkingPart))
-    parts: list[Part] = [TextPart(part.refusal) if isinstance(part, RefusalPart) else part for part in said]
+    parts: list[Part] = [TextPart(part.refusal if isinstance(part, RefusalPart) else part.text) for part in said]
     return parts or message.refusal or ""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from api.formats.cache_marks import CacheControl, end_mark, fields_with_marks
 from api.formats.openai.messages import TOOL_NAME, ToolName
 from shared.chat import NO_TOOLS, TOOLS_CEILING, JsonAnswer, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
@@ -28,6 +29,7 @@ class FunctionDefinition(_Strict, frozen=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: CacheControl | None = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -41,6 +43,7 @@ class OfferedTool(_Strict, frozen=True):
 
     type: str | None = None
     function: FunctionDefinition | None = None
+    cache_control: CacheControl | None = None
 
 
 class ChosenFunction(_Strict, frozen=True):
@@ -130,18 +133,33 @@ def neutral_tools(
 
     Raises `InvalidRequest` for a name that is there twice, or chosen and not offered.
     """
-    functions = [_function(place, tool) for place, tool in enumerate(offered)]
+    functions = [(_function(place, tool), _mark_of(tool)) for place, tool in enumerate(offered)]
     left_out = [f"tools[].{tool.type[:100]}" for tool in offered if tool.type and is_hosted(tool.type)]
-    tools = tuple(tool for tool in functions if tool)
-    names = [tool.name for tool in tools]
+    tools = [(tool, mark) for tool, mark in functions if tool]
+    names = [tool.name for tool, _ in tools]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidRequest(f"`tools` has {min(twice)!r} twice: names are unique.", param="tools")
     chosen = _choice(choice, set(names))
     if isinstance(choice, AllowedChoice):
         allowed = {tool.function.name for tool in choice.allowed_tools.tools}
-        tools = tuple(tool for tool in tools if tool.name in allowed)
-    return Tools(offered=tools, choice=chosen, parallel=parallel) if tools else NO_TOOLS, left_out
+        tools = [(tool, mark) for tool, mark in tools if tool.name in allowed]
+    if not tools:
+        return NO_TOOLS, left_out
+    marks = tuple(end_mark(count, mark) for count, (_, mark) in enumerate(tools, start=1) if mark)
+    own = tuple(tool for tool, _ in tools)
+    return Tools(offered=own, choice=chosen, parallel=parallel, cache_marks=marks), left_out
+
+
+def marks_in(offered: Sequence[OfferedTool]) -> Iterator[str]:
+    """The names of the fields that mark what is to be cached."""
+    yield from fields_with_marks("tools[]", offered)
+    yield from fields_with_marks("tools[].function", (tool.function for tool in offered if tool.function))
+
+
+def _mark_of(tool: OfferedTool) -> CacheControl | None:
+    """Clients write it beside the function or in it."""
+    return tool.cache_control or (tool.function.cache_control if tool.function else None)
 
 
 def _function(place: int, tool: OfferedTool) -> Tool | None:

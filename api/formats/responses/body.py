@@ -5,18 +5,19 @@ Facts as of openai-python 3.54 and recorded clients, read 2026-11. Null always m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
+from api.formats.cache_marks import PromptCacheOptions, caching_of, unknown_options, wishes_for
 from api.formats.openai.labels import LabelsOrMore, labels_in
 from api.formats.openai.messages import ToolName
 from api.formats.responses.items import AnyItem
 from api.formats.responses.offer import OfferedResponseTool, ResponseChoice
 from api.formats.responses.parts import Strict
 from api.formats.wishes import Wishes, wishes_of
-from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, JsonAnswer, Probability, Sampling, Temperature, Tokens
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Caching, JsonAnswer, Probability, Sampling, Temperature, Tokens
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
 from shared.lanes import ServiceTier
@@ -99,6 +100,9 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     metadata: LabelsOrMore | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: str | None = None
     # see WISHES
     include: Annotated[list[str], msgspec.Meta(max_length=INCLUDED_MAX)] | None = None
     service_tier: str | None = None
@@ -132,8 +136,13 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         """Whether answer and input are kept."""
         return self.store is not False
 
-    def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
-        """What may be left out; `unknown` are the fields of the body that are not here."""
+    @property
+    def caching(self) -> Caching:
+        """What is wished of OpenAI's cache besides marks."""
+        return caching_of(self.prompt_cache_key, self.prompt_cache_options, self.prompt_cache_retention)
+
+    def wishes(self, unknown: Sequence[str], marks: Iterable[str], *, strict_tools: bool) -> Wishes:
+        """What may be left out; `unknown` are the fields of the body that are not here, `marks` those for the cache."""
         known = [field for field, nothing in WISHES.items() if getattr(self, field) not in (None, *nothing)]
         if self.text and self.text.verbosity not in {None, "medium"}:
             known.append("text.verbosity")
@@ -143,10 +152,12 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         if {reasoning.summary, reasoning.generate_summary} - {None, "auto"}:
             known.append("reasoning.summary")
         return wishes_of(
-            [*unknown, *known],
+            [*unknown, *known, *unknown_options(self.prompt_cache_options, self.prompt_cache_retention)],
             effort=reasoning.effort,
             effort_field="reasoning.effort",
+            marks=marks,
             others={
+                **wishes_for(self.caching),
                 "user": "user" if self.user else "safety_identifier" if self.safety_identifier else None,
                 "strict_tools": "tools[].strict" if strict_tools else None,
             },
@@ -160,6 +171,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             reasoning_effort=wishes.effort,
             json_answer=_json_answer(self.text),
             user=self.user or self.safety_identifier,
+            caching=self.caching,
         )
 
 

@@ -19,7 +19,7 @@ from api.formats.responses.items import AnyItem, MessageItem
 from api.formats.responses.offer import Offer, OfferedResponseTool, is_left_out, offer_of
 from api.formats.responses.streams import ResponseEvents
 from api.formats.responses.traces import TRACES
-from api.formats.responses.turns import entries_of, put_together, traces_in
+from api.formats.responses.turns import entries_of, marks_in, put_together, traces_in, unmarked
 from shared.chat import Message
 from shared.errors import InvalidRequest
 from shared.job import Done
@@ -130,7 +130,8 @@ def _asked(
     items: Sequence[AnyItem],
 ) -> Asked:
     said = _said(request, items)
-    wishes = request.wishes([*unknown, *offer.left_out, *traces_in(items)], strict_tools=offer.tools.are_strict())
+    left_out = [*unknown, *offer.left_out, *traces_in(items)]
+    wishes = request.wishes(left_out, marks_in(items), strict_tools=offer.tools.are_strict())
     repeated = _repeats(request, offer)
     form = ResponseForm(repeated)
     return Asked(
@@ -195,5 +196,7 @@ def _text(wanted: TextConfig | None) -> dict[str, Any]:
 
 def _kept(request: ResponseRequest, repeated: Repeated, said: Sequence[AnyItem]) -> KeptInput:
     return KeptInput(
-        told=json_bytes(repeated), input=json_bytes(said), previous_id=previous_of(request.previous_response_id)
+        told=json_bytes(repeated),
+        input=json_bytes(unmarked(said)),
+        previous_id=previous_of(request.previous_response_id),
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from api.formats.cache_marks import CacheBreakpoint, CacheControl, mark_of
+from shared.chat import CacheMark
 from shared.json_bounds import refuse_depth
 
 
@@ -17,13 +19,20 @@ class _Part(Strict, frozen=True, tag_field="type"):
     pass
 
 
-class InputText(_Part, frozen=True, tag="input_text"):
+class _Markable(_Part, frozen=True, kw_only=True):
+    """Its end may be marked for the vendor's cache, in OpenAI's form or in Anthropic's."""
+
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+
+
+class InputText(_Markable, frozen=True, tag="input_text"):
     """Text of anybody but the model."""
 
     text: str
 
 
-class PlainText(_Part, frozen=True, tag="text"):
+class PlainText(_Markable, frozen=True, tag="text"):
     """The same, as chat completions say it."""
 
     text: str
@@ -48,7 +57,7 @@ class SentBackRefusal(_Part, frozen=True, tag="refusal"):
     refusal: str
 
 
-class InputImage(_Part, frozen=True, tag="input_image"):
+class InputImage(_Markable, frozen=True, tag="input_image"):
     """An image as a `data:` URL; nothing is fetched, and `file_id` is not taken."""
 
     image_url: str | None = None
@@ -58,6 +67,26 @@ class InputImage(_Part, frozen=True, tag="input_image"):
 
 AnyPart = InputText | PlainText | SentBackText | SentBackRefusal | InputImage
 Content = str | list[AnyPart]
+MARKABLE = (InputText, PlainText, InputImage)
+
+
+def marks_of(content: Content) -> tuple[CacheMark, ...]:
+    """The marks of parts."""
+    parts = () if isinstance(content, str) else content
+    found = (mark_of(part, place) for place, part in enumerate(parts) if isinstance(part, MARKABLE))
+    return tuple(mark for mark in found if mark)
+
+
+def without_marks(content: Content) -> Content:
+    """As it is kept: marks are for one response only."""
+    if isinstance(content, str):
+        return content
+    return [
+        msgspec.structs.replace(part, cache_control=None, prompt_cache_breakpoint=None)
+        if isinstance(part, MARKABLE)
+        else part
+        for part in content
+    ]
 
 
 class Item(Strict, frozen=True, kw_only=True, tag_field="type"):

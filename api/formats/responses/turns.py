@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from api.formats.cache_marks import fields_with_marks
 from api.formats.responses.items import (
     AnyItem,
     CustomCallItem,
@@ -20,7 +21,15 @@ from api.formats.responses.items import (
     MessageItem,
 )
 from api.formats.responses.offer import INPUT, Offer
-from api.formats.responses.parts import AnyPart, Content, InputImage, SentBackRefusal
+from api.formats.responses.parts import (
+    MARKABLE,
+    AnyPart,
+    Content,
+    InputImage,
+    SentBackRefusal,
+    marks_of,
+    without_marks,
+)
 from api.formats.responses.shell_items import (
     LocalShellCallItem,
     LocalShellOutputItem,
@@ -42,11 +51,34 @@ def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
     for place, item in enumerate(items):
         where = f"input[{place}]"
         if isinstance(item, MessageItem):
-            yield Message(item.role, _content(item.content, where))
+            yield Message(item.role, _content(item.content, where), cache_marks=marks_of(item.content))
         elif (call := _call(item, offer)) is not None:
             yield Message("assistant", "", tool_calls=(call,))
         elif (result := _result(item, where)) is not None:
             yield result
+
+
+def marks_in(items: Iterable[AnyItem]) -> Iterator[str]:
+    """The names of the fields that mark what is to be cached."""
+    for item in items:
+        content = getattr(item, "content", None) or getattr(item, "output", None)
+        if isinstance(content, list):
+            yield from fields_with_marks("input[].content[]", (part for part in content if isinstance(part, MARKABLE)))
+
+
+def unmarked(items: Iterable[AnyItem]) -> list[AnyItem]:
+    """The items as they are kept."""
+    return [_unmarked(item) for item in items]
+
+
+def _unmarked(item: AnyItem) -> AnyItem:
+    match item:
+        case MessageItem(content=content):
+            return msgspec.structs.replace(item, content=without_marks(content))
+        case FunctionOutputItem(output=output) | CustomOutputItem(output=output):
+            return msgspec.structs.replace(item, output=without_marks(output))
+        case _:
+            return item
 
 
 def traces_in(items: Iterable[AnyItem]) -> list[str]:
@@ -73,7 +105,8 @@ def _call(item: AnyItem, offer: Offer) -> ToolCall | None:
 def _result(item: AnyItem, where: str) -> Message | None:
     match item:
         case FunctionOutputItem() | CustomOutputItem():
-            return Message("tool", _content(item.output, where), tool_call_id=item.call_id)
+            said, marks = _content(item.output, where), marks_of(item.output)
+            return Message("tool", said, tool_call_id=item.call_id, cache_marks=marks)
         case LocalShellOutputItem():
             return Message("tool", item.output, tool_call_id=item.call_id or item.id or "")
         case ShellOutputItem():

@@ -31,7 +31,12 @@ from tests.integration.conftest import NewAccount
 
 CREDIT = 1_000_000_000
 NOTHING_ASKED = Question(
-    messages=msgspec.Raw(b"\x90"), sampling=msgspec.Raw(b"\x80"), tools=msgspec.Raw(b"\x80"), input_bound=0, footprint=0
+    messages=msgspec.Raw(b"\x90"),
+    sampling=msgspec.Raw(b"\x80"),
+    tools=msgspec.Raw(b"\x80"),
+    input_bound=0,
+    writes="none",
+    footprint=0,
 )
 """As msgpack says it."""
 

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.money import NANO_PER_USD, RATES, LongContext, Price, Rates, Usage, divide_up, nano_to_usd, usd_to_nano
+from shared.money import (
+    NANO_PER_USD,
+    RATES,
+    LongContext,
+    Price,
+    Rates,
+    Usage,
+    Writes,
+    divide_up,
+    nano_to_usd,
+    usd_to_nano,
+)
 
 amounts = st.integers(-(10**18), 10**18)
 tokens = st.integers(0, 10**7)
@@ -125,6 +136,15 @@ def test_a_hold_is_at_the_dearest_price_that_the_tokens_can_reach() -> None:
     odd = Price(9, 9, long_context=LongContext(1, 20, above=100))
     assert odd.dearest(101) == (9, 20)
     assert Price(1, 1, cached=5).dearest(1) == (5, 1)
+
+
+@pytest.mark.parametrize(("writes", "input_price"), [("none", 1_000_000), ("short", 1_250_000), ("long", 2_500_000)])
+def test_a_hold_counts_only_what_may_be_written(writes: Writes, input_price: int) -> None:
+    assert FORMS.dearest(100, writes) == (input_price, 10_000_000)
+    assert FORMS.dearest(101, writes) == (2 * input_price, 15_000_000)
+    written = 0 if writes == "none" else 100
+    usage = Usage(100, 2, written=written, written_long=100 if writes == "long" else 0)
+    assert FORMS.cost(usage) == FORMS.hold(100, 2, writes)
 
 
 @given(five_rates, five_rates, st.integers(0, 10**6), st.lists(st.integers(0, 10**6), min_size=6, max_size=6))

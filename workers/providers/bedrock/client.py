@@ -41,8 +41,9 @@ from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
 SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
-"""What botocore 1.40 does not know yet, in its own form for that: `cacheDetails`, how long written tokens are kept
-(docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html, read 2026-11).
+"""What botocore 1.40 does not know yet, in its own form for that: the `ttl` of a `cachePoint`, and `cacheDetails`, how long
+written tokens are kept (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html and
+…/API_runtime_TokenUsage.html, read 2026-11).
 """
 STATUSES = {
     "throttlingexception": 429,
@@ -115,7 +116,9 @@ def _complete(params: dict[str, Any], **_: object) -> None:
 
 
 def _sdk_session() -> AioSession:
-    """The SDK's own, whose model of this API is filled up with what it lacks: it drops what it does not know of an answer."""
+    """The SDK's own, whose model of this API is filled up with what it lacks: it refuses a request, and drops of an
+    answer, what it does not know.
+    """
     session = AioSession()
     session.get_component("data_loader").search_paths.append(str(SDK_EXTRAS))
     return session

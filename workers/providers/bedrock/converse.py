@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
-from shared.chat import TextPart
+from shared.chat import INSTRUCTIONS, Message, TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
-from workers.providers.bedrock.tools import messages, tool_config
+from workers.providers.bedrock.tools import cache_point, messages, tool_config
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.conversation import Conversation, conversation
+from workers.providers.wire.conversation import CachePoint, Conversation, conversation
 from workers.providers.wire.large_fields import put_in, translated
 from workers.providers.wire.text import SurrogateJoiner, arguments_text
 from workers.providers.wire.tool_calls import ToolCalls
@@ -139,7 +139,7 @@ def _is_short(ttl: str) -> bool:
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of both calls; what is not asked for is left out."""
-    talk = conversation(request.messages)
+    talk = conversation(request.messages, marked=True)
     _check_turns(talk, request)
     _trim_end(talk)
     sampling = request.sampling
@@ -154,7 +154,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "modelId": request.model.upstream,
         "messages": messages(talk, with_tools=tools is not None),
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None},
-        "system": [{"text": talk.instructions}] if talk.instructions else None,
+        "system": _system(request.messages) or None,
         "toolConfig": tools,
         "additionalModelRequestFields": _additional(request) or None,
     }
@@ -172,6 +172,23 @@ def _apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the SDK is given, and what goes beside it: both have the same names in the body."""
     large = {name: value for name, value in given.items() if name in MAY_BE_LARGE}
     return {name: value for name, value in given.items() if name not in large}, large
+
+
+def _system(messages: list[Message]) -> list[dict[str, Any]]:
+    """One text, which a mark divides: a point stands behind what is to be kept."""
+    blocks: list[dict[str, Any]] = []
+    text = ""
+    for message in messages:
+        if message.role not in INSTRUCTIONS or not message.text().strip():
+            continue
+        marks = {mark.place: mark.long for mark in message.cache_marks}
+        text = f"{text}\n\n" if text else ""
+        for place, part in enumerate([message.content] if isinstance(message.content, str) else message.content):
+            text += part if isinstance(part, str) else part.text if isinstance(part, TextPart) else ""
+            if place in marks and text.strip():
+                blocks += [{"text": text}, cache_point(long=marks[place])]
+                text = ""
+    return [*blocks, {"text": text}] if text.strip() else blocks
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:
@@ -202,5 +219,7 @@ def _trim_end(talk: Conversation) -> None:
     (github.com/langchain-ai/langchain-aws/issues/532, read 2026-11).
     """
     last = talk.turns[-1]
-    if last.role == "assistant" and isinstance(last.parts[-1], TextPart):
-        last.parts[-1] = TextPart(last.parts[-1].text.rstrip())
+    place = -2 if isinstance(last.parts[-1], CachePoint) else -1
+    part = last.parts[place]
+    if last.role == "assistant" and isinstance(part, TextPart):
+        last.parts[place] = TextPart(part.text.rstrip())

@@ -6,11 +6,12 @@ botocore 1.40's model of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from shared.chat import ImagePart, Part, TextPart, Tool, ToolCall, ToolChoice
+from shared.chat import ImagePart, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import Conversation, ToolResult, arguments, image
+from workers.providers.wire.conversation import CachePoint, Conversation, Spoken, ToolResult, arguments, image
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 """`inputSchema` is required, and of type object."""
@@ -23,7 +24,7 @@ def tool_config(request: ProviderRequest) -> dict[str, Any] | None:
     tools = request.tools
     if not tools.may_be_called():
         return None
-    config: dict[str, Any] = {"tools": [{"toolSpec": _specification(tool)} for tool in tools.offered]}
+    config: dict[str, Any] = {"tools": list(_offered(tools))}
     if tools.choice and (choice := _choice(tools.choice)):
         config["toolChoice"] = choice
     return config
@@ -37,6 +38,21 @@ def messages(talk: Conversation, *, with_tools: bool) -> list[dict[str, Any]]:
         {"role": turn.role, "content": [block for part in turn.parts for block in _blocks(part, with_tools=with_tools)]}
         for turn in talk.turns
     ]
+
+
+def _offered(tools: Tools) -> Iterator[dict[str, Any]]:
+    marks = {mark.place: mark.long for mark in tools.cache_marks}
+    for place, tool in enumerate(tools.offered):
+        yield {"toolSpec": _specification(tool)}
+        if place in marks:
+            yield cache_point(long=marks[place])
+
+
+def cache_point(*, long: bool) -> dict[str, Any]:
+    """A block behind what is to be kept, for 5 minutes unless it says an hour
+    (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html, read 2026-11).
+    """
+    return {"cachePoint": {"type": "default"} | ({"ttl": "1h"} if long else {})}
 
 
 def _specification(tool: Tool) -> dict[str, Any]:
@@ -55,22 +71,29 @@ def _choice(choice: ToolChoice) -> dict[str, Any] | None:
             return None
 
 
-def _blocks(part: Part | ToolCall | ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
+def _blocks(part: Spoken, *, with_tools: bool) -> list[dict[str, Any]]:
     match part:
         case ToolCall(id, name, given):
             if with_tools:
                 return [{"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}]
             return [{"text": f"[I called the tool {name} with {given or '{}'}]"}]
-        case ToolResult(call, text):
-            images = [_image(shown) for shown in part.images]
-            if with_tools:
-                said = [{"text": text}] if text.strip() else []
-                return [{"toolResult": {"toolUseId": call.id, "content": [*said, *images] or [{"text": NOTHING_SAID}]}}]
-            return [{"text": f"[The tool {call.name} said: {text}]"}, *images]
+        case ToolResult():
+            return _result(part, with_tools=with_tools)
         case TextPart(text):
             return [{"text": text}]
+        case CachePoint(long):
+            return [cache_point(long=long)]
         case _:
             return [_image(part)]
+
+
+def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
+    text, images = result.text, [_image(shown) for shown in result.images]
+    if with_tools:
+        said = [{"text": text}] if text.strip() else []
+        content = [*said, *images] or [{"text": NOTHING_SAID}]
+        return [{"toolResult": {"toolUseId": result.call.id, "content": content}}]
+    return [{"text": f"[The tool {result.call.name} said: {text}]"}, *images]
 
 
 def _image(part: ImagePart) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from shared.catalogue.tool_limits import tool_limits
 from shared.chat import Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from workers.providers.gemini.references import with_bare_references
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
+from workers.providers.wire.conversation import CachePoint, ToolResult, Turn, arguments, conversation, image
 
 ROLES = {"user": "user", "assistant": "model"}
 MODES = {
@@ -107,7 +107,9 @@ def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
     (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
     results: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if isinstance(part, ToolResult)]
-    rest: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    rest: list[Part | ToolCall | ToolResult] = [
+        part for part in turn.parts if not isinstance(part, ToolResult | CachePoint)
+    ]
     return [parts for parts in (results, rest) if parts]
 
 

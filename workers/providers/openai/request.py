@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from shared.catalogue.caching import is_explicit
 from shared.catalogue.models import Model
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
@@ -28,6 +29,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "service_tier": None if request.model.service_tier == "default" else request.model.service_tier,
         **_sampling(request.sampling),
         **_thinking(request),
+        **_caching(request),
         **(_tools(request.tools, request.model) if request.tools.offered else {}),
     }
     unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
@@ -72,6 +74,16 @@ def _thinking(request: ProviderRequest) -> dict[str, Any]:
     return {"reasoning_effort": request.sampling.reasoning_effort or told}
 
 
+def _caching(request: ProviderRequest) -> dict[str, Any]:
+    """What OpenAI's cache is told besides marks (openai-python 3.54, read 2026-11). A key has the bound of a user's name."""
+    told = request.sampling.caching
+    return {
+        "prompt_cache_key": _user(told.key) if told.key else None,
+        "prompt_cache_options": {"mode": "explicit"} if is_explicit(request.model, request.sampling) else None,
+        "prompt_cache_retention": told.retention,
+    }
+
+
 def _response_format(answer: JsonAnswer) -> dict[str, Any]:
     if answer.schema is None:
         return {"type": "json_object"}
@@ -114,6 +126,8 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
 
 def _message(message: Message, model: Model) -> dict[str, Any]:
     content = _content(message, model)
+    if message.cache_marks and model.cache_marks:
+        content = _with_breakpoints(content, message)
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
     said = {"role": message.role, "content": content, **_thoughts(message, model)}
@@ -135,6 +149,16 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
         return message.text()
     detail = vendor_limits(model).image_detail
     return [_part(part, detail) for part in message.content]
+
+
+def _with_breakpoints(content: str | list[dict[str, Any]], message: Message) -> str | list[dict[str, Any]]:
+    """A mark is a part's, so that one of a call goes to the part before it, and none to a message without text."""
+    parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not message.text().strip() and not message.images():
+        return content
+    for mark in message.cache_marks:
+        parts[min(mark.place, len(parts) - 1)]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+    return parts
 
 
 def _thoughts(message: Message, model: Model) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def _offered(tool: Tool, request: ProviderRequest) -> Tools:
     """The caller's tools stand first: what vendors keep in their caches begins with them."""
     own = request.tools.offered if request.tools.may_be_called() else ()
     if own:
-        return Tools(offered=(*own, tool), choice=ToolChoice("required"), parallel=request.tools.parallel)
+        offered, choice = (*own, tool), ToolChoice("required")
+        return msgspec.structs.replace(request.tools, offered=offered, choice=choice)
     named = "named" not in request.model.tools_lack
     choice = ToolChoice("named", tool.name) if named else ToolChoice("required")
     return Tools(offered=(tool,), choice=choice, parallel=False)

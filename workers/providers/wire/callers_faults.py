@@ -25,7 +25,8 @@ IMAGE = _words(
     r"image (dimensions? )?exceeds?|could not process image|image was specified using|image\.source",  # Claude
     r"image does not match|image\.format|(too many|number of) images",  # Bedrock, Nova
     r"image (block|format|size).{0,40}(invalid|not supported|exceed)",
-    r"unable to process input image|unsupported mime type|inline_data",  # Gemini
+    r"too much media",  # Claude
+    r"unable to process input image|unsupported mime type|inline_data|fewer than \d+ images",  # Gemini
 )
 SCHEMA = _words(
     r"invalid schema for|json_schema.{0,80}(invalid|unsupported|too|must)",  # OpenAI, DeepSeek
@@ -63,7 +64,10 @@ TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send
 MEANINGS = (
     (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
     (SCHEMA, "The vendor cannot use the JSON Schema of one of `tools`, or of the answer: make it simpler."),
-    (IMAGE, "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."),
+    (
+        IMAGE,
+        "The vendor cannot use an image in `messages`: send whole png, jpeg or webp files of a few megabytes, not too many.",
+    ),
     (SIZE, TOO_LARGE),
     (JSON_WORD, "The vendor wants the word JSON somewhere in `messages` for an answer in JSON: ask for it there."),
     (OPTION, "The vendor does not take the value of an option, such as temperature, top_p or stop, with this model."),

@@ -34,11 +34,20 @@ class ToolResult(msgspec.Struct, frozen=True):
     images: tuple[ImagePart, ...] = ()
 
 
+class CachePoint(msgspec.Struct, frozen=True):
+    """The vendor's cache is to keep what comes before. Only where marks are asked for."""
+
+    long: bool
+
+
+Spoken = Part | ToolCall | ToolResult | CachePoint
+
+
 class Turn(msgspec.Struct):
     """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's."""
 
     role: str
-    parts: list[Part | ToolCall | ToolResult]
+    parts: list[Spoken]
 
     @property
     def text(self) -> str:
@@ -57,8 +66,9 @@ class Conversation(msgspec.Struct, frozen=True):
         return any(isinstance(part, ToolCall) for turn in self.turns for part in turn.parts)
 
 
-def conversation(messages: list[Message]) -> Conversation:
+def conversation(messages: list[Message], *, marked: bool = False) -> Conversation:
     """Neighbours of one role become one turn, and what is blank is left out: an empty answer that was sent back says nothing.
+    With `marked`, marks of what is said are parts of it.
 
     Raises `InvalidRequest` when there is no turn, when the last one is blank, and for a call without a result or the reverse.
     """
@@ -69,6 +79,8 @@ def conversation(messages: list[Message]) -> Conversation:
         if message.role in INSTRUCTIONS or is_blank(message):
             continue
         role, parts = _said(message, open_calls)
+        if marked and message.cache_marks:
+            parts = _with_points(message, parts)
         if turns and turns[-1].role == role:
             turns[-1].parts.extend(parts)
         else:
@@ -120,13 +132,29 @@ def refuse_tools(request: ProviderRequest) -> None:
         raise InvalidRequest(f"{request.model.name} takes no tools.")
 
 
-def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Part | ToolCall | ToolResult]]:
+def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Spoken]]:
     """The role that speaks, and its parts; keeps track of the calls that wait for their results."""
     if message.role == "tool":
         return "user", [_result(message, open_calls)]
     _check_answered(open_calls)
     open_calls |= {call.id: call for call in message.tool_calls}
     return message.role, [*_parts(message), *message.tool_calls]
+
+
+def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
+    """A mark stands behind its part, or where that is blank behind the one before. The result of a tool is one part."""
+    if message.role == "tool":
+        return [*parts, CachePoint(message.cache_marks[-1].long)]
+    marks = {mark.place: CachePoint(mark.long) for mark in message.cache_marks}
+    said = [message.content] if isinstance(message.content, str) else message.content
+    waiting = iter(parts)
+    pointed: list[Spoken] = []
+    for place, entry in enumerate([*said, *message.tool_calls]):
+        if not _is_blank_part(entry):
+            pointed.append(next(waiting))
+        if place in marks and pointed and not isinstance(pointed[-1], CachePoint):
+            pointed.append(marks[place])
+    return pointed
 
 
 def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:
@@ -142,6 +170,9 @@ def _put_in_order(before: Turn, turn: Turn) -> None:
     places = {part.id: place for place, part in enumerate(before.parts) if isinstance(part, ToolCall)}
     last = len(before.parts)
     turn.parts.sort(key=lambda part: places.get(part.call.id, last) if isinstance(part, ToolResult) else last)
+    turn.parts[1:] = [
+        part for before, part in pairwise(turn.parts) if not isinstance(before, CachePoint) or part != before
+    ]
 
 
 def _check_answered(open_calls: dict[str, ToolCall]) -> None:
@@ -152,7 +183,12 @@ def _check_answered(open_calls: dict[str, ToolCall]) -> None:
 
 def _parts(message: Message) -> list[Part]:
     parts: list[Part] = [TextPart(message.content)] if isinstance(message.content, str) else list(message.content)
-    return [part for part in parts if isinstance(part, ImagePart) or part.text.strip()]
+    return [part for part in parts if not _is_blank_part(part)]
+
+
+def _is_blank_part(part: str | Part | ToolCall) -> bool:
+    text = part.text if isinstance(part, TextPart) else part
+    return isinstance(text, str) and not text.strip()
 
 
 def _quoted(name: str | None) -> str:

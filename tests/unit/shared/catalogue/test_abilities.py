@@ -229,7 +229,7 @@ def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, s
         ),
         (
             "amazon-nova-lite",
-            {"reasoning_effort", "thinking", "top_k", "seed", *NO_PENALTIES, "user", "strict_tools", "cache"},
+            {"reasoning_effort", "thinking", "top_k", "seed", *NO_PENALTIES, "user", "strict_tools"},
         ),
         ("google-gemini-2.0-flash", {"reasoning_effort", "thinking", "user", "strict_tools", "cache"}),
     ],

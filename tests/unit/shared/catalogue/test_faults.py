@@ -101,6 +101,25 @@ def picture(label: str, data: str) -> Message:
 GIF, JPEG = "R0lGODdhAQABAIAAAP", "/9j/4AAQSkZJRgABAQEASABIAAD"
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("anthropic-claude-haiku-4-5", 100),
+        ("anthropic-claude-3-haiku", 100),
+        ("anthropic-claude-sonnet-4-6", 600),
+        ("anthropic-claude-opus-5", 600),
+        ("google-gemini-3.8-flash", 3_600),
+    ],
+)
+def test_a_request_has_as_many_images_as_its_model_takes(name: str, most: int) -> None:
+    image = ImagePart(ImageUrl("data:image/png;base64,iVBORw0KGgoAAAAN"))
+    model = CATALOGUE.find(name)
+    assert first_fault(model, [Message("user", [image] * most)]) is None
+    fault = first_fault(model, [Message("user", [image] * most), SAID, Message("user", [image])])
+    assert fault is not None
+    assert (fault.option, fault.reason) == ("messages", f"has {most + 1} images: {name} takes {most} in a request")
+
+
 @pytest.mark.parametrize("model", [m for m in MODELS if m.image_tokens], ids=lambda model: model.name)
 def test_images_are_of_a_kind_and_a_size_that_the_vendor_takes(model: Model) -> None:
     gif = None if model.api != "gemini" else "messages[1].content"

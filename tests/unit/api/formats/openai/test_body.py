@@ -164,9 +164,14 @@ def test_wishes_are_known_by_the_fields_that_they_came_in(
     ("fields", "effort", "ignored"),
     [
         (
-            {"prompt_cache_key": "k", "prompt_cache_retention": "24h"},
+            {"prompt_cache_retention": "1y", "prompt_cache_options": {"mode": "best", "ttl": "1y", "x": 1}},
             None,
-            ("prompt_cache_key", "prompt_cache_retention"),
+            (
+                "prompt_cache_options.x",
+                "prompt_cache_options.ttl",
+                "prompt_cache_options.mode",
+                "prompt_cache_retention",
+            ),
         ),
         ({"reasoning_effort": "utmost"}, None, ("reasoning_effort",)),
         ({"reasoning": "utmost"}, None, ("reasoning",)),

@@ -1,0 +1,108 @@
+"""Hints for the vendor's cache, as clients of each API write them: marks in Anthropic's form, which they send on every
+surface, and OpenAI's marks and options. Whether a model takes them is told in `shared/catalogue/caching.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, cast, get_args
+
+import msgspec
+
+from shared.chat import CacheMark, CacheRetention, Caching, Message
+
+CACHE_CONTROL, BREAKPOINT = "cache_control", "prompt_cache_breakpoint"
+UNTOLD = frozenset({CACHE_CONTROL, BREAKPOINT, "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
+"""Fields without which a body asks for the same."""
+RETENTIONS = frozenset(get_args(CacheRetention))
+
+
+class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Anthropic's mark: `{"type": "ephemeral", "ttl": "5m" | "1h"}`, 5 minutes unless said."""
+
+    type: str = "ephemeral"
+    ttl: str | None = None
+
+
+class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """OpenAI's mark: `{"mode": "explicit", "ttl": "30m" | "12h"}`."""
+
+    mode: str = "explicit"
+    ttl: str | None = None
+
+
+class PromptCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """OpenAI's: in mode `explicit` only what is marked is written."""
+
+    mode: str | None = None
+    ttl: str | None = None
+
+
+class Markable(Protocol):
+    """A block, part, message or tool that may have Anthropic's mark."""
+
+    @property
+    def cache_control(self) -> CacheControl | None:
+        """None without one."""
+
+
+def mark_of(entry: Markable, place: int) -> CacheMark | None:
+    """The mark of what stands at `place`; None where it has none."""
+    mark: CacheControl | CacheBreakpoint | None = entry.cache_control or getattr(entry, BREAKPOINT, None)
+    return None if mark is None else end_mark(place + 1, mark)
+
+
+def marks_of(entries: Sequence[Markable]) -> tuple[CacheMark, ...]:
+    """Those of the parts of a message, or of tools."""
+    return tuple(mark for place, entry in enumerate(entries) if (mark := mark_of(entry, place)))
+
+
+def marked_at_end(message: Message, mark: CacheControl | None) -> Message:
+    """The same with a mark on all of it, unless it has that already."""
+    if mark is None:
+        return message
+    parts = 1 if isinstance(message.content, str) else len(message.content)
+    end = end_mark(parts + len(message.tool_calls), mark)
+    others = tuple(one for one in message.cache_marks if one.place != end.place)
+    return msgspec.structs.replace(message, cache_marks=(*others, end))
+
+
+def end_mark(entries: int, mark: CacheControl | CacheBreakpoint) -> CacheMark:
+    """A mark behind the last of so many entries."""
+    return CacheMark(entries - 1, (mark.ttl or "").endswith("h"))
+
+
+def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[str]:
+    """The names of the fields at `path` that hold marks, as `messages[].content[].cache_control`."""
+    for entry in entries:
+        if entry.cache_control is not None:
+            yield f"{path}.{CACHE_CONTROL}"
+        if getattr(entry, BREAKPOINT, None) is not None:
+            yield f"{path}.{BREAKPOINT}"
+
+
+def caching_of(key: str | None, options: PromptCacheOptions | None, retention: str | None) -> Caching:
+    """OpenAI's options in the project's own words."""
+    return Caching(
+        key=key or None,
+        explicit=options is not None and options.mode == "explicit",
+        retention=cast("CacheRetention", retention) if retention in RETENTIONS else None,
+    )
+
+
+def wishes_for(caching: Caching) -> dict[str, str | None]:
+    """The options that are wished for, with the fields that say so."""
+    return {
+        "cache_key": "prompt_cache_key" if caching.key else None,
+        "cache_mode": "prompt_cache_options" if caching.explicit else None,
+        "cache_retention": "prompt_cache_retention" if caching.retention else None,
+    }
+
+
+def unknown_options(options: PromptCacheOptions | None, retention: str | None) -> list[str]:
+    """What is known to no vendor of ours, and left out."""
+    ttl = options is not None and options.ttl not in {None, "30m"}
+    mode = options is not None and options.mode not in {None, "implicit", "explicit"}
+    unknown = retention is not None and retention not in RETENTIONS
+    names = ["prompt_cache_options.ttl"] * ttl + ["prompt_cache_options.mode"] * mode
+    return names + ["prompt_cache_retention"] * unknown
