@@ -105,7 +105,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
         price=usd_number(_charged(logged, traces)) if ended else None,
         response=answer.text if ended and answer else None,
         tool_calls=answer.calls or None if ended and answer else None,
-        request=asked,
+        request=asked and [msgspec.structs.replace(said, cache_marks=()) for said in asked],
         result_expired=answer is None and (logged.state == "succeeded" or logged.charged_nano > 0),
         receipt=_receipt(logged, traces),
     )

@@ -132,12 +132,19 @@ async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
     ],
 )
 async def test_a_cached_conversation_costs_what_its_vendor_takes_for_it(
-    caller: Caller, books: asyncpg.Pool, company: str, name: str, ask: Ask, step: int
+    caller: Caller,
+    books: asyncpg.Pool,
+    company: str,
+    name: str,
+    ask: Ask,
+    step: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     row, rules = row_of(company, name), f"{uuid.uuid4()} {RULES}"
     credit = await caller.settled(books)
     talk: list[dict[str, Any]] = []
     before, by_hand, uncached = 0, 0, 0
+    total = Turn(0, 0, 0, 0, "")
     for number in range(TURNS):
         talk.append({"role": "user", "content": told(tokens=OUTPUT, cache=1) + f" Question {number}: and then?"})
         turn = await ask(caller, rules, talk, "stream" if number % 2 else "json")
@@ -145,12 +152,14 @@ async def test_a_cached_conversation_costs_what_its_vendor_takes_for_it(
         assert turn.read == before // step * step
         assert turn.written == (turn.prompt - turn.read if "cache_write" in row else 0)
         before = turn.prompt
+        total = Turn(*(a + b for a, b in zip(total, turn, strict=True)))  # type: ignore[operator,arg-type]
         receipt = (await caller.request("GET", "/api/requests?limit=1")).json["result"]["requests"][0]
         factor = await _off_peak(caller, receipt["id"], row)
         by_hand += nano_usd(row, turn, factor)
         uncached += nano_usd(row, turn._replace(read=0, written=0), factor)
     assert credit - await caller.settled(books) == by_hand
     assert by_hand < uncached * 2 // 3
+    record_property("told", f"{name} {total[:4]} charged {by_hand} uncached {uncached} nano-USD")
     assert (await check_ledger(books)).violations == []
 
 
@@ -160,3 +169,36 @@ async def _off_peak(caller: Caller, request_id: str, row: dict[str, Any]) -> Dec
     factor = Decimal(receipt["input_usd_per_mtok"]) / row["input"]
     assert factor in {1, row["off_peak"]["factor"] if "off_peak" in row else 1}
     return factor
+
+
+RATES = {None: 3_000, "5m": 3_750, "1h": 6_000}
+"""Nano-USD a token of what anthropic-claude-sonnet-4-6 is asked, as it is held for."""
+
+
+@pytest.mark.parametrize("ttl", RATES)
+async def test_what_is_kept_for_an_hour_is_held_for_told_and_charged_as_such(
+    caller: Caller, books: asyncpg.Pool, ttl: str | None
+) -> None:
+    rules, question = f"{uuid.uuid4()} {RULES}", told(tokens=OUTPUT, cache=1)
+    credit = await caller.settled(books)
+    mark = {"cache_control": {**MARK, "ttl": ttl}} if ttl else {}
+    message = await anthropic_of(caller).messages.create(
+        model="anthropic-claude-sonnet-4-6",
+        max_tokens=OUTPUT,
+        system=[{"type": "text", "text": rules, **mark}],  # type: ignore[typeddict-item]
+        messages=[{"role": "user", "content": question}],
+    )
+    usage, created = message.usage, message.usage.cache_creation
+    assert created is not None
+    written = {"5m": created.ephemeral_5m_input_tokens, "1h": created.ephemeral_1h_input_tokens}
+    assert [time for time, tokens in written.items() if tokens] == ([ttl] if ttl else [])
+    assert usage.cache_creation_input_tokens == sum(written.values())
+    cost = usage.input_tokens * 3_000 + sum(written.values()) * RATES[ttl] + OUTPUT * 15_000
+    assert credit - await caller.settled(books) == cost
+    receipt = (await caller.request("GET", f"/api/requests/{message.id}")).json["result"]["receipt"]
+    assert (receipt["tokens_cache_written"], receipt["tokens_cache_written_long"]) == (
+        sum(written.values()),
+        written["1h"],
+    )
+    bound = len(rules.encode()) + len(question.encode()) + 2 * 8
+    assert Decimal(receipt["hold_usd"]) * 10**9 == bound * RATES[ttl] + OUTPUT * 15_000
