@@ -74,18 +74,16 @@ def completion(model: str) -> Ask:
             "messages": [{"role": "system", "content": rules}, *talk],
         }
         async with openai_of(caller) as counted:
+            completions: Any = counted.client.chat.completions
             if form == "stream":
                 options = {"include_usage": True}
                 chunks = [
-                    chunk
-                    async for chunk in await counted.client.chat.completions.create(
-                        **body, stream=True, stream_options=options
-                    )
+                    chunk async for chunk in await completions.create(**body, stream=True, stream_options=options)
                 ]
                 text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
                 usage = chunks[-1].usage
             else:
-                answer = await counted.client.chat.completions.create(**body)
+                answer = await completions.create(**body)
                 text, usage = answer.choices[0].message.content, answer.usage
         details = usage.prompt_tokens_details
         return Turn(
@@ -102,11 +100,12 @@ def row_of(company: str, name: str) -> dict[str, Any]:
 
 
 def nano_usd(row: dict[str, Any], turn: Turn, factor: Decimal) -> int:
-    """USD for a million tokens are a thousandth of a nano-dollar's thousands: 1 USD / Mtok = 1,000 nano-USD a token."""
+    """A dollar for a million tokens is 1,000 nano-dollars for one; the sum is rounded up."""
     rest = turn.prompt - turn.read - turn.written
     usd = rest * row["input"] + turn.read * row["cached"] + turn.output * row["output"]
     usd += turn.written * row.get("cache_write", row["input"])
-    return ceil(usd * factor * 1_000)
+    nano: int = ceil(usd * factor * 1_000)
+    return nano
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +151,7 @@ async def test_a_cached_conversation_costs_what_its_vendor_takes_for_it(
         assert turn.read == before // step * step
         assert turn.written == (turn.prompt - turn.read if "cache_write" in row else 0)
         before = turn.prompt
-        total = Turn(*(a + b for a, b in zip(total, turn, strict=True)))  # type: ignore[operator,arg-type]
+        total = Turn(*(a + b for a, b in zip(total, turn, strict=True)))  # type: ignore[operator]
         receipt = (await caller.request("GET", "/api/requests?limit=1")).json["result"]["requests"][0]
         factor = await _off_peak(caller, receipt["id"], row)
         by_hand += nano_usd(row, turn, factor)
@@ -166,7 +165,7 @@ async def test_a_cached_conversation_costs_what_its_vendor_takes_for_it(
 async def _off_peak(caller: Caller, request_id: str, row: dict[str, Any]) -> Decimal:
     """What the row's prices are multiplied with at the hour at which the request was admitted."""
     receipt = (await caller.request("GET", f"/api/requests/{request_id}")).json["result"]["receipt"]
-    factor = Decimal(receipt["input_usd_per_mtok"]) / row["input"]
+    factor: Decimal = Decimal(receipt["input_usd_per_mtok"]) / row["input"]
     assert factor in {1, row["off_peak"]["factor"] if "off_peak" in row else 1}
     return factor
 

@@ -139,7 +139,7 @@ def test_a_definition_counts_as_a_message() -> None:
     ],
 )
 async def test_which_points_converse_takes(simulator: Running, model: str, body: dict[str, Any], words: str) -> None:
-    request = {"messages": [{"role": "user", "content": body.get("messages", [HI])}]}
+    request: dict[str, Any] = {"messages": [{"role": "user", "content": body.get("messages", [HI])}]}
     request |= {"system": body["system"]} if "system" in body else {}
     request |= {"toolConfig": {"tools": body["tools"]}} if "tools" in body else {}
     found = await words_of_refusal(f"{simulator.bedrock}/model/{model}/converse", request)
