@@ -50,6 +50,7 @@ async def test_the_client_gets_a_message(caller: Caller, client: AsyncAnthropic,
     assert (message.role, message.model, message.stop_reason) == ("assistant", MODEL, "end_turn")
     assert message.id == message._request_id
     assert message.usage.to_dict() == {
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "input_tokens": prompt_tokens([text]) - 3,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 3,
