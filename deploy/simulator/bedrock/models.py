@@ -211,7 +211,10 @@ _ALL = (
     _open("qwen.qwen3-vl-235b-a22b", 256_000, 8_000, images=True),
     _open("qwen.qwen3-coder-next", 256_000, 16_000),
     msgspec.structs.replace(
-        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True), output_min=16
+        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True),
+        output_min=16,
+        fields=("reasoning_effort",),
+        efforts=("none", "low", "medium", "high", "xhigh", "max"),
     ),
     _open("zai.glm-5.3", 1_000_000, 128_000, "auto", "any", "tool", thinks=True),
     _open("minimax.minimax-m2.5", 196_000, 8_000, thinks=True),

@@ -13,8 +13,9 @@ from shared.catalogue.thinking import thinks
 from shared.chat import Message, ReasoningEffort
 from workers.providers.protocol import ProviderRequest
 
-BUDGETS: dict[ReasoningEffort, int] = {"low": 4_096, "medium": 16_384, "high": 32_768}
-"""Tokens of thinking that an effort means to a model which counts them."""
+BUDGETS: dict[ReasoningEffort, int] = {"minimal": 1_024, "low": 4_096, "medium": 16_384, "high": 32_768}
+BUDGET_MOST = 64_000
+"""Tokens of thinking that an effort means to a model which counts them; one beyond these means the most."""
 BUDGET_MIN = 1_024
 """Claude refuses less."""
 ANSWER_SHARE = 4
@@ -33,7 +34,7 @@ def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
     if "amazon.nova" in model.upstream:
         return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": asked}} if asked else {}
     if any(part in model.upstream for part in FLAT):
-        return {"reasoning_effort": asked} if asked else {}
+        return {"reasoning_effort": effort} if effort else {}
     told = effort or model.thinking
     return {"reasoning": {"effort": told}} if told else {}
 
@@ -62,7 +63,7 @@ def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
     """None where the output limit has no room for it, and where the talk cannot be gone on with while it thinks: from an
     answer that has begun, or from calls whose thoughts have not come back.
     """
-    wanted = request.sampling.thinking_budget or BUDGETS[effort]
+    wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)
     room = request.output_limit - request.output_limit // ANSWER_SHARE
     budget = min(max(wanted, BUDGET_MIN), room)
     return budget if budget >= BUDGET_MIN and _may_begin(request.messages) else None

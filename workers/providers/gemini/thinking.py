@@ -16,7 +16,7 @@ from shared.chat import ReasoningEffort, ToolCall
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import Spoken
 
-BUDGETS: dict[ReasoningEffort, int] = {"low": 1_024, "medium": 8_192, "high": 24_576}
+BUDGETS: dict[ReasoningEffort, int] = {"minimal": 512, "low": 1_024, "medium": 8_192}
 BUDGET_MIN, BUDGET_MAX = 512, 24_576
 """Of 2.5 Flash-Lite, the only model that is told a number."""
 COUNTS_TOKENS = "off"
@@ -55,5 +55,5 @@ def _signature(call: ToolCall, absent: bytes | None) -> bytes | None:
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int:
-    wanted = request.sampling.thinking_budget or BUDGETS[effort]
+    wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MAX)
     return min(max(wanted, BUDGET_MIN), BUDGET_MAX)

@@ -64,8 +64,8 @@ TABLE = {
         "google-gemini-4-neon google-gemini-4-carbon google-gemini-4-argon google-gemini-4-hydrogen "
         "google-gemini-3.8-flash google-gemini-3.5-flash-lite"
     ),
-    f"{FORCED} effort {BASIC}": "amazon-nova-2-lite",
-    f"{FORCED} {BASIC}": ("amazon-nova-micro amazon-nova-lite amazon-nova-pro moonshot-kimi-k3.1 zai-glm-5.3"),
+    f"{FORCED} effort {BASIC}": "amazon-nova-2-lite moonshot-kimi-k3.1",
+    f"{FORCED} {BASIC}": ("amazon-nova-micro amazon-nova-lite amazon-nova-pro zai-glm-5.3"),
     f"{FORCED} temperature top_p": "xai-grok-4.7",
     f"{FORCED} effort top_k {BASIC}": (
         "anthropic-claude-opus-4-6 anthropic-claude-sonnet-4-6 anthropic-claude-haiku-4-5"

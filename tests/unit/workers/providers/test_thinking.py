@@ -152,6 +152,8 @@ def test_the_reasoner_takes_back_what_it_thought_before_a_call_only() -> None:
         ("openai-gpt-6-astra-bedrock", None, {}, None),
         ("openai-gpt-oss-120b", None, {}, None),
         ("openai-gpt-oss-120b", "low", {}, {"reasoning_effort": "low"}),
+        ("moonshot-kimi-k3.1", None, {}, None),
+        ("moonshot-kimi-k3.1", "none", {}, {"reasoning_effort": "none"}),
         ("amazon-nova-2-lite", None, {}, None),
         ("amazon-nova-2-lite", "low", {}, {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
         ("anthropic-claude-opus-5", "none", {}, {"thinking": {"type": "disabled"}}),
