@@ -130,11 +130,14 @@ UNSAID = {"openai-realtime": {"temperature", "top_p", "stop"}}
 """What has no word in the protocol is not sent."""
 
 
+SAMPLING = {"temperature", "top_p", "effort beside a temperature"}
+
+
 def is_ignored(case: Case, name: str) -> bool:
     """What the vendor takes and does nothing with is refused here, because the answer would be another one than asked for."""
     without_effort = name.startswith("effort") and (case.api not in EFFORT_APIS or not case.model.reasoning_efforts)
     without_effort |= name.startswith("effort") and has_no_word(case, name)
-    ignores_sampling = case.api in {"gemini", "deepseek-chat"} and name in {"temperature", "top_p"}
+    ignores_sampling = case.api in {"gemini", "deepseek-chat"} and name in SAMPLING
     return without_effort or ignores_sampling or name in UNSAID.get(case.api, ())
 
 
