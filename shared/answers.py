@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import repeat
 
 import msgspec
 
 from shared.chat import CallPiece, ToolCall, joined_calls
 from shared.job import AnswerPart, Chunk, Done
+from shared.thoughts import Thought, ThoughtPiece, in_order
 
 
 def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
     """`done` with all of its answer, whose parts have come in this order."""
     texts: list[str] = []
     calls: list[CallPiece] = []
+    thoughts: dict[int, list[ThoughtPiece]] = {}
     begun_at: dict[int, int] = {}
+    """Of each call: the characters before it. `places` of thoughts have the calls before them, too."""
+    places: dict[int, tuple[int, int]] = {}
     length = 0
     for part in parts:
         match part:
@@ -25,33 +28,35 @@ def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
             case CallPiece(index):
                 calls.append(part)
                 begun_at.setdefault(index, length)
-    places = tuple(sorted(begun_at.values()))
+            case ThoughtPiece(index):
+                places.setdefault(index, (length, len(begun_at)))
+                thoughts.setdefault(index, []).append(part)
+    call_places = tuple(sorted(begun_at.values()))
     return msgspec.structs.replace(
         done,
         text="".join(texts),
         calls=joined_calls(calls),
-        call_places=places if places and places[0] < length else (),
+        call_places=call_places if call_places and call_places[0] < length else (),
+        thoughts=tuple(_thought(pieces, *places[index]) for index, pieces in thoughts.items()),
     )
 
 
 def parts_of(done: Done) -> Iterator[AnswerPart]:
     """The parts of a whole answer, in the order in which the model made them."""
-    called = 0
-    for one in in_order(done):
-        if isinstance(one, str):
-            yield Chunk(one)
-        else:
-            yield CallPiece(called, one.arguments, one.id, one.name)
-            called += 1
+    calls = thoughts = 0
+    for one in in_order(done.text or "", done.calls, done.thoughts, done.call_places):
+        match one:
+            case str():
+                yield Chunk(one)
+            case ToolCall():
+                yield CallPiece(calls, one.arguments, one.id, one.name, signature=one.signature)
+                calls += 1
+            case Thought():
+                yield ThoughtPiece(thoughts, one.text, one.signature, one.redacted, one.id)
+                thoughts += 1
 
 
-def in_order(done: Done) -> Iterator[str | ToolCall]:
-    """The blocks of a whole answer as the model made them: texts that are not empty, and calls."""
-    text, told = done.text or "", 0
-    for call, place in zip(done.calls, done.call_places or repeat(len(text)), strict=False):
-        if before := text[told:place]:
-            yield before
-        yield call
-        told = place
-    if rest := text[told:]:
-        yield rest
+def _thought(pieces: list[ThoughtPiece], after_text: int, after_calls: int) -> Thought:
+    first, *others = pieces
+    piece = first.joined_with(others)
+    return Thought(piece.text, piece.signature, piece.redacted, piece.id, after_text, after_calls)

@@ -34,19 +34,19 @@ ADDRESSABLE = ("openai", "deepseek")
 THINKING: dict[str, tuple[str, ...]] = {
     "openai-chat": ("none",),
     "deepseek-chat": ("disabled",),
-    "bedrock-converse": ("none", "disabled", "between_tools"),
-    "gemini": ("minimal", "low"),
+    "bedrock-converse": ("none", "disabled", "between_tools", "off"),
+    "gemini": ("minimal", "low", "off"),
 }
-"""What each API can be told of thinking by `thinking`: no effort, to switch it off, or the least level."""
+"""What each API can be told of thinking by `thinking`: no effort, to switch it off, the least level, or nothing (`off`)."""
 FLEX_APIS = ("openai-chat", "gemini")
 """Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
-EFFORT_APIS = ("openai-chat", "bedrock-converse")
-"""Where efforts can be told; of Converse's models OpenAI's GPT."""
+EFFORT_APIS = ("openai-chat", "deepseek-chat", "bedrock-converse", "gemini")
+"""Where efforts can be told."""
 MARKED_APIS = ("openai-chat", "bedrock-converse")
 """Where a vendor can be told what its cache is to keep."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named", "reasoning"]
-Thinking = Literal["none", "disabled", "between_tools", "minimal", "low"]
+Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low"]
 CachePlace = Literal["tools", "system", "messages", "calls"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]

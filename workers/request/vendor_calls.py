@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
+from shared.thoughts import ThoughtPiece
 from workers.batches.pace import pace_name
 from workers.providers.protocol import (
     Finished,
@@ -38,10 +39,12 @@ from workers.providers.protocol import (
     Thinking,
     UsedUp,
 )
+from workers.providers.wire.callers_faults import ThoughtsRefused
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
+from workers.providers.wire.thoughts import without_thoughts
 from workers.request.limits import bounded
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
@@ -93,6 +96,7 @@ class VendorCalls:
         self._take = take
         self._stands = stands
         self._room = room
+        self._leaves_thoughts_out = False
         self._handed_on_bytes = 0
         """Of all parts, with the ids of tool calls, which are no text."""
 
@@ -107,6 +111,9 @@ class VendorCalls:
             except RebootError as error:
                 self._forget_refused()
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
+                if self._goes_on_without_thoughts(error):
+                    await self._ask_whether_it_is_wanted(error)
+                    continue
                 if isinstance(error, ProviderBusy):
                     self._received.refused += self._tier == "flex"
                     await self._paces.throttled(self._pace_name, error.retry_after_s or 0)
@@ -116,6 +123,14 @@ class VendorCalls:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                 self._paces.succeeded(self._pace_name)
                 return reason
+
+    def _goes_on_without_thoughts(self, error: RebootError) -> bool:
+        """Vendors bind thoughts to all that came before them, which agents shorten and edit: a talk that goes on without
+        thoughts is better than one that cannot. What was refused is not charged.
+        """
+        refused = isinstance(error, ThoughtsRefused) and not self._leaves_thoughts_out
+        self._leaves_thoughts_out |= refused
+        return refused
 
     def _forget_refused(self) -> None:
         """A call that failed before any output is nobody's to pay, whoever ends the request while it waits for the next."""
@@ -210,7 +225,7 @@ class VendorCalls:
                     await self._hand_on(Chunk(piece), began)
                 case Joined(text, count):
                     await self._hand_on(Chunk(text, count), began)
-                case CallPiece():
+                case CallPiece() | ThoughtPiece():
                     await self._hand_on(piece, began)
                 case Thinking(count):
                     self._received.pieces += count
@@ -264,7 +279,7 @@ class VendorCalls:
         return ProviderRequest(
             id=job.id,
             model=job.model,
-            messages=fit(job.messages, job.model),
+            messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, job.model),
             sampling=job.sampling,
             output_limit=job.output_limit,
             stream=self._is_streamed() and job.model.streams_with(job.tools),
@@ -284,5 +299,5 @@ class VendorCalls:
 
 
 def _size_of(part: AnswerPart) -> int:
-    call_id = part.id if isinstance(part, CallPiece) else None
-    return BYTES_PER_PART + bytes_of(part) + len((call_id or "").encode())
+    named = "" if isinstance(part, Chunk) else part.id or ""
+    return BYTES_PER_PART + bytes_of(part) + len(named.encode())

@@ -32,6 +32,7 @@ from api.formats.anthropic.content import (
 from api.formats.cache_marks import CacheControl, end_mark, marked_at_end, marks_of
 from shared.chat import CacheMark, ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
+from shared.thoughts import Thought
 
 BLOCKS = "messages[].content[]"
 DIRECT = "direct"
@@ -156,8 +157,8 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
         match placed.block:
             case ToolResultBlock() as result:
                 yield _result_message(placed.where, result, left_out)
-            case ThinkingBlock() | RedactedThinkingBlock():
-                left_out.append(f"{BLOCKS}.thinking")
+            case ThinkingBlock() | RedactedThinkingBlock() as block:
+                turn.think(block)
             case ServerToolUseBlock(kind=kind):
                 left_out.append(f"{BLOCKS}.{kind}")
             case ToolUseBlock() as use:
@@ -178,6 +179,7 @@ class _Turn:
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._calls: list[ToolCall] = []
+        self._thoughts: list[Thought] = []
         self._part_marks: list[CacheMark] = []
         self._call_marks: list[CacheMark] = []
 
@@ -191,6 +193,16 @@ class _Turn:
         if mark:
             self._call_marks.append(end_mark(len(self._calls), mark))
 
+    def think(self, block: ThinkingBlock | RedactedThinkingBlock) -> None:
+        """With its place behind what comes before it in the turn."""
+        after_text = sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
+        redacted = isinstance(block, RedactedThinkingBlock)
+        text, signature = (
+            ("", block.data) if isinstance(block, RedactedThinkingBlock) else (block.thinking, block.signature)
+        )
+        thought = Thought(text or "", signature or "", redacted, after_text=after_text, after_calls=len(self._calls))
+        self._thoughts.append(thought)
+
     def is_blank(self) -> bool:
         return not self._calls and not any(isinstance(part, TextPart) and part.text for part in self._parts)
 
@@ -200,7 +212,13 @@ class _Turn:
             return None
         before = len(self._parts) or 1
         marks = (*self._part_marks, *(CacheMark(before + mark.place, mark.long) for mark in self._call_marks))
-        return Message(role, _content(self._parts), tuple(self._calls), cache_marks=marks)  # type: ignore[arg-type]
+        return Message(
+            role,  # type: ignore[arg-type]
+            _content(self._parts),
+            tuple(self._calls),
+            cache_marks=marks,
+            thoughts=tuple(self._thoughts),
+        )
 
 
 def _control_of(block: Shown) -> CacheControl | None:

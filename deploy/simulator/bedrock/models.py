@@ -15,8 +15,10 @@ import msgspec
 class Model(msgspec.Struct, frozen=True):
     """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
     tool choices that it knows. `thinks`: unless it is told not to; `fields` are those of its own that it knows, `off` what in
-    them switches thinking off. `profiled`: it is called by an inference profile only.
-    `cache_minimum`: tokens of a prompt's beginning that its cache keeps, 0 where it has none.
+    them switches thinking off, `efforts` how hard it may be told to think there. Claude is told so adaptively, or by a number
+    of tokens (`counts`); newer ones hide what they think unless it is asked for (`hides`), and the newest take it back behind
+    what it was thought about only (`binds`). `profiled`: it is called by an inference profile only. `cache_minimum`: tokens
+    of a prompt's beginning that its cache keeps, 0 where it has none; `cache_points`: only where it is told so.
     """
 
     id: str
@@ -37,6 +39,9 @@ class Model(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
+    counts: bool = False
+    hides: bool = False
+    binds: bool = False
     profiled: bool = False
     cache_minimum: int = 0
     cache_points: bool = False
@@ -105,6 +110,9 @@ def _claude_now(
         thinks=thinks,
         fields=("thinking", "output_config"),
         off=off,
+        efforts=("low", "medium", "high", "xhigh", "max"),
+        hides=True,
+        binds=name.endswith("5-5") or name.startswith("fable"),
         profiled=True,
         cache_minimum=cache_minimum,
         cache_points=True,
@@ -122,6 +130,8 @@ def _claude_4_6(name: str, output_max: int, cache_minimum: int) -> Model:
         sampling="either",
         fields=("top_k", "thinking", "output_config"),
         off=("disabled",),
+        efforts=("low", "medium", "high", "max"),
+        counts=True,
         profiled=True,
         cache_minimum=cache_minimum,
         cache_points=True,
@@ -135,6 +145,7 @@ def _claude_4_5(name: str, cache_minimum: int) -> Model:
         sampling="either",
         fields=("top_k", "thinking"),
         off=("disabled",),
+        counts=True,
         profiled=True,
         cache_minimum=cache_minimum,
         cache_points=True,
@@ -204,7 +215,11 @@ _ALL = (
     _claude_now("haiku-5-5", "disabled"),
     _claude_now("fable-5-2", forced=False),
     msgspec.structs.replace(
-        _nova("2-lite", 1_000_000, images=True), output_max=64_000, fields=("reasoningConfig",), profiled=True
+        _nova("2-lite", 1_000_000, images=True),
+        output_max=64_000,
+        fields=("reasoningConfig",),
+        efforts=("low", "medium", "high"),
+        profiled=True,
     ),
     _gpt("gpt-6-astra"),
     _gpt("gpt-6.1-sol"),
@@ -220,6 +235,7 @@ _ALL = (
             stops=False,
             thinks=True,
             fields=("reasoning_effort",),
+            efforts=("low", "medium", "high"),
         )
         for size in ("120b", "20b")
     ),
@@ -230,7 +246,10 @@ _ALL = (
     _open("qwen.qwen3-vl-235b-a22b", 256_000, 8_000, images=True),
     _open("qwen.qwen3-coder-next", 256_000, 16_000),
     msgspec.structs.replace(
-        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True), output_min=16
+        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True),
+        output_min=16,
+        fields=("reasoning_effort",),
+        efforts=("none", "low", "medium", "high", "xhigh", "max"),
     ),
     _open("zai.glm-5.3", 1_000_000, 128_000, "auto", "any", "tool", thinks=True),
     _open("minimax.minimax-m2.5", 196_000, 8_000, thinks=True),

@@ -29,6 +29,7 @@ from deploy.simulator.gemini.wire import (
     call_json,
     finish_reason,
     tail_json,
+    thoughts_json,
     tier_json,
     usage_json,
 )
@@ -148,7 +149,8 @@ class Gemini:
         """Say the whole answer."""
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
-        parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        parts = thoughts_json(told)
+        parts += [{"text": told.reply.text}] if told.reply.text else []
         parts += [call_json(told, place) for place in range(len(told.reply.calls))]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
         usage = {"usageMetadata": usage_json(told.usage) | tier_json(told)} if told.usage else {}

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from shared.answers import in_order, parts_of, whole
+from shared.answers import parts_of, whole
 from shared.chat import CallPiece, ToolCall
 from shared.job import AnswerPart, Chunk, Done, KeptAnswer, pack, unpack_answer
 from shared.money import Usage
+from shared.thoughts import Thought, in_order
 
 DONE = Done("stop", Usage(1, 2), 3)
 ONE, TWO = ToolCall("call_1", "one", "{}"), ToolCall("call_2", "two", '{"a": 1}')
 BEGUN_1, BEGUN_2 = CallPiece(0, "{}", "call_1", "one"), CallPiece(1, '{"a"', "call_2", "two")
 MORE_2 = CallPiece(1, ": 1}")
+
+
+def blocks_of(done: Done) -> list[str | ToolCall | Thought]:
+    return list(in_order(done.text or "", done.calls, done.thoughts, done.call_places))
 
 
 @pytest.mark.parametrize(
@@ -32,11 +37,11 @@ def test_text_and_calls_stand_in_the_order_in_which_they_came(
     """Calls are those of their indexes; text stands behind as many of them as had been heard of."""
     answer = whole(DONE, parts)
     assert answer.call_places == places
-    assert list(in_order(answer)) == blocks
+    assert blocks_of(answer) == blocks
     assert whole(DONE, parts_of(answer)) == answer
     assert unpack_answer(pack(KeptAnswer(answer, None))).done == answer
 
 
 def test_an_answer_that_says_nothing_of_places_has_its_text_before_its_calls() -> None:
     """As those have that were kept by the release before."""
-    assert list(in_order(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO)))) == ["so", ONE, TWO]
+    assert blocks_of(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO))) == ["so", ONE, TWO]

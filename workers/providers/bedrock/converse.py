@@ -13,8 +13,11 @@ from typing import Any
 from shared.chat import INSTRUCTIONS, Message, TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
+from shared.thoughts import Thought
+from workers.providers.bedrock.thinking import takes_thoughts_back, thinking_fields
+from workers.providers.bedrock.thoughts import Thoughts
 from workers.providers.bedrock.tools import cache_point, messages, tool_config
-from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import CachePoint, Conversation, conversation
 from workers.providers.wire.large_fields import put_in, translated
@@ -38,7 +41,7 @@ async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piec
     response = await _called(client.converse, request)
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
-    answer = _Answer()
+    answer = _Answer(request)
     for index, block in enumerate(message.get("content") or ()):
         for piece in answer.block(index, block):
             yield piece
@@ -50,7 +53,7 @@ async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piec
 
 async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The streamed call, read to its end so that the connection can serve again."""
-    answer = _Answer()
+    answer = _Answer(request)
     word = usage = None
     events = (await _called(client.converse_stream, request))["stream"]
     try:
@@ -72,12 +75,13 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
 
 
 class _Answer:
-    """Makes pieces of whole blocks, or of the events of a stream. What the model thought (`reasoningContent`) is no part of
-    the answer; its tokens are among those of the output.
+    """Makes pieces of whole blocks, or of the events of a stream. The tokens of what the model thought (`reasoningContent`)
+    are among those of the output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request: ProviderRequest) -> None:
         self._text = SurrogateJoiner()
+        self._thoughts = Thoughts(handed_on=request.sampling.hands_thoughts_on)
         self.calls = ToolCalls()
 
     def block(self, index: int, block: dict[str, Any]) -> Iterator[Piece]:
@@ -86,6 +90,8 @@ class _Answer:
             yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
         elif text := self._text.feed(block.get("text") or ""):
             yield text
+        elif thought := block.get("reasoningContent"):
+            yield from self._thoughts.block(index, thought)
 
     def event(self, event: dict[str, Any]) -> Iterator[Piece]:
         """Blocks of tools begin with an event that names them; others begin with their first delta."""
@@ -97,10 +103,13 @@ class _Answer:
             yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
         elif text := self._text.feed(content.get("text") or ""):
             yield text
-        elif content.get("reasoningContent"):
-            yield Thinking()
+        elif thought := content.get("reasoningContent"):
+            yield from self._thoughts.delta(said.get("contentBlockIndex") or 0, thought)
+        elif stopped := event.get("contentBlockStop"):
+            yield from self._thoughts.stop(stopped.get("contentBlockIndex") or 0)
 
     def rest(self, reason: str) -> Iterator[Piece]:
+        yield from self._thoughts.rest()
         if text := self._text.finish():
             yield text
         yield from self.calls.end(reason)
@@ -141,6 +150,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of both calls; what is not asked for is left out."""
     talk = conversation(request.messages, marked=True)
     _check_turns(talk, request)
+    _leave_out_thoughts(talk, request)
     _trim_end(talk)
     sampling = request.sampling
     inference = {
@@ -192,16 +202,9 @@ def _system(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:
-    """What the model itself is told: Claude its `top_k` and whether to think, GPT how hard. GPT's field is not its own API's
-    (langchain-aws 1.9, litellm-1.110; AWS's model cards, read 2026-11).
-    """
+    """What the model itself is told: Claude its `top_k`, and many whether to think, and how hard."""
     fields: dict[str, Any] = {"top_k": request.sampling.top_k} if request.sampling.top_k else {}
-    told = request.sampling.reasoning_effort or request.model.thinking
-    if told in {"disabled", "between_tools"}:
-        fields["thinking"] = {"type": told}
-    elif told:
-        fields["reasoning"] = {"effort": told}
-    return fields
+    return fields | thinking_fields(request)
 
 
 def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
@@ -212,6 +215,17 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
         raise InvalidRequest(
             f"`messages` must end with a message of the user: {request.model.name} cannot continue the assistant's."
         )
+
+
+def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
+    """All of them where the model does not think now. An answer that was cut off while it thought ends before that: "The
+    final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073, read 2026-11).
+    """
+    for turn in talk.turns:
+        if not takes_thoughts_back(request):
+            turn.parts[:] = [part for part in turn.parts if not isinstance(part, Thought)]
+        while turn.parts and isinstance(turn.parts[-1], Thought):
+            turn.parts.pop()
 
 
 def _trim_end(talk: Conversation) -> None:

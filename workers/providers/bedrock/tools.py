@@ -6,10 +6,12 @@ botocore 1.40's model of it.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 from shared.chat import ImagePart, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.thoughts import Thought
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import CachePoint, Conversation, Spoken, ToolResult, arguments, image
 
@@ -73,12 +75,12 @@ def _choice(choice: ToolChoice) -> dict[str, Any] | None:
 
 def _blocks(part: Spoken, *, with_tools: bool) -> list[dict[str, Any]]:
     match part:
-        case ToolCall(id, name, given):
-            if with_tools:
-                return [{"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}]
-            return [{"text": f"[I called the tool {name} with {given or '{}'}]"}]
+        case ToolCall():
+            return [_call(part, with_tools=with_tools)]
         case ToolResult():
             return _result(part, with_tools=with_tools)
+        case Thought():
+            return _thought(part) if with_tools else []
         case TextPart(text):
             return [{"text": text}]
         case CachePoint(long):
@@ -87,13 +89,28 @@ def _blocks(part: Spoken, *, with_tools: bool) -> list[dict[str, Any]]:
             return [_image(part)]
 
 
-def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
-    text, images = result.text, [_image(shown) for shown in result.images]
+def _call(call: ToolCall, *, with_tools: bool) -> dict[str, Any]:
     if with_tools:
-        said = [{"text": text}] if text.strip() else []
-        content = [*said, *images] or [{"text": NOTHING_SAID}]
-        return [{"toolResult": {"toolUseId": result.call.id, "content": content}}]
-    return [{"text": f"[The tool {result.call.name} said: {text}]"}, *images]
+        return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": arguments(call)}}
+    return {"text": f"[I called the tool {call.name} with {call.arguments or '{}'}]"}
+
+
+def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
+    images = [_image(shown) for shown in result.images]
+    if not with_tools:
+        return [{"text": f"[The tool {result.call.name} said: {result.text}]"}, *images]
+    said = [{"text": result.text}] if result.text.strip() else []
+    content = [*said, *images] or [{"text": NOTHING_SAID}]
+    return [{"toolResult": {"toolUseId": result.call.id, "content": content}}]
+
+
+def _thought(thought: Thought) -> list[dict[str, Any]]:
+    """As the vendor made it; one that it has not signed is nothing that it wants back."""
+    if not thought.signature:
+        return []
+    if thought.redacted:
+        return [{"reasoningContent": {"redactedContent": base64.b64decode(thought.signature)}}]
+    return [{"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}]
 
 
 def _image(part: ImagePart) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 
 from google.genai import types
 
-from shared.catalogue.models import Model
 from shared.catalogue.tool_limits import tool_limits
-from shared.chat import Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.chat import Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.thoughts import Thought
 from workers.providers.gemini.references import with_bare_references
+from workers.providers.gemini.thinking import signatures_of, thinking_config
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import CachePoint, ToolResult, Turn, arguments, conversation, image
+from workers.providers.wire.conversation import CachePoint, Spoken, ToolResult, Turn, arguments, conversation, image
 
 ROLES = {"user": "user", "assistant": "model"}
 MODES = {
@@ -23,12 +24,7 @@ MODES = {
     "required": types.FunctionCallingConfigMode.ANY,
     "named": types.FunctionCallingConfigMode.ANY,
 }
-LEVELS = {"minimal": types.ThinkingLevel.MINIMAL, "low": types.ThinkingLevel.LOW}
 STAND_IN = "-"
-UNSIGNED = b"skip_thought_signature_validator"
-"""What stands for the signature of a thought that is not kept: thinking models may refuse a call in the history without
-one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
-"""
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
@@ -36,7 +32,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     config = types.GenerateContentConfig(
         max_output_tokens=request.output_limit,
         **_sampling(request.sampling),
-        thinking_config=_thinking(request.model),
+        thinking_config=thinking_config(request),
         tool_config=_tool_config(request.tools),
         service_tier=types.ServiceTier.FLEX if request.model.service_tier == "flex" else None,
         # both would call the vendor again on their own
@@ -49,10 +45,9 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 def large_fields(request: ProviderRequest) -> dict[str, Any]:
     """Fields of the body as they travel."""
     talk = conversation(request.messages)
-    signature = UNSIGNED if request.model.reasoning else None
     with_ids = tool_limits(request.model).ids_in_history
     contents = [
-        {"role": ROLES[turn.role], "parts": [_part(part, signature, with_ids=with_ids) for part in parts]}
+        {"role": ROLES[turn.role], "parts": _parts(parts, with_ids=with_ids)}
         for turn in talk.turns
         for parts in _apart(turn)
     ]
@@ -81,11 +76,6 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _thinking(model: Model) -> types.ThinkingConfig | None:
-    """From Gemini 3 on a level (ai.google.dev/gemini-api/docs/thinking, read 2026-11). `thinking` is one of the least."""
-    return types.ThinkingConfig(thinking_level=LEVELS[model.thinking]) if model.thinking else None
-
-
 def _tool_config(tools: Tools) -> types.ToolConfig | None:
     if not tools.offered or not tools.choice:
         return None
@@ -102,18 +92,22 @@ def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
     return types.FunctionCallingConfig(mode=MODES[choice.mode], allowed_function_names=only)
 
 
-def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
+def _apart(turn: Turn) -> list[list[Spoken]]:
     """Results in a content of their own, then the rest: parts beside results may be counted as results that are too many
     (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
-    results: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if isinstance(part, ToolResult)]
-    rest: list[Part | ToolCall | ToolResult] = [
-        part for part in turn.parts if not isinstance(part, ToolResult | CachePoint)
-    ]
+    said = [part for part in turn.parts if not isinstance(part, Thought | CachePoint)]
+    results: list[Spoken] = [part for part in said if isinstance(part, ToolResult)]
+    rest: list[Spoken] = [part for part in said if not isinstance(part, ToolResult)]
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_ids: bool) -> dict[str, Any]:
+def _parts(parts: list[Spoken], *, with_ids: bool) -> list[dict[str, Any]]:
+    signatures = signatures_of(parts, needed=with_ids)
+    return [_part(part, signature, with_ids=with_ids) for part, signature in zip(parts, signatures, strict=True)]
+
+
+def _part(part: Spoken, signature: bytes | None, *, with_ids: bool) -> dict[str, Any]:
     """Before Gemini 3 calls and results go without ids, which some versions of the API refuse in a request; name and order
     tell them apart (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
@@ -126,6 +120,8 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_i
             return {"functionResponse": _given(id=own, name=call.name, response=_response(text))}
         case TextPart(text):
             return {"text": text}
+        case Thought() | CachePoint():
+            raise TypeError("summaries of thoughts and marks for a cache are nothing that Gemini is told")
         case _:
             kind, data = image(part)
             return {"inlineData": {"mimeType": f"image/{kind}", "data": data}}

@@ -17,6 +17,7 @@ import msgspec
 from shared.errors import ProviderError, RebootError
 from shared.lanes import ServiceTier
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai import rate_limits
 from workers.providers.openai.clients import Clients
@@ -125,7 +126,7 @@ class OpenAIChat:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
-        answer = _Answer(request.model.service_tier)
+        answer = _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
         async with _call(self._clients, request) as response:
             if used_up := rate_limits.used_up(response.headers):
                 yield used_up
@@ -156,9 +157,11 @@ class _Answer:
     may be different from the value set in the parameter" (openai-python 3.54).
     """
 
-    def __init__(self, tier: ServiceTier) -> None:
+    def __init__(self, tier: ServiceTier, *, hands_thoughts_on: bool) -> None:
         self._asks_for_tier = tier != "default"
         self._text = SurrogateJoiner()
+        self._thought = SurrogateJoiner()
+        self._hands_thoughts_on = hands_thoughts_on
         self._calls = ToolCalls()
         self._lines = DataLines()
         self._reported = False
@@ -188,10 +191,10 @@ class _Answer:
         for choice in body.choices or ():
             content = choice.delta or choice.message
             if content is not None:
+                if content.reasoning_content:
+                    yield self._thinking(content.reasoning_content)
                 if text := self._text.feed(content.content or content.refusal or ""):
                     yield text
-                elif content.reasoning_content:
-                    yield Thinking()
                 if content.tool_calls:
                     yield from self._called(content.tool_calls)
             self._reason = choice.finish_reason or self._reason
@@ -211,6 +214,11 @@ class _Answer:
         if not self._reported:
             yield Reported(None)
         yield Finished(self._calls.reason(reason))
+
+    def _thinking(self, text: str) -> Piece:
+        """Other vendors of this protocol than OpenAI show what their models think, and do not sign it."""
+        shown = self._thought.feed(text) if self._hands_thoughts_on else ""
+        return ThoughtPiece(0, shown) if shown else Thinking()
 
     def _called(self, calls: list[_ToolCall]) -> Iterator[Piece]:
         for place, call in enumerate(calls):

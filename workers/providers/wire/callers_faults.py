@@ -33,6 +33,11 @@ SCHEMA = _words(
     r"input_schema|inputschema",  # Claude, Bedrock
     r"undefined schema|schema (at|produces|is too|nesting)|function_declarations\[\d+\]\.parameters",  # Gemini
 )
+THOUGHTS = _words(
+    r"invalid .?signature.? in .?thinking|thinking.{0,80}cannot be modified|bound to a different conversation",  # Claude
+    r"(corrupted|invalid) thought.?signature|thought.?signature is not valid",  # Gemini
+    r"encrypted.?content.{0,80}(verified|decrypted)",  # OpenAI
+)
 HISTORY = _words(
     r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek
     r"expected toolresult blocks|number of toolresult blocks|duplicate ids",  # Bedrock
@@ -60,6 +65,9 @@ SIZE = _words(
     r"request payload size exceeds",  # Gemini
 )
 
+THOUGHTS_MEAN = (
+    "The vendor refuses a thought in `messages`: send it back unchanged, behind all that came before it, or not at all."
+)
 TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send less, or part what is long."
 MEANINGS = (
     (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
@@ -85,8 +93,14 @@ MEANINGS = (
 """
 
 
+class ThoughtsRefused(InvalidRequest):
+    """The vendor does not know a thought again that it is said to have had: the request may go on without any."""
+
+
 def callers_fault(prose: str) -> InvalidRequest | None:
     """What the caller is told, in this service's own words; None where the vendor's are not known."""
+    if THOUGHTS.search(prose):
+        return ThoughtsRefused(THOUGHTS_MEAN)
     return next((InvalidRequest(meaning) for known, meaning in MEANINGS if known.search(prose)), None)
 
 

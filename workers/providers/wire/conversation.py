@@ -17,6 +17,7 @@ from shared.catalogue.turns import is_blank
 from shared.chat import INSTRUCTIONS, ImagePart, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
+from shared.thoughts import Thought, in_order
 from workers.providers.protocol import ProviderRequest
 
 NOT_AN_OBJECT = "invalid_arguments"
@@ -40,11 +41,14 @@ class CachePoint(msgspec.Struct, frozen=True):
     long: bool
 
 
-Spoken = Part | ToolCall | ToolResult | CachePoint
+Spoken = Part | ToolCall | ToolResult | Thought | CachePoint
+"""A part of a turn."""
 
 
 class Turn(msgspec.Struct):
-    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's."""
+    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's,
+    thoughts are the assistant's.
+    """
 
     role: str
     parts: list[Spoken]
@@ -138,7 +142,11 @@ def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[
         return "user", [_result(message, open_calls)]
     _check_answered(open_calls)
     open_calls |= {call.id: call for call in message.tool_calls}
-    return message.role, [*_parts(message), *message.tool_calls]
+    if not message.thoughts:
+        return message.role, [*_parts(message), *message.tool_calls]
+    blocks = in_order(message.text(), message.tool_calls, message.thoughts)
+    parts: list[Spoken] = [TextPart(block) if isinstance(block, str) else block for block in blocks]
+    return message.role, [part for part in parts if not isinstance(part, TextPart) or part.text.strip()]
 
 
 def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:

@@ -1,0 +1,90 @@
+"""What a model thought before it answered: whole, in pieces of a stream, and in its place among text and calls.
+
+Vendors show a summary or the thinking itself, and some want it back unchanged in a loop of tools. What they want back is the
+`signature`: opaque text, base 64 where the vendor has bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
+from typing import TypeVar
+
+import msgspec
+
+
+class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One block of thinking. `text` is what the vendor shows of it, which may be nothing. `signature` is what the vendor
+    wants back: Claude's signature or redacted data (then it is `redacted`), Gemini's thoughtSignature, OpenAI's
+    encrypted_content. `id` is the vendor's own name for it. `after_text` characters of the answer's text and `after_calls`
+    of its calls come before it.
+    """
+
+    text: str = ""
+    signature: str | None = None
+    redacted: bool = False
+    id: str | None = None
+    after_text: int = 0
+    after_calls: int = 0
+
+    def bytes_in(self) -> int:
+        """UTF-8 bytes of what a vendor is sent of it."""
+        return len(self.text.encode()) + len((self.signature or "").encode()) + len((self.id or "").encode())
+
+
+class ThoughtPiece(msgspec.Struct, frozen=True, tag="h", array_like=True):
+    """A piece of the thought with this `index`, which its vendor sent in `pieces` pieces: a token at least each. The
+    signature comes whole, in the last piece of its thought. Thoughts have indexes of their own, beside those of calls.
+    """
+
+    index: int
+    text: str = ""
+    signature: str | None = None
+    redacted: bool = False
+    id: str | None = None
+    pieces: int = 1
+
+    def joined_with(self, others: Iterable[ThoughtPiece]) -> ThoughtPiece:
+        """This one and those that follow it, as one piece."""
+        all_of_it = [self, *others]
+        return ThoughtPiece(
+            self.index,
+            "".join(piece.text for piece in all_of_it),
+            next((piece.signature for piece in reversed(all_of_it) if piece.signature is not None), None),
+            any(piece.redacted for piece in all_of_it),
+            next((piece.id for piece in all_of_it if piece.id is not None), None),
+            sum(piece.pieces for piece in all_of_it),
+        )
+
+
+Call = TypeVar("Call")
+
+
+def in_order(
+    text: str, calls: Sequence[Call], thoughts: Sequence[Thought], call_places: Sequence[int] = ()
+) -> Iterator[str | Call | Thought]:
+    """The blocks of an answer as the model made them: text that is not empty, calls, thoughts. `call_places` are the
+    characters of the text before each call; a call without one stands behind all text that its thoughts leave before it.
+    """
+    told = 0
+    for place, block in _placed(len(text), calls, thoughts, call_places):
+        if piece := text[told:place]:
+            yield piece
+        yield block
+        told = max(told, place)
+    if rest := text[told:]:
+        yield rest
+
+
+def _placed(
+    length: int, calls: Sequence[Call], thoughts: Sequence[Thought], call_places: Sequence[int]
+) -> Iterator[tuple[int, Call | Thought]]:
+    """Calls and thoughts, each with the number of characters before it."""
+    waiting = zip(chain(call_places, repeat(length)), calls, strict=False)  # places have no end
+    called = 0
+    for thought in thoughts:
+        for place, call in islice(waiting, max(0, thought.after_calls - called)):
+            yield min(place, thought.after_text), call
+        called = max(called, thought.after_calls)
+        yield thought.after_text, thought
+    yield from waiting
