@@ -64,7 +64,7 @@ class LineReader:
         services = self._services
         named = services.catalogue.find(parsed.asked.model, self._listed_at, nearest=self._shows_more).name
         model = services.catalogue.serving(named)
-        asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
+        asked, model = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
         with contextlib.suppress(Overloaded):  # it waits for a worker
             services.directory.require(model, "batch")
         told = asked.kept.told if asked.kept else None

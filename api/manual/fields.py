@@ -208,7 +208,7 @@ def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked |
 def outcome(asked: Asked, model: Model, settings: Settings) -> Outcome:
     """What becomes of the fields of `asked` with `model`."""
     try:
-        fitted = fit_to_model(asked, model, settings)
+        fitted, _ = fit_to_model(asked, model, settings)
     except InvalidRequest:
         return "refused"
     if fitted.ignored:

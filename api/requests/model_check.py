@@ -9,7 +9,8 @@ import msgspec
 
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
-from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
+from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAIS, nearest, tools_max, unavailable
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Model
 from shared.chat import Message, Sampling
@@ -26,14 +27,14 @@ IMAGE_URL = re.compile(r"(?i:data:image/(png|jpe?g|gif|webp);base64),[A-Za-z0-9+
 """It takes no character back: an image may be as long as a body."""
 
 
-def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> Asked:
-    """What `model` is asked, with the wishes that it lacks among the ignored.
+def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> tuple[Asked, Model]:
+    """What `model` is asked, with the wishes that it lacks among the ignored, and the model with the API that serves it.
 
     Raises `InvalidRequest` that names what is too much, or what the model cannot honour; with `strict` also any wish.
     """
     _check_counts(asked, settings)
+    fitted, model = with_nearest(asked, model)
     _check_tools(asked, model, settings)
-    fitted = with_nearest(asked, model)
     if strict and fitted.ignored:
         raise InvalidRequest(
             f"{_listed(fitted.ignored)}: not available with {model.name}, and this key is strict: leave it out."
@@ -53,7 +54,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     fault = first_fault(model, asked.messages, fitted.sampling, asked.tools, asked.max_tokens)
     if fault:
         raise InvalidRequest(f"`{asked.name_of(fault.option)}{fault.place}` {fault.reason}.")
-    return fitted
+    return fitted, model
 
 
 def _check_schema(asked: Asked, model: Model) -> None:
@@ -62,7 +63,7 @@ def _check_schema(asked: Asked, model: Model) -> None:
     """
     _check_strict_tools(asked, model)
     answer = asked.sampling.json_answer
-    if answer is None or answer.schema is None or model.api != OPENAI or not model.json_mode:
+    if answer is None or answer.schema is None or model.api not in OPENAIS or not model.json_mode:
         return
     field = asked.name_of("json_schema")
     if answer.schema.get("type") != "object":
@@ -95,7 +96,7 @@ def _check_arguments(asked: Asked, model: Model) -> None:
 
 def _check_strict_tools(asked: Asked, model: Model) -> None:
     """The same holds for the arguments of tools that say so."""
-    for tool in asked.tools.offered if model.api == OPENAI else ():
+    for tool in asked.tools.offered if model.api in OPENAIS else ():
         if tool.strict and tool.parameters is not None and not is_closed(object_schema(tool.parameters)):
             raise InvalidRequest(
                 f"`{asked.name_of('tools')}` has {tool.name!r}: with {model.name} every object of a strict schema has "
@@ -110,11 +111,14 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
         raise InvalidRequest(f"`{asked.name_of('stop')}` has more than {settings.stop_sequences_max} entries.")
 
 
-def with_nearest(asked: Asked, model: Model) -> Asked:
-    """The same with each wish as near as the model can, and those that it lacks among the ignored."""
+def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
+    """The same with each wish as near as the model can, and those that it lacks among the ignored; and the model with the API
+    that serves it.
+    """
+    model = by_its_api(model, asked.sampling, asked.tools, asked.wishes)
     sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
     fields = [field for wish in lacking for field in asked.wishes[wish]]
-    return msgspec.structs.replace(asked.without(fields), sampling=sampling)
+    return msgspec.structs.replace(asked.without(fields), sampling=sampling), model
 
 
 def _advice(option: str, model: Model, sampling: Sampling) -> str:

@@ -69,6 +69,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     replaced_by: str | None = None
     thinking: Thinking | None = None
     no_tools_because: str | None = None
+    second_api: str | None = None
     unstreamed_tokens: int | None = None
 
     @property

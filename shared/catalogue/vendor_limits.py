@@ -49,6 +49,11 @@ _OPENAI_FROM_5 = msgspec.structs.replace(_OPENAI, penalties=False, image_detail=
 """From GPT-5 on there are no penalties (litellm-1.110, its OpenAI transformation). An image in detail `auto` may be 30,000
 patches from 5.6 on, in `high` 2,500 (developers.openai.com/api/docs/guides/images-vision). Read 2026-11.
 """
+_RESPONSES = msgspec.structs.replace(_OPENAI, output_tokens_min=16, penalties=False)
+""""Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16"
+(github.com/earendil-works/pi/issues/6265, read 2026-11).
+"""
+_RESPONSES_FROM_5 = msgspec.structs.replace(_RESPONSES, image_detail="high")
 _DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
 (api-docs.deepseek.com/api/create-chat-completion, read 2026-11).
@@ -107,6 +112,9 @@ _LIMITS = (
     ("openai-chat", "gpt-5", _OPENAI_FROM_5),
     ("openai-chat", "gpt-6", _OPENAI_FROM_5),
     ("openai-chat", "", _OPENAI),
+    ("openai-responses", "gpt-5", _RESPONSES_FROM_5),
+    ("openai-responses", "gpt-6", _RESPONSES_FROM_5),
+    ("openai-responses", "", _RESPONSES),
     ("", "", _UNKNOWN),
 )
 """API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""

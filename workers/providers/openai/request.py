@@ -53,11 +53,11 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty or None,
         "presence_penalty": sampling.presence_penalty or None,
         "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
-        "user": _user(sampling.user) if sampling.user else None,
+        "user": short_user(sampling.user) if sampling.user else None,
     }
 
 
-def _user(name: str) -> str:
+def short_user(name: str) -> str:
     """A name that OpenAI finds too long, as Claude Code's of some 150 characters, is another one that is always the same:
     "Invalid 'user': string too long. Expected a string with maximum length 64" (github.com/maximhq/bifrost/pull/1000, read
     2026-11).

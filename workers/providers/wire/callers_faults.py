@@ -34,9 +34,14 @@ SCHEMA = _words(
 )
 HISTORY = _words(
     r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek
+    r"no tool (output|call) found for function call|duplicate (function|tool) call",  # OpenAI's Responses
     r"expected toolresult blocks|number of toolresult blocks|duplicate ids",  # Bedrock
     r"tool_use.? ids (must|were)|unexpected .?tool_(use|result)",  # Claude
     r"function (call|response) (turn|parts)",  # Gemini
+)
+THOUGHTS = _words(
+    r"encrypted content .{0,400}could not be (verified|decrypted)|of type 'reasoning' was provided without",  # OpenAI
+    r"required 'reasoning' item",
 )
 TURNS = _words(
     r"must (alternate|start with a user|end with a user)|contentblock object at .{0,60}(blank|empty)",  # Bedrock
@@ -60,16 +65,21 @@ SIZE = _words(
 )
 
 TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send less, or part what is long."
+UNUSABLE_IMAGE = "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."
 MEANINGS = (
     (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
     (SCHEMA, "The vendor cannot use the JSON Schema of one of `tools`, or of the answer: make it simpler."),
-    (IMAGE, "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."),
+    (IMAGE, UNUSABLE_IMAGE),
     (SIZE, TOO_LARGE),
     (JSON_WORD, "The vendor wants the word JSON somewhere in `messages` for an answer in JSON: ask for it there."),
     (OPTION, "The vendor does not take the value of an option, such as temperature, top_p or stop, with this model."),
     (
         HISTORY,
         "The vendor refuses `messages`: each tool call needs its result right after it, and each result its call.",
+    ),
+    (
+        THOUGHTS,
+        "The vendor cannot use the thoughts in `messages`: send them back as they came to the same model, or leave them out.",
     ),
     (
         TURNS,
@@ -94,3 +104,8 @@ def too_large() -> InvalidRequest:
 def forbidden() -> InvalidRequest:
     """The vendor says by a code that its rules forbid the prompt."""
     return InvalidRequest(MEANINGS[0][1])
+
+
+def unusable_image() -> InvalidRequest:
+    """The vendor says by a code that it cannot use an image."""
+    return InvalidRequest(UNUSABLE_IMAGE)

@@ -1,0 +1,27 @@
+"""Which of a model's APIs serves a request: OpenAI's newer models take tools beside reasoning by its Responses API only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from shared.catalogue.abilities import nearest
+from shared.catalogue.models import Model
+from shared.catalogue.thinking import thinks
+from shared.chat import Sampling, Tools
+
+
+def by_its_api(model: Model, sampling: Sampling, tools: Tools, wishes: Collection[str] = ()) -> Model:
+    """The model with the API that serves this request. What it can honour and what its vendor takes hangs on that, so it is
+    chosen before any of it is asked; the job carries what was chosen.
+
+    `api` serves whatever it can, so that workers that do not know the other one serve as much as they ever did.
+    """
+    if model.second_api is None:
+        return model
+    lacks = tuple(lack for lack in model.tools_lack if lack != "reasoning")
+    second = msgspec.structs.replace(model, api=model.second_api, second_api=None, tools_lack=lacks)
+    sent, _ = nearest(second, sampling, wishes, tools)
+    is_quiet = "reasoning" in model.tools_lack and not thinks(model, sent.reasoning_effort)
+    return second if tools.offered and not is_quiet else model
