@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from shared.money import divide_up
+from shared.thoughts import Thought
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 INSTRUCTIONS = ("system", "developer")
@@ -72,17 +73,20 @@ class ImagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="im
 Part = TextPart | ImagePart
 
 
-class ToolCall(msgspec.Struct, frozen=True):
-    """The model asks for a tool: `arguments` is JSON text as the model wrote it, not always valid."""
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The model asks for a tool: `arguments` is JSON text as the model wrote it, not always valid. `signature` is what Gemini
+    wants back of the thought before it (see `shared/thoughts.py`).
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str | None = None
 
 
 class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
-    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`. The vendor sent it in
-    `pieces` pieces: a token at least each.
+    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`, and its `signature`. The
+    vendor sent it in `pieces` pieces: a token at least each.
     """
 
     index: int
@@ -90,15 +94,19 @@ class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
     id: str | None = None
     name: str | None = None
     pieces: int = 1
+    signature: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. `tool_calls` only from the assistant; `tool_call_id` says which call a message of role `tool` answers."""
+    """One turn. `tool_calls` and `thoughts` only from the assistant; `tool_call_id` says which call a message of role `tool`
+    answers.
+    """
 
     role: Role
     content: str | list[Part]
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    thoughts: tuple[Thought, ...] = ()
 
     def text(self) -> str:
         """The text parts, joined."""
@@ -113,7 +121,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     def bytes_in(self) -> int:
         """UTF-8 bytes of everything but the images."""
         calls = sum(len(call.id) + len(call.name.encode()) + len(call.arguments.encode()) for call in self.tool_calls)
-        return len(self.text().encode()) + calls + len((self.tool_call_id or "").encode())
+        signed = sum(len(call.signature or "") for call in self.tool_calls)
+        thought = sum(thought.bytes_in() for thought in self.thoughts)
+        return len(self.text().encode()) + calls + signed + thought + len((self.tool_call_id or "").encode())
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +173,9 @@ class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a vendor is asked besides messages and tools; None leaves the vendor's default. `user` is the caller's own name
-    for its user.
+    for its user. `thinking_budget` are the tokens that are to be thought at most, where a vendor counts them; an effort is
+    given beside it. `shows_thoughts` and `signs_thoughts`: whether the caller gets the text of what the model thinks, and
+    what it needs to give a thought back.
     """
 
     temperature: float | None = None
@@ -176,6 +188,14 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_effort: ReasoningEffort | None = None
     json_answer: JsonAnswer | None = None
     user: str | None = None
+    thinking_budget: int | None = None
+    shows_thoughts: bool = False
+    signs_thoughts: bool = False
+
+    @property
+    def hands_thoughts_on(self) -> bool:
+        """Whether the caller gets anything of what the model thinks."""
+        return self.shows_thoughts or self.signs_thoughts
 
 
 NO_TOOLS = Tools()
@@ -247,10 +267,11 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
 
 def joined_calls(pieces: Iterable[CallPiece]) -> tuple[ToolCall, ...]:
     """The whole calls, in the order of their indexes."""
-    named: dict[int, tuple[str, str]] = {}
+    named: dict[int, tuple[str, str, str | None]] = {}
     arguments: dict[int, list[str]] = {}
     for piece in pieces:
-        call_id, name = named.get(piece.index, ("", ""))
-        named[piece.index] = piece.id or call_id, piece.name or name
+        call_id, name, signature = named.get(piece.index, ("", "", None))
+        named[piece.index] = piece.id or call_id, piece.name or name, piece.signature or signature
         arguments.setdefault(piece.index, []).append(piece.arguments)
-    return tuple(ToolCall(*named[index], "".join(arguments[index])) for index in sorted(named))
+    told = ((*named[index], "".join(arguments[index])) for index in sorted(named))
+    return tuple(ToolCall(call_id, name, written, signature) for call_id, name, signature, written in told)

@@ -15,6 +15,7 @@ from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
 from shared.ledger.rows import BatchLine, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
+from shared.thoughts import Thought, ThoughtPiece
 
 RUN_REQUEST = "run_request"
 """The name of the one arq function that runs requests."""
@@ -83,8 +84,8 @@ class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
-    """The end of a request that succeeded. `text` and `calls` are the whole answer when nothing was sent before (a JSON
-    answer); of a stream `text` is None.
+    """The end of a request that succeeded. `text`, `calls` and `thoughts` are the whole answer when nothing was sent before
+    (a JSON answer); of a stream `text` is None.
     """
 
     finish_reason: str
@@ -92,6 +93,7 @@ class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
     charged_nano: int
     text: str | None = None
     calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
@@ -118,14 +120,18 @@ class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
     messages: list[Message] | None
 
 
-AnswerPart = Chunk | CallPiece
+AnswerPart = Chunk | CallPiece | ThoughtPiece
 """What comes before the end."""
 
 
 def bytes_of(part: AnswerPart) -> int:
-    """UTF-8 bytes of what the model wrote; a piece that only begins a tool call counts its name."""
+    """UTF-8 bytes of what the model wrote; a piece that only begins a tool call counts its name, a thought its signature,
+    which stands for what is not shown of it.
+    """
     if isinstance(part, Chunk):
         return len(part.text.encode())
+    if isinstance(part, ThoughtPiece):
+        return len(part.text.encode()) + len((part.signature or "").encode())
     return len(part.arguments.encode()) + len((part.name or "").encode())
 
 

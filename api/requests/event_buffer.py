@@ -9,6 +9,7 @@ from typing import NamedTuple
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
+from shared.thoughts import ThoughtPiece
 
 OWN_BYTES = 4_096
 """What every reader may have in memory without asking for room: who keeps up has less."""
@@ -94,8 +95,12 @@ def _bytes_in_memory(event: Event) -> int:
         case Chunk(text):
             return EVENT_BYTES + sys.getsizeof(text)
         case CallPiece():
-            return EVENT_BYTES + sys.getsizeof(event.arguments)
+            return EVENT_BYTES + sys.getsizeof(event.arguments) + sys.getsizeof(event.signature)
+        case ThoughtPiece():
+            return EVENT_BYTES + sys.getsizeof(event.text) + sys.getsizeof(event.signature)
         case Done():
-            return EVENT_BYTES + sys.getsizeof(event.text) + sum(sys.getsizeof(call.arguments) for call in event.calls)
+            calls = sum(sys.getsizeof(call.arguments) + sys.getsizeof(call.signature) for call in event.calls)
+            thoughts = sum(sys.getsizeof(one.text) + sys.getsizeof(one.signature) for one in event.thoughts)
+            return EVENT_BYTES + sys.getsizeof(event.text) + calls + thoughts
         case Failed():
             return EVENT_BYTES + len(event.error.message)

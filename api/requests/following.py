@@ -12,9 +12,9 @@ import structlog
 
 from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
-from shared.chat import CallPiece
+from shared.answers import parts_of
 from shared.errors import UNKNOWN_END, Cancelled, EndUnknown, Gone, RebootError, error_body
-from shared.job import AnswerPart, Chunk, Done, Event, Failed
+from shared.job import Done, Event, Failed
 from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.postgres import UNREACHABLE
@@ -198,7 +198,7 @@ class FollowUp:
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
         """What had come before it failed, when that is kept, and why it failed."""
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
-        parts = list(_parts_of(kept.done)) if kept else []
+        parts = list(parts_of(kept.done)) if kept else []
         return [*parts, _failure(logged)]
 
 
@@ -220,13 +220,6 @@ def _observe(event: Event, follower: Follower, started: float) -> None:
         STAGE_SECONDS.labels("whole").observe(time.monotonic() - started)
 
 
-def _parts_of(done: Done) -> Iterator[AnswerPart]:
-    if done.text:
-        yield Chunk(done.text)
-    for index, call in enumerate(done.calls):
-        yield CallPiece(index, call.arguments, call.id, call.name)
-
-
 def _as_streamed(done: Done) -> Iterator[Event]:
-    yield from _parts_of(done)
+    yield from parts_of(done)
     yield Done(done.finish_reason, done.usage, done.charged_nano)

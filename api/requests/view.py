@@ -11,9 +11,10 @@ from arq.jobs import SerializationError, deserialize_job_raw
 
 from api.requests.log import LoggedRequest, State, answer_bytes, find_answer
 from api.requests.receipts import Receipt, receipt_of
-from shared.chat import CallPiece, Message, ToolCall, joined_calls
+from shared.answers import whole
+from shared.chat import Message, ToolCall
 from shared.errors import Cancelled, Unavailable
-from shared.job import Chunk, Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
+from shared.job import Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
 from shared.money import Usage, UsdNumber, UsdText, nano_to_usd, usd_number
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -87,9 +88,7 @@ class Traces(msgspec.Struct, frozen=True):
         last = self.events[-1]
         if isinstance(last, Done) and last.text is not None:
             return last
-        text = "".join(event.text for event in self.events if isinstance(event, Chunk))
-        calls = joined_calls(event for event in self.events if isinstance(event, CallPiece))
-        return Done("", NO_USAGE, 0, text, calls)
+        return whole(Done("", NO_USAGE, 0), (event for event in self.events if not isinstance(event, Done | Failed)))
 
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:

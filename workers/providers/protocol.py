@@ -1,11 +1,13 @@
 """Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
 
-    request ──► provider.stream(request) ──► str, Joined and CallPiece … Reported … Finished
+    request ──► provider.stream(request) ──► str, Joined, CallPiece and ThoughtPiece … Reported … Finished
 
 The promises that `tests/conformance` holds every file of this folder to:
 
 - text and the arguments of tool calls arrive intact, whatever the vendor's framing cuts through; of each tool call the first
   piece has its id and name, and its index is its place among the calls;
+- what the model thinks comes as `ThoughtPiece`s where the request hands thoughts on and the vendor shows them, with the
+  signature exactly as the vendor made it, and whole; else it is `Thinking`;
 - what the vendor says of the tokens is passed on as soon as it is said, so that it survives a failure: at least one
   `Reported` in a finished answer, the last one counts;
 - exactly one `Finished`, the last piece, and only after the API's own terminal marker;
@@ -25,6 +27,7 @@ import msgspec
 from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, Sampling, Tools
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ class Finished(msgspec.Struct, frozen=True):
     reason: str
 
 
-Piece = str | Joined | CallPiece | Thinking | UsedUp | Reported | Finished
+Piece = str | Joined | CallPiece | ThoughtPiece | Thinking | UsedUp | Reported | Finished
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

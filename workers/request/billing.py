@@ -16,9 +16,10 @@ from datetime import datetime
 
 import msgspec
 
-from shared.chat import BYTES_PER_TOKEN, CallPiece, estimated_input, input_bound, joined_calls
+from shared.answers import whole
+from shared.chat import BYTES_PER_TOKEN, estimated_input, input_bound
 from shared.errors import RebootError, Unavailable
-from shared.job import AnswerPart, Chunk, Done, Failed, Job, KeptAnswer, pack
+from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.rows import EndState, Settlement
 from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
 
@@ -47,8 +48,8 @@ def succeeded(
     usage = billed_usage(job, received)
     done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano))
     settlement = _settlement(job, received, usage, "succeeded", now, finish_reason=reason)
-    whole = _whole(done, answer)
-    return done if job.stream else whole, _kept(settlement, job, whole, asked_bytes_max)
+    all_of_it = whole(done, answer)
+    return done if job.stream else all_of_it, _kept(settlement, job, all_of_it, asked_bytes_max)
 
 
 def failed(
@@ -73,7 +74,7 @@ def failed(
     body = error.body()
     settlement = _settlement(job, received, usage, state, now, error_code=body.code, error_message=body.message)
     if answer and usage and job.batch_line is None:
-        settlement = _kept(settlement, job, _whole(Done("", usage, charge), answer), asked_bytes_max)
+        settlement = _kept(settlement, job, whole(Done("", usage, charge), answer), asked_bytes_max)
     return Failed(body, charge, usage), settlement
 
 
@@ -85,20 +86,14 @@ def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlemen
     return event, msgspec.structs.replace(settlement, void=True)
 
 
-def _whole(done: Done, answer: Sequence[AnswerPart]) -> Done:
-    text = "".join(part.text for part in answer if isinstance(part, Chunk))
-    calls = joined_calls(part for part in answer if isinstance(part, CallPiece))
-    return msgspec.structs.replace(done, text=text, calls=calls)
-
-
-def _kept(settlement: Settlement, job: Job, whole: Done, asked_bytes_max: int) -> Settlement:
+def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) -> Settlement:
     """The settlement with what Postgres is to keep, if the caller may come back for it."""
     if job.keep_until is None:
         return settlement
     is_wanted = job.batch_line is None and job.keeps_asked  # a batch has its lines
     asked = job.messages if is_wanted and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
     return msgspec.structs.replace(
-        settlement, answer=pack(KeptAnswer(whole, asked)), keep_until=job.keep_until, batch_line=job.batch_line
+        settlement, answer=pack(KeptAnswer(answer, asked)), keep_until=job.keep_until, batch_line=job.batch_line
     )
 
 

@@ -15,6 +15,7 @@ from shared.chat import CallPiece
 from shared.errors import Unavailable
 from shared.job import AnswerPart, Chunk, Event, bytes_of
 from shared.queue.journal import Append, Journal, LeaseLost, RequestVoid, append_all
+from shared.thoughts import ThoughtPiece
 
 if TYPE_CHECKING:
     from shared.ledger.rows import Settlement
@@ -214,7 +215,7 @@ class WholeAnswer:
 
 
 def merged(parts: list[AnswerPart]) -> list[AnswerPart]:
-    """Neighbours of one kind, of one tool call, become one."""
+    """Neighbours of one kind, of one tool call or one thought, become one."""
     together: list[list[AnswerPart]] = []
     for part in parts:
         if together and _goes_on(together[-1][0], part):
@@ -227,12 +228,16 @@ def merged(parts: list[AnswerPart]) -> list[AnswerPart]:
 def _goes_on(first: AnswerPart, part: AnswerPart) -> bool:
     if isinstance(first, CallPiece) and isinstance(part, CallPiece):
         return part.index == first.index and part.id is None and part.name is None
+    if isinstance(first, ThoughtPiece) and isinstance(part, ThoughtPiece):
+        return part.index == first.index
     return isinstance(first, Chunk) and isinstance(part, Chunk)
 
 
 def _joined(group: list[AnswerPart]) -> AnswerPart:
     first, pieces = group[0], sum(part.pieces for part in group)
+    if isinstance(first, ThoughtPiece):
+        return first.joined_with(part for part in group[1:] if isinstance(part, ThoughtPiece))
     if isinstance(first, Chunk):
         return Chunk("".join(part.text for part in group if isinstance(part, Chunk)), pieces)
     arguments = "".join(part.arguments for part in group if isinstance(part, CallPiece))
-    return CallPiece(first.index, arguments, first.id, first.name, pieces)
+    return CallPiece(first.index, arguments, first.id, first.name, pieces, first.signature)

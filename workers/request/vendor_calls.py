@@ -25,6 +25,7 @@ from shared.errors import (
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
+from shared.thoughts import ThoughtPiece
 from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
@@ -177,7 +178,7 @@ class VendorCalls:
                     await self._hand_on(Chunk(piece), began)
                 case Joined(text, count):
                     await self._hand_on(Chunk(text, count), began)
-                case CallPiece():
+                case CallPiece() | ThoughtPiece():
                     await self._hand_on(piece, began)
                 case Thinking(count):
                     self._received.pieces += count
@@ -241,5 +242,5 @@ class VendorCalls:
 
 
 def _size_of(part: AnswerPart) -> int:
-    call_id = part.id if isinstance(part, CallPiece) else None
-    return BYTES_PER_PART + bytes_of(part) + len((call_id or "").encode())
+    named = "" if isinstance(part, Chunk) else part.id or ""
+    return BYTES_PER_PART + bytes_of(part) + len(named.encode())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import asdict
 
 from api.formats.native import answers as native_answers
-from shared.chat import CallPiece
+from shared.chat import CallPiece, ToolCall
 from shared.job import Chunk, Done, Event, Failed
+from shared.thoughts import ThoughtPiece
 
 
 class RawText:
@@ -27,8 +30,8 @@ class RawText:
         match event:
             case Chunk(text):
                 return native_answers.raw_text(text)
-            case CallPiece():
-                return b""  # raw text has no place for tool calls, which no native request asks for
+            case CallPiece() | ThoughtPiece():
+                return b""  # raw text has no place for tool calls and thoughts, which no native request asks for
             case Done():
                 stats = native_answers.stats_record(event) if self._with_stats else b""
                 return native_answers.raw_text(event.text or "") + stats
@@ -58,7 +61,9 @@ class ServerSentEvents:
             case Chunk(text):
                 return native_answers.sse_event(sequence, "chunk", {"text": text})
             case CallPiece():
-                return native_answers.sse_event(sequence, "tool_call", asdict(event))
+                return native_answers.sse_event(sequence, "tool_call", _unsigned(event))
+            case ThoughtPiece(text=text):
+                return native_answers.sse_event(sequence, "thought", {"text": text})
             case Done():
                 return self._whole(event) + native_answers.sse_event(sequence, "done", _end(event))
             case Failed():
@@ -71,9 +76,15 @@ class ServerSentEvents:
     @staticmethod
     def _whole(done: Done) -> bytes:
         """Of an answer that was not streamed: all of it, without a number, so that whoever comes back reads it again."""
+        thoughts = b"".join(native_answers.sse_event(None, "thought", {"text": one.text}) for one in done.thoughts)
         text = native_answers.sse_event(None, "chunk", {"text": done.text}) if done.text else b""
-        calls = [{"index": index, **asdict(call)} for index, call in enumerate(done.calls)]
-        return text + b"".join(native_answers.sse_event(None, "tool_call", call) for call in calls)
+        calls = [{"index": index, **_unsigned(call)} for index, call in enumerate(done.calls)]
+        return thoughts + text + b"".join(native_answers.sse_event(None, "tool_call", call) for call in calls)
+
+
+def _unsigned(call: CallPiece | ToolCall) -> dict[str, Any]:
+    """A signature has no use here: nothing is sent back by the native API."""
+    return {name: value for name, value in asdict(call).items() if name != "signature"}
 
 
 def _end(done: Done) -> native_answers.StreamEnd:

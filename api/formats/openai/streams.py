@@ -11,6 +11,7 @@ from api.formats.openai.errors import error_json
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import json_line
+from shared.thoughts import ThoughtPiece
 
 DONE = b"data: [DONE]\n\n"
 PLACE = "\0the text"
@@ -50,6 +51,8 @@ class CompletionChunks:
                 return opening + self._before_text + json_line(text) + self._after_text
             case CallPiece():
                 return opening + self._pieces(self._calls.feed(event))
+            case ThoughtPiece(text=text):
+                return opening + (self._delta({"reasoning_content": text}) if text else b"")
             case Done():
                 return opening + self._pieces(self._calls.rest()) + self._whole(event) + self._end(event) + DONE
 

@@ -13,6 +13,7 @@ from workers.providers.wire.answer_tool import with_answer_tool
 from workers.providers.wire.identifiers import with_identifiers
 from workers.providers.wire.labels import with_labels, with_objects
 from workers.providers.wire.result_images import beside
+from workers.providers.wire.thoughts import thoughts_for, with_own_thoughts
 
 
 class Undoing(Protocol):
@@ -28,9 +29,11 @@ class Fitted:
     def __init__(self, request: ProviderRequest) -> None:
         request, answer = with_answer_tool(request)
         request, names = with_identifiers(request)
-        messages = beside(with_labels(request.messages), request.model)
+        messages = beside(with_labels(with_own_thoughts(request.messages, request.model)), request.model)
         self.request = msgspec.structs.replace(request, messages=messages, tools=with_objects(request.tools))
-        self._undoings: list[Undoing] = [undoing for undoing in (names, answer) if undoing]
+        self._undoings: list[Undoing] = [
+            undoing for undoing in (names, answer, thoughts_for(request, answered=answer is not None)) if undoing
+        ]
 
     def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
         """What the caller asked for; the very same pieces where nothing was done. Closing it closes `pieces`."""

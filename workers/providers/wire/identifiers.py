@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from shared.catalogue.tool_limits import ToolLimits, tool_limits
-from shared.chat import CallPiece, JsonAnswer, Message, Sampling, ToolCall, Tools
+from shared.chat import CallPiece, JsonAnswer, Message, Sampling, Tools
 from workers.providers.protocol import Piece, ProviderRequest
 
 NAME_LENGTH_MAX, DIGEST_LENGTH = 64, 8
@@ -110,7 +110,8 @@ def _message(message: Message, names: dict[str, str], ids: _Ids) -> Message:
     if not message.tool_calls and message.tool_call_id is None:
         return message
     calls = tuple(
-        ToolCall(ids.of_call(call.id), names.get(call.name, call.name), call.arguments) for call in message.tool_calls
+        msgspec.structs.replace(call, id=ids.of_call(call.id), name=names.get(call.name, call.name))
+        for call in message.tool_calls
     )
     answered = None if message.tool_call_id is None else ids.of_result(message.tool_call_id)
     return msgspec.structs.replace(message, tool_calls=calls, tool_call_id=answered)

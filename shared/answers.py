@@ -1,0 +1,58 @@
+"""Whole answers and their parts: made of each other, so that what was streamed and what was kept are the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from shared.chat import CallPiece, ToolCall, joined_calls
+from shared.job import AnswerPart, Chunk, Done
+from shared.thoughts import Thought, ThoughtPiece, in_order
+
+
+def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
+    """`done` with all of its answer, whose parts have come in this order."""
+    texts: list[str] = []
+    calls: list[CallPiece] = []
+    thoughts: dict[int, list[ThoughtPiece]] = {}
+    places: dict[int, tuple[int, int]] = {}
+    length, begun = 0, set[int]()
+    for part in parts:
+        match part:
+            case Chunk(text):
+                texts.append(text)
+                length += len(text)
+            case CallPiece(index):
+                calls.append(part)
+                begun.add(index)
+            case ThoughtPiece(index):
+                places.setdefault(index, (length, len(begun)))
+                thoughts.setdefault(index, []).append(part)
+    return msgspec.structs.replace(
+        done,
+        text="".join(texts),
+        calls=joined_calls(calls),
+        thoughts=tuple(_thought(pieces, *places[index]) for index, pieces in thoughts.items()),
+    )
+
+
+def parts_of(done: Done) -> Iterator[AnswerPart]:
+    """The parts of a whole answer, in the order in which the model made them."""
+    calls = thoughts = 0
+    for one in in_order(done.text or "", done.calls, done.thoughts):
+        match one:
+            case str():
+                yield Chunk(one)
+            case ToolCall():
+                yield CallPiece(calls, one.arguments, one.id, one.name, signature=one.signature)
+                calls += 1
+            case Thought():
+                yield ThoughtPiece(thoughts, one.text, one.signature, one.redacted, one.id)
+                thoughts += 1
+
+
+def _thought(pieces: list[ThoughtPiece], after_text: int, after_calls: int) -> Thought:
+    first, *others = pieces
+    piece = first.joined_with(others)
+    return Thought(piece.text, piece.signature, piece.redacted, piece.id, after_text, after_calls)
