@@ -1,4 +1,6 @@
-"""Which of a model's APIs serves a request: OpenAI's newer models take tools beside reasoning by its Responses API only."""
+"""Which of a model's APIs serves a request: OpenAI's newer models take tools beside reasoning, and show what they think, by
+its Responses API only.
+"""
 
 from __future__ import annotations
 
@@ -23,5 +25,7 @@ def by_its_api(model: Model, sampling: Sampling, tools: Tools, wishes: Collectio
     lacks = tuple(lack for lack in model.tools_lack if lack != "reasoning")
     second = msgspec.structs.replace(model, api=model.second_api, second_api=None, tools_lack=lacks)
     sent, _ = nearest(second, sampling, wishes, tools)
-    is_quiet = "reasoning" in model.tools_lack and not thinks(model, sent.reasoning_effort)
-    return second if tools.offered and not is_quiet else model
+    thinking = thinks(model, sent.reasoning_effort)
+    takes_tools = "reasoning" in model.tools_lack and not thinking
+    has_all = (takes_tools or not tools.offered) and not (thinking and sent.hands_thoughts_on)
+    return model if has_all else second

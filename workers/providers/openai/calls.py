@@ -55,7 +55,7 @@ class OpenAIApi:
         *,
         path: str,
         parameters: Callable[[ProviderRequest], dict[str, Any]],
-        answer: Callable[[], Answer],
+        answer: Callable[[ProviderRequest], Answer],
     ) -> None:
         self._clients = clients
         self._coalescing = Coalescing(limits.coalesce_s)
@@ -69,7 +69,7 @@ class OpenAIApi:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call, as the protocol of `workers/providers` says."""
-        answer = self._answer()
+        answer = self._answer(request)
         async with self._called(request) as response:
             if used_up := rate_limits.used_up(response.headers):
                 yield used_up

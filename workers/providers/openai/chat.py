@@ -103,7 +103,7 @@ def completions(clients: Clients, limits: Limits) -> OpenAIApi:
     """A vendor's chat completions. The terminal marker is a `finish_reason`; the usage may come after it, in a
     chunk of its own.
     """
-    return OpenAIApi(clients, limits, path="/chat/completions", parameters=parameters, answer=_Answer)
+    return OpenAIApi(clients, limits, path="/chat/completions", parameters=parameters, answer=lambda _: _Answer())
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:

@@ -15,7 +15,8 @@ from workers.providers.openai import errors as openai_errors
 from workers.providers.openai.calls import OpenAIApi
 from workers.providers.openai.clients import openai_clients
 from workers.providers.openai.responses_request import parameters
-from workers.providers.protocol import Finished, Limits, Piece, Reported, Thinking
+from workers.providers.openai.responses_thoughts import PARAGRAPH, Thoughts
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.sse import DataLines
 from workers.providers.wire.text import SurrogateJoiner, decode, joined
@@ -23,8 +24,6 @@ from workers.providers.wire.tool_calls import ToolCalls
 
 INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Why an answer ended early, in this project's words; every other reason is a failure."""
-PARAGRAPH = "\n\n"
-"""Between two messages of one answer."""
 
 
 class _InputDetails(msgspec.Struct):
@@ -64,7 +63,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Content(msgspec.Struct):
-    """A part of a message: `text` of an `output_text`, or `refusal`."""
+    """A part of a message, `text` of an `output_text` or `refusal`, or of a summary."""
 
     text: str | None = None
     refusal: str | None = None
@@ -74,7 +73,10 @@ class _Item(msgspec.Struct):
     """One thing in an answer: a `message`, a `function_call` or what the model thought (`reasoning`)."""
 
     type: str
+    id: str | None = None
     content: list[_Content] | None = None
+    summary: list[_Content] | None = None
+    encrypted_content: str | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
@@ -99,6 +101,7 @@ class _Event(msgspec.Struct):
 
     type: str
     output_index: int = 0
+    summary_index: int = 0
     delta: str | None = None
     item: _Item | None = None
     response: _Response | None = None
@@ -121,7 +124,8 @@ def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
 class _Answer:
     """Makes pieces of bodies and events, and knows at the end whether there was one. The terminal marker is the status."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: ProviderRequest) -> None:
+        self._thoughts = Thoughts(handed_on=request.sampling.hands_thoughts_on)
         self._text = SurrogateJoiner()
         self._calls = ToolCalls()
         self._lines = DataLines()
@@ -169,29 +173,33 @@ class _Answer:
                 yield from self._said(event.output_index, event.delta or "")
             case "response.function_call_arguments.delta":
                 yield from self._calls.feed(event.output_index, event.delta or "")
-            case "response.output_item.added" if event.item:
-                yield from self._begun(event.output_index, event.item)
-            case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                yield Thinking()
+            case "response.output_item.added" if event.item and event.item.type == "function_call":
+                yield from self._called(event.output_index, event.item, "")
+            case "response.reasoning_summary_text.delta":
+                yield self._thoughts.said(event.output_index, event.summary_index, event.delta or "")
+            case "response.output_item.done" if event.item and event.item.type == "reasoning":
+                yield self._thoughts.ended(event.output_index, event.item.id, event.item.encrypted_content)
             case "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled":
                 self.done = True
                 yield from self._ended(event.response or _Response())
             case "error":
                 raise openai_errors.from_error(event.error or {"code": event.code, "message": event.message})
 
-    def _begun(self, place: int, item: _Item) -> Iterator[Piece]:
-        """Arguments that stand here already come again as deltas."""
-        if item.type == "function_call":
-            yield from self._calls.feed(place, "", call_id=item.call_id, name=item.name)
-        else:
-            yield Thinking(0)
-
     def _item(self, place: int, item: _Item) -> Iterator[Piece]:
         """The whole of one."""
-        if item.type == "function_call":
-            yield from self._calls.feed(place, item.arguments or "", call_id=item.call_id, name=item.name)
-        for content in item.content or () if item.type == "message" else ():
-            yield from self._said(place, content.text or content.refusal or "")
+        match item.type:
+            case "function_call":
+                yield from self._called(place, item, item.arguments or "")
+            case "message":
+                for content in item.content or ():
+                    yield from self._said(place, content.text or content.refusal or "")
+            case "reasoning":
+                for part, content in enumerate(item.summary or ()):
+                    yield self._thoughts.said(place, part, content.text or "")
+                yield self._thoughts.ended(place, item.id, item.encrypted_content)
+
+    def _called(self, place: int, item: _Item, arguments: str) -> Iterator[Piece]:
+        return self._calls.feed(place, arguments, call_id=item.call_id, name=item.name)
 
     def _said(self, place: int, delta: str) -> Iterator[Piece]:
         """Text of the message at `place`; a model may say a word before its answer, in a message of its own."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from shared.catalogue.models import Model
 from shared.catalogue.vendor_limits import vendor_limits
-from shared.chat import ImagePart, JsonAnswer, Message, Tool, ToolChoice, Tools
+from shared.chat import ImagePart, JsonAnswer, Message, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
+from shared.thoughts import Thought, in_order
 from workers.providers.openai.request import short_user
 from workers.providers.protocol import ProviderRequest
 
@@ -27,7 +28,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "input": [item for message in request.messages for item in _items(message, model)],
         "stream": request.stream,
         "store": False,
-        "include": [ENCRYPTED] if model.reasoning else None,
+        "include": [ENCRYPTED] if model.reasoning and sampling.signs_thoughts else None,
         "max_output_tokens": request.output_limit,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -40,8 +41,12 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _reasoning(request: ProviderRequest) -> dict[str, Any] | None:
+    """A summary is asked for only where the caller gets it: OpenAI wants to know who the operator is for that ("Your
+    organization must be verified to generate reasoning summaries", github.com/continuedev/continue/pull/12047, read 2026-11).
+    """
     effort = request.sampling.reasoning_effort or request.model.thinking
-    return {"effort": effort} if effort else None
+    told = {"effort": effort, "summary": "auto" if request.sampling.shows_thoughts else None}
+    return {name: value for name, value in told.items() if value} or None
 
 
 def _format(answer: JsonAnswer) -> dict[str, Any]:
@@ -74,21 +79,38 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
 
 
 def _items(message: Message, model: Model) -> Iterator[Item]:
-    """What stands for a message: itself, unless it is an empty answer, and the calls that it makes. `phase` is what OpenAI's
-    models said of it themselves: a word on the way to calls, or the answer.
-    """
+    """What stands for a message: itself, or the blocks of an answer in the order in which the model made them."""
     if message.role == "tool":
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": _content(message, model)}
-        return
-    if message.role != "assistant":
+    elif message.role == "assistant":
+        yield from _answer(message, model)
+    else:
         yield {"role": message.role, "content": _content(message, model)}
-        return
-    if (text := message.text()).strip():
-        phase = {} if model.base_url else {"phase": "commentary" if message.tool_calls else "final_answer"}
-        yield {"role": "assistant", "content": text, **phase}
-    for call in message.tool_calls:
-        arguments = call.arguments if call.arguments.strip() else "{}"
-        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
+
+
+def _answer(message: Message, model: Model) -> Iterator[Item]:
+    """An empty text is left out, and so are thoughts that led to nothing: "Item 'rs_…' of type 'reasoning' was provided
+    without its required following item" (github.com/continuedev/continue/issues/8933, read 2026-11).
+    """
+    thoughts: list[Item] = []
+    for block in in_order(message.text(), message.tool_calls, message.thoughts):
+        if isinstance(block, Thought):
+            thoughts.append({"type": "reasoning", "summary": [], "encrypted_content": block.signature})
+        elif isinstance(block, ToolCall) or block.strip():
+            yield from thoughts
+            thoughts.clear()
+            yield _call(block) if isinstance(block, ToolCall) else _said(block, message, model)
+
+
+def _said(text: str, message: Message, model: Model) -> Item:
+    """`phase` is what OpenAI's models say of a text themselves: a word on the way to calls, or the answer."""
+    phase = {} if model.base_url else {"phase": "commentary" if message.tool_calls else "final_answer"}
+    return {"role": "assistant", "content": text, **phase}
+
+
+def _call(call: ToolCall) -> Item:
+    arguments = call.arguments if call.arguments.strip() else "{}"
+    return {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
 
 
 def _content(message: Message, model: Model) -> str | list[Item]:

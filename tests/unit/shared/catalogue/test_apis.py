@@ -46,6 +46,12 @@ def test_the_first_api_serves_what_it_can(
     assert api(name, effort, tools) == expected
 
 
+def test_thoughts_that_are_to_be_handed_on_come_by_the_second_api_where_there_are_any() -> None:
+    for effort, expected in (("high", RESPONSES), ("none", CHAT)):
+        sampling = Sampling(reasoning_effort=effort, shows_thoughts=True)
+        assert by_its_api(CATALOGUE.find("openai-gpt-5.5"), sampling, NO_TOOLS).api == expected
+
+
 def test_a_wish_counts_as_it_is_fulfilled() -> None:
     assert api("openai-gpt-5.5", "max", CLOCK, "reasoning_effort") == RESPONSES  # the nearest is xhigh
     assert api("openai-gpt-5.5", None, CLOCK, "thinking") == RESPONSES
