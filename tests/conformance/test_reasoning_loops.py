@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import msgspec
 
 from shared.answers import whole
-from shared.chat import CallPiece, Message, Sampling, Tool, Tools
+from shared.chat import CallPiece, Message, Sampling, Tool, ToolChoice, Tools
 from shared.job import AnswerPart, Chunk, Done
 from shared.money import Usage
 from shared.thoughts import Thought, ThoughtPiece
 from tests.conformance.cases import Case, Vendors, of, promise, request
 from workers.providers.protocol import Joined
 
-CLOCK = Tools(offered=(Tool(name="clock", parameters={"type": "object", "properties": {"zone": {"type": "string"}}}),))
+ZONE = {"type": "object", "properties": {"zone": {"type": "string"}}}
+CLOCK = Tools(offered=(Tool(name="clock", parameters=ZONE),), choice=ToolChoice("required"))
 BOTH, SIGNED, NOTHING = (
     Sampling(shows_thoughts=True, signs_thoughts=True),
     Sampling(signs_thoughts=True),

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.catalogue.abilities import nearest, unavailable
-from shared.catalogue.apis import by_its_api
+from shared.catalogue.apis import by_each_api, by_its_api
 from shared.catalogue.models import Model, load_catalogue
 from shared.chat import NO_TOOLS, Message, ReasoningEffort, Sampling, Tool, ToolChoice, Tools
 
@@ -67,6 +67,14 @@ def test_through_the_second_api_tools_go_with_every_effort(model: Model) -> None
         assert unavailable(chosen, sent, CLOCK, HELLO) is None
         assert (sent.reasoning_effort, sent.user) == (effort, "me")
         assert lacking == ([] if chosen.api == CHAT else ["seed"])
+
+
+def test_workers_are_told_of_both() -> None:
+    each = [(model.name, model.service) for model in by_each_api(CATALOGUE)]
+    assert len(each) == len(CATALOGUE) + len(TWO)
+    assert {("openai-gpt-5.5", CHAT), ("openai-gpt-5.5", RESPONSES)} <= set(each)
+    keyed = msgspec.structs.replace(TWO[0], base_url="https://vendor.example", key_variable="OTHER_KEY")
+    assert [model.service for model in by_each_api([keyed])] == [f"{CHAT}:OTHER_KEY", f"{RESPONSES}:OTHER_KEY"]
 
 
 def test_what_a_job_carries_can_be_read_by_who_knows_no_second_api() -> None:
