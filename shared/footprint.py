@@ -29,6 +29,7 @@ def footprint_of(messages: Sequence[Message], sampling: Sampling, tools: Tools) 
 
 def _of_message(message: Message) -> int:
     calls = sum(PART_BYTES + sys.getsizeof(call.arguments) for call in message.tool_calls)
+    calls += sum(PART_BYTES + sys.getsizeof(one.text) + sys.getsizeof(one.signature) for one in message.thoughts)
     if isinstance(message.content, str):
         return calls + PART_BYTES + sys.getsizeof(message.content)
     texts = (part.text if isinstance(part, TextPart) else part.image_url.url for part in message.content)

@@ -1,6 +1,6 @@
 """Signatures of thoughts on their way through callers: each says which model made it, so that no vendor is sent another's.
 
-    rm1~<api>/<upstream>~<digest of the text>~<text, where the caller does not get it>~<the vendor's own signature>
+    rm1~<api>/<upstream>~<r: redacted>~<digest of the text>~<text, where the caller does not get it>~<the vendor's signature>
 
 What comes back is kept nowhere here. A thought that is not this model's, or whose text is not what it was, would be
 refused by its vendor, who takes thoughts unchanged or not at all: it is left out.
@@ -18,16 +18,20 @@ from shared.thoughts import Thought
 VERSION = "rm1"
 SEPARATOR = "~"
 DIGEST_LENGTH = 12
+REDACTED = "r"
 WITHOUT_TEXT = frozenset({"openai-responses", "gemini"})
 """The APIs that want a signature back and no text beside it."""
 UNSIGNED = frozenset({"deepseek-chat"})
 """The APIs that want the text back and know no signature: one that nobody has signed may be theirs."""
+OF_BYTES = frozenset({"gemini"})
+"""The APIs whose signatures are bytes, as encrypted data is everywhere."""
 
 
-def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool = True) -> str:
+def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool = True, redacted: bool = False) -> str:
     """What a caller gets of a thought of this model, to send back with its `text`; by itself where that is not `shown`."""
     hidden = "" if shown or model.api in WITHOUT_TEXT else base64.urlsafe_b64encode(text.encode()).decode()
-    return SEPARATOR.join((VERSION, _maker(model), _digest(text, model), hidden, signature or ""))
+    kind = REDACTED if redacted else ""
+    return SEPARATOR.join((VERSION, _maker(model), kind, _digest(text, model), hidden, signature or ""))
 
 
 def own_signature(model: Model, given: str | None) -> str | None:
@@ -40,14 +44,17 @@ def own_thought(model: Model, given: Thought) -> Thought | None:
     """The thought as the vendor of this model made it; None when another made it, or when its text has been changed."""
     if given.signature is None:
         return given if given.text and model.api in UNSIGNED else None
-    version, *parts = given.signature.split(SEPARATOR, 4)
-    if version != VERSION or len(parts) != 4 or parts[0] != _maker(model):  # noqa: PLR2004 - see the form above
+    version, *parts = given.signature.split(SEPARATOR, 5)
+    if version != VERSION or len(parts) != 5 or parts[0] != _maker(model):  # noqa: PLR2004 - see the form above
         return None
-    _, digest, hidden, signature = parts
+    _, kind, digest, hidden, signature = parts
+    redacted = kind == REDACTED
     text = _revealed(hidden) if hidden else given.text
     if text is None or digest != _digest(text, model):
         return None
-    return Thought(text, signature or None, given.redacted, None, given.after_text, given.after_calls)
+    if (redacted or model.api in OF_BYTES) and not _is_base64(signature):
+        return None
+    return Thought(text, signature or None, redacted, None, given.after_text, given.after_calls)
 
 
 def _maker(model: Model) -> str:
@@ -56,6 +63,14 @@ def _maker(model: Model) -> str:
 
 def _digest(text: str, model: Model) -> str:
     return "" if model.api in WITHOUT_TEXT else hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def _is_base64(signature: str) -> bool:
+    try:
+        base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
 
 
 def _revealed(hidden: str) -> str | None:

@@ -86,6 +86,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tolerant: bool = False
     wishes: Mapping[str, tuple[str, ...]] = {}
     ignored: tuple[str, ...] = ()
+    thoughts: tuple[str, ...] = ()
+    """The fields in which thoughts of earlier answers come back: left out where the model has not made all of them."""
     goes_on: GoesOn | None = None
     """The earlier responses that the request goes on from; `messages` are not known until those have been read."""
     kept: KeptInput | None = None

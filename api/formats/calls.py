@@ -22,6 +22,7 @@ class _Call(msgspec.Struct):
 
     id: str = ""
     name: str = ""
+    signature: str | None = None
     told: list[str] = msgspec.field(default_factory=list)
     held: list[str] = msgspec.field(default_factory=list)
     """Arguments that have been told, and those that have not."""
@@ -60,6 +61,7 @@ class CallsInOrder:
             return
         call = self._calls.setdefault(piece.index, _Call())
         call.id, call.name = piece.id or call.id, piece.name or call.name
+        call.signature = piece.signature or call.signature
         if piece.arguments:
             call.held.append(piece.arguments)
         yield from self._more()
@@ -83,7 +85,7 @@ class CallsInOrder:
     def _begin(self, call: _Call) -> CallPiece:
         self._last = call
         self._begun += 1
-        return CallPiece(self._begun - 1, call.next_piece(), call.id, call.name)
+        return CallPiece(self._begun - 1, call.next_piece(), call.id, call.name, signature=call.signature)
 
 
 def _is_object(text: str) -> bool:

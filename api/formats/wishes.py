@@ -25,7 +25,7 @@ EFFORTS = frozenset(get_args(ReasoningEffort))
 ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
-OFF = "disabled"
+OFF, OMITTED = "disabled", "omitted"
 KNOWN_QUERY = {"beta"}
 """Anthropic's word for an API that is not final; clients that send it mean the same one."""
 ORDERS = {
@@ -40,11 +40,22 @@ ORDERS = {
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`type` is `enabled`, `adaptive`, `disabled` or a newer word; `budget_tokens` how much is to be thought at most, which
-    by itself means `enabled`.
+    by itself means `enabled`. `display`: `summarized`, or `omitted`, which shows nothing of it.
     """
 
     type: str | None = None
     budget_tokens: int | None = None
+    display: str | None = None
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether there is to be any, so that the caller gets it."""
+        return self.type not in {None, OFF} or bool(self.budget_tokens)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the caller gets its text."""
+        return self.is_asked_for and self.display != OMITTED
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -55,6 +66,7 @@ class Wishes(msgspec.Struct, frozen=True):
     fields: Mapping[str, tuple[str, ...]]
     ignored: tuple[str, ...]
     effort: ReasoningEffort | None = None
+    thinking_budget: int | None = None
 
 
 def wishes_of(
@@ -71,6 +83,8 @@ def wishes_of(
     """
     names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
+    if thinking and thinking.display not in {None, OMITTED, "summarized"}:
+        names.append(f"{thinking_field}.display")
     marks = tuple(name for name in names if name.rpartition(".")[2] == CACHE_MARK)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
     if marks:
@@ -90,7 +104,7 @@ def wishes_of(
         ignored.append(thinking_field)  # another effort is asked for beside it
     elif thinking and (thinking.type not in {None, OFF} or budget > 0):
         fields["thinking"] = (thinking_field,)
-    return Wishes(fields, tuple(ignored), known)
+    return Wishes(fields, tuple(ignored), known, budget if budget > 0 and known != "none" else None)
 
 
 def _known_effort(word: str | None) -> ReasoningEffort | None:

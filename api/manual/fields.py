@@ -112,8 +112,12 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "blocks of tools that Anthropic ran (`server_tool_use`, `web_search_tool_result` …), sent back": {
         "messages": [HELLO, {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s"}]}, HELLO]
     },
-    "thinking blocks sent back": {
-        "messages": [HELLO, {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}]}, HELLO]
+    "thinking blocks of another model, sent back": {
+        "messages": [
+            HELLO,
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "x"}, {"type": "text", "text": "x"}]},
+            HELLO,
+        ]
     },
     "`cache_control`": {"cache_control": MARK},
     "`metadata.user_id`": {"metadata": {"user_id": "x"}},
@@ -125,8 +129,10 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "`temperature`, `top_p` of 1": {"temperature": 1, "top_p": 1},
     "`reasoning.effort: low`": {"reasoning": {"effort": "low"}},
     "`reasoning.effort: max`": {"reasoning": {"effort": "max"}},
-    "`reasoning.summary: auto`": {"reasoning": {"summary": "auto"}},
-    "`reasoning.summary` of another kind": {"reasoning": {"summary": "detailed"}},
+    "`reasoning.summary`, `include: reasoning.encrypted_content`": {
+        "reasoning": {"summary": "auto"},
+        "include": ["reasoning.encrypted_content"],
+    },
     "`tools` of type `function`, also in a `namespace`": {"tools": [SPACED]},
     "`tools` of type `custom`, `local_shell`, `shell`, `apply_patch`": {"tools": [{"type": "shell"}]},
     "`tools[].strict`": {"tools": [{"type": "function", "name": "f", "parameters": CLOSED, "strict": True}]},
@@ -141,14 +147,14 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "`text.verbosity: low`": {"text": {"verbosity": "low"}},
     "an image": {"input": [{"role": "user", "content": [SEEN]}]},
     "a file, audio": {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
-    "reasoning items, and calls that a vendor made, sent back": {
-        "input": [{"type": "reasoning", "id": "x", "summary": []}, HELLO]
+    "reasoning items of another model, and calls that a vendor made, sent back": {
+        "input": [{"type": "reasoning", "id": "x", "summary": []}, HELLO, {"role": "assistant", "content": "x"}, HELLO]
     },
     "`store`, `background`, `previous_response_id`": {"store": True, "background": True},
     "`conversation`, `prompt`, `service_tier: flex`": {"conversation": "x"},
     "`user`, `safety_identifier`": {"user": "someone"},
-    "`include`, `truncation: auto`, `top_logprobs`, `max_tool_calls`, `prompt_cache_key` and whatever is unknown": {
-        "include": ["reasoning.encrypted_content"]
+    "`include` of anything else, `truncation: auto`, `top_logprobs`, `max_tool_calls` and whatever is unknown": {
+        "include": ["message.output_text.logprobs"]
     },
 }
 

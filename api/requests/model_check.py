@@ -18,6 +18,7 @@ from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
 from shared.schemas import object_schema
 from shared.settings import Settings
+from shared.signatures import own_signature, own_thought
 
 IMAGE_TOKENS_MAX = 20_000_000
 """The bounds of one request's images, in tokens. No model's window comes near."""
@@ -118,7 +119,15 @@ def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
     model = by_its_api(model, asked.sampling, asked.tools, asked.wishes)
     sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
     fields = [field for wish in lacking for field in asked.wishes[wish]]
-    return msgspec.structs.replace(asked.without(fields), sampling=sampling), model
+    foreign = asked.thoughts if any(_has_foreign_thoughts(message, model) for message in asked.messages) else ()
+    return msgspec.structs.replace(asked.without([*fields, *foreign]), sampling=sampling), model
+
+
+def _has_foreign_thoughts(message: Message, model: Model) -> bool:
+    """Whether there is a thought in it, or the signature of one, that workers do not give the model."""
+    signatures = (call.signature for call in message.tool_calls if call.signature is not None)
+    thoughts = any(own_thought(model, thought) is None for thought in message.thoughts)
+    return thoughts or any(own_signature(model, signature) is None for signature in signatures)
 
 
 def _advice(option: str, model: Model, sampling: Sampling) -> str:

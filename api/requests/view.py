@@ -56,12 +56,14 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 class RequestView(RequestSummary, frozen=True, kw_only=True):
     """Everything about one request. `response` is null until it ended, and when its text is not kept any more
-    (`result_expired`); `request` also when the messages were too long to keep.
+    (`result_expired`); `request` also when the messages were too long to keep. `thoughts` are what the model thought, where
+    the request was to show that.
     """
 
     price: UsdNumber | None
     response: str | None
     tool_calls: tuple[ToolCall, ...] | None
+    thoughts: list[str] | None
     request: list[Message] | None
     result_expired: bool
     receipt: Receipt
@@ -105,6 +107,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
         price=usd_number(_charged(logged, traces)) if ended else None,
         response=answer.text if ended and answer else None,
         tool_calls=answer.calls or None if ended and answer else None,
+        thoughts=[one.text for one in answer.thoughts if one.text] or None if ended and answer else None,
         request=asked,
         result_expired=answer is None and (logged.state == "succeeded" or logged.charged_nano > 0),
         receipt=_receipt(logged, traces),

@@ -58,18 +58,25 @@ def nearest(
         presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
         user=sampling.user if model.api in OPENAIS else None,
         reasoning_effort=effort,
+        thinking_budget=sampling.thinking_budget if effort not in {None, "none"} else None,
     ), lacking
 
 
 def _effort_sent(asked: _Asked) -> ReasoningEffort | None:
-    """The nearest that the model has; none where it would take tools, or a temperature that is asked for, away."""
+    """The nearest that the model has, of two as near the one nearer to `high`, as Anthropic and DeepSeek have it; none where
+    it would take tools, or a temperature that is asked for, away. Who asks for thinking gets some where the model has any.
+    """
     wanted = asked.sampling.reasoning_effort
     if wanted is None:
         return None
-    place = EFFORTS.index(wanted)
     efforts = asked.model.reasoning_efforts
-    nearest_one = min(efforts, key=lambda effort: abs(EFFORTS.index(effort) - place), default=None)
+    some = efforts if wanted == "none" else [effort for effort in efforts if effort != "none"]
+    nearest_one = min(some, key=lambda effort: (_distance(effort, wanted), _distance(effort, "high")), default=None)
     return None if _takes_away(asked, nearest_one) else nearest_one
+
+
+def _distance(effort: ReasoningEffort, other: ReasoningEffort) -> int:
+    return abs(EFFORTS.index(effort) - EFFORTS.index(other))
 
 
 def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
@@ -80,11 +87,8 @@ def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _is_sampled(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether a temperature and a top_p are taken beside this effort. OpenAI's models take them only while they do not think:
-    "Unsupported parameter: 'temperature' is not supported with this model" (litellm-1.110, read 2026-11).
-    """
-    unless_thinking = model.api in OPENAIS and model.base_url is None
-    return model.sampling and not (unless_thinking and thinks(model, effort))
+    """Whether a temperature and a top_p are taken, and have an effect, beside this effort."""
+    return model.sampling and not (vendor_limits(model).thinks_unsampled and thinks(model, effort))
 
 
 def _top_k(model: Model, sampling: Sampling) -> int | None:
@@ -102,9 +106,19 @@ def _lacks_effort(asked: _Asked) -> bool:
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
     """As OpenAI says: "To use function tools, use /v1/responses or set reasoning_effort to 'none'"
-    (github.com/danny-avila/LibreChat/issues/14231, read 2026-11).
+    (github.com/danny-avila/LibreChat/issues/14231, read 2026-11). Others only cannot be made to call one while they think.
     """
-    return bool(asked.tools.offered) and "reasoning" in asked.model.tools_lack and thinks(asked.model, effort)
+    if not thinks(asked.model, effort):
+        return False
+    takes_all = bool(asked.tools.offered) and "reasoning" in asked.model.tools_lack
+    return takes_all or (_must_call(asked) and vendor_limits(asked.model).thinks_unforced)
+
+
+def _must_call(asked: _Asked) -> bool:
+    """Whether the model has to call a tool, be it that of its answer."""
+    answer = asked.sampling.json_answer
+    by_tool = answer is not None and json_form(asked.model, asked.tools, answer) == "tool"
+    return by_tool or asked.tools.must_be_called()
 
 
 def _lacks_seed(asked: _Asked) -> bool:
@@ -127,7 +141,8 @@ def _lacks_top_k(asked: _Asked) -> bool:
     Messages API), Gemini as a field of its own; OpenAI, DeepSeek and the others have none.
     """
     known = asked.api == GEMINI or (asked.api == CONVERSE and asked.model.company == "Anthropic")
-    return not (known and asked.model.sampling)
+    effort = _effort_sent(asked) if asked.model.reasoning_efforts else None
+    return not (known and _is_sampled(asked.model, effort))
 
 
 _LACKS: dict[str, Callable[[_Asked], bool]] = {

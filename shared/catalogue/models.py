@@ -118,9 +118,16 @@ class Catalogue:
         return len(self._offers)
 
     def serving(self, name: str, listed_at: str = LISTED_AT) -> Model:
-        """The model that serves requests for `name`: itself, or its successor. Raises `ModelNotFound`."""
+        """The model that serves requests for `name`: itself, or its successor, which thinks where the other one did. Raises
+        `ModelNotFound`.
+        """
         model = self.find(name, listed_at)
-        return self._offers[model.successor].now() if model.successor else model
+        if not model.successor:
+            return model
+        served = self._offers[model.successor].now()
+        always_thought = model.reasoning and model.thinking is None
+        can_think = served.reasoning and "reasoning" not in served.tools_lack
+        return msgspec.structs.replace(served, thinking=None) if always_thought and can_think else served
 
     def find(self, name: str, listed_at: str = LISTED_AT, *, nearest: bool = True) -> Model:
         """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones

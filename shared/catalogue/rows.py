@@ -35,15 +35,15 @@ THINKING: dict[str, tuple[str, ...]] = {
     "openai-chat": ("none",),
     "openai-responses": ("none",),
     "deepseek-chat": ("disabled",),
-    "bedrock-converse": ("none", "disabled", "between_tools"),
-    "gemini": ("minimal", "low"),
+    "bedrock-converse": ("none", "disabled", "between_tools", "off"),
+    "gemini": ("minimal", "low", "off"),
 }
-"""What each API can be told of thinking by `thinking`: no effort, to switch it off, or the least level."""
-EFFORT_APIS = ("openai-chat", "openai-responses", "bedrock-converse")
-"""Where efforts can be told; of Converse's models OpenAI's GPT."""
+"""What each API can be told of thinking by `thinking`: no effort, to switch it off, the least level, or nothing (`off`)."""
+EFFORT_APIS = ("openai-chat", "openai-responses", "deepseek-chat", "bedrock-converse", "gemini")
+"""Where efforts can be told."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named", "reasoning"]
-Thinking = Literal["none", "disabled", "between_tools", "minimal", "low"]
+Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from shared.catalogue.models import Model
 from shared.chat import ReasoningEffort
 
-OFF = frozenset({"none", "disabled", "between_tools"})
+OFF = frozenset({"none", "disabled", "between_tools", "off"})
 """Told between calls of tools only, Claude does not think in a chat without them."""
 
 

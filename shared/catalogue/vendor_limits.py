@@ -20,7 +20,7 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
     `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords
     at the root of a tool's schema. `image_detail`: what is asked for with each image, so that the row's `image_tokens` bound
-    it.
+    it. `thinks_unsampled`: while it thinks, no temperature and no top_p; `thinks_unforced`: nor a tool that must be called.
     """
 
     temperature_max: float = 2
@@ -37,13 +37,16 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     image_bytes_max: int | None = None
     image_detail: Literal["high"] | None = None
     roots_refused: frozenset[str] = frozenset()
+    thinks_unsampled: bool = False
+    thinks_unforced: bool = False
 
 
 _UNKNOWN = VendorLimits()
-_OPENAI = VendorLimits(stops_max=4, roots_refused=ALTERNATIVES | {"enum", "not"})
+_OPENAI = VendorLimits(stops_max=4, roots_refused=ALTERNATIVES | {"enum", "not"}, thinks_unsampled=True)
 """"Invalid 'stop': array too long. Expected an array with maximum length 4" (github.com/continuedev/continue/issues/2461).
 "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
-(community.openai.com, many clients' issues). Read 2026-11.
+(community.openai.com, many clients' issues). "Unsupported parameter: 'temperature' is not supported with this model"
+(litellm-1.110). Read 2026-11.
 """
 _OPENAI_FROM_5 = msgspec.structs.replace(_OPENAI, penalties=False, image_detail="high")
 """From GPT-5 on there are no penalties (litellm-1.110, its OpenAI transformation). An image in detail `auto` may be 30,000
@@ -54,9 +57,11 @@ _RESPONSES = msgspec.structs.replace(_OPENAI, output_tokens_min=16, penalties=Fa
 (github.com/earendil-works/pi/issues/6265, read 2026-11).
 """
 _RESPONSES_FROM_5 = msgspec.structs.replace(_RESPONSES, image_detail="high")
-_DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16)
+_DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16, thinks_unsampled=True, thinks_unforced=True)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
-(api-docs.deepseek.com/api/create-chat-completion, read 2026-11).
+(api-docs.deepseek.com/api/create-chat-completion). While it thinks, sampling is taken and ignored
+(api-docs.deepseek.com/guides/thinking_mode), and "Thinking mode does not support this tool_choice"
+(github.com/deepseek-ai/DeepSeek-V3/issues/1376). Read 2026-11.
 """
 _GEMINI = VendorLimits(
     penalties=False, seed_max=2**31 - 1, stops_max=5, blank_turns=False, image_kinds=("png", "jpeg", "webp")
@@ -80,8 +85,13 @@ _CONVERSE_CLAUDE = msgspec.structs.replace(_CONVERSE, top_k_max=500, blank_stops
 (docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html); "input_schema does not support
 oneOf, allOf, or anyOf at the top level". Read 2026-11.
 """
-_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE, top_p_beside_temperature=False)
-""""`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147, read 2026-11)."""
+_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(
+    _CONVERSE_CLAUDE, top_p_beside_temperature=False, thinks_unsampled=True, thinks_unforced=True
+)
+""""`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147). While it thinks,
+neither goes, nor `top_k`, nor a tool that must be called
+(docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html). Read 2026-11.
+"""
 _CONVERSE_FROM_16 = msgspec.structs.replace(_CONVERSE, output_tokens_min=16)
 """Of GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
 _CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)

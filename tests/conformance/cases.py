@@ -13,12 +13,15 @@ import pytest
 from deploy.simulator import answer, script, tools
 from deploy.simulator.app import QUICK, Running
 from deploy.simulator.calls import Call
+from shared.answers import whole
 from shared.catalogue.apis import by_its_api
 from shared.catalogue.models import Model, load_catalogue
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
 from shared.errors import RebootError
+from shared.job import AnswerPart, Chunk, Done
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 from workers.providers.loading import load_providers
 from workers.providers.protocol import Finished, Joined, Limits, Piece, Provider, ProviderRequest, Reported
 from workers.providers.wire.fitting import Fitted
@@ -81,6 +84,8 @@ class Answer(msgspec.Struct):
     texts: list[str] = []
     text_pieces: int = 0
     call_pieces: list[CallPiece] = []
+    parts: list[AnswerPart] = []
+    """All of it that callers get."""
     reported: list[Usage | None] = []
     finished: list[str] = []
     error: RebootError | None = None
@@ -95,6 +100,12 @@ class Answer(msgspec.Struct):
         return joined_calls(self.call_pieces)
 
     @property
+    def message(self) -> Message:
+        """As the caller sends it back."""
+        done = whole(Done("", Usage(0, 0), 0), self.parts)
+        return Message("assistant", done.text or "", tool_calls=done.calls, thoughts=done.thoughts)
+
+    @property
     def call(self) -> Call:
         assert len(self.calls) == 1, "asked once, called once"
         return self.calls[0]
@@ -105,17 +116,25 @@ class Answer(msgspec.Struct):
             case str():
                 assert piece, "a piece of text is not empty"
                 self.texts.append(piece)
+                self.parts.append(Chunk(piece))
                 self.text_pieces += 1
             case Joined(text, count):
                 assert text, "a piece of text is not empty"
                 self.texts.append(text)
+                self.parts.append(Chunk(text))
                 self.text_pieces += count
+            case ThoughtPiece(index, text, signature):
+                signed = {part.index for part in self.parts if isinstance(part, ThoughtPiece) and part.signature}
+                assert index not in signed, "the signature of a thought is its last piece"
+                assert text or signature, "a piece of a thought is not empty"
+                self.parts.append(piece)
             case CallPiece(index, arguments, id, name):
                 begun = {earlier.index for earlier in self.call_pieces}
                 assert bool(id and name) == (index not in begun), "the first piece of a call, and no other, names it"
                 assert index in begun or index == len(begun), "an index is the place among the calls"
                 assert arguments or name, "a piece of a call is not empty"
                 self.call_pieces.append(piece)
+                self.parts.append(piece)
             case Reported(usage):
                 self.reported.append(usage)
             case Finished(reason):
@@ -151,9 +170,12 @@ class Vendors:
         output_limit: int = 1_000,
         idle_s: float = PATIENCE_S,
         total_s: float = PATIENCE_S,
+        key: str = "",
     ) -> Answer:
-        """Ask once, within limits; a `RebootError` is part of the answer, anything else is a failure of the test."""
-        key = new_key()
+        """Ask once, within limits; a `RebootError` is part of the answer, anything else is a failure of the test. With a
+        `key` it is a question that was asked before, with more `after` it.
+        """
+        key = key or new_key()
         result = Answer()
         asked = request(
             case,
@@ -174,7 +196,7 @@ class Vendors:
         else:
             assert len(result.finished) == 1, "an answer without an error has an end"
         await self.simulator.calls.until(lambda log: all(call.ending for call in log.find(key)))
-        result.calls = self.simulator.calls.find(key)
+        result.calls = self.simulator.calls.find(key)[-1:]
         return result
 
 

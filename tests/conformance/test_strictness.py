@@ -134,8 +134,18 @@ UNSAID = {"openai-realtime": {"temperature", "top_p", "stop"}}
 def is_ignored(case: Case, name: str) -> bool:
     """What the vendor takes and does nothing with is refused here, because the answer would be another one than asked for."""
     without_effort = name.startswith("effort") and (case.api not in EFFORT_APIS or not case.model.reasoning_efforts)
+    without_effort |= name.startswith("effort") and has_no_word(case, name)
     ignores_sampling = case.api in {"gemini", "deepseek-chat"} and name in {"temperature", "top_p"}
     return without_effort or ignores_sampling or name in UNSAID.get(case.api, ())
+
+
+def has_no_word(case: Case, name: str) -> bool:
+    """Of an effort: where tokens are counted instead, where the vendor does with the nearest by itself, and where not to
+    think is told in other words.
+    """
+    counted = any(part in case.model.upstream for part in ("claude-haiku-4-5", "gemini-2.5"))
+    told_otherwise = name == "effort none" and (case.api == "gemini" or case.model.company == "Anthropic")
+    return counted or told_otherwise or case.api == "deepseek-chat"
 
 
 @promise("what a model is said to lack its vendor refuses")

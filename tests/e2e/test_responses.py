@@ -209,7 +209,7 @@ async def test_a_large_input_is_stored_and_gone_on_from(caller: Caller) -> None:
 
 
 async def test_wishes_and_parameters_that_are_not_known_are_named(caller: Caller) -> None:
-    reply = await ask(caller, told(), include=["reasoning.encrypted_content"], tools=[{"type": "web_search"}], mood=1)
+    reply = await ask(caller, told(), include=["message.output_text.logprobs"], tools=[{"type": "web_search"}], mood=1)
     assert reply.headers["x-ignored"] == "mood, tools[].web_search, include"
     again = await caller.request("GET", f"{PATH}/{reply.json['id']}?include[]=x&starting_after=3")
     assert (again.status, again.headers["x-ignored"]) == (200, "?include[]")

@@ -78,7 +78,6 @@ async def test_wishes_of_a_coding_agent_are_left_out_and_named(caller: Caller) -
     assert raw.headers["x-output-limit"] == "16384"
     assert set(raw.headers["x-ignored"].split(", ")) == {
         "tools[].defer_loading",
-        "thinking.display",
         "context_management",
         "output_config.effort",
         "thinking",

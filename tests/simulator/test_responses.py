@@ -45,10 +45,8 @@ async def test_a_json_answer_has_its_items_and_tokens(client: openai.AsyncOpenAI
 
 
 async def test_the_events_of_a_stream_are_numbered_and_in_order(client: openai.AsyncOpenAI) -> None:
-    text = "hi [[sim reasoning=2 preface=1]]"
-    events = [
-        event async for event in await client.responses.create(**asked(text, **THINKING, tools=[CLOCK], stream=True))
-    ]
+    body = asked("hi [[sim reasoning=2 preface=1]]", **THINKING, tools=[CLOCK], stream=True)
+    events: list[Any] = [event async for event in await client.responses.create(**body)]
     kinds = [event.type.removeprefix("response.") for event in events]
     assert kinds == [
         *("created", "in_progress"),
@@ -61,9 +59,8 @@ async def test_the_events_of_a_stream_are_numbered_and_in_order(client: openai.A
         *(["function_call_arguments.delta"] * kinds.count("function_call_arguments.delta")),
         *("function_call_arguments.done", "output_item.done", "completed"),
     ]
-    assert [getattr(event, "sequence_number", None) for event in events] == list(range(len(events)))
-    last: Any = events[-1]
-    assert [item.type for item in last.response.output] == ["reasoning", "message", "function_call"]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [item.type for item in events[-1].response.output] == ["reasoning", "message", "function_call"]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,24 @@ def chosen(**choice: Any) -> Body:
     return asked() | {"toolConfig": {"tools": [tool], "toolChoice": choice}}
 
 
+def thought(text: str, signature: str | None) -> Body:
+    return {"reasoningContent": {"reasoningText": {"text": text, **({"signature": signature} if signature else {})}}}
+
+
+def thinking_back(*said: Body, **fields: Any) -> Body:
+    return asked(**fields) | {"messages": turns([{"text": "hi"}], list(said), [{"text": "So?"}])}
+
+
+def calling(*said: Body) -> Body:
+    result = {"toolResult": {"toolUseId": "call_1", "content": [{"text": "ten"}]}}
+    talk = turns([{"text": "hi"}], list(said), [result])
+    return chosen(auto={}) | {"messages": talk, "additionalModelRequestFields": {"thinking": COUNTED}}
+
+
+COUNTED = {"type": "enabled", "budget_tokens": 2_000}
+CALLED = {"toolUseId": "call_1", "name": "f", "input": {}}
+ENCRYPTED = {"reasoningContent": {"redactedContent": base64.b64encode(b"x").decode()}}
+HAIKU, NOVA = "global.anthropic.claude-haiku-4-5-20251001-v1:0", "global.amazon.nova-2-lite-v1:0"
 GPT, OSS, GROK = "global.openai.gpt-6-luna", "openai.gpt-oss-20b-1:0", "global.xai.grok-4.7"
 OPUS_5, OPUS_5_5 = "global.anthropic.claude-opus-5", "global.anthropic.claude-opus-5-5"
 SONNET_5_5, SONNET_4_6 = "global.anthropic.claude-sonnet-5-5", "global.anthropic.claude-sonnet-4-6"
@@ -136,6 +154,28 @@ CONVERSE: list[tuple[str, Body, str]] = [
     (OSS, asked(reasoning_effort="low"), ""),
     (GPT, chosen(tool={"name": "f"}), ""),
     ("us.meta.llama4-scout-17b-instruct-v1:0", chosen(any={}), "doesn't support the toolConfig.toolChoice.any field"),
+    (OPUS_5, asked(thinking={"type": "adaptive"}, output_config={"effort": "xhigh"}), ""),
+    (OPUS_5, asked(thinking=COUNTED), "thinking.type: 'enabled' is not supported for this model"),
+    (SONNET_4_6, asked(thinking=COUNTED), ""),
+    (SONNET_4_6, asked(output_config={"effort": "xhigh"}), "'xhigh' is not supported for this model"),
+    (HAIKU, asked(thinking={"type": "adaptive"}), "thinking.type: 'adaptive' is not supported for this model"),
+    (HAIKU, asked(thinking={"type": "enabled", "budget_tokens": 1_023}), "greater than or equal to 1024"),
+    (HAIKU, asked({"maxTokens": 2_000}, thinking=COUNTED), "must be greater than `thinking.budget_tokens`"),
+    (HAIKU, asked({"temperature": 0.5}, thinking=COUNTED), "may only be set to 1 when thinking is enabled"),
+    (HAIKU, asked(thinking=COUNTED, top_k=5), "`top_k` must be unset when thinking is enabled"),
+    (HAIKU, chosen(any={}) | {"additionalModelRequestFields": {"thinking": COUNTED}}, "forces tool use"),
+    (HAIKU, thinking_back({"text": "So."}, thinking=COUNTED), ""),
+    (HAIKU, calling({"toolUse": CALLED}), "Expected `thinking` or `redacted_thinking`, but found `tool_use`"),
+    (OPUS_5, thinking_back(thought("Hm.", "x"), {"text": "So."}), "Invalid `signature` in `thinking` block"),
+    (OPUS_5, thinking_back(thought("Hm.", None), {"text": "So."}), "thinking.signature: Field required"),
+    (OPUS_5, thinking_back({"text": "So."}, ENCRYPTED), "Invalid `signature` in `thinking` block"),
+    (NOVA, asked(reasoningConfig={"type": "enabled", "maxReasoningEffort": "low"}), ""),
+    (NOVA, asked(reasoningConfig={"type": "enabled", "maxReasoningEffort": "max"}), "does not support 'max'"),
+    (
+        NOVA,
+        asked({"maxTokens": 9}, reasoningConfig={"type": "enabled", "maxReasoningEffort": "high"}),
+        "maxTokens must not be set",
+    ),
 ]
 CALL = {"functionCall": {"name": "clock", "args": {}}}
 SIGNED = {**CALL, "thoughtSignature": base64.b64encode(b"skip_thought_signature_validator").decode()}
@@ -172,6 +212,11 @@ GEMINI: list[tuple[str, Body, str]] = [
     ("gemini-3.5-flash-lite", thinking(thinkingLevel="MINIMAL"), ""),
     (OLD, thinking(thinkingLevel="LOW"), "Thinking level LOW is not supported for this model"),
     (OLD, thinking(thinkingBudget=0), ""),
+    (OLD, thinking(thinkingBudget=511), "Please choose a value between 512 and 24576"),
+    (OLD, thinking(thinkingBudget=512, includeThoughts=True), ""),
+    (OLD, thinking(includeThoughts=True), "include_thoughts is only enabled when thinking is enabled"),
+    (FLASH, thinking(includeThoughts=True), ""),
+    (FLASH, talk({**CALL, "thoughtSignature": "c2ltdWxhdGVk"}, RESPONSE), "Corrupted thought signature"),
     (ARGON, thinking(thinkingBudget=0), "Thinking budget is not supported for this model"),
     (FLASH, thinking(thinkingBudget=0, thinkingLevel="LOW"), "only one of thinking budget and thinking level"),
     (ARGON, limited(32_769), "from 1 (inclusive) to 32769 (exclusive)"),

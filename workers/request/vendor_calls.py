@@ -27,9 +27,11 @@ from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
 from shared.thoughts import ThoughtPiece
 from workers.providers.protocol import Finished, Joined, Piece, Provider, ProviderRequest, Reported, Thinking, UsedUp
+from workers.providers.wire.callers_faults import ThoughtsRefused
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
 from workers.providers.wire.sending import sending
+from workers.providers.wire.thoughts import without_thoughts
 from workers.request.limits import bounded
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
@@ -73,6 +75,7 @@ class VendorCalls:
         self._received = received
         self._take = take
         self._stands = stands
+        self._leaves_thoughts_out = False
         self._handed_on_bytes = 0
         """Of all parts, with the ids of tool calls, which are no text."""
 
@@ -87,6 +90,9 @@ class VendorCalls:
             except RebootError as error:
                 self._forget_refused()
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
+                if self._goes_on_without_thoughts(error):
+                    await self._ask_whether_it_is_wanted(error)
+                    continue
                 if isinstance(error, ProviderBusy):
                     await self._paces.throttled(self._job.model.name, error.retry_after_s or 0)
                 await self._wait_or_give_up(error)
@@ -95,6 +101,14 @@ class VendorCalls:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                 self._paces.succeeded(self._job.model.name)
                 return reason
+
+    def _goes_on_without_thoughts(self, error: RebootError) -> bool:
+        """Vendors bind thoughts to all that came before them, which agents shorten and edit: a talk that goes on without
+        thoughts is better than one that cannot. What was refused is not charged.
+        """
+        refused = isinstance(error, ThoughtsRefused) and not self._leaves_thoughts_out
+        self._leaves_thoughts_out |= refused
+        return refused
 
     def _forget_refused(self) -> None:
         """A call that failed before any output is nobody's to pay, whoever ends the request while it waits for the next."""
@@ -224,7 +238,7 @@ class VendorCalls:
         return ProviderRequest(
             id=job.id,
             model=job.model,
-            messages=fit(job.messages, job.model),
+            messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, job.model),
             sampling=job.sampling,
             output_limit=job.output_limit,
             stream=self._is_streamed() and job.model.streams_with(job.tools),

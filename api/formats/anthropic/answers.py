@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +10,7 @@ from api.formats.native.answers import json_bytes
 from shared.chat import ToolCall
 from shared.job import Done
 from shared.money import Usage
+from shared.thoughts import Thought, ThoughtPiece, in_order
 
 StopReason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
 STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refusal"}
@@ -37,6 +37,24 @@ class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
     input: RawObject
 
 
+class ThoughtBlock(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
+    """What the model thought, or a summary of it; `thinking` is empty where it is not shown. `signature` is what it is known
+    by when it is sent back.
+    """
+
+    thinking: str
+    signature: str
+
+
+class RedactedBlock(msgspec.Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
+    """What the model thought, encrypted by its vendor."""
+
+    data: str
+
+
+AnswerBlock = SaidBlock | CallBlock | ThoughtBlock | RedactedBlock
+
+
 class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Billed tokens: `input_tokens` are those that were neither read from a cache nor written to one."""
 
@@ -53,7 +71,7 @@ class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
     model: str
-    content: list[SaidBlock | CallBlock]
+    content: list[AnswerBlock]
     stop_reason: StopReason | None
     stop_sequence: None = None
     usage: MessageUsage
@@ -61,20 +79,30 @@ class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def message(done: Done, request_id: str, model: str) -> bytes:
     """A whole answer."""
-    said: list[SaidBlock | CallBlock] = [SaidBlock(done.text)] if done.text else []
     answer = MessageAnswer(
         id=request_id,
         model=model,
-        content=said + call_blocks(done.calls),
+        content=[_block(one) for one in in_order(done.text or "", done.calls, done.thoughts)],
         stop_reason=stop_reason(done, has_calls=bool(done.calls)),
         usage=usage_of(done.usage),
     )
     return json_bytes(answer)
 
 
-def call_blocks(calls: Iterable[ToolCall]) -> list[SaidBlock | CallBlock]:
-    """Whole calls."""
-    return [CallBlock(call.id, call.name, tool_input(call.arguments)) for call in calls]
+def thought_block(thought: Thought | ThoughtPiece) -> ThoughtBlock | RedactedBlock:
+    """A whole thought, or the beginning of one; what is redacted has all that there is of it."""
+    signature = thought.signature or ""
+    return RedactedBlock(signature) if thought.redacted else ThoughtBlock(thought.text, signature)
+
+
+def _block(one: str | ToolCall | Thought) -> AnswerBlock:
+    match one:
+        case str():
+            return SaidBlock(one)
+        case ToolCall(id, name, arguments):
+            return CallBlock(id, name, tool_input(arguments))
+        case Thought():
+            return thought_block(one)
 
 
 def tool_input(arguments: str) -> msgspec.Raw:

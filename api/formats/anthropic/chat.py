@@ -20,7 +20,7 @@ from api.formats.anthropic.body import (
 from api.formats.anthropic.content import ServerToolUseBlock
 from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
-from api.formats.anthropic.turns import neutral_messages
+from api.formats.anthropic.turns import BLOCKS, neutral_messages
 from api.formats.asked import Asked, StreamForm
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.schemas import is_closed
@@ -106,6 +106,9 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
         messages=messages,
         sampling=Sampling(
             reasoning_effort=wishes.effort,
+            thinking_budget=wishes.thinking_budget,
+            shows_thoughts=request.thinking is not None and request.thinking.is_shown,
+            signs_thoughts=request.thinking is not None and request.thinking.is_asked_for,
             json_answer=_json_answer(output.format or request.output_format),
         ),
         tools=tools,
@@ -115,6 +118,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
         tolerant=True,
         wishes=wishes.fields,
         ignored=wishes.ignored,
+        thoughts=(f"{BLOCKS}.thinking",),
     )
 
 

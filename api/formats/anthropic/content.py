@@ -130,14 +130,14 @@ class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
-    """A thought of an earlier answer that the caller sends back. It is left out and named."""
+    """A thought of an earlier answer that the caller sends back. One that the model has not made is left out and named."""
 
     thinking: str | None = None
     signature: str | None = None
 
 
 class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
-    """A thought that Anthropic has encrypted. It is left out and named, too."""
+    """One that its vendor has encrypted."""
 
     data: str | None = None
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from api.formats.anthropic.answers import NO_ARGUMENTS, CallBlock, MessageAnswer, SaidBlock, stop_reason, usage_of
+from api.formats.anthropic.answers import (
+    NO_ARGUMENTS,
+    AnswerBlock,
+    CallBlock,
+    MessageAnswer,
+    SaidBlock,
+    stop_reason,
+    thought_block,
+    usage_of,
+)
 from api.formats.anthropic.errors import failure
-from api.formats.blocks import Begun, Blocks, Closed, Grown, Step
+from api.formats.blocks import Begun, Blocks, Closed, Grown, Signed, Step
+from shared.answers import parts_of
 from shared.chat import CallPiece
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.json_lines import json_line
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 
 
 class MessageEvents:
@@ -29,6 +40,8 @@ class MessageEvents:
         self._blocks = Blocks()
         self._begun = 0
         """Of the blocks."""
+        self._last: CallPiece | ThoughtPiece | None = None
+        """What the last of them began with."""
 
     def opening(self) -> None:
         """The status waits for the first event."""
@@ -48,22 +61,24 @@ class MessageEvents:
         if not self._started:
             self._started = True
             yield _event("message_start", message=self._beginning())
-        match event:
+        yield from self._end(event) if isinstance(event, Done) else self._part(event)
+
+    def _part(self, part: AnswerPart) -> Iterator[bytes]:
+        match part:
             case Chunk(text):
                 yield from self._steps(self._blocks.said(text))
             case CallPiece():
-                yield from self._steps(self._blocks.called(event))
-            case Done():
-                yield from self._end(event)
+                yield from self._steps(self._blocks.called(part))
+            case ThoughtPiece():
+                yield from self._steps(self._blocks.thought(part))
 
     def _beginning(self) -> MessageAnswer:
         usage = usage_of(Usage(0, 0))
         return MessageAnswer(id=self._request_id, model=self._model, content=[], stop_reason=None, usage=usage)
 
     def _end(self, done: Done) -> Iterator[bytes]:
-        yield from self._steps(self._blocks.said(done.text or ""))
-        for index, call in enumerate(done.calls):
-            yield from self._steps(self._blocks.called(CallPiece(index, call.arguments, call.id, call.name)))
+        for part in parts_of(done):
+            yield from self._part(part)
         yield from self._steps(self._blocks.end())
         reason = stop_reason(done, has_calls=self._blocks.has_calls)
         delta = {"stop_reason": reason, "stop_sequence": None}
@@ -73,13 +88,14 @@ class MessageEvents:
     def _steps(self, steps: Iterable[Step]) -> Iterator[bytes]:
         for step in steps:
             match step:
-                case Begun(call):
-                    self._begun += 1
-                    yield _event("content_block_start", index=self._begun - 1, content_block=_block(call))
-                case Grown(text, in_call=False):
-                    yield self._delta({"type": "text_delta", "text": text})
-                case Grown(arguments):
-                    yield self._delta({"type": "input_json_delta", "partial_json": arguments})
+                case Begun(what):
+                    self._begun, self._last = self._begun + 1, what
+                    yield _event("content_block_start", index=self._begun - 1, content_block=_block(what))
+                case Grown(text):
+                    yield self._delta(_grown(self._last, text))
+                case Signed(signature):
+                    if isinstance(self._last, ThoughtPiece) and not self._last.redacted:
+                        yield self._delta({"type": "signature_delta", "signature": signature})
                 case Closed():
                     yield _event("content_block_stop", index=self._begun - 1)
 
@@ -87,8 +103,26 @@ class MessageEvents:
         return _event("content_block_delta", index=self._begun - 1, delta=delta)
 
 
-def _block(call: CallPiece | None) -> SaidBlock | CallBlock:
-    return CallBlock(call.id or "", call.name or "", NO_ARGUMENTS) if call else SaidBlock("")
+def _block(what: CallPiece | ThoughtPiece | None) -> AnswerBlock:
+    match what:
+        case CallPiece(id=call_id, name=name):
+            return CallBlock(call_id or "", name or "", NO_ARGUMENTS)
+        case ThoughtPiece(redacted=True):
+            return thought_block(what)
+        case ThoughtPiece(index):
+            return thought_block(ThoughtPiece(index))
+        case None:
+            return SaidBlock("")
+
+
+def _grown(what: CallPiece | ThoughtPiece | None, text: str) -> dict[str, str]:
+    match what:
+        case CallPiece():
+            return {"type": "input_json_delta", "partial_json": text}
+        case ThoughtPiece():
+            return {"type": "thinking_delta", "thinking": text}
+        case None:
+            return {"type": "text_delta", "text": text}
 
 
 def _event(kind: str, **fields: object) -> bytes:

@@ -31,6 +31,7 @@ from api.formats.anthropic.content import (
 )
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
+from shared.thoughts import Thought
 
 BLOCKS = "messages[].content[]"
 DIRECT = "direct"
@@ -152,6 +153,7 @@ def _said(position: int, turn: Turn) -> Said:
 def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
     parts: list[Part] = []
     calls: list[ToolCall] = []
+    thoughts: list[Thought] = []
     for placed in said.blocks:
         match placed.block:
             case TextBlock(text=text) | OnlyTextBlock(text=text):
@@ -160,8 +162,8 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
                 parts += [TextPart(summary)] if summary else []
             case ToolResultBlock() as result:
                 yield Message("tool", _result(placed.where, result, left_out), tool_call_id=result.tool_use_id)
-            case ThinkingBlock() | RedactedThinkingBlock():
-                left_out.append(f"{BLOCKS}.thinking")
+            case ThinkingBlock() | RedactedThinkingBlock() as block:
+                thoughts.append(_thought(block, parts, calls))
             case ServerToolUseBlock(kind=kind):
                 left_out.append(f"{BLOCKS}.{kind}")
             case ToolUseBlock() as use:
@@ -171,7 +173,15 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
     if said.role == "assistant" and not calls and not any(isinstance(part, TextPart) and part.text for part in parts):
         return  # an answer that was nothing but thoughts
     if parts or calls:
-        yield Message(said.role, _content(parts), tuple(calls))  # type: ignore[arg-type]
+        yield Message(said.role, _content(parts), tuple(calls), thoughts=tuple(thoughts))  # type: ignore[arg-type]
+
+
+def _thought(block: ThinkingBlock | RedactedThinkingBlock, before: list[Part], calls: list[ToolCall]) -> Thought:
+    """With its place behind what comes before it in the turn."""
+    after_text = sum(len(part.text) for part in before if isinstance(part, TextPart))
+    if isinstance(block, RedactedThinkingBlock):
+        return Thought("", block.data or "", redacted=True, after_text=after_text, after_calls=len(calls))
+    return Thought(block.thinking or "", block.signature or "", after_text=after_text, after_calls=len(calls))
 
 
 def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from api.formats.native.answers import json_bytes
+from api.formats.openai.thoughts import ExtraContent, ReasoningDetail, details_of, extra_of
 from shared.chat import ToolCall
 from shared.ids import created_at
 from shared.job import Done
@@ -29,14 +30,19 @@ class CompletionToolCall(msgspec.Struct, frozen=True):
     id: str
     function: FunctionCall
     type: Literal["function"] = "function"
+    extra_content: ExtraContent | msgspec.UnsetType = msgspec.UNSET
 
 
 class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """`content` is null when the model only calls tools."""
+    """`content` is null when the model only calls tools. `reasoning_content` and `reasoning_details` come where they are
+    asked for by `reasoning`, `include_reasoning` or `thinking`.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    reasoning_details: list[ReasoningDetail] | msgspec.UnsetType = msgspec.UNSET
     tool_calls: list[CompletionToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -93,6 +99,8 @@ def completion_of(done: Done, request_id: str, model: str) -> Completion:
     """A whole answer, to be encoded."""
     message = CompletionMessage(
         content=done.text or (None if done.calls else ""),
+        reasoning_content="".join(thought.text for thought in done.thoughts) or msgspec.UNSET,
+        reasoning_details=details_of(done.thoughts) or msgspec.UNSET,
         tool_calls=[call_of(call) for call in done.calls] or msgspec.UNSET,
     )
     return Completion(
@@ -116,7 +124,8 @@ def finish_reason(done: Done) -> FinishReason:
 
 def call_of(call: ToolCall) -> CompletionToolCall:
     """A whole tool call."""
-    return CompletionToolCall(call.id, FunctionCall(call.name, call.arguments))
+    function = FunctionCall(call.name, call.arguments)
+    return CompletionToolCall(call.id, function, extra_content=extra_of(call.signature))
 
 
 def call_json(call: ToolCall) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from api.formats.wishes import Thinking, Wishes, wishes_of
 from shared.chat import (
     MESSAGES_CEILING,
     Probability,
-    ReasoningEffort,
     Sampling,
     StopSequence,
     Temperature,
@@ -60,13 +59,14 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """OpenRouter's form: an effort, or how many tokens are to be thought at most. An effort by itself, or whether there is to
-    be any thinking, is taken, too.
+    """OpenRouter's form: an effort, or how many tokens are to be thought at most, which is shown unless it is to `exclude`
+    that. An effort by itself, or whether there is to be any thinking, is taken, too.
     """
 
     effort: str | None = None
     max_tokens: Tokens | None = None
     enabled: bool | None = None
+    exclude: bool | None = None
 
     def as_thinking(self) -> Thinking | None:
         """The same as Anthropic says it; None when it says nothing but the effort."""
@@ -100,6 +100,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     metadata: LabelsOrMore | None = None
     # those of other services in OpenAI's form
     reasoning: Reasoning | str | bool | None = None
+    include_reasoning: bool | None = None
     thinking: Thinking | None = None
     top_k: TopKOrOff | None = None
     # see ONLY
@@ -169,7 +170,19 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             },
         )
 
-    def sampling(self, effort: ReasoningEffort | None) -> Sampling:
+    @property
+    def shows_thoughts(self) -> bool:
+        """Whether the caller gets what the model thinks: by one of the fields of other services that ask for it."""
+        reasoning = _reasoning(self.reasoning)
+        if reasoning and reasoning.exclude is not None:
+            return not reasoning.exclude
+        if self.include_reasoning is not None:
+            return self.include_reasoning
+        if self.thinking:
+            return self.thinking.is_shown
+        return reasoning is not None and reasoning.enabled is not False and reasoning.effort != "none"
+
+    def sampling(self, wishes: Wishes) -> Sampling:
         """What concerns the vendor."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
@@ -180,7 +193,10 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             seed=self.seed,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
-            reasoning_effort=effort,
+            reasoning_effort=wishes.effort,
+            thinking_budget=wishes.thinking_budget,
+            shows_thoughts=self.shows_thoughts,
+            signs_thoughts=self.shows_thoughts or (self.thinking is not None and self.thinking.is_asked_for),
             json_answer=neutral_json_answer(self.response_format),
             user=self.user or self.safety_identifier,
         )

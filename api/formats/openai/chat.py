@@ -6,7 +6,7 @@ from api.formats.asked import Asked, StreamForm
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
-from api.formats.openai.messages import ThinkingPart, left_out_of, neutral_messages
+from api.formats.openai.messages import ThinkingPart, left_out_of, neutral_messages, thought_fields
 from api.formats.openai.streams import CompletionChunks
 from api.formats.openai.tools import OfferedTool, is_hosted, neutral_tools
 from shared.job import Done
@@ -45,7 +45,7 @@ def parse_completion(body: bytes) -> Asked:
     return Asked(
         model=request.model,
         messages=neutral_messages(request.messages),
-        sampling=request.sampling(wishes.effort),
+        sampling=request.sampling(wishes),
         tools=tools,
         stream=bool(request.stream),
         max_tokens=request.output_limit,
@@ -56,4 +56,5 @@ def parse_completion(body: bytes) -> Asked:
         tolerant=True,
         wishes=wishes.fields,
         ignored=wishes.ignored,
+        thoughts=thought_fields(request.messages),
     )

@@ -64,9 +64,9 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     availability_nux: None = None
     upgrade: None = None
     base_instructions: str = INSTRUCTIONS
-    supports_reasoning_summaries: Literal[False] = False
-    supports_reasoning_summary_parameter: Literal[False] = False
-    default_reasoning_summary: Literal["none"] = "none"
+    supports_reasoning_summaries: bool
+    supports_reasoning_summary_parameter: bool
+    default_reasoning_summary: Literal["none", "auto"]
     support_verbosity: Literal[False] = False
     default_verbosity: None = None
     apply_patch_tool_type: None = None
@@ -99,6 +99,7 @@ def codex_model(model: Model, catalogue: Catalogue, place: int) -> CodexModel:
     """The model at `place` in the catalogue."""
     served = catalogue.serving(model.name)
     efforts = _efforts(served)
+    thinks = any(effort != "none" for effort in efforts)
     return CodexModel(
         slug=model.name,
         display_name=model.name,
@@ -107,6 +108,9 @@ def codex_model(model: Model, catalogue: Catalogue, place: int) -> CodexModel:
         supported_reasoning_levels=[CodexEffort(effort, EFFORTS.get(effort, effort)) for effort in efforts],
         visibility="list" if served.tools and served.lifecycle != "retired" else "hide",
         priority=place,
+        supports_reasoning_summaries=thinks,
+        supports_reasoning_summary_parameter=thinks,
+        default_reasoning_summary="auto" if thinks else "none",
         supports_parallel_tool_calls=served.tools,
         context_window=served.context_window,
         max_context_window=served.context_window,

@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from api.formats.openai.thoughts import signature_in, thoughts_in
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
+from shared.thoughts import Thought
 
 TOOL_NAME = r"^[a-zA-Z0-9_.:/-]{1,128}\Z"
 ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
@@ -21,6 +23,8 @@ CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
 (github.com/vercel/ai/issues/7834), and those in which LiteLLM keeps signatures of thoughts have thousands of characters
 (github.com/sierra-research/tau2-bench/issues/559; read 2026-11).
 """
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
+"""The fields of a message of the assistant's that say what it thought."""
 AtLeastOne = msgspec.Meta(min_length=1)
 
 
@@ -71,6 +75,11 @@ class MadeCall(_Strict, frozen=True):
     function: CalledFunction
     type: Literal["function", "builtin_function"] = "function"
     index: int | None = None
+    extra_content: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(extra_content=self.extra_content)
 
 
 class OnlyTextPart(_Strict, frozen=True):
@@ -125,10 +134,22 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     audio: None = None
     function_call: None = None
     parsed: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
-        refuse_depth(parsed=self.parsed, annotations=self.annotations)
+        thoughts = {"reasoning": self.reasoning, "reasoning_details": self.reasoning_details}
+        refuse_depth(
+            parsed=self.parsed, annotations=self.annotations, reasoning_content=self.reasoning_content, **thoughts
+        )
+
+    def thoughts(self) -> tuple[Thought, ...]:
+        """What the model thought before this answer; what is none of it is nothing."""
+        texts = (text for text in (self.reasoning_content, self.reasoning) if isinstance(text, str) and text)
+        details = self.reasoning_details if isinstance(self.reasoning_details, list) else None
+        return thoughts_in(details, next(texts, None))
 
 
 AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | AssistantMessage
@@ -138,6 +159,14 @@ def neutral_messages(messages: Sequence[AnyMessage]) -> list[Message]:
     """In the project's own words. Raises `InvalidRequest` when calls and the messages that answer them do not fit."""
     _check_calls(messages)
     return [_neutral(message) for message in messages]
+
+
+def thought_fields(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
+    """The fields in which thoughts come back."""
+    answers = [message for message in messages if isinstance(message, AssistantMessage)]
+    fields = [field for field in THOUGHTS if any(getattr(answer, field) for answer in answers)]
+    signed = any(call.extra_content for answer in answers for call in answer.tool_calls or ())
+    return (*(f"messages[].{field}" for field in fields), *(["messages[].tool_calls[].extra_content"] * signed))
 
 
 def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
@@ -163,8 +192,12 @@ def _neutral(message: AnyMessage) -> Message:
         case ToolMessage():
             return Message("tool", _seen(message.content or ""), tool_call_id=message.tool_call_id)
         case AssistantMessage():
-            calls = tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ())
-            return Message("assistant", _said(message), tool_calls=calls)
+            calls = tuple(map(_call, message.tool_calls or ()))
+            return Message("assistant", _said(message), tool_calls=calls, thoughts=message.thoughts())
+
+
+def _call(call: MadeCall) -> ToolCall:
+    return ToolCall(call.id, call.function.name, call.function.arguments, signature_in(call.extra_content))
 
 
 def _text(content: Text) -> str | list[Part]:

@@ -8,6 +8,8 @@ from typing import Any
 from api.formats.calls import CallsInOrder
 from api.formats.openai.answers import call_json, created_s, finish_reason, usage_of
 from api.formats.openai.errors import error_json
+from api.formats.openai.thoughts import detail_of, extra_of
+from shared.answers import parts_of
 from shared.chat import CallPiece
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import json_line
@@ -51,8 +53,8 @@ class CompletionChunks:
                 return opening + self._before_text + json_line(text) + self._after_text
             case CallPiece():
                 return opening + self._pieces(self._calls.feed(event))
-            case ThoughtPiece(text=text):
-                return opening + (self._delta({"reasoning_content": text}) if text else b"")
+            case ThoughtPiece():
+                return opening + self._delta(_thought(event))
             case Done():
                 return opening + self._pieces(self._calls.rest()) + self._whole(event) + self._end(event) + DONE
 
@@ -67,7 +69,9 @@ class CompletionChunks:
 
     def _whole(self, done: Done) -> bytes:
         """Of an answer that was not streamed, all of it."""
-        text = self._delta({"content": done.text}) if done.text else b""
+        thoughts = (_thought(part) for part in parts_of(done) if isinstance(part, ThoughtPiece))
+        text = b"".join(map(self._delta, thoughts))
+        text += self._delta({"content": done.text}) if done.text else b""
         calls = [{"index": index, **call_json(call)} for index, call in enumerate(done.calls)]
         return text + b"".join(self._delta({"tool_calls": [call]}) for call in calls)
 
@@ -84,8 +88,16 @@ class CompletionChunks:
 
 
 def _opening(event: Event) -> dict[str, Any]:
-    only_calls = isinstance(event, CallPiece) or (isinstance(event, Done) and event.calls and not event.text)
+    only_calls = isinstance(event, CallPiece | ThoughtPiece) or (
+        isinstance(event, Done) and event.calls and not event.text
+    )
     return {"role": "assistant", "content": None if only_calls else "", "refusal": None}
+
+
+def _thought(piece: ThoughtPiece) -> dict[str, Any]:
+    """Its text, and the same once more as it is to be sent back."""
+    shown = {"reasoning_content": piece.text} if piece.text else {}
+    return {**shown, "reasoning_details": [detail_of(piece)]}
 
 
 def _piece(piece: CallPiece) -> dict[str, Any]:
@@ -93,4 +105,5 @@ def _piece(piece: CallPiece) -> dict[str, Any]:
     if piece.id is None and piece.name is None:
         return {"index": piece.index, "function": {"arguments": piece.arguments}}
     function = {"name": piece.name, "arguments": piece.arguments}
-    return {"index": piece.index, "id": piece.id, "type": "function", "function": function}
+    signed = {"extra_content": extra_of(piece.signature)} if piece.signature else {}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": function, **signed}

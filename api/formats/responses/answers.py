@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from api.formats.responses.offer import Kind
 from shared.chat import ToolCall
 from shared.job import Done
 from shared.money import Usage
+from shared.thoughts import Thought, in_order
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 IncompleteReason = Literal["max_output_tokens", "content_filter"]
@@ -42,7 +43,23 @@ class OutputMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message", ta
     content: list[OutputText]
 
 
-OutputItem = OutputMessage | OutputCall
+class SummaryText(msgspec.Struct, frozen=True, tag="summary_text", tag_field="type"):
+    """A part of a summary."""
+
+    text: str
+
+
+class OutputReasoning(msgspec.Struct, frozen=True, kw_only=True, tag="reasoning", tag_field="type"):
+    """What the model thought before the item that follows: its `summary` where one was asked for, and where `include` names
+    `reasoning.encrypted_content` what it is known by when it is sent back.
+    """
+
+    id: str
+    summary: list[SummaryText]
+    encrypted_content: str | None = None
+
+
+OutputItem = OutputMessage | OutputReasoning | OutputCall
 
 
 class InputDetails(msgspec.Struct, frozen=True):
@@ -75,15 +92,15 @@ class IncompleteDetails(msgspec.Struct, frozen=True):
 
 
 class ReasoningSaid(msgspec.Struct, frozen=True):
-    """The effort that the caller asked for. There is never a summary of what the model thought."""
+    """The effort that the caller asked for, and whether it asked for a summary of what the model thought."""
 
     effort: str | None = None
-    summary: None = None
+    summary: str | None = None
 
 
 class Repeated(msgspec.Struct, frozen=True, kw_only=True):
     """What a response repeats of its request. `tools`, `tool_choice` and `text` are JSON as it is sent; `kinds` is how calls
-    are told, which is not sent.
+    are told and `encrypted` whether thoughts come with what they are known by, which is not sent.
     """
 
     background: bool
@@ -102,6 +119,7 @@ class Repeated(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float | None
     user: str | None
     kinds: dict[str, Kind]
+    encrypted: bool = False
 
 
 class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +172,7 @@ class InputTokens(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
 
 
-_REPEATED = tuple(name for name in Repeated.__struct_fields__ if name != "kinds")
+_REPEATED = tuple(name for name in Repeated.__struct_fields__ if name not in {"kinds", "encrypted"})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,28 +200,39 @@ def response_object(repeated: Repeated, request_id: str, model: str, outcome: Ou
     )
 
 
-def outcome_of(done: Done, request_id: str, kinds: Mapping[str, Kind]) -> Outcome:
-    """The outcome of a request that has an answer: `done` has its text and its calls."""
-    output = output_of(done.text or "", done.calls, request_id, kinds, last=last_status(done))
+def outcome_of(done: Done, request_id: str, repeated: Repeated) -> Outcome:
+    """The outcome of a request that has an answer: `done` has all of it."""
+    output = output_of(done, request_id, repeated.kinds, encrypted=repeated.encrypted, last=last_status(done))
     reason = INCOMPLETE.get(done.finish_reason)
     return Outcome(status="incomplete" if reason else "completed", output=output, reason=reason, usage=done.usage)
 
 
 def output_of(
-    text: str, calls: Iterable[ToolCall], request_id: str, kinds: Mapping[str, Kind], *, last: CallStatus
+    done: Done, request_id: str, kinds: Mapping[str, Kind], *, encrypted: bool, last: CallStatus
 ) -> list[OutputItem]:
-    """The items of an answer: a message, then its calls. `last` is the status of the last one. An answer that says nothing is
-    an empty message.
+    """The items of an answer: thoughts, a message, calls. `last` is the status of the last one. An answer that says nothing
+    is an empty message. Thoughts that show nothing are left out.
     """
-    said: list[str | ToolCall] = [text, *calls] if text else [*calls] or [""]
+    blocks = in_order(done.text or "", done.calls, done.thoughts)
+    said = [one for one in blocks if not isinstance(one, Thought) or one.text or encrypted]
+    said = said if any(not isinstance(one, Thought) for one in said) else [*said, ""]
     output: list[OutputItem] = []
     for place, one in enumerate(said):
         status: CallStatus = last if place == len(said) - 1 else "completed"
-        if isinstance(one, str):
-            output.append(message_item(one, place, request_id, status))
-        else:
-            output.append(call_item(one, place, request_id, kinds, status))
+        match one:
+            case str():
+                output.append(message_item(one, place, request_id, status))
+            case ToolCall():
+                output.append(call_item(one, place, request_id, kinds, status))
+            case Thought(text, signature):
+                output.append(reasoning_item(text, place, request_id, signature if encrypted else None))
     return output
+
+
+def reasoning_item(text: str, place: int, request_id: str, encrypted: str | None) -> OutputReasoning:
+    """A thought that stands at `place` of the output."""
+    summary = [SummaryText(text)] if text else []
+    return OutputReasoning(id=item_id("rs", request_id, place), summary=summary, encrypted_content=encrypted)
 
 
 def last_status(done: Done) -> CallStatus:

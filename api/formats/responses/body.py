@@ -21,8 +21,9 @@ from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
 
 INCLUDED_MAX = 64
+ENCRYPTED = "reasoning.encrypted_content"
 WISHES: dict[str, tuple[object, ...]] = {
-    "include": ([],),
+    "include": ([], [ENCRYPTED]),
     "service_tier": ("auto", "default"),
     "top_logprobs": (0,),
     "truncation": ("disabled",),
@@ -63,7 +64,7 @@ class TextConfig(Strict, frozen=True, kw_only=True):
 
 
 class ReasoningConfig(Strict, frozen=True, kw_only=True):
-    """An effort; a summary of what a model thought is not given here."""
+    """An effort, and whether what the model thinks is to be shown: as its vendor does, whatever the kind of `summary`."""
 
     effort: str | None = None
     summary: str | None = None
@@ -126,6 +127,17 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         """Whether answer and input are kept."""
         return self.store is not False
 
+    @property
+    def summary(self) -> str | None:
+        """The kind of summary that is asked for; None for none."""
+        reasoning = self.reasoning or ReasoningConfig()
+        return reasoning.summary or reasoning.generate_summary
+
+    @property
+    def wants_encrypted(self) -> bool:
+        """Whether thoughts come with what they are known by when they are sent back."""
+        return ENCRYPTED in (self.include or ())
+
     def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
         """What may be left out; `unknown` are the fields of the body that are not here."""
         known = [field for field, nothing in WISHES.items() if getattr(self, field) not in (None, *nothing)]
@@ -134,8 +146,6 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         if self.metadata and self.metadata != self.labels:
             known.append("metadata")
         reasoning = self.reasoning or ReasoningConfig()
-        if {reasoning.summary, reasoning.generate_summary} - {None, "auto"}:
-            known.append("reasoning.summary")
         return wishes_of(
             [*unknown, *known],
             effort=reasoning.effort,
@@ -152,6 +162,8 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             temperature=self.temperature,
             top_p=self.top_p,
             reasoning_effort=wishes.effort,
+            shows_thoughts=bool(self.summary),
+            signs_thoughts=self.wants_encrypted or (self.is_stored and bool(self.summary)),
             json_answer=_json_answer(self.text),
             user=self.user or self.safety_identifier,
         )

@@ -55,7 +55,7 @@ class ResponseForm:
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole response."""
-        return rendered(self._repeated, request_id, model, outcome_of(done, request_id, self._repeated.kinds))
+        return rendered(self._repeated, request_id, model, outcome_of(done, request_id, self._repeated))
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - there is only one form
         """Server-sent events."""
@@ -147,6 +147,7 @@ def _asked(
         tolerant=True,
         wishes=wishes.fields,
         ignored=wishes.ignored,
+        thoughts=("input[].reasoning",),
         kept=_kept(request, repeated, said) if request.is_stored else None,
         background=bool(request.background),
         at_once=form.queued if request.background and not request.stream else None,
@@ -175,7 +176,7 @@ def _repeats(request: ResponseRequest, offer: Offer) -> Repeated:
         metadata=request.labels,
         parallel_tool_calls=request.parallel_tool_calls is not False,
         previous_response_id=request.previous_response_id or None,
-        reasoning=ReasoningSaid(reasoning.effort),
+        reasoning=ReasoningSaid(reasoning.effort, request.summary),
         safety_identifier=request.safety_identifier,
         store=request.is_stored,
         temperature=request.temperature,
@@ -185,6 +186,7 @@ def _repeats(request: ResponseRequest, offer: Offer) -> Repeated:
         top_p=request.top_p,
         user=request.user,
         kinds=dict(offer.kinds),
+        encrypted=request.wants_encrypted,
     )
 
 

@@ -75,7 +75,7 @@ def _output_items(earlier: Earlier) -> list[AnyItem]:
     if done is None or not (done.text or done.calls):
         return []
     kinds = _repeated.decode(earlier.told).kinds
-    output = output_of(done.text or "", done.calls, earlier.request_id, kinds, last="completed")
+    output = output_of(done, earlier.request_id, kinds, encrypted=True, last="completed")
     return msgspec.convert(msgspec.to_builtins(output), list[AnyItem])
 
 

@@ -23,7 +23,6 @@ from api.formats.responses.traces import (
     InterpreterItem,
     McpCallItem,
     McpListItem,
-    ReasoningItem,
     ToolSearchItem,
     ToolSearchOutputItem,
     WebSearchItem,
@@ -93,6 +92,18 @@ class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_ou
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
         refuse_depth(caller=self.caller)
+
+
+class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
+    """What a model thought before it said what follows. One that the model asked now has not made is left out and named."""
+
+    summary: Any = None
+    content: Any = None
+    encrypted_content: Any = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        refuse_depth(summary=self.summary, content=self.content, encrypted_content=self.encrypted_content)
 
 
 class ItemReference(Strict, frozen=True, kw_only=True, tag="item_reference", tag_field="type"):

@@ -34,10 +34,10 @@ def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None,
         case "running":
             return Outcome(status="in_progress")
         case "succeeded" if done is not None:
-            return outcome_of(done, request_id, repeated.kinds)
+            return outcome_of(done, request_id, repeated)
     output: list[OutputItem] = []
     if done is not None and (done.text or done.calls):
-        output = output_of(done.text or "", done.calls, request_id, repeated.kinds, last="incomplete")
+        output = output_of(done, request_id, repeated.kinds, encrypted=repeated.encrypted, last="incomplete")
     usage = done.usage if done is not None and done.usage.input else None
     if state == "cancelled":
         return Outcome(status="cancelled", output=output, usage=usage)

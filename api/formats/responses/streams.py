@@ -10,25 +10,30 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from api.formats.blocks import Begun, Blocks, Closed, Grown, Step
+from api.formats.blocks import Begun, Blocks, Closed, Grown, Signed, Step
 from api.formats.responses.answers import (
     INCOMPLETE,
     Outcome,
     OutputItem,
     OutputMessage,
+    OutputReasoning,
     OutputText,
     Repeated,
     ResponseStatus,
+    SummaryText,
     last_status,
     message_item,
+    reasoning_item,
     response_object,
 )
 from api.formats.responses.calls import CallStatus, OutputCustomCall, OutputFunctionCall, call_item
 from api.formats.responses.errors import failure_of
+from shared.answers import parts_of
 from shared.chat import CallPiece, ToolCall
 from shared.errors import Cancelled
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import AnswerPart, Chunk, Done, Event, Failed
 from shared.json_lines import json_line
+from shared.thoughts import ThoughtPiece
 
 END: dict[ResponseStatus, str] = {"completed": "response.completed", "incomplete": "response.incomplete"}
 """The last event, where it is not `response.failed`."""
@@ -58,7 +63,9 @@ class ResponseEvents:
         self._blocks = Blocks()
         self._output: list[OutputItem] = []
         """The items that are whole."""
-        self._call: CallPiece | None = None
+        self._block: CallPiece | ThoughtPiece | None = None
+        """What the item that is open began with."""
+        self._signature: str | None = None
         self._open = False
         self._said: list[str] = []
         """Of the item that is open: all of it so far."""
@@ -71,7 +78,7 @@ class ResponseEvents:
 
     def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - one event of a request is several here
         """The events that tell of this one."""
-        if type(event) is Chunk and self._open and self._call is None and event.text:
+        if type(event) is Chunk and self._open and self._block is None and event.text:
             return self._grown(event.text)
         return b"".join(self._events(event))
 
@@ -85,14 +92,22 @@ class ResponseEvents:
             self._started = True
             yield self._lifecycle("response.in_progress", Outcome(status="in_progress"))
         match event:
-            case Chunk(text):
-                yield from self._steps(self._blocks.said(text))
-            case CallPiece():
-                yield from self._steps(self._blocks.called(event))
             case Done():
                 yield from self._end(event)
             case Failed():
                 yield self._failed(event)
+            case _:
+                yield from self._told(event)
+
+    def _told(self, part: AnswerPart) -> Iterator[bytes]:
+        match part:
+            case Chunk(text):
+                yield from self._steps(self._blocks.said(text))
+            case CallPiece():
+                yield from self._steps(self._blocks.called(part))
+            case ThoughtPiece(text=text):
+                if text or self._repeated.encrypted:
+                    yield from self._steps(self._blocks.thought(part))
 
     def _begin(self) -> Iterator[bytes]:
         if self._began:
@@ -104,11 +119,14 @@ class ResponseEvents:
             yield self._lifecycle("response.queued", Outcome(status="queued"))
 
     def _end(self, done: Done) -> Iterator[bytes]:
-        yield from self._steps(self._blocks.said(done.text or ""))
-        for index, call in enumerate(done.calls):
-            yield from self._steps(self._blocks.called(CallPiece(index, call.arguments, call.id, call.name)))
+        for part in parts_of(done):
+            yield from self._told(part)
         *steps, last = [*self._blocks.end()] or [Begun(None), Closed()]
         yield from self._steps(steps)
+        only_thought = all(isinstance(item, OutputReasoning) for item in self._output)
+        if only_thought and isinstance(self._block, ThoughtPiece):  # then an empty message follows
+            yield from self._steps([last, Begun(None)])
+            last = Closed()
         yield from self._steps([last], last_status(done))
         reason = INCOMPLETE.get(done.finish_reason)
         status: ResponseStatus = "incomplete" if reason else "completed"
@@ -133,11 +151,14 @@ class ResponseEvents:
         """`status` is that of an item that is closed now."""
         for step in steps:
             match step:
-                case Begun(call):
-                    self._call, self._open, self._said = call, True, []
+                case Begun(what):
+                    self._block, self._open, self._said, self._signature = what, True, [], None
                     yield from self._item_begins()
                 case Grown(text):
+                    yield from self._summary_begins()
                     yield self._grown(text)
+                case Signed(signature):
+                    self._signature = signature
                 case Closed():
                     yield from self._item_ends(status)
                     self._open = False
@@ -151,6 +172,8 @@ class ResponseEvents:
                 yield self._part("response.content_part.added", identity, part=OutputText(text=""))
                 place = {"item_id": identity, "output_index": self._place, "content_index": 0}
                 self._delta = self._template("response.output_text.delta", **place, delta="", logprobs=[])
+            case OutputReasoning():
+                yield self._event("response.output_item.added", item=item)
             case OutputFunctionCall(id=identity) if self._is_function:
                 yield self._event("response.output_item.added", item=item)
                 place = {"item_id": identity, "output_index": self._place}
@@ -158,12 +181,28 @@ class ResponseEvents:
             case _:
                 pass  # what becomes of its arguments is known when they are whole
 
+    def _summary_begins(self) -> Iterator[bytes]:
+        """With the first piece of its text: a thought may show none."""
+        if not isinstance(self._block, ThoughtPiece) or self._said:
+            return
+        identity = reasoning_item("", self._place, self._request_id, None).id
+        yield self._of_item("response.reasoning_summary_part.added", identity, summary_index=0, part=SummaryText(""))
+        place = {"item_id": identity, "output_index": self._place, "summary_index": 0}
+        self._delta = self._template("response.reasoning_summary_text.delta", **place, delta="")
+
     def _item_ends(self, status: CallStatus) -> Iterator[bytes]:
         item = self._item(status)
         match item:
             case OutputMessage(id=identity, content=[part]):
                 yield self._part("response.output_text.done", identity, text=part.text, logprobs=[])
                 yield self._part("response.content_part.done", identity, part=part)
+            case OutputReasoning(id=identity, summary=[summary]):
+                yield self._of_item(
+                    "response.reasoning_summary_text.done", identity, summary_index=0, text=summary.text
+                )
+                yield self._of_item("response.reasoning_summary_part.done", identity, summary_index=0, part=summary)
+            case OutputReasoning():
+                pass
             case OutputFunctionCall(id=identity, arguments=arguments) if self._is_function:
                 yield self._of_item("response.function_call_arguments.done", identity, arguments=arguments)
             case OutputCustomCall(id=identity, input=text):
@@ -186,15 +225,19 @@ class ResponseEvents:
     @property
     def _is_function(self) -> bool:
         """Whether the call that is open is told piece by piece."""
-        kind = self._repeated.kinds.get(self._call.name or "") if self._call else None
+        call = self._block if isinstance(self._block, CallPiece) else None
+        kind = self._repeated.kinds.get(call.name or "") if call else None
         return kind is None or kind.type == "function"
 
     def _item(self, status: CallStatus) -> OutputItem:
         """The item that is open."""
         said = "".join(self._said)
-        if self._call is None:
+        if self._block is None:
             return message_item(said, self._place, self._request_id, status)
-        call = ToolCall(self._call.id or "", self._call.name or "", said)
+        if isinstance(self._block, ThoughtPiece):
+            encrypted = self._signature if self._repeated.encrypted else None
+            return reasoning_item(said, self._place, self._request_id, encrypted)
+        call = ToolCall(self._block.id or "", self._block.name or "", said)
         return call_item(call, self._place, self._request_id, self._repeated.kinds, status)
 
     def _grown(self, text: str) -> bytes:

@@ -9,10 +9,6 @@ class _Trace(Item, frozen=True, kw_only=True):
     """What is left of another service's answer and says nothing to a model here: it is left out and named."""
 
 
-class ReasoningItem(_Trace, frozen=True, kw_only=True, tag="reasoning"):
-    """What a model thought."""
-
-
 class WebSearchItem(_Trace, frozen=True, kw_only=True, tag="web_search_call"):
     """A search of the vendor's."""
 
@@ -46,7 +42,6 @@ class McpCallItem(_Trace, frozen=True, kw_only=True, tag="mcp_call"):
 
 
 TRACES = (
-    ReasoningItem,
     WebSearchItem,
     FileSearchItem,
     InterpreterItem,

@@ -18,6 +18,7 @@ from api.formats.responses.items import (
     FunctionCallItem,
     FunctionOutputItem,
     MessageItem,
+    ReasoningItem,
 )
 from api.formats.responses.offer import INPUT, Offer
 from api.formats.responses.parts import AnyPart, Content, InputImage, SentBackRefusal
@@ -32,7 +33,10 @@ from api.formats.responses.shell_items import (
 from api.formats.responses.traces import TRACES
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
+from shared.thoughts import Thought
 
+PARAGRAPH = "\n\n"
+"""Between two parts of a summary, which are one here."""
 Results = dict[str | None, deque[Message]]
 """Of calls, by their ids: an id may come again in a later answer."""
 
@@ -43,6 +47,8 @@ def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
         where = f"input[{place}]"
         if isinstance(item, MessageItem):
             yield Message(item.role, _content(item.content, where))
+        elif isinstance(item, ReasoningItem):
+            yield Message("assistant", "", thoughts=(_thought(item),))
         elif (call := _call(item, offer)) is not None:
             yield Message("assistant", "", tool_calls=(call,))
         elif (result := _result(item, where)) is not None:
@@ -50,8 +56,19 @@ def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
 
 
 def traces_in(items: Iterable[AnyItem]) -> list[str]:
-    """What is left out, as `input[].reasoning`."""
+    """What is left out, as `input[].web_search_call`."""
     return [f"input[].{item.__struct_config__.tag}" for item in items if isinstance(item, TRACES)]
+
+
+def _thought(item: ReasoningItem) -> Thought:
+    """What is no text is nothing."""
+    parts = item.summary if isinstance(item.summary, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    signature = item.encrypted_content
+    return Thought(
+        PARAGRAPH.join(text for text in texts if isinstance(text, str)),
+        signature if isinstance(signature, str) else "",
+    )
 
 
 def _call(item: AnyItem, offer: Offer) -> ToolCall | None:
@@ -147,6 +164,7 @@ class _Turn:
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._calls: dict[str, ToolCall] = {}
+        self._thoughts: list[Thought] = []
         self._begun = False
 
     def goes_on_with(self, entry: Message) -> bool:
@@ -158,6 +176,10 @@ class _Turn:
     def add(self, said: Message) -> None:
         """Raises `InvalidRequest` for a call that is there twice."""
         self._begun = True
+        for thought in said.thoughts:
+            after_text = sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
+            place = {"after_text": after_text, "after_calls": len(self._calls)}
+            self._thoughts.append(msgspec.structs.replace(thought, **place))
         if isinstance(said.content, list):
             self._parts += said.content
         elif said.content:
@@ -174,5 +196,8 @@ class _Turn:
         missing = next((call_id for call_id in self._calls if not results.get(call_id)), None)
         if missing is not None:
             raise InvalidRequest(f"No tool output found for function call {missing}.", param="input")
-        answer = Message("assistant", _joined(self._parts), tool_calls=tuple(self._calls.values()))
+        if self._thoughts and not self._parts and not self._calls:
+            return []  # it was cut off before it said anything
+        calls = tuple(self._calls.values())
+        answer = Message("assistant", _joined(self._parts), tool_calls=calls, thoughts=tuple(self._thoughts))
         return [answer, *(results[call_id].popleft() for call_id in self._calls)]

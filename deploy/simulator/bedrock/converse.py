@@ -19,20 +19,20 @@ from deploy.simulator.bedrock.companies import check_company, check_sampling
 from deploy.simulator.bedrock.constraints import STOPS_MAX, check_count, check_length, check_range
 from deploy.simulator.bedrock.models import Model
 from deploy.simulator.bedrock.rules import invalid, malformed
-from deploy.simulator.bedrock.thinking import check_fields, thinks
+from deploy.simulator.bedrock.thinking import check_calm, check_fields, thinks
+from deploy.simulator.bedrock.thoughts import check_thoughts, content_json
 from deploy.simulator.bedrock.tool_rules import check_tools
 from deploy.simulator.bedrock.tools import Block, ToolConfig, Turn, asked_of, images_in, text_of, texts_of
 from deploy.simulator.bedrock.wire import (
     ConverseWire,
     shows_thoughts,
     stop_reason,
-    thoughts_json,
     tool_use_id,
     usage_json,
 )
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
-from deploy.simulator.tools import read_arguments
+from deploy.simulator.tools import Asked, read_arguments
 
 
 class InferenceConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -100,9 +100,12 @@ class Converse:
         body: ConverseRequest = question.body
         _check_values(body.inference_config, model)
         _check_feature_set(body, model, stream=question.stream)
-        check_fields(body.additional_model_request_fields, model)
+        check_fields(body.additional_model_request_fields, model, body.inference_config.max_tokens)
         _check_turns(body.messages, model)
+        check_thoughts(body, model)
         check_tools(body.messages, body.tool_config, model, stream=question.stream)
+        sampling = body.inference_config.temperature, body.inference_config.top_p
+        check_calm(body.additional_model_request_fields, model, sampling, _choice(question.asked))
         check_sampling(model, body.inference_config.temperature, body.inference_config.top_p)
         stops, fields = body.inference_config.stop_sequences, body.additional_model_request_fields
         check_company(model, body.messages, stops, body.tool_config, fields)
@@ -122,7 +125,9 @@ class Converse:
 
     def body(self, told: Told) -> bytes:
         """Say the whole answer."""
-        content: list[dict[str, Any]] = [thoughts_json(told)] if shows_thoughts(told) else []
+        model = rules.find_model(told.question.model)
+        thought = [{"reasoningContent": content_json(told, model)}] if shows_thoughts(told) else []
+        content: list[dict[str, Any]] = [*thought]
         content += [{"text": told.reply.text}] if told.reply.text else []
         content += [
             {"toolUse": {"toolUseId": tool_use_id(told, i), "name": call.name, "input": read_arguments(call.arguments)}}
@@ -145,6 +150,10 @@ class Converse:
 async def converse(request: web.Request) -> web.StreamResponse:
     """Serve `POST /bedrock/model/{modelId}/converse` and `/converse-stream`."""
     return await serve(request, CONVERSE)
+
+
+def _choice(asked: Asked) -> str:
+    return "named" if asked.only else asked.choice
 
 
 def _check_values(config: InferenceConfig, model: Model) -> None:

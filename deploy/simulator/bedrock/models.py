@@ -15,7 +15,9 @@ import msgspec
 class Model(msgspec.Struct, frozen=True):
     """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
     tool choices that it knows. `thinks`: unless it is told not to; `fields` are those of its own that it knows, `off` what in
-    them switches thinking off. `profiled`: it is called by an inference profile only.
+    them switches thinking off, `efforts` how hard it may be told to think there. Claude is told so adaptively, or by a number
+    of tokens (`counts`); newer ones hide what they think unless it is asked for (`hides`), and the newest take it back behind
+    what it was thought about only (`binds`). `profiled`: it is called by an inference profile only.
     """
 
     id: str
@@ -36,6 +38,9 @@ class Model(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
+    counts: bool = False
+    hides: bool = False
+    binds: bool = False
     profiled: bool = False
 
     @property
@@ -82,6 +87,9 @@ def _claude_now(name: str, *off: str, thinks: bool = True, forced: bool = True, 
         thinks=thinks,
         fields=("thinking", "output_config"),
         off=off,
+        efforts=("low", "medium", "high", "xhigh", "max"),
+        hides=True,
+        binds=name.endswith("5-5") or name.startswith("fable"),
         profiled=True,
     )
 
@@ -97,6 +105,8 @@ def _claude_4_6(name: str, output_max: int) -> Model:
         sampling="either",
         fields=("top_k", "thinking", "output_config"),
         off=("disabled",),
+        efforts=("low", "medium", "high", "max"),
+        counts=True,
         profiled=True,
     )
 
@@ -104,7 +114,7 @@ def _claude_4_6(name: str, output_max: int) -> Model:
 def _claude_4_5(name: str) -> Model:
     known = _claude(name, 200_000, 64_000, images=True)
     return msgspec.structs.replace(
-        known, sampling="either", fields=("top_k", "thinking"), off=("disabled",), profiled=True
+        known, sampling="either", fields=("top_k", "thinking"), off=("disabled",), counts=True, profiled=True
     )
 
 
@@ -170,7 +180,11 @@ _ALL = (
     _claude_now("haiku-5-5", "disabled"),
     _claude_now("fable-5-2", forced=False),
     msgspec.structs.replace(
-        _nova("2-lite", 1_000_000, images=True), output_max=64_000, fields=("reasoningConfig",), profiled=True
+        _nova("2-lite", 1_000_000, images=True),
+        output_max=64_000,
+        fields=("reasoningConfig",),
+        efforts=("low", "medium", "high"),
+        profiled=True,
     ),
     _gpt("gpt-6-astra"),
     _gpt("gpt-6.1-sol"),
@@ -186,6 +200,7 @@ _ALL = (
             stops=False,
             thinks=True,
             fields=("reasoning_effort",),
+            efforts=("low", "medium", "high"),
         )
         for size in ("120b", "20b")
     ),
@@ -196,7 +211,10 @@ _ALL = (
     _open("qwen.qwen3-vl-235b-a22b", 256_000, 8_000, images=True),
     _open("qwen.qwen3-coder-next", 256_000, 16_000),
     msgspec.structs.replace(
-        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True), output_min=16
+        _open("moonshotai.kimi-k3.1", 868_928, 131_072, "auto", "any", "tool", images=True, thinks=True),
+        output_min=16,
+        fields=("reasoning_effort",),
+        efforts=("none", "low", "medium", "high", "xhigh", "max"),
     ),
     _open("zai.glm-5.3", 1_000_000, 128_000, "auto", "any", "tool", thinks=True),
     _open("minimax.minimax-m2.5", 196_000, 8_000, thinks=True),

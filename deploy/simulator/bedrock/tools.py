@@ -49,6 +49,20 @@ class ToolResult(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     status: Literal["success", "error"] | None = None
 
 
+class ReasoningText(msgspec.Struct, forbid_unknown_fields=True):
+    """What the model thought, and what proves that it did."""
+
+    text: str
+    signature: str | None = None
+
+
+class ReasoningContent(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """One of these; encrypted data is in base 64."""
+
+    reasoning_text: ReasoningText | None = None
+    redacted_content: str | None = None
+
+
 class Block(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """One content block: exactly one of these."""
 
@@ -56,6 +70,7 @@ class Block(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     image: Image | None = None
     tool_use: ToolUse | None = None
     tool_result: ToolResult | None = None
+    reasoning_content: ReasoningContent | None = None
     cache_point: Any = None
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from deploy.simulator import answer
 from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.bedrock import eventstream, rules
+from deploy.simulator.bedrock.thoughts import content_json, shown
 from deploy.simulator.exchange import Refusal, Told
 
 _STOP_REASONS = {
@@ -31,6 +31,7 @@ class ConverseWire:
         self._spoke = bool(told.reply.text) or not told.reply.calls
         self._first = int(shows_thoughts(told))
         """The block of the text, or of the first call, behind what the model thought."""
+        self._shows_text = bool(self._first and shown(told, rules.find_model(told.question.model)))
         self._open: int | None = 0 if self._spoke or self._first else None
 
     def opening(self) -> bytes:
@@ -38,8 +39,8 @@ class ConverseWire:
         return eventstream.event("messageStart", b'{"p":"abcdefghij","role":"assistant"}')
 
     def thought(self, text: bytes) -> bytes:
-        """Say a delta of a block of its own; a model that does not think says nothing."""
-        if not self._first:
+        """Say a delta of a block of its own; a model that does not think, or hides it, says nothing."""
+        if not self._shows_text:
             return b""
         return eventstream.event(
             "contentBlockDelta",
@@ -89,22 +90,25 @@ class ConverseWire:
         """Say a frame whose checksum does not fit."""
         return eventstream.corrupted(self.opening())
 
+    def _proof(self) -> bytes:
+        """Say what the model wants back of the block that ends: the signature of the text, or encrypted data."""
+        content = content_json(self._told, rules.find_model(self._told.question.model))
+        said = content.get("reasoningText", content)
+        delta = {name: value for name, value in said.items() if name != "text"}
+        payload = {"contentBlockIndex": 0, "delta": {"reasoningContent": delta}, "p": "abcd"}
+        return eventstream.event("contentBlockDelta", msgspec.json.encode(payload)) if delta else b""
+
     def _stop(self) -> bytes:
         block, self._open = self._open, None
         if block is None:
             return b""
-        return eventstream.event("contentBlockStop", b'{"contentBlockIndex":%d,"p":"ab"}' % block)
+        proof = self._proof() if self._first and block == 0 else b""
+        return proof + eventstream.event("contentBlockStop", b'{"contentBlockIndex":%d,"p":"ab"}' % block)
 
 
 def shows_thoughts(told: Told) -> bool:
     """Whether there is a block of what the model thought."""
     return told.question.thinks and told.reply.reasoning > 0
-
-
-def thoughts_json(told: Told) -> dict[str, Any]:
-    """Give that block of a JSON answer."""
-    text = "".join(answer.thoughts(told.reply.reasoning))
-    return {"reasoningContent": {"reasoningText": {"text": text, "signature": "simulated"}}}
 
 
 def tool_use_id(told: Told, index: int) -> str:

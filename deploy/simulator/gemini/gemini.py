@@ -21,7 +21,15 @@ from deploy.simulator.gemini.schemas import check_json
 from deploy.simulator.gemini.signatures import check_signatures
 from deploy.simulator.gemini.tools import Content, FunctionTool, ToolConfig, asked_of, check_tools, text_of, texts_of
 from deploy.simulator.gemini.values import GenerationConfig, check_thinking, check_values, thinks
-from deploy.simulator.gemini.wire import GeminiWire, blocked_json, call_json, finish_reason, tail_json, usage_json
+from deploy.simulator.gemini.wire import (
+    GeminiWire,
+    blocked_json,
+    call_json,
+    finish_reason,
+    tail_json,
+    thoughts_json,
+    usage_json,
+)
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
 
@@ -131,7 +139,8 @@ class Gemini:
         """Say the whole answer."""
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
-        parts: list[dict[str, Any]] = [{"text": told.reply.text}] if told.reply.text else []
+        parts = thoughts_json(told)
+        parts += [{"text": told.reply.text}] if told.reply.text else []
         parts += [call_json(told, place) for place in range(len(told.reply.calls))]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
         usage = {"usageMetadata": usage_json(told.usage)} if told.usage else {}

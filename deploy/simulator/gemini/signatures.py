@@ -11,11 +11,15 @@ from itertools import pairwise
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.gemini.models import Model
-from deploy.simulator.gemini.tools import Content
+from deploy.simulator.gemini.tools import Content, Part
 
-SIGNATURE = "c2ltdWxhdGVk"
 UNSIGNED = base64.b64encode(b"skip_thought_signature_validator").decode()
 """What stands for a signature that was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
+
+
+def signature_of(model: Model) -> str:
+    """Give the proof that this model thought."""
+    return base64.b64encode(f"simulated {model.name}".encode()).decode()
 
 
 def check_signatures(contents: list[Content], model: Model) -> None:
@@ -30,7 +34,7 @@ def check_signatures(contents: list[Content], model: Model) -> None:
         said = [part.function_response.id for part in after.parts if part.function_response]
         if said != called[: len(said)]:
             raise _invalid(f"* GenerateContentRequest.contents[{i}].parts: function_response.id is not the call's.")
-        _check_signed(i, after)
+        _check_signed(i, after, model)
 
 
 def _check_no_ids(contents: list[Content]) -> None:
@@ -42,9 +46,12 @@ def _check_no_ids(contents: list[Content]) -> None:
                 raise _invalid(f"Invalid JSON payload received. Unknown name \"id\" at '{where}': Cannot find field.")
 
 
-def _check_signed(i: int, content: Content) -> None:
-    part = next((part for part in content.parts if part.function_call), None)
-    if part is None or part.function_call is None or part.thought_signature in {SIGNATURE, UNSIGNED}:
+def _check_signed(i: int, content: Content, model: Model) -> None:
+    for part in content.parts:
+        if part.thought_signature not in {None, signature_of(model), UNSIGNED}:
+            raise _invalid("Corrupted thought signature.")
+    part = next((part for part in content.parts if part.function_call), Part())
+    if part.function_call is None or part.thought_signature is not None:
         return
     raise _invalid(
         "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, "

@@ -17,6 +17,7 @@ from deploy.simulator.gemini.models import Model
 
 RANGES = {"temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
 STOPS_MAX, TOP_K_MAX, SEED_MAX = 5, 40, 2**31 - 1
+BUDGET_MIN, BUDGET_MAX = 512, 24_576
 BOUND_TOP_K = ("gemini-1.5", "gemini-2.0")
 NO_PENALTIES = ("gemini-2.5",)
 
@@ -30,6 +31,18 @@ class ThinkingConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True)
     thinking_level: str | None = None
     include_thoughts: bool | None = None
     also_level: str | None = msgspec.field(default=None, name="thinking_level")
+    also_budget: int | None = msgspec.field(default=None, name="thinking_budget")
+    also_include: bool | None = msgspec.field(default=None, name="include_thoughts")
+
+    @property
+    def budget(self) -> int | None:
+        """In tokens."""
+        return self.also_budget if self.thinking_budget is None else self.thinking_budget
+
+    @property
+    def includes_thoughts(self) -> bool:
+        """Whether the answer is to show what was thought."""
+        return bool(self.include_thoughts or self.also_include)
 
     @property
     def level(self) -> str | None:
@@ -60,9 +73,9 @@ class GenerationConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=Tru
 def thinks(config: GenerationConfig, model: Model) -> bool:
     """Whether the model thinks before it answers."""
     told = config.thinking_config
-    if told is None or told.thinking_budget is None:
+    if told is None or told.budget is None:
         return model.thinks
-    return told.thinking_budget != 0 or bool(model.levels)
+    return told.budget != 0 or bool(model.levels)
 
 
 def check_thinking(config: GenerationConfig, model: Model) -> None:
@@ -70,12 +83,18 @@ def check_thinking(config: GenerationConfig, model: Model) -> None:
     told = config.thinking_config
     if told is None:
         return
-    if told.level and told.thinking_budget is not None:
+    if told.level and told.budget is not None:
         raise _invalid("You can only set only one of thinking budget and thinking level.")
     if told.level and told.level not in model.levels:
         raise _invalid(f"Thinking level {told.level.upper()} is not supported for this model.")
-    if told.thinking_budget is not None and not model.budget:
+    if told.budget is not None and not model.budget:
         raise _invalid("Thinking budget is not supported for this model.")
+    if told.budget not in {None, 0, -1} and not BUDGET_MIN <= (told.budget or 0) <= BUDGET_MAX:
+        raise _invalid(
+            f"The thinking budget {told.budget} is invalid. Please choose a value between {BUDGET_MIN} and {BUDGET_MAX}."
+        )
+    if told.includes_thoughts and not thinks(config, model):
+        raise _invalid("include_thoughts is only enabled when thinking is enabled.")
 
 
 def check_values(config: GenerationConfig, model: Model, *, stream: bool) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from deploy.simulator import answer
 from deploy.simulator.answer import CallText, Usage
 from deploy.simulator.exchange import Told
 from deploy.simulator.gemini.models import MODELS
-from deploy.simulator.gemini.signatures import SIGNATURE
+from deploy.simulator.gemini.signatures import signature_of
 from deploy.simulator.tools import read_arguments
 
 _FINISH = {"stop": "STOP", "stop_sequence": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
@@ -36,9 +37,8 @@ class GeminiWire:
         return self._chunk(msgspec.json.encode(blocked_json(self._told))) if blocked else b""
 
     def thought(self, text: bytes) -> bytes:
-        """Say nothing: thoughts are hidden unless asked for."""
-        del text
-        return b""
+        """Say a part that is a thought; those are hidden unless asked for."""
+        return self._candidate(b'{"thought":true,"text":' + text + b"}", b"") if shows_thoughts(self._told) else b""
 
     def token(self, text: bytes) -> bytes:
         """Say a text part."""
@@ -107,6 +107,17 @@ def usage_json(usage: Usage) -> dict[str, int]:
     return {**counts, **cached, **thoughts}
 
 
+def shows_thoughts(told: Told) -> bool:
+    """Whether the answer has parts that are thoughts: where they are asked for, and there are any."""
+    config = told.question.body.generation_config.thinking_config
+    return config is not None and config.includes_thoughts and told.question.thinks and told.reply.reasoning > 0
+
+
+def thoughts_json(told: Told) -> list[dict[str, Any]]:
+    """Give those parts of a JSON answer."""
+    return [{"thought": True, "text": "".join(answer.thoughts(told.reply.reasoning))}] if shows_thoughts(told) else []
+
+
 def call_json(told: Told, place: int) -> dict[str, Any]:
     """Give a part with the call at that place; the models up to 2.5 give it no id, the newer ones sign the first one, too."""
     call = told.reply.calls[place]
@@ -114,7 +125,7 @@ def call_json(told: Told, place: int) -> dict[str, Any]:
     model = MODELS.get(told.question.model)
     if model is None or not model.is_new:
         return {"functionCall": said}
-    signature = {} if place else {"thoughtSignature": SIGNATURE}
+    signature = {} if place else {"thoughtSignature": signature_of(model)}
     return {"functionCall": {"id": f"sim{told.ordinal}-{place}", **said}, **signature}
 
 

@@ -24,6 +24,7 @@ FIRST = Thought("Hm.", "s1")
 SECOND = Thought("", "s2", redacted=True, id="rs_2", after_text=4, after_calls=1)
 CALLS = (ToolCall("a", "f", "{}", "sig"), ToolCall("b", "g", "[]"))
 ANSWER = msgspec.structs.replace(DONE, text="Yes. No.", calls=CALLS, thoughts=(FIRST, SECOND))
+SIGNED = "c2lnbg=="
 PARTS: list[AnswerPart] = [
     ThoughtPiece(0, "H"),
     ThoughtPiece(0, "m."),
@@ -83,9 +84,8 @@ def test_thoughts_count_as_what_was_written_and_as_what_is_asked() -> None:
 def test_a_thought_comes_back_to_its_model_as_the_vendor_made_it(model: object, *, shown: bool) -> None:
     own = CATALOGUE.find(model.name)  # type: ignore[attr-defined]
     text = "Hm." if own is not GEMINI else ""
-    given = Thought(text if shown else "", wrapped(own, "a~b=", text, shown=shown), after_text=2)
-    assert own_thought(own, given) == Thought(text, "a~b=", after_text=2)
-    assert own_thought(own, msgspec.structs.replace(given, signature=f"{given.signature}x")) != own_thought(own, given)
+    given = Thought(text if shown else "", wrapped(own, SIGNED, text, shown=shown), after_text=2)
+    assert own_thought(own, given) == Thought(text, SIGNED, after_text=2)
 
 
 def test_another_models_thought_or_half_of_one_is_nobodys() -> None:
@@ -95,8 +95,15 @@ def test_another_models_thought_or_half_of_one_is_nobodys() -> None:
     assert own_thought(CLAUDE, msgspec.structs.replace(given, text="Hm!")) is None
     assert own_thought(CLAUDE, msgspec.structs.replace(given, text="")) is None
     hidden = wrapped(CLAUDE, "sig", "Hm.", shown=False).split("~")
-    for broken in ("EqsBCkgIARABGAI=", "rm1~", "rm2~a~b~c~d", "~".join([*hidden[:3], "no base 64", "sig"])):
+    for broken in ("EqsBCkgIARABGAI=", "rm1~", "rm2~a~b~c~d~e", "~".join([*hidden[:4], "no base 64", "sig"])):
         assert own_thought(CLAUDE, Thought("Hm.", broken)) is None, broken
+
+
+def test_encrypted_data_is_known_as_such_and_is_bytes() -> None:
+    given = Thought(signature=wrapped(CLAUDE, "ZGF0YQ==", redacted=True))
+    assert own_thought(CLAUDE, given) == Thought("", "ZGF0YQ==", redacted=True)
+    assert own_thought(CLAUDE, Thought(signature=wrapped(CLAUDE, "ZGF0YQ", redacted=True))) is None
+    assert own_signature(GEMINI, wrapped(GEMINI, "c2l")) is None
 
 
 def test_a_text_that_nobody_signed_is_taken_by_the_vendor_that_signs_nothing() -> None:

@@ -13,8 +13,11 @@ from typing import Any
 from shared.chat import TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
+from shared.thoughts import Thought
+from workers.providers.bedrock.thinking import takes_thoughts_back, thinking_fields
+from workers.providers.bedrock.thoughts import Thoughts
 from workers.providers.bedrock.tools import messages, tool_config
-from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import Conversation, conversation
 from workers.providers.wire.text import SurrogateJoiner, arguments_text
@@ -36,7 +39,7 @@ async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piec
     response = await client.converse(**parameters(request))
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
-    answer = _Answer()
+    answer = _Answer(request)
     for index, block in enumerate(message.get("content") or ()):
         for piece in answer.block(index, block):
             yield piece
@@ -48,7 +51,7 @@ async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piec
 
 async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
     """The streamed call, read to its end so that the connection can serve again."""
-    answer = _Answer()
+    answer = _Answer(request)
     word = usage = None
     events = (await client.converse_stream(**parameters(request)))["stream"]
     try:
@@ -70,12 +73,13 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
 
 
 class _Answer:
-    """Makes pieces of whole blocks, or of the events of a stream. What the model thought (`reasoningContent`) is no part of
-    the answer; its tokens are among those of the output.
+    """Makes pieces of whole blocks, or of the events of a stream. The tokens of what the model thought (`reasoningContent`)
+    are among those of the output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request: ProviderRequest) -> None:
         self._text = SurrogateJoiner()
+        self._thoughts = Thoughts(handed_on=request.sampling.hands_thoughts_on)
         self.calls = ToolCalls()
 
     def block(self, index: int, block: dict[str, Any]) -> Iterator[Piece]:
@@ -84,6 +88,8 @@ class _Answer:
             yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
         elif text := self._text.feed(block.get("text") or ""):
             yield text
+        elif thought := block.get("reasoningContent"):
+            yield from self._thoughts.block(index, thought)
 
     def event(self, event: dict[str, Any]) -> Iterator[Piece]:
         """Blocks of tools begin with an event that names them; others begin with their first delta."""
@@ -95,10 +101,13 @@ class _Answer:
             yield from self.calls.feed(index, written, call_id=use.get("toolUseId"), name=use.get("name"))
         elif text := self._text.feed(content.get("text") or ""):
             yield text
-        elif content.get("reasoningContent"):
-            yield Thinking()
+        elif thought := content.get("reasoningContent"):
+            yield from self._thoughts.delta(said.get("contentBlockIndex") or 0, thought)
+        elif stopped := event.get("contentBlockStop"):
+            yield from self._thoughts.stop(stopped.get("contentBlockIndex") or 0)
 
     def rest(self, reason: str) -> Iterator[Piece]:
+        yield from self._thoughts.rest()
         if text := self._text.finish():
             yield text
         yield from self.calls.end(reason)
@@ -140,6 +149,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     talk = conversation(request.messages)
     _check_turns(talk, request)
     _trim_end(talk)
+    _leave_out_thoughts(talk, request)
     sampling = request.sampling
     inference = {
         request.model.limit_parameter: request.output_limit,
@@ -160,16 +170,9 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:
-    """What the model itself is told: Claude its `top_k` and whether to think, GPT how hard. GPT's field is not its own API's
-    (langchain-aws 1.9, litellm-1.110; AWS's model cards, read 2026-11).
-    """
+    """What the model itself is told: Claude its `top_k`, and many whether to think, and how hard."""
     fields: dict[str, Any] = {"top_k": request.sampling.top_k} if request.sampling.top_k else {}
-    told = request.sampling.reasoning_effort or request.model.thinking
-    if told in {"disabled", "between_tools"}:
-        fields["thinking"] = {"type": told}
-    elif told:
-        fields["reasoning"] = {"effort": told}
-    return fields
+    return fields | thinking_fields(request)
 
 
 def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
@@ -180,6 +183,17 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
         raise InvalidRequest(
             f"`messages` must end with a message of the user: {request.model.name} cannot continue the assistant's."
         )
+
+
+def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
+    """All of them where the model does not think now. An answer that was cut off while it thought ends before that: "The
+    final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073, read 2026-11).
+    """
+    for turn in talk.turns:
+        if not takes_thoughts_back(request):
+            turn.parts[:] = [part for part in turn.parts if not isinstance(part, Thought)]
+        while turn.parts and isinstance(turn.parts[-1], Thought):
+            turn.parts.pop()
 
 
 def _trim_end(talk: Conversation) -> None:

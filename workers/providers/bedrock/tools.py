@@ -6,11 +6,13 @@ botocore 1.40's model of it.
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
-from shared.chat import ImagePart, Part, TextPart, Tool, ToolCall, ToolChoice
+from shared.chat import ImagePart, TextPart, Tool, ToolCall, ToolChoice
+from shared.thoughts import Thought
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import Conversation, ToolResult, arguments, image
+from workers.providers.wire.conversation import Conversation, Spoken, ToolResult, arguments, image
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
 """`inputSchema` is required, and of type object."""
@@ -55,22 +57,38 @@ def _choice(choice: ToolChoice) -> dict[str, Any] | None:
             return None
 
 
-def _blocks(part: Part | ToolCall | ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
+def _blocks(part: Spoken, *, with_tools: bool) -> list[dict[str, Any]]:
     match part:
         case ToolCall(id, name, given):
             if with_tools:
                 return [{"toolUse": {"toolUseId": id, "name": name, "input": arguments(part)}}]
             return [{"text": f"[I called the tool {name} with {given or '{}'}]"}]
-        case ToolResult(call, text):
-            images = [_image(shown) for shown in part.images]
-            if with_tools:
-                said = [{"text": text}] if text.strip() else []
-                return [{"toolResult": {"toolUseId": call.id, "content": [*said, *images] or [{"text": NOTHING_SAID}]}}]
-            return [{"text": f"[The tool {call.name} said: {text}]"}, *images]
+        case ToolResult():
+            return _result(part, with_tools=with_tools)
+        case Thought():
+            return _thought(part) if with_tools else []
         case TextPart(text):
             return [{"text": text}]
         case _:
             return [_image(part)]
+
+
+def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
+    images = [_image(shown) for shown in result.images]
+    if not with_tools:
+        return [{"text": f"[The tool {result.call.name} said: {result.text}]"}, *images]
+    said = [{"text": result.text}] if result.text.strip() else []
+    content = [*said, *images] or [{"text": NOTHING_SAID}]
+    return [{"toolResult": {"toolUseId": result.call.id, "content": content}}]
+
+
+def _thought(thought: Thought) -> list[dict[str, Any]]:
+    """As the vendor made it; one that it has not signed is nothing that it wants back."""
+    if not thought.signature:
+        return []
+    if thought.redacted:
+        return [{"reasoningContent": {"redactedContent": base64.b64decode(thought.signature)}}]
+    return [{"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}]
 
 
 def _image(part: ImagePart) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from google import genai
 from google.genai import types
 from google.genai.errors import APIError, UnknownApiResponseError
 
+from shared.chat import CallPiece
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.gemini.request import parameters
+from workers.providers.gemini.wire import Body, Part
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.callers_faults import forbidden
@@ -33,62 +36,7 @@ FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKE
 FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 
 
-class _FunctionCall(msgspec.Struct):
-    """A whole call; Gemini streams no arguments, and gives ids only since its newer models."""
-
-    name: str
-    id: str | None = None
-    args: dict[str, Any] | None = None
-
-
-class _Part(msgspec.Struct, rename="camel"):
-    text: str | None = None
-    thought: bool = False
-    function_call: _FunctionCall | None = None
-
-
-class _Content(msgspec.Struct):
-    parts: list[_Part] | None = None
-
-
-class _Candidate(msgspec.Struct, rename="camel"):
-    content: _Content | None = None
-    finish_reason: str | None = None
-
-
-class _Feedback(msgspec.Struct, rename="camel"):
-    block_reason: str | None = None
-
-
-class _Counts(msgspec.Struct, rename="camel"):
-    """Of the answer so far. Thoughts (billed as output) stand beside the candidates' tokens, results of Google's own tools
-    (billed as input) beside the prompt's; cached ones are inside.
-    """
-
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int = 0
-    cached_content_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int = 0
-
-    def usage(self) -> Usage | None:
-        if self.prompt_token_count is None or self.tool_use_prompt_token_count < 0:
-            return None
-        prompt = self.prompt_token_count + self.tool_use_prompt_token_count
-        output = self.candidates_token_count + self.thoughts_token_count
-        return Usage(prompt, output, self.cached_content_token_count, self.thoughts_token_count)
-
-
-class _Body(msgspec.Struct, rename="camel"):
-    """An answer, a chunk of one, or an error in the place of either."""
-
-    candidates: list[_Candidate] | None = None
-    prompt_feedback: _Feedback | None = None
-    usage_metadata: _Counts | None = None
-    error: dict[str, Any] | None = None
-
-
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(Body)
 
 
 class Gemini:
@@ -113,7 +61,7 @@ class Gemini:
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """One call; the terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
-        answer = _Answer()
+        answer = _Answer(hands_thoughts_on=request.sampling.hands_thoughts_on)
         async with self._opened(request) as response:
             async for body in _bodies(response, stream=request.stream):
                 for piece in answer.take(body):
@@ -198,14 +146,16 @@ class _WholeBody(httpx2.AsyncByteStream):
 class _Answer:
     """Makes pieces of bodies, and knows at the end whether there was one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hands_thoughts_on: bool) -> None:
         self._text = SurrogateJoiner()
+        self._thought = SurrogateJoiner()
+        self._hands_thoughts_on = hands_thoughts_on
         self._calls = ToolCalls()
         self._called = 0
         self._usage: Usage | None = None
         self._reason: str | None = None
 
-    def take(self, body: _Body) -> Iterator[Piece]:
+    def take(self, body: Body) -> Iterator[Piece]:
         if body.prompt_feedback and body.prompt_feedback.block_reason:
             raise forbidden()
         for candidate in (body.candidates or ())[:1]:
@@ -230,17 +180,26 @@ class _Answer:
             yield Reported(None)
         yield Finished(self._calls.reason(reason))
 
-    def _said(self, part: _Part) -> Iterator[Piece]:
+    def _said(self, part: Part) -> Iterator[Piece]:
         if part.thought:
-            yield Thinking()
+            shown = self._thought.feed(part.text or "") if self._hands_thoughts_on else ""
+            yield ThoughtPiece(0, shown) if shown else Thinking()
         elif call := part.function_call:
             self._called += 1
-            yield from self._calls.feed(self._called, arguments_text(call.args), call_id=call.id, name=call.name)
+            written = arguments_text(call.args)
+            for piece in self._calls.feed(self._called, written, call_id=call.id, name=call.name):
+                yield self._signed(piece, part.thought_signature)
         elif text := self._text.feed(part.text or ""):
             yield text
 
+    def _signed(self, piece: CallPiece | Thinking, signature: str | None) -> Piece:
+        """Of calls side by side the first one has a signature, which stands for what was thought before them."""
+        if isinstance(piece, Thinking) or not self._hands_thoughts_on:
+            return piece
+        return msgspec.structs.replace(piece, signature=signature)
 
-async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[_Body]:
+
+async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[Body]:
     if not stream:
         yield _body(await whole(response.aiter_bytes()))
         return
@@ -248,9 +207,9 @@ async def _bodies(response: httpx2.Response, *, stream: bool) -> AsyncIterator[_
         yield _body(line)
 
 
-def _body(data: bytes) -> _Body:
+def _body(data: bytes) -> Body:
     try:
-        body = decode(data, _decoder, _Body)
+        body = decode(data, _decoder, Body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise vendor_errors.no_answer() from error
     if body.error is not None:

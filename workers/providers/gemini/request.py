@@ -6,12 +6,13 @@ from typing import Any
 
 from google.genai import types
 
-from shared.catalogue.models import Model
 from shared.catalogue.tool_limits import tool_limits
-from shared.chat import JsonAnswer, Part, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.chat import JsonAnswer, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
+from shared.thoughts import Thought
 from workers.providers.gemini.references import with_bare_references
+from workers.providers.gemini.thinking import signatures_of, thinking_config
 from workers.providers.protocol import ProviderRequest
-from workers.providers.wire.conversation import ToolResult, Turn, arguments, conversation, image
+from workers.providers.wire.conversation import Spoken, ToolResult, Turn, arguments, conversation, image
 
 ROLES = {"user": "user", "assistant": "model"}
 MODES = {
@@ -20,11 +21,6 @@ MODES = {
     "required": types.FunctionCallingConfigMode.ANY,
     "named": types.FunctionCallingConfigMode.ANY,
 }
-LEVELS = {"minimal": types.ThinkingLevel.MINIMAL, "low": types.ThinkingLevel.LOW}
-UNSIGNED = b"skip_thought_signature_validator"
-"""What stands for the signature of a thought that is not kept: thinking models may refuse a call in the history without
-one (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11).
-"""
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
@@ -34,16 +30,15 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         system_instruction=talk.instructions or None,
         max_output_tokens=request.output_limit,
         **_sampling(request.sampling),
-        thinking_config=_thinking(request.model),
+        thinking_config=thinking_config(request),
         **(_tools(request.tools) if request.tools.offered else {}),
         # both would call the vendor again on their own
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
-    signature = UNSIGNED if request.model.reasoning else None
     with_ids = tool_limits(request.model).ids_in_history
     contents = [
-        types.Content(role=ROLES[turn.role], parts=[_part(part, signature, with_ids=with_ids) for part in parts])
+        types.Content(role=ROLES[turn.role], parts=_parts(parts, with_ids=with_ids))
         for turn in talk.turns
         for parts in _apart(turn)
     ]
@@ -62,11 +57,6 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty or None,
         **(_json(sampling.json_answer) if sampling.json_answer else {}),
     }
-
-
-def _thinking(model: Model) -> types.ThinkingConfig | None:
-    """From Gemini 3 on a level (ai.google.dev/gemini-api/docs/thinking, read 2026-11). `thinking` is one of the least."""
-    return types.ThinkingConfig(thinking_level=LEVELS[model.thinking]) if model.thinking else None
 
 
 def _json(answer: JsonAnswer) -> dict[str, Any]:
@@ -92,16 +82,22 @@ def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
     return types.FunctionCallingConfig(mode=MODES[choice.mode], allowed_function_names=only)
 
 
-def _apart(turn: Turn) -> list[list[Part | ToolCall | ToolResult]]:
+def _apart(turn: Turn) -> list[list[Spoken]]:
     """Results in a content of their own, then the rest: parts beside results may be counted as results that are too many
     (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
-    results: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if isinstance(part, ToolResult)]
-    rest: list[Part | ToolCall | ToolResult] = [part for part in turn.parts if not isinstance(part, ToolResult)]
+    said = [part for part in turn.parts if not isinstance(part, Thought)]
+    results: list[Spoken] = [part for part in said if isinstance(part, ToolResult)]
+    rest: list[Spoken] = [part for part in said if not isinstance(part, ToolResult)]
     return [parts for parts in (results, rest) if parts]
 
 
-def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_ids: bool) -> types.Part:
+def _parts(parts: list[Spoken], *, with_ids: bool) -> list[types.Part]:
+    signatures = signatures_of(parts, needed=with_ids)
+    return [_part(part, signature, with_ids=with_ids) for part, signature in zip(parts, signatures, strict=True)]
+
+
+def _part(part: Spoken, signature: bytes | None, *, with_ids: bool) -> types.Part:
     """Before Gemini 3 calls and results go without ids, which some versions of the API refuse in a request; name and order
     tell them apart (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
@@ -115,6 +111,8 @@ def _part(part: Part | ToolCall | ToolResult, signature: bytes | None, *, with_i
             return types.Part(function_response=said)
         case TextPart(text):
             return types.Part(text=text)
+        case Thought():
+            raise TypeError("a summary of a thought is nothing that Gemini is told")
         case _:
             kind, data = image(part)
             return types.Part(inline_data=types.Blob(mime_type=f"image/{kind}", data=data))

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from shared.money import Usage
+from shared.thoughts import ThoughtPiece
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai.calls import OpenAIApi
 from workers.providers.openai.clients import Clients, openai_clients
 from workers.providers.openai.request import parameters
-from workers.providers.protocol import Finished, Limits, Piece, Reported, Thinking
+from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, Thinking
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.sse import DataLines
 from workers.providers.wire.text import SurrogateJoiner, decode, joined
@@ -103,7 +104,11 @@ def completions(clients: Clients, limits: Limits) -> OpenAIApi:
     """A vendor's chat completions. The terminal marker is a `finish_reason`; the usage may come after it, in a
     chunk of its own.
     """
-    return OpenAIApi(clients, limits, path="/chat/completions", parameters=parameters, answer=lambda _: _Answer())
+
+    def answer(request: ProviderRequest) -> _Answer:
+        return _Answer(hands_thoughts_on=request.sampling.hands_thoughts_on)
+
+    return OpenAIApi(clients, limits, path="/chat/completions", parameters=parameters, answer=answer)
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
@@ -114,8 +119,10 @@ def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
 class _Answer:
     """Makes pieces of bodies, and knows at the end whether there was one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hands_thoughts_on: bool) -> None:
         self._text = SurrogateJoiner()
+        self._thought = SurrogateJoiner()
+        self._hands_thoughts_on = hands_thoughts_on
         self._calls = ToolCalls()
         self._lines = DataLines()
         self._reported = False
@@ -146,10 +153,10 @@ class _Answer:
         for choice in body.choices or ():
             content = choice.delta or choice.message
             if content is not None:
+                if content.reasoning_content:
+                    yield self._thinking(content.reasoning_content)
                 if text := self._text.feed(content.content or content.refusal or ""):
                     yield text
-                elif content.reasoning_content:
-                    yield Thinking()
                 if content.tool_calls:
                     yield from self._called(content.tool_calls)
             self._reason = choice.finish_reason or self._reason
@@ -169,6 +176,11 @@ class _Answer:
         if not self._reported:
             yield Reported(None)
         yield Finished(self._calls.reason(reason))
+
+    def _thinking(self, text: str) -> Piece:
+        """Other vendors of this protocol than OpenAI show what their models think, and do not sign it."""
+        shown = self._thought.feed(text) if self._hands_thoughts_on else ""
+        return ThoughtPiece(0, shown) if shown else Thinking()
 
     def _called(self, calls: list[_ToolCall]) -> Iterator[Piece]:
         for place, call in enumerate(calls):

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.catalogue.models import Model
+from shared.catalogue.thinking import thinks
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
@@ -23,7 +24,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
     """The parameters of the SDK's `create`; what is not asked for is left out."""
     given = {
         "model": request.model.upstream,
-        "messages": [_message(message, request.model) for message in _talk(request)],
+        "messages": [_message(message, request) for message in _talk(request)],
         "stream": request.stream,
         "stream_options": {"include_usage": True} if request.stream else None,
         request.model.limit_parameter: request.output_limit,
@@ -39,8 +40,7 @@ def _talk(request: ProviderRequest) -> list[Message]:
     """The thinking model wants each side in turn: "deepseek-reasoner does not support successive user or assistant messages"
     (github.com/deepseek-ai/DeepSeek-R1/issues/21, github.com/Aider-AI/aider/issues/2960; read 2026-11).
     """
-    thinks = request.model.api == "deepseek-chat" and request.model.reasoning
-    return in_turn(request.messages) if thinks else request.messages
+    return in_turn(request.messages) if _deepseek_thinks(request) else request.messages
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
@@ -67,10 +67,21 @@ def short_user(name: str) -> str:
 
 def _thinking(request: ProviderRequest) -> dict[str, Any]:
     """DeepSeek has a switch beside the effort (api-docs.deepseek.com/guides/thinking_mode, read 2026-11)."""
-    told = request.model.thinking
-    if request.model.api == "deepseek-chat":
-        return {"reasoning_effort": request.sampling.reasoning_effort, "thinking": {"type": told} if told else None}
-    return {"reasoning_effort": request.sampling.reasoning_effort or told}
+    model, effort = request.model, request.sampling.reasoning_effort
+    if model.api != "deepseek-chat":
+        return {"reasoning_effort": effort or model.thinking}
+    if not model.reasoning_efforts:
+        return {}
+    if not _deepseek_thinks(request):
+        return {"thinking": {"type": "disabled"}}
+    return {"thinking": {"type": "enabled"}, "reasoning_effort": effort}
+
+
+def _deepseek_thinks(request: ProviderRequest) -> bool:
+    """A model that has to call a tool cannot think meanwhile; who can only think is never made to call one."""
+    model = request.model
+    unforced = not (request.tools.must_be_called() and model.reasoning_efforts)
+    return model.api == "deepseek-chat" and unforced and thinks(model, request.sampling.reasoning_effort)
 
 
 def _response_format(answer: JsonAnswer) -> dict[str, Any]:
@@ -113,11 +124,11 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
     return {"type": "function", "function": {"name": choice.name}} if choice.mode == "named" else choice.mode
 
 
-def _message(message: Message, model: Model) -> dict[str, Any]:
-    content = _content(message, model)
+def _message(message: Message, request: ProviderRequest) -> dict[str, Any]:
+    content = _content(message, request.model)
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
-    said = {"role": message.role, "content": content, **_thoughts(message, model)}
+    said = {"role": message.role, "content": content, **_thoughts(message, request)}
     if message.tool_calls:
         return {**said, "content": content or None, "tool_calls": [_call(call) for call in message.tool_calls]}
     return said
@@ -137,13 +148,16 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
     return [_part(part, vendor_limits(model).image_detail) for part in message.content]
 
 
-def _thoughts(message: Message, model: Model) -> dict[str, Any]:
+def _thoughts(message: Message, request: ProviderRequest) -> dict[str, Any]:
     """DeepSeek's models answer 400 while they think when the reasoning of an answer is not given back: after a call always
-    (api-docs.deepseek.com/guides/thinking_mode), lately after any other answer, too (read 2026-11). It is not kept here;
-    empty will do, as several clients found (github.com/anomalyco/opencode/issues/17523, 2026-03).
+    (api-docs.deepseek.com/guides/thinking_mode), lately after any other answer, too (read 2026-11). What a caller does not
+    send back is not kept here; empty will do, as several clients found (github.com/anomalyco/opencode/issues/17523, 2026-03).
+    The reasoner takes what it thought before a call, and nothing else: "Please remove the reasoning_content".
     """
-    given_back = model.api == "deepseek-chat" and model.reasoning and message.role == "assistant"
-    return {"reasoning_content": ""} if given_back else {}
+    if message.role != "assistant" or not _deepseek_thinks(request):
+        return {}
+    takes_text = request.model.reasoning_efforts or message.tool_calls
+    return {"reasoning_content": "".join(thought.text for thought in message.thoughts) if takes_text else ""}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

@@ -32,16 +32,17 @@ SCHEMA = _words(
     r"input_schema|inputschema",  # Claude, Bedrock
     r"undefined schema|schema (at|produces|is too|nesting)|function_declarations\[\d+\]\.parameters",  # Gemini
 )
+THOUGHTS = _words(
+    r"invalid .?signature.? in .?thinking|thinking.{0,80}cannot be modified|bound to a different conversation",  # Claude
+    r"(corrupted|invalid) thought.?signature|thought.?signature is not valid",  # Gemini
+    r"encrypted.?content.{0,80}(verified|decrypted)|'reasoning' was provided without|required 'reasoning' item",  # OpenAI
+)
 HISTORY = _words(
     r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek
     r"no tool (output|call) found for function call|duplicate (function|tool) call",  # OpenAI's Responses
     r"expected toolresult blocks|number of toolresult blocks|duplicate ids",  # Bedrock
     r"tool_use.? ids (must|were)|unexpected .?tool_(use|result)",  # Claude
     r"function (call|response) (turn|parts)",  # Gemini
-)
-THOUGHTS = _words(
-    r"encrypted content .{0,400}could not be (verified|decrypted)|of type 'reasoning' was provided without",  # OpenAI
-    r"required 'reasoning' item",
 )
 TURNS = _words(
     r"must (alternate|start with a user|end with a user)|contentblock object at .{0,60}(blank|empty)",  # Bedrock
@@ -64,6 +65,9 @@ SIZE = _words(
     r"request payload size exceeds",  # Gemini
 )
 
+THOUGHTS_MEAN = (
+    "The vendor refuses a thought in `messages`: send it back unchanged, behind all that came before it, or not at all."
+)
 TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send less, or part what is long."
 UNUSABLE_IMAGE = "The vendor cannot use an image in `messages`: send a whole png, jpeg or webp of a few megabytes."
 MEANINGS = (
@@ -78,10 +82,6 @@ MEANINGS = (
         "The vendor refuses `messages`: each tool call needs its result right after it, and each result its call.",
     ),
     (
-        THOUGHTS,
-        "The vendor cannot use the thoughts in `messages`: send them back as they came to the same model, or leave them out.",
-    ),
-    (
         TURNS,
         "The vendor refuses the order of `messages`, or an empty one: user and assistant take turns, the user first.",
     ),
@@ -91,8 +91,14 @@ MEANINGS = (
 """
 
 
+class ThoughtsRefused(InvalidRequest):
+    """The vendor does not know a thought again that it is said to have had: the request may go on without any."""
+
+
 def callers_fault(prose: str) -> InvalidRequest | None:
     """What the caller is told, in this service's own words; None where the vendor's are not known."""
+    if THOUGHTS.search(prose):
+        return ThoughtsRefused(THOUGHTS_MEAN)
     return next((InvalidRequest(meaning) for known, meaning in MEANINGS if known.search(prose)), None)
 
 

@@ -17,6 +17,7 @@ from shared.catalogue.turns import is_blank
 from shared.chat import INSTRUCTIONS, ImagePart, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
+from shared.thoughts import Thought, in_order
 from workers.providers.protocol import ProviderRequest
 
 NOT_AN_OBJECT = "invalid_arguments"
@@ -34,11 +35,17 @@ class ToolResult(msgspec.Struct, frozen=True):
     images: tuple[ImagePart, ...] = ()
 
 
+Spoken = Part | ToolCall | ToolResult | Thought
+"""A part of a turn."""
+
+
 class Turn(msgspec.Struct):
-    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's."""
+    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's,
+    thoughts are the assistant's.
+    """
 
     role: str
-    parts: list[Part | ToolCall | ToolResult]
+    parts: list[Spoken]
 
     @property
     def text(self) -> str:
@@ -120,13 +127,17 @@ def refuse_tools(request: ProviderRequest) -> None:
         raise InvalidRequest(f"{request.model.name} takes no tools.")
 
 
-def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Part | ToolCall | ToolResult]]:
+def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Spoken]]:
     """The role that speaks, and its parts; keeps track of the calls that wait for their results."""
     if message.role == "tool":
         return "user", [_result(message, open_calls)]
     _check_answered(open_calls)
     open_calls |= {call.id: call for call in message.tool_calls}
-    return message.role, [*_parts(message), *message.tool_calls]
+    if not message.thoughts:
+        return message.role, [*_parts(message), *message.tool_calls]
+    blocks = in_order(message.text(), message.tool_calls, message.thoughts)
+    parts: list[Spoken] = [TextPart(block) if isinstance(block, str) else block for block in blocks]
+    return message.role, [part for part in parts if not isinstance(part, TextPart) or part.text.strip()]
 
 
 def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from shared.catalogue.models import Model
-from shared.chat import CallPiece, Message
+from shared.chat import CallPiece, Message, ToolCall
 from shared.signatures import own_signature, own_thought, wrapped
-from shared.thoughts import ThoughtPiece
+from shared.thoughts import Thought, ThoughtPiece
 from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest, Thinking
 
 
@@ -22,6 +22,11 @@ def with_own_thoughts(messages: list[Message], model: Model) -> list[Message]:
     if not any(message.thoughts or any(call.signature for call in message.tool_calls) for message in messages):
         return messages
     return [_with_own(message, model) for message in messages]
+
+
+def without_thoughts(messages: list[Message]) -> list[Message]:
+    """The same talk without any."""
+    return [_replaced(message, (), tuple(_unsigned(call) for call in message.tool_calls)) for message in messages]
 
 
 def thoughts_for(request: ProviderRequest, *, answered: bool) -> HandedOn | None:
@@ -72,7 +77,7 @@ class HandedOn:
     def _signature(self, piece: ThoughtPiece) -> str | None:
         if not self._signs or piece.signature is None:
             return None
-        return self._wrapped(piece.signature)
+        return self._wrapped(piece.signature, redacted=piece.redacted)
 
     def _end(self) -> Iterator[Piece]:
         """A thought that its vendor did not sign is signed here, so that it is known again."""
@@ -81,11 +86,11 @@ class HandedOn:
             yield ThoughtPiece(last.index, signature=self._wrapped(None), pieces=0)
         self._open = None
 
-    def _wrapped(self, signature: str | None) -> str:
+    def _wrapped(self, signature: str | None, *, redacted: bool = False) -> str:
         """Of the thought that is open, which is whole with it."""
         text = "".join(self._text)
         self._text.clear()
-        return wrapped(self._model, signature, text, shown=self._shows)
+        return wrapped(self._model, signature, text, shown=self._shows, redacted=redacted)
 
     def _signed_call(self, piece: CallPiece) -> CallPiece:
         if piece.signature is None:
@@ -100,6 +105,12 @@ def _with_own(message: Message, model: Model) -> Message:
         msgspec.structs.replace(call, signature=own_signature(model, call.signature)) if call.signature else call
         for call in message.tool_calls
     )
-    return msgspec.structs.replace(
-        message, thoughts=tuple(thought for thought in own if thought), tool_calls=tuple(calls)
-    )
+    return _replaced(message, tuple(thought for thought in own if thought), tuple(calls))
+
+
+def _unsigned(call: ToolCall) -> ToolCall:
+    return msgspec.structs.replace(call, signature=None)
+
+
+def _replaced(message: Message, thoughts: tuple[Thought, ...], calls: tuple[ToolCall, ...]) -> Message:
+    return msgspec.structs.replace(message, thoughts=thoughts, tool_calls=calls)

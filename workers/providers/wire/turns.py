@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import msgspec
 
-from shared.chat import Message
+from shared.chat import Message, Part, TextPart
 
 SIDES = {"user", "assistant"}
 
 
 def in_turn(messages: list[Message]) -> list[Message]:
-    """The same talk with such messages as one text, a paragraph each. For models that take no images."""
+    """The same talk with such messages as one text, a paragraph each; where there are images, as one of several parts."""
     talk: list[Message] = []
     for message in messages:
         last = talk[-1] if talk else None
         if last and message.role in SIDES and last.role == message.role and not last.tool_calls:
-            said = "\n\n".join(text for text in (last.text(), message.text()) if text.strip())
-            talk[-1] = msgspec.structs.replace(message, content=said)
+            said = _joined(last, message)
+            thoughts = (*last.thoughts, *message.thoughts)
+            talk[-1] = msgspec.structs.replace(message, content=said, thoughts=thoughts)
         else:
             talk.append(message)
     return talk
+
+
+def _joined(first: Message, second: Message) -> str | list[Part]:
+    if first.images() or second.images():
+        return [*_parts(first), *_parts(second)]
+    return "\n\n".join(text for text in (first.text(), second.text()) if text.strip())
+
+
+def _parts(message: Message) -> list[Part]:
+    return [TextPart(message.content)] if isinstance(message.content, str) else list(message.content)

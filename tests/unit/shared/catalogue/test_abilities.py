@@ -36,7 +36,6 @@ PENALTIES = "frequency presence"
 NO_PENALTIES = ("frequency_penalty", "presence_penalty")
 FORCED = "tools required named json schema"
 TABLE = {
-    f"{FORCED} seed effort stop": "openai-o1 openai-o3-mini",
     "seed stop": "openai-o1-mini",
     f"{FORCED} seed effort": "openai-gpt-6.2-astra openai-gpt-6.2-sol openai-gpt-6.1-sol openai-gpt-6-astra",
     f"{FORCED} seed effort temperature top_p": (
@@ -46,35 +45,38 @@ TABLE = {
     f"{FORCED} effort": (
         "openai-gpt-6-astra-bedrock openai-gpt-6.1-sol-bedrock openai-gpt-6.1-terra-bedrock openai-gpt-6-luna-bedrock"
     ),
-    "tools temperature top_p": "openai-gpt-oss-120b openai-gpt-oss-20b",
+    "tools effort temperature top_p": "openai-gpt-oss-120b openai-gpt-oss-20b",
     "": ("openai-gpt-realtime-2.1 openai-gpt-realtime-2.1-mini openai-gpt-4o-rt-preview openai-gpt-4o-mini-rt-preview"),
-    f"{FORCED} {PENALTIES} {BASIC}": "deepseek-flash deepseek-v4-pro deepseek-chat",
+    f"{FORCED} effort {PENALTIES} {BASIC}": "deepseek-flash",
+    f"{FORCED} {PENALTIES} {BASIC}": "deepseek-v4-pro deepseek-chat",
     "tools json stop": "deepseek-reasoner",
     f"{FORCED} seed {PENALTIES} {BASIC}": "openai-gpt-4o openai-gpt-4o-mini",
     f"{FORCED} seed top_k {PENALTIES} {BASIC}": (
         "google-gemini-2.0-flash google-gemini-2.0-flash-lite google-gemini-1.5-flash "
         "google-gemini-1.5-flash-8b google-gemini-1.5-pro"
     ),
-    f"{FORCED} seed top_k {BASIC}": (
+    f"{FORCED} seed effort top_k {BASIC}": (
         "google-gemini-3.1-pro-preview google-gemini-3.1-flash-lite google-gemini-2.5-flash-lite"
     ),
-    f"{FORCED} seed stop": (
+    f"{FORCED} seed effort stop": (
+        "openai-o1 openai-o3-mini "
         "google-gemini-4-neon google-gemini-4-carbon google-gemini-4-argon google-gemini-4-hydrogen "
         "google-gemini-3.8-flash google-gemini-3.5-flash-lite"
     ),
-    f"{FORCED} {BASIC}": (
-        "amazon-nova-2-lite amazon-nova-micro amazon-nova-lite amazon-nova-pro moonshot-kimi-k3.1 zai-glm-5.3"
-    ),
+    f"{FORCED} effort {BASIC}": "amazon-nova-2-lite moonshot-kimi-k3.1",
+    f"{FORCED} {BASIC}": ("amazon-nova-micro amazon-nova-lite amazon-nova-pro zai-glm-5.3"),
     f"{FORCED} temperature top_p": "xai-grok-4.7",
+    f"{FORCED} effort top_k {BASIC}": (
+        "anthropic-claude-opus-4-6 anthropic-claude-sonnet-4-6 anthropic-claude-haiku-4-5"
+    ),
     f"{FORCED} top_k {BASIC}": (
-        "anthropic-claude-opus-4-6 anthropic-claude-sonnet-4-6 anthropic-claude-haiku-4-5 "
         "anthropic-claude-3-5-haiku anthropic-claude-3-5-sonnet-v2 "
         "anthropic-claude-3-5-sonnet anthropic-claude-3-sonnet anthropic-claude-3-opus anthropic-claude-3-haiku"
     ),
-    f"{FORCED} stop": (
+    f"{FORCED} effort stop": (
         "anthropic-claude-opus-5 anthropic-claude-opus-4-8 anthropic-claude-sonnet-5 anthropic-claude-haiku-5-5"
     ),
-    "tools stop": "anthropic-claude-fable-5-2 anthropic-claude-opus-5-5 anthropic-claude-sonnet-5-5",
+    "tools effort stop": "anthropic-claude-fable-5-2 anthropic-claude-opus-5-5 anthropic-claude-sonnet-5-5",
     f"tools required json schema {BASIC}": "deepseek-v3.2 mistral-mistral-large-3 mistral-mistral-large",
     f"tools {BASIC}": (
         "a21-jamba-1.5-large a21-jamba-1.5-mini cohere-command-rplus-v1 cohere-command-r meta-llama3-3-70b "
@@ -206,7 +208,13 @@ def test_a_tool_for_the_answer_is_one_of_those_that_a_vendor_takes(
         ("openai-gpt-5.5", "max", "xhigh"),
         ("openai-gpt-6-astra", "none", "low"),
         ("openai-gpt-6-luna-bedrock", "high", "high"),
-        ("deepseek-flash", "none", None),
+        ("openai-gpt-5.5", "minimal", "low"),
+        ("deepseek-flash", "none", "none"),
+        ("deepseek-flash", "medium", "high"),
+        ("deepseek-v4-pro", "low", "high"),
+        ("anthropic-claude-opus-4-6", "xhigh", "high"),
+        ("anthropic-claude-opus-5-5", "none", "low"),
+        ("amazon-nova-2-lite", "max", "medium"),
     ],
 )
 def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, sent: Any) -> None:
@@ -318,9 +326,16 @@ def test_a_wish_to_think_gives_way_to_tools_and_to_a_temperature(
         ("openai-gpt-6-astra", NOTHING, NO_TOOLS, None, []),
         ("google-gemini-4-argon", NOTHING, NO_TOOLS, None, []),
         ("anthropic-claude-opus-5-5", NOTHING, NO_TOOLS, None, []),
-        ("anthropic-claude-sonnet-5-5", NOTHING, NO_TOOLS, None, ["thinking"]),
-        ("anthropic-claude-opus-5", NOTHING, NO_TOOLS, None, ["thinking"]),
-        ("deepseek-flash", NOTHING, NO_TOOLS, None, ["thinking"]),
+        ("anthropic-claude-sonnet-5-5", NOTHING, NO_TOOLS, "medium", []),
+        ("anthropic-claude-opus-5", NOTHING, NO_TOOLS, "medium", []),
+        ("anthropic-claude-haiku-4-5", NOTHING, NO_TOOLS, "medium", []),
+        ("anthropic-claude-haiku-4-5", Sampling(temperature=0.5), NO_TOOLS, None, ["thinking"]),
+        ("anthropic-claude-haiku-4-5", NOTHING, CHOSEN["required"], None, ["thinking"]),
+        ("anthropic-claude-opus-5", NOTHING, CHOSEN["required"], "medium", []),
+        ("deepseek-flash", NOTHING, NO_TOOLS, "high", []),
+        ("deepseek-flash", NOTHING, CHOSEN["required"], None, ["thinking"]),
+        ("google-gemini-2.5-flash-lite", NOTHING, NO_TOOLS, "medium", []),
+        ("meta-llama4-scout", NOTHING, NO_TOOLS, None, ["thinking"]),
     ],
 )
 def test_thinking_that_is_switched_on_is_an_effort_where_the_model_would_not_think(

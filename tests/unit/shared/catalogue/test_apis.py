@@ -47,7 +47,8 @@ def test_the_first_api_serves_what_it_can(
 
 
 def test_thoughts_that_are_to_be_handed_on_come_by_the_second_api_where_there_are_any() -> None:
-    for effort, expected in (("high", RESPONSES), ("none", CHAT)):
+    expectations: list[tuple[ReasoningEffort, str]] = [("high", RESPONSES), ("none", CHAT)]
+    for effort, expected in expectations:
         sampling = Sampling(reasoning_effort=effort, shows_thoughts=True)
         assert by_its_api(CATALOGUE.find("openai-gpt-5.5"), sampling, NO_TOOLS).api == expected
 

@@ -172,8 +172,8 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
             ":3: model 'openai-gpt-4o': `no_tools_because` goes with a model without `tools` only",
         ),
         (
-            '[[model]]\nname = "google-gemini-4-argon"\nreasoning_efforts = ["low"]',
-            ":3: model 'google-gemini-4-argon': `reasoning_efforts` go with a model of api 'openai-chat' or",
+            '[[model]]\nname = "meta-llama4-scout"\nreasoning_efforts = ["low"]',
+            ":3: model 'meta-llama4-scout': `reasoning_efforts` go with a model of api 'openai-chat' or",
         ),
     ],
 )

@@ -76,3 +76,10 @@ def test_a_replacement_that_makes_no_sense_is_refused_where_it_stands(tmp_path: 
     assert "overlay.toml:3: model 'openai-o1': `replaced_by` is 'gpt-50', which is no model here" in unknown
     back = refused(tmp_path, '[[model]]\nname = "openai-gpt-5.2"\nreplaced_by = "o1"\n', use=False)
     assert "`replaced_by` leads back: openai-gpt-5.2 → openai-o1 → openai-gpt-5.2" in back
+
+
+def test_who_takes_the_place_of_a_model_that_thinks_does_so_too(tmp_path: Path) -> None:
+    catalogue = load_catalogue(use_successors=True)
+    reasoner, flash = catalogue.serving("deepseek-reasoner"), catalogue.serving("deepseek-flash")
+    assert (reasoner.name, reasoner.thinking, flash.thinking) == ("deepseek-flash", None, "disabled")
+    assert catalogue.serving("deepseek-chat").thinking == "disabled"

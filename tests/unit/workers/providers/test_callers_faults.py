@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import InvalidRequest, ProviderRejected
-from workers.providers.wire.callers_faults import MEANINGS, callers_fault
+from workers.providers.wire.callers_faults import MEANINGS, ThoughtsRefused, callers_fault
 from workers.providers.wire.vendor_errors import from_status
 
 CALLERS = {
@@ -104,3 +104,20 @@ def test_what_is_the_callers_fault_is_a_400_in_our_words(meaning: str, prose: st
 def test_what_is_not_known_to_be_the_callers_is_rejected(prose: str) -> None:
     assert callers_fault(prose) is None
     assert type(from_status(400, prose=prose)) is ProviderRejected
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "The model returned the following errors: messages.1.content.0: Invalid `signature` in `thinking` block",
+        "messages.39.content.0: Invalid signature in thinking block",
+        "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+        "messages.1.content.0: The block is bound to a different conversation.",
+        "Corrupted thought signature.",
+        "The encrypted content gAAA could not be verified.",
+    ],
+)
+def test_thoughts_that_are_not_known_again_are_an_error_of_their_own(prose: str) -> None:
+    error = from_status(400, prose=prose)
+    assert isinstance(error, ThoughtsRefused)
+    assert "thought" in error.message

@@ -9,7 +9,7 @@ import pytest
 
 from shared.money import Usage
 from workers.providers.bedrock import converse
-from workers.providers.gemini import gemini
+from workers.providers.gemini.wire import Counts
 from workers.providers.openai import chat
 
 DEEPSEEK = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
@@ -46,7 +46,7 @@ def test_openais_details_and_deepseeks_hits_and_misses(said: dict[str, Any], usa
     ],
 )
 def test_what_geminis_own_tools_found_is_input_beside_the_prompt(said: dict[str, Any], usage: Usage | None) -> None:
-    told = msgspec.convert(GEMINI | said, gemini._Counts)
+    told = msgspec.convert(GEMINI | said, Counts)
     assert told.usage() == usage
 
 

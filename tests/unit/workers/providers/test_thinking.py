@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.catalogue.models import load_catalogue
-from shared.chat import ImagePart, ImageUrl, Message, ReasoningEffort, Sampling, TextPart, ToolCall
+from shared.chat import (
+    NO_TOOLS,
+    ImagePart,
+    ImageUrl,
+    Message,
+    ReasoningEffort,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tools,
+)
+from shared.thoughts import Thought
 from workers.providers.bedrock import converse as bedrock_converse
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
@@ -24,15 +38,28 @@ CALLED = [
 ]
 
 
-def asked(name: str, effort: ReasoningEffort | None = None, messages: list[Message] = HELLO, **more: Any) -> Any:
+ADAPTIVE, SUMMARIZED = {"type": "adaptive"}, {"type": "adaptive", "display": "summarized"}
+SHOWN = {"shows_thoughts": True}
+
+
+def asked(
+    name: str,
+    effort: ReasoningEffort | None = None,
+    messages: list[Message] = HELLO,
+    *,
+    limit: int = 100,
+    tools: Tools = NO_TOOLS,
+    **more: Any,
+) -> Any:
     model = CATALOGUE.find(name)
     request = ProviderRequest(
         id="req_1",
         model=model,
         messages=messages,
         sampling=Sampling(reasoning_effort=effort, **more),
-        output_limit=100,
+        output_limit=limit,
         stream=False,
+        tools=tools,
     )
     words = {"bedrock-converse": bedrock_converse, "gemini": gemini_request}.get(model.api, openai_request)
     return words.parameters(request)
@@ -55,17 +82,60 @@ def test_openai_is_told_an_effort(name: str, effort: ReasoningEffort | None, tol
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [("deepseek-chat", None), ("deepseek-flash", {"type": "disabled"}), ("deepseek-v4-pro", {"type": "disabled"})],
+    ("name", "effort", "told"),
+    [
+        ("deepseek-chat", None, (None, None)),
+        ("deepseek-reasoner", None, (None, None)),
+        ("deepseek-flash", None, ({"type": "disabled"}, None)),
+        ("deepseek-flash", "none", ({"type": "disabled"}, None)),
+        ("deepseek-flash", "low", ({"type": "enabled"}, "low")),
+        ("deepseek-v4-pro", "max", ({"type": "enabled"}, "max")),
+    ],
 )
-def test_deepseek_is_told_to_switch_it_off(name: str, told: object) -> None:
-    assert asked(name).get("thinking") == told
+def test_deepseek_is_told_by_a_switch_and_an_effort(name: str, effort: ReasoningEffort | None, told: object) -> None:
+    words = asked(name, effort)
+    assert (words.get("thinking"), words.get("reasoning_effort")) == told
 
 
-def test_deepseek_is_given_thoughts_back_where_it_thinks() -> None:
-    given = {name: asked(name, messages=CALLED)["messages"] for name in ("deepseek-reasoner", "deepseek-flash")}
-    thoughts = {name: [message.get("reasoning_content") for message in messages] for name, messages in given.items()}
-    assert thoughts == {"deepseek-reasoner": [None, "", None, "", None], "deepseek-flash": [None] * 5}
+def test_the_successor_of_the_reasoner_thinks_unless_it_has_to_call_a_tool() -> None:
+    served = msgspec.structs.replace(CATALOGUE.find("deepseek-flash"), thinking=None)
+    tools = Tools(offered=(Tool(name="clock"),), choice=ToolChoice("required"))
+    request = ProviderRequest(
+        id="req_1", model=served, messages=HELLO, sampling=Sampling(), output_limit=100, stream=False
+    )
+    assert openai_request.parameters(request)["thinking"] == {"type": "enabled"}
+    forced = msgspec.structs.replace(request, tools=tools)
+    assert openai_request.parameters(forced)["thinking"] == {"type": "disabled"}
+
+
+THOUGHT = [
+    *CALLED[:3],
+    msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm. "), Thought("Aha."))),
+    CALLED[4],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "messages", "given_back"),
+    [
+        ("deepseek-reasoner", None, CALLED, [None, "", None, "", None]),
+        ("deepseek-reasoner", None, THOUGHT, [None, "", None, "Hm. Aha.", None]),
+        ("deepseek-flash", None, THOUGHT, [None] * 5),
+        ("deepseek-flash", "high", CALLED, [None, "", None, "", None]),
+        ("deepseek-flash", "high", THOUGHT, [None, "", None, "Hm. Aha.", None]),
+    ],
+)
+def test_deepseek_is_given_thoughts_back_where_it_thinks(
+    name: str, effort: ReasoningEffort | None, messages: list[Message], given_back: list[str | None]
+) -> None:
+    said = asked(name, effort, messages)["messages"]
+    assert [message.get("reasoning_content") for message in said] == given_back
+
+
+def test_the_reasoner_takes_back_what_it_thought_before_a_call_only() -> None:
+    talk = [*HELLO, Message("assistant", "Yes.", thoughts=(Thought("Hm."),)), *HELLO]
+    assert asked("deepseek-reasoner", messages=talk)["messages"][1]["reasoning_content"] == ""
+    assert asked("deepseek-flash", "high", talk)["messages"][1]["reasoning_content"] == "Hm."
 
 
 @pytest.mark.parametrize(
@@ -81,6 +151,19 @@ def test_deepseek_is_given_thoughts_back_where_it_thinks() -> None:
         ("openai-gpt-6-luna-bedrock", "high", {}, {"reasoning": {"effort": "high"}}),
         ("openai-gpt-6-astra-bedrock", None, {}, None),
         ("openai-gpt-oss-120b", None, {}, None),
+        ("openai-gpt-oss-120b", "low", {}, {"reasoning_effort": "low"}),
+        ("moonshot-kimi-k3.1", None, {}, None),
+        ("moonshot-kimi-k3.1", "none", {}, {"reasoning_effort": "none"}),
+        ("amazon-nova-2-lite", None, {}, None),
+        ("amazon-nova-2-lite", "low", {}, {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
+        ("anthropic-claude-opus-5", "none", {}, {"thinking": {"type": "disabled"}}),
+        ("anthropic-claude-opus-5", "max", {}, {"thinking": ADAPTIVE, "output_config": {"effort": "max"}}),
+        ("anthropic-claude-opus-5", "low", SHOWN, {"thinking": SUMMARIZED, "output_config": {"effort": "low"}}),
+        ("anthropic-claude-opus-5-5", None, SHOWN, {"thinking": SUMMARIZED}),
+        ("anthropic-claude-opus-4-6", None, SHOWN, None),
+        ("anthropic-claude-opus-4-6", "low", SHOWN, {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}),
+        ("anthropic-claude-sonnet-5-5", "none", {}, {"thinking": {"type": "between_tools"}}),
+        ("anthropic-claude-haiku-4-5", "none", {}, None),
     ],
 )
 def test_converse_is_told_in_the_models_own_fields(
@@ -90,17 +173,58 @@ def test_converse_is_told_in_the_models_own_fields(
 
 
 @pytest.mark.parametrize(
-    ("name", "level"),
+    ("effort", "limit", "budget", "told"),
     [
-        ("google-gemini-2.5-flash-lite", None),
-        ("google-gemini-3.1-flash-lite", "MINIMAL"),
-        ("google-gemini-3.8-flash", "LOW"),
-        ("google-gemini-4-neon", "LOW"),
+        ("low", 64_000, None, 4_096),
+        ("high", 64_000, None, 32_768),
+        ("high", 64_000, 2_000, 2_000),
+        ("low", 64_000, 10, 1_024),
+        ("high", 16_384, None, 12_288),
+        ("high", 1_366, None, 1_025),
+        ("high", 1_300, None, None),
     ],
 )
-def test_gemini_is_told_the_least_level(name: str, level: str | None) -> None:
-    config = asked(name)["config"].thinking_config
-    assert (config and config.thinking_level.value) == level
+def test_claude_that_counts_is_told_how_many_tokens_with_room_left_for_the_answer(
+    effort: ReasoningEffort, limit: int, budget: int | None, told: int | None
+) -> None:
+    fields = asked("anthropic-claude-haiku-4-5", effort, limit=limit, thinking_budget=budget).get(
+        "additionalModelRequestFields"
+    )
+    assert fields == ({"thinking": {"type": "enabled", "budget_tokens": told}} if told else None)
+
+
+def test_claude_that_counts_does_not_begin_to_think_where_its_thoughts_are_missing() -> None:
+    def thinking(messages: list[Message]) -> object:
+        return asked("anthropic-claude-haiku-4-5", "low", messages, limit=16_384).get("additionalModelRequestFields")
+
+    signed = [*CALLED[:3], msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm.", "sig"),)), CALLED[4]]
+    assert thinking(CALLED) is None
+    assert thinking([*HELLO, Message("assistant", "I ")]) is None
+    assert thinking(signed) == {"thinking": {"type": "enabled", "budget_tokens": 4_096}}
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "more", "told"),
+    [
+        ("google-gemini-2.5-flash-lite", None, {}, None),
+        ("google-gemini-2.5-flash-lite", "none", SHOWN, None),
+        ("google-gemini-2.5-flash-lite", "low", {}, (None, 1_024, None)),
+        ("google-gemini-2.5-flash-lite", "high", {"thinking_budget": 100}, (None, 512, None)),
+        ("google-gemini-2.5-flash-lite", "high", SHOWN, (None, 24_576, True)),
+        ("google-gemini-3.1-flash-lite", None, {}, ("MINIMAL", None, None)),
+        ("google-gemini-3.8-flash", None, {}, ("LOW", None, None)),
+        ("google-gemini-3.8-flash", None, SHOWN, ("LOW", None, True)),
+        ("google-gemini-4-neon", None, {}, ("LOW", None, None)),
+        ("google-gemini-4-neon", "xhigh", {"thinking_budget": 9}, ("XHIGH", None, None)),
+        ("google-gemini-2.0-flash", None, SHOWN, None),
+    ],
+)
+def test_gemini_is_told_a_level_or_a_number_of_tokens(
+    name: str, effort: ReasoningEffort | None, more: dict[str, Any], told: object
+) -> None:
+    config = asked(name, effort, **more)["config"].thinking_config
+    level = config and config.thinking_level and config.thinking_level.value
+    assert (config and (level, config.thinking_budget, config.include_thoughts)) == told
 
 
 def test_gemini_has_ids_and_a_stand_in_for_signatures_from_its_third_generation_on() -> None:
@@ -113,6 +237,43 @@ def test_gemini_has_ids_and_a_stand_in_for_signatures_from_its_third_generation_
     assert call.thought_signature == b"skip_thought_signature_validator"
     call, said = parts("google-gemini-2.5-flash-lite")
     assert (call.function_call.id, said.function_response.id, call.thought_signature) == (None, None, None)
+
+
+def test_gemini_is_given_its_own_signatures_back_where_they_were() -> None:
+    calls = (ToolCall("call_1", "clock", "{}", "c2ln"), ToolCall("call_2", "clock", "{}"))
+    talk = [
+        *HELLO,
+        Message("assistant", "Yes.", tool_calls=calls, thoughts=(Thought("A summary, which it does not want."),)),
+        Message("tool", "ten", tool_call_id="call_1"),
+        Message("tool", "ten", tool_call_id="call_2"),
+    ]
+    _, said, _ = asked("google-gemini-3.8-flash", messages=talk)["contents"]
+    assert [part.text for part in said.parts] == ["Yes.", None, None]
+    assert [part.thought_signature for part in said.parts] == [None, b"sig", None]
+
+
+def test_claude_is_given_its_own_thoughts_back_where_they_were_while_it_thinks() -> None:
+    thoughts = (Thought("Hm.", "sig"), Thought(signature="ZGF0YQ==", redacted=True, after_text=4), Thought("unsigned"))
+    turn = Message("assistant", "Yes. No.", tool_calls=(ToolCall("call_1", "clock", "{}"),), thoughts=thoughts)
+    talk = [*HELLO, turn, Message("tool", "ten", tool_call_id="call_1")]
+    clock = Tools(offered=(Tool(name="clock"),))
+    text = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "sig"}}}
+    data = {"reasoningContent": {"redactedContent": b"data"}}
+    said = asked("anthropic-claude-opus-5", "high", talk, tools=clock)["messages"][1]["content"]
+    assert said[:4] == [text, {"text": "Yes."}, data, {"text": " No."}]
+    assert "toolUse" in said[4]
+    for name, effort, tools in (
+        ("anthropic-claude-opus-5", None, clock),
+        ("anthropic-claude-opus-5", "high", NO_TOOLS),
+    ):
+        said = asked(name, effort, talk, tools=tools)["messages"][1]["content"]  # type: ignore[arg-type]
+        assert not any("reasoningContent" in block for block in said)
+
+
+def test_claude_is_not_given_a_thought_that_nothing_follows() -> None:
+    cut_off = Message("assistant", "Yes.", thoughts=(Thought("Hm.", "sig", after_text=4),))
+    said = asked("anthropic-claude-opus-5", "high", [*HELLO, cut_off, *HELLO])["messages"][1]["content"]
+    assert said == [{"text": "Yes."}]
 
 
 def test_images_go_to_openai_in_a_detail_that_bounds_them() -> None:

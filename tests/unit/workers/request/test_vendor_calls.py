@@ -5,12 +5,17 @@ from typing import Any
 
 import pytest
 
-from shared.chat import CallPiece
+from shared.catalogue.models import load_catalogue
+from shared.chat import CallPiece, Message
 from shared.errors import AnswerTooLong
-from shared.job import AnswerPart
+from shared.job import AnswerPart, Chunk
+from shared.money import Usage
 from shared.settings import Settings
+from shared.signatures import wrapped
+from shared.thoughts import Thought
 from tests.harness.builders import a_job
-from workers.providers.protocol import Piece, ProviderRequest
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
+from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
 from workers.request.billing import Received
 from workers.request.vendor_calls import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES, VendorCalls
 
@@ -61,3 +66,54 @@ async def test_an_answer_without_end_is_an_error_whatever_it_is_made_of(piece: P
     assert BYTES_MAX / 20_000 < len(taken) <= BYTES_MAX / BYTES_PER_PART
     ids = sum(len(part.id or "") for part in taken if isinstance(part, CallPiece))
     assert received.text_bytes + ids <= BYTES_MAX + 20_000
+
+
+class Forgetful:
+    """A vendor that does not know its thoughts again."""
+
+    def __init__(self) -> None:
+        self.asked: list[ProviderRequest] = []
+
+    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        self.asked.append(request)
+        if any(message.thoughts for message in request.messages):
+            raise ThoughtsRefused(THOUGHTS_MEAN)
+        yield "Yes."
+        yield Reported(Usage(5, 1))
+        yield Finished("stop")
+
+    async def close(self) -> None:
+        pass
+
+
+class NotCancelled:
+    """Redis, in which nobody has asked to abort."""
+
+    async def zscore(self, *_: str) -> None:
+        return None
+
+
+class Paced:
+    """Notes nothing."""
+
+    def succeeded(self, _: str) -> None:
+        pass
+
+
+async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None:
+    model = load_catalogue().find("anthropic-claude-opus-5-5")
+    thought = Thought("Hm.", wrapped(model, "sig", "Hm."))
+    messages = [Message("user", "Hi"), Message("assistant", "Yes.", thoughts=(thought,)), Message("user", "So?")]
+    job = a_job(model=model, messages=messages)
+    received, vendor, taken = Received(), Forgetful(), list[AnswerPart]()
+
+    async def take(part: AnswerPart) -> None:
+        taken.append(part)
+
+    anybody: Any = NotCancelled()
+    paces: Any = Paced()
+    settings = Settings(database_url="", redis_url="")
+    calls = VendorCalls(job, {model.api: vendor}, anybody, paces, settings, received, take, lambda _: None)
+    assert await calls.until_one_works() == "stop"
+    assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
+    assert (taken, received.attempts, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))

@@ -18,6 +18,7 @@ from shared.errors import ProviderBusy, ProviderError
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from shared.thoughts import Thought, ThoughtPiece
 
 USAGE = Usage(input=34, output=7, cached=10, written=4, written_long=1)
 USAGE_JSON = {
@@ -188,3 +189,53 @@ def test_arguments_that_are_no_object_are_not_passed_off_as_one(arguments: str) 
 def test_arguments_are_passed_on_exactly_as_they_were_written() -> None:
     arguments = '{"n": 12345678901234567890123, "x": 1.50}'
     assert arguments.encode() in FORM.answer(done(calls=(ToolCall("call_1", "count", arguments),)), "req_1", MODEL)
+
+
+THOUGHTS = (
+    Thought("Hm. Rain?", "s1"),
+    Thought("", "data", redacted=True),
+    Thought("", "s3", after_text=7, after_calls=1),
+)
+THINKING = [
+    {"type": "thinking", "thinking": "Hm. Rain?", "signature": "s1"},
+    {"type": "redacted_thinking", "data": "data"},
+    TEXT,
+    USE,
+    {"type": "thinking", "thinking": "", "signature": "s3"},
+    USE_NOW,
+]
+THOUGHT_PIECES: list[Event] = [
+    ThoughtPiece(0, "Hm. "),
+    ThoughtPiece(0, "Rain?"),
+    ThoughtPiece(0, signature="s1"),
+    ThoughtPiece(1, signature="data", redacted=True),
+    Chunk("It is ☀"),
+    *PIECES[:3],
+    ThoughtPiece(2, signature="s3"),
+    *PIECES[3:],
+]
+
+
+def test_thoughts_are_blocks_in_their_places_also_in_a_stream() -> None:
+    whole = Done("stop", USAGE, 5, "It is ☀", (SUNNY, NOW), THOUGHTS)
+    assert json.loads(FORM.answer(whole, "req_1", MODEL))["content"] == THINKING
+    assert accumulated([whole])["content"] == THINKING
+    assert accumulated(THOUGHT_PIECES)["content"] == THINKING
+
+
+def test_a_thought_comes_in_anthropics_own_events() -> None:
+    said = [event for event in sent(THOUGHT_PIECES[:4]) if event["type"] != "message_start"]
+    assert [event.get("delta") or event.get("content_block") for event in said] == [
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "thinking_delta", "thinking": "Hm. "},
+        {"type": "thinking_delta", "thinking": "Rain?"},
+        {"type": "signature_delta", "signature": "s1"},
+        None,
+        {"type": "redacted_thinking", "data": "data"},
+    ]
+
+
+def test_a_thought_between_two_pieces_of_a_call_waits_for_the_call() -> None:
+    events = [*PIECES[:2], ThoughtPiece(0, "Hm.", "s1"), PIECES[2], done("tool_calls")]
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s1"}
+    assert accumulated(events)["content"] == [USE, thought]

@@ -22,6 +22,7 @@ from shared.chat import (
     Tools,
 )
 from shared.errors import InvalidRequest
+from shared.thoughts import Thought
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {"name": "weather", "description": "Now", "input_schema": SCHEMA}
@@ -302,9 +303,8 @@ def test_a_call_that_a_tool_of_anthropics_own_has_made_is_a_call() -> None:
             ("tools[].defer_loading", "tools[].input_examples"),
         ),
         ({"tools": [SEARCH | {"max_uses": 5}]}, ("tools[].web_search_20250305",)),
-        ({"messages": [user("x"), assistant([THOUGHT, REDACTED, TEXT])]}, ("messages[].content[].thinking",)),
         ({"messages": [user([TEXT | {"citations": [{}]}])]}, ("messages[].content[].citations",)),
-        ({"thinking": {"type": "adaptive", "display": "omitted"}}, ("thinking.display",)),
+        ({"thinking": {"type": "adaptive", "display": "detailed"}}, ("thinking.display",)),
         ({"output_config": {"task_budget": {"total": 1}}}, ("output_config.task_budget",)),
         ({"metadata": {"user_id": "me", "team": "us"}}, ("metadata.team",)),
     ],
@@ -435,3 +435,34 @@ def test_refusals_use_anthropics_names() -> None:
         "max_tokens",
         "messages",
     ]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "shown", "signed", "budget"),
+    [
+        (None, False, False, None),
+        ({"type": "disabled"}, False, False, None),
+        ({"type": "adaptive"}, True, True, None),
+        ({"type": "adaptive", "display": "summarized"}, True, True, None),
+        ({"type": "adaptive", "display": "omitted"}, False, True, None),
+        ({"type": "enabled", "budget_tokens": 2_000}, True, True, 2_000),
+    ],
+)
+def test_thoughts_are_shown_and_signed_where_thinking_is_asked_for(
+    thinking: Any, *, shown: bool, signed: bool, budget: int | None
+) -> None:
+    sampling = parsed(thinking=thinking).sampling
+    assert (sampling.shows_thoughts, sampling.signs_thoughts, sampling.thinking_budget) == (shown, signed, budget)
+
+
+def test_thoughts_come_back_in_their_places() -> None:
+    use = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "call_1", "content": "ok"}
+    blocks = [THOUGHT, TEXT, REDACTED, use, THOUGHT]
+    _, said, *_ = parsed(messages=[user("x"), assistant(blocks), user([result])], tools=[WEATHER]).messages
+    length = len(TEXT["text"])
+    assert said.thoughts == (
+        Thought("…", "…"),
+        Thought("", "…", redacted=True, after_text=length),
+        Thought("…", "…", after_text=length, after_calls=1),
+    )

@@ -15,6 +15,7 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from shared.thoughts import Thought, ThoughtPiece
 
 ID = new_id("req", now_ms=1_700_000_000_999)
 USAGE = Usage(10, 7, cached=4, reasoning=2, written=5)
@@ -158,3 +159,49 @@ def test_what_python_takes_for_a_line_end_is_escaped(line_end: str) -> None:
     data = streamed(Chunk(f"a{line_end}b"), Done("stop", USAGE, 5))
     assert line_end not in data.decode()
     assert chunks(data)[1].choices[0].delta.content == f"a{line_end}b"
+
+
+THOUGHTS = (Thought("Hm. Aha.", "s1"), Thought("", "data", redacted=True, after_text=4, after_calls=1))
+SIGNED = (ToolCall("call_1", "clock", "{}", "sig"),)
+DETAILS = [
+    {"type": "reasoning.text", "index": 0, "text": "Hm. Aha.", "signature": "s1"},
+    {"type": "reasoning.encrypted", "index": 1, "data": "data", "after_text": 4, "after_calls": 1},
+]
+
+
+def test_thoughts_stand_beside_the_answer() -> None:
+    done = Done("tool_calls", USAGE, 5, "Well", SIGNED, THOUGHTS)
+    message: Any = completion(done).choices[0].message.to_dict()
+    assert (message["reasoning_content"], message["reasoning_details"]) == ("Hm. Aha.", DETAILS)
+    (call,) = message["tool_calls"]
+    assert call["extra_content"] == {"google": {"thought_signature": "sig"}}
+
+
+def test_thoughts_that_nobody_signs_are_text() -> None:
+    message = completion(Done("stop", USAGE, 5, "Well", (), (Thought("Hm."),))).choices[0].message.to_dict()
+    assert message == {"role": "assistant", "content": "Well", "refusal": None, "reasoning_content": "Hm."}
+
+
+def test_thoughts_come_in_pieces_and_once_more_as_they_are_to_be_sent_back() -> None:
+    pieces: list[Event] = [
+        ThoughtPiece(0, "Hm. "),
+        ThoughtPiece(0, "Aha.", "s1"),
+        ThoughtPiece(1, signature="data", redacted=True),
+        CallPiece(0, "{}", "call_1", "clock", signature="sig"),
+    ]
+    first, *middle, _ = chunks(streamed(*pieces, Done("tool_calls", USAGE, 5)))
+    assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", None)
+    deltas: list[Any] = [chunk.choices[0].delta.to_dict() for chunk in middle]
+    assert [delta.get("reasoning_content") for delta in deltas] == ["Hm. ", "Aha.", None, None]
+    assert [delta.get("reasoning_details") for delta in deltas[:3]] == [
+        [{"type": "reasoning.text", "index": 0, "text": "Hm. "}],
+        [{"type": "reasoning.text", "index": 0, "text": "Aha.", "signature": "s1"}],
+        [{"type": "reasoning.encrypted", "index": 1, "data": "data"}],
+    ]
+    assert deltas[3]["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "sig"}}
+
+
+def test_thoughts_of_an_answer_that_was_not_streamed_come_whole() -> None:
+    _, thought, text, _ = chunks(streamed(Done("stop", USAGE, 5, "Well", (), THOUGHTS[:1])))
+    assert thought.choices[0].delta.to_dict() == {"reasoning_content": "Hm. Aha.", "reasoning_details": DETAILS[:1]}
+    assert text.choices[0].delta.content == "Well"

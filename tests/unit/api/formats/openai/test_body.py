@@ -22,6 +22,7 @@ from shared.chat import (
     Tools,
 )
 from shared.errors import InvalidRequest
+from shared.thoughts import Thought
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
@@ -319,7 +320,10 @@ def test_a_body_without_model_or_messages_is_refused(body: bytes) -> None:
             Message("assistant", "a"),
         ),
         ({"role": "assistant", "content": "a", "tool_calls": []}, Message("assistant", "a")),
-        ({"role": "assistant", "content": [], "reasoning_content": "…"}, Message("assistant", "")),
+        (
+            {"role": "assistant", "content": [], "reasoning_content": "…"},
+            Message("assistant", "", thoughts=(Thought("…"),)),
+        ),
     ],
 )
 def test_messages_as_clients_send_them(sent: dict[str, Any], meant: Message) -> None:
@@ -470,3 +474,69 @@ def test_the_form_of_the_answer_arrives(wanted: dict[str, Any], meant: JsonAnswe
 )
 def test_options_have_the_names_of_the_api(fields: dict[str, Any], option: str, name: str) -> None:
     assert parsed(**fields).name_of(option) == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, False),
+        ({"reasoning_effort": "high"}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1_024}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"reasoning": {"effort": "high"}}, True),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"reasoning": {"effort": "high", "exclude": True}}, False),
+        ({"reasoning": "high"}, True),
+        ({"reasoning": False}, False),
+        ({"include_reasoning": True}, True),
+        ({"include_reasoning": False, "reasoning": {"effort": "high"}}, False),
+    ],
+)
+def test_thoughts_are_shown_where_a_field_of_other_services_asks_for_them(
+    fields: dict[str, Any], *, shown: bool
+) -> None:
+    sampling = parsed(**fields).sampling
+    assert (sampling.shows_thoughts, sampling.signs_thoughts) == (shown, shown)
+
+
+DETAIL = {"type": "reasoning.text", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "thoughts"),
+    [
+        ({"reasoning_content": "Hm."}, (Thought("Hm."),)),
+        ({"reasoning": "Hm."}, (Thought("Hm."),)),
+        ({"reasoning_content": "Hm.", "reasoning_details": [{**DETAIL, "text": "Hm."}]}, (Thought("Hm."),)),
+        (
+            {"reasoning_content": "Hm.", "reasoning_details": [{**DETAIL, "text": "Hm.", "signature": "s"}]},
+            (Thought("Hm.", "s"),),
+        ),
+        (
+            {"reasoning_details": [{**DETAIL, "text": "H"}, {**DETAIL, "text": "m.", "signature": "s", "format": "x"}]},
+            (Thought("Hm.", "s"),),
+        ),
+        (
+            {"reasoning_details": [{"type": "reasoning.encrypted", "data": "s", "after_text": 3, "after_calls": 1}]},
+            (Thought("", "s", after_text=3, after_calls=1),),
+        ),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": 1}, "x", {"type": "other", "data": "s"}]}, ()),
+        ({"reasoning_content": [], "reasoning": 1, "reasoning_details": "x"}, ()),
+    ],
+)
+def test_thoughts_come_back_as_services_have_them(fields: dict[str, Any], thoughts: tuple[Thought, ...]) -> None:
+    asked = parsed(USER, {"role": "assistant", "content": "Well.", **fields}, USER)
+    assert asked.messages[1].thoughts == thoughts
+    assert asked.ignored == ()
+    assert asked.thoughts == tuple(f"messages[].{name}" for name in fields if fields[name])
+
+
+def test_the_signature_of_a_call_comes_back_as_google_has_it() -> None:
+    signed = {**CALLS, "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "s"}}}]}
+    asked = parsed(USER, signed, RESULT)
+    assert asked.messages[1].tool_calls == (ToolCall("call_1", "clock", "{}", "s"),)
+    assert asked.thoughts == ("messages[].tool_calls[].extra_content",)
+    odd: Any
+    for odd in ({"google": {"thought_signature": 1}}, {"google": []}, "x"):
+        other = {**CALLS, "tool_calls": [{**CALL, "extra_content": odd}]}
+        assert parsed(USER, other, RESULT).messages[1].tool_calls == (ToolCall("call_1", "clock", "{}"),)

@@ -51,6 +51,8 @@ def test_limits_and_abilities_are_the_models_own() -> None:
     assert (seeing["supported_reasoning_levels"], seeing["default_reasoning_level"]) == ([], None)
     assert [level["effort"] for level in thinking["supported_reasoning_levels"]] == ["low", "medium", "high"]
     assert thinking["default_reasoning_level"] == "medium"
+    assert (seeing["supports_reasoning_summaries"], seeing["default_reasoning_summary"]) == (False, "none")
+    assert (thinking["supports_reasoning_summaries"], thinking["default_reasoning_summary"]) == (True, "auto")
 
 
 def test_efforts_are_those_that_go_with_tools() -> None:

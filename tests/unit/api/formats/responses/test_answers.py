@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -21,6 +22,7 @@ from shared.ids import new_id
 from shared.job import Chunk, Done, Event, Failed
 from shared.json_lines import LINE_ENDS
 from shared.money import Usage
+from shared.thoughts import Thought, ThoughtPiece
 
 ID = new_id("req", now_ms=1_700_000_000_999)
 REST = ID[4:]
@@ -367,3 +369,65 @@ def test_whoever_read_further_than_the_events_that_are_left_is_told_the_end() ->
     """When its journal is gone, an answer comes as one piece."""
     (last,) = documents(rendered(stream_again(told(), ID, "some-model", 500), Chunk("Hello"), Done("stop", USAGE, 5)))
     assert (last["type"], last["sequence_number"]) == ("response.completed", 501)
+
+
+THOUGHTS = (Thought("Hm. Aha.", "s1"), Thought("", "data", redacted=True, after_text=4))
+THOUGHT = Done("stop", USAGE, 5, "Well", (), THOUGHTS)
+THOUGHT_PIECES: tuple[Event, ...] = (
+    ThoughtPiece(0, "Hm. "),
+    ThoughtPiece(0, "Aha."),
+    ThoughtPiece(0, signature="s1"),
+    Chunk("Well"),
+    ThoughtPiece(1, signature="data", redacted=True),
+    Done("stop", USAGE, 5),
+)
+SHOWN: dict[str, Any] = {"reasoning": {"summary": "auto"}}
+ENCRYPTED: dict[str, Any] = {"include": ["reasoning.encrypted_content"]}
+SUMMARY = [{"type": "summary_text", "text": "Hm. Aha."}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "thoughts"),
+    [
+        (SHOWN, [("0", SUMMARY, None)]),
+        (SHOWN | ENCRYPTED, [("0", SUMMARY, "s1"), ("2", [], "data")]),
+    ],
+)
+@pytest.mark.parametrize("events", [THOUGHT_PIECES, (THOUGHT,)], ids=["in pieces", "whole"])
+def test_thoughts_are_items_in_their_places_also_in_a_stream(
+    fields: dict[str, Any], thoughts: list[tuple[str, list[Any], str | None]], events: tuple[Event, ...]
+) -> None:
+    answer = json.loads(form(**fields).answer(THOUGHT, ID, "some-model"))
+    items = [item for item in answer["output"] if item["type"] == "reasoning"]
+    assert [(i["id"].rpartition("_")[2], i["summary"], i["encrypted_content"]) for i in items] == thoughts
+    assert answer["reasoning"]["summary"] == "auto"
+    data = streamed(*events, **fields)
+    assert documents(data)[-1]["response"] == answer
+    assert plain(accumulated(data).to_dict()) == response(THOUGHT, **fields).to_dict()
+    assert json.loads(response_json(told(**fields), ID, "some-model", "succeeded", THOUGHT, None)) == answer
+
+
+def test_a_thought_comes_in_openais_own_events() -> None:
+    events = documents(streamed(*THOUGHT_PIECES[:3], Done("stop", USAGE, 5), **SHOWN))
+    assert [event["type"].removeprefix("response.") for event in events[2:8]] == [
+        "output_item.added",
+        "reasoning_summary_part.added",
+        "reasoning_summary_text.delta",
+        "reasoning_summary_text.delta",
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [item["type"] for item in events[-1]["response"]["output"]] == ["reasoning", "message"]
+    for event in events:
+        _event.validate_python(event, strict=True)
+
+
+def test_a_thought_that_shows_nothing_is_no_item_unless_it_can_be_given_back() -> None:
+    hidden = msgspec.structs.replace(THOUGHT, thoughts=(Thought("", "s1"),))
+    shown = {"hidden": form(**SHOWN), "given back": form(**ENCRYPTED)}
+    kinds = {
+        name: [item["type"] for item in json.loads(one.answer(hidden, ID, "m"))["output"]]
+        for name, one in shown.items()
+    }
+    assert kinds == {"hidden": ["message"], "given back": ["reasoning", "message"]}

@@ -25,6 +25,7 @@ from shared.errors import InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.job import Done
 from shared.money import Usage
+from shared.thoughts import Thought
 
 IMAGE = "data:image/png;base64,AAAA"
 CLOCK = {"type": "function", "name": "clock"}
@@ -182,18 +183,20 @@ def test_what_is_left_of_another_services_answer_is_left_out_and_named() -> None
     }
     asked = parsed([reasoning, search, USER])
     assert asked.messages == [Message("user", "hi")]
-    assert asked.ignored == ("input[].reasoning", "input[].web_search_call")
+    assert asked.ignored == ("input[].web_search_call",)
+    assert asked.thoughts == ("input[].reasoning",)
 
 
 @pytest.mark.parametrize(
     ("fields", "ignored"),
     [
-        ({"include": ["reasoning.encrypted_content"]}, ("include",)),
+        ({"include": ["message.output_text.logprobs"]}, ("include",)),
+        ({"include": ["reasoning.encrypted_content"]}, ()),
         ({"text": {"verbosity": "low"}}, ("text.verbosity",)),
         ({"reasoning": {"summary": "auto"}}, ()),
         ({"reasoning": {}}, ()),
         ({"reasoning": {"effort": None}}, ()),
-        ({"reasoning": {"summary": "detailed"}}, ("reasoning.summary",)),
+        ({"reasoning": {"summary": "detailed"}}, ()),
         ({"truncation": "auto"}, ("truncation",)),
         ({"service_tier": "priority"}, ("service_tier",)),
         ({"top_logprobs": 3}, ("top_logprobs",)),
@@ -355,3 +358,38 @@ def test_a_line_of_a_batch_goes_on_from_nothing_and_is_kept_with_the_batch() -> 
     for fields in ({"previous_response_id": f"resp_{rest}"}, {"background": True}):
         with pytest.raises(InvalidRequest, match=f"`{next(iter(fields))}`"):
             parse_response_line(json.dumps({"model": "m", "input": "hi", **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown", "signed"),
+    [
+        ({}, False, False),
+        ({"reasoning": {"effort": "high"}}, False, False),
+        ({"reasoning": {"summary": "auto"}}, True, True),
+        ({"reasoning": {"summary": "auto"}, "store": False}, True, False),
+        ({"include": ["reasoning.encrypted_content"], "store": False}, False, True),
+    ],
+)
+def test_thoughts_are_shown_by_a_summary_and_signed_to_be_given_back_or_gone_on_from(
+    fields: dict[str, Any], *, shown: bool, signed: bool
+) -> None:
+    sampling = parsed(**fields).sampling
+    assert (sampling.shows_thoughts, sampling.signs_thoughts) == (shown, signed)
+
+
+def test_reasoning_items_come_back_in_their_places() -> None:
+    def thought(text: str) -> dict[str, Any]:
+        return {"type": "reasoning", "id": "rs_1", "summary": [{"text": text}, {"text": "b"}], "encrypted_content": "x"}
+
+    said = {"role": "assistant", "content": "Well."}
+    messages = parsed([USER, thought("a"), said, thought("c"), CALL, OUTPUT]).messages
+    assert messages[1].thoughts == (Thought("a\n\nb", "x"), Thought("c\n\nb", "x", after_text=5))
+    assert [message.role for message in messages] == ["user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize("odd", [{"summary": None}, {"summary": ["x", {"text": 1}], "encrypted_content": {}}])
+def test_what_is_no_thought_is_nothing(odd: dict[str, Any]) -> None:
+    (_, said) = parsed(
+        [USER, {"type": "reasoning", "id": "rs_1"} | odd, {"role": "assistant", "content": "Well."}]
+    ).messages
+    assert said.thoughts == (Thought("", ""),)

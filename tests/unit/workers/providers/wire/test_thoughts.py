@@ -51,7 +51,7 @@ async def handed_on(asked: ProviderRequest, said: list[Piece] = SAID) -> list[Pi
 async def test_thoughts_are_shown_and_signed_for_who_asks_for_both() -> None:
     got = await handed_on(request(shows_thoughts=True, signs_thoughts=True))
     assert got[:3] == [*SAID[:2], ThoughtPiece(0, signature=wrapped(CLAUDE, "sig", "Hm."), pieces=0)]
-    assert got[3:5] == [ThoughtPiece(1, signature=wrapped(CLAUDE, "data"), redacted=True), "Yes."]
+    assert got[3:5] == [ThoughtPiece(1, signature=wrapped(CLAUDE, "data", redacted=True), redacted=True), "Yes."]
     assert got[5:] == [CallPiece(0, "{}", "a", "f", signature=wrapped(CLAUDE, "call")), *SAID[6:]]
 
 

@@ -1,0 +1,127 @@
+"""What models think, in the fields that services and clients of OpenAI's chat completions have for it.
+
+`reasoning_content` is DeepSeek's word for the text, which most clients show. `reasoning_details` is OpenRouter's for what is
+sent back unchanged, which its clients and agents do; Google's `extra_content` does the same for a call (openrouter.ai/docs,
+ai.google.dev/gemini-api/docs/openai, api-docs.deepseek.com/guides/thinking_mode; read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from shared.thoughts import Thought, ThoughtPiece
+
+TEXT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.encrypted"
+DETAILS_MAX, PLACE_MAX = 10_000, 2**31 - 1
+"""Entries of one message that are read, and the last place in it: any beyond its end is its end."""
+
+
+class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A thought, or a piece of the one with this `index`. It has a text, or `data` where there is none to show. `after_text`
+    characters of the answer's text and `after_calls` of its calls come before it.
+    """
+
+    type: Literal["reasoning.text", "reasoning.encrypted"]
+    index: int | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    signature: str | msgspec.UnsetType = msgspec.UNSET
+    data: str | msgspec.UnsetType = msgspec.UNSET
+    after_text: int = 0
+    after_calls: int = 0
+
+
+class GoogleExtra(msgspec.Struct, frozen=True):
+    """Google's own of a call."""
+
+    thought_signature: str
+
+
+class ExtraContent(msgspec.Struct, frozen=True):
+    """What a call is sent back with."""
+
+    google: GoogleExtra
+
+
+class _SentBack(msgspec.Struct):
+    """An entry of `reasoning_details` as this service and others write it."""
+
+    type: str
+    index: int | None = None
+    text: str | None = None
+    summary: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    after_text: int = 0
+    after_calls: int = 0
+
+
+def details_of(thoughts: Sequence[Thought]) -> list[ReasoningDetail]:
+    """Of a whole answer: the thoughts that are signed."""
+    return [_detail(index, thought) for index, thought in enumerate(thoughts) if thought.signature]
+
+
+def detail_of(piece: ThoughtPiece) -> ReasoningDetail:
+    """Of a piece of a stream."""
+    return _detail(piece.index, piece)
+
+
+def extra_of(signature: str | None) -> ExtraContent | msgspec.UnsetType:
+    """Of a call."""
+    return ExtraContent(GoogleExtra(signature)) if signature else msgspec.UNSET
+
+
+def signature_in(extra: object) -> str | None:
+    """The other way round; None for anything else."""
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) else None
+
+
+def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Thought, ...]:
+    """What a message of the assistant brings back: its details, of which clients may have kept each piece, else its text."""
+    pieces: dict[int, list[_SentBack]] = {}
+    for place, entry in enumerate((details or ())[:DETAILS_MAX]):
+        if (piece := _read(entry)) is not None:
+            pieces.setdefault(place if piece.index is None else piece.index, []).append(piece)
+    thoughts = tuple(_joined(group) for group in pieces.values())
+    if not any(thought.signature for thought in thoughts):
+        return (Thought(text),) if text else ()
+    return thoughts
+
+
+def _detail(index: int, one: Thought | ThoughtPiece) -> ReasoningDetail:
+    after_text, after_calls = (one.after_text, one.after_calls) if isinstance(one, Thought) else (0, 0)
+    signature = one.signature or msgspec.UNSET
+    if one.redacted or (isinstance(one, Thought) and not one.text):
+        return ReasoningDetail(
+            type="reasoning.encrypted", index=index, data=signature, after_text=after_text, after_calls=after_calls
+        )
+    return ReasoningDetail(
+        type="reasoning.text",
+        index=index,
+        text=one.text,
+        signature=signature,
+        after_text=after_text,
+        after_calls=after_calls,
+    )
+
+
+def _read(entry: object) -> _SentBack | None:
+    try:
+        piece = msgspec.convert(entry, _SentBack)
+    except msgspec.ValidationError:
+        return None
+    return piece if piece.type in {TEXT, SUMMARY, ENCRYPTED} else None
+
+
+def _joined(pieces: Iterable[_SentBack]) -> Thought:
+    text, signature, place = "", None, (0, 0)
+    for piece in pieces:
+        text += piece.text or piece.summary or ""
+        signature = piece.signature or piece.data or signature
+        place = max(place, (piece.after_text, piece.after_calls))
+    after_text, after_calls = (min(max(0, one), PLACE_MAX) for one in place)
+    return Thought(text, signature, after_text=after_text, after_calls=after_calls)

@@ -1,0 +1,81 @@
+"""How Converse's models are told to think: each company's field of its own, beside Converse's parameters.
+
+Sources, read 2026-11: docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html and
+…/claude-messages-extended-thinking.html, docs.aws.amazon.com/nova/latest/nova2-userguide, AWS's model cards of GPT,
+langchain-aws 1.9, litellm-1.110, @ai-sdk/amazon-bedrock 5.0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.catalogue.thinking import thinks
+from shared.chat import Message, ReasoningEffort
+from workers.providers.protocol import ProviderRequest
+
+BUDGETS: dict[ReasoningEffort, int] = {"minimal": 1_024, "low": 4_096, "medium": 16_384, "high": 32_768}
+BUDGET_MOST = 64_000
+"""Tokens of thinking that an effort means to a model which counts them; one beyond these means the most."""
+BUDGET_MIN = 1_024
+"""Claude refuses less."""
+ANSWER_SHARE = 4
+"""A part of the output limit that thinking leaves for the answer, as one over this."""
+FLAT = ("openai.gpt-oss", "moonshotai.", "zai.")
+ALWAYS_SUMMARIZED = ("-4-5-", "-4-6")
+"""Claude's models that show what they think without being asked."""
+
+
+def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
+    """What the model is told of thinking in `additionalModelRequestFields`; empty where it does what it does unasked."""
+    model, effort = request.model, request.sampling.reasoning_effort
+    asked = None if effort == "none" else effort
+    if "anthropic." in model.upstream:
+        return _claude(request, asked)
+    if "amazon.nova" in model.upstream:
+        return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": asked}} if asked else {}
+    if any(part in model.upstream for part in FLAT):
+        return {"reasoning_effort": effort} if effort else {}
+    told = effort or model.thinking
+    return {"reasoning": {"effort": told}} if told else {}
+
+
+def takes_thoughts_back(request: ProviderRequest) -> bool:
+    """Whether thoughts of earlier turns go to the vendor: while it may think."""
+    model = request.model
+    return thinks(model, request.sampling.reasoning_effort) or model.thinking == "between_tools"
+
+
+def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[str, Any]:
+    model, shows = request.model, request.sampling.shows_thoughts
+    if effort is None and model.thinking is not None:
+        return {} if model.thinking == "off" else {"thinking": {"type": model.thinking}}
+    if "-4-5-" in model.upstream:
+        budget = _budget(request, effort) if effort else None
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
+    says_more = shows and not any(part in model.upstream for part in ALWAYS_SUMMARIZED)
+    adaptive = {"type": "adaptive"} | ({"display": "summarized"} if says_more else {})
+    if effort:
+        return {"thinking": adaptive, "output_config": {"effort": effort}}
+    return {"thinking": adaptive} if says_more else {}
+
+
+def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
+    """None where the output limit has no room for it, and where the talk cannot be gone on with while it thinks: from an
+    answer that has begun, or from calls whose thoughts have not come back.
+    """
+    wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)
+    room = request.output_limit - request.output_limit // ANSWER_SHARE
+    budget = min(max(wanted, BUDGET_MIN), room)
+    return budget if budget >= BUDGET_MIN and _may_begin(request.messages) else None
+
+
+def _may_begin(messages: list[Message]) -> bool:
+    """Claude says: "Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final
+    `assistant` message must start with a thinking block" (github.com/anomalyco/opencode/issues/3077, read 2026-11).
+    """
+    if messages[-1].role == "assistant":
+        return False
+    if messages[-1].role != "tool":
+        return True
+    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    return last is not None and any(thought.signature for thought in last.thoughts)
