@@ -45,8 +45,8 @@ async def test_a_json_answer_has_its_items_and_tokens(client: openai.AsyncOpenAI
 
 
 async def test_the_events_of_a_stream_are_numbered_and_in_order(client: openai.AsyncOpenAI) -> None:
-    body = asked("hi [[sim reasoning=2 preface=1]]", **THINKING, tools=[CLOCK], stream=True)
-    events: list[Any] = [event async for event in await client.responses.create(**body)]
+    body = asked("hi [[sim reasoning=2 preface=1]]", **THINKING, tools=[CLOCK])
+    events: list[Any] = [event async for event in await client.responses.create(**body, stream=True)]
     kinds = [event.type.removeprefix("response.") for event in events]
     assert kinds == [
         *("created", "in_progress"),
