@@ -116,7 +116,7 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
 def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model | None]:
     """What can be done of it, and the model that a worker can do it with."""
     model = services.catalogue.serving(asked.model, listed_at(request.path))
-    asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+    asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
     model = at_tier(asked, model, services.catalogue)
     services.directory.require(model, model.lane)
     return asked, model
@@ -132,7 +132,8 @@ def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
         model = services.catalogue.serving(asked.model)
     except ModelNotFound:
         return asked, None
-    return with_nearest(asked, model), services.catalogue.at_tier(model, asked.service_tier or "default")
+    asked, model = with_nearest(asked, model)
+    return asked, services.catalogue.at_tier(model, asked.service_tier or "default")
 
 
 def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool) -> NewRequest:

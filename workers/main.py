@@ -14,7 +14,8 @@ from arq.connections import ArqRedis
 from arq.worker import func
 
 from shared import json_bounds
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.apis import by_each_api
+from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
@@ -75,10 +76,11 @@ async def run(settings: Settings) -> None:
         catalogue = load_catalogue(
             settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
         )
-        providers = _providers(settings, catalogue)
+        models = list(by_each_api(catalogue))
+        providers = _providers(settings, models)
         for provider in providers.values():
             stack.push_async_callback(provider.close)
-        services = tuple(sorted({model.service for model in catalogue if can_call(model, providers, os.environ)}))
+        services = tuple(sorted({model.service for model in models if can_call(model, providers, os.environ)}))
         ledger = Ledger(stores.pool, settings)
         records = SettledRecords(stores.scripts, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
@@ -143,7 +145,7 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     return _Stores(pool, redis, lua, clocks)
 
 
-def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
+def _providers(settings: Settings, models: list[Model]) -> dict[str, Provider]:
     served = {provider_of(queue) for queue in settings.worker_queues}
     limits = Limits(
         connections=settings.worker_slots,
@@ -151,7 +153,7 @@ def _providers(settings: Settings, catalogue: Catalogue) -> dict[str, Provider]:
         read_s=settings.deadline_max_s,
         coalesce_s=settings.coalesce_s,
     )
-    return load_providers(served, os.environ, limits, catalogue)
+    return load_providers(served, os.environ, limits, models)
 
 
 def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:

@@ -70,7 +70,7 @@ class LineReader:
         services = self._services
         named = services.catalogue.find(parsed.asked.model, self._listed_at, nearest=self._shows_more).name
         model = services.catalogue.serving(named)
-        asked = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
+        asked, model = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
         asked = msgspec.structs.replace(asked, service_tier=asked.service_tier or self._tier)
         model = at_tier(asked, model, services.catalogue)
         feed = feed_of(model.provider, model.service_tier)

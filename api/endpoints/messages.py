@@ -36,7 +36,8 @@ async def post_count_tokens(request: web.Request) -> web.Response:
         async with services.bodies.turn(body.size):
             asked = understood(body.take(), anthropic.parse_count, services.catalogue, V1_LISTED_AT)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
-            asked = fit_to_model(without_query(asked, request.query), model, services.settings, strict=key.strict)
+            asked = without_query(asked, request.query)
+            asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
             tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
     return web.Response(
         body=json_bytes(TokenCount(tokens)),

@@ -141,7 +141,7 @@ async def post_input_tokens(request: web.Request) -> web.Response:
             asked = understood(body.take(), parse_response, services.catalogue, V1_LISTED_AT)
             asked = await services.chains.whole(without_query(asked, request.query), key.account_id, body)
             model = services.catalogue.serving(asked.model, V1_LISTED_AT)
-            asked = fit_to_model(asked, model, services.settings, strict=key.strict)
+            asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
             tokens = estimated_input(asked.messages, model.image_tokens or 0, asked.tools, asked.sampling.json_answer)
     return web.Response(
         body=json_bytes(InputTokens(input_tokens=tokens)),

@@ -230,8 +230,8 @@ def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked |
 def outcome(asked: Asked, model: Model, catalogue: Catalogue, settings: Settings) -> Outcome:
     """What becomes of the fields of `asked` with `model`."""
     try:
-        fitted = fit_to_model(asked, model, settings)
-        at_tier(asked, model, catalogue)
+        fitted, served = fit_to_model(asked, model, settings)
+        at_tier(asked, served, catalogue)
     except InvalidRequest:
         return "refused"
     if fitted.ignored:

@@ -9,7 +9,8 @@ import msgspec
 
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
-from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAI, nearest, tools_max, unavailable
+from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAIS, nearest, tools_max, unavailable
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Catalogue, Model
@@ -28,14 +29,14 @@ IMAGE_URL = re.compile(r"(?i:data:image/(png|jpe?g|gif|webp);base64),[A-Za-z0-9+
 """It takes no character back: an image may be as long as a body."""
 
 
-def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> Asked:
-    """What `model` is asked, with the wishes that it lacks among the ignored.
+def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> tuple[Asked, Model]:
+    """What `model` is asked, with the wishes that it lacks among the ignored, and the model with the API that serves it.
 
     Raises `InvalidRequest` that names what is too much, or what the model cannot honour; with `strict` also any wish.
     """
     _check_counts(asked, settings)
+    fitted, model = with_nearest(asked, model)
     _check_tools(asked, model, settings)
-    fitted = with_nearest(asked, model)
     if strict and fitted.ignored:
         raise InvalidRequest(
             f"{_listed(fitted.ignored)}: not available with {model.name}, and this key is strict: leave it out."
@@ -55,7 +56,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
     fault = first_fault(model, asked.messages, fitted.sampling, asked.tools, asked.max_tokens)
     if fault:
         raise InvalidRequest(f"`{asked.name_of(fault.option)}{fault.place}` {fault.reason}.")
-    return fitted
+    return fitted, model
 
 
 def at_tier(asked: Asked, model: Model, catalogue: Catalogue) -> Model:
@@ -76,7 +77,7 @@ def _check_schema(asked: Asked, model: Model) -> None:
     """
     _check_strict_tools(asked, model)
     answer = asked.sampling.json_answer
-    if answer is None or answer.schema is None or model.api != OPENAI or not model.json_mode:
+    if answer is None or answer.schema is None or model.api not in OPENAIS or not model.json_mode:
         return
     field = asked.name_of("json_schema")
     if answer.schema.get("type") != "object":
@@ -109,7 +110,7 @@ def _check_arguments(asked: Asked, model: Model) -> None:
 
 def _check_strict_tools(asked: Asked, model: Model) -> None:
     """The same holds for the arguments of tools that say so."""
-    for tool in asked.tools.offered if model.api == OPENAI else ():
+    for tool in asked.tools.offered if model.api in OPENAIS else ():
         if tool.strict and tool.parameters is not None and not is_closed(object_schema(tool.parameters)):
             raise InvalidRequest(
                 f"`{asked.name_of('tools')}` has {tool.name!r}: with {model.name} every object of a strict schema has "
@@ -124,8 +125,11 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
         raise InvalidRequest(f"`{asked.name_of('stop')}` has more than {settings.stop_sequences_max} entries.")
 
 
-def with_nearest(asked: Asked, model: Model) -> Asked:
-    """The same with each wish as near as the model can, and those that it lacks among the ignored."""
+def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
+    """The same with each wish as near as the model can, and those that it lacks among the ignored; and the model with the API
+    that serves it.
+    """
+    model = by_its_api(model, asked.sampling, asked.tools, asked.wishes)
     sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
     marked = with_marks_taken(model, asked.messages, asked.tools)
     if marked.left_out and model.cache_marks:
@@ -133,7 +137,7 @@ def with_nearest(asked: Asked, model: Model) -> Asked:
     fields = [field for wish in lacking for field in asked.wishes.get(wish, ())]
     foreign = asked.thoughts if any(_has_foreign_thoughts(message, model) for message in asked.messages) else ()
     fitted = asked.without([*fields, *foreign])
-    return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools)
+    return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools), model
 
 
 def _has_foreign_thoughts(message: Message, model: Model) -> bool:

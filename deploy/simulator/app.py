@@ -19,6 +19,7 @@ from deploy.simulator.openai import chat as openai_chat
 from deploy.simulator.openai import deepseek
 from deploy.simulator.openai import realtime as openai_realtime
 from deploy.simulator.plans import Plan
+from deploy.simulator.responses import responses as openai_responses
 from deploy.simulator.script import Script
 from deploy.simulator.state import SIMULATOR, Simulator
 
@@ -67,6 +68,7 @@ def create_app(defaults: Script | None = None, plans: tuple[Plan, ...] = ()) -> 
     app.add_routes(
         [
             web.post("/v1/chat/completions", openai_chat.chat_completions),
+            web.post("/v1/responses", openai_responses.responses),
             web.get("/v1/models", openai_chat.list_models),
             web.get("/v1/realtime", openai_realtime.realtime),
             web.post("/deepseek/chat/completions", deepseek.chat_completions),

@@ -19,6 +19,8 @@ from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import NO_TOOLS, Caching, JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
+RESPONSES = "openai-responses"
+OPENAIS = frozenset({OPENAI, RESPONSES})
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
 """What is meant by thinking that is switched on without an effort."""
@@ -54,7 +56,7 @@ def nearest(
         seed=None if "seed" in lacking else sampling.seed,
         frequency_penalty=None if "frequency_penalty" in lacking else sampling.frequency_penalty,
         presence_penalty=None if "presence_penalty" in lacking else sampling.presence_penalty,
-        user=sampling.user if model.api == OPENAI else None,
+        user=sampling.user if model.api in OPENAIS else None,
         reasoning_effort=effort,
         caching=_caching(sampling.caching, lacking),
         thinking_budget=sampling.thinking_budget if effort not in {None, "none"} else None,
@@ -130,12 +132,12 @@ def _must_call(asked: _Asked) -> bool:
 
 
 def _lacks_seed(asked: _Asked) -> bool:
-    """Not in the references of DeepSeek, Converse, Jurassic-2, Command and Realtime; Gemini's is a smaller number."""
+    """Gemini's is a smaller number. Not in the references of Responses, DeepSeek, Converse, Jurassic-2, Command, Realtime."""
     return asked.api not in {OPENAI, GEMINI} or abs(asked.sampling.seed or 0) > vendor_limits(asked.model).seed_max
 
 
 def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
-    """Converse has none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
+    """Responses and Converse have none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
 
     def lacks(asked: _Asked) -> bool:
         known = asked.api in {OPENAI, DEEPSEEK, GEMINI} and asked.model.sampling
@@ -160,8 +162,8 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "seed": _lacks_seed,
     "frequency_penalty": _lacks_penalty("frequency_penalty"),
     "presence_penalty": _lacks_penalty("presence_penalty"),
-    "user": lambda asked: asked.api != OPENAI,
-    "strict_tools": lambda asked: asked.api != OPENAI,
+    "user": lambda asked: asked.api not in OPENAIS,
+    "strict_tools": lambda asked: asked.api not in OPENAIS,
     "cache": lambda asked: asked.model.cache_minimum is None,
     "cache_elsewhere": lambda asked: asked.model.cache_minimum is None or bool(asked.model.cache_marks),
     "cache_key": lambda asked: asked.api != OPENAI or asked.model.base_url is not None,
@@ -280,5 +282,5 @@ _REFUSED: dict[str, Callable[[_Asked], bool]] = {
     "temperature": _refuses_sampling("temperature"),
     "top_p": _refuses_sampling("top_p"),
     "top_k": _sampled("top_k"),
-    "stop": lambda asked: bool(asked.sampling.stop) and not asked.model.stop,
+    "stop": lambda asked: bool(asked.sampling.stop) and (not asked.model.stop or asked.api == RESPONSES),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from shared.catalogue.abilities import DEEPSEEK, OPENAI, json_form
+from shared.catalogue.abilities import DEEPSEEK, OPENAIS, json_form
 from shared.catalogue.models import Model
 from shared.catalogue.turns import turn_fault
 from shared.catalogue.vendor_limits import VendorLimits, vendor_limits
@@ -121,7 +121,7 @@ def _tools(asked: _Asked) -> Iterator[Fault]:
 def _json_answer(asked: _Asked) -> Iterator[Fault]:
     """OpenAI: "'messages' must contain the word 'json' in some form"; DeepSeek says much the same (read 2026-11)."""
     answer, model = asked.sampling.json_answer, asked.model
-    if answer is None or model.api not in {OPENAI, DEEPSEEK} or model.base_url:
+    if answer is None or model.api not in {*OPENAIS, DEEPSEEK} or model.base_url:
         return
     if json_form(model, asked.tools, answer) != "mode":
         return

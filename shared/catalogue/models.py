@@ -77,6 +77,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     replaced_by: str | None = None
     thinking: Thinking | None = None
     no_tools_because: str | None = None
+    second_api: str | None = None
     unstreamed_tokens: int | None = None
     cache_minimum: int | None = None
     cache_marks: tuple[CachePlace, ...] = ()
@@ -104,6 +105,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     def can_be_made_to_call(self) -> bool:
         """Whether it can be made to call the only tool on offer."""
         return self.tools and not {"required", "named"} <= set(self.tools_lack)
+
+
+OF_A_TIER = ("service_tier", "at_default", "vendor_price", "price", "price_version")
+"""The fields of a model that are others at each service tier."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -172,7 +177,10 @@ class Catalogue:
 
     def at_tier(self, model: Model, tier: ServiceTier) -> Model | None:
         """One of the catalogue's models with the prices of that tier; None where it has no such tier."""
-        return model if tier == model.service_tier else self._offers[model.name].flex_now()
+        if tier == model.service_tier:
+            return model
+        found = self._offers[model.name].flex_now()
+        return found and msgspec.structs.replace(model, **{name: getattr(found, name) for name in OF_A_TIER})
 
     def public_name(self, name: str) -> str:
         """The public name of the model that answers to `name`; `name` itself when none does."""

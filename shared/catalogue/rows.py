@@ -22,6 +22,7 @@ from shared.utf8 import NotUtf8, utf8
 
 APIS = {
     "openai-chat": ("openai", "deepseek"),
+    "openai-responses": ("openai",),
     "openai-realtime": ("openai",),
     "deepseek-chat": ("deepseek",),
     "bedrock-converse": ("bedrock",),
@@ -33,6 +34,7 @@ ADDRESSABLE = ("openai", "deepseek")
 """The providers that speak OpenAI's protocol: their rows may name another address."""
 THINKING: dict[str, tuple[str, ...]] = {
     "openai-chat": ("none",),
+    "openai-responses": ("none",),
     "deepseek-chat": ("disabled",),
     "bedrock-converse": ("none", "disabled", "between_tools", "off"),
     "gemini": ("minimal", "low", "off"),
@@ -40,7 +42,7 @@ THINKING: dict[str, tuple[str, ...]] = {
 """What each API can be told of thinking by `thinking`: no effort, to switch it off, the least level, or nothing (`off`)."""
 FLEX_APIS = ("openai-chat", "gemini")
 """Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
-EFFORT_APIS = ("openai-chat", "deepseek-chat", "bedrock-converse", "gemini")
+EFFORT_APIS = ("openai-chat", "openai-responses", "deepseek-chat", "bedrock-converse", "gemini")
 """Where efforts can be told."""
 MARKED_APIS = ("openai-chat", "bedrock-converse")
 """Where a vendor can be told what its cache is to keep."""
@@ -60,6 +62,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     company: str
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
     api: str
+    second_api: str | None = None
     upstream: str
     context_window: Tokens
     max_output_tokens: Tokens
@@ -165,9 +168,12 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
 
 
 def _check_limits(row: Row) -> None:
-    if row.provider not in APIS.get(row.api, ()):
-        known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
-        raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
+    for field, api in (("api", row.api), ("second_api", row.second_api)):
+        if api is not None and row.provider not in APIS.get(api, ()):
+            known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
+            raise ValueError(f"`{field}` {api!r} is none of provider {row.provider}: it has {known}")
+    if row.second_api and not row.tools:
+        raise ValueError("`second_api` goes with a model with `tools` only")
     if row.max_output_tokens > row.context_window:
         raise ValueError("`max_output_tokens` is more than the context window")
 

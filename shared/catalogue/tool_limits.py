@@ -35,6 +35,10 @@ Expected a string with maximum length 40" (github.com/vercel/ai/issues/8132), "I
 array with maximum length 128" (github.com/zed-industries/zed/issues/32946). Images: "only allowed for messages with role
 'user'" (github.com/OpenHands/OpenHands/issues/7700). Read 2026-11.
 """
+_RESPONSES = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r".{1,64}"), tools_max=128, images_in_results=True)
+""""Invalid 'input[4].call_id': string too long. Expected a string with maximum length 64"
+(github.com/openai/codex/issues/14355). A result may be a list of texts and images (openai-python 3.54). Read 2026-11.
+"""
 _DEEPSEEK = ToolLimits(names=PLAIN_NAMES, ids=re.compile(r".{1,256}"), tools_max=128)
 """api-docs.deepseek.com/api/create-chat-completion; "string does not match pattern … '^[a-zA-Z0-9_-]+$'"
 (github.com/zed-industries/zed/issues/57531). No bound of ids is known, and none that no vendor gives is sent. Read 2026-11.
@@ -70,6 +74,7 @@ _LIMITS = (
     ("gemini", "gemini-2", _GEMINI),
     ("gemini", "", _GEMINI_FROM_3),
     ("deepseek-chat", "", _DEEPSEEK),
+    ("openai-responses", "", _RESPONSES),
     ("", "", _OPENAI),
 )
 """API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""

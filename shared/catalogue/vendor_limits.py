@@ -65,6 +65,11 @@ _OPENAI_FROM_5_5 = msgspec.structs.replace(_OPENAI_FROM_5, cache_retentions=froz
 """"For gpt-5.5, gpt-5.5-pro, and future models, only 24h is supported" (openai-python 3.54, `prompt_cache_retention`, read
 2026-11). It is not taken beside `prompt_cache_options`, which came with 5.6.
 """
+_RESPONSES = msgspec.structs.replace(_OPENAI, output_tokens_min=16, penalties=False)
+""""Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16"
+(github.com/earendil-works/pi/issues/6265, read 2026-11).
+"""
+_RESPONSES_FROM_5 = msgspec.structs.replace(_RESPONSES, image_detail="high")
 _DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16, thinks_unsampled=True, thinks_unforced=True)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
 (api-docs.deepseek.com/api/create-chat-completion). While it thinks, sampling is taken and ignored
@@ -144,6 +149,9 @@ _LIMITS = (
     ("openai-chat", "gpt-5", _OPENAI_FROM_5_RETAINING),
     ("openai-chat", "gpt-6", _OPENAI_FROM_5),
     ("openai-chat", "", _OPENAI),
+    ("openai-responses", "gpt-5", _RESPONSES_FROM_5),
+    ("openai-responses", "gpt-6", _RESPONSES_FROM_5),
+    ("openai-responses", "", _RESPONSES),
     ("", "", _UNKNOWN),
 )
 """API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""

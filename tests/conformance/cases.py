@@ -14,7 +14,9 @@ from deploy.simulator import answer, script, tools
 from deploy.simulator.app import QUICK, Running
 from deploy.simulator.calls import Call
 from shared.answers import whole
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import NO_TOOLS, CallPiece, Message, Sampling, Tool, ToolCall, Tools, joined_calls
 from shared.errors import RebootError
 from shared.job import AnswerPart, Chunk, Done
@@ -44,6 +46,10 @@ class Case(msgspec.Struct, frozen=True):
     def api(self) -> str:
         return self.model.api
 
+    def serving(self, sampling: Sampling, tools: Tools) -> Case:
+        """With the API that serves such a request, where the model has two."""
+        return msgspec.structs.replace(self, model=by_its_api(self.model, sampling, tools))
+
     @property
     def streams(self) -> bool:
         """Whether the vendor streams: Realtime knows no other form."""
@@ -51,11 +57,17 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def _case(api: str, model: str, *, stream: bool) -> Case:
-    return Case(f"{api}-{'stream' if stream else 'json'}", CATALOGUE.find(model), stream)
+    return Case(f"{api}-{'stream' if stream else 'json'}", _served(api, CATALOGUE.find(model)), stream)
+
+
+def _served(api: str, model: Model) -> Model:
+    """By its second API, where that is the one that is meant."""
+    return msgspec.structs.replace(model, api=api, second_api=None) if api == model.second_api else model
 
 
 MODELS = {
     "openai-chat": "openai-gpt-4o",
+    "openai-responses": "openai-gpt-6-astra",
     "openai-realtime": "openai-gpt-4o-rt-preview",
     "deepseek-chat": "deepseek-chat",
     "bedrock-converse": "amazon-nova-lite",
@@ -236,6 +248,14 @@ def expected(case: Case, directive: str, key: str) -> str:
     """What the simulator is told to say."""
     told = script.overlay(f"{directive} key={key}", QUICK)
     return "".join(answer.answer(case.model.upstream, "", told))
+
+
+def cut_after(case: Case, tokens: int) -> tuple[str, int]:
+    """What to direct, and the output limit, so that it cuts an answer off after so many tokens: thoughts use up the rest of a
+    limit that has to be larger.
+    """
+    limit = max(tokens, vendor_limits(case.model).output_tokens_min)
+    return f"reasoning={limit - tokens}", limit
 
 
 def expected_arguments(tool: Tool, directive: str) -> str:

@@ -10,16 +10,17 @@ from deploy.simulator.answer import IMAGE_TOKENS
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart
 from shared.money import Usage
-from tests.conformance.cases import CASES, Case, Vendors, expected, of, over, promise, streaming
+from tests.conformance.cases import CASES, Case, Vendors, cut_after, expected, of, over, promise, streaming
 
 PIXEL = base64.b64encode(
     base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 ).decode()
 SEEING = [case for case in CASES if case.model.image_tokens]
 STOPPABLE = [case for case in CASES if case.model.stop]
-CACHING = {"openai-chat", "openai-realtime", "deepseek-chat", "bedrock-converse", "gemini"}
-WRITING = {"openai-chat", "bedrock-converse"}
-REASONING = {"openai-chat", "deepseek-chat", "gemini"}
+CACHING = {"openai-chat", "openai-responses", "openai-realtime", "deepseek-chat", "bedrock-converse", "gemini"}
+WRITING = {"openai-chat", "openai-responses", "bedrock-converse"}
+KEEPING_LONGER = {"openai-responses", "bedrock-converse"}
+REASONING = {"openai-chat", "openai-responses", "deepseek-chat", "gemini"}
 
 
 @promise("text is intact in any chunking")
@@ -62,7 +63,7 @@ async def test_usage_of_what_is_written_to_a_cache(vendors: Vendors, case: Case)
     got = await vendors.ask(case, "tokens=9 cached=2 written=5 written_long=4")
     cached = 2 if case.api in CACHING else 0
     written = 5 if case.api in WRITING else 0
-    kept_longer = 4 if case.api == "bedrock-converse" else 0
+    kept_longer = 4 if case.api in KEEPING_LONGER else 0
     told = Usage(got.call.prompt_tokens, 9, cached, written=written, written_long=kept_longer)
     assert got.reported[-1] == told
 
@@ -107,10 +108,11 @@ async def test_usage_inline(vendors: Vendors, case: Case) -> None:
 @promise("the output limit reaches the vendor and ends in `length`")
 @over()
 async def test_output_limit(vendors: Vendors, case: Case) -> None:
-    got = await vendors.ask(case, "tokens=20", output_limit=5)
+    thoughts, limit = cut_after(case, 5)
+    got = await vendors.ask(case, f"tokens=20 {thoughts}", output_limit=limit)
     assert got.finished == ["length"]
     assert got.text == expected(case, "tokens=5", got.call.key)
-    assert got.call.output_tokens == 5
+    assert got.call.output_tokens == limit
 
 
 @promise("stop sequences reach the vendor")
@@ -165,6 +167,7 @@ async def test_conversation(vendors: Vendors, case: Case) -> None:
 async def test_blocked_answer(vendors: Vendors, case: Case) -> None:
     words = {
         "openai-chat": ("content_filter",),
+        "openai-responses": ("content_filter",),
         "deepseek-chat": ("content_filter",),
         "openai-realtime": ("content_filter",),
         "bedrock-converse": ("guardrail_intervened", "content_filtered", "refusal"),

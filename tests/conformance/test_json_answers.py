@@ -11,7 +11,7 @@ from shared.catalogue.abilities import json_form
 from shared.chat import JsonAnswer, Message, Sampling, Tools
 from shared.errors import ProviderError
 from shared.money import Usage
-from tests.conformance.cases import Case, Vendors, expected, over, promise
+from tests.conformance.cases import Case, Vendors, cut_after, expected, over, promise
 from tests.conformance.offers import ANSWER_SCHEMA, CLOCK, FRAMINGS, JSONED, streamed
 
 BY_TOOL = [case for case in JSONED if case.api in {"deepseek-chat", "bedrock-converse"}]
@@ -47,7 +47,8 @@ async def test_json_schema(vendors: Vendors, case: Case, how: str) -> None:
 async def test_json_usage(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "", sampling=typed(ANSWER_SCHEMA))
     assert got.reported[-1] == Usage(got.call.prompt_tokens, got.call.output_tokens)
-    cut = await vendors.ask(case, "", sampling=typed(ANSWER_SCHEMA), output_limit=2)
+    thoughts, limit = cut_after(case, 2)
+    cut = await vendors.ask(case, thoughts, sampling=typed(ANSWER_SCHEMA), output_limit=limit)
     assert (cut.error, cut.finished) == (None, ["length"])
 
 

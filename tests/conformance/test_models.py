@@ -57,7 +57,7 @@ async def test_thoughts_are_no_answer(vendors: Vendors, case: Case) -> None:
     for directive, tools in (("tokens=5 reasoning=4", NO_TOOLS), ("reasoning=4", Tools(offered=CLOCK))):
         if tools.offered and not case.model.tools:
             continue
-        got = await vendors.ask(case, directive, tools=tools)
+        got = await vendors.ask(case.serving(Sampling(), tools), directive, tools=tools)
         assert (got.error, got.finished) == (None, ["tool_calls" if tools.offered else "stop"])
         assert got.text == ("" if tools.offered else expected(case, directive, got.call.key))
         assert [call.name for call in got.tool_calls] == ["clock"] * bool(tools.offered)
@@ -98,8 +98,9 @@ OPTIONS: list[tuple[Sampling, Tools, tuple[Message, ...]]] = [
 async def test_row_takes_its_options(vendors: Vendors, case: Case) -> None:
     opening = (Message("user", "Answer in JSON."), Message("assistant", "Yes."))
     for sampling, tools, after in OPTIONS:
-        if unavailable(case.model, sampling, tools, after) is None:
-            got = await vendors.ask(case, "tokens=3", messages=opening, sampling=sampling, tools=tools, after=after)
+        served = case.serving(sampling, tools)
+        if unavailable(served.model, sampling, tools, after) is None:
+            got = await vendors.ask(served, "tokens=3", messages=opening, sampling=sampling, tools=tools, after=after)
             assert got.error is None, (sampling, tools, got.error)
 
 
@@ -110,6 +111,7 @@ async def test_row_takes_its_options(vendors: Vendors, case: Case) -> None:
     ids=lambda case: f"{case.name}-{'stream' if case.stream else 'json'}",
 )
 async def test_row_calls_tools(vendors: Vendors, case: Case) -> None:
-    got = await vendors.ask(case, "calls=2 unicode=1", tools=Tools(offered=CLOCK))
+    tools = Tools(offered=CLOCK)
+    got = await vendors.ask(case.serving(Sampling(), tools), "calls=2 unicode=1", tools=tools)
     assert (got.error, got.finished) == (None, ["tool_calls"])
     assert [call.name for call in got.tool_calls] == ["clock", "clock"]

@@ -94,11 +94,12 @@ async def test_catalogue_and_vendor_agree(vendors: Vendors, case: Case) -> None:
     for name, (before, after, wanted, tools) in ASKED.items():
         talk = (*before, HELLO, *after)
         sees = case.model.image_tokens or not any(message.images() for message in before)
-        if not sees or unavailable(case.model, wanted, tools, talk) is not None:
+        served = case.serving(wanted, tools)
+        if not sees or unavailable(served.model, wanted, tools, talk) is not None:
             continue
-        sampling, _ = nearest(case.model, wanted, ())
-        fault = first_fault(case.model, talk, sampling, tools)
-        got = await vendors.ask(case, "tokens=2", messages=before, after=after, sampling=sampling, tools=tools)
+        sampling, _ = nearest(served.model, wanted, ())
+        fault = first_fault(served.model, talk, sampling, tools)
+        got = await vendors.ask(served, "tokens=2", messages=before, after=after, sampling=sampling, tools=tools)
         assert type(got.error) is (InvalidRequest if fault else type(None)), (name, fault, got.error)
 
 
@@ -154,10 +155,11 @@ def has_no_word(case: Case, name: str) -> bool:
 @every_row
 async def test_what_a_model_lacks_is_refused(vendors: Vendors, case: Case) -> None:
     for name, (sampling, tools) in LACKED.items():
-        lacking = unavailable(case.model, sampling, tools, [HELLO])
+        served = case.serving(sampling, tools)
+        lacking = unavailable(served.model, sampling, tools, [HELLO])
         if is_ignored(case, name) or lacking is None:
             continue
-        got = await vendors.ask(case, "tokens=2", sampling=sampling, tools=tools)
+        got = await vendors.ask(served, "tokens=2", sampling=sampling, tools=tools)
         assert got.error is not None, (name, lacking)
 
 
@@ -204,14 +206,15 @@ async def test_foreign_histories(vendors: Vendors, case: Case) -> None:
         ),
         **{f"arguments {text!r}": called(arguments=text) for text in ("", " ", "null", '"{}"', '{"a": "b', "[1]")},
     }
+    served = case.serving(NOTHING, tools)
     instructed = (Message("system", [TextPart("Be brief."), TextPart("Be kind.")]),)
     for name, after in histories.items():
-        got = await vendors.ask(case, "calls=0 tokens=2", messages=instructed, after=after, tools=tools)
+        got = await vendors.ask(served, "calls=0 tokens=2", messages=instructed, after=after, tools=tools)
         assert (got.error, got.finished) == (None, ["stop"]), name
     references = {"description": "Where.", "$ref": "#/$defs/spot"}
     spot = {"type": "object", "properties": {"x": {"type": "number"}}}
     schema_of = {"type": "object", "properties": {"near": references}, "$defs": {"spot": spot}}
     for parameters in (schema_of, {"$ref": "#/$defs/spot", "$defs": {"spot": spot}}):
         offered = Tools(offered=(Tool(name="clock", parameters=parameters),))
-        got = await vendors.ask(case, "", tools=offered)
+        got = await vendors.ask(served, "", tools=offered)
         assert (got.error, got.finished) == (None, ["tool_calls"]), parameters

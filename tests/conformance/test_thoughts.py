@@ -12,6 +12,8 @@ from tests.conformance.cases import CATALOGUE, Answer, Case, Vendors, new_key, p
 
 CLOCK = Tools(offered=(Tool(name="clock", parameters={"type": "object", "properties": {"zone": {"type": "string"}}}),))
 THINKING: dict[str, ReasoningEffort | None] = {
+    "openai-gpt-5.5": "high",
+    "openai-gpt-6-astra": None,
     "openai-gpt-oss-120b": "low",
     "openai-gpt-6-luna-bedrock": "high",
     "openai-gpt-6-astra-bedrock": None,
@@ -29,7 +31,11 @@ THINKING: dict[str, ReasoningEffort | None] = {
     "google-gemini-4-neon": "xhigh",
     "google-gemini-2.5-flash-lite": "low",
 }
-CASES = [Case(name, CATALOGUE.find(name), stream) for name in THINKING for stream in (False, True)]
+CASES = [
+    Case(name, CATALOGUE.find(name), stream).serving(Sampling(reasoning_effort=effort, shows_thoughts=True), CLOCK)
+    for name, effort in THINKING.items()
+    for stream in (False, True)
+]
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}-{'stream' if case.stream else 'json'}")
 BRIEF = (Message("system", "Be brief."),)
 LOOP = "tokens=2 preface=2 reasoning=3"

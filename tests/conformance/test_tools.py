@@ -9,7 +9,7 @@ import pytest
 from shared.chat import Message, Sampling, ToolCall, ToolChoice, Tools
 from shared.errors import InvalidRequest, ProviderError
 from shared.money import Usage
-from tests.conformance.cases import Case, Vendors, expected_arguments, new_key, of, over, promise, request
+from tests.conformance.cases import Case, Vendors, cut_after, expected_arguments, new_key, of, over, promise, request
 from tests.conformance.offers import FRAMINGS, OFFERED, TOOLED, WEATHER, streamed
 
 
@@ -143,7 +143,7 @@ async def test_no_tools_any_more(vendors: Vendors, case: Case) -> None:
 
 
 @promise("one call at a time, where the vendor can be told so")
-@of("openai-chat")
+@of("openai-chat", "openai-responses")
 async def test_not_parallel(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "calls=3", tools=Tools(offered=OFFERED.offered, parallel=False))
     assert len(got.tool_calls) == 1
@@ -155,7 +155,8 @@ async def test_usage_and_limit(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "calls=2", tools=OFFERED)
     assert got.reported[-1] == Usage(got.call.prompt_tokens, got.call.output_tokens)
     assert got.call.output_tokens > 5
-    cut = await vendors.ask(case, "", tools=OFFERED, output_limit=4)
+    thoughts, limit = cut_after(case, 4)
+    cut = await vendors.ask(case, thoughts, tools=OFFERED, output_limit=limit)
     assert (cut.error, cut.finished) == (None, ["length"])
 
 
@@ -207,7 +208,7 @@ async def test_wrong_history(vendors: Vendors, case: Case, after: tuple[Message,
 
 
 @promise("a history that OpenAI refuses is the caller's fault")
-@of("openai-chat", "deepseek-chat")
+@of("openai-chat", "openai-responses", "deepseek-chat")
 async def test_wrong_history_at_openai(vendors: Vendors, case: Case) -> None:
     got = await vendors.ask(case, "", tools=OFFERED, after=(Message("tool", "ten", tool_call_id="call_9"),))
     assert type(got.error) is InvalidRequest

@@ -11,6 +11,7 @@ import msgspec
 from shared.batches.batches import Ask, unpack_ask
 from shared.batches.bounds import require_at_most
 from shared.catalogue.abilities import unavailable
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Catalogue, Model, output_limit, priced
 from shared.chat import input_bound
@@ -76,6 +77,7 @@ class LineReader:
             raise ModelNotFound(
                 f"{error.message} This one is not offered any more: send the line with another."
             ) from error
+        model = by_its_api(model, ask.sampling, ask.tools)
         option = unavailable(model, ask.sampling, ask.tools, ask.messages)
         if option is None and model.image_tokens is None and any(message.images() for message in ask.messages):
             option = "images"

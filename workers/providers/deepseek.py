@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.providers.openai.chat import OpenAIChat
+from workers.providers.openai.calls import OpenAIApi
+from workers.providers.openai.chat import completions
 from workers.providers.openai.clients import Clients
 from workers.providers.protocol import Limits
 
 BASE_URL = "https://api.deepseek.com"
 
 
-def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
     """By `DEEPSEEK_API_KEY`, or by the keys that rows name."""
     base_url = environment.get("DEEPSEEK_BASE_URL") or BASE_URL
-    return OpenAIChat(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits), limits)
+    return completions(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits), limits)

@@ -11,6 +11,7 @@ from workers.providers.protocol import Limits, Provider
 
 FILES = {
     "openai-chat": ("openai", "openai.chat"),
+    "openai-responses": ("openai", "openai.responses"),
     "openai-realtime": ("openai", "openai.realtime"),
     "deepseek-chat": ("deepseek", "deepseek"),
     "bedrock-converse": ("bedrock", "bedrock.bedrock"),

@@ -87,7 +87,8 @@ class CodexModels(msgspec.Struct, frozen=True):
 
 def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:
     """The reasoning efforts that a model takes together with tools: Codex always offers tools."""
-    return ("none",) if "reasoning" in model.tools_lack else model.reasoning_efforts
+    quiet_only = "reasoning" in model.tools_lack and model.second_api is None
+    return ("none",) if quiet_only else model.reasoning_efforts
 
 
 def _default_effort(efforts: tuple[ReasoningEffort, ...]) -> ReasoningEffort | None:

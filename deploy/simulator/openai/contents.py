@@ -39,7 +39,7 @@ def check_contents(body: ChatRequest, model: Model) -> None:
                 if not model.images:
                     words = "Invalid content type. image_url is only supported by certain models."
                     raise Refusal(400, None, words, INVALID, f"messages.[{i}].content.[{j}].type")
-                _check_image(part.image_url, f"{where}.image_url", model)
+                check_image(part.image_url, f"{where}.image_url", model)
 
 
 def _check_type(message: Message, i: int, kind: str, where: str) -> None:
@@ -57,7 +57,8 @@ def _check_type(message: Message, i: int, kind: str, where: str) -> None:
     raise _refused("invalid_value", f"Invalid value: '{kind}'. Supported values are: {supported}.", f"{where}.type")
 
 
-def _check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 - any JSON
+def check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 - any JSON
+    """Hold an image's `url` and `detail` against what the model takes; raises `Refusal`."""
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str):
         raise _refused("invalid_type", f"Invalid type for '{where}': expected an object with a url.", where)

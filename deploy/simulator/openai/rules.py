@@ -59,15 +59,14 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Mo
     return model
 
 
-def _check_tier(body: ChatRequest, model: Model) -> None:
+def check_tier(tier: str | None, model: Model) -> None:
     """The words are those that inspect_ai's tests expect of gpt-4o at flex (read 2026-11)."""
-    tier = body.service_tier
     if tier is not None and (tier not in TIERS or (tier == "flex" and not model.flex)):
         raise Refusal(400, None, "Invalid service_tier argument", INVALID, "service_tier")
 
 
 def _check_parameters(body: ChatRequest, model: Model) -> None:
-    _check_tier(body, model)
+    check_tier(body.service_tier, model)
     if body.stream_options is not None and not body.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise Refusal(400, None, message, INVALID, "stream_options")

@@ -1,32 +1,22 @@
-"""OpenAI Chat Completions, by the `openai` SDK.
-
-The SDK says where a request goes and what stands before its body; bodies are encoded and answers parsed here, over aiohttp
-as the SDK itself would send them: its way through a call costs four times as much as all that is left, its parsed events
-six times. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11).
-"""
+"""OpenAI Chat Completions. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import aiohttp
 import msgspec
 
-from shared.errors import ProviderError, RebootError
 from shared.lanes import ServiceTier
 from shared.money import Usage
 from shared.thoughts import ThoughtPiece
 from workers.providers.openai import errors as openai_errors
-from workers.providers.openai import rate_limits
-from workers.providers.openai.clients import Clients
+from workers.providers.openai.calls import OpenAIApi
+from workers.providers.openai.clients import Clients, openai_clients
 from workers.providers.openai.request import parameters
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported, ServedAt, Thinking
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.coalescing import Coalescing
-from workers.providers.wire.sending import WholeBody
-from workers.providers.wire.sse import DataLines, whole
+from workers.providers.wire.sse import DataLines
 from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
 
@@ -110,46 +100,22 @@ class _Body(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Body)
-_encode = msgspec.json.Encoder().encode
 
 
-class OpenAIChat:
-    """`stream` as the protocol of this folder says."""
+def completions(clients: Clients, limits: Limits) -> OpenAIApi:
+    """A vendor's chat completions. The terminal marker is a `finish_reason`; the usage may come after it, in a
+    chunk of its own.
+    """
 
-    def __init__(self, clients: Clients, limits: Limits) -> None:
-        self._clients = clients
-        self._coalescing = Coalescing(limits.coalesce_s)
+    def answer(request: ProviderRequest) -> _Answer:
+        return _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
 
-    async def close(self) -> None:
-        """Close the clients."""
-        await self._clients.close()
-
-    async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call; the terminal marker is a `finish_reason`. The usage may come after it, in a chunk of its own."""
-        answer = _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
-        async with _call(self._clients, request) as response:
-            if used_up := rate_limits.used_up(response.headers):
-                yield used_up
-            if not request.stream:
-                for piece in answer.take(_body(await whole(response.content.iter_any()))):
-                    yield piece
-            with self._coalescing.stream(response) as reads:
-                while chunk := await reads.read():
-                    for piece in answer.feed(chunk):
-                        yield piece
-                    if answer.done:
-                        break
-                    await reads.pause(len(chunk))
-        for piece in answer.rest():
-            yield piece
-        for piece in answer.end():
-            yield piece
+    return OpenAIApi(clients, limits, path="/chat/completions", parameters=parameters, answer=answer)
 
 
-def create(environment: Mapping[str, str], limits: Limits) -> OpenAIChat:
-    """By `OPENAI_API_KEY`, or by the keys that rows name. `OPENAI_BASE_URL` is the SDK's own variable."""
-    base_url = environment.get("OPENAI_BASE_URL") or None
-    return OpenAIChat(Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits), limits)
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
+    """By `OPENAI_API_KEY`, or by the keys that rows name."""
+    return completions(openai_clients(environment, limits), limits)
 
 
 class _Answer:
@@ -169,8 +135,12 @@ class _Answer:
         self.done = False
         """The stream has said that nothing more comes."""
 
+    def whole(self, body: bytes) -> Iterator[Piece]:
+        """Pieces of a completion in one body."""
+        return self.take(_body(body))
+
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """Pieces of a stream's bytes; all that came together goes through here without a wait in between."""
+        """Pieces of a stream's bytes, with texts that came together as one."""
         return joined(self._take_lines(self._lines.feed(chunk)))
 
     def rest(self) -> Iterator[Piece]:
@@ -225,33 +195,6 @@ class _Answer:
             index = place if call.index is None else call.index
             said = call.function
             yield from self._calls.feed(index, said.arguments or "", call_id=call.id, name=said.name)
-
-
-@asynccontextmanager
-async def _call(clients: Clients, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
-    """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
-    head = await clients.head_of(request.model)
-    body = WholeBody(_encode(parameters(request)))
-    try:
-        async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:
-            if not response.ok:
-                raise await _refusal(response)
-            yield response
-    except aiohttp.ConnectionTimeoutError as error:
-        raise vendor_errors.unreachable() from error
-    except aiohttp.ServerTimeoutError as error:
-        raise vendor_errors.timed_out() from error
-    except aiohttp.ClientError as error:
-        raise vendor_errors.disconnected() from error
-
-
-async def _refusal(response: aiohttp.ClientResponse) -> RebootError:
-    try:
-        body = msgspec.json.decode(await whole(response.content.iter_any()))
-    except (msgspec.DecodeError, ProviderError, ValueError, RecursionError):
-        body = None
-    error = body.get("error", body) if isinstance(body, dict) else body
-    return openai_errors.from_status(response.status, error, response.headers)
 
 
 def _body(data: bytes) -> _Body:

@@ -16,13 +16,12 @@ from shared.errors import ProviderNotConfigured
 from workers.providers.protocol import Limits
 from workers.providers.wire.sending import aiohttp_trace
 
-COMPLETIONS = "/chat/completions"
 OF_THE_BODY = ("Content-Length", "Connection", "Host")
 """What aiohttp says itself of each request."""
 
 
 class Head(NamedTuple):
-    """What stands before the body of a request for a completion."""
+    """What stands before the body of a call."""
 
     url: str
     headers: CIMultiDict[str]
@@ -39,7 +38,7 @@ class Clients:
         self._environment = environment
         self._limits = limits
         self._clients: dict[tuple[str | None, str], openai.AsyncOpenAI] = {}
-        self._heads: dict[tuple[str | None, str], Head] = {}
+        self._heads: dict[tuple[str | None, str, str], Head] = {}
         self._session: aiohttp.ClientSession | None = None
 
     def client_of(self, model: Model) -> openai.AsyncOpenAI:
@@ -49,12 +48,12 @@ class Clients:
             self._clients[address] = _build(*address, self._limits)
         return self._clients[address]
 
-    async def head_of(self, model: Model) -> Head:
-        """The SDK's own address, keys and headers, which are the same for every completion. Raises like `client_of`."""
-        address = self._address_of(model)
-        if address not in self._heads:
-            self._heads[address] = await _head(self.client_of(model))
-        return self._heads[address]
+    async def head_of(self, model: Model, path: str) -> Head:
+        """The SDK's own address, keys and headers, which are the same for every call to `path`. Raises like `client_of`."""
+        place = (*self._address_of(model), path)
+        if place not in self._heads:
+            self._heads[place] = await _head(self.client_of(model), path)
+        return self._heads[place]
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -90,6 +89,12 @@ class Clients:
         return model.base_url or own_url, key
 
 
+def openai_clients(environment: Mapping[str, str], limits: Limits) -> Clients:
+    """OpenAI's own, by `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
+    base_url = environment.get("OPENAI_BASE_URL") or None
+    return Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits)
+
+
 def _build(base_url: str | None, key: str, limits: Limits) -> openai.AsyncOpenAI:
     """The SDK's own retries are off, because a retry that nobody sees cannot be charged or bounded."""
     timeout = httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s)
@@ -107,12 +112,12 @@ class _Recorder(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, json={})
 
 
-async def _head(client: openai.AsyncOpenAI) -> Head:
+async def _head(client: openai.AsyncOpenAI, path: str) -> Head:
     """Asked once: it is always the same, and takes the SDK longer than all the rest of a call."""
     recorder = _Recorder()
     async with httpx2.AsyncClient(transport=recorder) as http_client:
         asking = client.with_options(http_client=http_client)
-        await asking.post(COMPLETIONS, cast_to=httpx2.Response, content=b"{}")
+        await asking.post(path, cast_to=httpx2.Response, content=b"{}")
     (request,) = recorder.sent
     headers = CIMultiDict(request.headers.multi_items())
     for name in OF_THE_BODY:

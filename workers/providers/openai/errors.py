@@ -10,13 +10,19 @@ from typing import Any
 
 from shared.errors import RebootError
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.callers_faults import forbidden
+from workers.providers.wire.callers_faults import forbidden, unusable_image
 from workers.providers.wire.overflow import too_long
 
 TOO_LONG_CODES = {"context_length_exceeded", "input_too_long"}
 USED_UP_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "insufficient_balance"}
 GONE_CODES = {"model_not_found", "model_deprecated"}
-KEY_CODES = {"invalid_api_key", "authentication_error", "permission_error", "request_forbidden"}
+KEY_CODES = {
+    "invalid_api_key",
+    "authentication_error",
+    "permission_error",
+    "request_forbidden",
+    "data_residency_mismatch",
+}
 BUSY_CODES = {
     "rate_limit_exceeded",
     "rate_limit_error",
@@ -25,7 +31,25 @@ BUSY_CODES = {
     "service_unavailable_error",
     "resource_unavailable",
 }
-POLICY_CODES = {"content_policy_violation", "content_filter", "invalid_prompt"}
+POLICY_CODES = {
+    "content_policy_violation",
+    "content_filter",
+    "invalid_prompt",
+    "image_content_policy_violation",
+    "bio_policy",
+    "misalignment_policy_violation",
+}
+IMAGE_CODES = {
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_base64_image",
+    "image_too_large",
+    "image_too_small",
+    "image_parse_error",
+    "image_file_too_large",
+    "unsupported_image_media_type",
+    "empty_image_file",
+}
 REFUSED_CODES = {"invalid_request_error"}
 MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
     (GONE_CODES, vendor_errors.retired),
@@ -33,6 +57,7 @@ MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
     (KEY_CODES, vendor_errors.credentials),
     (BUSY_CODES, vendor_errors.busy),
     (POLICY_CODES, forbidden),
+    (IMAGE_CODES, unusable_image),
 )
 
 

@@ -54,11 +54,11 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty or None,
         "presence_penalty": sampling.presence_penalty or None,
         "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
-        "user": _user(sampling.user) if sampling.user else None,
+        "user": short_user(sampling.user) if sampling.user else None,
     }
 
 
-def _user(name: str) -> str:
+def short_user(name: str) -> str:
     """A name that OpenAI finds too long, as Claude Code's of some 150 characters, is another one that is always the same:
     "Invalid 'user': string too long. Expected a string with maximum length 64" (github.com/maximhq/bifrost/pull/1000, read
     2026-11).
@@ -89,7 +89,7 @@ def _caching(request: ProviderRequest) -> dict[str, Any]:
     """What OpenAI's cache is told besides marks (openai-python 3.54, read 2026-11). A key has the bound of a user's name."""
     told = request.sampling.caching
     return {
-        "prompt_cache_key": _user(told.key) if told.key else None,
+        "prompt_cache_key": short_user(told.key) if told.key else None,
         "prompt_cache_options": {"mode": "explicit"} if is_explicit(request.model, request.sampling) else None,
         "prompt_cache_retention": told.retention,
     }

@@ -36,10 +36,11 @@ SCHEMA = _words(
 THOUGHTS = _words(
     r"invalid .?signature.? in .?thinking|thinking.{0,80}cannot be modified|bound to a different conversation",  # Claude
     r"(corrupted|invalid) thought.?signature|thought.?signature is not valid",  # Gemini
-    r"encrypted.?content.{0,80}(verified|decrypted)",  # OpenAI
+    r"encrypted.?content.{0,80}(verified|decrypted)|'reasoning' was provided without|required 'reasoning' item",  # OpenAI
 )
 HISTORY = _words(
     r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek
+    r"no tool (output|call) found for function call|duplicate (function|tool) call",  # OpenAI's Responses
     r"expected toolresult blocks|number of toolresult blocks|duplicate ids",  # Bedrock
     r"tool_use.? ids (must|were)|unexpected .?tool_(use|result)",  # Claude
     r"function (call|response) (turn|parts)",  # Gemini
@@ -69,13 +70,13 @@ THOUGHTS_MEAN = (
     "The vendor refuses a thought in `messages`: send it back unchanged, behind all that came before it, or not at all."
 )
 TOO_LARGE = "The request, or a text in it, is longer than the vendor takes: send less, or part what is long."
+UNUSABLE_IMAGE = (
+    "The vendor cannot use an image in `messages`: send whole png, jpeg or webp files of a few megabytes, not too many."
+)
 MEANINGS = (
     (POLICY, "The vendor's rules for contents forbid this prompt: change it, or take another model."),
     (SCHEMA, "The vendor cannot use the JSON Schema of one of `tools`, or of the answer: make it simpler."),
-    (
-        IMAGE,
-        "The vendor cannot use an image in `messages`: send whole png, jpeg or webp files of a few megabytes, not too many.",
-    ),
+    (IMAGE, UNUSABLE_IMAGE),
     (SIZE, TOO_LARGE),
     (JSON_WORD, "The vendor wants the word JSON somewhere in `messages` for an answer in JSON: ask for it there."),
     (OPTION, "The vendor does not take the value of an option, such as temperature, top_p or stop, with this model."),
@@ -112,3 +113,8 @@ def too_large() -> InvalidRequest:
 def forbidden() -> InvalidRequest:
     """The vendor says by a code that its rules forbid the prompt."""
     return InvalidRequest(MEANINGS[0][1])
+
+
+def unusable_image() -> InvalidRequest:
+    """The vendor says by a code that it cannot use an image."""
+    return InvalidRequest(UNUSABLE_IMAGE)

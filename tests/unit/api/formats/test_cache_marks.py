@@ -146,7 +146,7 @@ def test_what_a_model_has_of_openais_options_is_done_and_the_rest_named(
         prompt_cache_options={"mode": "explicit"},
         prompt_cache_retention="24h",
     )
-    fitted = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
+    fitted, _ = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
     assert (fitted.sampling.caching, fitted.ignored) == (caching, ignored)
 
 
@@ -165,7 +165,7 @@ def test_marks_that_a_model_lacks_are_left_out_and_named_where_its_vendor_does_n
     model: str, kept: int, *, is_named: bool
 ) -> None:
     asked = completed(messages=[{"role": "user", "content": "x"} | MARK] * 5)
-    fitted = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
+    fitted, _ = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
     assert sum(map(len, marks(fitted))) == kept
     assert fitted.ignored == (("messages[].cache_control",) if is_named else ())
     if is_named:
@@ -177,8 +177,8 @@ def test_a_mark_where_there_is_none_is_named() -> None:
     asked = responded(input=[{"role": "user", "content": "x", **MARK}])
     assert asked.wishes == {"cache_elsewhere": ("input[].cache_control",)}
     claude, gpt = (CATALOGUE.find(name) for name in ("anthropic-claude-sonnet-4-6", "openai-gpt-4o"))
-    assert fit_to_model(asked, claude, SETTINGS).ignored == ("input[].cache_control",)
-    assert fit_to_model(asked, gpt, SETTINGS).ignored == ()
+    assert fit_to_model(asked, claude, SETTINGS)[0].ignored == ("input[].cache_control",)
+    assert fit_to_model(asked, gpt, SETTINGS)[0].ignored == ()
 
 
 def test_requests_that_differ_in_hints_only_ask_for_the_same() -> None:

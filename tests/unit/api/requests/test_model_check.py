@@ -7,7 +7,7 @@ import pytest
 
 from api.formats.asked import Asked, Form
 from api.requests.model_check import IMAGE_TOKENS_MAX, fit_to_model
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Model, load_catalogue
 from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, ToolCall, Tools
 from shared.errors import InvalidRequest
 from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
@@ -27,6 +27,7 @@ def check(
     answer: JsonAnswer | None = None,
     parameters: dict[str, Any] | None = None,
     max_tokens: int | None = None,
+    known: Model | None = None,
     **sampling: Any,
 ) -> None:
     form = cast(Form, None)  # for answers only
@@ -42,7 +43,7 @@ def check(
         names={},
         body=msgspec.Struct(),
     )
-    fit_to_model(content, CATALOGUE.find(model), SETTINGS)
+    fit_to_model(content, known or CATALOGUE.find(model), SETTINGS)
 
 
 def test_more_images_than_can_be_held_are_refused() -> None:
@@ -141,20 +142,23 @@ HELLO = Message("user", "Hello")
 
 
 def test_tools_that_a_vendor_serves_elsewhere_only_are_refused_with_the_reason() -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        check("openai-gpt-6.1-sol", HELLO, tools=1)
-    assert refused.value.message == (
-        "`tools` is not available with openai-gpt-6.1-sol: OpenAI serves tools with it by its Responses API only; "
-        "openai-gpt-6.1-sol-bedrock takes them."
+    reason = "its maker serves them elsewhere; openai-gpt-6.1-sol-bedrock takes them"
+    untooled = msgspec.structs.replace(
+        CATALOGUE.find("openai-gpt-6.1-sol"), tools=False, second_api=None, no_tools_because=reason
     )
+    with pytest.raises(InvalidRequest) as refused:
+        check("openai-gpt-6.1-sol", HELLO, tools=1, known=untooled)
+    assert refused.value.message == f"`tools` is not available with openai-gpt-6.1-sol: {reason}."
     check("openai-gpt-6.1-sol-bedrock", HELLO, tools=1)
 
 
 def test_what_does_not_go_with_thinking_is_refused_with_what_does() -> None:
+    one_api = msgspec.structs.replace(CATALOGUE.find("openai-gpt-5.5"), second_api=None)
     with pytest.raises(
         InvalidRequest, match=r"`reasoning_effort` is not available with openai-gpt-5.5: beside tools it takes none"
     ):
-        check("openai-gpt-5.5", HELLO, tools=1, reasoning_effort="high")
+        check("openai-gpt-5.5", HELLO, tools=1, reasoning_effort="high", known=one_api)
+    check("openai-gpt-5.5", HELLO, tools=1, reasoning_effort="high")
     with pytest.raises(InvalidRequest, match=r"`reasoning_effort` .* it takes none, low, medium, high, xhigh"):
         check("openai-gpt-5.5", HELLO, reasoning_effort="max")
     with pytest.raises(InvalidRequest, match=r"`temperature` .* only while it does not think, so leave it out or ask"):

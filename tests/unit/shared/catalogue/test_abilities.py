@@ -37,11 +37,10 @@ NO_PENALTIES = ("frequency_penalty", "presence_penalty")
 FORCED = "tools required named json schema"
 TABLE = {
     "seed stop": "openai-o1-mini",
-    "json schema seed effort": "openai-gpt-6.2-astra openai-gpt-6.2-sol openai-gpt-6.1-sol openai-gpt-6-astra",
-    "json schema seed effort temperature top_p": "openai-gpt-6.1-terra",
+    f"{FORCED} seed effort": "openai-gpt-6.2-astra openai-gpt-6.2-sol openai-gpt-6.1-sol openai-gpt-6-astra",
     f"{FORCED} seed effort temperature top_p": (
-        "openai-gpt-6-luna openai-gpt-5.6-sol openai-gpt-5.6-terra openai-gpt-5.6-luna openai-gpt-5.5 openai-gpt-5.4 "
-        "openai-gpt-5.4-mini openai-gpt-5.2"
+        "openai-gpt-6.1-terra openai-gpt-6-luna openai-gpt-5.6-sol openai-gpt-5.6-terra openai-gpt-5.6-luna openai-gpt-5.5 "
+        "openai-gpt-5.4 openai-gpt-5.4-mini openai-gpt-5.2"
     ),
     f"{FORCED} effort": (
         "openai-gpt-6-astra-bedrock openai-gpt-6.1-sol-bedrock openai-gpt-6.1-terra-bedrock openai-gpt-6-luna-bedrock"

@@ -160,6 +160,14 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
             ":3: model 'openai-gpt-4o': `tools_lack` has 'reasoning', which goes with `thinking` of 'none' only",
         ),
         (
+            '[[model]]\nname = "openai-gpt-4o"\nsecond_api = "gemini"',
+            ":3: model 'openai-gpt-4o': `second_api` 'gemini' is none of provider openai: it has openai-chat, openai-re",
+        ),
+        (
+            '[[model]]\nname = "openai-o1-mini"\nsecond_api = "openai-responses"',
+            ":3: model 'openai-o1-mini': `second_api` goes with a model with `tools` only",
+        ),
+        (
             '[[model]]\nname = "openai-gpt-4o"\nno_tools_because = "so"',
             ":3: model 'openai-gpt-4o': `no_tools_because` goes with a model without `tools` only",
         ),

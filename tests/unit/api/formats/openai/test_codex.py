@@ -61,10 +61,17 @@ def test_efforts_are_those_that_go_with_tools() -> None:
         model = shown(name)
         return [level["effort"] for level in model["supported_reasoning_levels"]], model["default_reasoning_level"]
 
-    assert levels("gpt-5.5") == (["none"], "none")
+    assert levels("gpt-5.5") == (["none", "low", "medium", "high", "xhigh"], "none")
     assert levels("gpt-5.2") == (["none", "low", "medium", "high", "xhigh"], "none")
     assert levels("openai-gpt-6-astra-bedrock") == (["low", "medium", "high", "xhigh"], "medium")
-    assert shown("gpt-6-astra")["visibility"] == "hide"
+    assert levels("gpt-6-astra") == (["low", "medium", "high", "xhigh"], "medium")
+    assert shown("gpt-6-astra")["visibility"] == "list"
+
+
+def test_a_model_that_calls_tools_only_while_it_does_not_think_has_the_effort_none(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.toml"
+    overlay.write_text('[[model]]\nname = "openai-gpt-5.2"\ntools_lack = ["reasoning"]\n')
+    assert [level["effort"] for level in shown("gpt-5.2", overlay)["supported_reasoning_levels"]] == ["none"]
 
 
 def test_with_a_successor_its_facts_are_told_under_the_name_that_was_asked(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from workers.providers.protocol import Limits
 LIMITS = Limits(connections=2, connect_s=1, read_s=60)
 
 
-async def _head(base_url: str | None = None) -> Head:
+async def _head(base_url: str | None = None, path: str = "/chat/completions") -> Head:
     clients = Clients("a-key", base_url, {}, LIMITS)
     try:
-        return await clients.head_of(load_catalogue().find("openai-gpt-4o-mini"))
+        return await clients.head_of(load_catalogue().find("openai-gpt-4o-mini"), path)
     finally:
         await clients.close()
 

@@ -1,0 +1,98 @@
+"""Which fields `POST /v1/responses` knows, and which it must have.
+
+Source: openai-python 3.54, and OpenAI's errors as users report them, such as "Unknown parameter: 'seed'." (read 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.simulator.exchange import Refusal
+from deploy.simulator.openai.values import INVALID
+
+BODY = {
+    *("access_programs", "background", "background_options", "context_management", "conversation", "image"),
+    *("include", "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model"),
+    *("moderation", "parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key"),
+    *("prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier"),
+    *("store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs"),
+    *("top_p", "truncation", "user"),
+}
+ITEMS = {
+    "message": {"type", "id", "role", "content", "status", "phase"},
+    "function_call": {"type", "id", "call_id", "name", "arguments", "status", "namespace", "caller", "async"},
+    "function_call_output": {"type", "id", "call_id", "output", "status", "name", "namespace", "caller"},
+    "reasoning": {"type", "id", "summary", "content", "encrypted_content", "status"},
+}
+"""The types of items that the simulator knows, with their fields."""
+FUNCTION = {
+    "type",
+    "name",
+    "description",
+    "parameters",
+    "strict",
+    "async",
+    "allowed_callers",
+    "defer_loading",
+    "output_schema",
+}
+PART = {
+    "type",
+    "text",
+    "refusal",
+    "annotations",
+    "logprobs",
+    "image_url",
+    "file_id",
+    "detail",
+    "prompt_cache_breakpoint",
+}
+REASONING = {"context", "effort", "generate_summary", "mode", "summary"}
+
+
+def check_known(body: dict[str, Any]) -> None:
+    """Raise `Refusal` for the first field that is missing, or not known."""
+    for where in _missing(body):
+        raise Refusal(400, "missing_required_parameter", f"Missing required parameter: '{where}'.", INVALID, where)
+    for where in _unknown(body):
+        raise Refusal(400, "unknown_parameter", f"Unknown parameter: '{where}'.", INVALID, where)
+
+
+def _unknown(body: dict[str, Any]) -> Iterator[str]:
+    yield from (name for name in body if name not in BODY)
+    for i, item in enumerate(_objects(body.get("input"))):
+        known = ITEMS.get(item.get("type", "message"))
+        yield from (f"input[{i}].{name}" for name in item if known is not None and name not in known)
+        for field in ("content", "output", "summary"):
+            for j, part in enumerate(_objects(item.get(field))):
+                yield from (f"input[{i}].{field}[{j}].{name}" for name in part if name not in PART)
+    for i, tool in enumerate(_functions(body)):
+        yield from (f"tools[{i}].{name}" for name in tool if name not in FUNCTION)
+    reasoning = body.get("reasoning")
+    yield from (
+        f"reasoning.{name}" for name in (reasoning if isinstance(reasoning, dict) else ()) if name not in REASONING
+    )
+
+
+def _missing(body: dict[str, Any]) -> Iterator[str]:
+    """What a call or reasoning must have; a function that is written as chat completions want it has no name here."""
+    wanted = {
+        "function_call": ("call_id", "name", "arguments"),
+        "function_call_output": ("call_id", "output"),
+        "reasoning": ("summary",),
+    }
+    for i, item in enumerate(_objects(body.get("input"))):
+        yield from (f"input[{i}].{name}" for name in wanted.get(item.get("type", ""), ()) if item.get(name) is None)
+    for i, tool in enumerate(_functions(body)):
+        yield from (f"tools[{i}].{name}" for name in ("name", "parameters") if name not in tool)
+
+
+def _functions(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the tools; others are refused where tools are checked."""
+    return [tool for tool in _objects(body.get("tools")) if tool.get("type") == "function"]
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    """A list as it should be; what is not will be refused for its type."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -1,0 +1,43 @@
+"""Encrypted reasoning: what the simulator hands out, and whether what comes back is that.
+
+It says for which item it was made, and what followed that: a call by its id, or a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+
+import msgspec
+
+KEY = b"simulated"
+START, DIGEST_BYTES = "gAAAA", 32
+MESSAGE = "message"
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """Of which reasoning it is. `followed_by` is the id of the call after it, `message`, or nothing where that
+    was the end.
+    """
+
+    id: str
+    followed_by: str
+
+
+def seal(made: Sealed) -> str:
+    """Write it so that nobody else can."""
+    told = msgspec.json.encode(made)
+    return START + base64.urlsafe_b64encode(hmac.digest(KEY, told, "sha256") + told).decode()
+
+
+def opened(content: str) -> Sealed | None:
+    """Read it; None where it was not made here, or was changed."""
+    try:
+        data = base64.urlsafe_b64decode(content.removeprefix(START))
+        digest, told = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
+        if not content.startswith(START) or not hmac.compare_digest(digest, hmac.digest(KEY, told, "sha256")):
+            return None
+        return msgspec.json.decode(told, type=Sealed)
+    except (binascii.Error, msgspec.MsgspecError, ValueError):
+        return None
