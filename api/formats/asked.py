@@ -112,6 +112,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return fingerprint_of(self.body)
 
 
+CUSTOM_ID_LENGTH_MAX = 256
+"""Characters of the id of a batch's line."""
+
+
 class ParsedLine(msgspec.Struct, frozen=True):
     """One line, in the project's own words."""
 
