@@ -146,5 +146,10 @@ def _shown(request: web.Request, batch: Batch, headers: dict[str, str] | None = 
 
 
 def _results_at(request: web.Request) -> str:
-    """As the caller has called this service: a client follows `results_url` as it stands."""
-    return f"{request.url.origin()}{PATH}"
+    """As the caller has called this service, because clients follow `results_url` as it stands; the path alone where the
+    `Host` that was sent is no address.
+    """
+    try:
+        return f"{request.url.origin()}{PATH}"
+    except ValueError:
+        return PATH

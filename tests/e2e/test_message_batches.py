@@ -90,6 +90,16 @@ async def test_the_client_runs_a_batch_to_its_results(
     assert before - await caller.settled(books) == costs
 
 
+async def test_the_address_of_results_is_where_the_caller_called(caller: Caller) -> None:
+    caller = caller.at(caller.url(""))
+    batch_id = (await sent(caller, [one("a", told())]))["id"]
+    path = f"{PATH}/{batch_id}"
+    assert (await until_ended(caller, batch_id))["results_url"] == caller.url(f"{path}/results")
+    for host, begins in (("models.example:8443", "http://models.example:8443"), ("models.example:99999", "")):
+        seen = await caller.request("GET", path, headers={"Host": host})
+        assert (seen.status, seen.json["results_url"]) == (200, f"{begins}{path}/results")
+
+
 async def test_the_client_turns_the_pages_both_ways(client: AsyncAnthropic, caller: Caller) -> None:
     made = [(await sent(caller, [one("a", told())]))["id"] for _ in range(5)]
     newest_first = made[::-1]
