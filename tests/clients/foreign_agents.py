@@ -9,7 +9,9 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import msgspec
@@ -109,13 +111,24 @@ async def run(agent: Agent, command: str, gateway: Gateway, home: Path, **variab
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
     )
     try:
         async with asyncio.timeout(PATIENCE_S):
             said, _ = await process.communicate()
     finally:
+        end_all_of(home)
         if process.returncode is None:
             process.kill()
             await process.wait()
     return process.returncode or 0, said.decode(errors="replace")
+
+
+def end_all_of(home: Path) -> None:
+    """Nothing is left running: agents start servers that outlive them. A process is known by its home, where there is
+    `/proc`.
+    """
+    mark = f"HOME={home}\0".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # of another user, or gone by now
+            if mark in environment.read_bytes():
+                os.kill(int(environment.parent.name), SIGKILL)
