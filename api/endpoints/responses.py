@@ -163,7 +163,8 @@ async def _stream(
 ) -> web.StreamResponse:
     logged = stored.logged
     request[REQUEST_ID] = logged.id
-    form = stream_again(stored.told, logged.id, logged.model, after)
+    anew = after >= 0 and logged.stream and logged.state != "pending" and not await _has_journal(services, logged.id)
+    form = stream_again(stored.told, logged.id, logged.model, after, anew=anew)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit), **ignored_header(ignored)}
     with following(services, key, logged.id) as follower:
         if not logged.outlives_reader:
@@ -172,6 +173,13 @@ async def _stream(
         events = services.follow_up.events_again(logged, follower)
         await services.queue.listen(logged.id, services.relay.channel)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id)
+
+
+async def _has_journal(services: Services, request_id: str) -> bool:
+    """Whether its pieces are there as they came. When Redis is away, that is told when they are read."""
+    with suppress(*UNREACHABLE):
+        return bool(await services.redis.exists(keys.journal(request_id)))
+    return True
 
 
 async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:

@@ -364,7 +364,18 @@ def test_a_stream_goes_on_behind_any_number(background: bool) -> None:  # noqa: 
         assert documents(all_of(stream, *events)) == whole[after + 1 :]
 
 
-def test_whoever_read_further_than_the_events_that_are_left_is_told_the_end() -> None:
-    """When its journal is gone, an answer comes as one piece."""
-    (last,) = documents(all_of(stream_again(told(), ID, "some-model", 500), Chunk("Hello"), Done("stop", USAGE, 5)))
-    assert (last["type"], last["sequence_number"]) == ("response.completed", 501)
+@pytest.mark.parametrize("after", [-1, 0, 3, 4, 6, 7, 8, 9, 25, 500])
+def test_a_stream_that_is_told_anew_tells_whole_items_to_whoever_read_a_part(after: int) -> None:
+    """When its journal is gone, an answer comes as one piece: of a stream of many pieces the numbers were others."""
+    stream = stream_again(told(), ID, "some-model", after, anew=True)
+    events = documents(all_of(stream, Chunk("Hello"), Done("stop", USAGE, 5)))
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == list(range(after + 1, after + 1 + len(events)))
+    ends = [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event["type"] for event in events][-4:] == ends
+    assert events[-2]["item"]["content"][0]["text"] == "Hello"
