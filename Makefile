@@ -4,7 +4,7 @@
 INSTALLED := .venv/.installed
 CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
-NEWEST := .venv-clients-responses/.installed
+RESPONSES := .venv-clients-responses/.installed
 BIN := .venv/bin
 GROUPS := --dist loadscope --no-loadscope-reorder
 
@@ -20,9 +20,11 @@ run: $(INSTALLED) ## the whole service; Ctrl-C stops it (PORT HOST DATA_DIR PROC
 test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k wallet" for some)
 	@exec $(BIN)/python -m pytest -n 3 $(GROUPS) --durations=40 --durations-min=1 $(ARGS)
 
-test-clients: $(INSTALLED) $(OLDER) $(NEWEST) ## more foreign clients: older and newer ones, and those in JavaScript where node is
+test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 4 GB: agents, libraries, older and newer ones (NEWEST=1 for the newest versions)
 	@sh tests/clients/node/install.sh
-	@exec $(BIN)/python -m pytest -s tests/clients/foreign.py tests/clients/foreign_codex.py $(ARGS)
+	@sh tests/clients/python/install.sh
+	@exec $(BIN)/python -m pytest -s -rs tests/clients/foreign.py tests/clients/foreign_codex.py \
+		tests/clients/foreign_agents.py tests/clients/foreign_libraries.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
 	@export PROOFS=1; failed=0; \
@@ -57,7 +59,9 @@ lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for aga
 		--no-header --no-annotate tests/clients/responses/requirements.in -o tests/clients/responses/requirements.lock
 	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/older/openai-$$major.in -o tests/clients/older/openai-$$major.lock; done
-	@if command -v npm >/dev/null; then for client in ai-6 ai-7 codex openai; do (cd tests/clients/node/$$client && \
+	@for list in tests/clients/python/*.in; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate $$list -o $${list%.in}.lock; done
+	@if command -v npm >/dev/null; then for client in tests/clients/node/*/; do (cd $$client && \
 		npm update --package-lock-only --no-audit --no-fund --loglevel=error); done; fi
 
 # The stamp comes last, so that an interrupted install starts again.
@@ -69,7 +73,7 @@ $(CLIENTS): $(INSTALLED) tests/clients/requirements.lock tests/clients/install.s
 	@sh tests/clients/install.sh .venv-clients tests/clients/requirements.lock
 	@touch $@
 
-$(NEWEST): $(INSTALLED) tests/clients/responses/requirements.lock tests/clients/install.sh
+$(RESPONSES): $(INSTALLED) tests/clients/responses/requirements.lock tests/clients/install.sh
 	@sh tests/clients/install.sh .venv-clients-responses tests/clients/responses/requirements.lock
 	@touch $@
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 SHOWN = re.compile(r"[A-Z]{1,20} [\w./{}:%+~-]{1,100}", re.ASCII)
 BASES = "OpenAI's clients take a base URL that ends with /v1, Anthropic's the same without /v1."
-OTHERS = frozenset({"/v1/messages/batches"})
-"""Endpoints of these APIs that are not offered, and look as if a client had /v1/messages as its base URL."""
 CHATS = "chat requests go to POST /api/endpoint, or as those of OpenAI's and Anthropic's clients to /v1"
 
 
@@ -40,8 +38,6 @@ def _called(method: str, path: str) -> str:
 def _meant(path: str, offered: list[str]) -> str | None:
     """What a client with another base URL would have called: /v1 is missing or doubled, or the base is a whole endpoint."""
     tidy = re.sub(r"/{2,}", "/", path).rstrip("/")
-    if tidy in OTHERS:
-        return None
     if tidy in offered:
         return tidy
     for one in offered:

@@ -13,6 +13,7 @@ from api.endpoints import (
     docs,
     health,
     keys,
+    message_batches,
     messages,
     models,
     openai_batches,
@@ -23,6 +24,7 @@ from api.endpoints import (
     usage,
 )
 from api.formats.anthropic.answers import MessageAnswer
+from api.formats.anthropic.batches import DeletedMessageBatch, MessageBatch, MessageBatchBody, MessageBatches
 from api.formats.anthropic.body import CountRequest, MessagesRequest
 from api.formats.anthropic.models import AnthropicModel, AnthropicModels
 from api.formats.anthropic.threads import ThreadUnsupported
@@ -133,6 +135,7 @@ REQUEST_ID = {"id": "A request's id, `req_…`: `x-request-id` of its answer."}
 EITHER = ("bearer", "x-api-key")
 RESPONSE_ID = {"id": "A response's id, `resp_…`."}
 BATCH_ID = {"id": "A batch's id, `batch_…`."}
+MESSAGE_BATCH_ID = {"id": "A batch's id, `msgbatch_…`."}
 BATCH_LOCATION = Header("Location", "`/api/batches/{id}`.")
 FILE_ID = {"id": "A file's id: `file_…`, or one that a batch names."}
 FORM = (
@@ -231,6 +234,80 @@ ROUTES: tuple[Route, ...] = (
         scope="inference",
         body=Body(json(CountRequest), examples.COUNT, tolerant=True),
         errors=(errors.ModelNotFound,),
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/messages/batches",
+        message_batches.post_batch,
+        "Send a batch, as Anthropic's",
+        {200: Answer(json(MessageBatch), (IGNORED, REPLAYED, *RATE))},
+        scope="inference",
+        body=Body(json(MessageBatchBody), examples.MESSAGE_BATCH, tolerant=True),
+        headers=(REPEATABLE,),
+        errors=(errors.InsufficientCredit, errors.IdempotencyMismatch, errors.RateLimited, errors.Overloaded, *OWN),
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/messages/batches",
+        message_batches.get_batches,
+        "The batches in Anthropic's form, newest first",
+        {200: Answer(json(MessageBatches), (IGNORED,))},
+        scope="read",
+        query=message_batches.MessageBatchesQuery,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/messages/batches/{id}",
+        message_batches.get_batch,
+        "One batch in Anthropic's form",
+        {200: Answer(json(MessageBatch))},
+        scope="read",
+        parameters=MESSAGE_BATCH_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "DELETE",
+        "/v1/messages/batches/{id}",
+        message_batches.delete_one,
+        "Delete a batch with its results",
+        {200: Answer(json(DeletedMessageBatch))},
+        scope="inference",
+        parameters=MESSAGE_BATCH_ID,
+        errors=(*OWN, errors.Conflict),
+        security=EITHER,
+    ),
+    Route(
+        "POST",
+        "/v1/messages/batches/{id}/cancel",
+        message_batches.cancel,
+        "Cancel a batch, as Anthropic's",
+        {200: Answer(json(MessageBatch))},
+        scope="inference",
+        parameters=MESSAGE_BATCH_ID,
+        errors=OWN,
+        security=EITHER,
+    ),
+    Route(
+        "GET",
+        "/v1/messages/batches/{id}/results",
+        message_batches.get_results,
+        "A batch's results in Anthropic's form",
+        {
+            200: Answer(
+                {
+                    NDJSON: "Lines of JSON in the order of the requests: `custom_id` and `result`, whose `type` is "
+                    "`succeeded` (with `message`), `errored` (with `error`), `canceled` or `expired`."
+                }
+            )
+        },
+        scope="read",
+        parameters=MESSAGE_BATCH_ID,
+        errors=(*KEPT, errors.Conflict),
         security=EITHER,
     ),
     Route(

@@ -177,7 +177,10 @@ async def _answer(
                 except Overloaded:
                     raise EndUnknown(NO_ROOM) from None
             case Failed():
-                raise event.as_error()
+                if wanted.failed is None:
+                    raise event.as_error()
+                body = wanted.failed(event, request[REQUEST_ID], served)
+                return await answer(request, body, key.account_id, headers=headers)
             case _:
                 pass  # parts of an answer that another call has asked for as a stream
     raise AssertionError("a follower ends with Done or Failed")

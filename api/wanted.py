@@ -25,7 +25,7 @@ from api.services import SERVICES, Services
 from shared.batches.files import require_credit
 from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
-from shared.job import PackedJob
+from shared.job import Failed, PackedJob
 from shared.ledger.rows import KeptInput
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     kept: KeptInput | None = None
     background: bool = False
     at_once: Callable[[str, str], bytes] | None = None
-    """As in `Asked`."""
+    failed: Callable[[Failed, str, str], bytes] | None = None
+    """Both as in `Asked`."""
     repeats: str | None = None
     """The id of the request that came first with the same Idempotency-Key."""
 
@@ -105,6 +106,7 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
             kept=asked.kept,
             background=asked.background,
             at_once=asked.at_once,
+            failed=asked.failed,
         )
     if repeatable_by and fingerprint:
         wanted.repeats = await find_repeated(services.pool, key.account_id, repeatable_by, fingerprint)

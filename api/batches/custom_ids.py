@@ -8,9 +8,9 @@ from bisect import bisect_left
 
 import msgspec
 
+from api.formats.asked import CUSTOM_ID_LENGTH_MAX
 from shared.errors import InvalidRequest
 
-LENGTH_MAX = 256
 BUCKETS = 256
 FINGERPRINT_BYTES = 8
 
@@ -26,7 +26,7 @@ class CustomIds:
     def add(self, custom_id: str) -> None:
         """Raises `InvalidRequest` for what is no id, or that of an earlier line."""
         if not is_one(custom_id):
-            raise InvalidRequest(f"`custom_id` has 1 to {LENGTH_MAX} characters.")
+            raise InvalidRequest(f"`custom_id` has 1 to {CUSTOM_ID_LENGTH_MAX} characters.")
         digest = hashlib.blake2b(custom_id.encode(), digest_size=FINGERPRINT_BYTES).digest()
         fingerprint = int.from_bytes(digest, "big")
         bucket = self._buckets[fingerprint % BUCKETS]
@@ -47,7 +47,7 @@ _named_decoder = msgspec.json.Decoder(_Named)
 
 def is_one(custom_id: str) -> bool:
     """Whether a line may have this id."""
-    return 1 <= len(custom_id) <= LENGTH_MAX and "\0" not in custom_id
+    return 1 <= len(custom_id) <= CUSTOM_ID_LENGTH_MAX and "\0" not in custom_id
 
 
 def custom_id_of(line: bytes | None) -> str | None:

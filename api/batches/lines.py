@@ -1,9 +1,10 @@
-"""Splits a file into its lines as it arrives."""
+"""Splits a file into its lines as it arrives, and says what else may be split so."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 from shared.errors import InvalidRequest
 
@@ -12,10 +13,30 @@ NumberedLine = tuple[int, bytes | None]
 _NOT_BLANK = re.compile(rb"\S")
 
 
+class Parts(Protocol):
+    """Splits what arrives into parts that are read one by one: `of` each piece, then `last`."""
+
+    whole: str
+    """What is split, and into what: words for messages."""
+    part: str
+
+    @property
+    def under_way(self) -> int:
+        """Bytes of the part that has not ended."""
+
+    def of(self, piece: bytes) -> Iterator[NumberedLine]:
+        """The parts that end in it. It is to be read to its end. Raises `InvalidRequest` for what is no such body."""
+
+    def last(self) -> Iterator[NumberedLine]:
+        """What is left when all pieces are there."""
+
+
 class Lines:
     """`of` each piece, then `last`. Blank lines have numbers and are passed over, many at a time. Nothing is kept of a line
     that is longer than `bytes_max`.
     """
+
+    whole, part = "file", "line"
 
     def __init__(self, bytes_max: int, blank_max: int) -> None:
         self._bytes_max = bytes_max

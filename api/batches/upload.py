@@ -1,4 +1,4 @@
-"""Takes a batch's lines as they arrive, and stores them in pieces by COPY.
+"""Takes a batch's lines, or its requests, as they arrive, and stores them in pieces by COPY.
 
 Nothing of the file is kept here but the piece under way and a fingerprint of every `custom_id`; `Room` bounds what that is.
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from api.batches.lines import Lines, NumberedLine
-from api.batches.reading import LineReader, ParseLine
+from api.batches.lines import NumberedLine, Parts
+from api.batches.reading import Reader
 from api.http.encoding import utf8_chunks
 from api.http.uploads import Room
 from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
 from shared.batches.quota import FILE_BYTES, Announced, TakenRoom, bytes_of
 from shared.errors import InvalidRequest, RebootError, RequestTooLarge
-from shared.lanes import ServiceTier, tier_of
+from shared.lanes import tier_of
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -45,23 +45,24 @@ class Upload:
         services: Services,
         file: File,
         key: ApiKey,
-        parse_line: ParseLine,
+        reader: Reader,
+        parts: Parts,
         room: Room,
         announced: Announced,
-        tier: ServiceTier = "default",
     ) -> None:
         self._services = services
         self._file = file
         self._key = key
         self._room = room
         self._taken = TakenRoom(services.pool, file, announced, services.settings)
-        self._reader = LineReader(services, file.form, key, parse_line, tier)
+        self._reader = reader
+        self._parts = parts
         self._piece: list[Line] = []
         self._piece_bytes = 0
         self._stored_at = self._turn_began_at = time.monotonic()
         self._lines = self._bytes = 0
         self._counted = FILE_BYTES
-        self._hash = hashlib.sha256(b"lines\0")
+        self._hash = hashlib.sha256(f"{parts.part}s\0".encode())
 
     @property
     def errors(self) -> list[LineError]:
@@ -70,7 +71,7 @@ class Upload:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of the lines."""
+        """SHA-256 of the lines, or of the requests."""
         return self._hash.digest()
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
@@ -87,12 +88,11 @@ class Upload:
             raise
 
     async def _take_all(self, chunks: AsyncIterator[bytes]) -> None:
-        settings = self._services.settings
-        lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
+        parts = self._parts
         async for chunk in utf8_chunks(self._within_bounds(chunks)):
-            await self._take(lines.of(chunk))
-            await self._fit(lines.under_way)
-        await self._take(lines.last())
+            await self._take(parts.of(chunk))
+            await self._fit(parts.under_way)
+        await self._take(parts.last())
         if not self._lines:
             raise InvalidRequest("The file has no lines: send one JSON object per line.")
         await self._store()
@@ -103,7 +103,7 @@ class Upload:
         async for chunk in chunks:
             self._bytes += len(chunk)
             if self._bytes > bytes_max:
-                raise RequestTooLarge(f"The file is larger than {bytes_max} bytes: split it.")
+                raise RequestTooLarge(f"The {self._parts.whole} is larger than {bytes_max} bytes: split it.")
             yield chunk
 
     async def _take(self, lines: Iterator[NumberedLine]) -> None:
@@ -128,8 +128,9 @@ class Upload:
         return False
 
     def _add(self, number: int, line: bytes | None) -> None:
-        if self._lines >= self._services.settings.batch_lines_max:
-            raise InvalidRequest(f"The file has more than {self._services.settings.batch_lines_max} lines: split it.")
+        most = self._services.settings.batch_lines_max
+        if self._lines >= most:
+            raise InvalidRequest(f"The {self._parts.whole} has more than {most} {self._parts.part}s: split it.")
         self._lines += 1
         understood = self._reader.read(number, line)
         tier = b"\0flex" if tier_of(understood.provider or "") == "flex" else b""

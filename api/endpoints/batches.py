@@ -8,16 +8,16 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.batches.counting import Counting
-from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from api.batches.at_once import BodyForm, batch_of
 from api.batches.download import send_results
-from api.batches.upload import Upload
+from api.batches.lines import Lines
+from api.batches.reading import LineReader
 from api.formats.native.answers import result_json
 from api.formats.native.batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
-from api.http.reading import chunks_of, idempotency_key, refuse_compressed, refuse_too_large
+from api.http.reading import refuse_compressed, refuse_too_large
 from api.http.writing import answer
-from api.services import SERVICES, Services
+from api.services import SERVICES
 from shared.batches.batches import (
     cancel_batch,
     find_batch,
@@ -25,12 +25,9 @@ from shared.batches.batches import (
     list_batches,
     require_results,
 )
-from shared.batches.files import begin_file, forget_file, require_credit
-from shared.batches.quota import Announced
 from shared.batches.results import result_line
-from shared.errors import IdempotencyMismatch, RateLimited, UnsupportedMediaType
+from shared.errors import UnsupportedMediaType
 from shared.lanes import ServiceTier
-from shared.ledger.ended_keys import KeyEnded
 
 TYPES = (
     "application/x-ndjson",
@@ -81,39 +78,13 @@ async def post_batch(request: web.Request) -> web.Response:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_compressed(request)
     refuse_too_large(request, services.settings.batch_bytes_max)
-    counting = Counting(request, services, key)
-    repeatable_by = idempotency_key(request)
-    repeats = repeatable_by is not None and await key_was_used(services.pool, key.account_id, repeatable_by)
-    if not repeats:
-        await require_credit(services.pool, key.account_id)
-        await counting.once()
-    announced = Announced(request.content_length or 0, by_credit=not repeats)
-    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
-        file = await begin_file(services.pool, key.account_id, "native", FILENAME, services.settings, announced)
-        upload = Upload(services, file, key, parse_line, room, announced, tier)
-        file = await upload.receive(chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=ENDPOINT))
-    repeat = RepeatableBy(repeatable_by, upload.fingerprint) if repeatable_by else None
-    new = NewBatch(file, key.id, ENDPOINT, repeatable_by=repeat, asked_at=file.created_at)
-    batch, again = await _made_of(services, new, counting)
-    body = result_json(view_of(batch, upload.errors))
+    settings = services.settings
+    lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
+    reader = LineReader(services, "native", key, parse_line, tier)
+    batch, again, errors = await batch_of(request, key, BodyForm("native", ENDPOINT, FILENAME, lines, reader))
+    body = result_json(view_of(batch, errors))
     headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
-
-
-async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
-    """The batch; its file is forgotten when it leads to none, or to an earlier one."""
-    try:
-        created = await create_batch(services.pool, new, services.settings)
-    except (IdempotencyMismatch, RateLimited, KeyEnded) as error:
-        await forget_file(services.pool, new.file, services.settings)
-        if isinstance(error, IdempotencyMismatch):
-            await counting.once()
-        raise
-    if created.again:
-        await forget_file(services.pool, new.file, services.settings)
-    else:
-        await counting.made()
-    return created
 
 
 async def get_batches(request: web.Request) -> web.StreamResponse:

@@ -11,6 +11,8 @@ from aiohttp import web
 
 from api.batches.creation import RepeatableBy, first_with_key, key_was_used
 from api.batches.download import send_results
+from api.batches.lines import Lines
+from api.batches.reading import LineReader
 from api.batches.upload import Upload
 from api.formats.native.answers import json_bytes
 from api.formats.openai.batches import is_output, output_line
@@ -71,7 +73,8 @@ async def post_file(request: web.Request) -> web.Response:
     async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
         name = await form.to_file()
         file = await begin_file(services.pool, key.account_id, "openai", name, services.settings, announced)
-        upload = Upload(services, file, key, parser, room, announced)
+        lines = Lines(services.settings.batch_line_bytes_max, blank_max=services.settings.batch_lines_max)
+        upload = Upload(services, file, key, LineReader(services, "openai", key, parser), lines, room, announced)
         file = await upload.receive(form.chunks(), lambda file: completed(file, form.fields, parser.endpoint))
     if repeated_by is None:
         return _answer(file_object(file))

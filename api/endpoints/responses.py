@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
-from multidict import MultiDict
 
 from api.formats.native.answers import json_bytes
-from api.formats.parsing import parse_query
 from api.formats.responses.answers import InputTokens, ResponseDeleted
 from api.formats.responses.chat import parse_response
 from api.formats.responses.history import input_items
 from api.formats.responses.listing import page_of
 from api.formats.responses.shown import response_json, stream_again
-from api.formats.wishes import ignored_header, without_query
+from api.formats.wishes import ignored_header, known_query, without_query
 from api.http.state import REQUEST_ID
 from api.http.writing import answer, room_for
 from api.requests.log import find_request
@@ -36,7 +34,6 @@ from shared.stores.redis_client import UNREACHABLE
 if TYPE_CHECKING:
     from shared.ledger.api_keys import ApiKey
 
-T = TypeVar("T", bound=msgspec.Struct)
 SEQUENCE_MAX = 2**31 - 1
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 CANCELLED_WITHIN_S = 2.0
@@ -74,7 +71,7 @@ async def get_response(request: web.Request) -> web.StreamResponse:
     """How far it has come, and its output once it has ended; or its events again."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    query, ignored = _query(request, ResponseQuery)
+    query, ignored = known_query(request.query, ResponseQuery)
     stored = await find_stored(services.pool, key.account_id, request.match_info["id"])
     if query.stream:
         after = -1 if query.starting_after is UNSET else query.starting_after
@@ -114,7 +111,7 @@ async def get_input_items(request: web.Request) -> web.StreamResponse:
     """The items of its input, as they were sent; not those that it goes on from."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    query, ignored = _query(request, InputItemsQuery)
+    query, ignored = known_query(request.query, InputItemsQuery)
     response = request.match_info["id"]
     size = await input_bytes(services.pool, key.account_id, response)
     with await room_for(request, size, key.account_id) as held:
@@ -150,14 +147,6 @@ async def post_input_tokens(request: web.Request) -> web.Response:
     )
 
 
-def _query(request: web.Request, kind: type[T]) -> tuple[T, list[str]]:
-    """The parameters of the query as `kind`, and the names of those that `kind` lacks, which are left out."""
-    names = {field.encode_name for field in msgspec.structs.fields(kind)}
-    known = MultiDict((name, value) for name, value in request.query.items() if name in names)
-    left_out = [f"?{name}" for name, value in request.query.items() if name not in names and value]
-    return parse_query(known, kind), left_out
-
-
 async def _show(
     request: web.Request, services: Services, stored: Stored, ignored: list[str] | None = None
 ) -> web.StreamResponse:
@@ -174,7 +163,8 @@ async def _stream(
 ) -> web.StreamResponse:
     logged = stored.logged
     request[REQUEST_ID] = logged.id
-    form = stream_again(stored.told, logged.id, logged.model, after)
+    anew = after >= 0 and logged.stream and logged.state != "pending" and not await _has_journal(services, logged.id)
+    form = stream_again(stored.told, logged.id, logged.model, after, anew=anew)
     headers = {"Cache-Control": "no-store", "x-output-limit": str(logged.output_limit), **ignored_header(ignored)}
     with following(services, key, logged.id) as follower:
         if not logged.outlives_reader:
@@ -183,6 +173,13 @@ async def _stream(
         events = services.follow_up.events_again(logged, follower)
         await services.queue.listen(logged.id, services.relay.channel)
         return await send_stream(request, events, form, headers, services.settings, logged.account_id)
+
+
+async def _has_journal(services: Services, request_id: str) -> bool:
+    """Whether its pieces are there as they came. When Redis is away, that is told when they are read."""
+    with suppress(*UNREACHABLE):
+        return bool(await services.redis.exists(keys.journal(request_id)))
+    return True
 
 
 async def _until_ended(services: Services, key: ApiKey, stored: Stored) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
-from shared.job import Done, Event
+from shared.job import Done, Event, Failed
 from shared.lanes import ServiceTier
 from shared.ledger.rows import KeptInput
 
@@ -57,11 +57,12 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
 class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
     """That a body goes on from earlier responses: `previous` is the request of the last one of a chain, `others` are requests
-    of which single items are named. `whole` is what is asked then; it is given the chain, the oldest first, and the others.
+    of which single items are named, each with the id of one of these. `whole` is what is asked then; it is given the chain,
+    the oldest first, and the others.
     """
 
     previous: str | None
-    others: Sequence[str]
+    others: Mapping[str, str]
     whole: Callable[[Sequence[Earlier], Mapping[str, Earlier]], Asked]
 
 
@@ -100,6 +101,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the request runs on when its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
     """Makes the answer for a caller who does not wait for the end, from the request's id and the model's name."""
+    failed: Callable[[Failed, str, str], bytes] | None = None
+    """Makes the answer of a request that has failed, where that is no error to who asks for it again."""
 
     def name_of(self, option: str) -> str:
         """What this API calls it."""
@@ -112,6 +115,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def fingerprint(self) -> bytes:
         """SHA-256 of the parsed body and of the API that it came through."""
         return fingerprint_of(self.body)
+
+
+CUSTOM_ID_LENGTH_MAX = 256
+"""Characters of the id of a batch's line."""
 
 
 class ParsedLine(msgspec.Struct, frozen=True):

@@ -4,17 +4,20 @@ which of their fields were left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar, cast, get_args
 from urllib.parse import quote
 
 import msgspec
+from multidict import MultiDict, MultiMapping
 
 from api.formats.asked import Asked
 from api.formats.cache_marks import CACHE_CONTROL
+from api.formats.parsing import parse_query
 from shared.chat import ReasoningEffort
 from shared.errors import InvalidRequest
 
+T = TypeVar("T", bound=msgspec.Struct)
 LENGTH_MAX = 1_024
 """Bytes of the header `x-ignored`."""
 MORE = "..."
@@ -134,7 +137,19 @@ def without_query(asked: Asked, query: Mapping[str, str]) -> Asked:
     """The same with the unknown parameters of the query among the ignored, where the API leaves out what it does not know."""
     if not asked.tolerant:
         return asked
-    return asked.without(f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY)
+    return asked.without(unknown_parameters(query))
+
+
+def known_query(query: MultiMapping[str], kind: type[T]) -> tuple[T, list[str]]:
+    """The parameters of a query as `kind`, and the names of those that `kind` lacks, which are left out."""
+    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    known = MultiDict((name, value) for name, value in query.items() if name in names)
+    return parse_query(known, kind), unknown_parameters(query, names)
+
+
+def unknown_parameters(query: Mapping[str, str], known: Collection[str] = ()) -> list[str]:
+    """The names of those that are neither `known` nor empty, as `x-ignored` has them."""
+    return [f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY and name not in known]
 
 
 def ignored_header(names: Sequence[str]) -> dict[str, str]:

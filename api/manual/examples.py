@@ -18,6 +18,7 @@ COMPLETION = {
 }
 COUNT = {"model": "openai-gpt-4o-mini", "messages": [{"role": "user", "content": "Name a colour."}]}
 RESPONSE = {"model": "openai-gpt-4o-mini", "input": "Name a colour.", "max_output_tokens": 64}
+MESSAGE_BATCH = {"requests": [{"custom_id": "colour", "params": COMPLETION}]}
 BATCH = {"input_file_id": "file_…", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 CHAT_ANSWER = Success(
     status=1,

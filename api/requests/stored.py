@@ -18,7 +18,7 @@ from shared.ledger.ledger import RESPONSES
 from shared.stores.postgres import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import asyncpg
     import redis.asyncio
@@ -157,14 +157,14 @@ class Chains:
             raise previous_unknown(response_id(gone))
         return {row["request_id"]: row["size"] for row in rows}
 
-    async def _others(self, wanted: Sequence[str], account_id: str) -> dict[str, int]:
+    async def _others(self, wanted: Mapping[str, str], account_id: str) -> dict[str, int]:
         if not wanted:
             return {}
         async with reached(WHAT):
-            rows = await self._pool.fetch(RESPONSES["sizes"], wanted, account_id)
+            rows = await self._pool.fetch(RESPONSES["sizes"], list(wanted), account_id)
         sizes = {row["request_id"]: row["size"] for row in rows}
         if missing := next((one for one in wanted if one not in sizes), None):
-            raise item_unknown(response_id(missing))
+            raise item_unknown(wanted[missing])
         return sizes
 
     async def _kept(self, request_ids: Sequence[str]) -> dict[str, Earlier]:

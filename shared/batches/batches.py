@@ -154,6 +154,12 @@ async def list_batches(pool: asyncpg.Pool, account_id: str, *, after: str | None
     return [batch_from_row(row) for row in await rows_of(pool, BATCHES["page"], account_id, *page_begins(after), limit)]
 
 
+async def list_newer_batches(pool: asyncpg.Pool, account_id: str, *, before: str, limit: int) -> list[Batch]:
+    """Those that were made next after the batch `before`, newest first. Raises `NotFound` for what is no id."""
+    rows = await rows_of(pool, BATCHES["page_before"], account_id, *page_begins(before), limit)
+    return [batch_from_row(row) for row in reversed(rows)]
+
+
 async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
     """Hide a file that is made of the batch's results; these go with their day. False when it was hidden before."""
     return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))

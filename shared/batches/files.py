@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LINE_COLUMNS = ("day", "file_id", "number", "custom_id", "provider", "asked", "error_code", "error_message")
 OLDEST = (datetime.min.replace(tzinfo=UTC), "")
-Form = Literal["native", "openai"]
+Form = Literal["native", "openai", "anthropic"]
 
 
 class LineError(msgspec.Struct, frozen=True):

@@ -17,12 +17,12 @@ import pytest
 
 from deploy.simulator.answer import prompt_tokens
 from tests.clients.conftest import NewKey
-from tests.clients.gateway import PAGES, Gateway
+from tests.clients.gateway import PAGES, ROOT, Gateway
+from tests.clients.homes import HOMES
 from tests.clients.responses.cells import CLIENT_PROGRAMS, Cell, asked, faults, program_of
 from tests.harness.caller import expected, told
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 TOKENS = 60
 PATIENCE_S = 180
 
@@ -49,7 +49,7 @@ NO_NODE = (
 @pytest.mark.parametrize("version", ["ai-6", "ai-7"])
 async def test_vercels_ai_sdk(known: dict[str, str], version: str) -> None:
     """Its packages are found from where the tests lie, so each version has a copy of them."""
-    home = ROOT / ".clients" / version
+    home = HOMES / version
     if not (shutil.which("node") and (home / ".installed").exists()):
         pytest.skip(NO_NODE)
     files = sorted((HERE / "node").glob("*.mjs"))
@@ -69,7 +69,7 @@ async def test_the_newest_clients_of_the_responses_api(gateway: Gateway, cells: 
 
 async def test_openais_client_in_node(gateway: Gateway, cells: list[Cell]) -> None:
     """Its package is found from where the program lies, so it has a copy of it."""
-    home = ROOT / ".clients" / "openai"
+    home = HOMES / "openai"
     if not (shutil.which("node") and (home / ".installed").exists()):
         pytest.skip(NO_NODE)
     (home / "table.mjs").write_bytes((HERE / "node" / "openai" / "table.mjs").read_bytes())

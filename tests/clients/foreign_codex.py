@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.clients.conftest import NewKey
-from tests.clients.foreign import NO_NODE, ROOT, Ran, run_quietly
+from tests.clients.foreign import NO_NODE, Ran, run_quietly
 from tests.clients.gateway import PAGES, Gateway
+from tests.clients.homes import HOMES
 from tests.clients.responses.cells import MODELS, answer_of
 from tests.harness.caller import told
 from tests.harness.cluster import Cluster
 
-PROGRAM = ROOT / ".clients" / "codex" / "node_modules" / ".bin" / "codex"
+PROGRAM = HOMES / "codex" / "node_modules" / ".bin" / "codex"
 MODEL = "openai-gpt-4o-mini"
 TOWN = {
     "type": "object",

@@ -46,18 +46,19 @@ class Gateway(NamedTuple):
     async def said_by(self, block: Block, interpreters: dict[str, str], home: Path) -> str:
         """What the program says, which has two variables and a home of its own; fails when it fails."""
         option = "-c" if block.language == "python" else "-ec"
-        return await self._said_by(home, interpreters[block.language], option, block.code)
+        return await self.said_by_program(home, interpreters[block.language], option, block.code)
 
     async def said_in_turn(self, blocks: list[Block], python: str, home: Path) -> list[str]:
         """What programs say that one process runs, each with variables of its own, so that it loads the client once."""
-        said = await self._said_by(home, python, "-c", _IN_TURN, *(block.code for block in blocks))
+        said = await self.said_by_program(home, python, "-c", _IN_TURN, *(block.code for block in blocks))
         return said.split(_END)[:-1]
 
     async def said_of(self, asked: str, python: str, module: str) -> str:
         """What a program of this project says that is told in `ASKED` what to ask."""
-        return await self._said_by(ROOT, python, "-m", module, ASKED=asked)
+        return await self.said_by_program(ROOT, python, "-m", module, ASKED=asked)
 
-    async def _said_by(self, home: Path, *command: str, **told: str) -> str:
+    async def said_by_program(self, home: Path, *command: str, **told: str) -> str:
+        """What a program says that starts in this folder; fails when it fails."""
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=home,

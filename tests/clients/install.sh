@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fills an environment (the first argument) with foreign clients that the tests run, from a lock (the second).
+# Fills an environment (the first argument) with foreign clients that the tests run, from a lock, or the newest that a list allows (the second).
 set -eu
 environment=$1 lock=$2
 
@@ -10,8 +10,8 @@ exec 9<.
 echo "install: filling $environment with clients that the tests run" >&2
 .venv/bin/python -m venv --clear --without-pip "$environment"
 mkdir -p "$(.venv/bin/uv cache dir 2>/dev/null)" 2>/dev/null || export UV_NO_CACHE=1
-set -- --require-hashes -r "$lock"
+case $lock in *.lock) set -- --require-hashes --no-deps -r "$lock" ;; *) set -- --upgrade -r "$lock" ;; esac
 .venv/bin/uv pip install --quiet --python "$environment/bin/python" "$@" || {
     echo "install: uv could not install; pip tries" >&2
-    .venv/bin/python -m pip --disable-pip-version-check --python "$environment/bin/python" install -qq --no-deps "$@"
+    .venv/bin/python -m pip --disable-pip-version-check --python "$environment/bin/python" install -qq "$@"
 }

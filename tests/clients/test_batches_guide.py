@@ -15,6 +15,7 @@ SAID = [
     r'"state":"in_progress","counts":{"total":2,',
     r'complete +True\n\{"custom_id":"sky",(?s:.*)\n\{"custom_id":"sea",',
     r"^sky \[simulated",
+    r"^sky \[simulated",
 ]
 PATH = f'PATH="{Path(sys.executable).parent}:$PATH"\n'
 """Where `rebootml` is installed."""

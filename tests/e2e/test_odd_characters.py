@@ -197,6 +197,18 @@ RICH: dict[str, Any] = {
         "completion_window": "24h",
         "metadata": {"a": "b"},
     },
+    "POST /v1/messages/batches": {
+        "requests": [
+            {
+                "custom_id": "c",
+                "params": {
+                    "model": "openai-gpt-4o-mini",
+                    "max_tokens": 10,
+                    "messages": [{"role": "user", "content": "x"}],
+                },
+            }
+        ]
+    },
     "POST /api/keys": {"name": "n", "limit_usd": "1", "scopes": ["read"], "expires_at": "2099-01-01T00:00:00Z"},
     "POST /api/keys/{key_id}/rotate": {"grace_s": "1"},
 }

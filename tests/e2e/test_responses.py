@@ -171,6 +171,24 @@ async def test_a_stored_response_is_the_answer_that_was_given_also_when_redis_ha
     assert (last["sequence_number"], last["response"]) == (401, reply.json)
 
 
+async def test_a_stream_whose_pieces_redis_has_forgotten_goes_on_with_whole_items_behind_any_number(
+    caller: Caller, redis_client: redis.asyncio.Redis, books: asyncpg.Pool
+) -> None:
+    message = told(tokens=9, pace_ms=20)
+    (created, *_) = await first_events(caller, message, 5, background=True)
+    response_id = created["response"]["id"]
+    await ended(caller, response_id)
+    await caller.settled(books)
+    await redis_client.delete(keys.journal(response_id.replace("resp_", "req_")))
+    for after in (5, 8, 12):
+        path = f"{PATH}/{response_id}?stream=true&starting_after={after}"
+        events = events_of((await caller.request("GET", path)).body)
+        assert [event["sequence_number"] for event in events] == list(range(after + 1, after + 1 + len(events)))
+        (whole,) = (event["text"] for event in events if event["type"] == "response.output_text.done")
+        assert whole == expected(message)
+        assert events[-1]["type"] == "response.completed"
+
+
 async def test_what_is_deleted_while_it_runs_goes_on_and_is_charged_but_nothing_of_it_is_kept(
     caller: Caller, books: asyncpg.Pool
 ) -> None:

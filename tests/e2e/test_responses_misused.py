@@ -77,6 +77,19 @@ async def test_what_still_runs_cannot_be_gone_on_from(caller: Caller) -> None:
     assert (await caller.request("POST", f"{PATH}/{response_id}/cancel")).json["status"] == "cancelled"
 
 
+async def test_a_repeat_of_what_was_cancelled_in_the_background_is_the_response_as_it_stands(
+    caller: Caller, books: asyncpg.Pool
+) -> None:
+    key, message = {"Idempotency-Key": "cancelled-in-the-background"}, told(tokens=4, hold=2)
+    body = {"model": MODEL, "input": message, "background": True}
+    created = (await caller.request("POST", PATH, json=body, headers=key)).json
+    await caller.request("POST", f"{PATH}/{created['id']}/cancel")
+    await caller.settled(books)
+    repeated = await caller.request("POST", PATH, json=body, headers=key)
+    assert (repeated.status, repeated.json["status"], repeated.json["error"]) == (200, "cancelled", None)
+    assert repeated.json["id"] == created["id"]
+
+
 async def test_cancelling_at_once_from_many_sides_is_one_end_and_one_charge(
     caller: Caller, books: asyncpg.Pool
 ) -> None:

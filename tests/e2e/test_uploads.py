@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from tests.e2e.anthropic_client import asked
 from tests.e2e.conftest import NewCaller
 from tests.e2e.test_batches import NDJSON, line, results, send, sent, until
 from tests.harness.caller import Caller, told
@@ -21,7 +22,13 @@ QUOTA = 10_000_000_000
 FORM = "multipart/form-data; boundary=b"
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
 A_LINE = json.dumps(line("a", told())).encode() + b"\n"
-DOORS = [("/api/batches", NDJSON["Content-Type"], A_LINE), ("/v1/files", FORM, FILE + A_LINE)]
+REQUESTS = b'{"requests":['
+A_REQUEST = json.dumps({"custom_id": "a", "params": asked(told())}).encode()
+DOORS = [
+    ("/api/batches", NDJSON["Content-Type"], A_LINE),
+    ("/v1/files", FORM, FILE + A_LINE),
+    ("/v1/messages/batches", "application/json", REQUESTS + A_REQUEST),
+]
 DYING = "web-dying"
 NOTHING_LEFT = "SELECT bool_and(state = 'deleted' AND look_at IS NULL) FROM files WHERE account_id = $1"
 HAS_FILES = """
@@ -80,13 +87,21 @@ async def test_blank_lines_are_passed_over_and_there_are_only_so_many(caller: Ca
     assert "100000 blank lines" in refused.error["message"]
 
 
+def many(path: str) -> bytes:
+    """The beginning of an upload."""
+    if path == "/api/batches":
+        return b"".join(json.dumps(line(str(number), told())).encode() + b"\n" for number in range(1_000))
+    requests = (json.dumps({"custom_id": str(number), "params": asked(told())}).encode() for number in range(1_000))
+    return REQUESTS + b"".join(one + b"," for one in requests)
+
+
+@pytest.mark.parametrize(("path", "content_type"), [DOORS[0][:2], DOORS[2][:2]])
 async def test_an_upload_whose_front_door_dies_is_given_up(
-    caller: Caller, cluster: Cluster, books: asyncpg.Pool
+    caller: Caller, cluster: Cluster, books: asyncpg.Pool, path: str, content_type: str
 ) -> None:
     cluster.start(DYING, UPLOAD_SILENT_S="6")
     await cluster.until_log(DYING, "front door open")
-    lines = b"".join(json.dumps(line(str(number), told())).encode() + b"\n" for number in range(1_000))
-    async with uploading(caller.at(cluster.url(DYING)), "/api/batches", NDJSON["Content-Type"], lines):
+    async with uploading(caller.at(cluster.url(DYING)), path, content_type, many(path)):
         there = "SELECT count(*) > 0 FROM file_lines l JOIN files f ON f.id = l.file_id WHERE f.account_id = $1"
         await eventually_true(lambda: books.fetchval(there, caller.account_id), "some lines are stored")
         await cluster.kill(DYING)

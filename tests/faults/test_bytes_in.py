@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -19,13 +20,15 @@ from tests.harness.caller import Caller, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.customer import customer
 from tests.harness.figures import Figures
-from tests.harness.memory import forget_peak, megabytes
+from tests.harness.memory import NOW, forget_peak, megabytes
 from tests.harness.servers import Simulator
 from tests.harness.support import POLL_S
 
 PROOF = "29 bytes in"
 MEGABYTES_MAX = {"web-1": 400.0, "worker-1": 400.0, "redis": 600.0}
 """Of Redis: a queue's payloads, what is kept of ended requests, and room to spare."""
+GROWTH_MB_MAX = 12.0
+"""Of a front door that takes in one upload, whatever its size."""
 SMALL_MODEL = "deepseek-chat"
 """Of another vendor than those that large bodies go to, whose simulator has other things to do."""
 SMALL = told(tokens=3)
@@ -64,6 +67,31 @@ async def test_four_of_the_largest_bodies_are_served_at_once(service: Service, f
         sender = Sender(greedy.session, greedy.url(""), greedy.key, 4)
         assert await sender.send_all(chat(told(tokens=3), image(LARGEST))) == {200: 4}
     _report(figures, "4 bodies of 20 MB", most)
+
+
+async def test_a_batch_in_one_body_is_split_as_it_arrives(service: Service, scale: Scale, figures: Figures) -> None:
+    megabytes_sent = 200 if scale.long else 20
+    pid = service.cluster.pid("web-1")
+    before = megabytes(pid, NOW)
+    forget_peak(pid)
+    reply = await service.modest.request(
+        "POST", "/v1/messages/batches", data=requests_of(megabytes_sent), headers={"Content-Type": "application/json"}
+    )
+    assert (reply.status, "ends too early" in reply.json["error"]["message"]) == (400, True)
+    growth = megabytes(pid) - before
+    figures.add(PROOF, f"a message batch of {megabytes_sent} MB: growth of the front door, MB", f"{growth:.1f}")
+    assert growth < GROWTH_MB_MAX
+
+
+async def requests_of(size_mb: int) -> AsyncIterator[bytes]:
+    """A body of so many megabytes whose last bracket is missing, so that none of it is run."""
+    text = "word " * 2_000
+    for number in range(size_mb * 100):
+        message = {"role": "user", "content": text}
+        params = {"model": SMALL_MODEL, "max_tokens": 1, "messages": [message]}
+        request = json.dumps({"custom_id": str(number), "params": params}).encode()
+        yield (b"," if number else b'{"requests":[') + request
+    yield b"]"
 
 
 @pytest.mark.parametrize("abuse", ABUSES)

@@ -83,7 +83,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
 
     model: str
-    input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)]
+    input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)] | None = None
     instructions: str | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
@@ -124,8 +124,8 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     @property
     def items(self) -> Sequence[AnyItem]:
-        """The items of `input`; a text is none."""
-        return () if isinstance(self.input, str) else self.input
+        """The items of `input`; a text is none. What goes on from an earlier response may have none of its own."""
+        return () if self.input is None or isinstance(self.input, str) else self.input
 
     @property
     def tier(self) -> ServiceTier | None:
@@ -192,6 +192,8 @@ def check(body: ResponseRequest) -> None:
     for name, why in REFUSED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}`: {why}.", param=name)
+    if body.input is None and not body.previous_response_id:
+        raise InvalidRequest("`input` is missing: it needs a text or items.", param="input")
     if body.background and not body.is_stored:
         raise InvalidRequest("`background` needs `store`: its answer is fetched later.", param="background")
 

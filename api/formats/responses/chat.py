@@ -14,6 +14,7 @@ from api.formats.known_fields import KnownFields
 from api.formats.native.answers import json_bytes
 from api.formats.responses.answers import Outcome, ReasoningSaid, Repeated, outcome_of, response_object
 from api.formats.responses.body import ReasoningConfig, ResponseRequest, TextConfig, check
+from api.formats.responses.errors import failure_of
 from api.formats.responses.history import named_in, previous_of, resolved, said_in
 from api.formats.responses.items import AnyItem, MessageItem
 from api.formats.responses.offer import Offer, OfferedResponseTool, is_left_out, offer_of
@@ -21,8 +22,8 @@ from api.formats.responses.streams import ResponseEvents
 from api.formats.responses.traces import TRACES
 from api.formats.responses.turns import entries_of, marks_in, put_together, traces_in, unmarked
 from shared.chat import Message
-from shared.errors import InvalidRequest
-from shared.job import Done
+from shared.errors import Cancelled, InvalidRequest
+from shared.job import Done, Failed
 from shared.ledger.rows import KeptInput
 
 NAMES = {
@@ -64,6 +65,17 @@ class ResponseForm:
     def told_elsewhere(self) -> bytes:
         """What the response repeats of its request, where that is not stored."""
         return json_bytes(msgspec.structs.replace(self._repeated, store=False))
+
+    def failed(self, failed: Failed, request_id: str, model: str) -> bytes:
+        """One that has not succeeded, as it is told to whoever looks it up."""
+        body = failed.as_error().body()
+        is_cancelled = body.code == Cancelled.code
+        outcome = Outcome(
+            status="cancelled" if is_cancelled else "failed",
+            error=None if is_cancelled else failure_of(body),
+            usage=failed.usage,
+        )
+        return rendered(self._repeated, request_id, model, outcome)
 
     def queued(self, request_id: str, model: str) -> bytes:
         """One whose end nobody waits for now."""
@@ -134,6 +146,7 @@ def _asked(
     wishes = request.wishes(left_out, marks_in(items), strict_tools=offer.tools.are_strict())
     repeated = _repeats(request, offer)
     form = ResponseForm(repeated)
+    in_background = request.background and not request.stream
     return Asked(
         model=request.model,
         messages=_messages(request, offer, history, said),
@@ -152,7 +165,8 @@ def _asked(
         thoughts=("input[].reasoning",),
         kept=_kept(request, repeated, said) if request.is_stored else None,
         background=bool(request.background),
-        at_once=form.queued if request.background and not request.stream else None,
+        at_once=form.queued if in_background else None,
+        failed=form.failed if in_background else None,
     )
 
 

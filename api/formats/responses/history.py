@@ -26,9 +26,11 @@ def previous_of(response: str | None) -> str | None:
     return found
 
 
-def named_in(items: Iterable[AnyItem]) -> list[str]:
-    """The requests of the items that are referred to. Raises `NotFound` for what is no id of one."""
-    return list(dict.fromkeys(_place(item.id).request_id for item in items if isinstance(item, ItemReference)))
+def named_in(items: Iterable[AnyItem]) -> dict[str, str]:
+    """The requests of the items that are referred to, each with the id of one of its items. Raises `NotFound` for what is no
+    id of one.
+    """
+    return {_place(item.id).request_id: item.id for item in items if isinstance(item, ItemReference)}
 
 
 def previous_unknown(response: str) -> NotFound:

@@ -18,11 +18,19 @@ from api.formats.responses.shell_items import (
     ShellOutputItem,
 )
 from api.formats.responses.traces import (
+    AdditionalToolsItem,
+    CompactionItem,
+    CompactionTriggerItem,
+    ConfigurationItem,
     FileSearchItem,
     ImageGenerationItem,
     InterpreterItem,
+    McpApprovalItem,
+    McpApprovalRequestItem,
     McpCallItem,
     McpListItem,
+    ProgramItem,
+    ProgramOutputItem,
     ToolSearchItem,
     ToolSearchOutputItem,
     WebSearchItem,
@@ -134,4 +142,12 @@ AnyItem = (
     | ToolSearchOutputItem
     | McpListItem
     | McpCallItem
+    | CompactionItem
+    | CompactionTriggerItem
+    | McpApprovalRequestItem
+    | McpApprovalItem
+    | AdditionalToolsItem
+    | ConfigurationItem
+    | ProgramItem
+    | ProgramOutputItem
 )

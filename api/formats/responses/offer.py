@@ -62,11 +62,18 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
     format: GrammarFormat | None = None
+    environment: Any = None
     tools: Annotated[list[SpacedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
-        refuse_depth(parameters=self.parameters)
+        refuse_depth(parameters=self.parameters, environment=self.environment)
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether its vendor runs it: also a shell, unless it is to be the caller's own."""
+        place = self.environment.get("type") if isinstance(self.environment, dict) else None
+        return is_left_out(self.type) or (self.type == "shell" and place not in {None, "local"})
 
 
 class AllowedResponseTool(Strict, frozen=True, kw_only=True):
@@ -134,8 +141,9 @@ def offer_of(offered: Sequence[OfferedResponseTool], choice: ResponseChoice | No
     """Raises `InvalidRequest` for a tool that nothing here can stand for, a name that is there twice, or a choice of what is
     not offered.
     """
-    entries = list(_named_apart([entry for place, tool in enumerate(offered) for entry in _entries(place, tool)]))
-    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if is_left_out(tool.type)]
+    own = [(place, tool) for place, tool in enumerate(offered) if not tool.is_hosted]
+    entries = list(_named_apart([entry for place, tool in own for entry in _entries(place, tool)]))
+    left_out = [f"tools[].{tool.type[:100]}" for tool in offered if tool.is_hosted]
     chosen, allowed = _choice(choice, entries)
     tools = tuple(entry.tool for entry in entries if allowed is None or entry.tool.name in allowed)
     kinds = {entry.tool.name: entry.kind for entry in entries if entry.kind != Kind("function", entry.tool.name)}
@@ -144,7 +152,7 @@ def offer_of(offered: Sequence[OfferedResponseTool], choice: ResponseChoice | No
         kinds=kinds,
         spaced={(kind.name, kind.namespace): name for name, kind in kinds.items() if kind.namespace is not None},
         left_out=left_out,
-        shown=[tool for tool in offered if not is_left_out(tool.type)],
+        shown=[tool for _, tool in own],
     )
 
 

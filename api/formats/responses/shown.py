@@ -22,9 +22,9 @@ def response_json(
     return rendered(repeated, request_id, model, _outcome(repeated, request_id, state, done, error))
 
 
-def stream_again(told: bytes, request_id: str, model: str, after: int) -> ResponseEvents:
-    """Its events behind number `after`."""
-    return ResponseEvents(_repeated.decode(told), request_id, model, after=after)
+def stream_again(told: bytes, request_id: str, model: str, after: int, *, anew: bool = False) -> ResponseEvents:
+    """Its events behind number `after`; `anew` as in `ResponseEvents`."""
+    return ResponseEvents(_repeated.decode(told), request_id, model, after=after, anew=anew)
 
 
 def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None, error: ErrorBody | None) -> Outcome:

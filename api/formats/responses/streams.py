@@ -53,13 +53,18 @@ class ResponseEvents:
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
 
-    def __init__(self, repeated: Repeated, request_id: str, model: str, *, after: int | None = None) -> None:
-        """Read again, events up to number `after` are left out; -1 leaves out none."""
+    def __init__(
+        self, repeated: Repeated, request_id: str, model: str, *, after: int | None = None, anew: bool = False
+    ) -> None:
+        """Read again, events up to number `after` are left out; -1 leaves out none. Told `anew`, the pieces are others than
+        they were, so that the numbers of a stream that broke off say nothing: whole items are told then whatever was read.
+        """
         self._repeated = repeated
         self._request_id = request_id
         self._model = model
         self._begins_at_once = repeated.background or after is not None
         self._after = -1 if after is None else after
+        self._anew = anew
         self.held_bytes = 0
         self._number = 0
         """Of the next event."""
@@ -201,6 +206,7 @@ class ResponseEvents:
 
     def _item_ends(self, status: CallStatus) -> Iterator[bytes]:
         item = self._item(status)
+        self._go_on_if_anew()
         match item:
             case OutputMessage(id=identity, content=[part]):
                 yield self._part("response.output_text.done", identity, text=part.text, logprobs=[])
@@ -289,7 +295,13 @@ class ResponseEvents:
         """Whoever has read further than this stream goes read it in pieces of which nothing is left: its end is told anew."""
         if self._number < self._after:
             self._number = self._after + 1
+        self._go_on_if_anew()
         return self._lifecycle(kind, outcome)
+
+    def _go_on_if_anew(self) -> None:
+        """What comes now is told, whatever was read of the stream before."""
+        if self._anew and self._number <= self._after:
+            self._number = self._after + 1
 
     def _numbered(self, kind: str, **fields: object) -> bytes:
         number = self._number

@@ -41,6 +41,38 @@ class McpCallItem(_Trace, frozen=True, kw_only=True, tag="mcp_call"):
     """A call that the vendor made."""
 
 
+class CompactionItem(_Trace, frozen=True, kw_only=True, tag="compaction"):
+    """A summary that the vendor made of what was said before, encrypted."""
+
+
+class CompactionTriggerItem(_Trace, frozen=True, kw_only=True, tag="compaction_trigger"):
+    """A wish for such a summary."""
+
+
+class McpApprovalRequestItem(_Trace, frozen=True, kw_only=True, tag="mcp_approval_request"):
+    """A question whether the vendor may make a call."""
+
+
+class McpApprovalItem(_Trace, frozen=True, kw_only=True, tag="mcp_approval_response"):
+    """The answer to it."""
+
+
+class AdditionalToolsItem(_Trace, frozen=True, kw_only=True, tag="additional_tools"):
+    """Tools that a vendor's search added."""
+
+
+class ConfigurationItem(_Trace, frozen=True, kw_only=True, tag="configuration_update"):
+    """A change of how the vendor runs the conversation."""
+
+
+class ProgramItem(_Trace, frozen=True, kw_only=True, tag="program"):
+    """A program that the vendor ran."""
+
+
+class ProgramOutputItem(_Trace, frozen=True, kw_only=True, tag="program_output"):
+    """What came of it."""
+
+
 TRACES = (
     WebSearchItem,
     FileSearchItem,
@@ -50,4 +82,12 @@ TRACES = (
     ToolSearchOutputItem,
     McpListItem,
     McpCallItem,
+    CompactionItem,
+    CompactionTriggerItem,
+    McpApprovalRequestItem,
+    McpApprovalItem,
+    AdditionalToolsItem,
+    ConfigurationItem,
+    ProgramItem,
+    ProgramOutputItem,
 )

@@ -7,7 +7,7 @@ is one message, and the results of its calls follow it.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -52,15 +52,18 @@ Results = dict[str | None, deque[Message]]
 
 def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
     """Each item as a message of its own; none is a reference. Raises `InvalidRequest` for what cannot be passed on."""
+    call_ids: dict[str, str] = {}
     for place, item in enumerate(items):
         where = f"input[{place}]"
+        if isinstance(item, LocalShellCallItem) and item.id:
+            call_ids[item.id] = item.call_id
         if isinstance(item, MessageItem):
             yield Message(item.role, _content(item.content, where), cache_marks=marks_of(item.content))
         elif isinstance(item, ReasoningItem):
             yield Message("assistant", "", thoughts=(_thought(item),))
         elif (call := _call(item, offer)) is not None:
             yield Message("assistant", "", tool_calls=(call,))
-        elif (result := _result(item, where)) is not None:
+        elif (result := _result(item, where, call_ids)) is not None:
             yield result
 
 
@@ -119,13 +122,15 @@ def _call(item: AnyItem, offer: Offer) -> ToolCall | None:
             return None
 
 
-def _result(item: AnyItem, where: str) -> Message | None:
+def _result(item: AnyItem, where: str, call_ids: Mapping[str, str]) -> Message | None:
+    """`call_ids` are those of earlier calls, by the ids of their items, which clients may name as well."""
     match item:
         case FunctionOutputItem() | CustomOutputItem():
             said, marks = _content(item.output, where), marks_of(item.output)
             return Message("tool", said, tool_call_id=item.call_id, cache_marks=marks)
         case LocalShellOutputItem():
-            return Message("tool", item.output, tool_call_id=item.call_id or item.id or "")
+            named = item.call_id or item.id or ""
+            return Message("tool", item.output, tool_call_id=call_ids.get(named, named))
         case ShellOutputItem():
             return Message("tool", _json(item.output), tool_call_id=item.call_id)
         case PatchOutputItem():

@@ -37,18 +37,40 @@ UPDATE batches SET deleted_files = array_append(deleted_files, $3)
 WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (deleted_files)
 RETURNING id
 
+-- name: erase_answers
+-- The next $3 of a batch that has ended; how many there were.
+WITH erased AS (
+    DELETE FROM batch_answers WHERE batch_id = $1 AND day = $2 AND number IN (
+        SELECT number FROM batch_answers WHERE batch_id = $1 AND day = $2 ORDER BY number LIMIT $3)
+    RETURNING number
+)
+SELECT count(*) FROM erased
+
+-- name: delete
+INSERT INTO batch_deletions (batch_id) SELECT id FROM batches WHERE id = $1 AND ended_at IS NOT NULL ON CONFLICT DO NOTHING
+
 -- name: find
 SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
 FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
 LEFT JOIN batch_savings v ON v.batch_id = b.id
-WHERE b.id = $1 AND b.account_id = $2
+WHERE b.id = $1 AND b.account_id = $2 AND NOT EXISTS (SELECT FROM batch_deletions d WHERE d.batch_id = b.id)
 
 -- name: page
 SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
 FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
 LEFT JOIN batch_savings v ON v.batch_id = b.id
 WHERE b.account_id = $1 AND b.created_at <= $2 AND (b.created_at, b.id) < ($2, $3)
+    AND NOT EXISTS (SELECT FROM batch_deletions d WHERE d.batch_id = b.id)
 ORDER BY b.created_at DESC, b.id DESC LIMIT $4
+
+-- name: page_before
+-- The $4 batches that are next newer, the oldest of them first.
+SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
+FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
+LEFT JOIN batch_savings v ON v.batch_id = b.id
+WHERE b.account_id = $1 AND b.created_at >= $2 AND (b.created_at, b.id) > ($2, $3)
+    AND NOT EXISTS (SELECT FROM batch_deletions d WHERE d.batch_id = b.id)
+ORDER BY b.created_at, b.id LIMIT $4
 
 -- name: cancel
 UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = now(), paused_for = NULL, needed_nano = NULL

@@ -30,7 +30,7 @@ from tests.integration.queue.mutants import Bench, Mutant, Promise, must_be_noti
 LIMITS = ByteLimits(small=4_000)
 LARGE, SMALL, OTHER = "acc_large", "acc_small", "acc_other"
 NONE = Memory(0, alone=False)
-SIX = Memory(6 * 11_000, alone=False)
+SIX = Memory(6 * 11_500, alone=False)
 """Memory for six payloads of ten thousand characters."""
 
 

@@ -158,7 +158,7 @@ async def an_ask_to_abort_comes_with_the_claim(bench: Bench) -> None:
 
 async def payloads_of_one_answer_have_a_limit(bench: Bench) -> None:
     for _ in range(3):
-        await enqueue(bench.queue, a_job(messages=[Message("user", "x" * (PAYLOAD_BYTES_MAX // 2 - 1_000))]))
+        await enqueue(bench.queue, a_job(messages=[Message("user", "x" * (PAYLOAD_BYTES_MAX // 2 - 2_000))]))
     assert [one.opening is None for one in await claim(bench.queue)] == [False, False, True]
 
 

@@ -22,8 +22,7 @@ OFFERED = ("/v1/batches", "/v1/chat/completions", "/v1/files", "/v1/messages", "
         "/v1/assistants",
         "/v1/threads/thread_1/messages",
         "/v1/vector_stores/vs_1/files",
-        "/v1/messages/batches",
-        "/v1/messages/batches/msgbatch_1/results",
+        "/v1/messages/batches/msgbatch_1/nothing",
         "/v1/nothing",
     ],
 )

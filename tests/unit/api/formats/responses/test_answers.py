@@ -432,3 +432,20 @@ def test_a_thought_that_shows_nothing_is_no_item_unless_it_can_be_given_back() -
         for name, one in shown.items()
     }
     assert kinds == {"hidden": ["message"], "given back": ["reasoning", "message"]}
+
+
+@pytest.mark.parametrize("after", [-1, 0, 3, 4, 6, 7, 8, 9, 25, 500])
+def test_a_stream_that_is_told_anew_tells_whole_items_to_whoever_read_a_part(after: int) -> None:
+    """When its journal is gone, an answer comes as one piece: of a stream of many pieces the numbers were others."""
+    stream = stream_again(told(), ID, "some-model", after, anew=True)
+    events = documents(all_of(stream, Chunk("Hello"), Done("stop", USAGE, 5)))
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == list(range(after + 1, after + 1 + len(events)))
+    ends = [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event["type"] for event in events][-4:] == ends
+    assert events[-2]["item"]["content"][0]["text"] == "Hello"

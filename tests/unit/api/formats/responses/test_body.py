@@ -299,7 +299,7 @@ def test_a_response_goes_on_from_a_chain_of_earlier_ones() -> None:
     second = earlier("two", said="", calls=(call,), tools=[CLOCK])
     asked = parsed([OUTPUT], previous_response_id=f"resp_{second.request_id[4:]}", instructions="Stop.")
     assert asked.goes_on is not None
-    assert (asked.goes_on.previous, asked.goes_on.others) == (second.request_id, [])
+    assert (asked.goes_on.previous, asked.goes_on.others) == (second.request_id, {})
     whole = asked.goes_on.whole([first, second], {})
     assert whole.messages == [
         Message("system", "Stop."),
@@ -323,7 +323,7 @@ def test_items_of_earlier_responses_may_be_referred_to() -> None:
     output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "done"}
     asked = parsed([*({"type": "item_reference", "id": item} for item in items), output])
     assert asked.goes_on is not None
-    assert (asked.goes_on.previous, asked.goes_on.others) == (None, [one.request_id])
+    assert (asked.goes_on.previous, asked.goes_on.others) == (None, {one.request_id: items[-1]})
     whole = asked.goes_on.whole([], {one.request_id: one})
     assert whole.messages == [
         Message("user", "one"),
@@ -393,3 +393,44 @@ def test_what_is_no_thought_is_nothing(odd: dict[str, Any]) -> None:
         [USER, {"type": "reasoning", "id": "rs_1"} | odd, {"role": "assistant", "content": "Well."}]
     ).messages
     assert said.thoughts == (Thought("", ""),)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "compaction",
+        "compaction_trigger",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "additional_tools",
+        "configuration_update",
+        "program",
+        "program_output",
+    ],
+)
+def test_what_a_vendor_did_for_itself_is_left_out(kind: str) -> None:
+    asked = parsed([{"type": kind, "id": "x", "anything": {"a": [1]}}, {"role": "user", "content": "Hi"}])
+    assert asked.messages == [Message("user", "Hi")]
+    assert f"input[].{kind}" in asked.ignored
+
+
+@pytest.mark.parametrize(
+    ("environment", "own"), [(None, True), ({"type": "local"}, True), ({"type": "container_auto"}, False)]
+)
+def test_a_shell_of_the_vendors_is_not_made_the_callers(environment: dict[str, str] | None, own: bool) -> None:  # noqa: FBT001
+    asked = parsed("Hi", tools=[{"type": "shell", "environment": environment}])
+    assert [tool.name for tool in asked.tools.offered] == ["shell"] * own
+    assert ("tools[].shell" in asked.ignored) is not own
+
+
+def test_the_output_of_a_local_shell_may_name_the_item_of_its_call() -> None:
+    action = {"type": "exec", "command": ["ls"], "env": {}}
+    call = {"type": "local_shell_call", "id": "lsh_1", "call_id": "c1", "action": action}
+    asked = parsed([call, {"type": "local_shell_call_output", "id": "lsh_1", "output": "y"}])
+    assert asked.messages[-1] == Message("tool", "y", tool_call_id="c1")
+
+
+def test_only_what_goes_on_may_say_nothing_itself() -> None:
+    with pytest.raises(InvalidRequest, match="`input` is missing"):
+        parsed(None)
+    assert parsed(None, previous_response_id="resp_" + "0" * 26).goes_on is not None

@@ -1,0 +1,84 @@
+"""Makes a batch of one body that has its lines, for APIs that do not send them as a file first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from aiohttp import web
+
+from api.batches.counting import Counting
+from api.batches.creation import Created, NewBatch, RepeatableBy, create_batch, key_was_used
+from api.batches.lines import Parts
+from api.batches.reading import Reader
+from api.batches.upload import Upload
+from api.http.reading import chunks_of, idempotency_key
+from api.services import SERVICES
+from shared.batches.batches import Batch
+from shared.batches.files import Form, LineError, begin_file, forget_file, require_credit
+from shared.batches.quota import Announced
+from shared.errors import IdempotencyMismatch, NotFound, RateLimited
+from shared.ledger.ended_keys import KeyEnded
+
+if TYPE_CHECKING:
+    from api.services import Services
+    from shared.ledger.api_keys import ApiKey
+
+
+class BodyForm(NamedTuple):
+    """How an API's body is read: what its lines are for, what their file is called, and who splits and reads them."""
+
+    form: Form
+    endpoint: str
+    filename: str
+    parts: Parts
+    reader: Reader
+
+
+class Made(NamedTuple):
+    """`again` when an earlier call with the same Idempotency-Key has made the batch; `errors` are the first bad lines."""
+
+    batch: Batch
+    again: bool
+    errors: list[LineError]
+
+
+async def batch_of(request: web.Request, key: ApiKey, body: BodyForm) -> Made:
+    """Read the lines as they come, and feed the good ones once all of them are here.
+
+    Whatever is raised, and when the caller goes away, nothing of the body stays, and nothing of it was held or charged.
+    """
+    services = request.app[SERVICES]
+    counting = Counting(request, services, key)
+    repeated_by = idempotency_key(request)
+    repeats = repeated_by is not None and await key_was_used(services.pool, key.account_id, repeated_by)
+    if not repeats:
+        await require_credit(services.pool, key.account_id)
+        await counting.once()
+    announced = Announced(request.content_length or 0, by_credit=not repeats)
+    async with services.uploads.one_more(key.account_id) as room, services.key_watch.stopping(key.id):
+        file = await begin_file(services.pool, key.account_id, body.form, body.filename, services.settings, announced)
+        upload = Upload(services, file, key, body.reader, body.parts, room, announced)
+        file = await upload.receive(
+            chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=body.endpoint)
+        )
+    repeat = RepeatableBy(repeated_by, upload.fingerprint) if repeated_by else None
+    new = NewBatch(file, key.id, body.endpoint, repeatable_by=repeat, asked_at=file.created_at)
+    batch, again = await _made_of(services, new, counting)
+    return Made(batch, again, body.reader.errors)
+
+
+async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
+    """The batch; its file is forgotten when it leads to none, or to an earlier one."""
+    try:
+        created = await create_batch(services.pool, new, services.settings)
+    except (IdempotencyMismatch, NotFound, RateLimited, KeyEnded) as error:
+        await forget_file(services.pool, new.file, services.settings)
+        if isinstance(error, IdempotencyMismatch):
+            await counting.once()
+        raise
+    if created.again:
+        await forget_file(services.pool, new.file, services.settings)
+    else:
+        await counting.made()
+    return created

@@ -1,0 +1,29 @@
+"""Deletes a batch that has ended, for its owner."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from shared.batches.batches import Batch
+from shared.batches.queries import BATCHES, FILES, value_of
+from shared.batches.quota import LINE_BYTES
+from shared.errors import Conflict
+from shared.stores.postgres import reached
+
+ANSWERS_PER_STEP = 1_000
+
+
+async def delete_batch(pool: asyncpg.Pool, batch: Batch, days_kept: int) -> None:
+    """Erase its answers, then show it to nobody any more. Its lines go with it, unless they were sent to `/v1/files` as a
+    file of their own. When it breaks off, the batch is still there, and a repeat deletes the rest of it.
+
+    Raises `Conflict` while the batch has not ended, and `Unavailable`.
+    """
+    if batch.ended_at is None:
+        raise Conflict("The batch has not ended: cancel it, and delete it when it has.")
+    while await value_of(pool, BATCHES["erase_answers"], batch.id, batch.day, ANSWERS_PER_STEP):
+        pass
+    async with reached("Batches"), pool.acquire() as connection, connection.transaction():
+        await connection.execute(BATCHES["delete"], batch.id)
+        if batch.form != "openai":
+            await connection.fetchval(FILES["delete"], batch.file_id, batch.account_id, days_kept, LINE_BYTES)

@@ -1,0 +1,118 @@
+"""The programs that one talks to on the command line, and how each is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+FILE = "{file}"
+"""Stands for the path of the file that an agent is to look at, `PROMPT` for what it is told."""
+PROMPT = '"$PROMPT"'
+SCHEMA = '"$SCHEMA"'
+OUR_WORDS = r"not\s+one\s+of\s+our\s+API\s+keys"
+NO_CREDIT = r"\b0\s+USD\s+are\s+available"
+WRITES = "seen.py\n```python\n<<<<<<< SEARCH\n=======\nprint(4711)\n>>>>>>> REPLACE\n```\n"
+
+
+class Agent(NamedTuple):
+    """One program as a block of its page sets it up. `asks` are commands by what is wanted: `plain`, `stream`, `task`, and
+    `schema` where it has that. `turn` is how the model does the task: it reads a file, or writes what is in it. `form` is how
+    it answers in the form of a schema.
+    """
+
+    page: str
+    client: str
+    program: str
+    asks: Mapping[str, str]
+    turn: Mapping[str, Any]
+    block: int = 0
+    form: Mapping[str, Any] = {}
+    wrong_key: str = OUR_WORDS
+
+
+def calling(tool: str, /, **arguments: Any) -> dict[str, Any]:
+    """The model calls this tool of the agent's."""
+    return {"text": "I look.", "calls": [{"name": tool, "arguments": arguments}]}
+
+
+CLAUDE = "claude -p"
+OPENCODE = "opencode run --model rebootml/"
+AIDER = "aider --model openai/openai-gpt-4o-mini --no-show-model-warnings --yes-always --no-git --no-pretty"
+CN = "cn --config ~/.continue/config.yaml --allow Read"
+COPILOT = "copilot --no-auto-update --allow-all-tools"
+
+
+def opencode(block: int, model: str) -> Agent:
+    """By one of its providers."""
+    command = f"{OPENCODE}{model} {PROMPT}"
+    return Agent(
+        "opencode",
+        "opencode",
+        "node_modules/opencode-*/bin/opencode",
+        {"plain": command, "stream": f"{OPENCODE}{model} --format json {PROMPT}", "task": command},
+        calling("read", filePath=FILE),
+        block,
+    )
+
+
+def continues(block: int) -> Agent:
+    """With one of its providers."""
+    command = f"{CN} -p {PROMPT}"
+    program = "node_modules/.bin/cn"
+    return Agent(
+        "continue", "continue", program, {"plain": command, "task": command}, calling("Read", filepath=FILE), block
+    )
+
+
+def copilot(block: int) -> Agent:
+    """Over one of the APIs."""
+    asks = {
+        "plain": f"{COPILOT} --stream off -p {PROMPT}",
+        "stream": f"{COPILOT} --stream on -p {PROMPT}",
+        "task": f"{COPILOT} -p {PROMPT}",
+    }
+    program = "node_modules/@github/copilot-*/copilot"
+    return Agent("copilot-cli", "copilot", program, asks, calling("view", path=FILE), block, wrong_key=r"401")
+
+
+AGENTS = {
+    "claude-code": Agent(
+        "claude-code",
+        "claude-code",
+        "node_modules/@anthropic-ai/claude-code-*/claude",
+        {
+            "plain": f"{CLAUDE} {PROMPT}",
+            "stream": f"{CLAUDE} {PROMPT} --verbose --output-format stream-json --include-partial-messages",
+            "task": f"{CLAUDE} {PROMPT} --allowedTools Read",
+            "schema": f"{CLAUDE} {PROMPT} --output-format json --json-schema {SCHEMA}",
+        },
+        calling("Read", file_path=FILE),
+        form=calling("StructuredOutput", name="Paris"),
+    ),
+    "opencode, openai-compatible": opencode(0, "openai-gpt-4o-mini"),
+    "opencode, anthropic": opencode(1, "anthropic-claude-3-5-sonnet-v2"),
+    "opencode, openai": opencode(2, "openai-gpt-4o-mini"),
+    "aider": Agent(
+        "aider",
+        "aider",
+        "bin/aider",
+        {
+            "plain": f"{AIDER} --no-stream --message {PROMPT}",
+            "stream": f"{AIDER} --message {PROMPT}",
+            "task": f"{AIDER} --edit-format diff --message {PROMPT} seen.py && python3 seen.py",
+        },
+        {"text": WRITES},
+    ),
+    "continue, openai": continues(0),
+    "continue, anthropic": continues(1),
+    "cline": Agent(
+        "cline",
+        "cline",
+        "node_modules/.bin/cline",
+        {"plain": f"cline {PROMPT}", "stream": f"cline --json {PROMPT}", "task": f"cline --json {PROMPT}"},
+        calling("read_files", files=[{"path": FILE}]),
+    ),
+    "copilot, completions": copilot(0),
+    "copilot, responses": copilot(1),
+    "copilot, anthropic": copilot(2),
+}

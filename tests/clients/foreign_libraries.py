@@ -1,0 +1,54 @@
+"""The code on the pages about libraries runs as it stands, each with an environment of its own (`make test-clients`): a plain
+answer, a stream, a loop of tools, an answer of a given form, and an error.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.clients.gateway import PAGES, Gateway
+from tests.clients.homes import home_of
+
+TEXT = r"\[simulated"
+TOOL = r"It is sunny in text\."
+TOWN = r"Town\(name='text', inhabitants=\d+\)"
+USAGE = rf"{TEXT}(?s:.*)\n(req_\w{{26}} )?\d+ 24\n"
+JS_TOWN = r"\{ name: 'text', inhabitants: \d+ \}"
+LIBRARIES = {
+    "litellm": ("python", [USAGE, TEXT, TOOL, TOWN, r"(?m)^404 .*no-such-model"]),
+    "llamaindex": ("python", [TEXT, TEXT, TOOL, TOWN, "^404 model_not_found\n$"]),
+    "pydantic-ai": ("python", [USAGE, TEXT, TOOL, rf"{TOWN}\n{TOWN}\n$", "^404 model_not_found\n$"]),
+    "node": (
+        "js",
+        [
+            *(USAGE, TEXT, TOOL, JS_TOWN, "^NotFoundError 404 model_not_found\n$"),
+            *(
+                rf"{TEXT}(?s:.*)\n 24 tokens\n$",
+                TOOL,
+                rf"^sky succeeded {TEXT}",
+                "^AuthenticationError 401 invalid_api_key\n$",
+            ),
+        ],
+    ),
+}
+"""By page: the language of its code, and what each block says, as far as it matters."""
+
+
+@pytest.mark.parametrize("page", LIBRARIES)
+async def test_every_block_of_a_page_runs_and_says_what_it_should(gateway: Gateway, tmp_path: Path, page: str) -> None:
+    language, patterns = LIBRARIES[page]
+    home = home_of(page)
+    blocks = re.findall(
+        rf"^```{language}\n(.*?)^```", (PAGES / f"{page}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    for code, pattern in zip(blocks, patterns, strict=True):
+        if language == "js":
+            node = shutil.which("node") or "node"
+            said = await gateway.said_by_program(home, node, "--input-type=module", "--eval", code)
+        else:
+            said = await gateway.said_by_program(tmp_path, str(home / "bin" / "python"), "-c", code)
+        assert re.search(pattern, said), f"{code}\n{said}"

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Fills .clients/NAME with each client in Python here, from its lock. With NEWEST=1 it fills .clients/newest/NAME with the newest versions that its
+# list allows. Whatever could not be installed is named, and is no failure: its tests are left out.
+set -eu
+
+for list in tests/clients/python/*.in; do
+    client=$(basename "$list" .in)
+    home=.clients/$client from=${list%.in}.lock
+    if [ "${NEWEST:-}" ]; then
+        home=.clients/newest/$client from=$list
+    elif cmp -s "$from" "$home/.installed"; then
+        continue
+    fi
+    mkdir -p "$(dirname "$home")"
+    # The lock is the stamp. It is copied last, so that an interrupted install starts again.
+    if sh tests/clients/install.sh "$home" "$from"; then cp "$from" "$home/.installed"; else echo "test-clients: $client could not be installed" >&2; fi
+    if [ "${NEWEST:-}" ]; then .venv/bin/uv pip list --quiet --python "$home/bin/python" | grep -i "^${client%index}" >&2 || true; fi
+done
