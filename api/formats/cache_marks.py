@@ -14,6 +14,8 @@ from shared.chat import CacheMark, CacheRetention, Caching, Message
 CACHE_CONTROL, BREAKPOINT = "cache_control", "prompt_cache_breakpoint"
 UNTOLD = frozenset({CACHE_CONTROL, BREAKPOINT, "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
 """Fields without which a body asks for the same."""
+LONG = frozenset({"1h", "12h"})
+"""Times of marks that are for hours; any other is the usual one."""
 RETENTIONS = frozenset(get_args(CacheRetention))
 
 
@@ -69,7 +71,7 @@ def marked_at_end(message: Message, mark: CacheControl | None) -> Message:
 
 def end_mark(entries: int, mark: CacheControl | CacheBreakpoint) -> CacheMark:
     """A mark behind the last of so many entries."""
-    return CacheMark(entries - 1, (mark.ttl or "").endswith("h"))
+    return CacheMark(entries - 1, mark.ttl in LONG)
 
 
 def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[str]:

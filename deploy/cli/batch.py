@@ -79,7 +79,7 @@ async def _estimated(arguments: argparse.Namespace, service: Service) -> dict[st
     found = estimate(arguments.file, models)
     if not arguments.as_json:
         left_out = f"; {found.left_out} lines are not counted" if found.left_out else ""
-        said = f"at most about {found.flex_usd} USD at flex, {found.default_usd} USD without, for {found.counted} lines"
+        said = f"about {found.flex_usd} USD at flex, {found.default_usd} USD without, for {found.counted} lines"
         sys.stderr.write(f"estimate: {said}{left_out}\n")
     return {"estimate": msgspec.structs.asdict(found)}
 

@@ -20,7 +20,8 @@ DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settin
 
 class Estimate(msgspec.Struct, frozen=True):
     """Of the lines that were `counted`; `left_out` cannot be read here, or are for a model that is unknown or has no such
-    tier. Input is estimated, output counted up to its limit, so that most lines cost less.
+    tier. A line that asks for the default tier itself costs that. Input is estimated, output counted up to its limit, so that
+    most lines cost less; what a vendor writes to its cache, and a price of the operator's for batches, is not counted.
     """
 
     counted: int
@@ -31,6 +32,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 class _Options(msgspec.Struct, frozen=True):
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    service_tier: str | None = None
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -63,8 +65,9 @@ def estimate(path: Path, models: Iterable[Mapping[str, Any]]) -> Estimate:
         output = min(line.options.max_tokens or model.output_default, model.output_limit)
         usage = Usage(estimated_input(line.messages, TYPICAL_IMAGE_TOKENS), output)
         counted += 1
-        flex_nano += model.flex.cost(usage)
-        default_nano += model.default.cost(usage)
+        default = model.default.cost(usage)
+        flex_nano += default if line.options.service_tier == "default" else model.flex.cost(usage)
+        default_nano += default
     return Estimate(counted, left_out, nano_to_usd(flex_nano), nano_to_usd(default_nano))
 
 

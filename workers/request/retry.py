@@ -19,8 +19,8 @@ def delay_before_retry(
     """Seconds to wait before call number `calls + 1`, or None to give up.
 
     To be asked only as long as nothing has reached the caller. `calls_max` of None leaves it to the deadline, of which
-    `left_s` are left; a vendor that asks for more patience than that gets none. Exponential with full jitter, never less
-    than Retry-After.
+    `left_s` are left: then the last calls come closer together. A vendor that asks for more patience than that gets none.
+    Exponential with full jitter, never less than Retry-After.
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None
@@ -29,6 +29,8 @@ def delay_before_retry(
     delay = max(error.retry_after_s or 0.0, 0.0)
     if error.retry_after_s is None or type(error).default_retry_after_s == error.retry_after_s:
         delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing
+        if calls_max is None and left_s > settings.retry_delay_s:
+            delay = min(delay, left_s / 2)
     else:
         delay += random.uniform(0, backoff / 4)  # noqa: S311
     return delay if delay < left_s else None

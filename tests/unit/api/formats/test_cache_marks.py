@@ -10,6 +10,7 @@ import pytest
 
 from api.formats.anthropic.chat import parse_message
 from api.formats.asked import Asked
+from api.formats.cache_marks import CacheControl, end_mark
 from api.formats.openai.chat import parse_completion
 from api.formats.responses.chat import parse_response
 from api.requests.model_check import fit_to_model
@@ -186,3 +187,8 @@ def test_requests_that_differ_in_hints_only_ask_for_the_same() -> None:
     marked = messaged(messages=[{"role": "user", "content": [TEXT | LONG_MARK]}], **MARK)
     assert plain.fingerprint() == marked.fingerprint()
     assert msgspec.structs.replace(marked.messages[0], cache_marks=()) == plain.messages[0]
+
+
+@pytest.mark.parametrize(("ttl", "long"), [(None, False), ("5m", False), ("1h", True), ("2h", False), ("12h", True)])
+def test_only_the_long_times_that_are_known_are_long(ttl: str | None, *, long: bool) -> None:
+    assert end_mark(1, CacheControl(ttl=ttl)) == CacheMark(0, long=long)

@@ -42,3 +42,11 @@ def test_what_cannot_be_counted_is_told(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text(_line(OTHER, "hi") + "no JSON\n" + _line("acme", "hi"))
     assert estimate(path, _listed()) == Estimate(0, 3, "0", "0")
+
+
+def test_a_line_that_asks_for_the_default_tier_costs_that(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text(_line(FLEX, "hi", max_tokens=1_000, service_tier="default"))
+    found = estimate(path, _listed())
+    assert found.counted == 1
+    assert found.flex_usd == found.default_usd

@@ -59,6 +59,7 @@ def test_who_waits_for_capacity_is_bounded_by_the_deadline_alone() -> None:
     delay = delay_before_retry(ProviderBusy("x"), SETTINGS, calls=10_000, calls_max=None, left_s=HOUR)
     assert delay is not None
     assert SETTINGS.retry_delay_max_s / 2 <= delay <= SETTINGS.retry_delay_max_s
+    assert delay_before_retry(ProviderBusy("x"), SETTINGS, calls=10_000, calls_max=None, left_s=4) == 2
     assert delay_before_retry(ProviderBusy("x"), SETTINGS, calls=1, calls_max=None, left_s=0.01) is None
 
 
