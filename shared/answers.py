@@ -16,9 +16,8 @@ def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
     texts: list[str] = []
     calls: list[CallPiece] = []
     thoughts: dict[int, list[ThoughtPiece]] = {}
-    begun_at: dict[int, int] = {}
-    """Of each call: the characters before it. `places` of thoughts have the calls before them, too."""
-    places: dict[int, tuple[int, int]] = {}
+    begun_at: dict[int, int] = {}  # the characters before each call
+    places: dict[int, tuple[int, int]] = {}  # the characters and the calls before each thought
     length = 0
     for part in parts:
         match part:

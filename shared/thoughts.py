@@ -80,7 +80,7 @@ def _placed(
     length: int, calls: Sequence[Call], thoughts: Sequence[Thought], call_places: Sequence[int]
 ) -> Iterator[tuple[int, Call | Thought]]:
     """Calls and thoughts, each with the number of characters before it."""
-    waiting = zip(chain(call_places, repeat(length)), calls, strict=False)  # places have no end
+    waiting = zip(chain(call_places, repeat(length)), calls, strict=False)
     called = 0
     for thought in thoughts:
         for place, call in islice(waiting, max(0, thought.after_calls - called)):

@@ -196,12 +196,12 @@ class _Turn:
     def think(self, block: ThinkingBlock | RedactedThinkingBlock) -> None:
         """With its place behind what comes before it in the turn."""
         after_text = sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
-        redacted = isinstance(block, RedactedThinkingBlock)
-        text, signature = (
-            ("", block.data) if isinstance(block, RedactedThinkingBlock) else (block.thinking, block.signature)
-        )
-        thought = Thought(text or "", signature or "", redacted, after_text=after_text, after_calls=len(self._calls))
-        self._thoughts.append(thought)
+        if isinstance(block, RedactedThinkingBlock):
+            thought = Thought("", block.data or "", redacted=True)
+        else:
+            thought = Thought(block.thinking or "", block.signature or "")
+        place = {"after_text": after_text, "after_calls": len(self._calls)}
+        self._thoughts.append(msgspec.structs.replace(thought, **place))
 
     def is_blank(self) -> bool:
         return not self._calls and not any(isinstance(part, TextPart) and part.text for part in self._parts)

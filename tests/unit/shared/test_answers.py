@@ -6,15 +6,16 @@ from shared.answers import parts_of, whole
 from shared.chat import CallPiece, ToolCall
 from shared.job import AnswerPart, Chunk, Done, KeptAnswer, pack, unpack_answer
 from shared.money import Usage
-from shared.thoughts import Thought, in_order
+from shared.thoughts import Thought, ThoughtPiece, in_order
 
 DONE = Done("stop", Usage(1, 2), 3)
 ONE, TWO = ToolCall("call_1", "one", "{}"), ToolCall("call_2", "two", '{"a": 1}')
 BEGUN_1, BEGUN_2 = CallPiece(0, "{}", "call_1", "one"), CallPiece(1, '{"a"', "call_2", "two")
 MORE_2 = CallPiece(1, ": 1}")
+THOUGHT_1, THOUGHT_2 = ThoughtPiece(0, "Hm.", "s1"), ThoughtPiece(1, "Aha.")
 
 
-def blocks_of(done: Done) -> list[str | ToolCall | Thought]:
+def _in_order(done: Done) -> list[str | ToolCall | Thought]:
     return list(in_order(done.text or "", done.calls, done.thoughts, done.call_places))
 
 
@@ -26,22 +27,39 @@ def blocks_of(done: Done) -> list[str | ToolCall | Thought]:
         ([BEGUN_1, BEGUN_2, MORE_2, Chunk("s"), Chunk("o")], [ONE, TWO, "so"], (0, 0)),
         ([Chunk("a"), BEGUN_1, Chunk("b"), BEGUN_2, Chunk("c"), MORE_2], ["a", ONE, "b", TWO, "c"], (1, 2)),
         ([BEGUN_2, MORE_2, Chunk("so"), BEGUN_1], [ONE, "so", TWO], (0, 2)),
+        (
+            [THOUGHT_1, Chunk("a"), BEGUN_1, THOUGHT_2, Chunk("b"), BEGUN_2, MORE_2],
+            [Thought("Hm.", "s1"), "a", ONE, Thought("Aha.", after_text=1, after_calls=1), "b", TWO],
+            (1, 2),
+        ),
+        (
+            [BEGUN_1, Chunk("a"), THOUGHT_1, Chunk("b"), THOUGHT_2, BEGUN_2, MORE_2],
+            [
+                ONE,
+                "a",
+                Thought("Hm.", "s1", after_text=1, after_calls=1),
+                "b",
+                Thought("Aha.", after_text=2, after_calls=1),
+                TWO,
+            ],
+            (0, 2),
+        ),
         ([BEGUN_1], [ONE], ()),
         ([Chunk("so")], ["so"], ()),
         ([], [], ()),
     ],
 )
-def test_text_and_calls_stand_in_the_order_in_which_they_came(
-    parts: list[AnswerPart], blocks: list[str | ToolCall], places: tuple[int, ...]
+def test_text_calls_and_thoughts_stand_in_the_order_in_which_they_came(
+    parts: list[AnswerPart], blocks: list[str | ToolCall | Thought], places: tuple[int, ...]
 ) -> None:
     """Calls are those of their indexes; text stands behind as many of them as had been heard of."""
     answer = whole(DONE, parts)
     assert answer.call_places == places
-    assert blocks_of(answer) == blocks
+    assert _in_order(answer) == blocks
     assert whole(DONE, parts_of(answer)) == answer
     assert unpack_answer(pack(KeptAnswer(answer, None))).done == answer
 
 
 def test_an_answer_that_says_nothing_of_places_has_its_text_before_its_calls() -> None:
     """As those have that were kept by the release before."""
-    assert blocks_of(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO))) == ["so", ONE, TWO]
+    assert _in_order(Done("stop", Usage(1, 2), 3, "so", (ONE, TWO))) == ["so", ONE, TWO]

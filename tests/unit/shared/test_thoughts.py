@@ -23,7 +23,7 @@ DONE = Done("stop", Usage(1, 1), 0)
 FIRST = Thought("Hm.", "s1")
 SECOND = Thought("", "s2", redacted=True, id="rs_2", after_text=4, after_calls=1)
 CALLS = (ToolCall("a", "f", "{}", "sig"), ToolCall("b", "g", "[]"))
-ANSWER = msgspec.structs.replace(DONE, text="Yes. No.", calls=CALLS, thoughts=(FIRST, SECOND))
+ANSWER = msgspec.structs.replace(DONE, text="Yes. No.", calls=CALLS, call_places=(4, 8), thoughts=(FIRST, SECOND))
 SIGNED = "c2lnbg=="
 PARTS: list[AnswerPart] = [
     ThoughtPiece(0, "H"),

@@ -90,9 +90,9 @@ def _blocks(part: Spoken, *, with_tools: bool) -> list[dict[str, Any]]:
 
 
 def _call(call: ToolCall, *, with_tools: bool) -> dict[str, Any]:
-    if with_tools:
-        return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": arguments(call)}}
-    return {"text": f"[I called the tool {call.name} with {call.arguments or '{}'}]"}
+    if not with_tools:
+        return {"text": f"[I called the tool {call.name} with {call.arguments or '{}'}]"}
+    return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": arguments(call)}}
 
 
 def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:

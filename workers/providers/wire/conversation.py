@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from itertools import islice, pairwise
+from collections.abc import Sequence
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import msgspec
@@ -155,14 +156,42 @@ def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
         return [*parts, CachePoint(message.cache_marks[-1].long)]
     marks = {mark.place: CachePoint(mark.long) for mark in message.cache_marks}
     said = [message.content] if isinstance(message.content, str) else message.content
+    if message.thoughts:
+        return _pointed_among_thoughts(message, said, marks)
     waiting = iter(parts)
     pointed: list[Spoken] = []
     for place, entry in enumerate([*said, *message.tool_calls]):
         if not _is_blank_part(entry):
             pointed.append(next(waiting))
-        if place in marks and pointed and not isinstance(pointed[-1], CachePoint):
-            pointed.append(marks[place])
+        _point(pointed, marks.get(place))
     return pointed
+
+
+def _pointed_among_thoughts(message: Message, said: Sequence[str | Part], marks: dict[int, CachePoint]) -> list[Spoken]:
+    """Text is one there, so it is cut behind each part that is marked."""
+    lengths = (0 if isinstance(part, ImagePart) else len(part if isinstance(part, str) else part.text) for part in said)
+    cuts = {end: marks[place] for place, end in enumerate(accumulate(lengths)) if place in marks}
+    told, called = 0, len(said)
+    pointed: list[Spoken] = []
+    for block in in_order(message.text(), message.tool_calls, message.thoughts):
+        if isinstance(block, str):
+            begin, told = told, told + len(block)
+            for start, end in pairwise([begin, *(cut for cut in cuts if begin < cut < told), told]):
+                text = TextPart(block[start - begin : end - begin])
+                pointed += [] if _is_blank_part(text) else [text]
+                _point(pointed, cuts.get(end))
+            continue
+        pointed.append(block)
+        if isinstance(block, ToolCall):
+            _point(pointed, marks.get(called))
+            called += 1
+    return pointed
+
+
+def _point(parts: list[Spoken], point: CachePoint | None) -> None:
+    """Not at the beginning, not twice, and not behind a thought: none may be marked."""
+    if point and parts and not isinstance(parts[-1], CachePoint | Thought):
+        parts.append(point)
 
 
 def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:

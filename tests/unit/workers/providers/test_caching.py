@@ -9,6 +9,7 @@ import pytest
 
 from shared.catalogue.models import load_catalogue
 from shared.chat import CacheMark, Caching, Message, Sampling, TextPart, Tool, ToolCall, Tools
+from shared.thoughts import Thought
 from workers.providers.bedrock import converse
 from workers.providers.openai import request as openai_request
 from workers.providers.protocol import ProviderRequest
@@ -72,9 +73,38 @@ def test_a_mark_of_something_blank_stands_behind_what_was_said_before_it() -> No
     assert kinds == [["text", "cachePoint"], ["toolUse", "cachePoint"], ["toolResult"]]
 
 
+def test_marks_stand_behind_what_they_mark_where_thoughts_are_among_it_and_none_behind_a_thought() -> None:
+    calls = (ToolCall("c1", "f", "{}"), ToolCall("c2", "f", "{}"))
+    thoughts = (
+        Thought("hm", "s1"),
+        Thought("so", "s2", after_text=3),
+        Thought("now", "s3", after_text=4, after_calls=1),
+    )
+    parts: Any = [TextPart("a"), TextPart("bc"), TextPart(" ")]
+    talk = [
+        Message("user", "hi"),
+        Message("assistant", parts, calls, cache_marks=tuple(map(CacheMark, range(5))), thoughts=thoughts),
+        Message("tool", "r1", tool_call_id="c1"),
+        Message("tool", "r2", tool_call_id="c2"),
+    ]
+    thinking = Sampling(reasoning_effort="high")
+    asked = conversed(*talk, tools=Tools(offered=(Tool(name="f"),)), sampling=thinking)
+    assert [next(iter(block)) for block in asked["messages"][1]["content"]] == [
+        *("reasoningContent", "text", "cachePoint", "text", "cachePoint", "reasoningContent"),
+        *("toolUse", "cachePoint", "reasoningContent", "toolUse", "cachePoint"),
+    ]
+    asked = conversed(*talk, tools=Tools(offered=(Tool(name="f"),)), sampling=Sampling(reasoning_effort="none"))
+    assert [next(iter(block)) for block in asked["messages"][1]["content"]] == [
+        *("text", "cachePoint", "text", "cachePoint", "toolUse", "cachePoint", "toolUse", "cachePoint"),
+    ]
+
+
 def test_what_the_model_goes_on_from_ends_before_white_space_with_a_mark_behind_it() -> None:
     said = Message("assistant", "well ", cache_marks=(SHORT,))
     asked = converse.parameters(asking("anthropic-claude-haiku-4-5", Message("user", "hi"), said))
+    assert asked["messages"][-1]["content"] == [{"text": "well"}, POINT]
+    cut_off = msgspec.structs.replace(said, thoughts=(Thought("hm", "s", after_text=5),))
+    asked = converse.parameters(asking("anthropic-claude-haiku-4-5", Message("user", "hi"), cut_off))
     assert asked["messages"][-1]["content"] == [{"text": "well"}, POINT]
 
 

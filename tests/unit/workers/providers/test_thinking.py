@@ -254,8 +254,8 @@ def test_gemini_is_given_its_own_signatures_back_where_they_were() -> None:
         Message("tool", "ten", tool_call_id="call_2"),
     ]
     _, said, _ = asked("google-gemini-3.8-flash", messages=talk)["contents"]
-    assert [part.text for part in said.parts] == ["Yes.", None, None]
-    assert [part.thought_signature for part in said.parts] == [None, b"sig", None]
+    assert [part.get("text") for part in said["parts"]] == ["Yes.", None, None]
+    assert [part.get("thoughtSignature") for part in said["parts"]] == [None, b"sig", None]
 
 
 def test_claude_is_given_its_own_thoughts_back_where_they_were_while_it_thinks() -> None:

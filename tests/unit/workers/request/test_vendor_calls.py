@@ -13,7 +13,7 @@ from shared.money import Usage
 from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from shared.signatures import wrapped
-from shared.thoughts import Thought
+from shared.thoughts import Thought, ThoughtPiece
 from tests.harness.builders import a_job
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
@@ -45,8 +45,15 @@ class Endless:
 
 @pytest.mark.parametrize(
     "piece",
-    ["x" * 1_000, "x", CallPiece(0, "", "x" * 10_000, "f"), CallPiece(0, "x"), CallPiece(0, "", "x", "f" * 1_000)],
-    ids=["text", "single letters", "ids", "arguments", "names"],
+    [
+        "x" * 1_000,
+        "x",
+        CallPiece(0, "", "x" * 10_000, "f"),
+        CallPiece(0, "x"),
+        CallPiece(0, "", "x", "f" * 1_000),
+        ThoughtPiece(0, "x"),
+    ],
+    ids=["text", "single letters", "ids", "arguments", "names", "thoughts"],
 )
 async def test_an_answer_without_end_is_an_error_whatever_it_is_made_of(piece: Piece) -> None:
     """By its bytes, of which each part has some more than its text."""
@@ -115,7 +122,7 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     anybody: Any = NotCancelled()
     paces: Any = Paced()
     settings = Settings(database_url="", redis_url="")
-    room = GrowingRoom("answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
+    room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
     calls = VendorCalls(job, {model.api: vendor}, anybody, paces, settings, received, take, lambda _: None, room)
     assert await calls.until_one_works() == "stop"
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]

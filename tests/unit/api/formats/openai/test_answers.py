@@ -179,7 +179,7 @@ def test_thoughts_stand_beside_the_answer() -> None:
 
 
 def test_thoughts_that_nobody_signs_are_text() -> None:
-    message = completion(Done("stop", USAGE, 5, "Well", (), thoughts=(Thought("Hm."),))).choices[0].message.to_dict()
+    message = completion(Done("stop", USAGE, 5, "Well", thoughts=(Thought("Hm."),))).choices[0].message.to_dict()
     assert message == {"role": "assistant", "content": "Well", "refusal": None, "reasoning_content": "Hm."}
 
 
@@ -203,6 +203,6 @@ def test_thoughts_come_in_pieces_and_once_more_as_they_are_to_be_sent_back() -> 
 
 
 def test_thoughts_of_an_answer_that_was_not_streamed_come_whole() -> None:
-    _, thought, text, _ = chunks(streamed(Done("stop", USAGE, 5, "Well", (), thoughts=THOUGHTS[:1])))
+    _, thought, text, _ = chunks(streamed(Done("stop", USAGE, 5, "Well", thoughts=THOUGHTS[:1])))
     assert thought.choices[0].delta.to_dict() == {"reasoning_content": "Hm. Aha.", "reasoning_details": DETAILS[:1]}
     assert text.choices[0].delta.content == "Well"

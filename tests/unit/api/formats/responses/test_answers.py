@@ -373,7 +373,7 @@ def test_whoever_read_further_than_the_events_that_are_left_is_told_the_end() ->
 
 
 THOUGHTS = (Thought("Hm. Aha.", "s1"), Thought("", "data", redacted=True, after_text=4))
-THOUGHT = Done("stop", USAGE, 5, "Well", (), thoughts=THOUGHTS)
+THOUGHT = Done("stop", USAGE, 5, "Well", thoughts=THOUGHTS)
 THOUGHT_PIECES: tuple[Event, ...] = (
     ThoughtPiece(0, "Hm. "),
     ThoughtPiece(0, "Aha."),
