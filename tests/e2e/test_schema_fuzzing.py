@@ -24,7 +24,7 @@ SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")
 BOUNDS = (
     ("--phases=examples,coverage,fuzzing,stateful", "--max-examples=150", "--max-time=300")
     if LONG
-    else ("--phases=examples,fuzzing,stateful", "--max-examples=20")
+    else ("--phases=examples,fuzzing,stateful", "--max-examples=12")
 )
 """Without a time the number of calls is the same on every machine; the long run also tries each limit of each field."""
 ENDS_WITHIN_S = 900
