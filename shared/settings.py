@@ -73,9 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
     worker_bytes_max: int = 160_000_000  # of memory, for large jobs; one of any size always runs
-    answers_running_bytes_max: int = (
-        48_000_000  # of vendors' answers in a worker, or in Redis from it; half for an account
-    )
+    answers_running_bytes_max: int = 40_000_000  # of vendors' answers, in a worker or in Redis; half for an account
     short_answer_bytes_max: int = 65_536  # each answer has so many beside that
     unsettled_bytes_max: int = 64_000_000  # of answers that wait for Postgres; with more of them a worker takes no jobs
     attempts_max: int = 5
