@@ -17,7 +17,7 @@ class Parts(Protocol):
     """Splits what arrives into parts that are read one by one: `of` each piece, then `last`."""
 
     whole: str
-    """What is split, and into what: words for messages."""
+    """Messages call the body so, and each of its parts as `part` says."""
     part: str
 
     @property
@@ -28,7 +28,7 @@ class Parts(Protocol):
         """The parts that end in it. It is to be read to its end. Raises `InvalidRequest` for what is no such body."""
 
     def last(self) -> Iterator[NumberedLine]:
-        """What is left when all pieces are there."""
+        """Gives the part that had no end when the last piece was read, if there is one."""
 
 
 class Lines:

@@ -101,7 +101,7 @@ class LineReader(_Checks):
         self._parse = parse_line
 
     def read(self, number: int, line: bytes | None) -> Line:
-        """Nothing is raised: what is wrong with a line is its own."""
+        """Returns a line that cannot run as one that failed, and raises nothing: the other lines run."""
         try:
             if line is None:
                 raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")

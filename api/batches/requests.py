@@ -15,7 +15,7 @@ from shared.errors import InvalidRequest
 
 REQUESTS = "requests"
 FIELD_BYTES_MAX = 10_000
-"""Of a name, or of the value of any other field."""
+"""The longest name of a field, and the longest value of a field besides `requests`."""
 FIELDS_MAX = 100
 FAULT = "The body is not valid JSON, or not as it should be"
 HINT = 'It takes {"requests": [{"custom_id", "params"}, …]}'
@@ -26,7 +26,7 @@ _any = msgspec.json.Decoder()
 
 
 class At(Enum):
-    """What is expected next, but for space."""
+    """The place in the body that was reached: each member says what may come next, besides space."""
 
     BEGIN = auto()
     FIRST_NAME = auto()
@@ -53,7 +53,7 @@ PUNCTUATION = {
 }
 NAMES, ELEMENTS = {At.FIRST_NAME, At.NAME}, {At.FIRST_REQUEST, At.REQUEST}
 NO_VALUE = frozenset(b",:]}")
-"""What no value begins with."""
+"""Bytes with which no JSON value begins."""
 
 
 class Requests:

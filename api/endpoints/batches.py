@@ -44,7 +44,7 @@ AFTER = "The `custom_id` of the last line that is there already."
 
 
 class NewBatchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What holds for the lines that do not say it themselves."""
+    """Options of all lines that do not have them themselves."""
 
     service_tier: Annotated[ServiceTier, msgspec.Meta(description="As in the `options` of a line.")] = "default"
 

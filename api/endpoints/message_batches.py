@@ -95,7 +95,7 @@ async def get_batches(request: web.Request) -> web.StreamResponse:
 
 
 async def get_batch(request: web.Request) -> web.Response:
-    """Its status and counts, and where its results are once it has ended."""
+    """Answers with the batch: its status and counts, and the address of its results once it has ended."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     return _shown(request, await _own(request, services, key.account_id))

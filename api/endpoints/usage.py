@@ -79,7 +79,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def may_be_long(self) -> bool:
-        """There are few days and models, but many keys, and many of two."""
+        """Whether there may be many rows: days and models are few, but keys, and pairs of two groups, may be many."""
         return self.group_by not in {("day",), ("model",)}
 
 
@@ -148,7 +148,7 @@ async def _answer(asked: Asked, rows: list[UsageRow], listing: LongList) -> Usag
 
 
 def _sum(rows: Sequence[UsageRow]) -> UsageRow:
-    """Of all groups together."""
+    """One row with the sums of all rows."""
     counted: dict[str, Any] = {name: sum(map(attrgetter(name), rows)) for name in COUNTED}
     return UsageRow(day=None, model=None, key_id=None, key_name=None, **counted)
 

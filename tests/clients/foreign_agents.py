@@ -39,8 +39,10 @@ async def test_what_its_page_says_runs(gateway: Gateway, tmp_path: Path, name: s
     assert re.search(r"\[simulated|The tool said", said), said
 
 
-@pytest.mark.parametrize("name", AGENTS)
-@pytest.mark.parametrize("asked", ["plain", "stream"])
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [(name, way) for name, agent in AGENTS.items() for way in ("plain", "stream") if way in agent.asks],
+)
 async def test_it_says_what_the_model_says(
     service: Cluster, gateway: Gateway, tmp_path: Path, name: str, asked: str
 ) -> None:
@@ -78,8 +80,6 @@ async def test_a_wrong_key_and_missing_credit_are_told(
 async def ask(name: str, asked: str, turn: Any, service: Cluster, gateway: Gateway, home: Path) -> str:
     """What the agent says whose model takes this turn first."""
     agent = AGENTS[name]
-    if asked not in agent.asks:
-        pytest.skip(f"{name} has one way to say it")
     file = home / "note.txt"
     file.write_text(f"The secret is {SECRET}.\n", "utf-8")
     key = new_id("plan")

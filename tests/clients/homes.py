@@ -24,7 +24,7 @@ def home_of(client: str) -> Path:
 def folder_of(client: str, program: str) -> Path:
     """Where a program of the client is, by a pattern such as `node_modules/*-linux-*/bin/name`."""
     found = sorted(home_of(client).glob(program))
-    if not found:
+    if not found:  # its package has programs for some machines only
         pytest.skip(f"{client} has no {program} for this machine")
     return found[0].parent
 

@@ -54,7 +54,7 @@ class ThoughtBlock(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"
 
 
 class RedactedBlock(msgspec.Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
-    """What the model thought, encrypted by its vendor."""
+    """A thought that the vendor gives only encrypted; `data` is sent back as it came."""
 
     data: str
 

@@ -21,7 +21,7 @@ from shared.json_lines import json_line
 from shared.money import UsdText, nano_to_usd
 
 REQUESTS_MAX = 100_000
-"""Of a batch, unless `BATCH_LINES_MAX` says otherwise."""
+"""A batch has at most so many requests, unless `BATCH_LINES_MAX` says otherwise."""
 OURS, THEIRS = "batch_", "msgbatch_"
 _THEIRS = re.compile(r"msgbatch_([0-9a-z]{26})")
 Status = Literal["in_progress", "canceling", "ended"]
