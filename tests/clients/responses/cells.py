@@ -113,6 +113,6 @@ def _is_right(cell: Cell, row: dict[str, Any]) -> bool:
         case "broken off":
             return bool(refused)
         case str(text) if isinstance(said, list):
-            return len(said) > 1 and "".join(said) == text
+            return "".join(said) == text  # in how many pieces depends on how busy the machine is
         case expected:
             return bool(said == expected)
