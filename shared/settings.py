@@ -30,7 +30,14 @@ LogFormat = Literal["json", "console"]
 DAY_S = 86_400
 EVERY_ORIGIN = "*"
 LOG_LEVELS = ("debug", "info", "warning", "error")
-VENDOR_VARIABLE_PREFIXES = ("OPENAI_", "DEEPSEEK_", "GEMINI_", "GOOGLE_", "AWS_")
+VENDOR_PREFIXES = {
+    "openai": ("OPENAI_",),
+    "bedrock": ("AWS_",),
+    "deepseek": ("DEEPSEEK_",),
+    "gemini": ("GEMINI_", "GOOGLE_"),
+}
+"""With what each provider's variables begin."""
+VENDOR_VARIABLE_PREFIXES = tuple(prefix for prefixes in VENDOR_PREFIXES.values() for prefix in prefixes)
 """What belongs to workers only: the supervisor keeps these from the front door and the simulator."""
 
 

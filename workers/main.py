@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from arq.worker import func
 from shared import json_bounds
 from shared.catalogue.apis import by_each_api
 from shared.catalogue.models import Catalogue, Model, load_catalogue
+from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.job import RUN_REQUEST, arq_deserializer, arq_serializer
@@ -40,17 +41,18 @@ from shared.stores.scripts import Scripts
 from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
-from workers.batches.pace import Paces
 from workers.loop.large_jobs import COPIES
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
-from workers.providers.loading import can_call, load_providers
-from workers.providers.protocol import Limits, Provider
+from workers.providers.loading import Held, load_upstreams
+from workers.providers.protocol import Limits
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
+from workers.upstreams.paces import Paces
+from workers.upstreams.routes import Routes
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -62,6 +64,14 @@ class _Stores(NamedTuple):
     redis: ArqRedis
     scripts: Scripts
     clocks: Clocks
+
+
+class _Offer(NamedTuple):
+    """Of a heartbeat."""
+
+    services: tuple[str, ...]
+    upstreams: dict[str, str]
+    unserved: tuple[str, ...]
 
 
 async def run(settings: Settings) -> None:
@@ -77,10 +87,9 @@ async def run(settings: Settings) -> None:
             settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
         )
         models = list(by_each_api(catalogue))
-        providers = _providers(settings, models)
-        for provider in providers.values():
-            stack.push_async_callback(provider.close)
-        services = tuple(sorted({model.service for model in models if can_call(model, providers, os.environ)}))
+        held = _held(settings, catalogue.upstreams.of_all(models))
+        stack.push_async_callback(held.close)
+        offer = _offer(held, catalogue.upstreams, models)
         ledger = Ledger(stores.pool, settings)
         records = SettledRecords(stores.scripts, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
@@ -97,18 +106,17 @@ async def run(settings: Settings) -> None:
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
         endings = Endings(stores.pool, settings, ledger.distrust_connections)
         runner = Runner(
-            providers=providers,
+            routes=Routes(held, catalogue.upstreams, paces),
             redis=stores.redis,
             flusher=flusher,
             settler=settler,
             endings=endings,
-            paces=paces,
             answers=GrowingRoom(
                 "vendor answers", total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max
             ),
             settings=settings,
         )
-        worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, services))
+        worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, offer.services))
         for part in (
             flusher.run(),
             paces.run(),
@@ -116,13 +124,13 @@ async def run(settings: Settings) -> None:
             endings.run(),
             stores.clocks.watch(),
             watch_open_files(settings.open_files_alert_percent),
-            _every(settings.heartbeat_s, lambda: _announce(worker, services, settings)),
+            _every(settings.heartbeat_s, lambda: _announce(worker, offer, settings)),
             *_sweeps(stores, queue, settler, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),
         ):
             group.create_task(part)
         settle_memory()
-        log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=services)
+        log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
         await worker.async_run()
         await _goodbye(stores.redis, worker.worker_id)
         if not await settler.drained(UNTIL_SETTLED_S):
@@ -145,15 +153,15 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     return _Stores(pool, redis, lua, clocks)
 
 
-def _providers(settings: Settings, models: list[Model]) -> dict[str, Provider]:
-    served = {provider_of(queue) for queue in settings.worker_queues}
+def _held(settings: Settings, upstreams: Iterable[Upstream]) -> Held:
     limits = Limits(
         connections=settings.worker_slots,
         connect_s=settings.connect_timeout_s,
         read_s=settings.deadline_max_s,
         coalesce_s=settings.coalesce_s,
     )
-    return load_providers(served, os.environ, limits, models)
+    served = {provider_of(queue) for queue in settings.worker_queues}
+    return load_upstreams(upstreams, served, os.environ, limits)
 
 
 def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:
@@ -243,12 +251,23 @@ def _batch_tasks(
     return [*looking, *map(feeder.run, feeds.values())]
 
 
-async def _announce(worker: LeasedWorker, services: tuple[str, ...], settings: Settings) -> None:
+def _offer(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> _Offer:
+    """What the worker says of itself that it can call; an upstream of which it holds nothing for any model is none of it."""
+    served = {model.place: model.service for model in models if held.can_call(model, upstreams.of(model))}
+    services = tuple(sorted(set(served.values())))
+    unserved = tuple(one.place for one in models if one.service in services and one.place not in served)
+    rows = {one.name: one.fingerprint for one in upstreams.of_all(models) if one.name in held}
+    return _Offer(services, rows, unserved)
+
+
+async def _announce(worker: LeasedWorker, offer: _Offer, settings: Settings) -> None:
     heartbeat = Heartbeat(
         id=worker.worker_id,
         queues=settings.worker_queues,
         claims=worker.queues,
-        services=services,
+        services=offer.services,
+        upstreams=offer.upstreams,
+        unserved=offer.unserved,
         slots=settings.worker_slots,
         running=len(worker.claims),
         draining=worker.draining,

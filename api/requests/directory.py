@@ -10,7 +10,8 @@ import structlog
 
 from shared.errors import Overloaded, ProviderNotConfigured
 from shared.lanes import QueueName
-from shared.queue.heartbeat import Heartbeat, living_workers
+from shared.queue.heartbeat import Heartbeat, differing, living_workers
+from shared.runtime.metrics import UPSTREAMS_DIFFERING
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
 
@@ -32,6 +33,7 @@ class Directory:
         self._missing_s = settings.worker_missing_s
         self._started = time.monotonic()
         self._last_taken: dict[QueueName, float] = {}
+        self._differing: dict[tuple[QueueName, str], list[str]] = {}
         self.workers: list[Heartbeat] = []
 
     async def run(self) -> None:
@@ -49,11 +51,23 @@ class Directory:
         now = time.monotonic()
         for worker in self.workers:
             self._last_taken.update(dict.fromkeys(() if worker.draining else worker.claims, now))
+        self._tell_differing()
+
+    def _tell_differing(self) -> None:
+        """All workers of a queue are to hold the same upstreams: else what a caller gets hangs on who takes the request."""
+        found = differing(self.workers)
+        UPSTREAMS_DIFFERING.set(len(found))
+        for (queue, upstream), workers in found.items():
+            if self._differing.get((queue, upstream)) != workers:
+                log.warning("workers hold different upstreams", queue=queue, upstream=upstream, workers=workers)
+        self._differing = found
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
         """Whether a request for `model` would be run now: every worker that might take it must be able to call the model."""
         takers = self._takers(keys.queue(model.provider, lane))
-        return bool(takers) and all(model.service in worker.services for worker in takers)
+        return bool(takers) and all(
+            model.service in worker.services and model.place not in worker.unserved for worker in takers
+        )
 
     def require(self, model: Model, lane: str = "interactive") -> None:
         """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has

@@ -85,7 +85,7 @@ def check_prices(arguments: argparse.Namespace, settings: Settings) -> Answer:
     today = dt.datetime.now(dt.UTC).date()
     theirs = read_price_list(arguments.file, today)
     accepted = _accepted(arguments.accept) if arguments.accept else []
-    tables = list(tables_in_force(settings.catalogue_overlay).values())
+    tables = list(tables_in_force(settings.catalogue_overlay).models.values())
     for table in tables:
         parse_row(table)  # what is wrong in an overlay is told with its line
     found = [one for table in tables for one in _found(arguments.file, table.fields, theirs, today)]

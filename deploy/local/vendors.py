@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
-from shared.settings import VENDOR_VARIABLE_PREFIXES
+from shared.catalogue.files import OVERLAID
+from shared.catalogue.written import read_tables
+from shared.settings import VENDOR_VARIABLE_PREFIXES, SettingsError
 
 Environment = Mapping[str, str]
 
@@ -71,6 +74,19 @@ VENDORS = (
 )
 
 
+def _named_by_upstreams(environment: Environment) -> set[str]:
+    """Return the variables of keys that upstreams of the overlay name; they go to the simulator where that stands for the
+    vendor. What is wrong in the overlay, the workers say.
+    """
+    overlay = environment.get("CATALOGUE", "").strip()
+    try:
+        tables = read_tables(Path(overlay), OVERLAID)["upstream"] if overlay else {}
+    except SettingsError:
+        return set()
+    named = {str(table.fields.get("key_variable", "")) for table in tables.values()}
+    return {name for name in named if name.startswith(VENDOR_VARIABLE_PREFIXES)}
+
+
 def simulated_vendors(environment: Environment) -> list[Vendor]:
     """Return the vendors that need the simulator."""
     return [vendor for vendor in VENDORS if not vendor.is_real(environment)]
@@ -83,7 +99,7 @@ def without_vendors(environment: Environment) -> dict[str, str]:
 
 def for_workers(environment: Environment, simulator_url: str | None) -> dict[str, str]:
     """Return the vendor variables that only workers are given."""
-    variables: dict[str, str] = {}
+    variables = {name: value for name in _named_by_upstreams(environment) if (value := environment.get(name))}
     for vendor in VENDORS:
         variables |= vendor.variables(environment, simulator_url)
     if simulator_url:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-from shared.catalogue.rows import Written, read_tables
+from shared.catalogue.written import Kind, Written, read_tables
 
 COMPANIES = (
     "openai",
@@ -26,17 +27,31 @@ COMPANIES = (
 FILES = tuple(Path(__file__).with_name("companies") / f"{company}.toml" for company in COMPANIES)
 
 
-def tables_in_force(overlay: Path | None = None) -> dict[str, Written]:
-    """The rows as written, by their names; what `overlay` says of one goes before what our files say.
+OVERLAID: tuple[Kind, ...] = ("model", "upstream")
+"""What an overlay may have."""
+
+
+class Tables(NamedTuple):
+    """The tables in force by their names."""
+
+    models: dict[str, Written]
+    upstreams: dict[str, Written]
+
+
+def tables_in_force(overlay: Path | None = None) -> Tables:
+    """The rows as written; what `overlay` says of a model goes before what our files say.
 
     Raises `SettingsError` with file, line and reason.
     """
-    tables: dict[str, Written] = {}
+    models: dict[str, Written] = {}
     for path in FILES:
-        for name, table in read_tables(path).items():
-            if name in tables:
-                raise table.error(f"{tables[name].path.name} has it, too")
-            tables[name] = table
-    for name, table in read_tables(overlay).items() if overlay else ():
-        tables[name] = table.over(tables.get(name))
-    return tables
+        for name, table in read_tables(path)["model"].items():
+            if name in models:
+                raise table.error(f"{models[name].path.name} has it, too")
+            models[name] = table
+    if overlay is None:
+        return Tables(models, {})
+    written = read_tables(overlay, OVERLAID)
+    for name, table in written["model"].items():
+        models[name] = table.over(models.get(name))
+    return Tables(models, written["upstream"])

@@ -1,7 +1,7 @@
 """The catalogue: what is known of each model, from the files of `companies/` and an operator's overlay file (`CATALOGUE`).
 
 An overlay has the same form (`FIELDS.md`): a `[[model]]` whose `name` exists changes the fields it gives, another name adds a
-model.
+model; an `[[upstream]]` says where models can be called.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from shared import clock
 from shared.catalogue.files import FILES, tables_in_force
 from shared.catalogue.names import Names, refuse_shared
 from shared.catalogue.prices import Phase, Prices, version_of
-from shared.catalogue.rows import CachePlace, Lifecycle, Row, Thinking, ToolsLack, Written, parse_row
+from shared.catalogue.rows import CachePlace, Lifecycle, Row, Thinking, ToolsLack, parse_row
 from shared.catalogue.successors import successors
+from shared.catalogue.upstreams import Upstreams, parse_upstreams
+from shared.catalogue.written import Written
 from shared.chat import ReasoningEffort, Tools
 from shared.errors import ModelNotFound
 from shared.lanes import Lane, ServiceTier
@@ -97,6 +99,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         """What a worker must be able to do for this model: its API, with a key of its own where the row names one."""
         return f"{self.api}:{self.key_variable}" if self.key_variable else self.api
 
+    @property
+    def place(self) -> str:
+        """By which API it is called, and its name."""
+        return f"{self.api}/{self.name}"
+
     def streams_with(self, tools: Tools) -> bool:
         """Whether the vendor streams an answer for which these tools are on offer."""
         return self.streaming and not ("streaming" in self.tools_lack and tools.may_be_called())
@@ -138,11 +145,14 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """The models in force, in the order of the files, each with the prices of the moment at which it is asked for."""
+    """The models in force, in the order of the files, each with the prices of the moment at which it is asked for, and the
+    `upstreams` where they can be called.
+    """
 
-    def __init__(self, offers: dict[str, Offer], names: Names) -> None:
+    def __init__(self, offers: dict[str, Offer], names: Names, upstreams: Upstreams) -> None:
         self._offers = offers
         self._names = names
+        self.upstreams = upstreams
 
     def __iter__(self) -> Iterator[Model]:
         return (offer.now() for offer in self._offers.values())
@@ -204,7 +214,7 @@ def load_catalogue(
 
     Raises `SettingsError` with file, line, model and reason when a row is wrong or has no price.
     """
-    tables = tables_in_force(overlay)
+    tables, upstreams = tables_in_force(overlay)
     rows = {name: _parsed(table, tables) for name, table in tables.items()}
     written = [(table, rows[name][0]) for name, table in tables.items()]
     refuse_shared(sorted(written, key=lambda one: one[0].path == overlay))
@@ -212,7 +222,8 @@ def load_catalogue(
     offers = {name: _offer(row, prices, price_factor) for name, (row, prices) in rows.items()}
     for name, served in successors(written, names, use=use_successors).items():
         offers[name] = offers[name].changed(successor=served.by, replaced_by=served.later_by)
-    return Catalogue(offers, names)
+    models = {name: offer.now() for name, offer in offers.items()}
+    return Catalogue(offers, names, parse_upstreams(upstreams, models, names))
 
 
 def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from shared.catalogue.rows import Row, Written
+from shared.catalogue.rows import Row
+from shared.catalogue.written import Written
 
 COMPARED_LENGTH_MAX = 100
 """Characters of an unknown name that are compared: the time for it grows with the square of them."""

@@ -1,24 +1,16 @@
-"""The catalogue as it is written: the files of `companies/`, and an operator's overlay file with the same form.
-
-What is wrong in a file is named with its line, so that an operator need not search.
-"""
+"""The rows of models as they are written: in the files of `companies/`, and in an operator's overlay file."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
-import tomllib
-from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
 from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
+from shared.catalogue.written import Written
 from shared.chat import ReasoningEffort
 from shared.lanes import FLEX_PROVIDERS
-from shared.settings import SettingsError
-from shared.utf8 import NotUtf8, utf8
 
 APIS = {
     "openai-chat": ("openai", "deepseek"),
@@ -93,64 +85,6 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lifecycle: Lifecycle
     ends_on: dt.date | None = None
     sources: str
-
-
-class Written(NamedTuple):
-    """One `[[model]]` table of a file; `line` is where it begins, `text` the file's lines."""
-
-    fields: dict[str, Any]
-    path: Path
-    line: int
-    text: list[str]
-
-    def over(self, below: Written | None) -> Written:
-        """The same table with what it leaves out taken from `below`."""
-        return self._replace(fields=below.fields | self.fields) if below else self
-
-    def error(self, reason: str) -> SettingsError:
-        """`reason` with the file and the line that it is about."""
-        return SettingsError(f"{self.path}:{self._line_of(reason)}: model {self.fields.get('name')!r}: {reason}")
-
-    def _line_of(self, reason: str) -> int:
-        """Where the field stands that the reason names, else where the table begins."""
-        named = "|".join(re.findall(r"`(?:\$\.)?([a-z_]+)", reason)) or "name"
-        for number, line in enumerate(self.text[self.line :], start=self.line + 1):
-            if line.lstrip().startswith("[["):
-                break
-            if re.match(rf"\s*({named})\s*=", line):
-                return number
-        return self.line
-
-
-def read_tables(path: Path) -> dict[str, Written]:
-    """The `[[model]]` tables of a file by their names. Raises `SettingsError`."""
-    try:
-        text = utf8(path.read_bytes()).decode()
-        document = tomllib.loads(text, parse_float=Decimal)
-    except NotUtf8 as error:
-        raise SettingsError(f"{path} is {error}: save it as UTF-8") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from None
-    tables = document.get("model", [])
-    if (
-        set(document) - {"model"}
-        or not isinstance(tables, list)
-        or not all(isinstance(table, dict) for table in tables)
-    ):
-        raise SettingsError(f"{path}: it takes [[model]] tables and nothing else")
-    lines = text.split("\n")
-    headers = [number for number, line in enumerate(lines, start=1) if re.match(r"\s*\[\[\s*model\s*\]\]", line)]
-    if len(headers) != len(tables):
-        raise SettingsError(f"{path}: write every model as a table of its own that begins with a line [[model]]")
-    found: dict[str, Written] = {}
-    for fields, line in zip(tables, headers, strict=True):
-        written = Written(fields, path, line, lines)
-        if not isinstance(fields.get("name"), str):
-            raise written.error("it has no name")
-        if fields["name"] in found:
-            raise written.error("the file has it twice")
-        found[fields["name"]] = written
-    return found
 
 
 def parse_row(written: Written) -> tuple[Row, Prices]:

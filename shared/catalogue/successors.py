@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shared.catalogue.names import Names
-from shared.catalogue.rows import Row, Written
+from shared.catalogue.rows import Row
+from shared.catalogue.written import Written
 
 
 class Served(NamedTuple):

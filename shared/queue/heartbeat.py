@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """One worker. `queues` is what it was told to serve, `claims` the part of it that it takes jobs from: those of vendors
     that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
-    (`Model.service`).
+    (`Model.service`); `unserved` the models (`Model.place`) for which none of its upstreams is meant all the same.
+    `upstreams` are those that it holds, by name, with the fingerprints of their rows.
     """
 
     id: str
@@ -26,6 +29,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     running: int
     draining: bool = False
+    upstreams: dict[str, str] = {}
+    unserved: tuple[str, ...] = ()
 
 
 async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:
@@ -40,6 +45,23 @@ async def say_goodbye(client: redis.asyncio.Redis, worker_id: str) -> None:
     """Leave at once instead of falling silent. Raises redis-py's errors."""
     await client.delete(keys.worker(worker_id))
     await client.srem(keys.WORKERS, worker_id)  # type: ignore[misc]
+
+
+def differing(workers: Iterable[Heartbeat]) -> dict[tuple[QueueName, str], list[str]]:
+    """Of each queue the upstreams that some of its workers hold otherwise than most of them do, or lack, and who these are.
+    Workers of a release that knows no upstreams say nothing of them.
+    """
+    takers: dict[QueueName, list[Heartbeat]] = {}
+    for worker in workers:
+        for queue in worker.claims if worker.upstreams and not worker.draining else ():
+            takers.setdefault(queue, []).append(worker)
+    found: dict[tuple[QueueName, str], list[str]] = {}
+    for queue, ours in takers.items():
+        for name in sorted({name for worker in ours for name in worker.upstreams}):
+            usual = Counter(worker.upstreams.get(name) for worker in ours).most_common(1)[0][0]
+            if others := [worker.id for worker in ours if worker.upstreams.get(name) != usual]:
+                found[queue, name] = others
+    return found
 
 
 async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:

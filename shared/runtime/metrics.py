@@ -34,6 +34,9 @@ JOBS_ENDED = Counter(
     "rebootml_jobs_ended_total", "Requests that ended, by model and outcome code", ["model", "outcome"]
 )
 VENDOR_CALLS = Counter("rebootml_vendor_calls_total", "Calls to vendors by API and outcome code", ["api", "outcome"])
+UPSTREAMS_DIFFERING = Gauge(
+    "rebootml_upstreams_differing", "Upstreams that some workers of a queue lack, or hold with another row"
+)
 LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
 UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
 BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process holds now", ["budget"])

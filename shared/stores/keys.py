@@ -125,6 +125,6 @@ def rated(request_id: str) -> str:
     return f"rated:{request_id}"
 
 
-def pace(model: str) -> str:
-    """How many calls of a model at a tier, as `pace_name` has it, batches may have under way at its vendor."""
-    return f"pace:{model}"
+def pace(name: str) -> str:
+    """How many calls of a model an upstream takes at a tier, as `pace_name` has it."""
+    return f"pace:{name}"

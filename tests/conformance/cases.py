@@ -22,7 +22,7 @@ from shared.errors import RebootError
 from shared.job import AnswerPart, Chunk, Done
 from shared.money import Usage
 from shared.thoughts import ThoughtPiece
-from workers.providers.loading import load_providers
+from workers.providers.loading import load_apis
 from workers.providers.protocol import Finished, Joined, Limits, Piece, Provider, ProviderRequest, Reported
 from workers.providers.wire.fitting import Fitted
 from workers.providers.wire.instructions import fit
@@ -147,7 +147,9 @@ class Vendors:
 
     def __init__(self, simulator: Running, limits: Limits = LIMITS) -> None:
         self.simulator = simulator
-        self.providers: dict[str, Provider] = load_providers(set(PROVIDERS), environment(simulator), limits)
+        self.providers: dict[str, Provider] = {}
+        for provider in PROVIDERS:
+            self.providers |= load_apis(provider, environment(simulator), limits)
 
     async def close(self) -> None:
         for provider in {id(p): p for p in self.providers.values()}.values():

@@ -24,7 +24,7 @@ from tests.conformance.cases import (
     streaming,
 )
 from tests.harness.support import free_port
-from workers.providers.loading import load_providers
+from workers.providers.loading import load_apis
 from workers.providers.protocol import Limits, Piece
 
 LIMIT_S = 0.3
@@ -99,7 +99,7 @@ async def test_read_limit(impatient: Vendors, case: Case) -> None:
 @over()
 async def test_unreachable(case: Case) -> None:
     nowhere = Running(f"http://127.0.0.1:{free_port()}", None)  # type: ignore[arg-type]
-    provider = load_providers({case.model.provider}, environment(nowhere), LIMITS)[case.api]
+    provider = load_apis(case.model.provider, environment(nowhere), LIMITS)[case.api]
     with pytest.raises(ProviderError) as caught:
         await _drained(provider.stream(request(case, "")))
     assert type(caught.value) is ProviderError

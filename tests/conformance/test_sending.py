@@ -28,7 +28,7 @@ from tests.conformance.cases import (
     streaming,
 )
 from tests.harness.support import free_port
-from workers.providers.loading import load_providers
+from workers.providers.loading import load_apis
 from workers.providers.protocol import Provider
 from workers.providers.wire.sending import sending
 from workers.providers.wire.vendor_errors import Redirected
@@ -91,7 +91,7 @@ async def at_address(case: Case, base: str) -> AsyncIterator[Provider]:
         name: f"{base}{path}" for name, path in (("openai", "/v1"), ("deepseek", ""), ("gemini", ""), ("bedrock", ""))
     }
     where = environment(SimpleNamespace(**names))  # type: ignore[arg-type] # the addresses are all that is read of it
-    provider = load_providers({case.model.provider}, where, LIMITS)[case.api]
+    provider = load_apis(case.model.provider, where, LIMITS)[case.api]
     try:
         yield provider
     finally:
@@ -112,7 +112,7 @@ async def test_with_the_vendor(vendors: Vendors, case: Case) -> None:
 @OVER_HTTP
 async def test_connections_keep_no_request(simulator: Running, case: Case) -> None:
     """They live on, and each of them would keep the largest request that it ever was opened for."""
-    provider = load_providers({case.model.provider}, environment(simulator), LIMITS)[case.api]
+    provider = load_apis(case.model.provider, environment(simulator), LIMITS)[case.api]
     try:
         heard = Heard()
         gone = weakref.ref(heard)

@@ -23,14 +23,15 @@ from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from shared.stores.redis_client import connect as connect_redis
 from shared.stores.scripts import Scripts
+from tests.harness.routing import routes_to
 from tests.harness.support import eventually
 from tests.integration.jobs import OPENAI
-from workers.batches.pace import Paces
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
 from workers.providers.protocol import Provider
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner
+from workers.upstreams.paces import Paces
 
 A_MOMENT_S = 0.01
 LONG_S = 3_600.0
@@ -175,12 +176,11 @@ def hand_runner(
 ) -> None:
     """What a worker's `main` gives it to run requests, with that vendor."""
     runner = Runner(
-        providers={"openai-chat": vendor},
+        routes=routes_to(vendor, "openai-chat", paces=Paces(process.lua, settings)),
         redis=process.worker.pool,
         flusher=flusher,
         settler=settler,
         endings=endings,
-        paces=Paces(process.lua, settings),
         answers=GrowingRoom(
             "vendor answers", total=settings.answers_running_bytes_max, free=settings.short_answer_bytes_max
         ),

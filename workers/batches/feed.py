@@ -27,12 +27,12 @@ from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
 from workers.batches.items import Item, LineReader, Unfit
-from workers.batches.pace import Paces
 from workers.batches.room import Fed, Room, Window
 from workers.batches.shares import Hungry, shares
 from workers.batches.taking import NOT_NOW, Taken, take
 from workers.batches.turns import Turns, remember
 from workers.sweeps.locks import alone
+from workers.upstreams.paces import Paces
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -64,7 +64,7 @@ class BatchFeeder:
         self._queue = queue
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
-        self._rooms = {feed: Room(feed, client, paces, settings) for feed in FEEDS}
+        self._rooms = {feed: Room(feed, client, paces, catalogue, settings) for feed in FEEDS}
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         self._alerted: dict[str, bool] = {}
         """Batches of which an operator has heard."""

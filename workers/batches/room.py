@@ -10,13 +10,14 @@ from shared.batches.queries import BATCHES
 from shared.lanes import Feed, fed_queue, tier_of
 from shared.money import divide_up
 from shared.queue.heartbeat import living_workers
-from workers.batches.pace import Pace, Paces, pace_name
 from workers.batches.turns import remember
+from workers.upstreams.paces import Pace, Paces, pace_name
 
 if TYPE_CHECKING:
     import asyncpg
     import redis.asyncio
 
+    from shared.catalogue.models import Catalogue
     from shared.settings import Settings
     from shared.stores.postgres import Connection
 
@@ -52,8 +53,11 @@ class Held(NamedTuple):
 class Room:
     """Of the batches of one feed."""
 
-    def __init__(self, feed: Feed, client: redis.asyncio.Redis, paces: Paces, settings: Settings) -> None:
+    def __init__(
+        self, feed: Feed, client: redis.asyncio.Redis, paces: Paces, catalogue: Catalogue, settings: Settings
+    ) -> None:
         self._feed = feed
+        self._catalogue = catalogue
         self._queue = fed_queue(feed)
         self._client = client
         self._paces = paces
@@ -84,10 +88,14 @@ class Room:
         Raises `Unavailable`.
         """
         if model not in window.paces:
-            window.paces[model] = await self._paces.of(pace_name(model, tier_of(self._feed)))
+            window.paces[model] = await self._paces.of(*self._pace_names(model))
         pace = window.paces[model]
         waits = pace.wait_s > 0
         return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
+
+    def _pace_names(self, model: str) -> list[str]:
+        upstreams = self._catalogue.upstreams.of(self._catalogue.find(model))
+        return [pace_name(upstream.name, model, tier_of(self._feed)) for upstream in upstreams]
 
     def hold(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
         """Nothing more of the batch until what it waits for may have changed, see `Held`."""

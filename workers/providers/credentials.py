@@ -1,4 +1,5 @@
-"""Which vendors this process has credentials for, told from the environment alone: no SDK is loaded to find out.
+"""Which vendors and upstreams this process has credentials for, told from the environment alone: no SDK is loaded to find
+out.
 
 AWS's usual chain ends in files and in the machine's own role. A file or a region counts as a hint here, and
 `bedrock.py` asks AWS's SDK whether the chain really ends in credentials.
@@ -8,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+
+from shared.catalogue.upstreams import Upstream
+from shared.settings import SettingsError
 
 VARIABLES = {
     "openai": ("OPENAI_API_KEY",),
@@ -25,6 +29,14 @@ VARIABLES = {
     ),
 }
 """Any one of them will do."""
+AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+PLACES = {
+    "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    "deepseek": ("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+}
+"""The variables of a provider's key and address."""
 
 
 def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
@@ -32,6 +44,41 @@ def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
     if any(environment.get(variable) for variable in VARIABLES[provider]):
         return True
     return provider == "bedrock" and _aws_file(environment).is_file()
+
+
+def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[str, str] | None:
+    """What the upstream's provider is told: its own key and address in the place of the vendor's usual ones. None when the
+    environment lacks its key. Raises `SettingsError` for a file that cannot be read.
+    """
+    told = dict(environment)
+    key_name, url_name = PLACES[upstream.provider]
+    if upstream.key_variable or upstream.key_file:
+        key = _key_of(upstream, environment)
+        if not key:
+            return None
+        told |= _with_key(upstream.provider, key_name, key)
+    if upstream.base_url:
+        told[url_name] = upstream.base_url
+    return told
+
+
+def _key_of(upstream: Upstream, environment: Mapping[str, str]) -> str:
+    if upstream.key_variable:
+        return environment.get(upstream.key_variable, "").strip()
+    try:
+        return Path(str(upstream.key_file)).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"upstream {upstream.name!r}: `key_file` {upstream.key_file} cannot be read ({type(error).__name__})"
+        ) from None
+
+
+def _with_key(provider: str, name: str, key: str) -> dict[str, str]:
+    """AWS knows keys of parts, written `ID:SECRET` or `ID:SECRET:SESSION_TOKEN`, and Bedrock's own, which have no colon."""
+    if provider != "bedrock" or ":" not in key:
+        return {name: key}
+    parts = dict(zip(AWS_KEYS, (*key.split(":", 2), ""), strict=False))
+    return {name: "", **parts}
 
 
 def _aws_file(environment: Mapping[str, str]) -> Path:

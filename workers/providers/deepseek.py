@@ -20,6 +20,6 @@ BASE_URL = "https://api.deepseek.com"
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `DEEPSEEK_API_KEY`, or by the keys that rows name."""
+    """By `DEEPSEEK_API_KEY`."""
     base_url = environment.get("DEEPSEEK_BASE_URL") or BASE_URL
-    return completions(Clients(environment.get("DEEPSEEK_API_KEY"), base_url, environment, limits), limits)
+    return completions(Clients(environment["DEEPSEEK_API_KEY"], base_url, limits), limits)

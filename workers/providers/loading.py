@@ -1,4 +1,4 @@
-"""Loads the providers that this process has credentials for."""
+"""Makes the providers that this process has credentials for, a set of them for each upstream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Iterable, Mapping
 
 from shared.catalogue.models import Model
-from workers.providers.credentials import has_credentials
+from shared.catalogue.upstreams import Upstream
+from workers.providers.credentials import environment_of, has_credentials
 from workers.providers.protocol import Limits, Provider
 
 FILES = {
@@ -19,34 +20,53 @@ FILES = {
     "gemini": ("gemini", "gemini.gemini"),
 }
 """The provider and the file of each API. A row of the catalogue whose API is not here is listed as not available."""
+Apis = Mapping[str, Provider]
+"""A provider by the name of each API that it speaks."""
 
 
-def load_providers(
-    providers: set[str], environment: Mapping[str, str], limits: Limits, models: Iterable[Model] = ()
-) -> dict[str, Provider]:
-    """The APIs of `providers` that have credentials in `environment`, by API name; imports no other vendor's SDK.
+class Held(dict[str, Apis]):
+    """What this process can call: the APIs of each upstream, by its name."""
 
-    Credentials are the provider's own, or those that one of `models` names for itself.
+    def can_call(self, model: Model, upstreams: Iterable[Upstream]) -> bool:
+        """True if one of the model's `upstreams` is held by the model's API."""
+        return any(model.api in self.get(upstream.name, ()) for upstream in upstreams)
+
+    async def close(self) -> None:
+        """Close all of them; closing twice is closing once."""
+        for apis in self.values():
+            for provider in apis.values():
+                await provider.close()
+
+
+def load_upstreams(
+    upstreams: Iterable[Upstream], providers: set[str], environment: Mapping[str, str], limits: Limits
+) -> Held:
+    """Those of `providers` that have credentials in `environment`; imports no other vendor's SDK. Upstreams that differ by
+    region only share their provider. Raises `SettingsError` for a file with a key that cannot be read.
     """
-    named = {FILES[model.api][1] for model in models if model.api in FILES and _has_own_key(model, environment)}
-    served = {file: provider for provider, file in FILES.values() if provider in providers}
-    created = {
-        file: _create(file, environment, limits)
-        for file, provider in served.items()
-        if file in named or has_credentials(provider, environment)
-    }
-    return {api: made for api, (_, file) in FILES.items() if (made := created.get(file)) is not None}
+    held, made = Held(), dict[tuple[object, ...], Apis]()
+    for upstream in upstreams:
+        if upstream.provider not in providers:
+            continue
+        own = environment_of(upstream, environment)
+        if own is None:
+            continue
+        place = (upstream.provider, tuple(sorted(own.items())))
+        if place not in made:
+            made[place] = load_apis(upstream.provider, own, limits)
+        apis = {api: one for api, one in made[place].items() if upstream.api in {None, api}}
+        if apis:
+            held[upstream.name] = apis
+    return held
 
 
-def can_call(model: Model, loaded: Mapping[str, Provider], environment: Mapping[str, str]) -> bool:
-    """True if this process has the code and the credentials for `model`."""
-    if model.api not in loaded:
-        return False
-    return _has_own_key(model, environment) if model.key_variable else has_credentials(model.provider, environment)
-
-
-def _has_own_key(model: Model, environment: Mapping[str, str]) -> bool:
-    return bool(model.key_variable and environment.get(model.key_variable))
+def load_apis(provider: str, environment: Mapping[str, str], limits: Limits) -> Apis:
+    """All APIs of a provider; none when `environment` has no credentials for it."""
+    if not has_credentials(provider, environment):
+        return {}
+    files = dict.fromkeys(file for of, file in FILES.values() if of == provider)
+    created = {file: _create(file, environment, limits) for file in files}
+    return {api: made for api, (of, file) in FILES.items() if of == provider and (made := created[file]) is not None}
 
 
 def _create(file: str, environment: Mapping[str, str], limits: Limits) -> Provider | None:

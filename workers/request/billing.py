@@ -31,7 +31,8 @@ ABSURD_FACTOR = 10
 class Received(msgspec.Struct):
     """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and not
     refused. `reported`: the vendor's own counts. Of the `attempts`, which are calls, some were `refused` because there was no
-    capacity at their tier. `served_tier`: the tier at which the vendor says that it serves.
+    capacity at their tier, and after some the call `moved` to another upstream at once. `served_tier`: the tier at which the
+    vendor says that it serves. `upstream` is the name of the one that was called last.
     """
 
     called: bool = False
@@ -40,7 +41,9 @@ class Received(msgspec.Struct):
     reported: Usage | None = None
     attempts: int = 0
     refused: int = 0
+    moved: int = 0
     served_tier: str | None = None
+    upstream: str | None = None
 
 
 def succeeded(

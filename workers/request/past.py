@@ -13,6 +13,8 @@ from shared.stores import keys
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from workers.request.billing import Received
+
 RUN_LIVE_S = 86_400
 
 
@@ -28,6 +30,8 @@ class Past(msgspec.Struct, frozen=True):
     calls: int = 0
     refused: int = 0
     """How many of the calls found no capacity at their service tier."""
+    moved: int = 0
+    """After how many of them it went to another upstream at once."""
     waits: int = 0
     """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
@@ -39,9 +43,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused"])
+        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused", "moved"])
         pipe.hget(keys.SETTLES, request_id)
-        journal, (calls, waits, refused), record = await pipe.execute()
+        journal, (calls, waits, refused, moved), record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
@@ -52,18 +56,20 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         parts=parts,
         calls=int(calls or 0),
         refused=int(refused or 0),
+        moved=int(moved or 0),
         waits=int(waits or 0),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
 
 
-async def note_calls(client: redis.asyncio.Redis, request_id: str, calls: int, refused: int = 0) -> None:
-    """Remember how often the vendor was called, how often it had no capacity, and that the request was meant to wait, for the
-    attempt that goes on later. Raises redis-py's errors.
+async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Received) -> None:
+    """Remember how often the vendor was called, and what came of it, and that the request was meant to wait, for the attempt
+    that goes on later. Raises redis-py's errors.
     """
+    noted = {"calls": str(received.attempts), "refused": str(received.refused), "moved": str(received.moved)}
     async with client.pipeline(transaction=False) as pipe:
-        pipe.hset(keys.run(request_id), mapping={"calls": str(calls), "refused": str(refused)})
+        pipe.hset(keys.run(request_id), mapping=noted)
         pipe.hincrby(keys.run(request_id), "waits", 1)
         pipe.expire(keys.run(request_id), RUN_LIVE_S)  # it may have been emptied meanwhile, and then has no end
         await pipe.execute()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,6 @@ from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, 
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
-from workers.providers.protocol import Provider
 from workers.request.billing import Received, failed, succeeded, void
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back
@@ -51,9 +49,9 @@ if TYPE_CHECKING:
     from shared.queue.claims import Claim
     from shared.runtime.growing_room import GrowingRoom, Growth
     from shared.settings import Settings
-    from workers.batches.pace import Paces
     from workers.loop.leased_worker import LeasedWorker
     from workers.request.journal_writer import JournalFlusher
+    from workers.upstreams.routes import Routes
 
 log = structlog.get_logger(__name__)
 RUNNER = "runner"
@@ -67,21 +65,19 @@ class Runner:
     def __init__(
         self,
         *,
-        providers: Mapping[str, Provider],
+        routes: Routes,
         redis: redis.asyncio.Redis,
         flusher: JournalFlusher,
         settler: Settler,
         endings: Endings,
-        paces: Paces,
         answers: GrowingRoom,
         settings: Settings,
     ) -> None:
-        self.providers = providers
+        self.routes = routes
         self.redis = redis
         self.flusher = flusher
         self.settler = settler
         self.endings = endings
-        self.paces = paces
         self.answers = answers
         self.settings = settings
 
@@ -201,7 +197,7 @@ class Attempt:
         self._journal.length, self._journal.bytes = past.length, past.bytes
         self._received.text_bytes = past.text_bytes
         self._received.pieces = past.pieces
-        self._received.refused = past.refused
+        self._received.refused, self._received.moved = past.refused, past.moved
         self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)
@@ -217,7 +213,7 @@ class Attempt:
     def _vendor_calls(self) -> VendorCalls:
         """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""
         run, heard = self._runner, (self._received, self._take, self._stands, self._room)
-        return VendorCalls(self._job, run.providers, run.redis, run.paces, run.settings, *heard)
+        return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard)
 
     async def _take(self, part: AnswerPart) -> None:
         if not self._job.stream or self._job.keep_until:

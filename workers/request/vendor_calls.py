@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -21,18 +21,17 @@ from shared.errors import (
     ProviderBusy,
     ProviderError,
     ProviderNotConfigured,
+    ProviderTimeout,
     RebootError,
 )
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.stores.redis_client import UNREACHABLE
 from shared.thoughts import ThoughtPiece
-from workers.batches.pace import pace_name
 from workers.providers.protocol import (
     Finished,
     Joined,
     Piece,
-    Provider,
     ProviderRequest,
     Reported,
     ServedAt,
@@ -52,11 +51,12 @@ from workers.request.retry import delay_before_retry
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from shared.catalogue.models import Model
     from shared.job import Job
     from shared.runtime.growing_room import Growth
     from shared.settings import Settings
-    from workers.batches.pace import Paces
     from workers.request.billing import Received
+    from workers.upstreams.routes import Route, Routes
 
 log = structlog.get_logger(__name__)
 BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
@@ -65,6 +65,8 @@ published have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
 """
 BYTES_PER_PART = 64
 """What a part of an answer takes besides its text, at least, here and in the journal."""
+PASSES_ELSEWHERE = (ProviderError, ProviderBusy, ProviderTimeout, ModelRetired)
+"""What another upstream may not say of the same request."""
 
 
 class VendorCalls:
@@ -76,9 +78,8 @@ class VendorCalls:
     def __init__(
         self,
         job: Job,
-        providers: Mapping[str, Provider],
+        routes: Routes,
         client: redis.asyncio.Redis,
-        paces: Paces,
         settings: Settings,
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
@@ -87,10 +88,10 @@ class VendorCalls:
     ) -> None:
         self._job = job
         self._tier = job.model.service_tier
-        self._pace_name = pace_name(job.model.name, self._tier)
-        self._providers = providers
+        self._routes = routes
+        self._tried: set[str] = set()
+        """Upstreams that failed since the last wait."""
         self._client = client
-        self._paces = paces
         self._settings = settings
         self._received = received
         self._take = take
@@ -105,9 +106,11 @@ class VendorCalls:
         cancelled before the next one, or arq's `Retry` to wait in the queue instead of in a slot.
         """
         while True:
+            route = self._route()
             self._received.attempts += 1
+            self._received.upstream = route.name
             try:
-                reason = await self._call()
+                reason = await self._call(route)
             except RebootError as error:
                 self._forget_refused()
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
@@ -116,13 +119,37 @@ class VendorCalls:
                     continue
                 if isinstance(error, ProviderBusy):
                     self._received.refused += self._tier == "flex"
-                    await self._paces.throttled(self._pace_name, error.retry_after_s or 0)
-                await self._wait_or_give_up(error)
+                    await self._routes.throttled(route, error.retry_after_s or 0)
+                if not self._goes_elsewhere(route, error):
+                    await self._wait_or_give_up(error)
                 await self._ask_whether_it_is_wanted(error)
             else:
                 VENDOR_CALLS.labels(self._job.model.api, reason).inc()
-                self._paces.succeeded(self._pace_name)
+                self._routes.succeeded(route)
                 return reason
+
+    def _route(self) -> Route:
+        model = self._job.model
+        route = self._routes.choose(model, self._tried)
+        if route is None:
+            wanted = model.key_variable or "its vendor's key"
+            raise ProviderNotConfigured(f"{model.name} is not set up: the operator has to set {wanted}.")
+        return route
+
+    def _goes_elsewhere(self, route: Route, error: RebootError) -> bool:
+        """Before the first byte another upstream is called at once, under the same claim and hold; not after it, because
+        another call writes another answer.
+        """
+        if self._received.text_bytes or not isinstance(error, PASSES_ELSEWHERE) or self._job.left_s() <= 0:
+            return False
+        self._tried.add(route.name)
+        goes = self._routes.choose(self._job.model, self._tried) is not None
+        if goes:
+            self._received.moved += 1
+            log.info("vendor call failed, another upstream is called", code=error.code, upstream=route.name)
+        else:
+            self._tried.clear()
+        return goes
 
     def _goes_on_without_thoughts(self, error: RebootError) -> bool:
         """Vendors bind thoughts to all that came before them, which agents shorten and edit: a talk that goes on without
@@ -174,7 +201,7 @@ class VendorCalls:
     async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
         """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
         try:
-            await note_calls(self._client, self._job.id, self._received.attempts, self._received.refused)
+            await note_calls(self._client, self._job.id, self._received)
         except UNREACHABLE:
             raise error from None
         raise Retry(defer=delay_s) from error
@@ -199,26 +226,26 @@ class VendorCalls:
             return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
         batch = self._job.batch_line is not None  # nobody waits for it
         calls_max = (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1
-        calls = self._received.attempts - self._received.refused
+        calls = self._received.attempts - self._received.refused - self._received.moved
         return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
 
     def _waits_for_capacity(self, error: RebootError) -> bool:
         """Until the deadline, because a vendor promises none at this tier."""
         return self._tier == "flex" and isinstance(error, ProviderBusy) and not self._received.text_bytes
 
-    async def _call(self) -> str:
-        provider = self._provider()
-        fitted = Fitted(self._request())
+    async def _call(self, route: Route) -> str:
+        fitted = Fitted(self._request(route.model))
         request = fitted.request
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
-        pieces = fitted.undone(bounded(provider.stream(request), idle_s=idle_s, total_s=total_s))
-        with sending(lambda with_vendor: self._stand(with_vendor=with_vendor)), receiving(self._has_room_for):
+        pieces = fitted.undone(bounded(route.provider.stream(request), idle_s=idle_s, total_s=total_s))
+        stands = sending(lambda with_vendor: self._stand(with_vendor=with_vendor))
+        with self._routes.under_way(route), stands, receiving(self._has_room_for):
             async with contextlib.aclosing(pieces):
-                return await self._heard(pieces, began)
+                return await self._heard(pieces, route, began)
 
-    async def _heard(self, pieces: AsyncGenerator[Piece, None], began: float) -> str:
+    async def _heard(self, pieces: AsyncGenerator[Piece, None], route: Route, began: float) -> str:
         async for piece in pieces:
             match piece:
                 case str():
@@ -230,7 +257,7 @@ class VendorCalls:
                 case Thinking(count):
                     self._received.pieces += count
                 case UsedUp(reset_s):
-                    await self._paces.used_up(self._pace_name, reset_s)
+                    await self._routes.used_up(route, reset_s)
                 case ServedAt(tier):
                     self._received.served_tier = tier
                 case Reported(usage):
@@ -266,23 +293,15 @@ class VendorCalls:
         if self._handed_on_bytes > self._job.output_limit * BYTES_PER_TOKEN_MAX + SLACK_BYTES:
             raise AnswerTooLong("The vendor did not stop at the output limit: ask for another model.")
 
-    def _provider(self) -> Provider:
-        model = self._job.model
-        if model.api not in self._providers:
-            raise ProviderNotConfigured(
-                f"No worker is set up for {model.name}: the operator has to add its vendor's key."
-            )
-        return self._providers[model.api]
-
-    def _request(self) -> ProviderRequest:
+    def _request(self, model: Model) -> ProviderRequest:
         job = self._job
         return ProviderRequest(
             id=job.id,
-            model=job.model,
-            messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, job.model),
+            model=model,
+            messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, model),
             sampling=job.sampling,
             output_limit=job.output_limit,
-            stream=self._is_streamed() and job.model.streams_with(job.tools),
+            stream=self._is_streamed() and model.streams_with(job.tools),
             tools=job.tools,
         )
 

@@ -17,7 +17,7 @@ from tests.integration.batches.batching import a_batch, a_worker_serves, forget_
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH, claim, room
 from workers.batches.feed import BatchFeeder
-from workers.batches.pace import Paces
+from workers.upstreams.paces import Paces
 
 RICH = 10**12
 
@@ -55,7 +55,7 @@ async def test_a_batch_that_its_vendor_holds_up_is_looked_at_at_leisure(
     """Of the other vendor, of whose lines none is under way."""
     await a_worker_serves(redis_client, slots=10)
     await a_batch(pool, await new_account(RICH), *["gemini"] * 2)
-    await Paces(lua, settings).throttled("openai-gpt-4o", 60)
+    await Paces(lua, settings).throttled("openai/openai-gpt-4o", 60)
     assert await feeder.feed("gemini") is None
 
 
@@ -66,7 +66,7 @@ async def test_what_runs_of_another_model_does_not_make_a_batch_impatient_that_i
     await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
     assert await feeder.feed("openai") == 1
     await a_batch(pool, await new_account(RICH), *["openai"] * 2, model="openai-gpt-4o-mini")
-    await Paces(lua, settings).throttled("openai-gpt-4o-mini", 60)
+    await Paces(lua, settings).throttled("openai/openai-gpt-4o-mini", 60)
     assert [await feeder.feed("openai") for _ in range(3)] == [None, None, None]
 
 

@@ -20,7 +20,7 @@ from tests.integration.batches.batching import a_batch, forget_other_batches
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import claim, room
 from workers.batches.feed import BatchFeeder
-from workers.batches.pace import Paces
+from workers.upstreams.paces import Paces
 
 RICH = 10**12
 MODEL = "openai-gpt-5.4-mini"
@@ -75,10 +75,10 @@ async def test_a_vendor_without_capacity_for_flex_holds_up_no_ordinary_line_and_
 ) -> None:
     account = await new_account(RICH)
     paces = Paces(lua, settings)
-    await paces.throttled(f"{MODEL}:flex", 60)
+    await paces.throttled(f"openai/{MODEL}:flex", 60)
     await a_batch(pool, account, "openai:flex", "openai", model=MODEL)
     assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == (None, 1)
-    await paces.throttled("openai-gpt-5.5", 60)
+    await paces.throttled("openai/openai-gpt-5.5", 60)
     await a_batch(pool, account, "openai:flex", "openai", model="openai-gpt-5.5")
     assert (await feeder.feed("openai:flex"), await feeder.feed("openai")) == (1, None)
 

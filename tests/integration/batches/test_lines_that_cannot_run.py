@@ -37,7 +37,7 @@ from tests.integration.batches.batching import (
 from tests.integration.books import assert_books_balance
 from tests.integration.conftest import NewAccount
 from workers.batches.feed import BatchFeeder
-from workers.batches.pace import Paces
+from workers.upstreams.paces import Paces
 
 RICH = 10**12
 PICTURE = Message("user", [ImagePart(ImageUrl("data:image/png;base64,AAAA"))])

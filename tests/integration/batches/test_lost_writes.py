@@ -29,7 +29,7 @@ from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
-from workers.batches.pace import Paces
+from workers.upstreams.paces import Paces
 
 SETTLED_S = 20.0
 

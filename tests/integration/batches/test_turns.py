@@ -23,7 +23,7 @@ from tests.integration.batches.batching import (
 from tests.integration.conftest import NewAccount
 from workers.batches import turns
 from workers.batches.feed import BatchFeeder
-from workers.batches.pace import Paces
+from workers.upstreams.paces import Paces
 
 RICH = 10**13
 MANY_CURSORS = """
@@ -126,7 +126,7 @@ async def test_a_crowd_that_waits_for_its_vendor_does_not_hide_who_does_not(
     monkeypatch.setattr(turns, "ACCOUNTS_PER_ROUND", 3)
     for _ in range(10):
         await a_batch(pool, await new_account(RICH), "openai", model="openai-gpt-4o-mini")
-    await Paces(lua, settings).throttled("openai-gpt-4o-mini", 60)
+    await Paces(lua, settings).throttled("openai/openai-gpt-4o-mini", 60)
     await a_batch(pool, await new_account(RICH), "openai", model="openai-o1")
     answers = [await feeder.feed("openai") for _ in range(5)]
     assert answers.count(1) == 1, "it is found, wherever its account stands"

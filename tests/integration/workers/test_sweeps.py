@@ -32,6 +32,7 @@ from tests.integration.books import Wallet, assert_books_balance, request_row, w
 from tests.integration.conftest import NewAccount, running
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
 from tests.integration.journals import JournalWriter
+from workers.request.billing import Received
 from workers.request.past import Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
     EXPIRY_LOCK,
@@ -428,12 +429,12 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
     await enqueue(queue, a_job())
     claimed = await claim_one(queue)
     journal = JournalWriter(lua, claimed, live_s=60)
-    await note_calls(redis_client, claimed.id, 2)
+    await note_calls(redis_client, claimed.id, Received(attempts=2, moved=1))
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
     first = len(pack(snowman))
     assert await look_back(redis_client, claimed.id) == Past(
-        length=1, bytes=first, text_bytes=3, pieces=2, calls=2, waits=1, parts=(snowman,)
+        length=1, bytes=first, text_bytes=3, pieces=2, calls=2, moved=1, waits=1, parts=(snowman,)
     )
     settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
     done = Done("stop", Usage(1, 1), 1)
@@ -445,6 +446,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         text_bytes=3,
         pieces=2,
         calls=2,
+        moved=1,
         waits=1,
         parts=(snowman,),
         ended=True,

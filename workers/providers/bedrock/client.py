@@ -31,6 +31,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
+from botocore.tokens import FrozenAuthToken
 
 from shared.errors import OperatorCredentials, RebootError
 from workers.providers.protocol import Limits
@@ -72,8 +73,9 @@ class Clients:
 
     def __init__(self, environment: Mapping[str, str], limits: Limits) -> None:
         self._endpoint = environment.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or None
+        token = environment.get("AWS_BEARER_TOKEN_BEDROCK") or None
         self._session = aioboto3.Session(
-            botocore_session=_sdk_session(),
+            botocore_session=_sdk_session(token),
             aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID") or None,
             aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY") or None,
             aws_session_token=environment.get("AWS_SESSION_TOKEN") or None,
@@ -86,6 +88,7 @@ class Clients:
             max_pool_connections=limits.connections,
             retries={"total_max_attempts": 1, "mode": "standard"},
             http_session_cls=_TracedCalls,
+            signature_version=_signature(environment),
         )
         self._clients: dict[str, Any] = {}
         self._stack = AsyncExitStack()
@@ -115,11 +118,32 @@ def _complete(params: dict[str, Any], **_: object) -> None:
     params["body"] = whole_body(params["body"])
 
 
-def _sdk_session() -> AioSession:
+def _signature(environment: Mapping[str, str]) -> str | None:
+    """By which of the credentials that it is given the SDK calls. Else it takes a token that the process's own environment
+    has, also for the keys of another account.
+    """
+    if environment.get("AWS_BEARER_TOKEN_BEDROCK"):
+        return "bearer"
+    return "v4" if environment.get("AWS_ACCESS_KEY_ID") else None
+
+
+class _Token:
+    """In the place of the SDK's own search for tokens."""
+
+    def __init__(self, token: str) -> None:
+        self._token = FrozenAuthToken(token)
+
+    def load_token(self, **_: object) -> FrozenAuthToken:
+        return self._token
+
+
+def _sdk_session(token: str | None = None) -> AioSession:
     """The SDK's own, whose model of this API is filled up with what it lacks: it refuses a request, and drops of an
-    answer, what it does not know.
+    answer, what it does not know. `token` is a key of Bedrock's own kind.
     """
     session = AioSession()
+    if token:
+        session.register_component("token_provider", _Token(token))
     session.get_component("data_loader").search_paths.append(str(SDK_EXTRAS))
     return session
 

@@ -92,7 +92,7 @@ class OpenAIApi:
     async def _called(self, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
         clients = self._clients
-        head = await clients.head_of(request.model, self._path)
+        head = await clients.head_of(self._path)
         body = WholeBody(_encode(self._parameters(request)))
         try:
             async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:

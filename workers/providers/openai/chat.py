@@ -114,7 +114,7 @@ def completions(clients: Clients, limits: Limits) -> OpenAIApi:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `OPENAI_API_KEY`, or by the keys that rows name."""
+    """By `OPENAI_API_KEY`."""
     return completions(openai_clients(environment, limits), limits)
 
 

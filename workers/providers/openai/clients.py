@@ -1,4 +1,4 @@
-"""The `openai` SDK's clients of one vendor: its own, and one for each other address that rows of the catalogue name."""
+"""The `openai` SDK's client of one upstream, and what calls beside the SDK take from it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import httpx2
 import openai
 from multidict import CIMultiDict
 
-from shared.catalogue.models import Model
-from shared.errors import ProviderNotConfigured
 from workers.providers.protocol import Limits
 from workers.providers.wire.sending import aiohttp_trace
 
@@ -29,31 +27,27 @@ class Head(NamedTuple):
 
 
 class Clients:
-    """Made when first needed, kept open. A row's `base_url` goes with the key that its `key_variable` names, so that a
-    vendor's key never reaches another vendor.
-    """
+    """One key at one address: the SDK's client, what it puts before a call, and a session. Each is made when first needed."""
 
-    def __init__(self, key: str | None, base_url: str | None, environment: Mapping[str, str], limits: Limits) -> None:
-        self._own = (base_url, key)
-        self._environment = environment
+    def __init__(self, key: str, base_url: str | None, limits: Limits) -> None:
+        self._address = (base_url, key)
         self._limits = limits
-        self._clients: dict[tuple[str | None, str], openai.AsyncOpenAI] = {}
-        self._heads: dict[tuple[str | None, str, str], Head] = {}
+        self._client: openai.AsyncOpenAI | None = None
+        self._heads: dict[str, Head] = {}
         self._session: aiohttp.ClientSession | None = None
 
-    def client_of(self, model: Model) -> openai.AsyncOpenAI:
-        """Raises `ProviderNotConfigured` when the environment lacks the row's key."""
-        address = self._address_of(model)
-        if address not in self._clients:
-            self._clients[address] = _build(*address, self._limits)
-        return self._clients[address]
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The SDK's."""
+        if self._client is None:
+            self._client = _build(*self._address, self._limits)
+        return self._client
 
-    async def head_of(self, model: Model, path: str) -> Head:
-        """The SDK's own address, keys and headers, which are the same for every call to `path`. Raises like `client_of`."""
-        place = (*self._address_of(model), path)
-        if place not in self._heads:
-            self._heads[place] = await _head(self.client_of(model), path)
-        return self._heads[place]
+    async def head_of(self, path: str) -> Head:
+        """The SDK's own address, keys and headers, which are the same for every call to `path`."""
+        if path not in self._heads:
+            self._heads[path] = await _head(self.client, path)
+        return self._heads[path]
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -71,28 +65,17 @@ class Clients:
         return self._session
 
     async def close(self) -> None:
-        """Close all of them."""
-        while self._clients:
-            _, client = self._clients.popitem()
+        """Close both."""
+        client, self._client = self._client, None
+        if client:
             await client.close()
         if self._session:
             await self._session.close()
 
-    def _address_of(self, model: Model) -> tuple[str | None, str]:
-        own_url, own_key = self._own
-        if model.key_variable is None and own_key:
-            return own_url, own_key
-        key = self._environment.get(model.key_variable) if model.key_variable else None
-        if not key:
-            wanted = model.key_variable or "its vendor's key"
-            raise ProviderNotConfigured(f"{model.name} is not set up: the operator has to set {wanted}.")
-        return model.base_url or own_url, key
-
 
 def openai_clients(environment: Mapping[str, str], limits: Limits) -> Clients:
-    """OpenAI's own, by `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
-    base_url = environment.get("OPENAI_BASE_URL") or None
-    return Clients(environment.get("OPENAI_API_KEY"), base_url, environment, limits)
+    """By `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
+    return Clients(environment["OPENAI_API_KEY"], environment.get("OPENAI_BASE_URL") or None, limits)
 
 
 def _build(base_url: str | None, key: str, limits: Limits) -> openai.AsyncOpenAI:

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, S
 from shared.chat import INSTRUCTIONS, Message
 from shared.money import Usage
 from workers.providers.openai import errors as openai_errors
-from workers.providers.openai.clients import Clients
+from workers.providers.openai.clients import Clients, openai_clients
 from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.conversation import refuse_tools
@@ -111,7 +111,7 @@ class OpenAIRealtime:
             "max_size": EVENT_BYTES_MAX,
             "compression": None,
         }
-        realtime = self._clients.client_of(request.model).realtime
+        realtime = self._clients.client.realtime
         try:
             async with realtime.connect(
                 model=request.model.upstream, websocket_connection_options=options
@@ -147,11 +147,9 @@ class OpenAIRealtime:
             raise vendor_errors.timed_out() from error
 
 
-def create(environment: Mapping[str, str], limits: Limits) -> OpenAIRealtime | None:
-    """None without `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable; its http becomes ws."""
-    key = environment.get("OPENAI_API_KEY")
-    base_url = environment.get("OPENAI_BASE_URL") or None
-    return OpenAIRealtime(Clients(key, base_url, environment, limits), limits) if key else None
+def create(environment: Mapping[str, str], limits: Limits) -> OpenAIRealtime:
+    """By `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable; its http becomes ws."""
+    return OpenAIRealtime(openai_clients(environment, limits), limits)
 
 
 def _session(request: ProviderRequest) -> Any:  # noqa: ANN401 - one of the SDK's many typed dictionaries

@@ -117,7 +117,7 @@ _responses = msgspec.json.Decoder(_Response)
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `OPENAI_API_KEY`, or by the keys that rows name."""
+    """By `OPENAI_API_KEY`."""
     clients = openai_clients(environment, limits)
     return OpenAIApi(clients, limits, path="/responses", parameters=parameters, answer=_Answer)
 

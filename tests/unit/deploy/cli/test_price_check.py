@@ -233,9 +233,9 @@ def test_differences_are_told_in_words() -> None:
 
 
 def test_every_row_of_ours_has_prices_that_can_be_compared() -> None:
-    for table in tables_in_force().values():
+    for table in tables_in_force().models.values():
         prices = prices_of(table.fields, TODAY)
         assert {"input", "output"} <= set(prices), table.fields["name"]
-    argon = tables_in_force()["google-gemini-4-argon"].fields
+    argon = tables_in_force().models["google-gemini-4-argon"].fields
     assert prices_of(argon, dt.date(2026, 11, 30))["output"] == 10
     assert prices_of(argon, dt.date(2026, 12, 1))["output"] == 20

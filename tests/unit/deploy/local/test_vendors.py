@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from deploy.local.vendors import for_workers, simulated_vendors, without_vendors
@@ -50,6 +52,16 @@ def test_simulated_vendors_are_reached_at_the_simulator_with_no_credentials_file
     assert told["GOOGLE_GEMINI_BASE_URL"] == f"{SIMULATOR}/gemini"
     assert told["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] == f"{SIMULATOR}/bedrock"
     assert told["AWS_SHARED_CREDENTIALS_FILE"] == told["AWS_CONFIG_FILE"] == "/dev/null"
+
+
+def test_keys_that_upstreams_name_reach_workers_alone_and_go_to_the_simulator(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.toml"
+    overlay.write_text('[[upstream]]\nname = "eu"\nprovider = "openai"\nkey_variable = "OPENAI_EU_KEY"\n')
+    environment = {"CATALOGUE": str(overlay), "OPENAI_EU_KEY": "eu", "OPENAI_OTHER_KEY": "other"}
+    told = for_workers(environment, SIMULATOR)
+    assert (told["OPENAI_EU_KEY"], told["OPENAI_BASE_URL"]) == ("eu", f"{SIMULATOR}/v1")
+    assert "OPENAI_OTHER_KEY" not in told
+    assert without_vendors(environment) == {"CATALOGUE": str(overlay)}
 
 
 def test_a_proxy_is_not_asked_for_the_simulator() -> None:

@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.chat import ImagePart, ImageUrl, Message, Sampling, TextPart, ToolCall
-from shared.errors import InvalidRequest, ProviderError, ProviderNotConfigured
+from shared.errors import InvalidRequest, ProviderError
 from shared.settings import SettingsError
 from workers.providers.bedrock import bedrock
 from workers.providers.bedrock import converse as bedrock_converse
@@ -23,7 +22,6 @@ from workers.providers.bedrock.client import Clients as BedrockClients
 from workers.providers.credentials import has_credentials
 from workers.providers.gemini import request as gemini_request
 from workers.providers.openai import request as openai_request
-from workers.providers.openai.clients import Clients
 from workers.providers.protocol import Limits, ProviderRequest
 from workers.providers.wire.conversation import conversation, image
 from workers.providers.wire.fitting import Fitted
@@ -90,9 +88,10 @@ def loaded(variables: dict[str, str]) -> dict[str, list[str]]:
     """What a fresh worker process loads when it serves every provider."""
     program = """
 import json, os, sys
-from workers.providers.loading import load_providers
+from workers.providers.loading import load_apis
 from workers.providers.protocol import Limits
-made = load_providers({"openai", "bedrock", "deepseek", "gemini"}, os.environ, Limits(connections=1, connect_s=1, read_s=1))
+limits = Limits(connections=1, connect_s=1, read_s=1)
+made = [api for one in ("openai", "bedrock", "deepseek", "gemini") for api in load_apis(one, os.environ, limits)]
 sdks = [name for name in ("openai", "aioboto3", "botocore", "google.genai") if name in sys.modules]
 print(json.dumps({"apis": sorted(made), "sdks": sdks}))
 """
@@ -118,26 +117,6 @@ def test_a_region_without_credentials_is_no_bedrock() -> None:
 
 
 # other addresses
-
-
-def elsewhere(**changes: object) -> Model:
-    return msgspec.structs.replace(CATALOGUE.find("openai-gpt-4o"), **changes)
-
-
-async def test_a_row_with_its_own_address_gets_its_own_key() -> None:
-    clients = Clients("openai-key", None, {"ACME_KEY": "acme-key"}, LIMITS)
-    own = clients.client_of(CATALOGUE.find("openai-gpt-4o"))
-    acme = clients.client_of(elsewhere(base_url="https://acme.example/v1", key_variable="ACME_KEY"))
-    assert (own.api_key, own.base_url.host) == ("openai-key", "api.openai.com")
-    assert (acme.api_key, acme.base_url.host) == ("acme-key", "acme.example")
-    assert clients.client_of(CATALOGUE.find("openai-gpt-4o-mini")) is own
-    await clients.close()
-
-
-def test_a_row_without_its_key_is_not_configured() -> None:
-    clients = Clients("openai-key", None, {}, LIMITS)
-    with pytest.raises(ProviderNotConfigured, match="ACME_KEY"):
-        clients.client_of(elsewhere(base_url="https://acme.example/v1", key_variable="ACME_KEY"))
 
 
 @pytest.mark.parametrize(

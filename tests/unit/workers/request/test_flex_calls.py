@@ -15,6 +15,7 @@ from shared.money import Usage
 from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from tests.harness.builders import PRICE, a_job, a_model
+from tests.harness.routing import routes_to
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported, ServedAt
 from workers.request.billing import Received
 from workers.request.vendor_calls import VendorCalls
@@ -65,8 +66,9 @@ async def _called(job: Job, vendor: Vendor, told: Told) -> Received:
         pass
 
     stand_in: Any = told
+    routes = routes_to(vendor, job.model.api, paces=stand_in)
     room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
-    calls = VendorCalls(job, {job.model.api: vendor}, stand_in, stand_in, QUICK, received, take, lambda _: None, room)
+    calls = VendorCalls(job, routes, stand_in, QUICK, received, take, lambda _: None, room)
     await calls.until_one_works()
     return received
 
@@ -75,7 +77,7 @@ async def test_missing_capacity_is_waited_out_however_often_and_slows_no_ordinar
     told = Told()
     received = await _called(a_job(model=FLEX), Vendor(*[ProviderBusy("full")] * 40), told)
     assert (received.attempts, received.refused, received.served_tier) == (41, 40, "flex")
-    assert {name for name, _ in told.paced} == {"openai-gpt-4o:flex"}
+    assert {name for name, _ in told.paced} == {"openai/openai-gpt-4o:flex"}
 
 
 async def test_other_failures_are_counted_apart_and_have_their_own_end() -> None:
@@ -96,4 +98,4 @@ async def test_an_ordinary_call_gives_up_as_it_did() -> None:
     told = Told()
     with pytest.raises(ProviderBusy):
         await _called(a_job(), Vendor(*[ProviderBusy("full")] * 3), told)
-    assert {name for name, _ in told.paced} == {"openai-gpt-4o"}
+    assert {name for name, _ in told.paced} == {"openai/openai-gpt-4o"}

@@ -15,6 +15,7 @@ from shared.settings import Settings
 from shared.signatures import wrapped
 from shared.thoughts import Thought, ThoughtPiece
 from tests.harness.builders import a_job
+from tests.harness.routing import routes_to
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
 from workers.request.billing import Received
@@ -68,7 +69,7 @@ async def test_an_answer_without_end_is_an_error_whatever_it_is_made_of(piece: P
     settings = Settings(database_url="", redis_url="")
     job = a_job(output_limit=LIMIT)
     room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
-    calls = VendorCalls(job, {job.model.api: vendor}, nobody, nobody, settings, received, take, lambda _: None, room)
+    calls = VendorCalls(job, routes_to(vendor, job.model.api), nobody, settings, received, take, lambda _: None, room)
     with pytest.raises(AnswerTooLong):
         await calls.until_one_works()
     assert vendor.is_closed
@@ -102,13 +103,6 @@ class NotCancelled:
         return None
 
 
-class Paced:
-    """Notes nothing."""
-
-    def succeeded(self, _: str) -> None:
-        pass
-
-
 async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None:
     model = load_catalogue().find("anthropic-claude-opus-5-5")
     thought = Thought("Hm.", wrapped(model, "sig", "Hm."))
@@ -120,10 +114,10 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
         taken.append(part)
 
     anybody: Any = NotCancelled()
-    paces: Any = Paced()
+    routes = routes_to(vendor, model.api, provider=model.provider)
     settings = Settings(database_url="", redis_url="")
     room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
-    calls = VendorCalls(job, {model.api: vendor}, anybody, paces, settings, received, take, lambda _: None, room)
+    calls = VendorCalls(job, routes, anybody, settings, received, take, lambda _: None, room)
     assert await calls.until_one_works() == "stop"
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
     assert (taken, received.attempts, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from shared.catalogue.models import load_catalogue
 from workers.providers.openai.clients import Clients, Head
 from workers.providers.protocol import Limits
 
@@ -10,9 +9,9 @@ LIMITS = Limits(connections=2, connect_s=1, read_s=60)
 
 
 async def _head(base_url: str | None = None, path: str = "/chat/completions") -> Head:
-    clients = Clients("a-key", base_url, {}, LIMITS)
+    clients = Clients("a-key", base_url, LIMITS)
     try:
-        return await clients.head_of(load_catalogue().find("openai-gpt-4o-mini"), path)
+        return await clients.head_of(path)
     finally:
         await clients.close()
 

@@ -9,7 +9,7 @@ from shared.ids import new_id
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.support import eventually_true
-from workers.batches.pace import Pace, Paces
+from workers.upstreams.paces import Pace, Paces
 
 
 @pytest.fixture

@@ -1,0 +1,180 @@
+"""Where a model can be called: an upstream is one key at one address or in one region of a vendor.
+
+An operator's overlay names them in `[[upstream]]` tables. A provider without any has one, its usual key at its usual address;
+a model's row with a `key_variable` or a `region` stands for an upstream of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.catalogue.rows import APIS
+from shared.catalogue.written import Written
+from shared.money import FACTOR_WORDS, is_factor
+from shared.settings import VENDOR_PREFIXES
+
+if TYPE_CHECKING:
+    from shared.catalogue.models import Model
+    from shared.catalogue.names import Names
+
+REGIONAL = "bedrock"
+"""The provider that has regions, and whose usual credentials may go to any address: AWS signs calls and sends no key."""
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row as written; `FIELDS.md` explains the fields. `models` and the keys of `model_ids` are public names once it is
+    parsed; no `models` are all of the provider that name no key of their own.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}$")]
+    provider: Literal["openai", "bedrock", "deepseek", "gemini"]
+    api: str | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
+    key_file: str | None = None
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9\-]{1,40}$")] | None = None
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    models: tuple[str, ...] = ()
+    model_ids: dict[str, Annotated[str, msgspec.Meta(min_length=1)]] = {}
+    cost_factor: Decimal = Decimal(1)
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    priority: Annotated[int, msgspec.Meta(ge=-1_000, le=1_000)] = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that the row says, which is no secret: two workers whose rows differ do not have the same one."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+    def serves(self, model: Model) -> bool:
+        """Whether the row is meant for `model` by the API that the model is given with."""
+        if self.provider != model.provider or self.api not in {None, model.api}:
+            return False
+        if self.models:
+            return model.name in self.models
+        return model.key_variable is None and (self.region is None or model.region in {None, self.region})
+
+    def called(self, model: Model) -> Model:
+        """`model` as it is asked for here."""
+        upstream, region = self.model_ids.get(model.name, model.upstream), self.region or model.region
+        if (upstream, region) == (model.upstream, model.region):
+            return model
+        return msgspec.structs.replace(model, upstream=upstream, region=region)
+
+
+class Upstreams:
+    """Those of a catalogue: `rows` are the overlay's."""
+
+    def __init__(self, rows: tuple[Upstream, ...] = ()) -> None:
+        self.rows = rows
+        self._found: dict[tuple[str | None, ...], tuple[Upstream, ...]] = {}
+
+    def of(self, model: Model) -> tuple[Upstream, ...]:
+        """Where `model` can be called by its API; empty where no row of its provider is meant for it. The model of a job may
+        be one of another process's catalogue.
+        """
+        place = (model.name, model.provider, model.api, model.region, model.base_url, model.key_variable)
+        if place not in self._found:
+            self._found[place] = self._search(model)
+        return self._found[place]
+
+    def of_all(self, models: Iterable[Model]) -> tuple[Upstream, ...]:
+        """Those of all of `models`, each once."""
+        return tuple({one.name: one for model in models for one in self.of(model)}.values())
+
+    def _search(self, model: Model) -> tuple[Upstream, ...]:
+        rows = tuple(row for row in self.rows if row.serves(model))
+        if model.key_variable:
+            return (_stood_for(model), *rows)
+        has_rows = any(row.provider == model.provider for row in self.rows)
+        return rows if has_rows else (_stood_for(model),)
+
+
+def _stood_for(model: Model) -> Upstream:
+    """The upstream that a model's own row stands for."""
+    name: str = model.provider
+    if model.key_variable:
+        name = model.key_variable.lower().replace("_", "-")
+        name += f"@{_host_of(model.base_url)}" if model.base_url else ""
+    elif model.region and model.provider == REGIONAL:
+        name += f"@{model.region}"
+    return Upstream(
+        name=name,
+        provider=model.provider,  # type: ignore[arg-type] # the row was checked
+        key_variable=model.key_variable,
+        base_url=model.base_url,
+        region=model.region if model.provider == REGIONAL else None,
+    )
+
+
+def _host_of(url: str) -> str:
+    """Without who is named in it, which may be a secret."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
+
+
+def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], names: Names) -> Upstreams:
+    """The rows of an overlay over `models`, which are known by their public names. Raises `SettingsError` with line, row and
+    reason.
+    """
+    return Upstreams(tuple(_parsed(table, models, names) for table in tables.values()))
+
+
+def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstream:
+    try:
+        row = msgspec.convert(table.fields, Upstream)
+        _check_provider(row)
+        _check_key(row)
+        listed = tuple(_known(row, "models", name, models, names) for name in row.models)
+        ids = {_known(row, "model_ids", name, models, names): upstream for name, upstream in row.model_ids.items()}
+        return msgspec.structs.replace(row, models=listed, model_ids=_of_listed(ids, listed))
+    except (msgspec.ValidationError, ValueError) as error:
+        raise table.error(str(error)) from None
+
+
+def _check_provider(row: Upstream) -> None:
+    if row.api is not None and row.provider not in APIS.get(row.api, ()):
+        known = ", ".join(sorted(api for api, providers in APIS.items() if row.provider in providers))
+        raise ValueError(f"`api` {row.api!r} is none of provider {row.provider}: it has {known}")
+    if row.region and row.provider != REGIONAL:
+        raise ValueError(f"`region` goes with provider {REGIONAL} only: another one's region is a `base_url`")
+    if row.name in VENDOR_PREFIXES and row.name != row.provider:
+        raise ValueError(f"`name` is another provider's: take one that is not {', '.join(VENDOR_PREFIXES)}")
+    if not is_factor(row.cost_factor):
+        raise ValueError(f"`cost_factor` {row.cost_factor} is wrong: it takes {FACTOR_WORDS}")
+
+
+def _check_key(row: Upstream) -> None:
+    if row.key_variable and row.key_file:
+        raise ValueError("`key_file` and `key_variable` exclude each other: the row has one key")
+    prefixes = VENDOR_PREFIXES[row.provider]
+    if row.key_variable and not row.key_variable.startswith(prefixes):
+        raise ValueError(
+            f"`key_variable` {row.key_variable} begins with none of {', '.join(prefixes)}: only variables with the vendor's"
+            " prefix are kept from front doors"
+        )
+    if row.base_url and not (row.key_variable or row.key_file) and row.provider != REGIONAL:
+        raise ValueError(
+            "`base_url` needs a `key_variable` or a `key_file`, so that a key is sent to no address that it is not for"
+        )
+
+
+def _known(row: Upstream, field: str, name: str, models: Mapping[str, Model], names: Names) -> str:
+    """The public name of a model that the row can be for."""
+    found = names.find(name)
+    if found is None:
+        near = ", ".join(names.nearest(name))
+        raise ValueError(f"`{field}` has {name!r}, which is no model" + (f": the nearest are {near}" if near else ""))
+    if models[found].provider != row.provider:
+        raise ValueError(f"`{field}` has {name!r}, which is a model of provider {models[found].provider}")
+    return found
+
+
+def _of_listed(ids: dict[str, str], listed: tuple[str, ...]) -> dict[str, str]:
+    if left_over := [name for name in ids if listed and name not in listed]:
+        raise ValueError(f"`model_ids` has {left_over[0]!r}, which is not one of its `models`")
+    return ids

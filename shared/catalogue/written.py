@@ -1,0 +1,82 @@
+"""The tables of the catalogue's files as they are written: `[[model]]`, and in an operator's overlay `[[upstream]]`, too.
+
+What is wrong in a file is named with its line, so that an operator need not search.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from shared.settings import SettingsError
+from shared.utf8 import NotUtf8, utf8
+
+Kind = Literal["model", "upstream"]
+
+
+class Written(NamedTuple):
+    """One table of a file; `line` is where it begins, `text` the file's lines."""
+
+    kind: Kind
+    fields: dict[str, Any]
+    path: Path
+    line: int
+    text: list[str]
+
+    def over(self, below: Written | None) -> Written:
+        """The same table with what it leaves out taken from `below`."""
+        return self._replace(fields=below.fields | self.fields) if below else self
+
+    def error(self, reason: str) -> SettingsError:
+        """`reason` with the file and the line that it is about."""
+        return SettingsError(f"{self.path}:{self._line_of(reason)}: {self.kind} {self.fields.get('name')!r}: {reason}")
+
+    def _line_of(self, reason: str) -> int:
+        """Where the field stands that the reason names, else where the table begins."""
+        named = "|".join(re.findall(r"`(?:\$\.)?([a-z_]+)", reason)) or "name"
+        for number, line in enumerate(self.text[self.line :], start=self.line + 1):
+            if line.lstrip().startswith("[["):
+                break
+            if re.match(rf"\s*({named})\s*=", line):
+                return number
+        return self.line
+
+
+def read_tables(path: Path, kinds: tuple[Kind, ...] = ("model",)) -> dict[Kind, dict[str, Written]]:
+    """The tables of a file by kind and name. Raises `SettingsError`, also for tables of another kind."""
+    try:
+        text = utf8(path.read_bytes()).decode()
+        document = tomllib.loads(text, parse_float=Decimal)
+    except NotUtf8 as error:
+        raise SettingsError(f"{path} is {error}: save it as UTF-8") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if set(document) - set(kinds):
+        raise _takes_only(path, kinds)
+    lines = text.split("\n")
+    return {kind: _named(kind, document.get(kind, []), path, lines, kinds) for kind in kinds}
+
+
+def _named(kind: Kind, tables: Any, path: Path, lines: list[str], kinds: tuple[Kind, ...]) -> dict[str, Written]:  # noqa: ANN401
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise _takes_only(path, kinds)
+    header = re.compile(rf"\s*\[\[\s*{kind}\s*\]\]")
+    headers = [number for number, line in enumerate(lines, start=1) if header.match(line)]
+    if len(headers) != len(tables):
+        raise SettingsError(f"{path}: write every {kind} as a table of its own that begins with a line [[{kind}]]")
+    found: dict[str, Written] = {}
+    for fields, line in zip(tables, headers, strict=True):
+        written = Written(kind, fields, path, line, lines)
+        if not isinstance(fields.get("name"), str):
+            raise written.error("it has no name")
+        if fields["name"] in found:
+            raise written.error("the file has it twice")
+        found[fields["name"]] = written
+    return found
+
+
+def _takes_only(path: Path, kinds: tuple[Kind, ...]) -> SettingsError:
+    return SettingsError(f"{path}: it takes {' and '.join(f'[[{kind}]]' for kind in kinds)} tables and nothing else")

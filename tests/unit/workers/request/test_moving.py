@@ -1,0 +1,125 @@
+"""When a call goes to another upstream: at once, and only before the first byte."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from shared.catalogue.upstreams import Upstream, Upstreams
+from shared.errors import (
+    InvalidRequest,
+    ModelRetired,
+    ProviderBusy,
+    ProviderError,
+    ProviderRejected,
+    ProviderTimeout,
+    RebootError,
+)
+from shared.job import Job
+from shared.money import Usage
+from shared.runtime.growing_room import GrowingRoom
+from shared.settings import Settings
+from tests.harness.builders import a_job
+from tests.harness.routing import Unpaced
+from workers.providers.loading import Held
+from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
+from workers.providers.wire import vendor_errors
+from workers.request.billing import Received
+from workers.request.vendor_calls import VendorCalls
+from workers.upstreams.routes import Routes
+
+NEVER_WAITS = Settings(database_url="", redis_url="", retry_delay_s=3_600, retry_delay_max_s=3_600)
+"""A retry in the same place would take an hour."""
+ROWS = tuple(Upstream(name=name, provider="openai", priority=-place) for place, name in enumerate("abc"))
+
+
+class Vendor:
+    """Says what stands before the error, if there is one."""
+
+    def __init__(self, error: RebootError | None = None, said: str = "") -> None:
+        self._error, self._said = error, said
+        self.asked = 0
+
+    async def stream(self, _: ProviderRequest) -> AsyncGenerator[Piece, None]:
+        self.asked += 1
+        if self._said:
+            yield self._said
+        if self._error:
+            raise self._error
+        yield "Hi"
+        yield Reported(Usage(1, 1))
+        yield Finished("stop")
+
+    async def close(self) -> None:
+        pass
+
+
+class NotCancelled:
+    """Redis, in which nobody has asked to abort."""
+
+    async def zscore(self, *_: str) -> None:
+        return None
+
+
+async def _called(job: Job, *vendors: Vendor) -> Received:
+    received = Received()
+    held = Held({row.name: {job.model.api: vendor} for row, vendor in zip(ROWS, vendors, strict=False)})
+    paces: Any = Unpaced()
+    redis: Any = NotCancelled()
+
+    async def take(_: object) -> None:
+        pass
+
+    room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
+    routes = Routes(held, Upstreams(ROWS), paces)
+    await VendorCalls(job, routes, redis, NEVER_WAITS, received, take, lambda _: None, room).until_one_works()
+    return received
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        vendor_errors.unreachable(),
+        vendor_errors.failed("HTTP 500"),
+        vendor_errors.broke_off(),
+        vendor_errors.credentials(),
+        vendor_errors.used_up(),
+        vendor_errors.retired(),
+        vendor_errors.timed_out(),
+        vendor_errors.busy(30),
+    ],
+    ids=lambda error: error.message,
+)
+async def test_what_another_upstream_may_not_say_goes_there_at_once(error: RebootError) -> None:
+    received = await _called(a_job(), Vendor(error), Vendor(error), Vendor())
+    assert (received.attempts, received.moved, received.upstream) == (3, 2, "c")
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("wrong"), ProviderRejected("why ever")])
+async def test_what_any_upstream_would_say_does_not(error: RebootError) -> None:
+    other = Vendor()
+    with pytest.raises(type(error)):
+        await _called(a_job(), Vendor(error), other)
+    assert other.asked == 0
+
+
+async def test_after_the_first_byte_nobody_else_is_called() -> None:
+    other = Vendor()
+    with pytest.raises(ProviderError, match="broke off"):
+        await _called(a_job(), Vendor(vendor_errors.broke_off(), said="Once"), other)
+    assert other.asked == 0
+
+
+@pytest.mark.parametrize("error", [ModelRetired("gone"), ProviderTimeout("late")])
+async def test_when_all_were_tried_the_last_ones_error_is_told(error: RebootError) -> None:
+    with pytest.raises(type(error)):
+        await _called(a_job(), Vendor(ProviderError("down")), Vendor(error))
+
+
+async def test_a_request_whose_deadline_has_come_goes_nowhere() -> None:
+    other = Vendor()
+    with pytest.raises(ProviderBusy):
+        await _called(a_job(deadline_ms=1), Vendor(ProviderBusy("full")), other)
+    assert other.asked == 0
