@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> web.Application:
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
     app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
-    app[OPENAPI] = openapi.document(ROUTES)
+    app[OPENAPI] = openapi.document(ROUTES, settings.public_url or "/")
     register(app, ROUTES)
     return app
 

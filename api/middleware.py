@@ -10,6 +10,7 @@ from aiohttp import web
 
 from api.absent import nothing_here, wrong_method
 from api.formats.surfaces import surface_of
+from api.http.caller import address_of
 from api.http.half_closed import HalfClosedHandler
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
@@ -101,7 +102,7 @@ def _answer(request: web.Request, error: RebootError) -> web.Response:
         break_off(request)
         raise ConnectionError(body.code)
     REFUSALS.labels(body.code).inc()
-    log.info("request refused", route=_route(request), status=body.status, code=body.code)
+    log.info("request refused", route=_route(request), status=body.status, code=body.code, caller=address_of(request))
     surface = surface_of(request.path)
     headers = surface.error_headers(body)
     if body.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the header

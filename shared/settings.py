@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.addresses import Network, network_list, public_url
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
 from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, ServiceTier, lanes_of, queue_of
@@ -56,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     web_concurrency: int = 1
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"  # that of HOST, unless it has its own
+    public_url: str | None = None  # where callers find the service, if not where they say that they have called it
+    trusted_proxies: tuple[Network, ...] = ()  # whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed
     listen_fd: int | None = None
     parent_pid: int | None = None
     catalogue_overlay: Path | None = None
@@ -493,6 +496,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
     "cors_origins": origin_list,
+    "public_url": public_url,
+    "trusted_proxies": network_list,
     "price_factor": _factor,
     "batch_price_factor": _factor,
     "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),

@@ -56,9 +56,9 @@ async def get_openapi(request: web.Request) -> web.StreamResponse:
     return await send_whole(request, request.app[OPENAPI], headers={"Content-Type": "application/json"})
 
 
-async def get_docs(_: web.Request) -> web.Response:
+async def get_docs(request: web.Request) -> web.Response:
     """What there is to read."""
-    return _html(manual.landing())
+    return _html(manual.landing(_at(request)))
 
 
 async def get_errors(_: web.Request) -> web.Response:
@@ -77,24 +77,24 @@ async def get_fields(request: web.Request) -> web.Response:
     return _html(manual.fields(services.catalogue, services.settings))
 
 
-async def get_guides(_: web.Request) -> web.Response:
+async def get_guides(request: web.Request) -> web.Response:
     """A list of the guides."""
-    return _html(manual.index("guides"))
+    return _html(manual.index("guides", _at(request)))
 
 
-async def get_clients(_: web.Request) -> web.Response:
+async def get_clients(request: web.Request) -> web.Response:
     """A list of the pages about clients and libraries."""
-    return _html(manual.index("clients"))
+    return _html(manual.index("clients", _at(request)))
 
 
 async def get_guide(request: web.Request) -> web.Response:
     """How a part of the service is used."""
-    return _html(manual.page("guides", request.match_info["name"]))
+    return _html(manual.page("guides", request.match_info["name"], _at(request)))
 
 
 async def get_client(request: web.Request) -> web.Response:
     """How a client or library is used with this service."""
-    return _html(manual.page("clients", request.match_info["name"]))
+    return _html(manual.page("clients", request.match_info["name"], _at(request)))
 
 
 async def get_ui(request: web.Request) -> web.StreamResponse:
@@ -103,6 +103,10 @@ async def get_ui(request: web.Request) -> web.StreamResponse:
     if path is None:
         raise NotFound("There is no such file: GET /docs/ui/index.html is the API explorer.")
     return web.FileResponse(path, headers={**HEADERS, "Content-Type": _content_type(path)})
+
+
+def _at(request: web.Request) -> str | None:
+    return request.app[SERVICES].settings.public_url
 
 
 @cache

@@ -22,6 +22,7 @@ from api.formats.anthropic.batches import (
 )
 from api.formats.native.answers import json_bytes
 from api.formats.wishes import ignored_header, known_query, unknown_parameters
+from api.http.caller import base_url_of
 from api.http.reading import refuse_too_large, refuse_unsupported
 from api.http.writing import answer
 from api.services import SERVICES, Services
@@ -88,7 +89,7 @@ async def get_batches(request: web.Request) -> web.StreamResponse:
         begins = batch_id_of(after) if after else None
         found = await list_batches(services.pool, key.account_id, after=begins, limit=query.limit + 1)
         page = found[: query.limit]
-    data = [message_batch(batch, _results_at(request), services.settings.batch_days_kept) for batch in page]
+    data = [message_batch(batch, base_url_of(request) + PATH, services.settings.batch_days_kept) for batch in page]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     listing = MessageBatches(data=data, has_more=len(found) > len(page), first_id=first, last_id=last)
     return await answer(request, json_bytes(listing), key.account_id, headers=ignored_header(ignored))
@@ -141,15 +142,6 @@ async def _own(request: web.Request, services: Services, account_id: str) -> Bat
 
 
 def _shown(request: web.Request, batch: Batch, headers: dict[str, str] | None = None) -> web.Response:
-    shown = message_batch(batch, _results_at(request), request.app[SERVICES].settings.batch_days_kept)
+    results_at = base_url_of(request) + PATH  # clients follow `results_url` as it stands
+    shown = message_batch(batch, results_at, request.app[SERVICES].settings.batch_days_kept)
     return web.Response(body=json_bytes(shown), content_type="application/json", headers=headers)
-
-
-def _results_at(request: web.Request) -> str:
-    """As the caller has called this service, because clients follow `results_url` as it stands; the path alone where the
-    `Host` that was sent is no address.
-    """
-    try:
-        return f"{request.url.origin()}{PATH}"
-    except ValueError:
-        return PATH

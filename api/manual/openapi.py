@@ -31,8 +31,8 @@ RETRY_AFTER = Header("Retry-After", "Seconds after which asking again makes sens
 WWW_AUTHENTICATE = Header("WWW-Authenticate", "`Bearer`.")
 
 
-def document(routes: tuple[Route, ...]) -> bytes:
-    """The document as JSON."""
+def document(routes: tuple[Route, ...], address: str = "/") -> bytes:
+    """The document as JSON; `address` is where the service is called, `/` for where the document was found."""
     schemas = Schemas(routes)
     paths: dict[str, Json] = {}
     for route in routes:
@@ -41,7 +41,7 @@ def document(routes: tuple[Route, ...]) -> bytes:
         {
             "openapi": "3.1.0",
             "info": {"title": TITLE, "version": version("rebootml"), "description": INTRODUCTION},
-            "servers": [{"url": "/"}],
+            "servers": [{"url": address}],
             "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
             "paths": paths,
             "components": {"schemas": schemas.components, "securitySchemes": SECURITY},

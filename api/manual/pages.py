@@ -18,20 +18,22 @@ from shared.settings import Settings
 PAGES = Path(__file__).parents[1] / "pages"
 FOLDERS = {"guides": "Guides", "clients": "Clients"}
 """The folders whose files are pages, each with the title of the page that lists them."""
+EXAMPLE_URL = "http://localhost:8080"
+"""Where examples in the pages call the service, unless it is known where callers find it (`PUBLIC_URL`: `at`)."""
 
 
 @cache
-def landing() -> str:
+def landing(at: str | None = None) -> str:
     """What there is to read."""
     text = Template(_read(PAGES / "index.md"))
     sections = {folder: f"## [{title}](/docs/{folder})\n\n{_links(folder)}" for folder, title in FOLDERS.items()}
-    return _page(text.substitute(sections))
+    return _page(text.substitute(sections | {"address": _address(at)}))
 
 
 @cache
-def index(folder: str) -> str:
+def index(folder: str, at: str | None = None) -> str:
     """The page that lists the pages of `guides` or `clients`."""
-    return _page(f"# {FOLDERS[folder]}\n\n{_links(folder)}")
+    return _page(f"# {FOLDERS[folder]}\n\n{_address(at)}{_links(folder)}")
 
 
 @cache
@@ -53,16 +55,20 @@ def fields(catalogue: Catalogue, settings: Settings) -> str:
 
 
 @cache
-def page(folder: str, name: str) -> str:
+def page(folder: str, name: str, at: str | None = None) -> str:
     """A page of `guides` or `clients`. Raises `NotFound`."""
     if name not in names(folder):
         raise NotFound("There is no such page: GET /docs lists them.")
-    return _page(_read(PAGES / folder / f"{name}.md"))
+    return _page(_read(PAGES / folder / f"{name}.md").replace(EXAMPLE_URL, at or EXAMPLE_URL))
 
 
 def names(folder: str) -> list[str]:
     """The pages that are there, as they are called in a path."""
     return sorted(path.stem for path in (PAGES / folder).glob("*.md"))
+
+
+def _address(at: str | None) -> str:
+    return f"This service's address is `{at}`.\n\n" if at else ""
 
 
 def _links(folder: str) -> str:

@@ -34,6 +34,18 @@ def test_origins_are_those_that_are_named(text: str, origins: tuple[str, ...]) -
     assert Settings.load(STORES | {"CORS_ORIGINS": text}).cors_origins == origins
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://llm.example.com/", "https://llm.example.com"),
+        ("http://[2001:db8::1]:8080", "http://[2001:db8::1]:8080"),
+        ("https://example.com/llm//", "https://example.com/llm"),
+    ],
+)
+def test_the_public_url_is_kept_without_a_slash_at_its_end(text: str, kept: str) -> None:
+    assert Settings.load(STORES | {"PUBLIC_URL": text}).public_url == kept
+
+
 @pytest.mark.parametrize("missing", STORES)
 def test_a_missing_store_is_named(missing: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{missing} is not set: it takes [^\n]+$"):
@@ -47,6 +59,9 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "localhost"),
+        ("TRUSTED_PROXIES", "10.0.0.1,"),
         ("JSON_NODES_MAX", "999"),
         ("JSON_DEPTH_MAX", "15"),
         ("JSON_DEPTH_MAX", "201"),
@@ -172,6 +187,12 @@ def test_the_defaults_do_not_contradict_each_other() -> None:
     ("variable", "value"),
     [
         ("DATABASE_URL", "mysql://u:hunter2@db/x"),
+        ("PUBLIC_URL", "llm.example.com"),
+        ("PUBLIC_URL", "ftp://llm.example.com"),
+        ("PUBLIC_URL", "https://user:hunter2@llm.example.com"),
+        ("PUBLIC_URL", "https://llm.example.com?a=1"),
+        ("PUBLIC_URL", "https://llm.example.com:99999"),
+        ("PUBLIC_URL", "https://"),
         ("DATABASE_URL", "postgresql://u:hunter2@db:post/x"),
         ("REDIS_URL", "http://:hunter2@r"),
         ("REDIS_URL", "redis://:hunter2@r:70000"),

@@ -31,6 +31,12 @@ def schema(document: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def test_the_document_says_where_the_service_is_called(document: dict[str, Any]) -> None:
+    assert document["servers"] == [{"url": "/"}]
+    known = json.loads(openapi.document(ROUTES, "https://llm.example.com"))
+    assert known["servers"] == [{"url": "https://llm.example.com"}]
+
+
 def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(document).validate()
 

@@ -62,6 +62,15 @@ def test_the_landing_page_leads_to_every_page() -> None:
             assert "<h1>" in manual.page(folder, name)
 
 
+def test_pages_say_where_the_service_is_when_it_is_known() -> None:
+    at = "https://llm.example.com/gateway"
+    assert f"base_url = &quot;{at}/v1&quot;" in manual.page("clients", "codex", at)
+    for shown in (manual.landing(at), manual.index("clients", at)):
+        assert f"<code>{at}</code>" in shown
+    assert manual.EXAMPLE_URL in manual.page("clients", "codex")
+    assert "address is" not in manual.landing()
+
+
 @pytest.mark.parametrize("folder", list(manual.FOLDERS))
 def test_the_page_of_a_folder_lists_its_pages_and_the_landing_page_leads_to_it(folder: str) -> None:
     index = manual.index(folder)

@@ -1,0 +1,49 @@
+"""Who calls and how, as seen from before the proxies: a proxy of `TRUSTED_PROXIES` is believed, nobody else is."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.http.state import SETTINGS
+from shared.addresses import Address, Network, address_in
+
+
+def address_of(request: web.Request) -> str | None:
+    """The caller's address: the rightmost of `X-Forwarded-For` that is none of a trusted proxy's. None where there is none to
+    know, as on a Unix socket.
+    """
+    trusted = request.app[SETTINGS].trusted_proxies
+    seen = address_in(request.remote or "")
+    said = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    while said and seen is not None and _is_trusted(seen, trusted):
+        before = address_in(said.pop())
+        if before is None:
+            break
+        seen = before
+    return None if seen is None else str(seen)
+
+
+def base_url_of(request: web.Request) -> str:
+    """Where this service is called, to be put before a path of ours: `PUBLIC_URL`, else as the caller has called it. Empty
+    where the `Host` that was sent is no address.
+    """
+    settings = request.app[SETTINGS]
+    if settings.public_url:
+        return settings.public_url
+    try:
+        return str(request.url.origin().with_scheme(_scheme_of(request)))
+    except ValueError:
+        return ""
+
+
+def _scheme_of(request: web.Request) -> str:
+    """The last word of `X-Forwarded-Proto` where a trusted proxy says it, else the connection's own."""
+    seen = address_in(request.remote or "")
+    said = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    if seen is not None and said in {"http", "https"} and _is_trusted(seen, request.app[SETTINGS].trusted_proxies):
+        return said
+    return request.scheme
+
+
+def _is_trusted(address: Address, trusted: tuple[Network, ...]) -> bool:
+    return any(address in network for network in trusted)
