@@ -15,9 +15,7 @@ def public_url(text: str) -> str:
     >>> public_url("https://llm.example.com/")
     'https://llm.example.com'
     """
-    takes = (
-        "the address at which callers find this service, such as https://llm.example.com: no user, query or fragment"
-    )
+    takes = "a URL at which callers find this service, such as https://llm.example.com: no user, query or fragment"
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
