@@ -166,8 +166,8 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "strict_tools": lambda asked: asked.api not in OPENAIS,
     "cache": lambda asked: asked.model.cache_minimum is None,
     "cache_elsewhere": lambda asked: asked.model.cache_minimum is None or bool(asked.model.cache_marks),
-    "cache_key": lambda asked: asked.api != OPENAI or asked.model.base_url is not None,
-    "cache_mode": lambda asked: asked.api != OPENAI or not asked.model.cache_marks,
+    "cache_key": lambda asked: asked.api not in OPENAIS or asked.model.base_url is not None,
+    "cache_mode": lambda asked: asked.api not in OPENAIS or not asked.model.cache_marks,
     "cache_retention": lambda asked: (
         asked.sampling.caching.retention not in vendor_limits(asked.model).cache_retentions
     ),

@@ -39,8 +39,8 @@ def by_each_api(models: Iterable[Model]) -> Iterator[Model]:
 
 
 def _by_second(model: Model) -> Model | None:
-    """By its second API, which takes tools beside reasoning, and is told of no marks for its vendor's cache."""
+    """By its second API, which takes tools beside reasoning."""
     if model.second_api is None:
         return None
     lacks = tuple(lack for lack in model.tools_lack if lack != "reasoning")
-    return msgspec.structs.replace(model, api=model.second_api, second_api=None, tools_lack=lacks, cache_marks=())
+    return msgspec.structs.replace(model, api=model.second_api, second_api=None, tools_lack=lacks)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from shared.catalogue.abilities import CONVERSE, OPENAIS
 from shared.catalogue.models import Model
 from shared.catalogue.rows import CachePlace
 from shared.chat import INSTRUCTIONS, CacheMark, Message, Sampling, Tools
 from shared.money import Writes
 
-OPENAI, CONVERSE = "openai-chat", "bedrock-converse"
 MARKS_MAX = 4
 """"A maximum of 4 blocks with cache_control may be provided. Found 5." (github.com/spring-projects/spring-ai/pull/4199);
 OpenAI writes the latest four (openai-python 3.54, `PromptCacheOptions`). Read 2026-11.
@@ -46,7 +46,7 @@ def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Mar
     asked = list(_in_order(messages, tools))
     if not asked:
         return Marked(messages, tools, left_out=False)
-    taken = [one for one in asked if _place_of(one, messages) in model.cache_marks][-MARKS_MAX:]
+    taken = [one for one in asked if _takes(model, one, messages)][-MARKS_MAX:]
     kept = _longest_first(taken, may_be_long=model.price.cache_write_long is not None)
     marks: dict[int | None, tuple[CacheMark, ...]] = {}
     for position, mark in kept:
@@ -72,7 +72,7 @@ def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling:
 
 def is_explicit(model: Model, sampling: Sampling) -> bool:
     """Whether the model's vendor can be told to write only what is marked, and is."""
-    return sampling.caching.explicit and model.api == OPENAI and bool(model.cache_marks)
+    return sampling.caching.explicit and model.api in OPENAIS and bool(model.cache_marks)
 
 
 def _in_order(messages: Sequence[Message], tools: Tools) -> Iterator[_Placed]:
@@ -82,6 +82,15 @@ def _in_order(messages: Sequence[Message], tools: Tools) -> Iterator[_Placed]:
         for position, message in enumerate(messages):
             if message.cache_marks and (message.role in INSTRUCTIONS) == is_instruction:
                 yield from (_Placed(position, mark) for mark in message.cache_marks)
+
+
+def _takes(model: Model, placed: _Placed, messages: Sequence[Message]) -> bool:
+    """OpenAI takes none of the assistant's: "assistant output blocks are not among the block types OpenAI accepts a
+    breakpoint on" (docs.langchain4j.dev, `OpenAiOfficialPromptCacheBreakpoint`, read 2026-11).
+    """
+    if model.api in OPENAIS and placed.position is not None and messages[placed.position].role == "assistant":
+        return False
+    return _place_of(placed, messages) in model.cache_marks
 
 
 def _place_of(placed: _Placed, messages: Sequence[Message]) -> CachePlace:

@@ -70,6 +70,8 @@ _RESPONSES = msgspec.structs.replace(_OPENAI, output_tokens_min=16, penalties=Fa
 (github.com/earendil-works/pi/issues/6265, read 2026-11).
 """
 _RESPONSES_FROM_5 = msgspec.structs.replace(_RESPONSES, image_detail="high")
+_RESPONSES_FROM_5_5 = msgspec.structs.replace(_RESPONSES_FROM_5, cache_retentions=_OPENAI_FROM_5_5.cache_retentions)
+_RESPONSES_RETAINING = msgspec.structs.replace(_RESPONSES_FROM_5, cache_retentions=_OPENAI_RETAINING.cache_retentions)
 _DEEPSEEK = VendorLimits(least_top_p_is_0=False, stops_max=16, thinks_unsampled=True, thinks_unforced=True)
 """"Invalid top_p value, the valid range of top_p is (0, 1.0]"; 16 stop sequences
 (api-docs.deepseek.com/api/create-chat-completion). While it thinks, sampling is taken and ignored
@@ -149,7 +151,9 @@ _LIMITS = (
     ("openai-chat", "gpt-5", _OPENAI_FROM_5_RETAINING),
     ("openai-chat", "gpt-6", _OPENAI_FROM_5),
     ("openai-chat", "", _OPENAI),
-    ("openai-responses", "gpt-5", _RESPONSES_FROM_5),
+    ("openai-responses", "gpt-5.5", _RESPONSES_FROM_5_5),
+    ("openai-responses", "gpt-5.6", _RESPONSES_FROM_5),
+    ("openai-responses", "gpt-5", _RESPONSES_RETAINING),
     ("openai-responses", "gpt-6", _RESPONSES_FROM_5),
     ("openai-responses", "", _RESPONSES),
     ("", "", _UNKNOWN),

@@ -93,6 +93,35 @@ def completion(model: str) -> Ask:
     return ask
 
 
+async def loop_of_tools(caller: Caller, rules: str, talk: list[dict[str, Any]], form: str) -> Turn:
+    """With an effort and a tool, so that OpenAI's other API serves it. The rules are marked, and the newest message."""
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    *earlier, last = talk
+    marked = {**last, "content": [{"type": "input_text", "text": last["content"], **mark}]}
+    asked: Any = {
+        "model": "openai-gpt-5.6-terra",
+        "max_output_tokens": 2 * OUTPUT,
+        "store": False,
+        "reasoning": {"effort": "low"},
+        "prompt_cache_key": "shop",
+        "prompt_cache_options": {"mode": "explicit"},
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}],
+        "tool_choice": "none",
+        "input": [{"role": "system", "content": [{"type": "input_text", "text": rules, **mark}]}, *earlier, marked],
+    }
+    async with openai_of(caller) as counted:
+        if form == "stream":
+            async with counted.client.responses.stream(**asked) as events:
+                answer: Any = await events.get_final_response()
+        else:
+            answer = await counted.client.responses.create(**asked)
+    usage = answer.usage
+    details = usage.input_tokens_details
+    return Turn(
+        usage.input_tokens, details.cached_tokens, details.cache_write_tokens, usage.output_tokens, answer.output_text
+    )
+
+
 def row_of(company: str, name: str) -> dict[str, Any]:
     """The row as it is written."""
     text = (COMPANIES / f"{company}.toml").read_text(encoding="utf-8")
@@ -125,6 +154,7 @@ async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
     [
         ("anthropic", "anthropic-claude-sonnet-4-6", claude, 1),
         ("openai", "openai-gpt-5.6-terra", completion("openai-gpt-5.6-terra"), 1),
+        ("openai", "openai-gpt-5.6-terra", loop_of_tools, 1),
         ("openai", "openai-gpt-4o", completion("openai-gpt-4o"), 128),
         ("google", "google-gemini-3.1-pro-preview", completion("google-gemini-3.1-pro-preview"), 128),
         ("deepseek", "deepseek-flash", completion("deepseek-flash"), 64),
@@ -158,6 +188,8 @@ async def test_a_cached_conversation_costs_what_its_vendor_takes_for_it(
         uncached += nano_usd(row, turn._replace(read=0, written=0), factor)
     assert credit - await caller.settled(books) == by_hand
     assert by_hand < uncached * 2 // 3
+    apis = await books.fetch("SELECT DISTINCT api FROM requests WHERE account_id = $1", caller.account_id)
+    assert [one["api"] == "openai-responses" for one in apis] == [ask is loop_of_tools]
     record_property("told", f"{name} {total[:4]} charged {by_hand} uncached {uncached} nano-USD")
     assert (await check_ledger(books)).violations == []
 

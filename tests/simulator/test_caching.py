@@ -180,6 +180,38 @@ async def test_which_hints_openai_takes(simulator: Running, model: str, more: di
     assert bool(words) == bool(found)
 
 
+@pytest.mark.parametrize(
+    ("model", "more", "words"),
+    [
+        ("gpt-5.6-terra", {"prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"}}, ""),
+        (
+            "gpt-5.6-terra",
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", **BREAKPOINT}]}]},
+            "",
+        ),
+        (
+            "gpt-5.6-terra",
+            {"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "x", **BREAKPOINT}]}]},
+            "Unknown parameter: 'input[0].content[0].prompt_cache_breakpoint'",
+        ),
+        (
+            "gpt-5.5",
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", **BREAKPOINT}]}]},
+            "'prompt_cache_breakpoint' is not supported",
+        ),
+        ("gpt-5.5", {"prompt_cache_retention": "in_memory"}, "'in_memory' is not supported"),
+        ("gpt-5.4", {"prompt_cache_retention": "in_memory"}, ""),
+        ("gpt-5.4", {"prompt_cache_key": "k" * 65}, "maximum length 64"),
+    ],
+)
+async def test_which_hints_openais_responses_take(
+    simulator: Running, model: str, more: dict[str, Any], words: str
+) -> None:
+    found = await words_of_refusal(f"{simulator.openai}/responses", {"model": model, "input": "x", **more})
+    assert words in found
+    assert bool(words) == bool(found)
+
+
 @pytest.mark.parametrize("model", ["gpt-5.6-terra", "gpt-4o"])
 async def test_the_cache_is_the_vendors_and_the_script_may_pass_it_by(simulator: Running, model: str) -> None:
     async def usage(directive: str) -> tuple[int, int, int]:

@@ -7,13 +7,14 @@ messages are passed over is as a client found it (opencode-cache-manager, 2026).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from deploy.simulator.caching import Piece, Policy, Spoken, picture, rest
 from deploy.simulator.exchange import Refusal
-from deploy.simulator.openai.body import ChatRequest, Message, Part
+from deploy.simulator.openai.body import Breakpoint, CacheOptions, ChatRequest, Message
 from deploy.simulator.openai.models import Model
 from deploy.simulator.openai.values import INVALID
 
@@ -25,6 +26,14 @@ DEEPSEEK = Policy(minimum=64, step=64, kept_s=3_600)
 RETAINED = ("gpt-4.1", "gpt-5")
 
 
+class Hinted(Protocol):
+    """A request with hints for the cache."""
+
+    prompt_cache_key: str | None
+    prompt_cache_options: CacheOptions | None
+    prompt_cache_retention: Any
+
+
 def pieces_of(body: ChatRequest, schema: bytes | None, model: Model) -> list[Piece]:
     """The prompt in the vendor's order. A model that keeps what is marked has a mark of its own at the end, unless it is told
     that all are the caller's.
@@ -33,10 +42,21 @@ def pieces_of(body: ChatRequest, schema: bytes | None, model: Model) -> list[Pie
     pieces += [rest(schema)] if schema else []
     for message in body.messages:
         pieces += _spoken(message)
-    return _marked(pieces, body) if model.breakpoints else pieces
+    return with_marks_that_count(pieces, body) if model.breakpoints else pieces
 
 
-def check_caching(body: ChatRequest, model: Model) -> None:
+def policy_of(model: Model) -> Policy:
+    """What OpenAI keeps of the model's prompts."""
+    return AT_MARKS if model.breakpoints else IN_STEPS
+
+
+def breakpoints_of(body: ChatRequest) -> list[Breakpoint]:
+    """The marks of a chat's messages."""
+    parts = [part for one in body.messages if isinstance(one.content, list) for part in one.content]
+    return [part.prompt_cache_breakpoint for part in parts if part.prompt_cache_breakpoint]
+
+
+def check_caching(body: Hinted, breakpoints: Sequence[Breakpoint], model: Model) -> None:
     """Hold hints for the cache against the model; raises `Refusal`."""
     if len(body.prompt_cache_key or "") > KEY_LENGTH_MAX:
         words = f"string too long. Expected a string with maximum length {KEY_LENGTH_MAX}"
@@ -51,7 +71,7 @@ def check_caching(body: ChatRequest, model: Model) -> None:
         raise _unsupported("prompt_cache_retention")
     if retention == "in_memory" and model.retains_always:
         raise _refused("unsupported_value", "'in_memory' is not supported with this model.", "prompt_cache_retention")
-    if not model.breakpoints and any(part.prompt_cache_breakpoint for part in _parts(body)):
+    if not model.breakpoints and breakpoints:
         raise _unsupported("prompt_cache_breakpoint")
 
 
@@ -62,7 +82,7 @@ def _spoken(message: Message) -> Iterator[Piece]:
         yield spoken.text(message.content)
     for part in message.content if isinstance(message.content, list) else ():
         mark = None if message.role == "assistant" else part.prompt_cache_breakpoint
-        kept_s = (LONG_S if mark.ttl == "12h" else SHORT_S) if mark else 0
+        kept_s = kept_for(mark)
         if part.type == "image_url":
             yield picture(msgspec.json.encode(part.image_url), kept_s)
         else:
@@ -71,7 +91,12 @@ def _spoken(message: Message) -> Iterator[Piece]:
         yield rest((call.function.name + call.function.arguments).encode())
 
 
-def _marked(pieces: list[Piece], body: ChatRequest) -> list[Piece]:
+def kept_for(mark: Breakpoint | None) -> int:
+    """Seconds for which what is marked is kept; 0 without a mark."""
+    return (LONG_S if mark.ttl == "12h" else SHORT_S) if mark else 0
+
+
+def with_marks_that_count(pieces: list[Piece], body: Hinted) -> list[Piece]:
     """The latest marks count, and the end of the newest message is one of them."""
     explicit = body.prompt_cache_options is not None and body.prompt_cache_options.mode == "explicit"
     places = [place for place, piece in enumerate(pieces) if piece.kept_s]
@@ -80,11 +105,6 @@ def _marked(pieces: list[Piece], body: ChatRequest) -> list[Piece]:
         msgspec.structs.replace(piece, kept_s=(piece.kept_s or SHORT_S) if place in counting else 0)
         for place, piece in enumerate(pieces)
     ]
-
-
-def _parts(body: ChatRequest) -> Iterator[Part]:
-    for message in body.messages:
-        yield from message.content if isinstance(message.content, list) else ()
 
 
 def _unsupported(name: str) -> Refusal:

@@ -18,7 +18,7 @@ from deploy.simulator.answer import Usage
 from deploy.simulator.caching import Policy, Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, serve
 from deploy.simulator.openai.body import ChatRequest, text_of
-from deploy.simulator.openai.caching import AT_MARKS, IN_STEPS, check_caching, pieces_of
+from deploy.simulator.openai.caching import breakpoints_of, check_caching, pieces_of, policy_of
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
 from deploy.simulator.openai.models import MODELS, Model
@@ -78,7 +78,7 @@ class OpenAIChat:
 
     def policy(self, model: Model) -> Policy:
         """What the vendor keeps."""
-        return AT_MARKS if model.breakpoints else IN_STEPS
+        return policy_of(model)
 
     def parse(self, request: web.Request, raw: bytes) -> ChatRequest:
         """Read the body; raises `Refusal` for what is no JSON, and for fields and types that OpenAI does not know."""
@@ -107,7 +107,7 @@ class OpenAIChat:
         """Hold a request against the rules of its model; raises `Refusal`."""
         model = check_chat(question.body, self.models.get(question.body.model), question.prompt_tokens)
         check_contents(question.body, model)
-        check_caching(question.body, model)
+        check_caching(question.body, breakpoints_of(question.body), model)
         check_tools(question.body, model)
 
     def refuse(self, refusal: Refusal) -> web.Response:

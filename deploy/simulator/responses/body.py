@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from deploy.simulator.openai.body import Breakpoint, CacheOptions
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON, Asked, Offer
 
@@ -24,6 +25,7 @@ class Part(msgspec.Struct):
     refusal: str = ""
     image_url: str | None = None
     detail: str | None = None
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class Item(msgspec.Struct):
@@ -113,6 +115,9 @@ class ResponsesRequest(msgspec.Struct):
     top_logprobs: int | None = None
     top_p: float | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
 
     @property
     def items(self) -> list[Item]:

@@ -66,7 +66,8 @@ def _unknown(body: dict[str, Any]) -> Iterator[str]:
         yield from (f"input[{i}].{name}" for name in item if known is not None and name not in known)
         for field in ("content", "output", "summary"):
             for j, part in enumerate(_objects(item.get(field))):
-                yield from (f"input[{i}].{field}[{j}].{name}" for name in part if name not in PART)
+                known_of_part = PART - {"prompt_cache_breakpoint"} if item.get("role") == "assistant" else PART
+                yield from (f"input[{i}].{field}[{j}].{name}" for name in part if name not in known_of_part)
     for i, tool in enumerate(_functions(body)):
         yield from (f"tools[{i}].{name}" for name in tool if name not in FUNCTION)
     reasoning = body.get("reasoning")

@@ -13,13 +13,16 @@ from aiohttp import web
 
 from deploy.simulator import answer
 from deploy.simulator.acts import Wire
+from deploy.simulator.caching import Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
+from deploy.simulator.openai.caching import check_caching, policy_of
 from deploy.simulator.openai.chat import NO_JSON, OPENAI_CHAT, check_bearer
-from deploy.simulator.openai.models import MODELS
+from deploy.simulator.openai.models import MODELS, Model
 from deploy.simulator.openai.rules import FULL, REFUSALS, RETIRED
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.responses.answers import Items, response
 from deploy.simulator.responses.body import ResponsesRequest, asked_of, talk_of, texts_of
+from deploy.simulator.responses.caching import breakpoints_of, pieces_of
 from deploy.simulator.responses.items import check_items
 from deploy.simulator.responses.known import check_known
 from deploy.simulator.responses.rules import BLOCKED, check_body, thinks
@@ -52,12 +55,14 @@ class OpenAIResponses:
             thinks=model is not None and thinks(body, model),
             tier="flex" if body.service_tier == "flex" else "",
             full=FULL if body.service_tier == "flex" else None,
+            prompt=_prompt(body, model, request.headers["Authorization"]) if model else None,
         )
 
     def check(self, question: Question) -> None:
         """Hold a request against the rules of its model; raises `Refusal`."""
         model = check_body(question.body, MODELS.get(question.body.model), question.prompt_tokens)
         check_items(question.body, model)
+        check_caching(question.body, breakpoints_of(question.body), model)
 
     def refuse(self, refusal: Refusal) -> web.Response:
         """Say a refusal, as all of OpenAI's APIs do."""
@@ -78,6 +83,12 @@ class OpenAIResponses:
     def wire(self, told: Told) -> Wire:
         """Say the events of a response."""
         return ResponsesWire(told, fault_refusal(self, told.script))
+
+
+def _prompt(body: ResponsesRequest, model: Model, key: str) -> Prompt:
+    """What the request is to the cache."""
+    owner = f"{OPENAI_RESPONSES.api} {model.name} {key}".encode()
+    return Prompt(owner, lambda: pieces_of(body, model), policy_of(model))
 
 
 def _parsed(request: web.Request, raw: bytes) -> ResponsesRequest:

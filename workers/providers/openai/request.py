@@ -30,7 +30,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "service_tier": None if request.model.service_tier == "default" else request.model.service_tier,
         **_sampling(request.sampling),
         **_thinking(request),
-        **_caching(request),
+        **caching(request),
         **(_tools(request.tools, request.model) if request.tools.offered else {}),
     }
     unknown = UNKNOWN_TO_DEEPSEEK if request.model.api == "deepseek-chat" else set()
@@ -85,8 +85,10 @@ def _deepseek_thinks(request: ProviderRequest) -> bool:
     return model.api == "deepseek-chat" and unforced and thinks(model, request.sampling.reasoning_effort)
 
 
-def _caching(request: ProviderRequest) -> dict[str, Any]:
-    """What OpenAI's cache is told besides marks (openai-python 3.54, read 2026-11). A key has the bound of a user's name."""
+def caching(request: ProviderRequest) -> dict[str, Any]:
+    """What OpenAI's cache is told besides marks, in the words of both of its APIs (openai-python 3.54, read 2026-11). A key
+    has the bound of a user's name.
+    """
     told = request.sampling.caching
     return {
         "prompt_cache_key": short_user(told.key) if told.key else None,
@@ -163,10 +165,15 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
 
 
 def _with_breakpoints(content: str | list[dict[str, Any]], message: Message) -> str | list[dict[str, Any]]:
-    """A mark is a part's, so that one of a call goes to the part before it, and none to a message without text."""
+    """A mark is a part's, and none's in a message without text."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not message.text().strip() and not message.images():
         return content
+    return with_breakpoints(parts, message)
+
+
+def with_breakpoints(parts: list[dict[str, Any]], message: Message) -> list[dict[str, Any]]:
+    """The parts of a message, with OpenAI's word for the marks at some of them."""
     for mark in message.cache_marks:
         parts[min(mark.place, len(parts) - 1)]["prompt_cache_breakpoint"] = {"mode": "explicit"}
     return parts

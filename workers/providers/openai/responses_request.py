@@ -10,10 +10,10 @@ from typing import Any
 
 from shared.catalogue.models import Model
 from shared.catalogue.vendor_limits import vendor_limits
-from shared.chat import ImagePart, JsonAnswer, Message, Tool, ToolCall, ToolChoice, Tools
+from shared.chat import ImagePart, JsonAnswer, Message, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
 from shared.thoughts import Thought, in_order
-from workers.providers.openai.request import short_user
+from workers.providers.openai.request import caching, short_user, with_breakpoints
 from workers.providers.protocol import ProviderRequest
 
 ENCRYPTED = "reasoning.encrypted_content"
@@ -36,6 +36,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "user": short_user(sampling.user) if sampling.user else None,
         "text": {"format": _format(sampling.json_answer)} if sampling.json_answer else None,
         "reasoning": _reasoning(request),
+        **caching(request),
         **(_tools(request.tools) if request.tools.offered else {}),
     }
     return {name: value for name, value in given.items() if value is not None}
@@ -115,13 +116,16 @@ def _call(call: ToolCall) -> Item:
 
 
 def _content(message: Message, model: Model) -> str | list[Item]:
-    """Parts only where there is an image: an empty list is refused."""
-    if isinstance(message.content, str) or not message.images():
+    """Parts only where there is an image or a mark: an empty list is refused."""
+    marked = bool(message.cache_marks and model.cache_marks and message.text().strip())
+    if not marked and not message.images():
         return message.text()
+    given = [TextPart(message.content)] if isinstance(message.content, str) else message.content
     detail = vendor_limits(model).image_detail or "auto"
-    return [
+    parts: list[Item] = [
         {"type": "input_image", "image_url": part.image_url.url, "detail": detail}
         if isinstance(part, ImagePart)
         else {"type": "input_text", "text": part.text}
-        for part in message.content
+        for part in given
     ]
+    return with_breakpoints(parts, message) if model.cache_marks else parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from shared.catalogue.apis import by_each_api
 from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import load_catalogue
 from shared.chat import NO_TOOLS, CacheMark, Caching, Message, Sampling, Tool, ToolCall, Tools
@@ -57,6 +58,11 @@ def test_a_vendor_that_takes_no_marks_is_sent_none(model: str) -> None:
     assert taken(model, [said(SHORT)], tools_with(SHORT)) == ([(), ()], True)
 
 
+def test_openai_takes_marks_at_results_and_none_of_the_assistants() -> None:
+    talk = [said(SHORT), said(SHORT, role="assistant"), Message("tool", "r", tool_call_id="c", cache_marks=(SHORT,))]
+    assert taken(GPT, talk) == ([(), (SHORT,), (), (SHORT,)], True)
+
+
 def test_of_more_than_four_marks_the_last_ones_count_and_instructions_come_before_what_was_said() -> None:
     messages = [said(SHORT), said(SHORT), said(SHORT), said(SHORT, role="system")]
     assert taken(CLAUDE, messages, tools_with(SHORT)) == ([(), (SHORT,), (SHORT,), (SHORT,), (SHORT,)], True)
@@ -90,7 +96,8 @@ def test_what_may_be_written_follows_from_marks_and_from_what_the_vendor_does_un
     model: str, marks: tuple[CacheMark, ...], *, explicit: bool, writes: Writes
 ) -> None:
     sampling = Sampling(caching=Caching(explicit=explicit))
-    assert writes_of(CATALOGUE.find(model), [said(*marks)], NO_TOOLS, sampling) == writes
+    for way in by_each_api([CATALOGUE.find(model)]):
+        assert writes_of(way, [said(*marks)], NO_TOOLS, sampling) == writes
 
 
 @pytest.mark.parametrize(

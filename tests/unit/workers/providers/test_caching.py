@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.models import load_catalogue
 from shared.chat import CacheMark, Caching, Message, Sampling, TextPart, Tool, ToolCall, Tools
 from shared.thoughts import Thought
 from workers.providers.bedrock import converse
 from workers.providers.openai import request as openai_request
+from workers.providers.openai import responses_request
 from workers.providers.protocol import ProviderRequest
 
 CATALOGUE = load_catalogue()
@@ -124,6 +126,28 @@ def test_openai_is_sent_breakpoints_and_what_was_wished_of_its_cache() -> None:
     assert user["content"] == [{"type": "text", "text": "a"} | BREAKPOINT, {"type": "text", "text": "b"}]
     assert asked["prompt_cache_options"] == {"mode": "explicit"}
     assert len(asked["prompt_cache_key"]) == 64
+
+
+def test_both_of_openais_apis_are_told_the_same_of_its_cache() -> None:
+    talk = [
+        Message("system", "s", cache_marks=(LONG,)),
+        Message("user", [TextPart("a"), TextPart("b")], cache_marks=(SHORT,)),
+        Message("assistant", "", (ToolCall("c", "f", "{}"),)),
+        Message("tool", "r", tool_call_id="c", cache_marks=(SHORT,)),
+        Message("tool", " ", tool_call_id="d", cache_marks=(SHORT,)),
+    ]
+    sampling = Sampling(caching=Caching(key="k" * 65, explicit=True), reasoning_effort="low")
+    request = asking("openai-gpt-5.6-terra", *talk, sampling=sampling, tools=Tools(offered=(Tool(name="f"),)))
+    request = msgspec.structs.replace(request, model=by_its_api(request.model, sampling, request.tools))
+    asked = responses_request.parameters(request)
+    system, user, _, result, blank = asked["input"]
+    assert system["content"] == [{"type": "input_text", "text": "s"} | BREAKPOINT]
+    assert user["content"] == [{"type": "input_text", "text": "a"} | BREAKPOINT, {"type": "input_text", "text": "b"}]
+    assert result["output"] == [{"type": "input_text", "text": "r"} | BREAKPOINT]
+    assert blank["output"] == " "
+    told = openai_request.parameters(request)
+    words = ("prompt_cache_key", "prompt_cache_options")
+    assert [asked[word] for word in words] == [told[word] for word in words]
 
 
 @pytest.mark.parametrize("model", ["openai-gpt-5.2", "deepseek-flash"])
