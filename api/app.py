@@ -15,7 +15,8 @@ from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.http.bodies import Bodies
 from api.http.lists import Lists
-from api.http.state import ANSWERS, HELD_STREAMS, RESULTS, SETTINGS
+from api.http.state import ANSWERS, HELD_STREAMS, READS, RESULTS, SETTINGS
+from api.http.turns import Turns
 from api.http.uploads import Uploads
 from api.http.writing import PART_BYTES
 from api.key_watch import KeyWatch
@@ -40,6 +41,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.byte_budget import ByteBudget
+from shared.runtime.fair_turns import FairTurns
 from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
@@ -57,9 +59,12 @@ def create_app(settings: Settings) -> web.Application:
     `Unavailable` when it cannot serve.
     """
     json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
-    app = web.Application(middlewares=[middleware.request_ids, cors.answer_preflight, middleware.errors])
+    app = web.Application(
+        middlewares=[middleware.rest_of_body, middleware.request_ids, cors.answer_preflight, middleware.errors]
+    )
     app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
+    app[READS] = Turns()
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
     app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)
@@ -128,6 +133,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             redis=client,
             catalogue=catalogue,
             bodies=bodies,
+            admissions=FairTurns(settings.admissions_at_once),
             authenticator=Authenticator(pool, settings, ledger.distrust_connections),
             key_watch=key_watch,
             directory=directory,

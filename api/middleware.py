@@ -12,6 +12,7 @@ from api.absent import nothing_here, wrong_method
 from api.formats.surfaces import surface_of
 from api.http.caller import address_of
 from api.http.half_closed import HalfClosedHandler
+from api.http.reading import pass_over_rest
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
 from api.services import SERVICES
@@ -28,6 +29,19 @@ OUR_FAULT = (
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def rest_of_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Who is answered before the body has come to its end is still sending it, and reads the answer only then: the rest is
+    passed over, in turns among all large bodies. aiohttp would do it in each turn of the event loop.
+    """
+    response = await handler(request)
+    if not request.content.is_eof():
+        await response.prepare(request)
+        await response.write_eof()
+        await pass_over_rest(request)
+    return response
 
 
 @web.middleware

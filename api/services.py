@@ -24,6 +24,7 @@ from api.requests.submit import Submitter
 from shared.catalogue.models import Catalogue
 from shared.ledger.ledger import Ledger
 from shared.queue.queue import Queue
+from shared.runtime.fair_turns import FairTurns
 from shared.settings import Settings
 
 
@@ -36,6 +37,8 @@ class Services:
     redis: redis.asyncio.Redis
     catalogue: Catalogue
     bodies: Bodies
+    admissions: FairTurns
+    """Of requests that are understood, held for and enqueued, by account."""
     authenticator: Authenticator
     key_watch: KeyWatch
     directory: Directory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,12 +63,14 @@ async def serve(
     if key.rpm:
         tell_limit(request, key.rpm)
     with await read_body(request, key, copies) as body:
-        wanted = await understand(request, key, body, parse)
+        async with _turn(services, key, body.size):
+            wanted = await understand(request, key, body, parse)
         respond_async = may_respond_async and prefers_async(request)
         if wanted.repeats:
             return await _serve_repeat(request, wanted, key, body, wanted.repeats, respond_async=respond_async)
         with following(services, key, request[REQUEST_ID]) as follower:
-            admitted = await _submit_for(request, services, new_request(request, key, wanted, keep=respond_async))
+            async with _turn(services, key, body.size):
+                admitted = await _submit_for(request, services, new_request(request, key, wanted, keep=respond_async))
             if isinstance(admitted, Repeat):
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             wanted.question = wanted.kept = None
@@ -84,6 +86,13 @@ async def serve(
                 return await answer(request, said, key.account_id, headers=headers)
             follower.when_left = partial(_leave, services, admitted, follower)
             return await _relay(request, wanted, served, key, services.follow_up.events_of(admitted, follower), headers)
+
+
+def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
+    """Around work on a request before it is in its queue: accounts come in turn. Large bodies have turns of their own."""
+    if services.bodies.is_large(size):
+        return nullcontext()
+    return services.admissions.turn(key.account_id, within_s=services.settings.admission_within_s)
 
 
 @contextmanager

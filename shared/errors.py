@@ -2,7 +2,8 @@
 
     RebootError                    status  code                     retryable
     ├── InvalidRequest             400     invalid_request
-    │   └── ContextLengthExceeded  400     context_length_exceeded
+    │   ├── ContextLengthExceeded  400     context_length_exceeded
+    │   └── TooManyValues          400     invalid_request
     ├── InvalidApiKey              401     invalid_api_key
     ├── InsufficientCredit         402     insufficient_credit
     ├── PermissionDenied           403     permission_denied
@@ -91,6 +92,12 @@ class ContextLengthExceeded(InvalidRequest):
 
     code = "context_length_exceeded"
     advice = "Shorten the messages, lower `max_tokens`, or take a model with a larger window."
+
+
+class TooManyValues(InvalidRequest):
+    """A body has more fields and entries than are decoded, so that nothing else is known of it."""
+
+    advice = "Send less in one request: fewer tools, messages or parts of them."
 
 
 class InvalidApiKey(RebootError):

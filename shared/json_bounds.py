@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Literal, NamedTuple
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, TooManyValues
 
 JSON_NODES_MAX = 500_000
 """An agent's 512 tools with 100 described properties each are 210,000, and 4,096 messages of three parts each 60,000. Where a
@@ -99,9 +99,9 @@ def _is_too_deep(value: object) -> bool:
     return True
 
 
-def _too_many(what: str) -> InvalidRequest:
+def _too_many(what: str) -> TooManyValues:
     most = _InForce.bounds.nodes_max
-    return InvalidRequest(
+    return TooManyValues(
         f"{what} has more than {most} values: each field of an object and each entry of a list is one. Send less at a time."
     )
 

@@ -109,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bodies_room_within_s: float = 10.0  # so long a body waits for room, unread
     bodies_unread_bytes_max: int = 48_000_000  # what connections hold of these; half for an account
     copies_bytes_max: int = 32_000_000  # of a front door: requests that it can enqueue again, should Redis be emptied
+    admissions_at_once: int = 8  # of a front door: small requests that are held for and enqueued, accounts in turn
+    admission_within_s: float = 10.0  # so long one waits for its turn
     body_within_s: float = 60.0  # all of a body, or a pause in a batch's
     body_bytes_per_s_min: int = 5_000  # of a batch's body, which may take longer
     refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives

@@ -33,7 +33,7 @@ LONG_LINE_BYTES = 250_000
 """A line that has so many before its end waits for more room."""
 PIECE_S = 5.0
 """After so long a piece is stored, however small it is."""
-TURN_S = 0.01
+TURN_S = 0.002
 """For so long lines are read before others have their turn."""
 
 

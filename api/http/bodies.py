@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from api.http.encoding import utf8_body
 from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
+from api.http.state import READS
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ SMALL_SHARES = 4
 
 
 class Pace:
-    """Of work on a large body, which others wait for: after each step it leaves them as much time as the step took. Small
+    """Of work on a large body, which others wait for: after each step it leaves them twice the time that the step took. Small
     requests take several turns of the event loop, and with a step of a large body before each they would take as long as it.
     """
 
@@ -44,7 +46,7 @@ class Pace:
         """To be awaited between steps."""
         took_s = time.monotonic() - self._since
         if self._pauses:
-            await asyncio.sleep(min(took_s, PAUSE_MAX_S) if took_s >= PAUSE_FROM_S else 0)
+            await asyncio.sleep(min(2 * took_s, PAUSE_MAX_S) if took_s >= PAUSE_FROM_S else 0)
             self._since = time.monotonic()
 
 
@@ -148,12 +150,14 @@ class Bodies:
         room = await self.room(copies * said if self.is_large(said) else said, account_id)
         try:
             async with asyncio.timeout(settings.body_within_s):
-                data = await self._begin(request, said)
+                read = BytesIO()
+                await self._read(request, read, said)
                 if not request.content.at_eof():  # its length was not said, and it is no small one
                     room.release()
                     room = await self.room(copies * bytes_max, account_id)
-                    data = await self._rest(request, data, bytes_max)
-            return Body(utf8_body(data), room, self._note_refused, copies)
+                    await self._read(request, read, bytes_max)
+                    refuse_more_than(bytes_max, read.tell())
+            return Body(utf8_body(read.getvalue()), room, self._note_refused, copies)
         except (TimeoutError, web.RequestPayloadError):
             room.release()
             raise broken_off(request, settings.body_within_s) from None
@@ -184,21 +188,12 @@ class Bodies:
         async with self.turn(0 if has_turn else size):
             yield
 
-    async def _begin(self, request: web.Request, size: int) -> bytes:
-        """All of a body of this size; of a longer one a little more."""
-        data = await request.content.readany()
-        if request.content.at_eof():
-            return data
-        pieces, length = [data], len(data)
-        while length <= size and (data := await request.content.readany()):
-            pieces.append(data)
-            length += len(data)
-        return b"".join(pieces)
-
-    async def _rest(self, request: web.Request, begun: bytes, bytes_max: int) -> bytes:
-        pieces, length = [begun], len(begun)
-        while data := await request.content.readany():
-            pieces.append(data)
-            length += len(data)
-            refuse_more_than(bytes_max, length)
-        return b"".join(pieces)
+    async def _read(self, request: web.Request, into: BytesIO, size: int) -> None:
+        """All of a body of this size; of a longer one a little more. The pieces are put together as they come: to do that in
+        one step at the end would keep others waiting.
+        """
+        turns = request.app[READS] if self.is_large(size) else None
+        while into.tell() <= size and not request.content.at_eof():
+            if turns:
+                await turns.next()
+            into.write(await request.content.readany())

@@ -9,6 +9,8 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from api.http.reading import Progress, refuse_compressed
+from api.http.state import READS
+from api.http.turns import Turns
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
 FILE = "file"
@@ -23,8 +25,9 @@ class FileForm:
     Reading raises `InvalidRequest` for what is no such form.
     """
 
-    def __init__(self, reader: MultipartReader, progress: Progress) -> None:
+    def __init__(self, reader: MultipartReader, progress: Progress, turns: Turns) -> None:
         self._reader = reader
+        self._turns = turns
         self._progress = progress
         self._file: BodyPartReader | None = None
         self.fields: dict[str, str] = {}
@@ -40,6 +43,7 @@ class FileForm:
         """The file's bytes; before it ends, the fields behind it are read."""
         file = self._file
         while file is not None and not file.at_eof():
+            await self._turns.next()
             async with self._reading():
                 chunk = await file.read_chunk(CHUNK_BYTES)
             self._progress.came(len(chunk))
@@ -105,7 +109,7 @@ async def file_form(request: web.Request) -> FileForm:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     refuse_compressed(request)
     with malformed_refused():
-        return FileForm(_Reader(request.headers, request.content), Progress(request))
+        return FileForm(_Reader(request.headers, request.content), Progress(request), request.app[READS])
 
 
 @contextmanager

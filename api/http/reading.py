@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from api.http.state import CLOSES, SETTINGS
+from api.http.state import CLOSES, READS, SETTINGS
 from shared.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 EVENT_STREAM = "text/event-stream"
@@ -22,13 +22,29 @@ DIGITS_MAX = 15
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     """A large body as it comes. Raises `InvalidRequest` when it breaks off, or comes too slowly for `Progress`."""
     progress = Progress(request)
+    turns = request.app[READS]
     while True:
+        await turns.next()
         async with progress.waiting():
             chunk = await request.content.readany()
         if not chunk:
             return
         progress.came(len(chunk))
         yield chunk
+
+
+async def pass_over_rest(request: web.Request) -> None:
+    """Read what still comes of a body that nobody wants, for `REFUSED_BODY_WITHIN_S` at most; then the connection ends."""
+    turns = request.app[READS]
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].refused_body_within_s):
+            while not request.content.is_eof():
+                await turns.next()
+                await request.content.readany()
+    except TimeoutError:
+        request.protocol.force_close()
+    except web.RequestPayloadError:
+        request.protocol.force_close()
 
 
 class Progress:

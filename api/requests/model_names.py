@@ -9,7 +9,7 @@ import msgspec
 
 from api.formats.asked import Asked
 from shared.catalogue.models import LISTED_AT, Catalogue
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, TooManyValues
 
 V1_LISTED_AT = "/v1/models"
 
@@ -51,6 +51,8 @@ def unknown_model_first(body: bytes, catalogue: Catalogue, route: str, *, neares
     """
     try:
         yield
+    except TooManyValues:
+        raise
     except InvalidRequest:
         named = _named_in(body)
         if named is not None:
