@@ -40,6 +40,10 @@ class Running(msgspec.Struct, frozen=True):
         """The log of calls."""
         return self.simulator.calls
 
+    def at(self, region: str) -> Running:
+        """The same one, as the vendors' addresses in a region lead to it."""
+        return Running(f"{self.url}/at/{region}", self.simulator)
+
     @property
     def openai(self) -> str:
         """`OPENAI_BASE_URL`."""
@@ -65,17 +69,9 @@ def create_app(defaults: Script | None = None, plans: tuple[Plan, ...] = ()) -> 
     """Build the application; without defaults it takes them from `SIM_*` in the environment."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app[SIMULATOR] = Simulator(scripts.from_environment(os.environ) if defaults is None else defaults, plans)
+    app.add_routes([*_vendors(""), *_vendors("/at/{region:[A-Za-z0-9-]+}")])
     app.add_routes(
         [
-            web.post("/v1/chat/completions", openai_chat.chat_completions),
-            web.post("/v1/responses", openai_responses.responses),
-            web.get("/v1/models", openai_chat.list_models),
-            web.get("/v1/realtime", openai_realtime.realtime),
-            web.post("/deepseek/chat/completions", deepseek.chat_completions),
-            web.post("/deepseek/v1/chat/completions", deepseek.chat_completions),
-            web.post("/bedrock/model/{model}/{call:converse(-stream)?}", bedrock_converse.converse),
-            web.post("/bedrock/model/{model}/{call:invoke(-with-response-stream)?}", bedrock_invoke.invoke),
-            web.post("/gemini/{version}/models/{model}:{method:(generate|streamGenerate)Content}", gemini.generate),
             web.get("/healthz", control.healthz),
             web.get("/_calls", control.calls),
             web.get("/_calls/count", control.count),
@@ -84,11 +80,29 @@ def create_app(defaults: Script | None = None, plans: tuple[Plan, ...] = ()) -> 
             web.post("/_calls/reset", control.reset),
             web.get("/_defaults", control.defaults),
             web.post("/_defaults", control.defaults),
+            web.get("/_upstreams", control.upstreams),
+            web.post("/_upstreams", control.upstreams),
             web.post("/_plans", control.plans),
             web.post("/_release", control.release),
         ]
     )
     return app
+
+
+def _vendors(prefix: str) -> list[web.RouteDef]:
+    return [
+        web.post(f"{prefix}/v1/chat/completions", openai_chat.chat_completions),
+        web.post(f"{prefix}/v1/responses", openai_responses.responses),
+        web.get(f"{prefix}/v1/models", openai_chat.list_models),
+        web.get(f"{prefix}/v1/realtime", openai_realtime.realtime),
+        web.post(f"{prefix}/deepseek/chat/completions", deepseek.chat_completions),
+        web.post(f"{prefix}/deepseek/v1/chat/completions", deepseek.chat_completions),
+        web.post(prefix + "/bedrock/model/{model}/{call:converse(-stream)?}", bedrock_converse.converse),
+        web.post(prefix + "/bedrock/model/{model}/{call:invoke(-with-response-stream)?}", bedrock_invoke.invoke),
+        web.post(
+            prefix + "/gemini/{version}/models/{model}:{method:(generate|streamGenerate)Content}", gemini.generate
+        ),
+    ]
 
 
 @asynccontextmanager

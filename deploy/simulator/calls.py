@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 
-CALLS_MAX = 100_000
+from deploy.simulator.upstreams import Payer
+
+CALLS_MAX, PAYERS_MAX = 100_000, 1_000
 
 
 class Call(msgspec.Struct, kw_only=True):
     """One upstream call; `ending` is empty while it runs, then completed, fault, refused, full, client_gone or failed.
 
     `prompt_tokens` and `output_tokens` are the true counts of the answer as planned, `tokens_sent` what left so far.
-    `thinks`: the vendor's model would have thought about it. `tier`: the service tier that serves it.
+    `thinks`: the vendor's model would have thought about it. `tier`: the service tier that serves it. `account` and
+    `region` are those of `Payer`.
     """
 
     ordinal: int
     api: str
     started_at: float
+    account: str = ""
+    region: str = ""
     model: str = ""
     key: str = ""
     stream: bool = False
@@ -38,25 +43,54 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class BillLine(msgspec.Struct, kw_only=True):
-    """What a vendor bills of one model at one service tier: calls that it answered to their end, with their true counts."""
+    """What a vendor bills an account of one model at one service tier: calls that it answered to their end, with their true
+    counts, and calls that it answered in part, with their prompts and the tokens that left.
+    """
 
+    account: str
+    region: str
     model: str
     tier: str
     calls: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    broken_calls: int = 0
+    broken_prompt_tokens: int = 0
+    broken_output_tokens: int = 0
+
+
+class Seen(msgspec.Struct, kw_only=True):
+    """The calls of one account in one region: how they ended, and how many ran at once at most."""
+
+    vendor: str
+    account: str
+    region: str
+    calls: int = 0
+    running: int = 0
+    running_max: int = 0
+    endings: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 def bill_of(calls: Iterable[Call]) -> list[BillLine]:
     """The bill for these calls."""
-    lines: dict[tuple[str, str], BillLine] = {}
+    lines: dict[tuple[str, str, str, str], BillLine] = {}
     for call in calls:
+        place = (call.account, call.region, call.model, call.tier)
         if call.ending == "completed":
-            line = lines.setdefault((call.model, call.tier), BillLine(model=call.model, tier=call.tier))
+            line = lines.setdefault(place, _empty(call))
             line.calls += 1
             line.prompt_tokens += call.prompt_tokens
             line.output_tokens += call.output_tokens
+        elif call.ending and call.tokens_sent:
+            line = lines.setdefault(place, _empty(call))
+            line.broken_calls += 1
+            line.broken_prompt_tokens += call.prompt_tokens
+            line.broken_output_tokens += call.tokens_sent
     return [lines[place] for place in sorted(lines)]
+
+
+def _empty(call: Call) -> BillLine:
+    return BillLine(account=call.account, region=call.region, model=call.model, tier=call.tier)
 
 
 class CallLog:
@@ -70,15 +104,18 @@ class CallLog:
         self._calls: deque[Call] = deque()
         self._by_key: dict[str, dict[int, Call]] = {}
         """For each key its calls, by their ordinals."""
+        self._seen: dict[Payer, Seen] = {}
         self._ordinal = 0
         self._waiters: set[asyncio.Event] = set()
 
     @contextmanager
-    def record(self, api: str) -> Iterator[Call]:
+    def record(self, api: str, payer: Payer | None = None) -> Iterator[Call]:
         """Log one call to its end; a client that leaves shows as a cancellation or a connection error."""
+        payer = payer or Payer()
         self._ordinal += 1
-        call = Call(ordinal=self._ordinal, api=api, started_at=time.time())
+        call = Call(ordinal=self._ordinal, api=api, started_at=time.time(), account=payer.account, region=payer.region)
         self._add(call)
+        seen = self._see(payer)
         try:
             yield call
         except (asyncio.CancelledError, ConnectionError):
@@ -90,6 +127,8 @@ class CallLog:
         finally:
             call.ending = call.ending or "completed"
             call.ended_at = time.time()
+            seen.running -= 1
+            seen.endings[call.ending] += 1
             self.changed()
 
     def name(self, call: Call, key: str) -> None:
@@ -103,6 +142,10 @@ class CallLog:
         """List the calls, oldest first, with this key and this ending; None is any."""
         calls: Iterable[Call] = self._calls if key is None else self._of_key(key)
         return [call for call in calls if ending is None or call.ending == ending]
+
+    def seen(self) -> list[Seen]:
+        """Whose calls came, and how they fared."""
+        return list(self._seen.values())
 
     def changed(self) -> None:
         """Wake whoever waits for calls to look different."""
@@ -125,6 +168,17 @@ class CallLog:
         """Forget every call; ordinals go on."""
         self._calls.clear()
         self._by_key.clear()
+        self._seen.clear()
+
+    def _see(self, payer: Payer) -> Seen:
+        """Count one more call of `payer` that runs; the oldest are forgotten beyond a limit."""
+        if len(self._seen) >= PAYERS_MAX and payer not in self._seen:
+            del self._seen[next(iter(self._seen))]
+        seen = self._seen.setdefault(payer, Seen(vendor=payer.vendor, account=payer.account, region=payer.region))
+        seen.calls += 1
+        seen.running += 1
+        seen.running_max = max(seen.running_max, seen.running)
+        return seen
 
     def _add(self, call: Call) -> None:
         self._calls.append(call)

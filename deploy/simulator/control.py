@@ -2,7 +2,8 @@
 
 `GET /_calls?limit=` · `GET /_calls/count` · `GET /_calls/bill` · `GET /_calls/wait?count=&timeout_s=`, each with the filters
 `key=`, `prefix=` (of the key), `ending=` (empty: what still runs) and `sent=` (at least so many tokens) ·
-`POST /_calls/reset` · `GET|POST /_defaults` · `POST /_plans` · `POST /_release?key=` · `GET /healthz`
+`POST /_calls/reset` · `GET|POST /_defaults` · `GET|POST /_upstreams` · `POST /_plans` · `POST /_release?key=` ·
+`GET /healthz`
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import msgspec
 from aiohttp import web
 
 from deploy.simulator import plans as planned
+from deploy.simulator import script as scripts
 from deploy.simulator.calls import Call, bill_of
-from deploy.simulator.script import ScriptError
+from deploy.simulator.script import Script, ScriptError
 from deploy.simulator.state import SIMULATOR
+from deploy.simulator.upstreams import Condition
 from shared.utf8 import NotUtf8, utf8
 
 CALLS_SHOWN = 1_000
@@ -53,7 +56,7 @@ async def wait(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Forget calls, spent faults and gates, and restore the defaults and plans of the start."""
+    """Forget calls, spent faults, gates and upstreams' faults, and restore the defaults and plans of the start."""
     request.app[SIMULATOR].reset()
     return _json({"status": "ok"})
 
@@ -69,6 +72,21 @@ async def defaults(request: web.Request) -> web.Response:
         except (ScriptError, msgspec.MsgspecError) as error:
             return _json({"error": str(error)}, status=400)
     return _json(simulator.defaults)
+
+
+async def upstreams(request: web.Request) -> web.Response:
+    """Show what befalls whose calls, and how they fared; with POST put one `Condition` in force."""
+    simulator = request.app[SIMULATOR]
+    if request.method == "POST":
+        try:
+            condition = msgspec.json.decode(utf8(await request.read()), type=Condition)
+            scripts.overlay(condition.script, Script())
+        except NotUtf8 as error:
+            return _json({"error": f"the body is {error}"}, status=400)
+        except (ScriptError, msgspec.MsgspecError) as error:
+            return _json({"error": str(error)}, status=400)
+        simulator.upstreams.set(condition)
+    return _json({"in_force": simulator.upstreams.in_force(), "seen": simulator.calls.seen()})
 
 
 async def plans(request: web.Request) -> web.Response:

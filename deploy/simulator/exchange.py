@@ -14,11 +14,13 @@ from aiohttp import web
 from deploy.simulator import acts, answer, player, tools
 from deploy.simulator.acts import Wire
 from deploy.simulator.answer import NOTHING, Hit, Piece, Reply, Usage
+from deploy.simulator.befallen import befallen, dead
 from deploy.simulator.caching import Prompt
 from deploy.simulator.calls import Call
 from deploy.simulator.script import Said, Script, ScriptError, last_of_user
 from deploy.simulator.state import SIMULATOR, Directions, Simulator
 from deploy.simulator.tools import Asked
+from deploy.simulator.upstreams import payer_of
 
 HTML_PAGE = (
     b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\n"
@@ -35,12 +37,19 @@ class Refusal(Exception):
         self.message = message
         self.kind = kind
         self.param = param
-        self.retry_after = 0
+        self.retry_after = 0.0
 
     def recoded(self, script: Script) -> Refusal:
         """Copy it with the code and the retry hint of a script."""
-        refusal = Refusal(self.status, script.code or self.code, self.message, self.kind, self.param)
-        refusal.retry_after = script.retry_after
+        return self._copy(script.code or self.code, script.retry_after)
+
+    def to_wait(self, seconds: float) -> Refusal:
+        """Copy it with a retry hint."""
+        return self._copy(self.code, seconds)
+
+    def _copy(self, code: str | None, retry_after: float) -> Refusal:
+        refusal = Refusal(self.status, code, self.message, self.kind, self.param)
+        refusal.retry_after = retry_after
         return refusal
 
 
@@ -91,6 +100,8 @@ class Dialect(Protocol):
 
     api: str
     refusals: Mapping[int, Refusal]
+    wrong_key: Refusal
+    no_credit: Refusal
     retired: Refusal
     blocked: Refusal | None
     stream_type: str
@@ -119,18 +130,23 @@ class Dialect(Protocol):
 
 async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
     """Serve one call and log it."""
-    simulator = request.app[SIMULATOR]
-    with simulator.calls.record(dialect.api) as call:
+    simulator, payer = request.app[SIMULATOR], payer_of(request, dialect.api)
+    with simulator.calls.record(dialect.api, payer) as call:
         try:
+            met = simulator.upstreams.meet(payer)
+            if met.dead:
+                return dead(request, call)
             question = dialect.read(request, await request.read())
-            directions = _directions(simulator, question, call)
+            directions = _directions(simulator, question, call, met.script)
             script = directions.script
+            if met.silent or met.refused:
+                return await befallen(dialect, met, call)
             if script.status not in {0, 200} and not script.fault:
                 return _refused(call, dialect, dialect.refusals[script.status].recoded(script), "fault")
             dialect.check(question)
             if question.full and simulator.is_full(script):
                 return _refused(call, dialect, question.full.recoded(script), "full")
-            return await _answer(request, dialect, question, directions, call)
+            return await _answer(request, dialect, question, directions, call, met.headers)
         except Refusal as refusal:
             return _refused(call, dialect, refusal, "refused")
 
@@ -154,10 +170,10 @@ def fault_refusal(dialect: Dialect, script: Script) -> Refusal:
     return dialect.refusals[script.status if script.status in dialect.refusals else 500].recoded(script)
 
 
-def _directions(simulator: Simulator, question: Question, call: Call) -> Directions:
+def _directions(simulator: Simulator, question: Question, call: Call, befalls: str) -> Directions:
     call.model, call.stream, call.thinks = question.model, question.stream, question.thinks
     try:
-        directions = simulator.directions_for(question.talk, parallel=question.asked.parallel)
+        directions = simulator.directions_for(question.talk, parallel=question.asked.parallel, befalls=befalls)
     except ScriptError as error:
         raise Refusal(400, None, str(error)) from None
     call.fault = directions.script.fault
@@ -171,7 +187,12 @@ def _refused(call: Call, dialect: Dialect, refusal: Refusal, ending: str) -> web
 
 
 async def _answer(
-    request: web.Request, dialect: Dialect, question: Question, directions: Directions, call: Call
+    request: web.Request,
+    dialect: Dialect,
+    question: Question,
+    directions: Directions,
+    call: Call,
+    limits: Mapping[str, str],
 ) -> web.StreamResponse:
     script = directions.script
     match script.fault:
@@ -184,7 +205,7 @@ async def _answer(
             return _refused(call, dialect, dialect.blocked, "fault")
         case _:
             told = understood(question, directions, call, _cached(request.app[SIMULATOR], question, script))
-            response = await _perform(request, dialect, told, call)
+            response = await _perform(request, dialect, told, call, limits)
             call.ending = "fault" if script.fault else "completed"
             return response
 
@@ -196,9 +217,11 @@ def _cached(simulator: Simulator, question: Question, script: Script) -> Hit:
     return simulator.cache.ask(prompt.owner, prompt.pieces(), prompt.policy)
 
 
-async def _perform(request: web.Request, dialect: Dialect, told: Told, call: Call) -> web.StreamResponse:
+async def _perform(
+    request: web.Request, dialect: Dialect, told: Told, call: Call, limits: Mapping[str, str]
+) -> web.StreamResponse:
     stream = told.question.stream
-    headers = {**dialect.headers(told), "Content-Type": dialect.stream_type if stream else "application/json"}
+    headers = {**dialect.headers(told), **limits, "Content-Type": dialect.stream_type if stream else "application/json"}
     if stream:
         played = acts.streamed(dialect.wire(told), told.reply, told.script)
     else:

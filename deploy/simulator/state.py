@@ -16,6 +16,7 @@ from deploy.simulator.caching import PromptCache
 from deploy.simulator.calls import CallLog
 from deploy.simulator.plans import Plan, Plans, Turn
 from deploy.simulator.script import Said, Script
+from deploy.simulator.upstreams import Upstreams
 
 KEYS_MAX = 100_000
 
@@ -34,17 +35,21 @@ class Simulator:
         self.calls = CallLog()
         self.plans = Plans(plans)
         self.cache = PromptCache()
+        self.upstreams = Upstreams()
         self.defaults = defaults
         self._first_defaults = defaults
         self._spent: dict[str, int] = {}
         self._full: dict[str, int] = {}
         self._gates: dict[str, asyncio.Event] = {}
 
-    def directions_for(self, talk: Sequence[Said], *, parallel: bool = True) -> Directions:
-        """Read what a call is to do; a fault with `times` is used up here. Raises `ScriptError`."""
+    def directions_for(self, talk: Sequence[Said], *, parallel: bool = True, befalls: str = "") -> Directions:
+        """Read what a call is to do; a fault with `times` is used up here. What `befalls` it goes before its own script.
+        Raises `ScriptError`.
+        """
         script, number = scripts.from_talk(talk, self.defaults)
         turn = self.plans.turn(script.plan, number, parallel=parallel)
-        return Directions(self._unspent(script), turn)
+        script = self._unspent(script)
+        return Directions(scripts.overlay(befalls, script) if befalls else script, turn)
 
     def is_full(self, script: Script) -> bool:
         """Whether the call is one of the first of its key that find no capacity at their service tier."""
@@ -71,10 +76,11 @@ class Simulator:
         self._gate(key).set()
 
     def reset(self) -> None:
-        """Forget calls, spent faults, gates and caches, and restore the defaults and plans of the process."""
+        """Forget calls, spent faults, gates, caches and upstreams' faults; restore the defaults and plans of the process."""
         self.calls.reset()
         self.plans.reset()
         self.cache.forget()
+        self.upstreams.clear()
         self._gates.clear()
         self.set_defaults({})
 

@@ -126,6 +126,10 @@ class Simulator:
         """Take a millisecond for each token of those who do not say otherwise."""
         await self._ask("POST", "/_defaults", {"first_ms": 1, "pace_ms": 1})
 
+    async def befall(self, **condition: object) -> None:
+        """Give the calls of a vendor, a key or a region a fault (see `deploy/simulator/upstreams.py`); no fault ends it."""
+        await self._ask("POST", "/_upstreams", condition)
+
     async def plan(self, plan: object) -> None:
         """Make known what the model does in each turn (see `deploy/simulator/plans.py`)."""
         await self._ask("POST", "/_plans", plan)

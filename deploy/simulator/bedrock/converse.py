@@ -68,6 +68,8 @@ class Converse:
     api = "bedrock-converse"
     stream_type = "application/vnd.amazon.eventstream"
     refusals = rules.REFUSALS
+    wrong_key = rules.WRONG_KEY
+    no_credit = rules.NO_CREDIT
     retired = rules.RETIRED
     blocked: Refusal | None = None
 

@@ -62,6 +62,8 @@ class Invoke:
     api = "bedrock-invoke"
     stream_type = "application/vnd.amazon.eventstream"
     refusals = rules.REFUSALS
+    wrong_key = rules.WRONG_KEY
+    no_credit = rules.NO_CREDIT
     retired = rules.RETIRED
     blocked: Refusal | None = None
 

@@ -43,6 +43,16 @@ REFUSALS: Mapping[int, Refusal] = {
 }
 
 
+WRONG_KEY = REFUSALS[401]
+NO_CREDIT = Refusal(
+    403,
+    "AccessDeniedException",
+    "Model access is denied due to INVALID_PAYMENT_INSTRUMENT:A valid payment instrument must be provided. Your AWS "
+    "Marketplace subscription for this model cannot be completed at this time. If you recently fixed this issue, try again "
+    "after 2 minutes.",
+)
+
+
 def invalid(message: str) -> Refusal:
     """Make a ValidationException."""
     return Refusal(400, "ValidationException", message)
@@ -97,7 +107,7 @@ def refuse(refusal: Refusal) -> web.Response:
         "x-amzn-ErrorType": f"{refusal.code}:http://internal.amazon.com/coral/com.amazon.bedrock/",
     }
     if refusal.retry_after:
-        headers["Retry-After"] = str(refusal.retry_after)
+        headers["Retry-After"] = f"{refusal.retry_after:g}"
     return web.Response(
         status=refusal.status, body=complaint(refusal), headers=headers, content_type="application/json"
     )

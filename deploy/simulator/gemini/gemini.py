@@ -36,6 +36,8 @@ from deploy.simulator.gemini.wire import (
 from deploy.simulator.script import Said
 from deploy.simulator.tools import ANY_JSON
 
+DETAIL = "type.googleapis.com/google.rpc"
+
 
 class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """The fields of the API; those that are `Any` are not looked at."""
@@ -60,6 +62,15 @@ class Gemini:
         "NOT_FOUND",
         "The model is not found for API version v1beta, or is not supported for generateContent. Call ListModels to "
         "see the list of available models and their supported methods.",
+    )
+    wrong_key = Refusal(
+        400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", kind="API_KEY_INVALID"
+    )
+    no_credit = Refusal(
+        429,
+        "RESOURCE_EXHAUSTED",
+        "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to manage your project "
+        "and billing.",
     )
     refusals: Mapping[int, Refusal] = {
         400: Refusal(400, "INVALID_ARGUMENT", "Request contains an invalid argument."),
@@ -136,9 +147,13 @@ class Gemini:
     def complaint(self, refusal: Refusal) -> bytes:
         """Say the error object."""
         error: dict[str, Any] = {"code": refusal.status, "message": refusal.message, "status": refusal.code}
+        details: list[dict[str, str]] = []
+        if refusal.kind:
+            details.append({"@type": f"{DETAIL}.ErrorInfo", "reason": refusal.kind, "domain": "googleapis.com"})
         if refusal.retry_after:
-            kind = "type.googleapis.com/google.rpc.RetryInfo"
-            error["details"] = [{"@type": kind, "retryDelay": f"{refusal.retry_after}s"}]
+            details.append({"@type": f"{DETAIL}.RetryInfo", "retryDelay": f"{round(refusal.retry_after, 3):g}s"})
+        if details:
+            error["details"] = details
         return msgspec.json.encode({"error": error})
 
     def headers(self, told: Told) -> dict[str, str]:

@@ -5,6 +5,7 @@ Facts from OpenAI's API reference and error pages, and from what the models answ
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from deploy.simulator.openai.caching import breakpoints_of, check_caching, piece
 from deploy.simulator.openai.contents import check_contents
 from deploy.simulator.openai.known import check_known
 from deploy.simulator.openai.models import MODELS, Model
-from deploy.simulator.openai.rules import BLOCKED, FULL, REFUSALS, RETIRED, check_chat, thinks
+from deploy.simulator.openai.rules import BLOCKED, FULL, NO_CREDIT, REFUSALS, RETIRED, WRONG_KEY, check_chat, thinks
 from deploy.simulator.openai.tools import asked_of, check_tools, schema_json, talk_of, texts_of
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.openai.wire import ChatWire, finish_reason, spoken
@@ -41,6 +42,8 @@ class OpenAIChat:
     knows_tiers = True
     models: Mapping[str, Model] = MODELS
     refusals: Mapping[int, Refusal] = REFUSALS
+    wrong_key: Refusal = WRONG_KEY
+    no_credit: Refusal = NO_CREDIT
     retired: Refusal = RETIRED
     blocked: Refusal | None = BLOCKED
 
@@ -114,7 +117,8 @@ class OpenAIChat:
         """Say a refusal with OpenAI's headers."""
         headers = {"x-request-id": f"req_{time.time_ns():x}"}
         if refusal.retry_after:
-            headers["retry-after"] = str(refusal.retry_after)
+            headers["retry-after"] = str(math.ceil(refusal.retry_after))
+            headers["retry-after-ms"] = str(math.ceil(refusal.retry_after * 1_000))
         body = self.complaint(refusal)
         return web.Response(status=refusal.status, body=body, headers=headers, content_type="application/json")
 

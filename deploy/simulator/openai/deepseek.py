@@ -50,6 +50,8 @@ class DeepSeekChat(OpenAIChat):
         429: Refusal(429, INVALID, "Rate limit reached: too many concurrent requests.", "rate_limit_error"),
         503: Refusal(503, INVALID, "Service is too busy. Please retry later.", "service_unavailable_error"),
     }
+    wrong_key: Refusal = refusals[401]
+    no_credit: Refusal = refusals[402]
     retired: Refusal = _RETIRED
     blocked: Refusal | None = Refusal(400, INVALID, "Content Exists Risk", INVALID)
 

@@ -7,13 +7,14 @@ A refusal that the defaults script (`status`, `html`) meets the handshake; one t
 from __future__ import annotations
 
 import asyncio
-import struct
 from typing import Any
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from deploy.simulator import acts, answer, player
+from deploy.simulator import script as scripts
+from deploy.simulator.befallen import befallen, dead
 from deploy.simulator.calls import Call
 from deploy.simulator.exchange import HTML_PAGE, Question, Refusal, understood
 from deploy.simulator.openai import rules
@@ -27,10 +28,13 @@ from deploy.simulator.openai.realtime_client import (
     read_session,
 )
 from deploy.simulator.openai.realtime_events import RealtimeWire, error_event, event
+from deploy.simulator.openai.realtime_stage import SocketStage
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said, Script, ScriptError
 from deploy.simulator.state import SIMULATOR, Directions, Simulator
+from deploy.simulator.upstreams import Payer, payer_of
 
+API = "openai-realtime"
 CONTEXT = {
     "gpt-4o-realtime-preview-2024-12-17": 32_000,
     "gpt-4o-realtime-preview": 32_000,
@@ -45,41 +49,15 @@ OUTPUT_MAX = 4_096
 _UNKNOWN_MODEL = 4000
 
 
-class SocketStage:
-    """A WebSocket on which every line is one text message."""
-
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse, wire: RealtimeWire) -> None:
-        self._request = request
-        self._socket = socket
-        self._wire = wire
-
-    async def begin(self) -> None:
-        """Do nothing: the handshake was the beginning."""
-
-    async def send(self, data: bytes) -> None:
-        """Send each line as a message."""
-        for line in data.splitlines():
-            if line:
-                await self._socket.send_frame(line, WSMsgType.TEXT)
-
-    async def end(self) -> None:
-        """Keep the socket for the next turn; a turn without `response.done` ends it with code 1000."""
-        if not self._wire.finished:  # as a frame, because the session's own loop is reading and sees the answer to it
-            await self._socket.send_frame(struct.pack("!H", WSCloseCode.OK), WSMsgType.CLOSE)
-
-    def hang_up(self) -> None:
-        """Close the connection without a close frame."""
-        player.hang_up(self._request)
-
-    def cut(self) -> None:
-        """Reset the connection."""
-        player.reset(self._request)
-
-
 class Session:
     """One socket: its settings, its conversation and at most one response in progress."""
 
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse, model: str) -> None:
+    def __init__(
+        self, request: web.Request, socket: web.WebSocketResponse, model: str, payer: Payer, befalls: str
+    ) -> None:
+        """What `befalls` the session holds for each of its turns."""
+        self._payer = payer
+        self._befalls = befalls
         self._request = request
         self._socket = socket
         self._simulator: Simulator = request.app[SIMULATOR]
@@ -151,7 +129,7 @@ class Session:
         await self._send(wire.cancelled(call.tokens_sent))
 
     async def _respond(self, options: ResponseOptions) -> None:
-        with self._simulator.calls.record("openai-realtime") as call:
+        with self._simulator.calls.record(API, self._payer) as call:
             try:
                 await self._perform(self._question(options), options, call)
             except Refusal as refusal:
@@ -176,7 +154,7 @@ class Session:
 
     def _directions(self, question: Question) -> Directions:
         try:
-            return self._simulator.directions_for(question.talk)
+            return self._simulator.directions_for(question.talk, befalls=self._befalls)
         except ScriptError as error:
             raise Refusal(400, None, str(error), INVALID) from None
 
@@ -216,7 +194,12 @@ async def realtime(request: web.Request) -> web.StreamResponse:
         check_bearer(request)
     except Refusal as refusal:
         return OPENAI_CHAT.refuse(refusal)
-    defaults = request.app[SIMULATOR].defaults
+    simulator, payer = request.app[SIMULATOR], payer_of(request, API)
+    met = simulator.upstreams.meet(payer)
+    if met.dead or met.silent or met.refused:
+        with simulator.calls.record(API, payer) as call:
+            return dead(request, call) if met.dead else await befallen(OPENAI_CHAT, met, call)
+    defaults = scripts.overlay(met.script, simulator.defaults) if met.script else simulator.defaults
     if defaults.fault == "html":
         return web.Response(status=defaults.status or 502, body=HTML_PAGE, content_type="text/html")
     if defaults.status not in {0, 200} and not defaults.fault:
@@ -225,7 +208,7 @@ async def realtime(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     model = request.query.get("model", "")
     if model in CONTEXT:
-        await Session(request, socket, model).run()
+        await Session(request, socket, model, payer, met.script).run()
     else:
         await _refuse_model(socket, model)
     return socket

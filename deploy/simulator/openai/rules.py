@@ -37,6 +37,14 @@ REFUSALS: Mapping[int, Refusal] = {
     502: Refusal(502, None, "Bad gateway.", "server_error"),
     503: Refusal(503, "server_is_overloaded", "The server is currently overloaded. Try again later.", "server_error"),
 }
+WRONG_KEY = REFUSALS[401]
+NO_CREDIT = Refusal(
+    429,
+    "insufficient_quota",
+    "You exceeded your current quota, please check your plan and billing details. For more information on this error, read "
+    "the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+    "insufficient_quota",
+)
 FULL = Refusal(429, "resource_unavailable", "Resource unavailable. Please try again later.", "resource_unavailable")
 """At the tier flex, which is not charged then (developers.openai.com/api/docs/guides/flex-processing, read 2026-11)."""
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")

@@ -18,7 +18,7 @@ from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, se
 from deploy.simulator.openai.caching import check_caching, policy_of
 from deploy.simulator.openai.chat import NO_JSON, OPENAI_CHAT, check_bearer
 from deploy.simulator.openai.models import MODELS, Model
-from deploy.simulator.openai.rules import FULL, REFUSALS, RETIRED
+from deploy.simulator.openai.rules import FULL, NO_CREDIT, REFUSALS, RETIRED, WRONG_KEY
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.responses.answers import Items, response
 from deploy.simulator.responses.body import ResponsesRequest, asked_of, talk_of, texts_of
@@ -35,6 +35,8 @@ class OpenAIResponses:
     api = "openai-responses"
     stream_type = "text/event-stream; charset=utf-8"
     refusals: Mapping[int, Refusal] = REFUSALS
+    wrong_key: Refusal = WRONG_KEY
+    no_credit: Refusal = NO_CREDIT
     retired: Refusal = RETIRED
     blocked: Refusal | None = BLOCKED
 
