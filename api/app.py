@@ -22,6 +22,7 @@ from api.http.writing import PART_BYTES
 from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
+from api.metrics_port import QueuesPage
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
@@ -38,6 +39,7 @@ from shared.json_bounds import Bounds
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.queue.byte_limits import ByteLimits
+from shared.queue.demand import Demand
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.runtime.byte_budget import ByteBudget
@@ -120,7 +122,13 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
     )
     directory = Directory(client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
-    async with served(settings.metrics_host, settings.metrics_port), background_tasks() as group:
+    queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)
+    async with (
+        served(
+            settings.metrics_host, settings.metrics_port, pages={"/scale": queues.get_scale}, refresh=queues.refresh
+        ),
+        background_tasks() as group,
+    ):
         records = SettledRecords(lua, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
         bodies = Bodies(settings)

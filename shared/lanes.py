@@ -44,6 +44,11 @@ def lane_of(name: QueueName) -> str:
     return name.split(":")[2]
 
 
+def short_name(name: QueueName) -> str:
+    """`provider:lane`, as operators and metrics call a queue."""
+    return name.removeprefix("q:")
+
+
 def is_patient(name: QueueName) -> bool:
     """Whether nobody waits at a front door for most of what is in the queue: it may not take all slots of a worker."""
     return lane_of(name) != "interactive"

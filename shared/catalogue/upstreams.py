@@ -16,6 +16,7 @@ import msgspec
 
 from shared.catalogue.rows import APIS
 from shared.catalogue.written import Written
+from shared.lanes import ServiceTier
 from shared.money import FACTOR_WORDS, is_factor
 from shared.settings import VENDOR_PREFIXES
 
@@ -92,6 +93,11 @@ class Upstreams:
             return (_stood_for(model), *rows)
         has_rows = any(row.provider == model.provider for row in self.rows)
         return rows if has_rows else (_stood_for(model),)
+
+
+def pace_name(upstream: str, model: str, tier: ServiceTier) -> str:
+    """Under which the calls of a model at an upstream and a tier have their pace."""
+    return f"{upstream}/{model}:{tier}" if tier == "flex" else f"{upstream}/{model}"
 
 
 def _stood_for(model: Model) -> Upstream:

@@ -5,7 +5,7 @@ Labels are models, APIs, queues and outcomes: never an account, a key or a text.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 
 from shared.settings import SettingsError
 
+Page = Callable[[web.Request], Awaitable[web.Response]]
 log = structlog.get_logger(__name__)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -37,6 +38,19 @@ VENDOR_CALLS = Counter("rebootml_vendor_calls_total", "Calls to vendors by API a
 UPSTREAMS_DIFFERING = Gauge(
     "rebootml_upstreams_differing", "Upstreams that some workers of a queue lack, or hold with another row"
 )
+QUEUE_JOBS = Gauge(
+    "rebootml_queue_jobs",
+    "Jobs in a queue: due, leased, deferred; every front door says the same of this and of the next four",
+    ["queue", "state"],
+)
+QUEUE_OLDEST_SECONDS = Gauge("rebootml_queue_oldest_seconds", "How long the oldest job has been due", ["queue"])
+SLOTS_WANTED = Gauge(
+    "rebootml_slots_wanted",
+    "Slots for which there is work now, by provider, by queue and in all (*)",
+    ["deployment"],
+)
+SLOTS = Gauge("rebootml_slots", "Slots of the workers that serve a queue: all, free", ["queue", "state"])
+WORKERS = Gauge("rebootml_workers", "Living workers that take jobs from a queue", ["queue"])
 LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
 UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
 BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process holds now", ["budget"])
@@ -52,13 +66,18 @@ ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at",
 
 
 @asynccontextmanager
-async def served(host: str, port: int | None) -> AsyncIterator[None]:
-    """Serve `/metrics` on `port` while the block runs; nothing without a port. Raises `SettingsError` when it is taken."""
+async def served(
+    host: str, port: int | None, *, pages: Mapping[str, Page] = {}, refresh: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Serve `/metrics`, and `pages` by their paths, on `port` while the block runs; nothing without a port. `refresh` is
+    awaited before metrics are told. Raises `SettingsError` when the port is taken.
+    """
     if port is None:
         yield
         return
     app = web.Application()
-    app.router.add_get("/metrics", _metrics)
+    for path, page in {"/metrics": _metrics_after(refresh), **pages}.items():
+        app.router.add_get(path, page)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -74,5 +93,10 @@ async def served(host: str, port: int | None) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _metrics_after(refresh: Callable[[], Awaitable[None]] | None) -> Page:
+    async def metrics(_: web.Request) -> web.Response:
+        if refresh:
+            await refresh()
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return metrics

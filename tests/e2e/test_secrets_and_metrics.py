@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from tests.harness.caller import Caller, expected, told
 from tests.harness.cluster import Cluster
-from tests.harness.support import free_port
+from tests.harness.support import eventually_true, free_port
 
 CANARY = "canary-prompt-5b1f"
 
@@ -56,6 +56,32 @@ async def test_every_stage_is_measured_and_nothing_secret_is_seen_anywhere(
     written = [path.read_text(errors="replace") for path in logs.glob("*.log")]  # noqa: ASYNC240 - a few small files
     for seen in (web, worker, names, *written):
         assert [secret for secret in secrets if secret in seen] == []
+
+
+async def test_a_front_door_tells_how_much_waits_and_how_many_slots_that_is_work_for(
+    caller: Caller, metrics_ports: dict[str, int]
+) -> None:
+    async with caller.session.get(f"http://127.0.0.1:{metrics_ports['web-1']}/scale") as response:
+        assert response.status == 200
+        scale = await response.json()
+    assert set(scale) == {"slots_wanted", "queues"}
+    assert {"*", "openai", "openai:interactive", "gemini:flex"} < scale["slots_wanted"].keys()
+    assert scale["queues"]["openai:batch"].keys() == {"due", "leased", "deferred", "oldest_s"}
+    told = ""
+
+    async def sees_all_workers() -> bool:
+        nonlocal told
+        told = await metrics(caller, metrics_ports["web-1"])
+        return 'rebootml_workers{queue="openai:interactive"} 3.0' in told
+
+    await eventually_true(sees_all_workers, "the front door sees three workers")
+    for line in (
+        'rebootml_slots_wanted{deployment="openai:interactive"}',
+        'rebootml_queue_jobs{queue="openai:batch",state="due"}',
+        'rebootml_queue_oldest_seconds{queue="openai:interactive"}',
+        'rebootml_slots{queue="openai:interactive",state="free"} 300.0',
+    ):
+        assert line in told
 
 
 async def test_broken_http_shows_no_key_in_any_log(caller: Caller, logs: Path) -> None:

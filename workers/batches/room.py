@@ -7,11 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.batches.queries import BATCHES
+from shared.catalogue.upstreams import pace_name
 from shared.lanes import Feed, fed_queue, tier_of
 from shared.money import divide_up
 from shared.queue.heartbeat import living_workers
 from workers.batches.turns import remember
-from workers.upstreams.paces import Pace, Paces, pace_name
+from workers.upstreams.paces import Pace, Paces
 
 if TYPE_CHECKING:
     import asyncpg

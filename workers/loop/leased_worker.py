@@ -21,7 +21,7 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
-from shared.lanes import QueueName
+from shared.lanes import QueueName, short_name
 from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim, Memory, Opening, Room
 from shared.queue.queue import Queue
@@ -177,7 +177,7 @@ class LeasedWorker(Worker):
         self.claims[claim.id] = claim
         self._large_jobs.begin(claim)
         self.job_counter += 1
-        JOBS_RUNNING.labels(claim.queue).inc()
+        JOBS_RUNNING.labels(short_name(claim.queue)).inc()
         self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening))
         task.add_done_callback(lambda done: self._job_ended(claim, done))
 
@@ -191,7 +191,7 @@ class LeasedWorker(Worker):
         self._large_jobs.end(claim)
         if self.tasks.get(claim.id) is task:  # else it runs again already: it was given back just before its end
             del self.tasks[claim.id]
-        JOBS_RUNNING.labels(claim.queue).dec()
+        JOBS_RUNNING.labels(short_name(claim.queue)).dec()
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
         for remembered in (self.cancel_reasons, self.unstoppable, self.writing_ends, self.aborting_tasks):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)

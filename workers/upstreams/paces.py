@@ -9,7 +9,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shared.errors import Unavailable
-from shared.lanes import ServiceTier
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 LIVE_MS = 3_600_000
 Refusal = Literal["", "throttled", "used up"]
 REPORT_EVERY_S = 0.25
-
-
-def pace_name(upstream: str, model: str, tier: ServiceTier) -> str:
-    """Under which the calls of a model at an upstream and a tier have their pace."""
-    return f"{upstream}/{model}:{tier}" if tier == "flex" else f"{upstream}/{model}"
 
 
 class Pace(NamedTuple):

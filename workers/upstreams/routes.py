@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.catalogue.upstreams import pace_name
 from workers.providers.loading import Held
 from workers.providers.protocol import Provider
-from workers.upstreams.paces import Paces, pace_name
+from workers.upstreams.paces import Paces
 
 if TYPE_CHECKING:
     from shared.catalogue.models import Model

@@ -143,6 +143,16 @@ ORDER BY t.place, c.lap, c.batch_id
 SELECT account_id, batch_id, model, count(*)::integer AS items, sum(bytes)::bigint AS bytes
 FROM batch_items WHERE provider = $1 AND state = 'running' GROUP BY account_id, batch_id, model
 
+-- name: waiting
+-- Of each feed of $1: lines of batches that may be fed, of the first $2 of them (each has one at least), and the models that batches run.
+SELECT f.feed, w.lines, r.models
+FROM unnest($1::text[]) AS f(feed)
+CROSS JOIN LATERAL (
+    SELECT COALESCE(sum(left_over), 0)::bigint AS lines FROM (
+        SELECT left_over FROM batch_cursors WHERE provider = f.feed AND turn_of IS NOT NULL ORDER BY turn_of LIMIT $2) first) w
+CROSS JOIN LATERAL (
+    SELECT COALESCE(array_agg(DISTINCT model), '{}') AS models FROM batch_items WHERE provider = f.feed AND state = 'running') r
+
 -- name: next_lines
 SELECT number, asked FROM (
     SELECT number, asked, sum(octet_length(asked)) OVER (ORDER BY number) - octet_length(asked) AS before

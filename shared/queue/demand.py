@@ -1,0 +1,122 @@
+"""How much waits in each queue, and how many slots of workers that is work for: one number to scale workers by.
+
+Slots are wanted for jobs that are due or run, and for lines of batches that could be fed, as far as the vendor takes them:
+the limits of the models that batches run now, or the first limit where they run none. What is deferred wants none. No worker
+has to be alive for it. A look costs the same however much waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.batches.queries import BATCHES, rows_of
+from shared.catalogue.upstreams import pace_name
+from shared.errors import ModelNotFound
+from shared.lanes import (
+    FEEDS,
+    LANES,
+    PROVIDERS,
+    Feed,
+    QueueName,
+    fed_queue,
+    lanes_of,
+    provider_of,
+    queue_of,
+    short_name,
+    tier_of,
+)
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from shared.catalogue.models import Catalogue
+    from shared.settings import Settings
+    from shared.stores.scripts import Scripts
+
+QUEUES = tuple(queue_of(provider, lane) for provider in PROVIDERS for lane in LANES if lane in lanes_of(provider))
+KEPT_S = 1.0
+"""So long one look serves all who ask."""
+EVERYTHING = "*"
+
+
+class QueueDepth(msgspec.Struct, frozen=True):
+    """Of one queue: jobs that are due, that run, and that are to run later; seconds for which the oldest has been due."""
+
+    due: int
+    leased: int
+    deferred: int
+    oldest_s: float
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """`slots_wanted` by provider, by `provider:lane`, and in all (`*`); `queues` by `provider:lane`."""
+
+    slots_wanted: dict[str, int]
+    queues: dict[str, QueueDepth]
+
+
+class Demand:
+    """Asks Redis once and Postgres once for all queues."""
+
+    def __init__(self, pool: asyncpg.Pool, scripts: Scripts, catalogue: Catalogue, settings: Settings) -> None:
+        self._pool = pool
+        self._scripts = scripts
+        self._catalogue = catalogue
+        self._settings = settings
+        self._looking = asyncio.Lock()
+        self._seen: tuple[float, Scale] | None = None
+
+    async def scale(self) -> Scale:
+        """As it was at most `KEPT_S` ago. Raises `Unavailable`."""
+        async with self._looking:
+            if self._seen is None or time.monotonic() - self._seen[0] >= KEPT_S:
+                self._seen = time.monotonic(), await self._look()
+            return self._seen[1]
+
+    async def _look(self) -> Scale:
+        lines, models = await self._batches()
+        paces = {(feed, name): None for feed in FEEDS for name in self._pace_names(feed, models[feed])}
+        start = self._settings.batch_concurrency_start
+        words = [len(QUEUES), int(self._settings.lease_s * 1000), start]
+        found = await self._scripts.call("depths", [*QUEUES, *(keys.pace(name) for _, name in paces)], words)
+        depths = {
+            queue: QueueDepth(due, leased, deferred, oldest_ms / 1000)
+            for queue, (due, leased, deferred, oldest_ms) in zip(QUEUES, found, strict=False)
+        }
+        limits: dict[Feed, int] = {}
+        for (feed, _), limit in zip(paces, found[len(QUEUES) :], strict=True):
+            limits[feed] = limits.get(feed, 0) + limit
+        wanted = {queue: depth.due + depth.leased for queue, depth in depths.items()}
+        for feed in FEEDS:
+            takes = min(self._settings.batch_window_max, limits.get(feed, start)) - wanted[fed_queue(feed)]
+            wanted[fed_queue(feed)] += min(lines[feed], max(0, takes))
+        return Scale(_summed(wanted), {short_name(queue): depth for queue, depth in depths.items()})
+
+    async def _batches(self) -> tuple[dict[Feed, int], dict[Feed, list[str]]]:
+        """Lines that could be fed, at most a few thousand of each feed, and the models that batches run."""
+        rows = await rows_of(self._pool, BATCHES["waiting"], FEEDS, self._settings.batch_window_max)
+        return {row["feed"]: row["lines"] for row in rows}, {row["feed"]: row["models"] for row in rows}
+
+    def _pace_names(self, feed: Feed, models: list[str]) -> list[str]:
+        names = []
+        for name in models:
+            try:
+                model = self._catalogue.find(name)
+            except ModelNotFound:  # of another release's catalogue
+                continue
+            upstreams = self._catalogue.upstreams.of(model)
+            names += [pace_name(upstream.name, name, tier_of(feed)) for upstream in upstreams]
+        return names
+
+
+def _summed(by_queue: dict[QueueName, int]) -> dict[str, int]:
+    wanted = {EVERYTHING: sum(by_queue.values())}
+    for queue, slots in by_queue.items():
+        wanted[provider_of(queue)] = wanted.get(provider_of(queue), 0) + slots
+        wanted[short_name(queue)] = slots
+    return wanted
