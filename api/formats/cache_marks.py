@@ -5,7 +5,7 @@ surface, and OpenAI's marks and options. Whether a model takes them is told in `
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, cast, get_args
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import msgspec
 
@@ -15,7 +15,9 @@ CACHE_CONTROL, BREAKPOINT = "cache_control", "prompt_cache_breakpoint"
 UNTOLD = frozenset({CACHE_CONTROL, BREAKPOINT, "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
 """Fields without which a body asks for the same."""
 LONG = frozenset({"1h", "12h"})
-"""Times of marks that are for hours; any other is the usual one."""
+"""Times of marks that are for hours."""
+TIMES = LONG | {None, "5m", "30m"}
+"""All that are known."""
 RETENTIONS = frozenset(get_args(CacheRetention))
 
 
@@ -25,12 +27,22 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     type: str = "ephemeral"
     ttl: str | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is a mark; another type is no vendor's."""
+        return self.type == "ephemeral"
+
 
 class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """OpenAI's mark: `{"mode": "explicit", "ttl": "30m" | "12h"}`."""
 
     mode: str = "explicit"
     ttl: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is a mark; another mode is no vendor's."""
+        return self.mode == "explicit"
 
 
 class PromptCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,10 +60,19 @@ class Markable(Protocol):
         """None without one."""
 
 
+class MarkField(NamedTuple):
+    """A field that marks something, or that says how long it is to be kept, by the wish that it is; None for one that is left
+    out whatever the model.
+    """
+
+    name: str
+    wish: Literal["cache", "cache_time"] | None
+
+
 def mark_of(entry: Markable, place: int) -> CacheMark | None:
     """The mark of what stands at `place`; None where it has none."""
     mark: CacheControl | CacheBreakpoint | None = entry.cache_control or getattr(entry, BREAKPOINT, None)
-    return None if mark is None else end_mark(place + 1, mark)
+    return None if mark is None or not mark.is_known else end_mark(place + 1, mark)
 
 
 def marks_of(entries: Sequence[Markable]) -> tuple[CacheMark, ...]:
@@ -61,7 +82,7 @@ def marks_of(entries: Sequence[Markable]) -> tuple[CacheMark, ...]:
 
 def marked_at_end(message: Message, mark: CacheControl | None) -> Message:
     """The same with a mark on all of it, unless it has that already."""
-    if mark is None:
+    if mark is None or not mark.is_known:
         return message
     parts = 1 if isinstance(message.content, str) else len(message.content)
     end = end_mark(parts + len(message.tool_calls), mark)
@@ -74,13 +95,20 @@ def end_mark(entries: int, mark: CacheControl | CacheBreakpoint) -> CacheMark:
     return CacheMark(entries - 1, mark.ttl in LONG)
 
 
-def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[str]:
-    """The names of the fields at `path` that hold marks, as `messages[].content[].cache_control`."""
+def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[MarkField]:
+    """The fields at `path` that hold marks, as `messages[].content[].cache_control`."""
     for entry in entries:
-        if entry.cache_control is not None:
-            yield f"{path}.{CACHE_CONTROL}"
-        if getattr(entry, BREAKPOINT, None) is not None:
-            yield f"{path}.{BREAKPOINT}"
+        yield from fields_of(f"{path}.{CACHE_CONTROL}", entry.cache_control)
+        yield from fields_of(f"{path}.{BREAKPOINT}", getattr(entry, BREAKPOINT, None))
+
+
+def fields_of(name: str, mark: CacheControl | CacheBreakpoint | None) -> Iterator[MarkField]:
+    """The field of this name that holds the mark, and that of its time where it is not the usual one."""
+    if mark is None:
+        return
+    yield MarkField(name, "cache" if mark.is_known else None)
+    if mark.is_known and (mark.ttl in LONG or mark.ttl not in TIMES):
+        yield MarkField(f"{name}.ttl", "cache_time" if mark.ttl in LONG else None)
 
 
 def caching_of(key: str | None, options: PromptCacheOptions | None, retention: str | None) -> Caching:

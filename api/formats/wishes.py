@@ -12,7 +12,7 @@ import msgspec
 from multidict import MultiDict, MultiMapping
 
 from api.formats.asked import Asked
-from api.formats.cache_marks import CACHE_CONTROL
+from api.formats.cache_marks import CACHE_CONTROL, MarkField
 from api.formats.parsing import parse_query
 from shared.chat import ReasoningEffort
 from shared.errors import InvalidRequest
@@ -78,7 +78,7 @@ def wishes_of(
     effort_field: str = "reasoning_effort",
     thinking: Thinking | None = None,
     thinking_field: str = "thinking",
-    marks: Iterable[str] = (),
+    marks: Iterable[MarkField] = (),
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
     """`unknown` are the fields that were left out of the body, without the numbers of entries. `marks` are those that mark
@@ -91,11 +91,11 @@ def wishes_of(
         names.append(f"{thinking_field}.display")
     misplaced = tuple(name for name in names if name.rpartition(".")[2] == CACHE_CONTROL)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
-    if taken := tuple(dict.fromkeys(marks)):
-        fields["cache"] = taken
+    cached, unknown_marks = _by_wish(marks)
+    fields |= cached
     if misplaced:
         fields["cache_elsewhere"] = misplaced
-    ignored = [name for name in names if name not in misplaced]
+    ignored = [*(name for name in names if name not in misplaced), *unknown_marks]
     known = _known_effort(effort)
     budget = thinking.budget_tokens or 0 if thinking else 0
     if effort not in {None, known, *ANY_EFFORT}:
@@ -111,6 +111,15 @@ def wishes_of(
     elif thinking and (thinking.type not in {None, OFF} or budget > 0):
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(ignored), known, budget if budget > 0 and known != "none" else None)
+
+
+def _by_wish(marks: Iterable[MarkField]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The fields of marks by what they wish for, and those that no vendor knows; each once."""
+    by_wish: dict[str | None, list[str]] = {}
+    for mark in dict.fromkeys(marks):
+        by_wish.setdefault(mark.wish, []).append(mark.name)
+    unknown = by_wish.pop(None, [])
+    return {wish: tuple(names) for wish, names in by_wish.items() if wish}, unknown
 
 
 def _known_effort(word: str | None) -> ReasoningEffort | None:

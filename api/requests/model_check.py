@@ -14,6 +14,7 @@ from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Catalogue, Model
+from shared.catalogue.thinking import takes_thoughts_back
 from shared.chat import Message, Sampling
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
@@ -134,10 +135,21 @@ def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
     marked = with_marks_taken(model, asked.messages, asked.tools)
     if marked.left_out and model.cache_marks:
         lacking.append("cache")
+    if marked.shortened:
+        lacking.append("cache_time")
     fields = [field for wish in lacking for field in asked.wishes.get(wish, ())]
-    foreign = asked.thoughts if any(_has_foreign_thoughts(message, model) for message in asked.messages) else ()
-    fitted = asked.without([*fields, *foreign])
+    fitted = asked.without([*fields, *_thoughts_left_out(asked, model, sampling)])
     return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools), model
+
+
+def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[str, ...]:
+    """The fields of thoughts where workers do not give the model all of them: those of another model, and any to a model that
+    does not think now.
+    """
+    taken = takes_thoughts_back(model, sampling.reasoning_effort)
+    if any(_has_foreign_thoughts(message, model) or (message.thoughts and not taken) for message in asked.messages):
+        return asked.thoughts
+    return ()
 
 
 def _has_foreign_thoughts(message: Message, model: Model) -> bool:

@@ -33,7 +33,7 @@ def nearest(
 ) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
     `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
-    `cache`, `cache_elsewhere`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a `top_k`
+    `cache`, `cache_elsewhere`, `cache_time`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a `top_k`
     becomes the nearest that the model has. A sampling option that asks for what happens anyway is left out, too.
     """
     asked = _Asked(model, sampling, tools, ())
@@ -166,14 +166,15 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "strict_tools": lambda asked: asked.api not in OPENAIS,
     "cache": lambda asked: asked.model.cache_minimum is None,
     "cache_elsewhere": lambda asked: asked.model.cache_minimum is None or bool(asked.model.cache_marks),
+    "cache_time": lambda _: False,
     "cache_key": lambda asked: asked.api not in OPENAIS or asked.model.base_url is not None,
     "cache_mode": lambda asked: asked.api not in OPENAIS or not asked.model.cache_marks,
     "cache_retention": lambda asked: (
         asked.sampling.caching.retention not in vendor_limits(asked.model).cache_retentions
     ),
 }
-"""`cache` is a mark where a model may take it (`caching.py`), `cache_elsewhere` one where none does. A vendor that caches by
-itself needs neither.
+"""`cache` is a mark where a model may take it, `cache_time` that it is for an hour (`caching.py`), `cache_elsewhere` a mark
+where no model takes one. A vendor that caches by itself needs none.
 """
 
 

@@ -25,11 +25,14 @@ OpenAI writes the latest four (openai-python 3.54, `PromptCacheOptions`). Read 2
 
 
 class Marked(NamedTuple):
-    """What is asked with the marks that its model takes; `left_out` says whether there were more."""
+    """What is asked with the marks that its model takes; `left_out` says whether there were more, `shortened` whether one for
+    an hour is one for minutes now.
+    """
 
     messages: list[Message]
     tools: Tools
     left_out: bool
+    shortened: bool
 
 
 class _Placed(NamedTuple):
@@ -45,15 +48,16 @@ def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Mar
     """
     asked = list(_in_order(messages, tools))
     if not asked:
-        return Marked(messages, tools, left_out=False)
+        return Marked(messages, tools, left_out=False, shortened=False)
     taken = [one for one in asked if _takes(model, one, messages)][-MARKS_MAX:]
-    kept = _longest_first(taken, may_be_long=model.price.cache_write_long is not None)
+    kept = _longest_first(taken, may_be_long=_keeps_long(model))
     marks: dict[int | None, tuple[CacheMark, ...]] = {}
     for position, mark in kept:
         marks[position] = (*marks.get(position, ()), mark)
     fitted = [_with_marks(message, marks.get(position, ())) for position, message in enumerate(messages)]
     tools = msgspec.structs.replace(tools, cache_marks=marks.get(None, ()))
-    return Marked(fitted, tools, left_out=len(kept) < len(asked))
+    shortened = any(before.mark != after.mark for before, after in zip(taken, kept, strict=True))
+    return Marked(fitted, tools, left_out=len(kept) < len(asked), shortened=shortened)
 
 
 def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling: Sampling) -> Writes:
@@ -63,11 +67,16 @@ def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling:
     asked for nowhere. Without a mark its explicit mode writes nothing.
     """
     marks = [mark for message in messages for mark in message.cache_marks] + [*tools.cache_marks]
-    if any(mark.long for mark in marks) and model.api == CONVERSE:
+    if any(mark.long for mark in marks) and _keeps_long(model):
         return "long"
     if marks or (model.writes_unasked and not is_explicit(model, sampling)):
         return "short"
     return "none"
+
+
+def _keeps_long(model: Model) -> bool:
+    """Whether a mark may be for an hour."""
+    return model.api == CONVERSE and model.price.cache_write_long is not None
 
 
 def is_explicit(model: Model, sampling: Sampling) -> bool:

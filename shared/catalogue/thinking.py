@@ -7,6 +7,7 @@ from __future__ import annotations
 from shared.catalogue.models import Model
 from shared.chat import ReasoningEffort
 
+ALWAYS_TAKEN = frozenset({"openai-responses", "gemini"})
 OFF = frozenset({"none", "disabled", "between_tools", "off"})
 """Told between calls of tools only, Claude does not think in a chat without them."""
 
@@ -14,6 +15,11 @@ OFF = frozenset({"none", "disabled", "between_tools", "off"})
 def thinks(model: Model, effort: ReasoningEffort | None) -> bool:
     """Whether it does when it is asked with this effort; None is not asked."""
     return model.reasoning and (effort or model.thinking) not in OFF
+
+
+def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
+    """Whether its vendor is sent what it thought in earlier turns: while it may think. OpenAI and Gemini take it always."""
+    return model.api in ALWAYS_TAKEN or thinks(model, effort) or model.thinking == "between_tools"
 
 
 def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:

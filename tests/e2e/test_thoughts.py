@@ -187,6 +187,20 @@ async def test_a_thought_of_another_model_is_left_out_and_named(keys: dict[str, 
             assert raw.headers.get("x-ignored") == ignored
 
 
+@pytest.mark.parametrize("model", ["deepseek-flash", "anthropic-claude-opus-5"])
+async def test_thoughts_that_a_model_does_not_get_because_it_does_not_think_now_are_named(
+    keys: dict[str, str], model: str
+) -> None:
+    asked: dict[str, Any] = {"model": model, "max_tokens": LIMIT}
+    async with anthropics(keys) as client:
+        said: Any = await client.messages.create(messages=[FIRST], thinking={"type": "adaptive"}, **asked)
+        talk: Any = [FIRST, said.to_param(), {"role": "user", "content": told(tokens=3)}]
+        raw = await client.messages.with_raw_response.create(messages=talk, thinking={"type": "disabled"}, **asked)
+        assert raw.headers.get("x-ignored") == "messages[].content[].thinking"
+        raw = await client.messages.with_raw_response.create(messages=talk, thinking={"type": "adaptive"}, **asked)
+        assert raw.headers.get("x-ignored") is None
+
+
 async def test_a_request_that_was_kept_shows_its_thoughts_again(keys: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {keys['key']}"}
     asked = {"model": "deepseek-flash", "messages": [FIRST], "include_reasoning": True, "reasoning_effort": "high"}

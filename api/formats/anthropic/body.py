@@ -12,6 +12,7 @@ import msgspec
 from api.formats.anthropic.content import (
     CompactionBlock,
     DocumentBlock,
+    EphemeralMark,
     ImageBlock,
     OnlyTextBlock,
     RedactedThinkingBlock,
@@ -24,7 +25,6 @@ from api.formats.anthropic.content import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from api.formats.cache_marks import CacheControl
 from api.formats.wishes import Thinking
 from shared.chat import MESSAGES_CEILING, TOOLS_CEILING, Probability, StopSequence, Tokens, TopK
 from shared.json_bounds import refuse_depth
@@ -67,7 +67,7 @@ class OfferedTool(Strict, frozen=True, kw_only=True):
     description: str | None = None
     strict: bool | None = None
     eager_input_streaming: bool | None = None
-    cache_control: CacheControl | None = None
+    cache_control: EphemeralMark | None = None
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -140,7 +140,7 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: JsonFormat | None = None
-    cache_control: CacheControl | None = None
+    cache_control: EphemeralMark | None = None
 
 
 class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,7 +24,7 @@ from api.formats.anthropic.streams import MessageEvents
 from api.formats.anthropic.threads import refuse_thread
 from api.formats.anthropic.turns import BLOCKS, neutral_messages
 from api.formats.asked import Asked, StreamForm
-from api.formats.cache_marks import end_mark, fields_with_marks, marked_at_end
+from api.formats.cache_marks import MarkField, end_mark, fields_of, fields_with_marks, marked_at_end
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.schemas import is_closed
 from api.formats.wishes import wishes_of
@@ -133,15 +133,17 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     )
 
 
-def _marks(request: CountRequest, messages: Sequence[Message]) -> Iterator[str]:
+def _marks(request: CountRequest, messages: Sequence[Message]) -> Iterator[MarkField]:
     """The fields that mark what is to be cached."""
     yield from fields_with_marks("tools[]", request.tools or ())
     yield from fields_with_marks("system[]", request.system if isinstance(request.system, list) else ())
     said = messages[1:] if request.system and messages[0].role == "system" else messages
-    if any(message.cache_marks for message in said):
-        yield "messages[].content[].cache_control"
-    if request.cache_control:
-        yield "cache_control"
+    marks = [mark for message in said for mark in message.cache_marks]
+    if marks:
+        yield MarkField(f"{BLOCKS}.cache_control", "cache")
+    if any(mark.long for mark in marks):
+        yield MarkField(f"{BLOCKS}.cache_control.ttl", "cache_time")
+    yield from fields_of("cache_control", request.cache_control)
 
 
 def _json_answer(wanted: JsonFormat | None) -> JsonAnswer | None:

@@ -21,10 +21,24 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Unknown fields are left out and named, see `api/formats/known_fields.py`."""
 
 
+class EphemeralMark(CacheControl, frozen=True, kw_only=True, omit_defaults=True):
+    """`{"type": "ephemeral", "ttl": "5m" | "1h"}`; others are refused in Anthropic's words."""
+
+    type: str
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError`."""
+        if not self.is_known:
+            found = f"Input tag '{self.type[:100]}' found using 'type'"
+            raise ValueError(f"cache_control: {found} does not match any of the expected tags: 'ephemeral'")
+        if self.ttl not in {None, "5m", "1h"}:
+            raise ValueError("cache_control.ephemeral.ttl: Input should be '5m' or '1h'")
+
+
 class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
     """A part of a turn. `cache_control` marks the end of what the vendor's cache is to keep."""
 
-    cache_control: CacheControl | None = None
+    cache_control: EphemeralMark | None = None
 
 
 class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
@@ -39,7 +53,7 @@ class OnlyTextBlock(Strict, frozen=True, kw_only=True):
     TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
-    cache_control: CacheControl | None = None
+    cache_control: EphemeralMark | None = None
 
 
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):

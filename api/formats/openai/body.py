@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.formats.cache_marks import CacheControl, PromptCacheOptions, caching_of, unknown_options, wishes_for
+from api.formats.cache_marks import (
+    CacheControl,
+    PromptCacheOptions,
+    caching_of,
+    fields_of,
+    unknown_options,
+    wishes_for,
+)
 from api.formats.openai.labels import LabelsOrMore, labels_in
 from api.formats.openai.messages import AnyMessage, marks_in
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
@@ -173,14 +180,17 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             effort = effort or reasoning.effort
             thinking = thinking or reasoning.as_thinking()
         options = unknown_options(self.prompt_cache_options, self.prompt_cache_retention)
-        own = ["cache_control"] if self.cache_control else []
         return wishes_of(
             [*unknown, *known, *labels, *options],
             effort=effort,
             effort_field="reasoning_effort" if self.reasoning_effort else "reasoning",
             thinking=thinking,
             thinking_field="thinking" if self.thinking else "reasoning",
-            marks=[*tool_marks_in(self.tools or ()), *marks_in(self.messages), *own],
+            marks=[
+                *tool_marks_in(self.tools or ()),
+                *marks_in(self.messages),
+                *fields_of("cache_control", self.cache_control),
+            ],
             others={
                 **wishes_for(self.caching),
                 "top_k": "top_k" if self.top_k and self.top_k > 0 else None,

@@ -11,6 +11,7 @@ from api.formats.cache_marks import (
     CacheBreakpoint,
     CacheControl,
     Markable,
+    MarkField,
     fields_with_marks,
     marked_at_end,
     marks_of,
@@ -202,8 +203,8 @@ def _has_thoughts(answer: AssistantMessage) -> bool:
     return isinstance(answer.content, list) and any(isinstance(part, ThinkingPart) for part in answer.content)
 
 
-def marks_in(messages: Sequence[AnyMessage]) -> Iterator[str]:
-    """The names of the fields that mark what is to be cached."""
+def marks_in(messages: Sequence[AnyMessage]) -> Iterator[MarkField]:
+    """The fields that mark what is to be cached."""
     yield from fields_with_marks("messages[]", messages)
     for message in messages:
         yield from fields_with_marks("messages[].content[]", _markable(message))

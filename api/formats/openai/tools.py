@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from api.formats.cache_marks import CacheControl, end_mark, fields_with_marks
+from api.formats.cache_marks import CacheControl, MarkField, end_mark, fields_with_marks
 from api.formats.openai.messages import TOOL_NAME, ToolName
 from shared.chat import NO_TOOLS, TOOLS_CEILING, JsonAnswer, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
@@ -146,13 +146,13 @@ def neutral_tools(
         tools = [(tool, mark) for tool, mark in tools if tool.name in allowed]
     if not tools:
         return NO_TOOLS, left_out
-    marks = tuple(end_mark(count, mark) for count, (_, mark) in enumerate(tools, start=1) if mark)
+    marks = tuple(end_mark(count, mark) for count, (_, mark) in enumerate(tools, start=1) if mark and mark.is_known)
     own = tuple(tool for tool, _ in tools)
     return Tools(offered=own, choice=chosen, parallel=parallel, cache_marks=marks), left_out
 
 
-def marks_in(offered: Sequence[OfferedTool]) -> Iterator[str]:
-    """The names of the fields that mark what is to be cached."""
+def marks_in(offered: Sequence[OfferedTool]) -> Iterator[MarkField]:
+    """The fields that mark what is to be cached."""
     yield from fields_with_marks("tools[]", offered)
     yield from fields_with_marks("tools[].function", (tool.function for tool in offered if tool.function))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.formats.cache_marks import PromptCacheOptions, caching_of, unknown_options, wishes_for
+from api.formats.cache_marks import MarkField, PromptCacheOptions, caching_of, unknown_options, wishes_for
 from api.formats.openai.labels import LabelsOrMore, labels_in
 from api.formats.openai.messages import ToolName
 from api.formats.responses.items import AnyItem
@@ -153,7 +153,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         """Whether thoughts come with what they are known by when they are sent back."""
         return ENCRYPTED in (self.include or ())
 
-    def wishes(self, unknown: Sequence[str], marks: Iterable[str], *, strict_tools: bool) -> Wishes:
+    def wishes(self, unknown: Sequence[str], marks: Iterable[MarkField], *, strict_tools: bool) -> Wishes:
         """What may be left out; `unknown` are the fields of the body that are not here, `marks` those for the cache."""
         known = [field for field, nothing in WISHES.items() if getattr(self, field) not in (None, *nothing)]
         if self.text and self.text.verbosity not in {None, "medium"}:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from api.formats.cache_marks import fields_with_marks
+from api.formats.cache_marks import MarkField, fields_with_marks
 from api.formats.responses.items import (
     AnyItem,
     CustomCallItem,
@@ -67,8 +67,8 @@ def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
             yield result
 
 
-def marks_in(items: Iterable[AnyItem]) -> Iterator[str]:
-    """The names of the fields that mark what is to be cached."""
+def marks_in(items: Iterable[AnyItem]) -> Iterator[MarkField]:
+    """The fields that mark what is to be cached."""
     for item in items:
         content = getattr(item, "content", None) or getattr(item, "output", None)
         if isinstance(content, list):

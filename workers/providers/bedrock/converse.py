@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
+from shared.catalogue.thinking import takes_thoughts_back
 from shared.chat import INSTRUCTIONS, Message, TextPart
 from shared.errors import InvalidRequest
 from shared.money import Usage
 from shared.thoughts import Thought
-from workers.providers.bedrock.thinking import takes_thoughts_back, thinking_fields
+from workers.providers.bedrock.thinking import thinking_fields
 from workers.providers.bedrock.thoughts import Thoughts
 from workers.providers.bedrock.tools import cache_point, messages, tool_config
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
@@ -221,8 +222,9 @@ def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
     """All of them where the model does not think now. An answer that was cut off while it thought ends before that: "The
     final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073, read 2026-11).
     """
+    taken = takes_thoughts_back(request.model, request.sampling.reasoning_effort)
     for turn in talk.turns:
-        if not takes_thoughts_back(request):
+        if not taken:
             turn.parts[:] = [part for part in turn.parts if not isinstance(part, Thought)]
         while turn.parts and isinstance(turn.parts[-1], Thought):
             turn.parts.pop()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.catalogue.thinking import thinks
 from shared.chat import Message, ReasoningEffort
 from workers.providers.protocol import ProviderRequest
 
@@ -37,12 +36,6 @@ def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
         return {"reasoning_effort": effort} if effort else {}
     told = effort or model.thinking
     return {"reasoning": {"effort": told}} if told else {}
-
-
-def takes_thoughts_back(request: ProviderRequest) -> bool:
-    """Whether thoughts of earlier turns go to the vendor: while it may think."""
-    model = request.model
-    return thinks(model, request.sampling.reasoning_effort) or model.thinking == "between_tools"
 
 
 def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -69,6 +71,7 @@ def test_anthropics_marks_stand_on_blocks_tools_and_the_whole_request() -> None:
     assert asked.tools.cache_marks == (at(1, long=True),)
     names = ("tools[].cache_control", "system[].cache_control", "messages[].content[].cache_control", "cache_control")
     assert (asked.wishes["cache"], asked.ignored) == (names, ("tools[].web_search_20250305",))
+    assert asked.wishes["cache_time"] == ("tools[].cache_control.ttl", "system[].cache_control.ttl")
 
 
 def test_a_call_without_words_is_marked_behind_the_empty_text_that_it_goes_with() -> None:
@@ -187,6 +190,79 @@ def test_requests_that_differ_in_hints_only_ask_for_the_same() -> None:
     marked = messaged(messages=[{"role": "user", "content": [TEXT | LONG_MARK]}], **MARK)
     assert plain.fingerprint() == marked.fingerprint()
     assert msgspec.structs.replace(marked.messages[0], cache_marks=()) == plain.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"),
+    [
+        ({"type": "ephemeral", "ttl": "2h"}, "cache_control.ephemeral.ttl: Input should be '5m' or '1h'"),
+        ({"type": "ephemeral", "ttl": "12h"}, "cache_control.ephemeral.ttl: Input should be '5m' or '1h'"),
+        ({"type": "ephemeral", "ttl": 300}, "Expected `str | null`, got `int`"),
+        ({"type": "persistent"}, "does not match any of the expected tags: 'ephemeral'"),
+        ({"ttl": "1h"}, "missing required field `type`"),
+        ("ephemeral", "Expected `object | null`, got `str`"),
+    ],
+)
+def test_messages_refuse_a_mark_that_anthropic_refuses(mark: Any, words: str) -> None:
+    said = {"role": "user", "content": "x"}
+    at_places: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": [TEXT | {"cache_control": mark}]}]},
+        {"messages": [said], "system": [TEXT | {"cache_control": mark}]},
+        {"messages": [said], "tools": [{"name": "f", "input_schema": SCHEMA, "cache_control": mark}]},
+        {"messages": [said], "cache_control": mark},
+    ]
+    for fields in at_places:
+        with pytest.raises(InvalidRequest, match=re.escape(words)):
+            messaged(**fields)
+
+
+def at_completions(mark: dict[str, Any]) -> Asked:
+    return completed(messages=[{"role": "user", "content": [TEXT | mark]}])
+
+
+def at_responses(mark: dict[str, Any]) -> Asked:
+    return responded(input=[{"role": "user", "content": [INPUT | mark]}])
+
+
+@pytest.mark.parametrize(("asked_by", "field"), [(at_completions, "messages"), (at_responses, "input")])
+@pytest.mark.parametrize(
+    ("mark", "taken", "ignored"),
+    [
+        ({"cache_control": {"type": "ephemeral", "ttl": "2h"}}, True, "cache_control.ttl"),
+        ({"cache_control": {"type": "persistent", "ttl": "1h"}}, False, "cache_control"),
+        ({"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "1d"}}, True, "prompt_cache_breakpoint.ttl"),
+        ({"prompt_cache_breakpoint": {"mode": "implicit"}}, False, "prompt_cache_breakpoint"),
+    ],
+)
+def test_elsewhere_what_is_unknown_of_a_mark_is_named(
+    asked_by: Callable[[dict[str, Any]], Asked], field: str, mark: dict[str, Any], ignored: str, *, taken: bool
+) -> None:
+    asked = asked_by(mark)
+    assert marks(asked) == [(CacheMark(0),) if taken else ()]
+    fitted, _ = fit_to_model(asked, CATALOGUE.find("anthropic-claude-sonnet-4-6"), SETTINGS)
+    assert fitted.ignored == (f"{field}[].content[].{ignored}",)
+    with pytest.raises(InvalidRequest, match="this key is strict"):
+        fit_to_model(asked, CATALOGUE.find("anthropic-claude-sonnet-4-6"), SETTINGS, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "system", "said", "named"),
+    [
+        ("anthropic-claude-sonnet-4-6", LONG_MARK, LONG_MARK, False),
+        ("anthropic-claude-sonnet-4-6", MARK, LONG_MARK, True),
+        ("amazon-nova-lite", LONG_MARK, MARK, True),
+        ("openai-gpt-5.6-terra", LONG_MARK, MARK, True),
+        ("openai-gpt-5.6-terra", MARK, MARK, False),
+        ("deepseek-flash", LONG_MARK, LONG_MARK, False),
+    ],
+)
+def test_an_hour_that_becomes_minutes_is_named(
+    model: str, system: dict[str, Any], said: dict[str, Any], *, named: bool
+) -> None:
+    asked = messaged(system=[TEXT | system], messages=[{"role": "user", "content": [TEXT | said]}])
+    fitted, _ = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
+    assert any(name.endswith(".cache_control.ttl") for name in fitted.ignored) == named
+    assert len(fitted.ignored) == named
 
 
 @pytest.mark.parametrize(("ttl", "long"), [(None, False), ("5m", False), ("1h", True), ("2h", False), ("12h", True)])

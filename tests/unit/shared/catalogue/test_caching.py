@@ -73,6 +73,16 @@ def test_a_long_mark_behind_a_short_one_is_a_short_one() -> None:
     assert taken(CLAUDE, messages, tools_with(LONG)) == ([(LONG,), (LONG,), (SHORT,), (SHORT,)], False)
 
 
+def test_it_is_said_when_a_long_mark_becomes_a_short_one() -> None:
+    for model, messages, shortened in (
+        (CLAUDE, [said(LONG), said(SHORT)], False),
+        (CLAUDE, [said(SHORT), said(LONG)], True),
+        (NOVA, [said(LONG)], True),
+        (GEMINI, [said(LONG)], False),
+    ):
+        assert with_marks_taken(CATALOGUE.find(model), messages, NO_TOOLS).shortened == shortened
+
+
 def test_a_model_that_keeps_nothing_for_long_is_asked_for_short() -> None:
     assert taken(NOVA, [said(LONG)]) == ([(), (SHORT,)], False)
 

@@ -345,7 +345,14 @@ def test_what_nothing_here_knows_is_left_out_and_named(changes: dict[str, Any], 
         (
             {"system": [TEXT | CACHED], **CACHED},
             None,
-            {"cache": ("system[].cache_control", "messages[].content[].cache_control", "cache_control")},
+            {
+                "cache": ("system[].cache_control", "messages[].content[].cache_control", "cache_control"),
+                "cache_time": (
+                    "system[].cache_control.ttl",
+                    "messages[].content[].cache_control.ttl",
+                    "cache_control.ttl",
+                ),
+            },
         ),
         ({"tools": [WEATHER | {"strict": True}]}, None, {"strict_tools": ("tools[].strict",)}),
     ],
