@@ -13,6 +13,7 @@ from aiohttp import web
 from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
+from api.endpoints.health import get_healthz, readiness
 from api.http.bodies import Bodies
 from api.http.lists import Lists
 from api.http.state import ANSWERS, HELD_STREAMS, READS, RESULTS, SETTINGS
@@ -45,12 +46,14 @@ from shared.queue.settled_records import SettledRecords
 from shared.runtime.byte_budget import ByteBudget
 from shared.runtime.fair_turns import FairTurns
 from shared.runtime.growing_room import GrowingRoom
-from shared.runtime.metrics import served
+from shared.runtime.metrics import Page, served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
 from shared.stores.clocks import Clocks
+from shared.stores.connection_budget import process_name, tell_budget
+from shared.stores.reach import Reach
 from shared.stores.scripts import Scripts
 
 UNTIL_RELEASED_S = 5.0
@@ -95,8 +98,9 @@ class _Stores(NamedTuple):
 
 async def _connected(settings: Settings) -> _Stores:
     """And as this release needs them."""
-    pool = await postgres.connect(settings, application="rebootml-web")
+    pool = await postgres.connect(settings, application=process_name("web"))
     await migrations.require_migrated(pool)
+    await tell_budget(pool, settings)
     client = redis_client.connect(settings, redis.asyncio.Redis)
     await redis_client.require_no_eviction(client)
     clocks = Clocks(pool, client, settings)
@@ -121,12 +125,16 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
         byte_limits=ByteLimits.of(settings),
     )
     directory = Directory(client, settings)
+    reach = Reach(pool, client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
     queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)
+    pages: dict[str, Page] = {
+        "/scale": queues.get_scale,
+        "/healthz": get_healthz,
+        "/readyz": lambda _: readiness(app[SERVICES]),
+    }
     async with (
-        served(
-            settings.metrics_host, settings.metrics_port, pages={"/scale": queues.get_scale}, refresh=queues.refresh
-        ),
+        served(settings.metrics_host, settings.metrics_port, pages=pages, refresh=queues.refresh),
         background_tasks() as group,
     ):
         records = SettledRecords(lua, settings)
@@ -145,6 +153,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             authenticator=Authenticator(pool, settings, ledger.distrust_connections),
             key_watch=key_watch,
             directory=directory,
+            reach=reach,
             queue=queue,
             submitter=submitter,
             ledger=ledger,
@@ -165,6 +174,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             custody.run(),
             key_watch.run(),
             clocks.watch(),
+            reach.run(),
             watch_open_files(settings.open_files_alert_percent),
         ):
             group.create_task(part)

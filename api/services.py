@@ -26,6 +26,7 @@ from shared.ledger.ledger import Ledger
 from shared.queue.queue import Queue
 from shared.runtime.fair_turns import FairTurns
 from shared.settings import Settings
+from shared.stores.reach import Reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Services:
     authenticator: Authenticator
     key_watch: KeyWatch
     directory: Directory
+    reach: Reach
     queue: Queue
     submitter: Submitter
     ledger: Ledger

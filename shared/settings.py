@@ -71,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     open_files_alert_percent: int = 90  # of what the process may open
     keep_messages: bool = False
+    ready_within_s: float = 3.0  # a store answers `/readyz` within this, or does not count as there
+    ready_grace_s: float = 30.0  # of a store that does not answer, before a process says that it is not ready
 
     # workers
     worker_slots: int = 100
@@ -168,7 +170,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_exports_at_once: int = 2  # of one worker; each has a part of 8 MB in memory
 
     # stores
-    database_connections_max: int = 8
+    database_connections_max: int = 8  # of one process
+    database_budget_alert_percent: int = 80  # of the server's connections, if all processes take what they may
     database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
     lock_timeout_s: float = 0.25
     turn_timeout_s: float = TURN_TIMEOUT_S  # of those who make batches, files and keys of one account at once
@@ -512,6 +515,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
     "usage_days_max": _number(int, 1, 3_660, "a whole number"),
     "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
+    "database_budget_alert_percent": _number(int, 1, 100, "a whole number"),
     "flex_slots_percent": _number(int, 1, 100, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),

@@ -37,10 +37,13 @@ from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import migrations, postgres, redis_client
 from shared.stores.clocks import Clocks
+from shared.stores.connection_budget import process_name, tell_budget
+from shared.stores.reach import Reach
 from shared.stores.scripts import Scripts
 from workers.batches.export import BatchExporter
 from workers.batches.feed import BatchFeeder
 from workers.batches.finish import BatchFinisher
+from workers.health import Health
 from workers.loop.large_jobs import COPIES
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
@@ -77,11 +80,7 @@ class _Offer(NamedTuple):
 async def run(settings: Settings) -> None:
     """Serve until drained. Raises `SettingsError`, `MigrationError` or `Unavailable` when it cannot start."""
     json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
-    async with (
-        AsyncExitStack() as stack,
-        served(settings.metrics_host, settings.metrics_port),
-        background_tasks() as group,
-    ):
+    async with AsyncExitStack() as stack, background_tasks() as group:
         stores = await _stores(settings, stack)
         catalogue = load_catalogue(
             settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
@@ -117,12 +116,16 @@ async def run(settings: Settings) -> None:
             settings=settings,
         )
         worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, offer.services))
+        reach = Reach(stores.pool, stores.redis, settings)
+        pages = Health(worker, reach, settings.lease_s).pages
+        await stack.enter_async_context(served(settings.metrics_host, settings.metrics_port, pages=pages))
         for part in (
             flusher.run(),
             paces.run(),
             ledger.run_settle(),
             endings.run(),
             stores.clocks.watch(),
+            reach.run(),
             watch_open_files(settings.open_files_alert_percent),
             _every(settings.heartbeat_s, lambda: _announce(worker, offer, settings)),
             *_sweeps(stores, queue, settler, settings),
@@ -140,9 +143,10 @@ async def run(settings: Settings) -> None:
 
 async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     """Connected, and as this release needs them; closed with the stack."""
-    pool = await postgres.connect(settings, application="rebootml-worker")
+    pool = await postgres.connect(settings, application=process_name("worker"))
     stack.push_async_callback(pool.close)
     await migrations.require_migrated(pool)
+    await tell_budget(pool, settings)
     redis: ArqRedis = redis_client.connect(settings, kind=ArqRedis)
     stack.push_async_callback(redis.aclose)
     await redis_client.require_no_eviction(redis)

@@ -1,18 +1,13 @@
-"""`GET /healthz`: this process is alive. `GET /readyz`: it can serve, because Postgres, Redis and a worker are there."""
+"""`GET /healthz`: the event loop of this process turns. `GET /readyz`: it may take requests."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 import msgspec
 from aiohttp import web
 
 from api.services import SERVICES, Services
-from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
-from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
-
-READY_WITHIN_S = 3.0
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -22,12 +17,15 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Which parts are there."""
+    """Which parts are there now. Not ready is a process that stops, or one whose Postgres or Redis has been away for
+    `READY_GRACE_S`; a missing worker is told and changes nothing, because requests wait for one in the queue.
+    """
 
     status: Literal["ready", "not ready"]
     postgres: bool
     redis: bool
     worker: bool
+    draining: bool
 
 
 async def get_healthz(_: web.Request) -> web.Response:
@@ -36,26 +34,20 @@ async def get_healthz(_: web.Request) -> web.Response:
 
 
 async def get_readyz(request: web.Request) -> web.Response:
-    """200, or 503 that says which part is missing."""
-    services = request.app[SERVICES]
-    postgres, redis = await asyncio.gather(_postgres(services), _redis(services))
-    worker = bool(services.directory.workers)
-    ready = postgres and redis and worker
-    body = Readiness(status="ready" if ready else "not ready", postgres=postgres, redis=redis, worker=worker)
+    """200, or 503; both say which parts are there."""
+    return await readiness(request.app[SERVICES])
+
+
+async def readiness(services: Services) -> web.Response:
+    """Of this process, whoever asks on whichever port."""
+    reached = await services.reach.look()
+    draining = services.draining.is_set()
+    ready = services.reach.lately and not draining
+    body = Readiness(
+        status="ready" if ready else "not ready",
+        postgres=reached.postgres,
+        redis=reached.redis,
+        worker=bool(services.directory.workers),
+        draining=draining,
+    )
     return web.Response(body=msgspec.json.encode(body), status=200 if ready else 503, content_type="application/json")
-
-
-async def _postgres(services: Services) -> bool:
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            return bool(await services.pool.fetchval("SELECT 1"))
-    except DATABASE_UNREACHABLE:
-        return False
-
-
-async def _redis(services: Services) -> bool:
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            return bool(await services.redis.ping())
-    except REDIS_UNREACHABLE:
-        return False

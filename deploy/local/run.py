@@ -21,7 +21,7 @@ from deploy.local.errors import StartError
 from deploy.local.listener import free_port, listening, url_of
 from deploy.local.options import Options
 from deploy.local.postgres import Postgres
-from deploy.local.probe import http_status
+from deploy.local.probe import http_get, http_status
 from deploy.local.stopping import Stopping
 from deploy.local.stores import Store
 from deploy.local.supervisor import Service, Supervisor, Tier, until
@@ -193,7 +193,8 @@ class Run:
 
     async def _wait_until_ready(self) -> None:
         async def ready() -> bool:
-            return await http_status(f"{self._url}/readyz") == OK
+            answer = await http_get(f"{self._url}/readyz")
+            return answer is not None and answer[0] == OK and b'"worker":false' not in answer[1]
 
         await until(ready, READY_S, *self._applications)
 

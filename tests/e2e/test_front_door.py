@@ -15,6 +15,7 @@ from shared.ledger.api_keys import KeyRules
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import MODEL, Caller, hold_nano, told
 from tests.harness.cluster import Cluster
+from tests.harness.support import eventually_true, free_port
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,8 @@ async def test_a_limited_keys_refusal_says_what_is_left(new_caller: NewCaller) -
 async def test_a_front_door_that_stops_tells_its_streams_and_the_request_is_settled(
     caller: Caller, cluster: Cluster
 ) -> None:
-    cluster.start("web-7", DRAIN_S="1")
+    metrics_port = free_port()
+    cluster.start("web-7", DRAIN_S="2", METRICS_PORT=str(metrics_port))
     await cluster.ready()
     message = told(tokens=40, hold=5, key="stopping")
     body = {"model": MODEL, "messages": [{"role": "user", "content": message}], "options": {"stream": True}}
@@ -84,6 +86,7 @@ async def test_a_front_door_that_stops_tells_its_streams_and_the_request_is_sett
     async with caller.session.post(url, json=body, headers=caller.authorization) as response:
         received = await asyncio.wait_for(response.content.readany(), 20)
         stopping = asyncio.ensure_future(cluster.drain("web-7"))
+        await eventually_true(lambda: _says_that_it_drains(caller, metrics_port), "/readyz says that it drains")
         async for data in _until_broken(response.content):
             received += data
     await stopping
@@ -91,6 +94,11 @@ async def test_a_front_door_that_stops_tells_its_streams_and_the_request_is_sett
     assert text.startswith(b"[simulated")
     assert json.loads(record)["error"]["code"] == "unavailable"
     await caller.release("stopping")
+
+
+async def _says_that_it_drains(caller: Caller, metrics_port: int) -> bool:
+    async with caller.session.get(f"http://127.0.0.1:{metrics_port}/readyz") as response:
+        return response.status == 503 and (await response.json())["draining"]
 
 
 async def _until_broken(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

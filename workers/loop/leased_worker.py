@@ -30,6 +30,7 @@ from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.intake import Intake
 from workers.loop.large_jobs import LargeJobs
+from workers.loop.progress import Progress
 from workers.loop.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ class LeasedWorker(Worker):
         self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, self._memory, wait_s=idle_wait_s)
         self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
         self._something_to_do = self._intake.wanted
+        self.progress = Progress()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
@@ -139,6 +141,7 @@ class LeasedWorker(Worker):
         """Start what may be started, and every now and then look at aborts, health and cron."""
         try:
             await self._claim_and_start()
+            self.progress.claimed()
             if time.monotonic() - self._last_look >= self._idle_wait_s:
                 self._last_look = time.monotonic()
                 if self.allow_abort_jobs:
@@ -237,6 +240,7 @@ class LeasedWorker(Worker):
             await asyncio.sleep(self._lease_s / 3)
             try:
                 await self._renew_once()
+                self.progress.renewed()
             except Unavailable as error:
                 self._outage = True
                 log.warning("leases not renewed", reason=error.message, jobs=len(self.claims))

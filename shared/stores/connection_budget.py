@@ -1,0 +1,59 @@
+"""How many connections all processes together may open, beside what the Postgres server allows: told at each start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from shared.stores.postgres import BUSY, UNREACHABLE
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+OURS = "rebootml-"
+HOST_CHARACTERS_MAX = 30
+ALLOWED_AND_PROCESSES = """
+SELECT current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+        - COALESCE(current_setting('reserved_connections', true), '0')::integer AS allowed,
+    (SELECT count(DISTINCT application_name)::integer FROM pg_stat_activity WHERE application_name LIKE $1) AS processes
+"""
+
+
+class Budget(NamedTuple):
+    """`allowed` by the server to users who are not superusers; `processes` of this service that are connected now."""
+
+    processes: int
+    connections_each: int
+    allowed: int
+
+    @property
+    def percent(self) -> int:
+        """Of what is allowed, if each process takes all that it may."""
+        return self.processes * self.connections_each * 100 // max(1, self.allowed)
+
+
+def process_name(kind: str) -> str:
+    """By which Postgres knows this process, `web` or `worker`, and nobody else: `rebootml-web host:pid`."""
+    return f"{OURS}{kind} {socket.gethostname()[:HOST_CHARACTERS_MAX]}:{os.getpid()}"
+
+
+async def tell_budget(pool: asyncpg.Pool, settings: Settings) -> Budget | None:
+    """Log it in one line, an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None where the server does not say."""
+    try:
+        row = (await pool.fetch(ALLOWED_AND_PROCESSES, f"{OURS}%"))[0]
+    except (*UNREACHABLE, *BUSY) as error:
+        log.warning("database connections not counted", reason=type(error).__name__)
+        return None
+    budget = Budget(row["processes"], settings.database_connections_max, row["allowed"])
+    facts = {**budget._asdict(), "percent": budget.percent}
+    if budget.percent > settings.database_budget_alert_percent:
+        log.warning("database connections may run out", alert=True, **facts)
+    else:
+        log.info("database connections", **facts)
+    return budget
