@@ -13,6 +13,7 @@ from aiohttp import web
 from api.formats.native.answers import result_json
 from api.formats.parsing import parse
 from api.http.lists import ROWS_AT_ONCE, batched
+from api.http.state import REQUEST_ID
 from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared import clock
@@ -32,6 +33,7 @@ from shared.ledger.api_keys import (
     rotate_key,
 )
 from shared.money import NanoUsd, usd_to_nano
+from shared.operators.audit import Author
 from shared.stores.postgres import reached
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,8 @@ async def post_key(request: web.Request) -> web.Response:
     body = await services.bodies.read_small_json(request, manager.account_id)
     rules = _rules(parse(body, _create_decoder, CREATE_HINT), clock.utc_now())
     async with reached(WHAT):
-        new = await create_key(services.pool, manager.account_id, rules, by=_by(manager, services))
+        by, author = _by(manager, services), _author(request, manager)
+        new = await create_key(services.pool, manager.account_id, rules, by=by, author=author)
     log.info("key created", account_id=manager.account_id, key_id=new.key_id, by_key_id=manager.id)
     return _created(new)
 
@@ -108,7 +111,8 @@ async def post_rotation(request: web.Request) -> web.Response:
     grace = _grace(parse(body or b"{}", _rotation_decoder, ROTATE_HINT), services)
     async with reached(WHAT):
         old = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
-        new = await rotate_key(services.pool, old.id, grace, by=_by(manager, services))
+        by, author = _by(manager, services), _author(request, manager)
+        new = await rotate_key(services.pool, old.id, grace, by=by, author=author)
     log.info("key rotated", account_id=manager.account_id, key_id=old.id, new_key_id=new.key_id, by_key_id=manager.id)
     return _created(new)
 
@@ -119,7 +123,8 @@ async def delete_key(request: web.Request) -> web.Response:
     manager = await _manager(request)
     async with reached(WHAT):
         key = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
-        revoked = await revoke_key(services.pool, key.id, within_s=services.settings.turn_timeout_s)
+        within_s = services.settings.turn_timeout_s
+        revoked = await revoke_key(services.pool, key.id, within_s=within_s, author=_author(request, manager))
     if key.revoked_at is None:
         log.info("key revoked", account_id=manager.account_id, key_id=key.id, by_key_id=manager.id)
     return web.Response(body=result_json(revoked.row()), content_type="application/json")
@@ -139,6 +144,10 @@ async def _manager(request: web.Request) -> ApiKey:
 def _by(manager: ApiKey, services: Services) -> Manager:
     settings = services.settings
     return Manager(manager.id, settings.keys_per_account_max, settings.turn_timeout_s)
+
+
+def _author(request: web.Request, manager: ApiKey) -> Author:
+    return Author(f"account:{manager.account_id}/key:{manager.id}", request[REQUEST_ID])
 
 
 def _created(new: NewKey) -> web.Response:

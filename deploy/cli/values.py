@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from shared.ledger.api_keys import GRACE_MAX, LIFE_MAX, RPM_MAX, SCOPES
 from shared.money import NanoUsd, usd_to_nano
+from shared.operators import operators
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+ROWS_MAX = 1_000_000
 DIGITS_MAX = 12
 """Of a number on the line: more than any bound has, and few enough for every calculation."""
 
@@ -39,10 +42,20 @@ def rpm(text: str) -> int:
 
 def scopes(text: str) -> tuple[str, ...]:
     """A comma list of what a key may do."""
-    found = tuple(scope.strip() for scope in text.split(",") if scope.strip())
-    if not found or set(found) - set(SCOPES):
-        raise argparse.ArgumentTypeError(f"a comma list of {', '.join(SCOPES)}")
-    return found
+    return _some_of(SCOPES, text)
+
+
+def operator_scopes(text: str) -> tuple[str, ...]:
+    """A comma list of what a token of an operator may do."""
+    return _some_of(operators.SCOPES, text)
+
+
+def rows_at_most(text: str) -> int:
+    """How many rows are wanted."""
+    number = _whole(text)
+    if number is None or not 1 <= number <= ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {ROWS_MAX}")
+    return number
 
 
 def grace(text: str) -> timedelta:
@@ -61,6 +74,22 @@ def expiry(text: str) -> datetime:
         raise argparse.ArgumentTypeError(
             f"a moment to come, such as 2027-01-31T12:00:00Z, or a time from now such as 24h or 30d, at most {LIFE_MAX.days}d"
         )
+    return found
+
+
+def since(text: str) -> datetime:
+    """A moment, in UTC unless it says otherwise, or how long ago."""
+    now = datetime.now(UTC)
+    found = _moment(text, now, back=True)
+    if found is None:
+        raise argparse.ArgumentTypeError("a moment such as 2027-01-31T12:00:00Z, or how long ago, such as 24h or 30d")
+    return found
+
+
+def _some_of(known: Sequence[str], text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(scope.strip() for scope in text.split(",") if scope.strip()))
+    if not found or set(found) - set(known):
+        raise argparse.ArgumentTypeError(f"a comma list of {', '.join(known)}")
     return found
 
 
@@ -86,8 +115,10 @@ def _duration(text: str) -> timedelta | None:
         return None
 
 
-def _moment(text: str, now: datetime) -> datetime | None:
-    """Parse a date or time, UTC unless it says otherwise; None when it is neither, or beyond the calendar."""
+def _moment(text: str, now: datetime, *, back: bool = False) -> datetime | None:
+    """Parse a date or time, UTC unless it says otherwise, or a time from now (`back`: before now); None when neither, or
+    beyond the calendar.
+    """
     try:
         found = datetime.fromisoformat(text)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
@@ -96,6 +127,6 @@ def _moment(text: str, now: datetime) -> datetime | None:
     except ValueError:
         duration = _duration(text)
     try:
-        return None if duration is None else now + duration
+        return None if duration is None else now - duration if back else now + duration
     except OverflowError:
         return None

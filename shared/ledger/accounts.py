@@ -8,9 +8,11 @@ import msgspec
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.ids import new_id
 from shared.money import NanoUsd, UsdText, nano_to_usd
+from shared.operators.audit import Author
+from shared.operators.audit import note as note_change
 from shared.settings import TURN_TIMEOUT_S
-from shared.stores.postgres import load_queries
-from shared.stores.turns import patiently
+from shared.stores.postgres import Connection, load_queries, transaction
+from shared.stores.turns import in_turn
 
 SQL = load_queries("accounts")
 NAME_LENGTH_MAX = 200
@@ -45,41 +47,45 @@ class Account(msgspec.Struct, frozen=True):
         )
 
 
-async def create_account(pool: asyncpg.Pool, name: str, credit: NanoUsd) -> Account:
+async def create_account(
+    source: asyncpg.Pool | Connection, name: str, credit: NanoUsd, *, author: Author | None = None
+) -> Account:
     """A new account with `credit` in its wallet, both or neither. Raises `InvalidRequest` for a bad name or amount."""
     if not 1 <= len(name) <= NAME_LENGTH_MAX or "\0" in name:
         raise InvalidRequest(f"An account's name has 1 to {NAME_LENGTH_MAX} characters.")
     if credit < 0:
         raise InvalidRequest("A new account's credit cannot be negative.")
-    account_id = new_id("acc")
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(SQL["create"], account_id, name)
+    account = Account(new_id("acc"), name, credit, NanoUsd(0))
+    async with transaction(source) as connection:
+        await connection.execute(SQL["create"], account.id, name)
         if credit:
-            await connection.execute(SQL["credit"], account_id, credit, None, "opening credit")
-    return Account(account_id, name, credit, NanoUsd(0))
+            await connection.execute(SQL["credit"], account.id, credit, None, "opening credit")
+        await note_change(connection, author, "account.create", f"account:{account.id}", None, account.public())
+    return account
 
 
-async def find_account(pool: asyncpg.Pool, account_id: str) -> Account:
+async def find_account(source: asyncpg.Pool | Connection, account_id: str) -> Account:
     """Raises `NotFound`."""
-    row = await pool.fetchrow(SQL["find"], account_id)
+    row = await source.fetchrow(SQL["find"], account_id)
     if row is None:
         raise NotFound(f"No account {account_id}.")
     return Account(*row)
 
 
-async def list_accounts(pool: asyncpg.Pool) -> list[Account]:
-    """Every account, oldest first."""
-    return [Account(*row) for row in await pool.fetch(SQL["list"])]
+async def list_accounts(pool: asyncpg.Pool, *, after: str = "", limit: int | None = None) -> list[Account]:
+    """Every account, oldest first; or at most `limit` of those that come after the account `after`."""
+    return [Account(*row) for row in await pool.fetch(SQL["list"], after, limit)]
 
 
 async def credit_account(
-    pool: asyncpg.Pool,
+    source: asyncpg.Pool | Connection,
     account_id: str,
     amount: NanoUsd,
     *,
     ref: str | None,
     note: str | None,
     within_s: float = TURN_TIMEOUT_S,
+    author: Author | None = None,
 ) -> Account:
     """Add `amount`, or take it back when negative; the same `ref` again changes nothing.
 
@@ -90,14 +96,28 @@ async def credit_account(
         raise InvalidRequest("The amount is zero: give USD such as 25 or -5.")
     if ref is not None and not ref.strip():
         raise InvalidRequest("The reference is empty: leave it out, or give one that says which payment this is.")
+    async with in_turn(source, SQL["lock"], account_id, within_s) as connection:
+        credited = await _credit(connection, account_id, amount, ref, note)
+        if not credited and await connection.fetchval(SQL["credited"], account_id, ref) != amount:
+            raise Conflict("This reference has been used for another amount: give each payment its own.")
+        after = await find_account(connection, account_id)
+        if credited:
+            change = {"balance_usd": after.public().balance_usd, "usd": nano_to_usd(amount), "ref": ref, "note": note}
+            target = f"account:{account_id}"
+            was = {"balance_usd": nano_to_usd(NanoUsd(after.balance - amount))}
+            await note_change(connection, author, "account.credit", target, was, change)
+    return after
+
+
+async def _credit(
+    connection: Connection, account_id: str, amount: NanoUsd, ref: str | None, remark: str | None
+) -> bool:
+    """Whether this reference is a new one."""
     try:
-        ((credited,),) = await patiently(pool, within_s, SQL["credit"], account_id, amount, ref, note)
+        return bool(await connection.fetchval(SQL["credit"], account_id, amount, ref, remark))
     except asyncpg.NoDataFoundError:
         raise NotFound(f"No account {account_id}.") from None
     except asyncpg.CheckViolationError:
         raise Conflict("Refused: it would take the balance below what running requests hold.") from None
     except asyncpg.NumericValueOutOfRangeError:
         raise InvalidRequest("Refused: the balance would pass what an account can hold.") from None
-    if not credited and await pool.fetchval(SQL["credited"], account_id, ref) != amount:
-        raise Conflict("This reference has been used for another amount: give each payment its own.")
-    return await find_account(pool, account_id)

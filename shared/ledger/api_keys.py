@@ -1,18 +1,8 @@
-"""API keys: `rml_<id>_<secret><checksum>`.
-
-`id` (12 characters) finds the row, `secret` (32 characters of base 62, 190.5 bits) proves the right to use it, `checksum`
-(6 characters) lets a mistyped key be refused without asking the database. Only the SHA-256 of the secret is stored; a fast
-hash is enough for a secret that nobody chose.
-"""
+"""API keys: `rml_<id>_<secret><checksum>`."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
-import secrets
-import string
-import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -20,19 +10,17 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
+from shared import tokens
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
 from shared.money import NANO_PER_USD, USD_MAX, NanoUsd, nano_to_usd
+from shared.operators.audit import Author, note
 from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import Connection, KeptSession, load_queries
-from shared.stores.turns import in_turn, patiently
+from shared.stores.turns import in_turn
 
 SQL = load_queries("credentials")
 PREFIX = "rml"
 SCOPES = ("inference", "read", "manage")
-ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-ID_LENGTH = 12
-SECRET_LENGTH = 32
-CHECKSUM_LENGTH = 6
 NAME_LENGTH_MAX = 200
 LIMIT_NANO_MAX = int(USD_MAX * NANO_PER_USD)
 RPM_MAX = 10_000_000
@@ -68,7 +56,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
     def proves(self, secret: str) -> bool:
         """Compare in constant time."""
-        return hmac.compare_digest(self.secret_sha256, hashlib.sha256(secret.encode()).digest())
+        return tokens.proves(secret, self.secret_sha256)
 
     def limited(self) -> bool:
         """It has rules that a key made by it could be without."""
@@ -145,26 +133,34 @@ class Manager(NamedTuple):
 
 def split_key(key: str) -> tuple[str, str]:
     """The id and the secret of a well-formed key; raises `InvalidApiKey` for anything else, without a look-up."""
-    prefix, _, rest = key.partition("_")
-    key_id, _, tail = rest.partition("_")
-    secret, checksum = tail[:SECRET_LENGTH], tail[SECRET_LENGTH:]
-    if prefix != PREFIX or not key.isascii() or not hmac.compare_digest(checksum, _checksum(key_id, secret)):
+    found = tokens.parted(PREFIX, key)
+    if found is None:
         raise InvalidApiKey(f"This is not one of our API keys (mistyped or cut off?): {HINT}.")
-    return key_id, secret
+    return found
 
 
-async def create_key(pool: asyncpg.Pool, account_id: str, rules: KeyRules, *, by: Manager | None = None) -> NewKey:
-    """A key for `account_id`, made by an operator unless it says by whom.
+async def create_key(
+    source: asyncpg.Pool | Connection,
+    account_id: str,
+    rules: KeyRules,
+    *,
+    by: Manager | None = None,
+    author: Author | None = None,
+    secret: str | None = None,
+) -> NewKey:
+    """A key for `account_id`, made by an operator unless it says `by` whom; its secret is a new one unless it is given.
 
     Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense, `InvalidApiKey` when the manager
     can no longer be used, `Conflict` when there would be too many keys.
     """
     _check(rules)
     try:
-        async with _making_keys(pool, account_id, by) as connection:
-            return await _insert_key(connection, account_id, rules)
+        async with _making_keys(source, account_id, by) as connection:
+            new = await _insert_key(connection, account_id, rules, secret)
+            await note(connection, author, "key.create", f"key:{new.key_id}", None, new.stored.row())
     except asyncpg.ForeignKeyViolationError:
         raise NotFound(f"No account {account_id}.") from None
+    return new
 
 
 async def find_key(source: asyncpg.Pool | Connection | KeptSession, key_id: str) -> ApiKey | None:
@@ -186,13 +182,23 @@ async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None
     return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
 
 
-async def revoke_key(pool: asyncpg.Pool, key_id: str, *, within_s: float = TURN_TIMEOUT_S) -> ApiKey:
+async def revoke_key(
+    source: asyncpg.Pool | Connection, key_id: str, *, within_s: float = TURN_TIMEOUT_S, author: Author | None = None
+) -> ApiKey:
     """The key is refused from now on (front doors notice within `AUTH_CACHE_S`). Raises `NotFound`."""
-    await patiently(pool, within_s, SQL["revoke"], key_id)
-    return await _existing(pool, key_id)
+    async with in_turn(source, SQL["lock"], key_id, within_s) as connection:
+        before = await _existing(connection, key_id)
+        await connection.execute(SQL["revoke"], key_id)
+        after = await _existing(connection, key_id)
+        if before.revoked_at != after.revoked_at:
+            was, now = ({"revoked_at": one.revoked_at} for one in (before, after))
+            await note(connection, author, "key.revoke", f"key:{key_id}", was, now)
+    return after
 
 
-async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None) -> NewKey:
+async def rotate_key(
+    pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None, author: Author | None = None
+) -> NewKey:
     """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
     when the old one is no longer usable or the grace is longer than `GRACE_MAX`, `Conflict` also when it has a successor.
 
@@ -217,16 +223,22 @@ async def rotate_key(pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: M
         await connection.execute(SQL["hand_over"], key_id, grace.total_seconds(), new.key_id)
         await connection.execute(SQL["hand_over_batches"], key_id, new.key_id)
         await connection.execute(SQL["hand_over_requests"], key_id, new.key_id, account_id)
+        ended = await _existing(connection, key_id)
+        was, now = {"expires_at": old.expires_at}, {"expires_at": ended.expires_at, "successor": new.key_id}
+        await note(connection, author, "key.rotate", f"key:{key_id}", was, now)
+        await note(connection, author, "key.create", f"key:{new.key_id}", None, new.stored.row())
     return new
 
 
 @contextlib.asynccontextmanager
-async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) -> AsyncIterator[Connection]:
+async def _making_keys(
+    source: asyncpg.Pool | Connection, account_id: str, by: Manager | None
+) -> AsyncIterator[Connection]:
     """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends. The account
     is locked first, as by whoever spends from a key.
     """
     within_s = by.within_s if by else TURN_TIMEOUT_S
-    async with in_turn(pool, SQL["lock_account"], account_id, within_s) as connection:
+    async with in_turn(source, SQL["lock_account"], account_id, within_s) as connection:
         if by and not await connection.fetchval(SQL["is_usable"], by.key_id):
             raise InvalidApiKey("This API key is revoked or has expired: use another one.")
         yield connection
@@ -234,15 +246,14 @@ async def _making_keys(pool: asyncpg.Pool, account_id: str, by: Manager | None) 
             raise Conflict(f"An account has at most {by.keys_max} keys that can be used: revoke one first.")
 
 
-async def _insert_key(connection: Connection, account_id: str, rules: KeyRules) -> NewKey:
-    key_id, secret = _random(ID_LENGTH), _random(SECRET_LENGTH)
-    digest = hashlib.sha256(secret.encode()).digest()
+async def _insert_key(connection: Connection, account_id: str, rules: KeyRules, secret: str | None = None) -> NewKey:
+    minted = tokens.mint(PREFIX, secret)
     (row,) = await connection.fetch(
         SQL["create"],
-        *(key_id, account_id, rules.name, digest, list(rules.scopes)),
+        *(minted.id, account_id, rules.name, minted.secret_sha256, list(rules.scopes)),
         *(rules.rpm, rules.limit, rules.expires_at, rules.strict),
     )
-    return NewKey(f"{PREFIX}_{key_id}_{secret}{_checksum(key_id, secret)}", _from_row(row))
+    return NewKey(minted.text, _from_row(row))
 
 
 async def _existing(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey:
@@ -277,16 +288,3 @@ def _from_row(row: asyncpg.Record) -> ApiKey:
 
 
 _FIELDS = {"limit_nano": "limit", "used_nano": "used"}
-
-
-def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
-
-
-def _checksum(key_id: str, secret: str) -> str:
-    number = zlib.crc32(f"{key_id}_{secret}".encode())
-    digits = ""
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(ALPHABET))
-        digits = ALPHABET[digit] + digits
-    return digits

@@ -138,6 +138,17 @@ async def _keep_session(_: Connection) -> None:
 
 
 @contextlib.asynccontextmanager
+async def transaction(source: asyncpg.Pool | Connection) -> AsyncIterator[Connection]:
+    """A transaction of a pool's connection; of a connection that has one already, a part of that."""
+    if isinstance(source, asyncpg.Pool):
+        async with source.acquire() as connection, connection.transaction():
+            yield connection
+    else:
+        async with source.transaction():
+            yield source
+
+
+@contextlib.asynccontextmanager
 async def reached(what: str) -> AsyncIterator[None]:
     """Raises `Unavailable`, whose message begins with `what`, when the server cannot be asked within the block."""
     try:

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 import asyncpg
 
-from shared.stores.postgres import Connection
+from shared.stores.postgres import Connection, transaction
 
 _LOCK_TIMEOUT = "SELECT set_config('lock_timeout', $1, true)"
 _USUAL_LOCK_TIMEOUT = "SET LOCAL lock_timeout TO DEFAULT"
@@ -21,11 +21,13 @@ _turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 
 
 @asynccontextmanager
-async def in_turn(pool: asyncpg.Pool, lock: str, whose: str, within_s: float) -> AsyncIterator[Connection]:
-    """A transaction that has the lock which the query `lock` takes. Raises one of `BUSY`, or `TimeoutError`, when it does not
-    come within `within_s`.
+async def in_turn(
+    source: asyncpg.Pool | Connection, lock: str, whose: str, within_s: float
+) -> AsyncIterator[Connection]:
+    """A transaction that has the lock which the query `lock` takes; of a connection, it is within its transaction. Raises one
+    of `BUSY`, or `TimeoutError`, when the lock does not come within `within_s`.
     """
-    async with _patient(pool, lock, whose, within_s) as connection:
+    async with _patient(source, lock, whose, within_s) as connection:
         await connection.execute(lock, whose, timeout=within_s + 1)
         await connection.execute(_USUAL_LOCK_TIMEOUT)  # who has one lock is not to wait long for the next one
         yield connection
@@ -41,12 +43,14 @@ async def patiently(
 
 
 @asynccontextmanager
-async def _patient(pool: asyncpg.Pool, what: str, whose: str, within_s: float) -> AsyncIterator[Connection]:
+async def _patient(
+    source: asyncpg.Pool | Connection, what: str, whose: str, within_s: float
+) -> AsyncIterator[Connection]:
     turn = _turns.setdefault((what, whose), asyncio.Lock())
     async with asyncio.timeout(within_s):
         await turn.acquire()
     try:
-        async with pool.acquire() as connection, connection.transaction():
+        async with transaction(source) as connection:
             await connection.execute(_LOCK_TIMEOUT, f"{int(within_s * 1000)}ms")
             yield connection
     finally:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from deploy.cli.ledger_check import check_ledger
+from shared.ledger.check import check_ledger
 from tests.e2e.anthropic_client import client_of as anthropic_of
 from tests.e2e.openai_client import client_of as openai_of
 from tests.e2e.overlaid import Overlaid

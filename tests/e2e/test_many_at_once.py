@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from deploy.cli.ledger_check import check_ledger
+from shared.ledger.check import check_ledger
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import cost_nano, expected, hold_nano, told
 

@@ -11,9 +11,9 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
-from deploy.cli.ledger_check import check_ledger
 from deploy.simulator.answer import prompt_tokens
 from shared.chat import Message, input_bound
+from shared.ledger.check import check_ledger
 from shared.money import nano_to_usd
 from tests.e2e.conftest import NewCaller
 from tests.e2e.overlaid import ABOVE, VENDORS, Overlaid

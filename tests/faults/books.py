@@ -9,8 +9,8 @@ from typing import NamedTuple
 import asyncpg
 from redis.asyncio import Redis
 
-from deploy.cli.ledger_check import check_ledger
 from shared.job import Event
+from shared.ledger.check import check_ledger
 from shared.queue.journal import read_journal
 from shared.stores import keys
 from tests.harness.cluster import Cluster

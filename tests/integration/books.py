@@ -10,8 +10,9 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from deploy.cli.ledger_check import check_ledger
+from shared.ids import new_id
 from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.check import check_ledger
 from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Grant, Repeat, Reservation
 from shared.money import NanoUsd
@@ -30,6 +31,14 @@ async def wallet(pool: asyncpg.Pool, account: str) -> Wallet:
     row = await pool.fetchrow("SELECT balance_nano, held_nano, in_flight FROM accounts WHERE id = $1", account)
     assert row is not None
     return Wallet(row["balance_nano"], row["held_nano"], row["in_flight"])
+
+
+async def old_account(pool: asyncpg.Pool, credit: int) -> str:
+    """An account of so many nano-USD, made as a release does that writes no audit log."""
+    account_id = new_id("acc")
+    await pool.execute("INSERT INTO accounts (id, name) VALUES ($1, 'someone')", account_id)
+    await pool.execute("SELECT credit($1, $2, NULL, NULL)", account_id, credit)
+    return account_id
 
 
 async def request_row(pool: asyncpg.Pool, reservation: Reservation) -> asyncpg.Record:

@@ -22,6 +22,9 @@ SELECT revoked_at IS NULL AND COALESCE(expires_at > now(), true) FROM api_keys W
 -- name: count_usable
 SELECT count(*) FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL AND COALESCE(expires_at > now(), true)
 
+-- name: lock
+SELECT 1 FROM api_keys WHERE id = $1 FOR UPDATE
+
 -- name: revoke
 UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNING id
 

@@ -243,7 +243,7 @@ def test_models_check_tells_what_differs_from_a_list_of_prices(tmp_path: Path) -
     only = Cli(tmp_path, CATALOGUE="overlay.toml")
     told = only("models", "check", "prices.json")
     lines = [line.split(maxsplit=1) for line in told.out.splitlines()[1:]]
-    assert (told.status, lines) == (REFUSED, [["difference", "output: 0.24 here, 0.3 there: cheaper here"]])
+    assert (told.status, lines) == (REFUSED, [["amazon-nova-lite", "output: 0.24 here, 0.3 there: cheaper here"]])
     assert only.json("models", "check", "prices.json", "--accept", "accepted.toml") == []
     for words in (("nowhere.json",), ("prices.json", "--accept", "nowhere.toml"), ("accepted.toml",)):
         refused = cli("models", "check", *words)

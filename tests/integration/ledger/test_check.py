@@ -10,8 +10,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from deploy.cli.ledger_check import check_ledger
 from shared.ledger.accounts import create_account
+from shared.ledger.check import check_ledger
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
 from shared.money import LongContext, NanoUsd, Price

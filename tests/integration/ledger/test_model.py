@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from deploy.cli.ledger_check import check_ledger
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.check import check_ledger
 from shared.ledger.ledger import settling
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd

@@ -174,6 +174,8 @@ async def _waiting(pool: asyncpg.Pool, number: int) -> bool:
 async def money_comes_and_goes_with_an_account_only(scratch: Scratch) -> None:
     with pytest.raises(NotFound):
         await credit_account(scratch.pool, new_id("acc"), NanoUsd(5), ref=None, note=None)
+    with pytest.raises(asyncpg.NoDataFoundError):  # whoever calls it
+        await scratch.pool.execute("SELECT credit($1, 5, NULL, NULL)", new_id("acc"))
     await assert_books_balance(scratch.pool)
 
 

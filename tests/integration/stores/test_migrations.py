@@ -134,5 +134,5 @@ async def test_a_server_that_is_not_there_is_unavailable(settings: Settings) -> 
 
 
 def test_queries_are_found_by_their_names() -> None:
-    assert set(load_queries("accounts")) == {"create", "credit", "credited", "find", "list"}
+    assert set(load_queries("accounts")) == {"create", "credit", "credited", "find", "list", "lock"}
     assert load_queries("accounts")["create"] == "INSERT INTO accounts (id, name) VALUES ($1, $2)"

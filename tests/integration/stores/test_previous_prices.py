@@ -10,17 +10,16 @@ import asyncpg
 import msgspec
 import pytest
 
-from deploy.cli.ledger_check import check_ledger
 from shared.ids import new_id
-from shared.ledger.accounts import create_account
+from shared.ledger.check import check_ledger
 from shared.ledger.pinned_price import PinnedPrice, pinned, price_of
 from shared.ledger.rows import Reservation, Settlement
-from shared.money import LongContext, NanoUsd, Price
+from shared.money import LongContext, Price
 from shared.stores import migrations as migrations_module
 from shared.stores.migrations import migrate, migrations
 from tests.harness.builders import NANO_PER_TOKEN, a_reservation, a_settlement
 from tests.integration.batches.batching import a_batch, an_item, feed
-from tests.integration.books import Wallet, wallet
+from tests.integration.books import Wallet, old_account, wallet
 
 PREVIOUS = 14
 """The last migration of that release."""
@@ -64,7 +63,7 @@ async def before(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> As
         patched.setattr(migrations_module, "migrations", lambda: migrations()[:PREVIOUS])
         await migrate(empty_database_url)
     async with asyncpg.create_pool(empty_database_url, min_size=2, max_size=4) as pool:
-        yield Before(empty_database_url, pool, (await create_account(pool, "someone", NanoUsd(2_000))).id)
+        yield Before(empty_database_url, pool, await old_account(pool, 2_000))
 
 
 async def test_what_it_has_charged_stays_right_and_nothing_is_rewritten(before: Before) -> None:

@@ -10,22 +10,20 @@ import asyncpg
 import msgspec
 import pytest
 
-from deploy.cli.ledger_check import check_ledger
 from shared.batches.batches import batch_from_row, find_batch, results_kept_until
 from shared.batches.files import File, Line, add_lines
 from shared.batches.queries import BATCHES
 from shared.ids import new_id
-from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import revoke_key
+from shared.ledger.check import check_ledger
 from shared.ledger.ended_keys import ended_since
-from shared.money import NanoUsd
 from shared.stores import migrations as migrations_module
 from shared.stores.migrations import migrate, migrations
 from shared.stores.postgres import Connection
 from tests.harness.builders import a_reservation, a_settlement
 from tests.harness.support import eventually_true
 from tests.integration.batches.batching import ASKED, a_batch, all_results, an_item, feed, ready_cursors, the_end_of
-from tests.integration.books import somebody_waits_for_a_lock
+from tests.integration.books import old_account, somebody_waits_for_a_lock
 
 PREVIOUS = 6
 """The last migration of the previous release; these are its calls."""
@@ -63,7 +61,7 @@ async def previous(
         patched.setattr(migrations_module, "migrations", lambda: migrations()[:PREVIOUS])
         await migrate(empty_database_url)
     async with asyncpg.create_pool(empty_database_url, min_size=2, max_size=4) as pool:
-        yield empty_database_url, pool, (await create_account(pool, "someone", NanoUsd(1_000))).id
+        yield empty_database_url, pool, await old_account(pool, 1_000)
 
 
 def _json(row: msgspec.Struct, *, without: tuple[str, ...] = ()) -> str:

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidApiKey
-from shared.ledger.api_keys import ALPHABET, SECRET_LENGTH, ApiKey, _checksum, _random, split_key
+from shared.ledger.api_keys import ApiKey, split_key
 from shared.money import NanoUsd
+from shared.tokens import ALPHABET, SECRET_LENGTH, joined, random_word
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
-KEY_ID, SECRET = _random(12), _random(SECRET_LENGTH)
-KEY = f"rml_{KEY_ID}_{SECRET}{_checksum(KEY_ID, SECRET)}"
+KEY_ID, SECRET = random_word(12), random_word(SECRET_LENGTH)
+KEY = joined("rml", KEY_ID, SECRET)
 
 
 def _key(**changes: datetime | None) -> ApiKey:
@@ -40,7 +41,7 @@ def test_a_secret_has_at_least_190_bits() -> None:
 
 
 def test_every_letter_of_the_alphabet_is_drawn() -> None:
-    assert set(_random(10_000)) == set(ALPHABET)
+    assert set(random_word(10_000)) == set(ALPHABET)
 
 
 def test_a_key_is_taken_apart_into_id_and_secret() -> None:

@@ -1,0 +1,103 @@
+"""`rebootml operator …` and `rebootml audit …`: who may operate the service, and what was changed."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from deploy.cli.accounts import state_of
+from deploy.cli.command import Answer, add_command
+from deploy.cli.tables import plain
+from deploy.cli.values import expiry, operator_scopes, rows_at_most, since
+from shared.operators import audit, operators
+from shared.operators.audit import Entry
+from shared.operators.operators import OperatorRow
+
+ENTRIES_SHOWN = 100
+NO_TOKEN = {"token_id": None, "scopes": None, "expires_at": None}
+
+
+def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`create`, `token`, `list` and `revoke`."""
+    create = add_command(group, "create", _create, "a new operator; the sign-in for the operators' console, shown once")
+    create.add_argument("name")
+    token = add_command(group, "token", _token, "a token for the operators' API, shown this once")
+    token.add_argument("name")
+    token.add_argument(
+        "--scope",
+        type=operator_scopes,
+        default=("read",),
+        help=f"comma list of {', '.join(operators.SCOPES)}; `read` unless it is given",
+    )
+    token.add_argument("--expires", type=expiry, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
+    add_command(group, "list", _list, "every operator with the tokens")
+    revoke = add_command(group, "revoke", _revoke, "refuse an operator and all tokens from now on, or one token")
+    revoke.add_argument("name")
+    revoke.add_argument("--token", metavar="TOKEN_ID", help="this token alone")
+
+
+def add_audit_commands(group: Any) -> None:  # noqa: ANN401
+    """`list`."""
+    listed = add_command(group, "list", _audit, "changes of access, credit and routing, the newest first")
+    listed.add_argument("--since", type=since, help="a moment such as 2027-01-31T12:00:00Z, or 24h ago")
+    listed.add_argument("--actor", help="such as cli:USER@HOST, operator:NAME or account:ID/key:ID")
+    listed.add_argument("--limit", type=rows_at_most, default=ENTRIES_SHOWN, help=f"{ENTRIES_SHOWN} unless it is given")
+
+
+async def _create(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    sign_in = await operators.create_operator(pool, arguments.name)
+    return Answer({"operator": arguments.name, "sign_in": sign_in})
+
+
+async def _token(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    new = await operators.create_token(pool, arguments.name, arguments.scope, arguments.expires)
+    shown = {"operator": arguments.name, "token_id": new.row.token_id, "token": new.token}
+    return Answer(shown | {"scopes": new.row.scopes, "expires_at": new.row.expires_at})
+
+
+async def _list(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    found = await operators.list_operators(pool)
+    now = datetime.now(UTC)
+    return Answer(found, shown=[row for one in found for row in _shown(one, now)])
+
+
+async def _revoke(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    operator = await operators.revoke_operator(pool, arguments.name, token_id=arguments.token)
+    return Answer(operator, shown=_shown(operator, datetime.now(UTC)))
+
+
+async def _audit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    page = await audit.list_entries(pool, limit=arguments.limit, since=arguments.since, actor=arguments.actor)
+    return Answer(page.entries, shown=[_change(entry) for entry in page.entries])
+
+
+def _shown(operator: OperatorRow, now: datetime) -> list[dict[str, object]]:
+    """A row for each token."""
+    rows: list[dict[str, object]] = []
+    for token in operator.tokens:
+        state = state_of(token.revoked_at, token.expires_at, now)
+        rows.append(
+            {"token_id": token.token_id, "scopes": token.scopes, "expires_at": token.expires_at, "state": state}
+        )
+    if not rows:
+        rows.append(NO_TOKEN | {"state": "revoked" if operator.revoked_at else "no token"})
+    return [{"operator": operator.operator, **row} for row in rows]
+
+
+def _change(entry: Entry) -> dict[str, object]:
+    row = msgspec.structs.asdict(entry)
+    before, after = row.pop("before") or {}, row.pop("after") or {}
+    request_id = row.pop("request_id")
+    changes = [_changed(name, before, after) for name in dict.fromkeys([*before, *after])]
+    return row | {"change": ", ".join(one for one in changes if one), "request_id": request_id}
+
+
+def _changed(name: str, before: dict[str, object], after: dict[str, object]) -> str:
+    was, now = before.get(name), after.get(name)
+    if name not in before:
+        return "" if now is None else f"{name} {plain(now)}"
+    return f"{name} {plain(was)} → {plain(now)}"

@@ -1,0 +1,81 @@
+"""What people see of a command's answer: rows as a table, one thing as its names and values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLUMNS_MAX = 10
+"""What has more of them is told as names and values."""
+WIDTH_WITHOUT_TERMINAL = 1_000
+NUMBERS = (int, float)
+
+
+def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
+    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values."""
+    plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
+    if isinstance(plain, dict) and plain and all(isinstance(rows, list) for rows in plain.values()):
+        return "\n\n".join(f"{title}\n{_table(rows)}" for title, rows in plain.items())
+    if isinstance(plain, list) and all(len(row) <= COLUMNS_MAX for row in plain):
+        return _table(plain)
+    return "\n\n".join(_named(row) for row in (plain if isinstance(plain, list) else [plain]))
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name:<30}{plain(value)}" for name, value in row.items())
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "none"
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for name in rows[0]:
+        is_number = all(isinstance(row[name], NUMBERS) or _is_amount(name) for row in rows)
+        table.add_column(name.replace("_", " ").upper(), justify="right" if is_number else "left")
+    for row in rows:
+        table.add_row(*(Text(plain(value), overflow="fold") for value in row.values()))
+    return _drawn(table)
+
+
+def _drawn(table: Table) -> str:
+    """For the terminal that it goes to; as wide as it is where there is none."""
+    to_terminal = sys.stdout.isatty()
+    width = Console().width if to_terminal else WIDTH_WITHOUT_TERMINAL
+    console = Console(file=StringIO(), width=width, force_terminal=to_terminal, no_color=not to_terminal)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def _is_amount(name: str) -> bool:
+    return name.endswith("_usd")
+
+
+def plain(value: object) -> str:
+    """One value as text on one line."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return _parts(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value) or "none"
+    return "-" if value is None else str(value)
+
+
+def _parts(value: Mapping[str, object]) -> str:
+    """Of switches those that are on; of anything else what there is."""
+    if all(isinstance(on, bool) for on in value.values()):
+        return ", ".join(name for name, on in value.items() if on)
+    return ", ".join(f"{name} {plain(part)}" for name, part in value.items() if part is not None)

@@ -1,0 +1,96 @@
+"""The audit log: every change of access, credit and routing, written in the transaction of the change. It is kept for ever,
+and Postgres refuses to change or delete any of it. No secret is ever in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import socket
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from shared.stores.postgres import Connection, load_queries
+
+SQL = load_queries("audit")
+
+
+class Author(NamedTuple):
+    """Who makes a change: `cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`, and the HTTP request that asked for it."""
+
+    actor: str
+    request_id: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change. `before` and `after` say what it changed of `target`, null where there was nothing, or is nothing more to
+    say.
+    """
+
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    before: Any
+    after: Any
+    request_id: str | None
+
+
+class Page(NamedTuple):
+    """Entries, newest first, and the id of the last one where there are more."""
+
+    entries: list[Entry]
+    last_id: int | None
+
+
+async def note(
+    connection: Connection, author: Author | None, action: str, target: str, before: object, after: object
+) -> None:
+    """Write down a change, which is committed together with it; without an author whoever runs this process made it."""
+    actor, request_id = author or local_author()
+    await connection.execute(SQL["note"], actor, action, target, _json(before), _json(after), request_id)
+
+
+async def list_entries(
+    pool: asyncpg.Pool,
+    *,
+    limit: int,
+    before_id: int | None = None,
+    since: datetime | None = None,
+    actor: str | None = None,
+) -> Page:
+    """At most `limit` changes, the newest first."""
+    rows = await pool.fetch(SQL["list"], limit + 1, before_id, since, actor)
+    shown = rows[:limit]
+    return Page([_entry(row) for row in shown], shown[-1]["id"] if len(rows) > limit else None)
+
+
+@functools.cache
+def local_author() -> Author:
+    """Whoever runs this process, as the operators' command is run: `cli:USER@HOST`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in many containers
+        user = str(os.getuid())
+    return Author(f"cli:{user}@{socket.gethostname()}")
+
+
+def _entry(row: asyncpg.Record) -> Entry:
+    before, after = (None if row[name] is None else msgspec.json.decode(row[name]) for name in ("before", "after"))
+    return Entry(
+        at=row["at"],
+        actor=row["actor"],
+        action=row["action"],
+        target=row["target"],
+        before=before,
+        after=after,
+        request_id=row["request_id"],
+    )
+
+
+def _json(state: object) -> str | None:
+    return None if state is None else msgspec.json.encode(state).decode()
