@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
+SUCCESSORS_EFFORT: ReasoningEffort = "medium"
+"""How hard a successor thinks unasked, as OpenAI's models that always thought did."""
 
 
 class DefaultPrices(msgspec.Struct, frozen=True):
@@ -169,8 +171,8 @@ class Catalogue:
             return model
         served = self._offers[model.successor].now()
         always_thought = model.reasoning and model.thinking is None
-        can_think = served.reasoning and "reasoning" not in served.tools_lack
-        return msgspec.structs.replace(served, thinking=None) if always_thought and can_think else served
+        can_think = served.reasoning and ("reasoning" not in served.tools_lack or served.second_api is not None)
+        return msgspec.structs.replace(served, thinking=_unasked(served)) if always_thought and can_think else served
 
     def find(self, name: str, listed_at: str = LISTED_AT, *, nearest: bool = True) -> Model:
         """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones
@@ -204,6 +206,11 @@ class Catalogue:
         """All of its vendor's prices, and what they are multiplied with for customers."""
         offer = self._offers[model.name]
         return offer.prices, offer.factor
+
+
+def _unasked(model: Model) -> str | None:
+    """What its vendor is told so that it thinks unasked: GPT up to 5.4 does not by itself, others do."""
+    return SUCCESSORS_EFFORT if model.provider == "openai" and SUCCESSORS_EFFORT in model.reasoning_efforts else None
 
 
 def load_catalogue(

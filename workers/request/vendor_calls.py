@@ -44,6 +44,7 @@ from workers.providers.wire.instructions import fit
 from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
 from workers.providers.wire.thoughts import without_thoughts
+from workers.request.cache_keys import with_own_key
 from workers.request.limits import bounded
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
@@ -299,7 +300,7 @@ class VendorCalls:
             id=job.id,
             model=model,
             messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, model),
-            sampling=job.sampling,
+            sampling=with_own_key(job.sampling, job.account_id),
             output_limit=job.output_limit,
             stream=self._is_streamed() and model.streams_with(job.tools),
             tools=job.tools,

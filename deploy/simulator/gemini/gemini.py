@@ -28,6 +28,7 @@ from deploy.simulator.gemini.wire import (
     blocked_json,
     call_json,
     finish_reason,
+    proof_of_text,
     tail_json,
     thoughts_json,
     tier_json,
@@ -165,7 +166,7 @@ class Gemini:
         if told.script.fault == "blocked":
             return msgspec.json.encode(blocked_json(told))
         parts = thoughts_json(told)
-        parts += [{"text": told.reply.text}] if told.reply.text else []
+        parts += [{"text": told.reply.text, **proof_of_text(told)}] if told.reply.text else []
         parts += [call_json(told, place) for place in range(len(told.reply.calls))]
         candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": finish_reason(told), "index": 0}
         usage = {"usageMetadata": usage_json(told.usage) | tier_json(told)} if told.usage else {}

@@ -54,10 +54,11 @@ class GeminiWire:
         return self._candidate(msgspec.json.encode(call_json(self._told, piece.index)), b"")
 
     def finish(self) -> bytes:
-        """Say the finish reason with an empty text."""
+        """Say the finish reason with an empty text, which a model that thinks signs where it called nothing."""
         if self._told.script.fault == "blocked":
             return b""
-        return self._candidate(b'{"text":""}', b',"finishReason":' + msgspec.json.encode(finish_reason(self._told)))
+        last = msgspec.json.encode({"text": "", **proof_of_text(self._told)})
+        return self._candidate(last, b',"finishReason":' + msgspec.json.encode(finish_reason(self._told)))
 
     def done(self) -> bytes:
         """End the array; SSE has no last marker."""
@@ -122,6 +123,13 @@ def shows_thoughts(told: Told) -> bool:
 def thoughts_json(told: Told) -> list[dict[str, Any]]:
     """Give those parts of a JSON answer."""
     return [{"thought": True, "text": "".join(answer.thoughts(told.reply.reasoning))}] if shows_thoughts(told) else []
+
+
+def proof_of_text(told: Told) -> dict[str, str]:
+    """Give the signature of an answer's last text: from Gemini 3 on, where no call has one."""
+    model = MODELS.get(told.question.model)
+    signed = model is not None and model.is_new and told.question.thinks and not told.reply.calls
+    return {"thoughtSignature": signature_of(model)} if model and signed else {}
 
 
 def call_json(told: Told, place: int) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def thinking_config(request: ProviderRequest) -> types.ThinkingConfig | None:
 
 def signatures_of(parts: Sequence[Spoken], *, needed: bool) -> list[bytes | None]:
     """The signature of each part: those of calls as they were given, or where one is `needed` and none came back what stands
-    for it.
+    for it. Google wants those of calls back, and those of texts it only recommends (ai.google.dev/gemini-api/docs/
+    thought-signatures, read 2026-11): they come when a text has ended, so a caller would get each as a thought behind it,
+    and clients take the last block of an answer for what it says.
     """
     calls = [part for part in parts if isinstance(part, ToolCall)]
     absent = UNSIGNED if needed and not any(call.signature for call in calls) else None

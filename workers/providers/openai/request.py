@@ -86,12 +86,12 @@ def _deepseek_thinks(request: ProviderRequest) -> bool:
 
 
 def caching(request: ProviderRequest) -> dict[str, Any]:
-    """What OpenAI's cache is told besides marks, in the words of both of its APIs (openai-python 3.54, read 2026-11). A key
-    has the bound of a user's name.
+    """What OpenAI's cache is told besides marks, in the words of both of its APIs (openai-python 3.54, read
+    2026-11). The key is the account's own (`workers/request/cache_keys.py`).
     """
     told = request.sampling.caching
     return {
-        "prompt_cache_key": short_user(told.key) if told.key else None,
+        "prompt_cache_key": told.key,
         "prompt_cache_options": {"mode": "explicit"} if is_explicit(request.model, request.sampling) else None,
         "prompt_cache_retention": told.retention,
     }

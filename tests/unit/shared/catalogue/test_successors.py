@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.catalogue.apis import by_its_api
 from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.thinking import thinks
+from shared.chat import NO_TOOLS, Sampling, Tool, Tools
 from shared.settings import SettingsError
 
 GONE = "openai-o1"
@@ -48,6 +51,28 @@ def test_one_setting_puts_all_replacements_in_force(tmp_path: Path) -> None:
         "anthropic-claude-sonnet-4-6",
         load_catalogue().find("anthropic-claude-sonnet-4-6").price,
     )
+
+
+@pytest.mark.parametrize(
+    ("successor", "api", "api_with_tools"),
+    [
+        ("gpt-5.2", "openai-chat", "openai-chat"),
+        ("gpt-5.4", "openai-chat", "openai-responses"),
+        ("gpt-5.5", "openai-chat", "openai-responses"),
+        ("deepseek-flash", "deepseek-chat", "deepseek-chat"),
+        ("openai-gpt-6-luna-bedrock", "bedrock-converse", "bedrock-converse"),
+    ],
+)
+def test_a_successor_of_a_model_that_always_thought_thinks_beside_tools_too(
+    tmp_path: Path, successor: str, api: str, api_with_tools: str
+) -> None:
+    tools = Tools(offered=(Tool(name="clock"),))
+    for name, thought in ((GONE, True), ("openai-gpt-4o-mini", False)):
+        served = catalogue(tmp_path, f'[[model]]\nname = "{name}"\nsuccessor = "{successor}"\n').serving(name)
+        assert thinks(served, None) == thought
+        assert by_its_api(served, Sampling(), NO_TOOLS).api == api
+        assert by_its_api(served, Sampling(), tools).api == (api_with_tools if thought else api)
+        assert (served.thinking == "medium") == (thought and served.provider == "openai")
 
 
 def test_a_rows_own_successor_goes_before_its_replacement(tmp_path: Path) -> None:

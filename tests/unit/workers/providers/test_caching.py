@@ -117,7 +117,7 @@ def test_openai_is_sent_breakpoints_and_what_was_wished_of_its_cache() -> None:
         Message("tool", "r", tool_call_id="c", cache_marks=(SHORT,)),
         Message("user", [TextPart("a"), TextPart("b")], cache_marks=(SHORT,)),
     ]
-    sampling = Sampling(caching=Caching(key="k" * 65, explicit=True))
+    sampling = Sampling(caching=Caching(key="k", explicit=True))
     asked = openai_request.parameters(asking("openai-gpt-5.6-terra", *talk, sampling=sampling))
     system, called, result, user = asked["messages"]
     assert system["content"] == [{"type": "text", "text": "s"} | BREAKPOINT]
@@ -125,7 +125,7 @@ def test_openai_is_sent_breakpoints_and_what_was_wished_of_its_cache() -> None:
     assert result["content"] == [{"type": "text", "text": "r"} | BREAKPOINT]
     assert user["content"] == [{"type": "text", "text": "a"} | BREAKPOINT, {"type": "text", "text": "b"}]
     assert asked["prompt_cache_options"] == {"mode": "explicit"}
-    assert len(asked["prompt_cache_key"]) == 64
+    assert asked["prompt_cache_key"] == "k"
 
 
 def test_both_of_openais_apis_are_told_the_same_of_its_cache() -> None:
@@ -136,7 +136,7 @@ def test_both_of_openais_apis_are_told_the_same_of_its_cache() -> None:
         Message("tool", "r", tool_call_id="c", cache_marks=(SHORT,)),
         Message("tool", " ", tool_call_id="d", cache_marks=(SHORT,)),
     ]
-    sampling = Sampling(caching=Caching(key="k" * 65, explicit=True), reasoning_effort="low")
+    sampling = Sampling(caching=Caching(key="k", explicit=True), reasoning_effort="low")
     request = asking("openai-gpt-5.6-terra", *talk, sampling=sampling, tools=Tools(offered=(Tool(name="f"),)))
     request = msgspec.structs.replace(request, model=by_its_api(request.model, sampling, request.tools))
     asked = responses_request.parameters(request)

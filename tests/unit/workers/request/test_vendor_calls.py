@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.catalogue.models import load_catalogue
-from shared.chat import CallPiece, Message
+from shared.chat import Caching, CallPiece, Message, Sampling
 from shared.errors import AnswerTooLong
 from shared.job import AnswerPart, Chunk
 from shared.money import Usage
@@ -19,6 +19,7 @@ from tests.harness.routing import routes_to
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
 from workers.request.billing import Received
+from workers.request.cache_keys import with_own_key
 from workers.request.vendor_calls import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES, VendorCalls
 
 LIMIT = 16
@@ -107,7 +108,8 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     model = load_catalogue().find("anthropic-claude-opus-5-5")
     thought = Thought("Hm.", wrapped(model, "sig", "Hm."))
     messages = [Message("user", "Hi"), Message("assistant", "Yes.", thoughts=(thought,)), Message("user", "So?")]
-    job = a_job(model=model, messages=messages)
+    sampling = Sampling(caching=Caching(key="k"))
+    job = a_job(model=model, messages=messages, sampling=sampling)
     received, vendor, taken = Received(), Forgetful(), list[AnswerPart]()
 
     async def take(part: AnswerPart) -> None:
@@ -120,4 +122,6 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     calls = VendorCalls(job, routes, anybody, settings, received, take, lambda _: None, room)
     assert await calls.until_one_works() == "stop"
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
+    own = with_own_key(sampling, job.account_id).caching.key
+    assert {asked.sampling.caching.key for asked in vendor.asked} == {own} != {"k"}
     assert (taken, received.attempts, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))
