@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
-SUCCESSORS_EFFORT: ReasoningEffort = "medium"
+SUCCESSORS_EFFORT: Literal["medium"] = "medium"
 """How hard a successor thinks unasked, as OpenAI's models that always thought did."""
 
 
@@ -208,7 +208,7 @@ class Catalogue:
         return offer.prices, offer.factor
 
 
-def _unasked(model: Model) -> str | None:
+def _unasked(model: Model) -> Thinking | None:
     """What its vendor is told so that it thinks unasked: GPT up to 5.4 does not by itself, others do."""
     return SUCCESSORS_EFFORT if model.provider == "openai" and SUCCESSORS_EFFORT in model.reasoning_efforts else None
 

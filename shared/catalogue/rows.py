@@ -36,11 +36,11 @@ FLEX_APIS = ("openai-chat", "gemini")
 """Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
 EFFORT_APIS = ("openai-chat", "openai-responses", "deepseek-chat", "bedrock-converse", "gemini")
 """Where efforts can be told."""
-MARKED_APIS = ("openai-chat", "bedrock-converse")
+MARKED_APIS = ("openai-chat", "openai-responses", "bedrock-converse")
 """Where a vendor can be told what its cache is to keep."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named", "reasoning"]
-Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low"]
+Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low", "medium"]
 CachePlace = Literal["tools", "system", "messages", "calls"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared.catalogue.apis import by_its_api
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.catalogue.thinking import thinks
 from shared.chat import NO_TOOLS, Sampling, Tool, Tools
 from shared.settings import SettingsError
@@ -69,6 +70,7 @@ def test_a_successor_of_a_model_that_always_thought_thinks_beside_tools_too(
     tools = Tools(offered=(Tool(name="clock"),))
     for name, thought in ((GONE, True), ("openai-gpt-4o-mini", False)):
         served = catalogue(tmp_path, f'[[model]]\nname = "{name}"\nsuccessor = "{successor}"\n').serving(name)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(served), type=Model) == served
         assert thinks(served, None) == thought
         assert by_its_api(served, Sampling(), NO_TOOLS).api == api
         assert by_its_api(served, Sampling(), tools).api == (api_with_tools if thought else api)
