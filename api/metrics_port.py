@@ -55,9 +55,9 @@ class QueuesPage:
             QUEUE_OLDEST_SECONDS.labels(queue).set(depth.oldest_s)
 
     def _tell_workers(self) -> None:
-        taking = [worker for worker in self._directory.workers if not worker.draining]
-        for queue in {queue for worker in taking for queue in worker.claims}:
-            takers = [worker for worker in taking if queue in worker.claims]
+        workers = self._directory.workers
+        for queue in {queue for worker in workers for queue in worker.claims if worker.takes(queue)}:
+            takers = [worker for worker in workers if worker.takes(queue)]
             name = short_name(queue)
             WORKERS.labels(name).set(len(takers))
             SLOTS.labels(name, "all").set(sum(worker.slots for worker in takers))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -25,6 +27,7 @@ from shared.lanes import FEEDS, Feed, QueueName, fed_queue, provider_of
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
+from shared.operators.switches import switched_off
 from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
@@ -59,6 +62,7 @@ from workers.upstreams.routes import Routes
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
+VERSION = version("rebootml")
 PARTITIONS_EVERY_S = 3_600.0
 
 
@@ -132,6 +136,8 @@ async def run(settings: Settings) -> None:
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),
         ):
             group.create_task(part)
+        await _heed(worker, stores.pool)
+        group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, stores.pool)))
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
         await worker.async_run()
@@ -233,7 +239,15 @@ def _batch_tasks(
 ) -> list[Coroutine[Any, Any, None]]:
     """Feeding the queues whose batches this worker runs, and bringing batches to their end."""
     pool, redis, lua = stores.pool, stores.redis, stores.scripts
-    feeder = BatchFeeder(pool=pool, client=redis, queue=queue, paces=paces, catalogue=catalogue, settings=settings)
+    feeder = BatchFeeder(
+        pool=pool,
+        client=redis,
+        queue=queue,
+        paces=paces,
+        catalogue=catalogue,
+        settings=settings,
+        may_feed=lambda provider: provider not in worker.paused,
+    )
     finisher = BatchFinisher(
         pool=pool,
         client=redis,
@@ -275,8 +289,19 @@ async def _announce(worker: LeasedWorker, offer: _Offer, settings: Settings) -> 
         slots=settings.worker_slots,
         running=len(worker.claims),
         draining=worker.draining,
+        paused=tuple(sorted(worker.paused)),
+        host=socket.gethostname(),
+        version=VERSION,
     )
     await announce(worker.pool, heartbeat, settings.worker_seen_s)
+
+
+async def _heed(worker: LeasedWorker, pool: asyncpg.Pool) -> None:
+    """Do what operators have switched. Raises asyncpg's errors: then everything stays as it was."""
+    off = await switched_off(pool)
+    worker.pause(off.paused)
+    if worker.worker_id in off.draining:
+        worker.drain()
 
 
 async def _goodbye(redis: ArqRedis, worker_id: str) -> None:

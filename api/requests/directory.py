@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shared.errors import Overloaded, ProviderNotConfigured
-from shared.lanes import QueueName
+from shared.lanes import QueueName, provider_of
 from shared.queue.heartbeat import Heartbeat, differing, living_workers
 from shared.runtime.metrics import UPSTREAMS_DIFFERING
 from shared.stores import keys
@@ -50,7 +50,7 @@ class Directory:
         self.workers = await living_workers(self._client)
         now = time.monotonic()
         for worker in self.workers:
-            self._last_taken.update(dict.fromkeys(() if worker.draining else worker.claims, now))
+            self._last_taken.update(dict.fromkeys(filter(worker.takes, worker.claims), now))
         self._tell_differing()
 
     def _tell_differing(self) -> None:
@@ -81,7 +81,13 @@ class Directory:
                 f"{model.name} is not served here: no worker has its vendor's credentials. GET /api/models shows what is."
             )
         if time.monotonic() - self._last_taken.get(queue, self._started) > self._missing_s:
-            raise Overloaded(f"No worker is serving {model.name} at the moment: try again later.")
+            why = (
+                "Its vendor is paused" if self._is_paused(queue) else f"No worker is serving {model.name} at the moment"
+            )
+            raise Overloaded(f"{why}: try again later.")
 
     def _takers(self, queue: QueueName) -> list[Heartbeat]:
-        return [worker for worker in self.workers if queue in worker.claims and not worker.draining]
+        return [worker for worker in self.workers if worker.takes(queue)]
+
+    def _is_paused(self, queue: QueueName) -> bool:
+        return any(queue in worker.claims and provider_of(queue) in worker.paused for worker in self.workers)

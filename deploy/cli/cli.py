@@ -25,6 +25,8 @@ from deploy.cli.command import add_command as _command
 from deploy.cli.command import add_group as _group
 from deploy.cli.operators import add_audit_commands, add_operator_commands
 from deploy.cli.price_check import check_prices
+from deploy.cli.routing import add_queue_commands, add_worker_commands
+from deploy.cli.size import add_database_commands
 from deploy.cli.tables import for_people
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
@@ -95,13 +97,14 @@ async def _run(arguments: argparse.Namespace) -> Answer:
     try:
         await migrations.require_migrated(pool)
         command: Command = run
+        arguments.settings = settings
         return await command(arguments, pool)
     finally:
         await pool.close()
 
 
 def _environment() -> dict[str, str]:
-    """The environment, filled up from `run.json`; this command needs no Redis."""
+    """The environment, filled up from `run.json`. Most commands need no Redis."""
     environment = dict(os.environ)
     if not environment.get("DATABASE_URL"):
         run = _run_json()
@@ -177,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     add_key_commands(_group(groups, "key", "API keys"))
     add_operator_commands(_group(groups, "operator", "operators and the tokens of their API"))
     add_audit_commands(_group(groups, "audit", "the audit log"))
+    add_queue_commands(_group(groups, "queue", "the queues of each provider"))
+    add_worker_commands(_group(groups, "worker", "the workers"))
+    add_database_commands(_group(groups, "db", "the database"))
     batch_cli.add_commands(_group(groups, "batch", "batches of the account that the API key is for"))
     _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")
     return parser

@@ -60,6 +60,19 @@ class Scale(msgspec.Struct, frozen=True):
     queues: dict[str, QueueDepth]
 
 
+async def depths_of(scripts: Scripts, lease_s: float) -> dict[QueueName, QueueDepth]:
+    """Of all queues, as they are now. Raises `Unavailable`."""
+    return _depths(await scripts.call("depths", [*QUEUES], [len(QUEUES), int(lease_s * 1000), 1]))
+
+
+def _depths(found: list[list[int]]) -> dict[QueueName, QueueDepth]:
+    """What the script says of the queues; behind them it may say more."""
+    return {
+        queue: QueueDepth(due, leased, deferred, oldest_ms / 1000)
+        for queue, (due, leased, deferred, oldest_ms) in zip(QUEUES, found, strict=False)
+    }
+
+
 class Demand:
     """Asks Redis once and Postgres once for all queues."""
 
@@ -84,10 +97,7 @@ class Demand:
         start = self._settings.batch_concurrency_start
         words = [len(QUEUES), int(self._settings.lease_s * 1000), start]
         found = await self._scripts.call("depths", [*QUEUES, *(keys.pace(name) for _, name in paces)], words)
-        depths = {
-            queue: QueueDepth(due, leased, deferred, oldest_ms / 1000)
-            for queue, (due, leased, deferred, oldest_ms) in zip(QUEUES, found, strict=False)
-        }
+        depths = _depths(found)
         limits: dict[Feed, int] = {}
         for (feed, _), limit in zip(paces, found[len(QUEUES) :], strict=True):
             limits[feed] = limits.get(feed, 0) + limit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.lanes import QueueName
+from shared.lanes import QueueName, provider_of
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """One worker. `queues` is what it was told to serve, `claims` the part of it that it takes jobs from: those of vendors
     that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
     (`Model.service`); `unserved` the models (`Model.place`) for which none of its upstreams is meant all the same.
-    `upstreams` are those that it holds, by name, with the fingerprints of their rows.
+    `upstreams` are those that it holds, by name, with the fingerprints of their rows. `paused` are the providers that an
+    operator has paused, as far as it knows.
     """
 
     id: str
@@ -31,6 +32,13 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool = False
     upstreams: dict[str, str] = {}
     unserved: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    host: str = ""
+    version: str = ""
+
+    def takes(self, queue: QueueName) -> bool:
+        """Whether it takes jobs from the queue now."""
+        return queue in self.claims and not self.draining and provider_of(queue) not in self.paused
 
 
 async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:

@@ -10,7 +10,7 @@ that cannot be fed at all lets the others pass.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -21,7 +21,7 @@ from shared.batches.queries import BATCHES
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.job import Job
-from shared.lanes import FEEDS, Feed, fed_queue
+from shared.lanes import FEEDS, Feed, fed_queue, provider_of
 from shared.money import divide_up
 from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
@@ -59,8 +59,11 @@ class BatchFeeder:
         paces: Paces,
         catalogue: Catalogue,
         settings: Settings,
+        may_feed: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """`may_feed` says no of providers that are paused: what is fed has only so long until it must have ended."""
         self._pool = pool
+        self._may_feed = may_feed
         self._queue = queue
         self._lines = LineReader(catalogue, settings)
         self._settings = settings
@@ -74,7 +77,7 @@ class BatchFeeder:
         run after the other, so that all of them hold one connection.
         """
         while True:
-            busy = [await self._is_busy(feed) for feed in feeds]
+            busy = [await self._is_busy(feed) for feed in feeds if self._may_feed(provider_of(fed_queue(feed)))]
             await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
     async def _is_busy(self, feed: Feed) -> bool:

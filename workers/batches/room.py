@@ -70,7 +70,7 @@ class Room:
         """As it is now. Raises asyncpg's and redis-py's errors."""
         settings = self._settings
         workers = await living_workers(self._client)
-        slots = sum(one.slots for one in workers if self._queue in one.claims and not one.draining)
+        slots = sum(one.slots for one in workers if one.takes(self._queue))
         if tier_of(self._feed) == "flex":
             slots = divide_up(slots * settings.flex_slots_percent, 100)
         size = min(settings.batch_window_max, max(1, int(slots * settings.batch_window_per_slot)) if slots else 0)

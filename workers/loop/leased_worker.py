@@ -21,7 +21,7 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
-from shared.lanes import QueueName, short_name
+from shared.lanes import QueueName, provider_of, short_name
 from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim, Memory, Opening, Room
 from shared.queue.queue import Queue
@@ -87,6 +87,9 @@ class LeasedWorker(Worker):
         self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
         self._something_to_do = self._intake.wanted
         self.progress = Progress()
+        self.paused: frozenset[str] = frozenset()
+        """Providers that an operator has paused."""
+        self._leaving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._last_look = 0.0
@@ -102,6 +105,23 @@ class LeasedWorker(Worker):
     def draining(self) -> bool:
         """No new jobs are taken."""
         return not self.allow_pick_jobs
+
+    def pause(self, providers: frozenset[str]) -> None:
+        """Take no jobs of these providers, until others are named; what runs goes on."""
+        if providers != self.paused:
+            log.info("providers paused", providers=sorted(providers), before=sorted(self.paused))
+            self.paused = providers
+            self._something_to_do.set()
+
+    def drain(self) -> None:
+        """Take no more jobs. What runs goes on to its end, however long that takes, and then the worker is idle until a
+        signal stops it.
+        """
+        if not self.draining:
+            log.info("worker draining", running=len(self.tasks))
+            self.allow_pick_jobs = False
+            self._something_to_do.set()
+            self._leaving = self.loop.create_task(self._leave_bells())
 
     def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
         """With its request's last event the job is done, which `ended` has to be told."""
@@ -230,7 +250,8 @@ class LeasedWorker(Worker):
         """What may be claimed now. The slot of a job whose request has ended is free when its task has ended, too."""
         if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
-        return self._slots.rooms(claim.queue for claim in self.claims.values())
+        rooms = self._slots.rooms(claim.queue for claim in self.claims.values())
+        return [room for room in rooms if provider_of(room.queue) not in self.paused]
 
     def _memory(self) -> Memory:
         return self._large_jobs.memory

@@ -1,0 +1,82 @@
+"""`rebootml queue …` and `rebootml worker …`: what waits, who works, and taking either out of service."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+import redis.asyncio
+
+from deploy.cli.command import Answer, add_command
+from shared.errors import Unavailable
+from shared.queue import routing
+from shared.settings import Settings
+from shared.stores import redis_client
+from shared.stores.scripts import Scripts
+
+
+def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`show`, `pause` and `resume`."""
+    add_command(group, "show", _show, "what waits and runs in each queue, and the workers")
+    pause = add_command(
+        group, "pause", _pause, "let no worker take jobs of a provider; what runs goes on, the rest waits"
+    )
+    pause.add_argument("provider")
+    add_command(group, "resume", _resume, "let workers take jobs of a provider again").add_argument("provider")
+
+
+def add_worker_commands(group: Any) -> None:  # noqa: ANN401
+    """`list` and `drain`."""
+    add_command(group, "list", _workers, "every living worker")
+    drain = add_command(group, "drain", _drain, "let a worker take no more jobs; what it runs goes on to its end")
+    drain.add_argument("id")
+
+
+class _Redis(NamedTuple):
+    client: redis.asyncio.Redis
+    scripts: Scripts
+
+
+async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    settings: Settings = arguments.settings
+    async with _redis(settings) as (client, scripts):
+        found = await routing.show_queues(pool, client, scripts, settings)
+    return Answer(found, shown={"QUEUES": found.queues, "WORKERS": found.workers})
+
+
+async def _pause(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer(await routing.pause(pool, arguments.provider, paused=True))
+
+
+async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    return Answer(await routing.pause(pool, arguments.provider, paused=False))
+
+
+async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with _redis(arguments.settings) as (client, _):
+        return Answer(await routing.list_workers(pool, client))
+
+
+async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with _redis(arguments.settings) as (client, _):
+        row = await routing.drain(pool, client, arguments.id)
+    return Answer(row, shown=[msgspec.structs.asdict(row)])
+
+
+@asynccontextmanager
+async def _redis(settings: Settings) -> AsyncIterator[_Redis]:
+    """Raises `Unavailable` when Redis cannot be asked within the block."""
+    client = redis_client.connect(settings, redis.asyncio.Redis)
+    scripts = Scripts(client, settings)
+    try:
+        await client.ping()
+        yield _Redis(client, scripts)
+    except (redis.RedisError, Unavailable) as error:
+        raise Unavailable(f"Redis cannot be reached ({type(error).__name__}): check REDIS_URL") from error
+    finally:
+        scripts.close()
+        await client.aclose()

@@ -1,0 +1,78 @@
+"""What operators have taken out of service: vendors that are paused, workers that drain. Kept in Postgres, so that no loss of
+Redis and no restart brings it back; workers read it every `HEARTBEAT_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import asyncpg
+
+from shared.errors import NotFound
+from shared.lanes import PROVIDERS
+from shared.operators.audit import Author, note
+from shared.settings import TURN_TIMEOUT_S
+from shared.stores.postgres import Connection, load_queries
+from shared.stores.turns import in_turn
+
+SQL = load_queries("switches")
+Kind = Literal["provider", "worker"]
+
+
+class SwitchedOff(NamedTuple):
+    """Names of vendors, ids of workers."""
+
+    paused: frozenset[str]
+    draining: frozenset[str]
+
+
+async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
+    """As it is now. Raises asyncpg's errors."""
+    rows = await source.fetch(SQL["list"])
+    paused, draining = (
+        frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in ("provider", "worker")
+    )
+    return SwitchedOff(paused, draining)
+
+
+async def pause_provider(
+    source: asyncpg.Pool | Connection, provider: str, *, paused: bool, author: Author | None = None
+) -> None:
+    """From now on no worker takes jobs of this vendor, or they do again; what runs goes on. Again it changes nothing.
+
+    Raises `NotFound` for a vendor that there is not.
+    """
+    if provider not in PROVIDERS:
+        raise NotFound(f"No provider {provider[:100]}: there are {', '.join(PROVIDERS)}.")
+    action = "provider.pause" if paused else "provider.resume"
+    await _switch(source, "provider", provider, "off" if paused else "on", action, author)
+
+
+async def drain_worker(
+    source: asyncpg.Pool | Connection, worker_id: str, *, living: Sequence[str], author: Author | None = None
+) -> None:
+    """From now on this worker takes no more jobs; what it runs goes on to its end. Again it changes nothing.
+
+    Raises `NotFound` for a worker that is not among the `living`.
+    """
+    if worker_id not in living:
+        raise NotFound(f"No worker {worker_id[:100]} is alive: `rebootml worker list` shows who is.")
+    await source.execute(SQL["forget_workers"], list(living))
+    await _switch(source, "worker", worker_id, "off", "worker.drain", author)
+
+
+async def _switch(
+    source: asyncpg.Pool | Connection,
+    kind: Kind,
+    name: str,
+    to: Literal["off", "on"],
+    action: str,
+    author: Author | None,
+) -> None:
+    async with in_turn(source, SQL["lock"], f"{kind}:{name}", TURN_TIMEOUT_S) as connection:
+        if await connection.fetchval(SQL[to], kind, name) is None:
+            return
+        on = {"in_service": True}, {"in_service": False}
+        before, after = on if to == "off" else on[::-1]
+        await note(connection, author, action, f"{kind}:{name}", before, after)

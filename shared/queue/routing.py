@@ -1,0 +1,127 @@
+"""What operators see and do about queues and workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.lanes import lane_of, provider_of, short_name
+from shared.operators import switches
+from shared.operators.audit import Author
+from shared.operators.switches import SwitchedOff, switched_off
+from shared.queue.demand import QUEUES, depths_of
+from shared.queue.heartbeat import Heartbeat, living_workers
+
+if TYPE_CHECKING:
+    import asyncpg
+    import redis.asyncio
+
+    from shared.settings import Settings
+    from shared.stores.postgres import Connection
+    from shared.stores.scripts import Scripts
+
+
+class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue: jobs that are due (`ready`), that run, and that are to run later; `oldest_age_s` is for how long the oldest
+    has been due. While its provider is `paused`, no worker takes jobs from it.
+    """
+
+    name: str
+    provider: str
+    lane: str
+    ready: int
+    running: int
+    deferred: int
+    oldest_age_s: float
+    paused: bool
+
+
+class WorkerBrief(msgspec.Struct, frozen=True, kw_only=True):
+    """A living worker: how many jobs it may run at a time, and runs now. One that drains takes no more."""
+
+    id: str
+    slots: int
+    running: int
+    queues: tuple[str, ...]
+    draining: bool
+
+
+class WorkerRow(WorkerBrief, frozen=True, kw_only=True):
+    """The same with its machine and its release."""
+
+    host: str
+    version: str
+
+
+class Queues(msgspec.Struct, frozen=True, kw_only=True):
+    """All queues, and all living workers."""
+
+    queues: list[QueueRow]
+    workers: list[WorkerBrief]
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider after it was paused or resumed."""
+
+    provider: str
+    paused: bool
+
+
+async def show_queues(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, scripts: Scripts, settings: Settings
+) -> Queues:
+    """As they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
+    off = await switched_off(source)
+    depths = await depths_of(scripts, settings.lease_s)
+    rows = [
+        QueueRow(
+            name=short_name(queue),
+            provider=provider_of(queue),
+            lane=lane_of(queue),
+            ready=depths[queue].due,
+            running=depths[queue].leased,
+            deferred=depths[queue].deferred,
+            oldest_age_s=depths[queue].oldest_s,
+            paused=provider_of(queue) in off.paused,
+        )
+        for queue in QUEUES
+    ]
+    return Queues(queues=rows, workers=[_brief(worker, off) for worker in await living_workers(client)])
+
+
+async def list_workers(source: asyncpg.Pool | Connection, client: redis.asyncio.Redis) -> list[WorkerRow]:
+    """Who is alive. Raises asyncpg's and redis-py's errors."""
+    off = await switched_off(source)
+    return [_row(worker, off) for worker in await living_workers(client)]
+
+
+async def pause(
+    source: asyncpg.Pool | Connection, provider: str, *, paused: bool, author: Author | None = None
+) -> Paused:
+    """See `pause_provider`."""
+    await switches.pause_provider(source, provider, paused=paused, author=author)
+    return Paused(provider=provider, paused=paused)
+
+
+async def drain(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, worker_id: str, *, author: Author | None = None
+) -> WorkerRow:
+    """See `drain_worker`. Raises redis-py's errors, too."""
+    living = {worker.id: worker for worker in await living_workers(client)}
+    await switches.drain_worker(source, worker_id, living=list(living), author=author)
+    return _row(living[worker_id], await switched_off(source))
+
+
+def _row(worker: Heartbeat, off: SwitchedOff) -> WorkerRow:
+    return WorkerRow(host=worker.host, version=worker.version, **msgspec.structs.asdict(_brief(worker, off)))
+
+
+def _brief(worker: Heartbeat, off: SwitchedOff) -> WorkerBrief:
+    return WorkerBrief(
+        id=worker.id,
+        slots=worker.slots,
+        running=worker.running,
+        queues=tuple(map(short_name, worker.claims)),
+        draining=worker.draining or worker.id in off.draining,
+    )

@@ -1,0 +1,16 @@
+-- name: list
+SELECT kind, name FROM switched_off
+
+-- name: lock
+-- Who switches the same thing comes one after the other.
+SELECT pg_advisory_xact_lock(7201020, hashtext($1))
+
+-- name: off
+INSERT INTO switched_off (kind, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING since
+
+-- name: on
+DELETE FROM switched_off WHERE kind = $1 AND name = $2 RETURNING since
+
+-- name: forget_workers
+-- Of processes that have ended.
+DELETE FROM switched_off WHERE kind = 'worker' AND NOT name = ANY($1)

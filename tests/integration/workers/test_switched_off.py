@@ -1,0 +1,152 @@
+"""What operators take out of service takes no more jobs, ends what it runs, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from arq.connections import ArqRedis
+
+from shared.errors import NotFound
+from shared.job import RUN_REQUEST
+from shared.operators.audit import list_entries
+from shared.operators.switches import drain_worker, pause_provider, switched_off
+from shared.queue.heartbeat import Heartbeat, announce
+from shared.queue.queue import Queue
+from shared.queue.routing import drain, list_workers, show_queues
+from shared.settings import Settings
+from shared.stores.scripts import Scripts
+from tests.harness.builders import a_job
+from tests.harness.support import eventually
+from tests.integration.jobs import GEMINI, OPENAI, enqueue
+from tests.integration.working import LONG_S, Gate, Process, function, working
+
+OPENAI_ONLY = frozenset({"openai"})
+
+
+def _drained(process: Process) -> Process:
+    process.worker.drain()
+    return process
+
+
+async def test_a_paused_providers_jobs_wait_while_others_and_what_runs_go_on(queue: Queue, settings: Settings) -> None:
+    gate = Gate()
+    requests = function(gate.wait, name=RUN_REQUEST)
+    async with working(settings, requests, queues=[OPENAI, GEMINI], idle_wait_s=LONG_S) as process:
+        running = a_job()
+        await enqueue(queue, running, OPENAI)
+        await gate.has(1)
+        process.worker.pause(OPENAI_ONLY)
+        waiting = [a_job() for _ in range(3)]
+        for job in waiting:
+            await enqueue(queue, job, OPENAI)
+        for _ in range(3):
+            await enqueue(queue, a_job(), GEMINI)
+        await gate.has(4)
+        gate.let_go(running.id)
+        await eventually(lambda: running.id in gate.ended, "what ran has ended")
+        assert not {job.id for job in waiting} & set(gate.started)
+        process.worker.pause(frozenset())
+        await eventually(lambda: {job.id for job in waiting} <= gate.running, "what waited runs")
+
+
+async def test_a_drained_worker_ends_what_it_runs_and_others_take_the_rest(queue: Queue, settings: Settings) -> None:
+    first, second = Gate(), Gate()
+    async with (
+        working(settings, function(first.wait, name=RUN_REQUEST), idle_wait_s=LONG_S) as process,
+        working(settings, function(second.wait, name=RUN_REQUEST), idle_wait_s=LONG_S) as other,
+    ):
+        other.worker.pause(OPENAI_ONLY)
+        await enqueue(queue, a_job())
+        await first.has(1)
+        _drained(process)
+        assert process.worker.draining
+        other.worker.pause(frozenset())
+        for _ in range(5):
+            await enqueue(queue, a_job())
+        await second.has(5)
+        assert len(first.started) == 1
+        first.open()
+        await eventually(lambda: len(first.ended) == 1, "what it ran has ended")
+        assert not first.cancelled
+
+
+async def test_a_job_that_comes_while_a_worker_drains_rings_for_another(queue: Queue, settings: Settings) -> None:
+    first, second = Gate(), Gate()
+    async with (
+        working(settings, function(first.wait, name=RUN_REQUEST), idle_wait_s=LONG_S) as process,
+        working(settings, function(second.wait, name=RUN_REQUEST), idle_wait_s=LONG_S),
+    ):
+        _drained(process)
+        for count in range(1, 6):
+            await enqueue(queue, a_job())
+            await second.has(count)
+        assert not first.started
+
+
+async def test_a_worker_that_was_drained_stops_when_it_is_told_to(queue: Queue, settings: Settings) -> None:
+    gate = Gate()
+    async with working(settings, function(gate.wait, name=RUN_REQUEST), idle_wait_s=LONG_S) as process:
+        await enqueue(queue, a_job())
+        await gate.has(1)
+        _drained(process)
+        process.stop()
+        gate.open()
+        await process.ended()
+    assert len(gate.ended) == 1
+
+
+async def test_switches_are_kept_and_noted_once(pool: asyncpg.Pool) -> None:
+    for _ in range(2):
+        await pause_provider(pool, "openai", paused=True)
+    await drain_worker(pool, "wrk_old", living=["wrk_old"])
+    await drain_worker(pool, "wrk_a", living=["wrk_a", "wrk_b"])
+    assert await switched_off(pool) == (OPENAI_ONLY, frozenset({"wrk_a"}))  # the old one is no more
+    for _ in range(2):
+        await pause_provider(pool, "openai", paused=False)
+    entries = (await list_entries(pool, limit=4)).entries
+    assert [(one.action, one.target) for one in entries] == [
+        ("provider.resume", "provider:openai"),
+        ("worker.drain", "worker:wrk_a"),
+        ("worker.drain", "worker:wrk_old"),
+        ("provider.pause", "provider:openai"),
+    ]
+    assert (entries[0].before, entries[0].after) == ({"in_service": False}, {"in_service": True})
+
+
+@pytest.mark.parametrize("name", ["nobody", "'; DROP TABLE switched_off; --", "", "openai:interactive"])
+async def test_what_there_is_not_cannot_be_switched_off(pool: asyncpg.Pool, name: str) -> None:
+    with pytest.raises(NotFound, match="openai, bedrock"):
+        await pause_provider(pool, name, paused=True)
+    with pytest.raises(NotFound, match="is alive"):
+        await drain_worker(pool, name, living=["wrk_a"])
+
+
+async def test_operators_see_what_waits_and_who_works(
+    pool: asyncpg.Pool, redis_client: ArqRedis, lua: Scripts, queue: Queue, settings: Settings
+) -> None:
+    await pause_provider(pool, "gemini", paused=True)
+    hello = Heartbeat(
+        id="wrk_x",
+        queues=(OPENAI,),
+        claims=(OPENAI,),
+        services=(),
+        slots=10,
+        running=4,
+        paused=("gemini",),
+        host="there",
+        version="1",
+    )
+    await announce(redis_client, hello, LONG_S)
+    for _ in range(3):
+        await enqueue(queue, a_job(), OPENAI)
+    found = await show_queues(pool, redis_client, lua, settings)
+    (row,) = [one for one in found.queues if one.name == "openai:interactive"]
+    assert (row.provider, row.lane, row.ready, row.running, row.paused) == ("openai", "interactive", 3, 0, False)
+    assert {one.provider for one in found.queues if one.paused} == {"gemini"}
+    (worker,) = found.workers
+    assert (worker.id, worker.queues, worker.slots, worker.running) == ("wrk_x", ("openai:interactive",), 10, 4)
+    assert not worker.draining
+    assert (await drain(pool, redis_client, "wrk_x")).draining
+    (listed,) = await list_workers(pool, redis_client)
+    assert (listed.host, listed.version, listed.draining) == ("there", "1", True)
+    await pause_provider(pool, "gemini", paused=False)
