@@ -13,6 +13,19 @@ RULES_TAKING_SECONDS = {"no_hold_outlives_its_time": 60.0}
 CHECK_TIMEOUT_S = 600.0
 
 
+class UpstreamBooks(msgspec.Struct, frozen=True):
+    """What an upstream ever brought in and took: `charged_usd` for the requests that it ended, `cost_usd` for the same, and
+    `lost_usd` for `lost_calls`, which nobody was charged for.
+    """
+
+    name: str
+    requests: int
+    charged_usd: str
+    cost_usd: str
+    lost_calls: int
+    lost_usd: str
+
+
 class Report(msgspec.Struct, frozen=True):
     """`violations` are sentences that name the rule, the subject and the figures. `tier_losses_usd` is what vendors took more
     than at the tier that was sold, ever: no violation, but the house's loss.
@@ -23,12 +36,13 @@ class Report(msgspec.Struct, frozen=True):
     accounts: int
     requests: int
     tier_losses_usd: str
+    upstreams: list[UpstreamBooks]
 
 
 async def check_ledger(pool: asyncpg.Pool) -> Report:
     """Reads everything once; changes nothing. Raises asyncpg's errors."""
     queries = load_queries("ledger_check")
-    count_query = queries.pop("counts")
+    count_query, upstreams_query = queries.pop("counts"), queries.pop("upstreams")
     violations: list[str] = []
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         for rule, query in queries.items():
@@ -36,5 +50,12 @@ async def check_ledger(pool: asyncpg.Pool) -> Report:
             rows = await connection.fetch(query, *arguments, timeout=CHECK_TIMEOUT_S)
             violations += [f"{rule.replace('_', ' ')}: {row['subject']}: {row['detail']}" for row in rows]
         (counts,) = await connection.fetch(count_query, timeout=CHECK_TIMEOUT_S)
+        upstreams = await connection.fetch(upstreams_query, timeout=CHECK_TIMEOUT_S)
     losses_usd = nano_to_usd(counts["tier_losses_nano"])
-    return Report(not violations, violations, counts["accounts"], counts["requests"], losses_usd)
+    books = [_books(row) for row in upstreams]
+    return Report(not violations, violations, counts["accounts"], counts["requests"], losses_usd, books)
+
+
+def _books(row: asyncpg.Record) -> UpstreamBooks:
+    charged_usd, cost_usd, lost_usd = (nano_to_usd(row[f"{kind}_nano"]) for kind in ("charged", "cost", "lost"))
+    return UpstreamBooks(row["name"], row["requests"], charged_usd, cost_usd, row["lost_calls"], lost_usd)

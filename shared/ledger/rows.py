@@ -114,6 +114,19 @@ class BatchLine(msgspec.Struct, frozen=True, array_like=True):
     number: int
 
 
+class LostCall(msgspec.Struct, frozen=True):
+    """A call to a vendor that nobody is charged for although the vendor takes `cost_nano`. `number` counts the request's
+    calls from 1; `upstream` is None where it is not known any more. `reason` is an error's code, or `worker_lost`.
+    """
+
+    number: int
+    upstream: str | None
+    model: str
+    reason: str
+    cost_nano: int
+    estimated: bool
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """How a request ended and what it costs: a pure value, safe to send any number of times. `answer` is a packed
     `KeptAnswer`, kept until `keep_until`, or with the batch that it belongs to. `void`: the caller is told that the request
@@ -149,6 +162,9 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What the same tokens would have cost more at the vendor's default tier."""
     tier_loss_nano: int | None = None
     """What the vendor took more than at the tier that was sold."""
+    upstream: str | None = None
+    """That was called last, and takes `vendor_cost_nano`."""
+    lost_calls: tuple[LostCall, ...] | None = None
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:

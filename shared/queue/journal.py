@@ -58,8 +58,8 @@ class Reading(NamedTuple):
 
 
 class Append(NamedTuple):
-    """An event on its way to `place` of a journal, counted from 0; with the last one comes the settle record, and how the job
-    ends (`Queue.ending`), when it does.
+    """An event on its way to `place` of a journal, counted from 0, with the `upstream` that it comes from; with the last one
+    comes the settle record, and how the job ends (`Queue.ending`), when it does.
     """
 
     request_id: str
@@ -68,6 +68,7 @@ class Append(NamedTuple):
     place: int
     event: bytes
     live_ms: int
+    upstream: str = ""
     record: bytes = b""
     charges: bool = False
     ending: str = ""
@@ -103,13 +104,15 @@ class Journal:
         self._ending = ending
         self.length = 0
         self.bytes = 0
+        self.upstream = ""
+        """That is called now."""
 
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
         """How the event gets there."""
         packed = pack(event)
         self.bytes += len(packed)
         if settlement is None:
-            return Append(self.request_id, *self._fence, place, packed, self._live_ms)
+            return Append(self.request_id, *self._fence, place, packed, self._live_ms, self.upstream)
         was_settled = settlement.hold_state == "settled"
         return Append(
             self.request_id,
@@ -117,6 +120,7 @@ class Journal:
             place,
             packed,
             self._keep_ms,
+            self.upstream,
             pack(settlement),
             settlement.charge_nano > 0,
             self._ending.words(self.bytes, was_settled=was_settled) if self._ending else "",

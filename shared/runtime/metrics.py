@@ -64,6 +64,11 @@ TIER_LOSS_NANO_USD = Counter(
     "What vendors took more than at the tier that was sold, in nano-USD",
     ["model", "served_tier"],
 )
+UPSTREAM_NANO_USD = Counter(
+    "rebootml_upstream_nano_usd_total",
+    "Of requests that an upstream ended: charged to callers, its cost, and the cost of lost calls, in nano-USD",
+    ["upstream", "kind"],
+)
 ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at", ["alert"])
 
 

@@ -108,6 +108,18 @@ async def test_with_the_vendor(vendors: Vendors, case: Case) -> None:
         assert heard.said == [True]
 
 
+@promise("an answer says that the vendor has accepted the call, a refusal does not")
+@OVER_HTTP
+@pytest.mark.parametrize(("directive", "accepted"), [("tokens=1", True), ("fault=cut", True), ("status=500", False)])
+async def test_accepted(vendors: Vendors, case: Case, directive: str, *, accepted: bool) -> None:
+    asked = request(case, directive, messages=(Message("user", "Hello"),))
+    with sending(Heard()) as stands, contextlib.suppress(RebootError):
+        async with contextlib.aclosing(vendors.providers[case.api].stream(asked)) as pieces:
+            async for _ in pieces:
+                pass
+    assert stands.accepted == accepted
+
+
 @promise("an idle connection keeps nothing of the call that it was opened for")
 @OVER_HTTP
 async def test_connections_keep_no_request(simulator: Running, case: Case) -> None:

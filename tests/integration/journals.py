@@ -14,11 +14,19 @@ class JournalWriter:
     """One claim's way to its request's journal; `length` is where the next event goes."""
 
     def __init__(
-        self, scripts: Scripts, claim: Claim, *, live_s: float, length: int = 0, ending: Ending | None = None
+        self,
+        scripts: Scripts,
+        claim: Claim,
+        *,
+        live_s: float,
+        length: int = 0,
+        ending: Ending | None = None,
+        upstream: str = "",
     ) -> None:
         self._scripts = scripts
         self._journal = Journal(claim, live_s=live_s, ending=ending)
         self._journal.length = length
+        self._journal.upstream = upstream
         self.request_id = claim.id
 
     @property

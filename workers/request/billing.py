@@ -6,6 +6,10 @@ failed on the way                           what the vendor reported, else the i
 cancelled while no vendor has the call      nothing
 cancelled while a vendor has it             what the vendor reported, else the input and what was received, estimated
 
+What the vendor takes is its price times the factor of the upstream that was called. A call that nobody is charged for is
+lost, and costs the house as much, where the vendor had begun: it had answered with success, or took the call and was silent
+until the end of its time. Refusals, failures by status and failed connections cost nothing.
+
 The page `/docs/billing` tells callers the same.
 """
 
@@ -13,29 +17,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from shared.answers import whole
 from shared.chat import BYTES_PER_TOKEN, estimated_input, input_bound
-from shared.errors import RebootError, Unavailable
+from shared.errors import OperatorCredentials, ProviderBusy, ProviderTimeout, RebootError, Unavailable
 from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
-from shared.ledger.rows import EndState, Settlement
+from shared.ledger.rows import EndState, LostCall, Settlement
 from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
 
+WORKER_LOST = "worker_lost"
 ABSURD_FACTOR = 10
 """A vendor that reports more than this many context windows is mistaken."""
 
 
 class Received(msgspec.Struct):
-    """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and not
-    refused. `reported`: the vendor's own counts. Of the `attempts`, which are calls, some were `refused` because there was no
-    capacity at their tier, and after some the call `moved` to another upstream at once. `served_tier`: the tier at which the
-    vendor says that it serves. `upstream` is the name of the one that was called last.
+    """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and
+    not refused; `accepted`: it has answered with success. `reported`: the vendor's own counts. Of the `attempts`, which
+    are calls, some were `refused` because there was no capacity at their tier, and after some the call `moved` to another
+    upstream at once. `served_tier`: the tier at which the vendor says that it serves. `upstream` is the name of the one
+    that was called last, and `lost` are calls that nobody is charged for.
     """
 
     called: bool = False
+    accepted: bool = False
     text_bytes: int = 0
     pieces: int = 0
     reported: Usage | None = None
@@ -44,6 +52,15 @@ class Received(msgspec.Struct):
     moved: int = 0
     served_tier: str | None = None
     upstream: str | None = None
+    cost_factor: Decimal = Decimal(1)
+    """Of that upstream."""
+    lost: list[LostCall] = []
+
+    def forget_call(self) -> None:
+        """Nothing is left of a call that failed before any output."""
+        self.called = self.accepted = False
+        self.reported = self.served_tier = None
+        self.pieces = 0
 
 
 def succeeded(
@@ -76,6 +93,8 @@ def failed(
     begun = received.text_bytes > 0 and (job.stream or cancelled)
     if begun or (cancelled and received.called):
         usage = billed_usage(job, received)
+    elif received.text_bytes:
+        lose(job, received, error)
     charge = min(job.price.cost(usage), job.hold_nano) if usage else 0
     state: EndState = "cancelled" if cancelled else "failed"
     body = error.body()
@@ -88,9 +107,34 @@ def failed(
 def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlement]:
     """The end of a request whose caller was told that it did not run: nothing is charged, whatever was received."""
     error = Unavailable("The service could not take the request in time; it is not charged: try again.")
-    nothing = Received(attempts=received.attempts)
+    lose(job, received, error)
+    nothing = Received(attempts=received.attempts, upstream=received.upstream, lost=received.lost)
     event, settlement = failed(job, nothing, error, now)
     return event, msgspec.structs.replace(settlement, void=True)
+
+
+def lose(job: Job, received: Received, error: RebootError) -> None:
+    """Note that nobody is charged for the last call, if its vendor takes something for it."""
+    was_heard = bool(received.text_bytes or received.pieces or received.reported)
+    refused = isinstance(error, ProviderBusy | OperatorCredentials)
+    timed_out = received.called and isinstance(error, ProviderTimeout)
+    if was_heard or timed_out or (received.accepted and not refused):
+        _lose(job, received, received.attempts, error.code)
+
+
+def lose_with_worker(job: Job, received: Received, number: int) -> None:
+    """Note a call of a worker that died: nobody knows what came of it, but its vendor had the input."""
+    unheard = Received(upstream=received.upstream, cost_factor=received.cost_factor, lost=received.lost)
+    _lose(job, unheard, number, WORKER_LOST)
+
+
+def _lose(job: Job, received: Received, number: int, reason: str) -> None:
+    usage = billed_usage(job, received)
+    cost_nano = _costs(job, received, usage)["vendor_cost_nano"]
+    if cost_nano and all(number != call.number for call in received.lost):
+        received.lost.append(
+            LostCall(number, received.upstream, job.model.name, reason, cost_nano, estimated=usage.estimated)
+        )
 
 
 def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) -> Settlement:
@@ -159,6 +203,8 @@ def _settlement(
         error_code=error_code,
         error_message=error_message,
         attempts=received.attempts,
+        upstream=received.upstream,
+        lost_calls=tuple(received.lost) or None,
     )
 
 
@@ -166,7 +212,7 @@ def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
     """What the vendor takes. One that serves at another tier than the one that was sold takes its default price, as far as is
     known: what that is more is the house's loss. What is charged hangs on neither.
     """
-    sold_at = _countable(job.model.vendor_price.cost(usage))
+    sold_at = _times(job.model.vendor_price.cost(usage), received.cost_factor)
     default = job.model.at_default
     if default is None:
         return {"vendor_cost_nano": sold_at}
@@ -174,8 +220,14 @@ def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
     costs = {"served_tier": received.served_tier, "saved_nano": saved}
     if received.served_tier in {None, job.model.service_tier}:
         return {"vendor_cost_nano": sold_at, **costs}
-    cost = _countable(default.vendor_price.cost(usage))
+    cost = _times(default.vendor_price.cost(usage), received.cost_factor)
     return {"vendor_cost_nano": cost, "tier_loss_nano": max(0, cost - sold_at), **costs}
+
+
+def _times(cost: NanoUsd, factor: Decimal) -> int:
+    """Rounded up."""
+    numerator, denominator = factor.as_integer_ratio()
+    return _countable(NanoUsd(divide_up(cost * numerator, denominator)))
 
 
 def _countable(cost: NanoUsd) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
-from shared.ledger.rows import Settlement
+from shared.ledger.rows import LostCall, Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workers.request.billing import Received
 
 RUN_LIVE_S = 86_400
+_lost_calls = msgspec.msgpack.Decoder(tuple[LostCall, ...])
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -32,6 +33,10 @@ class Past(msgspec.Struct, frozen=True):
     """How many of the calls found no capacity at their service tier."""
     moved: int = 0
     """After how many of them it went to another upstream at once."""
+    lost: tuple[LostCall, ...] = ()
+    """Those for which their vendors take something although they came to nothing."""
+    upstream: str | None = None
+    """Where the journal's events come from."""
     waits: int = 0
     """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
@@ -43,9 +48,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused", "moved"])
+        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused", "moved", "lost", "upstream"])
         pipe.hget(keys.SETTLES, request_id)
-        journal, (calls, waits, refused, moved), record = await pipe.execute()
+        journal, (calls, waits, refused, moved, lost, upstream), record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
@@ -57,6 +62,8 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         calls=int(calls or 0),
         refused=int(refused or 0),
         moved=int(moved or 0),
+        lost=_lost_calls.decode(lost) if lost else (),
+        upstream=upstream.decode() if upstream else None,
         waits=int(waits or 0),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
@@ -67,7 +74,13 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
     """Remember how often the vendor was called, and what came of it, and that the request was meant to wait, for the attempt
     that goes on later. Raises redis-py's errors.
     """
-    noted = {"calls": str(received.attempts), "refused": str(received.refused), "moved": str(received.moved)}
+    noted: dict[str, str | bytes] = {
+        "calls": str(received.attempts),
+        "refused": str(received.refused),
+        "moved": str(received.moved),
+    }
+    if received.lost:
+        noted["lost"] = msgspec.msgpack.encode(received.lost)
     async with client.pipeline(transaction=False) as pipe:
         pipe.hset(keys.run(request_id), mapping=noted)
         pipe.hincrby(keys.run(request_id), "waits", 1)

@@ -10,10 +10,11 @@ import structlog
 from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
-from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TIER_LOSS_NANO_USD, TOKENS
+from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TIER_LOSS_NANO_USD, TOKENS, UPSTREAM_NANO_USD
 from workers.providers.wire.vendor_errors import Redirected
 
 log = structlog.get_logger(__name__)
+UNKNOWN = "unknown"
 
 
 def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
@@ -25,6 +26,7 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
         "code": code,
         "charged_nano": event.charged_nano,
         "attempts": settlement.attempts,
+        "upstream": settlement.upstream,
         "took_s": round(took_s, 4),
     }
     if event.usage:
@@ -33,6 +35,7 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
         TOKENS.labels(job.model.name, "output").inc(event.usage.output)
     JOBS_ENDED.labels(job.model.name, code).inc()
     CHARGED_NANO_USD.labels(job.model.name).inc(event.charged_nano)
+    _count_costs(event, settlement)
     if settlement.charge_nano > job.hold_nano:
         overrun_nano = settlement.charge_nano - job.hold_nano
         log.error("vendor reports more than was held", alert=True, model=job.model.name, overrun_nano=overrun_nano)
@@ -41,6 +44,16 @@ def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: f
         lost = {"served_tier": settlement.served_tier, "loss_nano": settlement.tier_loss_nano}
         log.warning("vendor served at a dearer tier", model=job.model.name, **lost)
     log.info("request finished" if isinstance(event, Done) else "request failed", **facts)
+
+
+def _count_costs(event: Done | Failed, settlement: Settlement) -> None:
+    upstream = settlement.upstream or UNKNOWN
+    UPSTREAM_NANO_USD.labels(upstream, "charged").inc(event.charged_nano)
+    UPSTREAM_NANO_USD.labels(upstream, "cost").inc(settlement.vendor_cost_nano)
+    for call in settlement.lost_calls or ():
+        UPSTREAM_NANO_USD.labels(call.upstream or UNKNOWN, "lost").inc(call.cost_nano)
+        facts = {"upstream": call.upstream, "model": call.model, "reason": call.reason, "lost_nano": call.cost_nano}
+        log.warning("vendor call lost", call=call.number, **facts)
 
 
 def alert_operator(job: Job, error: RebootError) -> None:

@@ -33,7 +33,7 @@ from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, 
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
-from workers.request.billing import Received, failed, succeeded, void
+from workers.request.billing import Received, failed, lose_with_worker, succeeded, void
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back
 from workers.request.reporting import alert_operator, report_end
@@ -198,9 +198,18 @@ class Attempt:
         self._received.text_bytes = past.text_bytes
         self._received.pieces = past.pieces
         self._received.refused, self._received.moved = past.refused, past.moved
-        self._received.attempts = max(past.calls, self._claim.tries - 1)  # a worker that died called the vendor
+        self._received.lost = list(past.lost)
+        self._resume_calls(past)
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)
+
+    def _resume_calls(self, past: Past) -> None:
+        """Each worker that died had called the vendor; what the last one heard of its call stands in the journal."""
+        died, received = max(0, self._claim.tries - 1 - past.waits), self._received
+        received.attempts = past.calls + died
+        received.upstream, received.cost_factor = self._runner.routes.known_as(self._job.model, past.upstream)
+        for number in range(past.calls + 1, received.attempts + (0 if past.length else 1)):
+            lose_with_worker(self._job, received, number)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:
@@ -219,6 +228,7 @@ class Attempt:
         if not self._job.stream or self._job.keep_until:
             self._answer.add(part)
         if self._job.stream:
+            self._journal.upstream = self._received.upstream or ""
             await self._writer.write(part)
 
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells

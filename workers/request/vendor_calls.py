@@ -44,6 +44,7 @@ from workers.providers.wire.instructions import fit
 from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
 from workers.providers.wire.thoughts import without_thoughts
+from workers.request.billing import lose
 from workers.request.cache_keys import with_own_key
 from workers.request.limits import bounded
 from workers.request.past import note_calls
@@ -109,11 +110,11 @@ class VendorCalls:
         while True:
             route = self._route()
             self._received.attempts += 1
-            self._received.upstream = route.name
+            self._received.upstream, self._received.cost_factor = route.name, route.upstream.cost_factor
             try:
                 reason = await self._call(route)
             except RebootError as error:
-                self._forget_refused()
+                self._forget_failed(error)
                 VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
                 if self._goes_on_without_thoughts(error):
                     await self._ask_whether_it_is_wanted(error)
@@ -160,12 +161,14 @@ class VendorCalls:
         self._leaves_thoughts_out |= refused
         return refused
 
-    def _forget_refused(self) -> None:
-        """A call that failed before any output is nobody's to pay, whoever ends the request while it waits for the next."""
+    def _forget_failed(self, error: RebootError) -> None:
+        """A call that failed before any output is the house's to pay, whoever ends the request while it waits for the next
+        one.
+        """
         if not self._received.text_bytes:
+            lose(self._job, self._received, error)
             self._stand(with_vendor=False)
-            self._received.reported = self._received.served_tier = None
-            self._received.pieces = 0
+            self._received.forget_call()
 
     def _stand(self, *, with_vendor: bool) -> None:
         self._received.called = with_vendor
@@ -242,9 +245,12 @@ class VendorCalls:
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
         pieces = fitted.undone(bounded(route.provider.stream(request), idle_s=idle_s, total_s=total_s))
         stands = sending(lambda with_vendor: self._stand(with_vendor=with_vendor))
-        with self._routes.under_way(route), stands, receiving(self._has_room_for):
-            async with contextlib.aclosing(pieces):
-                return await self._heard(pieces, route, began)
+        with self._routes.under_way(route), stands as call, receiving(self._has_room_for):
+            try:
+                async with contextlib.aclosing(pieces):
+                    return await self._heard(pieces, route, began)
+            finally:
+                self._received.accepted = call.accepted
 
     async def _heard(self, pieces: AsyncGenerator[Piece, None], route: Route, began: float) -> str:
         async for piece in pieces:

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.catalogue.upstreams import pace_name
@@ -61,6 +62,14 @@ class Routes:
             return left[0] if left else None
         highest = max(route.upstream.priority for route in left)
         return self._by_room([route for route in left if route.upstream.priority == highest])
+
+    def known_as(self, model: Model, name: str | None) -> tuple[str | None, Decimal]:
+        """The name and the cost factor of the upstream that another worker called; without a name it can only be the one that
+        `model` has.
+        """
+        upstreams = self._upstreams.of(model)
+        found = [one for one in upstreams if one.name == name] or (upstreams if len(upstreams) == 1 else [])
+        return (found[0].name, found[0].cost_factor) if found else (name, Decimal(1))
 
     def succeeded(self, route: Route) -> None:
         """The vendor answered."""

@@ -7,8 +7,9 @@
 -- with turns
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
--- ARGV  nine for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
---       ms (counted from the first event, and anew from the last one), settle record, empty unless the event is the last one,
+-- ARGV  ten for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
+--       ms (counted from the first event, and anew from the last one), upstream that it comes from, which is remembered of the first
+--       one, settle record, empty unless the event is the last one,
 --       "charged" when that record takes money, else "", and how the job ends with its last event, else "", with spaces between: its
 --       queue, time to live of its run hash, ms, largest payload that is kept as long, bytes, most bytes of all that is kept of
 --       requests that have ended, how long after its end or a reader's last look a journal is not taken for that, ms, and the journal's bytes
@@ -39,7 +40,7 @@ local function finish(run_key, run, id, queue, keep_ms, asked_max, kept_max, rea
   make_room(tonumber(kept_max), readers_ms, now)
 end
 
-local function append(journal, run_key, id, epoch, owner, place, event, live_ms, record, charges, ending)
+local function append(journal, run_key, id, epoch, owner, place, event, live_ms, upstream, record, charges, ending)
   local run = redis.call('HMGET', run_key, 'epoch', 'owner', 'channel', 'void', 'begun', 'account', 'bytes', 'large')
   if run[1] ~= epoch or run[2] ~= owner then
     return -1
@@ -57,7 +58,7 @@ local function append(journal, run_key, id, epoch, owner, place, event, live_ms,
   local begun = run[5] or ''
   if place == 0 then
     begun = owner
-    redis.call('HSET', run_key, 'begun', begun)
+    redis.call('HSET', run_key, 'begun', begun, 'upstream', upstream)
   end
   redis.call('RPUSH', journal, event)
   if place == 0 or record ~= '' then
@@ -80,10 +81,10 @@ local function append(journal, run_key, id, epoch, owner, place, event, live_ms,
 end
 
 local lengths = {}
-for i = 1, #ARGV / 9 do
-  local a = 9 * i - 9
+for i = 1, #ARGV / 10 do
+  local a = 10 * i - 10
   lengths[i] = append(KEYS[2 * i], KEYS[2 * i + 1], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
-    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8], ARGV[a + 9])
+    ARGV[a + 5], ARGV[a + 6], ARGV[a + 7], ARGV[a + 8], ARGV[a + 9], ARGV[a + 10])
 end
 for channel, heard in pairs(messages) do
   redis.call('PUBLISH', channel, table.concat(heard))

@@ -122,8 +122,32 @@ SELECT l.request_id AS subject, format('served at %s for %s, of which %s is a lo
 FROM tier_losses l LEFT JOIN requests r ON r.id = l.request_id AND r.lane = 'flex' AND r.hold_state = 'settled'
 WHERE r.served_tier IS DISTINCT FROM l.served_tier OR r.vendor_cost_nano IS DISTINCT FROM l.vendor_cost_nano
 
+-- name: lost_calls_were_made
+-- A request's last call is lost only if the request had ended without it.
+SELECT l.request_id AS subject, format('call %s at %s, lost for %s; its request: %s after %s calls, the last one at %s', l.number,
+    COALESCE(l.upstream, 'no upstream'), l.vendor_cost_nano, COALESCE(r.state, 'missing'), COALESCE(r.attempts, 0),
+    COALESCE(r.upstream_name, 'no upstream')) AS detail
+FROM lost_calls l LEFT JOIN requests r ON r.id = l.request_id AND r.ended_at IS NOT NULL
+WHERE r.id IS NULL OR l.number < 1 OR r.upstream_name IS NOT NULL AND l.number > r.attempts
+    OR r.vendor_cost_nano > 0 AND r.upstream_name IS NOT NULL AND l.number = r.attempts
+
+-- name: costs_are_of_upstreams
+-- Rows without an upstream called none, or were settled by the previous release.
+SELECT id AS subject, format('%s took %s in %s calls, charged %s', upstream_name, vendor_cost_nano, attempts, charged_nano) AS detail
+FROM requests WHERE upstream_name IS NOT NULL AND (attempts < 1 OR ended_at IS NULL OR vendor_cost_nano > 0 AND hold_state <> 'settled')
+
 -- name: nothing_is_quarantined
 SELECT request_id AS subject, reason AS detail FROM quarantine
+
+-- name: upstreams
+SELECT upstream AS name, COALESCE(r.requests, 0) AS requests, COALESCE(r.charged, 0)::bigint AS charged_nano, COALESCE(r.cost, 0)::bigint AS cost_nano,
+    COALESCE(l.calls, 0) AS lost_calls, COALESCE(l.cost, 0)::bigint AS lost_nano
+FROM (
+    SELECT upstream_name AS upstream, count(*) AS requests, sum(charged_nano) AS charged, sum(vendor_cost_nano) AS cost
+    FROM requests WHERE upstream_name IS NOT NULL AND ended_at IS NOT NULL GROUP BY upstream_name
+) r FULL JOIN (
+    SELECT COALESCE(upstream, 'unknown') AS upstream, count(*) AS calls, sum(vendor_cost_nano) AS cost FROM lost_calls GROUP BY 1
+) l USING (upstream) ORDER BY upstream
 
 -- name: counts
 SELECT (SELECT count(*) FROM accounts) AS accounts, (SELECT count(*) FROM requests) AS requests,

@@ -175,6 +175,7 @@ async def test_a_broken_ledger_is_named_with_exit_status_1(fresh_database_url: s
         "accounts": 1,
         "requests": 0,
         "tier_losses_usd": "0",
+        "upstreams": [],
     }
     await execute(fresh_database_url, "UPDATE accounts SET balance_nano = balance_nano + 1")
     report = cli.json("ledger", "check", status=REFUSED)

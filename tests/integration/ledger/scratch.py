@@ -76,7 +76,7 @@ class Mutant(NamedTuple):
 
 EMPTIED = (
     *("ledger", "requests", "api_keys", "accounts", "credit_refs", "overruns", "unbilled", "quarantine", "tier_losses"),
-    *("idempotency_keys", "answers", "usage_by_day"),
+    *("lost_calls", "idempotency_keys", "answers", "usage_by_day"),
 )
 """Every table that a promise here writes to."""
 

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from shared.ledger.accounts import create_account
-from shared.ledger.check import check_ledger
+from shared.ledger.check import UpstreamBooks, check_ledger
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
+from shared.ledger.rows import LostCall
 from shared.money import LongContext, NanoUsd, Price
 from shared.settings import Settings
 from shared.stores.postgres import load_queries
@@ -108,6 +109,17 @@ VIOLATIONS = {
         "UPDATE requests SET lane = 'batch' WHERE lane = 'flex'",
         "UPDATE tier_losses SET request_id = 'req_of_nobody'",
     ],
+    "lost calls were made": [
+        "UPDATE lost_calls SET request_id = 'req_of_nobody'",
+        "UPDATE lost_calls SET number = 0",
+        "UPDATE lost_calls SET number = 3",
+        "UPDATE lost_calls SET number = 2",
+    ],
+    "costs are of upstreams": [
+        "UPDATE requests SET attempts = 0 WHERE upstream_name IS NOT NULL",
+        "UPDATE requests SET upstream_name = 'openai', attempts = 1 WHERE hold_state = 'held'",
+        "UPDATE requests SET upstream_name = 'openai', attempts = 1, vendor_cost_nano = 1 WHERE hold_state = 'released'",
+    ],
     "nothing is quarantined": ["INSERT INTO quarantine VALUES ('req_poisoned', '{}', 'CheckViolationError')"],
 }
 
@@ -115,8 +127,8 @@ VIOLATIONS = {
 @pytest.fixture(scope="module")
 async def written_books(database_url: str, settings: Settings) -> str:
     """The name of a database with a held, a charged and a released request, a batch with one line of two that has succeeded,
-    one at flex that was served at a dearer tier, a short and a long request that were charged by every form of a price, and
-    one that cost more than its hold.
+    one at flex that was served at a dearer tier, one that lost a call, a short and a long request that were charged by every
+    form of a price, and one that cost more than its hold.
     """
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         account = (await create_account(pool, "someone", NanoUsd(2_000))).id
@@ -129,6 +141,7 @@ async def written_books(database_url: str, settings: Settings) -> str:
             await ledger.settle(a_settlement(charged, charge=40))
             await ledger.settle(a_release(released))
             await _served_at_a_dearer_tier(ledger, account, key)
+            await _after_a_lost_call(ledger, account, key)
             await _every_form_of_a_price(ledger, account, key)
             await a_batch_of_one(pool, ledger, account, key)
     return database_url.partition("?")[0].rpartition("/")[2]
@@ -139,6 +152,14 @@ async def _served_at_a_dearer_tier(ledger: Ledger, account: str, key: str) -> No
     await ledger.reserve(at_flex)
     costs = {"vendor_cost_nano": 20, "served_tier": "default", "saved_nano": 10, "tier_loss_nano": 10}
     await ledger.settle(a_settlement(at_flex, charge=10, **costs))
+
+
+async def _after_a_lost_call(ledger: Ledger, account: str, key: str) -> None:
+    request = a_reservation(account, key_id=key)
+    await ledger.reserve(request)
+    lost = (LostCall(1, "openai-eu", request.model, "provider_timeout", 3, estimated=True),)
+    costs = {"vendor_cost_nano": 20, "upstream": "openai-us", "attempts": 2, "lost_calls": lost}
+    await ledger.settle(a_settlement(request, charge=25, **costs))
 
 
 async def _every_form_of_a_price(ledger: Ledger, account: str, key: str) -> None:
@@ -164,8 +185,12 @@ async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.
 
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
-    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 8)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 9)
     assert report.tier_losses_usd == "0.00000001"
+    assert report.upstreams == [
+        UpstreamBooks("openai-eu", 0, "0", "0", 1, "0.000000003"),
+        UpstreamBooks("openai-us", 1, "0.000000025", "0.00000002", 0, "0"),
+    ]
 
 
 async def test_what_a_worker_of_the_previous_release_charged_for_a_long_request_is_no_violation(
@@ -194,7 +219,10 @@ async def test_a_charge_that_has_lost_on_its_way_what_was_written_is_no_violatio
 
 
 def test_a_violation_is_planted_for_every_rule() -> None:
-    assert set(VIOLATIONS) == {rule.replace("_", " ") for rule in load_queries("ledger_check")} - {"counts"}
+    assert set(VIOLATIONS) == {rule.replace("_", " ") for rule in load_queries("ledger_check")} - {
+        "counts",
+        "upstreams",
+    }
 
 
 @pytest.mark.parametrize(

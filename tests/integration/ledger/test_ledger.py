@@ -15,7 +15,7 @@ from shared.errors import InsufficientCredit, InvalidRequest, PermissionDenied, 
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned, price_of
-from shared.ledger.rows import Grant, Reservation
+from shared.ledger.rows import Grant, LostCall, Reservation
 from shared.money import LongContext, NanoUsd, Price, nano_to_usd
 from shared.settings import Settings
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
@@ -267,6 +267,8 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         "keep_until",
         "batch_line",
         "tier_loss_nano",
+        "upstream",  # of the row it is what the vendor calls the model
+        "lost_calls",
     }:
         assert row[name] == getattr(settlement, name), name
     assert row["charged_nano"] == 120
@@ -298,6 +300,56 @@ async def test_what_a_dearer_tier_costs_is_the_houses_loss_and_booked_once(
     losses = await pool.fetch("SELECT served_tier, vendor_cost_nano, amount_nano FROM tier_losses")
     assert [tuple(loss) for loss in losses] == [("default", 100, 50)]
     assert await wallet(pool, account) == Wallet(910, 0, 0)
+
+
+async def _lost(pool: asyncpg.Pool, request: Reservation) -> list[tuple[object, ...]]:
+    query = "SELECT number, upstream, model, reason, vendor_cost_nano, estimated FROM lost_calls"
+    rows = await pool.fetch(f"{query} WHERE request_id = $1 ORDER BY number", request.id)
+    return [tuple(row) for row in rows]
+
+
+async def test_what_lost_calls_cost_is_booked_once_by_upstream_and_charged_to_nobody(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    account = await new_account(1_000)
+    reservation = a_reservation(account, 300)
+    await ledger.reserve(reservation)
+    lost = (
+        LostCall(1, "openai-eu", reservation.model, "provider_timeout", 7, estimated=True),
+        LostCall(2, None, reservation.model, "worker_lost", 8, estimated=True),
+    )
+    served = a_settlement(reservation, 50, vendor_cost_nano=40, attempts=3, upstream="openai-us", lost_calls=lost)
+    assert [await ledger.settle(served) for _ in range(2)] == ["settled", "repeated"]
+    row = await request_row(pool, reservation)
+    assert (row["charged_nano"], row["vendor_cost_nano"], row["upstream_name"]) == (50, 40, "openai-us")
+    assert await _lost(pool, reservation) == [
+        (1, "openai-eu", reservation.model, "provider_timeout", 7, True),
+        (2, None, reservation.model, "worker_lost", 8, True),
+    ]
+    assert await wallet(pool, account) == Wallet(950, 0, 0)
+
+
+@pytest.mark.parametrize("hold_state", ["released", "expired"])
+async def test_a_call_of_a_request_that_had_ended_is_lost_once(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount, hold_state: str
+) -> None:
+    reservation = a_reservation(await new_account(1_000), 300)
+    await ledger.reserve(reservation)
+    await ledger.settle(a_release(reservation, hold_state=hold_state))
+    late = a_settlement(reservation, 50, vendor_cost_nano=40, attempts=1, upstream="openai", usage_estimated=False)
+    assert [await ledger.settle(late) for _ in range(2)] == ["unbilled", "repeated"]
+    assert await _lost(pool, reservation) == [(1, "openai", reservation.model, "ended_before", 40, False)]
+
+
+async def test_a_failure_that_is_told_twice_loses_nothing_more(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    reservation = a_reservation(await new_account(1_000), 300)
+    await ledger.reserve(reservation)
+    lost = (LostCall(1, "openai", reservation.model, "provider_error", 7, estimated=False),)
+    failed = a_release(reservation, attempts=1, upstream="openai", lost_calls=lost)
+    assert [await ledger.settle(failed) for _ in range(2)] == ["settled", "repeated"]
+    assert len(await _lost(pool, reservation)) == 1
 
 
 @pytest.mark.parametrize("hold_state", ["released", "expired"])

@@ -13,6 +13,7 @@ from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.ledger.accounts import credit_account
 from shared.ledger.pinned_price import PinnedPrice, pinned, price_of
+from shared.ledger.rows import LostCall
 from shared.money import LongContext, NanoUsd, Price
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true
@@ -152,6 +153,29 @@ async def a_late_charge_is_written_down_once(scratch: Scratch) -> None:
     assert await scratch.pool.fetchval("SELECT sum(amount_nano) FROM unbilled") == 40
 
 
+async def what_calls_cost_that_nobody_pays_for_is_written_down_once(scratch: Scratch) -> None:
+    """Whether they come with the end of their request, or after another end of it."""
+    account = await scratch.account(1_000)
+    served, released, quiet, free, unknown = (a_reservation(account) for _ in range(5))
+    assert await scratch.reserve(served, released, quiet, free) == ["admitted"] * 4
+    lost = (LostCall(1, "eu", served.model, "provider_error", 7, estimated=True),)
+    await scratch.settle(a_release(released), a_release(quiet))
+    await scratch.settle(a_release(free, attempts=2, upstream="eu", lost_calls=lost))
+    ends = [
+        a_settlement(served, 40, vendor_cost_nano=30, attempts=2, upstream="us", lost_calls=lost),
+        a_settlement(released, 40, vendor_cost_nano=20, attempts=1, upstream="us"),
+        a_release(quiet, attempts=1, upstream="us"),
+        a_release(free, attempts=2, upstream="eu", lost_calls=lost),
+        a_settlement(unknown, 40, vendor_cost_nano=10, attempts=2, upstream="us", lost_calls=lost),
+    ]
+    for _ in range(2):
+        await scratch.settle(*ends)
+    await scratch.settle(a_settlement(free, 40, vendor_cost_nano=30, attempts=2, upstream="us"))
+    rows = await scratch.pool.fetch("SELECT request_id, upstream, vendor_cost_nano FROM lost_calls")
+    assert {tuple(row) for row in rows} == {(served.id, "eu", 7), (released.id, "us", 20), (free.id, "eu", 7)}
+    assert len(rows) == 3
+
+
 async def everybody_locks_accounts_in_the_same_order(scratch: Scratch) -> None:
     low, high = sorted([await scratch.account(1_000), await scratch.account(1_000)])
     held = [a_reservation(low), a_reservation(high)]
@@ -242,7 +266,19 @@ MUTANTS = [
     ),
     Mutant(a_late_charge_is_written_down_once, "settle", LOCK, "ORDER BY a.id;"),
     Mutant(a_late_charge_is_written_down_once, "settle", "WHERE l.charge_nano > 0 AND", "WHERE false AND"),
-    Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING", ""),
+    Mutant(a_late_charge_is_written_down_once, "settle", "ON CONFLICT DO NOTHING RETURNING", "RETURNING"),
+    Mutant(
+        what_calls_cost_that_nobody_pays_for_is_written_down_once, "settle", "ON CONFLICT DO NOTHING\n    )\n", ")\n"
+    ),
+    *(
+        Mutant(what_calls_cost_that_nobody_pays_for_is_written_down_once, "settle", guard, instead)
+        for guard, instead in (
+            ("WHERE l.ended_without_us AND", "WHERE"),
+            ("r.upstream_name IS NULL AS", "true AS"),
+            ("AND l.vendor_cost_nano > 0", ""),
+            ("AND EXISTS (SELECT FROM requests r WHERE r.id = g.id AND r.created_at = g.created_at)", ""),
+        )
+    ),
     Mutant(everybody_locks_accounts_in_the_same_order, "settle", LOCK, "ORDER BY a.id DESC FOR UPDATE;"),
     *(
         Mutant(a_charge_of_another_amount_than_was_taken_says_so, "settle", guard, instead)

@@ -580,7 +580,7 @@ MUTANTS = [
         "redis.call('HDEL', KEYS[1], id)",
         "redis.call('ZADD', KEYS[3], now, id)\n  redis.call('HDEL', KEYS[1], id)",
     ),
-    Mutant(a_journal_says_who_began_it, "append", "redis.call('HSET', run_key, 'begun', begun)"),
+    Mutant(a_journal_says_who_began_it, "append", "redis.call('HSET', run_key, 'begun', begun, 'upstream', upstream)"),
     Mutant(a_journal_says_who_began_it, "append", "if place == 0 then", "if true then"),
     Mutant(an_append_has_its_place, "append", "if length ~= place then", "if false then"),
     Mutant(an_append_has_its_place, "append", "length > place and", "false and"),

@@ -60,7 +60,7 @@ async def test_calls_that_are_made_together_travel_together_and_keep_their_answe
         lua.call(
             "append",
             ["settles", f"journal:{n % 5}", "run"],
-            ["id", 1, "me", n // 5, b"event", 60_000, b"", b"", b""],
+            ["id", 1, "me", n // 5, b"event", 60_000, b"", b"", b"", b""],
         )
         for n in range(50)
     ]

@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from shared.job import Chunk, Done, pack, unpack_settlement
 from shared.ledger.accounts import credit_account
 from shared.ledger.ledger import Ledger
-from shared.ledger.rows import BatchLine, Reservation, Settlement
+from shared.ledger.rows import BatchLine, LostCall, Reservation, Settlement
 from shared.ledger.settler import Settler
 from shared.money import NanoUsd, Usage
 from shared.queue.queue import Queue
@@ -428,13 +428,23 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
 ) -> None:
     await enqueue(queue, a_job())
     claimed = await claim_one(queue)
-    journal = JournalWriter(lua, claimed, live_s=60)
-    await note_calls(redis_client, claimed.id, Received(attempts=2, moved=1))
+    journal = JournalWriter(lua, claimed, live_s=60, upstream="openai")
+    lost = LostCall(1, "openai", "openai-gpt-4o", "provider_timeout", 7, estimated=True)
+    await note_calls(redis_client, claimed.id, Received(attempts=2, moved=1, lost=[lost]))
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
     first = len(pack(snowman))
     assert await look_back(redis_client, claimed.id) == Past(
-        length=1, bytes=first, text_bytes=3, pieces=2, calls=2, moved=1, waits=1, parts=(snowman,)
+        length=1,
+        bytes=first,
+        text_bytes=3,
+        pieces=2,
+        calls=2,
+        moved=1,
+        lost=(lost,),
+        upstream="openai",
+        waits=1,
+        parts=(snowman,),
     )
     settlement = a_settlement(a_reservation("acc_x", id=claimed.id), charge=1)
     done = Done("stop", Usage(1, 1), 1)
@@ -447,6 +457,8 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         pieces=2,
         calls=2,
         moved=1,
+        lost=(lost,),
+        upstream="openai",
         waits=1,
         parts=(snowman,),
         ended=True,

@@ -135,6 +135,7 @@ class _HandingOver(httpx2.AsyncClient):
         request.stream = _WholeBody(body)
         response = await super().send(request, **{**options, "stream": True})
         if response.is_success:
+            under_way().accepted = True
             raise _Begun(response)
         under_way().refused()
         return response

@@ -21,11 +21,14 @@ REFUSED_FROM = 400
 
 
 class Sending:
-    """One call. `changed` is called with whether the vendor has it now: it was sent and not refused."""
+    """One call. `changed` is called with whether the vendor has it now: it was sent and not refused. `accepted`: the vendor
+    has answered with success.
+    """
 
     def __init__(self, changed: Callable[[bool], None]) -> None:
         self._changed = changed
         self._refused = False
+        self.accepted = False
 
     def sent(self) -> None:
         """All of it has left, to its last byte: a vendor that has only a part of it computes nothing."""
@@ -53,12 +56,12 @@ _under_way: ContextVar[Sending] = ContextVar("sending", default=_UNHEARD)
 
 
 @contextmanager
-def sending(changed: Callable[[bool], None]) -> Iterator[None]:
+def sending(changed: Callable[[bool], None]) -> Iterator[Sending]:
     """Calls to vendors inside tell `changed` where they stand."""
     call = Sending(changed)
     token = _under_way.set(call)
     try:
-        yield
+        yield call
     finally:
         call.over()
         _under_way.reset(token)
@@ -100,3 +103,5 @@ async def _answered(_: aiohttp.ClientSession, __: SimpleNamespace, answer: aioht
     """Called when the status is there; the body is still to be read."""
     if answer.response.status >= REFUSED_FROM:
         under_way().refused()
+    else:
+        under_way().accepted = True

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,22 @@ from hypothesis import strategies as st
 
 from shared.catalogue.models import DefaultPrices
 from shared.chat import Message, input_bound
-from shared.errors import Cancelled, ProviderError
+from shared.errors import Cancelled, ProviderBusy, ProviderError, ProviderTimeout, RebootError
 from shared.job import Chunk, Job
+from shared.ledger.rows import LostCall
 from shared.money import LongContext, NanoUsd, Price, Usage
 from tests.harness.builders import a_job, a_model
-from workers.request.billing import ABSURD_FACTOR, Received, billed_usage, estimate, failed, succeeded
+from workers.request.billing import (
+    ABSURD_FACTOR,
+    Received,
+    billed_usage,
+    estimate,
+    failed,
+    lose,
+    lose_with_worker,
+    succeeded,
+    void,
+)
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 REPORTED = Usage(input=100, output=50, cached=20, reasoning=10)
@@ -55,6 +67,75 @@ def test_a_request_at_flex_is_charged_at_its_price_whatever_tier_serves_and_the_
     assert event.charged_nano == settlement.charge_nano == 40
     assert event.served_tier == settlement.served_tier == served
     assert (settlement.vendor_cost_nano, settlement.tier_loss_nano, settlement.saved_nano) == (vendor_cost, loss, 80)
+
+
+def test_the_vendors_cost_is_its_price_times_the_upstreams_factor_and_the_charge_is_the_same_everywhere() -> None:
+    job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000), price=Price(3_000_000, 3_000_000)))
+    dearer = Received(called=True, reported=Usage(10, 11), upstream="eu", cost_factor=Decimal("1.1"))
+    _, settlement = succeeded(job, dearer, "stop", [], NOW)
+    assert (settlement.vendor_cost_nano, settlement.charge_nano, settlement.upstream) == (24, 63, "eu")
+    _, settlement = succeeded(a_job(model=FLEX_MODEL), dearer, "stop", [], NOW)
+    assert settlement.vendor_cost_nano == 24
+
+
+HEARD = {"accepted": True, "pieces": 3}
+"""Three tokens that it thought, say."""
+
+
+@pytest.mark.parametrize(
+    ("received", "error", "tokens"),
+    [
+        ({"called": True, "accepted": True}, ProviderError("cut"), (10, 0, True)),
+        ({"called": True, **HEARD}, ProviderError("cut"), (10, 3, True)),
+        ({"called": True, **HEARD, "reported": REPORTED}, ProviderError("cut"), (100, 50, False)),
+        ({"called": True}, ProviderTimeout("silent"), (10, 0, True)),
+        ({"called": True, "accepted": True}, ProviderBusy("full"), None),
+        ({"called": True}, ProviderError("reset"), None),
+        ({}, ProviderTimeout("no connection"), None),
+        ({}, ProviderBusy("full"), None),
+    ],
+)
+def test_a_call_that_came_to_nothing_is_lost_where_its_vendor_had_begun(
+    received: dict[str, Any], error: RebootError, tokens: tuple[int, int, bool] | None
+) -> None:
+    job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000)), messages=[Message("user", "x" * 24)])
+    call = Received(attempts=2, upstream="eu", **received)
+    lose(job, call, error)
+    if tokens is None:
+        assert call.lost == []
+    else:
+        given, output, estimated = tokens
+        assert call.lost == [LostCall(2, "eu", job.model.name, error.code, given + output, estimated)]
+
+
+def test_a_call_of_a_worker_that_died_costs_its_input() -> None:
+    job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000)), messages=[Message("user", "x" * 24)])
+    received = Received(upstream="eu", cost_factor=Decimal(2), attempts=1)
+    for _ in range(2):
+        lose_with_worker(job, received, 1)
+    assert received.lost == [LostCall(1, "eu", job.model.name, "worker_lost", 20, estimated=True)]
+
+
+def test_a_json_answer_that_broke_off_is_lost_and_not_charged() -> None:
+    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, attempts=1, upstream="eu")
+    _, settlement = failed(a_job(stream=False), received, ProviderError("cut"), NOW)
+    assert (settlement.charge_nano, settlement.vendor_cost_nano) == (0, 0)
+    assert [call.number for call in settlement.lost_calls or ()] == [1]
+
+
+def test_what_is_charged_is_not_lost() -> None:
+    received = Received(called=True, accepted=True, text_bytes=400, pieces=100, attempts=1, upstream="eu")
+    _, settlement = failed(JOB, received, ProviderError("cut"), NOW)
+    assert settlement.charge_nano > 0 < settlement.vendor_cost_nano
+    assert settlement.lost_calls is None
+
+
+def test_a_void_request_is_lost_with_all_its_calls() -> None:
+    received = Received(called=True, accepted=True, reported=REPORTED, text_bytes=4, attempts=1, upstream="eu")
+    _, settlement = void(JOB, received, NOW)
+    assert (settlement.charge_nano, settlement.vendor_cost_nano, settlement.upstream) == (0, 0, "eu")
+    (lost,) = settlement.lost_calls or ()
+    assert lost.cost_nano == JOB.model.vendor_price.cost(REPORTED)
 
 
 def test_an_ordinary_request_says_nothing_of_tiers() -> None:
