@@ -42,6 +42,17 @@ CN = "cn --config ~/.continue/config.yaml --allow Read"
 COPILOT = "copilot --no-auto-update --allow-all-tools"
 
 
+THINKING = {
+    "anthropic-claude-opus-5-5": "bedrock-converse",
+    "openai-gpt-6-luna": "openai-responses",
+    "google-gemini-3.8-flash": "gemini",
+    "deepseek-flash": "deepseek-chat",
+}
+"""Models that think beside tools, each with the API by which it does."""
+THINKS = "MAX_THINKING_TOKENS=8000"
+"""Claude Code asks models that it does not know for thinking."""
+
+
 def opencode(block: int, model: str) -> Agent:
     """By one of its providers."""
     command = f"{OPENCODE}{model} {PROMPT}"

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from shared.ids import new_id
-from tests.clients.agents import AGENTS, FILE, NO_CREDIT, Agent
+from tests.clients.agents import AGENTS, CLAUDE, FILE, NO_CREDIT, PROMPT, THINKING, THINKS, Agent, calling
 from tests.clients.conftest import NewKey
 from tests.clients.gateway import Gateway, blocks_of
 from tests.clients.homes import folder_of, set_up
@@ -56,6 +56,24 @@ async def test_it_does_what_the_model_calls_for_and_tells_what_came_of_it(
 ) -> None:
     said = await ask(name, "task", AGENTS[name].turn, service, gateway, tmp_path)
     assert SECRET in said, said
+
+
+@pytest.mark.parametrize("model", THINKING)
+async def test_claude_code_works_with_models_that_think(
+    service: Cluster, gateway: Gateway, tmp_path: Path, model: str
+) -> None:
+    """It reads a file after a first thought, and answers after a second one."""
+    agent = AGENTS["claude-code"]
+    file, key = tmp_path / "note.txt", new_id("plan")
+    file.write_text(f"The secret is {SECRET}.\n", "utf-8")
+    await service.simulator.plan({"key": key, "turns": [calling("Read", file_path=str(file))]})
+    options = "--allowedTools Read --verbose --output-format stream-json"
+    asks = f"ANTHROPIC_MODEL={model} {THINKS} {CLAUDE} {PROMPT} {options}"
+    prompt = f"Hello! [[sim plan={key} key={key} reasoning=5]]"
+    code, said = await run(agent, f"{set_up(agent.page, agent.block)}\n{asks}", gateway, tmp_path, PROMPT=prompt)
+    assert (code, SECRET in said) == (0, True), said
+    assert said.count('"content":[{"type":"thinking"') == 2, said
+    assert [(call.api, call.thinks) for call in await service.simulator.calls(key)] == [(THINKING[model], True)] * 2
 
 
 @pytest.mark.parametrize("name", [name for name, agent in AGENTS.items() if "schema" in agent.asks])

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from shared.ids import new_id
+from tests.clients.agents import THINKING
 from tests.clients.conftest import NewKey
 from tests.clients.foreign import NO_NODE, Ran, run_quietly
 from tests.clients.gateway import PAGES, Gateway
@@ -89,6 +91,16 @@ async def test_it_runs_commands_and_applies_patches(codex: Codex, tmp_path: Path
     ran = await codex(tmp_path, told(plan="codex"), model=model)
     assert (ran.code, ran.said.strip()) == (0, "All done.")
     assert [(tmp_path / name).read_text("utf-8") for name in ("seen.txt", "town.txt")] == ["Rome\n", "Oslo\n"]
+
+
+@pytest.mark.parametrize("model", THINKING)
+async def test_it_goes_on_with_what_models_think(codex: Codex, service: Cluster, tmp_path: Path, model: str) -> None:
+    key, effort = new_id("plan"), 'model_reasoning_effort="high"'
+    await service.simulator.plan({**PLAN, "key": key})
+    ran = await codex(tmp_path, told(plan=key, key=key, reasoning=5), "--config", effort, model=model)
+    assert (ran.code, ran.said.strip()) == (0, "All done."), ran.complaints
+    assert [(tmp_path / name).read_text("utf-8") for name in ("seen.txt", "town.txt")] == ["Rome\n", "Oslo\n"]
+    assert [(call.api, call.thinks) for call in await service.simulator.calls(key)] == [(THINKING[model], True)] * 3
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -26,22 +26,31 @@ TOOL: dict[str, Any] = {
 ENDED = frozenset({"completed", "incomplete", "failed", "cancelled"})
 LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 DELTAS = frozenset({"response.output_text.delta", "response.function_call_arguments.delta"})
+THOUGHT = "response.reasoning_summary_text.delta"
+ENCRYPTED = "reasoning.encrypted_content"
 AGAIN_S = 0.05
 PATH = "/v1/responses"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for; `tool`: the model is to call it."""
+    """What is asked for; `tool`: the model is to call it; `effort`: it is to think so hard, and to show it."""
 
     model: str
     script: Script
     stream: bool
     tool: bool
+    effort: str | None = None
+
+    @property
+    def thoughts(self) -> dict[str, Any]:
+        """What a body says of them."""
+        shown = {"effort": self.effort, "summary": "auto"}
+        return {"reasoning": shown, "include": [ENCRYPTED]} if self.effort else {}
 
     def body(self) -> dict[str, Any]:
         message = Question(form="json", script=self.script).message
         body: dict[str, Any] = {"model": self.model, "input": message, "background": True, "stream": self.stream}
-        return body | ({"tools": [TOOL]} if self.tool else {})
+        return body | ({"tools": [TOOL]} if self.tool else {}) | self.thoughts
 
     def said(self, catalogue: Catalogue) -> str:
         """The whole text that the vendor sends."""
@@ -71,7 +80,7 @@ class Background:
     @property
     def has_begun(self) -> bool:
         """Whether the caller has a piece of the answer."""
-        return any(event["type"] in DELTAS for event in self.events)
+        return any(event["type"] in {*DELTAS, THOUGHT} for event in self.events)
 
     async def ask(self) -> None:
         """With an Idempotency-Key, so that it is safe to ask again."""
@@ -113,6 +122,23 @@ class Background:
             assert reply.status == 200
             lines = (await reply.read()).split(b"\n")
         return [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+
+    async def goes_on(self) -> list[str]:
+        """What is wrong when all of it is sent back, thoughts too, and its vendor is asked to go on."""
+        output = self.shown["output"]
+        results = [
+            {"type": "function_call_output", "call_id": item["call_id"], "output": "sunny"}
+            for item in output
+            if item["type"] == "function_call"
+        ]
+        more = results or [{"role": "user", "content": "[[sim tokens=2 reasoning=1]]"}]
+        talk = [{"role": "user", "content": self.wanted.body()["input"]}, *output, *more]
+        body = {"model": self.wanted.model, "input": talk, "store": False, **self.wanted.thoughts, "tools": [TOOL]}
+        async with self._session.post(self._door() + PATH, json=body) as reply:
+            if reply.status != 200:
+                return [f"{self.id} ({self.wanted.model}) cannot be gone on with: {await reply.text()}"]
+            ignored = reply.headers.get("x-ignored")
+            return [f"{self.id} ({self.wanted.model}) loses {ignored} when it is gone on with"] if ignored else []
 
     @property
     def _is_read(self) -> bool:
@@ -156,6 +182,9 @@ def flaws(one: Background, again: list[dict[str, Any]], expected: str) -> list[s
     said = "".join(_said(item) for item in shown["output"])
     if pieces != said:
         found.append(f"was streamed as {len(pieces)} characters and is shown with {len(said)}")
+    summaries = "".join(part["text"] for item in shown["output"] for part in item.get("summary", ()))
+    if summaries != "".join(event["delta"] for event in again if event["type"] == THOUGHT):
+        found.append("was streamed with other thoughts than it is shown with")
     if not one.wanted.tool and not expected.startswith(said):
         found.append("says something else than the vendor sent")
     if shown["status"] == "completed":
@@ -164,18 +193,22 @@ def flaws(one: Background, again: list[dict[str, Any]], expected: str) -> list[s
 
 
 def _incomplete(one: Background, said: str, expected: str) -> list[str]:
+    thoughts = [item for item in one.shown["output"] if item["type"] == "reasoning"]
+    if bool(thoughts) != bool(one.wanted.effort) or not all(thought["encrypted_content"] for thought in thoughts):
+        return [f"is completed with thoughts that are not whole: {thoughts}"]
     if one.wanted.tool:
-        (call,) = one.shown["output"]
+        (call,) = (item for item in one.shown["output"] if item["type"] != "reasoning")
         is_whole = (
             call["type"] == "function_call" and call["name"] == TOOL["name"] and isinstance(json.loads(said), dict)
         )
         return [] if is_whole else ["has no whole call of its tool"]
-    is_whole = said == expected and one.shown["usage"]["output_tokens"] == one.wanted.script.tokens
+    tokens = one.wanted.script.tokens + one.wanted.script.reasoning
+    is_whole = said == expected and one.shown["usage"]["output_tokens"] == tokens
     return [] if is_whole else [f"is completed with {len(said)} of {len(expected)} characters"]
 
 
 def _said(item: dict[str, Any]) -> str:
-    return str(item["content"][0]["text"] if item["type"] == "message" else item["arguments"])
+    return str(item["content"][0]["text"] if item["type"] == "message" else item.get("arguments", ""))
 
 
 def _without_usage(shown: Any) -> Any:

@@ -211,14 +211,21 @@ def outcome_of(done: Done, request_id: str, repeated: Repeated) -> Outcome:
 
 
 def output_of(
-    done: Done, request_id: str, kinds: Mapping[str, Kind], *, encrypted: bool, last: CallStatus
+    done: Done,
+    request_id: str,
+    kinds: Mapping[str, Kind],
+    *,
+    encrypted: bool,
+    last: CallStatus,
+    broken_off: bool = False,
 ) -> list[OutputItem]:
     """The items of an answer, thoughts, messages and calls as the model made them. `last` is the status of the last one. An
-    answer that says nothing is an empty message. Thoughts that show nothing are left out.
+    answer that says nothing is an empty message, unless it was `broken_off`. Thoughts that show nothing are left out.
     """
     thoughts = [thought for thought in done.thoughts if thought.text or encrypted]
     said = [*in_order(done.text or "", done.calls, thoughts, done.call_places)]
-    said = said if any(not isinstance(one, Thought) for one in said) else [*said, ""]
+    says_nothing = all(isinstance(one, Thought) for one in said)
+    said = [*said, ""] if says_nothing and not broken_off else said
     output: list[OutputItem] = []
     for place, one in enumerate(said):
         status: CallStatus = last if place == len(said) - 1 else "completed"

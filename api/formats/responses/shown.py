@@ -36,8 +36,10 @@ def _outcome(repeated: Repeated, request_id: str, state: str, done: Done | None,
         case "succeeded" if done is not None:
             return outcome_of(done, request_id, repeated)
     output: list[OutputItem] = []
-    if done is not None and (done.text or done.calls):
-        output = output_of(done, request_id, repeated.kinds, encrypted=repeated.encrypted, last="incomplete")
+    if done is not None:
+        output = output_of(
+            done, request_id, repeated.kinds, encrypted=repeated.encrypted, last="incomplete", broken_off=True
+        )
     usage = done.usage if done is not None and done.usage.input else None
     if state == "cancelled":
         return Outcome(status="cancelled", output=output, usage=usage)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from api.formats.responses.chat import parse_response
 from api.formats.responses.shown import response_json, stream_again
+from shared.answers import whole
 from shared.chat import CallPiece, ToolCall
 from shared.errors import Cancelled, ContextLengthExceeded, ErrorBody, ProviderBusy, ProviderError, ProviderRejected
 from shared.ids import new_id
@@ -324,6 +325,16 @@ def test_a_failure_has_a_code_that_codex_knows_and_what_had_come(error: ErrorBod
     (item,) = last["response"]["output"]
     assert (item["status"], item["content"][0]["text"]) == ("incomplete", "Hel")
     shown = response_json(told(), ID, "some-model", "failed", Done("", USAGE, 5, "Hel"), error)
+    assert json.loads(shown) == last["response"]
+
+
+@pytest.mark.parametrize("include", [[], ["reasoning.encrypted_content"]])
+def test_what_broke_off_in_a_thought_is_shown_as_it_was_streamed(include: list[str]) -> None:
+    fields: dict[str, Any] = {"reasoning": {"summary": "auto"}, "include": include}
+    pieces, error = [ThoughtPiece(0, "Hm. "), ThoughtPiece(0, "So")], ProviderError("broken").body()
+    *_, last = documents(streamed(*pieces, Failed(error, 5, USAGE), **fields))
+    assert [item["type"] for item in last["response"]["output"]] == ["reasoning"]
+    shown = response_json(told(**fields), ID, "some-model", "failed", whole(Done("", USAGE, 5), pieces), error)
     assert json.loads(shown) == last["response"]
 
 
