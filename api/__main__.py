@@ -18,7 +18,7 @@ from api.http_errors import Runner
 from api.services import SERVICES
 from shared.errors import Unavailable
 from shared.runtime import telemetry
-from shared.runtime.process import end_with_parent, hide_versions, raise_open_files, settle_memory
+from shared.runtime.process import end_with_parent, heed_hangups, hide_versions, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
 from shared.stores.migrations import MigrationError
 
@@ -68,6 +68,7 @@ async def _serve(settings: Settings) -> None:
         keep_little_unsent(listening, settings.socket_unsent_bytes_max)
         site = web.SockSite(runner, listening, backlog=BACKLOG)
         await site.start()
+        heed_hangups(app[SERVICES].ledger.distrust_connections)
         settle_memory()
         log.info("front door open", host=settings.host, port=settings.port)
         await stop.wait()

@@ -1,4 +1,6 @@
-"""`WEB_CONCURRENCY` front doors on one socket: the parent binds and passes it down, and restarts a child that dies."""
+"""`WEB_CONCURRENCY` front doors on one socket: the parent binds and passes it down, and restarts a child that dies. SIGHUP is
+for the children: they read their secrets again.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: stopping.append(number))
     children = [_start(number, listener, settings) for number in range(count)]
+    signal.signal(signal.SIGHUP, lambda number, _: _pass_on(number, children))
     started = [time.monotonic()] * count
     while not stopping:
         time.sleep(LOOK_EVERY_S)
@@ -37,6 +40,11 @@ def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
                 time.sleep(RESTART_PAUSE_S)
                 children[number], started[number] = _start(number, listener, settings), time.monotonic()
     return _end(children, 0)
+
+
+def _pass_on(number: int, children: list[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        child.send_signal(number)
 
 
 def _end(children: list[subprocess.Popen[bytes]], status: int) -> int:

@@ -21,6 +21,7 @@ from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
 from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, ServiceTier, lanes_of, queue_of
 from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
+from shared.secret_files import secret
 
 T = TypeVar("T")
 PORT_MAX = 65_535
@@ -52,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # where things are
     database_url: str
     redis_url: str
+    database_url_file: Path | None = None  # in place of the first; read again at every connect, as is the next
+    redis_url_file: Path | None = None
+    secrets_look_every_s: float = 5.0  # at the files of vendors' keys; SIGHUP looks at once
     host: str = "127.0.0.1"
     port: int = 8080
     web_concurrency: int = 1
@@ -262,7 +266,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, object] = {}
         for field in msgspec.structs.fields(cls):
             variable = _VARIABLES.get(field.name, field.name.upper())
-            text = env.get(variable, "").strip()
+            text = _secret(variable, env) if variable in _FROM_FILES else env.get(variable, "").strip()
             if text:
                 values[field.name] = _parse(variable, text, _parser_of(field))
             elif field.required:
@@ -359,6 +363,13 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"METRICS_PORT={settings.metrics_port} is wrong: with WEB_CONCURRENCY={settings.web_concurrency} it takes at most"
             f" {PORT_MAX - settings.web_concurrency + 1}, because front door n has METRICS_PORT + n"
         )
+
+
+def _secret(variable: str, environment: Mapping[str, str]) -> str:
+    try:
+        return secret(variable, environment)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _plain(number: float) -> str:
@@ -482,6 +493,7 @@ _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
 }
 """Defaults that are lowered where a setting that bounds them is lower, so that it can be given alone."""
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}
+_FROM_FILES = ("DATABASE_URL", "REDIS_URL")
 _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
     "redis_url": "it takes redis://host:port/0 (`make run` brings its own server)",
@@ -500,6 +512,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "parent_pid": _number(int, 1, 2**31, "a process id"),
     "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
     "catalogue_overlay": _file,
+    "database_url_file": Path,
+    "redis_url_file": Path,
     "cors_origins": origin_list,
     "public_url": public_url,
     "trusted_proxies": network_list,

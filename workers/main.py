@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -35,9 +35,10 @@ from shared.queue.settled_records import SettledRecords
 from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
-from shared.runtime.process import settle_memory
+from shared.runtime.process import heed_hangups, settle_memory
 from shared.runtime.tasks import background_tasks
-from shared.settings import Settings
+from shared.secret_files import SecretEnvironment
+from shared.settings import Settings, SettingsError
 from shared.stores import migrations, postgres, redis_client
 from shared.stores.clocks import Clocks
 from shared.stores.connection_budget import process_name, tell_budget
@@ -50,6 +51,7 @@ from workers.health import Health
 from workers.loop.large_jobs import COPIES
 from workers.loop.leased_worker import LeasedWorker
 from workers.loop.slots import Slots
+from workers.providers.credentials import SECRETS
 from workers.providers.loading import Held, load_upstreams
 from workers.providers.protocol import Limits
 from workers.request.journal_writer import JournalFlusher
@@ -59,6 +61,7 @@ from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
+from workers.vendor_keys import VendorKeys
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -90,8 +93,18 @@ async def run(settings: Settings) -> None:
             settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
         )
         models = list(by_each_api(catalogue))
-        held = _held(settings, catalogue.upstreams.of_all(models))
-        stack.push_async_callback(held.close)
+        upstreams = catalogue.upstreams.of_all(models)
+        environment = _environment(upstreams)
+        held = _held(settings, upstreams, environment)
+        vendor_keys = VendorKeys(
+            held,
+            environment,
+            upstreams,
+            lambda told: _held(settings, upstreams, told),
+            look_every_s=settings.secrets_look_every_s,
+            calls_end_after_s=settings.deadline_max_s,
+        )
+        stack.push_async_callback(vendor_keys.close)
         offer = _offer(held, catalogue.upstreams, models)
         ledger = Ledger(stores.pool, settings)
         records = SettledRecords(stores.scripts, settings)
@@ -130,14 +143,16 @@ async def run(settings: Settings) -> None:
             endings.run(),
             stores.clocks.watch(),
             reach.run(),
+            vendor_keys.run(),
             watch_open_files(settings.open_files_alert_percent),
             _every(settings.heartbeat_s, lambda: _announce(worker, offer, settings)),
             *_sweeps(stores, queue, settler, settings),
-            *_batch_tasks(stores, queue, settler, paces, catalogue, worker, settings),
+            *_batch_tasks(stores, queue, settler, paces, catalogue, worker, environment, settings),
         ):
             group.create_task(part)
         await _heed(worker, stores.pool)
         group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, stores.pool)))
+        heed_hangups(ledger.distrust_connections, vendor_keys.look_now)
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
         await worker.async_run()
@@ -163,7 +178,16 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     return _Stores(pool, redis, lua, clocks)
 
 
-def _held(settings: Settings, upstreams: Iterable[Upstream]) -> Held:
+def _environment(upstreams: Iterable[Upstream]) -> SecretEnvironment:
+    """With the secrets of vendors and upstreams that stand in files."""
+    named = (upstream.key_variable for upstream in upstreams if upstream.key_variable)
+    try:
+        return SecretEnvironment(os.environ, dict.fromkeys((*SECRETS, *named)))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _held(settings: Settings, upstreams: Iterable[Upstream], environment: Mapping[str, str]) -> Held:
     limits = Limits(
         connections=settings.worker_slots,
         connect_s=settings.connect_timeout_s,
@@ -171,7 +195,7 @@ def _held(settings: Settings, upstreams: Iterable[Upstream]) -> Held:
         coalesce_s=settings.coalesce_s,
     )
     served = {provider_of(queue) for queue in settings.worker_queues}
-    return load_upstreams(upstreams, served, os.environ, limits)
+    return load_upstreams(upstreams, served, environment, limits)
 
 
 def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:
@@ -235,6 +259,7 @@ def _batch_tasks(
     paces: Paces,
     catalogue: Catalogue,
     worker: LeasedWorker,
+    environment: Mapping[str, str],
     settings: Settings,
 ) -> list[Coroutine[Any, Any, None]]:
     """Feeding the queues whose batches this worker runs, and bringing batches to their end."""
@@ -264,7 +289,7 @@ def _batch_tasks(
             feeds.setdefault(provider_of(fed_queue(feed)), []).append(feed)
     looking = [_every(settings.batch_look_every_s, finisher.look)]
     if settings.batch_export_s3:
-        exporter = BatchExporter(pool, settings.batch_export_s3, os.environ, settings)
+        exporter = BatchExporter(pool, settings.batch_export_s3, environment, settings)
         looking += [_every(settings.batch_look_every_s, exporter.look) for _ in range(settings.batch_exports_at_once)]
     return [*looking, *map(feeder.run, feeds.values())]
 

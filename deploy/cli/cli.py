@@ -106,14 +106,15 @@ async def _run(arguments: argparse.Namespace) -> Answer:
 def _environment() -> dict[str, str]:
     """The environment, filled up from `run.json`. Most commands need no Redis."""
     environment = dict(os.environ)
-    if not environment.get("DATABASE_URL"):
+    if not (environment.get("DATABASE_URL") or environment.get("DATABASE_URL_FILE")):
         run = _run_json()
         if not run:
             raise SettingsError(
                 f"DATABASE_URL is not set and {_run_json_path()} is not there: set it, or start `make run`"
             )
         environment |= {"DATABASE_URL": run["database_url"], "REDIS_URL": run["redis_url"]}
-    environment.setdefault("REDIS_URL", "redis://localhost:6379/0")
+    if not environment.get("REDIS_URL_FILE"):
+        environment.setdefault("REDIS_URL", "redis://localhost:6379/0")
     return environment
 
 
@@ -158,7 +159,8 @@ def _models(settings: Settings) -> Answer:
 
 def _catalogue_settings() -> Settings:
     """The catalogue needs neither Postgres nor Redis."""
-    return Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **os.environ})
+    stores = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "DATABASE_URL_FILE": "", "REDIS_URL_FILE": ""}
+    return Settings.load({**os.environ, **stores})
 
 
 async def _ledger_check(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.local.procfile import Command, parse_processes, read_procfile
+from shared.secret_files import secret
 
 PROJECT = Path(__file__).parents[2]
 DRAIN_S = "10"
@@ -35,13 +36,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         commands = _commands(Path(given.get("PROCFILE", PROJECT / "Procfile")))
         drain = given.get("DRAIN_S", DRAIN_S)
-        database_url = given.get("DATABASE_URL")
+        database_url = secret("DATABASE_URL", given) or None
         return cls(
             host=given.get("HOST", "127.0.0.1"),
             port=_port(given.get("PORT", "8080")),
             data_dir=Path(given.get("DATA_DIR", PROJECT / ".data")).expanduser().absolute(),
             database_url=database_url,
-            redis_url=given.get("REDIS_URL"),
+            redis_url=secret("REDIS_URL", given) or None,
             demo=database_url is None or given.get("DEMO") == "1",
             drain_s=_seconds("DRAIN_S", drain),
             commands=commands,

@@ -214,8 +214,8 @@ class Run:
             "url": self._url,
             "api_key": api_key,
             "account_id": account_id,
-            "database_url": self._environment["DATABASE_URL"],
-            "redis_url": self._environment["REDIS_URL"],
+            "database_url": self._options.database_url or self._environment["DATABASE_URL"],
+            "redis_url": self._options.redis_url or self._environment["REDIS_URL"],
             "simulator_url": self._simulator_url,
         }
         write_private(self._options.data_dir / "run.json", document)

@@ -13,6 +13,7 @@ import msgspec
 
 from shared.catalogue.files import OVERLAID
 from shared.catalogue.written import read_tables
+from shared.secret_files import file_variable
 from shared.settings import VENDOR_VARIABLE_PREFIXES, SettingsError
 
 Environment = Mapping[str, str]
@@ -28,7 +29,8 @@ class Vendor(msgspec.Struct, frozen=True):
 
     def is_real(self, environment: Environment) -> bool:
         """Tell whether the environment itself speaks of this vendor."""
-        return any(environment.get(variable, "").strip() for variable in self.own)
+        own = (name for variable in self.own for name in (variable, file_variable(variable)))
+        return any(environment.get(name, "").strip() for name in own)
 
     def variables(self, environment: Environment, simulator_url: str | None) -> dict[str, str]:
         """Return what its workers are told: the environment's own words, or the simulator's."""
@@ -99,7 +101,8 @@ def without_vendors(environment: Environment) -> dict[str, str]:
 
 def for_workers(environment: Environment, simulator_url: str | None) -> dict[str, str]:
     """Return the vendor variables that only workers are given."""
-    variables = {name: value for name in _named_by_upstreams(environment) if (value := environment.get(name))}
+    named = [name for one in _named_by_upstreams(environment) for name in (one, file_variable(one))]
+    variables = {name: value for name in named if (value := environment.get(name))}
     for vendor in VENDORS:
         variables |= vendor.variables(environment, simulator_url)
     if simulator_url:

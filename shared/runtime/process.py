@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import gc
@@ -9,8 +10,13 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+import structlog
 from aiohttp import web_response
+
+log = structlog.get_logger(__name__)
 
 
 def raise_open_files() -> int:
@@ -47,6 +53,22 @@ def end_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent_pid:
         sys.exit(1)
+
+
+def heed_hangups(renew: Callable[[], Coroutine[Any, Any, None]], *tell: Callable[[], None]) -> None:
+    """At every SIGHUP, which says that secrets have changed: run `renew` (connections made anew), call each of `tell`. For
+    the running event loop; without this the signal ends a process.
+    """
+    running: set[asyncio.Task[None]] = set()
+
+    def heed() -> None:
+        log.info("secrets are read again")
+        for one in tell:
+            one()
+        running.add(task := asyncio.ensure_future(renew()))
+        task.add_done_callback(running.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, heed)
 
 
 _PR_SET_PDEATHSIG = 1

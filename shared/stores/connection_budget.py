@@ -21,7 +21,7 @@ HOST_CHARACTERS_MAX = 30
 ALLOWED_AND_PROCESSES = """
 SELECT current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
         - COALESCE(current_setting('reserved_connections', true), '0')::integer AS allowed,
-    (SELECT count(DISTINCT application_name)::integer FROM pg_stat_activity WHERE application_name LIKE $1) AS processes
+    (SELECT count(DISTINCT application_name)::integer FROM pg_stat_activity WHERE application_name LIKE ANY ($1)) AS processes
 """
 
 
@@ -46,7 +46,7 @@ def process_name(kind: str) -> str:
 async def tell_budget(pool: asyncpg.Pool, settings: Settings) -> Budget | None:
     """Log it in one line, an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None where the server does not say."""
     try:
-        row = (await pool.fetch(ALLOWED_AND_PROCESSES, f"{OURS}%"))[0]
+        row = (await pool.fetch(ALLOWED_AND_PROCESSES, [f"{OURS}web %", f"{OURS}worker %"]))[0]
     except (*UNREACHABLE, *BUSY) as error:
         log.warning("database connections not counted", reason=type(error).__name__)
         return None

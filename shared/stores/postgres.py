@@ -7,15 +7,19 @@ once applied: their checksums are kept and compared.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from shared.errors import Unavailable
+from shared.secret_files import RotatingSecret
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -33,8 +37,10 @@ UNREACHABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.InternalClientError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
 )
 """What asyncpg raises when the server is away, restarting, full or too slow: the statement may or may not have run."""
+REFUSED_PAUSE_S = 0.1
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 """What it raises when somebody else's lock stays: nothing was done."""
 
@@ -52,7 +58,9 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
     """A pool that reconnects by itself. Raises `Unavailable` when the server cannot be reached at all."""
     try:
         return await asyncpg.create_pool(
-            settings.database_url,
+            connect=partial(
+                _connect, RotatingSecret("DATABASE_URL_FILE", settings.database_url, settings.database_url_file)
+            ),
             min_size=1,
             max_size=settings.database_connections_max,
             timeout=settings.database_timeout_s,
@@ -67,6 +75,31 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
         )
     except (*UNREACHABLE, asyncpg.PostgresError) as error:
         raise Unavailable(f"Postgres cannot be reached ({type(error).__name__}): check DATABASE_URL") from error
+
+
+async def _connect(
+    url: RotatingSecret,
+    _: str | None,  # the pool's own address, of which it has none
+    *,
+    timeout: float,  # noqa: ASYNC109 - asyncpg's own
+    **options: Any,  # noqa: ANN401 - asyncpg's own
+) -> asyncpg.Connection:
+    """With the password of this moment. One that is refused is tried again for `timeout` seconds, because a password changes
+    in two steps: at the server and in the file.
+    """
+    until = time.monotonic() + timeout
+    while True:
+        for one in url.candidates():
+            try:
+                connection: asyncpg.Connection = await asyncpg.connect(one, timeout=timeout, **options)
+            except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.ClientConfigurationError) as error:
+                refusal: Exception = error
+            else:
+                url.worked(one)
+                return connection
+        if url.path is None or time.monotonic() > until:
+            raise refusal
+        await asyncio.sleep(REFUSED_PAUSE_S)
 
 
 class _Connection(asyncpg.Connection):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 import structlog
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
+from shared.secret_files import RotatingSecret
 from shared.settings import SettingsError
 from shared.stores.redis_connections import KeptConnection, packed
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
+REFUSED_PAUSE_S = 0.1
 UNREACHABLE = (OSError, TimeoutError, RedisError)
 """What redis-py raises when the server is away, loading, read-only, full or too slow."""
 
@@ -38,12 +41,37 @@ def connect(settings: Settings, kind: type[Client]) -> Client:
         retry=Retry(NoBackoff(), 0),  # who asks knows better whether and when to ask again
     )
     pool = client.connection_pool
-    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
+    url = RotatingSecret("REDIS_URL_FILE", settings.redis_url, settings.redis_url_file)
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {"url": url})
     return client
 
 
 class _Connection(AbstractConnection):
     """redis-py's, with cheaper ways to do what it does for every command, and one kind of error for a lost connection."""
+
+    url: RotatingSecret
+    """Whose user and password are taken; its address is that of the start."""
+
+    async def connect(self) -> None:
+        """With the password of this moment. One that is refused is tried again for as long as connecting may take, because a
+        password changes in two steps: at the server and in the file.
+        """
+        if self.url.path is None or self.is_connected:
+            return await super().connect()  # type: ignore[no-untyped-call, no-any-return]
+        until = time.monotonic() + (self.socket_connect_timeout or 0)
+        while True:
+            for one in self.url.candidates():
+                options = parse_url(one)
+                self.username, self.password = options.get("username"), options.get("password")
+                try:
+                    await super().connect()  # type: ignore[no-untyped-call]
+                except redis.exceptions.ConnectionError as error:
+                    if not _is_refusal(error) or time.monotonic() > until:
+                        raise
+                else:
+                    self.url.worked(one)
+                    return None
+            await asyncio.sleep(REFUSED_PAUSE_S)
 
     def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - redis-py's signature
         """By hiredis, as redis-py's own blocking client does it."""
@@ -69,7 +97,7 @@ class _Connection(AbstractConnection):
         cancellation of its caller. Over uvloop, writing to what the server has just closed is a RuntimeError.
         """
         if not self.is_connected:
-            await self.connect()  # type: ignore[no-untyped-call]
+            await self.connect()
         elif check_health:
             await self.check_health()  # type: ignore[no-untyped-call]
         command = command.encode() if isinstance(command, str) else command
@@ -92,6 +120,12 @@ class _Connection(AbstractConnection):
         if reader is None or writer is None or reader.at_eof():
             raise redis.exceptions.ConnectionError("The connection was lost.")
         kept.take_over(writer)
+
+
+def _is_refusal(error: redis.exceptions.ConnectionError) -> bool:
+    """Of the password. On a Unix socket redis-py wraps it in a `ConnectionError`."""
+    refusals = redis.exceptions.AuthenticationError
+    return isinstance(error, refusals) or isinstance(error.__cause__, refusals)
 
 
 async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:

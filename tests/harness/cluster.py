@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP
 from urllib.parse import unquote
 
 import aiohttp
@@ -139,6 +139,10 @@ class Cluster:
 
     def resume(self, name: str) -> None:
         self._children[name].signal(SIGCONT)
+
+    def hang_up(self, name: str) -> None:
+        """SIGHUP: its secrets have changed."""
+        self._children[name].signal(SIGHUP)
 
     async def ready(self) -> None:
         """Wait until every front door would serve, and as many workers say hello as there are."""

@@ -21,6 +21,7 @@ from shared.batches.queries import BATCHES
 from shared.batches.results import result_line
 from shared.errors import Gone
 from workers.providers.bedrock.client import TracedSession
+from workers.providers.credentials import AWS_KEYS
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -46,6 +47,7 @@ class BatchExporter:
     def __init__(self, pool: asyncpg.Pool, folder: str, environment: Mapping[str, str], settings: Settings) -> None:
         self._pool = pool
         self._folder = folder
+        self._environment = environment
         self._region = environment.get("AWS_REGION") or None
         self._settings = settings
         self._config = AioConfig(connect_timeout=settings.connect_timeout_s, http_session_cls=TracedSession)
@@ -70,7 +72,9 @@ class BatchExporter:
 
     async def _export(self, batch: Batch, where: str) -> None:
         to = urlsplit(where)
-        async with aioboto3.Session().client("s3", region_name=self._region, config=self._config) as s3:
+        id_of_key, key, token = (self._environment.get(name) or None for name in AWS_KEYS)
+        session = aioboto3.Session(id_of_key, key, token)
+        async with session.client("s3", region_name=self._region, config=self._config) as s3:
             await upload(s3, to.netloc, to.path.lstrip("/"), self._parts(batch))
 
     async def _parts(self, batch: Batch) -> AsyncIterator[bytes]:

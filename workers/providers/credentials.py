@@ -30,6 +30,8 @@ VARIABLES = {
 }
 """Any one of them will do."""
 AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SECRETS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", *AWS_KEYS, "AWS_BEARER_TOKEN_BEDROCK")
+"""Which of the vendors' usual variables may be in a file instead."""
 PLACES = {
     "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     "deepseek": ("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"),

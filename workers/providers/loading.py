@@ -31,6 +31,13 @@ class Held(dict[str, Apis]):
         """True if one of the model's `upstreams` is held by the model's API."""
         return any(model.api in self.get(upstream.name, ()) for upstream in upstreams)
 
+    def replace(self, new: Held) -> Held:
+        """Be as `new` from now on; gives what it was, for who closes it."""
+        before = Held(self)
+        self.clear()
+        self.update(new)
+        return before
+
     async def close(self) -> None:
         """Close all of them; closing twice is closing once."""
         for apis in self.values():

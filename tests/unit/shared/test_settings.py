@@ -204,6 +204,46 @@ def test_a_wrong_url_is_named_without_its_password(variable: str, value: str) ->
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("variable", STORES)
+def test_a_secret_may_stand_in_a_file(variable: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"\n{STORES[variable]}\n", encoding="utf-8")
+    settings = Settings.load({**STORES, variable: "", f"{variable}_FILE": str(file)})
+    assert (settings.database_url, settings.redis_url) == tuple(STORES.values())
+    assert getattr(settings, f"{variable.lower()}_file") == file
+
+
+def test_a_secret_and_its_file_exclude_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("postgresql://u:hunter2@db/y", encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        Settings.load({**STORES, "DATABASE_URL_FILE": str(file)})
+    assert str(refused.value) == "DATABASE_URL and DATABASE_URL_FILE are both set: set one of them"
+
+
+@pytest.mark.parametrize(
+    ("content", "because"), [(None, "cannot be read"), (b" \n", "is empty"), (b"\xff", "cannot be read")]
+)
+def test_a_file_without_a_secret_is_named_without_what_is_in_it(
+    tmp_path: Path, content: bytes | None, because: str
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=because) as refused:
+        Settings.load({**STORES, "REDIS_URL": "", "REDIS_URL_FILE": str(file)})
+    assert str(refused.value).startswith(f"REDIS_URL_FILE={str(file)!r} ")
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_file_has_is_checked_as_any_other_value_and_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("mysql://u:hunter2@db/x", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL is wrong") as refused:
+        Settings.load({**STORES, "DATABASE_URL": "", "DATABASE_URL_FILE": str(file)})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_values_are_read_with_their_types(tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.toml"
     overlay.write_text("", encoding="utf-8")
@@ -270,8 +310,9 @@ def test_a_number_that_is_no_time_is_not_called_one() -> None:
 )
 def test_every_setting_is_read_from_the_variable_of_its_name(name: str) -> None:
     variable = "CATALOGUE" if name == "catalogue_overlay" else name.upper()
+    stores = STORES | {variable.removesuffix("_FILE"): ""} if variable.endswith("_URL_FILE") else STORES
     with pytest.raises(SettingsError, match=rf"^{variable}\b"):
-        Settings.load(STORES | {variable: "\N{SNOWMAN}"})
+        Settings.load(stores | {variable: "\N{SNOWMAN}"})
 
 
 @pytest.mark.parametrize(("pause_s", "silent_s"), [("2", 300), ("100", 300), ("200", 600)])

@@ -1,0 +1,107 @@
+"""The vendors' keys of a worker: what stands in files is read again, and what is held of the vendors is made anew with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.settings import SettingsError
+from workers.providers.credentials import environment_of
+
+if TYPE_CHECKING:
+    from shared.catalogue.upstreams import Upstream
+    from shared.secret_files import SecretEnvironment
+    from workers.providers.loading import Held
+
+log = structlog.get_logger(__name__)
+
+
+class VendorKeys:
+    """`run` looks now and then, and at once after `look_now`, a task of the owner. Calls that are under way keep the key that
+    they have; so what was held before is closed when none of them can run any more.
+    """
+
+    def __init__(
+        self,
+        held: Held,
+        environment: SecretEnvironment,
+        upstreams: Sequence[Upstream],
+        load: Callable[[Mapping[str, str]], Held],
+        *,
+        look_every_s: float,
+        calls_end_after_s: float,
+    ) -> None:
+        """`held` is changed in its place by what `load` makes of the environment."""
+        self._held = held
+        self._environment = environment
+        self._upstreams = upstreams
+        self._load = load
+        self._look_every_s = look_every_s
+        self._calls_end_after_s = calls_end_after_s
+        self._now = asyncio.Event()
+        self._told = self._tell()
+        self._unreadable = False
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def look_now(self) -> None:
+        """Somebody says that they have changed."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Look until cancelled. Unasked, a change counts when it is seen twice: a key of two files changes in two steps."""
+        seen = self._told
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look_every_s):
+                    await self._now.wait()
+            asked = self._now.is_set()
+            self._now.clear()
+            told = self._read()
+            if told != self._told and (asked or told == seen):
+                self._renew(told)
+            elif asked:
+                log.info("vendor keys are as they were")
+            seen = told
+
+    async def close(self) -> None:
+        """Nothing is called any more."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._held.close()
+
+    def _read(self) -> list[Mapping[str, str] | None]:
+        """What the upstreams are told now; what it was where a file has nothing, which an operator hears once."""
+        try:
+            self._environment.read_again()
+            told = self._tell()
+        except (ValueError, SettingsError) as error:
+            if not self._unreadable:
+                log.error("vendor keys cannot be read", alert=True, reason=str(error))  # noqa: TRY400 - it says all
+            self._unreadable = True
+            return self._told
+        self._unreadable = False
+        return told
+
+    def _tell(self) -> list[Mapping[str, str] | None]:
+        return [environment_of(upstream, self._environment) for upstream in self._upstreams]
+
+    def _renew(self, told: list[Mapping[str, str] | None]) -> None:
+        new = self._load(self._environment)
+        lost = sorted(self._held.keys() - new.keys())
+        before = self._held.replace(new)
+        self._told = told
+        task = asyncio.ensure_future(self._close_later(before))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        log.info("vendor keys renewed", upstreams=sorted(new), lost=lost)
+
+    async def _close_later(self, held: Held) -> None:
+        try:
+            await asyncio.sleep(self._calls_end_after_s)
+        finally:
+            await held.close()
