@@ -22,11 +22,15 @@ NUMBERS = (int, float)
 def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
     """A list of things as a table, a mapping of titles to lists as several, anything else as names and values."""
     plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
-    if isinstance(plain, dict) and plain and all(isinstance(rows, list) for rows in plain.values()):
+    if isinstance(plain, dict) and plain and all(map(_are_rows, plain.values())):
         return "\n\n".join(f"{title}\n{_table(rows)}" for title, rows in plain.items())
     if isinstance(plain, list) and all(len(row) <= COLUMNS_MAX for row in plain):
         return _table(plain)
     return "\n\n".join(_named(row) for row in (plain if isinstance(plain, list) else [plain]))
+
+
+def _are_rows(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def _named(row: Mapping[str, Any]) -> str:
