@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
@@ -37,6 +38,7 @@ PAYLOAD_BYTES_MAX = 1_000_000
 """Of all jobs of one claim: beyond it answers to others would wait behind this one."""
 LISTEN_LIVE_MS = 600_000
 BATCH_KEEP_RUN_MS = 60_000
+NO_CALLS: Mapping[str, str] = MappingProxyType({})
 
 
 class QueueFullOfBytes(Overloaded):
@@ -151,10 +153,14 @@ class Queue:
         long_ago_ms = time.time() * 1000 + clock_ms - self._doubted_after_ms
         return claim.epoch > 1 or claim.due_ms < max(connected_ms, long_ago_ms)
 
-    async def renew(self, claims: Sequence[Claim]) -> list[str]:
-        """Extend the leases; returns the ids of the claims that are lost."""
-        fenced = [value for claim in claims for value in (claim.queue, claim.id, claim.epoch, claim.owner)]
-        return [lost.decode() for lost in await self._scripts.call("renew", [], [self._lease_ms, *fenced])]
+    async def renew(self, claims: Sequence[Claim], calls: Mapping[str, str] = NO_CALLS) -> list[str]:
+        """Extend the leases; returns the ids of the claims that are lost. `calls` are those that vendors have now, by the ids
+        of their claims: whoever takes a claim over finds what its run says of it.
+        """
+        words: list[Word] = [self._lease_ms]
+        for claim in claims:
+            words += claim.queue, claim.id, claim.epoch, claim.owner, calls.get(claim.id, "")
+        return [lost.decode() for lost in await self._scripts.call("renew", [], words)]
 
     async def finish(
         self, claim: Claim, *, result: bytes = b"", result_ms: int = 0, keep_in_progress_ms: int = 0

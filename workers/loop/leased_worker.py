@@ -74,6 +74,8 @@ class LeasedWorker(Worker):
         self.cancel_reasons: dict[str, CancelReason] = {}
         self.unstoppable: set[str] = set()
         """Jobs that an abort must not cancel, because they would be paid for all the same."""
+        self.vendor_calls: dict[str, str] = {}
+        """By jobs, the calls that vendors have now: renewals tell of them, in case that this worker is lost."""
         self.writing_ends: set[str] = set()
         """Jobs whose request's last event is on its way: with it they are done. If they are lost, it says so itself."""
         self._leases = queue
@@ -216,7 +218,8 @@ class LeasedWorker(Worker):
             del self.tasks[claim.id]
         JOBS_RUNNING.labels(short_name(claim.queue)).dec()
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
-        for remembered in (self.cancel_reasons, self.unstoppable, self.writing_ends, self.aborting_tasks):
+        sets = (self.unstoppable, self.writing_ends, self.aborting_tasks)
+        for remembered in (self.cancel_reasons, self.vendor_calls, *sets):
             remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
         if self.draining or self.burst:
             self._something_to_do.set()
@@ -269,7 +272,7 @@ class LeasedWorker(Worker):
     async def _renew_once(self) -> None:
         if not self.claims and not self._outage:
             return
-        lost = await self._leases.renew(list(self.claims.values()))
+        lost = await self._leases.renew(list(self.claims.values()), self.vendor_calls)
         for job_id in lost:
             ended = job_id not in self.job_tasks or job_id in self.writing_ends  # while we asked, or it may have
             if not ended:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,9 @@ from shared.errors import OperatorCredentials, ProviderBusy, ProviderTimeout, Re
 from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
 from shared.ledger.rows import EndState, LostCall, Settlement
 from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
+
+if TYPE_CHECKING:
+    from workers.request.past import CallOfClaim
 
 WORKER_LOST = "worker_lost"
 ABSURD_FACTOR = 10
@@ -122,10 +125,10 @@ def lose(job: Job, received: Received, error: RebootError) -> None:
         _lose(job, received, received.attempts, error.code)
 
 
-def lose_with_worker(job: Job, received: Received, number: int) -> None:
+def lose_with_worker(job: Job, received: Received, call: CallOfClaim, cost_factor: Decimal) -> None:
     """Note a call of a worker that died: nobody knows what came of it, but its vendor had the input."""
-    unheard = Received(upstream=received.upstream, cost_factor=received.cost_factor, lost=received.lost)
-    _lose(job, unheard, number, WORKER_LOST)
+    unheard = Received(upstream=call.upstream, cost_factor=cost_factor, lost=received.lost)
+    _lose(job, unheard, call.number, WORKER_LOST)
 
 
 def _lose(job: Job, received: Received, number: int, reason: str) -> None:

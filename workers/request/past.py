@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
     from workers.request.billing import Received
 
 RUN_LIVE_S = 86_400
+CALL_OF = b"call:"
 _lost_calls = msgspec.msgpack.Decoder(tuple[LostCall, ...])
+
+
+class CallOfClaim(NamedTuple):
+    """A call that a vendor had when the lease of the claim with this `epoch` was renewed; `number` counts calls from 1."""
+
+    epoch: int
+    number: int
+    upstream: str
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -37,6 +47,8 @@ class Past(msgspec.Struct, frozen=True):
     """Those for which their vendors take something although they came to nothing."""
     upstream: str | None = None
     """Where the journal's events come from."""
+    calls_of_claims: tuple[CallOfClaim, ...] = ()
+    """Those that renewals of leases told of."""
     waits: int = 0
     """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
@@ -48,9 +60,9 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
     """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
-        pipe.hmget(keys.run(request_id), ["calls", "waits", "refused", "moved", "lost", "upstream"])
+        pipe.hgetall(keys.run(request_id))
         pipe.hget(keys.SETTLES, request_id)
-        journal, (calls, waits, refused, moved, lost, upstream), record = await pipe.execute()
+        journal, run, record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
     parts = tuple(event for event in events if not isinstance(event, Done | Failed))
     return Past(
@@ -59,15 +71,23 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         text_bytes=sum(map(bytes_of, parts)),
         pieces=sum(part.pieces for part in parts),
         parts=parts,
-        calls=int(calls or 0),
-        refused=int(refused or 0),
-        moved=int(moved or 0),
-        lost=_lost_calls.decode(lost) if lost else (),
-        upstream=upstream.decode() if upstream else None,
-        waits=int(waits or 0),
+        calls=int(run.get(b"calls", 0)),
+        refused=int(run.get(b"refused", 0)),
+        moved=int(run.get(b"moved", 0)),
+        lost=_lost_calls.decode(run[b"lost"]) if b"lost" in run else (),
+        upstream=run.get(b"upstream", b"").decode() or None,
+        calls_of_claims=tuple(_calls_of_claims(run)),
+        waits=int(run.get(b"waits", 0)),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
     )
+
+
+def _calls_of_claims(run: Mapping[bytes, bytes]) -> Iterator[CallOfClaim]:
+    for name, value in run.items():
+        if name.startswith(CALL_OF):
+            number, _, upstream = value.decode().partition(" ")
+            yield CallOfClaim(int(name.removeprefix(CALL_OF)), int(number), upstream)
 
 
 async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Received) -> None:

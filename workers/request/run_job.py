@@ -204,12 +204,16 @@ class Attempt:
             self._answer.parts.extend(past.parts)
 
     def _resume_calls(self, past: Past) -> None:
-        """Each worker that died had called the vendor; what the last one heard of its call stands in the journal."""
-        died, received = max(0, self._claim.tries - 1 - past.waits), self._received
-        received.attempts = past.calls + died
-        received.upstream, received.cost_factor = self._runner.routes.known_as(self._job.model, past.upstream)
-        for number in range(past.calls + 1, received.attempts + (0 if past.length else 1)):
-            lose_with_worker(self._job, received, number)
+        """Each worker that died is taken to have called the vendor. It is known to have, and that the vendor is to be paid,
+        where a renewal of its lease said so, or where there is something of the answer.
+        """
+        received, factor_of, last = self._received, self._runner.routes.cost_factor, self._claim.tries - 1
+        for call in past.calls_of_claims:
+            if call.number > past.calls and not (past.length and call.epoch == self._claim.epoch - 1):
+                lose_with_worker(self._job, received, call, factor_of(self._job.model, call.upstream))
+        died = past.calls + max(0, last - past.waits)
+        received.attempts = max(died, *(call.number for call in past.calls_of_claims), 0)
+        received.upstream, received.cost_factor = past.upstream, factor_of(self._job.model, past.upstream)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:
@@ -233,6 +237,10 @@ class Attempt:
 
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
         """As long as a vendor has the call and bills all of it, an abort would only waste the answer."""
+        if with_vendor:
+            self._worker.vendor_calls[self._job.id] = f"{self._received.attempts} {self._received.upstream}"
+        else:
+            self._worker.vendor_calls.pop(self._job.id, None)
         note = self._worker.unstoppable.add if with_vendor else self._worker.unstoppable.discard
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
             note(self._job.id)

@@ -63,13 +63,10 @@ class Routes:
         highest = max(route.upstream.priority for route in left)
         return self._by_room([route for route in left if route.upstream.priority == highest])
 
-    def known_as(self, model: Model, name: str | None) -> tuple[str | None, Decimal]:
-        """The name and the cost factor of the upstream that another worker called; without a name it can only be the one that
-        `model` has.
-        """
-        upstreams = self._upstreams.of(model)
-        found = [one for one in upstreams if one.name == name] or (upstreams if len(upstreams) == 1 else [])
-        return (found[0].name, found[0].cost_factor) if found else (name, Decimal(1))
+    def cost_factor(self, model: Model, name: str | None) -> Decimal:
+        """Of the upstream that another worker called; 1 where it is not known here."""
+        found = [one.cost_factor for one in self._upstreams.of(model) if one.name == name]
+        return found[0] if found else Decimal(1)
 
     def succeeded(self, route: Route) -> None:
         """The vendor answered."""

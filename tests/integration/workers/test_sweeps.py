@@ -33,7 +33,7 @@ from tests.integration.conftest import NewAccount, running
 from tests.integration.jobs import OPENAI, claim, claim_one, enqueue, let_lease_lapse
 from tests.integration.journals import JournalWriter
 from workers.request.billing import Received
-from workers.request.past import Past, look_back, note_calls
+from workers.request.past import CallOfClaim, Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
     EXPIRY_LOCK,
     RECORDS_LOCK,
@@ -431,6 +431,8 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
     journal = JournalWriter(lua, claimed, live_s=60, upstream="openai")
     lost = LostCall(1, "openai", "openai-gpt-4o", "provider_timeout", 7, estimated=True)
     await note_calls(redis_client, claimed.id, Received(attempts=2, moved=1, lost=[lost]))
+    assert await queue.renew([claimed], {claimed.id: "3 openai-eu"}) == []
+    of_claim = CallOfClaim(claimed.epoch, 3, "openai-eu")
     snowman = Chunk("\N{SNOWMAN}", pieces=2)
     await journal.append(snowman)
     first = len(pack(snowman))
@@ -443,6 +445,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         moved=1,
         lost=(lost,),
         upstream="openai",
+        calls_of_claims=(of_claim,),
         waits=1,
         parts=(snowman,),
     )
@@ -459,6 +462,7 @@ async def test_a_later_attempt_knows_what_was_sent_called_and_owed(
         moved=1,
         lost=(lost,),
         upstream="openai",
+        calls_of_claims=(of_claim,),
         waits=1,
         parts=(snowman,),
         ended=True,

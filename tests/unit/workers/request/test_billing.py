@@ -26,6 +26,7 @@ from workers.request.billing import (
     succeeded,
     void,
 )
+from workers.request.past import CallOfClaim
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 REPORTED = Usage(input=100, output=50, cached=20, reasoning=10)
@@ -110,9 +111,9 @@ def test_a_call_that_came_to_nothing_is_lost_where_its_vendor_had_begun(
 
 def test_a_call_of_a_worker_that_died_costs_its_input() -> None:
     job = a_job(model=a_model(vendor_price=Price(1_000_000, 1_000_000)), messages=[Message("user", "x" * 24)])
-    received = Received(upstream="eu", cost_factor=Decimal(2), attempts=1)
+    received = Received()
     for _ in range(2):
-        lose_with_worker(job, received, 1)
+        lose_with_worker(job, received, CallOfClaim(epoch=1, number=1, upstream="eu"), Decimal(2))
     assert received.lost == [LostCall(1, "eu", job.model.name, "worker_lost", 20, estimated=True)]
 
 
