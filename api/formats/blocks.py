@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from api.formats.calls import CallsInOrder
-from shared.chat import CallPiece
-from shared.thoughts import ThoughtPiece
+from shared.chat import CallPiece, ToolCall
+from shared.thoughts import Thought, ThoughtPiece
+
+OF_A_CALL = -1
+"""The index of a thought that only carries a call's signature; no other thought has it."""
 
 
 class Begun(NamedTuple):
@@ -38,13 +41,22 @@ class Closed(NamedTuple):
 Step = Begun | Grown | Signed | Closed
 
 
+def signed_apart(blocks: Iterable[str | ToolCall | Thought]) -> Iterator[str | ToolCall | Thought]:
+    """The blocks of an answer with each call's own signature before it, as a thought that shows nothing."""
+    for block in blocks:
+        if isinstance(block, ToolCall) and block.signature:
+            yield Thought(signature=block.signature)
+        yield block
+
+
 class Blocks:
     """`said`, `called` and `thought` take what comes, `end` what is left; all give the steps that can be taken now. What
     comes between two pieces of a call is held back until the call is whole, and until every call that was heard of before it
-    is.
+    is. With `signs_calls` a call's own signature comes before it, as a thought that shows nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, signs_calls: bool) -> None:
+        self._signs_calls = signs_calls
         self._calls = CallsInOrder()
         self._open: Begun | None = None
         self._held: deque[tuple[int, str | ThoughtPiece]] = deque()
@@ -95,6 +107,9 @@ class Blocks:
         for piece in pieces:
             if piece.name is not None:
                 yield from self._told()
+                if self._signs_calls and piece.signature:
+                    yield from self._begin(ThoughtPiece(OF_A_CALL))
+                    yield Signed(piece.signature)
                 yield from self._begin(piece)
                 self._begun += 1
             if piece.arguments and self._in_call:  # else its block is closed, so it was whole

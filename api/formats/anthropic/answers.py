@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from api.formats.blocks import signed_apart
 from api.formats.native.answers import json_bytes
 from shared.chat import ToolCall
 from shared.job import Done
@@ -89,10 +90,11 @@ class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def message(done: Done, request_id: str, model: str) -> bytes:
     """A whole answer."""
+    said = in_order(done.text or "", done.calls, done.thoughts, done.call_places)
     answer = MessageAnswer(
         id=request_id,
         model=model,
-        content=[_block(one) for one in in_order(done.text or "", done.calls, done.thoughts, done.call_places)],
+        content=[_block(one) for one in signed_apart(said)],
         stop_reason=stop_reason(done, has_calls=bool(done.calls)),
         usage=usage_of(done.usage),
     )

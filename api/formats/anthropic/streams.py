@@ -40,7 +40,7 @@ class MessageEvents:
         self._model = model
         self._request_id = request_id
         self._started = False
-        self._blocks = Blocks()
+        self._blocks = Blocks(signs_calls=True)
         self._begun = 0
         """Of the blocks."""
         self._last: CallPiece | ThoughtPiece | None = None

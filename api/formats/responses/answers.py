@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from api.formats.blocks import signed_apart
 from api.formats.openai.answers import created_s
 from api.formats.responses.calls import CallStatus, OutputCall, call_item
 from api.formats.responses.errors import ResponseFailure
@@ -223,7 +224,8 @@ def output_of(
     answer that says nothing is an empty message, unless it was `broken_off`. Thoughts that show nothing are left out.
     """
     thoughts = [thought for thought in done.thoughts if thought.text or encrypted]
-    said = [*in_order(done.text or "", done.calls, thoughts, done.call_places)]
+    blocks = in_order(done.text or "", done.calls, thoughts, done.call_places)
+    said = [*(signed_apart(blocks) if encrypted else blocks)]
     says_nothing = all(isinstance(one, Thought) for one in said)
     said = [*said, ""] if says_nothing and not broken_off else said
     output: list[OutputItem] = []

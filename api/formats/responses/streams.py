@@ -69,7 +69,7 @@ class ResponseEvents:
         self._number = 0
         """Of the next event."""
         self._began = self._started = False
-        self._blocks = Blocks()
+        self._blocks = Blocks(signs_calls=repeated.encrypted)
         self._output: list[OutputItem] = []
         """The items that are whole."""
         self._block: CallPiece | ThoughtPiece | None = None

@@ -13,7 +13,7 @@ from shared.catalogue.tool_limits import tool_limits
 from shared.chat import Sampling, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.thoughts import Thought
 from workers.providers.gemini.references import with_bare_references
-from workers.providers.gemini.thinking import signatures_of, thinking_config
+from workers.providers.gemini.thinking import signatures_of, thinking_config, with_signatures
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import CachePoint, Spoken, ToolResult, Turn, arguments, conversation, image
 
@@ -96,7 +96,7 @@ def _apart(turn: Turn) -> list[list[Spoken]]:
     """Results in a content of their own, then the rest: parts beside results may be counted as results that are too many
     (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
-    said = [part for part in turn.parts if not isinstance(part, Thought | CachePoint)]
+    said = [part for part in with_signatures(turn.parts) if not isinstance(part, Thought | CachePoint)]
     results: list[Spoken] = [part for part in said if isinstance(part, ToolResult)]
     rest: list[Spoken] = [part for part in said if not isinstance(part, ToolResult)]
     return [parts for parts in (results, rest) if parts]

@@ -7,12 +7,14 @@ ai.google.dev/gemini-api/docs/openai.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import msgspec
 from google.genai import types
 
 from shared.catalogue.thinking import thinks
 from shared.chat import ReasoningEffort, ToolCall
+from shared.thoughts import Thought
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import Spoken
 
@@ -39,6 +41,17 @@ def thinking_config(request: ProviderRequest) -> types.ThinkingConfig | None:
         return None
     told = types.ThinkingLevel(level.upper()) if level else None
     return types.ThinkingConfig(thinking_level=told, include_thoughts=shows)
+
+
+def with_signatures(parts: Sequence[Spoken]) -> Iterator[Spoken]:
+    """The parts with each signature at its call. An API that has no field for it tells it as a thought before the call."""
+    apart: str | None = None
+    for part in parts:
+        if isinstance(part, ToolCall) and apart and not part.signature:
+            yield msgspec.structs.replace(part, signature=apart)
+        else:
+            yield part
+        apart = part.signature if isinstance(part, Thought) else None
 
 
 def signatures_of(parts: Sequence[Spoken], *, needed: bool) -> list[bytes | None]:
