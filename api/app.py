@@ -31,6 +31,7 @@ from api.requests.following import FollowUp
 from api.requests.relay import Relay
 from api.requests.stored import Chains
 from api.requests.submit import Submitter
+from api.requests.upstream_watch import UpstreamWatch
 from api.routes import ROUTES
 from api.services import SERVICES, Services
 from shared import json_bounds
@@ -43,6 +44,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.demand import Demand
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
+from shared.queue.upstreams import UpstreamStates
 from shared.runtime.byte_budget import ByteBudget
 from shared.runtime.fair_turns import FairTurns
 from shared.runtime.growing_room import GrowingRoom
@@ -124,7 +126,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
         enqueue_within_s=settings.redis_timeout_s,
         byte_limits=ByteLimits.of(settings),
     )
-    directory = Directory(client, settings)
+    watch = UpstreamWatch(UpstreamStates(lua, settings), catalogue.upstreams)
+    directory = Directory(client, watch, settings)
     reach = Reach(pool, client, settings)
     relay = Relay(client, lua, settings, new_id("web"))
     queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)

@@ -71,6 +71,8 @@ class RebootError(Exception):
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
         super().__init__(message)
         self.message = message
+        self.asked_wait_s = retry_after_s
+        """Seconds that somebody asked for; `retry_after_s` may be a guess."""
         self.retry_after_s = retry_after_s if retry_after_s is not None else self.default_retry_after_s
         self.details = details
 

@@ -101,6 +101,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay_max_s: float = 30.0
     retry_in_place_s: float = 1.0  # who has to wait longer goes back to the queue, and frees the worker's slot
 
+    # upstreams: one that fails is called no more for a while; all workers share what is known of each
+    upstream_calls_min: int = 10  # calls within the window that are enough to judge by
+    upstream_failed_percent: int = 50  # of them
+    upstream_failed_in_row: int = 5  # or so many, however few calls there are
+    upstream_window_s: float = 30.0
+    upstream_open_s: float = 10.0  # before it is tried again; each time twice as long
+    upstream_open_max_s: float = 120.0
+    upstream_ramp_max: int = 64  # calls at once from which one that recovers counts as well
+    upstream_permit_s: float = 10.0  # of a worker that died while it tried one
+    upstream_probe_s: float = 15.0  # until a streamed call that tries one has its first byte
+    upstream_wait_s: float = 5.0  # who finds none waits for the next one so long, in the queue, or is told 503
+    upstream_throttled_s: float = 30.0  # a request this old is refused when all have throttled it again
+
     # one request
     request_deadline_s: float = 600.0
     flex_deadline_s: float = 900.0  # of a single request at the tier flex; no call at this tier takes longer
@@ -478,6 +491,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("batch_concurrency_max", "batch_concurrency_start", False, "beyond which it never grows"),
     ("retry_delay_max_s", "retry_delay_s", False, "which is the first of them"),
     ("queue_bytes_max", "queue_newcomers_bytes", False, "of which there may be twice as many at most"),
+    ("upstream_open_max_s", "upstream_open_s", False, "which is the first of them"),
     ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
 )
 """A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
@@ -488,6 +502,7 @@ _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "batch_in_flight_kept": ("in_flight_max", lambda requests: int(requests) // 2),
     "retry_delay_s": ("retry_delay_max_s", float),
     "batch_concurrency_start": ("batch_concurrency_max", int),
+    "upstream_open_s": ("upstream_open_max_s", float),
     "batch_window_max": ("queue_depth_max", int),
     "queue_newcomers_bytes": ("queue_bytes_max", lambda size: int(size) // 2),
 }
@@ -531,6 +546,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
     "database_budget_alert_percent": _number(int, 1, 100, "a whole number"),
     "flex_slots_percent": _number(int, 1, 100, "a whole number"),
+    "upstream_failed_percent": _number(int, 1, 100, "a whole number"),
     "batch_balance_percent": _number(int, 1, 100, "a whole number"),
     "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
     "batch_retries_max": _number(int, 0, 100, "a whole number"),

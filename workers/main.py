@@ -32,6 +32,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
+from shared.queue.upstreams import UpstreamStates
 from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
@@ -61,6 +62,7 @@ from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
+from workers.upstreams.states import States
 from workers.vendor_keys import VendorKeys
 
 log = structlog.get_logger(__name__)
@@ -118,11 +120,12 @@ async def run(settings: Settings) -> None:
             enqueue_within_s=settings.redis_timeout_s,
             doubted_after_s=settings.doubted_after_s,
         )
-        paces = Paces(stores.scripts, settings)
+        states = States([one.name for one in upstreams], UpstreamStates(stores.scripts, settings))
+        paces = Paces(stores.scripts, settings, states.closed_for)
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
         endings = Endings(stores.pool, settings, ledger.distrust_connections)
         runner = Runner(
-            routes=Routes(held, catalogue.upstreams, paces),
+            routes=Routes(held, catalogue.upstreams, paces, states),
             redis=stores.redis,
             flusher=flusher,
             settler=settler,
@@ -139,6 +142,7 @@ async def run(settings: Settings) -> None:
         for part in (
             flusher.run(),
             paces.run(),
+            states.run(),
             ledger.run_settle(),
             endings.run(),
             stores.clocks.watch(),

@@ -25,7 +25,7 @@ async def get_models(request: web.Request) -> web.StreamResponse:
     listing = [
         ListedModel(
             **asdict(facts_of(catalogue, model)),
-            available=services.directory.serves(catalogue.serving(model.name)),
+            available=services.directory.available(catalogue.serving(model.name)),
         )
         for model in catalogue
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import Overloaded, ProviderNotConfigured
+from shared.errors import Overloaded, ProviderBusy, ProviderNotConfigured
 from shared.lanes import QueueName, provider_of
 from shared.queue.heartbeat import Heartbeat, differing, living_workers
 from shared.runtime.metrics import UPSTREAMS_DIFFERING
@@ -18,6 +19,7 @@ from shared.stores.redis_client import UNREACHABLE
 if TYPE_CHECKING:
     import redis.asyncio
 
+    from api.requests.upstream_watch import UpstreamWatch
     from shared.catalogue.models import Model
     from shared.settings import Settings
 
@@ -27,8 +29,10 @@ log = structlog.get_logger(__name__)
 class Directory:
     """The living workers, read again every `HEARTBEAT_S`. `run` is its reader, a task of the owner."""
 
-    def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
+    def __init__(self, client: redis.asyncio.Redis, upstreams: UpstreamWatch, settings: Settings) -> None:
         self._client = client
+        self._upstreams = upstreams
+        self._patience_s = settings.upstream_wait_s
         self._read_every_s = settings.heartbeat_s
         self._missing_s = settings.worker_missing_s
         self._started = time.monotonic()
@@ -52,6 +56,7 @@ class Directory:
         for worker in self.workers:
             self._last_taken.update(dict.fromkeys(filter(worker.takes, worker.claims), now))
         self._tell_differing()
+        await self._upstreams.read(sorted({name for worker in self.workers for name in worker.upstreams}))
 
     def _tell_differing(self) -> None:
         """All workers of a queue are to hold the same upstreams: else what a caller gets hangs on who takes the request."""
@@ -63,17 +68,24 @@ class Directory:
         self._differing = found
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether a request for `model` would be run now: every worker that might take it must be able to call the model."""
+        """Whether workers would take a request for `model` now: each that might take it must be able to call the model."""
         takers = self._takers(keys.queue(model.provider, lane))
         return bool(takers) and all(
             model.service in worker.services and model.place not in worker.unserved for worker in takers
         )
 
+    def available(self, model: Model) -> bool:
+        """Whether a single request would be taken now, and run soon."""
+        return self.serves(model) and self._upstreams.closed_for(model) <= self._patience_s
+
     def require(self, model: Model, lane: str = "interactive") -> None:
         """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has
-        had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue.
+        had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue. `ProviderBusy`
+        when no upstream may be called for longer than who waits for an answer would wait in the queue.
         """
         if self.serves(model, lane):
+            if lane == "interactive":
+                self._require_open(model)
             return
         queue = keys.queue(model.provider, lane)
         if self._takers(queue) or any(queue in worker.queues and queue not in worker.claims for worker in self.workers):
@@ -85,6 +97,14 @@ class Directory:
                 "Its vendor is paused" if self._is_paused(queue) else f"No worker is serving {model.name} at the moment"
             )
             raise Overloaded(f"{why}: try again later.")
+
+    def _require_open(self, model: Model) -> None:
+        wait_s = self._upstreams.closed_for(model)
+        if wait_s > self._patience_s:
+            raise ProviderBusy(
+                f"{model.name} cannot be called now, because its vendor fails or throttles: try again later.",
+                retry_after_s=wait_s if math.isfinite(wait_s) else None,
+            )
 
     def _takers(self, queue: QueueName) -> list[Heartbeat]:
         return [worker for worker in self.workers if worker.takes(queue)]

@@ -53,6 +53,10 @@ SLOTS = Gauge("rebootml_slots", "Slots of the workers that serve a queue: all, f
 WORKERS = Gauge("rebootml_workers", "Living workers that take jobs from a queue", ["queue"])
 LAST_CLAIM_TIMESTAMP = Gauge("rebootml_last_claim_timestamp_seconds", "When this worker last asked the queues for jobs")
 LAST_RENEWAL_TIMESTAMP = Gauge("rebootml_last_renewal_timestamp_seconds", "When this worker last renewed its leases")
+UPSTREAM_STATE = Gauge(
+    "rebootml_upstream_state", "Of an upstream: 0 closed, 1 rising, 2 half open, 3 open, 4 drained", ["upstream"]
+)
+UPSTREAM_CALLS = Counter("rebootml_upstream_calls_total", "Calls by upstream and outcome code", ["upstream", "outcome"])
 LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
 UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
 BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process holds now", ["budget"])

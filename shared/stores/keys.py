@@ -125,6 +125,20 @@ def rated(request_id: str) -> str:
     return f"rated:{request_id}"
 
 
+COOLING = "cooling"
+"""A sorted set of pace names by the Unix milliseconds until which their vendors want no calls."""
+
+
+def upstream(name: str) -> str:
+    """What all workers know of an upstream: its breaker, whether it is drained, how many calls it had."""
+    return f"upstream:{name}"
+
+
+def permits(name: str) -> str:
+    """A sorted set of the calls to an upstream that recovers, which have a permit and no first byte yet."""
+    return f"permits:{name}"
+
+
 def pace(name: str) -> str:
     """How many calls of a model an upstream takes at a tier, as `pace_name` has it."""
     return f"pace:{name}"

@@ -17,26 +17,29 @@ from shared.errors import (
     RebootError,
 )
 from tests.conformance.cases import CASES, Answer, Case, Vendors, expected, of, over, promise, streaming
+from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, Throttled
 
 STATUSES: dict[int, type[RebootError]] = {
     400: ProviderRejected,
     401: OperatorCredentials,
-    402: OperatorCredentials,
+    402: CreditUsedUp,
     403: OperatorCredentials,
     404: ModelRetired,
     408: ProviderTimeout,
     422: ProviderRejected,
     424: ProviderError,
-    429: ProviderBusy,
+    429: Throttled,
     500: ProviderError,
     502: ProviderError,
     503: ProviderBusy,
 }
 OTHERWISE: dict[tuple[str, int], type[RebootError]] = {
     ("openai-realtime", 408): ProviderError,  # an event names no status
-    ("gemini", 402): ProviderBusy,  # what Google says of a spent quota is what it says of a rate
+    ("gemini", 402): Throttled,  # what Google says of a spent quota is what it says of a rate
     ("gemini", 422): OperatorCredentials,  # FAILED_PRECONDITION: the account's location or billing
     ("gemini", 502): ProviderBusy,  # UNAVAILABLE
+    ("bedrock-converse", 403): NotHere,  # AWS's words for a model that the account has no access to
+    ("bedrock-invoke", 403): NotHere,
     ("bedrock-converse", 502): ProviderBusy,  # ServiceUnavailableException
     ("bedrock-invoke", 502): ProviderBusy,
 }
@@ -120,7 +123,7 @@ async def test_text_before_a_failure(vendors: Vendors, case: Case) -> None:
 @pytest.mark.parametrize("after", [0, 4])
 async def test_error_inside_a_stream(vendors: Vendors, case: Case, after: int) -> None:
     busy = await vendors.ask(case, f"tokens=9 fault=error_event after={after} status=429")
-    assert is_exactly(busy, ProviderBusy), busy
+    assert is_exactly(busy, Throttled), busy
     failed = await vendors.ask(case, f"tokens=9 fault=error_event after={after} status=500")
     assert is_exactly(failed, ProviderError), failed
 

@@ -167,7 +167,7 @@ async def test_bare_ids_of_profiles_are_the_operators_fault(vendors: Vendors) ->
     model = CATALOGUE.find("anthropic-claude-opus-5")
     bare = msgspec.structs.replace(model, upstream="anthropic.claude-opus-5")
     got = await vendors.ask(Case("bare", bare, stream=False), "tokens=2")
-    assert type(got.error) is OperatorCredentials
+    assert isinstance(got.error, OperatorCredentials)
 
 
 @promise("options that are wishes reach the vendor at the nearest value that it takes")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from shared.catalogue.upstreams import Upstreams
-from workers.providers.loading import Held
+from shared.catalogue.upstreams import Upstream, Upstreams
+from workers.providers.loading import Apis, Held
 from workers.providers.protocol import Provider
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
+from workers.upstreams.states import States
 
 
 def routes_to(vendor: Provider, *apis: str, provider: str = "openai", paces: Paces | None = None) -> Routes:
     """The one upstream of a provider, as it is without rows; nothing is learned unless `paces` are given."""
+    return routes_by({provider: dict.fromkeys(apis, vendor)}, paces=paces)
+
+
+def routes_by(held: Mapping[str, Apis], *rows: Upstream, paces: Paces | None = None) -> Routes:
+    """The same for several upstreams, of which nobody hears how they are."""
     unpaced: Any = Unpaced()
-    return Routes(Held({provider: dict.fromkeys(apis, vendor)}), Upstreams(), paces or unpaced)
+    nobody: Any = None
+    return Routes(Held(held), Upstreams(rows), paces or unpaced, States(list(held), nobody))
 
 
 class Unpaced:

@@ -67,9 +67,12 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class UsedUp(msgspec.Struct, frozen=True):
-    """The vendor says in its headers that it takes no more requests for `reset_s` seconds; this one it took."""
+    """The vendor says in its headers that its limit is as it was in `reset_s` seconds; until then it takes a request every
+    `next_s` seconds, if it says that. This one it took.
+    """
 
     reset_s: float
+    next_s: float = 0.0
 
 
 class ServedAt(msgspec.Struct, frozen=True):

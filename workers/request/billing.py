@@ -40,7 +40,7 @@ ABSURD_FACTOR = 10
 class Received(msgspec.Struct):
     """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and
     not refused; `accepted`: it has answered with success. `reported`: the vendor's own counts. Of the `attempts`, which
-    are calls, some were `refused` because there was no capacity at their tier, and after some the call `moved` to another
+    are calls, some were `refused` because there was no capacity for now, and after some the call `moved` to another
     upstream at once. `served_tier`: the tier at which the vendor says that it serves. `upstream` is the name of the one
     that was called last, and `lost` are calls that nobody is charged for.
     """

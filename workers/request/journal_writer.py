@@ -206,6 +206,11 @@ class WholeAnswer:
         self.parts: list[AnswerPart] = []
         self._joined = 0
 
+    def forget(self) -> None:
+        """Another call writes it anew."""
+        self.parts.clear()
+        self._joined = 0
+
     def add(self, part: AnswerPart) -> None:
         """The next one."""
         self.parts.append(part)

@@ -9,18 +9,22 @@ from typing import Self, TypeVar
 
 from shared.errors import ProviderTimeout
 from shared.runtime.alarm import Alarm
+from workers.providers.wire.vendor_errors import OutOfTime
 
 T = TypeVar("T")
 
 
-async def bounded(pieces: AsyncGenerator[T, None], *, idle_s: float | None, total_s: float) -> AsyncGenerator[T, None]:
-    """The same pieces. Raises `ProviderTimeout` after `idle_s` without one or `total_s` in all.
+async def bounded(
+    pieces: AsyncGenerator[T, None], *, idle_s: float | None, total_s: float, first_s: float | None = None
+) -> AsyncGenerator[T, None]:
+    """The same pieces. Raises `ProviderTimeout` after `idle_s` without one (`first_s` without the first one, where that is
+    less), and `OutOfTime` after `total_s` in all.
 
     A piece is an event that says something: keep-alive comments are none, so they cannot hold the limit open. Whatever
     ends this, the vendor's connection is closed.
     """
     async with aclosing(pieces):
-        with _Patience(idle_s, total_s) as patience:
+        with _Patience(idle_s, total_s, first_s) as patience:
             while True:
                 patience.begin()
                 try:
@@ -40,10 +44,11 @@ async def bounded(pieces: AsyncGenerator[T, None], *, idle_s: float | None, tota
 class _Patience:
     """How long a task may wait for a piece; it is cancelled when that is over."""
 
-    def __init__(self, idle_s: float | None, total_s: float) -> None:
+    def __init__(self, idle_s: float | None, total_s: float, first_s: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._idle_s = idle_s
+        self._wait_s = idle_s if first_s is None else min(first_s, idle_s or first_s)
         self._ends_at = self._loop.time() + total_s
         self._alarm = Alarm(self._ring)
         self._cancelling = self._task.cancelling() if self._task else 0
@@ -59,12 +64,13 @@ class _Patience:
 
     def begin(self) -> None:
         """A wait begins."""
-        until = self._ends_at if self._idle_s is None else min(self._loop.time() + self._idle_s, self._ends_at)
+        until = self._ends_at if self._wait_s is None else min(self._loop.time() + self._wait_s, self._ends_at)
         self._alarm.set(until)
 
     def end(self) -> None:
         """The piece is there; whoever takes it has all the time in the world."""
         self._alarm.clear()
+        self._wait_s = self._idle_s
 
     def ran_out(self) -> bool:
         """Whether the cancellation that ended a wait was ours, and only ours; ours is taken back."""
@@ -75,9 +81,10 @@ class _Patience:
 
     def error(self) -> ProviderTimeout:
         """What to say then."""
-        in_all = self._in_all or self._idle_s is None
-        waited = "within the request's deadline" if in_all else f"for {self._idle_s:g} s"
-        return ProviderTimeout(f"The vendor did not answer {waited}: try again, or ask for a shorter answer.")
+        in_all = self._in_all or self._wait_s is None
+        waited = "within the request's deadline" if in_all else f"for {self._wait_s:g} s"
+        kind = OutOfTime if self._in_all else ProviderTimeout
+        return kind(f"The vendor did not answer {waited}: try again, or ask for a shorter answer.")
 
     def _ring(self) -> None:
         self._in_all = self._loop.time() >= self._ends_at

@@ -40,7 +40,7 @@ class Past(msgspec.Struct, frozen=True):
     pieces: int = 0
     calls: int = 0
     refused: int = 0
-    """How many of the calls found no capacity at their service tier."""
+    """How many of the calls found no capacity for now."""
     moved: int = 0
     """After how many of them it went to another upstream at once."""
     lost: tuple[LostCall, ...] = ()

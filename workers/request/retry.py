@@ -20,17 +20,15 @@ def delay_before_retry(
 
     To be asked only as long as nothing has reached the caller. `calls_max` of None leaves it to the deadline, of which
     `left_s` are left: then the last calls come closer together. A vendor that asks for more patience than that gets none.
-    Exponential with full jitter, never less than Retry-After.
+    Exponential with full jitter. None at all where the vendor named a time: its upstream takes no call before that.
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None
     doublings = min(calls - 1, DOUBLINGS_MAX)
     backoff = min(settings.retry_delay_s * 2**doublings, settings.retry_delay_max_s)
-    delay = max(error.retry_after_s or 0.0, 0.0)
-    if error.retry_after_s is None or type(error).default_retry_after_s == error.retry_after_s:
-        delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing
-        if calls_max is None and left_s > settings.retry_delay_s:
-            delay = min(delay, left_s / 2)
-    else:
-        delay += random.uniform(0, backoff / 4)  # noqa: S311
+    if error.asked_wait_s is not None:
+        return 0.0 if error.asked_wait_s < left_s else None
+    delay = random.uniform(backoff / 2, backoff)  # noqa: S311 - spreads load, guards nothing
+    if calls_max is None and left_s > settings.retry_delay_s:
+        delay = min(delay, left_s / 2)
     return delay if delay < left_s else None

@@ -225,7 +225,7 @@ class Attempt:
 
     def _vendor_calls(self) -> VendorCalls:
         """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""
-        run, heard = self._runner, (self._received, self._take, self._stands, self._room)
+        run, heard = self._runner, (self._received, self._take, self._answer.forget, self._stands, self._room)
         return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard)
 
     async def _take(self, part: AnswerPart) -> None:

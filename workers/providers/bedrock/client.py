@@ -33,7 +33,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from botocore.tokens import FrozenAuthToken
 
-from shared.errors import OperatorCredentials, RebootError
+from shared.errors import RebootError
 from workers.providers.protocol import Limits
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.large_fields import whole_body
@@ -209,8 +209,6 @@ def from_client_error(error: ClientError) -> RebootError:
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata") or {})
     status = STATUSES.get(code.lower()) or int(metadata.get("HTTPStatusCode") or 500)
     if "on-demand throughput" in prose:
-        return OperatorCredentials(
-            "The vendor does not serve this model in this service's region: the operator has been told."
-        )
+        return vendor_errors.not_here()
     wait_s = vendor_errors.retry_after_s(metadata.get("HTTPHeaders") or {})
     return vendor_errors.from_status(status, code, prose=prose, wait_s=wait_s)

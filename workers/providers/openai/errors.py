@@ -23,9 +23,8 @@ KEY_CODES = {
     "request_forbidden",
     "data_residency_mismatch",
 }
+THROTTLE_CODES = {"rate_limit_exceeded", "rate_limit_error"}
 BUSY_CODES = {
-    "rate_limit_exceeded",
-    "rate_limit_error",
     "slow_down",
     "server_is_overloaded",
     "service_unavailable_error",
@@ -55,6 +54,7 @@ MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
     (GONE_CODES, vendor_errors.retired),
     (USED_UP_CODES, vendor_errors.used_up),
     (KEY_CODES, vendor_errors.credentials),
+    (THROTTLE_CODES, vendor_errors.throttled),
     (BUSY_CODES, vendor_errors.busy),
     (POLICY_CODES, forbidden),
     (IMAGE_CODES, unusable_image),

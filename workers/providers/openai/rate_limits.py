@@ -1,7 +1,7 @@
 """What OpenAI's rate-limit headers say: how many requests are left, and when the window begins anew.
 
-`x-ratelimit-remaining-requests: 0`, `x-ratelimit-reset-requests: 6m0s` (platform.openai.com/docs/guides/rate-limits, read
-2026-11). Other vendors of the protocol send none, or the same.
+`x-ratelimit-limit-requests: 60`, `x-ratelimit-remaining-requests: 0`, `x-ratelimit-reset-requests: 6m0s`
+(platform.openai.com/docs/guides/rate-limits, read 2026-11). Other vendors of the protocol send none, or the same.
 """
 
 from __future__ import annotations
@@ -24,5 +24,6 @@ def used_up(headers: Mapping[str, str]) -> UsedUp | None:
     reset = headers.get("x-ratelimit-reset-requests", "")
     if not _DURATION.fullmatch(reset):
         return None
-    seconds = sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(reset))
-    return UsedUp(min(seconds, RESET_MAX_S))
+    seconds = min(sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(reset)), RESET_MAX_S)
+    limit = headers.get("x-ratelimit-limit-requests", "")
+    return UsedUp(seconds, seconds / int(limit) if limit.isascii() and limit.isdigit() and int(limit) else 0.0)

@@ -31,6 +31,12 @@ TOO_LONG = re.compile(
     r"|messages\[\d+\]\.content[^']*': string too long",  # OpenAI, of 10,485,760 characters: more than any window
     re.IGNORECASE,
 )
+OF_THE_MODEL = re.compile(
+    # Bedrock | OpenAI | AWS's policies
+    r"access to the model|does not have access to model"
+    r"|not authorized to perform.{0,200}(foundation-model|inference-profile)",
+    re.IGNORECASE | re.DOTALL,
+)
 REDIRECTS = range(300, 400)
 GONE = re.compile(
     # Bedrock | Bedrock | DeepSeek | any
@@ -46,7 +52,23 @@ class Redirected(OperatorCredentials):
     """
 
 
-def from_status(  # noqa: PLR0911 - a table: one meaning, one error
+class Throttled(ProviderBusy):
+    """There are too many calls: the vendor itself is well."""
+
+
+class CreditUsedUp(OperatorCredentials):
+    """The operator's money or quota at the vendor is spent."""
+
+
+class NotHere(OperatorCredentials):
+    """The operator's account may not call this model, or not in this region: others it may."""
+
+
+class OutOfTime(ProviderTimeout):
+    """The request's own time is over, which says nothing of the vendor."""
+
+
+def from_status(  # noqa: C901, PLR0911, PLR0912 - a table: one meaning, one error
     status: int, *identifiers: object, prose: str = "", wait_s: float | None = None
 ) -> RebootError:
     """What an HTTP status means where the vendor's own codes say nothing more precise."""
@@ -57,11 +79,17 @@ def from_status(  # noqa: PLR0911 - a table: one meaning, one error
             return retired()
         case 404 | 410:
             return retired()
-        case 401 | 402 | 403:
+        case 402:
+            return used_up()
+        case 403 if OF_THE_MODEL.search(prose):
+            return not_here()
+        case 401 | 403:
             return credentials()
         case 408 | 504:
             return timed_out()
-        case 429 | 503 | 529:
+        case 429:
+            return throttled(wait_s)
+        case 503 | 529:
             return busy(wait_s)
         case 413:
             return callers_fault(prose) or too_large()
@@ -90,11 +118,23 @@ def redirected() -> RebootError:
 
 def used_up() -> RebootError:
     """The operator's money or quota at the vendor is spent."""
-    return OperatorCredentials("This service's own account at the vendor is used up: the operator has been told.")
+    return CreditUsedUp("This service's own account at the vendor is used up: the operator has been told.")
+
+
+def not_here() -> RebootError:
+    """The model is not for the operator's account or region."""
+    return NotHere(
+        "The vendor does not serve this model to this service's account or region: the operator has been told."
+    )
+
+
+def throttled(wait_s: float | None = None) -> RebootError:
+    """The vendor throttles."""
+    return Throttled("The vendor is too busy now: try again later.", retry_after_s=wait_s)
 
 
 def busy(wait_s: float | None = None) -> RebootError:
-    """The vendor throttles or is overloaded."""
+    """The vendor is overloaded."""
     return ProviderBusy("The vendor is too busy now: try again later.", retry_after_s=wait_s)
 
 

@@ -25,7 +25,7 @@ from workers.providers.bedrock.client import from_client_error, vendor_failures
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.openai import errors as openai_errors
 from workers.providers.wire import vendor_errors
-from workers.providers.wire.vendor_errors import Redirected
+from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, Redirected, Throttled
 
 
 def bedrock(code: str, message: str = "", status: int = 0, **headers: str) -> RebootError:
@@ -55,11 +55,11 @@ def gemini(status: int, name: str, message: str = "", *details: dict[str, str]) 
         ("This model doesn't support system messages.", ProviderRejected),
         (
             "Invocation of model ID meta.llama3-3-70b-instruct-v1:0 with on-demand throughput isn’t supported.",
-            OperatorCredentials,
+            NotHere,
         ),
         (
             "Invocation of model ID meta.llama3-3-70b-instruct-v1:0 with on-demand throughput isn't supported.",
-            OperatorCredentials,
+            NotHere,
         ),
     ],
 )
@@ -72,14 +72,14 @@ def test_a_validation_exception_is_read_for_its_meaning(message: str, kind: type
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("ThrottlingException", ProviderBusy),
+        ("ThrottlingException", Throttled),
         ("ModelNotReadyException", ProviderBusy),
         ("ServiceUnavailableException", ProviderBusy),
         ("InternalServerException", ProviderError),
         ("ModelErrorException", ProviderError),
         ("ModelStreamErrorException", ProviderError),
         ("ModelTimeoutException", ProviderTimeout),
-        ("ServiceQuotaExceededException", OperatorCredentials),
+        ("ServiceQuotaExceededException", CreditUsedUp),
         ("AccessDeniedException", OperatorCredentials),
         ("ExpiredTokenException", OperatorCredentials),
         ("ResourceNotFoundException", ModelRetired),
@@ -108,7 +108,7 @@ def test_a_bad_key_of_gemini_is_the_operators_although_it_is_a_400() -> None:
 
 def test_gemini_says_how_long_to_wait() -> None:
     error = gemini(429, "RESOURCE_EXHAUSTED", "Quota.", {"@type": "…RetryInfo", "retryDelay": "27.5s"})
-    assert type(error) is ProviderBusy
+    assert type(error) is Throttled
     assert error.retry_after_s == 27.5
 
 
@@ -137,9 +137,9 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
         (400, {"message": "No.", "code": "content_policy_violation"}, InvalidRequest),
         (400, {"message": "Unsupported parameter: 'stop' is not supported with this model."}, ProviderRejected),
         (404, {"code": "model_not_found"}, ModelRetired),
-        (402, {"message": "Insufficient Balance"}, OperatorCredentials),
-        (429, {"code": "rate_limit_exceeded", "type": "requests"}, ProviderBusy),
-        (429, {"type": "insufficient_quota"}, OperatorCredentials),
+        (402, {"message": "Insufficient Balance"}, CreditUsedUp),
+        (429, {"code": "rate_limit_exceeded", "type": "requests"}, Throttled),
+        (429, {"type": "insufficient_quota"}, CreditUsedUp),
         (529, None, ProviderBusy),
         (302, None, Redirected),
         (413, "<html>", InvalidRequest),

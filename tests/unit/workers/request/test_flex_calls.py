@@ -49,10 +49,13 @@ class Told:
     def __init__(self) -> None:
         self.paced: list[tuple[str, str]] = []
 
+    def known(self, _: str) -> int:
+        return 1
+
     def succeeded(self, model: str) -> None:
         self.paced.append((model, "succeeded"))
 
-    async def throttled(self, model: str, _: float) -> None:
+    async def throttled(self, model: str, *_: float) -> None:
         self.paced.append((model, "throttled"))
 
     async def zscore(self, *_: str) -> None:
@@ -68,7 +71,7 @@ async def _called(job: Job, vendor: Vendor, told: Told) -> Received:
     stand_in: Any = told
     routes = routes_to(vendor, job.model.api, paces=stand_in)
     room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
-    calls = VendorCalls(job, routes, stand_in, QUICK, received, take, lambda _: None, room)
+    calls = VendorCalls(job, routes, stand_in, QUICK, received, take, lambda: None, lambda _: None, room)
     await calls.until_one_works()
     return received
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from shared.errors import ProviderError, ProviderTimeout
+from workers.providers.wire.vendor_errors import OutOfTime
 from workers.request.limits import bounded
 
 SOON = 0.02
@@ -112,3 +113,22 @@ async def test_cancelling_the_reader_closes_the_vendor() -> None:
     await asyncio.gather(reader, return_exceptions=True)
     assert reader.cancelled()
     assert vendor.closed
+
+
+async def test_only_the_requests_own_time_is_no_fault_of_the_vendors() -> None:
+    with pytest.raises(OutOfTime):
+        await _heard(Vendor("a"), idle_s=None, total_s=SOON)
+    with pytest.raises(ProviderTimeout) as silent:
+        await _heard(Vendor("a"), idle_s=SOON, total_s=NEVER)
+    assert not isinstance(silent.value, OutOfTime)
+
+
+async def test_the_first_piece_may_have_a_limit_of_its_own() -> None:
+    with pytest.raises(ProviderTimeout, match=f"for {SOON:g} s"):
+        async for _ in bounded(Vendor("").speak(), idle_s=NEVER, total_s=NEVER, first_s=SOON):
+            pass
+    heard = bounded(Vendor("abc").speak(), idle_s=SOON, total_s=NEVER, first_s=NEVER)
+    assert await anext(heard) == "a"
+    with pytest.raises(ProviderTimeout):
+        async for _ in heard:
+            pass

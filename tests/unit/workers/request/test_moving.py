@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 
-from shared.catalogue.upstreams import Upstream, Upstreams
+from shared.catalogue.upstreams import Upstream
 from shared.errors import (
     InvalidRequest,
     ModelRetired,
@@ -17,18 +18,16 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from shared.job import Job
+from shared.job import Chunk, Job
 from shared.money import Usage
 from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
 from tests.harness.builders import a_job
-from tests.harness.routing import Unpaced
-from workers.providers.loading import Held
+from tests.harness.routing import routes_by
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire import vendor_errors
 from workers.request.billing import Received
 from workers.request.vendor_calls import VendorCalls
-from workers.upstreams.routes import Routes
 
 NEVER_WAITS = Settings(database_url="", redis_url="", retry_delay_s=3_600, retry_delay_max_s=3_600)
 """A retry in the same place would take an hour."""
@@ -36,18 +35,18 @@ ROWS = tuple(Upstream(name=name, provider="openai", priority=-place) for place, 
 
 
 class Vendor:
-    """Says what stands before the error, if there is one."""
+    """Says something and fails, with one error after the other, then answers."""
 
-    def __init__(self, error: RebootError | None = None, said: str = "") -> None:
-        self._error, self._said = error, said
+    def __init__(self, *errors: RebootError, said: str = "") -> None:
+        self._errors, self._said = list(errors), said
         self.asked = 0
 
     async def stream(self, _: ProviderRequest) -> AsyncGenerator[Piece, None]:
         self.asked += 1
         if self._said:
             yield self._said
-        if self._error:
-            raise self._error
+        if self._errors:
+            raise self._errors.pop(0)
         yield "Hi"
         yield Reported(Usage(1, 1))
         yield Finished("stop")
@@ -63,18 +62,22 @@ class NotCancelled:
         return None
 
 
-async def _called(job: Job, *vendors: Vendor) -> Received:
+async def _called(job: Job, *vendors: Vendor, settings: Settings = NEVER_WAITS) -> Received:
     received = Received()
-    held = Held({row.name: {job.model.api: vendor} for row, vendor in zip(ROWS, vendors, strict=False)})
-    paces: Any = Unpaced()
+    held = {row.name: {job.model.api: vendor} for row, vendor in zip(ROWS, vendors, strict=False)}
     redis: Any = NotCancelled()
 
-    async def take(_: object) -> None:
-        pass
+    answer: list[object] = []
+
+    async def take(part: object) -> None:
+        answer.append(part)
 
     room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
-    routes = Routes(held, Upstreams(ROWS), paces)
-    await VendorCalls(job, routes, redis, NEVER_WAITS, received, take, lambda _: None, room).until_one_works()
+    routes = routes_by(held, *ROWS)
+    await VendorCalls(
+        job, routes, redis, settings, received, take, answer.clear, lambda _: None, room
+    ).until_one_works()
+    assert answer == [Chunk("Hi")]
     return received
 
 
@@ -108,8 +111,26 @@ async def test_what_any_upstream_would_say_does_not(error: RebootError) -> None:
 async def test_after_the_first_byte_nobody_else_is_called() -> None:
     other = Vendor()
     with pytest.raises(ProviderError, match="broke off"):
-        await _called(a_job(), Vendor(vendor_errors.broke_off(), said="Once"), other)
+        await _called(a_job(stream=True), Vendor(vendor_errors.broke_off(), said="Once"), other)
     assert other.asked == 0
+
+
+async def test_of_an_answer_in_one_piece_its_caller_has_seen_nothing_so_another_writes_all_of_it() -> None:
+    received = await _called(a_job(stream=False), Vendor(vendor_errors.broke_off(), said="Once"), Vendor())
+    assert (received.upstream, received.text_bytes, received.pieces) == ("b", 2, 1)
+    lone = Vendor(vendor_errors.broke_off(), said="Once")
+    with pytest.raises(ProviderError, match="broke off"):
+        await _called(a_job(stream=False), lone)
+    assert lone.asked == 1, "the same one is not asked again: its vendor bills what it wrote"
+
+
+async def test_waits_that_the_vendor_names_are_no_tries_until_the_request_is_old() -> None:
+    quick = msgspec.structs.replace(NEVER_WAITS, upstream_throttled_s=3_600)
+    throttled = [vendor_errors.throttled(0.001)] * 20
+    received = await _called(a_job(), Vendor(*throttled), settings=quick)
+    assert (received.attempts, received.refused) == (21, 20)
+    with pytest.raises(ProviderBusy):
+        await _called(a_job(), Vendor(*throttled), settings=msgspec.structs.replace(quick, upstream_throttled_s=0.01))
 
 
 @pytest.mark.parametrize("error", [ModelRetired("gone"), ProviderTimeout("late")])

@@ -1,15 +1,23 @@
-"""Which upstream a call goes to."""
+"""Which upstream a call goes to, and what its end tells."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from shared.catalogue.upstreams import Upstream, Upstreams
+from shared.errors import Cancelled, InvalidRequest, ProviderTimeout, RebootError
+from shared.queue.upstreams import Known, StateName, Told, UpstreamState
 from tests.harness.builders import a_model
 from tests.harness.routing import Unpaced
 from workers.providers.loading import Held
-from workers.upstreams.routes import Routes
+from workers.providers.wire import vendor_errors
+from workers.providers.wire.vendor_errors import OutOfTime
+from workers.upstreams.outcomes import outcome_of
+from workers.upstreams.routes import Closed, Route, Routes
+from workers.upstreams.states import NEVER_S, States
 
 CALLS = 4_000
 MODEL = a_model()
@@ -23,50 +31,188 @@ class Windows(Unpaced):
         self._limits = limits
 
     def known(self, name: str) -> int:
-        return self._limits[name.partition("/")[0]]
+        return self._limits.get(name.partition("/")[0], 1)
+
+
+class Shared:
+    """In the place of Redis: what others have told of upstreams, and what this worker tells."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, UpstreamState] = {}
+        self.cooling: dict[str, float] = {}
+        self.told: list[Told] = []
+
+    def put(self, name: str, state: StateName, **more: Any) -> None:
+        self.states[name] = UpstreamState(name=name, state=state, **more)
+
+    async def exchange(self, told: list[Told]) -> Known:
+        self.told += [one for one in told if any(one[2:])]
+        return Known({one.name: self.states.get(one.name, UpstreamState(name=one.name)) for one in told}, self.cooling)
 
 
 def _row(name: str, **fields: Any) -> Upstream:
     return Upstream(name=name, provider="openai", **fields)
 
 
-def _routes(*rows: Upstream, held: str | None = None, **limits: int) -> Routes:
+async def _routes(*rows: Upstream, held: str | None = None, shared: Shared | None = None, **limits: int) -> Routes:
     names = held.split() if held is not None else [row.name for row in rows]
-    paces: Any = Windows(**limits) if limits else Unpaced()
-    return Routes(Held({name: {MODEL.api: NOBODY} for name in names}), Upstreams(rows), paces)
+    paces: Any = Windows(**limits)
+    stand_in: Any = shared or Shared()
+    states = States(names, stand_in)
+    await states.exchange()
+    return Routes(Held({name: {MODEL.api: NOBODY} for name in names}), Upstreams(rows), paces, states)
 
 
-def _shares(routes: Routes) -> dict[str, float]:
-    chosen = Counter(route.name for _ in range(CALLS) if (route := routes.choose(MODEL)))
+async def _chosen(routes: Routes, *tried: str) -> str | Closed | None:
+    found = await routes.choose(MODEL, tried)
+    return found.name if isinstance(found, Route) else found
+
+
+async def _shares(routes: Routes) -> dict[object, float]:
+    chosen = Counter([await _chosen(routes) for _ in range(CALLS)])
     return {name: count / CALLS for name, count in chosen.items()}
 
 
-def test_the_highest_priority_goes_first_and_the_next_only_when_it_was_tried() -> None:
-    routes = _routes(_row("a"), _row("b", priority=1))
-    first = routes.choose(MODEL)
-    assert first is not None
-    second = routes.choose(MODEL, {first.name})
-    assert second is not None
-    assert (first.name, second.name, routes.choose(MODEL, {"a", "b"})) == ("b", "a", None)
+async def test_the_highest_priority_goes_first_and_the_next_only_when_it_was_tried() -> None:
+    routes = await _routes(_row("a"), _row("b", priority=1))
+    assert [await _chosen(routes), await _chosen(routes, "b"), await _chosen(routes, "a", "b")] == ["b", "a", None]
 
 
-def test_what_this_worker_lacks_is_not_chosen() -> None:
-    assert [route.name for route in _routes(_row("a"), _row("b"), held="b").of(MODEL)] == ["b"]
+async def test_what_this_worker_lacks_is_not_chosen() -> None:
+    assert [route.name for route in (await _routes(_row("a"), _row("b"), held="b")).of(MODEL)] == ["b"]
 
 
-def test_each_has_the_share_that_it_takes() -> None:
-    shares = _shares(_routes(_row("a"), _row("b"), a=10, b=40))
+async def test_each_has_the_share_that_it_takes() -> None:
+    shares = await _shares(await _routes(_row("a"), _row("b"), a=10, b=40))
     assert 0.16 < shares["a"] < 0.24
 
 
-def test_a_weight_counts_beside_it() -> None:
-    shares = _shares(_routes(_row("a", weight=4), _row("b"), a=10, b=40))
+async def test_a_weight_counts_beside_it() -> None:
+    shares = await _shares(await _routes(_row("a", weight=4), _row("b"), a=10, b=40))
     assert 0.46 < shares["a"] < 0.54
 
 
-def test_what_is_full_waits_for_what_is_not() -> None:
-    routes = _routes(_row("a"), _row("b"), a=1, b=1)
+async def test_what_is_full_waits_for_what_is_not() -> None:
+    routes = await _routes(_row("a"), _row("b"))
     (one, _) = routes.of(MODEL)
-    with routes.under_way(one):
-        assert _shares(routes) == {"b": 1.0}
-    assert set(_shares(routes)) == {"a", "b"}
+    with routes.call(one):
+        assert await _shares(routes) == {"b": 1.0}
+    assert set(await _shares(routes)) == {"a", "b"}
+
+
+# what all workers know
+
+
+@pytest.mark.parametrize("how", [{"state": "open", "wait_s": 60}, {"state": "closed", "drained": True}])
+async def test_what_is_open_or_drained_is_not_called(how: dict[str, Any]) -> None:
+    shared = Shared()
+    shared.put("b", **how)
+    assert await _shares(await _routes(_row("a"), _row("b", priority=9), shared=shared)) == {"a": 1.0}
+
+
+async def test_a_model_whose_vendor_wants_no_calls_of_it_there_is_called_elsewhere() -> None:
+    shared = Shared()
+    shared.cooling = {f"b/{MODEL.name}": 60.0, "a/another": 60.0}
+    assert await _shares(await _routes(_row("a"), _row("b", priority=9), shared=shared)) == {"a": 1.0}
+
+
+async def test_when_none_may_be_called_it_says_how_soon_one_may() -> None:
+    shared = Shared()
+    shared.put("a", "open", wait_s=60)
+    shared.put("b", "closed", drained=True)
+    routes = await _routes(_row("a"), _row("b"), shared=shared)
+    found = await routes.choose(MODEL)
+    assert isinstance(found, Closed)
+    assert 59 < found.wait_s <= 60
+    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S)
+
+
+async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:
+    shared = Shared()
+    shared.put("b", "half open", permitted=True, term=3)
+    routes = await _routes(_row("a"), _row("b"), shared=shared)
+    probe = await routes.choose(MODEL)
+    assert isinstance(probe, Route)
+    assert (probe.name, probe.permit == "") == ("b", False)
+    shared.put("b", "half open", permitted=False, term=3)
+    assert [await _chosen(routes) for _ in range(5)] == ["a"] * 5
+    found = await routes.choose(MODEL, {"a"})
+    assert isinstance(found, Closed)
+    assert 0 < found.wait_s <= 0.25
+
+
+async def test_its_first_byte_is_told_once_and_gives_the_permit_back() -> None:
+    shared = Shared()
+    shared.put("b", "half open", permitted=True, term=3)
+    routes = await _routes(_row("b"), shared=shared)
+    probe = await routes.choose(MODEL)
+    assert isinstance(probe, Route)
+    with routes.call(probe) as call:
+        call.answered()
+        call.answered()
+        call.succeeded("stop")
+    await routes.states.exchange()
+    assert shared.told[-1] == Told("b", 3, "s", released=probe.permit)
+
+
+async def test_a_call_that_is_given_up_gives_its_permit_back_and_tells_nothing() -> None:
+    shared = Shared()
+    shared.put("b", "half open", permitted=True)
+    routes = await _routes(_row("b"), shared=shared)
+    probe = await routes.choose(MODEL)
+    assert isinstance(probe, Route)
+    with routes.call(probe):
+        await routes.states.exchange()
+        assert shared.told[-1].kept == probe.permit, "and keeps it while it runs"
+    await routes.states.exchange()
+    assert shared.told[-1] == Told("b", released=probe.permit)
+
+
+async def test_who_lacks_the_model_is_asked_for_it_last() -> None:
+    routes = await _routes(_row("a"), _row("b", priority=9))
+    (_, b) = routes.of(MODEL)
+    with routes.call(b) as call:
+        await call.failed(vendor_errors.retired())
+    assert await _shares(routes) == {"a": 1.0}
+    assert await _chosen(routes, "a") == "b"
+
+
+async def test_a_time_that_the_vendor_named_holds_at_once() -> None:
+    routes = await _routes(_row("a"), _row("b", priority=9))
+    (_, b) = routes.of(MODEL)
+    with routes.call(b) as call:
+        await call.failed(vendor_errors.throttled(30))
+    assert await _shares(routes) == {"a": 1.0}
+    found = await routes.choose(MODEL, {"a"})
+    assert isinstance(found, Closed)
+    assert 29 < found.wait_s <= 30
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (vendor_errors.unreachable(), "f"),
+        (vendor_errors.disconnected(), "f"),
+        (vendor_errors.from_status(500), "f"),
+        (vendor_errors.from_status(503), "f"),
+        (vendor_errors.from_status(529), "f"),
+        (vendor_errors.from_status(504), "f"),
+        (vendor_errors.broke_off(), "f"),
+        (vendor_errors.no_answer(), "f"),
+        (ProviderTimeout("silent"), "f"),
+        (vendor_errors.from_status(429), "n"),
+        (vendor_errors.from_status(404), "n"),
+        (vendor_errors.from_status(400), "n"),
+        (InvalidRequest("x"), "n"),
+        (vendor_errors.from_status(401), "c"),
+        (vendor_errors.from_status(403), "c"),
+        (vendor_errors.redirected(), "c"),
+        (vendor_errors.from_status(403, prose="You don't have access to the model with the specified model ID."), "n"),
+        (vendor_errors.from_status(402), "x"),
+        (OutOfTime("the deadline"), None),
+        (Cancelled("by its caller"), None),
+    ],
+    ids=repr,
+)
+def test_only_the_vendors_own_failures_count(error: RebootError, outcome: str | None) -> None:
+    assert outcome_of(error) == outcome

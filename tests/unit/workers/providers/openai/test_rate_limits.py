@@ -25,3 +25,9 @@ def test_a_window_is_used_up_when_the_vendor_says_so(
 ) -> None:
     headers = {"x-ratelimit-reset-requests": reset}
     assert used_up(headers | ({"x-ratelimit-remaining-requests": remaining} if remaining else {})) == expected
+
+
+@pytest.mark.parametrize(("limit", "next_s"), [("60", 1.0), ("600", 0.1), ("0", 0.0), ("many", 0.0)])
+def test_where_the_limit_is_told_too_the_next_request_may_come_sooner(limit: str, next_s: float) -> None:
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s"}
+    assert used_up(headers | {"x-ratelimit-limit-requests": limit}) == UsedUp(60, next_s)

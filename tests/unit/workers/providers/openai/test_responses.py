@@ -21,6 +21,7 @@ from shared.money import Usage
 from shared.thoughts import ThoughtPiece
 from workers.providers.openai.responses import _Answer
 from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest, Reported, Thinking
+from workers.providers.wire.vendor_errors import Throttled
 
 MODEL = load_catalogue().find("openai-gpt-6-astra")
 ENDED: dict[str, Any] = {"type": "response.completed", "response": {"status": "completed"}}
@@ -172,7 +173,7 @@ def test_an_answer_that_ended_early_says_why(reason: str | None, finished: str |
 @pytest.mark.parametrize(
     ("code", "message", "kind"),
     [
-        ("rate_limit_exceeded", "Rate limit reached.", ProviderBusy),
+        ("rate_limit_exceeded", "Rate limit reached.", Throttled),
         ("server_is_overloaded", "Overloaded.", ProviderBusy),
         ("server_error", "Sorry.", ProviderError),
         (None, "Sorry.", ProviderError),

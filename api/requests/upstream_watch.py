@@ -1,0 +1,55 @@
+"""How upstreams are, as a front door knows it: whether a model can be called now, and if not, how soon."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from shared.catalogue.upstreams import pace_name
+from shared.errors import Unavailable
+from shared.queue.upstreams import Known, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.catalogue.models import Model
+    from shared.catalogue.upstreams import Upstreams
+    from shared.queue.upstreams import UpstreamStates
+
+log = structlog.get_logger(__name__)
+
+
+class UpstreamWatch:
+    """Read again with the heartbeats; while Redis is away the last picture stays."""
+
+    def __init__(self, shared: UpstreamStates, upstreams: Upstreams) -> None:
+        self._shared = shared
+        self._upstreams = upstreams
+        self._known = Known({}, {})
+        self._read_at = 0.0
+
+    async def read(self, names: Iterable[str]) -> None:
+        """Of the upstreams that workers say they hold."""
+        try:
+            self._known = await self._shared.exchange([Told(name) for name in names])
+            self._read_at = time.monotonic()
+        except Unavailable as error:
+            log.warning("states of upstreams not read", reason=error.message)
+
+    def closed_for(self, model: Model) -> float:
+        """Seconds until one of the model's upstreams may be called, 0 when one is known that may be, or none is known."""
+        waits = [
+            self._waits_s(name, pace_name(name, model.name, model.service_tier))
+            for upstream in self._upstreams.of(model)
+            if (name := upstream.name) in self._known.states
+        ]
+        return min(waits, default=0.0)
+
+    def _waits_s(self, name: str, pace: str) -> float:
+        state = self._known.states[name]
+        if state.drained:
+            return float("inf")
+        wait_s = max(state.wait_s if state.state == "open" else 0.0, self._known.cooling.get(pace, 0.0))
+        return max(0.0, self._read_at + wait_s - time.monotonic()) if wait_s else 0.0

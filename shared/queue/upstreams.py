@@ -1,0 +1,101 @@
+"""What workers tell each other of upstreams through Redis (`lua/upstreams.lua`), and how all of them are now."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+    from shared.stores.redis_connections import Word
+    from shared.stores.scripts import Scripts
+
+StateName = Literal["closed", "rising", "half open", "open"]
+Outcome = Literal["s", "n", "f", "c", "x"]
+"""Answered; answered with a refusal that is no failure; failed; credentials refused; credit used up."""
+
+
+class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
+    """`state` as `upstreams.lua` explains it, `reason` why it is not closed (`failures`, `credentials`, `credit`). When open,
+    it is half open in `wait_s` seconds. `calls` and `errors` are counted since Redis knows it. `entered`: the states that
+    what was told has put it into.
+    """
+
+    name: str
+    state: StateName = "closed"
+    reason: str = ""
+    wait_s: float = 0.0
+    term: int = 0
+    drained: bool = False
+    permitted: bool = False
+    calls: int = 0
+    errors: int = 0
+    entered: tuple[StateName, ...] = ()
+
+
+class Told(NamedTuple):
+    """Of one upstream: `outcomes` of calls of one `term`, permits to give back and to keep, and one that is wanted."""
+
+    name: str
+    term: int = 0
+    outcomes: str = ""
+    released: str = ""
+    kept: str = ""
+    wanted: str = ""
+
+
+class Known(NamedTuple):
+    """By name, and the pace names that are cooling with the seconds until they are not."""
+
+    states: dict[str, UpstreamState]
+    cooling: dict[str, float]
+
+
+class UpstreamStates:
+    """The only way to them."""
+
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._scripts = scripts
+        self._rules: tuple[Word, ...] = (
+            settings.upstream_calls_min,
+            settings.upstream_failed_percent,
+            settings.upstream_failed_in_row,
+            int(settings.upstream_window_s * 1000),
+            int(settings.upstream_open_s * 1000),
+            int(settings.upstream_open_max_s * 1000),
+        )
+        self._more: tuple[Word, ...] = (settings.upstream_ramp_max, int(settings.upstream_permit_s * 1000))
+
+    async def exchange(self, told: Sequence[Told]) -> Known:
+        """Tell, and hear of each that was named; the later of two that name the same knows more. Told again after a lost
+        answer it counts twice. Raises `Unavailable`.
+        """
+        names = [name for one in told for name in (keys.upstream(one.name), keys.permits(one.name))]
+        words: list[Word] = [*self._rules, f"{random.random():.4f}", *self._more]  # noqa: S311 - spreads load
+        for one in told:
+            words += one[1:]
+        cooling, *answers = await self._scripts.call("upstreams", [keys.COOLING, *names], words)
+        states = {one.name: _state(one.name, answer) for one, answer in zip(told, answers, strict=True)}
+        pairs = zip(cooling[::2], cooling[1::2], strict=True)
+        return Known(states, {name.decode(): wait_ms / 1000 for name, wait_ms in pairs})
+
+
+def _state(name: str, answer: list) -> UpstreamState:  # type: ignore[type-arg] # as the script writes it
+    state, reason, wait_ms, term, drained, permitted, calls, errors, entered = answer
+    return UpstreamState(
+        name=name,
+        state=state.decode(),
+        reason=reason.decode(),
+        wait_s=wait_ms / 1000,
+        term=term,
+        drained=bool(drained),
+        permitted=bool(permitted),
+        calls=calls,
+        errors=errors,
+        entered=tuple(one.decode() for one in entered),
+    )

@@ -1,0 +1,204 @@
+"""Which call of a request comes next: at another upstream at once, at the same one after a pause, when one opens, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+from arq.constants import abort_jobs_ss
+from arq.worker import Retry
+
+from shared import clock
+from shared.errors import (
+    Cancelled,
+    Expired,
+    ModelRetired,
+    ProviderBusy,
+    ProviderError,
+    ProviderNotConfigured,
+    ProviderTimeout,
+    RebootError,
+)
+from shared.stores.redis_client import UNREACHABLE
+from workers.request.past import note_calls
+from workers.request.retry import delay_before_retry
+from workers.upstreams.routes import Closed, Route
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+    from shared.job import Job
+    from shared.settings import Settings
+    from workers.request.billing import Received
+    from workers.upstreams.routes import Routes
+
+log = structlog.get_logger(__name__)
+PASSES_ELSEWHERE = (ProviderError, ProviderBusy, ProviderTimeout, ModelRetired)
+"""What another upstream may not say of the same request."""
+LOOKS_AGAIN_S = 30.0
+"""Who may wait for long looks this often whether something opened earlier than was known."""
+NO_CAPACITY = (
+    "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
+)
+
+
+def waits_for_capacity(job: Job, error: RebootError) -> bool:
+    """Whether the call was refused only for now, so that it is no try that failed: at the tier flex, where a vendor promises
+    no capacity, until the deadline, and where the vendor says how long to wait.
+    """
+    return isinstance(error, ProviderBusy) and (_is_flex(job) or error.asked_wait_s is not None)
+
+
+def _is_flex(job: Job) -> bool:
+    return job.model.service_tier == "flex"
+
+
+class NextCall:
+    """Of one attempt. Each answer may be arq's `Retry`, to wait in the queue instead of in a slot, or `Cancelled`."""
+
+    def __init__(
+        self, job: Job, routes: Routes, client: redis.asyncio.Redis, settings: Settings, received: Received
+    ) -> None:
+        self._job = job
+        self._is_patient = _is_flex(job) or job.batch_line is not None
+        self._routes = routes
+        self._client = client
+        self._settings = settings
+        self._received = received
+        self._tried: set[str] = set()
+        """Upstreams that failed one after the other."""
+        self._gives_up_at = 0.0
+
+    async def first(self) -> Route:
+        """Where the first call goes. Raises `ProviderNotConfigured`, and `ProviderBusy` when nothing opens soon."""
+        while True:
+            match await self._routes.choose(self._job.model):
+                case Route() as route:
+                    self._gives_up_at = 0.0
+                    return route
+                case Closed(wait_s):
+                    await self._wait_for_opening(wait_s)
+                case None:
+                    model = self._job.model
+                    wanted = model.key_variable or "its vendor's key"
+                    raise ProviderNotConfigured(f"{model.name} is not set up: the operator has to set {wanted}.")
+
+    async def after(self, route: Route, error: RebootError, *, begun: bool = False) -> Route:
+        """Where the next one goes after that failure. Raises `error` when there is to be none. An answer that had `begun` is
+        asked for at another upstream at most, and only if its caller has seen nothing of it.
+        """
+        found = await self._elsewhere(route, error)
+        if isinstance(found, Route):
+            self._received.moved += 1
+            log.info("vendor call failed, another upstream is called", code=error.code, upstream=route.name)
+            return found
+        self._tried.clear()
+        if begun:
+            raise error
+        if not (isinstance(found, Closed) and not error.retryable and self._may_call_again()):
+            await self._wait_or_give_up(error)
+        await self.ask_whether_it_is_wanted(error)
+        return await self.first()
+
+    async def _elsewhere(self, route: Route, error: RebootError) -> Route | Closed | None:
+        """Before the caller has seen a byte another upstream is called at once, under the same claim and hold; not later,
+        because another call writes another answer.
+        """
+        if self._received.text_bytes or not isinstance(error, PASSES_ELSEWHERE) or self._job.left_s() <= 0:
+            return None
+        self._tried.add(route.name)
+        if all(other.name in self._tried for other in self._routes.of(self._job.model)):
+            return None
+        await self.ask_whether_it_is_wanted(error)
+        return await self._routes.choose(self._job.model, self._tried)
+
+    async def _wait_for_opening(self, wait_s: float) -> None:
+        """In the queue, without a slot, unless it is for a moment."""
+        now = time.monotonic()
+        self._gives_up_at = self._gives_up_at or now + self._settings.upstream_wait_s
+        known = wait_s if wait_s < self._settings.deadline_max_s else None
+        error = ProviderBusy(
+            f"{self._job.model.name} cannot be called now, because its vendor fails or throttles: try again later.",
+            retry_after_s=known,
+        )
+        if not self._is_patient and (wait_s > self._settings.upstream_wait_s or now >= self._gives_up_at):
+            raise error
+        delay_s = min(wait_s, LOOKS_AGAIN_S) * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
+        if delay_s >= self._job.left_s():
+            raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
+        if delay_s > self._settings.retry_in_place_s:
+            await self._defer(delay_s, error)
+        await asyncio.sleep(delay_s)
+        await self.ask_whether_it_is_wanted(error)
+
+    async def _wait_or_give_up(self, error: RebootError) -> None:
+        delay_s = self._delay_before_retry(error)
+        if delay_s is None and _is_flex(self._job) and isinstance(error, ProviderBusy):
+            raise Expired(NO_CAPACITY) from error
+        if delay_s is None:
+            raise self._with_replacement(error)
+        log.info(
+            "vendor call failed, to be repeated",
+            code=error.code,
+            delay_s=round(delay_s, 3),
+            calls=self._received.attempts,
+        )
+        if delay_s > self._settings.retry_in_place_s:
+            await self._defer(delay_s, error)
+        await asyncio.sleep(delay_s)
+
+    def _with_replacement(self, error: RebootError) -> RebootError:
+        """A model that is gone is told with the one that replaces it."""
+        model = self._job.model
+        if not isinstance(error, ModelRetired) or model.replaced_by is None:
+            return error
+        return ModelRetired(
+            f"The vendor says that {model.name} is gone: ask for {model.replaced_by}, which replaces it, or choose another,"
+            " see GET /api/models."
+        )
+
+    async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
+        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
+        try:
+            await note_calls(self._client, self._job.id, self._received)
+        except UNREACHABLE:
+            raise error from None
+        raise Retry(defer=delay_s) from error
+
+    async def ask_whether_it_is_wanted(self, error: RebootError) -> None:
+        """The worker hears of an ask to abort only every `IDLE_WAIT_S`, and not at all while a vendor bills to the end: a
+        vendor that is called after it would have to be paid.
+        """
+        try:
+            asked = await self._client.zscore(abort_jobs_ss, self._job.id)
+        except UNREACHABLE:
+            raise error from None
+        if asked is not None:
+            raise Cancelled("The request was cancelled.")
+
+    def _delay_before_retry(self, error: RebootError) -> float | None:
+        left_s = self._job.left_s()
+        if waits_for_capacity(self._job, error):
+            if not self._is_patient and self._age_s() > self._settings.upstream_throttled_s:
+                return None
+            refused = self._received.refused
+            return delay_before_retry(error, self._settings, calls=refused, calls_max=None, left_s=left_s)
+        calls, calls_max = self._rounds(), self._rounds_max()
+        return delay_before_retry(error, self._settings, calls=calls, calls_max=calls_max, left_s=left_s)
+
+    def _age_s(self) -> float:
+        return clock.now_s() - self._job.created_at.timestamp()
+
+    def _may_call_again(self) -> bool:
+        return self._rounds() < self._rounds_max()
+
+    def _rounds(self) -> int:
+        """A round is a call of each upstream that may be called; missing capacity counts apart."""
+        return self._received.attempts - self._received.refused - self._received.moved
+
+    def _rounds_max(self) -> int:
+        batch = self._job.batch_line is not None  # nobody waits for it
+        return (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1

@@ -1,0 +1,32 @@
+"""What the end of a call says of its upstream."""
+
+from __future__ import annotations
+
+from shared.errors import (
+    AnswerTooLong,
+    Cancelled,
+    OperatorCredentials,
+    ProviderBusy,
+    ProviderError,
+    ProviderTimeout,
+    RebootError,
+)
+from shared.queue.upstreams import Outcome
+from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, OutOfTime, Throttled
+
+
+def outcome_of(error: RebootError) -> Outcome | None:
+    """None where nothing can be told. What is no failure of the vendor's is an answer, also a refusal or a limit of calls."""
+    match error:
+        case Cancelled() | OutOfTime():
+            return None
+        case CreditUsedUp():
+            return "x"
+        case Throttled() | AnswerTooLong() | NotHere():
+            return "n"
+        case OperatorCredentials():
+            return "c"
+        case ProviderError() | ProviderTimeout() | ProviderBusy():
+            return "f"
+        case _:
+            return "n"

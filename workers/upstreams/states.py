@@ -1,0 +1,168 @@
+"""How the upstreams of this worker are: a copy of what all workers know, and what is told to them.
+
+The copy is at most `REFRESH_S` old, so that a call asks nobody while its upstream is well. One that recovers takes few calls
+at once, each with a permit, which costs a question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from shared.errors import Unavailable
+from shared.ids import new_id
+from shared.queue.upstreams import Known, Outcome, StateName, Told, UpstreamState
+from shared.runtime.metrics import UPSTREAM_STATE
+
+if TYPE_CHECKING:
+    from shared.queue.upstreams import UpstreamStates
+
+log = structlog.get_logger(__name__)
+REPORT_S, REFRESH_S = 0.25, 1.0
+ASK_AGAIN_S = 0.25
+"""Who was refused a permit asks again after this."""
+NEVER_S = float("inf")
+GAUGE: dict[StateName, int] = {"closed": 0, "rising": 1, "half open": 2, "open": 3}
+DRAINED = 4
+ALERTING = {"credentials": "vendor refuses the operator's credentials", "credit": "the operator's credit is used up"}
+URGENT = frozenset("fcx")
+
+
+class Copy(NamedTuple):
+    """A state, and the monotonic time from which it is half open."""
+
+    state: UpstreamState
+    opens_at: float = 0.0
+
+
+class States:
+    """`run` tells and hears, a task of the owner."""
+
+    def __init__(self, names: Sequence[str], shared: UpstreamStates) -> None:
+        self._names = names
+        self._shared = shared
+        self._copies = {name: Copy(UpstreamState(name=name)) for name in names}
+        self._cooling: dict[str, float] = {}
+        self._outcomes: defaultdict[tuple[str, int], list[Outcome]] = defaultdict(list)
+        self._permits: defaultdict[str, set[str]] = defaultdict(set)
+        self._released: defaultdict[str, list[str]] = defaultdict(list)
+        self._refused_until: dict[str, float] = {}
+        self._urgent = asyncio.Event()
+
+    def term(self, name: str) -> int:
+        """What an outcome has to be told with; that of the moment at which the call begins."""
+        return self._copies[name].state.term
+
+    def state(self, name: str) -> StateName:
+        """As far as it is known here."""
+        copy = self._copies[name]
+        if copy.state.state == "open" and time.monotonic() >= copy.opens_at:
+            return "half open"
+        return copy.state.state
+
+    def closed_for(self, name: str) -> float:
+        """Seconds until calls may go there again; infinite while it is drained."""
+        copy = self._copies.get(name)
+        if copy is None:
+            return 0.0
+        if copy.state.drained:
+            return NEVER_S
+        until = max(copy.opens_at if copy.state.state == "open" else 0.0, self._refused_until.get(name, 0.0))
+        return max(0.0, until - time.monotonic())
+
+    def cools_for(self, pace_name: str) -> float:
+        """Seconds for which the vendor wants no calls of a model."""
+        if not self._cooling:
+            return 0.0
+        return max(0.0, self._cooling.get(pace_name, 0.0) - time.monotonic())
+
+    def cool(self, pace_name: str, wait_s: float) -> None:
+        """Known here at once; others hear of it by the pace."""
+        self._cooling[pace_name] = max(self._cooling.get(pace_name, 0.0), time.monotonic() + wait_s)
+
+    def told(self, name: str, term: int, outcome: Outcome) -> None:
+        """Note what became of a call; failures are passed on at once."""
+        self._outcomes[name, term].append(outcome)
+        if outcome in URGENT:
+            self._urgent.set()
+
+    async def take(self, name: str) -> str | None:
+        """A permit for a call to an upstream that recovers, "" if none is needed any more, None if there is none now."""
+        permit = new_id("permit")
+        try:
+            known = await self._shared.exchange([Told(name, wanted=permit)])
+        except Unavailable:
+            return None
+        self._learn(known)
+        state = known.states[name]
+        if not state.permitted:
+            self._refused_until[name] = time.monotonic() + ASK_AGAIN_S
+            return None
+        if state.state == "closed":
+            return ""
+        self._permits[name].add(permit)
+        return permit
+
+    def release(self, name: str, permit: str) -> None:
+        """The call has its first byte, or has ended."""
+        if permit in self._permits[name]:
+            self._permits[name].remove(permit)
+            self._released[name].append(permit)
+            self._urgent.set()
+
+    async def run(self) -> None:
+        """Tell what is to be told, and hear, until cancelled."""
+        heard_at = 0.0
+        while True:
+            if self._outcomes or self._released or time.monotonic() - heard_at >= REFRESH_S:
+                await self.exchange()
+                heard_at = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_S):
+                    await self._urgent.wait()
+
+    async def exchange(self) -> None:
+        """Tell, and hear, once. While Redis is away nothing is learned, and what was to be told is forgotten."""
+        self._urgent.clear()
+        outcomes, self._outcomes = self._outcomes, defaultdict(list)
+        released, self._released = self._released, defaultdict(list)
+        terms = {name: max((term for one, term in outcomes if one == name), default=0) for name in self._names}
+        earlier = [Told(*of, "".join(told)) for of, told in outcomes.items() if of[1] != terms[of[0]]]
+        now = [
+            Told(
+                name,
+                term,
+                "".join(outcomes.get((name, term), ())),
+                released=" ".join(released.get(name, ())),
+                kept=" ".join(self._permits.get(name, ())),
+            )
+            for name, term in terms.items()
+        ]
+        try:
+            self._learn(await self._shared.exchange([*earlier, *now]))
+        except Unavailable as error:
+            log.info("states of upstreams not exchanged", reason=error.message)
+
+    def _learn(self, known: Known) -> None:
+        now = time.monotonic()
+        for state in known.states.values():
+            self._tell_of(state)
+            self._copies[state.name] = Copy(state, now + state.wait_s)
+            UPSTREAM_STATE.labels(state.name).set(DRAINED if state.drained else GAUGE[state.state])
+        self._cooling = {name: now + wait_s for name, wait_s in known.cooling.items()}
+
+    def _tell_of(self, state: UpstreamState) -> None:
+        """A line for each change, by the worker that brought it about; an alert where only the operator can help."""
+        reason = self._copies[state.name].state.reason
+        for entered in state.entered:
+            facts = {"upstream": state.name, "state": entered, "reason": state.reason, "wait_s": round(state.wait_s, 1)}
+            if entered == "open" and state.reason in ALERTING and reason != state.reason:
+                log.error(ALERTING[state.reason], alert=True, **facts)
+            else:
+                log.warning("upstream changed", **facts)
