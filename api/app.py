@@ -14,6 +14,7 @@ from api import cors, middleware
 from api.auth import Authenticator
 from api.endpoints.docs import OPENAPI
 from api.endpoints.health import get_healthz, readiness
+from api.endpoints.operator_docs import OPERATOR_OPENAPI
 from api.http.bodies import Bodies
 from api.http.lists import Lists
 from api.http.state import ANSWERS, HELD_STREAMS, READS, RESULTS, SETTINGS
@@ -24,6 +25,8 @@ from api.key_watch import KeyWatch
 from api.manual import openapi
 from api.manual.route import register
 from api.metrics_port import QueuesPage
+from api.operator_auth import OperatorAuth
+from api.operator_routes import OPERATOR_ROUTES
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
@@ -76,8 +79,12 @@ def create_app(settings: Settings) -> web.Application:
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
     app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
-    app[OPENAPI] = openapi.document(ROUTES, settings.public_url or "/")
+    address = settings.public_url or "/"
+    app[OPENAPI] = openapi.document(ROUTES, address)
     register(app, ROUTES)
+    if settings.operator_api:
+        app[OPERATOR_OPENAPI] = openapi.document(OPERATOR_ROUTES, address, openapi.OPERATORS)
+        register(app, OPERATOR_ROUTES)
     return app
 
 
@@ -154,6 +161,7 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             bodies=bodies,
             admissions=FairTurns(settings.admissions_at_once),
             authenticator=Authenticator(pool, settings, ledger.distrust_connections),
+            operator_auth=OperatorAuth(pool, settings),
             key_watch=key_watch,
             directory=directory,
             reach=reach,
@@ -167,6 +175,8 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             custody=custody,
             uploads=Uploads(settings),
             lists=Lists(settings.lists_within_s),
+            scripts=lua,
+            checking=asyncio.Lock(),
             draining=asyncio.Event(),
         )
         for part in (

@@ -31,6 +31,7 @@ from api.formats.anthropic.threads import ThreadUnsupported
 from api.formats.native import chat as native
 from api.formats.native.answers import Success
 from api.formats.native.batches import BatchView
+from api.formats.native.keys import CreatedKey, NewKeyBody
 from api.formats.openai.answers import Completion
 from api.formats.openai.batches import BatchBody, BatchList, BatchObject
 from api.formats.openai.body import CompletionRequest
@@ -605,9 +606,9 @@ ROUTES: tuple[Route, ...] = (
         "/api/keys",
         keys.post_key,
         "Make a key",
-        {201: Answer(json(Success[keys.CreatedKey]))},
+        {201: Answer(json(Success[CreatedKey]))},
         scope="manage",
-        body=Body(json(keys.NewKeyBody), {"name": "for the website", "limit_usd": "25"}),
+        body=Body(json(NewKeyBody), {"name": "for the website", "limit_usd": "25"}),
         errors=(errors.Conflict,),
     ),
     Route(
@@ -625,7 +626,7 @@ ROUTES: tuple[Route, ...] = (
         "/api/keys/{key_id}/rotate",
         keys.post_rotation,
         "Replace a key",
-        {201: Answer(json(Success[keys.CreatedKey]))},
+        {201: Answer(json(Success[CreatedKey]))},
         scope="manage",
         body=Body(json(keys.RotationBody), {"grace_s": 3600}),
         parameters=KEY_ID,

@@ -14,6 +14,7 @@ from api.http.bodies import Bodies
 from api.http.lists import Lists
 from api.http.uploads import Uploads
 from api.key_watch import KeyWatch
+from api.operator_auth import OperatorAuth
 from api.requests.abandoned import Abandoned
 from api.requests.custody import Custody
 from api.requests.directory import Directory
@@ -27,6 +28,7 @@ from shared.queue.queue import Queue
 from shared.runtime.fair_turns import FairTurns
 from shared.settings import Settings
 from shared.stores.reach import Reach
+from shared.stores.scripts import Scripts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Services:
     admissions: FairTurns
     """Of requests that are understood, held for and enqueued, by account."""
     authenticator: Authenticator
+    operator_auth: OperatorAuth
     key_watch: KeyWatch
     directory: Directory
     reach: Reach
@@ -54,6 +57,9 @@ class Services:
     custody: Custody
     uploads: Uploads
     lists: Lists
+    scripts: Scripts
+    checking: asyncio.Lock
+    """Held while the books are checked."""
     draining: asyncio.Event
     """Set when this process stops: every answer from then on closes its connection."""
 

@@ -255,6 +255,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_per_account_max: int = 1_000  # that can be used; operators may make more
     key_grace_max_s: float = 2_592_000.0
 
+    # operators
+    operator_api: bool = True  # whether front doors serve /operator
+    operator_guesses_max: int = 20  # wrong tokens a minute from one address, in a front door
+
     # usage
     usage_days_max: int = 366
     usage_rows_max: int = 20_000

@@ -18,6 +18,7 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
+SALT_LENGTH = 16
 
 
 class Minted(NamedTuple):
@@ -62,6 +63,11 @@ def proves(secret: str, secret_sha256: bytes) -> bool:
 def random_word(length: int) -> str:
     """Letters and digits that nobody can guess."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def new_salt() -> bytes:
+    """For `derived`."""
+    return secrets.token_bytes(SALT_LENGTH)
 
 
 def derived(secret: str, salt: bytes) -> str:

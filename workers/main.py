@@ -27,6 +27,7 @@ from shared.lanes import FEEDS, Feed, QueueName, fed_queue, provider_of
 from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
+from shared.operators.refs import forget_salts
 from shared.operators.switches import switched_off
 from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
@@ -253,6 +254,7 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
         _every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         _every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),
+        _every(settings.retention_every_s, lambda: forget_salts(pool)),
     ]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Annotated, Literal
+from datetime import timedelta
+from typing import Annotated
 
 import msgspec
 import structlog
 from aiohttp import web
 
 from api.formats.native.answers import result_json
+from api.formats.native.keys import CREATE_HINT, CreatedKey, NewKeyBody, rules_of
 from api.formats.parsing import parse
 from api.http.lists import ROWS_AT_ONCE, batched
 from api.http.state import REQUEST_ID
@@ -20,10 +20,8 @@ from shared import clock
 from shared.errors import InvalidRequest, PermissionDenied
 from shared.ledger.api_keys import (
     GRACE_MAX,
-    RPM_MAX,
     ApiKey,
     KeyRow,
-    KeyRules,
     Manager,
     NewKey,
     create_key,
@@ -32,42 +30,20 @@ from shared.ledger.api_keys import (
     revoke_key,
     rotate_key,
 )
-from shared.money import NanoUsd, usd_to_nano
 from shared.operators.audit import Author
 from shared.stores.postgres import reached
 
 log = structlog.get_logger(__name__)
 WHAT = "The keys"
 LISTED_PER_USABLE = 2
-EXPIRY_MAX_S = 315_360_000
-CREATE_HINT = "It takes name, scopes, rpm, limit_usd, strict and one of expires_at, expires_in_s"
 ROTATE_HINT = "It takes grace_s"
-Scope = Literal["inference", "read", "manage"]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=GRACE_MAX.total_seconds())]
-
-
-class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of a new key; what is left out is no limit. `strict` refuses what else would be left out of a request."""
-
-    name: str = ""
-    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
-    rpm: Annotated[int, msgspec.Meta(ge=1, le=RPM_MAX)] | None = None
-    limit_usd: Decimal | None = None
-    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
-    strict: bool = False
 
 
 class RotationBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the old key goes on beside the new one."""
 
     grace_s: Seconds = 0.0
-
-
-class CreatedKey(KeyRow, frozen=True, kw_only=True):
-    """A new key: the only answer that ever shows `key`."""
-
-    key: str
 
 
 _create_decoder = msgspec.json.Decoder(NewKeyBody)
@@ -95,7 +71,7 @@ async def post_key(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     manager = await _manager(request)
     body = await services.bodies.read_small_json(request, manager.account_id)
-    rules = _rules(parse(body, _create_decoder, CREATE_HINT), clock.utc_now())
+    rules = rules_of(parse(body, _create_decoder, CREATE_HINT), clock.utc_now())
     async with reached(WHAT):
         by, author = _by(manager, services), _author(request, manager)
         new = await create_key(services.pool, manager.account_id, rules, by=by, author=author)
@@ -153,38 +129,6 @@ def _author(request: web.Request, manager: ApiKey) -> Author:
 def _created(new: NewKey) -> web.Response:
     body = result_json(CreatedKey(key=new.key, **msgspec.structs.asdict(new.stored.row())))
     return web.Response(body=body, status=201, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _rules(body: NewKeyBody, now: datetime) -> KeyRules:
-    scopes = tuple(dict.fromkeys(body.scopes))
-    return KeyRules(
-        name=body.name,
-        scopes=scopes,
-        rpm=body.rpm,
-        limit=_limit(body.limit_usd),
-        expires_at=_expiry(body, now),
-        strict=body.strict,
-    )
-
-
-def _limit(usd: Decimal | None) -> NanoUsd | None:
-    try:
-        return None if usd is None else usd_to_nano(usd)
-    except ValueError:
-        raise InvalidRequest(
-            "`limit_usd` is an amount in USD such as 12.50, as a number or a string, with at most nine decimals."
-        ) from None
-
-
-def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
-    if body.expires_at is not None and body.expires_in_s is not None:
-        raise InvalidRequest("Give `expires_at` or `expires_in_s`, not both.")
-    if body.expires_in_s is not None:
-        return now + timedelta(seconds=body.expires_in_s)
-    try:
-        return body.expires_at and body.expires_at.astimezone(UTC)
-    except OverflowError:
-        raise InvalidRequest("`expires_at` is a moment that the calendar does not have in UTC.") from None
 
 
 def _grace(body: RotationBody, services: Services) -> timedelta:

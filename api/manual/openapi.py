@@ -25,13 +25,19 @@ INTRODUCTION = (
 SECURITY: dict[str, Json] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer rml_…`"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
+    "operator": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer rmo_…`"},
 }
+OPERATORS = (
+    "What `rebootml` does, over HTTP, with `Authorization: Bearer rmo_…` and a token that `rebootml operator token` printed;"
+    " an API key opens nothing here, and a token nothing else. Repeat a request that may not have been heard with the same"
+    " `ref`: it is done once. [How to](/docs/guides/operators)"
+)
 REQUEST_ID = Header("x-request-id", "Names this request, here and in every log.")
 RETRY_AFTER = Header("Retry-After", "Seconds after which asking again makes sense.", {"type": "integer", "minimum": 1})
 WWW_AUTHENTICATE = Header("WWW-Authenticate", "`Bearer`.")
 
 
-def document(routes: tuple[Route, ...], address: str = "/") -> bytes:
+def document(routes: tuple[Route, ...], address: str = "/", introduction: str = INTRODUCTION) -> bytes:
     """The document as JSON; `address` is where the service is called, `/` for where the document was found."""
     schemas = Schemas(routes)
     paths: dict[str, Json] = {}
@@ -40,13 +46,18 @@ def document(routes: tuple[Route, ...], address: str = "/") -> bytes:
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": TITLE, "version": version("rebootml"), "description": INTRODUCTION},
+            "info": {"title": TITLE, "version": version("rebootml"), "description": introduction},
             "servers": [{"url": address}],
             "tags": [{"name": group} for group in dict.fromkeys(route.group for route in routes)],
             "paths": paths,
-            "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
+            "components": {"schemas": schemas.components, "securitySchemes": _security_of(routes)},
         }
     )
+
+
+def _security_of(routes: tuple[Route, ...]) -> dict[str, Json]:
+    named = {name for route in routes if route.scope for name in route.security}
+    return {name: scheme for name, scheme in SECURITY.items() if name in named}
 
 
 def _operation(route: Route, schemas: Schemas) -> Json:
@@ -57,7 +68,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
         "description": route.description,
         "parameters": [*_path_parameters(route), *_query_parameters(route, schemas), *_header_parameters(route)],
         "responses": _responses(route, schemas),
-        "security": [{name: [route.scope] if name == "bearer" else []} for name in route.security]
+        "security": [{name: [] if name == "x-api-key" else [route.scope]} for name in route.security]
         if route.scope
         else [],
     }

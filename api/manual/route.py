@@ -22,7 +22,8 @@ from shared.errors import (
 )
 
 Method = Literal["GET", "POST", "DELETE"]
-Scope = Literal["inference", "read", "manage"]
+Scope = Literal["inference", "read", "manage", "accounts", "keys", "routing", "audit"]
+"""Of API keys, then those that tokens of operators have beside `read`."""
 Errors = tuple[type[RebootError], ...]
 Content = Mapping[str, Any]
 """By media type: the msgspec type that is encoded there, a tuple of those of which one is, or a sentence."""

@@ -30,6 +30,8 @@ class Schemas:
             if route.body and route.body.tolerant:
                 _open([self._schemas[kind] for kind in route.body.content.values()], components, set())
         for kind in OfUnknownType.__subclasses__():
+            if kind.__name__ not in components:
+                continue
             components[kind.__name__]["properties"] = {"type": {"type": "string"}}
             _mix(components, f"{COMPONENT}{kind.__name__}")
         unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {

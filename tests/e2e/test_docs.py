@@ -18,6 +18,7 @@ PAGES = [
     "/docs/guides",
     "/docs/guides/batches",
     "/docs/guides/browsers",
+    "/docs/guides/operators",
     "/docs/guides/requests",
     "/docs/clients",
     "/docs/clients/curl",

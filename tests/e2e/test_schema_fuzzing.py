@@ -10,9 +10,14 @@ import zlib
 from collections import Counter
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from shared.lanes import PROVIDERS
 from shared.ledger.api_keys import SCOPES, KeyRules
+from shared.operators.operators import SCOPES as OPERATOR_SCOPES
+from shared.operators.operators import create_operator, create_token
+from shared.operators.switches import pause_provider
 from tests.e2e.conftest import NewCaller
 from tests.harness.caller import MODEL
 from tests.harness.figures import SEED as PROOFS_SEED
@@ -47,6 +52,20 @@ async def test_whatever_is_called_the_answer_is_documented(
     assert {code for _, code, _, _ in answers} >= {200, 400, 404, 503}
     assert (await caller.request("GET", "/api/account")).status == 200, "the key did not last for all of the calls"
     assert {name for name, code, _, _ in answers if code == 200} >= {"POST /api/endpoint", "GET /api/requests/{id}"}
+
+
+async def test_whatever_an_operator_calls_the_answer_is_documented(
+    new_caller: NewCaller, books: asyncpg.Pool, tmp_path: Path
+) -> None:
+    caller = await new_caller()
+    await create_operator(books, "fuzzer")
+    token = (await create_token(books, "fuzzer", OPERATOR_SCOPES, None)).token
+    try:
+        status, output = await schemathesis(caller.url("/operator/openapi.json"), token, tmp_path)
+    finally:
+        for provider in PROVIDERS:
+            await pause_provider(books, provider, paused=False)
+    assert status == 0, output
 
 
 async def schemathesis(url: str, key: str, folder: Path) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -14,6 +15,7 @@ from api.formats.native.answers import json_bytes
 from api.formats.native.chat import parse_chat_request
 from api.manual import openapi
 from api.manual.route import Route
+from api.operator_routes import OPERATOR_ROUTES
 from api.routes import ROUTES
 from shared.settings import Settings
 
@@ -37,15 +39,40 @@ def test_the_document_says_where_the_service_is_called(document: dict[str, Any])
     assert known["servers"] == [{"url": "https://llm.example.com"}]
 
 
-def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
-    OpenAPIV31SpecValidator(document).validate()
+@pytest.fixture(scope="module")
+def of_operators() -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(openapi.document(OPERATOR_ROUTES, introduction=openapi.OPERATORS))
+    return whole
 
 
-def test_what_the_application_routes_is_what_is_documented(document: dict[str, Any]) -> None:
-    resources = create_app(SETTINGS).router.routes()
-    routed = {(route.method, route.resource.canonical) for route in resources if route.resource}
-    documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert {one for one in routed if one[0] != "HEAD"} == documented
+def test_the_documents_are_valid_openapi(document: dict[str, Any], of_operators: dict[str, Any]) -> None:
+    for one in (document, of_operators):
+        OpenAPIV31SpecValidator(one).validate()
+
+
+def routed_by(settings: Settings) -> set[tuple[str, str]]:
+    routes = create_app(settings).router.routes()
+    return {(route.method, route.resource.canonical) for route in routes if route.resource and route.method != "HEAD"}
+
+
+def documented_in(document: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_what_the_application_routes_is_what_is_documented(
+    document: dict[str, Any], of_operators: dict[str, Any]
+) -> None:
+    assert routed_by(SETTINGS) == documented_in(document) | documented_in(of_operators)
+    without = msgspec.structs.replace(SETTINGS, operator_api=False)
+    assert routed_by(without) == documented_in(document)
+
+
+def test_operators_take_tokens_alone(document: dict[str, Any], of_operators: dict[str, Any]) -> None:
+    assert set(of_operators["components"]["securitySchemes"]) == {"operator"}
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "x-api-key"}
+    operation = of_operators["paths"]["/operator/accounts/{id}/credit"]["post"]
+    assert operation["security"] == [{"operator": ["accounts"]}]
+    assert {"200", "400", "401", "403", "404", "409", "413", "415", "429", "503"} == set(operation["responses"])
 
 
 def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
@@ -54,9 +81,10 @@ def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
     assert "get_api_requests_id_stream" in ids
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    names = {part.split('"')[0] for part in json.dumps(document).split('"#/components/schemas/')[1:]}
-    assert names <= document["components"]["schemas"].keys()
+def test_every_reference_leads_somewhere(document: dict[str, Any], of_operators: dict[str, Any]) -> None:
+    for one in (document, of_operators):
+        names = {part.split('"')[0] for part in json.dumps(one).split('"#/components/schemas/')[1:]}
+        assert names <= one["components"]["schemas"].keys()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)

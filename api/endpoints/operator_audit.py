@@ -1,0 +1,70 @@
+"""`/operator/audit` and `/operator/ledger/check`: what was changed, and whether the books balance, for operators."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from api.formats.parsing import parse_query
+from api.operators import REF_HINT, answered, asker, body_of, changed_once, kept, ref_decoder, result
+from shared.errors import Overloaded
+from shared.ledger.check import check_ledger
+from shared.money import BIGINT_MAX
+from shared.operators.audit import Entry, list_entries
+from shared.operators.refs import Kept
+from shared.stores.postgres import Connection, reached
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+LOG, BOOKS = "The audit log", "The books"
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries."""
+
+    since: Annotated[datetime, msgspec.Meta(tz=True, description="None older than this.")] | UnsetType = UNSET
+    actor: Annotated[str, msgspec.Meta(description="Whose alone, such as `operator:NAME`.")] | UnsetType = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Entries on a page.")] = LIMIT_DEFAULT
+    cursor: (
+        Annotated[int, msgspec.Meta(ge=1, le=BIGINT_MAX, description="`next_cursor` of the page before.")] | UnsetType
+    ) = UNSET
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries, newest first; `next_cursor` leads to the next page and is null on the last."""
+
+    entries: list[Entry]
+    next_cursor: int | None
+
+
+async def get_audit(request: web.Request) -> web.Response:
+    """`?since&actor&limit&cursor`: every change of access, credit and routing, by whomever."""
+    who = await asker(request, "audit")
+    query = parse_query(request.query, AuditQuery)
+    async with reached(LOG):
+        page = await list_entries(
+            who.services.pool,
+            limit=query.limit,
+            before_id=query.cursor or None,
+            since=query.since or None,
+            actor=query.actor or None,
+        )
+    return result(AuditPage(entries=page.entries, next_cursor=page.last_id))
+
+
+async def post_check(request: web.Request) -> web.Response:
+    """Prove that the books balance, on one snapshot of the database. It reads everything: one check at a time."""
+    who = await asker(request, "read")
+    body = await body_of(request, who, ref_decoder, REF_HINT)
+    checking = who.services.checking
+    if checking.locked():
+        raise Overloaded("The books are being checked: try again when that has ended.")
+
+    async def check(_: Connection) -> Kept:
+        return kept(await check_ledger(who.services.pool))
+
+    async with reached(BOOKS), checking:
+        return answered(await changed_once(request, who, body, check, BOOKS))

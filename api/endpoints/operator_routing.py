@@ -1,0 +1,80 @@
+"""`/operator/queues` and `/operator/workers`: what waits, who works, and taking either out of service, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from api.operators import REF_HINT, answered, asker, body_of, changed_once, kept, ref_decoder, result
+from shared.errors import Unavailable
+from shared.operators.refs import Kept
+from shared.queue import routing
+from shared.stores.postgres import Connection, reached
+from shared.stores.redis_client import UNREACHABLE
+
+QUEUES, WORKERS = "The queues", "The workers"
+
+
+async def get_queues(request: web.Request) -> web.Response:
+    """What waits and runs in each queue, and the living workers."""
+    who = await asker(request, "read")
+    services = who.services
+    async with _all_reached(QUEUES):
+        found = await routing.show_queues(services.pool, services.redis, services.scripts, services.settings)
+    return result(found)
+
+
+async def post_pause(request: web.Request) -> web.Response:
+    """No worker takes jobs of the provider from now on. What runs goes on, what waits waits; new requests are told 503 with
+    `Retry-After` after `WORKER_MISSING_S`.
+    """
+    return await _switch(request, paused=True)
+
+
+async def post_resume(request: web.Request) -> web.Response:
+    """Workers take its jobs again."""
+    return await _switch(request, paused=False)
+
+
+async def get_workers(request: web.Request) -> web.Response:
+    """Every living worker."""
+    who = await asker(request, "read")
+    async with _all_reached(WORKERS):
+        found = await routing.list_workers(who.services.pool, who.services.redis)
+    return result(found)
+
+
+async def post_drain(request: web.Request) -> web.Response:
+    """The worker takes no more jobs for good. What it runs goes on to its end; then it can be stopped."""
+    who = await asker(request, "routing")
+    body = await body_of(request, who, ref_decoder, REF_HINT)
+
+    async def drain(connection: Connection) -> Kept:
+        worker_id = request.match_info["id"]
+        return kept(await routing.drain(connection, who.services.redis, worker_id, author=who.author))
+
+    async with _all_reached(WORKERS):
+        return answered(await changed_once(request, who, body, drain, WORKERS))
+
+
+async def _switch(request: web.Request, *, paused: bool) -> web.Response:
+    who = await asker(request, "routing")
+    body = await body_of(request, who, ref_decoder, REF_HINT)
+
+    async def switch(connection: Connection) -> Kept:
+        provider = request.match_info["provider"]
+        return kept(await routing.pause(connection, provider, paused=paused, author=who.author))
+
+    return answered(await changed_once(request, who, body, switch, QUEUES))
+
+
+@asynccontextmanager
+async def _all_reached(what: str) -> AsyncIterator[None]:
+    """Raises `Unavailable` when Postgres or Redis cannot be asked within the block."""
+    async with reached(what):
+        try:
+            yield
+        except UNREACHABLE as error:
+            raise Unavailable(f"{what} cannot be reached now: try again shortly.") from error

@@ -1,0 +1,68 @@
+"""The rules of a new key as callers write them, and a new key as it is shown once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from shared.errors import InvalidRequest
+from shared.ledger.api_keys import RPM_MAX, KeyRow, KeyRules
+from shared.money import NanoUsd, usd_to_nano
+
+EXPIRY_MAX_S = 315_360_000
+CREATE_HINT = "It takes name, scopes, rpm, limit_usd, strict and one of expires_at, expires_in_s"
+Scope = Literal["inference", "read", "manage"]
+
+
+class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules of a new key; what is left out is no limit. `strict` refuses what else would be left out of a request."""
+
+    name: str = ""
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
+    rpm: Annotated[int, msgspec.Meta(ge=1, le=RPM_MAX)] | None = None
+    limit_usd: Decimal | None = None
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
+    strict: bool = False
+
+
+class CreatedKey(KeyRow, frozen=True, kw_only=True):
+    """A new key: the only answer that ever shows `key`."""
+
+    key: str
+
+
+def rules_of(body: NewKeyBody, now: datetime) -> KeyRules:
+    """What a key is made with at `now`. Raises `InvalidRequest`."""
+    scopes = tuple(dict.fromkeys(body.scopes))
+    return KeyRules(
+        name=body.name,
+        scopes=scopes,
+        rpm=body.rpm,
+        limit=_limit(body.limit_usd),
+        expires_at=_expiry(body, now),
+        strict=body.strict,
+    )
+
+
+def _limit(usd: Decimal | None) -> NanoUsd | None:
+    try:
+        return None if usd is None else usd_to_nano(usd)
+    except ValueError:
+        raise InvalidRequest(
+            "`limit_usd` is an amount in USD such as 12.50, as a number or a string, with at most nine decimals."
+        ) from None
+
+
+def _expiry(body: NewKeyBody, now: datetime) -> datetime | None:
+    if body.expires_at is not None and body.expires_in_s is not None:
+        raise InvalidRequest("Give `expires_at` or `expires_in_s`, not both.")
+    if body.expires_in_s is not None:
+        return now + timedelta(seconds=body.expires_in_s)
+    try:
+        return body.expires_at and body.expires_at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest("`expires_at` is a moment that the calendar does not have in UTC.") from None

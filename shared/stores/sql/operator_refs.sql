@@ -1,0 +1,13 @@
+-- name: lock
+-- Two with the same `ref` come one after the other.
+SELECT pg_advisory_xact_lock(7201021, hashtext($1))
+
+-- name: find
+SELECT fingerprint, answer, salt FROM operator_refs WHERE operator = $1 AND ref = $2
+
+-- name: keep
+INSERT INTO operator_refs (operator, ref, fingerprint, answer, salt) VALUES ($1, $2, $3, $4, $5)
+
+-- name: forget_salts
+-- With them and a token keys can be made again, for whoever did not hear the answer: a day is long enough for that.
+UPDATE operator_refs SET salt = NULL WHERE salt IS NOT NULL AND created_at <= now() - interval '1 day'
