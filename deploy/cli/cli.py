@@ -28,6 +28,7 @@ from deploy.cli.price_check import check_prices
 from deploy.cli.routing import add_queue_commands, add_worker_commands
 from deploy.cli.size import add_database_commands
 from deploy.cli.tables import for_people
+from deploy.cli.top.command import add_top_command
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
 from shared.errors import RebootError
@@ -184,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit_commands(_group(groups, "audit", "the audit log"))
     add_queue_commands(_group(groups, "queue", "the queues of each provider"))
     add_worker_commands(_group(groups, "worker", "the workers"))
+    add_top_command(groups)
     add_database_commands(_group(groups, "db", "the database"))
     batch_cli.add_commands(_group(groups, "batch", "batches of the account that the API key is for"))
     _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")

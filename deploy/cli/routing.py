@@ -43,7 +43,7 @@ class _Redis(NamedTuple):
 
 async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     settings: Settings = arguments.settings
-    async with _redis(settings) as (client, scripts):
+    async with asking_redis(settings) as (client, scripts):
         found = await routing.show_queues(pool, client, scripts, settings)
     return Answer(found, shown={"QUEUES": found.queues, "WORKERS": found.workers})
 
@@ -57,18 +57,18 @@ async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    async with _redis(arguments.settings) as (client, _):
+    async with asking_redis(arguments.settings) as (client, _):
         return Answer(await routing.list_workers(pool, client))
 
 
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    async with _redis(arguments.settings) as (client, _):
+    async with asking_redis(arguments.settings) as (client, _):
         row = await routing.drain(pool, client, arguments.id)
     return Answer(row, shown=[msgspec.structs.asdict(row)])
 
 
 @asynccontextmanager
-async def _redis(settings: Settings) -> AsyncIterator[_Redis]:
+async def asking_redis(settings: Settings) -> AsyncIterator[_Redis]:
     """Raises `Unavailable` when Redis cannot be asked within the block."""
     client = redis_client.connect(settings, redis.asyncio.Redis)
     scripts = Scripts(client, settings)

@@ -237,7 +237,9 @@ class Cluster:
             for url in self.urls:
                 try:
                     async with session.get(f"{url}/readyz") as response:
-                        if response.status != 200 or not (await response.json())["worker"]:
+                        if response.status != 200:
+                            return False
+                        if self.workers and not (await response.json())["worker"]:
                             return False
                 except aiohttp.ClientError:
                     return False

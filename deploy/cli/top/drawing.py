@@ -1,0 +1,207 @@
+"""How figures look on a terminal: as rows of text in Textual's markup, whose colours follow the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from textual.content import Content
+
+from deploy.cli.top.figures import Figures, VendorFigures
+from shared.queue.routing import QueueRow, WorkerRow
+
+BARS = "▁▂▃▄▅▆▇█"
+SLOW_S, LATE_S = 2.0, 10.0
+"""A job that has waited longer than the first is worth a look, longer than the second a cause of alarm."""
+STYLES = {
+    "serving": "$text-success",
+    "paused": "$text-warning bold",
+    "no worker": "$text-error bold",
+    "draining": "$text-warning",
+}
+QUIET = "dim"
+
+
+class Cell(NamedTuple):
+    """Text in one style; an empty one is the usual."""
+
+    text: str
+    style: str = ""
+
+
+Row = Sequence[Cell]
+
+
+class Column(NamedTuple):
+    """Numbers stand at the right."""
+
+    title: str
+    is_number: bool = False
+
+
+def of_numbers(title: str) -> Column:
+    """A column of numbers."""
+    return Column(title, is_number=True)
+
+
+def rows_of(columns: Sequence[Column], rows: Sequence[Row]) -> Content:
+    """Lines, each column as wide as its widest cell."""
+    head = [Cell(column.title, "$text-accent") for column in columns]
+    lines = [head, *rows]
+    widths = [max(len(line[place].text) for line in lines) for place in range(len(columns))]
+    return Content("\n").join(_line(columns, widths, line) for line in lines)
+
+
+def _line(columns: Sequence[Column], widths: Sequence[int], cells: Row) -> Content:
+    padded = [
+        (cell.text.rjust(width) if column.is_number else cell.text.ljust(width), cell.style)
+        for column, width, cell in zip(columns, widths, cells, strict=True)
+    ]
+    return Content("  ").join(Content.styled(text, style) for text, style in padded)
+
+
+def bars(values: Iterable[float], width: int, most: float) -> str:
+    """The last `width` values as bars; one of `most` is the tallest."""
+    last = list(values)[-width:]
+    drawn = "".join(
+        BARS[min(len(BARS) - 1, int(value / most * len(BARS)))] if most and value else " " for value in last
+    )
+    return drawn.rjust(width)
+
+
+def vendors(rows: Sequence[VendorFigures], seen: dict[str, Sequence[float]], *, wide: bool) -> Content:
+    """A line for each vendor; a wide one has its last minute, too."""
+    columns = [
+        *(Column("vendor"), Column("state"), of_numbers("ready"), of_numbers("running"), of_numbers("oldest")),
+        *(of_numbers("req/s"), of_numbers("tok/s"), of_numbers("USD/min")),
+        *([of_numbers("fail/s"), of_numbers("wanted"), Column("requests, last minute")] if wide else [Column("")]),
+    ]
+    lines = []
+    most = max((value for values in seen.values() for value in values), default=0.0)
+    for row in rows:
+        rates = row.rates
+        cells = [
+            Cell(row.name, "bold"),
+            Cell(row.state, STYLES[row.state]),
+            number(row.ready),
+            number(row.running),
+            age(row.oldest_age_s),
+            number(rates.requests_per_s),
+            number(rates.tokens_per_s),
+            number(rates.usd_per_min),
+        ]
+        if wide:
+            failed = number(rates.failed_per_s)
+            cells += [failed._replace(style="$text-error") if rates.failed_per_s else failed, number(row.slots_wanted)]
+        lines.append([*cells, Cell(bars(seen[row.name], 30 if wide else 8, most), "$text-primary")])
+    return rows_of(columns, lines)
+
+
+def queues(rows: Sequence[QueueRow]) -> Content:
+    """A line for each queue that has something in it."""
+    busy = [row for row in rows if row.ready or row.running or row.deferred or row.paused]
+    if not busy:
+        return Content.styled("Nothing waits and nothing runs.", QUIET)
+    columns = [
+        Column("queue"),
+        *(of_numbers(name) for name in ("ready", "running", "deferred", "oldest")),
+        Column(""),
+    ]
+    return rows_of(
+        columns,
+        [
+            [
+                Cell(row.name, "bold"),
+                number(row.ready),
+                number(row.running),
+                number(row.deferred),
+                age(row.oldest_age_s),
+                Cell("paused", STYLES["paused"]) if row.paused else Cell(""),
+            ]
+            for row in busy
+        ],
+    )
+
+
+def workers(rows: Sequence[WorkerRow]) -> Content:
+    """A line for each worker, the busiest first."""
+    if not rows:
+        return Content.styled("No worker is alive: requests wait, and are refused after a while.", STYLES["no worker"])
+    columns = [Column("worker"), Column("host"), of_numbers("slots"), Column("load"), Column("state")]
+    return rows_of(
+        columns,
+        [
+            [
+                Cell(f"…{row.id[-8:]}", "bold"),
+                Cell(row.host[:20] or "-"),
+                Cell(f"{row.running}/{row.slots}"),
+                Cell(gauge(row.running, row.slots, 10), "$text-primary"),
+                Cell(*(("draining", STYLES["draining"]) if row.draining else ("serving", STYLES["serving"]))),
+            ]
+            for row in sorted(rows, key=lambda one: (-one.running, one.id))
+        ],
+    )
+
+
+def money(figures: Figures, *, wide: bool) -> Content:
+    """All accounts together: a line for each sum, or one line."""
+    sums = figures.money
+    pairs = [
+        ("charged today", _usd(sums.charged_today_usd)),
+        ("held", _usd(sums.held_usd)),
+        ("available", _usd(sums.available_usd)),
+        ("in flight", f"{sums.requests_in_flight:,}"),
+    ]
+    if not wide:
+        return Content("   ").join(Content.styled(f"{name} ", QUIET) + Content(value) for name, value in pairs)
+    pairs += [
+        ("balance", _usd(sums.balance_usd)),
+        ("requests today", f"{sums.requests_today:,}"),
+        ("accounts", f"{sums.accounts:,}"),
+    ]
+    names, values = (max(len(pair[place]) for pair in pairs) for place in (0, 1))
+    lines = [Content.styled(name.ljust(names), QUIET) + Content(f"  {value.rjust(values)}") for name, value in pairs]
+    return Content("\n").join(lines)
+
+
+def number(value: float) -> Cell:
+    """Short, and quiet where it is nothing."""
+    return Cell(short(value), "" if value else QUIET)
+
+
+def age(seconds: float) -> Cell:
+    """How long the oldest job waits."""
+    if not seconds:
+        return Cell("-", QUIET)
+    style = "$text-error bold" if seconds > LATE_S else "$text-warning" if seconds > SLOW_S else ""
+    return Cell(f"{seconds:.1f}s" if seconds < 100 else f"{seconds / 60:.0f}min", style)  # noqa: PLR2004 - two minutes or so
+
+
+def short(value: float) -> str:
+    """With about three digits.
+
+    >>> short(0), short(0.0123), short(4.26), short(128.4), short(43_210)
+    ('0', '0.012', '4.3', '128', '43.2k')
+    """
+    for unit, size in (("M", 1_000_000), ("k", 10_000)):
+        if abs(value) >= size:
+            return f"{value / (size if unit == 'M' else 1_000):.1f}{unit}"
+    if not value or value >= 10 or isinstance(value, int):  # noqa: PLR2004 - digits before the point are enough
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
+def gauge(value: int, most: int, width: int) -> str:
+    """A bar that is full at `most`.
+
+    >>> gauge(5, 10, 4)
+    '██░░'
+    """
+    full = min(width, round(width * value / most)) if most else 0
+    return "█" * full + "░" * (width - full)
+
+
+def _usd(text: str) -> str:
+    """Dollars and cents; what is less than a cent as it is."""
+    value = float(text)
+    return f"{value:,.2f} USD" if abs(value) >= 0.01 or not value else f"{value:.6f} USD"  # noqa: PLR2004 - a cent

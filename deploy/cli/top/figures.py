@@ -1,0 +1,189 @@
+"""What `rebootml top` shows, as the other commands tell it, and how fast it changes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.errors import ModelNotFound
+from shared.lanes import PROVIDERS
+from shared.money import NanoUsd, nano_to_usd
+from shared.queue.demand import EVERYTHING, Demand
+from shared.queue.routing import QueueRow, WorkerRow, list_workers, show_queues
+from shared.stores.postgres import load_queries
+
+if TYPE_CHECKING:
+    import asyncpg
+    import redis.asyncio
+
+    from shared.catalogue.models import Catalogue
+    from shared.settings import Settings
+    from shared.stores.scripts import Scripts
+
+SQL = load_queries("figures")
+RATES_OVER_S = 5.0
+NANO_PER_USD = 1_000_000_000
+COUNTED = ("requests", "failed", "tokens", "charged_nano")
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """Of what ended within the last few seconds."""
+
+    requests_per_s: float = 0.0
+    failed_per_s: float = 0.0
+    tokens_per_s: float = 0.0
+    usd_per_min: float = 0.0
+
+
+class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One vendor. `state`: `serving`, `paused` by an operator, or `no worker`."""
+
+    name: str
+    state: str
+    ready: int
+    running: int
+    deferred: int
+    oldest_age_s: float
+    workers: int
+    slots_wanted: int
+    rates: Rates
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all accounts; exact decimal strings."""
+
+    accounts: int
+    balance_usd: str
+    held_usd: str
+    available_usd: str
+    charged_today_usd: str
+    requests_today: int
+    requests_in_flight: int
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture. A worker counts with all of its slots, whichever queues it serves."""
+
+    at: datetime
+    slots: int
+    slots_running: int
+    slots_wanted: int
+    rates: Rates
+    vendors: list[VendorFigures]
+    queues: list[QueueRow]
+    workers: list[WorkerRow]
+    money: Money
+
+
+class Source:
+    """`read` gives a picture; rates need two of them."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        client: redis.asyncio.Redis,
+        scripts: Scripts,
+        catalogue: Catalogue,
+        settings: Settings,
+    ) -> None:
+        self._pool = pool
+        self._client = client
+        self._scripts = scripts
+        self._catalogue = catalogue
+        self._settings = settings
+        self._demand = Demand(pool, scripts, catalogue, settings)
+        self._since = _today() - timedelta(days=1)
+        self._counted: deque[tuple[float, dict[str, Counter[str]]]] = deque()
+
+    async def read(self) -> Figures:
+        """As it is now. Raises `Unavailable`, asyncpg's and redis-py's errors."""
+        queues = (await show_queues(self._pool, self._client, self._scripts, self._settings)).queues
+        workers = await list_workers(self._pool, self._client)
+        wanted = (await self._demand.scale()).slots_wanted
+        used = await self._pool.fetch(SQL["used"], self._since, _today())
+        rates = self._rates(used)
+        vendors = [_vendor(name, queues, workers, wanted.get(name, 0), rates[name]) for name in PROVIDERS]
+        return Figures(
+            at=datetime.now(UTC),
+            slots=sum(worker.slots for worker in workers if not worker.draining),
+            slots_running=sum(worker.running for worker in workers),
+            slots_wanted=wanted[EVERYTHING],
+            rates=rates[EVERYTHING],
+            vendors=vendors,
+            queues=queues,
+            workers=workers,
+            money=_money((await self._pool.fetch(SQL["money"]))[0], used),
+        )
+
+    def _rates(self, used: list[asyncpg.Record]) -> dict[str, Rates]:
+        """By vendor and in all, from counters that only grow."""
+        counted = {name: Counter[str]() for name in (*PROVIDERS, EVERYTHING)}
+        for row in used:
+            values = {name: row[name] for name in COUNTED}
+            counted[EVERYTHING].update(values)
+            if provider := self._provider(row["model"]):
+                counted[provider].update(values)
+        now = time.monotonic()
+        self._counted.append((now, counted))
+        while len(self._counted) > 2 and now - self._counted[1][0] >= RATES_OVER_S:  # noqa: PLR2004 - two make a rate
+            self._counted.popleft()
+        began, before = self._counted[0]
+        return {name: _rates(counted[name] - before[name], now - began) for name in counted}
+
+    def _provider(self, model: str) -> str | None:
+        try:
+            return self._catalogue.find(model).provider
+        except ModelNotFound:  # of another release's catalogue
+            return None
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _rates(grown: Counter[str], seconds: float) -> Rates:
+    if not seconds:
+        return Rates()
+    return Rates(
+        requests_per_s=round(grown["requests"] / seconds, 2),
+        failed_per_s=round(grown["failed"] / seconds, 2),
+        tokens_per_s=round(grown["tokens"] / seconds, 1),
+        usd_per_min=round(grown["charged_nano"] / seconds * 60 / NANO_PER_USD, 6),
+    )
+
+
+def _vendor(
+    name: str, queues: list[QueueRow], workers: list[WorkerRow], slots_wanted: int, rates: Rates
+) -> VendorFigures:
+    ours = [queue for queue in queues if queue.provider == name]
+    taking = [
+        worker for worker in workers if not worker.draining and any(q.startswith(f"{name}:") for q in worker.queues)
+    ]
+    paused = any(queue.paused for queue in ours)
+    return VendorFigures(
+        name=name,
+        state="paused" if paused else "serving" if taking else "no worker",
+        ready=sum(queue.ready for queue in ours),
+        running=sum(queue.running for queue in ours),
+        deferred=sum(queue.deferred for queue in ours),
+        oldest_age_s=max(queue.oldest_age_s for queue in ours),
+        workers=len(taking),
+        slots_wanted=slots_wanted,
+        rates=rates,
+    )
+
+
+def _money(row: asyncpg.Record, used: list[asyncpg.Record]) -> Money:
+    return Money(
+        accounts=row["accounts"],
+        balance_usd=nano_to_usd(NanoUsd(row["balance_nano"])),
+        held_usd=nano_to_usd(NanoUsd(row["held_nano"])),
+        available_usd=nano_to_usd(NanoUsd(row["balance_nano"] - row["held_nano"])),
+        charged_today_usd=nano_to_usd(NanoUsd(sum(one["charged_today_nano"] for one in used))),
+        requests_today=sum(one["requests_today"] for one in used),
+        requests_in_flight=row["in_flight"],
+    )
