@@ -1,8 +1,8 @@
 """How much waits in each queue, and how many slots of workers that is work for: one number to scale workers by.
 
 Slots are wanted for jobs that are due or run, and for lines of batches that could be fed, as far as the vendor takes them:
-the limits of the models that batches run now, or the first limit where they run none. What is deferred wants none. No worker
-has to be alive for it. A look costs the same however much waits.
+the limits of the models that batches run now, or the first limit where they run none. What is deferred or paused wants none.
+No worker has to be alive for it. A look costs the same however much waits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from shared.lanes import (
     short_name,
     tier_of,
 )
+from shared.operators.switches import switched_off
 from shared.stores import keys
+from shared.stores.postgres import reached
 
 if TYPE_CHECKING:
     import asyncpg
@@ -74,7 +76,7 @@ def _depths(found: list[list[int]]) -> dict[QueueName, QueueDepth]:
 
 
 class Demand:
-    """Asks Redis once and Postgres once for all queues."""
+    """Asks Redis once for all queues, and Postgres twice."""
 
     def __init__(self, pool: asyncpg.Pool, scripts: Scripts, catalogue: Catalogue, settings: Settings) -> None:
         self._pool = pool
@@ -101,8 +103,13 @@ class Demand:
         limits: dict[Feed, int] = {}
         for (feed, _), limit in zip(paces, found[len(QUEUES) :], strict=True):
             limits[feed] = limits.get(feed, 0) + limit
-        wanted = {queue: depth.due + depth.leased for queue, depth in depths.items()}
+        paused = await self._paused()
+        wanted = {queue: depth.leased for queue, depth in depths.items()}
+        for queue, depth in depths.items():
+            wanted[queue] += 0 if provider_of(queue) in paused else depth.due
         for feed in FEEDS:
+            if provider_of(fed_queue(feed)) in paused:
+                continue
             takes = min(self._settings.batch_window_max, limits.get(feed, start)) - wanted[fed_queue(feed)]
             wanted[fed_queue(feed)] += min(lines[feed], max(0, takes))
         return Scale(_summed(wanted), {short_name(queue): depth for queue, depth in depths.items()})
@@ -111,6 +118,11 @@ class Demand:
         """Lines that could be fed, at most a few thousand of each feed, and the models that batches run."""
         rows = await rows_of(self._pool, BATCHES["waiting"], FEEDS, self._settings.batch_window_max)
         return {row["feed"]: row["lines"] for row in rows}, {row["feed"]: row["models"] for row in rows}
+
+    async def _paused(self) -> frozenset[str]:
+        """Vendors whose jobs no worker takes, however many there are."""
+        async with reached("Pauses"):
+            return (await switched_off(self._pool)).paused
 
     def _pace_names(self, feed: Feed, models: list[str]) -> list[str]:
         names = []

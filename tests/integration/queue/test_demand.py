@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.upstreams import pace_name
+from shared.operators.switches import pause_provider
 from shared.queue import demand as module
 from shared.queue.demand import QUEUES, Demand, QueueDepth, Scale
 from shared.settings import Settings
@@ -95,6 +96,19 @@ async def test_a_stopped_batch_wants_nothing(
         "UPDATE batches SET state = 'paused', paused_for = 'insufficient_credit' WHERE id = $1", batch.id
     )
     assert (await wanted(new_demand()))["*"] == 0
+
+
+async def test_a_paused_vendor_wants_slots_for_what_runs_only(
+    new_demand: NewDemand, redis_client: ArqRedis, pool: asyncpg.Pool, new_account: NewAccount
+) -> None:
+    await a_batch(pool, await new_account(1_000))
+    await jobs(redis_client, INTERACTIVE, -2, -1, 5)
+    await pause_provider(pool, "openai", paused=True)
+    try:
+        assert (await wanted(new_demand()))["openai"] == 1
+    finally:
+        await pause_provider(pool, "openai", paused=False)
+    assert (await wanted(new_demand()))["openai"] == 3 + 4
 
 
 async def test_one_look_serves_all_who_ask_within_a_second(
