@@ -56,6 +56,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     overspends: int = 3
     disconnects: int = 1
     rolling_restarts: int = 1
+    switches: int = 1
     slow_readers: int = 12
     latencies: int = 60
     flex_lines: int = 150
@@ -84,6 +85,7 @@ LONG = Scale(
     overspends=100,
     disconnects=10,
     rolling_restarts=5,
+    switches=10,
     slow_readers=60,
     latencies=600,
     flex_lines=5_000,
