@@ -68,7 +68,7 @@ async def _serve(settings: Settings) -> None:
         keep_little_unsent(listening, settings.socket_unsent_bytes_max)
         site = web.SockSite(runner, listening, backlog=BACKLOG)
         await site.start()
-        heed_hangups(app[SERVICES].ledger.distrust_connections)
+        heed_hangups(app[SERVICES].ledger.renew_connections)
         settle_memory()
         log.info("front door open", host=settings.host, port=settings.port)
         await stop.wait()

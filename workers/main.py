@@ -157,7 +157,7 @@ async def run(settings: Settings) -> None:
             group.create_task(part)
         await _heed(worker, stores.pool)
         group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, stores.pool)))
-        heed_hangups(ledger.distrust_connections, vendor_keys.look_now)
+        heed_hangups(ledger.renew_connections, vendor_keys.look_now)
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
         await worker.async_run()

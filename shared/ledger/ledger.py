@@ -18,7 +18,7 @@ import structlog
 from shared.errors import InvalidRequest, RebootError, Unavailable
 from shared.ledger.microbatch import MicroBatch
 from shared.ledger.rows import BatchLine, Grant, Outcome, Repeat, Reservation, Settlement, grant_of, no_room
-from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries, reached
+from shared.stores.postgres import BUSY, UNREACHABLE, KeptSession, load_queries, reached, renew_idle
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -124,6 +124,11 @@ class Ledger:
         for session in (self._reserving, self._settling):
             session.distrust()
         await self._pool.expire_connections()
+
+    async def renew_connections(self) -> None:
+        """The password may have changed: idle connections are made anew now, those in use when they are needed next."""
+        await self.distrust_connections()
+        await renew_idle(self._pool)
 
     async def _reserve_batch(self, rows: Sequence[Reservation]) -> list[Grant | Repeat | BaseException]:
         if len(rows) > 1 and sum(len(row.kept.input) for row in rows if row.kept) > self._inputs_bytes_max:

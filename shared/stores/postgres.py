@@ -41,6 +41,7 @@ UNREACHABLE = (
 )
 """What asyncpg raises when the server is away, restarting, full or too slow: the statement may or may not have run."""
 REFUSED_PAUSE_S = 0.1
+RENEWED_WITHIN_S = 5.0
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 """What it raises when somebody else's lock stays: nothing was done."""
 
@@ -110,6 +111,16 @@ class _Connection(asyncpg.Connection):
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
         with contextlib.suppress(*UNREACHABLE):  # it is aborted then
             await super().close(timeout=timeout)
+
+
+async def renew_idle(pool: asyncpg.Pool) -> None:
+    """Replace those idle connections of the pool that have expired. It would do so by itself when it needs them next, which
+    may be never.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        with contextlib.suppress(*UNREACHABLE):
+            for _ in range(pool.get_idle_size()):
+                await stack.enter_async_context(pool.acquire(timeout=RENEWED_WITHIN_S))
 
 
 class KeptSession:
