@@ -44,7 +44,7 @@ class Call(msgspec.Struct, kw_only=True):
 
 class BillLine(msgspec.Struct, kw_only=True):
     """What a vendor bills an account of one model at one service tier: calls that it answered to their end, with their true
-    counts, and calls that it answered in part, with their prompts and the tokens that left.
+    counts, and calls that it took and did not answer to their end, with their prompts and the tokens that left.
     """
 
     account: str
@@ -81,7 +81,7 @@ def bill_of(calls: Iterable[Call]) -> list[BillLine]:
             line.calls += 1
             line.prompt_tokens += call.prompt_tokens
             line.output_tokens += call.output_tokens
-        elif call.ending and call.tokens_sent:
+        elif call.ending and call.prompt_tokens:
             line = lines.setdefault(place, _empty(call))
             line.broken_calls += 1
             line.broken_prompt_tokens += call.prompt_tokens

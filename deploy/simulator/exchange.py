@@ -139,6 +139,8 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
             question = dialect.read(request, await request.read())
             directions = _directions(simulator, question, call, met.script)
             script = directions.script
+            if met.silent:
+                call.prompt_tokens = question.prompt_tokens
             if met.silent or met.refused:
                 return await befallen(dialect, met, call)
             if script.status not in {0, 200} and not script.fault:

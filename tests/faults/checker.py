@@ -40,6 +40,8 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """
     holds_may_lapse: bool = False
     """An answer may be free because nobody is left who knows of it: its hold ends by its time, which is an alert."""
+    alerts: tuple[str, ...] = ()
+    """Events that may be logged as alerts."""
     zombies_may_call: bool = False
     """A worker that wakes up after its lease may call the vendor before it finds out, which nobody can fence."""
 

@@ -32,6 +32,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     script: Script
     max_tokens: int | None = None
+    model: str = MODEL
+    """One that is `UPSTREAM` at its vendor, at its prices."""
 
     @property
     def key(self) -> str:
@@ -65,7 +67,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         options: dict[str, object] = {"stream": self.form != "json"}
         if self.max_tokens:
             options["max_tokens"] = self.max_tokens
-        return {"model": MODEL, "messages": [{"role": "user", "content": self.message}], "options": options}
+        return {"model": self.model, "messages": [{"role": "user", "content": self.message}], "options": options}
 
 
 class Asked(msgspec.Struct, kw_only=True):

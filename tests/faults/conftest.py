@@ -62,6 +62,9 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     flex_lines: int = 150
     flex_kills: int = 1
     flex_latencies: int = 0
+    upstream_callers: int = 2
+    upstream_fault_s: float = 3.0
+    upstream_requests: int = 300
     limit_s: float = 60.0
 
 
@@ -91,6 +94,9 @@ LONG = Scale(
     flex_lines=5_000,
     flex_kills=10,
     flex_latencies=200,
+    upstream_callers=6,
+    upstream_fault_s=30.0,
+    upstream_requests=10_000,
     limit_s=900.0,
 )
 SCALE = LONG if os.environ.get("PROOFS") else SHORT

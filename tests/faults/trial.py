@@ -20,7 +20,7 @@ from shared.ledger.api_keys import KeyRules, create_key
 from shared.money import usd_to_nano
 from tests.faults.books import Books
 from tests.faults.checker import Case, Promise, join, violations
-from tests.faults.clients import FORMS, Asked, Caller, Form, Question
+from tests.faults.clients import FORMS, MODEL, Asked, Caller, Form, Question
 from tests.harness.cluster import Cluster
 from tests.harness.support import POLL_S, eventually, eventually_true
 
@@ -78,10 +78,10 @@ class Trial:
         self._credit = credit
         self._log_sizes = {path: path.stat().st_size for path in cluster.logs()}
 
-    def prepare(self, form: Form, script: Script, max_tokens: int | None = None) -> Asked:
+    def prepare(self, form: Form, script: Script, max_tokens: int | None = None, model: str = MODEL) -> Asked:
         """The next request of this trial: the script with a key of its own."""
         script = msgspec.structs.replace(script, key=f"{self._name}-{len(self.asked):05}")
-        question = Question(form=form, script=script, max_tokens=max_tokens)
+        question = Question(form=form, script=script, max_tokens=max_tokens, model=model)
         self.asked.append(Asked(question=question, url="", sent_at=time.time()))
         return self.asked[-1]
 
@@ -143,9 +143,11 @@ class Trial:
         cases = join(self.asked, calls, rows, journals)
         found = [sentence for case in cases for sentence in violations(case, promise)]
         found += unsettled + await self.check_books()
-        expected = LAPSED if promise.holds_may_lapse else None
+        expected = [f'"event":"{alert}"' for alert in promise.alerts] + [LAPSED] * promise.holds_may_lapse
         found += [
-            line[:1_000] for line in self.new_log_lines() if _complains(line) and not (expected and expected in line)
+            line[:1_000]
+            for line in self.new_log_lines()
+            if _complains(line) and not any(event in line for event in expected)
         ]
         self.cluster.check_nobody_died()
         return Verdict(found, cases, settled_s)

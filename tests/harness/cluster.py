@@ -251,12 +251,21 @@ class Cluster:
 
 @asynccontextmanager
 async def running_cluster(
-    folder: Path, environment: Mapping[str, str], *, doors: int = 2, workers: int = 2, direct: bool = False
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    doors: int = 2,
+    workers: int = 2,
+    direct: bool = False,
+    vendor_port: int = 0,
 ) -> AsyncIterator[Cluster]:
-    """A cluster for as long as the block lasts; `environment` goes to the front doors and the workers."""
+    """A cluster for as long as the block lasts; `environment` goes to the front doors and the workers. The simulator has
+    `vendor_port`, or any.
+    """
     make_private(folder)
     with ExitStack() as sockets:
         cluster = Cluster(folder, sockets, environment, direct=direct)
+        cluster.simulator.port = vendor_port
         try:
             await cluster.open(doors, workers)
             yield cluster

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from deploy.local.child import Child, Program
 from deploy.local.stores import STOP_S, Store, start
-from deploy.simulator.calls import CALLS_MAX, Call
+from deploy.simulator.calls import CALLS_MAX, BillLine, Call
 from tests.harness.support import eventually
 
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
@@ -117,6 +117,17 @@ class Simulator:
         """The calls whose key begins with `prefix`, oldest first."""
         answer = await self._ask("GET", f"/_calls?limit={CALLS_MAX}&prefix={quote(prefix)}")
         return msgspec.json.decode(answer, type=dict[str, list[Call]])["calls"]
+
+    async def answered(self) -> dict[str, int]:
+        """How many calls were answered to their end, by the end of the key."""
+        seen = msgspec.json.decode(await self._ask("GET", "/_upstreams"))["seen"]
+        return {one["account"]: one["endings"].get("completed", 0) for one in seen}
+
+    async def bill(self, prefix: str = "") -> list[BillLine]:
+        """What the vendor bills for these calls."""
+        return msgspec.json.decode(
+            await self._ask("GET", f"/_calls/bill?prefix={prefix}"), type=dict[str, list[BillLine]]
+        )["bill"]
 
     async def call_begins(self, key: str, count: int = 1, timeout_s: float = 30) -> None:
         """Wait until the vendor has been called with this key so many times."""
