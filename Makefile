@@ -23,7 +23,7 @@ test: $(INSTALLED) $(CLIENTS) ## every test, with servers of its own (ARGS="-k w
 test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 4 GB: agents, libraries, older and newer ones (NEWEST=1 for the newest versions)
 	@sh tests/clients/node/install.sh
 	@sh tests/clients/python/install.sh
-	@exec $(BIN)/python -m pytest -s -rs tests/clients/foreign.py tests/clients/foreign_codex.py \
+	@exec $(BIN)/python -m pytest -s -rs --timeout=900 tests/clients/foreign.py tests/clients/foreign_codex.py \
 		tests/clients/foreign_agents.py tests/clients/foreign_libraries.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
@@ -59,7 +59,8 @@ lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for aga
 		--no-header --no-annotate tests/clients/responses/requirements.in -o tests/clients/responses/requirements.lock
 	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/older/openai-$$major.in -o tests/clients/older/openai-$$major.lock; done
-	@for list in tests/clients/python/*.in; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	@for list in tests/clients/python/*.in; do needs=$$(sed -n 's/^# Python >=//p' $$list); \
+		$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version $${needs:-3.11} \
 		--no-header --no-annotate $$list -o $${list%.in}.lock; done
 	@if command -v npm >/dev/null; then for client in tests/clients/node/*/; do (cd $$client && \
 		npm update --package-lock-only --no-audit --no-fund --loglevel=error); done; fi

@@ -17,11 +17,11 @@ def utf8_body(body: bytes) -> bytes:
 
 
 async def utf8_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same for a file of lines, as it comes."""
+    """The same for an upload of many lines or requests, as it comes."""
     check = Utf8Check()
     try:
         async for chunk in chunks:
             yield check.feed(chunk)
         yield check.end()
     except NotUtf8 as error:
-        raise InvalidRequest(f"The file is {error}: save it as UTF-8 and send it again.") from None
+        raise InvalidRequest(f"The upload is {error}: save it as UTF-8 and send it again.") from None

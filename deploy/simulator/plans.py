@@ -9,7 +9,8 @@
 Which turn it is follows from the messages sent alone: as many as the model has had since the user's message with the
 directive, so that a retry is given the same turn. Where one call at a time is asked for, each call is a turn of its own.
 Plain text is said after the last turn, and where a tool that the turn calls is not on offer, by exactly this name, as in
-the calls in which agents ask for a title. A turn of text alone needs no tools; where JSON is wanted, that is said instead.
+the calls in which agents ask for a title. A turn of text alone needs no tools; where JSON is wanted, that is said instead,
+unless any object will do and the text is one.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def pieces(model: str, message: str, script: Script, asked: Asked, turn: Turn | 
 def can_play(turn: Turn, asked: Asked) -> bool:
     """Whether a request leaves room for a planned turn: for its calls, or for its text where it makes none."""
     if not turn.calls:
-        return asked.only is None and asked.schema is None
+        return asked.only is None and (asked.schema is None or (asked.schema == ANY_JSON and _is_object(turn.text)))
     return {call.name for call in turn.calls} <= callable_names(asked)
 
 
@@ -128,6 +128,13 @@ def _call(index: int, name: str, text: str) -> Iterator[CallText]:
     yield CallText(index, "", name, ends=not parts)
     for position, part in enumerate(parts, start=1):
         yield CallText(index, part, ends=position == len(parts))
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except msgspec.DecodeError:
+        return False
 
 
 def _missing(turn: Turn | None, asked: Asked) -> str:

@@ -10,6 +10,7 @@ FILE = "{file}"
 PROMPT = '"$PROMPT"'
 SCHEMA = '"$SCHEMA"'
 OUR_WORDS = r"not\s+one\s+of\s+our\s+API\s+keys"
+ANSWER = "It is Paris, as everybody knows by now."
 NO_CREDIT = r"\b0\s+USD\s+are\s+available"
 WRITES = "seen.py\n```python\n<<<<<<< SEARCH\n=======\nprint(4711)\n>>>>>>> REPLACE\n```\n"
 
@@ -17,7 +18,7 @@ WRITES = "seen.py\n```python\n<<<<<<< SEARCH\n=======\nprint(4711)\n>>>>>>> REPL
 class Agent(NamedTuple):
     """One program as a block of its page sets it up. `asks` are commands by what is wanted: `plain`, `stream`, `task`, and
     `schema` where it has that. `turn` is how the model does the task: it reads a file, or writes what is in it. `form` is how
-    it answers in the form of a schema.
+    it answers in the form of a schema, `answer` how it says something when it may not do so in text.
     """
 
     page: str
@@ -27,6 +28,7 @@ class Agent(NamedTuple):
     turn: Mapping[str, Any]
     block: int = 0
     form: Mapping[str, Any] = {}
+    answer: Mapping[str, Any] = {"text": ANSWER}
     wrong_key: str = OUR_WORDS
 
 
@@ -39,6 +41,8 @@ CLAUDE = "claude -p"
 OPENCODE = "opencode run --model rebootml/"
 AIDER = "aider --model openai/openai-gpt-4o-mini --no-show-model-warnings --yes-always --no-git --no-pretty"
 CN = "cn --config ~/.continue/config.yaml --allow Read"
+MINI = "mini -m openai/openai-gpt-4o-mini -y --exit-immediately -c mini.yaml -c agent.step_limit=5 -t"
+SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 COPILOT = "copilot --no-auto-update --allow-all-tools"
 
 
@@ -86,6 +90,17 @@ def copilot(block: int) -> Agent:
     return Agent("copilot-cli", "copilot", program, asks, calling("view", path=FILE), block, wrong_key=r"401")
 
 
+def gptme(block: int, model: str) -> Agent:
+    """Over one of the APIs."""
+    command = f"gptme --non-interactive -m {model}"
+    asks = {
+        "plain": f"{command} --no-stream --tools none {PROMPT}",
+        "stream": f"{command} --stream --tools none {PROMPT}",
+        "task": f"{command} --tools shell {PROMPT}",
+    }
+    return Agent("gptme", "gptme", "bin/gptme", asks, calling("shell", command=f"cat {FILE}"), block)
+
+
 AGENTS = {
     "claude-code": Agent(
         "claude-code",
@@ -123,6 +138,28 @@ AGENTS = {
         {"plain": f"cline {PROMPT}", "stream": f"cline --json {PROMPT}", "task": f"cline --json {PROMPT}"},
         calling("read_files", files=[{"path": FILE}]),
     ),
+    "mistral-vibe": Agent(
+        "mistral-vibe",
+        "mistral-vibe",
+        "bin/vibe",
+        {
+            "plain": f"vibe --trust -p {PROMPT}",
+            "stream": f"vibe --trust --output streaming -p {PROMPT}",
+            "task": f"vibe --trust --auto-approve -p {PROMPT}",
+        },
+        calling("read_file", path=FILE),
+        wrong_key=r"Invalid API key",
+    ),
+    "mini-swe-agent": Agent(
+        "mini-swe-agent",
+        "mini-swe-agent",
+        "bin/mini",
+        {"plain": f"{MINI} {PROMPT}", "task": f"{MINI} {PROMPT}"},
+        calling("bash", command=f"cat {FILE}"),
+        answer=calling("bash", command=f"{SUBMIT} && echo '{ANSWER}'"),
+    ),
+    "gptme, responses": gptme(0, "openai/openai-gpt-4o-mini"),
+    "gptme, completions": gptme(1, "local/openai-gpt-4o-mini --tool-format tool"),
     "copilot, completions": copilot(0),
     "copilot, responses": copilot(1),
     "copilot, anthropic": copilot(2),

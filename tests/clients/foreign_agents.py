@@ -18,16 +18,15 @@ import msgspec
 import pytest
 
 from shared.ids import new_id
-from tests.clients.agents import AGENTS, CLAUDE, FILE, NO_CREDIT, PROMPT, THINKING, THINKS, Agent, calling
+from tests.clients.agents import AGENTS, ANSWER, CLAUDE, FILE, NO_CREDIT, PROMPT, THINKING, THINKS, Agent, calling
 from tests.clients.conftest import NewKey
 from tests.clients.gateway import Gateway, blocks_of
 from tests.clients.homes import folder_of, set_up
 from tests.harness.cluster import Cluster
 
-ANSWER = "It is Paris, as everybody knows by now."
 SECRET = "4711"
 TOWN = '{"type":"object","properties":{"name":{"type":"string"}},"required":["name"],"additionalProperties":false}'
-PATIENCE_S = 120
+PATIENCE_S = 280
 PAGES = sorted({(agent.page, agent.block): name for name, agent in AGENTS.items()}.items())
 
 
@@ -46,7 +45,7 @@ async def test_what_its_page_says_runs(gateway: Gateway, tmp_path: Path, name: s
 async def test_it_says_what_the_model_says(
     service: Cluster, gateway: Gateway, tmp_path: Path, name: str, asked: str
 ) -> None:
-    said = await ask(name, asked, {"text": ANSWER}, service, gateway, tmp_path)
+    said = await ask(name, asked, AGENTS[name].answer, service, gateway, tmp_path)
     assert ANSWER in whole(said), said
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.gateway import PAGES, Gateway
+from tests.clients.gateway import PAGES, ROOT, Gateway
 from tests.clients.homes import home_of
+from tests.harness.caller import told
+from tests.harness.cluster import Cluster
 
 TEXT = r"\[simulated"
 TOOL = r"It is sunny in text\."
@@ -52,3 +54,18 @@ async def test_every_block_of_a_page_runs_and_says_what_it_should(gateway: Gatew
         else:
             said = await gateway.said_by_program(tmp_path, str(home / "bin" / "python"), "-c", code)
         assert re.search(pattern, said), f"{code}\n{said}"
+
+
+async def test_instructor_asks_in_each_of_its_modes(service: Cluster, gateway: Gateway) -> None:
+    await service.simulator.plan({"key": "town", "turns": [{"text": '{"name": "Oslo", "inhabitants": 7}'}]})
+    prompt = told(plan="town")
+    program = home_of("instructor") / "bin" / "python"
+    said = await gateway.said_by_program(ROOT, str(program), "-m", "tests.clients.with_instructor", PROMPT=prompt)
+    written, called = "Town(name='Oslo', inhabitants=7)", "Town(name='text', inhabitants=1)"
+    assert dict(line.split(" ", 1) for line in said.splitlines()) == {
+        **dict.fromkeys(("JSON", "MD_JSON", "ANTHROPIC_JSON"), written),
+        **dict.fromkeys(("FUNCTIONS", "TOOLS", "TOOLS_STRICT", "JSON_SCHEMA"), called),
+        **dict.fromkeys(("RESPONSES_TOOLS", "RESPONSES_TOOLS_WITH_INBUILT_TOOLS"), called),
+        **dict.fromkeys(("ANTHROPIC_TOOLS", "ANTHROPIC_REASONING_TOOLS"), called),
+        **dict.fromkeys(("PARALLEL_TOOLS", "ANTHROPIC_PARALLEL_TOOLS"), f"[{called}]"),
+    }

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / ".venv-clients" / "bin"
 """Where `make test` installs them."""
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PATIENCE_S = 120
+PATIENCE_S = 280
 _END = "\N{END OF TRANSMISSION}"
 _IN_TURN = f"""
 import sys

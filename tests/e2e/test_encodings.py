@@ -81,7 +81,7 @@ async def test_the_command_takes_a_mark_and_says_what_is_wrong_with_another_enco
     written(cli, lines_of("one").decode().encode("utf-16"))
     ran = await cli("batch", "submit", path, "--watch")
     assert ran.status == REFUSED
-    assert "The file is in UTF-16: save it as UTF-8" in ran.err
+    assert "The upload is in UTF-16: save it as UTF-8" in ran.err
 
 
 async def test_the_command_fails_when_a_line_was_not_understood_also_when_it_does_not_wait(cli: Cli) -> None:

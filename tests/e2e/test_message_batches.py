@@ -140,6 +140,9 @@ async def test_what_is_wrong_with_one_request_is_told_in_its_result(caller: Call
     types = [line["result"]["error"]["error"]["type"] for line in found[1:7]]
     assert types == ["invalid_request_error", "not_found_error", *["invalid_request_error"] * 4]
     assert "`stream`" in found[1]["result"]["error"]["error"]["message"]
+    ran = [line["result"]["error"]["request_id"] for line in found[1:7]]
+    assert ran[:5] == [None] * 5
+    assert ran[5].startswith("req_")
     assert found[7]["ignored"] == ["mood", "top_k"]
 
 

@@ -90,6 +90,15 @@ def test_a_turn_of_text_needs_no_tools_and_gives_way_to_json() -> None:
     assert json.loads("".join(map(str, pieces)))["answer"].startswith("[simulated m]")
 
 
+def test_a_turn_that_is_a_json_object_is_said_where_any_object_will_do() -> None:
+    turn, form = Turn('{"name": "Oslo"}'), {"type": "object", "properties": {"town": {"type": "string"}}}
+    said = [
+        "".join(map(str, tools.pieces("m", "hi", Script(plan="k1"), Asked(schema=schema), turn)))
+        for schema in (ANY_JSON, form)
+    ]
+    assert said == ['{"name": "Oslo"}', '{"town": "text"}']
+
+
 # what is no plan
 
 

@@ -185,4 +185,4 @@ def _result(result: Result) -> ResultLine:
     if not_run := NOT_RUN.get(result.error_code):
         return ResultLine(custom_id=result.custom_id, result=not_run)
     error = error_body(result.error_code or "", result.error_message or "")
-    return ResultLine(custom_id=result.custom_id, result=Errored(failure(error, result.request_id or "")))
+    return ResultLine(custom_id=result.custom_id, result=Errored(failure(error, result.request_id)))

@@ -53,7 +53,7 @@ class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     type: Literal["error"] = "error"
     error: AnthropicError
-    request_id: str
+    request_id: str | None
 
 
 ERROR = AnthropicFailure
@@ -65,7 +65,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
     return json_bytes(failure(error, request_id))
 
 
-def failure(error: ErrorBody, request_id: str) -> AnthropicFailure:
+def failure(error: ErrorBody, request_id: str | None) -> AnthropicFailure:
     """The same, to be encoded."""
     known = error.details or {}
     details = AnthropicDetails(
