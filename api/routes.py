@@ -103,6 +103,7 @@ ADMITTED = (
     OUTPUT_LIMIT,
     IGNORED,
     Header("x-model-successor", "The model that answered instead of a retired one."),
+    Header("x-model-served", "With `models`: the model that answered; of a stream where that is known in time."),
     REPLAYED,
     *RATE,
 )

@@ -12,7 +12,6 @@ import msgspec
 from aiohttp import web
 
 from api.formats.native.answers import result_json
-from api.formats.wishes import ignored_header
 from api.http.rates import tell_left, tell_limit
 from api.http.reading import prefers_async
 from api.http.state import REQUEST_ID
@@ -20,11 +19,12 @@ from api.http.writing import answer
 from api.requests.log import State, find_request
 from api.requests.streaming import send_stream
 from api.requests.submit import Admitted, NewRequest
+from api.requests.told import Told, limits_of
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand
 from shared import clock
 from shared.errors import EndUnknown, Overloaded, RateLimited
-from shared.job import Done, Event, Failed
+from shared.job import Done, Event, Failed, Served
 from shared.ledger.rows import Repeat
 from shared.runtime.metrics import STREAMS
 
@@ -76,16 +76,16 @@ async def serve(
             wanted.question = wanted.kept = None
             body.shrink(wanted.form.held_bytes)
             served = admitted.job.model.name
-            headers = _headers(admitted.job.output_limit, served, wanted)
+            told = _told(wanted, limits_of(admitted.job), has_chain=admitted.job.has_chain)
             if respond_async or wanted.at_once:
                 services.custody.keep(admitted)
             if respond_async:
-                return _accepted(admitted.job.id, "queued", headers)
+                return _accepted(admitted.job.id, "queued", told.at_once(served))
             if wanted.at_once:
                 said = wanted.at_once(admitted.job.id, served)
-                return await answer(request, said, key.account_id, headers=headers)
+                return await answer(request, said, key.account_id, headers=told.at_once(served))
             follower.when_left = partial(_leave, services, admitted, follower)
-            return await _relay(request, wanted, served, key, services.follow_up.events_of(admitted, follower), headers)
+            return await _relay(request, wanted, served, key, services.follow_up.events_of(admitted, follower), told)
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
@@ -129,13 +129,16 @@ async def _serve_repeat(
     services = request.app[SERVICES]
     request[REQUEST_ID] = request_id
     logged = await find_request(services.pool, key.account_id, request_id)
-    headers = _headers(logged.output_limit, logged.model, wanted) | {"Idempotent-Replayed": "true"}
+    limits = {one.model: one.output_limit for one in logged.chain or ()} | {logged.model: logged.output_limit}
+    told = _told(wanted, limits, has_chain=logged.chain is not None, more={"Idempotent-Replayed": "true"})
     if logged.state == "pending" and (respond_async or wanted.at_once):
         _watch_over(services, logged, wanted)
     if respond_async:
-        return _accepted(logged.id, "queued" if logged.state == "pending" else logged.state, headers)
+        state = "queued" if logged.state == "pending" else logged.state
+        return _accepted(logged.id, state, told.at_once(logged.model))
     if wanted.at_once and logged.state == "pending":
-        return await answer(request, wanted.at_once(logged.id, logged.model), key.account_id, headers=headers)
+        said = wanted.at_once(logged.id, logged.model)
+        return await answer(request, said, key.account_id, headers=told.at_once(logged.model))
     again = admitted_before(logged, wanted, services)
     wanted.question = wanted.kept = None
     body.shrink(wanted.form.held_bytes)
@@ -145,7 +148,7 @@ async def _serve_repeat(
         follower.look_up()
         await services.queue.listen(logged.id, services.relay.channel)
         events = services.follow_up.events_again(logged, follower, again)
-        return await _relay(request, wanted, logged.model, key, events, headers)
+        return await _relay(request, wanted, logged.model, key, events, told)
 
 
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
@@ -154,18 +157,23 @@ def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> No
         services.custody.keep(again)
 
 
+def _told(wanted: Wanted, limits: dict[str, int], *, has_chain: bool, more: dict[str, str] | None = None) -> Told:
+    return Told(wanted.model, wanted.ignored, wanted.chain, limits, has_chain, more or {})
+
+
 async def _relay(
     request: web.Request,
     wanted: Wanted,
     served: str,
     key: ApiKey,
     events: AsyncIterator[Event],
-    headers: dict[str, str],
+    told: Told,
 ) -> web.StreamResponse:
     if wanted.stream:
         form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], served)
-        return await send_stream(request, events, form, headers, request.app[SERVICES].settings, key.account_id)
-    return await _answer(request, wanted, served, key, events, headers)
+        settings, later = request.app[SERVICES].settings, partial(told.of, served) if told.has_chain else None
+        return await send_stream(request, events, form, told.first(served), settings, key.account_id, told=later)
+    return await _answer(request, wanted, served, key, events, told)
 
 
 async def _answer(
@@ -174,14 +182,17 @@ async def _answer(
     served: str,
     key: ApiKey,
     events: AsyncIterator[Event],
-    headers: dict[str, str],
+    told: Told,
 ) -> web.StreamResponse:
     async for event in events:
         match event:
+            case Served(model):
+                served = model
             case Done():
                 body = wanted.form.answer(event, request[REQUEST_ID], served)
                 within_s = request.app[SERVICES].settings.answer_within_s
                 try:
+                    headers = told.of(served)
                     return await answer(request, body, key.account_id, headers=headers, within_s=within_s)
                 except Overloaded:
                     raise EndUnknown(NO_ROOM) from None
@@ -189,7 +200,7 @@ async def _answer(
                 if wanted.failed is None:
                     raise event.as_error()
                 body = wanted.failed(event, request[REQUEST_ID], served)
-                return await answer(request, body, key.account_id, headers=headers)
+                return await answer(request, body, key.account_id, headers=told.of(served))
             case _:
                 pass  # parts of an answer that another call has asked for as a stream
     raise AssertionError("a follower ends with Done or Failed")
@@ -244,10 +255,3 @@ def _leave(services: Services, admitted: Admitted, follower: Follower | None = N
     else:
         services.abandoned.add(admitted.job.id)
         admitted.copy.drop()
-
-
-def _headers(output_limit: int, served: str, wanted: Wanted) -> dict[str, str]:
-    headers = {"x-output-limit": str(output_limit), "Cache-Control": "no-store", **ignored_header(wanted.ignored)}
-    if served != wanted.model:
-        headers["x-model-successor"] = served
-    return headers

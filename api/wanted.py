@@ -16,6 +16,7 @@ from api.formats.asked import Form
 from api.formats.wishes import without_query
 from api.http.reading import idempotency_key
 from api.http.state import REQUEST_ID
+from api.requests.fallbacks import Chain, chain_of, served_now
 from api.requests.log import find_repeated
 from api.requests.model_check import at_tier, fit_to_model, with_nearest
 from api.requests.model_names import listed_at, understood
@@ -27,6 +28,7 @@ from shared.catalogue.models import Model
 from shared.errors import ModelNotFound, RebootError
 from shared.job import Failed, PackedJob
 from shared.ledger.rows import KeptInput
+from shared.money import BIGINT_MAX
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -54,6 +56,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     at_once: Callable[[str, str], bytes] | None = None
     failed: Callable[[Failed, str, str], bytes] | None = None
     """Both as in `Asked`."""
+    chain: Chain | None = None
+    """Where it names models to fall back on."""
     repeats: str | None = None
     """The id of the request that came first with the same Idempotency-Key."""
 
@@ -86,18 +90,19 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
         await pace.pause()
         try:
             asked = await services.chains.whole(asked, key.account_id, body)
-            asked, model = _fit(request, asked, key, services)
+            asked, model, chain = _fit(request, asked, key, services)
         except RebootError as error:
             if not repeatable_by:
                 raise
             refusal = error
-            asked, model = _fit_again(asked, services)
+            (asked, model), chain = _fit_again(asked, services), None
         await pace.pause()
         wanted = Wanted(
             form=asked.form,
             model=asked.model,
             served_by=model,
             question=packed(asked, model, keep_messages=services.settings.keep_messages) if model else None,
+            chain=chain,
             stream=asked.stream,
             max_tokens=asked.max_tokens,
             metadata=asked.metadata,
@@ -115,13 +120,20 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
     return wanted
 
 
-def _fit(request: web.Request, asked: Asked, key: ApiKey, services: Services) -> tuple[Asked, Model | None]:
-    """What can be done of it, and the model that a worker can do it with."""
+def _fit(
+    request: web.Request, asked: Asked, key: ApiKey, services: Services
+) -> tuple[Asked, Model | None, Chain | None]:
+    """What can be done of it, and the model that a worker can do it with; with a chain, all marks for caches stay."""
+    if asked.models:
+        chain = chain_of(asked, services.catalogue, services.settings, listed_at(request.path), strict=key.strict)
+        chain = served_now(chain, services.directory, lambda model: model.lane)
+        first = chain.next
+        return msgspec.structs.replace(asked, sampling=first.sampling, ignored=first.ignored), first.model, chain
     model = services.catalogue.serving(asked.model, listed_at(request.path))
     asked, model = fit_to_model(asked, model, services.settings, strict=key.strict)
     model = at_tier(asked, model, services.catalogue)
     services.directory.require(model, model.lane)
-    return asked, model
+    return asked, model, None
 
 
 def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
@@ -149,6 +161,7 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
         model=wanted.served_by,
         lane=wanted.served_by.lane,
         question=wanted.question,
+        chain=wanted.chain,
         metadata=wanted.metadata,
         stream=wanted.stream,
         max_tokens=wanted.max_tokens,
@@ -165,20 +178,25 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
     """
     if wanted.served_by is None or wanted.question is None:
         return None
+    promised = {one.model: one for one in logged.chain or ()}
+    now = promised.get(wanted.served_by.name)
+    chain = wanted.chain if now else None
     job = PackedJob(
         id=logged.id,
         account_id=logged.account_id,
         model=wanted.served_by,
-        price=logged.price,
+        price=now.price if now else logged.price,
         messages=wanted.question.messages,
         sampling=wanted.question.sampling,
         tools=wanted.question.tools,
         stream=logged.stream,
-        output_limit=logged.output_limit,
+        output_limit=now.output_limit if now else logged.output_limit,
         hold_nano=logged.hold_nano,
         deadline_ms=int(logged.deadline_at.timestamp() * 1000),
         keep_until=logged.deadline_at + timedelta(seconds=services.settings.answers_kept_s),
         footprint=wanted.question.footprint,
         keeps_asked=wanted.kept is None,
+        fallbacks=chain.fallbacks(logged.chain or (), BIGINT_MAX) if chain and now else (),
+        tried=chain.passed if chain else (),
     )
     return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)

@@ -13,12 +13,24 @@ from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, Sampling, ToolCall, Tools
 from shared.errors import ErrorBody, RebootError, from_body
 from shared.ids import created_at
+from shared.ledger.chains import Tried
 from shared.ledger.rows import BatchLine, Settlement
 from shared.money import NanoUsd, Price, Usage, nano_to_usd
 from shared.thoughts import Thought, ThoughtPiece
 
 RUN_REQUEST = "run_request"
 """The name of the one arq function that runs requests."""
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that serves a request when those before it have failed, at the price that was pinned when it was admitted.
+    `sampling` is as this model is asked, but for the form of the answer, which is the job's.
+    """
+
+    model: Model
+    price: Price
+    sampling: Sampling
+    output_limit: int
 
 
 class JobHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +54,22 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """What it takes in memory (`shared/footprint.py`); a payload that has more bytes takes these."""
     keeps_asked: bool = True
     """Whether what was asked is kept with it, if it is short. It is kept already where it can be gone on from."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """What serves it when its model has failed, in order."""
+    tried: tuple[Tried, ...] = ()
+    """The models before this one, which have failed."""
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether more than one model may serve it. Then its messages and tools have all marks for caches, of which each
+        model is sent those that it takes.
+        """
+        return bool(self.fallbacks or self.tried)
+
+    @property
+    def calls_before(self) -> int:
+        """Of the vendors of the models before this one."""
+        return sum(one.calls for one in self.tried)
 
     @property
     def created_at(self) -> datetime:
@@ -60,6 +88,19 @@ class Job(JobHead, frozen=True, kw_only=True):
     sampling: Sampling
     tools: Tools = Tools()
 
+    def at_next(self, tried: tuple[Tried, ...]) -> Job:
+        """The same for the first fallback that is not among those that were `tried`: its own model, and any behind it."""
+        fallback, *others = self.fallbacks[len(tried) - 1 :]
+        return msgspec.structs.replace(
+            self,
+            model=fallback.model,
+            price=fallback.price,
+            sampling=msgspec.structs.replace(fallback.sampling, json_answer=self.sampling.json_answer),
+            output_limit=fallback.output_limit,
+            fallbacks=tuple(others),
+            tried=(*self.tried, *tried),
+        )
+
 
 class PackedJob(JobHead, frozen=True, kw_only=True):
     """A `Job` on its way to a worker. What only the worker reads is packed already, so that it takes as much memory as it has
@@ -74,6 +115,21 @@ class PackedJob(JobHead, frozen=True, kw_only=True):
     def bytes(self) -> int:
         """Of what is packed."""
         return len(self.messages) + len(self.sampling) + len(self.tools)
+
+    def at_next(self, tried: tuple[Tried, ...]) -> PackedJob:
+        """As `Job.at_next`."""
+        empty: dict[str, Any] = {"messages": [], "sampling": _sampling_decoder.decode(self.sampling), "tools": Tools()}
+        head: dict[str, Any] = {name: getattr(self, name) for name in JobHead.__struct_fields__}
+        moved = Job(**head, **empty).at_next(tried)
+        head = {name: getattr(moved, name) for name in JobHead.__struct_fields__}
+        sampling = msgspec.Raw(_event_encoder.encode(moved.sampling))
+        return PackedJob(**head, messages=self.messages, sampling=sampling, tools=self.tools)
+
+
+class Served(msgspec.Struct, frozen=True, tag="s", array_like=True):
+    """The first event of a request that another model serves than the one that was asked for first."""
+
+    model: str
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
@@ -121,6 +177,8 @@ class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
 
     done: Done
     messages: list[Message] | None
+    model: str | None = None
+    """The one that gave it, where that is not the one that was asked for first."""
 
 
 AnswerPart = Chunk | CallPiece | ThoughtPiece
@@ -138,9 +196,12 @@ def bytes_of(part: AnswerPart) -> int:
     return len(part.arguments.encode()) + len((part.name or "").encode())
 
 
-Event = AnswerPart | Done | Failed
+AnswerEvent = AnswerPart | Done | Failed
+"""What is told of an answer."""
+Event = AnswerEvent | Served
 _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
+_sampling_decoder = msgspec.msgpack.Decoder(Sampling)
 _job_decoder = msgspec.msgpack.Decoder(Job)
 _answer_decoder = msgspec.msgpack.Decoder(KeptAnswer)
 _settlement_decoder = msgspec.msgpack.Decoder(Settlement)

@@ -139,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     messages_max: int = 4_096
     stop_sequences_max: int = 16
     tools_max: int = 512  # whatever the model takes
+    fallback_models_max: int = 4  # that a request may name beside its model
     output_limit_default: int = 4_096
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
@@ -539,6 +540,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "price_factor": _factor,
     "batch_price_factor": _factor,
     "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),
+    "fallback_models_max": _number(int, 0, 16, "a whole number"),
     "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
     "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
     "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),

@@ -11,12 +11,13 @@ import msgspec
 from api.batches.custom_ids import CustomIds, custom_id_of
 from api.formats.asked import Asked, ParsedLine
 from api.formats.parsing import parse
+from api.requests.fallbacks import chain_of, served_now
 from api.requests.model_check import at_tier, fit_to_model
 from api.requests.model_names import V1_LISTED_AT, unknown_model_first
-from shared.batches.batches import Ask, pack_ask
+from shared.batches.batches import Ask, AskedElse, pack_ask
 from shared.batches.bounds import cost_bound, require_at_most
 from shared.batches.files import Form, Line, LineError
-from shared.catalogue.models import LISTED_AT
+from shared.catalogue.models import LISTED_AT, Model
 from shared.errors import InvalidRequest, Overloaded, RebootError, RequestTooLarge
 from shared.lanes import ServiceTier, fed_queue, feed_of, lane_of
 from shared.money import NANO_PER_USD, NanoUsd
@@ -73,22 +74,52 @@ class _Checks:
         return Line(number=number, custom_id=custom_id, error_code=found.code, error_message=found.message)
 
     def _line(self, number: int, parsed: ParsedLine) -> Line:
-        services = self._services
-        named = services.catalogue.find(parsed.asked.model, self._listed_at, nearest=self._shows_more).name
-        model = services.catalogue.serving(named)
-        asked, model = fit_to_model(parsed.asked, model, services.settings, strict=self._key.strict)
-        asked = msgspec.structs.replace(asked, service_tier=asked.service_tier or self._tier)
-        model = at_tier(asked, model, services.catalogue)
+        given = msgspec.structs.replace(parsed.asked, service_tier=parsed.asked.service_tier or self._tier)
+        ask, model = self._with_chain(given) if given.models else self._of_one_model(given)
+        self._require_affordable(ask, model)
         feed = feed_of(model.provider, model.service_tier)
-        with contextlib.suppress(Overloaded):  # it waits for a worker
-            services.directory.require(model, lane_of(fed_queue(feed)))
-        told = asked.kept.told if asked.kept else None
-        ask = Ask(
-            named, asked.messages, asked.sampling, asked.tools, asked.max_tokens, asked.metadata, asked.ignored, told
-        )
-        most = NanoUsd(services.settings.batch_line_usd_max * NANO_PER_USD)
-        require_at_most(most, cost_bound(ask, model, services.settings))
         return Line(number=number, custom_id=parsed.custom_id, provider=feed, asked=pack_ask(ask))
+
+    def _of_one_model(self, given: Asked) -> tuple[Ask, Model]:
+        services = self._services
+        named = services.catalogue.find(given.model, self._listed_at, nearest=self._shows_more).name
+        model = services.catalogue.serving(named)
+        asked, model = fit_to_model(given, model, services.settings, strict=self._key.strict)
+        model = at_tier(asked, model, services.catalogue)
+        with contextlib.suppress(Overloaded):  # it waits for a worker
+            services.directory.require(model, _lane_of(model))
+        return _ask(named, asked), model
+
+    def _with_chain(self, given: Asked) -> tuple[Ask, Model]:
+        services = self._services
+        told = {"strict": self._key.strict, "nearest": self._shows_more}
+        chain = chain_of(given, services.catalogue, services.settings, self._listed_at, **told)
+        chain = served_now(chain, services.directory, _lane_of, waits=True)
+        now, *others = chain.models[len(chain.passed) :]
+        asked = msgspec.structs.replace(given, sampling=now.sampling, ignored=now.ignored)
+        else_ = (
+            AskedElse(one.name, msgspec.structs.replace(one.sampling, json_answer=None), one.ignored) for one in others
+        )
+        passed = tuple(one.name for one in chain.models[: len(chain.passed)])
+        ask = msgspec.structs.replace(_ask(now.name, asked), others=tuple(else_), passed=passed)
+        for one in others:
+            self._require_affordable(msgspec.structs.replace(ask, sampling=one.sampling), one.model)
+        return ask, now.model
+
+    def _require_affordable(self, ask: Ask, model: Model) -> None:
+        settings = self._services.settings
+        most = NanoUsd(settings.batch_line_usd_max * NANO_PER_USD)
+        require_at_most(most, cost_bound(ask, model, settings))
+
+
+def _lane_of(model: Model) -> str:
+    return lane_of(fed_queue(feed_of(model.provider, model.service_tier)))
+
+
+def _ask(named: str, asked: Asked) -> Ask:
+    told = asked.kept.told if asked.kept else None
+    said = (asked.messages, asked.sampling, asked.tools, asked.max_tokens)
+    return Ask(named, *said, asked.metadata, asked.ignored, told)
 
 
 class LineReader(_Checks):

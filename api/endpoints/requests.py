@@ -121,8 +121,9 @@ def _first(request: web.Request) -> int:
 
 
 def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEvents:
+    told = logged.model if logged.chain else None
     if accepts(request.headers.get("Accept", ""), EVENT_STREAM):
-        return ServerSentEvents(logged.id)
+        return ServerSentEvents(logged.id, told)
     return RawText(logged.id, with_stats=False)
 
 

@@ -153,7 +153,7 @@ async def _show(
     logged = stored.logged
     with await room_for(request, await bytes_stored(services.pool, stored), logged.account_id) as held:
         standing = await standing_of(services.pool, services.redis, logged)
-        body = response_json(stored.told, logged.id, logged.model, standing.state, standing.done, standing.error)
+        body = response_json(stored.told, logged.id, standing.model, standing.state, standing.done, standing.error)
         headers = {"Cache-Control": "no-store", **ignored_header(ignored or [])}
         return await answer(request, body, logged.account_id, headers=headers, held=held)
 

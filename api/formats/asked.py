@@ -9,7 +9,7 @@ import msgspec
 
 from api.formats.fingerprints import fingerprint_of
 from shared.chat import NO_TOOLS, Message, Sampling, Tools
-from shared.job import Done, Event, Failed
+from shared.job import AnswerEvent, Done, Failed
 from shared.lanes import ServiceTier
 from shared.ledger.rows import KeptInput
 
@@ -23,13 +23,16 @@ class StreamForm(Protocol):
     held_bytes: int
     """About what it takes in memory so far, because its end repeats it."""
 
+    def served_by(self, model: str) -> None:
+        """Another model serves than was said: told before the first event of the answer."""
+
     def opening(self) -> bytes | None:
         """What is sent before the first event; None when the status must wait for that."""
 
-    def render(self, sequence: int, event: Event) -> bytes | Iterator[bytes]:
+    def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:
         """The bytes of one event; where they are many, made piece by piece as they are written."""
 
-    def clean_end(self, event: Event) -> bool:
+    def clean_end(self, event: AnswerEvent) -> bool:
         """True if the response ends normally after `event`; False if the connection is broken off, so that clients notice."""
 
 
@@ -69,7 +72,8 @@ class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A valid body, in the project's own words. `max_tokens` and `service_tier` are None when the caller left them out.
 
-    `model` is a name as the body says it, until `api/requests/model_names.py` puts the public one there.
+    `model` is a name as the body says it, until `api/requests/model_names.py` puts the public one there; `models` are others
+    to fall back on, in order.
     `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
     `body` is what was parsed: two requests with equal bodies ask for the same.
 
@@ -85,6 +89,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     metadata: dict[str, str] | None = None
     service_tier: ServiceTier | None = None
+    models: tuple[str, ...] = ()
     form: Form
     names: Mapping[str, str]
     body: msgspec.Struct

@@ -11,7 +11,7 @@ import structlog
 
 from shared.errors import Overloaded, ProviderBusy, ProviderNotConfigured
 from shared.lanes import QueueName, provider_of
-from shared.queue.heartbeat import Heartbeat, differing, living_workers
+from shared.queue.heartbeat import Heartbeat, differing, lack, living_workers, serve
 from shared.runtime.metrics import UPSTREAMS_DIFFERING
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -69,10 +69,7 @@ class Directory:
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
         """Whether workers would take a request for `model` now: each that might take it must be able to call the model."""
-        takers = self._takers(keys.queue(model.provider, lane))
-        return bool(takers) and all(
-            model.service in worker.services and model.place not in worker.unserved for worker in takers
-        )
+        return serve(self.workers, model, keys.queue(model.provider, lane))
 
     def available(self, model: Model) -> bool:
         """Whether a single request would be taken now, and run soon."""
@@ -88,14 +85,13 @@ class Directory:
                 self._require_open(model)
             return
         queue = keys.queue(model.provider, lane)
-        if self._takers(queue) or any(queue in worker.queues and queue not in worker.claims for worker in self.workers):
+        if lack(self.workers, model, queue):
             raise ProviderNotConfigured(
                 f"{model.name} is not served here: no worker has its vendor's credentials. GET /api/models shows what is."
             )
         if time.monotonic() - self._last_taken.get(queue, self._started) > self._missing_s:
-            why = (
-                "Its vendor is paused" if self._is_paused(queue) else f"No worker is serving {model.name} at the moment"
-            )
+            is_paused = self.is_paused(model, lane)
+            why = "Its vendor is paused" if is_paused else f"No worker is serving {model.name} at the moment"
             raise Overloaded(f"{why}: try again later.")
 
     def _require_open(self, model: Model) -> None:
@@ -106,8 +102,7 @@ class Directory:
                 retry_after_s=wait_s if math.isfinite(wait_s) else None,
             )
 
-    def _takers(self, queue: QueueName) -> list[Heartbeat]:
-        return [worker for worker in self.workers if worker.takes(queue)]
-
-    def _is_paused(self, queue: QueueName) -> bool:
+    def is_paused(self, model: Model, lane: str = "interactive") -> bool:
+        """Whether an operator has paused its provider."""
+        queue = keys.queue(model.provider, lane)
         return any(queue in worker.claims and provider_of(queue) in worker.paused for worker in self.workers)

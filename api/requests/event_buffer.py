@@ -7,7 +7,7 @@ from collections import deque
 from typing import NamedTuple
 
 from shared.chat import CallPiece
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import Chunk, Done, Event, Failed, Served
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
 from shared.thoughts import ThoughtPiece
 
@@ -104,3 +104,5 @@ def _bytes_in_memory(event: Event) -> int:
             return EVENT_BYTES + sys.getsizeof(event.text) + calls + thoughts
         case Failed():
             return EVENT_BYTES + len(event.error.message)
+        case Served():
+            return EVENT_BYTES

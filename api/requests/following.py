@@ -14,7 +14,7 @@ from api.requests.log import find_answer, find_request
 from api.requests.relay import DoorClosed, Follower, RequestLost, RequestOverdue
 from shared.answers import parts_of
 from shared.errors import UNKNOWN_END, Cancelled, EndUnknown, Gone, RebootError, error_body
-from shared.job import Done, Event, Failed
+from shared.job import Done, Event, Failed, Served
 from shared.ledger.ended_keys import KeyEnded, ended_since
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.postgres import UNREACHABLE
@@ -193,13 +193,13 @@ class FollowUp:
         kept = None if follower.sequence else await find_answer(self._pool, logged.id)
         if kept is None:
             raise Gone("The stream of this request is not kept any more: GET /api/requests/{id} says how it ended.")
-        return list(_as_streamed(kept.done)) if logged.stream else [kept.done]
+        return [*_served(logged), *(_as_streamed(kept.done) if logged.stream else [kept.done])]
 
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
         """What had come before it failed, when that is kept, and why it failed."""
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
         parts = list(parts_of(kept.done)) if kept else []
-        return [*parts, _failure(logged)]
+        return [*(_served(logged) if parts else ()), *parts, _failure(logged)]
 
 
 def _booked(event: Event, logged: LoggedRequest) -> Event:
@@ -211,6 +211,11 @@ def _booked(event: Event, logged: LoggedRequest) -> Event:
 
 def _failure(logged: LoggedRequest) -> Failed:
     return Failed(error_body(logged.error_code or "", logged.error_message or ""), logged.charged_nano)
+
+
+def _served(logged: LoggedRequest) -> Sequence[Served]:
+    """As its journal began."""
+    return [Served(logged.model)] if logged.fell_back else []
 
 
 def _observe(event: Event, follower: Follower, started: float) -> None:

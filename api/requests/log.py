@@ -7,16 +7,21 @@ from datetime import datetime
 from typing import Literal
 
 import asyncpg
+import msgspec
 
 from shared.errors import NotFound
 from shared.ids import created_at
 from shared.job import KeptAnswer, unpack_answer
+from shared.ledger.chains import PinnedModel, Tried, chain_from_json
 from shared.ledger.pinned_price import PinnedPrice
 from shared.ledger.rows import mismatch
 from shared.money import NanoUsd
 from shared.stores.postgres import NEWEST, load_queries, reached
 
 SQL = load_queries("request_log")
+_tried_decoder = msgspec.json.Decoder(tuple[Tried, ...])
+_OF_A_MODEL = ("model", "provider", "output_limit", *PinnedPrice.__struct_fields__)
+"""What the row of a request has of the model that serves it."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 """How far a request has come, as its owner sees it."""
 
@@ -53,8 +58,25 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     attempts: int
     served_tier: str | None
     saved_nano: NanoUsd | None
+    chain: tuple[PinnedModel, ...] | None
+    """All models that may serve it, as they were promised, where there is more than one."""
+    tried: tuple[Tried, ...] | None
+    """What became of those that were tried, once it has ended."""
     outlives_reader: bool
     """Whether it runs on when its last reader has left."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether another model served it, or was the last one to be tried, than the one that was asked for first."""
+        return bool(self.chain) and self.model != self.chain[0].model  # type: ignore[index]
+
+    def at(self, model: str) -> LoggedRequest:
+        """As its row will be when that model of its chain has served it."""
+        for one in self.chain or ():
+            if one.model == model:
+                same = {name: getattr(one, name) for name in _OF_A_MODEL}
+                return msgspec.structs.replace(self, **same)
+        return self
 
 
 async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> LoggedRequest:
@@ -110,7 +132,13 @@ async def answer_bytes(pool: asyncpg.Pool, request_id: str) -> int:
 
 def _from_row(row: asyncpg.Record) -> LoggedRequest:
     metadata = row["metadata"]
-    return LoggedRequest(**{**row, "metadata": None if metadata is None else json.loads(metadata)})
+    chain, tried = row["chain"], row["tried"]
+    read = {
+        "metadata": None if metadata is None else json.loads(metadata),
+        "chain": None if chain is None else chain_from_json(chain),
+        "tried": None if tried is None else _tried_decoder.decode(tried),
+    }
+    return LoggedRequest(**{**row, **read})
 
 
 def _unknown() -> NotFound:

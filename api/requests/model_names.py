@@ -41,7 +41,8 @@ def understood(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogu
     """
     with unknown_model_first(body, catalogue, route):
         asked = parse(body)
-    return msgspec.structs.replace(asked, model=catalogue.public_name(asked.model))
+    models = tuple(map(catalogue.public_name, asked.models))
+    return msgspec.structs.replace(asked, model=catalogue.public_name(asked.model), models=models)
 
 
 @contextmanager

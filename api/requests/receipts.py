@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,11 +33,22 @@ class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
     above_tokens: int
 
 
+class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that might serve the request. `outcome` is `succeeded`, the code of the error with which it failed, or
+    `not_tried`; null as long as that is open. `attempts` counts the calls of its vendor.
+    """
+
+    model: str
+    outcome: str | None
+    attempts: int
+
+
 class Receipt(ReceiptRates, frozen=True, kw_only=True):
     """What was promised and what was taken. Prices are those of the moment of admission, tokens are as billed. Parts of
     `tokens_input` are `tokens_cached` and `tokens_cache_written`, of which `tokens_cache_written_long` is a part;
     `tokens_reasoning` is a part of `tokens_output`. `service_tier` is the tier that was asked for, whose prices these are,
     `service_tier_served` what the vendor says of it; `saved_usd` is what the same tokens would have cost more without.
+    `chain` are the models that might serve it, in order, where there are several; the prices are of the one that served.
     """
 
     price_version: str
@@ -56,6 +68,7 @@ class Receipt(ReceiptRates, frozen=True, kw_only=True):
     service_tier: ServiceTier
     service_tier_served: str | None
     saved_usd: UsdText | None
+    chain: list[ReceiptModel] | None
 
 
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:
@@ -80,7 +93,18 @@ def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *,
         service_tier="flex" if logged.lane == "flex" else "default",
         service_tier_served=logged.served_tier,
         saved_usd=None if logged.saved_nano is None else nano_to_usd(logged.saved_nano),
+        chain=None if logged.chain is None else [*_chain(logged)],
     )
+
+
+def _chain(logged: LoggedRequest) -> Iterator[ReceiptModel]:
+    tried = {one.model: one for one in logged.tried or ()}
+    otherwise = None if logged.state == "pending" else "not_tried"
+    for one in logged.chain or ():
+        what = tried.get(one.model)
+        yield ReceiptModel(
+            model=one.model, outcome=what.code if what else otherwise, attempts=what.calls if what else 0
+        )
 
 
 def _long_context(long: LongContext | None) -> ReceiptLongContext | None:

@@ -37,9 +37,12 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a request has come: what there is of its answer once it has ended, and why it did not succeed."""
+    """How far a request has come, and with which model: what there is of its answer once it has ended, and why it did not
+    succeed.
+    """
 
     state: State
+    model: str
     done: Done | None
     error: ErrorBody | None
 
@@ -73,16 +76,17 @@ async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Sto
 async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> Standing:
     """Raises `Unavailable`."""
     traces = await traces_of(client, logged.id)
-    state = state_of(logged, traces)
+    logged = traces.as_served(logged)
+    state, model = state_of(logged, traces), logged.model
     if state in {"queued", "running"}:
-        return Standing(state=state, done=None, error=None)
+        return Standing(state=state, model=model, done=None, error=None)
     answer = traces.answer
     if answer is None and (kept := await find_answer(pool, logged.id)):
         answer = kept.done
     reason = logged.finish_reason or (traces.end.finish_reason if isinstance(traces.end, Done) else "")
     usage, error = usage_of(logged, traces), error_of(logged, traces)
     done = answer and msgspec.structs.replace(answer, finish_reason=reason, usage=usage or answer.usage)
-    return Standing(state=state, done=done, error=error_body(error.code, error.message) if error else None)
+    return Standing(state=state, model=model, done=done, error=error_body(error.code, error.message) if error else None)
 
 
 async def bytes_stored(pool: asyncpg.Pool, stored: Stored) -> int:

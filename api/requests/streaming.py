@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from aiohttp import web
 from api.formats.asked import StreamForm
 from api.http.state import HELD_STREAMS, MAY_BE_SILENT
 from api.http.writing import BodyWriter, Keepalive, break_off
-from shared.job import Event, Failed
+from shared.job import Event, Failed, Served
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -25,10 +25,12 @@ async def send_stream(
     owner: str,
     *,
     first: int = 0,
+    told: Callable[[str | None], dict[str, str]] | None = None,
 ) -> web.StreamResponse:
     """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
     What the form has to hold until its end counts for account `owner`; where there is no room for it in time, the stream is
-    broken off, and may be read again.
+    broken off, and may be read again. `told` makes the headers that hang on the model which serves, None for the first one;
+    they are sent if that is known in time.
 
     Raises `ConnectionError` when the caller is gone, or was cut off because it takes too little.
     """
@@ -44,6 +46,13 @@ async def send_stream(
             async for event in events:
                 if isinstance(event, Failed) and not body.begun:
                     raise event.as_error()
+                if told and not body.begun:
+                    response.headers.update(told(event.model if isinstance(event, Served) else None))
+                told = None
+                if isinstance(event, Served):
+                    form.served_by(event.model)
+                    sequence += 1
+                    continue
                 rendered = form.render(sequence, event)
                 for data in (rendered,) if isinstance(rendered, bytes) else rendered:
                     if form.held_bytes > held.size and not await held.grow_to(form.held_bytes, settings.relay_within_s):

@@ -24,9 +24,10 @@ from shared.errors import (
     Unavailable,
 )
 from shared.ids import created_at
-from shared.job import JobHead, PackedJob
+from shared.job import Fallback, JobHead, PackedJob
 from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
+from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
@@ -36,6 +37,7 @@ from shared.stores import keys
 
 if TYPE_CHECKING:
     from api.http.bodies import Bodies
+    from api.requests.fallbacks import Chain
     from api.requests.question import Question
     from shared.ledger.ledger import Ledger
     from shared.ledger.settler import Settler
@@ -66,6 +68,8 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The caller may come back for the answer: it is kept in Postgres, and who leaves has cancelled nothing."""
     kept: KeptInput | None = None
     """Kept in Postgres with the answer."""
+    chain: Chain | None = None
+    """Where it names models to fall back on; `model` is the first of them that is served now."""
     idempotency_key: bytes | None = None
     fingerprint: bytes | None = None
 
@@ -120,7 +124,9 @@ class Submitter:
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
-        self._refuse_if_known(share := f"{queue_name} {request.key.account_id}")
+        share = f"{queue_name} {request.key.account_id}"
+        if request.chain is None:
+            self._refuse_if_known(share)
         reservation = await self._ledger.put_aside(self._reservation(request))
         try:
             with STAGE_SECONDS.labels("reserve").time():
@@ -137,9 +143,7 @@ class Submitter:
         try:
             with STAGE_SECONDS.labels("enqueue").time():
                 async with self._bodies.turn(job.bytes):
-                    rate = await self._queue.enqueue(
-                        job, queue_name, channel=channel, key_id=request.key.id, rpm=request.key.rpm
-                    )
+                    job, rate = await self._enqueue(job, request, channel)
         except QueueFullOfBytes as error:  # a smaller one may find room
             self._release(reservation, error)
             raise
@@ -152,6 +156,19 @@ class Submitter:
                 raise
             rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
         return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
+
+    async def _enqueue(self, job: PackedJob, request: NewRequest, channel: str) -> tuple[PackedJob, RateState]:
+        """In the queue of its model, or of the first one of its chain whose queue takes it: the job as it is there."""
+        while True:
+            name = keys.queue(job.model.provider, request.lane)
+            try:
+                rate = await self._queue.enqueue(job, name, channel=channel, key_id=request.key.id, rpm=request.key.rpm)
+            except Overloaded as error:
+                if not job.fallbacks:
+                    raise
+                job = job.at_next((Tried(model=job.model.name, code=error.code, calls=0),))
+            else:
+                return job, rate
 
     def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState, *, attended: bool = False) -> Admitted:
         """Of a job that is in its queue, now or since long."""
@@ -249,7 +266,11 @@ class Submitter:
         settings, model = self._settings, request.model
         created = created_at(request.id)
         deadline = created + timedelta(seconds=settings.deadline_s(model.service_tier))
+        chain = request.chain.pinned(request.max_tokens, settings) if request.chain else None
         wanted, floor = output_limit(request.model, request.max_tokens, settings)
+        if chain:
+            wanted = max(one.output_limit for one in chain)
+            floor = min(wanted, settings.output_limit_floor)
         return Reservation(
             id=request.id,
             created_at=created,
@@ -273,6 +294,7 @@ class Submitter:
             fingerprint=request.fingerprint,
             keep_until=self._keep_until(request),
             kept=request.kept,
+            chain=chain,
         )
 
     def _keep_until(self, request: NewRequest) -> datetime | None:
@@ -299,6 +321,12 @@ class Submitter:
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:
+    fallbacks: tuple[Fallback, ...] = ()
+    limit = grant.output_limit
+    if request.chain and reservation.chain:
+        fallbacks = request.chain.fallbacks(reservation.chain, grant.output_limit)
+        own = next(one for one in reservation.chain if one.model == request.model.name)
+        limit = min(limit, own.output_limit)
     return PackedJob(
         id=request.id,
         account_id=request.key.account_id,
@@ -308,12 +336,14 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
         sampling=request.question.sampling,
         tools=request.question.tools,
         stream=request.stream,
-        output_limit=grant.output_limit,
+        output_limit=limit,
         hold_nano=grant.hold_nano,
         deadline_ms=int(reservation.deadline_at.timestamp() * 1000),
         keep_until=reservation.keep_until,
         footprint=request.question.footprint,
         keeps_asked=request.kept is None,
+        fallbacks=fallbacks,
+        tried=request.chain.passed if request.chain else (),
     )
 
 

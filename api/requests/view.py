@@ -14,7 +14,7 @@ from api.requests.receipts import Receipt, receipt_of
 from shared.answers import whole
 from shared.chat import Message, ToolCall
 from shared.errors import Cancelled, Unavailable
-from shared.job import Done, Event, Failed, arq_deserializer, unpack_event, unpack_job
+from shared.job import Done, Event, Failed, Served, arq_deserializer, unpack_event, unpack_job
 from shared.money import Usage, UsdNumber, UsdText, nano_to_usd, usd_number
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -90,12 +90,19 @@ class Traces(msgspec.Struct, frozen=True):
         last = self.events[-1]
         if isinstance(last, Done) and last.text is not None:
             return last
-        return whole(Done("", NO_USAGE, 0), (event for event in self.events if not isinstance(event, Done | Failed)))
+        parts = (event for event in self.events if not isinstance(event, Done | Failed | Served))
+        return whole(Done("", NO_USAGE, 0), parts)
+
+    def as_served(self, logged: LoggedRequest) -> LoggedRequest:
+        """The journal knows a moment before Postgres that another model of its chain serves it."""
+        first = self.events[0] if self.events and logged.state == "pending" else None
+        return logged.at(first.model) if isinstance(first, Served) else logged
 
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:
     """Raises `Unavailable`."""
     traces = await traces_of(client, logged.id)
+    logged = traces.as_served(logged)
     answer, asked = traces.answer, traces.asked
     if logged.keep_until and logged.state != "pending" and answer is None:
         kept = await find_answer(pool, logged.id)

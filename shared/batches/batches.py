@@ -15,6 +15,7 @@ from shared.batches.files import Form, LineError
 from shared.batches.queries import BATCHES, FILES, known_id, page_begins, row_of, rows_of, value_of
 from shared.chat import Message, Sampling, Tools
 from shared.errors import Gone, NotFound
+from shared.job import KeptAnswer
 from shared.money import NanoUsd
 from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import reached
@@ -26,6 +27,16 @@ RESULT_BYTES = 200
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
+
+
+class AskedElse(msgspec.Struct, frozen=True, array_like=True):
+    """A model that a line falls back on, by the name that was asked for, and what it is asked, but for the form of the
+    answer, which is the line's. `ignored` are the fields that it is not told of.
+    """
+
+    model: str
+    sampling: Sampling
+    ignored: tuple[str, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
@@ -41,6 +52,15 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """Fields that were left out of the line."""
     told: bytes | None = None
     """What its answer repeats of it, where its API has that."""
+    others: tuple[AskedElse, ...] = ()
+    """What it falls back on, in order. With it, messages and tools have all marks for caches."""
+    passed: tuple[str, ...] = ()
+    """The models that were named before `model`, which nobody could call when it was sent."""
+
+    def answered_by(self, kept: KeptAnswer) -> tuple[str, tuple[str, ...]]:
+        """The model that gave the answer, and the fields that were left out for it."""
+        other = next((one for one in self.others if one.model == kept.model), None)
+        return (kept.model or self.model), (other.ignored if other else self.ignored)
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

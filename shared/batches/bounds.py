@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.catalogue.caching import writes_of
+from shared.catalogue.caching import with_marks_taken, writes_of
 from shared.catalogue.models import Model, output_limit
 from shared.chat import input_bound
 from shared.errors import InvalidRequest
@@ -19,7 +19,8 @@ def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
     """What the line would be held for with `model`, whose price batches pay times their factor."""
     limit, _ = output_limit(model, ask.max_tokens, settings)
     bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
-    writes = writes_of(model, ask.messages, ask.tools, ask.sampling)
+    marked = with_marks_taken(model, ask.messages, ask.tools)
+    writes = writes_of(model, marked.messages, marked.tools, ask.sampling)
     return model.price.times(settings.batch_price_factor).hold(bound, limit, writes)
 
 

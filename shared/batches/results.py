@@ -21,13 +21,14 @@ def result_line(result: Result) -> bytes:
 
 def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
     """As `POST /api/endpoint` answers; `tool_calls` where there are some, which only lines of other APIs can ask for."""
-    done, ask = unpack_answer(answer).done, unpack_ask(asked)
+    kept, ask = unpack_answer(answer), unpack_ask(asked)
+    done, (model, _) = kept.done, ask.answered_by(kept)
     told = {
         "response": done.text or "",
         "tokens_input": done.usage.input,
         "tokens_output": done.usage.output,
         "price": usd_number(done.charged_nano),
-        "model": ask.model,
+        "model": model,
         "request": [{"role": message.role, "content": message.content} for message in ask.messages],
     }
     return told | ({"tool_calls": done.calls} if done.calls else {})

@@ -19,6 +19,7 @@ from shared.errors import (
     RebootError,
     RequestTooLarge,
 )
+from shared.ledger.chains import PinnedModel, Tried, dearest
 from shared.ledger.pinned_price import PinnedPrice
 from shared.money import NanoUsd, nano_to_usd
 
@@ -56,7 +57,8 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
     `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
     `batch_number` is the line of the batch that it is for, `batch_bytes` how large that is. `kept` is stored with it, if
-    there is room.
+    there is room. Where several models may serve it, `chain` has all of them, it is held for the dearest, and
+    `output_limit` is the largest that is wanted of one.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
     batch_number: int | None = None
     batch_day: date | None = None
     batch_bytes: int | None = None
+    chain: tuple[PinnedModel, ...] | None = None
     kept: KeptInput | None = None
 
     @property
@@ -165,6 +168,10 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     upstream: str | None = None
     """That was called last, and takes `vendor_cost_nano`."""
     lost_calls: tuple[LostCall, ...] | None = None
+    served: str | None = None
+    """Of a request with a chain: the model that served it, or was the last one to be tried."""
+    tried: tuple[Tried, ...] | None = None
+    """What became of each model of the chain that was tried, the one that served among them."""
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:
@@ -212,8 +219,9 @@ _REFUSALS: dict[str, Callable[[], RebootError]] = {
 
 
 def _insufficient(needed: int, available: int, row: Reservation) -> InsufficientCredit:
+    model = dearest(row.chain).model if row.chain else row.model
     return InsufficientCredit(
-        f"{row.model} needs up to {nano_to_usd(needed)} USD for this request and {nano_to_usd(available)} USD are available:"
+        f"{model} needs up to {nano_to_usd(needed)} USD for this request and {nano_to_usd(available)} USD are available:"
         " add credit, lower max_tokens or shorten the messages.",
         needed_usd=nano_to_usd(needed),
         available_usd=nano_to_usd(available),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +13,8 @@ from shared.stores import keys
 
 if TYPE_CHECKING:
     import redis.asyncio
+
+    from shared.catalogue.models import Model
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,30 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     def takes(self, queue: QueueName) -> bool:
         """Whether it takes jobs from the queue now."""
         return queue in self.claims and not self.draining and provider_of(queue) not in self.paused
+
+
+def serve(workers: Iterable[Heartbeat], model: Model, queue: QueueName) -> bool:
+    """Whether a request for `model` in that queue would be run now: some worker takes it, and every worker that might must be
+    able to call the model.
+    """
+    takers = takers_of(workers, queue)
+    return bool(takers) and all(
+        model.service in worker.services and model.place not in worker.unserved for worker in takers
+    )
+
+
+def lack(workers: Sequence[Heartbeat], model: Model, queue: QueueName) -> bool:
+    """Whether living workers are there for that queue, but none that can call the model: waiting for one is no use."""
+    if serve(workers, model, queue):
+        return False
+    return bool(takers_of(workers, queue)) or any(
+        queue in worker.queues and queue not in worker.claims for worker in workers
+    )
+
+
+def takers_of(workers: Iterable[Heartbeat], queue: QueueName) -> list[Heartbeat]:
+    """Those that take jobs from the queue now."""
+    return [worker for worker in workers if worker.takes(queue)]
 
 
 async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:

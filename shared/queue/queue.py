@@ -21,7 +21,7 @@ from arq.jobs import serialize_job
 from shared import clock
 from shared.errors import Overloaded, RateLimited, RebootError, Unavailable
 from shared.job import RUN_REQUEST, Job, PackedJob, Sealed, arq_serializer, pack
-from shared.lanes import QueueName, lane_of
+from shared.lanes import QueueName, lane_of, queue_of
 from shared.queue.byte_limits import USUAL, ByteLimits, Ending
 from shared.queue.claims import PLENTY, Claim, Claims, Memory, Room
 from shared.queue.journal import CHANNELS_MAX
@@ -92,7 +92,7 @@ class Queue:
         is refused there.
         """
         now_ms = clock.now_ms()
-        payload = serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, now_ms, serializer=arq_serializer)
+        payload = _payload_of(job)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         limits = (self._depth_max, rpm or 0, epoch)
         scripts = self._large if len(payload) > self._bytes.small else self._scripts
@@ -176,6 +176,26 @@ class Queue:
         asked, keep_ms = (0, BATCH_KEEP_RUN_MS) if of_batch else (self._bytes.asked, self._keep_run_ms)
         return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
+    async def move(self, claim: Claim, job: Job, *, calls: int, lost: bytes = b"") -> bool:
+        """The job goes on in the queue of its present model's provider, as `job`, and the claim has no effect any more; False
+        when it was lost. So many `calls` of vendors were made so far, and of those
+        some `lost`, which are packed for whoever goes on.
+        """
+        name = queue_of(job.model.provider, lane_of(claim.queue))
+        payload = _payload_of(job)
+        names = [
+            claim.queue,
+            job_key_prefix + claim.id,
+            in_progress_key_prefix + claim.id,
+            retry_key_prefix + claim.id,
+            keys.run(claim.id),
+            name,
+            keys.bell(name),
+        ]
+        words: list[Word] = [claim.id, claim.epoch, claim.owner, payload, calls, lost]
+        scripts = self._large if len(payload) > self._bytes.small else self._scripts
+        return bool(await scripts.call("move", names, [*words, self._bytes.small, job.footprint]))
+
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """The job runs again at `due_ms` (Unix milliseconds, 0 for now), or is thrown away at once when somebody asked to
         cancel it; False when the claim was lost.
@@ -230,6 +250,10 @@ class Queue:
     def _keep_ms(self, claim: Claim) -> int:
         """For how long what is known of a job that is done is kept."""
         return BATCH_KEEP_RUN_MS if _is_batch(claim) else self._keep_run_ms
+
+
+def _payload_of(job: Job | PackedJob) -> bytes:
+    return serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, clock.now_ms(), serializer=arq_serializer)
 
 
 def _is_batch(claim: Claim) -> bool:

@@ -57,6 +57,9 @@ UPSTREAM_STATE = Gauge(
     "rebootml_upstream_state", "Of an upstream: 0 closed, 1 rising, 2 half open, 3 open, 4 drained", ["upstream"]
 )
 UPSTREAM_CALLS = Counter("rebootml_upstream_calls_total", "Calls by upstream and outcome code", ["upstream", "outcome"])
+FALLBACKS = Counter(
+    "rebootml_fallbacks_total", "Requests that went on with the next model of their chain", ["model", "outcome"]
+)
 LEASES_LOST = Counter("rebootml_leases_lost_total", "Jobs that another worker took over from this one")
 UNSETTLED = Gauge("rebootml_settlements_unsettled", "Settlements that this process keeps until Postgres commits them")
 BYTES_HELD = Gauge("rebootml_bytes_held", "Bytes of a budget that this process holds now", ["budget"])

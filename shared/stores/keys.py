@@ -88,7 +88,8 @@ def run(request_id: str) -> str:
     """A hash of what the scripts know of one request: its `account`, `epoch` and `owner` of its newest claim, the `queue`
     that it came from, `begun` (the owner of the claim that began its journal), `channel` (those of all front doors with a
     reader), `deadline` (Unix milliseconds), `bytes` of its payload and whether they are `large`, when its journal was `read`
-    last, `dead`, `void`, `calls`, `refused`, `waits`.
+    last, `dead`, `void`, `calls`, `refused`, `moved`, `waits`, `gone_on` (the epoch and the owner of the claim
+    that put it into another queue).
     """
     return f"run:{request_id}"
 

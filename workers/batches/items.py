@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,9 +21,11 @@ from shared.footprint import footprint_of
 from shared.ids import created_at, new_id
 from shared.job import Job
 from shared.lanes import Feed, ServiceTier, tier_of
-from shared.ledger.pinned_price import pinned, price_of
+from shared.ledger.chains import PinnedModel, chain_from_json, not_asked, pinned_model
+from shared.ledger.pinned_price import PinnedPrice, price_of
 from shared.ledger.rows import BatchLine, Reservation
 from shared.money import COST_MAX, NanoUsd
+from workers.batches.chains import Candidate, asks_of, behind
 
 if TYPE_CHECKING:
     import asyncpg
@@ -30,12 +33,16 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
+HELD_AT = ("hold_input_price", "hold_output_price")
+
+
 class Item(NamedTuple):
-    """A line that is about to be fed."""
+    """A line that is about to be fed, and the models that it falls back on."""
 
     reservation: Reservation
     ask: Ask
     model: Model
+    others: tuple[Candidate, ...] = ()
 
 
 class Unfit(NamedTuple):
@@ -56,21 +63,26 @@ class LineReader:
     def read(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
         """The line `number` of the batch that `cursor` of `feed` is about."""
         try:
-            ask, model = self._asked(asked, tier_of(feed))
-            item = self._item(cursor, number, ask, model, len(asked))
+            line = _read(asked)
+            chain = self._chain(line, tier_of(feed))
+            item = self._item(cursor, number, line, chain, len(asked))
             require_at_most(COST_MAX, _bound_of(item))
         except RebootError as error:
             return Unfit(number, len(asked), error)
         return item
 
-    def _asked(self, asked: bytes, tier: ServiceTier) -> tuple[Ask, Model]:
-        """Raises `ModelNotFound` when the model left the catalogue, `InvalidRequest` when it lost what the line needs, or
-        `RebootError` when nobody can read the line any more.
+    def _chain(self, line: Ask, tier: ServiceTier) -> tuple[Candidate, ...]:
+        """The line's model, and those that it falls back on, without the ones that cannot run it any more. Raises
+        `ModelNotFound` when the first one left the catalogue, or `InvalidRequest` when that lost what the line needs.
         """
-        try:
-            ask = unpack_ask(asked)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RebootError("The line is kept in a form that cannot be read any more: send it again.") from error
+        first, *others = asks_of(line)
+        chain = [self._candidate(first, tier)]
+        for other in others:
+            with suppress(RebootError):
+                chain.append(self._candidate(other, tier))
+        return tuple(chain)
+
+    def _candidate(self, ask: Ask, tier: ServiceTier) -> Candidate:
         try:
             model = self._catalogue.serving(ask.model)
         except ModelNotFound as error:
@@ -91,17 +103,34 @@ class LineReader:
                 f"{model.name} has no price for {tier!r} any more: send the line without `service_tier`, or to another model."
             )
         marked = with_marks_taken(at_tier, ask.messages, ask.tools)
-        return msgspec.structs.replace(ask, messages=marked.messages, tools=marked.tools), at_tier
+        model = priced(at_tier, self._settings.batch_price_factor)
+        return Candidate(model, msgspec.structs.replace(ask, messages=marked.messages, tools=marked.tools))
 
-    def _item(self, cursor: asyncpg.Record, number: int, ask: Ask, model: Model, size: int) -> Item:
+    def _pinned(self, one: Candidate) -> PinnedModel:
+        ask, model = one.ask, one.model
+        bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
+        writes = writes_of(model, ask.messages, ask.tools, ask.sampling)
+        wanted, _ = output_limit(model, ask.max_tokens, self._settings)
+        return pinned_model(model, bound, writes, wanted)
+
+    def _passed(self, line: Ask, tier: ServiceTier) -> Iterator[PinnedModel]:
+        """What nobody could call when the line was sent."""
+        for name in line.passed:
+            with suppress(RebootError):
+                yield not_asked(self._pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
+
+    def _item(
+        self, cursor: asyncpg.Record, number: int, line: Ask, candidates: tuple[Candidate, ...], size: int
+    ) -> Item:
         settings = self._settings
-        model = priced(model, settings.batch_price_factor)
+        model, ask = candidates[0]
+        promised = tuple(map(self._pinned, candidates))
+        has_chain = bool(line.others or line.passed)
+        chain = (*self._passed(line, model.service_tier), *promised) if has_chain else None
         request_id = new_id("req")
         moment = created_at(request_id)
         deadline = min(moment + timedelta(seconds=settings.batch_item_deadline_s), cursor["expires_at"])
-        wanted, _ = output_limit(model, ask.max_tokens, settings)
-        bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
-        writes = writes_of(model, ask.messages, ask.tools, ask.sampling)
+        wanted = max(one.output_limit for one in promised)
         reservation = Reservation(
             id=request_id,
             created_at=moment,
@@ -113,8 +142,8 @@ class LineReader:
             api=model.api,
             lane="flex" if model.service_tier == "flex" else "batch",
             stream=False,
-            **pinned(model.price, model.price_version, bound, writes),
-            input_bound=bound,
+            **{name: getattr(promised[0], name) for name in (*PinnedPrice.__struct_fields__, *HELD_AT)},
+            input_bound=promised[0].input_bound,
             output_limit=wanted,
             output_floor=wanted,
             deadline_at=deadline,
@@ -126,21 +155,37 @@ class LineReader:
             batch_number=number,
             batch_day=cursor["day"],
             batch_bytes=size,
+            chain=chain,
         )
-        return Item(reservation, ask, model)
+        is_alone = not has_chain or len(chain or ()) == 1
+        return Item(reservation, ask if is_alone else line, model, candidates[1:])
 
     def job_again(self, row: asyncpg.Record) -> Job:
         """The job of an item that Redis has lost, from its request and its line. Raises `RebootError` when the line cannot be
         run any more.
         """
-        ask, model = self._asked(row["asked"], tier_of(row["provider"]))
-        model = msgspec.structs.replace(priced(model, self._settings.batch_price_factor), price=price_of(row))
-        return _job(row["request_id"], row["account_id"], model, ask, dict(row))
+        line = _read(row["asked"])
+        (model, ask), *others = self._chain(line, tier_of(row["provider"]))
+        model = msgspec.structs.replace(model, price=price_of(row))
+        chain = row["chain"] and chain_from_json(row["chain"])
+        more = behind(line, others, chain or ())
+        asked = line if any(more.values()) else ask
+        return _job(row["request_id"], row["account_id"], model, asked, dict(row), **more)
+
+
+def _read(asked: bytes) -> Ask:
+    """Raises `RebootError` when nobody can read the line any more."""
+    try:
+        return unpack_ask(asked)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RebootError("The line is kept in a form that cannot be read any more: send it again.") from error
 
 
 def _bound_of(item: Item) -> NanoUsd:
     """What it would be held for."""
-    return item.model.price.hold(item.reservation.input_bound, item.reservation.output_limit)
+    held = item.reservation
+    alone = item.model.price.hold(held.input_bound, held.output_limit)
+    return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in held.chain or ())))
 
 
 def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:
@@ -162,10 +207,20 @@ def job_of(item: Item, hold_nano: NanoUsd) -> Job:
     """The job of an item that is held for."""
     held = item.reservation
     granted = msgspec.structs.asdict(held) | {"hold_nano": hold_nano}
-    return _job(held.id, held.account_id, item.model, item.ask, granted)
+    if held.chain:
+        granted["output_limit"] = held.chain[len(held.chain) - len(item.others) - 1].output_limit
+    more = behind(item.ask, item.others, held.chain or ())
+    return _job(held.id, held.account_id, item.model, item.ask, granted, **more)
 
 
-def _job(request_id: str, account_id: str, model: Model, ask: Ask, granted: Mapping[str, Any]) -> Job:
+def _job(
+    request_id: str,
+    account_id: str,
+    model: Model,
+    ask: Ask,
+    granted: Mapping[str, Any],
+    **more: Any,  # noqa: ANN401 - fields of a job
+) -> Job:
     return Job(
         id=request_id,
         account_id=account_id,
@@ -181,4 +236,5 @@ def _job(request_id: str, account_id: str, model: Model, ask: Ask, granted: Mapp
         keep_until=granted["keep_until"],
         batch_line=BatchLine(granted["batch_day"], granted["batch_id"], granted["batch_number"]),
         footprint=footprint_of(ask.messages, ask.sampling, ask.tools),
+        **more,
     )

@@ -21,6 +21,7 @@ from arq.constants import abort_jobs_ss
 from arq.worker import Worker
 
 from shared.errors import Unavailable
+from shared.job import Job as Request
 from shared.lanes import QueueName, provider_of, short_name
 from shared.queue.byte_limits import Ending
 from shared.queue.claims import Claim, Memory, Opening, Room
@@ -132,6 +133,15 @@ class LeasedWorker(Worker):
     def is_doubtful(self, claim: Claim) -> bool:
         """Whether its job may have ended already, though Redis does not know of that."""
         return self._leases.is_doubtful(claim)
+
+    async def move(self, claim: Claim, job: Request, *, calls: int, lost: bytes) -> bool:
+        """Put the request into the queue of its present model's provider: nothing is left to renew or to finish here. False
+        when the claim was lost. Raises `Unavailable`; then it may have been moved.
+        """
+        self.writing_ends.add(claim.id)
+        moved = await self._leases.move(claim, job, calls=calls, lost=lost)
+        self.ended(claim)
+        return moved
 
     def ended(self, claim: Claim) -> None:
         """There is nothing left to renew or to finish."""

@@ -26,6 +26,7 @@ from shared.answers import whole
 from shared.chat import BYTES_PER_TOKEN, estimated_input, input_bound
 from shared.errors import OperatorCredentials, ProviderBusy, ProviderTimeout, RebootError, Unavailable
 from shared.job import AnswerPart, Done, Failed, Job, KeptAnswer, pack
+from shared.ledger.chains import Tried
 from shared.ledger.rows import EndState, LostCall, Settlement
 from shared.money import BIGINT_MAX, NanoUsd, Usage, divide_up
 
@@ -147,7 +148,10 @@ def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) 
     is_wanted = job.batch_line is None and job.keeps_asked  # a batch has its lines
     asked = job.messages if is_wanted and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
     return msgspec.structs.replace(
-        settlement, answer=pack(KeptAnswer(answer, asked)), keep_until=job.keep_until, batch_line=job.batch_line
+        settlement,
+        answer=pack(KeptAnswer(answer, asked, job.model.name if job.tried else None)),
+        keep_until=job.keep_until,
+        batch_line=job.batch_line,
     )
 
 
@@ -208,7 +212,16 @@ def _settlement(
         attempts=received.attempts,
         upstream=received.upstream,
         lost_calls=tuple(received.lost) or None,
+        **_of_chain(job, received, error_code or "succeeded"),
     )
+
+
+def _of_chain(job: Job, received: Received, code: str) -> dict[str, Any]:
+    """Which model of a chain it was, and what became of each."""
+    if not job.has_chain:
+        return {}
+    own = Tried(model=job.model.name, code=code, calls=max(0, received.attempts - job.calls_before))
+    return {"served": job.model.name, "tried": (*job.tried, own)}
 
 
 def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:

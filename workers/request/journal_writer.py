@@ -13,7 +13,7 @@ import structlog
 
 from shared.chat import CallPiece
 from shared.errors import Unavailable
-from shared.job import AnswerPart, Chunk, Event, bytes_of
+from shared.job import AnswerPart, Chunk, Event, Failed, Served, bytes_of
 from shared.queue.journal import Append, Journal, LeaseLost, RequestVoid, append_all
 from shared.thoughts import ThoughtPiece
 
@@ -96,12 +96,17 @@ class JournalFlusher:
 
 
 class ChunkWriter:
-    """One request's way to its journal. Not for concurrent use. What Redis does not take within `patience_s` is given up."""
+    """One request's way to its journal. Not for concurrent use. What Redis does not take within `patience_s` is given up.
+    `opening` stands before the answer, if there is one.
+    """
 
-    def __init__(self, flusher: JournalFlusher, journal: Journal, *, patience_s: float) -> None:
+    def __init__(
+        self, flusher: JournalFlusher, journal: Journal, *, patience_s: float, opening: Served | None = None
+    ) -> None:
         self._flusher = flusher
         self._journal = journal
         self._patience_s = patience_s
+        self._opening = opening
         self._unsent: list[AnswerPart] = []
         self._unsent_bytes = 0
         self._last: tuple[Event, Settlement] | None = None
@@ -145,6 +150,8 @@ class ChunkWriter:
             if self._last:
                 events.append(self._last)
             place = self._journal.length
+            if self._opening and not place and not isinstance(events[0][0], Failed):
+                events.insert(0, (self._opening, None))
             self.under_way = [self._journal.append(place + n, *event) for n, event in enumerate(events)]
             self._drop()
             self._gives_up_at = asyncio.get_running_loop().time() + self._patience_s

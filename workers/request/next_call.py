@@ -196,8 +196,9 @@ class NextCall:
         return self._rounds() < self._rounds_max()
 
     def _rounds(self) -> int:
-        """A round is a call of each upstream that may be called; missing capacity counts apart."""
-        return self._received.attempts - self._received.refused - self._received.moved
+        """A round is a call of each upstream that may be called; missing capacity counts apart, and so do other models."""
+        received = self._received
+        return received.attempts - received.refused - received.moved - self._job.calls_before
 
     def _rounds_max(self) -> int:
         batch = self._job.batch_line is not None  # nobody waits for it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from shared.job import AnswerPart, Done, Failed, bytes_of, unpack_event, unpack_settlement
+from shared.job import AnswerPart, Done, Failed, Served, bytes_of, unpack_event, unpack_settlement
 from shared.ledger.rows import LostCall, Settlement
 from shared.stores import keys
 
@@ -64,7 +64,7 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         pipe.hget(keys.SETTLES, request_id)
         journal, run, record = await pipe.execute()
     events = [unpack_event(data) for data in journal]
-    parts = tuple(event for event in events if not isinstance(event, Done | Failed))
+    parts = tuple(event for event in events if not isinstance(event, Done | Failed | Served))
     return Past(
         length=len(events),
         bytes=sum(map(len, journal)),
@@ -90,6 +90,11 @@ def _calls_of_claims(run: Mapping[bytes, bytes]) -> Iterator[CallOfClaim]:
             yield CallOfClaim(int(name.removeprefix(CALL_OF)), int(number), upstream)
 
 
+def packed_lost(received: Received) -> bytes:
+    """The calls that nobody is charged for, as they stand in the run; empty for none."""
+    return msgspec.msgpack.encode(received.lost) if received.lost else b""
+
+
 async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Received) -> None:
     """Remember how often the vendor was called, and what came of it, and that the request was meant to wait, for the attempt
     that goes on later. Raises redis-py's errors.
@@ -99,8 +104,8 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
         "refused": str(received.refused),
         "moved": str(received.moved),
     }
-    if received.lost:
-        noted["lost"] = msgspec.msgpack.encode(received.lost)
+    if lost := packed_lost(received):
+        noted["lost"] = lost
     async with client.pipeline(transaction=False) as pipe:
         pipe.hset(keys.run(request_id), mapping=noted)
         pipe.hincrby(keys.run(request_id), "waits", 1)

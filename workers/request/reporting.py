@@ -10,7 +10,14 @@ import structlog
 from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
-from shared.runtime.metrics import CHARGED_NANO_USD, JOBS_ENDED, TIER_LOSS_NANO_USD, TOKENS, UPSTREAM_NANO_USD
+from shared.runtime.metrics import (
+    CHARGED_NANO_USD,
+    FALLBACKS,
+    JOBS_ENDED,
+    TIER_LOSS_NANO_USD,
+    TOKENS,
+    UPSTREAM_NANO_USD,
+)
 from workers.providers.wire.vendor_errors import Redirected
 
 log = structlog.get_logger(__name__)
@@ -54,6 +61,12 @@ def _count_costs(event: Done | Failed, settlement: Settlement) -> None:
         UPSTREAM_NANO_USD.labels(call.upstream or UNKNOWN, "lost").inc(call.cost_nano)
         facts = {"upstream": call.upstream, "model": call.model, "reason": call.reason, "lost_nano": call.cost_nano}
         log.warning("vendor call lost", call=call.number, **facts)
+
+
+def report_fallback(job: Job, moved: Job, error: RebootError) -> None:
+    """One log line, and the counter."""
+    FALLBACKS.labels(job.model.name, error.code).inc()
+    log.info("model failed, next one asked", model=job.model.name, code=error.code, next=moved.model.name)
 
 
 def alert_operator(job: Job, error: RebootError) -> None:

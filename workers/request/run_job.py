@@ -29,14 +29,15 @@ from shared.errors import (
     RebootError,
     Unavailable,
 )
-from shared.job import AnswerPart, Done, Failed, Job, Sealed, arq_deserializer, unpack_job
+from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deserializer, unpack_job
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.request.billing import Received, failed, lose_with_worker, succeeded, void
+from workers.request.fallbacks import may_go_on, told_with_chain, tried_now, with_its_marks
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
-from workers.request.past import Past, look_back
-from workers.request.reporting import alert_operator, report_end
+from workers.request.past import Past, look_back, packed_lost
+from workers.request.reporting import alert_operator, report_end, report_fallback
 from workers.request.too_long import with_numbers
 from workers.request.vendor_calls import VendorCalls
 
@@ -119,7 +120,8 @@ class Attempt:
         settings = runner.settings
         self._runner = runner
         self._worker = worker
-        self._job = job
+        self._given = job
+        self._job = with_its_marks(job)
         self._claim = claim
         self._received = Received()
         self._answer = WholeAnswer()
@@ -129,7 +131,8 @@ class Attempt:
         live_s = max(job.left_s(), 0) + keep_s
         ending = worker.ending(claim, of_batch=job.batch_line is not None)
         self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=ending)
-        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s)
+        served = Served(job.model.name) if job.tried else None
+        self._writer = ChunkWriter(runner.flusher, self._journal, patience_s=settings.redis_patience_s, opening=served)
         self._room = room
 
     async def run(self) -> None:
@@ -144,13 +147,15 @@ class Attempt:
                 return
             self._resume(past)
             self._refuse_what_must_not_run(past)
-            reason = await self._vendor_calls().until_one_works()
+            reason = await self._called()
+            if reason is None:
+                return
         except (LeaseLost, Retry):
             raise
         except Cancelled as error:
             await self._end(*self._failed(error, cancelled=True))
         except RebootError as error:
-            await self._end_failed(with_numbers(error, self._job))
+            await self._end_failed(told_with_chain(with_numbers(error, self._job), self._job))
         except asyncio.CancelledError:
             await self._end_cancelled()
         except Exception:
@@ -222,6 +227,35 @@ class Attempt:
             raise Expired("The request waited in the queue until its deadline: try again later.")
         if self._claim.tries - past.waits > self._runner.settings.attempts_max:
             raise ProviderError("The service lost several workers on this request and gave it up.")
+
+    async def _called(self) -> str | None:
+        """The finish reason of the call that worked; None when the next model of the chain has its turn."""
+        try:
+            return await self._vendor_calls().until_one_works()
+        except RebootError as error:
+            if not may_go_on(self._job, self._received, error):
+                raise
+            if not await self._has_gone_on(error):
+                raise
+            return None
+
+    async def _has_gone_on(self, error: RebootError) -> bool:
+        """With the next model of its chain; False when nobody can call one, or the queue cannot be reached."""
+        job, calls = self._job, self._received.attempts
+        tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
+        if tried is None:
+            return False
+        alert_operator(job, error)
+        moved = self._given.at_next(tried)
+        try:
+            lost = packed_lost(self._received)
+            still_ours = await self._worker.move(self._claim, moved, calls=calls, lost=lost)
+        except Unavailable:
+            return False
+        if not still_ours:
+            raise LeaseLost(job.id)
+        report_fallback(job, moved, error)
+        return True
 
     def _vendor_calls(self) -> VendorCalls:
         """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""

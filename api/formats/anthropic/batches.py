@@ -179,9 +179,10 @@ def result_line(result: Result) -> bytes:
 
 def _result(result: Result) -> ResultLine:
     if result.answer is not None and result.asked is not None:
-        done, ask = unpack_answer(result.answer).done, unpack_ask(result.asked)
-        said = msgspec.Raw(message(done, result.request_id or "", ask.model))
-        return ResultLine(custom_id=result.custom_id, result=Succeeded(said), ignored=ask.ignored or msgspec.UNSET)
+        kept, ask = unpack_answer(result.answer), unpack_ask(result.asked)
+        model, ignored = ask.answered_by(kept)
+        said = msgspec.Raw(message(kept.done, result.request_id or "", model))
+        return ResultLine(custom_id=result.custom_id, result=Succeeded(said), ignored=ignored or msgspec.UNSET)
     if not_run := NOT_RUN.get(result.error_code):
         return ResultLine(custom_id=result.custom_id, result=not_run)
     error = error_body(result.error_code or "", result.error_message or "")

@@ -144,8 +144,8 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/messages`. What it has besides is left out and named in `x-ignored`, as are wishes that the model
-    lacks.
+    """The body of `POST /v1/messages`; `models` are others to fall back on, in order. What it has besides is left out and
+    named in `x-ignored`, as are wishes that the model lacks.
     """
 
     max_tokens: Tokens
@@ -157,6 +157,7 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fi
     metadata: Metadata | None = None
     service_tier: str | None = None
     speed: str | None = None
+    models: list[str] | None = None
     thread: Any = None
 
     def __post_init__(self) -> None:

@@ -52,13 +52,17 @@ class MessagesForm:
 
     held_bytes = 0
 
+    def __init__(self, *, tells_model: bool = False) -> None:
+        """`tells_model`: the end of a stream says which model served, too."""
+        self._tells_model = tells_model
+
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole message."""
         return message(done, request_id, model)
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
         """Server-sent events."""
-        return MessageEvents(model, request_id)
+        return MessageEvents(model, request_id, tells_model=self._tells_model)
 
 
 def _is_hosted(kind: str | None) -> bool:
@@ -91,6 +95,8 @@ def parse_message(body: bytes) -> Asked:
         stream=bool(request.stream),
         max_tokens=request.max_tokens,
         service_tier="flex" if request.service_tier == "flex" else None,
+        models=tuple(request.models or ()),
+        form=MessagesForm(tells_model=bool(request.models)),
     )
 
 

@@ -20,7 +20,7 @@ from api.formats.anthropic.errors import failure
 from api.formats.blocks import Begun, Blocks, Closed, Grown, Signed, Step
 from shared.answers import parts_of
 from shared.chat import CallPiece
-from shared.job import AnswerPart, Chunk, Done, Event, Failed
+from shared.job import AnswerEvent, AnswerPart, Chunk, Done, Failed
 from shared.json_lines import json_line
 from shared.money import Usage
 from shared.thoughts import ThoughtPiece
@@ -36,8 +36,9 @@ class MessageEvents:
     keepalive: bytes | None = b'event: ping\ndata: {"type":"ping"}\n\n'
     held_bytes = 0
 
-    def __init__(self, model: str, request_id: str) -> None:
+    def __init__(self, model: str, request_id: str, *, tells_model: bool = False) -> None:
         self._model = model
+        self._tells_model = tells_model
         self._request_id = request_id
         self._started = False
         self._blocks = Blocks(signs_calls=True)
@@ -46,18 +47,22 @@ class MessageEvents:
         self._last: CallPiece | ThoughtPiece | None = None
         """What the last of them began with."""
 
+    def served_by(self, model: str) -> None:
+        """Told by `message_start`."""
+        self._model = model
+
     def opening(self) -> None:
         """The status waits for the first event."""
 
-    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - these events have no numbers
+    def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - these events have no numbers
         """The events that tell of this one; none for an empty text."""
         return b"".join(self._events(event))
 
-    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+    def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
         """Always."""
         return True
 
-    def _events(self, event: Event) -> Iterator[bytes]:
+    def _events(self, event: AnswerEvent) -> Iterator[bytes]:
         if isinstance(event, Failed):
             yield _sse("error", failure(event.as_error().body(), self._request_id))
             return
@@ -85,7 +90,8 @@ class MessageEvents:
         yield from self._steps(self._blocks.end())
         reason = stop_reason(done, has_calls=self._blocks.has_calls)
         delta = {"stop_reason": reason, "stop_sequence": None}
-        yield _event("message_delta", delta=delta, usage=usage_of(done.usage))
+        served = {"model": self._model} if self._tells_model else {}
+        yield _event("message_delta", delta=delta, usage=usage_of(done.usage), **served)
         yield _event("message_stop")
 
     def _steps(self, steps: Iterable[Step]) -> Iterator[bytes]:

@@ -50,11 +50,12 @@ ERROR = Failure
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """Billed tokens and the price."""
+    """Billed tokens and the price; with `models` also the model that served."""
 
     tokens_input: int
     tokens_output: int
     price: UsdNumber
+    model: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class StreamEnd(Stats, frozen=True, kw_only=True):
@@ -63,9 +64,14 @@ class StreamEnd(Stats, frozen=True, kw_only=True):
     finish_reason: str
 
 
-def stats(done: Done) -> Stats:
-    """What an answer cost."""
-    return Stats(tokens_input=done.usage.input, tokens_output=done.usage.output, price=usd_number(done.charged_nano))
+def stats(done: Done, model: str | None = None) -> Stats:
+    """What an answer cost, and which model gave it where that is told."""
+    return Stats(
+        tokens_input=done.usage.input,
+        tokens_output=done.usage.output,
+        price=usd_number(done.charged_nano),
+        model=model or msgspec.UNSET,
+    )
 
 
 def raw_text(text: str) -> bytes:
@@ -73,9 +79,9 @@ def raw_text(text: str) -> bytes:
     return text.replace(RECORD_SEPARATOR, "").encode()
 
 
-def stats_record(done: Done) -> bytes:
+def stats_record(done: Done, model: str | None = None) -> bytes:
     """The record after the text of a stream that asked for `stats`."""
-    return RECORD_SEPARATOR.encode() + json_line(stats(done)) + b"\n"
+    return RECORD_SEPARATOR.encode() + json_line(stats(done, model)) + b"\n"
 
 
 def error_record(failed: Failed, request_id: str) -> bytes:

@@ -34,6 +34,7 @@ NAMES = {
     "stop": "options.stop",
     "reasoning_effort": "options.reasoning_effort",
     "service_tier": "options.service_tier",
+    "models": "options.models",
 }
 
 
@@ -46,7 +47,8 @@ class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All optional. `stats` is true for JSON answers and false for streams unless given; `reasoning_effort` is one of the
-    model's `reasoning_efforts`. `service_tier` of `flex` costs the model's price `flex`, and may take 15 minutes.
+    model's `reasoning_efforts`. `service_tier` of `flex` costs the model's price `flex`, and may take 15 minutes. `models`
+    are others to fall back on, in order, when the one that is asked cannot be had.
     """
 
     stream: bool = False
@@ -57,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop: StopSequence | list[StopSequence] | None = None
     reasoning_effort: ReasoningEffort | None = None
     service_tier: ServiceTier | None = None
+    models: list[str] | None = None
 
     @property
     def with_stats(self) -> bool:
@@ -106,15 +109,16 @@ class NativeForm:
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:  # noqa: ARG002 - the id is in the header
         """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
-        told = asdict(stats(done)) if self._options.with_stats else {}
+        told = asdict(stats(done, model)) if self._options.with_stats else {"model": model}
         said = cast("list[NativeMessage]", self._said)  # which JSON text is put in the place of
-        return result_json(ChatAnswer(response=done.text or "", model=model, request=said, **told))
+        return result_json(ChatAnswer(response=done.text or "", request=said, **told))
 
-    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream says text only
+    def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
         """Text as it comes, or server-sent events for who accepts them."""
+        told = model if self._options.models else None
         if accepts(accept, EVENT_STREAM):
-            return ServerSentEvents(request_id)
-        return RawText(request_id, with_stats=self._options.with_stats)
+            return ServerSentEvents(request_id, told)
+        return RawText(request_id, with_stats=self._options.with_stats, model=told)
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -143,6 +147,7 @@ def asked_of(request: ChatRequest, said: msgspec.Raw = NOTHING_SAID) -> Asked:
         stream=request.options.stream,
         max_tokens=request.options.max_tokens,
         service_tier=request.options.service_tier,
+        models=tuple(request.options.models or ()),
         form=NativeForm(request.options, said),
         names=NAMES,
         body=request,

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from api.formats.native import answers as native_answers
 from shared.chat import CallPiece, ToolCall
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import AnswerEvent, Chunk, Done, Failed
 from shared.thoughts import ThoughtPiece
 
 
@@ -19,14 +19,20 @@ class RawText:
     keepalive: bytes | None = None
     held_bytes = 0
 
-    def __init__(self, request_id: str, *, with_stats: bool) -> None:
+    def __init__(self, request_id: str, *, with_stats: bool, model: str | None = None) -> None:
+        """`model` is told with the stats, if there is one."""
         self._request_id = request_id
         self._with_stats = with_stats
+        self._model = model
+
+    def served_by(self, model: str) -> None:
+        """Told with the stats."""
+        self._model = model
 
     def opening(self) -> None:
         """The status waits for the first event."""
 
-    def render(self, sequence: int, event: Event) -> bytes:  # noqa: ARG002 - raw text has no numbers
+    def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - raw text has no numbers
         """As the contract says."""
         match event:
             case Chunk(text):
@@ -34,12 +40,12 @@ class RawText:
             case CallPiece() | ThoughtPiece():
                 return b""  # raw text has no place for tool calls and thoughts, which no native request asks for
             case Done():
-                stats = native_answers.stats_record(event) if self._with_stats else b""
+                stats = native_answers.stats_record(event, self._model) if self._with_stats else b""
                 return native_answers.raw_text(event.text or "") + stats
             case Failed():
                 return native_answers.error_record(event, self._request_id)
 
-    def clean_end(self, event: Event) -> bool:
+    def clean_end(self, event: AnswerEvent) -> bool:
         """A client that ignores the record must still see a broken transfer."""
         return isinstance(event, Done)
 
@@ -51,13 +57,19 @@ class ServerSentEvents:
     keepalive: bytes | None = b": keep-alive\n\n"
     held_bytes = 0
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, model: str | None = None) -> None:
+        """`model` is told by the last event, if there is one."""
         self._request_id = request_id
+        self._model = model
+
+    def served_by(self, model: str) -> None:
+        """Told by the last event."""
+        self._model = model
 
     def opening(self) -> None:
         """The status waits for the first event."""
 
-    def render(self, sequence: int, event: Event) -> bytes:
+    def render(self, sequence: int, event: AnswerEvent) -> bytes:
         """As the contract says."""
         match event:
             case Chunk(text):
@@ -67,11 +79,11 @@ class ServerSentEvents:
             case ThoughtPiece(text=text):
                 return native_answers.sse_event(sequence, "thought", {"text": text})
             case Done():
-                return self._whole(event) + native_answers.sse_event(sequence, "done", _end(event))
+                return self._whole(event) + native_answers.sse_event(sequence, "done", _end(event, self._model))
             case Failed():
                 return native_answers.sse_error(sequence, event.as_error().body(), self._request_id)
 
-    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - an error event is an end as good as any
+    def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
         """Always."""
         return True
 
@@ -89,5 +101,5 @@ def _unsigned(call: CallPiece | ToolCall) -> dict[str, Any]:
     return {name: value for name, value in asdict(call).items() if name != "signature"}
 
 
-def _end(done: Done) -> native_answers.StreamEnd:
-    return native_answers.StreamEnd(**asdict(native_answers.stats(done)), finish_reason=done.finish_reason)
+def _end(done: Done, model: str | None) -> native_answers.StreamEnd:
+    return native_answers.StreamEnd(**asdict(native_answers.stats(done, model)), finish_reason=done.finish_reason)

@@ -178,15 +178,16 @@ def output_line(batch: Batch, result: Result) -> bytes:
 
 
 def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran:
-    done, ask = unpack_answer(answer).done, unpack_ask(asked)
+    kept, ask = unpack_answer(answer), unpack_ask(asked)
+    done, (model, ignored) = kept.done, ask.answered_by(kept)
     match batch.endpoint:
         case "/v1/messages":
-            body = message(done, request_id, ask.model)
+            body = message(done, request_id, model)
         case "/v1/responses" if ask.told:
-            body = response_json(ask.told, request_id, ask.model, "succeeded", done, None)
+            body = response_json(ask.told, request_id, model, "succeeded", done, None)
         case _:
-            body = completion(done, request_id, ask.model)
-    return Ran(200, request_id, msgspec.Raw(body), ask.ignored or msgspec.UNSET)
+            body = completion(done, request_id, model)
+    return Ran(200, request_id, msgspec.Raw(body), ignored or msgspec.UNSET)
 
 
 def _refused(batch: Batch, result: Result) -> Ran | None:

@@ -87,7 +87,9 @@ class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
+    """The body; `models` are others to fall back on, in order. What it has besides is left out and named in `x-ignored`, as
+    are wishes that the model lacks.
+    """
 
     model: str
     messages: Annotated[list[AnyMessage], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
@@ -118,6 +120,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     thinking: Thinking | None = None
     top_k: TopKOrOff | None = None
     cache_control: CacheControl | None = None
+    models: list[str] | None = None
     # see ONLY
     audio: Any = None
     logit_bias: Any = None

@@ -54,6 +54,7 @@ def parse_completion(body: bytes) -> Asked:
         max_tokens=request.output_limit,
         metadata=request.labels,
         service_tier=request.tier,
+        models=tuple(request.models or ()),
         form=CompletionForm(with_usage=request.with_usage),
         names=NAMES | {"max_tokens": request.limit_name},
         body=request,

@@ -11,7 +11,7 @@ from api.formats.openai.errors import error_json
 from api.formats.openai.thoughts import detail_of, extra_of
 from shared.answers import parts_of
 from shared.chat import CallPiece
-from shared.job import Chunk, Done, Event, Failed
+from shared.job import AnswerEvent, Chunk, Done, Failed
 from shared.json_lines import json_line
 from shared.thoughts import ThoughtPiece
 
@@ -38,17 +38,24 @@ class CompletionChunks:
             "system_fingerprint": None,
         }
         self._calls = CallsInOrder()
-        self._before_text, self._after_text = self._delta({"content": PLACE}).split(json_line(PLACE))
+        self._opened = False
+        self._before_text, self._after_text = self._around_text()
         """All chunks of text are alike but for the text."""
+
+    def served_by(self, model: str) -> None:
+        """Every chunk says it."""
+        self._head["model"] = model
+        self._before_text, self._after_text = self._around_text()
 
     def opening(self) -> None:
         """The status waits for the first event."""
 
-    def render(self, sequence: int, event: Event) -> bytes:
+    def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - chunks have no numbers
         """The chunks of one event."""
         if isinstance(event, Failed):
             return b"data: " + error_json(event.as_error().body(), self._request_id) + b"\n\n"
-        opening = b"" if sequence else self._delta(_opening(event))
+        opening = b"" if self._opened else self._delta(_opening(event))
+        self._opened = True
         match event:
             case Chunk(text):
                 return opening + self._before_text + json_line(text) + self._after_text
@@ -59,11 +66,15 @@ class CompletionChunks:
             case Done():
                 return opening + self._pieces(self._calls.rest()) + self._whole(event) + self._end(event) + DONE
 
-    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - see below
+    def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - see below
         """Always. A failure is told by its error event and by the missing `[DONE]`; a connection that broke off could make a
         client throw away what it had not read yet, the error among it.
         """
         return True
+
+    def _around_text(self) -> tuple[bytes, bytes]:
+        before, after = self._delta({"content": PLACE}).split(json_line(PLACE))
+        return before, after
 
     def _pieces(self, pieces: Iterable[CallPiece]) -> bytes:
         return b"".join(self._delta({"tool_calls": [_piece(piece)]}) for piece in pieces)
@@ -90,7 +101,7 @@ class CompletionChunks:
         return b"data: " + json_line({**self._head, "choices": choices, **usage}) + b"\n\n"
 
 
-def _opening(event: Event) -> dict[str, Any]:
+def _opening(event: AnswerEvent) -> dict[str, Any]:
     only_calls = isinstance(event, CallPiece | ThoughtPiece) or (
         isinstance(event, Done) and event.calls and not event.text
     )

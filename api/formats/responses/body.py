@@ -80,7 +80,9 @@ class ResponseStreamOptions(Strict, frozen=True, kw_only=True):
 
 
 class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. What it has besides is left out and named in `x-ignored`, as are wishes that the model lacks."""
+    """The body; `models` are others to fall back on, in order. What it has besides is left out and named in `x-ignored`, as
+    are wishes that the model lacks.
+    """
 
     model: str
     input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)] | None = None
@@ -104,6 +106,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: str | None = None
+    models: list[str] | None = None
     # see WISHES
     include: Annotated[list[str], msgspec.Meta(max_length=INCLUDED_MAX)] | None = None
     service_tier: str | None = None

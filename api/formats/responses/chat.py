@@ -156,6 +156,7 @@ def _asked(
         max_tokens=request.max_output_tokens,
         metadata=request.labels or None,
         service_tier=request.tier,
+        models=tuple(request.models or ()),
         form=form,
         names=NAMES,
         body=request,

@@ -31,7 +31,7 @@ from api.formats.responses.errors import failure_of
 from shared.answers import parts_of
 from shared.chat import CallPiece, ToolCall
 from shared.errors import Cancelled
-from shared.job import AnswerPart, Chunk, Done, Event, Failed
+from shared.job import AnswerEvent, AnswerPart, Chunk, Done, Failed
 from shared.json_lines import json_line
 from shared.thoughts import ThoughtPiece
 
@@ -81,11 +81,15 @@ class ResponseEvents:
         self._delta = b"", b""
         """What stands around the number and the text of a piece."""
 
+    def served_by(self, model: str) -> None:
+        """Every event that has the response says it from then on."""
+        self._model = model
+
     def opening(self) -> bytes | None:
         """What can be said before the request runs."""
         return b"".join(self._begin()) if self._begins_at_once else None
 
-    def render(self, sequence: int, event: Event) -> bytes | Iterator[bytes]:  # noqa: ARG002 - one event is several here
+    def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:  # noqa: ARG002 - one event is several here
         """The events that tell of this one. Several of those at the end have the whole answer, so they are made as they are
         written.
         """
@@ -93,11 +97,11 @@ class ResponseEvents:
             return self._grown(event.text)
         return self._events(event) if isinstance(event, Done | Failed) else b"".join(self._events(event))
 
-    def clean_end(self, event: Event) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
+    def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
         """Always."""
         return True
 
-    def _events(self, event: Event) -> Iterator[bytes]:
+    def _events(self, event: AnswerEvent) -> Iterator[bytes]:
         yield from self._begin()
         if not self._started:
             self._started = True

@@ -106,6 +106,7 @@ local large = class == LARGE and '1' or '0'
 redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', account, 'bytes', size, 'large', large)
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
+  redis.call('HDEL', KEYS[3], 'queue') -- it may have been moved before it was lost
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 if redis.call('ZADD', queue, now, id) == 0 and before[2] then -- its payload was lost, and it still counts

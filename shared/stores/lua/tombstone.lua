@@ -3,12 +3,13 @@
 -- with payloads
 -- with turns
 --
--- KEYS  1 queue   2 arq job   3 run (hash)   4 settle records (hash)
+-- KEYS  1 queue, unless its run names another one that it has been moved to   2 arq job   3 run (hash)   4 settle records (hash)
 -- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" when one that is refused is void
 -- returns 1 when it is dead; 0 when refused: when it is void then, whoever runs it must not charge for it
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
+local queue = redis.call('HGET', KEYS[3], 'queue') or KEYS[1]
+local due = redis.call('ZSCORE', queue, ARGV[1])
 local leased = due and tonumber(due) > now and redis.call('EXISTS', 'arq:in-progress:' .. ARGV[1]) == 1
 if leased or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
   if ARGV[3] == 'void' and redis.call('EXISTS', KEYS[3]) == 1 then
@@ -21,10 +22,10 @@ redis.call('HINCRBY', KEYS[3], 'epoch', 1)
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 local run = redis.call('HMGET', KEYS[3], 'account', 'bytes', 'large')
 local account = run[1] or ''
-leave_queue(KEYS[1], ARGV[1], account, run[2], run[3])
+leave_queue(queue, ARGV[1], account, run[2], run[3])
 for _, class in ipairs({ SMALL, LARGE }) do
-  leave_line(KEYS[1], class, account, ARGV[1], now)
+  leave_line(queue, class, account, ARGV[1], now)
 end
-let_pass(KEYS[1], ARGV[1])
+let_pass(queue, ARGV[1])
 redis.call('DEL', KEYS[2])
 return 1

@@ -241,7 +241,7 @@ RETURNING state
 -- name: maybe_lost
 SELECT i.request_id, i.provider, i.number, b.file_id, b.file_day, l.asked, r.account_id, r.key_id, r.price_version, r.input_price, r.output_price,
     r.cached_price, r.cache_write_price, r.cache_write_long_price, r.long_above, r.long_input_price, r.long_output_price,
-    r.long_cached_price, r.long_cache_write_price, r.long_cache_write_long_price, r.output_limit, r.hold_nano, r.deadline_at, r.keep_until, r.batch_id, r.batch_number, r.batch_day
+    r.long_cached_price, r.long_cache_write_price, r.long_cache_write_long_price, r.chain, r.output_limit, r.hold_nano, r.deadline_at, r.keep_until, r.batch_id, r.batch_number, r.batch_day
 FROM batch_items i JOIN batches b ON b.id = i.batch_id
 JOIN requests r ON r.id = i.request_id AND r.batch_id = i.batch_id
 JOIN file_lines l ON l.file_id = b.file_id AND l.day = b.file_day AND l.number = i.number

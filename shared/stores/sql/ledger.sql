@@ -46,7 +46,7 @@ SELECT id, 'room', 0, 0, size, left_over, NULL FROM without_room
 -- holds that end in it: a batch's with the batch, and none of a response that its owner has deleted. A response counts as large as
 -- it is from then on. Its row is locked, so that a deletion comes before or after this, and is seen.
 WITH settled AS MATERIALIZED (
-    SELECT request_id, outcome, charged FROM settle($1::jsonb)
+    SELECT request_id, outcome, charged FROM settle_served($1::jsonb)
 ), given AS MATERIALIZED (
     SELECT a.* FROM unnest($2::text[], $3::bytea[], $4::timestamptz[], $5::date[], $6::text[], $7::integer[])
         AS a(request_id, answer, keep_until, day, batch_id, number)

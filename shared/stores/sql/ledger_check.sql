@@ -92,6 +92,14 @@ FROM (
     WHERE r.hold_state = 'settled'
 ) settled WHERE cost IS NULL OR charged_nano < LEAST(cost, hold_nano) OR charged_nano > LEAST(cost, hold_nano) AND NOT may_be_more
 
+-- name: chains_are_held_for_their_dearest
+-- And the row of a request with a chain is that of one of its models, as it was promised.
+SELECT id AS subject, format('held %s, its chain needs %s; its model is %s at %s', hold_nano, hold_of_chain(chain, 2147483647), model, price_version) AS detail
+FROM requests r WHERE chain IS NOT NULL AND (hold_nano <> hold_of_chain(chain, 2147483647) OR NOT EXISTS (
+    SELECT FROM jsonb_array_elements(chain) link CROSS JOIN LATERAL jsonb_populate_record(NULL::requests, link) p
+    WHERE (p.model, p.provider, p.price_version, p.input_price, p.output_price, p.output_limit)
+        = (r.model, r.provider, r.price_version, r.input_price, r.output_price, r.output_limit)))
+
 -- name: batches_count_their_items
 SELECT b.id AS subject,
     format('fed %s, completed %s, failed %s, cancelled %s, expired %s, charged %s; items %s', b.fed, b.completed, b.failed - b.bad,

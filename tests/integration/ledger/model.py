@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from shared.ledger.chains import PinnedModel
 from shared.ledger.rows import Reservation, Settlement
 
 IN_FLIGHT_MAX = 5
@@ -43,7 +44,7 @@ class Model:
         sums: dict[tuple[object, ...], list[int]] = {}
         for end in self.ended.values():
             wish = self.holds[end.id]
-            group = (wish.account_id, wish.created_at.date(), wish.model, wish.key_id)
+            group = (wish.account_id, wish.created_at.date(), end.served or wish.model, wish.key_id)
             tokens = (end.tokens_input, end.tokens_output, end.tokens_cached, end.tokens_reasoning)
             counts = [1, end.state != "succeeded", *(count or 0 for count in tokens)]
             row = [*counts, self.charged[end.id], end.tokens_cache_written or 0]
@@ -114,13 +115,15 @@ class Model:
         return True
 
 
-def price(wish: Reservation, output: int) -> int:
+def price(wish: Reservation | PinnedModel, output: int) -> int:
+    if isinstance(wish, Reservation) and wish.chain:
+        return max(price(one, min(output, one.output_limit)) for one in wish.chain)
     dearest_input = max(wish.input_price, wish.hold_input_price or 0)
     dearest_output = max(wish.output_price, wish.hold_output_price or 0)
     return _rounded_up(wish.input_bound * dearest_input + output * dearest_output)
 
 
-def cost(wish: Reservation, used: Settlement) -> int:
+def cost(wish: Reservation | PinnedModel, used: Settlement) -> int:
     """What its tokens cost. The previous release does not say what was written to a cache, and charges the first prices."""
     tokens_input, cached, output = used.tokens_input or 0, used.tokens_cached or 0, used.tokens_output or 0
     written, written_long = used.tokens_cache_written or 0, used.tokens_cache_written_long or 0

@@ -22,6 +22,7 @@ from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_s
 from tests.integration.batches.batching import a_batch_of_one
 from tests.integration.books import limited_key
 from tests.integration.conftest import a_database, running
+from tests.integration.ledger.chain_mutants import DEAR, a_chain
 
 UNGUARD = """
     ALTER TABLE ledger DISABLE TRIGGER ledger_append_only;
@@ -91,6 +92,12 @@ VIOLATIONS = {
         "UPDATE requests SET tokens_input = NULL WHERE charged_nano > 0",
         "UPDATE requests SET hold_nano = charged_nano + 1 WHERE charged_nano = hold_nano",
     ],
+    "chains are held for their dearest": [
+        "UPDATE requests SET hold_nano = hold_nano + 1 WHERE chain IS NOT NULL",
+        "UPDATE requests SET model = 'another' WHERE chain IS NOT NULL",
+        "UPDATE requests SET price_version = 'another' WHERE chain IS NOT NULL",
+        "UPDATE requests SET output_limit = output_limit + 1 WHERE chain IS NOT NULL",
+    ],
     "batches count their items": [
         *(f"UPDATE batches SET {count} = {count} + 1, total = total + 1" for count in BATCH_COUNTS),
         "DELETE FROM batch_items",
@@ -127,8 +134,8 @@ VIOLATIONS = {
 @pytest.fixture(scope="module")
 async def written_books(database_url: str, settings: Settings) -> str:
     """The name of a database with a held, a charged and a released request, a batch with one line of two that has succeeded,
-    one at flex that was served at a dearer tier, one that lost a call, a short and a long request that were charged by every
-    form of a price, and one that cost more than its hold.
+    one at flex that was served at a dearer tier, one that lost a call, one with a chain, a short and a long request that were
+    charged by every form of a price, and one that cost more than its hold.
     """
     async with asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool:
         account = (await create_account(pool, "someone", NanoUsd(2_000))).id
@@ -144,6 +151,10 @@ async def written_books(database_url: str, settings: Settings) -> str:
             await _after_a_lost_call(ledger, account, key)
             await _every_form_of_a_price(ledger, account, key)
             await a_batch_of_one(pool, ledger, account, key)
+            chain = a_chain(account, DEAR, key_id=key)
+            await ledger.reserve(chain)
+            end = a_settlement(chain, 25, tokens_input=10, tokens_output=5, served="dear")
+            assert await ledger.settle(end) == "settled"
     return database_url.partition("?")[0].rpartition("/")[2]
 
 
@@ -185,7 +196,7 @@ async def books(postgres_url: str, written_books: str) -> AsyncIterator[asyncpg.
 
 async def test_books_that_balance_are_ok(books: asyncpg.Pool) -> None:
     report = await check_ledger(books)
-    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 9)
+    assert (report.ok, report.violations, report.accounts, report.requests) == (True, [], 1, 10)
     assert report.tier_losses_usd == "0.00000001"
     assert report.upstreams == [
         UpstreamBooks("openai-eu", 0, "0", "0", 1, "0.000000003"),

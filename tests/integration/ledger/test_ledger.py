@@ -269,6 +269,7 @@ async def test_settling_captures_the_charge_and_gives_the_rest_back(
         "tier_loss_nano",
         "upstream",  # of the row it is what the vendor calls the model
         "lost_calls",
+        "served",
     }:
         assert row[name] == getattr(settlement, name), name
     assert row["charged_nano"] == 120

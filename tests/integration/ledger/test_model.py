@@ -17,8 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.chains import PinnedModel
 from shared.ledger.check import check_ledger
 from shared.ledger.ledger import settling
+from shared.ledger.pinned_price import PinnedPrice
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
 from shared.stores.postgres import load_queries
@@ -51,6 +53,14 @@ long_prices = st.fixed_dictionaries(
         "long_cache_write_long_price": perhaps_a_price,
     },
 )
+others = st.fixed_dictionaries(
+    {
+        "input_bound": st.integers(0, 40),
+        "prices": st.builds(dict.__or__, prices, st.just({}) | long_prices),
+        "limit": st.integers(1, 40),
+    }
+)
+"""Further models of a chain."""
 wishes = st.fixed_dictionaries(
     {
         "account": st.integers(0, ACCOUNTS - 1),
@@ -58,6 +68,7 @@ wishes = st.fixed_dictionaries(
         "input_bound": st.integers(0, 40),
         "prices": st.builds(dict.__or__, prices, st.just({}) | long_prices),
         "limits": st.tuples(st.integers(1, 40), st.integers(1, 40)).map(sorted),
+        "others": st.just([]) | st.lists(others, max_size=3),
         "repeatable": st.none()
         | st.fixed_dictionaries(
             {
@@ -97,10 +108,30 @@ ways_to_end = st.one_of(
     ),
     st.fixed_dictionaries({"state": st.just("failed"), "hold_state": st.sampled_from(["released", "expired"])}),
 )
-ends = st.tuples(st.integers(0, 30), ways_to_end)
+ends = st.tuples(st.integers(0, 30), ways_to_end, st.integers(0, 3))
+"""Which request, how, and by which model of its chain."""
 batches_of_wishes = st.lists(wishes, min_size=1, max_size=4)
 batches_of_ends = st.lists(ends, min_size=1, max_size=4, unique_by=lambda end: end[0])
+Ends = list[tuple[int, dict[str, Any], int]]
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+def _with_chain(others: list[dict[str, Any]], wish: Reservation) -> Reservation:
+    """The same with a chain of its own model and `others`, held for the dearest."""
+    if not others:
+        return wish
+    own = {name: getattr(wish, name) for name in PinnedModel.__struct_fields__}
+    further = (
+        own
+        | dict.fromkeys(PinnedPrice.__struct_fields__)
+        | {"hold_input_price": None, "hold_output_price": None}
+        | {"model": f"model-{number}", "price_version": f"version {number}"}
+        | {"input_bound": other["input_bound"], "output_limit": other["limit"], **other["prices"]}
+        for number, other in enumerate(others)
+    )
+    chain = tuple(PinnedModel(**one) for one in (own, *further))
+    limit = max(one.output_limit for one in chain)
+    return msgspec.structs.replace(wish, chain=chain, output_limit=limit)
 
 
 class Database:
@@ -152,30 +183,35 @@ class Books(RuleBasedStateMachine):
 
     def _reservations(self, batch: list[dict[str, Any]]) -> list[Reservation]:
         made = [
-            a_reservation(
-                self.accounts[wish["account"]],
-                key_id=self.keys[wish["account"]] if wish["limited"] else "no_limit",
-                input_bound=wish["input_bound"],
-                **wish["prices"],
-                output_floor=wish["limits"][0],
-                output_limit=wish["limits"][1],
-                **(repeatable(**wish["repeatable"]) if wish["repeatable"] else {}),
+            _with_chain(
+                wish["others"],
+                a_reservation(
+                    self.accounts[wish["account"]],
+                    key_id=self.keys[wish["account"]] if wish["limited"] else "no_limit",
+                    input_bound=wish["input_bound"],
+                    **wish["prices"],
+                    output_floor=wish["limits"][0],
+                    output_limit=wish["limits"][1],
+                    **(repeatable(**wish["repeatable"]) if wish["repeatable"] else {}),
+                ),
             )
             for wish in batch
         ]
         self.requests += made
         return made
 
-    def _settlements(self, batch: list[tuple[int, dict[str, Any]]]) -> list[Settlement]:
-        """What is charged is what the tokens cost."""
+    def _settlements(self, batch: Ends) -> list[Settlement]:
+        """What is charged is what the tokens cost with the model that served."""
         made = []
-        for number, end in batch:
+        for number, end, place in batch:
             if number < len(self.requests):
                 wish, how = self.requests[-1 - number], {**end, **end.get("tokens", {})}
                 how.pop("tokens", None)
                 how["keep_until"] = TOMORROW if how.get("answer") is not None else None
                 settlement = a_settlement(wish, **how)
-                charge = cost(wish, settlement) if settlement.hold_state == "settled" else 0
+                server = wish.chain[place % len(wish.chain)] if wish.chain else None
+                settlement = msgspec.structs.replace(settlement, served=server.model if server else None)
+                charge = cost(server or wish, settlement) if settlement.hold_state == "settled" else 0
                 made.append(msgspec.structs.replace(settlement, charge_nano=charge))
         return made
 
@@ -185,7 +221,7 @@ class Books(RuleBasedStateMachine):
         assert self.database.run(self.database.reserve(number, rows)) == self.model.reserve(rows)
 
     @rule(number=st.integers(0, CONNECTIONS - 1), batch=batches_of_ends)
-    def settle(self, number: int, batch: list[tuple[int, dict[str, Any]]]) -> None:
+    def settle(self, number: int, batch: Ends) -> None:
         rows = self._settlements(batch)
         assert self.database.run(self.database.settle(number, rows)) == self.model.settle(rows)
 
@@ -201,9 +237,7 @@ class Books(RuleBasedStateMachine):
         assert answer == self.model.credit(target, amount, ref)
 
     @rule(first=batches_of_wishes, second=batches_of_wishes, third=batches_of_ends)
-    def at_once(
-        self, first: list[dict[str, Any]], second: list[dict[str, Any]], third: list[tuple[int, dict[str, Any]]]
-    ) -> None:
+    def at_once(self, first: list[dict[str, Any]], second: list[dict[str, Any]], third: Ends) -> None:
         """Three connections at the same time: the outcome is that of one of the orders."""
         settlements, a, b = self._settlements(third), self._reservations(first), self._reservations(second)
 

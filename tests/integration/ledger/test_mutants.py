@@ -18,6 +18,7 @@ from shared.money import LongContext, NanoUsd, Price
 from tests.harness.builders import NANO_PER_TOKEN, a_release, a_reservation, a_settlement
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, assert_books_balance, limited_key, request_row, wallet
+from tests.integration.ledger.chain_mutants import CHAIN_MUTANTS
 from tests.integration.ledger.repeat_mutants import REPEAT_MUTANTS
 from tests.integration.ledger.scratch import Mutant, Promise, Scratch, break_with, empty, restore
 
@@ -322,6 +323,7 @@ MUTANTS = [
     Mutant(what_is_held_cannot_be_taken_back, "", "", "ALTER TABLE accounts DROP CONSTRAINT accounts_never_overspend"),
     Mutant(no_entry_is_ever_changed, "", "", "DROP TRIGGER ledger_append_only ON ledger"),
     *REPEAT_MUTANTS,
+    *CHAIN_MUTANTS,
 ]
 NOTICED = (AssertionError, asyncpg.PostgresError, pytest.fail.Exception)
 PROMISES = list(dict.fromkeys(mutant.broken for mutant in MUTANTS))

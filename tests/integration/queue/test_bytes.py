@@ -271,8 +271,8 @@ MUTANTS = [
             ("append", "leave_queue(queue, id, run.account, run.bytes, run.large)", ONLY_ZREM.format("queue", "id")),
             (
                 "tombstone",
-                "leave_queue(KEYS[1], ARGV[1], account, run[2], run[3])",
-                ONLY_ZREM.format("KEYS[1]", "ARGV[1]"),
+                "leave_queue(queue, ARGV[1], account, run[2], run[3])",
+                ONLY_ZREM.format("queue", "ARGV[1]"),
             ),
             (
                 "claim",

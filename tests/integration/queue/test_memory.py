@@ -304,7 +304,7 @@ MUTANTS = [
     *(
         Mutant(what_held_workers_up_wakes_them_when_it_is_out_of_their_way, script, guard, instead)
         for script, guard, instead in (
-            ("tombstone", "let_pass(KEYS[1], ARGV[1])", ""),
+            ("tombstone", "let_pass(queue, ARGV[1])", ""),
             ("claim", "      if class == LARGE then\n        let_pass(queue, id, worker)\n      end\n", ""),
             ("claim", "if waiting ~= worker then", "if true then"),
             ("claim", "redis.call('DEL', 'held_up:' .. queue)", ""),

@@ -115,7 +115,7 @@ def test_the_tier_flex_is_asked_for_by_name_and_makes_another_request_of_it(said
             {"prediction": {"type": "content", "content": "x"}, "web_search_options": {"a": 1}},
             ("prediction", "web_search_options"),
         ),
-        ({"moderation": {"model": "x"}, "models": ["other"]}, ("models", "moderation")),
+        ({"moderation": {"model": "x"}, "provider": {"order": ["other"]}}, ("provider", "moderation")),
         ({"tools": [CLOCK, {"type": "web_search", "user_location": {"city": "x"}}]}, ("tools[].web_search",)),
         ({"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]}, ("tools[].builtin_function",)),
         ({"tools": [{**CLOCK, "defer_loading": True}]}, ("tools[].defer_loading",)),

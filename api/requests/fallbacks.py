@@ -1,0 +1,158 @@
+"""The chain of a request: the model that is asked, and those that its caller names to fall back on, each fitted at the door
+as if it had been asked by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api.requests.model_check import at_tier, fit_to_model
+from shared.catalogue.caching import writes_of
+from shared.catalogue.models import Catalogue, Model, output_limit
+from shared.chat import Sampling, input_bound
+from shared.errors import InvalidRequest, ModelNotFound, Overloaded, ProviderBusy, ProviderNotConfigured, RebootError
+from shared.job import Fallback
+from shared.ledger.chains import PinnedModel, Tried, not_asked, pinned_model
+from shared.money import Price, Writes
+
+if TYPE_CHECKING:
+    from api.formats.asked import Asked
+    from api.requests.directory import Directory
+    from shared.settings import Settings
+
+
+PAUSED = "Its vendor is paused: try again later."
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of a chain, by the name that was asked for, and what it is asked. `input_bound` is the most input tokens,
+    `writes` what of them its vendor may write to its cache, `ignored` the fields that it is not told of.
+    """
+
+    name: str
+    model: Model
+    sampling: Sampling
+    input_bound: int
+    writes: Writes
+    ignored: tuple[str, ...]
+
+    def pinned(self, max_tokens: int | None, settings: Settings) -> PinnedModel:
+        """What is promised of it."""
+        wanted, _ = output_limit(self.model, max_tokens, settings)
+        return pinned_model(self.model, self.input_bound, self.writes, wanted)
+
+    def fallback(self, price: Price, limit: int) -> Fallback:
+        """How it travels with the job. The form of the answer is the job's."""
+        sampling = msgspec.structs.replace(self.sampling, json_answer=None)
+        return Fallback(model=self.model, price=price, sampling=sampling, output_limit=limit)
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """All models of a request. Of the first ones some may be `passed`, because nobody serves them now."""
+
+    models: tuple[Fitted, ...]
+    passed: tuple[Tried, ...] = ()
+
+    @property
+    def next(self) -> Fitted:
+        """The one that is asked first."""
+        return self.models[len(self.passed)]
+
+    def pinned(self, max_tokens: int | None, settings: Settings) -> tuple[PinnedModel, ...]:
+        """What is promised; nothing is held for those that are passed."""
+        promised = [one.pinned(max_tokens, settings) for one in self.models]
+        passed = len(self.passed)
+        return (*map(not_asked, promised[:passed]), *promised[passed:])
+
+    def fallbacks(self, promised: Sequence[PinnedModel], granted: int) -> tuple[Fallback, ...]:
+        """Those behind the one that is asked first, as they were promised, with the output limit that was granted."""
+        limits = {one.model: (one.price, min(one.output_limit, granted)) for one in promised}
+        behind = self.models[len(self.passed) + 1 :]
+        return tuple(one.fallback(*limits[one.model.name]) for one in behind if one.model.name in limits)
+
+    def find(self, model: str) -> Fitted | None:
+        """The one that is served by the model of this public name."""
+        return next((one for one in self.models if one.model.name == model), None)
+
+
+def chain_of(
+    asked: Asked, catalogue: Catalogue, settings: Settings, route: str, *, strict: bool, nearest: bool = True
+) -> Chain:
+    """With `nearest` an unknown name is told with those that are like it.
+
+    Raises `ModelNotFound` for the first model, and `InvalidRequest` that names the model and what is wrong with it.
+    """
+    field = asked.name_of("models")
+    if len(asked.models) > settings.fallback_models_max:
+        raise InvalidRequest(
+            f"`{field}` has {len(asked.models)} entries: at most {settings.fallback_models_max} are taken.", param=field
+        )
+    places = [asked.name_of("model"), *(f"{field}[{place}]" for place in range(len(asked.models)))]
+    fitted: dict[str, Fitted] = {}
+    for place, name in zip(places, (asked.model, *asked.models), strict=True):
+        with _naming(place, name, is_first=not fitted):
+            model = catalogue.serving(catalogue.find(name, route, nearest=nearest).name, route)
+            one = _fitted(asked, model, name, catalogue, settings, strict=strict)
+        if same := fitted.get(one.model.name):
+            raise InvalidRequest(
+                f"`{place}` ({name}): {one.model.name} is in the chain already, as {same.name}: name each model once.",
+                param=field,
+            )
+        fitted[one.model.name] = one
+    return Chain(tuple(fitted.values()))
+
+
+def served_now(chain: Chain, directory: Directory, lane_of: Callable[[Model], str], *, waits: bool = False) -> Chain:
+    """The same without those in front that nobody serves now in the lane of each, or whose provider is paused while another
+    one is not; what `waits` is asked of those that may be served later. Raises what the first one is refused with when nobody
+    serves any.
+    """
+    paused = [directory.is_paused(one.model, lane_of(one.model)) for one in chain.models]
+    passed: list[Tried] = []
+    first: RebootError | None = None
+    for one, is_paused in zip(chain.models, paused, strict=True):
+        try:
+            directory.require(one.model, lane_of(one.model))
+        except (ProviderNotConfigured, Overloaded, ProviderBusy) as error:
+            is_for_now = not isinstance(error, ProviderNotConfigured)
+            refusal: RebootError | None = None if waits and is_for_now else error
+        else:
+            refusal = Overloaded(PAUSED) if is_paused and not waits and not all(paused) else None
+        if refusal is None:
+            return Chain(chain.models, tuple(passed))
+        first = first or refusal
+        passed.append(Tried(model=one.model.name, code=refusal.code, calls=0))
+    raise first or AssertionError("a chain has models")
+
+
+def _fitted(asked: Asked, model: Model, name: str, catalogue: Catalogue, settings: Settings, *, strict: bool) -> Fitted:
+    fitted, model = fit_to_model(asked, model, settings, strict=strict)
+    model = at_tier(asked, model, catalogue)
+    said = (fitted.messages, model.image_tokens or 0, fitted.tools, fitted.sampling.json_answer)
+    return Fitted(
+        name=name,
+        model=model,
+        sampling=fitted.sampling,
+        input_bound=input_bound(*said),
+        writes=writes_of(model, fitted.messages, fitted.tools, fitted.sampling),
+        ignored=fitted.ignored,
+    )
+
+
+@contextmanager
+def _naming(place: str, name: str, *, is_first: bool) -> Iterator[None]:
+    """What is wrong with one model is told with its place."""
+    try:
+        yield
+    except ModelNotFound as error:
+        if is_first:
+            raise
+        raise InvalidRequest(f"`{place}`: {error.message}", param=place) from None
+    except InvalidRequest as error:
+        named = type(error)(f"`{place}` ({name[:100]}): {error.message}")
+        named.details = error.details
+        raise named from None

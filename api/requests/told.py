@@ -1,0 +1,50 @@
+"""What the headers of an answer say of its request: some of it hangs on the model that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api.formats.wishes import ignored_header
+from api.requests.fallbacks import Chain, Fitted
+
+if TYPE_CHECKING:
+    from shared.job import JobHead
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the headers of an answer say; with a chain some of that hangs on the model that serves."""
+
+    model: str
+    """By the name that was asked for."""
+    ignored: tuple[str, ...]
+    chain: Chain | None
+    limits: Mapping[str, int]
+    has_chain: bool
+    more: Mapping[str, str] = {}
+
+    def of(self, first: str, served: str | None = None) -> dict[str, str]:
+        """Once it is known which model serves: the `first` one, or another one that `served` names."""
+        model = served or first
+        fitted = self.chain.find(model) if self.chain else None
+        headers = self.at_once(model, fitted)
+        return {**headers, "x-model-served": model} if self.has_chain else headers
+
+    def first(self, model: str) -> dict[str, str]:
+        """Of a stream, before that is known."""
+        return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.at_once(model)
+
+    def at_once(self, model: str, fitted: Fitted | None = None) -> dict[str, str]:
+        """Where nobody waits for the answer, and it is `model` that is asked first."""
+        ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
+        headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}
+        if model != name and (fitted or not self.has_chain):
+            headers["x-model-successor"] = model
+        return {**headers, **self.more}
+
+
+def limits_of(job: JobHead) -> dict[str, int]:
+    """Output limits by model."""
+    return {job.model.name: job.output_limit, **{one.model.name: one.output_limit for one in job.fallbacks}}

@@ -1,0 +1,47 @@
+"""The models that a batch's line names, when it is fed: each with what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shared.batches.batches import Ask
+from shared.catalogue.models import Model
+from shared.errors import ProviderNotConfigured
+from shared.job import Fallback
+from shared.ledger.chains import PinnedModel, Tried
+
+
+class Candidate(NamedTuple):
+    """A model with what it is asked."""
+
+    model: Model
+    ask: Ask
+
+
+def asks_of(line: Ask) -> Iterator[Ask]:
+    """What each of its models is asked."""
+    yield line
+    for other in line.others:
+        sampling = msgspec.structs.replace(other.sampling, json_answer=line.sampling.json_answer)
+        yield msgspec.structs.replace(line, model=other.model, sampling=sampling)
+
+
+def behind(line: Ask, others: Sequence[Candidate], chain: Sequence[PinnedModel]) -> dict[str, Any]:
+    """The fields of a job that has others behind its model, as they were promised."""
+    promised = {one.model: one for one in chain}
+    fallbacks = (
+        Fallback(
+            model=model,
+            price=promised[model.name].price,
+            sampling=msgspec.structs.replace(ask.sampling, json_answer=None),
+            output_limit=promised[model.name].output_limit,
+        )
+        for model, ask in others
+        if model.name in promised
+    )
+    passed = chain[: len(line.passed)]
+    tried = (Tried(model=one.model, code=ProviderNotConfigured.code, calls=0) for one in passed if not one.output_limit)
+    return {"fallbacks": tuple(fallbacks), "tried": tuple(tried)}
