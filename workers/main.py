@@ -33,7 +33,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
-from shared.queue.upstreams import UpstreamStates
+from shared.queue.upstreams import PublishedRow, UpstreamStates, publish_rows
 from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
@@ -61,6 +61,7 @@ from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
 from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
+from workers.upstreams.checks import Checks
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
 from workers.upstreams.states import States
@@ -68,6 +69,7 @@ from workers.vendor_keys import VendorKeys
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
+ROWS_EVERY_S = 10.0
 VERSION = version("rebootml")
 PARTITIONS_EVERY_S = 3_600.0
 
@@ -125,8 +127,9 @@ async def run(settings: Settings) -> None:
         paces = Paces(stores.scripts, settings, states.closed_for)
         flusher = JournalFlusher(stores.scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
         endings = Endings(stores.pool, settings, ledger.distrust_connections)
+        routes = Routes(held, catalogue.upstreams, paces, states)
         runner = Runner(
-            routes=Routes(held, catalogue.upstreams, paces, states),
+            routes=routes,
             redis=stores.redis,
             flusher=flusher,
             settler=settler,
@@ -149,14 +152,16 @@ async def run(settings: Settings) -> None:
             stores.clocks.watch(),
             reach.run(),
             vendor_keys.run(),
+            _every(settings.heartbeat_s, Checks(stores.redis, routes, models).look),
+            _every(ROWS_EVERY_S, lambda: publish_rows(stores.redis, _rows(held, catalogue.upstreams, models))),
             watch_open_files(settings.open_files_alert_percent),
-            _every(settings.heartbeat_s, lambda: _announce(worker, offer, settings)),
+            _every(settings.heartbeat_s, lambda: _announce(worker, offer, states, settings)),
             *_sweeps(stores, queue, settler, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, environment, settings),
         ):
             group.create_task(part)
-        await _heed(worker, stores.pool)
-        group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, stores.pool)))
+        await _heed(worker, states, stores.pool)
+        group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, states, stores.pool)))
         heed_hangups(ledger.renew_connections, vendor_keys.look_now)
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
@@ -309,7 +314,18 @@ def _offer(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> _Offer:
     return _Offer(services, rows, unserved)
 
 
-async def _announce(worker: LeasedWorker, offer: _Offer, settings: Settings) -> None:
+def _rows(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> list[PublishedRow]:
+    """What operators are shown of the upstreams."""
+    served: dict[str, list[str]] = {}
+    for model in models:
+        for one in upstreams.of(model):
+            if model.api in held.get(one.name, ()):
+                served.setdefault(one.name, []).append(model.name)
+    providers = {one.name: one.provider for one in upstreams.of_all(models)}
+    return [PublishedRow(name, providers[name], tuple(dict.fromkeys(names))) for name, names in served.items()]
+
+
+async def _announce(worker: LeasedWorker, offer: _Offer, states: States, settings: Settings) -> None:
     heartbeat = Heartbeat(
         id=worker.worker_id,
         queues=settings.worker_queues,
@@ -317,6 +333,7 @@ async def _announce(worker: LeasedWorker, offer: _Offer, settings: Settings) -> 
         services=offer.services,
         upstreams=offer.upstreams,
         unserved=offer.unserved,
+        drained=tuple(sorted(states.drained)),
         slots=settings.worker_slots,
         running=len(worker.claims),
         draining=worker.draining,
@@ -327,10 +344,11 @@ async def _announce(worker: LeasedWorker, offer: _Offer, settings: Settings) -> 
     await announce(worker.pool, heartbeat, settings.worker_seen_s)
 
 
-async def _heed(worker: LeasedWorker, pool: asyncpg.Pool) -> None:
+async def _heed(worker: LeasedWorker, states: States, pool: asyncpg.Pool) -> None:
     """Do what operators have switched. Raises asyncpg's errors: then everything stays as it was."""
     off = await switched_off(pool)
     worker.pause(off.paused)
+    states.drained = off.drained
     if worker.worker_id in off.draining:
         worker.drain()
 

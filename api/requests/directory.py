@@ -56,7 +56,7 @@ class Directory:
         for worker in self.workers:
             self._last_taken.update(dict.fromkeys(filter(worker.takes, worker.claims), now))
         self._tell_differing()
-        await self._upstreams.read(sorted({name for worker in self.workers for name in worker.upstreams}))
+        await self._upstreams.read(self.workers)
 
     def _tell_differing(self) -> None:
         """All workers of a queue are to hold the same upstreams: else what a caller gets hangs on who takes the request."""

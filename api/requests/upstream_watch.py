@@ -12,10 +12,11 @@ from shared.errors import Unavailable
 from shared.queue.upstreams import Known, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from shared.catalogue.models import Model
     from shared.catalogue.upstreams import Upstreams
+    from shared.queue.heartbeat import Heartbeat
     from shared.queue.upstreams import UpstreamStates
 
 log = structlog.get_logger(__name__)
@@ -29,9 +30,12 @@ class UpstreamWatch:
         self._upstreams = upstreams
         self._known = Known({}, {})
         self._read_at = 0.0
+        self._drained: set[str] = set()
 
-    async def read(self, names: Iterable[str]) -> None:
+    async def read(self, workers: Sequence[Heartbeat]) -> None:
         """Of the upstreams that workers say they hold."""
+        names = sorted({name for worker in workers for name in worker.upstreams})
+        self._drained = {name for worker in workers for name in worker.drained}
         try:
             self._known = await self._shared.exchange([Told(name) for name in names])
             self._read_at = time.monotonic()
@@ -49,7 +53,7 @@ class UpstreamWatch:
 
     def _waits_s(self, name: str, pace: str) -> float:
         state = self._known.states[name]
-        if state.drained:
+        if name in self._drained:
             return float("inf")
         wait_s = max(state.wait_s if state.state == "open" else 0.0, self._known.cooling.get(pace, 0.0))
         return max(0.0, self._read_at + wait_s - time.monotonic()) if wait_s else 0.0

@@ -29,6 +29,7 @@ from deploy.cli.routing import add_queue_commands, add_worker_commands
 from deploy.cli.size import add_database_commands
 from deploy.cli.tables import for_people
 from deploy.cli.top.command import add_top_command
+from deploy.cli.upstreams import add_upstream_commands
 from shared.catalogue.listing import facts_of
 from shared.catalogue.models import load_catalogue
 from shared.errors import RebootError
@@ -186,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     add_queue_commands(_group(groups, "queue", "the queues of each provider"))
     add_worker_commands(_group(groups, "worker", "the workers"))
     add_top_command(groups)
+    add_upstream_commands(_group(groups, "upstream", "keys, addresses and regions of vendors"))
     add_database_commands(_group(groups, "db", "the database"))
     batch_cli.add_commands(_group(groups, "batch", "batches of the account that the API key is for"))
     _command(_group(groups, "ledger", "the ledger"), "check", _ledger_check, "prove that the books balance")

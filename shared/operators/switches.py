@@ -1,5 +1,5 @@
-"""What operators have taken out of service: vendors that are paused, workers that drain. Kept in Postgres, so that no loss of
-Redis and no restart brings it back; workers read it every `HEARTBEAT_S`.
+"""What operators have taken out of service: vendors that are paused, workers and upstreams that drain. Kept in Postgres, so
+that no loss of Redis and no restart brings it back; workers read it every `HEARTBEAT_S`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from shared.stores.postgres import Connection, load_queries
 from shared.stores.turns import in_turn
 
 SQL = load_queries("switches")
-Kind = Literal["provider", "worker"]
+Kind = Literal["provider", "worker", "upstream"]
 
 
 class SwitchedOff(NamedTuple):
-    """Names of vendors, ids of workers."""
+    """Names of vendors, ids of workers, names of upstreams."""
 
     paused: frozenset[str]
     draining: frozenset[str]
+    drained: frozenset[str]
 
 
 async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
     """As it is now. Raises asyncpg's errors."""
     rows = await source.fetch(SQL["list"])
-    paused, draining = (
-        frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in ("provider", "worker")
-    )
-    return SwitchedOff(paused, draining)
+    kinds: tuple[Kind, ...] = ("provider", "worker", "upstream")
+    return SwitchedOff(*(frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in kinds))
 
 
 async def pause_provider(
@@ -60,6 +59,14 @@ async def drain_worker(
         raise NotFound(f"No worker {worker_id[:100]} is alive: `rebootml worker list` shows who is.")
     await source.execute(SQL["forget_workers"], list(living))
     await _switch(source, "worker", worker_id, "off", "worker.drain", author)
+
+
+async def drain_upstream(
+    source: asyncpg.Pool | Connection, name: str, *, drained: bool, author: Author | None = None
+) -> None:
+    """From now on no call goes to this upstream, or they do again; what runs there goes on. Again it changes nothing."""
+    action = "upstream.drain" if drained else "upstream.enable"
+    await _switch(source, "upstream", name, "off" if drained else "on", action, author)
 
 
 async def _switch(

@@ -22,7 +22,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
     (`Model.service`); `unserved` the models (`Model.place`) for which none of its upstreams is meant all the same.
     `upstreams` are those that it holds, by name, with the fingerprints of their rows. `paused` are the providers that an
-    operator has paused, as far as it knows.
+    operator has paused, `drained` the upstreams, as far as it knows.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: dict[str, str] = {}
     unserved: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
     host: str = ""
     version: str = ""
 

@@ -11,6 +11,8 @@ import msgspec
 from shared.stores import keys
 
 if TYPE_CHECKING:
+    import redis.asyncio
+
     from shared.settings import Settings
     from shared.stores.redis_connections import Word
     from shared.stores.scripts import Scripts
@@ -31,7 +33,6 @@ class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     wait_s: float = 0.0
     term: int = 0
-    drained: bool = False
     permitted: bool = False
     calls: int = 0
     errors: int = 0
@@ -85,15 +86,38 @@ class UpstreamStates:
         return Known(states, {name.decode(): wait_ms / 1000 for name, wait_ms in pairs})
 
 
+class PublishedRow(msgspec.Struct, frozen=True):
+    """What a worker says of an upstream that it holds: `models` by their public names."""
+
+    name: str
+    provider: str
+    models: tuple[str, ...]
+
+
+async def publish_rows(client: redis.asyncio.Redis, rows: Sequence[PublishedRow]) -> None:
+    """For operators. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        for row in rows:
+            pipe.hset(keys.upstream(row.name), "shown", msgspec.json.encode(row).decode())
+        await pipe.execute()
+
+
+async def published_rows(client: redis.asyncio.Redis, names: Sequence[str]) -> list[PublishedRow]:
+    """Of those of `names` that are known. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hget(keys.upstream(name), "shown")
+        return [msgspec.json.decode(row, type=PublishedRow) for row in await pipe.execute() if row]
+
+
 def _state(name: str, answer: list) -> UpstreamState:  # type: ignore[type-arg] # as the script writes it
-    state, reason, wait_ms, term, drained, permitted, calls, errors, entered = answer
+    state, reason, wait_ms, term, permitted, calls, errors, entered = answer
     return UpstreamState(
         name=name,
         state=state.decode(),
         reason=reason.decode(),
         wait_s=wait_ms / 1000,
         term=term,
-        drained=bool(drained),
         permitted=bool(permitted),
         calls=calls,
         errors=errors,

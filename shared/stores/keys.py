@@ -131,13 +131,18 @@ COOLING = "cooling"
 
 
 def upstream(name: str) -> str:
-    """What all workers know of an upstream: its breaker, whether it is drained, how many calls it had."""
+    """What all workers know of an upstream: its breaker, its calls, and what of its row is `shown` to operators."""
     return f"upstream:{name}"
 
 
 def permits(name: str) -> str:
     """A sorted set of the calls to an upstream that recovers, which have a permit and no first byte yet."""
     return f"permits:{name}"
+
+
+def check(token: str) -> str:
+    """What came of a check that an operator has asked for; empty while a worker makes it."""
+    return f"check:{token}"
 
 
 def pace(name: str) -> str:

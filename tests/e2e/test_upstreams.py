@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,12 +22,14 @@ from shared.stores.scripts import Scripts
 from tests.harness.caller import Caller, Reply, expected, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.support import eventually, eventually_true
+from tests.integration.deploy.test_cli import REFUSED, Cli
 
 KEYS = ("key-aaaa", "key-bbbb", "key-cccc")
 ROWS = "".join(
     f'[[upstream]]\nname = "openai-{key[-1]}"\nprovider = "openai"\nkey_variable = "OPENAI_{key[-1].upper()}_KEY"\n'
     for key in KEYS
 )
+COUNT = itertools.count()
 NAMES = {"openai-a", "openai-b", "openai-c"}
 ENVIRONMENT = {
     "LEASE_S": "3",
@@ -188,3 +191,60 @@ async def test_an_operator_hears_of_a_refused_key_once(upstreams: Upstreams, cal
         assert await _ask(caller, 10) == {200: 10}
     await eventually(lambda: alerts() > 0, "an alert")
     assert alerts() == 1
+
+
+# what operators do
+
+
+@pytest.fixture
+def cli(cluster: Cluster, tmp_path: Path) -> Cli:
+    return Cli(tmp_path, DATABASE_URL=cluster.postgres.url, REDIS_URL=cluster.valkey.url)
+
+
+async def test_operators_see_every_upstream(cli: Cli, caller: Caller, upstreams: Upstreams) -> None:
+    await _ask(caller, 6)
+    rows = {row["name"]: row for row in cli.json("upstream", "list")}
+    assert {name for name in rows if name.startswith("openai")} == NAMES
+    row = rows["openai-a"]
+    assert set(row) == {"name", "provider", "state", "models", "cooling_until", "calls", "errors"}
+    assert (row["provider"], row["state"], row["cooling_until"]) == ("openai", "closed", None)
+    assert "openai-gpt-4o-mini" in row["models"]
+    await upstreams.befall("wrong_key", "key-aaaa")
+    await _ask(caller, 12)
+    row = next(row for row in cli.json("upstream", "list") if row["name"] == "openai-a")
+    assert row["state"] in {"open", "half open"}
+    assert row["errors"] > 0
+
+
+async def test_a_drained_upstream_ends_what_it_runs_and_begins_nothing(
+    cli: Cli, cluster: Cluster, caller: Caller, upstreams: Upstreams
+) -> None:
+    running = [asyncio.create_task(caller.chat(told(tokens=3, hold=0, key=f"drain-{n}"))) for n in range(9)]
+    for number in range(9):
+        await cluster.simulator.call_begins(f"drain-{number}")
+    for name in ("openai-a", "openai-b"):
+        assert [row["state"] for row in cli.json("upstream", "drain", name)] == ["drained"]
+
+    async def only_c() -> bool:
+        key = f"after-drain-{next(COUNT)}-"
+        replies = await asyncio.gather(*(caller.chat(told(tokens=2, key=f"{key}{n}")) for n in range(9)))
+        assert {reply.status for reply in replies} == {200}
+        return {call.account for call in await cluster.simulator.calls(key)} == {"cccc"}
+
+    await eventually_true(only_c, "all new calls go to the one that is left")
+    for number in range(9):
+        await caller.release(f"drain-{number}")
+    assert {(reply.status, reply.complete) for reply in await asyncio.gather(*running)} == {(200, True)}
+    for name in ("openai-a", "openai-b"):
+        assert [row["state"] for row in cli.json("upstream", "enable", name)] == ["closed"]
+
+
+async def test_a_check_calls_the_upstream_and_says_what_is_wrong_with_it(
+    cli: Cli, caller: Caller, upstreams: Upstreams
+) -> None:
+    assert [row["name"] for row in cli.json("upstream", "check", "openai-b")] == ["openai-b"]
+    await upstreams.befall("wrong_key", "key-bbbb")
+    refused = cli("upstream", "check", "openai-b")
+    assert (refused.status, "refused this service's own account" in refused.err) == (REFUSED, True)
+    unknown = cli("upstream", "drain", "openai-z")
+    assert (unknown.status, "openai-z" in unknown.err) == (REFUSED, True)

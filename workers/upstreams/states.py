@@ -53,6 +53,8 @@ class States:
         self._permits: defaultdict[str, set[str]] = defaultdict(set)
         self._released: defaultdict[str, list[str]] = defaultdict(list)
         self._refused_until: dict[str, float] = {}
+        self.drained: frozenset[str] = frozenset()
+        """Those that an operator has taken out of service: what runs there goes on."""
         self._urgent = asyncio.Event()
 
     def term(self, name: str) -> int:
@@ -71,7 +73,7 @@ class States:
         copy = self._copies.get(name)
         if copy is None:
             return 0.0
-        if copy.state.drained:
+        if name in self.drained:
             return NEVER_S
         until = max(copy.opens_at if copy.state.state == "open" else 0.0, self._refused_until.get(name, 0.0))
         return max(0.0, until - time.monotonic())
@@ -154,7 +156,7 @@ class States:
         for state in known.states.values():
             self._tell_of(state)
             self._copies[state.name] = Copy(state, now + state.wait_s)
-            UPSTREAM_STATE.labels(state.name).set(DRAINED if state.drained else GAUGE[state.state])
+            UPSTREAM_STATE.labels(state.name).set(DRAINED if state.name in self.drained else GAUGE[state.state])
         self._cooling = {name: now + wait_s for name, wait_s in known.cooling.items()}
 
     def _tell_of(self, state: UpstreamState) -> None:

@@ -6,7 +6,7 @@
 -- longer. Each opening begins a new `term`; what a call of an earlier term comes to counts in the totals alone.
 --
 -- KEYS  1 cooling (zset: pace names by the Unix ms until which the vendor wants no calls)   then for each upstream:
---       its state (hash: term, reason, until Unix ms, times, ramp, row, drained, calls, errors, bucket:N "since ok failed")
+--       its state (hash: term, reason, until Unix ms, times, ramp, row, calls, errors, bucket:N "since ok failed")
 --       its permits (zset: of who waits for a first byte, by the Unix ms until which they count)
 -- ARGV  1 calls that are enough to judge by   2 percent of them that fail   3 failures in a row that are enough
 --       4 the window for these, ms   5 how long it is open at first, ms   6 and at most, ms   7 a random number from 0 to 1
@@ -15,7 +15,7 @@
 --       "c" credentials refused, "x" credit used up), permits to give back, permits to keep (words, with spaces between them),
 --       a permit that is wanted ("" none)
 -- returns { { pace name, ms, … }, then for each upstream
---           { state, reason, ms until it is half open, term, drained, whether the permit is had, calls, errors,
+--           { state, reason, ms until it is half open, term, whether the permit is had, calls, errors,
 --             the states that it was put into by this call } }
 local ENOUGH, PERCENT, ROW, WINDOW = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OPEN, OPEN_MAX, RANDOM, RAMP_MAX = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -99,7 +99,7 @@ local function tell(key, term, outcome, number)
 end
 
 local function had(key, permits, wanted)
-  if wanted == '' or redis.call('HEXISTS', key, 'drained') == 1 then return 0 end
+  if wanted == '' then return 0 end
   local one = read(key)
   local state = state_of(one)
   if state == 'open' then return 0 end
@@ -127,9 +127,9 @@ local function answer(key, permits, term, outcomes, released, kept, wanted)
   if kept ~= '' then redis.call('PEXPIRE', permits, PERMIT) end
   local taken = had(key, permits, wanted)
   local one = read(key)
-  local more = redis.call('HMGET', key, 'drained', 'calls', 'errors')
-  return { state_of(one), one.reason, math.max(0, one.ends - now), one.term, more[1] and 1 or 0, taken,
-    tonumber(more[2] or 0), tonumber(more[3] or 0), entered }
+  local totals = redis.call('HMGET', key, 'calls', 'errors')
+  return { state_of(one), one.reason, math.max(0, one.ends - now), one.term, taken,
+    tonumber(totals[1] or 0), tonumber(totals[2] or 0), entered }
 end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)

@@ -1,0 +1,52 @@
+"""`rebootml upstream …`: keys, addresses and regions of vendors, and taking one out of service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import asyncpg
+
+from deploy.cli.command import Answer, add_command
+from deploy.cli.routing import asking_redis
+from shared.queue import upstream_rows
+from shared.queue.upstreams import UpstreamStates
+
+
+def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
+    """`list`, `drain`, `enable` and `check`."""
+    add_command(group, "list", _list, "every upstream that a living worker holds")
+    for name, run, text in (
+        ("drain", _drain, "let no call go there any more; what runs there goes on to its end"),
+        ("enable", _enable, "let calls go there again; one that is open is tried by the next call"),
+        ("check", _check, "have a worker call it once; exit status 1 when that fails"),
+    ):
+        add_command(group, name, run, text).add_argument("name")
+
+
+async def _list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with asking_redis(arguments.settings) as (client, scripts):
+        return Answer(await upstream_rows.list_upstreams(pool, client, UpstreamStates(scripts, arguments.settings)))
+
+
+async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with asking_redis(arguments.settings) as (client, scripts):
+        states = UpstreamStates(scripts, arguments.settings)
+        return Answer(await upstream_rows.drain(pool, client, states, arguments.name))
+
+
+async def _enable(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with asking_redis(arguments.settings) as (client, scripts):
+        states = UpstreamStates(scripts, arguments.settings)
+        return Answer(await upstream_rows.enable(pool, client, states, arguments.name))
+
+
+async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    async with asking_redis(arguments.settings) as (client, scripts):
+        states = UpstreamStates(scripts, arguments.settings)
+        rows, outcome = await upstream_rows.check(pool, client, states, arguments.name)
+    if outcome == upstream_rows.WELL:
+        return Answer(rows)
+    print(f"rebootml: {arguments.name}: {outcome}", file=sys.stderr)  # noqa: T201 - beside the document
+    return Answer(rows, status=1)

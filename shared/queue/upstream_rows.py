@@ -1,0 +1,152 @@
+"""What operators see and do about upstreams."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared import clock
+from shared.errors import NotFound
+from shared.ids import new_id
+from shared.operators import switches
+from shared.operators.audit import Author
+from shared.operators.switches import switched_off
+from shared.queue.heartbeat import living_workers
+from shared.queue.upstreams import PublishedRow, Told, UpstreamState, UpstreamStates, published_rows
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    import asyncpg
+    import redis.asyncio
+
+    from shared.stores.postgres import Connection
+
+CHECK_LIVE_MS = 60_000
+CHECK_WITHIN_S = 45.0
+LOOK_S = 0.2
+WELL = "ok"
+
+
+class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream that a living worker holds. `state` is "closed" (calls go there), "open" until `cooling_until`, "half
+    open" (the next call tries it), "rising" (few calls at once) or "drained"; `cooling_until` is also how long its vendor
+    wants no calls of some model. `calls` and `errors` are counted since Redis knows it.
+    """
+
+    name: str
+    provider: str
+    state: str
+    models: tuple[str, ...]
+    cooling_until: dt.datetime | None
+    calls: int
+    errors: int
+
+
+async def list_upstreams(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates
+) -> list[UpstreamRow]:
+    """As they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
+    names = sorted({name for worker in await living_workers(client) for name in worker.upstreams})
+    known = await states.exchange([Told(name) for name in names])
+    drained = (await switched_off(source)).drained
+    return [
+        _row(row, known.states[row.name], known.cooling, drained=row.name in drained)
+        for row in await published_rows(client, names)
+    ]
+
+
+async def drain(
+    source: asyncpg.Pool | Connection,
+    client: redis.asyncio.Redis,
+    states: UpstreamStates,
+    name: str,
+    *,
+    author: Author | None = None,
+) -> list[UpstreamRow]:
+    """No call goes there from now on. Raises `NotFound` for one that no living worker holds."""
+    await _require(source, client, states, name)
+    await switches.drain_upstream(source, name, drained=True, author=author)
+    return await _only(source, client, states, name)
+
+
+async def enable(
+    source: asyncpg.Pool | Connection,
+    client: redis.asyncio.Redis,
+    states: UpstreamStates,
+    name: str,
+    *,
+    author: Author | None = None,
+) -> list[UpstreamRow]:
+    """Calls go there again; if it is open, the next one tries it now. Raises `NotFound` as `drain` does."""
+    await _require(source, client, states, name)
+    await switches.drain_upstream(source, name, drained=False, author=author)
+    if await client.hexists(keys.upstream(name), "until"):  # type: ignore[misc] # typed for both clients
+        await client.hset(keys.upstream(name), "until", "0")  # type: ignore[misc]
+    return await _only(source, client, states, name)
+
+
+async def check(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
+) -> tuple[list[UpstreamRow], str]:
+    """Have a worker call it once, at the house's cost; gives what came of it, too: `WELL`, or why not. Raises `NotFound` as
+    `drain` does.
+    """
+    await _require(source, client, states, name)
+    token = new_id("check")
+    await client.hset(keys.upstream(name), "check", token)  # type: ignore[misc]
+    outcome = "no worker has answered in time"
+    for _ in range(int(CHECK_WITHIN_S / LOOK_S)):
+        await asyncio.sleep(LOOK_S)
+        if found := await client.get(keys.check(token)):
+            outcome = found.decode()
+            break
+    return await _only(source, client, states, name), outcome
+
+
+async def asked_checks(client: redis.asyncio.Redis, names: list[str]) -> list[tuple[str, str]]:
+    """Checks that this worker is to make, and no other one: upstreams and tokens. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hget(keys.upstream(name), "check")
+        asked = [(name, token.decode()) for name, token in zip(names, await pipe.execute(), strict=True) if token]
+    return [one for one in asked if await client.set(keys.check(one[1]), b"", nx=True, px=CHECK_LIVE_MS)]
+
+
+async def tell_check(client: redis.asyncio.Redis, name: str, token: str, outcome: str) -> None:
+    """Answer one. Raises redis-py's errors."""
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.set(keys.check(token), outcome, px=CHECK_LIVE_MS)
+        pipe.hdel(keys.upstream(name), "check")
+        await pipe.execute()
+
+
+async def _require(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
+) -> None:
+    if name not in {row.name for row in await list_upstreams(source, client, states)}:
+        raise NotFound(f"No living worker holds an upstream {name[:100]}: `rebootml upstream list` shows all.")
+
+
+async def _only(
+    source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
+) -> list[UpstreamRow]:
+    return [row for row in await list_upstreams(source, client, states) if row.name == name]
+
+
+def _row(row: PublishedRow, state: UpstreamState, cooling: dict[str, float], *, drained: bool) -> UpstreamRow:
+    waits = [wait_s for pace, wait_s in cooling.items() if pace.rpartition("/")[0] == row.name]
+    wait_s = max([state.wait_s if state.state == "open" else 0.0, *waits])
+    until = clock.utc_now() + dt.timedelta(seconds=math.ceil(wait_s)) if wait_s else None
+    return UpstreamRow(
+        name=row.name,
+        provider=row.provider,
+        state="drained" if drained else state.state,
+        models=row.models,
+        cooling_until=until,
+        calls=state.calls,
+        errors=state.errors,
+    )
