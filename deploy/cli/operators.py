@@ -18,6 +18,8 @@ from shared.operators.audit import Entry
 from shared.operators.operators import OperatorRow
 
 ENTRIES_SHOWN = 100
+SAID_ELSEWHERE = ("created_at", "key_id", "account_id", "operator")
+"""Of a change: by its time and its target."""
 NO_TOKEN = {"token_id": None, "scopes": None, "expires_at": None}
 
 
@@ -92,7 +94,7 @@ def _change(entry: Entry) -> dict[str, object]:
     row = msgspec.structs.asdict(entry)
     before, after = row.pop("before") or {}, row.pop("after") or {}
     request_id = row.pop("request_id")
-    changes = [_changed(name, before, after) for name in dict.fromkeys([*before, *after])]
+    changes = [_changed(name, before, after) for name in dict.fromkeys([*before, *after]) if name not in SAID_ELSEWHERE]
     return row | {"change": ", ".join(one for one in changes if one), "request_id": request_id}
 
 

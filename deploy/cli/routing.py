@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -13,7 +13,10 @@ import redis.asyncio
 
 from deploy.cli.command import Answer, add_command
 from shared.errors import Unavailable
+from shared.lanes import lane_of, short_name
 from shared.queue import routing
+from shared.queue.demand import QUEUES
+from shared.queue.routing import WorkerBrief
 from shared.settings import Settings
 from shared.stores import redis_client
 from shared.stores.scripts import Scripts
@@ -45,7 +48,7 @@ async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     settings: Settings = arguments.settings
     async with asking_redis(settings) as (client, scripts):
         found = await routing.show_queues(pool, client, scripts, settings)
-    return Answer(found, shown={"QUEUES": found.queues, "WORKERS": found.workers})
+    return Answer(found, shown={"QUEUES": found.queues, "WORKERS": [_shown(worker) for worker in found.workers]})
 
 
 async def _pause(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -58,13 +61,28 @@ async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
-        return Answer(await routing.list_workers(pool, client))
+        rows = await routing.list_workers(pool, client)
+    return Answer(rows, shown=[_shown(worker) for worker in rows])
 
 
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
         row = await routing.drain(pool, client, arguments.id)
-    return Answer(row, shown=[msgspec.structs.asdict(row)])
+    return Answer(row, shown=[_shown(row)])
+
+
+def _shown(worker: WorkerBrief) -> dict[str, object]:
+    return msgspec.structs.asdict(worker) | {"queues": _compact(worker.queues)}
+
+
+def _compact(queues: Sequence[str]) -> list[str]:
+    """As `WORKER_QUEUES` has them: `*:batch` for all queues of a lane."""
+    found: dict[str, None] = {}
+    for queue in queues:
+        lane = queue.partition(":")[2]
+        of_lane = {short_name(one) for one in QUEUES if lane_of(one) == lane}
+        found[f"*:{lane}" if of_lane <= set(queues) else queue] = None
+    return list(found)
 
 
 @asynccontextmanager

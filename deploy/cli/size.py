@@ -41,12 +41,19 @@ async def _size(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
         {
             "table": one.table,
             "month": one.month,
-            "rows": f"~{one.rows}" if one.estimated else one.rows,
+            "rows": one.rows,
             "size": _readable(one.bytes),
+            "estimated": one.estimated or None,
         }
         for one in sizes
     ]
-    total = {"table": "total", "month": None, "rows": None, "size": _readable(sum(one.bytes for one in sizes))}
+    total = {
+        "table": "total",
+        "month": None,
+        "rows": None,
+        "size": _readable(sum(one.bytes for one in sizes)),
+        "estimated": None,
+    }
     return Answer(sizes, shown=[*shown, total])
 
 

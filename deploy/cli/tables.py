@@ -42,7 +42,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         return "none"
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for name in rows[0]:
-        is_number = all(isinstance(row[name], NUMBERS) or _is_amount(name) for row in rows)
+        is_number = _is_amount(name) or all(_is_number(row[name]) for row in rows)
         table.add_column(name.replace("_", " ").upper(), justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(Text(plain(value), overflow="fold") for value in row.values()))
@@ -57,6 +57,10 @@ def _drawn(table: Table) -> str:
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, NUMBERS) and not isinstance(value, bool))
 
 
 def _is_amount(name: str) -> bool:

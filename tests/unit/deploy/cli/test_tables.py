@@ -1,17 +1,52 @@
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deploy.cli.routing import _compact
 from deploy.cli.tables import for_people
+from shared.lanes import short_name
+from shared.queue.demand import QUEUES
+
+MOMENT = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROWS: list[dict[str, Any]] = [
+    {"id": "a", "balance_usd": "5", "rows": 10, "on": True, "at": MOMENT, "scopes": ("read", "keys")},
+    {"id": "longer", "balance_usd": "12.5", "rows": None, "on": False, "at": None, "scopes": ()},
+]
 
 
-def test_a_list_of_words_is_told_by_its_name() -> None:
-    """As `rebootml migrate` has applied them."""
-    assert for_people({"applied": ["0001_first.sql", "0002_second.sql"]}).split() == [
-        "applied",
-        "0001_first.sql,",
-        "0002_second.sql",
-    ]
+def test_rows_are_a_table_whose_numbers_stand_at_the_right() -> None:
+    head, first, second = for_people(ROWS).splitlines()
+    assert head.split("  ")[0] == "ID"
+    assert "BALANCE USD" in head
+    end = head.index("BALANCE USD") + len("BALANCE USD")
+    assert (first[:end].endswith("  5"), second[:end].endswith("12.5")) == (True, True)
+    assert "2027-01-02 03:04:05Z" in first
+    assert first.endswith("read, keys")
+    assert second.endswith("none")
 
 
-def test_several_lists_are_a_table_each() -> None:
-    shown = for_people({"queues": [{"name": "one", "ready": 1}], "workers": []})
-    assert shown.split() == ["queues", "NAME", "READY", "one", "1", "workers", "none"]
+def test_nothing_and_one_thing_are_told_plainly() -> None:
+    assert for_people([]) == "none"
+    assert for_people({"account_id": "acc_x", "held_usd": "0"}).splitlines()[0].split() == ["account_id", "acc_x"]
+
+
+def test_several_tables_have_titles() -> None:
+    assert for_people({"QUEUES": ROWS, "WORKERS": []}).splitlines()[0] == "QUEUES"
+    assert for_people({"QUEUES": ROWS, "WORKERS": []}).endswith("WORKERS\nnone")
+
+
+def test_a_narrow_terminal_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = "".join(for_people([{"target": "x" * 30, "change": "y" * 60}]).split())
+    assert (shown.count("x"), shown.count("y")) == (30, 60)
+
+
+def test_all_queues_of_a_lane_have_one_name() -> None:
+    everything = [short_name(queue) for queue in QUEUES]
+    assert _compact(everything) == ["*:interactive", "*:batch", "*:flex"]
+    assert _compact(["openai:batch", "gemini:flex"]) == ["openai:batch", "gemini:flex"]
