@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api import cors, middleware
 from api.auth import Authenticator
+from api.console.routes import add_console
 from api.endpoints.docs import OPENAPI
 from api.endpoints.health import get_healthz, readiness
 from api.endpoints.operator_docs import OPERATOR_OPENAPI
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> web.Application:
     if settings.operator_api:
         app[OPERATOR_OPENAPI] = openapi.document(OPERATOR_ROUTES, address, openapi.OPERATORS)
         register(app, OPERATOR_ROUTES)
+    add_console(app)
     return app
 
 

@@ -37,16 +37,20 @@ class Authenticator:
 
     async def authenticate(self, headers: Mapping[str, str], scope: str) -> ApiKey:
         """The caller's key. Raises `InvalidApiKey`, `PermissionDenied` without `scope`, or `Unavailable`."""
-        key_id, secret = split_key(_key_in(headers))
+        key = await self.proved(*split_key(_key_in(headers)))
+        if scope not in key.scopes:
+            raise PermissionDenied(
+                f"This API key lacks the scope `{scope}`: use another one, or create one that has it."
+            )
+        return key
+
+    async def proved(self, key_id: str, secret: str) -> ApiKey:
+        """The key of this id, which the secret proves. Raises `InvalidApiKey` or `Unavailable`."""
         with STAGE_SECONDS.labels("authenticate").time():
             key = await self._key(key_id)
         if key is None or not key.proves(secret):
             raise InvalidApiKey(f"Unknown API key: {HINT}.")
         _require_usable(key)
-        if scope not in key.scopes:
-            raise PermissionDenied(
-                f"This API key lacks the scope `{scope}`: use another one, or create one that has it."
-            )
         return key
 
     async def require_still(self, key: ApiKey) -> None:

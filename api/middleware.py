@@ -16,7 +16,7 @@ from api.http.reading import pass_over_rest
 from api.http.state import CLOSES, RATE_HEADERS, REQUEST_ID
 from api.http.writing import break_off
 from api.services import SERVICES
-from shared.errors import InvalidRequest, MethodNotAllowed, NotFound, RebootError
+from shared.errors import ErrorBody, InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
@@ -115,14 +115,19 @@ def _answer(request: web.Request, error: RebootError) -> web.Response:
         log.info("answer broken off", route=_route(request), code=body.code)
         break_off(request)
         raise ConnectionError(body.code)
-    REFUSALS.labels(body.code).inc()
-    log.info("request refused", route=_route(request), status=body.status, code=body.code, caller=address_of(request))
+    note_refusal(request, body)
     surface = surface_of(request.path)
     headers = surface.error_headers(body)
     if body.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the header
         headers["WWW-Authenticate"] = "Bearer"
     content = surface.error_json(body, request[REQUEST_ID])
     return web.Response(body=content, status=body.status, content_type="application/json", headers=headers)
+
+
+def note_refusal(request: web.Request, body: ErrorBody) -> None:
+    """Count an error that is answered, and log it."""
+    REFUSALS.labels(body.code).inc()
+    log.info("request refused", route=_route(request), status=body.status, code=body.code, caller=address_of(request))
 
 
 def _route(request: web.Request) -> str:

@@ -109,7 +109,7 @@ ADMITTED = (
 )
 VERSION = Header("anthropic-version", "Anthropic's clients send it: their form is answered.")
 LOCATION = Header("Location", "`/api/requests/{id}`.")
-MANUAL = Header("Location", "`/docs`.")
+CONSOLE = Header("Location", "`/console`.")
 
 STREAMS = {
     "text/plain": "The text as it comes. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
@@ -638,7 +638,7 @@ ROUTES: tuple[Route, ...] = (
         "/",
         docs.get_start,
         "Where to begin",
-        {200: Answer(json(Success[docs.Links])), 302: Answer({}, (MANUAL,))},
+        {200: Answer(json(Success[docs.Links])), 302: Answer({}, (CONSOLE,))},
     ),
     Route("GET", "/healthz", health.get_healthz, "Alive", {200: Answer(json(health.Alive))}),
     Route(

@@ -260,6 +260,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     operator_api: bool = True  # whether front doors serve /operator
     operator_guesses_max: int = 20  # wrong tokens a minute from one address, in a front door
 
+    # the console
+    console_session_s: float = 43_200.0
+    console_sign_ins_per_minute: int = 20  # tries from one address
+    console_search_rows_max: int = 10_000  # of the request log, looked through for one page of a search
+
     # usage
     usage_days_max: int = 366
     usage_rows_max: int = 20_000

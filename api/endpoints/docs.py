@@ -44,10 +44,10 @@ LINKS = Links(docs="/docs", openapi="/openapi.json", endpoint="/api/endpoint", m
 
 
 async def get_start(request: web.Request) -> web.Response:
-    """A browser (`Accept: text/html`) is redirected to the manual; other clients get links as JSON."""
+    """A browser (`Accept: text/html`) is redirected to the console; other clients get links as JSON."""
     headers = {"Vary": "Accept", "Cache-Control": "no-cache"}
     if accepts(request.headers.get("Accept", ""), "text/html"):
-        return web.Response(status=302, headers={**headers, "Location": "/docs"})
+        return web.Response(status=302, headers={**headers, "Location": "/console"})
     return web.Response(body=result_json(LINKS), content_type="application/json", headers=headers)
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from api.formats.native.answers import result_json
 from api.formats.native.keys import CREATE_HINT, CreatedKey, NewKeyBody, rules_of
 from api.formats.parsing import parse
-from api.http.lists import ROWS_AT_ONCE, batched
+from api.http.lists import ROWS_AT_ONCE, LongList, batched
 from api.http.state import REQUEST_ID
 from api.http.writing import answer
 from api.services import SERVICES, Services
@@ -54,16 +54,21 @@ async def get_keys(request: web.Request) -> web.StreamResponse:
     """Every key that can be used, and the newest of those that have ended; oldest first."""
     services = request.app[SERVICES]
     manager = await _manager(request)
-    rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
-    rows: list[KeyRow] = []
     async with services.lists.one(manager.account_id) as listing:
-        async with reached(WHAT):
-            keys = await list_keys(services.pool, manager.account_id, rows_max=rows_max)
-        for piece in batched(keys, ROWS_AT_ONCE):
-            rows += [key.row() for key in piece]
-            await listing.after(piece)
-        body = result_json(rows)
+        body = result_json(await keys_shown(services, manager.account_id, listing))
     return await answer(request, body, manager.account_id)
+
+
+async def keys_shown(services: Services, account_id: str, listing: LongList) -> list[KeyRow]:
+    """As `get_keys` answers. Raises `Overloaded` or `Unavailable`."""
+    rows: list[KeyRow] = []
+    async with reached(WHAT):
+        rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
+        keys = await list_keys(services.pool, account_id, rows_max=rows_max)
+    for piece in batched(keys, ROWS_AT_ONCE):
+        rows += [key.row() for key in piece]
+        await listing.after(piece)
+    return rows
 
 
 async def post_key(request: web.Request) -> web.Response:
@@ -107,14 +112,18 @@ async def delete_key(request: web.Request) -> web.Response:
 
 
 async def _manager(request: web.Request) -> ApiKey:
-    """A key without a limit of its own, which it could rid itself of by making another key."""
     key = await request.app[SERVICES].authenticator.authenticate(request.headers, "manage")
+    require_manager(key)
+    return key
+
+
+def require_manager(key: ApiKey) -> None:
+    """Raises `PermissionDenied` for a key with a limit of its own, which it could rid itself of by making another key."""
     if key.limited():
         raise PermissionDenied(
             "This API key has a spending limit, a rate or a time of expiry, so it cannot manage keys: the keys it makes"
             " could be without. Use a key with the scope `manage` and no limits."
         )
-    return key
 
 
 def _by(manager: ApiKey, services: Services) -> Manager:

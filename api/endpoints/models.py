@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 
 from api.formats.native.answers import result_json
 from api.http.writing import answer
-from api.services import SERVICES
+from api.services import SERVICES, Services
 from shared.catalogue.listing import ModelFacts, facts_of
 
 
@@ -21,12 +21,16 @@ async def get_models(request: web.Request) -> web.StreamResponse:
     """Every model, in the catalogue's order."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
+    return await answer(request, result_json(listed_models(services)), key.account_id)
+
+
+def listed_models(services: Services) -> list[ListedModel]:
+    """The whole catalogue."""
     catalogue = services.catalogue
-    listing = [
+    return [
         ListedModel(
             **asdict(facts_of(catalogue, model)),
             available=services.directory.available(catalogue.serving(model.name)),
         )
         for model in catalogue
     ]
-    return await answer(request, result_json(listing), key.account_id)

@@ -15,7 +15,7 @@ from api.formats.native.answers import result_json
 from api.formats.parsing import parse_query
 from api.http.lists import ROWS_AT_ONCE, LongList, batched
 from api.http.writing import answer
-from api.services import SERVICES
+from api.services import SERVICES, Services
 from shared.errors import InvalidRequest
 from shared.money import NanoUsd, nano_to_usd
 from shared.stores.postgres import load_queries, reached
@@ -87,20 +87,21 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
     """The last 30 days by day, unless the query says otherwise."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    asked = _asked(parse_query(request.query, UsageQuery), datetime.now(UTC).date(), services.settings.usage_days_max)
+    query = parse_query(request.query, UsageQuery)
     async with services.lists.one(key.account_id) as listing:
-        if asked.may_be_long:
-            await listing.step()
-        rows = await read_usage(
-            services.pool,
-            key.account_id,
-            asked.first,
-            asked.last,
-            asked.group_by,
-            rows_max=services.settings.usage_rows_max,
-        )
-        body = result_json(await _answer(asked, rows, listing))
+        body = result_json(await usage_of(services, key.account_id, query, listing))
     return await answer(request, body, key.account_id)
+
+
+async def usage_of(services: Services, account_id: str, query: UsageQuery, listing: LongList) -> UsageAnswer:
+    """What an account used. Raises `InvalidRequest`, `Overloaded` or `Unavailable`."""
+    settings = services.settings
+    asked = _asked(query, datetime.now(UTC).date(), settings.usage_days_max)
+    if asked.may_be_long:
+        await listing.step()
+    rows_max = settings.usage_rows_max
+    rows = await read_usage(services.pool, account_id, asked.first, asked.last, asked.group_by, rows_max=rows_max)
+    return await _answer(asked, rows, listing)
 
 
 def _asked(query: UsageQuery, today: date, days_max: int) -> Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import asyncpg
 import msgspec
@@ -92,15 +92,50 @@ async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> 
     return _from_row(row)
 
 
+class Search(NamedTuple):
+    """Which requests are wanted: of one state (`pending`: not ended), of models with `text` in their names, or of the key
+    `text`. None is no condition.
+    """
+
+    state: str | None = None
+    text: str | None = None
+
+
+class Found(NamedTuple):
+    """Requests, newest first. `next_cursor` leads to what was not looked through yet, None when all was."""
+
+    requests: list[LoggedRequest]
+    next_cursor: str | None
+
+
+async def search_requests(
+    pool: asyncpg.Pool, account_id: str, search: Search, *, after: str | None, limit: int, rows_max: int
+) -> Found:
+    """At most `limit` of the `rows_max` newest requests, or of so many before the request `after`: however many requests an
+    account has, and however few of them fit, a page takes no longer. Raises as `list_requests`.
+    """
+    before_id, before = _place(after)
+    async with reached("The request log"):
+        arguments = (account_id, before, before_id, limit + 1, rows_max, search.state, search.text)
+        found = [_from_row(row) for row in await pool.fetch(SQL["search"], *arguments)]
+        if len(found) > limit:
+            return Found(found[:limit], found[limit - 1].id)
+        return Found(found, await pool.fetchval(SQL["search_end"], account_id, before, before_id, rows_max))
+
+
 async def list_requests(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[LoggedRequest]:
     """The newest ones, or those before the request with the id `after`; raises `NotFound` for no id, or `Unavailable`."""
-    try:
-        before_id, before = (after, created_at(after)) if after else NEWEST
-    except ValueError:
-        raise _unknown() from None
+    before_id, before = _place(after)
     async with reached("The request log"):
         rows = await pool.fetch(SQL["page"], account_id, before, before_id, limit)
     return [_from_row(row) for row in rows]
+
+
+def _place(after: str | None) -> tuple[str, datetime]:
+    try:
+        return (after, created_at(after)) if after else NEWEST
+    except ValueError:
+        raise _unknown() from None
 
 
 async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerprint: bytes) -> str | None:

@@ -12,7 +12,11 @@ from deploy.cli.command import Answer, add_command
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
 from shared.ledger import accounts, api_keys
 from shared.ledger.api_keys import KeyRow, KeyRules, NewKey
+from shared.ledger.sessions import make_link
 from shared.money import NanoUsd
+
+LINK_S = 43_200.0
+"""So long a link to the console waits for whoever uses it."""
 
 
 def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -30,7 +34,7 @@ def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own t
 
 
 def add_key_commands(group: Any) -> None:  # noqa: ANN401
-    """`create`, `list`, `revoke` and `rotate`."""
+    """`create`, `list`, `revoke`, `link` and `rotate`."""
     create = add_command(group, "create", _key_create, "a new key, shown this once")
     create.add_argument("account_id")
     create.add_argument("--name", default="")
@@ -43,6 +47,8 @@ def add_key_commands(group: Any) -> None:  # noqa: ANN401
     create.add_argument("--strict", action="store_true", help="refuse what would be left out of a request")
     add_command(group, "list", _key_list, "an account's keys").add_argument("account_id")
     add_command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
+    link = add_command(group, "link", _key_link, "a link that opens the console once, signed in as this key")
+    link.add_argument("key_id")
     rotate = add_command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
     rotate.add_argument("key_id")
     rotate.add_argument(
@@ -91,6 +97,11 @@ async def _key_list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer
 
 async def _key_revoke(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     return Answer((await api_keys.revoke_key(pool, arguments.key_id)).row())
+
+
+async def _key_link(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
+    link = await make_link(pool, arguments.key_id, LINK_S)
+    return Answer({"key_id": arguments.key_id, "path": f"/console/enter/{link}", "lives_s": LINK_S})
 
 
 async def _key_rotate(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

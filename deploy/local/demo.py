@@ -12,6 +12,7 @@ from deploy.local.data_dir import write_private
 from deploy.local.errors import StartError
 
 CREDIT_USD = "100"
+SCOPES = "inference,read,manage"
 COMMAND_S = 60.0
 
 
@@ -33,9 +34,13 @@ class Demo:
 
     async def new_key(self, account_id: str) -> str:
         """Make a key and remember it: it is shown only once."""
-        answer = await self._demand("key", "create", account_id, "--name", "demo")
+        answer = await self._demand("key", "create", account_id, "--name", "demo", "--scope", SCOPES)
         write_private(self._file, {"account_id": account_id, "api_key": answer["key"]})
         return answer["key"]
+
+    async def console_path(self, api_key: str) -> str:
+        """Of a link that opens the console once, signed in as this key."""
+        return (await self._demand("key", "link", api_key.split("_")[1]))["path"]
 
     async def _new_account(self) -> str:
         answer = await self._demand("account", "create", "demo", "--credit", CREDIT_USD)

@@ -100,9 +100,9 @@ class Run:
         await self._start_simulator()
         await self._release()
         self._start_processes()
-        account_id, api_key = await self._demo_account()  # the processes come up meanwhile
+        shown = await self._demo_account()  # the processes come up meanwhile
         await self._wait_until_ready()
-        self._publish(account_id, api_key)
+        self._publish(*shown)
 
     async def _start_postgres(self) -> None:
         if self._options.database_url is None:
@@ -198,28 +198,31 @@ class Run:
 
         await until(ready, READY_S, *self._applications)
 
-    async def _demo_account(self) -> tuple[str | None, str | None]:
-        """Give account and key, the key one that works; none on somebody's own database unless asked for."""
+    async def _demo_account(self) -> tuple[str | None, str | None, str | None]:
+        """Give account, key and a link to the console, the key one that works; none on somebody's own database unless asked
+        for.
+        """
         if not self._options.demo:
-            return None, None
+            return None, None, None
         demo = Demo(self._options.data_dir, self._environment)
         account_id, api_key = await demo.account_and_key()
         await self._wait_until_ready()
         if await http_status(f"{self._url}/api/account", bearer=api_key) == UNAUTHORIZED:
             api_key = await demo.new_key(account_id)
-        return account_id, api_key
+        return account_id, api_key, f"{self._url}{await demo.console_path(api_key)}"
 
-    def _publish(self, account_id: str | None, api_key: str | None) -> None:
+    def _publish(self, account_id: str | None, api_key: str | None, console_url: str | None) -> None:
         document = {
             "url": self._url,
             "api_key": api_key,
             "account_id": account_id,
+            "console_url": console_url,
             "database_url": self._options.database_url or self._environment["DATABASE_URL"],
             "redis_url": self._options.redis_url or self._environment["REDIS_URL"],
             "simulator_url": self._simulator_url,
         }
         write_private(self._options.data_dir / "run.json", document)
-        say(welcome(self._url, api_key, self._options.data_dir, self._options.environment))
+        say(welcome(self._url, api_key, console_url, self._options.data_dir, self._options.environment))
 
 
 def _port_in(file: Path) -> int | None:

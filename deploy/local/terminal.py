@@ -27,13 +27,20 @@ def stage(name: str, text: str) -> None:
     say(f"  {name:<10} {text}")
 
 
-def welcome(url: str, api_key: str | None, data_dir: Path, environment: Mapping[str, str]) -> str:
+def welcome(
+    url: str, api_key: str | None, console_url: str | None, data_dir: Path, environment: Mapping[str, str]
+) -> str:
     """Tell where it is, how to call it, and what is real."""
     return "\n".join(
         (
             "",
             f"RebootML is ready: {url}",
             "",
+            *(
+                (f"  console  {console_url}", "           (signs in once; later with the key)", "")
+                if console_url
+                else ()
+            ),
             *_how_to_call(url, api_key),
             "",
             *(f"  {vendor.name:<9} {_reality(vendor.is_real(environment), vendor.own[0])}" for vendor in VENDORS),

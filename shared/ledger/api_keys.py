@@ -166,7 +166,7 @@ async def create_key(
 async def find_key(source: asyncpg.Pool | Connection | KeptSession, key_id: str) -> ApiKey | None:
     """The key's row, or None."""
     rows = await source.fetch(SQL["find"], key_id)
-    return _from_row(rows[0]) if rows else None
+    return key_from_row(rows[0]) if rows else None
 
 
 async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKey:
@@ -179,7 +179,7 @@ async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKe
 
 async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None = None) -> list[ApiKey]:
     """An account's keys, oldest first, revoked ones too; beyond `rows_max` the oldest ended ones are left out."""
-    return [_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
+    return [key_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
 
 
 async def revoke_key(
@@ -253,7 +253,7 @@ async def _insert_key(connection: Connection, account_id: str, rules: KeyRules, 
         *(minted.id, account_id, rules.name, minted.secret_sha256, list(rules.scopes)),
         *(rules.rpm, rules.limit, rules.expires_at, rules.strict),
     )
-    return NewKey(minted.text, _from_row(row))
+    return NewKey(minted.text, key_from_row(row))
 
 
 async def _existing(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey:
@@ -283,7 +283,8 @@ def _check_expiry(expires_at: datetime, now: datetime) -> None:
         raise InvalidRequest(f"The time of expiry is at most {LIFE_MAX.days} days from now.")
 
 
-def _from_row(row: asyncpg.Record) -> ApiKey:
+def key_from_row(row: asyncpg.Record) -> ApiKey:
+    """A key of the columns that `find` has."""
     return ApiKey(**{_FIELDS.get(name, name): value for name, value in row.items()} | {"scopes": tuple(row["scopes"])})
 
 

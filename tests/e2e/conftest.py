@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "IDLE_WAIT_S": "0.2",
     "BATCH_LOOK_EVERY_S": "0.1",
     "KEY_ENDS_EVERY_S": "0.2",
+    "CONSOLE_SIGN_INS_PER_MINUTE": "6000",
     "KEYS_PER_ACCOUNT_MAX": str(KEYS_PER_ACCOUNT_MAX),
     "CORS_ORIGINS": f"{PAGE},http://localhost:5173",
 }

@@ -59,10 +59,10 @@ async def test_pages_are_served_from_here_and_may_load_nothing_from_elsewhere(ca
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_browser_that_opens_the_bare_address_is_led_to_the_manual(caller: Caller, method: str) -> None:
+async def test_a_browser_that_opens_the_bare_address_is_led_to_the_console(caller: Caller, method: str) -> None:
     caller.key = ""
     redirect = await caller.request(method, "/", headers=BROWSER, allow_redirects=False)
-    assert (redirect.status, redirect.headers["Location"], redirect.body) == (302, "/docs", b"")
+    assert (redirect.status, redirect.headers["Location"], redirect.body) == (302, "/console", b"")
     assert redirect.headers["Vary"] == "Accept"
     documented = (await the_document(caller))["paths"]["/"]["get"]["responses"]["302"]
     assert "Location" in documented["headers"]

@@ -9,6 +9,7 @@ import stat
 import urllib.request
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.harness.running import Running, command_line, none_runs, running
@@ -33,7 +34,7 @@ def _ask(told: dict[str, Any], text: str = "Hello!") -> dict[str, Any]:
 
 async def test_the_demo_key_asks_a_simulated_model(run: Running) -> None:
     told = await run.ready()
-    assert set(told) == {"url", "api_key", "account_id", "database_url", "redis_url", "simulator_url"}
+    assert set(told) == {"url", "api_key", "account_id", "console_url", "database_url", "redis_url", "simulator_url"}
     assert all(told.values())
     assert told["api_key"] in run.output
     assert run.output.count("simulated (set") == 4
@@ -41,6 +42,20 @@ async def test_the_demo_key_asks_a_simulated_model(run: Running) -> None:
     answer = _ask(told)
     assert answer["status"] == 1
     assert answer["result"]["response"]
+
+
+async def test_the_link_of_the_welcome_opens_the_console_once_with_every_scope(run: Running) -> None:
+    told = await run.ready()
+    assert told["console_url"] in run.output
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
+        async with browser.get(told["console_url"]) as entered:
+            assert entered.status == 200
+        async with browser.get(f"{told['url']}/console/keys") as keys:
+            page = await keys.text()
+            assert (keys.status, "inference, read, manage" in page) == (200, True)
+    async with aiohttp.ClientSession() as other, other.get(told["console_url"]) as again:
+        assert (again.status, again.cookies) == (410, {})
 
 
 async def test_a_folder_that_was_open_is_closed_to_others(run: Running) -> None:

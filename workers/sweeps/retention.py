@@ -1,4 +1,6 @@
-"""Deletes what is kept no longer: answers, inputs of responses, idempotency keys. Requests and money are kept for good."""
+"""Deletes what is kept no longer: answers, inputs of responses, idempotency keys, sessions of the console. Requests and
+money are kept for good.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,26 @@ SELECT id, created_at, account_id, key_id, model, provider, lane, stream, price_
 FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC LIMIT $4
 
+-- name: search
+-- Those of the $5 requests before $2 and $3 that fit: in the state $6, and of a model with $7 in its name or of the key $7.
+SELECT id, created_at, account_id, key_id, model, provider, lane, stream, price_version, input_price, output_price, cached_price,
+    cache_write_price, cache_write_long_price, long_above, long_input_price, long_output_price, long_cached_price,
+    long_cache_write_price, long_cache_write_long_price, output_limit, hold_nano, deadline_at, keep_until, metadata, state, ended_at,
+    tokens_input, tokens_output, tokens_cached, tokens_cache_written, tokens_cache_written_long, tokens_reasoning, usage_estimated,
+    charged_nano, finish_reason, error_code, error_message, attempts, served_tier, saved_nano, keep_until IS NOT NULL AND NOT EXISTS (
+        SELECT FROM responses p WHERE p.request_id = requests.id AND p.attended) AS outlives_reader
+FROM (
+    SELECT * FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
+    ORDER BY created_at DESC, id DESC LIMIT $5
+) requests
+WHERE ($6::text IS NULL OR state = $6) AND ($7::text IS NULL OR position(lower($7) IN lower(model)) > 0 OR key_id = $7)
+ORDER BY created_at DESC, id DESC LIMIT $4
+
+-- name: search_end
+-- The last of these $4 requests; nothing where there are fewer.
+SELECT id FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
+ORDER BY created_at DESC, id DESC OFFSET $4 - 1 LIMIT 1
+
 -- name: by_key
 SELECT i.request_id, i.fingerprint, COALESCE(r.state IN ('failed', 'cancelled') AND r.charged_nano = 0, false) AS free
 FROM idempotency_keys i LEFT JOIN requests r ON r.id = i.request_id AND r.created_at = i.request_created_at

@@ -31,3 +31,12 @@ WITH gone AS (
     FROM (SELECT account_id, sum(bytes)::bigint AS bytes FROM gone GROUP BY account_id) g WHERE m.account_id = g.account_id
 )
 SELECT count(*) FROM gone
+
+-- name: console_sessions
+WITH gone AS (
+    DELETE FROM console_sessions WHERE token_sha256 IN (
+        SELECT token_sha256 FROM console_sessions WHERE keep_until <= now()
+        ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+)
+SELECT count(*) FROM gone

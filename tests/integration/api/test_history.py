@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from api.requests.log import find_request, list_requests
+from api.requests.log import Search, find_request, list_requests, search_requests
 from shared.errors import NotFound
 from shared.ids import new_id
 from shared.ledger.ledger import Ledger
@@ -20,6 +20,7 @@ from tests.integration.ledger.plans import PLAN_CACHE_MODES, nodes_of, plan_of, 
 QUERIES = load_queries("request_log")
 LIMIT = 50
 MONTHS = 6
+ROWS_MAX = 1_000
 PARTITIONS_MAX = MONTHS + 5  # the coming months and the default one
 FILL = """
     DO $$ BEGIN
@@ -66,6 +67,16 @@ async def test_a_page_reads_about_its_own_rows_by_the_index_of_each_month(
 
 
 @pytest.mark.parametrize("mode", PLAN_CACHE_MODES)
+async def test_a_search_looks_through_as_many_requests_as_it_may_and_no_more(months: asyncpg.Pool, mode: str) -> None:
+    types = "text, timestamptz, text, integer, integer, text, text"
+    arguments = f"'acc_large', '9999-01-01', '~', {LIMIT}, {ROWS_MAX}, 'succeeded', 'rare'"
+    plan = await plan_of(months, mode, QUERIES["search"], types, arguments)
+    assert plan["Actual Rows"] == 0
+    assert {node["Node Type"] for node in scans_of(plan)} == {"Index Scan"}
+    assert rows_read(plan) <= ROWS_MAX + PARTITIONS_MAX, plan
+
+
+@pytest.mark.parametrize("mode", PLAN_CACHE_MODES)
 async def test_one_request_is_looked_up_in_one_partition(months: asyncpg.Pool, mode: str) -> None:
     moment = await months.fetchval("SELECT created_at FROM requests WHERE id = 'req_150000'")
     arguments = f"'req_150000', '{moment.isoformat()}', 'acc_large'"
@@ -86,6 +97,29 @@ async def test_pages_are_the_whole_history_newest_first_also_within_one_millisec
         found += [request.id for request in page]
     expected = sorted(reservations, key=lambda row: (row.created_at, row.id), reverse=True)
     assert found == [row.id for row in expected]
+
+
+@pytest.mark.parametrize("rows_max", [1, 5, 100])
+async def test_a_search_finds_all_that_fit_however_many_it_looks_through_at_once(
+    ledger: Ledger, pool: asyncpg.Pool, new_account: NewAccount, rows_max: int
+) -> None:
+    account = await new_account(10_000)
+    models = ("one-small", "two-large")
+    reservations = [a_reservation(account, model=models[number % 2]) for number in range(22)]
+    await reserve_all(ledger, *reservations)
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        search = Search(state="pending", text="LARGE")
+        page = await search_requests(pool, account, search, after=cursor, limit=4, rows_max=rows_max)
+        found += [request.id for request in page.requests]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    wanted = [row for row in reservations if row.model == "two-large"]
+    assert found == [row.id for row in sorted(wanted, key=lambda row: (row.created_at, row.id), reverse=True)]
+    nothing = await search_requests(pool, account, Search(state="failed"), after=None, limit=4, rows_max=100)
+    assert nothing == ([], None)
 
 
 async def test_a_request_is_found_by_its_account_only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from shared.ledger.api_keys import KeyRules, create_key
 from tests.integration.conftest import NewAccount
 from workers.sweeps.retention import RETENTION_LOCK, SQL, sweep_expired
 
@@ -22,6 +23,11 @@ RESPONSES = """
     SELECT format('req_%s %s', n, $2::float), $1, true, '', '', 10, now() + make_interval(secs => $2::float)
     FROM generate_series(1, $3) n
 """
+SESSIONS = """
+    INSERT INTO console_sessions
+    SELECT sha256(format('%s %s %s', n, $1::text, $2::float)::bytea), $1, true, now() + make_interval(secs => $2::float)
+    FROM generate_series(1, $3) n
+"""
 ROOM = """
     INSERT INTO response_room AS m VALUES ($1, $2)
     ON CONFLICT (account_id) DO UPDATE SET bytes = m.bytes + EXCLUDED.bytes
@@ -30,7 +36,7 @@ ROOM = """
 
 @pytest.fixture
 async def account(pool: asyncpg.Pool, new_account: NewAccount) -> str:
-    await pool.execute("TRUNCATE answers, idempotency_keys, responses, response_room")
+    await pool.execute("TRUNCATE answers, idempotency_keys, responses, response_room, console_sessions")
     return await new_account(1_000)
 
 
@@ -39,10 +45,12 @@ async def _fill(pool: asyncpg.Pool, account: str, *, lives_s: float, rows: int) 
     await pool.execute(KEYS, account, lives_s, rows)
     await pool.execute(RESPONSES, account, lives_s, rows)
     await pool.execute(ROOM, account, 10 * rows)
+    key = await create_key(pool, account, KeyRules())
+    await pool.execute(SESSIONS, key.key_id, lives_s, rows)
 
 
-def _deleted(answers: int, keys: int, responses: int) -> dict[str, int]:
-    return {"answers": answers, "idempotency_keys": keys, "responses": responses}
+def _deleted(answers: int, keys: int, responses: int, sessions: int) -> dict[str, int]:
+    return {"answers": answers, "idempotency_keys": keys, "responses": responses, "console_sessions": sessions}
 
 
 async def _left(pool: asyncpg.Pool) -> tuple[int, ...]:
@@ -55,9 +63,9 @@ async def test_what_has_expired_is_deleted_and_what_is_kept_stays(
 ) -> None:
     await _fill(pool, account, lives_s=-1, rows=7)
     await _fill(pool, account, lives_s=60, rows=4)
-    assert await sweep_expired(pool, rows_max) == _deleted(7, 7, 7)
-    assert await _left(pool) == (4, 4, 4)
-    assert await sweep_expired(pool, rows_max) == _deleted(0, 0, 0)
+    assert await sweep_expired(pool, rows_max) == _deleted(7, 7, 7, 7)
+    assert await _left(pool) == (4, 4, 4, 4)
+    assert await sweep_expired(pool, rows_max) == _deleted(0, 0, 0, 0)
 
 
 async def test_what_is_deleted_of_responses_leaves_room_for_others(
@@ -88,8 +96,8 @@ async def test_one_worker_deletes_at_a_time(pool: asyncpg.Pool, account: str) ->
     await _fill(pool, account, lives_s=-1, rows=2)
     async with pool.acquire() as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock($1)", RETENTION_LOCK)
-        assert await sweep_expired(pool, 10) == _deleted(0, 0, 0)
-    assert await sweep_expired(pool, 10) == _deleted(2, 2, 2)
+        assert await sweep_expired(pool, 10) == _deleted(0, 0, 0, 0)
+    assert await sweep_expired(pool, 10) == _deleted(2, 2, 2, 2)
 
 
 async def test_a_key_that_is_used_again_just_now_is_left_alone_and_nobody_waits_for_it(
@@ -103,7 +111,7 @@ async def test_a_key_that_is_used_again_just_now_is_left_alone_and_nobody_waits_
         )
         assert (await sweep_expired(pool, 10))["idempotency_keys"] == 2
     assert (await sweep_expired(pool, 10))["idempotency_keys"] == 0
-    assert await _left(pool) == (0, 1, 0)
+    assert await _left(pool) == (0, 1, 0, 0)
 
 
 @pytest.mark.parametrize("table", SQL)

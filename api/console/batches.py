@@ -1,0 +1,75 @@
+"""`/console/batches`: the batches, one of them with its progress, and its results as a file."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.batches.download import send_results
+from api.console.frame import render
+from api.console.session import Session
+from api.formats.native.batches import BatchView, view_of
+from api.services import SERVICES
+from shared import clock
+from shared.batches.batches import bad_lines_of, find_batch, list_batches, require_results
+from shared.batches.results import result_line
+
+ROWS = 50
+BAD_LINES = 20
+PAUSED_FOR = {
+    "insufficient_credit": "It waits for credit.",
+    "key_limit": "Its key has reached its spending limit.",
+}
+STOPPED_FOR = {
+    "key_revoked": "It was cancelled because its key was revoked.",
+    "key_expired": "It was cancelled because its key has expired.",
+}
+
+
+async def get_batches(request: web.Request, session: Session) -> web.Response:
+    """`?cursor=` for an older page."""
+    cursor = request.query.get("cursor") or None
+    page = await list_batches(request.app[SERVICES].pool, session.key.account_id, after=cursor, limit=ROWS + 1)
+    next_cursor = page[ROWS - 1].id if len(page) > ROWS else None
+    batches = [view_of(batch) for batch in page[:ROWS]]
+    return render(request, "batches.html", batches=batches, ended_of=_ended, cursor=cursor, next_cursor=next_cursor)
+
+
+async def get_batch(request: web.Request, session: Session) -> web.Response:
+    """Its progress, rate and time left, and the first lines that were not understood."""
+    services = request.app[SERVICES]
+    batch = await find_batch(services.pool, session.key.account_id, request.match_info["id"])
+    bad_lines = (await bad_lines_of(services.pool, [batch], BAD_LINES)).get(batch.file_id, [])
+    view = view_of(batch)
+    return render(
+        request,
+        "batch.html",
+        batch=view,
+        bad_lines=bad_lines,
+        bad=batch.bad,
+        ended=_ended(view),
+        lines_per_s=_lines_per_s(view, batch.bad),
+        why=PAUSED_FOR.get(view.paused_for or "") or STOPPED_FOR.get(view.reason or ""),
+    )
+
+
+async def get_results(request: web.Request, session: Session) -> web.StreamResponse:
+    """Every line that has ended, as `GET /api/batches/{id}/results` gives them."""
+    services = request.app[SERVICES]
+    batch = await find_batch(services.pool, session.key.account_id, request.match_info["id"])
+    require_results(batch, services.settings.batch_days_kept)
+    async with services.key_watch.stopping(session.key.id):
+        return await send_results(request, batch, result_line)
+
+
+def _ended(batch: BatchView) -> int:
+    counts = batch.counts
+    return counts.completed + counts.failed + counts.cancelled + counts.expired
+
+
+def _lines_per_s(batch: BatchView, bad: int) -> float | None:
+    """Of a batch that runs, in the mean since it began; None where there is nothing to say yet."""
+    if batch.started_at is None or batch.ended_at is not None:
+        return None
+    ran_s = (clock.utc_now() - batch.started_at).total_seconds()
+    done = _ended(batch) - bad
+    return done / ran_s if done > 0 and ran_s > 0 else None

@@ -1,0 +1,115 @@
+"""What all pages of the console stand in: templates with escaping on, files with their hash in their name, headers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from api.console import shown
+from api.console.session import SESSION
+
+FOLDER = Path(__file__).parent
+HASH_LENGTH = 12
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FOR_EVER = "public, max-age=31536000, immutable"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Nothing from outside is loaded, no script or style stands in a page, and no page stands in another one's frame. The
+referrer stays within: without one at all browsers do not say the origin of a form.
+"""
+PAGES = (
+    ("models", "Models"),
+    ("usage", "Usage"),
+    ("requests", "Requests"),
+    ("batches", "Batches"),
+    ("keys", "Keys"),
+    ("balance", "Balance"),
+)
+"""Of the menu: the word of the path, and the title."""
+
+
+def is_console(path: str) -> bool:
+    """Whether a path is one of the console's."""
+    return path == "/console" or path.startswith("/console/")
+
+
+def _files() -> dict[str, tuple[str, bytes]]:
+    """By name with hash: the media type and the bytes."""
+    found = {}
+    for path in sorted((FOLDER / "static").iterdir()):
+        content = path.read_bytes()
+        name = f"{path.stem}.{hashlib.sha256(content).hexdigest()[:HASH_LENGTH]}{path.suffix}"
+        found[name] = (MEDIA_TYPES[path.suffix], content)
+    return found
+
+
+FILES = _files()
+_NAMES = {f"{name.partition('.')[0]}.{name.rpartition('.')[2]}": name for name in FILES}
+
+
+def address_of_file(name: str) -> str:
+    """The address of a static file: another one after every change of the file."""
+    return f"/console/static/{_NAMES[name]}"
+
+
+def set_up(app: web.Application) -> None:
+    """Make the templates known to the application, and give every answer of the console its headers."""
+    environment = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        filters=shown.FILTERS,
+    )
+    environment.globals.update(file=address_of_file, pages=PAGES)
+    app.on_response_prepare.append(_add_headers)
+
+
+def render(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: object,
+) -> web.Response:
+    """A page; everything that is put into it is escaped."""
+    session = request.get(SESSION)
+    here = request.path.removeprefix("/console/").partition("/")[0]
+    response = aiohttp_jinja2.render_template(
+        template, request, {"session": session, "here": here, **context}, status=status
+    )
+    response.headers.update(headers or {})
+    return response
+
+
+async def get_file(request: web.Request) -> web.Response:
+    """A static file, which never changes under its name."""
+    found = FILES.get(request.match_info["name"])
+    if found is None:
+        raise web.HTTPNotFound
+    media_type, content = found
+    return web.Response(body=content, content_type=media_type, charset="utf-8", headers={"Cache-Control": FOR_EVER})
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if is_console(request.path):
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)

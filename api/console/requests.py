@@ -1,0 +1,73 @@
+"""`/console/requests`: the history with a search, and one request with its receipt."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from api.console.frame import render
+from api.console.session import Session
+from api.http.writing import room_for
+from api.requests.log import Search, find_request, search_requests
+from api.requests.view import bytes_kept, summaries_of, view_of
+from api.services import SERVICES
+from shared.chat import Message, TextPart
+from shared.errors import InvalidRequest
+
+ROWS = 50
+TEXT_LENGTH_MAX = 200
+STATES = {"pending": "not ended", "succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
+SHOWN_LENGTH_MAX = 100_000
+"""Characters of a text that a page shows."""
+
+
+async def get_requests(request: web.Request, session: Session) -> web.Response:
+    """`?q&state&cursor`; a request's id in `q` leads to that request."""
+    services = request.app[SERVICES]
+    q = request.query.get("q", "").strip()[:TEXT_LENGTH_MAX]
+    state = request.query.get("state", "")
+    if state and state not in STATES:
+        raise InvalidRequest(f"`state` is one of {', '.join(STATES)}.")
+    if q.startswith("req_"):
+        raise web.HTTPSeeOther(f"/console/requests/{(await find_request(services.pool, session.key.account_id, q)).id}")
+    cursor = request.query.get("cursor") or None
+    found = await search_requests(
+        services.pool,
+        session.key.account_id,
+        Search(state or None, q or None),
+        after=cursor,
+        limit=ROWS,
+        rows_max=services.settings.console_search_rows_max,
+    )
+    return render(
+        request,
+        "requests.html",
+        lines=await summaries_of(services.redis, found.requests),
+        next_cursor=found.next_cursor,
+        cursor=cursor,
+        q=q,
+        state=state,
+        states=STATES,
+        looked_through=services.settings.console_search_rows_max,
+    )
+
+
+async def get_request(request: web.Request, session: Session) -> web.Response:
+    """Its state, its receipt, and what was asked and answered as long as that is kept."""
+    services = request.app[SERVICES]
+    logged = await find_request(services.pool, session.key.account_id, request.match_info["id"])
+    size = await bytes_kept(services.pool, services.redis, logged)
+    with await room_for(request, size, session.key.account_id):
+        view = await view_of(services.pool, services.redis, logged)
+        return render(request, "request.html", view=view, shown=_shown, text_of=_text_of)
+
+
+def _text_of(message: Message) -> str:
+    """What a message says; of an image only that there is one."""
+    if isinstance(message.content, str):
+        return message.content
+    return "\n".join(part.text if isinstance(part, TextPart) else "[image]" for part in message.content)
+
+
+def _shown(text: str) -> str:
+    """Cut off where nobody reads on; the API has all of it."""
+    return text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}…"

@@ -1,0 +1,160 @@
+"""Who is signed in: a cookie that leads to a session in Postgres, which acts as the API key that was shown.
+
+Nothing here reads an API key from a header, and no route of the API reads the cookie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from aiohttp import web
+from multidict import MultiDict
+
+from api.http.caller import base_url_of
+from api.http.reading import broken_off, refuse_compressed, refuse_more_than, refuse_too_large
+from api.services import SERVICES
+from shared.errors import InvalidRequest, PermissionDenied, UnsupportedMediaType
+from shared.ledger.api_keys import ApiKey
+from shared.ledger.sessions import end_session, find_session
+from shared.settings import Settings
+from shared.stores.postgres import reached
+
+COOKIE = "rebootml_console"
+CSRF = "csrf"
+FORM_BYTES_MAX = 65_536
+FIELDS_MAX = 100
+FORM_TYPE = "application/x-www-form-urlencoded"
+TOKEN_LENGTH_MAX = 100
+OTHER_SITE = (
+    "This form was not sent by a page of the console, so nothing was done: open the page again, and send it there."
+)
+WHAT = "The sign-in"
+
+
+class Session(NamedTuple):
+    """A session of this request: the key that it acts as, and the token that its forms carry."""
+
+    key: ApiKey
+    csrf: str
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has the scope."""
+        return scope in self.key.scopes
+
+
+SESSION = web.RequestKey("console_session", Session)
+
+
+class SignedOut(Exception):
+    """There is no session, or it has ended."""
+
+
+async def session_of(request: web.Request) -> Session:
+    """Raises `SignedOut` or `Unavailable`."""
+    token = request.cookies.get(COOKIE, "")
+    if not token.isalnum() or not token.isascii() or len(token) > TOKEN_LENGTH_MAX:
+        raise SignedOut
+    async with reached(WHAT):
+        key = await find_session(request.app[SERVICES].pool, token)
+    if key is None:
+        raise SignedOut
+    session = Session(key, csrf_of(token))
+    request[SESSION] = session
+    return session
+
+
+def require_scope(session: Session, scope: str) -> None:
+    """Raises `PermissionDenied`."""
+    if not session.may(scope):
+        raise PermissionDenied(
+            f"The key that you signed in with lacks the scope `{scope}`: sign in with one that has it."
+        )
+
+
+def csrf_of(token: str) -> str:
+    """What the forms of a session carry. Only who has the session's token can make it."""
+    return hmac.digest(token.encode(), b"forms of the console", "sha256").hex()
+
+
+async def form_of(request: web.Request) -> MultiDict[str]:
+    """The fields of a form that a page of the console has sent; without a session it need not carry a token.
+
+    Raises `PermissionDenied` for a form of another site, `UnsupportedMediaType`, `RequestTooLarge` or `InvalidRequest`.
+    """
+    if request.content_type != FORM_TYPE:
+        raise UnsupportedMediaType(f"The console takes forms as {FORM_TYPE}.")
+    refuse_compressed(request)
+    refuse_too_large(request, FORM_BYTES_MAX)
+    require_own_site(request)
+    form = await _read(request)
+    session = request.get(SESSION)
+    if session and not hmac.compare_digest(form.get(CSRF, "").encode(), session.csrf.encode()):
+        raise PermissionDenied(OTHER_SITE)
+    return form
+
+
+def require_own_site(request: web.Request) -> None:
+    """Raises `PermissionDenied` when a browser says that a page of another site asks."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            raise PermissionDenied(OTHER_SITE)
+        return
+    own = {request.host, urlsplit(base_url_of(request)).netloc}
+    if urlsplit(origin).netloc not in own:
+        raise PermissionDenied(OTHER_SITE)
+
+
+async def _read(request: web.Request) -> MultiDict[str]:
+    within_s = request.app[SERVICES].settings.body_within_s
+    try:
+        async with asyncio.timeout(within_s):
+            data = await request.read()
+        refuse_more_than(FORM_BYTES_MAX, len(data))
+        fields = parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
+    except (TimeoutError, web.RequestPayloadError, web.HTTPRequestEntityTooLarge):
+        raise broken_off(request, within_s) from None
+    except ValueError:
+        raise InvalidRequest(
+            "The form is no UTF-8, or has too many fields: send it from a page of the console."
+        ) from None
+    if any("\0" in value for _, value in fields):
+        raise InvalidRequest("A field has a NUL: leave it out.")
+    return MultiDict(fields)
+
+
+def keep_cookie(request: web.Request, response: web.Response, token: str, settings: Settings) -> None:
+    """Sign the browser in. The cookie is sent to the console alone, by its own pages, and over https where it came so."""
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=int(settings.console_session_s),
+        path="/console",
+        httponly=True,
+        samesite="Strict",
+        secure=base_url_of(request).startswith("https://"),
+    )
+
+
+async def sign_out(request: web.Request, response: web.Response) -> None:
+    """End the session of the browser. Raises `Unavailable`."""
+    async with reached(WHAT):
+        await end_session(request.app[SERVICES].pool, request.cookies[COOKIE])
+    response.del_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
+
+
+def sign_in_address(request: web.Request) -> str:
+    """Where whoever is signed out is led to, and comes back from if this was a page."""
+    here = request.rel_url.raw_path_qs if request.method == "GET" else ""
+    return f"/console?next={quote(here, safe='')}" if next_page(here) else "/console"
+
+
+def next_page(text: str) -> str | None:
+    """An address of a page of the console, or None for any other text."""
+    parts = urlsplit(text)
+    is_page = parts.path.startswith("/console/") and not parts.netloc and not parts.scheme
+    is_safe = is_page and "//" not in parts.path and "\\" not in text and not set(text) & set("\r\n\t")
+    return text if is_safe and not parts.path.startswith(("/console/api/", "/console/enter/")) else None

@@ -1,0 +1,101 @@
+"""How values are written on the pages: money, numbers, times."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+
+CENT_DIGITS = 2
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
+
+
+class Money(NamedTuple):
+    """An exact amount in two parts: up to the cent, and the digits behind it."""
+
+    main: str
+    fine: str
+
+
+def money(amount: object) -> Money:
+    """USD, from an exact decimal string or number.
+
+    >>> money("-1234.50007")
+    Money(main='−1,234.50', fine='007')
+    """
+    text = _text(amount)
+    sign = "−" if text.startswith("-") else ""
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    return Money(f"{sign}{int(whole):,}.{fraction[:CENT_DIGITS].ljust(CENT_DIGITS, '0')}", fraction[CENT_DIGITS:])
+
+
+def rate(amount: object) -> str:
+    """A price per million tokens, without needless zeros; a dash for none."""
+    if amount is None:
+        return "–"
+    value = Decimal(_text(amount))
+    return f"{value:,.2f}" if value == round(value, 2) else f"{value.normalize():f}"
+
+
+def number(value: int | None) -> str:
+    """A whole number with commas; a dash for none."""
+    return "–" if value is None else f"{value:,}"
+
+
+def short(value: int | None) -> str:
+    """A round number of tokens.
+
+    >>> short(128_000), short(1_048_576)
+    ('128K', '1.05M')
+    """
+    if value is None:
+        return "–"
+    for size, letter in ((1_000_000, "M"), (1_000, "K")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return str(value)
+
+
+def moment(value: dt.datetime | None) -> str:
+    """To the second, in UTC."""
+    return "–" if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def lasted(seconds: float | None) -> str:
+    """A span of time.
+
+    >>> lasted(0.42), lasted(75), lasted(90_000)
+    ('0.42 s', '1 min 15 s', '1 d 1 h')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < MINUTE_S:
+        return f"{seconds:.2f} s"
+    whole = int(seconds)
+    if whole < HOUR_S:
+        return f"{whole // MINUTE_S} min {whole % MINUTE_S} s"
+    if whole < DAY_S:
+        return f"{whole // HOUR_S} h {whole % HOUR_S // MINUTE_S} min"
+    return f"{whole // DAY_S} d {whole % DAY_S // HOUR_S} h"
+
+
+def percent(part: float, whole: float) -> float:
+    """For the width of a bar."""
+    return round(100 * part / whole, 2) if whole else 0.0
+
+
+def _text(amount: object) -> str:
+    return bytes(amount).decode() if isinstance(amount, msgspec.Raw) else str(amount)
+
+
+FILTERS: dict[str, Any] = {
+    "money": money,
+    "rate": rate,
+    "number": number,
+    "short": short,
+    "moment": moment,
+    "lasted": lasted,
+    "percent": percent,
+}
