@@ -88,7 +88,7 @@ class Secrets:
         for name in (*self.cluster.doors, *self.cluster.workers):
             self.cluster.hang_up(name)
 
-    async def rotate_postgres(self) -> None:
+    async def rotate_postgres(self, _: Load) -> None:
         """The password, then every connection is made anew with it."""
         password, began = self.new(), await self.cluster.postgres.fetch("SELECT clock_timestamp() AS now")
         await self.cluster.postgres.fetch(f"ALTER ROLE {USER} PASSWORD '{password}'")
@@ -101,15 +101,15 @@ class Secrets:
             "all connections are newer than the password",
         )
 
-    async def rotate_redis(self) -> None:
+    async def rotate_redis(self, _: Load) -> None:
         """The password, then every connection is cut, so that each is made anew with it."""
         password = self.new()
         self.write("REDIS_URL", self.cluster.valkey.url.replace("unix://", f"unix://{USER}:{password}@"))
         await self.cluster.valkey.command("ACL", "SETUSER", USER, "resetpass", f">{password}")
         await self.cluster.valkey.command("CLIENT", "KILL", "USER", USER)
 
-    async def rotate_vendors(self) -> None:
-        """New keys, then the vendors refuse the old ones."""
+    async def rotate_vendors(self, load: Load) -> None:
+        """New keys, and when the calls under way have ended, the vendors refuse the old ones."""
         before = {vendor: self.path(name).read_text("utf-8").strip() for vendor, name in VENDOR_KEYS.items()}
         before["bedrock"] = self.path(AWS[0]).read_text("utf-8").strip()
         for name in (*VENDOR_KEYS.values(), *AWS):
@@ -117,6 +117,7 @@ class Secrets:
         renewed = self._renewals() + len(self.cluster.workers)
         self.hang_up()
         await eventually(lambda: self._renewals() >= renewed, "all workers have the new keys")
+        await load.under_way_has_ended()
         for vendor, key in before.items():
             await self.cluster.simulator.befall(vendor=vendor, key=key, fault="wrong_key")
 
@@ -155,25 +156,38 @@ class Load:
         self.failures: list[str] = []
         self.took_s: list[float] = []
         self.answers: Counter[str] = Counter()
+        self._ended = [0] * CALLERS
+        """Requests of each caller."""
 
-    async def _ask(self, number: int) -> None:
+    async def _ask(self, caller: int) -> None:
+        number = caller
         while not self._ends.is_set():
             model, began = MODELS[number % len(MODELS)], time.perf_counter()
             reply = await self._caller.chat(told(tokens=20, pace_ms=5), model, stream=number % 2 == 0)
             self.took_s.append(time.perf_counter() - began)
             self.answers[model] += 1
+            self._ended[caller] += 1
             if reply.status != 200 or not reply.complete or b"error" in reply.body:
                 self.failures.append(f"{model}: {reply.status} {reply.body[-300:]!r}")
             number += 2  # the same form, another model
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        tasks = [asyncio.ensure_future(self._ask(number)) for number in range(CALLERS)]
+        tasks = [asyncio.ensure_future(self._ask(caller)) for caller in range(CALLERS)]
         try:
             yield
         finally:
             self._ends.set()
             await asyncio.gather(*tasks)
+
+    async def under_way_has_ended(self) -> None:
+        """Wait until whatever was asked before has its answer."""
+        before = list(self._ended)
+        await eventually(
+            lambda: all(now > then for now, then in zip(self._ended, before, strict=True)),
+            "all have answers",
+            deadline_s=60,
+        )
 
     async def goes_on(self) -> None:
         """Wait until every model has answered a few times more."""
@@ -198,7 +212,7 @@ async def test_no_request_fails_while_every_kind_of_secret_changes(
             await load.goes_on()
             for _ in range(rounds):
                 for rotate in ROTATIONS:
-                    await rotate(secrets)
+                    await rotate(secrets, load)
                     await load.goes_on()
     assert not load.failures, load.failures[:5]
     secrets.cluster.check_nobody_died()

@@ -147,7 +147,7 @@ def money(figures: Figures, *, wide: bool) -> Content:
     """All accounts together: a line for each sum, or one line."""
     sums = figures.money
     pairs = [
-        ("charged today", _usd(sums.charged_today_usd)),
+        ("today", _usd(sums.charged_today_usd)),
         ("held", _usd(sums.held_usd)),
         ("available", _usd(sums.available_usd)),
         ("in flight", f"{sums.requests_in_flight:,}"),
@@ -180,15 +180,15 @@ def age(seconds: float) -> Cell:
 def short(value: float) -> str:
     """With about three digits.
 
-    >>> short(0), short(0.0123), short(4.26), short(128.4), short(43_210)
-    ('0', '0.012', '4.3', '128', '43.2k')
+    >>> short(0), short(0.000_76), short(0.0123), short(4.26), short(128.4), short(43_210)
+    ('0', '0.00076', '0.012', '4.3', '128', '43.2k')
     """
     for unit, size in (("M", 1_000_000), ("k", 10_000)):
         if abs(value) >= size:
             return f"{value / (size if unit == 'M' else 1_000):.1f}{unit}"
     if not value or value >= 10 or isinstance(value, int):  # noqa: PLR2004 - digits before the point are enough
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def gauge(value: int, most: int, width: int) -> str:

@@ -170,11 +170,12 @@ def _headline(figures: Figures, width: int) -> Content:
 def _state(figures: Figures) -> tuple[str, str]:
     if not figures.workers:
         return "NO WORKER", "white on $error"
-    if any(vendor.oldest_age_s > drawing.LATE_S for vendor in figures.vendors):
+    waits_s = max((vendor.oldest_age_s for vendor in figures.vendors if vendor.state != "paused"), default=0.0)
+    if waits_s > drawing.LATE_S:
         return "LATE", "white on $error"
     if any(vendor.state == "paused" for vendor in figures.vendors):
         return "PAUSED", "black on $warning"
-    if any(vendor.oldest_age_s > drawing.SLOW_S for vendor in figures.vendors):
+    if waits_s > drawing.SLOW_S:
         return "BUSY", "black on $warning"
     return "WELL", "black on $success"
 
