@@ -51,6 +51,7 @@ def _tables(figures: Figures) -> Mapping[str, Any]:
     return {
         "NOW": [rates],
         "VENDORS": [_flat(asdict(vendor)) for vendor in figures.vendors],
+        "UPSTREAMS": figures.upstreams,
         "QUEUES": figures.queues,
         "WORKERS": figures.workers,
         "MONEY": [figures.money],

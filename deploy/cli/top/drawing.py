@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from textual.content import Content
 
 from deploy.cli.top.figures import Figures, VendorFigures
 from shared.queue.routing import QueueRow, WorkerRow
+from shared.queue.upstream_rows import UpstreamRow
 
 BARS = "▁▂▃▄▅▆▇█"
 SLOW_S, LATE_S = 2.0, 10.0
@@ -18,6 +20,11 @@ STYLES = {
     "paused": "$text-warning bold",
     "no worker": "$text-error bold",
     "draining": "$text-warning",
+    "closed": "$text-success",
+    "rising": "$text-warning",
+    "half open": "$text-warning bold",
+    "open": "$text-error bold",
+    "drained": "$text-warning",
 }
 QUIET = "dim"
 
@@ -95,6 +102,28 @@ def vendors(rows: Sequence[VendorFigures], seen: dict[str, Sequence[float]], *, 
             cells += [failed._replace(style="$text-error") if rates.failed_per_s else failed, number(row.slots_wanted)]
         lines.append([*cells, Cell(bars(seen[row.name], 30 if wide else 8, most), "$text-primary")])
     return rows_of(columns, lines)
+
+
+def upstreams(rows: Sequence[UpstreamRow], now: datetime, *, wide: bool) -> Content:
+    """A line for each upstream, where there is little room only for those that do not take all calls."""
+    shown = [row for row in rows if wide or row.state != "closed" or row.cooling_until]
+    if not shown:
+        return Content.styled(f"All {len(rows)} take calls." if rows else "No worker holds any.", QUIET)
+    columns = [Column("upstream"), Column("vendor"), Column("state"), *map(of_numbers, ("cools", "calls", "errors"))]
+    return rows_of(
+        columns,
+        [
+            [
+                Cell(row.name[:30], "bold"),
+                Cell(row.provider),
+                Cell(row.state, STYLES[row.state]),
+                age(max(0.0, (row.cooling_until - now).total_seconds()) if row.cooling_until else 0.0),
+                number(row.calls),
+                number(row.errors),
+            ]
+            for row in shown
+        ],
+    )
 
 
 def queues(rows: Sequence[QueueRow]) -> Content:

@@ -14,6 +14,8 @@ from shared.lanes import PROVIDERS
 from shared.money import NanoUsd, nano_to_usd
 from shared.queue.demand import EVERYTHING, Demand
 from shared.queue.routing import QueueRow, WorkerRow, list_workers, show_queues
+from shared.queue.upstream_rows import UpstreamRow, list_upstreams
+from shared.queue.upstreams import UpstreamStates
 from shared.stores.postgres import load_queries
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 SQL = load_queries("figures")
 RATES_OVER_S = 5.0
 NANO_PER_USD = 1_000_000_000
+OUT = ("open", "drained")
 COUNTED = ("requests", "failed", "tokens", "charged_nano")
 
 
@@ -40,7 +43,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One vendor. `state`: `serving`, `paused` by an operator, or `no worker`."""
+    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, or `open` when no upstream of it takes calls."""
 
     name: str
     state: str
@@ -74,6 +77,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     slots_wanted: int
     rates: Rates
     vendors: list[VendorFigures]
+    upstreams: list[UpstreamRow]
     queues: list[QueueRow]
     workers: list[WorkerRow]
     money: Money
@@ -95,6 +99,7 @@ class Source:
         self._scripts = scripts
         self._catalogue = catalogue
         self._settings = settings
+        self._states = UpstreamStates(scripts, settings)
         self._demand = Demand(pool, scripts, catalogue, settings)
         self._since = _today() - timedelta(days=1)
         self._counted: deque[tuple[float, dict[str, Counter[str]]]] = deque()
@@ -103,10 +108,11 @@ class Source:
         """As it is now. Raises `Unavailable`, asyncpg's and redis-py's errors."""
         queues = (await show_queues(self._pool, self._client, self._scripts, self._settings)).queues
         workers = await list_workers(self._pool, self._client)
+        upstreams = await list_upstreams(self._pool, self._client, self._states)
         wanted = (await self._demand.scale()).slots_wanted
         used = await self._pool.fetch(SQL["used"], self._since, _today())
         rates = self._rates(used)
-        vendors = [_vendor(name, queues, workers, wanted.get(name, 0), rates[name]) for name in PROVIDERS]
+        vendors = [_vendor(name, queues, workers, upstreams, wanted.get(name, 0), rates[name]) for name in PROVIDERS]
         return Figures(
             at=datetime.now(UTC),
             slots=sum(worker.slots for worker in workers if not worker.draining),
@@ -114,6 +120,7 @@ class Source:
             slots_wanted=wanted[EVERYTHING],
             rates=rates[EVERYTHING],
             vendors=vendors,
+            upstreams=upstreams,
             queues=queues,
             workers=workers,
             money=_money((await self._pool.fetch(SQL["money"]))[0], used),
@@ -157,16 +164,23 @@ def _rates(grown: Counter[str], seconds: float) -> Rates:
 
 
 def _vendor(
-    name: str, queues: list[QueueRow], workers: list[WorkerRow], slots_wanted: int, rates: Rates
+    name: str,
+    queues: list[QueueRow],
+    workers: list[WorkerRow],
+    upstreams: list[UpstreamRow],
+    slots_wanted: int,
+    rates: Rates,
 ) -> VendorFigures:
     ours = [queue for queue in queues if queue.provider == name]
     taking = [
         worker for worker in workers if not worker.draining and any(q.startswith(f"{name}:") for q in worker.queues)
     ]
+    states = [upstream.state for upstream in upstreams if upstream.provider == name]
+    out = bool(states) and all(state in OUT for state in states)
     paused = any(queue.paused for queue in ours)
     return VendorFigures(
         name=name,
-        state="paused" if paused else "serving" if taking else "no worker",
+        state="paused" if paused else "no worker" if not taking else "open" if out else "serving",
         ready=sum(queue.ready for queue in ours),
         running=sum(queue.running for queue in ours),
         deferred=sum(queue.deferred for queue in ours),

@@ -88,6 +88,7 @@ class Top(App[None]):
             yield Tile("Running", "running")
         with VerticalScroll(id="body"):
             yield _panel("vendors", "Vendors")
+            yield _panel("upstreams", "Upstreams")
             with Horizontal(id="pair"):
                 yield _panel("queues", "Queues")
                 yield _panel("money", "Money")
@@ -133,6 +134,7 @@ class Top(App[None]):
             seen.append(vendor.rates.requests_per_s)
         wide = self.size.width >= WIDE_FROM
         self._fill("vendors", drawing.vendors(figures.vendors, dict(self._seen), wide=wide))
+        self._fill("upstreams", drawing.upstreams(figures.upstreams, figures.at, wide=wide))
         self._fill("queues", drawing.queues(figures.queues))
         self._fill("workers", drawing.workers(figures.workers))
         self._fill("money", drawing.money(figures, wide=wide))
@@ -171,6 +173,8 @@ def _state(figures: Figures) -> tuple[str, str]:
     if not figures.workers:
         return "NO WORKER", "white on $error"
     waits_s = max((vendor.oldest_age_s for vendor in figures.vendors if vendor.state != "paused"), default=0.0)
+    if any(vendor.state == "open" for vendor in figures.vendors):
+        return "OPEN", "white on $error"
     if waits_s > drawing.LATE_S:
         return "LATE", "white on $error"
     if any(vendor.state == "paused" for vendor in figures.vendors):

@@ -18,8 +18,9 @@ from deploy.cli.top.drawing import bars
 from deploy.cli.top.figures import Source
 from deploy.cli.top.screen import DARK, LIGHT, Top
 from shared.catalogue.models import load_catalogue
-from shared.operators.switches import pause_provider
+from shared.operators.switches import drain_upstream, pause_provider
 from shared.queue.heartbeat import Heartbeat, announce
+from shared.queue.upstreams import PublishedRow, publish_rows
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
@@ -48,8 +49,12 @@ async def source(
     await redis_client.zadd(QUEUE, {"a": now - 20_000, "b": now + 5_000, "c": now + 5_000})
     queues = (QUEUE, keys.queue("gemini", "interactive"))
     worker = Heartbeat(id="wrk_12345678", queues=queues, claims=queues, services=(), slots=4, running=2, host="here")
+    worker = msgspec.structs.replace(worker, upstreams={"openai": "1", "spare": "2"})
+    rows = [PublishedRow(name=name, provider="openai", models=()) for name in worker.upstreams]
+    await publish_rows(redis_client, rows)
     await announce(redis_client, worker, 600)
     await pause_provider(pool, "gemini", paused=True)
+    await drain_upstream(pool, "spare", drained=True)
     return Source(pool, redis_client, lua, load_catalogue(None, settings.price_factor), settings)
 
 
@@ -75,10 +80,11 @@ async def test_it_shows_states_in_words_whatever_the_size_of_the_terminal(
         assert lines["openai"].split()[1:4] == ["serving", "1", "2"]
         assert "paused" in lines["gemini"]
         assert "no worker" in lines["deepseek"]
+        assert "drained" in shown(app, "upstreams")
         assert "openai:interactive" in shown(app, "queues")
         assert "available" in shown(app, "money")
         assert "2/4" in shown(app, "workers")
-        for name in ("vendors", "queues", "money", "workers"):
+        for name in ("vendors", "upstreams", "queues", "money", "workers"):
             widest = max(map(len, shown(app, name).splitlines()))
             assert widest <= size[0] - 3, f"{name} does not fit"
 
@@ -128,7 +134,7 @@ async def test_without_a_terminal_it_is_one_picture(
     assert document.keys() == set(msgspec.structs.asdict(await source.read()))
     assert document["slots"] == 4
     said = cli("top").out
-    assert all(f"{title}\n" in said for title in ("NOW", "VENDORS", "QUEUES", "WORKERS", "MONEY"))
+    assert all(f"{title}\n" in said for title in ("NOW", "VENDORS", "UPSTREAMS", "QUEUES", "WORKERS", "MONEY"))
     assert "no worker" in said
 
 
