@@ -17,6 +17,7 @@ from shared.ledger.accounts import Wallet
 from shared.ledger.api_keys import KeyRow
 from shared.ledger.check import Report
 from shared.queue.routing import Paused, Queues, WorkerRow
+from shared.queue.upstream_rows import UpstreamRow
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TOKEN = ("operator",)
@@ -26,6 +27,7 @@ CHANGES: Errors = (*GUESSED, errors.Overloaded, errors.Conflict)
 """Of routes that take a `ref`; there may be no room for a body."""
 AGAIN = (Header(REPLAYED, "`true` when an earlier request with this `ref` is answered again."),)
 ACCOUNT = {"id": "An account's id, `acc_…`."}
+UPSTREAM = {"name": "As `GET /operator/upstreams` names it."}
 PROVIDER = {"provider": "`openai`, `bedrock`, `deepseek` or `gemini`."}
 
 
@@ -162,6 +164,34 @@ OPERATOR_ROUTES: tuple[Route, ...] = (
         "routing",
         Body(json(RefBody), {"ref": "upgrade-3"}),
         parameters={"id": "A worker's id, `wrk_…`."},
+        errors=(*CHANGES, errors.NotFound),
+    ),
+    _get(
+        "/operator/upstreams",
+        operator_routing.get_upstreams,
+        "Every upstream",
+        list[UpstreamRow],
+        "read",
+        errors=GUESSED,
+    ),
+    _post(
+        "/operator/upstreams/{name}/drain",
+        operator_routing.post_drain_upstream,
+        "Take an upstream out of service",
+        list[UpstreamRow],
+        "routing",
+        Body(json(RefBody), {"ref": "rotation-3"}),
+        parameters=UPSTREAM,
+        errors=(*CHANGES, errors.NotFound),
+    ),
+    _post(
+        "/operator/upstreams/{name}/enable",
+        operator_routing.post_enable_upstream,
+        "Take an upstream into service again",
+        list[UpstreamRow],
+        "routing",
+        Body(json(RefBody), {"ref": "rotation-3-over"}),
+        parameters=UPSTREAM,
         errors=(*CHANGES, errors.NotFound),
     ),
     _post(

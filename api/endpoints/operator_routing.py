@@ -1,20 +1,21 @@
-"""`/operator/queues` and `/operator/workers`: what waits, who works, and taking either out of service, for operators."""
+"""`/operator/queues`, `workers` and `upstreams`: what waits, who works, who is called, and taking each out of service."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from api.operators import REF_HINT, answered, asker, body_of, changed_once, kept, ref_decoder, result
+from api.operators import REF_HINT, Asker, answered, asker, body_of, changed_once, kept, ref_decoder, result
 from shared.errors import Unavailable
 from shared.operators.refs import Kept
-from shared.queue import routing
+from shared.queue import routing, upstream_rows
+from shared.queue.upstreams import UpstreamStates
 from shared.stores.postgres import Connection, reached
 from shared.stores.redis_client import UNREACHABLE
 
-QUEUES, WORKERS = "The queues", "The workers"
+QUEUES, WORKERS, UPSTREAMS = "The queues", "The workers", "The upstreams"
 
 
 async def get_queues(request: web.Request) -> web.Response:
@@ -57,6 +58,42 @@ async def post_drain(request: web.Request) -> web.Response:
 
     async with _all_reached(WORKERS):
         return answered(await changed_once(request, who, body, drain, WORKERS))
+
+
+async def get_upstreams(request: web.Request) -> web.Response:
+    """Every upstream that a living worker holds: keys, addresses and regions of vendors."""
+    who = await asker(request, "read")
+    async with _all_reached(UPSTREAMS):
+        found = await upstream_rows.list_upstreams(who.services.pool, who.services.redis, _states(who))
+    return result(found)
+
+
+async def post_drain_upstream(request: web.Request) -> web.Response:
+    """No call goes there from now on. What runs there goes on to its end."""
+    return await _switch_upstream(request, upstream_rows.drain)
+
+
+async def post_enable_upstream(request: web.Request) -> web.Response:
+    """Calls go there again. One that is open is tried by the next call."""
+    return await _switch_upstream(request, upstream_rows.enable)
+
+
+async def _switch_upstream(
+    request: web.Request, switch: Callable[..., Awaitable[list[upstream_rows.UpstreamRow]]]
+) -> web.Response:
+    who = await asker(request, "routing")
+    body = await body_of(request, who, ref_decoder, REF_HINT)
+
+    async def change(connection: Connection) -> Kept:
+        name = request.match_info["name"]
+        return kept(await switch(connection, who.services.redis, _states(who), name, author=who.author))
+
+    async with _all_reached(UPSTREAMS):
+        return answered(await changed_once(request, who, body, change, UPSTREAMS))
+
+
+def _states(who: Asker) -> UpstreamStates:
+    return UpstreamStates(who.services.scripts, who.services.settings)
 
 
 async def _switch(request: web.Request, *, paused: bool) -> web.Response:

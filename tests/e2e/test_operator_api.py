@@ -24,7 +24,7 @@ from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
 
 GUARDED = [route for route in OPERATOR_ROUTES if route.scope]
-NOT_THERE = {"id": "acc_x", "provider": "nobody", "key_id": "x" * 12}
+NOT_THERE = {"id": "acc_x", "name": "nobody", "provider": "nobody", "key_id": "x" * 12}
 
 
 class Operator(Caller):
@@ -165,6 +165,22 @@ async def test_queues_and_workers_are_shown_and_switched(operator: Operator) -> 
     assert await operator.made("queues/gemini/resume", ref="over") == {"provider": "gemini", "paused": False}
     assert (await operator.refused("workers/wrk_nobody/drain"))[0] == 404
     assert (await operator.refused("queues/nobody/pause"))[0] == 404
+
+
+async def test_upstreams_are_shown_and_switched(operator: Operator, caller: Caller) -> None:
+    names = [one["name"] for one in await operator.seen("upstreams")]
+    assert "openai" in names
+    assert (await operator.refused("upstreams/nobody/drain"))[0] == 404
+    try:
+        (drained,) = await operator.made("upstreams/openai/drain", ref="drain-1")
+        assert drained["state"] == "drained"
+        assert await operator.made("upstreams/openai/drain", ref="drain-1") == [drained]
+    finally:
+        (enabled,) = await operator.made("upstreams/openai/enable")
+    assert enabled["state"] != "drained"
+    assert (await caller.chat(told(tokens=2))).status == 200
+    entries = (await operator.seen("audit?actor=operator:ada&limit=2"))["entries"]
+    assert [one["action"] for one in entries] == ["upstream.enable", "upstream.drain"]
 
 
 async def test_a_worker_is_drained(operator: Operator, cluster: Cluster) -> None:
