@@ -6,11 +6,11 @@ from aiohttp import web
 
 from api.batches.download import send_results
 from api.console.frame import render
-from api.console.session import Session
+from api.console.session import Session, form_of
 from api.formats.native.batches import BatchView, view_of
 from api.services import SERVICES
 from shared import clock
-from shared.batches.batches import bad_lines_of, find_batch, list_batches, require_results
+from shared.batches.batches import bad_lines_of, cancel_batch, find_batch, list_batches, require_results
 from shared.batches.results import result_line
 
 ROWS = 50
@@ -50,6 +50,15 @@ async def get_batch(request: web.Request, session: Session) -> web.Response:
         lines_per_s=_lines_per_s(view, batch.bad),
         why=PAUSED_FOR.get(view.paused_for or "") or STOPPED_FOR.get(view.reason or ""),
     )
+
+
+async def post_cancel(request: web.Request, session: Session) -> web.Response:
+    """Cancel what has not started, and show the batch."""
+    await form_of(request)
+    services = request.app[SERVICES]
+    within_s = services.settings.turn_timeout_s
+    batch = await cancel_batch(services.pool, session.key.account_id, request.match_info["id"], within_s=within_s)
+    raise web.HTTPSeeOther(f"/console/batches/{batch.id}")
 
 
 async def get_results(request: web.Request, session: Session) -> web.StreamResponse:

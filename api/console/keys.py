@@ -1,20 +1,98 @@
-"""`/console/keys`: the account's keys."""
+"""`/console/keys`: the account's keys, and making, rotating and revoking them."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import msgspec
 from aiohttp import web
+from multidict import MultiDict
 
 from api.console.frame import render
-from api.console.session import Session
-from api.endpoints.keys import keys_shown, require_manager
+from api.console.session import Session, form_of
+from api.endpoints.keys import RotationBody, end_key, keys_shown, make_key, replace_key, require_manager
+from api.formats.native.keys import NewKeyBody
 from api.services import SERVICES
 from shared import clock
+from shared.errors import Conflict, InvalidRequest, RebootError
+from shared.ledger.api_keys import SCOPES, NewKey
+
+T = TypeVar("T")
+DAY_S = 86_400
+LIVES = {"": "never", str(7 * DAY_S): "in 7 days", str(30 * DAY_S): "in 30 days", str(365 * DAY_S): "in a year"}
+"""When a new key may end: seconds, and their words."""
+GRACES = {"0": "at once", "3600": "in an hour", str(DAY_S): "in a day", str(7 * DAY_S): "in 7 days"}
+"""When the old key of a rotation may end."""
 
 
 async def get_keys(request: web.Request, session: Session) -> web.Response:
     """Every key that can be used, and the newest of those that have ended; newest first."""
+    return await _page(request, session)
+
+
+async def post_key(request: web.Request, session: Session) -> web.Response:
+    """A new key, on the only page that ever shows it."""
+    form = await form_of(request)
+    require_manager(session.key)
+    try:
+        new = await make_key(request, session.key, _read(form, NewKeyBody))
+    except (InvalidRequest, Conflict) as error:
+        return await _page(request, session, error)
+    return _made(request, new, None)
+
+
+async def post_rotation(request: web.Request, session: Session) -> web.Response:
+    """The successor of a key, on the only page that ever shows it. A session of the old key has ended then."""
+    form = await form_of(request)
+    require_manager(session.key)
+    old_id = request.match_info["id"]
+    try:
+        new = await replace_key(request, session.key, old_id, _read(form, RotationBody))
+    except (InvalidRequest, Conflict) as error:
+        return await _page(request, session, error)
+    return _made(request, new, old_id)
+
+
+async def post_revocation(request: web.Request, session: Session) -> web.Response:
+    """End a key, and show the others."""
+    await form_of(request)
+    require_manager(session.key)
+    await end_key(request, session.key, request.match_info["id"])
+    raise web.HTTPSeeOther("/console/keys")
+
+
+def _read(form: MultiDict[str], kind: type[T]) -> T:
+    """The fields of a form as a body of the API; what is empty is left out."""
+    given: dict[str, object] = {
+        field.encode_name: form[field.encode_name]
+        for field in msgspec.structs.fields(kind)  # type: ignore[arg-type]
+        if form.get(field.encode_name)
+    }
+    if "scopes" in given:
+        given["scopes"] = form.getall("scopes")
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The form is not as it should be: {error}.") from None
+
+
+def _made(request: web.Request, new: NewKey, old_id: str | None) -> web.Response:
+    return render(request, "key_made.html", key=new.key, row=new.stored.row(), old_id=old_id, status=201)
+
+
+async def _page(request: web.Request, session: Session, wrong: RebootError | None = None) -> web.Response:
     require_manager(session.key)
     services = request.app[SERVICES]
     async with services.lists.one(session.key.account_id) as listing:
         rows = await keys_shown(services, session.key.account_id, listing)
-    return render(request, "keys.html", keys=rows[::-1], now=clock.utc_now())
+    return render(
+        request,
+        "keys.html",
+        keys=rows[::-1],
+        now=clock.utc_now(),
+        scopes=SCOPES,
+        lives=LIVES,
+        graces=GRACES,
+        wrong=wrong.message if wrong else "",
+        status=wrong.status if wrong else 200,
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.console.frame import render
-from api.console.session import Session
+from api.console.session import Session, form_of
+from api.endpoints.requests import cancel
 from api.http.writing import room_for
 from api.requests.log import Search, find_request, search_requests
 from api.requests.view import bytes_kept, summaries_of, view_of
@@ -59,6 +60,15 @@ async def get_request(request: web.Request, session: Session) -> web.Response:
     with await room_for(request, size, session.key.account_id):
         view = await view_of(services.pool, services.redis, logged)
         return render(request, "request.html", view=view, shown=_shown, text_of=_text_of)
+
+
+async def post_cancel(request: web.Request, session: Session) -> web.Response:
+    """Cancel it, and show it."""
+    await form_of(request)
+    services = request.app[SERVICES]
+    logged = await find_request(services.pool, session.key.account_id, request.match_info["id"])
+    await cancel(services, logged)
+    raise web.HTTPSeeOther(f"/console/requests/{logged.id}")
 
 
 def _text_of(message: Message) -> str:

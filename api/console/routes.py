@@ -35,10 +35,15 @@ PAGES = (
     Page("GET", "/console/api/usage.csv", usage.get_csv),
     Page("GET", "/console/requests", requests.get_requests),
     Page("GET", "/console/requests/{id}", requests.get_request),
+    Page("POST", "/console/requests/{id}/cancel", requests.post_cancel, "inference"),
     Page("GET", "/console/batches", batches.get_batches),
     Page("GET", "/console/batches/{id}", batches.get_batch),
     Page("GET", "/console/api/batches/{id}/results", batches.get_results),
+    Page("POST", "/console/batches/{id}/cancel", batches.post_cancel, "inference"),
     Page("GET", "/console/keys", keys.get_keys, "manage"),
+    Page("POST", "/console/keys", keys.post_key, "manage"),
+    Page("POST", "/console/keys/{id}/rotate", keys.post_rotation, "manage"),
+    Page("POST", "/console/keys/{id}/revoke", keys.post_revocation, "manage"),
 )
 
 

@@ -73,42 +73,59 @@ async def keys_shown(services: Services, account_id: str, listing: LongList) -> 
 
 async def post_key(request: web.Request) -> web.Response:
     """A new key of the same account: 201, and the only time it is shown."""
-    services = request.app[SERVICES]
     manager = await _manager(request)
-    body = await services.bodies.read_small_json(request, manager.account_id)
-    rules = rules_of(parse(body, _create_decoder, CREATE_HINT), clock.utc_now())
+    body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
+    return _created(await make_key(request, manager, parse(body, _create_decoder, CREATE_HINT)))
+
+
+async def make_key(request: web.Request, manager: ApiKey, body: NewKeyBody) -> NewKey:
+    """A new key with these rules. Raises `InvalidRequest`, `InvalidApiKey`, `Conflict` or `Unavailable`."""
+    services = request.app[SERVICES]
+    rules = rules_of(body, clock.utc_now())
     async with reached(WHAT):
         by, author = _by(manager, services), _author(request, manager)
         new = await create_key(services.pool, manager.account_id, rules, by=by, author=author)
     log.info("key created", account_id=manager.account_id, key_id=new.key_id, by_key_id=manager.id)
-    return _created(new)
+    return new
 
 
 async def post_rotation(request: web.Request) -> web.Response:
     """A new key with the same rules; the old one ends after `grace_s`."""
-    services = request.app[SERVICES]
     manager = await _manager(request)
-    body = await services.bodies.read_small_json(request, manager.account_id)
-    grace = _grace(parse(body or b"{}", _rotation_decoder, ROTATE_HINT), services)
+    body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
+    rotation = parse(body or b"{}", _rotation_decoder, ROTATE_HINT)
+    return _created(await replace_key(request, manager, request.match_info["key_id"], rotation))
+
+
+async def replace_key(request: web.Request, manager: ApiKey, key_id: str, body: RotationBody) -> NewKey:
+    """The successor of a key. Raises as `make_key`, or `NotFound`."""
+    services = request.app[SERVICES]
+    grace = _grace(body, services)
     async with reached(WHAT):
-        old = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
+        old = await find_key_of(services.pool, manager.account_id, key_id)
         by, author = _by(manager, services), _author(request, manager)
         new = await rotate_key(services.pool, old.id, grace, by=by, author=author)
     log.info("key rotated", account_id=manager.account_id, key_id=old.id, new_key_id=new.key_id, by_key_id=manager.id)
-    return _created(new)
+    return new
 
 
 async def delete_key(request: web.Request) -> web.Response:
     """Revoked from now on, front doors notice within `AUTH_CACHE_S`; again changes nothing."""
-    services = request.app[SERVICES]
     manager = await _manager(request)
+    revoked = await end_key(request, manager, request.match_info["key_id"])
+    return web.Response(body=result_json(revoked.row()), content_type="application/json")
+
+
+async def end_key(request: web.Request, manager: ApiKey, key_id: str) -> ApiKey:
+    """The key, revoked. Raises `NotFound` or `Unavailable`."""
+    services = request.app[SERVICES]
     async with reached(WHAT):
-        key = await find_key_of(services.pool, manager.account_id, request.match_info["key_id"])
+        key = await find_key_of(services.pool, manager.account_id, key_id)
         within_s = services.settings.turn_timeout_s
         revoked = await revoke_key(services.pool, key.id, within_s=within_s, author=_author(request, manager))
     if key.revoked_at is None:
         log.info("key revoked", account_id=manager.account_id, key_id=key.id, by_key_id=manager.id)
-    return web.Response(body=result_json(revoked.row()), content_type="application/json")
+    return revoked
 
 
 async def _manager(request: web.Request) -> ApiKey:

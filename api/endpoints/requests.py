@@ -75,9 +75,14 @@ async def delete_request(request: web.Request) -> web.StreamResponse:
     """Cancel it; one that has ended stays as it is. Answers with the request as it is now."""
     services = request.app[SERVICES]
     logged = await _own(request, services, "inference")
+    await cancel(services, logged)
+    return await _view(request, services, logged)
+
+
+async def cancel(services: Services, logged: LoggedRequest) -> None:
+    """Cancel a request; one that has ended stays as it is. Raises `Unavailable`."""
     if logged.state == "pending":
         await services.queue.cancel(logged.id)
-    return await _view(request, services, logged)
 
 
 async def get_stream(request: web.Request) -> web.StreamResponse:

@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 
 from shared.ledger.accounts import create_account
-from shared.ledger.api_keys import KeyRules, create_key
+from shared.ledger.api_keys import SCOPES, KeyRules, create_key
 from shared.money import NanoUsd
+from tests.e2e.consoles import Browser, NewBrowser
 from tests.e2e.overlaid import Overlaid, running_overlaid
 from tests.harness.caller import Caller
 from tests.harness.cluster import Cluster, running_cluster
@@ -114,3 +115,29 @@ async def caller(new_caller: NewCaller) -> Caller:
 def logs(cluster: Cluster) -> Path:
     """Where the processes log."""
     return cluster.folder / "logs"
+
+
+@pytest.fixture
+async def new_browser() -> AsyncIterator[NewBrowser]:
+    opened: list[Browser] = []
+
+    def make(caller: Caller) -> Browser:
+        opened.append(Browser(caller.urls[0]))
+        return opened[-1]
+
+    yield make
+    for browser in opened:
+        await browser.http.close()
+
+
+@pytest.fixture
+async def owner(new_caller: NewCaller) -> Caller:
+    return await new_caller(rules=KeyRules(scopes=SCOPES))
+
+
+@pytest.fixture
+async def browser(owner: Caller, new_browser: NewBrowser) -> Browser:
+    """Signed in."""
+    browser = new_browser(owner)
+    assert (await browser.sign_in(owner.key)).status == 303
+    return browser

@@ -6,21 +6,19 @@ import html
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import asyncpg
 import pytest
 import redis.asyncio as redis
-from yarl import URL
 
 from api.console.routes import PAGES
 from api.console.session import COOKIE
 from shared.ledger.api_keys import SCOPES, KeyRules
 from shared.stores import keys
 from tests.e2e.conftest import NewCaller
+from tests.e2e.consoles import Browser, NewBrowser
 from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster
 
@@ -28,70 +26,6 @@ EVERYTHING = KeyRules(scopes=SCOPES)
 HOSTILE = "<script>alert('&\"x')</script><img src=x onerror=alert(1)>"
 READ = [page.path for page in PAGES if page.method == "GET" and "{" not in page.path]
 FORGED = {"Origin": "https://evil.example"}
-
-
-class Seen(NamedTuple):
-    status: int
-    headers: Any
-    text: str
-
-    @property
-    def csrf(self) -> str:
-        found = re.search(r'name="csrf" value="(\w+)"', self.text)
-        assert found, self.text
-        return found[1]
-
-
-class Browser:
-    """Keeps cookies of one front door, and follows no redirect by itself."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-
-    async def ask(self, method: str, path: str, **arguments: Any) -> Seen:
-        async with self.http.request(method, self.url + path, allow_redirects=False, **arguments) as reply:
-            return Seen(reply.status, reply.headers, await reply.text())
-
-    async def get(self, path: str, **arguments: Any) -> Seen:
-        return await self.ask("GET", path, **arguments)
-
-    async def sign_in(self, key: str, **fields: str) -> Seen:
-        return await self.ask("POST", "/console/sign-in", data={"key": key, **fields})
-
-    @property
-    def cookie(self) -> str | None:
-        cookies = self.http.cookie_jar.filter_cookies(URL(f"{self.url}/console"))
-        return cookies[COOKIE].value if COOKIE in cookies else None
-
-
-NewBrowser = Callable[[Caller], Browser]
-
-
-@pytest.fixture
-async def new_browser() -> AsyncIterator[NewBrowser]:
-    opened: list[Browser] = []
-
-    def make(caller: Caller) -> Browser:
-        opened.append(Browser(caller.urls[0]))
-        return opened[-1]
-
-    yield make
-    for browser in opened:
-        await browser.http.close()
-
-
-@pytest.fixture
-async def owner(new_caller: NewCaller) -> Caller:
-    return await new_caller(rules=EVERYTHING)
-
-
-@pytest.fixture
-async def browser(owner: Caller, new_browser: NewBrowser) -> Browser:
-    """Signed in."""
-    browser = new_browser(owner)
-    assert (await browser.sign_in(owner.key)).status == 303
-    return browser
 
 
 @pytest.mark.parametrize("path", [*READ, "/console/requests/req_1", "/console/batches/batch_1"])

@@ -23,7 +23,7 @@ SELECT id, created_at, account_id, key_id, model, provider, lane, stream, price_
     cache_write_price, cache_write_long_price, long_above, long_input_price, long_output_price, long_cached_price,
     long_cache_write_price, long_cache_write_long_price, output_limit, hold_nano, deadline_at, keep_until, metadata, state, ended_at,
     tokens_input, tokens_output, tokens_cached, tokens_cache_written, tokens_cache_written_long, tokens_reasoning, usage_estimated,
-    charged_nano, finish_reason, error_code, error_message, attempts, served_tier, saved_nano, keep_until IS NOT NULL AND NOT EXISTS (
+    charged_nano, finish_reason, error_code, error_message, attempts, served_tier, saved_nano, chain, tried, keep_until IS NOT NULL AND NOT EXISTS (
         SELECT FROM responses p WHERE p.request_id = requests.id AND p.attended) AS outlives_reader
 FROM (
     SELECT * FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
