@@ -40,6 +40,7 @@ PASSES_ELSEWHERE = (ProviderError, ProviderBusy, ProviderTimeout, ModelRetired)
 """What another upstream may not say of the same request."""
 LOOKS_AGAIN_S = 30.0
 """Who may wait for long looks this often whether something opened earlier than was known."""
+SPREAD_MAX_S = 1.0
 NO_CAPACITY = (
     "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
 )
@@ -126,13 +127,19 @@ class NextCall:
         )
         if not self._is_patient and (wait_s > self._settings.upstream_wait_s or now >= self._gives_up_at):
             raise error
-        delay_s = min(wait_s, LOOKS_AGAIN_S) * random.uniform(1, 1.1)  # noqa: S311 - spreads load, guards nothing
+        delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if delay_s >= self._job.left_s():
             raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
         if delay_s > self._settings.retry_in_place_s:
             await self._defer(delay_s, error)
-        await asyncio.sleep(delay_s)
+        with self._routes.waiting():
+            await asyncio.sleep(delay_s)
         await self.ask_whether_it_is_wanted(error)
+
+    def _spread(self, wait_s: float) -> float:
+        """So that not all who wait call at once what has room for one: a vendor's limit lets in one call after the other."""
+        together_s = min(SPREAD_MAX_S, wait_s * self._routes.waiters)
+        return wait_s * random.uniform(1, 1.1) + random.uniform(0, together_s)  # noqa: S311 - spreads load
 
     async def _wait_or_give_up(self, error: RebootError) -> None:
         delay_s = self._delay_before_retry(error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -60,6 +61,7 @@ class Routes:
         self.states = states
         self.under_way: Counter[str] = Counter()
         self._absent: dict[str, float] = {}
+        self.waiters = 0
 
     def of(self, model: Model) -> list[Route]:
         """All ways to call `model`; empty when this worker lacks the keys."""
@@ -94,6 +96,15 @@ class Routes:
         """Of the upstream that another worker called; 1 where it is not known here."""
         found = [one.cost_factor for one in self._upstreams.of(model) if one.name == name]
         return found[0] if found else Decimal(1)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A request waits for an upstream while the block runs."""
+        self.waiters += 1
+        try:
+            yield
+        finally:
+            self.waiters -= 1
 
     def call(self, route: Route) -> Call:
         """The context of a call there."""
