@@ -24,6 +24,7 @@ from tests.harness.servers import Simulator
 from tests.harness.support import free_port
 
 LOOK_S = 0.2
+NOT_CALLED = frozenset({"open", "half open"})
 HEARD_AFTER_S = 1.5
 """So long after an opening the last worker has heard of it."""
 MODEL_ROW = """
@@ -128,14 +129,14 @@ class Watch:
                 self._looked.clear()
                 await self._looked.wait()
 
-    def opened_at(self, name: str) -> float | None:
-        """When it was first seen not to take calls."""
-        return next((moment for moment, state in self.seen[name] if state in {"open", "half open"}), None)
+    def ever_opened(self, name: str) -> bool:
+        """Whether it was seen not to take calls."""
+        return any(state in NOT_CALLED for _, state in self.seen[name])
 
-    def closed_after(self, name: str, since: float) -> float:
-        """Seconds until it was seen closed, for good."""
-        others = [moment for moment, state in self.seen[name] if state != "closed"]
-        return max(0.0, max(others, default=since) - since)
+    def was_open(self, name: str, moment: float) -> bool:
+        """Whether it took none then, and every worker had heard of that."""
+        about = [state for at, state in self.seen[name] if -HEARD_AFTER_S <= at - moment <= LOOK_S]
+        return bool(about) and all(state in NOT_CALLED for state in about)
 
 
 @asynccontextmanager
