@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -43,8 +44,11 @@ class Made(NamedTuple):
     errors: list[LineError]
 
 
-async def batch_of(request: web.Request, key: ApiKey, body: BodyForm) -> Made:
-    """Read the lines as they come, and feed the good ones once all of them are here.
+async def batch_of(
+    request: web.Request, key: ApiKey, body: BodyForm, chunks: AsyncIterator[bytes] | None = None
+) -> Made:
+    """Read the lines as they come, from `chunks` where they are only a part of the body, and feed the good ones once all of
+    them are here.
 
     Whatever is raised, and when the caller goes away, nothing of the body stays, and nothing of it was held or charged.
     """
@@ -60,7 +64,7 @@ async def batch_of(request: web.Request, key: ApiKey, body: BodyForm) -> Made:
         file = await begin_file(services.pool, key.account_id, body.form, body.filename, services.settings, announced)
         upload = Upload(services, file, key, body.reader, body.parts, room, announced)
         file = await upload.receive(
-            chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=body.endpoint)
+            chunks or chunks_of(request), lambda file: msgspec.structs.replace(file, endpoint=body.endpoint)
         )
     repeat = RepeatableBy(repeated_by, upload.fingerprint) if repeated_by else None
     new = NewBatch(file, key.id, body.endpoint, repeatable_by=repeat, asked_at=file.created_at)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from api.batches.at_once import batch_of
 from api.batches.download import send_results
 from api.console.frame import render
-from api.console.session import Session, form_of
+from api.console.session import CSRF, FORM_BYTES_MAX, Session, form_of, require_own_site, require_token
+from api.endpoints.batches import lines_of
 from api.formats.native.batches import BatchView, view_of
+from api.http.multipart import file_form
+from api.http.reading import refuse_too_large
 from api.services import SERVICES
 from shared import clock
 from shared.batches.batches import bad_lines_of, cancel_batch, find_batch, list_batches, require_results
 from shared.batches.results import result_line
+from shared.lanes import ServiceTier
 
 ROWS = 50
 BAD_LINES = 20
@@ -50,6 +55,19 @@ async def get_batch(request: web.Request, session: Session) -> web.Response:
         lines_per_s=_lines_per_s(view, batch.bad),
         why=PAUSED_FOR.get(view.paused_for or "") or STOPPED_FOR.get(view.reason or ""),
     )
+
+
+async def post_batch(request: web.Request, session: Session) -> web.Response:
+    """A batch of the lines in a file, which are read as they come; the token of the form stands before the file."""
+    services = request.app[SERVICES]
+    require_own_site(request)
+    form = await file_form(request)
+    refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES_MAX)
+    filename = await form.to_file()
+    require_token(session, form.fields.get(CSRF, ""))
+    tier: ServiceTier = "flex" if form.fields.get("service_tier") == "flex" else "default"
+    made = await batch_of(request, session.key, lines_of(services, session.key, tier, filename), form.chunks())
+    raise web.HTTPSeeOther(f"/console/batches/{made.batch.id}")
 
 
 async def post_cancel(request: web.Request, session: Session) -> web.Response:

@@ -37,6 +37,7 @@ PAGES = (
     Page("GET", "/console/requests/{id}", requests.get_request),
     Page("POST", "/console/requests/{id}/cancel", requests.post_cancel, "inference"),
     Page("GET", "/console/batches", batches.get_batches),
+    Page("POST", "/console/batches", batches.post_batch, "inference"),
     Page("GET", "/console/batches/{id}", batches.get_batch),
     Page("GET", "/console/api/batches/{id}/results", batches.get_results),
     Page("POST", "/console/batches/{id}/cancel", batches.post_cancel, "inference"),

@@ -90,10 +90,15 @@ async def form_of(request: web.Request) -> MultiDict[str]:
     refuse_too_large(request, FORM_BYTES_MAX)
     require_own_site(request)
     form = await _read(request)
-    session = request.get(SESSION)
-    if session and not hmac.compare_digest(form.get(CSRF, "").encode(), session.csrf.encode()):
-        raise PermissionDenied(OTHER_SITE)
+    if session := request.get(SESSION):
+        require_token(session, form.get(CSRF, ""))
     return form
+
+
+def require_token(session: Session, given: str) -> None:
+    """Raises `PermissionDenied` for another token than that of the session's forms."""
+    if not hmac.compare_digest(given.encode(), session.csrf.encode()):
+        raise PermissionDenied(OTHER_SITE)
 
 
 def require_own_site(request: web.Request) -> None:

@@ -17,7 +17,7 @@ from api.formats.native.batches import BatchView, parse_line, view_of
 from api.formats.parsing import parse_query
 from api.http.reading import refuse_compressed, refuse_too_large
 from api.http.writing import answer
-from api.services import SERVICES
+from api.services import SERVICES, Services
 from shared.batches.batches import (
     cancel_batch,
     find_batch,
@@ -28,6 +28,7 @@ from shared.batches.batches import (
 from shared.batches.results import result_line
 from shared.errors import UnsupportedMediaType
 from shared.lanes import ServiceTier
+from shared.ledger.api_keys import ApiKey
 
 TYPES = (
     "application/x-ndjson",
@@ -78,13 +79,17 @@ async def post_batch(request: web.Request) -> web.Response:
         raise UnsupportedMediaType("The body is lines of JSON: send application/x-ndjson.")
     refuse_compressed(request)
     refuse_too_large(request, services.settings.batch_bytes_max)
-    settings = services.settings
-    lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
-    reader = LineReader(services, "native", key, parse_line, tier)
-    batch, again, errors = await batch_of(request, key, BodyForm("native", ENDPOINT, FILENAME, lines, reader))
+    batch, again, errors = await batch_of(request, key, lines_of(services, key, tier))
     body = result_json(view_of(batch, errors))
     headers = {"Location": f"/api/batches/{batch.id}"} | ({"Idempotent-Replayed": "true"} if again else {})
     return web.Response(body=body, status=201, content_type="application/json", headers=headers)
+
+
+def lines_of(services: Services, key: ApiKey, tier: ServiceTier, filename: str = FILENAME) -> BodyForm:
+    """How lines in the native form are read."""
+    settings = services.settings
+    lines = Lines(settings.batch_line_bytes_max, blank_max=settings.batch_lines_max)
+    return BodyForm("native", ENDPOINT, filename, lines, LineReader(services, "native", key, parse_line, tier))
 
 
 async def get_batches(request: web.Request) -> web.StreamResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -142,3 +143,41 @@ async def test_every_change_needs_the_token_of_the_session(owner: Caller, browse
     for fields in ({}, {"csrf": "0" * 64}):
         assert (await browser.ask("POST", address, data=fields)).status == 403
     assert len((await owner.request("GET", "/api/keys")).json["result"]) == 1
+
+
+def _form(csrf: str, lines: bytes) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    if csrf:
+        form.add_field("csrf", csrf)
+    form.add_field("file", lines, filename="<b>lines.ndjson", content_type="application/octet-stream")
+    return form
+
+
+async def test_a_file_of_lines_becomes_a_batch_whose_results_are_downloaded(browser: Browser) -> None:
+    lines = b"".join(
+        json.dumps(
+            {"custom_id": f"<i>{number}", "model": MODEL, "messages": [{"role": "user", "content": told(tokens=2)}]}
+        ).encode()
+        + b"\n"
+        for number in range(5)
+    )
+    csrf = (await browser.get("/console/batches")).csrf
+    sent = await browser.ask("POST", "/console/batches", data=_form(csrf, lines + b"no line\n"))
+    assert sent.status == 303
+    page = sent.headers["Location"]
+
+    async def completed() -> bool:
+        return "state completed" in (await browser.get(page)).text
+
+    await eventually_true(completed, "the page shows that it is completed")
+    assert "Lines that were not understood" in (await browser.get(page)).text
+    results = await browser.get(f"/console/api/{page.removeprefix('/console/')}/results")
+    rows = [json.loads(line) for line in results.text.splitlines()]
+    assert [row["custom_id"] for row in rows if row["status"] == 1] == [f"<i>{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("csrf", ["", "0" * 64])
+async def test_a_file_of_another_site_becomes_no_batch(browser: Browser, owner: Caller, csrf: str) -> None:
+    refused = await browser.ask("POST", "/console/batches", data=_form(csrf, b"{}"))
+    assert refused.status == 403
+    assert (await owner.request("GET", "/api/batches")).json["result"]["batches"] == []
