@@ -58,8 +58,20 @@ async def serve(
     """Answer one chat request; `parse` makes its body into what is asked, of which so many `copies` are held. Raises
     `RebootError`s.
     """
+    key = await request.app[SERVICES].authenticator.authenticate(request.headers, "inference")
+    return await serve_for(request, key, parse, may_respond_async=may_respond_async, copies=copies)
+
+
+async def serve_for(
+    request: web.Request,
+    key: ApiKey,
+    parse: Callable[[bytes], Asked],
+    *,
+    may_respond_async: bool = False,
+    copies: int = 1,
+) -> web.StreamResponse:
+    """The same as a key that was authenticated already."""
     services = request.app[SERVICES]
-    key = await services.authenticator.authenticate(request.headers, "inference")
     if key.rpm:
         tell_limit(request, key.rpm)
     with await read_body(request, key, copies) as body:

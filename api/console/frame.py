@@ -33,6 +33,7 @@ HEADERS = {
 referrer stays within: without one at all browsers do not say the origin of a form.
 """
 PAGES = (
+    ("playground", "Playground"),
     ("models", "Models"),
     ("usage", "Usage"),
     ("requests", "Requests"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 from aiohttp import web
 
-from api.console import balance, batches, frame, keys, models, requests, sign_in, usage
+from api.console import balance, batches, frame, keys, models, playground, requests, sign_in, usage
 from api.console.session import Session, SignedOut, require_scope, session_of, sign_in_address
 from api.middleware import OUR_FAULT, note_refusal
 from shared.errors import NotFound, RebootError
@@ -29,6 +29,7 @@ class Page(NamedTuple):
 
 PAGES = (
     Page("POST", "/console/sign-out", sign_in.post_sign_out, None),
+    Page("GET", "/console/playground", playground.get_playground, "inference"),
     Page("GET", "/console/models", models.get_models),
     Page("GET", "/console/balance", balance.get_balance),
     Page("GET", "/console/usage", usage.get_usage),
@@ -58,6 +59,7 @@ def add_console(app: web.Application) -> None:
     router.add_get("/console/static/{name}", _shown(frame.get_file))
     for page in PAGES:
         router.add_route(page.method, page.path, _shown(_signed_in(page)))
+    router.add_post("/console/api/chat", playground.post_chat)
     router.add_get("/console/{rest:.*}", _shown(_nothing_here))
 
 

@@ -24,6 +24,7 @@ from shared.stores.postgres import reached
 
 COOKIE = "rebootml_console"
 CSRF = "csrf"
+CSRF_HEADER = "x-csrf-token"
 FORM_BYTES_MAX = 65_536
 FIELDS_MAX = 100
 FORM_TYPE = "application/x-www-form-urlencoded"
