@@ -18,7 +18,9 @@ from tests.faults.upstreams import Sold, selling, sold
 from tests.harness.cluster import Cluster
 from tests.harness.figures import Figures, quantile
 
-SHARED, ALONE = sold("shared", 900, 3), sold("alone", 910, 1)
+SHARED = sold("shared", 900, 3)
+WELL = (sold("alone", 910, 1), sold("three", 920, 3))
+"""No fault befalls them."""
 PER_MINUTE = (300, 600, 1_200)
 CALLERS = 40
 FROM_S, FOR_S = 10.0, 40.0
@@ -31,7 +33,7 @@ _WRITTEN = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_dat
 @pytest.fixture(scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     folder = tmp_path_factory.mktemp("shared")
-    async with selling(folder, ENVIRONMENT, [SHARED, ALONE]) as running:
+    async with selling(folder, ENVIRONMENT, [SHARED, *WELL]) as running:
         yield running
 
 
@@ -67,7 +69,7 @@ async def test_what_a_request_costs_on_a_good_day_is_measured(
     cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:
     async with trial(cluster, "good day", seed, scale.limit_s) as run:
-        for model in (ALONE, SHARED):
+        for model in WELL:
             await _ask_in_turn(run, model, 50)
             idle = await _beats(cluster, 3.0)
             began, before = time.monotonic(), await _counted(cluster)
