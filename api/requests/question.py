@@ -8,6 +8,7 @@ import msgspec
 
 from shared.catalogue.caching import writes_of
 from shared.chat import input_bound
+from shared.errors import InvalidRequest
 from shared.footprint import footprint_of
 from shared.money import Writes
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from api.formats.asked import Asked
     from shared.catalogue.models import Model
 
-_pack = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
-    """What `asked` asks of `model`."""
+    """What `asked` asks of `model`. Raises `InvalidRequest` for numbers that no machine word holds."""
     return Question(
         messages=msgspec.Raw(_pack(asked.messages)),
         sampling=msgspec.Raw(_pack(asked.sampling)),
@@ -44,3 +45,10 @@ def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
         footprint=footprint_of(asked.messages, asked.sampling, asked.tools),
         shown=msgspec.json.encode(asked.messages).decode() if keep_messages else None,
     )
+
+
+def _pack(value: object) -> bytes:
+    try:
+        return _encode(value)
+    except OverflowError:
+        raise InvalidRequest("A whole number in the body has more than 63 bits: send a smaller one.") from None

@@ -13,7 +13,7 @@ from tests.clients.gateway import Block, Gateway, blocks_of
 
 SAID = [
     r'"state":"in_progress","counts":{"total":2,',
-    r'complete +True\n\{"custom_id":"sky",(?s:.*)\n\{"custom_id":"sea",',
+    r'complete +yes\n\{"custom_id":"sky",(?s:.*)\n\{"custom_id":"sea",',
     r"^sky \[simulated",
     r"^sky \[simulated",
 ]

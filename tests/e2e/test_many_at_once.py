@@ -31,7 +31,7 @@ async def test_400_parallel_requests_on_credit_for_a_few_never_overspend(
 ) -> None:
     credit = 40_000
     caller = await new_caller(credit=credit)
-    message = told(tokens=10, first_ms=300)
+    message = told(tokens=10, first_ms=6_000)  # all are decided before the first one is settled
     replies = await asyncio.gather(*(caller.chat(message, max_tokens=10) for _ in range(REQUESTS)))
     statuses = sorted({reply.status for reply in replies})
     paid = [int(reply.json["result"]["price"] * 10**9) for reply in replies if reply.status == 200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.harness.caller import MODEL, Caller, told
 from tests.harness.cluster import Cluster
 from tests.harness.support import eventually_true
 from tests.integration.deploy.test_cli import DONE, REFUSED, Cli
+
+LEAVES_AFTER_S = 2.0
 
 
 @pytest.fixture
@@ -35,8 +38,12 @@ async def test_a_paused_providers_callers_are_told_when_to_come_back_and_are_ser
         assert {row["provider"] for row in rows if row["paused"]} == {"openai"}
     finally:
         assert cli.json("queue", "resume", "openai") == {"provider": "openai", "paused": False}
-    await eventually_true(lambda: _available(caller), "the model is available")
-    assert (await caller.chat(told(tokens=3))).status == 200
+    await eventually_true(lambda: _is_served(caller), "every front door has heard of it")
+    assert await _available(caller)
+
+
+async def _is_served(caller: Caller) -> bool:
+    return (await caller.chat(told(tokens=3))).status == 200
 
 
 async def _is(found: object, *, expected: bool) -> bool:
@@ -44,8 +51,15 @@ async def _is(found: object, *, expected: bool) -> bool:
 
 
 async def _refused(caller: Caller) -> dict[str, str] | None:
-    reply = await caller.chat(told(tokens=1))
-    if reply.status == 200:  # WORKER_MISSING_S is not over: it was waited out, or it was before the pause
+    """The error, or None where a request is admitted: before the pause, or because `WORKER_MISSING_S` is not over. Then it
+    waits, and its caller leaves.
+    """
+    try:
+        async with asyncio.timeout(LEAVES_AFTER_S):
+            reply = await caller.chat(told(tokens=1))
+    except TimeoutError:
+        return None
+    if reply.status == 200:
         return None
     assert int(reply.headers["Retry-After"]) >= 1
     return reply.error

