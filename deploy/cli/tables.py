@@ -15,6 +15,7 @@ from rich.text import Text
 
 COLUMNS_MAX = 10
 """What has more of them is told as names and values."""
+LISTED_MAX = 8
 WIDTH_WITHOUT_TERMINAL = 1_000
 NUMBERS = (int, float)
 
@@ -78,8 +79,20 @@ def plain(value: object) -> str:
     if isinstance(value, dict):
         return _parts(value)
     if isinstance(value, list | tuple):
-        return ", ".join(plain(item) for item in value) or "none"
-    return "-" if value is None else str(value)
+        return _listed([plain(item) for item in value])
+    return "-" if value is None else _printable(str(value))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first of many, and how many there are."""
+    if len(texts) > LISTED_MAX:
+        return f"{', '.join(texts[: LISTED_MAX // 2])}, … {len(texts)} in all"
+    return ", ".join(texts) or "none"
+
+
+def _printable(text: str) -> str:
+    """Callers give names: what would move the cursor, start a line or turn the direction of text is written as its escape."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _parts(value: Mapping[str, object]) -> str:

@@ -170,7 +170,7 @@ def _headline(figures: Figures, width: int) -> Content:
 
 
 def _state(figures: Figures) -> tuple[str, str]:
-    if not figures.workers:
+    if not figures.slots:  # none lives, or all of them drain
         return "NO WORKER", "white on $error"
     waits_s = max((vendor.oldest_age_s for vendor in figures.vendors if vendor.state != "paused"), default=0.0)
     if any(vendor.state == "open" for vendor in figures.vendors):

@@ -50,3 +50,15 @@ def test_all_queues_of_a_lane_have_one_name() -> None:
     everything = [short_name(queue) for queue in QUEUES]
     assert _compact(everything) == ["*:interactive", "*:batch", "*:flex"]
     assert _compact(["openai:batch", "gemini:flex"]) == ["openai:batch", "gemini:flex"]
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07\x1b[2J", "one\nFAKE ROW", "\u202egnp", "\x9b31m", "a\tb\r"])
+def test_names_that_callers_give_move_no_cursor(name: str) -> None:
+    for shown in (for_people([{"name": name}, {"name": "x"}]), for_people({"name": name})):
+        assert all(line.isprintable() for line in shown.splitlines())
+        assert ascii(name)[1:-1] in shown
+    assert len(for_people([{"name": name}, {"name": "x"}]).splitlines()) == 3
+
+
+def test_of_many_things_in_a_cell_the_first_and_their_number_are_told() -> None:
+    assert for_people([{"models": [f"m{n}" for n in range(22)]}]).splitlines()[1] == "m0, m1, m2, m3, … 22 in all"
