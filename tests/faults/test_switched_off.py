@@ -72,6 +72,7 @@ async def test_a_drained_worker_ends_what_it_has_and_is_replaced(
             for _ in range(scale.switches):
                 for name in cluster.workers:
                     await run.answers_have_begun(1)
+                    await cluster.until_log(name, "worker started")  # one that was killed may have said so before it
                     worker_id = cluster.worker_id(name)
                     assert (await operate("POST", f"workers/{worker_id}/drain"))["draining"]
                     await cluster.until_log(name, "worker draining")
