@@ -178,7 +178,11 @@ async def test_upstreams_are_shown_and_switched(operator: Operator, caller: Call
     finally:
         (enabled,) = await operator.made("upstreams/openai/enable")
     assert enabled["state"] != "drained"
-    assert (await caller.chat(told(tokens=2))).status == 200
+
+    async def is_served() -> bool:
+        return (await caller.chat(told(tokens=2))).status == 200
+
+    await eventually_true(is_served, "front doors have heard of it")
     entries = (await operator.seen("audit?actor=operator:ada&limit=2"))["entries"]
     assert [one["action"] for one in entries] == ["upstream.enable", "upstream.drain"]
 

@@ -38,8 +38,8 @@ async def test_a_paused_providers_callers_are_told_when_to_come_back_and_are_ser
         assert {row["provider"] for row in rows if row["paused"]} == {"openai"}
     finally:
         assert cli.json("queue", "resume", "openai") == {"provider": "openai", "paused": False}
-    await eventually_true(lambda: _is_served(caller), "every front door has heard of it")
-    assert await _available(caller)
+    await eventually_true(lambda: _is_served(caller), "requests are served again")
+    await eventually_true(lambda: _available(caller), "the model is available again")
 
 
 async def _is_served(caller: Caller) -> bool:

@@ -8,20 +8,21 @@ import os
 import sys
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from shared.lanes import PROVIDERS
 from shared.ledger.api_keys import SCOPES, KeyRules
 from shared.operators.operators import SCOPES as OPERATOR_SCOPES
 from shared.operators.operators import create_operator, create_token
-from shared.operators.switches import pause_provider
 from tests.e2e.conftest import NewCaller
-from tests.harness.caller import MODEL
+from tests.harness.caller import MODEL, Caller, told
+from tests.harness.cluster import Cluster
 from tests.harness.figures import SEED as PROOFS_SEED
 from tests.harness.running import PROJECT
+from tests.harness.support import eventually_true
 
 LONG = bool(os.environ.get("PROOFS"))
 SEED = PROOFS_SEED if LONG else os.environ.get("SEED", "1")
@@ -56,18 +57,36 @@ async def test_whatever_is_called_the_answer_is_documented(
 
 
 async def test_whatever_an_operator_calls_the_answer_is_documented(
-    new_caller: NewCaller, books: asyncpg.Pool, tmp_path: Path
+    new_caller: NewCaller, books: asyncpg.Pool, cluster: Cluster, tmp_path: Path
 ) -> None:
     caller = await new_caller()
     await create_operator(books, "fuzzer")
     token = (await create_token(books, "fuzzer", OPERATOR_SCOPES, None)).token
+    await start_anew(cluster, cluster.doors, guesses_max=1_000_000)  # it also calls without a token
     try:
         bounds = BOUNDS if LONG else FEW
         status, output = await schemathesis(caller.url("/operator/openapi.json"), token, tmp_path, bounds)
     finally:
-        for provider in PROVIDERS:
-            await pause_provider(books, provider, paused=False)
+        await put_all_in_service_again(cluster, caller, books)
     assert status == 0, output
+
+
+async def start_anew(cluster: Cluster, names: Iterable[str], guesses_max: int = 20) -> None:
+    for name in tuple(names):
+        await cluster.drain(name)
+        cluster.start(name, OPERATOR_GUESSES_MAX=str(guesses_max))
+    await cluster.ready()
+
+
+async def put_all_in_service_again(cluster: Cluster, caller: Caller, books: asyncpg.Pool) -> None:
+    """What was called has paused providers, and drained upstreams and workers, which others need."""
+    await books.execute("DELETE FROM switched_off")
+    await start_anew(cluster, (*cluster.doors, *cluster.workers))
+
+    async def is_served() -> bool:
+        return all([(await caller.chat(told(tokens=1))).status == 200 for _ in range(6)])
+
+    await eventually_true(is_served, "all front doors have heard of it")
 
 
 async def schemathesis(url: str, key: str, folder: Path, bounds: tuple[str, ...] = BOUNDS) -> tuple[int, str]:
