@@ -129,6 +129,7 @@ class Cluster:
         """Give a process the name of one that has ended; its log keeps the old one."""
         assert new not in self._children
         self._children[new] = self._children.pop(name)
+        self._log_starts[new] = self._log_starts.pop(name)
 
     async def until_log(self, name: str, event: str) -> None:
         """Wait until a process has logged an event since it was started."""

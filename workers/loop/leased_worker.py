@@ -13,6 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from signal import Signals
 from typing import Any, Literal
 
@@ -43,6 +44,9 @@ MEMORY_PLENTY = 2**50
 AFTER_OUTAGE_S = 1.0
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
+
+_OWN_CLAIM: ContextVar[Claim | None] = ContextVar("own_claim", default=None)
+"""The claim of the run that asks: after it gave the job away, this worker may have claimed the same job again."""
 
 
 class LeasedWorker(Worker):
@@ -209,28 +213,38 @@ class LeasedWorker(Worker):
             self._cancel(claim.id, "lost")
             return
         opening, claim = claim.opening, claim._replace(opening=None)  # whose payload need not live as long as the job
+        self._forget(claim.id)  # what an earlier run left here that gave the job away and has not ended yet
         self.claims[claim.id] = claim
         self._large_jobs.begin(claim)
         self.job_counter += 1
         JOBS_RUNNING.labels(short_name(claim.queue)).inc()
-        self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening))
+        self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening, running))
         task.add_done_callback(lambda done: self._job_ended(claim, done))
 
-    async def _run(self, claim: Claim, opening: Opening | None) -> None:
+    async def _run(self, claim: Claim, opening: Opening | None, before: asyncio.Task[Any] | None) -> None:
+        """`before` is the run that gave this job away and may have a few steps to go: arq knows one run of a job only."""
+        _OWN_CLAIM.set(claim)
+        if before:
+            await asyncio.wait({before})
         openings.begin_with(opening)
         del opening  # it need not live as long as the job either
         await self.run_job(claim.id, claim.due_ms)
 
+    def _forget(self, job_id: str) -> None:
+        """What is remembered of a run beside its claim."""
+        for found in (self.unstoppable, self.writing_ends, self.aborting_tasks):
+            found.discard(job_id)
+        self.cancel_reasons.pop(job_id, None)
+        self.vendor_calls.pop(job_id, None)
+
     def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         self.job_counter -= 1
         self._large_jobs.end(claim)
-        if self.tasks.get(claim.id) is task:  # else it runs again already: it was given back just before its end
-            del self.tasks[claim.id]
         JOBS_RUNNING.labels(short_name(claim.queue)).dec()
         self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
-        sets = (self.unstoppable, self.writing_ends, self.aborting_tasks)
-        for remembered in (self.cancel_reasons, self.vendor_calls, *sets):
-            remembered.pop(claim.id, None) if isinstance(remembered, dict) else remembered.discard(claim.id)
+        if self.tasks.get(claim.id) is task:  # else it runs again: it was given back or moved just before its end
+            del self.tasks[claim.id]
+            self._forget(claim.id)
         if self.draining or self.burst:
             self._something_to_do.set()
         self._intake.note_ended(claim)
@@ -318,8 +332,11 @@ class LeasedWorker(Worker):
         keep_in_progress: float | None,
     ) -> None:
         """End the claim in the queue, unless it was lost. When Redis does not answer the lease lapses instead."""
-        claim = self.claims.pop(job_id, None)  # at once: a renewal after this would undo a deferral
-        if claim is None or self.cancel_reasons.get(job_id) == "lost":
+        claim = self.claims.get(job_id)
+        if claim is None or claim is not _OWN_CLAIM.get():  # the run has given the job away, and may have it again
+            return
+        del self.claims[job_id]  # at once: a renewal after this would undo a deferral
+        if self.cancel_reasons.get(job_id) == "lost":
             return
         keep_ms = int((keep_in_progress or 0) * 1000)
         result_ms = 0 if keep_result_forever else int((result_timeout_s or 0) * 1000)

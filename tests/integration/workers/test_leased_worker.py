@@ -264,9 +264,9 @@ async def test_a_job_given_back_at_once_runs_again_here_although_its_last_run_is
 
     async def after_job_end(ctx: dict[str, Any]) -> None:
         if ctx["job_try"] == 1:
-            await eventually(lambda: gate.started, "the second run has begun")
+            await eventually(lambda: ctx["job_id"] in process.worker.claims, "it is claimed again")
 
-    async with working(settings, function(twice, name="twice"), after_job_end=after_job_end):
+    async with working(settings, function(twice, name="twice"), after_job_end=after_job_end) as process:
         assert await result_of(await put(redis_client, "twice")) == "done"
 
 
@@ -461,3 +461,30 @@ async def test_an_idle_worker_stops_at_once(settings: Settings) -> None:
         await eventually(lambda: process.worker.main_task, "the worker runs")
         process.stop()
         await process.ended()
+
+
+async def test_a_run_that_gave_its_job_away_does_not_end_the_next_run_of_the_same_worker(
+    redis_client: ArqRedis, settings: Settings
+) -> None:
+    """As a request that moves to another model's queue, which may be claimed again before its first run has ended."""
+    runs = list[bool]()
+
+    async def wait(ctx: dict[str, Any], *_: object) -> str:
+        worker, job_id = process.worker, ctx["job_id"]
+        claim = worker.claims[job_id]
+        runs.append(job_id in worker.writing_ends)
+        if len(runs) == 1:
+            worker.writing_ends.add(job_id)
+            await process.queue.give_back(claim)
+            worker.ended(claim)
+            await eventually(lambda: worker.claims.get(job_id), "it is claimed again")
+            return "first"
+        await asyncio.sleep(0)
+        assert worker.claims[job_id] is claim
+        return "second"
+
+    async with working(settings, function(wait, name="wait")) as process:
+        job = await put(redis_client, "wait")
+        assert await result_of(job) == "second"
+        assert runs == [False, False]
+        assert await redis_client.zcard(OPENAI) == 0
