@@ -106,6 +106,15 @@ class Process:
         if self.main and self.worker.main_task:
             self.worker.main_task.cancel()
 
+    async def end(self) -> None:
+        """End what it still does. Nothing of it is left for later tests, which share the event loop."""
+        self.stop()
+        self.stop()
+        for task in self.worker.job_tasks.values():
+            task.cancel()
+        if self.main:
+            await asyncio.gather(self.main, return_exceptions=True)
+
     async def ended(self) -> None:
         """Wait until it has drained."""
         assert self.main is not None
@@ -125,7 +134,7 @@ async def a_process(
     idle_wait_s: float = 0.05,
     **arq: Any,
 ) -> AsyncIterator[Process]:
-    """A worker that has not been started."""
+    """A worker that has not been started; when the block ends, so does the worker."""
     client: ArqRedis = connect_redis(settings, kind=ArqRedis)
     client.job_serializer, client.job_deserializer = arq_serializer, arq_deserializer
     lua = Scripts(client, settings)
@@ -142,9 +151,11 @@ async def a_process(
         idle_wait_s=idle_wait_s,
         **{**ours, **serializers, **arq},
     )
+    process = Process(worker, queue, lua)
     try:
-        yield Process(worker, queue, lua)
+        yield process
     finally:
+        await process.end()
         lua.close()
         await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
         await client.aclose()
@@ -155,15 +166,7 @@ async def working(settings: Settings, *functions: Function, **options: Any) -> A
     """A worker that runs; what it still does when the block ends is cancelled."""
     async with a_process(settings, *functions, **options) as process:
         process.start()
-        try:
-            yield process
-        finally:
-            process.stop()
-            process.stop()
-            for task in process.worker.job_tasks.values():
-                task.cancel()
-            assert process.main is not None
-            await asyncio.gather(process.main, return_exceptions=True)
+        yield process
 
 
 def hand_runner(
