@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from shared.ledger.ended_keys import KeyEnded
 
 
+PLACE_BYTES = 16_384
+"""Of a body for each place that its admission takes: what it costs grows with its bytes."""
 NO_ROOM = (
     "The answer is there and is charged, but so many are being sent that there is no room for it: it is in"
     " GET /api/requests/{id}."
@@ -104,7 +106,8 @@ def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextMan
     """Around work on a request before it is in its queue: accounts come in turn. Large bodies have turns of their own."""
     if services.bodies.is_large(size):
         return nullcontext()
-    return services.admissions.turn(key.account_id, within_s=services.settings.admission_within_s)
+    places = 1 + size // PLACE_BYTES
+    return services.admissions.turn(key.account_id, places, within_s=services.settings.admission_within_s)
 
 
 @contextmanager

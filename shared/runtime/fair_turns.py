@@ -6,54 +6,68 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from shared.errors import Overloaded
 
 
+class _Waiter(NamedTuple):
+    told: asyncio.Future[None]
+    places: int
+
+
 class FairTurns:
-    """At most `places` pieces of work at a time. When all are taken, a place that is left goes to the next owner in turn,
-    however many pieces of work each owner has waiting; those of one owner come in the order in which they asked.
+    """At most `places` pieces of work at a time, and fewer of those that take several places. When there is no room for more,
+    what is left goes to the next owner in turn, however many pieces of work each owner has waiting; those of one owner come
+    in the order in which they asked.
     """
 
     def __init__(self, places: int) -> None:
-        self._free = places
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._places = self._free = places
+        self._waiting: dict[str, deque[_Waiter]] = {}
         """By owner. The first owner has the next turn."""
 
     @asynccontextmanager
-    async def turn(self, owner: str, *, within_s: float) -> AsyncIterator[None]:
-        """Around the work. Raises `Overloaded` when there is no place for it within `within_s`."""
-        if self._free:
-            self._free -= 1
+    async def turn(self, owner: str, places: int = 1, *, within_s: float) -> AsyncIterator[None]:
+        """Around the work, which takes so many places, or all there are. Raises `Overloaded` when there is no room for it
+        within `within_s`.
+        """
+        places = min(places, self._places)
+        if places <= self._free and not self._waiting:
+            self._free -= places
         else:
-            await self._wait(owner, within_s)
+            await self._wait(owner, places, within_s)
         try:
             yield
         finally:
-            self._pass_on()
+            self._pass_on(places)
 
-    async def _wait(self, owner: str, within_s: float) -> None:
+    async def _wait(self, owner: str, places: int, within_s: float) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(waiter)
+        self._waiting.setdefault(owner, deque()).append(_Waiter(waiter, places))
         try:
             async with asyncio.timeout(within_s):
                 await waiter
         except BaseException as error:
-            if not waiter.cancelled():  # it was given a place while it was leaving
-                self._pass_on()
+            # it may have been given its places while it was leaving, or have kept others from theirs
+            self._pass_on(0 if waiter.cancelled() else places)
             if isinstance(error, TimeoutError):
                 raise Overloaded("So many requests are being taken in that none is begun now: send it again.") from None
             raise
 
-    def _pass_on(self) -> None:
-        """The place that is left goes to the next who still waits, and his owner to the end of the line."""
+    def _pass_on(self, places: int) -> None:
+        """What is left goes to the next who still wait, and each owner to the end of the line. Nobody overtakes who needs
+        more places than there are.
+        """
+        self._free += places
         while self._waiting:
             owner, waiters = next(iter(self._waiting.items()))
+            if not waiters[0].told.cancelled():
+                if waiters[0].places > self._free:
+                    return
+                self._free -= waiters[0].places
+                waiters[0].told.set_result(None)
+            waiters.popleft()
             del self._waiting[owner]
-            waiter = waiters.popleft()
             if waiters:
                 self._waiting[owner] = waiters
-            if not waiter.cancelled():
-                waiter.set_result(None)
-                return
-        self._free += 1

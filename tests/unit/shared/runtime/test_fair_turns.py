@@ -18,9 +18,9 @@ class Work:
         self.began: list[str] = []
         self._ends: dict[asyncio.Task[None], asyncio.Event] = {}
 
-    async def begin(self, owner: str) -> asyncio.Task[None]:
+    async def begin(self, owner: str, places: int = 1) -> asyncio.Task[None]:
         end = asyncio.Event()
-        task = asyncio.ensure_future(self._do(owner, end))
+        task = asyncio.ensure_future(self._do(owner, places, end))
         self._ends[task] = end
         await asyncio.sleep(0)
         return task
@@ -33,8 +33,8 @@ class Work:
         await task
         await asyncio.sleep(0)
 
-    async def _do(self, owner: str, end: asyncio.Event) -> None:
-        async with self.turns.turn(owner, within_s=LONG_S):
+    async def _do(self, owner: str, places: int, end: asyncio.Event) -> None:
+        async with self.turns.turn(owner, places, within_s=LONG_S):
             self.began.append(owner)
             await end.wait()
 
@@ -53,6 +53,37 @@ async def test_who_asks_for_little_waits_behind_one_piece_of_work_of_each_of_the
     for number in (0, 1, 4, 6, 2, 5, 3):
         await work.end(tasks[number])
     assert work.began == ["a", "a", "b", "c", "a", "b", "a"]
+
+
+async def test_work_may_take_several_places() -> None:
+    work = Work(4)
+    first, second, _, fourth = [await work.begin(*asked) for asked in (("a", 3), ("a", 3), ("b", 1), ("c", 2))]
+    assert work.began == ["a"]  # nobody overtakes who needs more than there is
+    await work.end(first)
+    assert work.began == ["a", "a", "b"]
+    await work.end(second)
+    assert work.began == ["a", "a", "b", "c"]
+    await work.end(fourth)
+
+
+async def test_work_that_would_take_more_places_than_there_are_takes_them_all() -> None:
+    work = Work(4)
+    first = await work.begin("a", 100)
+    await work.begin("b")
+    assert work.began == ["a"]
+    await work.end(first)
+    assert work.began == ["a", "b"]
+
+
+async def test_who_gives_up_lets_those_behind_him_have_what_was_too_little_for_him() -> None:
+    work = Work(2)
+    _, given_up, _ = [await work.begin(*asked) for asked in (("a", 1), ("b", 2), ("c", 1))]
+    assert work.began == ["a"]
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await asyncio.sleep(0)
+    assert work.began == ["a", "c"]
 
 
 async def test_work_that_is_given_up_while_it_waits_keeps_nobody_waiting() -> None:
