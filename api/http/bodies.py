@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -17,13 +16,10 @@ from api.http.encoding import utf8_body
 from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
 from api.http.state import READS
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
+from shared.runtime.pace import Pace
 
 if TYPE_CHECKING:
     from shared.settings import Settings
-
-PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
-"""A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
-
 
 COLLECT_AFTER_BYTES, COLLECT_AFTER_S = 20_000_000, 0.05
 """Of bodies that were refused. An exception has all frames that it came through, and what they held; where one of them holds
@@ -31,23 +27,6 @@ the exception, the collector has to find that, which knows how many objects ther
 """
 SMALL_SHARES = 4
 """An account has a part of the room for small bodies: whoever says hundreds of them and sends none keeps nobody else out."""
-
-
-class Pace:
-    """Of work on a large body, which others wait for: after each step it leaves them twice the time that the step took. Small
-    requests take several turns of the event loop, and with a step of a large body before each they would take as long as it.
-    """
-
-    def __init__(self, *, pauses: bool) -> None:
-        self._pauses = pauses
-        self._since = time.monotonic()
-
-    async def pause(self) -> None:
-        """To be awaited between steps."""
-        took_s = time.monotonic() - self._since
-        if self._pauses:
-            await asyncio.sleep(min(2 * took_s, PAUSE_MAX_S) if took_s >= PAUSE_FROM_S else 0)
-            self._since = time.monotonic()
 
 
 class Body:

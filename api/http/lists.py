@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from api.http.bodies import Pace
 from shared.errors import Overloaded
+from shared.runtime.pace import Pace
 
 T = TypeVar("T")
 SHORT_ROWS = 200

@@ -25,6 +25,7 @@ from shared.lanes import QueueName, lane_of, queue_of
 from shared.queue.byte_limits import USUAL, ByteLimits, Ending
 from shared.queue.claims import PLENTY, Claim, Claims, Memory, Room
 from shared.queue.journal import CHANNELS_MAX
+from shared.runtime.pace import LONG_FROM_BYTES, Pace
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
@@ -92,7 +93,7 @@ class Queue:
         is refused there.
         """
         now_ms = clock.now_ms()
-        payload = _payload_of(job)
+        payload = await _payload_of(job)
         live_ms = max(job.deadline_ms - now_ms, 0) + self._keep_run_ms
         limits = (self._depth_max, rpm or 0, epoch)
         scripts = self._large if len(payload) > self._bytes.small else self._scripts
@@ -182,7 +183,7 @@ class Queue:
         some `lost`, which are packed for whoever goes on.
         """
         name = queue_of(job.model.provider, lane_of(claim.queue))
-        payload = _payload_of(job)
+        payload = await _payload_of(job)
         names = [
             claim.queue,
             job_key_prefix + claim.id,
@@ -252,8 +253,14 @@ class Queue:
         return BATCH_KEEP_RUN_MS if _is_batch(claim) else self._keep_run_ms
 
 
-def _payload_of(job: Job | PackedJob) -> bytes:
-    return serialize_job(RUN_REQUEST, (Sealed(pack(job)),), {}, None, clock.now_ms(), serializer=arq_serializer)
+async def _payload_of(job: Job | PackedJob) -> bytes:
+    pace = Pace(pauses=job.footprint >= LONG_FROM_BYTES)
+    sealed = Sealed(pack(job))
+    await pace.pause()
+    payload = serialize_job(RUN_REQUEST, (sealed,), {}, None, clock.now_ms(), serializer=arq_serializer)
+    del sealed
+    await pace.pause()
+    return payload
 
 
 def _is_batch(claim: Claim) -> bool:

@@ -226,7 +226,7 @@ class LeasedWorker(Worker):
         _OWN_CLAIM.set(claim)
         if before:
             await asyncio.wait({before})
-        openings.begin_with(opening)
+        openings.begin_with(opening, claim.large)
         del opening  # it need not live as long as the job either
         await self.run_job(claim.id, claim.due_ms)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, cast
 from arq.connections import ArqRedis
 
 from shared.queue.claims import Opening
+from workers.long_steps import LONG_STEPS
 
 Deserializer = Callable[[bytes], dict[str, Any]]
 PUT_ASIDE = b"put aside"
@@ -21,18 +22,21 @@ PUT_ASIDE = b"put aside"
 
 
 class _Begins(NamedTuple):
-    """A job whose first transaction is still to come; `opening` is the answer to it, if the claim brought that."""
+    """A job whose first transaction is still to come; `opening` is the answer to it, if the claim brought that. `large` is
+    how many bytes the payload of a large job has.
+    """
 
     opening: Opening | None
+    large: int
 
 
 _begins: ContextVar[_Begins | None] = ContextVar("begins", default=None)
 _payload: ContextVar[bytes] = ContextVar("payload", default=b"")
 
 
-def begin_with(opening: Opening | None) -> None:
-    """For the job whose task this is; None when its payload did not come with the claim."""
-    _begins.set(_Begins(opening))
+def begin_with(opening: Opening | None, large: int) -> None:
+    """For the job whose task this is, as its claim has them; `opening` is None when its payload did not come with it."""
+    _begins.set(_Begins(opening, large))
 
 
 def deserializer(deserialize: Deserializer | None) -> Deserializer | None:
@@ -65,7 +69,7 @@ class Pool:
         if begins and begins.opening:
             return _Given(begins.opening)
         pipeline = self._pool.pipeline(transaction=transaction)
-        return _Asked(pipeline) if begins else pipeline
+        return _Asked(pipeline, begins.large) if begins else pipeline
 
 
 def wrapped(pool: ArqRedis) -> ArqRedis:
@@ -106,8 +110,9 @@ class _Given:
 class _Asked:
     """redis-py's pipeline, whose first answer is the payload."""
 
-    def __init__(self, pipeline: Any) -> None:  # noqa: ANN401 - redis-py's
+    def __init__(self, pipeline: Any, large: int) -> None:  # noqa: ANN401 - redis-py's
         self._pipeline = pipeline
+        self._large = large
 
     async def __aenter__(self) -> Self:
         await self._pipeline.__aenter__()
@@ -121,7 +126,8 @@ class _Asked:
 
     async def execute(self) -> list[Any]:
         """Redis's answers."""
-        payload, *others = await self._pipeline.execute()
+        async with LONG_STEPS.one(self._large):
+            payload, *others = await self._pipeline.execute()
         return [_put_aside(payload) if payload else None, *others]
 
 

@@ -33,7 +33,7 @@ from shared.thoughts import ThoughtPiece
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`stream` decides the upstream form. `output_limit` is in tokens; None in `sampling` leaves the vendor's default. The
-    vendor is asked for the service tier of `model`.
+    vendor is asked for the service tier of `model`. `footprint` is about how many bytes all of it takes.
     """
 
     id: str
@@ -43,6 +43,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_limit: int
     stream: bool
     tools: Tools = Tools()
+    footprint: int = 0
 
 
 class Joined(msgspec.Struct, frozen=True):

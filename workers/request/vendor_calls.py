@@ -220,6 +220,7 @@ class VendorCalls:
             output_limit=job.output_limit,
             stream=streamed and model.streams_with(job.tools),
             tools=job.tools,
+            footprint=job.footprint,
         )
 
     def _is_streamed(self) -> bool:

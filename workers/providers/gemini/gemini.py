@@ -28,7 +28,7 @@ from workers.providers.protocol import Finished, Limits, Piece, ProviderRequest,
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.callers_faults import forbidden
 from workers.providers.wire.large_fields import put_in, translated, whole_body
-from workers.providers.wire.sending import under_way
+from workers.providers.wire.sending import PIECE_BYTES, under_way
 from workers.providers.wire.sse import data_lines, whole
 from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
 from workers.providers.wire.tool_calls import ToolCalls
@@ -148,7 +148,8 @@ class _WholeBody(httpx2.AsyncByteStream):
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+        for start in range(0, len(self._body), PIECE_BYTES):
+            yield self._body[start : start + PIECE_BYTES]
         under_way().sent()
 
 

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from shared.errors import ProviderError, RebootError
+from workers.long_steps import LONG_STEPS
 from workers.providers.openai import errors as openai_errors
 from workers.providers.openai import rate_limits
 from workers.providers.openai.clients import Clients
@@ -93,7 +94,8 @@ class OpenAIApi:
         """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
         clients = self._clients
         head = await clients.head_of(self._path)
-        body = WholeBody(_encode(self._parameters(request)))
+        async with LONG_STEPS.one(request.footprint):
+            body = WholeBody(_encode(self._parameters(request)))
         try:
             async with clients.session.post(head.url, data=body, headers=head.headers, proxy=head.proxy) as response:
                 if not response.ok:

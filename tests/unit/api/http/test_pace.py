@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.http.bodies import PAUSE_FROM_S, PAUSE_MAX_S, Bodies, Pace
+from api.http.bodies import Bodies
+from shared.runtime.pace import PAUSE_FROM_S, PAUSE_MAX_S, Pace
 from shared.settings import Settings
 
 
@@ -14,8 +15,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.slept: list[float] = []
-        monkeypatch.setattr("api.http.bodies.time.monotonic", lambda: self.now)
-        monkeypatch.setattr("api.http.bodies.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("shared.runtime.pace.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("shared.runtime.pace.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
