@@ -52,7 +52,7 @@ class Health:
             postgres=reached.postgres,
             redis=reached.redis,
             draining=worker.draining,
-            running=len(worker.claims),
+            running=len(worker.held),
             claim_age_s=round(progress.claim_age_s, 3),
             renewal_age_s=round(progress.renewal_age_s, 3),
         )

@@ -242,7 +242,7 @@ def _leased_worker(
         job_serializer=arq_serializer,
         job_deserializer=arq_deserializer,
     )
-    worker.on_discarded = lambda claim: end_discarded(runner, worker, claim)
+    worker.on_discarded = lambda lease: end_discarded(runner, worker, lease)
     worker.ctx.update({RUNNER: runner, "worker": worker})
     return worker
 
@@ -335,7 +335,7 @@ async def _announce(worker: LeasedWorker, offer: _Offer, states: States, setting
         unserved=offer.unserved,
         drained=tuple(sorted(states.drained)),
         slots=settings.worker_slots,
-        running=len(worker.claims),
+        running=len(worker.held),
         draining=worker.draining,
         paused=tuple(sorted(worker.paused)),
         host=socket.gethostname(),

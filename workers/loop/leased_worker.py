@@ -13,9 +13,8 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from signal import Signals
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from arq.constants import abort_jobs_ss
@@ -32,11 +31,11 @@ from shared.stores.redis_client import UNREACHABLE
 from workers.loop import openings
 from workers.loop.intake import Intake
 from workers.loop.large_jobs import LargeJobs
+from workers.loop.lease import CancelReason, Lease, own_lease, run_under
 from workers.loop.progress import Progress
 from workers.loop.slots import Slots
 
 log = structlog.get_logger(__name__)
-CancelReason = Literal["lost", "drain", "abort"]
 UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
 """arq wants a name, also for a worker that can call no vendor and only says so."""
@@ -45,15 +44,12 @@ AFTER_OUTAGE_S = 1.0
 LAST_WORDS_S = 10.0
 """What cancelled jobs get to clean up, and bells and renewals to end."""
 
-_OWN_CLAIM: ContextVar[Claim | None] = ContextVar("own_claim", default=None)
-"""The claim of the run that asks: after it gave the job away, this worker may have claimed the same job again."""
-
 
 class LeasedWorker(Worker):
     """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. The payloads of large ones take up to
     `memory_max` bytes of memory together. As long as `may_claim` says no, no jobs are taken. Other arguments are arq's.
 
-    `on_discarded(claim)`, an attribute, is awaited before a job is thrown away that never ran (aborted before its start,
+    `on_discarded(lease)`, an attribute, is awaited before a job is thrown away that never ran (aborted before its start,
     payload gone or unreadable), so that what hangs on the job can be ended too.
     """
 
@@ -75,15 +71,9 @@ class LeasedWorker(Worker):
         self._pool = openings.wrapped(self.pool)
         self.job_deserializer = openings.deserializer(self.job_deserializer)
         self.worker_id = worker_id
-        self.claims: dict[str, Claim] = {}
-        self.cancel_reasons: dict[str, CancelReason] = {}
-        self.unstoppable: set[str] = set()
-        """Jobs that an abort must not cancel, because they would be paid for all the same."""
-        self.vendor_calls: dict[str, str] = {}
-        """By jobs, the calls that vendors have now: renewals tell of them, in case that this worker is lost."""
-        self.writing_ends: set[str] = set()
-        """Jobs whose request's last event is on its way: with it they are done. If they are lost, it says so itself."""
-        self._leases = queue
+        self.leases: dict[str, Lease] = {}
+        """Of the runs in `tasks`, by job."""
+        self._queue = queue
         self._slots = slots
         self._large_jobs = LargeJobs(memory_max, slots.copies)
         self._may_claim = may_claim
@@ -91,7 +81,7 @@ class LeasedWorker(Worker):
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
         self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, self._memory, wait_s=idle_wait_s)
-        self.on_discarded: Callable[[Claim], Awaitable[None]] | None = None
+        self.on_discarded: Callable[[Lease], Awaitable[None]] | None = None
         self._something_to_do = self._intake.wanted
         self.progress = Progress()
         self.paused: frozenset[str] = frozenset()
@@ -120,6 +110,11 @@ class LeasedWorker(Worker):
             self.paused = providers
             self._something_to_do.set()
 
+    @property
+    def held(self) -> list[Lease]:
+        """The leases that are to be renewed."""
+        return [lease for lease in self.leases.values() if lease.is_held]
+
     def drain(self) -> None:
         """Take no more jobs. What runs goes on to its end, however long that takes, and then the worker is idle until a
         signal stops it.
@@ -131,26 +126,21 @@ class LeasedWorker(Worker):
             self._leaving = self.loop.create_task(self._leave_bells())
 
     def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
-        """With its request's last event the job is done, which `ended` has to be told."""
-        return self._leases.ending(claim, of_batch=of_batch)
+        """What lets the request's last event finish the job, too. Whoever wrote that event ends the lease."""
+        return self._queue.ending(claim, of_batch=of_batch)
 
     def is_doubtful(self, claim: Claim) -> bool:
         """Whether its job may have ended already, though Redis does not know of that."""
-        return self._leases.is_doubtful(claim)
+        return self._queue.is_doubtful(claim)
 
-    async def move(self, claim: Claim, job: Request, *, calls: int, lost: bytes) -> bool:
+    async def move(self, lease: Lease, job: Request, *, calls: int, lost: bytes) -> bool:
         """Put the request into the queue of its present model's provider: nothing is left to renew or to finish here. False
         when the claim was lost. Raises `Unavailable`; then it may have been moved.
         """
-        self.writing_ends.add(claim.id)
-        moved = await self._leases.move(claim, job, calls=calls, lost=lost)
-        self.ended(claim)
+        lease.is_writing_end = True
+        moved = await self._queue.move(lease.claim, job, calls=calls, lost=lost)
+        lease.end()
         return moved
-
-    def ended(self, claim: Claim) -> None:
-        """There is nothing left to renew or to finish."""
-        if self.claims.get(claim.id) is claim:
-            del self.claims[claim.id]
 
     async def main(self) -> None:
         """Claim and run until a signal drains this worker, or, in burst mode, until the queues are empty."""
@@ -207,44 +197,39 @@ class LeasedWorker(Worker):
         await self._intake.claim(max(0, free), self._start)
 
     def _start(self, claim: Claim) -> None:
-        running = self.tasks.get(claim.id)
-        if claim.id in self.claims and running and not running.done():
+        running, before = self.tasks.get(claim.id), self.leases.get(claim.id)
+        if before and before.is_held and running and not running.done():
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
-            self._cancel(claim.id, "lost")
+            self._cancel(before, "lost")
             return
         opening, claim = claim.opening, claim._replace(opening=None)  # whose payload need not live as long as the job
-        self._forget(claim.id)  # what an earlier run left here that gave the job away and has not ended yet
-        self.claims[claim.id] = claim
+        self.leases[claim.id] = lease = Lease(claim)
+        self.aborting_tasks.discard(claim.id)
         self._large_jobs.begin(claim)
         self.job_counter += 1
         JOBS_RUNNING.labels(short_name(claim.queue)).inc()
-        self.tasks[claim.id] = task = self.loop.create_task(self._run(claim, opening, running))
-        task.add_done_callback(lambda done: self._job_ended(claim, done))
+        self.tasks[claim.id] = task = self.loop.create_task(self._run(lease, opening, running))
+        task.add_done_callback(lambda done: self._job_ended(lease, done))
 
-    async def _run(self, claim: Claim, opening: Opening | None, before: asyncio.Task[Any] | None) -> None:
+    async def _run(self, lease: Lease, opening: Opening | None, before: asyncio.Task[Any] | None) -> None:
         """`before` is the run that gave this job away and may have a few steps to go: arq knows one run of a job only."""
-        _OWN_CLAIM.set(claim)
+        run_under(lease)
         if before:
             await asyncio.wait({before})
-        openings.begin_with(opening, claim.large)
+        openings.begin_with(opening, lease.claim.large)
         del opening  # it need not live as long as the job either
-        await self.run_job(claim.id, claim.due_ms)
+        lease.has_begun = True
+        await self.run_job(lease.job_id, lease.claim.due_ms)
 
-    def _forget(self, job_id: str) -> None:
-        """What is remembered of a run beside its claim."""
-        for found in (self.unstoppable, self.writing_ends, self.aborting_tasks):
-            found.discard(job_id)
-        self.cancel_reasons.pop(job_id, None)
-        self.vendor_calls.pop(job_id, None)
-
-    def _job_ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
+    def _job_ended(self, lease: Lease, task: asyncio.Task[Any]) -> None:
+        claim = lease.claim
         self.job_counter -= 1
         self._large_jobs.end(claim)
         JOBS_RUNNING.labels(short_name(claim.queue)).dec()
-        self.ended(claim)  # or not finished in the queue: then the lease lapses and another worker takes over
+        lease.end()  # or not finished in the queue: then the lease lapses and another worker takes over
         if self.tasks.get(claim.id) is task:  # else it runs again: it was given back or moved just before its end
-            del self.tasks[claim.id]
-            self._forget(claim.id)
+            del self.tasks[claim.id], self.leases[claim.id]
+            self.aborting_tasks.discard(claim.id)
         if self.draining or self.burst:
             self._something_to_do.set()
         self._intake.note_ended(claim)
@@ -277,7 +262,7 @@ class LeasedWorker(Worker):
         """What may be claimed now. The slot of a job whose request has ended is free when its task has ended, too."""
         if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
-        rooms = self._slots.rooms(claim.queue for claim in self.claims.values())
+        rooms = self._slots.rooms(lease.claim.queue for lease in self.held)
         return [room for room in rooms if provider_of(room.queue) not in self.paused]
 
     def _memory(self) -> Memory:
@@ -291,35 +276,38 @@ class LeasedWorker(Worker):
                 self.progress.renewed()
             except Unavailable as error:
                 self._outage = True
-                log.warning("leases not renewed", reason=error.message, jobs=len(self.claims))
+                log.warning("leases not renewed", reason=error.message, jobs=len(self.held))
 
     async def _renew_once(self) -> None:
-        if not self.claims and not self._outage:
+        leases = {lease.job_id: lease for lease in self.held}
+        if not leases and not self._outage:
             return
-        lost = await self._leases.renew(list(self.claims.values()), self.vendor_calls)
-        for job_id in lost:
-            ended = job_id not in self.job_tasks or job_id in self.writing_ends  # while we asked, or it may have
+        calls = {job_id: lease.vendor_call for job_id, lease in leases.items() if lease.vendor_call}
+        lost = await self._queue.renew([lease.claim for lease in leases.values()], calls)
+        for lease in map(leases.__getitem__, lost):
+            ended = lease.job_id not in self.job_tasks or lease.is_writing_end  # while we asked, or it may have
             if not ended:
-                log.warning("lease lost", job_id=job_id)
+                log.warning("lease lost", job_id=lease.job_id)
                 LEASES_LOST.inc()
-                self._cancel(job_id, "lost")
+                self._cancel(lease, "lost")
 
-    def _cancel(self, job_id: str, reason: CancelReason) -> None:
-        task = self.job_tasks.get(job_id)
-        if task and not task.done() and self.cancel_reasons.get(job_id) != "lost":
-            self.cancel_reasons[job_id] = reason
+    def _cancel(self, lease: Lease, reason: CancelReason) -> None:
+        task = self.job_tasks.get(lease.job_id) if lease.has_begun else None
+        if task and not task.done() and lease.cancelled_for != "lost":
+            lease.cancelled_for = reason
             task.cancel()
 
     async def _cancel_aborted_jobs(self) -> None:
         """As arq's, but leaves what would be paid for all the same, and remembers why it cancelled. The ask to abort is
         forgotten when the job is finished, so that it reaches whoever takes over a lost one.
         """
-        running = [job_id for job_id in self.job_tasks if job_id not in self.unstoppable | self.cancel_reasons.keys()]
-        scores = await self.pool.zmscore(abort_jobs_ss, running) if running else []
-        for job_id, score in zip(running, scores, strict=True):
-            if score is not None and job_id not in self.unstoppable:  # it may have become so while we asked
-                self.aborting_tasks.add(job_id)
-                self._cancel(job_id, "abort")
+        stoppable = [lease for lease in self.leases.values() if lease.has_begun and not lease.is_unstoppable]
+        running = [lease for lease in stoppable if lease.job_id in self.job_tasks and not lease.cancelled_for]
+        scores = await self.pool.zmscore(abort_jobs_ss, [lease.job_id for lease in running]) if running else []
+        for lease, score in zip(running, scores, strict=True):
+            if score is not None and not lease.is_unstoppable:  # it may have become so while we asked
+                self.aborting_tasks.add(lease.job_id)
+                self._cancel(lease, "abort")
 
     async def finish_job(
         self,
@@ -332,22 +320,23 @@ class LeasedWorker(Worker):
         keep_in_progress: float | None,
     ) -> None:
         """End the claim in the queue, unless it was lost. When Redis does not answer the lease lapses instead."""
-        claim = self.claims.get(job_id)
-        if claim is None or claim is not _OWN_CLAIM.get():  # the run has given the job away, and may have it again
+        lease = own_lease()
+        if not lease.is_held:  # the run has given the job away
             return
-        del self.claims[job_id]  # at once: a renewal after this would undo a deferral
-        if self.cancel_reasons.get(job_id) == "lost":
+        lease.end()  # at once: a renewal after this would undo a deferral
+        if lease.cancelled_for == "lost":
             return
+        claim = lease.claim
         keep_ms = int((keep_in_progress or 0) * 1000)
         result_ms = 0 if keep_result_forever else int((result_timeout_s or 0) * 1000)
         try:
             if finish:
-                ended = self._leases.finish(
+                ended = self._queue.finish(
                     claim, result=result_data or b"", result_ms=result_ms, keep_in_progress_ms=keep_ms
                 )
             else:
                 due_ms = claim.due_ms + incr_score if incr_score else 0
-                ended = self._leases.give_back(claim, due_ms=due_ms, keep_in_progress_ms=keep_ms)
+                ended = self._queue.give_back(claim, due_ms=due_ms, keep_in_progress_ms=keep_ms)
             if not await ended:
                 log.warning("finish fenced", job_id=job_id)
         except Unavailable as error:
@@ -355,9 +344,9 @@ class LeasedWorker(Worker):
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """A job that never ran: tell whoever cares, then finish it."""
-        claim = self.claims.get(job_id)
-        if claim and self.on_discarded:
-            await self.on_discarded(claim)
+        lease = own_lease()
+        if lease.is_held and self.on_discarded:
+            await self.on_discarded(lease)
         if not (self.keep_result_forever or self.keep_result_s):
             result_data = None
         await self.finish_job(job_id, True, result_data, self.keep_result_s, self.keep_result_forever, None, None)  # noqa: FBT003
@@ -385,8 +374,8 @@ class LeasedWorker(Worker):
         while self.tasks and not self._hurry.is_set() and time.monotonic() < until:
             await self._wait_for_something(until)
             await self._poll_iteration()  # aborts are still heard
-        for job_id in list(self.job_tasks):
-            self._cancel(job_id, "drain")
+        for lease in self.leases.values():
+            self._cancel(lease, "drain")
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=LAST_WORDS_S)
         await leaving

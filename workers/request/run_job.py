@@ -33,6 +33,7 @@ from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deseri
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
+from workers.loop.lease import Lease, own_lease
 from workers.request.billing import Received, failed, lose_with_worker, succeeded, void
 from workers.request.fallbacks import may_go_on, told_with_chain, tried_now, with_its_marks
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from shared.ledger.endings import Endings
     from shared.ledger.rows import Settlement
     from shared.ledger.settler import Settler
-    from shared.queue.claims import Claim
     from shared.runtime.growing_room import GrowingRoom, Growth
     from shared.settings import Settings
     from workers.loop.leased_worker import LeasedWorker
@@ -87,42 +87,43 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     """The arq job function. Returns when the request has ended or is no longer ours; raises arq's `Retry` to defer it."""
     runner: Runner = ctx[RUNNER]
     worker: LeasedWorker = ctx["worker"]
-    claim = worker.claims[ctx["job_id"]]
+    lease = own_lease()
     job = unpack_job(payload.data)
     payload.data = b""  # arq holds on to it until the job has ended
-    with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=claim.epoch):
+    with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch):
         try:
             with runner.answers.of(job.account_id) as room:
-                await Attempt(runner, worker, job, claim, room).run()
+                await Attempt(runner, worker, job, lease, room).run()
         except LeaseLost:
             log.warning("attempt fenced")
-            worker.cancel_reasons[job.id] = "lost"  # so that the job is not finished on behalf of whoever owns it now
+            lease.cancelled_for = "lost"  # so that the job is not finished on behalf of whoever owns it now
 
 
-async def end_discarded(runner: Runner, worker: LeasedWorker, claim: Claim) -> None:
+async def end_discarded(runner: Runner, worker: LeasedWorker, lease: Lease) -> None:
     """A request that arq throws away before it runs (aborted while it waited) still has a reader and a hold: end it."""
     try:
-        payload = await runner.redis.get(job_key_prefix + claim.id)
+        payload = await runner.redis.get(job_key_prefix + lease.job_id)
         if payload is None:
             return  # the sweep of expired holds ends it
         _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
         job = unpack_job(sealed.data)
         with runner.answers.of(job.account_id) as room:
-            await Attempt(runner, worker, job, claim, room).cancel_unstarted()
+            await Attempt(runner, worker, job, lease, room).cancel_unstarted()
     except (LeaseLost, SerializationError, msgspec.DecodeError, *UNREACHABLE) as error:
-        log.warning("discarded request not ended", request_id=claim.id, reason=type(error).__name__)
+        log.warning("discarded request not ended", request_id=lease.job_id, reason=type(error).__name__)
 
 
 class Attempt:
     """One claim's run of a request."""
 
-    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, claim: Claim, room: Growth) -> None:
+    def __init__(self, runner: Runner, worker: LeasedWorker, job: Job, lease: Lease, room: Growth) -> None:
         settings = runner.settings
         self._runner = runner
         self._worker = worker
         self._given = job
         self._job = with_its_marks(job)
-        self._claim = claim
+        self._lease = lease
+        self._claim = claim = lease.claim
         self._received = Received()
         self._answer = WholeAnswer()
         """All of it, when the last event or Postgres is to have it."""
@@ -249,7 +250,7 @@ class Attempt:
         moved = self._given.at_next(tried)
         try:
             lost = packed_lost(self._received)
-            still_ours = await self._worker.move(self._claim, moved, calls=calls, lost=lost)
+            still_ours = await self._worker.move(self._lease, moved, calls=calls, lost=lost)
         except Unavailable:
             return False
         if not still_ours:
@@ -271,13 +272,9 @@ class Attempt:
 
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
         """As long as a vendor has the call and bills all of it, an abort would only waste the answer."""
-        if with_vendor:
-            self._worker.vendor_calls[self._job.id] = f"{self._received.attempts} {self._received.upstream}"
-        else:
-            self._worker.vendor_calls.pop(self._job.id, None)
-        note = self._worker.unstoppable.add if with_vendor else self._worker.unstoppable.discard
+        self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
-            note(self._job.id)
+            self._lease.is_unstoppable = with_vendor
 
     def _failed(self, error: RebootError, *, cancelled: bool = False) -> tuple[Failed, Settlement]:
         kept = {"answer": self._answer.parts, "asked_bytes_max": self._runner.settings.asked_bytes_max}
@@ -289,7 +286,7 @@ class Attempt:
 
     async def _end_cancelled(self) -> None:
         """Lost: not ours any more. Draining with nothing sent: back to the queue. Else the caller is told and charged."""
-        reason = self._worker.cancel_reasons.get(self._job.id)
+        reason = self._lease.cancelled_for
         await self._writer.settle_down()
         if reason == "abort":
             error: RebootError = Cancelled("The request was cancelled.")
@@ -302,7 +299,7 @@ class Attempt:
             raise asyncio.CancelledError
 
     async def _end(self, event: Done | Failed, settlement: Settlement) -> None:
-        self._worker.writing_ends.add(self._job.id)
+        self._lease.is_writing_end = True
         ending = asyncio.ensure_future(self._write_end(event, settlement))
         while not ending.done():
             with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way
@@ -323,7 +320,7 @@ class Attempt:
             reason = error.message if isinstance(error, Unavailable) else type(error).__name__
             log.warning("end not journaled", reason=reason)
             raise LeaseLost(self._job.id) from error
-        self._worker.ended(self._claim)
+        self._lease.end()
         self._runner.settler.keep(settlement)
 
     def _settle_again(self, settlement: Settlement | None) -> None:

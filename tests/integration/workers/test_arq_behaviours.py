@@ -13,11 +13,11 @@ from arq.cron import cron
 from arq.jobs import JobStatus
 from arq.worker import FailedJobs, Retry
 
-from shared.queue.claims import Claim
 from shared.settings import Settings
 from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import OPENAI, make_due
 from tests.integration.working import LONG_S, Gate, a_process, function, put, result_of, working
+from workers.loop.lease import Lease
 
 
 async def _add(_: dict[str, Any], one: int, other: int) -> int:
@@ -124,7 +124,7 @@ async def test_a_running_job_can_be_aborted(redis_client: ArqRedis, settings: Se
         job = await put(redis_client, "wait")
         await gate.has(1)
         assert await job.abort(timeout=20, poll_delay=0.02)
-        await eventually(lambda: not process.worker.claims, "nothing runs")
+        await eventually(lambda: not process.worker.held, "nothing runs")
     assert gate.ended == []
     assert await redis_client.zcard(OPENAI) == await redis_client.zcard(abort_jobs_ss) == 0
 
@@ -132,17 +132,17 @@ async def test_a_running_job_can_be_aborted(redis_client: ArqRedis, settings: Se
 async def test_a_job_can_be_aborted_before_it_starts_and_whoever_cares_is_told(
     redis_client: ArqRedis, settings: Settings
 ) -> None:
-    gate, discarded = Gate(), list[Claim]()
+    gate, discarded = Gate(), list[Lease]()
 
-    async def on_discarded(claim: Claim) -> None:
-        discarded.append(claim)
+    async def on_discarded(lease: Lease) -> None:
+        discarded.append(lease)
 
     async with working(settings, gate.function) as process:
         process.worker.on_discarded = on_discarded
         job = await put(redis_client, "wait", _defer_by=LONG_S)
         assert await job.abort(timeout=20, poll_delay=0.02)
     assert gate.started == []
-    assert [claim.id for claim in discarded] == [job.job_id]
+    assert [lease.job_id for lease in discarded] == [job.job_id]
 
 
 @pytest.mark.parametrize("broken", ["unknown function", "unreadable payload"])
@@ -151,8 +151,8 @@ async def test_a_job_that_cannot_run_is_discarded_and_whoever_cares_is_told(
 ) -> None:
     discarded = list[str]()
 
-    async def on_discarded(claim: Claim) -> None:
-        discarded.append(claim.id)
+    async def on_discarded(lease: Lease) -> None:
+        discarded.append(lease.job_id)
 
     async with working(settings, ADD, keep_result=0) as process:
         process.worker.on_discarded = on_discarded
@@ -220,7 +220,7 @@ async def test_a_hook_that_fails_costs_its_job_a_lease_and_the_worker_nothing(
     async with working(settings, ADD, on_job_start=on_job_start) as process:
         await put(redis_client, "add", 1, 1, _job_id="unlucky")
         assert await result_of(await put(redis_client, "add", 1, 1)) == 2
-        await eventually(lambda: not process.worker.claims, "both are over")
+        await eventually(lambda: not process.worker.held, "both are over")
     assert await redis_client.zscore(OPENAI, "unlucky") is not None
 
 

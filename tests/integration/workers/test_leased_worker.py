@@ -19,6 +19,7 @@ from shared.stores import keys
 from tests.harness.support import eventually, eventually_true
 from tests.integration.jobs import GEMINI, OPENAI, OPENAI_BATCH, let_lease_lapse
 from tests.integration.working import LONG_S, Gate, a_process, function, put, result_of, working
+from workers.loop.lease import own_lease
 
 SHORT_LEASE_S = 1.0
 
@@ -81,7 +82,7 @@ async def test_redis_is_asked_for_jobs_only_when_there_may_be_some(redis_client:
         job = await put(redis_client, "wait")
         await redis_client.lpush(keys.bell(OPENAI), job.job_id)  # type: ignore[misc]
         assert await result_of(job) == "done"
-        await eventually(lambda: not process.worker.claims, "the job has ended")
+        await eventually(lambda: not process.worker.held, "the job has ended")
         await asyncio.sleep(0.1)
         assert asked == 2, "once at the start and once for the bell"
         process.stop()
@@ -163,7 +164,7 @@ async def test_a_killed_workers_job_is_taken_over_and_finished_once(redis_client
         async with working(settings, gate.function) as other:
             await let_lease_lapse(redis_client, job.job_id)
             await eventually(lambda: len(gate.started) == 2, "the other worker has it")
-            assert other.worker.claims[job.job_id].epoch == 2
+            assert other.worker.leases[job.job_id].claim.epoch == 2
             gate.open()
             assert await result_of(job) == "done"
             info = await job.result_info()
@@ -184,7 +185,7 @@ async def test_a_paused_workers_finish_is_fenced(redis_client: ArqRedis, setting
         mine.open()
         await eventually(lambda: not paused.worker.tasks, "the paused worker is through")
         assert await job.status() is JobStatus.in_progress
-        owner = other.worker.claims[job.job_id].owner
+        owner = other.worker.leases[job.job_id].claim.owner
         assert await redis_client.get(f"arq:in-progress:{job.job_id}") == f"{owner}:2".encode()
         theirs.open()
         assert await result_of(job) == "done"
@@ -264,7 +265,7 @@ async def test_a_job_given_back_at_once_runs_again_here_although_its_last_run_is
 
     async def after_job_end(ctx: dict[str, Any]) -> None:
         if ctx["job_try"] == 1:
-            await eventually(lambda: ctx["job_id"] in process.worker.claims, "it is claimed again")
+            await eventually(lambda: process.worker.leases[ctx["job_id"]] is not own_lease(), "it is claimed again")
 
     async with working(settings, function(twice, name="twice"), after_job_end=after_job_end) as process:
         assert await result_of(await put(redis_client, "twice")) == "done"
@@ -294,16 +295,16 @@ async def test_a_worker_survives_the_loss_of_all_its_connections(redis_client: A
 async def test_a_request_that_is_cancelled_stops_at_once_and_leaves_the_queue(
     queue: Queue, redis_client: ArqRedis, settings: Settings
 ) -> None:
-    gate, reasons = Gate(), list[str]()
+    gate, reasons = Gate(), list[str | None]()
 
     async def tell(ctx: dict[str, Any]) -> None:
         try:
             await gate.wait(ctx)
         except asyncio.CancelledError:
-            reasons.append(process.worker.cancel_reasons[ctx["job_id"]])
+            reasons.append(own_lease().cancelled_for)
             raise
 
-    async with working(settings, function(tell, name="wait")) as process:
+    async with working(settings, function(tell, name="wait")):
         job = await put(redis_client, "wait")
         await gate.has(1)
         await queue.cancel(job.job_id)
@@ -320,7 +321,7 @@ async def test_what_would_be_paid_for_all_the_same_is_not_cancelled(
     async with working(settings, gate.function, function(other.wait, name="other")) as process:
         job = await put(redis_client, "wait")
         await gate.has(1)
-        process.worker.unstoppable.add(job.job_id)
+        process.worker.leases[job.job_id].is_unstoppable = True
         await queue.cancel(job.job_id)
         witness = await put(redis_client, "other")
         await other.has(1)
@@ -328,7 +329,7 @@ async def test_what_would_be_paid_for_all_the_same_is_not_cancelled(
         await eventually(lambda: other.cancelled == [witness.job_id], "aborts have been looked at")
         gate.open()
         assert await result_of(job) == "done"
-        assert process.worker.unstoppable == set()
+        await eventually(lambda: not process.worker.leases, "nothing of it is left")
 
 
 async def test_an_ask_to_abort_reaches_whoever_takes_the_job_over(
@@ -470,17 +471,16 @@ async def test_a_run_that_gave_its_job_away_does_not_end_the_next_run_of_the_sam
     runs = list[bool]()
 
     async def wait(ctx: dict[str, Any], *_: object) -> str:
-        worker, job_id = process.worker, ctx["job_id"]
-        claim = worker.claims[job_id]
-        runs.append(job_id in worker.writing_ends)
+        worker, lease = process.worker, own_lease()
+        runs.append(lease.is_writing_end)
         if len(runs) == 1:
-            worker.writing_ends.add(job_id)
-            await process.queue.give_back(claim)
-            worker.ended(claim)
-            await eventually(lambda: worker.claims.get(job_id), "it is claimed again")
+            lease.is_writing_end = True
+            await process.queue.give_back(lease.claim)
+            lease.end()
+            await eventually(lambda: worker.leases[ctx["job_id"]] is not lease, "it is claimed again")
             return "first"
         await asyncio.sleep(0)
-        assert worker.claims[job_id] is claim
+        assert worker.held == [lease]
         return "second"
 
     async with working(settings, function(wait, name="wait")) as process:

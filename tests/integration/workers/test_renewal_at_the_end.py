@@ -82,4 +82,4 @@ async def test_a_renewal_right_behind_the_last_event_loses_nothing(
     assert scripts.renewals
     assert not [entry for entry in logs if entry["event"] in {"lease lost", "attempt fenced", "finish fenced"}]
     assert {type((await read_journal(redis_client, job.id))[-1]) for job in jobs} == {Done}
-    assert not process.worker.writing_ends
+    assert not process.worker.leases
