@@ -16,8 +16,6 @@ from shared.ledger.rows import Settlement
 from shared.stores import keys
 
 if TYPE_CHECKING:
-    import redis.asyncio
-
     from shared.queue.byte_limits import Ending
     from shared.queue.claims import Claim
     from shared.stores.redis_connections import Word
@@ -157,13 +155,6 @@ async def read_on(
         "read", names, [request_id, first, events_max, bytes_max, channel, CHANNELS_MAX, first_max]
     )
     return Reading(bool(alive), begun, entries, left_out)
-
-
-async def read_journal(client: redis.asyncio.Redis, request_id: str, first: int = 0, count: int = 0) -> list[Event]:
-    """Events from `first` on, at most `count` (0: all). Raises redis-py's errors."""
-    last = first + count - 1 if count else -1
-    entries = await client.lrange(keys.journal(request_id), first, last)  # type: ignore[misc] # typed for both clients
-    return [unpack_event(data) for data in entries]
 
 
 def parse_message(data: bytes) -> Iterator[Heard]:

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from shared.job import Event
 from shared.ledger.check import check_ledger
-from shared.queue.journal import read_journal
 from shared.stores import keys
 from tests.harness.cluster import Cluster
+from tests.harness.journals import read_journal
 
 KEY_OF_MESSAGE = re.compile(r"key=([^\s\]]+)")
 

@@ -20,7 +20,6 @@ from shared.queue.journal import (
     RequestVoid,
     append_all,
     parse_message,
-    read_journal,
     read_on,
 )
 from shared.queue.queue import Queue
@@ -28,6 +27,7 @@ from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
+from tests.harness.journals import read_journal
 from tests.harness.support import eventually
 from tests.integration.conftest import running
 from tests.integration.jobs import OPENAI, claim_one, enqueue

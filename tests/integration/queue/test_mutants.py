@@ -15,11 +15,12 @@ from arq.constants import (
 from shared.chat import Message
 from shared.errors import Overloaded, RateLimited, Unavailable
 from shared.job import Chunk
-from shared.queue.journal import LeaseLost, RequestVoid, read_journal, read_on
+from shared.queue.journal import LeaseLost, RequestVoid, read_on
 from shared.queue.queue import PAYLOAD_BYTES_MAX, Queue
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
+from tests.harness.journals import read_journal
 from tests.integration.jobs import (
     GEMINI,
     OPENAI,

@@ -15,12 +15,12 @@ from shared.ledger.ledger import Ledger
 from shared.ledger.rows import Settlement
 from shared.ledger.settler import Settler
 from shared.money import Usage
-from shared.queue.journal import read_journal
 from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
+from tests.harness.journals import read_journal
 from tests.harness.support import eventually_true
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount

@@ -13,7 +13,6 @@ from shared.ledger.endings import Endings
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
 from shared.money import Usage
-from shared.queue.journal import read_journal
 from shared.queue.queue import Queue
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
@@ -21,6 +20,7 @@ from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job
+from tests.harness.journals import read_journal
 from tests.harness.support import eventually_true
 from tests.integration.jobs import enqueue
 from tests.integration.working import function, hand_runner, working
