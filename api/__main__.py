@@ -14,7 +14,7 @@ from aiohttp import web
 from api.app import create_app
 from api.concurrency import run_several
 from api.http.slow_readers import keep_little_unsent
-from api.http_errors import Runner
+from api.http_errors import DoorRunner
 from api.services import SERVICES
 from shared.errors import Unavailable
 from shared.runtime import telemetry
@@ -53,7 +53,7 @@ async def _serve(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     app = create_app(settings)
-    runner = Runner(
+    runner = DoorRunner(
         app,
         handler_cancellation=True,
         access_log=None,

@@ -18,8 +18,8 @@ from api.endpoints.health import get_healthz, readiness
 from api.endpoints.operator_docs import OPERATOR_OPENAPI
 from api.http.bodies import Bodies
 from api.http.lists import Lists
+from api.http.read_turns import ReadTurns
 from api.http.state import ANSWERS, HELD_STREAMS, READS, RESULTS, SETTINGS
-from api.http.turns import Turns
 from api.http.uploads import Uploads
 from api.http.writing import PART_BYTES
 from api.key_watch import KeyWatch
@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
     app[SETTINGS] = settings
-    app[READS] = Turns()
+    app[READS] = ReadTurns()
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
     app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)

@@ -105,7 +105,7 @@ class Server(web.Server):
         return Handler(self, self.patience, loop=self._loop, **self._kwargs)
 
 
-class Runner(web.AppRunner):
+class DoorRunner(web.AppRunner):
     """aiohttp's runner with that server."""
 
     async def _make_server(self) -> web.Server:

@@ -70,7 +70,7 @@ class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group_by: Annotated[str, msgspec.Meta(description="A comma list of day, model, key.")] = "day"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class UsagePeriod(msgspec.Struct, frozen=True):
     """Days in UTC, both included."""
 
     first: date
@@ -104,14 +104,14 @@ async def usage_of(services: Services, account_id: str, query: UsageQuery, listi
     return await _answer(asked, rows, listing)
 
 
-def _asked(query: UsageQuery, today: date, days_max: int) -> Asked:
+def _asked(query: UsageQuery, today: date, days_max: int) -> UsagePeriod:
     last = _date("to", query.last) if query.last else today
     first = _date("from", query.first) if query.first else _days_before(last, DAYS_DEFAULT - 1)
     if first > last:
         raise InvalidRequest(f"`from` ({first}) is later than `to` ({last}).")
     if (last - first).days >= days_max:
         raise InvalidRequest(f"`from` {first} `to` {last} is more than {days_max} days: ask for a shorter time.")
-    return Asked(first, last, _groups(query.group_by))
+    return UsagePeriod(first, last, _groups(query.group_by))
 
 
 def _date(name: str, text: str) -> date:
@@ -135,7 +135,7 @@ def _groups(text: str) -> tuple[Group, ...]:
     return tuple(words)  # type: ignore[arg-type] # checked word by word
 
 
-async def _answer(asked: Asked, rows: list[UsageRow], listing: LongList) -> UsageAnswer:
+async def _answer(asked: UsagePeriod, rows: list[UsageRow], listing: LongList) -> UsageAnswer:
     rows.sort(key=attrgetter(*(FIELDS[group] for group in asked.group_by)))
     groups: list[UsageGroup] = []
     sums: list[UsageRow] = []

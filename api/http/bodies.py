@@ -16,7 +16,7 @@ from api.http.encoding import utf8_body
 from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
 from api.http.state import READS
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
-from shared.runtime.pace import Pace
+from shared.runtime.long_steps import Pauses
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -94,13 +94,13 @@ class Bodies:
         return size > self._settings.small_body_bytes_max
 
     @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[Pace]:
+    async def turn(self, size: int) -> AsyncIterator[Pauses]:
         """Around work on a body that takes its time, and several copies of it: one large body after the other."""
         if not self.is_large(size):
-            yield Pace(pauses=False)
+            yield Pauses(pauses=False)
             return
         async with self._turn:
-            pace = Pace(pauses=True)
+            pace = Pauses(pauses=True)
             try:
                 yield pace
             finally:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from shared.errors import Overloaded
-from shared.runtime.pace import Pace
+from shared.runtime.long_steps import Pauses
 
 T = TypeVar("T")
 SHORT_ROWS = 200
@@ -39,7 +39,7 @@ class Lists:
             yield LongList(self, account_id, stack)
 
     @asynccontextmanager
-    async def turn(self, account_id: str) -> AsyncIterator[Pace]:
+    async def turn(self, account_id: str) -> AsyncIterator[Pauses]:
         """For `LongList`. Raises `Overloaded` when it does not come in time."""
         of_account = self._turn_of.setdefault(account_id, asyncio.Lock())
         async with AsyncExitStack() as held:
@@ -51,7 +51,7 @@ class Lists:
                 raise Overloaded(
                     "Many long lists are being made now: try again shortly, or ask for a shorter one."
                 ) from None
-            pace = Pace(pauses=True)
+            pace = Pauses(pauses=True)
             try:
                 yield pace
             finally:
@@ -70,7 +70,7 @@ class LongList:
         self._lists = lists
         self._account_id = account_id
         self._stack = stack
-        self._pace: Pace | None = None
+        self._pace: Pauses | None = None
 
     async def after(self, piece: Sized) -> None:
         """To be awaited after each piece. Behind one of `SHORT_ROWS` or more another may come: then the list waits for its

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from api.http.read_turns import ReadTurns
 from api.http.reading import Progress, refuse_compressed
 from api.http.state import READS
-from api.http.turns import Turns
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
 FILE = "file"
@@ -25,7 +25,7 @@ class FileForm:
     Reading raises `InvalidRequest` for what is no such form.
     """
 
-    def __init__(self, reader: MultipartReader, progress: Progress, turns: Turns) -> None:
+    def __init__(self, reader: MultipartReader, progress: Progress, turns: ReadTurns) -> None:
         self._reader = reader
         self._turns = turns
         self._progress = progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.http.turns import Turns
+from api.http.read_turns import ReadTurns
 from shared.runtime.byte_budget import ByteBudget
 from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
@@ -15,8 +15,8 @@ ANSWERS = web.AppKey("answers", ByteBudget)
 """Room for large answers that this process is sending, by account."""
 RESULTS = web.AppKey("results", ByteBudget)
 """Room for results of batches that this process is sending, by account."""
-READS = web.AppKey("reads", Turns)
-"""Turns of large bodies that are being read."""
+READS = web.AppKey("reads", ReadTurns)
+"""ReadTurns of large bodies that are being read."""
 HELD_STREAMS = web.AppKey("held_streams", GrowingRoom)
 """Room for streams that hold what they sent until their end, by account. All keys below hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])

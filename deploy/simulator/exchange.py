@@ -19,7 +19,7 @@ from deploy.simulator.caching import Prompt
 from deploy.simulator.calls import Call
 from deploy.simulator.script import Said, Script, ScriptError, last_of_user
 from deploy.simulator.state import SIMULATOR, Directions, Simulator
-from deploy.simulator.tools import Asked
+from deploy.simulator.tools import AskedTools
 from deploy.simulator.upstreams import payer_of
 
 HTML_PAGE = (
@@ -66,7 +66,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     include_usage: bool = True
     body: Any = None
-    asked: Asked = Asked()
+    asked: AskedTools = AskedTools()
     thinks: bool = False
     tier: str = ""
     full: Refusal | None = None

@@ -28,7 +28,7 @@ class Offer(msgspec.Struct, frozen=True):
     schema: dict[str, Any] = {}
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class AskedTools(msgspec.Struct, frozen=True, kw_only=True):
     """What a request says of tools. `only` names the one that must be called; `result` is what a tool said last of all."""
 
     offers: tuple[Offer, ...] = ()
@@ -40,7 +40,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Of the answer, where it is to be JSON."""
 
 
-def pieces(model: str, message: str, script: Script, asked: Asked, turn: Turn | None = None) -> list[Piece]:
+def pieces(model: str, message: str, script: Script, asked: AskedTools, turn: Turn | None = None) -> list[Piece]:
     """Give the pieces of the answer before any limit: text and calls, JSON, a word on the tool's result, or plain text.
 
     `turn` is that of the script's plan, None where there is no plan or it is over. A call that must follow a result is one of
@@ -61,14 +61,14 @@ def pieces(model: str, message: str, script: Script, asked: Asked, turn: Turn | 
     return list[Piece](plain)
 
 
-def can_play(turn: Turn, asked: Asked) -> bool:
+def can_play(turn: Turn, asked: AskedTools) -> bool:
     """Whether a request leaves room for a planned turn: for its calls, or for its text where it makes none."""
     if not turn.calls:
         return asked.only is None and (asked.schema is None or (asked.schema == ANY_JSON and _is_object(turn.text)))
     return {call.name for call in turn.calls} <= callable_names(asked)
 
 
-def wanted(asked: Asked, script: Script) -> int:
+def wanted(asked: AskedTools, script: Script) -> int:
     """Give the number of calls to make beside a plan's: one of what is on offer, or the script's; none after a result.
 
     With a plan only a call that the request insists on by name is made beside it.
@@ -82,12 +82,12 @@ def wanted(asked: Asked, script: Script) -> int:
     return min(count, 1) if not asked.parallel else count
 
 
-def callable_names(asked: Asked) -> set[str]:
+def callable_names(asked: AskedTools) -> set[str]:
     """List the names of the tools that may be called."""
     return set() if asked.choice == "none" else {offer.name for offer in callable_offers(asked)}
 
 
-def callable_offers(asked: Asked) -> list[Offer]:
+def callable_offers(asked: AskedTools) -> list[Offer]:
     """List the offers that may be called."""
     return [offer for offer in asked.offers if asked.only in {None, offer.name}]
 
@@ -137,7 +137,7 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _missing(turn: Turn | None, asked: Asked) -> str:
+def _missing(turn: Turn | None, asked: AskedTools) -> str:
     """Say which tools a plan wants in vain, to whoever wrote it; a request without tools is no mistake of the plan."""
     if turn is None or not asked.offers:
         return ""

@@ -25,7 +25,7 @@ from shared.lanes import QueueName, lane_of, queue_of
 from shared.queue.byte_limits import USUAL, ByteLimits, Ending
 from shared.queue.claims import PLENTY, Claim, Claims, Memory, Room
 from shared.queue.journal import CHANNELS_MAX
-from shared.runtime.pace import LONG_FROM_BYTES, Pace
+from shared.runtime.long_steps import LONG_FROM_BYTES, Pauses
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
@@ -254,7 +254,7 @@ class Queue:
 
 
 async def _payload_of(job: Job | PackedJob) -> bytes:
-    pace = Pace(pauses=job.footprint >= LONG_FROM_BYTES)
+    pace = Pauses(pauses=job.footprint >= LONG_FROM_BYTES)
     sealed = Sealed(pack(job))
     await pace.pause()
     payload = serialize_job(RUN_REQUEST, (sealed,), {}, None, clock.now_ms(), serializer=arq_serializer)

@@ -13,7 +13,7 @@ from deploy.simulator.answer import CallText
 from deploy.simulator.app import Running
 from deploy.simulator.plans import Plan, Plans, Turn
 from deploy.simulator.script import Said, Script, ScriptError, from_talk
-from deploy.simulator.tools import ANY_JSON, Asked, Offer
+from deploy.simulator.tools import ANY_JSON, AskedTools, Offer
 
 LOOK: dict[str, Any] = {"name": "Read", "arguments": {"file_path": "a.txt"}}
 TURNS = [{"text": "I look.", "calls": [LOOK, {"name": "Run"}]}, {"text": "Done."}]
@@ -67,15 +67,15 @@ def test_where_one_call_at_a_time_is_asked_for_each_call_is_a_turn() -> None:
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
-        (Asked(offers=(Offer("Read"),)), ["Read", "Read"]),
-        (Asked(offers=(Offer("Read"),), choice="none"), []),
-        (Asked(offers=(Offer("Read"), Offer("Other")), only="Other"), ["Other"]),
-        (Asked(offers=(Offer("Read"),), choice="required"), ["Read", "Read"]),
-        (Asked(offers=(Offer("Other"),), choice="required"), []),
-        (Asked(offers=(Offer("Read"),), result="ten"), ["Read", "Read"]),
+        (AskedTools(offers=(Offer("Read"),)), ["Read", "Read"]),
+        (AskedTools(offers=(Offer("Read"),), choice="none"), []),
+        (AskedTools(offers=(Offer("Read"), Offer("Other")), only="Other"), ["Other"]),
+        (AskedTools(offers=(Offer("Read"),), choice="required"), ["Read", "Read"]),
+        (AskedTools(offers=(Offer("Other"),), choice="required"), []),
+        (AskedTools(offers=(Offer("Read"),), result="ten"), ["Read", "Read"]),
     ],
 )
-def test_a_turns_calls_keep_to_what_the_request_allows(asked: Asked, answer: list[str]) -> None:
+def test_a_turns_calls_keep_to_what_the_request_allows(asked: AskedTools, answer: list[str]) -> None:
     turn = msgspec.convert({"calls": [LOOK, LOOK]}, Turn)
     pieces = tools.pieces("m", "hi", Script(plan="k1"), asked, turn)
     assert [piece.name for piece in pieces if isinstance(piece, CallText) and piece.name] == answer
@@ -83,17 +83,18 @@ def test_a_turns_calls_keep_to_what_the_request_allows(asked: Asked, answer: lis
 
 def test_a_turn_of_text_needs_no_tools_and_gives_way_to_json() -> None:
     spoken = [
-        tools.pieces("m", "hi", Script(plan="k1"), asked, Turn("Done.")) for asked in (Asked(), Asked(result="x"))
+        tools.pieces("m", "hi", Script(plan="k1"), asked, Turn("Done."))
+        for asked in (AskedTools(), AskedTools(result="x"))
     ]
     assert ["".join(map(str, pieces)) for pieces in spoken] == ["Done.", "Done."]
-    pieces = tools.pieces("m", "hi", Script(plan="k1"), Asked(schema=ANY_JSON), Turn("Done."))
+    pieces = tools.pieces("m", "hi", Script(plan="k1"), AskedTools(schema=ANY_JSON), Turn("Done."))
     assert json.loads("".join(map(str, pieces)))["answer"].startswith("[simulated m]")
 
 
 def test_a_turn_that_is_a_json_object_is_said_where_any_object_will_do() -> None:
     turn, form = Turn('{"name": "Oslo"}'), {"type": "object", "properties": {"town": {"type": "string"}}}
     said = [
-        "".join(map(str, tools.pieces("m", "hi", Script(plan="k1"), Asked(schema=schema), turn)))
+        "".join(map(str, tools.pieces("m", "hi", Script(plan="k1"), AskedTools(schema=schema), turn)))
         for schema in (ANY_JSON, form)
     ]
     assert said == ['{"name": "Oslo"}', '{"town": "text"}']

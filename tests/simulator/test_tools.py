@@ -15,7 +15,7 @@ from deploy.simulator.answer import CallText
 from deploy.simulator.app import Running, running_simulator
 from deploy.simulator.schema import DEPTH_MAX, example
 from deploy.simulator.script import Script
-from deploy.simulator.tools import ANY_JSON, Asked, Offer
+from deploy.simulator.tools import ANY_JSON, AskedTools, Offer
 
 QUICK = Script(first_ms=0, pace_ms=0)
 TREE: dict[str, Any] = {
@@ -92,38 +92,38 @@ BOTH = (CLOCK, WEATHER)
 @pytest.mark.parametrize(
     ("asked", "script", "calls"),
     [
-        (Asked(), Script(calls=2), 0),
-        (Asked(offers=BOTH), Script(), 1),
-        (Asked(offers=BOTH), Script(calls=0), 0),
-        (Asked(offers=BOTH), Script(calls=3), 3),
-        (Asked(offers=BOTH, parallel=False), Script(calls=3), 1),
-        (Asked(offers=BOTH, choice="none"), Script(calls=3), 0),
-        (Asked(offers=BOTH, result="ten"), Script(), 0),
-        (Asked(offers=BOTH, result="ten"), Script(calls=2), 0),
-        (Asked(offers=BOTH, result="ten", choice="required"), Script(), 1),
-        (Asked(offers=BOTH, result="ten", only="weather"), Script(calls=2), 2),
+        (AskedTools(), Script(calls=2), 0),
+        (AskedTools(offers=BOTH), Script(), 1),
+        (AskedTools(offers=BOTH), Script(calls=0), 0),
+        (AskedTools(offers=BOTH), Script(calls=3), 3),
+        (AskedTools(offers=BOTH, parallel=False), Script(calls=3), 1),
+        (AskedTools(offers=BOTH, choice="none"), Script(calls=3), 0),
+        (AskedTools(offers=BOTH, result="ten"), Script(), 0),
+        (AskedTools(offers=BOTH, result="ten"), Script(calls=2), 0),
+        (AskedTools(offers=BOTH, result="ten", choice="required"), Script(), 1),
+        (AskedTools(offers=BOTH, result="ten", only="weather"), Script(calls=2), 2),
     ],
 )
-def test_as_many_calls_as_asked_for(asked: Asked, script: Script, calls: int) -> None:
+def test_as_many_calls_as_asked_for(asked: AskedTools, script: Script, calls: int) -> None:
     assert tools.wanted(asked, script) == calls
 
 
 def test_an_answer_to_a_result_repeats_it() -> None:
-    pieces = tools.pieces("m", "hi", Script(tokens=3), Asked(offers=BOTH, result="ten past five"))
+    pieces = tools.pieces("m", "hi", Script(tokens=3), AskedTools(offers=BOTH, result="ten past five"))
     assert "".join(str(piece) for piece in pieces).endswith(" The tool said: ten past five")
 
 
 @pytest.mark.parametrize(("result", "name"), [(None, "clock"), ("ten past five", "weather")])
 def test_who_must_call_a_tool_calls_the_last_one_after_a_result(result: str | None, name: str) -> None:
-    pieces = tools.pieces("m", "hi", Script(), Asked(offers=BOTH, result=result, choice="required"))
+    pieces = tools.pieces("m", "hi", Script(), AskedTools(offers=BOTH, result=result, choice="required"))
     assert [piece.name for piece in pieces if isinstance(piece, CallText) and piece.name] == [name]
 
 
 def test_an_answer_in_json_is_json() -> None:
     script = Script(tokens=40, unicode=True)
-    written = "".join(str(piece) for piece in tools.pieces("m", "hi", script, Asked(schema=ANY_JSON)))
+    written = "".join(str(piece) for piece in tools.pieces("m", "hi", script, AskedTools(schema=ANY_JSON)))
     assert json.loads(written)["answer"].startswith("[simulated m] 🙂")
-    typed = "".join(str(piece) for piece in tools.pieces("m", "hi", script, Asked(schema=TREE)))
+    typed = "".join(str(piece) for piece in tools.pieces("m", "hi", script, AskedTools(schema=TREE)))
     assert json.loads(typed)["name"] == tools.AWKWARD_TEXT
 
 

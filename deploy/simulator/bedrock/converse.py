@@ -34,7 +34,7 @@ from deploy.simulator.bedrock.wire import (
 from deploy.simulator.caching import Prompt
 from deploy.simulator.exchange import Question, Refusal, Told, fault_refusal, serve
 from deploy.simulator.script import Said
-from deploy.simulator.tools import Asked, read_arguments
+from deploy.simulator.tools import AskedTools, read_arguments
 
 
 class InferenceConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -165,7 +165,7 @@ def _prompt(request: web.Request, body: ConverseRequest, model: Model) -> Prompt
     return Prompt(owner, lambda: pieces_of(body.system, body.messages, body.tool_config, model), policy_of(model))
 
 
-def _choice(asked: Asked) -> str:
+def _choice(asked: AskedTools) -> str:
     return "named" if asked.only else asked.choice
 
 

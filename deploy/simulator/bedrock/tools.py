@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deploy.simulator.tools import Asked, Offer
+from deploy.simulator.tools import AskedTools, Offer
 
 
 class ToolUse(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -146,15 +146,15 @@ def text_of(blocks: list[Block]) -> str:
     return "".join(block.text or "" for block in blocks)
 
 
-def asked_of(turns: list[Turn], config: ToolConfig | None) -> Asked:
+def asked_of(turns: list[Turn], config: ToolConfig | None) -> AskedTools:
     """Read what a request says of tools."""
     last = turns[-1].content if turns else []
     results = [result_text(block.tool_result) for block in last if block.tool_result]
     result = " ".join(results) if results and not text_of(last) else None
     if config is None:
-        return Asked(result=result)
+        return AskedTools(result=result)
     choice = config.tool_choice or Choice()
-    return Asked(
+    return AskedTools(
         offers=tuple(Offer(tool.tool_spec.name, tool.tool_spec.input_schema.json) for tool in config.tools),
         choice="auto" if choice.any is None else "required",
         only=choice.tool.name if choice.tool else None,

@@ -13,7 +13,7 @@ import msgspec
 
 from deploy.simulator.exchange import Refusal
 from deploy.simulator.gemini.schemas import check_json, check_own
-from deploy.simulator.tools import Asked, Offer
+from deploy.simulator.tools import AskedTools, Offer
 
 DECLARATIONS_MAX = 512
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
@@ -107,13 +107,13 @@ def text_of(content: Content) -> str:
 
 def asked_of(
     contents: list[Content], tools: list[FunctionTool], config: ToolConfig | None, schema: dict[str, Any] | None
-) -> Asked:
+) -> AskedTools:
     """Read what a request says of functions; `schema` is that of its answer."""
     calling = config.function_calling_config if config else CallingConfig()
     choices: dict[str, Literal["none", "required"]] = {"NONE": "none", "ANY": "required"}
     last = contents[-1] if contents else Content()
     results = [_response_text(part.function_response) for part in last.parts if part.function_response]
-    return Asked(
+    return AskedTools(
         offers=tuple(Offer(d.name, d.schema) for d in declared(tools)),
         choice=choices.get(calling.mode, "auto"),
         only=calling.allowed_function_names[0] if calling.allowed_function_names else None,

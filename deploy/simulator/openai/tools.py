@@ -18,15 +18,15 @@ from deploy.simulator.openai.rules import thinks
 from deploy.simulator.openai.schemas import wrong_schema
 from deploy.simulator.openai.values import INVALID
 from deploy.simulator.script import Said
-from deploy.simulator.tools import ANY_JSON, Asked, Offer
+from deploy.simulator.tools import ANY_JSON, AskedTools, Offer
 
 
-def asked_of(body: ChatRequest) -> Asked:
+def asked_of(body: ChatRequest) -> AskedTools:
     """Read what a request says of tools and of the form of its answer."""
     offers = tuple(Offer(tool.function.name, tool.function.parameters or {}) for tool in body.tools or ())
     choice = body.tool_choice
     last = body.messages[-1] if body.messages else None
-    return Asked(
+    return AskedTools(
         offers=offers,
         choice="auto" if choice is None or isinstance(choice, Named) else choice,
         only=choice.function.name if isinstance(choice, Named) else None,

@@ -12,7 +12,7 @@ import msgspec
 
 from deploy.simulator.openai.body import Breakpoint, CacheOptions
 from deploy.simulator.script import Said
-from deploy.simulator.tools import ANY_JSON, Asked, Offer
+from deploy.simulator.tools import ANY_JSON, AskedTools, Offer
 
 ENCRYPTED = "reasoning.encrypted_content"
 
@@ -172,11 +172,11 @@ def texts_of(body: ResponsesRequest) -> list[str]:
     return [*texts, msgspec.json.encode(body.schema).decode()] if body.schema else texts
 
 
-def asked_of(body: ResponsesRequest) -> Asked:
+def asked_of(body: ResponsesRequest) -> AskedTools:
     """Read what a request says of tools and of the form of its answer."""
     choice = body.tool_choice
     last = body.items[-1] if body.items else None
-    return Asked(
+    return AskedTools(
         offers=tuple(Offer(tool.name or "", tool.parameters or {}) for tool in body.tools or ()),
         choice="auto" if choice is None or isinstance(choice, Named) else choice,
         only=choice.name if isinstance(choice, Named) else None,

@@ -28,7 +28,7 @@ from workers.providers.wire.sse import whole
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(Protocol):
+class AnswerReader(Protocol):
     """Makes pieces of one answer's bytes, and knows at the end whether there was one. `done`: nothing more comes."""
 
     done: bool
@@ -56,7 +56,7 @@ class OpenAIApi:
         *,
         path: str,
         parameters: Callable[[ProviderRequest], dict[str, Any]],
-        answer: Callable[[ProviderRequest], Answer],
+        answer: Callable[[ProviderRequest], AnswerReader],
     ) -> None:
         self._clients = clients
         self._coalescing = Coalescing(limits.coalesce_s)

@@ -8,8 +8,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
 from api.http.multipart import FileForm, file_form
+from api.http.read_turns import ReadTurns
 from api.http.state import CLOSES, READS, SETTINGS
-from api.http.turns import Turns
 from shared.errors import InvalidRequest
 from shared.settings import Settings
 
@@ -30,7 +30,7 @@ async def a_form(body: bytes, *, ends: bool = True) -> tuple[FileForm, web.Reque
         stream.feed_eof()
     app = web.Application()
     app[SETTINGS] = Settings(database_url="", redis_url="", body_within_s=0.05)
-    app[READS] = Turns()
+    app[READS] = ReadTurns()
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     request = make_mocked_request("POST", "/v1/files", headers, app=app, payload=stream)
     return await file_form(request), request

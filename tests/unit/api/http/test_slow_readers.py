@@ -14,7 +14,7 @@ from aiohttp import web
 from api.http.slow_readers import keep_little_unsent
 from api.http.state import ANSWERS, SETTINGS
 from api.http.writing import BodyWriter, answer
-from api.http_errors import Runner
+from api.http_errors import DoorRunner
 from shared.errors import Overloaded
 from shared.runtime.byte_budget import ByteBudget
 from shared.settings import Settings
@@ -46,7 +46,7 @@ class Door:
         self.app.router.add_get("/", self._watched(handler))
         self.listening = socket.create_server(("127.0.0.1", 0))
         keep_little_unsent(self.listening, UNSENT_BYTES)
-        self.runner = Runner(self.app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        self.runner = DoorRunner(self.app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
 
     def _watched(self, handler: Handler) -> Handler:
         async def watched(request: web.Request) -> web.StreamResponse:

@@ -13,7 +13,7 @@ PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
 """A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
 
 
-class Pace:
+class Pauses:
     """Of work on something large, which others wait for: after each step it leaves them twice the time that the step took.
     Small requests take several turns of the event loop, and with a long step before each they would take as long as it.
     """
@@ -45,6 +45,6 @@ class LongSteps:
             yield
             return
         async with self._turn:
-            pace = Pace(pauses=True)
+            pace = Pauses(pauses=True)
             yield
             await pace.pause()

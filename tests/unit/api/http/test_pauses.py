@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.http.bodies import Bodies
-from shared.runtime.pace import PAUSE_FROM_S, PAUSE_MAX_S, Pace
+from shared.runtime.long_steps import PAUSE_FROM_S, PAUSE_MAX_S, Pauses
 from shared.settings import Settings
 
 
@@ -15,8 +15,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.slept: list[float] = []
-        monkeypatch.setattr("shared.runtime.pace.time.monotonic", lambda: self.now)
-        monkeypatch.setattr("shared.runtime.pace.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("shared.runtime.long_steps.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("shared.runtime.long_steps.asyncio.sleep", self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def test_a_pause_is_twice_as_long_as_the_step_before_it(clock: Clock) -> None:
-    pace = Pace(pauses=True)
+    pace = Pauses(pauses=True)
     for step_s in (0.02, 0.1, PAUSE_FROM_S / 2, 9.0):
         clock.now += step_s
         await pace.pause()

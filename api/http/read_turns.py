@@ -1,11 +1,11 @@
-"""Turns of the event loop among the large bodies that are being read."""
+"""ReadTurns of the event loop among the large bodies that are being read."""
 
 from __future__ import annotations
 
 import asyncio
 
 
-class Turns:
+class ReadTurns:
     """One for each process. A piece of a large body is read in each turn of the event loop, and not one of each body: what
     others have to wait for does not grow with the number of bodies.
     """

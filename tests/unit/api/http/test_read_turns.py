@@ -9,14 +9,14 @@ from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
 
+from api.http.read_turns import ReadTurns
 from api.http.reading import pass_over_rest
 from api.http.state import READS, SETTINGS
-from api.http.turns import Turns
 from shared.settings import Settings
 
 
 async def test_each_turn_of_the_event_loop_has_one_piece_of_all_bodies() -> None:
-    turns, read = Turns(), list[int]()
+    turns, read = ReadTurns(), list[int]()
 
     async def three_pieces(body: int) -> None:
         for _ in range(3):
@@ -35,7 +35,7 @@ async def test_each_turn_of_the_event_loop_has_one_piece_of_all_bodies() -> None
 def a_request(stream: StreamReader) -> web.Request:
     app = web.Application()
     app[SETTINGS] = Settings(database_url="", redis_url="", refused_body_within_s=0.05)
-    app[READS] = Turns()
+    app[READS] = ReadTurns()
     return make_mocked_request("POST", "/", app=app, payload=stream)
 
 
