@@ -30,7 +30,8 @@ APART = {
     "tests/e2e/test_callers_faults.py": HALF,
     "tests/e2e/test_anthropic.py": HALF,
 }
-"""Files there that start other systems, and the name of the system."""
+"""Files there that are another group than their folder, and the group's name: most start a system of their own; those of HALF
+start one more like that of the folder."""
 LEASE = re.compile(r"lease \d+ s")
 
 
