@@ -9,6 +9,7 @@ import msgspec
 
 from api.formats.known_fields import OfUnknownType
 from api.formats.surfaces import SURFACES
+from api.manual.field_docs import field_docs, structs_in
 from api.manual.route import Route
 
 Json = dict[str, Any]
@@ -22,6 +23,7 @@ class Schemas:
         types = list(dict.fromkeys(_types(routes)))
         schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
         components = _decimals_as_read(components)
+        _describe_fields(types, components)
         self._schemas = dict(zip(types, schemas, strict=True))
         for route in routes:
             if route.body and route.body.untagged:
@@ -59,6 +61,14 @@ def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
         contents = [answer.content for answer in route.answers.values()] + ([route.body.content] if route.body else [])
         told = [kind for content in contents for kind in content.values() if not isinstance(kind, str)]
         yield from (one for kind in told for one in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _describe_fields(types: list[Any], components: Json) -> None:
+    for kind in structs_in(types):
+        schema = components.get(kind.__name__) or components.get(f"{kind.__module__}.{kind.__qualname__}")
+        for name, told in field_docs(kind).items():
+            if schema:
+                schema["properties"][name]["description"] = told
 
 
 def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON

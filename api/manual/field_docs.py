@@ -1,0 +1,56 @@
+"""What the fields of structs mean, for `/openapi.json`: the text that follows a field in the source of its class."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+
+@cache
+def field_docs(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """By the names that fields have in JSON; a field that nothing is said of is left out."""
+    told: dict[str, str] = {}
+    for cls in reversed(kind.__mro__):
+        if issubclass(cls, msgspec.Struct) and cls is not msgspec.Struct:
+            told |= _told_of(cls)
+    return {one.encode_name: told[one.name] for one in msgspec.structs.fields(kind) if one.name in told}
+
+
+def structs_in(types: Iterable[Any]) -> Iterator[type[msgspec.Struct]]:
+    """All struct types that the types have in them, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = list(msgspec.inspect.multi_type_info(types))
+    while waiting:
+        info = waiting.pop()
+        if id(info) in seen:
+            continue
+        seen.add(id(info))
+        if isinstance(info, msgspec.inspect.StructType):
+            yield getattr(info.cls, "__origin__", info.cls)
+        waiting += _parts_of(info)
+
+
+def _parts_of(info: Any) -> Iterator[Any]:  # noqa: ANN401 - msgspec's descriptions of types and fields
+    for name in getattr(info, "__struct_fields__", ()):
+        value = getattr(info, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+                yield part
+
+
+def _told_of(cls: type) -> dict[str, str]:
+    """Of the class alone, by attribute."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined] # a class has one
+    told = {}
+    for field, text in pairwise(body):
+        match field, text:
+            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words)))):
+                told[name] = inspect.cleandoc(words)
+    return told
