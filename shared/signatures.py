@@ -20,7 +20,7 @@ SEPARATOR = "~"
 DIGEST_LENGTH = 12
 REDACTED = "r"
 WITHOUT_TEXT = frozenset({"openai-responses", "gemini"})
-"""The APIs that want a signature back and no text beside it."""
+"""The APIs that want a signature back and no text beside it: without one there is nothing to send."""
 UNSIGNED = frozenset({"deepseek-chat"})
 """The APIs that want the text back and know no signature: one that nobody has signed may be theirs."""
 OF_BYTES = frozenset({"gemini"})
@@ -53,6 +53,8 @@ def own_thought(model: Model, given: Thought) -> Thought | None:
     if text is None or digest != _digest(text, model):
         return None
     if (redacted or model.api in OF_BYTES) and not _is_base64(signature):
+        return None
+    if model.api in WITHOUT_TEXT and not signature:
         return None
     return Thought(text, signature or None, redacted, None, given.after_text, given.after_calls)
 

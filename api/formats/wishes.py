@@ -28,6 +28,7 @@ ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
 OFF, OMITTED = "disabled", "omitted"
+KNOWN_TYPES = frozenset({"enabled", "adaptive", OFF})
 KNOWN_QUERY = {"beta"}
 """Anthropic's word for an API that is not final; clients that send it mean the same one."""
 ORDERS = {
@@ -41,8 +42,9 @@ ORDERS = {
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`type` is `enabled`, `adaptive`, `disabled` or a newer word; `budget_tokens` how much is to be thought at most, which
-    by itself means `enabled`. `display`: `summarized`, or `omitted`, which shows nothing of it.
+    """`type` is `enabled`, `adaptive` or `disabled`; another word means `enabled`, and is named as left out. `budget_tokens`
+    is how many tokens are to be thought at most, which by itself means `enabled`. `display`: `summarized`, or `omitted`,
+    which shows nothing of what is thought.
     """
 
     type: str | None = None
@@ -52,7 +54,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def is_asked_for(self) -> bool:
         """Whether there is to be any, so that the caller gets it."""
-        return self.type not in {None, OFF} or bool(self.budget_tokens)
+        return self.type not in {None, OFF} or (self.type is None and bool(self.budget_tokens))
 
     @property
     def is_shown(self) -> bool:
@@ -87,8 +89,7 @@ def wishes_of(
     """
     names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
-    if thinking and thinking.display not in {None, OMITTED, "summarized"}:
-        names.append(f"{thinking_field}.display")
+    names += _odd_fields(thinking, thinking_field)
     misplaced = tuple(name for name in names if name.rpartition(".")[2] == CACHE_CONTROL)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
     cached, unknown_marks = _by_wish(marks)
@@ -97,7 +98,7 @@ def wishes_of(
         fields["cache_elsewhere"] = misplaced
     ignored = [*(name for name in names if name not in misplaced), *unknown_marks]
     known = _known_effort(effort)
-    budget = thinking.budget_tokens or 0 if thinking else 0
+    budget = thinking.budget_tokens or 0 if thinking and thinking.type != OFF else 0
     if effort not in {None, known, *ANY_EFFORT}:
         ignored.append(effort_field)
     if known is not None:
@@ -111,6 +112,23 @@ def wishes_of(
     elif thinking and (thinking.type not in {None, OFF} or budget > 0):
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(ignored), known, budget if budget > 0 and known != "none" else None)
+
+
+def _odd_fields(thinking: Thinking | None, field: str) -> list[str]:
+    """Those that say what is not known here. Raises `InvalidRequest` for a budget that is none."""
+    if thinking is None:
+        return []
+    if thinking.budget_tokens is not None and thinking.budget_tokens < 1:
+        raise InvalidRequest(
+            f"`{field}.budget_tokens` is below 1: give how many tokens are to be thought at most, or leave it out. To switch"
+            ' thinking off, `{"type": "disabled"}`.'
+        )
+    odd = {
+        "type": thinking.type not in {None, *KNOWN_TYPES},
+        "display": thinking.display not in {None, OMITTED, "summarized"},
+        "budget_tokens": thinking.type == OFF and thinking.budget_tokens is not None,
+    }
+    return [f"{field}.{name}" for name, is_odd in odd.items() if is_odd]
 
 
 def _by_wish(marks: Iterable[MarkField]) -> tuple[dict[str, tuple[str, ...]], list[str]]:

@@ -15,7 +15,14 @@ from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Catalogue, Model
-from shared.catalogue.thinking import takes_thoughts_back
+from shared.catalogue.thinking import (
+    BUDGET_MIN,
+    counts_thinking,
+    may_begin,
+    takes_thoughts_back,
+    thinking_room,
+    thinks,
+)
 from shared.chat import Message, Sampling
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
@@ -139,9 +146,19 @@ def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
         lacking.append("cache")
     if marked.shortened:
         lacking.append("cache_time")
+    if _cannot_think(asked, model, sampling):
+        lacking += [wish for wish in ("reasoning_effort", "thinking") if wish not in lacking]
     fields = [field for wish in lacking for field in asked.wishes.get(wish, ())]
     fitted = asked.without([*fields, *_thoughts_left_out(asked, model, sampling)])
     return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools), model
+
+
+def _cannot_think(asked: Asked, model: Model, sampling: Sampling) -> bool:
+    """Whether the model is not told to think, although it is asked to."""
+    if not counts_thinking(model) or not thinks(model, sampling.reasoning_effort):
+        return False
+    has_room = asked.max_tokens is None or thinking_room(asked.max_tokens) >= BUDGET_MIN
+    return not (has_room and may_begin(asked.messages, lambda thought: own_thought(model, thought) is not None))
 
 
 def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[str, ...]:

@@ -107,11 +107,12 @@ def _top_k(model: Model, sampling: Sampling) -> int | None:
 
 
 def _lacks_effort(asked: _Asked) -> bool:
-    """Not to think is what a model without reasoning does anyway."""
+    """Not to think is what a model without reasoning does anyway; one that cannot stop thinks as little as it can."""
     wanted = asked.sampling.reasoning_effort
     if not asked.model.reasoning_efforts:
         return wanted not in {None, "none"} or asked.model.reasoning
-    return wanted is not None and _effort_sent(asked) is None
+    sent = _effort_sent(asked)
+    return wanted is not None and (sent is None or (wanted == "none" and thinks(asked.model, sent)))
 
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.answers import parts_of, whole
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Model, load_catalogue
 from shared.chat import CallPiece, Message, Sampling, ToolCall
 from shared.job import AnswerPart, Chunk, Done, bytes_of, pack, unpack_event, unpack_job
 from shared.money import Usage
@@ -18,6 +18,7 @@ CATALOGUE = load_catalogue()
 CLAUDE = CATALOGUE.find("anthropic-claude-opus-5-5")
 OTHER_CLAUDE = CATALOGUE.find("anthropic-claude-opus-5")
 DEEPSEEK = CATALOGUE.find("deepseek-v4-pro")
+OPENAI = msgspec.structs.replace(CATALOGUE.find("openai-gpt-6.1-sol"), api="openai-responses")
 GEMINI = CATALOGUE.find("google-gemini-3.8-flash")
 DONE = Done("stop", Usage(1, 1), 0)
 FIRST = Thought("Hm.", "s1")
@@ -104,6 +105,13 @@ def test_encrypted_data_is_known_as_such_and_is_bytes() -> None:
     assert own_thought(CLAUDE, given) == Thought("", "ZGF0YQ==", redacted=True)
     assert own_thought(CLAUDE, Thought(signature=wrapped(CLAUDE, "ZGF0YQ", redacted=True))) is None
     assert own_signature(GEMINI, wrapped(GEMINI, "c2l")) is None
+
+
+@pytest.mark.parametrize("model", [OPENAI, GEMINI], ids=lambda model: model.name)
+def test_where_only_the_signature_goes_back_a_thought_without_one_is_nobodys(model: Model) -> None:
+    cut_off = wrapped(model, "")
+    assert own_thought(model, Thought(signature=cut_off)) is None
+    assert own_signature(model, cut_off) is None
 
 
 def test_a_text_that_nobody_signed_is_taken_by_the_vendor_that_signs_nothing() -> None:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.chat import Message, ReasoningEffort
+from shared.catalogue.thinking import BUDGET_MIN, counts_thinking, may_begin, thinking_room
+from shared.chat import ReasoningEffort
 from workers.providers.protocol import ProviderRequest
 
 BUDGETS: dict[ReasoningEffort, int] = {"minimal": 1_024, "low": 4_096, "medium": 16_384, "high": 32_768}
 BUDGET_MOST = 64_000
 """Tokens of thinking that an effort means to a model which counts them; one beyond these means the most."""
-BUDGET_MIN = 1_024
-"""Claude refuses less."""
-ANSWER_SHARE = 4
-"""A part of the output limit that thinking leaves for the answer, as one over this."""
 FLAT = ("openai.gpt-oss", "moonshotai.", "zai.")
 ALWAYS_SUMMARIZED = ("-4-5-", "-4-6")
 """Claude's models that show what they think without being asked."""
@@ -42,7 +39,7 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
     model, shows = request.model, request.sampling.shows_thoughts
     if effort is None and model.thinking is not None:
         return {} if model.thinking == "off" else {"thinking": {"type": model.thinking}}
-    if "-4-5-" in model.upstream:
+    if counts_thinking(model):
         budget = _budget(request, effort) if effort else None
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
     says_more = shows and not any(part in model.upstream for part in ALWAYS_SUMMARIZED)
@@ -53,22 +50,8 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
-    """None where the output limit has no room for it, and where the talk cannot be gone on with while it thinks: from an
-    answer that has begun, or from calls whose thoughts have not come back.
-    """
+    """None where the output limit has no room for it, and where the talk cannot be gone on with while it thinks."""
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)
-    room = request.output_limit - request.output_limit // ANSWER_SHARE
-    budget = min(max(wanted, BUDGET_MIN), room)
-    return budget if budget >= BUDGET_MIN and _may_begin(request.messages) else None
-
-
-def _may_begin(messages: list[Message]) -> bool:
-    """Claude says: "Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final
-    `assistant` message must start with a thinking block" (github.com/anomalyco/opencode/issues/3077, read 2026-11).
-    """
-    if messages[-1].role == "assistant":
-        return False
-    if messages[-1].role != "tool":
-        return True
-    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
-    return last is not None and any(thought.signature for thought in last.thoughts)
+    budget = min(max(wanted, BUDGET_MIN), thinking_room(request.output_limit))
+    begins = may_begin(request.messages, lambda thought: thought.signature is not None)
+    return budget if budget >= BUDGET_MIN and begins else None

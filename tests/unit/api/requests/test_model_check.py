@@ -12,6 +12,8 @@ from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool
 from shared.errors import InvalidRequest
 from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.settings import Settings
+from shared.signatures import wrapped
+from shared.thoughts import Thought
 
 CATALOGUE = load_catalogue()
 SETTINGS = Settings.load({"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://r"})
@@ -172,3 +174,47 @@ def test_an_output_limit_that_the_vendor_refuses_is_told_by_its_field() -> None:
     with pytest.raises(InvalidRequest, match="`max_tokens` is 15: openai-gpt-6-luna-bedrock takes 16 at least"):
         check("openai-gpt-6-luna-bedrock", HELLO, max_tokens=15)
     check("openai-gpt-6-luna-bedrock", HELLO, max_tokens=16)
+
+
+COUNTS = CATALOGUE.find("anthropic-claude-haiku-4-5")
+ITS_THOUGHT = Thought("Hm.", wrapped(COUNTS, "c2ln", "Hm."))
+CALL = ToolCall("c", "f", "{}")
+
+
+def with_thoughts(*thoughts: Thought) -> list[Message]:
+    """A talk that goes on from the result of a call."""
+    called = Message("assistant", "", tool_calls=(CALL,), thoughts=thoughts)
+    return [Message("user", "x"), called, Message("tool", "1", tool_call_id="c")]
+
+
+@pytest.mark.parametrize(
+    ("messages", "max_tokens", "ignored"),
+    [
+        (with_thoughts(ITS_THOUGHT), None, ()),
+        (with_thoughts(msgspec.structs.replace(ITS_THOUGHT, after_calls=1)), None, ("thinking",)),
+        (with_thoughts(msgspec.structs.replace(ITS_THOUGHT, signature="forged")), None, ("thinking", "thoughts")),
+        (with_thoughts(), None, ("thinking",)),
+        ([Message("user", "x"), Message("assistant", "I")], None, ("thinking",)),
+        ([Message("user", "x")], 1_364, ("thinking",)),
+        ([Message("user", "x")], 1_365, ()),
+    ],
+)
+def test_claude_that_counts_is_not_told_to_think_where_it_cannot_and_its_caller_hears_of_it(
+    messages: list[Message], max_tokens: int | None, ignored: tuple[str, ...]
+) -> None:
+    asked = Asked(
+        model=COUNTS.name,
+        messages=messages,
+        sampling=Sampling(reasoning_effort="low"),
+        tools=Tools(offered=(Tool(name="f"),)),
+        max_tokens=max_tokens,
+        form=cast(Form, None),
+        names={},
+        body=msgspec.Struct(),
+        wishes={"thinking": ("thinking",), "reasoning_effort": ()},
+        thoughts=("thoughts",),
+    )
+    assert fit_to_model(asked, COUNTS, SETTINGS)[0].ignored == ignored
+    if ignored:
+        with pytest.raises(InvalidRequest, match="this key is strict"):
+            fit_to_model(asked, COUNTS, SETTINGS, strict=True)

@@ -199,27 +199,30 @@ def test_a_tool_for_the_answer_is_one_of_those_that_a_vendor_takes(
 @pytest.mark.parametrize(
     ("model", "wanted", "sent"),
     [
-        ("openai-o3-mini", "none", "low"),
         ("openai-o3-mini", "minimal", "low"),
         ("openai-o3-mini", "medium", "medium"),
         ("openai-o3-mini", "max", "high"),
         ("openai-gpt-4o", "none", None),
         ("openai-gpt-5.5", "none", "none"),
         ("openai-gpt-5.5", "max", "xhigh"),
-        ("openai-gpt-6-astra", "none", "low"),
         ("openai-gpt-6-luna-bedrock", "high", "high"),
         ("openai-gpt-5.5", "minimal", "low"),
         ("deepseek-flash", "none", "none"),
         ("deepseek-flash", "medium", "high"),
         ("deepseek-v4-pro", "low", "high"),
         ("anthropic-claude-opus-4-6", "xhigh", "high"),
-        ("anthropic-claude-opus-5-5", "none", "low"),
         ("amazon-nova-2-lite", "max", "medium"),
     ],
 )
 def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, sent: Any) -> None:
     asked = Sampling(reasoning_effort=wanted)
     assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort"}) == (Sampling(reasoning_effort=sent), [])
+
+
+@pytest.mark.parametrize("model", ["openai-o3-mini", "openai-gpt-6-astra", "anthropic-claude-opus-5-5"])
+def test_who_wants_no_thinking_of_a_model_that_cannot_stop_is_told(model: str) -> None:
+    least, lacking = nearest(CATALOGUE.find(model), Sampling(reasoning_effort="none"), {"reasoning_effort"})
+    assert (least.reasoning_effort, lacking) == ("low", ["reasoning_effort"])
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,9 @@ def test_claude_that_counts_does_not_begin_to_think_where_its_thoughts_are_missi
         return asked("anthropic-claude-haiku-4-5", "low", messages, limit=16_384).get("additionalModelRequestFields")
 
     signed = [*CALLED[:3], msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm.", "sig"),)), CALLED[4]]
+    behind_it = msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm.", "sig", after_calls=1),))
     assert thinking(CALLED) is None
+    assert thinking([*CALLED[:3], behind_it, CALLED[4]]) is None
     assert thinking([*HELLO, Message("assistant", "I ")]) is None
     assert thinking(signed) == {"thinking": {"type": "enabled", "budget_tokens": 4_096}}
 
