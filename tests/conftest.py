@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.stores import embedded_postgres, embedded_valkey
 from tests.harness.figures import FIGURE, SEED, Figure, Figures
 from tests.harness.servers import UNSYNCED
 from tests.harness.side_by_side import GroupScheduling, turn_of
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")  # a busy machine is no fault of what is tested
 
 FIGURES = Figures()
 """What the proofs have measured, in whichever process."""

@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "SSE_KEEPALIVE_S": "0.3",
     "BODY_WITHIN_S": "2",
     "BODY_BYTES_PER_S_MIN": "5",
-    "KEEPALIVE_S": "3",
+    "KEEPALIVE_S": "6",
     "REFUSED_BODY_WITHIN_S": "0.5",
     "LOG_LEVEL": "debug",
     "RETENTION_EVERY_S": "0.5",

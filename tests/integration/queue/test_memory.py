@@ -8,6 +8,7 @@ from arq.constants import job_key_prefix
 
 from shared.chat import Message
 from shared.job import Job
+from shared.lanes import QueueName
 from shared.queue.byte_limits import ByteLimits
 from shared.queue.claims import Claims, Memory, Room
 from shared.queue.queue import Queue
@@ -38,10 +39,11 @@ def _large(account: str = LARGE, times: float = 1) -> Job:
     return a_job(account_id=account, messages=[Message("user", "x" * int(10_000 * times))])
 
 
-async def _wait(bench: Bench, *jobs: Job) -> list[str]:
+async def _wait(bench: Bench, *jobs: Job, queue: QueueName = OPENAI) -> list[str]:
+    """Jobs of the same millisecond would have no order."""
     for job in jobs:
         await until_the_next_millisecond(bench.client)
-        await enqueue(bench.queue, job)
+        await enqueue(bench.queue, job, queue)
     return [job.id for job in jobs]
 
 
@@ -127,8 +129,7 @@ async def a_worker_that_was_held_up_takes_no_large_job_of_a_later_queue(bench: B
 
 
 async def batch_lines_need_memory_too(bench: Bench) -> None:
-    for times in (1, 9):
-        await enqueue(bench.queue, _large(times=times), OPENAI_BATCH)
+    await _wait(bench, _large(), _large(times=9), queue=OPENAI_BATCH)
     got = await _claim(bench, SIX, room(), room(OPENAI_BATCH))
     assert len(got) == 1
     assert got.held_up == OPENAI_BATCH
