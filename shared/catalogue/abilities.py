@@ -20,6 +20,8 @@ from shared.chat import NO_TOOLS, Caching, JsonAnswer, Message, ReasoningEffort,
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
 RESPONSES = "openai-responses"
+HIDES_THOUGHTS = frozenset({OPENAI, "openai-realtime"})
+"""APIs that never show what a model thinks."""
 OPENAIS = frozenset({OPENAI, RESPONSES})
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
@@ -32,9 +34,9 @@ def nearest(
     model: Model, sampling: Sampling, wishes: Collection[str], tools: Tools = NO_TOOLS
 ) -> tuple[Sampling, list[str]]:
     """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
-    `reasoning_effort`, `thinking`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`,
-    `cache`, `cache_elsewhere`, `cache_time`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a `top_k`
-    becomes the nearest that the model has. A sampling option that asks for what happens anyway is left out, too.
+    `reasoning_effort`, `thinking`, `shown_thoughts`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`,
+    `strict_tools`, `cache`, `cache_elsewhere`, `cache_time`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a
+    `top_k` becomes the nearest that the model has. A sampling option that asks for what happens anyway is left out, too.
     """
     asked = _Asked(model, sampling, tools, ())
     is_wish = "reasoning_effort" in wishes
@@ -159,6 +161,7 @@ def _lacks_top_k(asked: _Asked) -> bool:
 _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "reasoning_effort": _lacks_effort,
     "thinking": lambda asked: not thinks(asked.model, _effort_sent(asked)),
+    "shown_thoughts": lambda asked: asked.api in HIDES_THOUGHTS and thinks(asked.model, _effort_sent(asked)),
     "top_k": _lacks_top_k,
     "seed": _lacks_seed,
     "frequency_penalty": _lacks_penalty("frequency_penalty"),

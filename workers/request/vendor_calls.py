@@ -29,9 +29,9 @@ from workers.providers.wire.receiving import receiving
 from workers.providers.wire.sending import sending
 from workers.providers.wire.thoughts import without_thoughts
 from workers.request.billing import lose
-from workers.request.cache_keys import with_own_key
 from workers.request.limits import bounded
 from workers.request.next_call import NextCall, waits_for_capacity
+from workers.request.own_names import with_own_names
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -216,7 +216,7 @@ class VendorCalls:
             id=job.id,
             model=model,
             messages=fit(without_thoughts(job.messages) if self._leaves_thoughts_out else job.messages, model),
-            sampling=with_own_key(job.sampling, job.account_id),
+            sampling=with_own_names(job.sampling, job.account_id),
             output_limit=job.output_limit,
             stream=streamed and model.streams_with(job.tools),
             tools=job.tools,

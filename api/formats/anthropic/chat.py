@@ -159,8 +159,10 @@ def _json_answer(wanted: JsonFormat | None) -> JsonAnswer | None:
 def _options(request: CountRequest) -> dict[str, str | None]:
     if not isinstance(request, MessagesRequest):
         return {}
+    shows = request.thinking is not None and request.thinking.is_shown and request.thinking.display is not None
     return {
         "top_k": "top_k" if request.top_k else None,
+        "shown_thoughts": "thinking.display" if shows else None,
         "user": "metadata.user_id" if request.metadata and request.metadata.user_id else None,
     }
 

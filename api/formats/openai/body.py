@@ -201,9 +201,20 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
                 "frequency_penalty": "frequency_penalty" if self.frequency_penalty else None,
                 "presence_penalty": "presence_penalty" if self.presence_penalty else None,
                 "user": "user" if self.user else "safety_identifier" if self.safety_identifier else None,
+                "shown_thoughts": self._asks_to_show(),
                 "strict_tools": "tools[].function.strict" if strict_tools else None,
             },
         )
+
+    def _asks_to_show(self) -> str | None:
+        """The field that says in so many words that the caller wants to see what the model thinks."""
+        reasoning = _reasoning(self.reasoning)
+        said = {
+            "reasoning.exclude": reasoning is not None and reasoning.exclude is False,
+            "include_reasoning": self.include_reasoning is True,
+            "thinking.display": self.thinking is not None and self.thinking.is_shown and bool(self.thinking.display),
+        }
+        return next((field for field, is_said in said.items() if is_said), None)
 
     @property
     def shows_thoughts(self) -> bool:

@@ -16,7 +16,7 @@ from api.formats.cache_marks import (
     marked_at_end,
     marks_of,
 )
-from api.formats.openai.thoughts import signature_in, thoughts_in
+from api.formats.openai.thoughts import are_all_read, signature_in, thoughts_in
 from shared.chat import ImagePart, ImageUrl, Message, Part, TextPart, ToolCall
 from shared.errors import InvalidRequest
 from shared.json_bounds import refuse_depth
@@ -169,9 +169,19 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
 
     def thoughts(self) -> tuple[Thought, ...]:
         """What the model thought before this answer; what is none of it is nothing."""
-        texts = (text for text in (self.reasoning_content, self.reasoning) if isinstance(text, str) and text)
         details = self.reasoning_details if isinstance(self.reasoning_details, list) else None
-        return thoughts_in(details, next(texts, None))
+        return thoughts_in(details, self.thought_text)
+
+    @property
+    def thought_text(self) -> str | None:
+        """The text that came back of what the model thought; None for none."""
+        texts = (text for text in (self.reasoning_content, self.reasoning) if isinstance(text, str) and text)
+        return next(texts, None)
+
+    @property
+    def has_odd_details(self) -> bool:
+        """Whether there is something in `reasoning_details` that no model is told."""
+        return bool(self.reasoning_details) and not are_all_read(self.reasoning_details, self.thought_text)
 
 
 AnyMessage = SystemMessage | DeveloperMessage | UserMessage | ToolMessage | AssistantMessage
@@ -196,7 +206,12 @@ def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
     answers = [message for message in messages if isinstance(message, AssistantMessage)]
     thoughts = any(_has_thoughts(answer) for answer in answers)
     sources = any(answer.annotations for answer in answers)
-    return ["messages[].content[].thinking"] * thoughts + ["messages[].annotations"] * sources
+    details = any(answer.has_odd_details for answer in answers)
+    return (
+        ["messages[].content[].thinking"] * thoughts
+        + ["messages[].annotations"] * sources
+        + ["messages[].reasoning_details"] * details
+    )
 
 
 def _has_thoughts(answer: AssistantMessage) -> bool:

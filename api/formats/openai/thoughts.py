@@ -92,6 +92,12 @@ def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Though
     return thoughts
 
 
+def are_all_read(details: object, text: str | None) -> bool:
+    """Whether every entry is a piece of a thought, and one of them is signed or the text stands for them."""
+    pieces = [_read(entry) for entry in details[:DETAILS_MAX]] if isinstance(details, list) else [None]
+    return None not in pieces and (bool(text) or any(one.signature or one.data for one in pieces if one))
+
+
 def _detail(index: int, one: Thought | ThoughtPiece) -> ReasoningDetail:
     after_text, after_calls = (one.after_text, one.after_calls) if isinstance(one, Thought) else (0, 0)
     signature = one.signature or msgspec.UNSET

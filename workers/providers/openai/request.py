@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from shared.catalogue.caching import is_explicit
@@ -14,7 +13,6 @@ from shared.schemas import object_schema
 from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.turns import in_turn
 
-USER_LENGTH_MAX = 64
 UNKNOWN_TO_DEEPSEEK = {"user"}
 """DeepSeek's reference has no such parameter (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""
 
@@ -54,16 +52,8 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty or None,
         "presence_penalty": sampling.presence_penalty or None,
         "response_format": _response_format(sampling.json_answer) if sampling.json_answer else None,
-        "user": short_user(sampling.user) if sampling.user else None,
+        "user": sampling.user,
     }
-
-
-def short_user(name: str) -> str:
-    """A name that OpenAI finds too long, as Claude Code's of some 150 characters, is another one that is always the same:
-    "Invalid 'user': string too long. Expected a string with maximum length 64" (github.com/maximhq/bifrost/pull/1000, read
-    2026-11).
-    """
-    return name if len(name) <= USER_LENGTH_MAX else hashlib.sha256(name.encode()).hexdigest()
 
 
 def _thinking(request: ProviderRequest) -> dict[str, Any]:
@@ -87,7 +77,7 @@ def _deepseek_thinks(request: ProviderRequest) -> bool:
 
 def caching(request: ProviderRequest) -> dict[str, Any]:
     """What OpenAI's cache is told besides marks, in the words of both of its APIs (openai-python 3.54, read
-    2026-11). The key is the account's own (`workers/request/cache_keys.py`).
+    2026-11). The key is the account's own (`workers/request/own_names.py`).
     """
     told = request.sampling.caching
     return {

@@ -13,7 +13,7 @@ from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
 from shared.thoughts import Thought, in_order
-from workers.providers.openai.request import caching, short_user, with_breakpoints
+from workers.providers.openai.request import caching, with_breakpoints
 from workers.providers.protocol import ProviderRequest
 
 ENCRYPTED = "reasoning.encrypted_content"
@@ -33,7 +33,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "service_tier": None if model.service_tier == "default" else model.service_tier,
-        "user": short_user(sampling.user) if sampling.user else None,
+        "user": sampling.user,
         "text": {"format": _format(sampling.json_answer)} if sampling.json_answer else None,
         "reasoning": _reasoning(request),
         **caching(request),

@@ -219,6 +219,22 @@ def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, s
     assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort"}) == (Sampling(reasoning_effort=sent), [])
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "is_left_out"),
+    [
+        ("openai-gpt-5.2", "low", True),
+        ("openai-gpt-5.2", "none", False),
+        ("openai-gpt-4o", None, False),
+        ("deepseek-flash", "high", False),
+        ("anthropic-claude-opus-5-5", "low", False),
+    ],
+)
+def test_who_wants_to_see_what_is_thought_and_hidden_is_told(model: str, effort: Any, *, is_left_out: bool) -> None:
+    wishes = ["shown_thoughts", *(["reasoning_effort"] if effort else [])]
+    _, lacking = nearest(CATALOGUE.find(model), Sampling(reasoning_effort=effort), wishes)
+    assert lacking == (["shown_thoughts"] if is_left_out else [])
+
+
 @pytest.mark.parametrize("model", ["openai-o3-mini", "openai-gpt-6-astra", "anthropic-claude-opus-5-5"])
 def test_who_wants_no_thinking_of_a_model_that_cannot_stop_is_told(model: str) -> None:
     least, lacking = nearest(CATALOGUE.find(model), Sampling(reasoning_effort="none"), {"reasoning_effort"})

@@ -131,14 +131,6 @@ def test_openai_is_asked_for_the_rest_in_its_words() -> None:
     assert loose["response_format"] == {"type": "json_object"}
 
 
-def test_openai_is_told_a_name_of_a_user_that_it_takes() -> None:
-    names = ["x" * 64, "x" * 65, "x" * 66]
-    told = [openai_request.parameters(request("openai-gpt-4o", sampling=Sampling(user=name)))["user"] for name in names]
-    assert told[0] == names[0]
-    assert [len(name) for name in told] == [64] * 3
-    assert len(set(told)) == 3
-
-
 def test_deepseek_is_not_told_what_it_does_not_know() -> None:
     tools = Tools(offered=OFFERED)
     asked = openai_request.parameters(request("deepseek-chat", tools=tools, sampling=Sampling(user="someone")))

@@ -19,7 +19,7 @@ from tests.harness.routing import routes_to
 from workers.providers.protocol import Finished, Piece, ProviderRequest, Reported
 from workers.providers.wire.callers_faults import THOUGHTS_MEAN, ThoughtsRefused
 from workers.request.billing import Received
-from workers.request.cache_keys import with_own_key
+from workers.request.own_names import with_own_names
 from workers.request.vendor_calls import BYTES_PER_PART, BYTES_PER_TOKEN_MAX, SLACK_BYTES, VendorCalls
 
 LIMIT = 16
@@ -124,6 +124,6 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     calls = VendorCalls(job, routes, anybody, settings, received, take, taken.clear, lambda _: None, room)
     assert await calls.until_one_works() == "stop"
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
-    own = with_own_key(sampling, job.account_id).caching.key
+    own = with_own_names(sampling, job.account_id).caching.key
     assert {asked.sampling.caching.key for asked in vendor.asked} == {own} != {"k"}
     assert (taken, received.attempts, received.reported) == ([Chunk("Yes.")], 2, Usage(5, 1))

@@ -421,6 +421,23 @@ def test_a_result_may_be_empty(content: Any) -> None:
     assert parsed(USER, CALLS, {**RESULT, "content": content}).messages[2] == Message("tool", "", tool_call_id="call_1")
 
 
+@pytest.mark.parametrize(
+    ("details", "ignored"),
+    [
+        ([], ()),
+        ([{"type": "reasoning.text", "text": "Hm.", "signature": "s"}], ()),
+        ([{"type": "reasoning.text", "text": "Hm."}, {"type": "reasoning.encrypted", "data": "d"}], ()),
+        ([{"type": "reasoning.text", "text": "Hm."}], ("messages[].reasoning_details",)),
+        ([{"type": "newer", "signature": "s"}], ("messages[].reasoning_details",)),
+        ([{"type": "reasoning.text", "text": 5, "signature": "s"}], ("messages[].reasoning_details",)),
+        ("Hm.", ("messages[].reasoning_details",)),
+    ],
+)
+def test_details_that_are_no_thoughts_are_named(details: object, ignored: tuple[str, ...]) -> None:
+    said = {"role": "assistant", "content": "a", "reasoning_details": details}
+    assert parsed(USER, said, USER).ignored == ignored
+
+
 def test_what_of_earlier_answers_is_told_to_no_model_is_named_once() -> None:
     source = {"type": "url_citation", "url_citation": {"url": "https://a"}}
     said = {"role": "assistant", "content": [{"type": "thinking", "thinking": "…"}], "annotations": [source]}
@@ -539,7 +556,7 @@ DETAIL = {"type": "reasoning.text", "index": 0}
 def test_thoughts_come_back_as_services_have_them(fields: dict[str, Any], thoughts: tuple[Thought, ...]) -> None:
     asked = parsed(USER, {"role": "assistant", "content": "Well.", **fields}, USER)
     assert asked.messages[1].thoughts == thoughts
-    assert asked.ignored == ()
+    assert asked.ignored == (() if thoughts else ("messages[].reasoning_details",))
     assert asked.thoughts == tuple(f"messages[].{name}" for name in fields if fields[name])
 
 
