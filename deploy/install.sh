@@ -27,7 +27,7 @@ fi
 exec 9<.
 "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
 
-say "filling .venv with the locked packages, about 350 MB: a minute the first time, seconds when they are cached"
+say "filling .venv with the locked packages, about 400 MB: a minute the first time, seconds when they are cached"
 # A .venv that an interrupted run left half made, or whose Python has gone, is made anew.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from api.batches.at_once import batch_of
 from api.batches.download import send_results
-from api.console.frame import render
+from api.console.frame import render_live
 from api.console.session import CSRF, FORM_BYTES_MAX, Session, form_of, require_own_site, require_token
 from api.endpoints.batches import lines_of
 from api.formats.native.batches import BatchView, view_of
@@ -36,7 +36,9 @@ async def get_batches(request: web.Request, session: Session) -> web.Response:
     page = await list_batches(request.app[SERVICES].pool, session.key.account_id, after=cursor, limit=ROWS + 1)
     next_cursor = page[ROWS - 1].id if len(page) > ROWS else None
     batches = [view_of(batch) for batch in page[:ROWS]]
-    return render(request, "batches.html", batches=batches, ended_of=_ended, cursor=cursor, next_cursor=next_cursor)
+    return render_live(
+        request, "batches.html", batches=batches, ended_of=_ended, cursor=cursor, next_cursor=next_cursor
+    )
 
 
 async def get_batch(request: web.Request, session: Session) -> web.Response:
@@ -45,7 +47,7 @@ async def get_batch(request: web.Request, session: Session) -> web.Response:
     batch = await find_batch(services.pool, session.key.account_id, request.match_info["id"])
     bad_lines = (await bad_lines_of(services.pool, [batch], BAD_LINES)).get(batch.file_id, [])
     view = view_of(batch)
-    return render(
+    return render_live(
         request,
         "batch.html",
         batch=view,

@@ -101,6 +101,16 @@ def render(
     return response
 
 
+def render_live(request: web.Request, template: str, **context: object) -> web.Response:
+    """A page that its script asks for again: 304 as long as it is the same."""
+    response = render(request, template, status=200, headers=None, **context)
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:HASH_LENGTH]}"'  # type: ignore[arg-type] # bytes of a text
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
+
+
 async def get_file(request: web.Request) -> web.Response:
     """A static file, which never changes under its name."""
     found = FILES.get(request.match_info["name"])

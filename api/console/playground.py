@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from typing import get_args
+
+import msgspec
 from aiohttp import web
 
 from api.console.frame import render
@@ -15,13 +19,19 @@ from api.console.session import (
     session_of,
 )
 from api.endpoints.models import listed_models
-from api.formats.native import chat as native
+from api.formats.asked import Asked
+from api.formats.openai.chat import CompletionForm, parse_completion
+from api.formats.openai.streams import CompletionChunks
 from api.http.caller import base_url_of
 from api.services import SERVICES
 from api.serving import serve_for
+from shared.chat import ReasoningEffort
 from shared.errors import InvalidApiKey
+from shared.job import AnswerEvent, Done
+from shared.money import nano_to_usd
 
 COLUMNS = 3
+EFFORTS = get_args(ReasoningEffort)
 
 
 async def get_playground(request: web.Request, _: Session) -> web.Response:
@@ -33,12 +43,15 @@ async def get_playground(request: web.Request, _: Session) -> web.Response:
         models=available,
         chosen=request.query.get("model", ""),
         columns=range(COLUMNS),
+        efforts=EFFORTS,
         base_url=base_url_of(request),
     )
 
 
 async def post_chat(request: web.Request) -> web.StreamResponse:
-    """A chat request as `POST /api/endpoint` takes it, for the session's key. Its errors are as the API's."""
+    """A chat request as `POST /v1/chat/completions` takes it, for the session's key. Its errors are as the native API's.
+    A stream says the price as well, in the event before its last one.
+    """
     try:
         session = await session_of(request)
     except SignedOut:
@@ -46,4 +59,28 @@ async def post_chat(request: web.Request) -> web.StreamResponse:
     require_own_site(request)
     require_token(session, request.headers.get(CSRF_HEADER, ""))
     require_scope(session, "inference")
-    return await serve_for(request, session.key, native.parse_chat_request)
+    return await serve_for(request, session.key, _parse)
+
+
+class PricedChunks(CompletionChunks):
+    """OpenAI's chunks, and what the answer cost in the event `price` before the last of them."""
+
+    def render(self, sequence: int, event: AnswerEvent) -> bytes:
+        """The chunks of one event."""
+        rendered = super().render(sequence, event)
+        if not isinstance(event, Done):
+            return rendered
+        price = {"usd": str(nano_to_usd(event.charged_nano)), "tokens_reasoning": event.usage.reasoning}
+        return b"event: price\ndata: " + json.dumps(price).encode() + b"\n\n" + rendered
+
+
+class PricedForm(CompletionForm):
+    """A completion whose stream says its price."""
+
+    def stream(self, accept: str, request_id: str, model: str) -> PricedChunks:  # noqa: ARG002 - there is only one form
+        """Server-sent events."""
+        return PricedChunks(request_id, model, with_usage=True)
+
+
+def _parse(body: bytes) -> Asked:
+    return msgspec.structs.replace(parse_completion(body), form=PricedForm(with_usage=True))

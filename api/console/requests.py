@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from api.console.frame import render
+from api.console.frame import render_live
 from api.console.session import Session, form_of
-from api.endpoints.requests import cancel
+from api.endpoints.requests import cancel, stream_again
 from api.http.writing import room_for
 from api.requests.log import Search, find_request, search_requests
 from api.requests.view import bytes_kept, summaries_of, view_of
@@ -39,7 +39,7 @@ async def get_requests(request: web.Request, session: Session) -> web.Response:
         limit=ROWS,
         rows_max=services.settings.console_search_rows_max,
     )
-    return render(
+    return render_live(
         request,
         "requests.html",
         lines=await summaries_of(services.redis, found.requests),
@@ -59,7 +59,12 @@ async def get_request(request: web.Request, session: Session) -> web.Response:
     size = await bytes_kept(services.pool, services.redis, logged)
     with await room_for(request, size, session.key.account_id):
         view = await view_of(services.pool, services.redis, logged)
-        return render(request, "request.html", view=view, shown=_shown, text_of=_text_of)
+        return render_live(request, "request.html", view=view, shown=_shown, text_of=_text_of)
+
+
+async def get_stream(request: web.Request, session: Session) -> web.StreamResponse:
+    """Its events, as `GET /api/requests/{id}/stream` gives them."""
+    return await stream_again(request, session.key)
 
 
 async def post_cancel(request: web.Request, session: Session) -> web.Response:

@@ -36,6 +36,7 @@ PAGES = (
     Page("GET", "/console/api/usage.csv", usage.get_csv),
     Page("GET", "/console/requests", requests.get_requests),
     Page("GET", "/console/requests/{id}", requests.get_request),
+    Page("GET", "/console/api/requests/{id}/stream", requests.get_stream),
     Page("POST", "/console/requests/{id}/cancel", requests.post_cancel, "inference"),
     Page("GET", "/console/batches", batches.get_batches),
     Page("POST", "/console/batches", batches.post_batch, "inference"),

@@ -22,6 +22,7 @@ from api.services import SERVICES, Services
 from api.serving import following
 from shared.errors import InvalidRequest, Unavailable
 from shared.job import Done, Failed, unpack_event
+from shared.ledger.api_keys import ApiKey
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
 
@@ -87,8 +88,12 @@ async def cancel(services: Services, logged: LoggedRequest) -> None:
 
 async def get_stream(request: web.Request) -> web.StreamResponse:
     """Its events from the beginning, or after `Last-Event-ID` or `?after=N`; followed while it runs."""
+    return await stream_again(request, await request.app[SERVICES].authenticator.authenticate(request.headers, "read"))
+
+
+async def stream_again(request: web.Request, key: ApiKey) -> web.StreamResponse:
+    """The same for a key that was authenticated already."""
     services = request.app[SERVICES]
-    key = await services.authenticator.authenticate(request.headers, "read")
     logged = await find_request(services.pool, key.account_id, request.match_info["id"])
     request[REQUEST_ID] = logged.id
     first = _first(request)

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from shared.ledger.api_keys import KeyRules
+from shared.money import nano_to_usd
 from tests.e2e.conftest import NewCaller
 from tests.e2e.consoles import Browser, NewBrowser, Seen
 from tests.harness.caller import MODEL, Caller, expected, told
@@ -19,7 +20,7 @@ STREAM = {"Accept": "text/event-stream"}
 
 async def _ask(browser: Browser, text: str, csrf: str, **headers: str) -> Seen:
     body: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
-    body["options"] = {"stream": True, "stats": True}
+    body["stream"] = True
     return await browser.ask(
         "POST", "/console/api/chat", json=body, headers={**STREAM, "x-csrf-token": csrf, **headers}
     )
@@ -31,13 +32,16 @@ async def test_a_model_streams_and_is_paid_for_by_the_account_of_the_session(
     page = await browser.get("/console/playground")
     assert re.search(f'<option value="{MODEL}" [^>]+ selected>', page.text)
     reply = await _ask(browser, told(tokens=4), page.csrf)
-    events = re.findall(r"event: (\w+)\ndata: (.*)", reply.text)
-    assert "".join(json.loads(data)["text"] for kind, data in events if kind == "chunk") == expected(told(tokens=4))
+    *chunks, end = re.findall(r"^data: (.*)", reply.text, re.MULTILINE)
+    said = [choice["delta"].get("content") or "" for data in chunks for choice in json.loads(data).get("choices", [])]
+    assert ("".join(said), end) == (expected(told(tokens=4)), "[DONE]")
     charged = 1_000_000_000 - await owner.settled(books)
     row = await books.fetchrow("SELECT key_id, charged_nano FROM requests WHERE id = $1", reply.headers["x-request-id"])
     assert row
     assert (row["key_id"], row["charged_nano"]) == (owner.key.split("_")[1], charged)
     assert charged > 0
+    (price,) = re.findall(r"event: price\ndata: (.*)", reply.text)
+    assert json.loads(price) == {"usd": nano_to_usd(charged), "tokens_reasoning": 0}
 
 
 @pytest.mark.parametrize(("csrf", "headers"), [("", {}), ("0" * 64, {}), (None, {"Origin": "https://evil.example"})])

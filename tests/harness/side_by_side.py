@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 HALF = "the other half of tests/e2e/"
 """One process would take longer with all of that folder than the others with everything else."""
-SHARING = ("tests/faults/", "tests/e2e/", HALF, "tests/clients/", "tests/conformance/")
+SHARING = ("tests/faults/", "tests/e2e/", HALF, "tests/clients/", "tests/console/", "tests/conformance/")
 """Folders whose tests share a system, in the order in which they begin: what takes longest comes first."""
 APART = {
     "tests/e2e/test_all_models.py": "make run",
