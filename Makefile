@@ -24,7 +24,7 @@ test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 
 	@sh tests/clients/node/install.sh
 	@sh tests/clients/python/install.sh
 	@exec $(BIN)/python -m pytest -s -rs --timeout=900 tests/clients/foreign.py tests/clients/foreign_codex.py \
-		tests/clients/foreign_agents.py tests/clients/foreign_libraries.py $(ARGS)
+		tests/clients/foreign_agents.py tests/clients/foreign_libraries.py tests/clients/foreign_frameworks.py $(ARGS)
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
 	@export PROOFS=1; failed=0; \

@@ -108,7 +108,7 @@ async def cancel(request: web.Request) -> web.Response:
     key = await services.authenticator.authenticate(request.headers, "inference")
     within_s = services.settings.turn_timeout_s
     batch_id = batch_id_of(request.match_info["id"])
-    return _shown(request, await cancel_batch(services.pool, key.account_id, batch_id, within_s=within_s))
+    return _shown(request, await cancel_batch(services.pool, key.account_id, batch_id, PATH, within_s=within_s))
 
 
 async def delete_one(request: web.Request) -> web.Response:
@@ -138,7 +138,7 @@ async def get_results(request: web.Request) -> web.StreamResponse:
 
 
 async def _own(request: web.Request, services: Services, account_id: str) -> Batch:
-    return await find_batch(services.pool, account_id, batch_id_of(request.match_info["id"]))
+    return await find_batch(services.pool, account_id, batch_id_of(request.match_info["id"]), PATH)
 
 
 def _shown(request: web.Request, batch: Batch, headers: dict[str, str] | None = None) -> web.Response:

@@ -21,6 +21,7 @@ from shared.batches.files import File, find_file, require_credit
 from shared.errors import IdempotencyMismatch, InvalidRequest
 
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+PATH = "/v1/batches"
 ERRORS_SHOWN_MAX = 20
 """Lines of a batch that are named in it."""
 _decoder = msgspec.json.Decoder(BatchBody)
@@ -75,7 +76,7 @@ async def get_batch(request: web.Request) -> web.Response:
     """Its status and counts, and its files once it has ended."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
-    return await _answer(services, await find_batch(services.pool, key.account_id, request.match_info["id"]))
+    return await _answer(services, await find_batch(services.pool, key.account_id, request.match_info["id"], PATH))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -83,7 +84,7 @@ async def cancel(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     within_s = services.settings.turn_timeout_s
-    batch = await cancel_batch(services.pool, key.account_id, request.match_info["id"], within_s=within_s)
+    batch = await cancel_batch(services.pool, key.account_id, request.match_info["id"], PATH, within_s=within_s)
     return await _answer(services, batch)
 
 

@@ -174,7 +174,7 @@ async def _output(services: Services, account_id: str, file_id: str) -> tuple[Ba
     split = split_output(file_id)
     if split is None:
         return None
-    batch = await find_batch(services.pool, account_id, split[0])
+    batch = await find_batch(services.pool, account_id, split[0], "/v1/batches")
     require_output(batch, split[1], services.settings.batch_days_kept)
     return batch, split[1]
 

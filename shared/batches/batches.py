@@ -21,6 +21,8 @@ from shared.settings import TURN_TIMEOUT_S
 from shared.stores.postgres import reached
 from shared.stores.turns import patiently
 
+LISTED_AT = "/api/batches"
+"""Where an account's batches are listed, unless a caller uses another API."""
 RESULTS_PER_READ = 200
 RESULT_BYTES = 200
 """What a line costs beside what it says."""
@@ -161,11 +163,11 @@ async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int)
     return found
 
 
-async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str) -> Batch:
-    """Raises `NotFound`, also for another account's."""
+async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str, listed_at: str = LISTED_AT) -> Batch:
+    """Raises `NotFound`, also for another account's: it names the route that lists the batches of this API."""
     row = await row_of(pool, BATCHES["find"], known_id(batch_id), account_id)
     if row is None:
-        raise NotFound("There is no such batch: GET /api/batches lists yours.")
+        raise NotFound(f"There is no such batch: GET {listed_at} lists yours.")
     return batch_from_row(row)
 
 
@@ -186,10 +188,15 @@ async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
 
 
 async def cancel_batch(
-    pool: asyncpg.Pool, account_id: str, batch_id: str, *, within_s: float = TURN_TIMEOUT_S
+    pool: asyncpg.Pool,
+    account_id: str,
+    batch_id: str,
+    listed_at: str = LISTED_AT,
+    *,
+    within_s: float = TURN_TIMEOUT_S,
 ) -> Batch:
     """What has not started does not start any more; one that has ended stays as it is. Raises `NotFound`."""
-    await find_batch(pool, account_id, batch_id)
+    await find_batch(pool, account_id, batch_id, listed_at)
     async with reached("Batches"):
         await patiently(pool, within_s, BATCHES["cancel"], batch_id, account_id)
     return await find_batch(pool, account_id, batch_id)

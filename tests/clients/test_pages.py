@@ -53,7 +53,7 @@ SAID = {
     "llm": [r"gpt-4o-mini-here", TEXT, r'\{"name": *"text", *"inhabitants": *\d+\}'],
 }
 """What each block of a page says, as far as it matters."""
-OTHERS = {"codex", "vercel-ai-sdk", *(agent.page for agent in AGENTS.values()), *LIBRARIES}
+OTHERS = {"codex", "frameworks", "vercel-ai-sdk", *(agent.page for agent in AGENTS.values()), *LIBRARIES}
 """Pages that `make test-clients` tries, each with an environment of its own."""
 BY_HAND = {"open-webui"}
 """A server with 7 GB of its own: what its page says is tried when either changes."""

@@ -267,6 +267,7 @@ async def test_a_batch_is_its_accounts_alone(caller: Caller, new_caller: NewCall
     ):
         reply = await stranger.request(method, f"{PATH}/{path}")
         assert (reply.status, reply.json["error"]["type"]) == (404, "not_found_error")
+        assert reply.json["error"]["message"] == f"There is no such batch: GET {PATH} lists yours."
     assert (await stranger.request("GET", PATH)).json["data"] == []
     assert (await until_ended(caller, batch["id"]))["request_counts"]["succeeded"] == 1
 

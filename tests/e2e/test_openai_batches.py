@@ -379,6 +379,7 @@ async def test_another_accounts_files_and_batches_are_not_there(
     for names in (mine, nobodys):
         reply = await stranger.request(method, path.format(**names))
         assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
+        assert "/api/" not in reply.json["error"]["message"]
     assert (await create(stranger, file["id"])).status == 404
     assert (await stranger.request("GET", "/v1/batches")).json["data"] == []
 
