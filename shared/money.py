@@ -21,7 +21,10 @@ FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 
 Writes = Literal["none", "short", "long"]
 """Whether a request may make its vendor write to a cache, and for how long what is written may be kept."""
 UsdText = Annotated[
-    str, msgspec.Meta(pattern=r"^-?\d+(\.\d{1,9})?$", description="USD, an exact decimal string.", examples=["12.5"])
+    str,
+    msgspec.Meta(
+        pattern=r"^-?[0-9]+(\.[0-9]{1,9})?$(?!\n)", description="USD, an exact decimal string.", examples=["12.5"]
+    ),
 ]
 UsdNumber = Annotated[
     msgspec.Raw,

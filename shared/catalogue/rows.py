@@ -49,7 +49,7 @@ Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,19
 class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row as written; `FIELDS.md` explains the fields."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}\Z")]
     aliases: tuple[Alias, ...] = ()
     company: str
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
@@ -79,7 +79,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefill: bool = False
     region: str | None = None
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
-    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}\Z")] | None = None
     successor: str | None = None
     replaced_by: str | None = None
     lifecycle: Lifecycle

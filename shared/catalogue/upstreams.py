@@ -7,6 +7,7 @@ a model's row with a `key_variable` or a `region` stands for an upstream of its 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from shared.catalogue.models import Model
     from shared.catalogue.names import Names
 
+AT_FIELD = re.compile(r"at `\$\.([a-z_]+)`")
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._\-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
+TAKES = {
+    "name": "up to 64 small letters, digits, `.` and `-`, and begins with a letter or a digit",
+    "provider": "one of " + ", ".join(VENDOR_PREFIXES),
+    "key_variable": "the name of a variable: capital letters, digits and `_`",
+    "region": "a region of AWS, such as eu-central-1",
+    "base_url": "an address with a host, such as https://eu.api.openai.com/v1",
+}
 REGIONAL = "bedrock"
 """The provider that has regions, and whose usual credentials may go to any address: AWS signs calls and sends no key."""
 
@@ -33,13 +43,13 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parsed; no `models` are all of the provider that name no key of their own.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}\Z")]
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
     api: str | None = None
-    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}$")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}\Z")] | None = None
     key_file: str | None = None
-    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9\-]{1,40}$")] | None = None
-    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9\-]{1,40}\Z")] | None = None
+    base_url: str | None = None
     models: tuple[str, ...] = ()
     model_ids: dict[str, Annotated[str, msgspec.Meta(min_length=1)]] = {}
     cost_factor: Decimal = Decimal(1)
@@ -127,7 +137,24 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
     """The rows of an overlay over `models`, which are known by their public names. Raises `SettingsError` with line, row and
     reason.
     """
-    return Upstreams(tuple(_parsed(table, models, names) for table in tables.values()))
+    rows: list[Upstream] = []
+    for table in tables.values():
+        row = _parsed(table, models, names)
+        if twin := next((other for other in rows if _is_same_key(row, other)), None):
+            raise table.error(
+                f"`key_variable`, `key_file`, `base_url` and `region` are those of upstream {twin.name!r}, and models, too:"
+                " one key is one upstream, else its limits would be taken for twice as much"
+            )
+        rows.append(row)
+    return Upstreams(tuple(rows))
+
+
+def _is_same_key(row: Upstream, other: Upstream) -> bool:
+    """Whether both call some model with the same key at the same place."""
+    places = [(one.provider, one.key_variable, one.key_file, one.base_url, one.region) for one in (row, other)]
+    apis = row.api is None or other.api is None or row.api == other.api
+    models = not row.models or not other.models or not set(row.models).isdisjoint(other.models)
+    return places[0] == places[1] and apis and models
 
 
 def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstream:
@@ -135,11 +162,45 @@ def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstre
         row = msgspec.convert(table.fields, Upstream)
         _check_provider(row)
         _check_key(row)
-        listed = tuple(_known(row, "models", name, models, names) for name in row.models)
-        ids = {_known(row, "model_ids", name, models, names): upstream for name, upstream in row.model_ids.items()}
-        return msgspec.structs.replace(row, models=listed, model_ids=_of_listed(ids, listed))
-    except (msgspec.ValidationError, ValueError) as error:
+        _check_address(row.base_url)
+        _check_given(table.fields)
+        return _with_public_names(row, models, names)
+    except msgspec.ValidationError as error:
+        raise table.error(_told(error)) from None
+    except ValueError as error:
         raise table.error(str(error)) from None
+
+
+def _check_given(fields: Mapping[str, object]) -> None:
+    """What a row that says nothing has, too, but not by mistake."""
+    if fields.get("models") == []:
+        raise ValueError("`models` is empty: leave it out for all models of the provider")
+
+
+def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names) -> Upstream:
+    listed = tuple(_known(row, "models", name, models, names) for name in row.models)
+    ids = {_known(row, "model_ids", name, models, names): upstream for name, upstream in row.model_ids.items()}
+    if len(ids) < len(row.model_ids):
+        raise ValueError("`model_ids` has two ids for one model: give one, under its name or an alias of it")
+    return msgspec.structs.replace(row, models=listed, model_ids=_of_listed(ids, listed))
+
+
+def _told(error: msgspec.ValidationError) -> str:
+    """With the words for what a field takes, where msgspec would show an expression."""
+    place = AT_FIELD.search(str(error))
+    return f"`{place[1]}` takes {TAKES[place[1]]}" if place and place[1] in TAKES else str(error)
+
+
+def _check_address(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not url.startswith(("https://", "http://")) or not HOST.fullmatch(host) or not url.isprintable() or " " in url:
+        raise ValueError(f"`base_url` takes {TAKES['base_url']}")
 
 
 def _check_provider(row: Upstream) -> None:

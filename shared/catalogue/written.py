@@ -54,15 +54,15 @@ def read_tables(path: Path, kinds: tuple[Kind, ...] = ("model",)) -> dict[Kind, 
         raise SettingsError(f"{path} is {error}: save it as UTF-8") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    if set(document) - set(kinds):
-        raise _takes_only(path, kinds)
+    if odd := [name for name in document if name not in kinds]:
+        raise _takes_only(path, kinds, odd[0])
     lines = text.split("\n")
     return {kind: _named(kind, document.get(kind, []), path, lines, kinds) for kind in kinds}
 
 
 def _named(kind: Kind, tables: Any, path: Path, lines: list[str], kinds: tuple[Kind, ...]) -> dict[str, Written]:  # noqa: ANN401
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise _takes_only(path, kinds)
+        raise _takes_only(path, kinds, kind)
     header = re.compile(rf"\s*\[\[\s*{kind}\s*\]\]")
     headers = [number for number, line in enumerate(lines, start=1) if header.match(line)]
     if len(headers) != len(tables):
@@ -71,12 +71,13 @@ def _named(kind: Kind, tables: Any, path: Path, lines: list[str], kinds: tuple[K
     for fields, line in zip(tables, headers, strict=True):
         written = Written(kind, fields, path, line, lines)
         if not isinstance(fields.get("name"), str):
-            raise written.error("it has no name")
+            raise SettingsError(f"{path}:{line}: this [[{kind}]] has no `name`: give it one")
         if fields["name"] in found:
             raise written.error("the file has it twice")
         found[fields["name"]] = written
     return found
 
 
-def _takes_only(path: Path, kinds: tuple[Kind, ...]) -> SettingsError:
-    return SettingsError(f"{path}: it takes {' and '.join(f'[[{kind}]]' for kind in kinds)} tables and nothing else")
+def _takes_only(path: Path, kinds: tuple[Kind, ...], odd: str) -> SettingsError:
+    taken = " and ".join(f"[[{kind}]]" for kind in kinds)
+    return SettingsError(f"{path}: it takes {taken} tables and nothing else, and has {odd[:100]!r}")

@@ -59,6 +59,8 @@ class Received(msgspec.Struct):
     cost_factor: Decimal = Decimal(1)
     """Of that upstream."""
     lost: list[LostCall] = []
+    waits_since_ms: int = 0
+    """Since when no upstream has been open for it, in Unix milliseconds; 0 when one was."""
 
     def forget_call(self) -> None:
         """Nothing is left of a call that failed before any output."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -64,24 +63,30 @@ class NextCall:
         self, job: Job, routes: Routes, client: redis.asyncio.Redis, settings: Settings, received: Received
     ) -> None:
         self._job = job
-        self._is_patient = _is_flex(job) or job.batch_line is not None
+        self._is_patient = _is_flex(job) or (job.batch_line is not None and not job.fallbacks)
         self._routes = routes
         self._client = client
         self._settings = settings
         self._received = received
         self._tried: set[str] = set()
         """Upstreams that failed one after the other."""
-        self._gives_up_at = 0.0
+        self._has_next = bool(job.fallbacks)
+        """Whether the next model of its chain is asked instead of waiting in the queue for this one."""
+
+    def stay(self) -> bool:
+        """Wait for this model from now on: the next one cannot be had. False when that was so before."""
+        had_next, self._has_next = self._has_next, False
+        return had_next
 
     async def first(self) -> Route:
         """Where the first call goes. Raises `ProviderNotConfigured`, and `ProviderBusy` when nothing opens soon."""
         while True:
             match await self._routes.choose(self._job.model):
                 case Route() as route:
-                    self._gives_up_at = 0.0
+                    self._received.waits_since_ms = 0
                     return route
-                case Closed(wait_s):
-                    await self._wait_for_opening(wait_s)
+                case Closed() as closed:
+                    await self._wait_for_opening(closed)
                 case None:
                     model = self._job.model
                     wanted = model.key_variable or "its vendor's key"
@@ -116,21 +121,29 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
         return await self._routes.choose(self._job.model, self._tried)
 
-    async def _wait_for_opening(self, wait_s: float) -> None:
-        """In the queue, without a slot, unless it is for a moment."""
-        now = time.monotonic()
-        self._gives_up_at = self._gives_up_at or now + self._settings.upstream_wait_s
+    async def _wait_for_opening(self, closed: Closed) -> None:
+        """In the queue, without a slot, unless it is for a moment. Whoever waits for an upstream that serves again, and takes
+        more and more calls at once, waits until there is one for him.
+        """
+        wait_s, now_ms, received = closed.wait_s, clock.now_ms(), self._received
+        if closed.serves or not received.waits_since_ms:
+            received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
+        because = "an operator has taken it out of service" if closed.drained else "its vendor fails or throttles"
         error = ProviderBusy(
-            f"{self._job.model.name} cannot be called now, because its vendor fails or throttles: try again later.",
-            retry_after_s=known,
+            f"{self._job.model.name} cannot be called now, because {because}: try again later.", retry_after_s=known
         )
-        if not self._is_patient and (wait_s > self._settings.upstream_wait_s or now >= self._gives_up_at):
-            raise error
+        patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
+        if not self._is_patient:
+            if wait_s > patience_s or patience_s <= 0:
+                raise error
+            delay_s = min(delay_s, patience_s)
         if delay_s >= self._job.left_s():
             raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
         if delay_s > self._settings.retry_in_place_s:
+            if self._has_next:
+                raise error
             await self._defer(delay_s, error)
         with self._routes.waiting():
             await asyncio.sleep(delay_s)
@@ -154,6 +167,8 @@ class NextCall:
             calls=self._received.attempts,
         )
         if delay_s > self._settings.retry_in_place_s:
+            if self._has_next:
+                raise error
             await self._defer(delay_s, error)
         await asyncio.sleep(delay_s)
 

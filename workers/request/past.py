@@ -49,6 +49,8 @@ class Past(msgspec.Struct, frozen=True):
     """Where the journal's events come from."""
     calls_of_claims: tuple[CallOfClaim, ...] = ()
     """Those that renewals of leases told of."""
+    waits_since_ms: int = 0
+    """Since when no upstream was open for it; 0 when one was."""
     waits: int = 0
     """How often it went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
@@ -77,6 +79,7 @@ async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
         lost=_lost_calls.decode(run[b"lost"]) if b"lost" in run else (),
         upstream=run.get(b"upstream", b"").decode() or None,
         calls_of_claims=tuple(_calls_of_claims(run)),
+        waits_since_ms=int(run.get(b"waits_since", 0)),
         waits=int(run.get(b"waits", 0)),
         ended=bool(events) and isinstance(events[-1], Done | Failed),
         settlement=unpack_settlement(record) if record else None,
@@ -103,6 +106,7 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
         "calls": str(received.attempts),
         "refused": str(received.refused),
         "moved": str(received.moved),
+        "waits_since": str(received.waits_since_ms),
     }
     if lost := packed_lost(received):
         noted["lost"] = lost

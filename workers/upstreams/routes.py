@@ -46,9 +46,13 @@ class Route(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """No way is open now; one may be in `wait_s` seconds, which may be infinite."""
+    """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them does serve, and has as
+    many calls as it takes for now. `drained`: an operator has taken all of them out of service.
+    """
 
     wait_s: float
+    serves: bool = False
+    drained: bool = False
 
 
 class Routes:
@@ -90,7 +94,11 @@ class Routes:
             if permit is not None:
                 return route._replace(permit=permit)
             ready.remove(route)
-        return Closed(min(self._waits_s(route) or ASK_AGAIN_S for route in left))
+        return Closed(
+            min(self._waits_s(route) or ASK_AGAIN_S for route in left),
+            serves=any(self.states.state(route.name) == "rising" for route in left),
+            drained=all(route.name in self.states.drained for route in left),
+        )
 
     def cost_factor(self, model: Model, name: str | None) -> Decimal:
         """Of the upstream that another worker called; 1 where it is not known here."""

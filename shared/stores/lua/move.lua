@@ -32,7 +32,7 @@ if redis.call('PTTL', KEYS[2]) == -1 then
   redis.call('PEXPIRE', KEYS[2], 86400000)
 end
 redis.call('HSET', KEYS[5], 'owner', '', 'gone_on', by, 'queue', KEYS[6], 'bytes', size, 'large', large and '1' or '0',
-  'calls', ARGV[5], 'refused', 0, 'moved', 0)
+  'calls', ARGV[5], 'refused', 0, 'moved', 0, 'waits_since', 0)
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[5], 'lost', ARGV[6])
 end

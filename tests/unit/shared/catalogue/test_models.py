@@ -114,7 +114,7 @@ def test_the_price_version_changes_with_either_price_and_with_nothing_else(overl
         (NEW_MODEL + "colour = 'red'\n", "acme-one.*colour"),
         (NEW_MODEL.replace('"openai"\n', '"acme"\n'), "acme-one"),
         (NEW_MODEL.replace("acme-one", "Acme One"), "Acme One"),
-        ("[[model]]\ninput = 1\n", "no name"),
+        ("[[model]]\ninput = 1\n", "no `name`"),
         ("model = 1\n", r"\[\[model\]\]"),
         ("[other]\n", r"\[\[model\]\]"),
         ("[[model\n", "overlay.toml"),

@@ -121,6 +121,29 @@ def test_a_fingerprint_changes_with_whatever_the_row_says(overlay: Path) -> None
         (EU + 'colour = "red"\n', "colour"),
         (EU + EU, "twice"),
         ("upstream = 1\n", r"\[\[upstream\]\]"),
+        (EU.replace("[[upstream]]", "[[upstreams]]"), r"takes .*\[\[upstream\]\] .*has 'upstreams'"),
+        (EU.replace('name = "openai-eu"\n', ""), r":2: this \[\[upstream\]\] has no `name`"),
+        (EU.replace('"openai-eu"', '"eu\\n"'), "`name` takes up to 64 small letters"),
+        (EU.replace('"openai"', '"azure"'), "`provider` takes one of openai, bedrock, deepseek, gemini"),
+        (EU.replace("OPENAI_EU_KEY", "openai key"), "`key_variable` takes the name of a variable"),
+        *(
+            (
+                EU.replace("https://eu.api.openai.com/v1", address),
+                ":6: upstream 'openai-eu': `base_url` takes an address",
+            )
+            for address in (
+                "https://",
+                "https://:443/v1",
+                "https://a b/v1",
+                "ftp://a",
+                "https://-a",
+                "https://a:x/",
+                "https://a\\n",
+            )
+        ),
+        (EU.replace('{ "gpt-4o" =', '{ "openai-gpt-4o" = "x", "gpt-4o" ='), "two ids for one model"),
+        (EU.replace('["gpt-4o", "openai-gpt-4o-mini"]', "[]").replace("model_ids", "# model_ids"), "`models` is empty"),
+        (ANY + ANY.replace("openai-any", "again"), "upstream 'again': .*those of upstream 'openai-any'"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_named(overlay: Path, row: str, reason: str) -> None:

@@ -126,7 +126,7 @@ async def test_when_none_may_be_called_it_says_how_soon_one_may() -> None:
     found = await routes.choose(MODEL)
     assert isinstance(found, Closed)
     assert 59 < found.wait_s <= 60
-    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S)
+    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S, drained=True)
 
 
 async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:

@@ -1,0 +1,131 @@
+"""How long a request waits for an upstream that may be called."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Self
+
+import msgspec
+import pytest
+from arq.worker import Retry
+
+from shared import clock
+from shared.catalogue.upstreams import Upstream
+from shared.errors import ProviderBusy
+from shared.job import Fallback
+from shared.settings import Settings
+from tests.harness.builders import a_job
+from workers.request.billing import Received
+from workers.request.next_call import NextCall
+from workers.upstreams.routes import Closed, Route
+
+SETTINGS = Settings(database_url="", redis_url="", upstream_wait_s=5, retry_in_place_s=1)
+JOB = a_job()
+ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=JOB.model, pace_name="p")  # type: ignore[arg-type]
+CHAINED = msgspec.structs.replace(
+    JOB, fallbacks=(Fallback(model=JOB.model, price=JOB.price, sampling=JOB.sampling, output_limit=1),)
+)
+FAILS = "fails or throttles"
+
+
+class Choices:
+    """The routes of a worker whose upstreams are as they are told, one question after the other."""
+
+    waiters = 0
+
+    def __init__(self, *choices: Route | Closed) -> None:
+        self._choices = list(choices)
+
+    async def choose(self, *_: object) -> Route | Closed:
+        return self._choices.pop(0)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        yield
+
+
+class Run:
+    """Redis, in which nobody has asked to abort; keeps what is noted of the run."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, Any] = {}
+
+    async def zscore(self, *_: str) -> None:
+        return None
+
+    def pipeline(self, *, transaction: bool) -> Run:
+        assert not transaction
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def hset(self, _: str, mapping: dict[str, Any]) -> None:
+        self.noted |= mapping
+
+    def hincrby(self, *_: object) -> None:
+        pass
+
+    def expire(self, *_: object) -> None:
+        pass
+
+    async def execute(self) -> None:
+        pass
+
+
+def next_call(*choices: Route | Closed, waited_s: float = 0, job: Any = JOB, run: Run | None = None) -> NextCall:
+    since = clock.now_ms() - round(waited_s * 1000) if waited_s else 0
+    received = Received(waits_since_ms=since)
+    return NextCall(job, Choices(*choices), run or Run(), SETTINGS, received)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("closed", "waited_s"),
+    [
+        (Closed(0.001), 0),
+        (Closed(0.001), 4),
+        (Closed(0.001, serves=True), 0),
+        (Closed(0.001, serves=True), 60),
+    ],
+)
+async def test_who_still_has_patience_is_served_when_one_opens(closed: Closed, waited_s: float) -> None:
+    calls = next_call(closed, closed, ROUTE, waited_s=waited_s)
+    assert await calls.first() is ROUTE
+    assert calls._received.waits_since_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("closed", "waited_s", "told"),
+    [
+        (Closed(0.001), 6, FAILS),
+        (Closed(3), 4, FAILS),
+        (Closed(6), 0, FAILS),
+        (Closed(float("inf"), drained=True), 0, "an operator has taken it out of service"),
+    ],
+)
+async def test_who_would_wait_for_too_long_is_told_at_once(closed: Closed, waited_s: float, told: str) -> None:
+    with pytest.raises(ProviderBusy, match=told):
+        await next_call(closed, ROUTE, waited_s=waited_s).first()
+
+
+async def test_the_wait_goes_on_where_it_was_when_it_is_continued_from_the_queue() -> None:
+    run = Run()
+    with pytest.raises(Retry):
+        await next_call(Closed(2), waited_s=2.5, run=run).first()
+    assert 2_000 < clock.now_ms() - int(run.noted["waits_since"]) < 60_000
+
+
+async def test_a_model_of_a_chain_is_waited_for_in_the_queue_only_when_the_next_one_cannot_be_had() -> None:
+    calls = next_call(Closed(0.001), ROUTE, job=CHAINED)
+    assert await calls.first() is ROUTE  # for a moment it waits all the same
+    calls = next_call(Closed(2), Closed(2), job=CHAINED)
+    with pytest.raises(ProviderBusy):
+        await calls.first()
+    assert calls.stay()
+    with pytest.raises(Retry):
+        await calls.first()
+    assert not calls.stay()
