@@ -15,7 +15,7 @@ from api.formats.native.keys import NewKeyBody
 from api.services import SERVICES
 from shared import clock
 from shared.errors import Conflict, InvalidRequest, RebootError
-from shared.ledger.api_keys import SCOPES, NewKey
+from shared.ledger.api_keys import RPM_MAX, SCOPES, NewKey
 
 T = TypeVar("T")
 DAY_S = 86_400
@@ -23,6 +23,10 @@ LIVES = {"": "never", str(7 * DAY_S): "in 7 days", str(30 * DAY_S): "in 30 days"
 """When a new key may end: seconds, and their words."""
 GRACES = {"0": "at once", "3600": "in an hour", str(DAY_S): "in a day", str(7 * DAY_S): "in 7 days"}
 """When the old key of a rotation may end."""
+TAKES = {
+    "rpm": f"“Requests a minute” takes a whole number from 1 to {RPM_MAX:,}, or nothing for no limit.",
+    "limit_usd": "“Spending limit in USD” takes an amount such as 12.50, or nothing for no limit.",
+}
 
 
 async def get_keys(request: web.Request, session: Session) -> web.Response:
@@ -73,7 +77,13 @@ def _read(form: MultiDict[str], kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The form is not as it should be: {error}.") from None
+        raise InvalidRequest(_told(str(error))) from None
+
+
+def _told(error: str) -> str:
+    """In words: whoever fills in a form knows no types."""
+    found = next((told for field, told in TAKES.items() if f"`$.{field}" in error), None)
+    return found or "The form is not as it should be: choose from what it offers."
 
 
 def _made(request: web.Request, new: NewKey, old_id: str | None) -> web.Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aiohttp import web
 from multidict import MultiDict
@@ -162,5 +162,7 @@ def next_page(text: str) -> str | None:
     """An address of a page of the console, or None for any other text."""
     parts = urlsplit(text)
     is_page = parts.path.startswith("/console/") and not parts.netloc and not parts.scheme
-    is_safe = is_page and "//" not in parts.path and "\\" not in text and not set(text) & set("\r\n\t")
+    steps = unquote(parts.path).split("/")
+    is_plain = not {".", ".."} & set(steps) and "" not in steps[1:-1]
+    is_safe = is_page and is_plain and "\\" not in unquote(text) and not set(text) & set("\r\n\t")
     return text if is_safe and not parts.path.startswith(("/console/api/", "/console/enter/")) else None
