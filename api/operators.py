@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from api.formats.native.answers import result_json
-from api.formats.parsing import parse
+from api.formats.parsing import parse_once
 from api.http.caller import address_of
 from api.http.state import REQUEST_ID
 from api.services import SERVICES, Services
@@ -60,9 +60,9 @@ async def asker(request: web.Request, scope: Scope) -> Asker:
 
 
 async def body_of(request: web.Request, who: Asker, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """The body, strictly typed; none is an empty one. Raises as `Bodies.read_small_json` and `parse` do."""
+    """The body, strictly typed; none is an empty one. Raises as `Bodies.read_small_json` and `parse_once` do."""
     body = await who.services.bodies.read_small_json(request, f"operator:{who.operator}")
-    return parse(body or b"{}", decoder, hint)
+    return parse_once(body or b"{}", decoder, hint)
 
 
 async def changed_once(

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from api.formats.native.answers import result_json
 from api.formats.native.keys import CREATE_HINT, CreatedKey, NewKeyBody, rules_of
-from api.formats.parsing import parse
+from api.formats.parsing import parse_once
 from api.http.lists import ROWS_AT_ONCE, LongList, batched
 from api.http.state import REQUEST_ID
 from api.http.writing import answer
@@ -75,7 +75,7 @@ async def post_key(request: web.Request) -> web.Response:
     """A new key of the same account: 201, and the only time it is shown."""
     manager = await _manager(request)
     body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
-    return _created(await make_key(request, manager, parse(body, _create_decoder, CREATE_HINT)))
+    return _created(await make_key(request, manager, parse_once(body, _create_decoder, CREATE_HINT)))
 
 
 async def make_key(request: web.Request, manager: ApiKey, body: NewKeyBody) -> NewKey:
@@ -93,7 +93,7 @@ async def post_rotation(request: web.Request) -> web.Response:
     """A new key with the same rules; the old one ends after `grace_s`."""
     manager = await _manager(request)
     body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
-    rotation = parse(body or b"{}", _rotation_decoder, ROTATE_HINT)
+    rotation = parse_once(body or b"{}", _rotation_decoder, ROTATE_HINT)
     return _created(await replace_key(request, manager, request.match_info["key_id"], rotation))
 
 
