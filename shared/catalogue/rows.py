@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
-from shared.catalogue.written import Written
+from shared.catalogue.written import Written, check_address
 from shared.chat import ReasoningEffort
 from shared.lanes import FLEX_PROVIDERS
 
@@ -78,7 +78,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes_unasked: bool = True
     prefill: bool = False
     region: str | None = None
-    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    base_url: str | None = None
     key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}\Z")] | None = None
     successor: str | None = None
     replaced_by: str | None = None
@@ -144,6 +144,7 @@ def _check_cache(row: Row) -> None:
 
 
 def _check_address(row: Row) -> None:
+    check_address(row.base_url)
     if row.base_url and not row.key_variable:
         raise ValueError("a base_url needs a key_variable, so that no vendor's key is sent to another vendor")
     if row.key_variable and row.provider not in ADDRESSABLE:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.catalogue.rows import APIS
-from shared.catalogue.written import Written
+from shared.catalogue.written import ADDRESS_WORDS, Written, check_address
 from shared.lanes import ServiceTier
 from shared.money import FACTOR_WORDS, is_factor
 from shared.settings import VENDOR_PREFIXES
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from shared.catalogue.names import Names
 
 AT_FIELD = re.compile(r"at `\$\.([a-z_]+)`")
-HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._\-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 TAKES = {
     "name": "up to 64 small letters, digits, `.` and `-`, and begins with a letter or a digit",
     "provider": "one of " + ", ".join(VENDOR_PREFIXES),
     "key_variable": "the name of a variable: capital letters, digits and `_`",
     "region": "a region of AWS, such as eu-central-1",
-    "base_url": "an address with a host, such as https://eu.api.openai.com/v1",
+    "base_url": ADDRESS_WORDS,
 }
 REGIONAL = "bedrock"
 """The provider that has regions, and whose usual credentials may go to any address: AWS signs calls and sends no key."""
@@ -151,10 +150,15 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
 
 def _is_same_key(row: Upstream, other: Upstream) -> bool:
     """Whether both call some model with the same key at the same place."""
-    places = [(one.provider, one.key_variable, one.key_file, one.base_url, one.region) for one in (row, other)]
+    places = [(one.provider, _key(one), (one.base_url or "").rstrip("/"), one.region) for one in (row, other)]
     apis = row.api is None or other.api is None or row.api == other.api
     models = not row.models or not other.models or not set(row.models).isdisjoint(other.models)
     return places[0] == places[1] and apis and models
+
+
+def _key(row: Upstream) -> str:
+    """Where it stands: a row without one has its vendor's usual variable."""
+    return row.key_file or row.key_variable or f"{VENDOR_PREFIXES[row.provider][0]}API_KEY"
 
 
 def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstream:
@@ -162,7 +166,7 @@ def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstre
         row = msgspec.convert(table.fields, Upstream)
         _check_provider(row)
         _check_key(row)
-        _check_address(row.base_url)
+        check_address(row.base_url)
         _check_given(table.fields)
         return _with_public_names(row, models, names)
     except msgspec.ValidationError as error:
@@ -179,6 +183,8 @@ def _check_given(fields: Mapping[str, object]) -> None:
 
 def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names) -> Upstream:
     listed = tuple(_known(row, "models", name, models, names) for name in row.models)
+    if len(set(listed)) < len(listed):
+        raise ValueError("`models` has two names of one model: give each model once")
     ids = {_known(row, "model_ids", name, models, names): upstream for name, upstream in row.model_ids.items()}
     if len(ids) < len(row.model_ids):
         raise ValueError("`model_ids` has two ids for one model: give one, under its name or an alias of it")
@@ -189,18 +195,6 @@ def _told(error: msgspec.ValidationError) -> str:
     """With the words for what a field takes, where msgspec would show an expression."""
     place = AT_FIELD.search(str(error))
     return f"`{place[1]}` takes {TAKES[place[1]]}" if place and place[1] in TAKES else str(error)
-
-
-def _check_address(url: str | None) -> None:
-    if url is None:
-        return
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host = ""
-    if not url.startswith(("https://", "http://")) or not HOST.fullmatch(host) or not url.isprintable() or " " in url:
-        raise ValueError(f"`base_url` takes {TAKES['base_url']}")
 
 
 def _check_provider(row: Upstream) -> None:

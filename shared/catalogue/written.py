@@ -5,16 +5,20 @@ What is wrong in a file is named with its line, so that an operator need not sea
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from shared.settings import SettingsError
 from shared.utf8 import NotUtf8, utf8
 
 Kind = Literal["model", "upstream"]
+ADDRESS_WORDS = "an address with a host, such as https://eu.api.openai.com/v1"
+_LABEL = re.compile(r"\w([\w\-]*\w)?")
 
 
 class Written(NamedTuple):
@@ -80,4 +84,20 @@ def _named(kind: Kind, tables: Any, path: Path, lines: list[str], kinds: tuple[K
 
 def _takes_only(path: Path, kinds: tuple[Kind, ...], odd: str) -> SettingsError:
     taken = " and ".join(f"[[{kind}]]" for kind in kinds)
-    return SettingsError(f"{path}: it takes {taken} tables and nothing else, and has {odd[:100]!r}")
+    near = difflib.get_close_matches(odd, kinds, n=1)
+    meant = f": write [[{near[0]}]]" if near else ""
+    return SettingsError(f"{path}: it takes {taken} tables and nothing else, and has {odd[:100]!r}{meant}")
+
+
+def check_address(url: str | None) -> None:
+    """Raises `ValueError` for a `base_url` that cannot be called."""
+    try:
+        parts = urlsplit(url or "http://none")
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    is_host = ":" in host or all(_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
+    if url is not None and not (
+        url.startswith(("https://", "http://")) and is_host and url.isprintable() and " " not in url
+    ):
+        raise ValueError(f"`base_url` takes {ADDRESS_WORDS}")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.job import Job
     from shared.lanes import QueueName
     from workers.request.billing import Received
+    from workers.upstreams.routes import Routes
 
 log = structlog.get_logger(__name__)
 GOES_ON: Mapping[type[RebootError], bool] = {
@@ -92,6 +93,17 @@ async def tried_now(
     codes = (ProviderNotConfigured.code if is_lacking else Overloaded.code for is_lacking in lacking[:place])
     passed = zip(job.fallbacks[:place], codes, strict=True)
     return (own, *(Tried(model=one.model.name, code=code, calls=0) for one, code in passed))
+
+
+async def next_is_well(client: redis.asyncio.Redis, routes: Routes, job: Job, queue: QueueName) -> bool:
+    """Whether one of the next models can be called now: a worker serves it, and one of its upstreams takes calls."""
+    try:
+        workers = await living_workers(client)
+    except UNREACHABLE:
+        return False
+    models = (one.model for one in job.fallbacks)
+    served = [one for one in models if serve(workers, one, queue_of(one.provider, lane_of(queue)))]
+    return await routes.is_any_open(served)
 
 
 def with_its_marks(job: Job) -> Job:

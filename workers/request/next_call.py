@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -56,11 +57,24 @@ def _is_flex(job: Job) -> bool:
     return job.model.service_tier == "flex"
 
 
+async def nobody_is_next() -> bool:
+    """Of a request without a chain."""
+    return False
+
+
 class NextCall:
-    """Of one attempt. Each answer may be arq's `Retry`, to wait in the queue instead of in a slot, or `Cancelled`."""
+    """Of one attempt. Each answer may be arq's `Retry`, to wait in the queue instead of in a slot, or `Cancelled`.
+    `next_is_well` says whether the next model of the chain can be called now.
+    """
 
     def __init__(
-        self, job: Job, routes: Routes, client: redis.asyncio.Redis, settings: Settings, received: Received
+        self,
+        job: Job,
+        routes: Routes,
+        client: redis.asyncio.Redis,
+        settings: Settings,
+        received: Received,
+        next_is_well: Callable[[], Awaitable[bool]],
     ) -> None:
         self._job = job
         self._is_patient = _is_flex(job) or (job.batch_line is not None and not job.fallbacks)
@@ -71,7 +85,8 @@ class NextCall:
         self._tried: set[str] = set()
         """Upstreams that failed one after the other."""
         self._has_next = bool(job.fallbacks)
-        """Whether the next model of its chain is asked instead of waiting in the queue for this one."""
+        """Whether the next model of its chain is asked instead of waiting for this one, when that one can be called."""
+        self._next_is_well = next_is_well
 
     def stay(self) -> bool:
         """Wait for this model from now on: the next one cannot be had. False when that was so before."""
@@ -136,18 +151,19 @@ class NextCall:
         patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._is_patient:
-            if wait_s > patience_s or patience_s <= 0:
+            if wait_s > patience_s or patience_s <= 0 or await self._goes_on():
                 raise error
             delay_s = min(delay_s, patience_s)
         if delay_s >= self._job.left_s():
             raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
         if delay_s > self._settings.retry_in_place_s:
-            if self._has_next:
-                raise error
             await self._defer(delay_s, error)
         with self._routes.waiting():
             await asyncio.sleep(delay_s)
         await self.ask_whether_it_is_wanted(error)
+
+    async def _goes_on(self) -> bool:
+        return self._has_next and await self._next_is_well()
 
     def _spread(self, wait_s: float) -> float:
         """So that not all who wait call at once what has room for one: a vendor's limit lets in one call after the other."""
@@ -167,7 +183,7 @@ class NextCall:
             calls=self._received.attempts,
         )
         if delay_s > self._settings.retry_in_place_s:
-            if self._has_next:
+            if await self._goes_on():
                 raise error
             await self._defer(delay_s, error)
         await asyncio.sleep(delay_s)

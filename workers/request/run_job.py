@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,7 +37,7 @@ from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop.lease import Lease, own_lease
 from workers.request.billing import Received, failed, lose_with_worker, succeeded, void
-from workers.request.fallbacks import may_go_on, told_with_chain, tried_now, with_its_marks
+from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back, packed_lost
 from workers.request.reporting import alert_operator, report_end, report_fallback
@@ -266,7 +267,8 @@ class Attempt:
     def _vendor_calls(self) -> VendorCalls:
         """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""
         run, heard = self._runner, (self._received, self._take, self._answer.forget, self._stands, self._room)
-        return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard)
+        well = partial(next_is_well, run.redis, run.routes, self._job, self._claim.queue)
+        return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard, next_is_well=well)
 
     async def _take(self, part: AnswerPart) -> None:
         if not self._job.stream or self._job.keep_until:

@@ -30,7 +30,7 @@ from workers.providers.wire.sending import sending
 from workers.providers.wire.thoughts import without_thoughts
 from workers.request.billing import lose
 from workers.request.limits import bounded
-from workers.request.next_call import NextCall, waits_for_capacity
+from workers.request.next_call import NextCall, nobody_is_next, waits_for_capacity
 from workers.request.own_names import with_own_names
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ BYTES_PER_PART = 64
 class VendorCalls:
     """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
     charged; `take` gets each part of the answer, for which `room` has to have room, `forget` is called when another call
-    writes all of it anew; `stands` hears whether a vendor has the call now.
+    writes all of it anew; `stands` hears whether a vendor has the call now; `next_is_well` says whether the next model of the
+    chain can be called now.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class VendorCalls:
         forget: Callable[[], None],
         stands: Callable[[bool], None],
         room: Growth,
+        *,
+        next_is_well: Callable[[], Awaitable[bool]] = nobody_is_next,
     ) -> None:
         self._job = job
         self._tier = job.model.service_tier
         self._routes = routes
-        self._next = NextCall(job, routes, client, settings, received)
+        self._next = NextCall(job, routes, client, settings, received, next_is_well)
         self._settings = settings
         self._received = received
         self._take = take

@@ -100,6 +100,15 @@ class Routes:
             drained=all(route.name in self.states.drained for route in left),
         )
 
+    async def is_any_open(self, models: Sequence[Model]) -> bool:
+        """Whether one of `models`, which other workers may serve, has an upstream that takes calls now."""
+        places = {
+            pace_name(one.name, model.name, model.service_tier): one.name
+            for model in models
+            for one in self._upstreams.of(model)
+        }
+        return await self.states.is_any_open(places)
+
     def cost_factor(self, model: Model, name: str | None) -> Decimal:
         """Of the upstream that another worker called; 1 where it is not known here."""
         found = [one.cost_factor for one in self._upstreams.of(model) if one.name == name]

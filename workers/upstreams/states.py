@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -110,6 +110,20 @@ class States:
             return ""
         self._permits[name].add(permit)
         return permit
+
+    async def is_any_open(self, places: Mapping[str, str]) -> bool:
+        """Whether one of these upstreams, by pace names, takes calls now; this worker need not hold it. False while Redis is
+        away.
+        """
+        names = set(places.values()) - self.drained
+        if not names:
+            return False
+        try:
+            known = await self._shared.exchange([Told(name) for name in names])
+        except Unavailable:
+            return False
+        well = {name for name, state in known.states.items() if state.state in {"closed", "rising"}}
+        return any(name in well and pace_name not in known.cooling for pace_name, name in places.items())
 
     def release(self, name: str, permit: str) -> None:
         """The call has its first byte, or has ended."""

@@ -77,10 +77,16 @@ class Run:
         pass
 
 
-def next_call(*choices: Route | Closed, waited_s: float = 0, job: Any = JOB, run: Run | None = None) -> NextCall:
+def next_call(
+    *choices: Route | Closed, waited_s: float = 0, job: Any = JOB, run: Run | None = None, is_well: bool = True
+) -> NextCall:
     since = clock.now_ms() - round(waited_s * 1000) if waited_s else 0
     received = Received(waits_since_ms=since)
-    return NextCall(job, Choices(*choices), run or Run(), SETTINGS, received)  # type: ignore[arg-type]
+
+    async def next_is_well() -> bool:
+        return is_well
+
+    return NextCall(job, Choices(*choices), run or Run(), SETTINGS, received, next_is_well)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -119,12 +125,14 @@ async def test_the_wait_goes_on_where_it_was_when_it_is_continued_from_the_queue
     assert 2_000 < clock.now_ms() - int(run.noted["waits_since"]) < 60_000
 
 
-async def test_a_model_of_a_chain_is_waited_for_in_the_queue_only_when_the_next_one_cannot_be_had() -> None:
-    calls = next_call(Closed(0.001), ROUTE, job=CHAINED)
-    assert await calls.first() is ROUTE  # for a moment it waits all the same
-    calls = next_call(Closed(2), Closed(2), job=CHAINED)
-    with pytest.raises(ProviderBusy):
-        await calls.first()
+async def test_a_model_of_a_chain_is_waited_for_only_when_no_later_one_can_be_called() -> None:
+    assert await next_call(Closed(0.001), ROUTE, job=CHAINED, is_well=False).first() is ROUTE
+    with pytest.raises(Retry):
+        await next_call(Closed(2), job=CHAINED, is_well=False).first()
+    for wait_s in (0.001, 2):
+        calls = next_call(*[Closed(wait_s)] * 2, ROUTE, job=CHAINED)
+        with pytest.raises(ProviderBusy):
+            await calls.first()
     assert calls.stay()
     with pytest.raises(Retry):
         await calls.first()

@@ -218,3 +218,18 @@ async def test_a_time_that_the_vendor_named_holds_at_once() -> None:
 )
 def test_only_the_vendors_own_failures_count(error: RebootError, outcome: str | None) -> None:
     assert outcome_of(error) == outcome
+
+
+async def test_a_model_of_another_worker_can_be_called_unless_all_its_upstreams_are_closed_drained_or_cooling() -> None:
+    shared = Shared()
+    routes = await _routes(_row("a"), _row("b"), held="", shared=shared)
+    assert not await routes.is_any_open([])
+    assert await routes.is_any_open([MODEL])
+    shared.put("a", "open", wait_s=9)
+    assert await routes.is_any_open([MODEL])
+    shared.cooling = {f"b/{MODEL.name}": 3.0}
+    assert not await routes.is_any_open([MODEL])
+    shared.put("a", "rising")
+    assert await routes.is_any_open([MODEL])
+    routes.states.drained = frozenset({"a"})
+    assert not await routes.is_any_open([MODEL])
