@@ -18,7 +18,8 @@ WRITES = "seen.py\n```python\n<<<<<<< SEARCH\n=======\nprint(4711)\n>>>>>>> REPL
 class Agent(NamedTuple):
     """One program as a block of its page sets it up. `asks` are commands by what is wanted: `plain`, `stream`, `task`, and
     `schema` where it has that. `turn` is how the model does the task: it reads a file, or writes what is in it. `form` is how
-    it answers in the form of a schema, `answer` how it says something when it may not do so in text.
+    it answers in the form of a schema, `answer` how it says something when it may not do so in text. `does` is what the
+    program shows of a model without a plan, which calls the first tool there is.
     """
 
     page: str
@@ -30,6 +31,7 @@ class Agent(NamedTuple):
     form: Mapping[str, Any] = {}
     answer: Mapping[str, Any] = {"text": ANSWER}
     wrong_key: str = OUR_WORDS
+    does: str = r"\[simulated|The tool said"
 
 
 def calling(tool: str, /, **arguments: Any) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def calling(tool: str, /, **arguments: Any) -> dict[str, Any]:
 
 CLAUDE = "claude -p"
 OPENCODE = "opencode run --model rebootml/"
+KILO = "kilo run --auto --model rebootml/openai-gpt-4o-mini"
 AIDER = "aider --model openai/openai-gpt-4o-mini --no-show-model-warnings --yes-always --no-git --no-pretty"
 CN = "cn --config ~/.continue/config.yaml --allow Read"
 MINI = "mini -m openai/openai-gpt-4o-mini -y --exit-immediately -c mini.yaml -c agent.step_limit=5 -t"
@@ -98,7 +101,9 @@ def gptme(block: int, model: str) -> Agent:
         "stream": f"{command} --stream --tools none {PROMPT}",
         "task": f"{command} --tools shell {PROMPT}",
     }
-    return Agent("gptme", "gptme", "bin/gptme", asks, calling("shell", command=f"cat {FILE}"), block)
+    return Agent(
+        "gptme", "gptme", "bin/gptme", asks, calling("shell", command=f"cat {FILE}"), block, does=r"@complete\(call_"
+    )
 
 
 AGENTS = {
@@ -118,6 +123,13 @@ AGENTS = {
     "opencode, openai-compatible": opencode(0, "openai-gpt-4o-mini"),
     "opencode, anthropic": opencode(1, "anthropic-claude-3-5-sonnet-v2"),
     "opencode, openai": opencode(2, "openai-gpt-4o-mini"),
+    "kilo": Agent(
+        "kilo",
+        "kilo",
+        "node_modules/@kilocode/cli-*/bin/kilo",
+        {"plain": f"{KILO} {PROMPT}", "stream": f"{KILO} --format json {PROMPT}", "task": f"{KILO} {PROMPT}"},
+        calling("read", filePath=FILE),
+    ),
     "aider": Agent(
         "aider",
         "aider",
@@ -157,6 +169,7 @@ AGENTS = {
         {"plain": f"{MINI} {PROMPT}", "task": f"{MINI} {PROMPT}"},
         calling("bash", command=f"cat {FILE}"),
         answer=calling("bash", command=f"{SUBMIT} && echo '{ANSWER}'"),
+        does="text: not found",
     ),
     "gptme, responses": gptme(0, "openai/openai-gpt-4o-mini"),
     "gptme, completions": gptme(1, "local/openai-gpt-4o-mini --tool-format tool"),
