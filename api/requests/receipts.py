@@ -35,7 +35,8 @@ class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
 
 class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that might serve the request. `outcome` is `succeeded`, the code of the error with which it failed, or
-    `not_tried`; null as long as that is open. `attempts` counts the calls of its vendor.
+    `not_tried`. `attempts` counts the calls of its vendor. Until the request is settled, a moment after its answer,
+    `outcome` is null and `attempts` 0.
     """
 
     model: str
@@ -49,6 +50,8 @@ class Receipt(ReceiptRates, frozen=True, kw_only=True):
     `tokens_reasoning` is a part of `tokens_output`. `service_tier` is the tier that was asked for, whose prices these are,
     `service_tier_served` what the vendor says of it; `saved_usd` is what the same tokens would have cost more without.
     `chain` are the models that might serve it, in order, where there are several; the prices are of the one that served.
+    A request whose `ended_at` is null is not settled yet, also for a moment after its answer: `attempts` is 0 until then, and
+    what only the settlement says is null.
     """
 
     price_version: str

@@ -256,5 +256,8 @@ async def test_a_check_calls_the_upstream_and_says_what_is_wrong_with_it(
     await upstreams.befall("wrong_key", "key-bbbb")
     refused = cli("upstream", "check", "openai-b")
     assert (refused.status, "refused this service's own account" in refused.err) == (REFUSED, True)
+    assert (await upstreams.states())["openai-b"].state in {"open", "half open"}
+    await upstreams.befall("", "key-bbbb")
+    assert [row["state"] for row in cli.json("upstream", "check", "openai-b")] == ["rising"]
     unknown = cli("upstream", "drain", "openai-z")
     assert (unknown.status, "openai-z" in unknown.err) == (REFUSED, True)

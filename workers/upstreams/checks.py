@@ -46,6 +46,7 @@ class Checks:
             model = self._cheapest[name]
             route = next((one for one in self._routes.of(model) if one.name == name), None)
             outcome = await self._call(route) if route else "its key is not there any more"
+            await self._routes.states.exchange()  # so that whoever asked sees the state that the call has brought about
             log.info("upstream checked", upstream=name, model=model.name, outcome=outcome)
             await tell_check(self._client, name, token, outcome)
 

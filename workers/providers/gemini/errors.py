@@ -14,6 +14,10 @@ from workers.providers.wire import vendor_errors
 
 BAD_KEY = re.compile(r"api[ _]key", re.IGNORECASE)
 """A bad key is a 400 INVALID_ARGUMENT here; only its reason, or its prose, tells it from a bad request."""
+NO_CREDIT = re.compile(r"prepayment credits are depleted|exceeded its (?:monthly )?spending cap", re.IGNORECASE)
+"""Both are a 429 RESOURCE_EXHAUSTED, as a throttle is. The usual "You exceeded your current quota, please check your plan and
+billing details" is a throttle: it comes with limits per minute, too.
+"""
 STATUSES = {"CANCELLED": 504, "DEADLINE_EXCEEDED": 504, "UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429}
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
@@ -34,6 +38,8 @@ def from_error(error: dict[str, Any], wait_s: float | None = None) -> RebootErro
     status = STATUSES.get(name) or (code if isinstance(code, int) else 500)
     if name == "FAILED_PRECONDITION" or (status == 400 and _is_about_the_key(prose, details)):  # noqa: PLR2004
         return vendor_errors.credentials()
+    if status == 429 and NO_CREDIT.search(prose):  # noqa: PLR2004
+        return vendor_errors.used_up()
     return vendor_errors.from_status(status, name, prose=prose, wait_s=_retry_delay_s(details) or wait_s)
 
 

@@ -112,6 +112,20 @@ def test_gemini_says_how_long_to_wait() -> None:
     assert error.retry_after_s == 27.5
 
 
+@pytest.mark.parametrize(
+    ("prose", "expected"),
+    [
+        ("Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects.", CreditUsedUp),
+        ("Your project has exceeded its monthly spending cap.", CreditUsedUp),
+        ("Your project has exceeded its spending cap.", CreditUsedUp),
+        ("You exceeded your current quota, please check your plan and billing details.", Throttled),
+        ("Resource has been exhausted (e.g. check quota).", Throttled),
+    ],
+)
+def test_gemini_without_credit_is_told_from_a_throttle_by_its_words(prose: str, expected: type[Exception]) -> None:
+    assert type(gemini(429, "RESOURCE_EXHAUSTED", prose)) is expected
+
+
 def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
     assert (
         type(gemini_errors.from_api_error(APIError(502, {"message": "<html>", "status": "Bad Gateway"})))
