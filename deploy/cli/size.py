@@ -32,7 +32,12 @@ class TableSize(msgspec.Struct, kw_only=True):
 
 def add_database_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`size`."""
-    add_command(group, "size", _size, "rows and bytes by table and month")
+    add_command(
+        group,
+        "size",
+        _size,
+        "rows and bytes by table and month; tables without rows are in --json and in the total only",
+    )
 
 
 async def _size(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -46,6 +51,7 @@ async def _size(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
             "estimated": one.estimated or None,
         }
         for one in sizes
+        if one.rows
     ]
     total = {
         "table": "total",

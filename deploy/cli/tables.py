@@ -16,45 +16,57 @@ from rich.text import Text
 COLUMNS_MAX = 10
 """What has more of them is told as names and values."""
 LISTED_MAX = 8
+NAME_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 1_000
 NUMBERS = (int, float)
 
 
 def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
-    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values."""
+    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values. So are tables
+    that are wider than the terminal.
+    """
     plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
     if isinstance(plain, dict) and plain and all(map(_are_rows, plain.values())):
         return "\n\n".join(f"{title}\n{_table(rows)}" for title, rows in plain.items())
     if isinstance(plain, list) and all(len(row) <= COLUMNS_MAX for row in plain):
         return _table(plain)
-    return "\n\n".join(_named(row) for row in (plain if isinstance(plain, list) else [plain]))
+    return "\n\n".join(map(_with_tables, plain if isinstance(plain, list) else [plain]))
 
 
 def _are_rows(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
+def _with_tables(row: Mapping[str, Any]) -> str:
+    """One thing; lists of things in it follow as tables."""
+    lists = {name: value for name, value in row.items() if value and _are_rows(value)}
+    parts = [_named({name: value for name, value in row.items() if name not in lists})] * (len(lists) < len(row))
+    return "\n\n".join([*parts, *(f"{name}\n{_table(rows)}" for name, rows in lists.items())])
+
+
 def _named(row: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name:<30}{plain(value)}" for name, value in row.items())
+    return "\n".join(f"{name:<{NAME_WIDTH}}{plain(value)}" for name, value in row.items())
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "none"
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in rows[0]:
         is_number = _is_amount(name) or all(_is_number(row[name]) for row in rows)
         table.add_column(name.replace("_", " ").upper(), justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(Text(plain(value), overflow="fold") for value in row.values()))
-    return _drawn(table)
+    return _drawn(table) or "\n\n".join(map(_named, rows))
 
 
 def _drawn(table: Table) -> str:
-    """For the terminal that it goes to; as wide as it is where there is none."""
+    """For the terminal that it goes to, empty where that is too narrow; as wide as it is where there is none."""
     to_terminal = sys.stdout.isatty()
     width = Console().width if to_terminal else WIDTH_WITHOUT_TERMINAL
     console = Console(file=StringIO(), width=width, force_terminal=to_terminal, no_color=not to_terminal)
+    if to_terminal and console.measure(table, options=console.options.update(width=10_000)).maximum > width:
+        return ""
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

@@ -42,8 +42,23 @@ def test_several_tables_have_titles() -> None:
 def test_a_narrow_terminal_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    shown = "".join(for_people([{"target": "x" * 30, "change": "y" * 60}]).split())
-    assert (shown.count("x"), shown.count("y")) == (30, 60)
+    assert for_people([{"who": "x" * 30, "at": "y" * 6}]).splitlines()[1].split() == ["x" * 30, "y" * 6]
+    named = for_people([{"who": "x" * 30, "at": "y" * 60}, {"who": "z", "at": "z"}])
+    assert named.split() == ["who", "x" * 30, "at", "y" * 60, "who", "z", "at", "z"]
+
+
+def test_lists_of_things_in_one_thing_are_tables_below_it() -> None:
+    shown = for_people({"ok": True, "models": ["a", "b"], "upstreams": [{"name": "x"}, {"name": "y"}], "none": []})
+    assert [line.split() for line in shown.splitlines()] == [
+        ["ok", "yes"],
+        ["models", "a,", "b"],
+        ["none", "none"],
+        [],
+        ["upstreams"],
+        ["NAME"],
+        ["x"],
+        ["y"],
+    ]
 
 
 def test_all_queues_of_a_lane_have_one_name() -> None:
