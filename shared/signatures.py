@@ -1,9 +1,10 @@
 """Signatures of thoughts on their way through callers: each says which model made it, so that no vendor is sent another's.
 
-    rm1~<api>/<upstream>~<r: redacted>~<digest of the text>~<text, where the caller does not get it>~<the vendor's signature>
+    rm2~<api>/<upstream>~<r: redacted>~<digest>~<text, where the caller does not get it>~<the vendor's signature>
 
-What comes back is kept nowhere here. A thought that is not this model's, or whose text is not what it was, would be
-refused by its vendor, who takes thoughts unchanged or not at all: it is left out.
+The digest is that of the text and of the vendor's signature, so that a signature that was cut off is known. What comes
+back is kept nowhere here. A thought that is not this model's, or that is not what it was, would be refused by its vendor, who
+takes thoughts unchanged or not at all: it is left out. So is one that its vendor has not signed and does not take without.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 from shared.catalogue.models import Model
 from shared.thoughts import Thought
 
-VERSION = "rm1"
+VERSION = "rm2"
 SEPARATOR = "~"
 DIGEST_LENGTH = 12
 REDACTED = "r"
@@ -23,6 +24,8 @@ WITHOUT_TEXT = frozenset({"openai-responses", "gemini"})
 """The APIs that want a signature back and no text beside it: without one there is nothing to send."""
 UNSIGNED = frozenset({"deepseek-chat"})
 """The APIs that want the text back and know no signature: one that nobody has signed may be theirs."""
+NOT_TOLD = frozenset({"gemini"})
+"""The APIs that sign something else than the thoughts that they show, and want none of those back."""
 OF_BYTES = frozenset({"gemini"})
 """The APIs whose signatures are bytes, as encrypted data is everywhere."""
 
@@ -31,7 +34,8 @@ def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool 
     """What a caller gets of a thought of this model, to send back with its `text`; by itself where that is not `shown`."""
     hidden = "" if shown or model.api in WITHOUT_TEXT else base64.urlsafe_b64encode(text.encode()).decode()
     kind = REDACTED if redacted else ""
-    return SEPARATOR.join((VERSION, _maker(model), kind, _digest(text, model), hidden, signature or ""))
+    digest = _digest(text, signature or "", model)
+    return SEPARATOR.join((VERSION, _maker(model), kind, digest, hidden, signature or ""))
 
 
 def own_signature(model: Model, given: str | None) -> str | None:
@@ -50,21 +54,29 @@ def own_thought(model: Model, given: Thought) -> Thought | None:
     _, kind, digest, hidden, signature = parts
     redacted = kind == REDACTED
     text = _revealed(hidden) if hidden else given.text
-    if text is None or digest != _digest(text, model):
+    if (
+        text is None
+        or digest != _digest(text, signature, model)
+        or not (signature or (text and needs_no_signature(model)))
+    ):
         return None
     if (redacted or model.api in OF_BYTES) and not _is_base64(signature):
         return None
-    if model.api in WITHOUT_TEXT and not signature:
-        return None
     return Thought(text, signature or None, redacted, None, given.after_text, given.after_calls)
+
+
+def needs_no_signature(model: Model) -> bool:
+    """Whether nothing is lost of a thought that the vendor has not signed."""
+    return model.api in UNSIGNED | NOT_TOLD
 
 
 def _maker(model: Model) -> str:
     return f"{model.api}/{model.upstream}"
 
 
-def _digest(text: str, model: Model) -> str:
-    return "" if model.api in WITHOUT_TEXT else hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+def _digest(text: str, signature: str, model: Model) -> str:
+    signed = "" if model.api in WITHOUT_TEXT else text
+    return hashlib.sha256(f"{signed}{SEPARATOR}{signature}".encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _is_base64(signature: str) -> bool:

@@ -24,24 +24,24 @@ RETENTIONS = frozenset(get_args(CacheRetention))
 class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Anthropic's mark: `{"type": "ephemeral", "ttl": "5m" | "1h"}`, 5 minutes unless said."""
 
-    type: str = "ephemeral"
+    type: str = ""
     ttl: str | None = None
 
     @property
     def is_known(self) -> bool:
-        """Whether it is a mark; another type is no vendor's."""
+        """Whether it is a mark; another type, or none, is no vendor's."""
         return self.type == "ephemeral"
 
 
 class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """OpenAI's mark: `{"mode": "explicit", "ttl": "30m" | "12h"}`."""
 
-    mode: str = "explicit"
+    mode: str = ""
     ttl: str | None = None
 
     @property
     def is_known(self) -> bool:
-        """Whether it is a mark; another mode is no vendor's."""
+        """Whether it is a mark; another mode, or none, is no vendor's."""
         return self.mode == "explicit"
 
 
@@ -71,8 +71,9 @@ class MarkField(NamedTuple):
 
 def mark_of(entry: Markable, place: int) -> CacheMark | None:
     """The mark of what stands at `place`; None where it has none."""
-    mark: CacheControl | CacheBreakpoint | None = entry.cache_control or getattr(entry, BREAKPOINT, None)
-    return None if mark is None or not mark.is_known else end_mark(place + 1, mark)
+    marks: tuple[CacheControl | CacheBreakpoint | None, ...] = (entry.cache_control, getattr(entry, BREAKPOINT, None))
+    known = next((mark for mark in marks if mark and mark.is_known), None)
+    return end_mark(place + 1, known) if known else None
 
 
 def marks_of(entries: Sequence[Markable]) -> tuple[CacheMark, ...]:

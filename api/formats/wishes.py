@@ -28,7 +28,11 @@ ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
 """The most tokens of thinking that are a low and a medium effort."""
 OFF, OMITTED = "disabled", "omitted"
-KNOWN_TYPES = frozenset({"enabled", "adaptive", OFF})
+THINKING_TYPES = ("enabled", "adaptive", OFF)
+BUDGET_MIN = 1_024
+"""Tokens: Anthropic says "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024", and that
+`max_tokens` must be greater (github.com/themaximalist/llm.js/issues/30, read 2026-11).
+"""
 KNOWN_QUERY = {"beta"}
 """Anthropic's word for an API that is not final; clients that send it mean the same one."""
 ORDERS = {
@@ -42,9 +46,8 @@ ORDERS = {
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`type` is `enabled`, `adaptive` or `disabled`; another word means `enabled`, and is named as left out. `budget_tokens`
-    is how many tokens are to be thought at most, which by itself means `enabled`. `display`: `summarized`, or `omitted`,
-    which shows nothing of what is thought.
+    """`type` is `enabled`, `adaptive` or `disabled`; `budget_tokens` how much is to be thought at most, which by itself means
+    `enabled`. `display`: `summarized`, or `omitted`, which shows nothing of it.
     """
 
     type: str | None = None
@@ -80,6 +83,7 @@ def wishes_of(
     effort_field: str = "reasoning_effort",
     thinking: Thinking | None = None,
     thinking_field: str = "thinking",
+    budget_field: str = "thinking.budget_tokens",
     marks: Iterable[MarkField] = (),
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
@@ -89,7 +93,8 @@ def wishes_of(
     """
     names = list(dict.fromkeys(unknown))
     _refuse_orders(names)
-    names += _odd_fields(thinking, thinking_field)
+    if thinking and thinking.display not in {None, OMITTED, "summarized"}:
+        names.append(f"{thinking_field}.display")
     misplaced = tuple(name for name in names if name.rpartition(".")[2] == CACHE_CONTROL)
     fields: dict[str, tuple[str, ...]] = {option: (field,) for option, field in others.items() if field}
     cached, unknown_marks = _by_wish(marks)
@@ -98,37 +103,44 @@ def wishes_of(
         fields["cache_elsewhere"] = misplaced
     ignored = [*(name for name in names if name not in misplaced), *unknown_marks]
     known = _known_effort(effort)
-    budget = thinking.budget_tokens or 0 if thinking and thinking.type != OFF else 0
+    is_off = thinking is not None and thinking.type == OFF
+    budget = (thinking.budget_tokens or 0) if thinking and not is_off else 0
+    if thinking and thinking.budget_tokens and is_off:
+        ignored.append(budget_field)
     if effort not in {None, known, *ANY_EFFORT}:
         ignored.append(effort_field)
     if known is not None:
         fields["reasoning_effort"] = (effort_field,)
-    elif thinking and thinking.type == OFF:
+    elif is_off:
         known, fields["reasoning_effort"] = "none", (thinking_field,)
     elif budget > 0:
         known, fields["reasoning_effort"] = _effort_of(budget), ()
-    if thinking and thinking.type == OFF and known != "none":
+    if is_off and known != "none":
         ignored.append(thinking_field)  # another effort is asked for beside it
-    elif thinking and (thinking.type not in {None, OFF} or budget > 0):
+    elif thinking and thinking.is_asked_for:
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(ignored), known, budget if budget > 0 and known != "none" else None)
 
 
-def _odd_fields(thinking: Thinking | None, field: str) -> list[str]:
-    """Those that say what is not known here. Raises `InvalidRequest` for a budget that is none."""
+def check_thinking(thinking: Thinking | None, max_tokens: int | None) -> None:
+    """Raises `InvalidRequest` for what Anthropic refuses of its field `thinking`."""
     if thinking is None:
-        return []
-    if thinking.budget_tokens is not None and thinking.budget_tokens < 1:
+        return
+    if thinking.type is not None and thinking.type not in THINKING_TYPES:
+        raise InvalidRequest(f"`thinking.type` is {thinking.type[:100]!r}: it is one of {', '.join(THINKING_TYPES)}.")
+    if thinking.budget_tokens is None or thinking.type == OFF:
+        return
+    if thinking.budget_tokens < BUDGET_MIN:
+        raise InvalidRequest(f"`thinking.budget_tokens` is {thinking.budget_tokens}: it is {BUDGET_MIN} at least.")
+    check_budget("thinking.budget_tokens", thinking.budget_tokens, max_tokens)
+
+
+def check_budget(field: str, tokens: int | None, max_tokens: int | None) -> None:
+    """Raises `InvalidRequest` where the thoughts may be as long as all of the answer, of which they are a part."""
+    if tokens is not None and max_tokens is not None and tokens >= max_tokens:
         raise InvalidRequest(
-            f"`{field}.budget_tokens` is below 1: give how many tokens are to be thought at most, or leave it out. To switch"
-            ' thinking off, `{"type": "disabled"}`.'
+            f"`{field}` is {tokens}, which leaves no room for an answer: it is less than the output limit of {max_tokens}."
         )
-    odd = {
-        "type": thinking.type not in {None, *KNOWN_TYPES},
-        "display": thinking.display not in {None, OMITTED, "summarized"},
-        "budget_tokens": thinking.type == OFF and thinking.budget_tokens is not None,
-    }
-    return [f"{field}.{name}" for name, is_odd in odd.items() if is_odd]
 
 
 def _by_wish(marks: Iterable[MarkField]) -> tuple[dict[str, tuple[str, ...]], list[str]]:

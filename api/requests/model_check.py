@@ -10,25 +10,20 @@ import msgspec
 
 from api.formats.asked import Asked
 from api.formats.schemas import is_closed
-from shared.catalogue.abilities import CONVERSE, GEMINI, OPENAIS, nearest, tools_max, unavailable
+from shared.catalogue.abilities import CONVERSE, DEEPSEEK, GEMINI, OPENAIS, RESPONSES, nearest, tools_max, unavailable
 from shared.catalogue.apis import by_its_api
 from shared.catalogue.caching import with_marks_taken
 from shared.catalogue.faults import first_fault
 from shared.catalogue.models import Catalogue, Model
-from shared.catalogue.thinking import (
-    BUDGET_MIN,
-    counts_thinking,
-    may_begin,
-    takes_thoughts_back,
-    thinking_room,
-    thinks,
-)
+from shared.catalogue.room_to_think import can_go_on_thinking, least_output
+from shared.catalogue.thinking import takes_thoughts_back, thinks
 from shared.chat import Message, Sampling
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_bounded
 from shared.schemas import object_schema
 from shared.settings import Settings
 from shared.signatures import own_signature, own_thought
+from shared.thoughts import Thought
 
 IMAGE_TOKENS_MAX = 20_000_000
 """The bounds of one request's images, in tokens. No model's window comes near."""
@@ -146,29 +141,58 @@ def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
         lacking.append("cache")
     if marked.shortened:
         lacking.append("cache_time")
-    if _cannot_think(asked, model, sampling):
-        lacking += [wish for wish in ("reasoning_effort", "thinking") if wish not in lacking]
+    if why := _cannot_think(asked, model, sampling):
+        if "reasoning_effort" not in asked.wishes and "thinking" not in asked.wishes:
+            raise InvalidRequest(f"`{asked.name_of('reasoning_effort')}`: {why}.")
+        lacking += ["reasoning_effort", "thinking"]
+        sampling = msgspec.structs.replace(sampling, reasoning_effort="none", thinking_budget=None)
     fields = [field for wish in lacking for field in asked.wishes.get(wish, ())]
     fitted = asked.without([*fields, *_thoughts_left_out(asked, model, sampling)])
     return msgspec.structs.replace(fitted, sampling=sampling, messages=marked.messages, tools=marked.tools), model
 
 
-def _cannot_think(asked: Asked, model: Model, sampling: Sampling) -> bool:
-    """Whether the model is not told to think, although it is asked to."""
-    if not counts_thinking(model) or not thinks(model, sampling.reasoning_effort):
-        return False
-    has_room = asked.max_tokens is None or thinking_room(asked.max_tokens) >= BUDGET_MIN
-    return not (has_room and may_begin(asked.messages, lambda thought: own_thought(model, thought) is not None))
+def _cannot_think(asked: Asked, model: Model, sampling: Sampling) -> str | None:
+    """Why a model that is to think cannot; None where it can, or is not asked to."""
+    if sampling.reasoning_effort is None or not thinks(model, sampling.reasoning_effort):
+        return None
+    least = least_output(model)
+    if asked.max_tokens is not None and asked.max_tokens < least:
+        return f"{model.name} thinks with `{asked.name_of('max_tokens')}` of {least} at least"
+    if not can_go_on_thinking(
+        model, asked.messages, asked.tools, lambda thought: own_thought(model, thought) is not None
+    ):
+        return f"{model.name} cannot think while it goes on with an answer that it has begun"
+    return None
 
 
 def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[str, ...]:
-    """The fields of thoughts where workers do not give the model all of them: those of another model, and any to a model that
-    does not think now.
+    """The fields of thoughts where workers do not give the model all of them: those of another model, those that lead to
+    nothing, and any to a model that does not think now.
     """
-    taken = takes_thoughts_back(model, sampling.reasoning_effort)
-    if any(_has_foreign_thoughts(message, model) or (message.thoughts and not taken) for message in asked.messages):
+    taken = takes_thoughts_back(model, sampling.reasoning_effort) and not (
+        model.api == CONVERSE
+        and not asked.tools.may_be_called()
+        and any(message.tool_calls for message in asked.messages)
+    )
+    if any(
+        _has_foreign_thoughts(message, model)
+        or (message.thoughts and not taken)
+        or any(not _is_sent(thought, message, model) for thought in message.thoughts)
+        for message in asked.messages
+    ):
         return asked.thoughts
     return ()
+
+
+def _is_sent(thought: Thought, message: Message, model: Model) -> bool:
+    """Whether the vendor takes a thought in its place: not behind all else (Claude, OpenAI), nor before no call (DeepSeek's
+    reasoner).
+    """
+    if model.api == DEEPSEEK:
+        return bool(model.reasoning_efforts or message.tool_calls)
+    if model.api not in {CONVERSE, RESPONSES}:
+        return True
+    return thought.after_calls < len(message.tool_calls) or bool(message.text()[thought.after_text :].strip())
 
 
 def _has_foreign_thoughts(message: Message, model: Model) -> bool:

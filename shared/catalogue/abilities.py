@@ -13,15 +13,13 @@ from typing import Literal, get_args
 import msgspec
 
 from shared.catalogue.models import Model
-from shared.catalogue.thinking import thinks
+from shared.catalogue.thinking import shows_thoughts, thinks
 from shared.catalogue.tool_limits import tool_limits
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import NO_TOOLS, Caching, JsonAnswer, Message, ReasoningEffort, Sampling, Tools
 
 OPENAI, DEEPSEEK, CONVERSE, GEMINI = "openai-chat", "deepseek-chat", "bedrock-converse", "gemini"
 RESPONSES = "openai-responses"
-HIDES_THOUGHTS = frozenset({OPENAI, "openai-realtime"})
-"""APIs that never show what a model thinks."""
 OPENAIS = frozenset({OPENAI, RESPONSES})
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
@@ -114,7 +112,7 @@ def _lacks_effort(asked: _Asked) -> bool:
     if not asked.model.reasoning_efforts:
         return wanted not in {None, "none"} or asked.model.reasoning
     sent = _effort_sent(asked)
-    return wanted is not None and (sent is None or (wanted == "none" and thinks(asked.model, sent)))
+    return (wanted is not None and sent is None) or (wanted == "none" and thinks(asked.model, sent))
 
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
@@ -161,7 +159,7 @@ def _lacks_top_k(asked: _Asked) -> bool:
 _LACKS: dict[str, Callable[[_Asked], bool]] = {
     "reasoning_effort": _lacks_effort,
     "thinking": lambda asked: not thinks(asked.model, _effort_sent(asked)),
-    "shown_thoughts": lambda asked: asked.api in HIDES_THOUGHTS and thinks(asked.model, _effort_sent(asked)),
+    "shown_thoughts": lambda asked: thinks(asked.model, _effort_sent(asked)) and not shows_thoughts(asked.model),
     "top_k": _lacks_top_k,
     "seed": _lacks_seed,
     "frequency_penalty": _lacks_penalty("frequency_penalty"),

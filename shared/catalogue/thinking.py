@@ -4,24 +4,29 @@ is told where the caller says nothing, so that these are served as plain chat mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from shared.catalogue.models import Model
-from shared.chat import Message, ReasoningEffort
-from shared.thoughts import Thought
+from shared.chat import ReasoningEffort
 
 ALWAYS_TAKEN = frozenset({"openai-responses", "gemini"})
+SHOWN = frozenset({"openai-responses", "deepseek-chat", "gemini"})
+ENCRYPTED = ("openai.gpt-5", "openai.gpt-6")
+"""Parts of the vendor's ids of models of Converse that show nothing of what they think."""
 OFF = frozenset({"none", "disabled", "between_tools", "off"})
 """Told between calls of tools only, Claude does not think in a chat without them."""
-BUDGET_MIN = 1_024
-"""Tokens: a Claude that counts its thinking refuses less."""
-ANSWER_SHARE = 4
-"""A part of the output limit that thinking leaves for the answer, as one over this."""
 
 
 def thinks(model: Model, effort: ReasoningEffort | None) -> bool:
     """Whether it does when it is asked with this effort; None is not asked."""
     return model.reasoning and (effort or model.thinking) not in OFF
+
+
+def shows_thoughts(model: Model) -> bool:
+    """Whether its vendor shows anything of what it thinks, be it a summary: OpenAI's models do by the Responses API only, and
+    on Bedrock theirs come encrypted. Of a vendor at an operator's own address nothing is known.
+    """
+    if model.api == "bedrock-converse":
+        return not any(part in model.upstream for part in ENCRYPTED)
+    return model.api in SHOWN or model.base_url is not None
 
 
 def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
@@ -32,28 +37,3 @@ def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
 def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:
     """Whether its vendor bills the whole answer although the call is cancelled: a model that can think only while it does."""
     return model.bills_to_the_end and (thinks(model, effort) or not model.reasoning)
-
-
-def counts_thinking(model: Model) -> bool:
-    """Whether its vendor is told how many tokens it may think, and not how hard."""
-    return "anthropic." in model.upstream and "-4-5-" in model.upstream
-
-
-def thinking_room(output_limit: int) -> int:
-    """How many tokens of the output limit may be thought."""
-    return output_limit - output_limit // ANSWER_SHARE
-
-
-def may_begin(messages: Sequence[Message], is_signed: Callable[[Thought], bool]) -> bool:
-    """Whether a Claude that counts its thinking can go on with this talk while it thinks: not from an answer that has begun,
-    nor from calls before which there is no thought of its own. It says: "Expected `thinking` or `redacted_thinking`, but
-    found `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block"
-    (github.com/anomalyco/opencode/issues/3077, read 2026-11).
-    """
-    if messages[-1].role == "assistant":
-        return False
-    if messages[-1].role != "tool":
-        return True
-    last = next((message for message in reversed(messages) if message.role == "assistant"), None)
-    first = [one for one in last.thoughts if not one.after_text and not one.after_calls] if last else []
-    return any(is_signed(thought) for thought in first)

@@ -22,7 +22,8 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords
     at the root of a tool's schema. `image_detail`: what is asked for with each image, so that the row's `image_tokens` bound
     it. `images_max`: in one request. `cache_retentions`: what `prompt_cache_retention` may be. `thinks_unsampled`: while it
-    thinks, no temperature and no top_p; `thinks_unforced`: nor a tool that must be called.
+    thinks, no temperature and no top_p; `thinks_unforced`: nor a tool that must be called. `thinking_tokens_min`: the least
+    that a model is told which counts what it may think.
     """
 
     temperature_max: float = 2
@@ -43,6 +44,7 @@ class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
     roots_refused: frozenset[str] = frozenset()
     thinks_unsampled: bool = False
     thinks_unforced: bool = False
+    thinking_tokens_min: int | None = None
 
 
 _UNKNOWN = VendorLimits()
@@ -112,7 +114,7 @@ _CONVERSE_CLAUDE_TO_3 = msgspec.structs.replace(_CONVERSE_CLAUDE, images_max=100
 _CONVERSE_CLAUDE_4_6 = msgspec.structs.replace(
     _CONVERSE_CLAUDE, top_p_beside_temperature=False, thinks_unsampled=True, thinks_unforced=True
 )
-_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE_4_6, images_max=100)
+_CONVERSE_CLAUDE_4_5 = msgspec.structs.replace(_CONVERSE_CLAUDE_4_6, images_max=100, thinking_tokens_min=1_024)
 """"`temperature` and `top_p` cannot both be specified for this model" (github.com/mem0ai/mem0/pull/4147). While it thinks,
 neither goes, nor `top_k`, nor a tool that must be called
 (docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html). Read 2026-11.

@@ -27,7 +27,7 @@ from api.formats.asked import Asked, StreamForm
 from api.formats.cache_marks import MarkField, end_mark, fields_of, fields_with_marks, marked_at_end
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.schemas import is_closed
-from api.formats.wishes import wishes_of
+from api.formats.wishes import check_thinking, wishes_of
 from shared.chat import NO_TOOLS, CacheMark, JsonAnswer, Message, Sampling, Tool, ToolChoice, Tools
 from shared.errors import InvalidRequest
 from shared.job import Done
@@ -110,6 +110,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     messages, parts_left_out = neutral_messages(request.system, request.messages)
     messages[-1] = marked_at_end(messages[-1], request.cache_control)
     output = request.output_config or OutputConfig()
+    check_thinking(request.thinking, request.max_tokens if isinstance(request, MessagesRequest) else None)
     wishes = wishes_of(
         [*unknown, *tools_left_out, *parts_left_out, *_more_wishes(request)],
         effort=output.effort,

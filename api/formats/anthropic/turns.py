@@ -168,6 +168,7 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
             case block:
                 turn.say(_part(placed.where, block), _control_of(block))
     if said.role == "assistant" and turn.is_blank():
+        left_out += [f"{BLOCKS}.thinking"] * turn.has_thoughts()
         return  # an answer that was nothing but thoughts
     if message := turn.message(said.role):
         yield message
@@ -205,6 +206,9 @@ class _Turn:
 
     def is_blank(self) -> bool:
         return not self._calls and not any(isinstance(part, TextPart) and part.text for part in self._parts)
+
+    def has_thoughts(self) -> bool:
+        return bool(self._thoughts)
 
     def message(self, role: str) -> Message | None:
         """Calls stand behind all parts, of which there is one at least."""

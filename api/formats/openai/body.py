@@ -22,7 +22,7 @@ from api.formats.openai.labels import LabelsOrMore, labels_in
 from api.formats.openai.messages import AnyMessage, marks_in
 from api.formats.openai.tools import Choice, OfferedTools, ResponseFormat, neutral_json_answer
 from api.formats.openai.tools import marks_in as tool_marks_in
-from api.formats.wishes import Thinking, Wishes, wishes_of
+from api.formats.wishes import Thinking, Wishes, check_budget, check_thinking, wishes_of
 from shared.chat import (
     MESSAGES_CEILING,
     Caching,
@@ -82,7 +82,7 @@ class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def as_thinking(self) -> Thinking | None:
         """The same as Anthropic says it; None when it says nothing but the effort."""
         if self.enabled is False:
-            return Thinking(type="disabled")
+            return Thinking(type="disabled", budget_tokens=self.max_tokens)
         return Thinking(type="enabled", budget_tokens=self.max_tokens) if self.enabled or self.max_tokens else None
 
 
@@ -189,6 +189,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             effort_field="reasoning_effort" if self.reasoning_effort else "reasoning",
             thinking=thinking,
             thinking_field="thinking" if self.thinking else "reasoning",
+            budget_field="thinking.budget_tokens" if self.thinking else "reasoning.max_tokens",
             marks=[
                 *tool_marks_in(self.tools or ()),
                 *marks_in(self.messages),
@@ -270,6 +271,9 @@ def check(body: CompletionRequest) -> None:
     for name, instead in REPLACED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}` is no longer taken: use `{instead}`.", param=name)
+    check_thinking(body.thinking, body.output_limit)
+    if isinstance(body.reasoning, Reasoning):
+        check_budget("reasoning.max_tokens", body.reasoning.max_tokens, body.output_limit)
     if body.stream_options and not body.stream:
         raise InvalidRequest("`stream_options` needs `stream`: true.", param="stream_options")
     if body.max_tokens is not None and body.output_limit != body.max_tokens:

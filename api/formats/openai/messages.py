@@ -206,12 +206,23 @@ def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
     answers = [message for message in messages if isinstance(message, AssistantMessage)]
     thoughts = any(_has_thoughts(answer) for answer in answers)
     sources = any(answer.annotations for answer in answers)
-    details = any(answer.has_odd_details for answer in answers)
-    return (
-        ["messages[].content[].thinking"] * thoughts
-        + ["messages[].annotations"] * sources
-        + ["messages[].reasoning_details"] * details
-    )
+    odd = [field for field in THOUGHTS if any(not _is_read(field, answer) for answer in answers)]
+    extras = (call.extra_content for answer in answers for call in answer.tool_calls or ())
+    unsigned = any(extra and signature_in(extra) is None for extra in extras)
+    return [
+        *["messages[].content[].thinking"] * thoughts,
+        *["messages[].annotations"] * sources,
+        *(f"messages[].{field}" for field in odd),
+        *["messages[].tool_calls[].extra_content"] * unsigned,
+    ]
+
+
+def _is_read(field: str, answer: AssistantMessage) -> bool:
+    """Whether all that this field says of thoughts is known here."""
+    given = getattr(answer, field)
+    if field == "reasoning_details":
+        return not answer.has_odd_details
+    return not given or isinstance(given, str)
 
 
 def _has_thoughts(answer: AssistantMessage) -> bool:

@@ -94,7 +94,9 @@ def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Though
 
 def are_all_read(details: object, text: str | None) -> bool:
     """Whether every entry is a piece of a thought, and one of them is signed or the text stands for them."""
-    pieces = [_read(entry) for entry in details[:DETAILS_MAX]] if isinstance(details, list) else [None]
+    if not isinstance(details, list) or len(details) > DETAILS_MAX:
+        return False
+    pieces = [_read(entry) for entry in details]
     return None not in pieces and (bool(text) or any(one.signature or one.data for one in pieces if one))
 
 

@@ -172,8 +172,8 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
             others={
                 **wishes_for(self.caching),
                 "user": "user" if self.user else "safety_identifier" if self.safety_identifier else None,
-                "shown_thoughts": "reasoning.summary" if self.summary else None,
                 "strict_tools": "tools[].strict" if strict_tools else None,
+                "shown_thoughts": "reasoning.summary" if self.summary else None,
             },
         )
 

@@ -16,7 +16,7 @@ from api.formats.responses.answers import Outcome, ReasoningSaid, Repeated, outc
 from api.formats.responses.body import ReasoningConfig, ResponseRequest, TextConfig, check
 from api.formats.responses.errors import failure_of
 from api.formats.responses.history import named_in, previous_of, resolved, said_in
-from api.formats.responses.items import AnyItem, MessageItem
+from api.formats.responses.items import AnyItem, MessageItem, ReasoningItem
 from api.formats.responses.offer import Offer, OfferedResponseTool, is_left_out, offer_of
 from api.formats.responses.streams import ResponseEvents
 from api.formats.responses.traces import TRACES
@@ -38,6 +38,7 @@ HINT = (
     "It takes model, input (text, or items: messages of text and images, calls of tools and their outputs) and what OpenAI's "
     "responses take besides"
 )
+THOUGHTS = ("input[].reasoning",)
 TEXT: dict[str, Any] = {"format": {"type": "text"}}
 _known = KnownFields(
     ResponseRequest,
@@ -142,14 +143,16 @@ def _asked(
     items: Sequence[AnyItem],
 ) -> Asked:
     said = _said(request, items)
-    left_out = [*unknown, *offer.left_out, *traces_in(items)]
+    messages = _messages(request, offer, history, said)
+    led_to_nothing = not history and not _has_all_thoughts(messages, said)
+    left_out = [*unknown, *offer.left_out, *traces_in(items), *(THOUGHTS if led_to_nothing else ())]
     wishes = request.wishes(left_out, marks_in(items), strict_tools=offer.tools.are_strict())
     repeated = _repeats(request, offer)
     form = ResponseForm(repeated)
     in_background = request.background and not request.stream
     return Asked(
         model=request.model,
-        messages=_messages(request, offer, history, said),
+        messages=messages,
         sampling=request.sampling(wishes),
         tools=offer.tools,
         stream=bool(request.stream),
@@ -163,7 +166,7 @@ def _asked(
         tolerant=True,
         wishes=wishes.fields,
         ignored=wishes.ignored,
-        thoughts=("input[].reasoning",),
+        thoughts=THOUGHTS,
         kept=_kept(request, repeated, said) if request.is_stored else None,
         background=bool(request.background),
         at_once=form.queued if in_background else None,
@@ -182,6 +185,11 @@ def _messages(
     """Instructions hold for one response only: those of earlier ones are not carried over."""
     instructions = [Message("system", request.instructions)] if request.instructions else []
     return [*instructions, *put_together([*entries_of(history, offer), *entries_of(said, offer)])]
+
+
+def _has_all_thoughts(messages: Sequence[Message], said: Sequence[AnyItem]) -> bool:
+    """Whether no thought stands alone: an answer that was cut off before it said anything is left out."""
+    return sum(len(message.thoughts) for message in messages) == sum(isinstance(one, ReasoningItem) for one in said)
 
 
 def _repeats(request: ResponseRequest, offer: Offer) -> Repeated:

@@ -43,8 +43,11 @@ def talk_of(messages: list[Message]) -> tuple[Said, ...]:
 
 
 def texts_of(body: ChatRequest) -> list[str]:
-    """List the texts that are prompt besides the contents of messages: definitions, calls, schemas."""
+    """List the texts that are prompt besides the contents of messages: definitions, calls, schemas, and DeepSeek's thoughts
+    of answers with calls. Those of other answers are ignored (api-docs.deepseek.com/guides/thinking_mode, read 2026-11).
+    """
     texts = [call.function.name + call.function.arguments for m in body.messages for call in m.tool_calls or ()]
+    texts += [m.reasoning_content for m in body.messages if m.tool_calls and m.reasoning_content]
     texts += [msgspec.json.encode(tool).decode() for tool in body.tools or ()]
     return [*texts, schema.decode()] if (schema := schema_json(body)) else texts
 

@@ -96,7 +96,10 @@ def test_another_models_thought_or_half_of_one_is_nobodys() -> None:
     assert own_thought(CLAUDE, msgspec.structs.replace(given, text="Hm!")) is None
     assert own_thought(CLAUDE, msgspec.structs.replace(given, text="")) is None
     hidden = wrapped(CLAUDE, "sig", "Hm.", shown=False).split("~")
-    for broken in ("EqsBCkgIARABGAI=", "rm1~", "rm2~a~b~c~d~e", "~".join([*hidden[:4], "no base 64", "sig"])):
+    signature = wrapped(CLAUDE, "sig", "Hm.")
+    for broken in (signature[:-1], signature[:-3], signature.replace("~sig", "~gis"), wrapped(CLAUDE, None, "Hm.")):
+        assert own_thought(CLAUDE, Thought("Hm.", broken)) is None, broken
+    for broken in ("EqsBCkgIARABGAI=", "rm2~", "rm3~a~b~c~d~e", "~".join([*hidden[:4], "no base 64", "sig"])):
         assert own_thought(CLAUDE, Thought("Hm.", broken)) is None, broken
 
 
@@ -124,3 +127,11 @@ def test_the_signature_of_a_call_belongs_to_its_model() -> None:
     assert own_signature(GEMINI, given) == "c2ln"
     assert own_signature(CLAUDE, given) is None
     assert own_signature(GEMINI, "c2ln") is None
+
+
+@pytest.mark.parametrize("name", ["openai-gpt-6.1-sol", "anthropic-claude-haiku-4-5", "openai-gpt-oss-120b"])
+def test_a_thought_without_what_its_vendor_wants_back_is_nobodys(name: str) -> None:
+    model = CATALOGUE.find(name)
+    model = msgspec.structs.replace(model, api=model.second_api or model.api)
+    assert own_thought(model, Thought("Hm.", wrapped(model, None, "Hm."))) is None
+    assert own_thought(model, Thought("Hm.", wrapped(model, "sig", "Hm.")[:-3])) is None

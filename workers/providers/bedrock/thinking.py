@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.catalogue.thinking import BUDGET_MIN, counts_thinking, may_begin, thinking_room
+from shared.catalogue.room_to_think import can_go_on_thinking, thinking_room
+from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ReasoningEffort
 from workers.providers.protocol import ProviderRequest
 
@@ -39,7 +40,7 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
     model, shows = request.model, request.sampling.shows_thoughts
     if effort is None and model.thinking is not None:
         return {} if model.thinking == "off" else {"thinking": {"type": model.thinking}}
-    if counts_thinking(model):
+    if "-4-5-" in model.upstream:
         budget = _budget(request, effort) if effort else None
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
     says_more = shows and not any(part in model.upstream for part in ALWAYS_SUMMARIZED)
@@ -50,8 +51,11 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
-    """None where the output limit has no room for it, and where the talk cannot be gone on with while it thinks."""
+    """None where there is no room for it, and where the talk cannot be gone on with while the model thinks. Mostly the front
+    door has found that out before (`api/requests/model_check.py`), but not for a limit that is what an account affords.
+    """
+    model, least = request.model, vendor_limits(request.model).thinking_tokens_min or 0
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)
-    budget = min(max(wanted, BUDGET_MIN), thinking_room(request.output_limit))
-    begins = may_begin(request.messages, lambda thought: thought.signature is not None)
-    return budget if budget >= BUDGET_MIN and begins else None
+    budget = min(max(wanted, least), thinking_room(request.output_limit))
+    goes_on = can_go_on_thinking(model, request.messages, request.tools, lambda thought: bool(thought.signature))
+    return budget if budget >= least and goes_on else None

@@ -37,6 +37,7 @@ THOUGHTS = _words(
     r"invalid .?signature.? in .?thinking|thinking.{0,80}cannot be modified|bound to a different conversation",  # Claude
     r"(corrupted|invalid) thought.?signature|thought.?signature is not valid",  # Gemini
     r"encrypted.?content.{0,80}(verified|decrypted)|'reasoning' was provided without|required 'reasoning' item",  # OpenAI
+    r"item with id .{0,200}not found",  # OpenAI's Responses, with status 404
 )
 HISTORY = _words(
     r"'tool_calls'|'tool_call_id'|insufficient tool messages|role 'tool'",  # OpenAI, DeepSeek

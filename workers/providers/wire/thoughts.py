@@ -10,7 +10,7 @@ import msgspec
 
 from shared.catalogue.models import Model
 from shared.chat import CallPiece, Message, ToolCall
-from shared.signatures import own_signature, own_thought, wrapped
+from shared.signatures import needs_no_signature, own_signature, own_thought, wrapped
 from shared.thoughts import Thought, ThoughtPiece
 from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest, Thinking
 
@@ -80,9 +80,9 @@ class HandedOn:
         return self._wrapped(piece.signature, redacted=piece.redacted)
 
     def _end(self) -> Iterator[Piece]:
-        """A thought that its vendor did not sign is signed here, so that it is known again."""
+        """A thought that its vendor did not sign is signed here, so that it is known again, where the vendor takes it so."""
         last = self._open
-        if last and any(self._text):
+        if last and any(self._text) and needs_no_signature(self._model):
             yield ThoughtPiece(last.index, signature=self._wrapped(None), pieces=0)
         self._open = None
 

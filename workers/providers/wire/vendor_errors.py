@@ -37,6 +37,8 @@ OF_THE_MODEL = re.compile(
     r"|not authorized to perform.{0,200}(foundation-model|inference-profile)",
     re.IGNORECASE | re.DOTALL,
 )
+OF_AN_ITEM = re.compile(r"\bitem with id\b|items are not persisted", re.IGNORECASE)
+"""OpenAI's Responses: a 404 of an entry of the input, and not of the model."""
 REDIRECTS = range(300, 400)
 GONE = re.compile(
     # Bedrock | Bedrock | DeepSeek | any
@@ -77,6 +79,8 @@ def from_status(  # noqa: C901, PLR0911, PLR0912 - a table: one meaning, one err
             return too_long(prose)
         case 400 | 422 if GONE.search(prose):
             return retired()
+        case 404 if OF_AN_ITEM.search(prose):
+            return callers_fault(prose) or rejected("HTTP 404", *identifiers)
         case 404 | 410:
             return retired()
         case 402:

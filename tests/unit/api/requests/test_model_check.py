@@ -8,7 +8,7 @@ import pytest
 from api.formats.asked import Asked, Form
 from api.requests.model_check import IMAGE_TOKENS_MAX, fit_to_model
 from shared.catalogue.models import Model, load_catalogue
-from shared.chat import ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, ToolCall, Tools
+from shared.chat import NO_TOOLS, ImagePart, ImageUrl, JsonAnswer, Message, Sampling, Tool, ToolCall, Tools
 from shared.errors import InvalidRequest
 from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
 from shared.settings import Settings
@@ -176,45 +176,76 @@ def test_an_output_limit_that_the_vendor_refuses_is_told_by_its_field() -> None:
     check("openai-gpt-6-luna-bedrock", HELLO, max_tokens=16)
 
 
-COUNTS = CATALOGUE.find("anthropic-claude-haiku-4-5")
-ITS_THOUGHT = Thought("Hm.", wrapped(COUNTS, "c2ln", "Hm."))
-CALL = ToolCall("c", "f", "{}")
+HAIKU, GPT, CLAUDE, REASONER = (
+    "anthropic-claude-haiku-4-5",
+    "openai-gpt-6.1-sol",
+    "anthropic-claude-opus-5",
+    "deepseek-reasoner",
+)
+NAMED = ("messages[].thoughts",)
+CLOCK = ToolCall("call_1", "clock", "{}")
 
 
-def with_thoughts(*thoughts: Thought) -> list[Message]:
-    """A talk that goes on from the result of a call."""
-    called = Message("assistant", "", tool_calls=(CALL,), thoughts=thoughts)
-    return [Message("user", "x"), called, Message("tool", "1", tool_call_id="c")]
+def answered(model: str, *places: tuple[int, int], text: str = "", cut: bool = False) -> list[Message]:
+    """A call with thoughts in these places, and its result."""
+    own = CATALOGUE.find(model)
+    own = msgspec.structs.replace(own, api=own.second_api or own.api)
+    signature = wrapped(own, "c2ln", "Hm.")[: -1 if cut else None]
+    thoughts = tuple(Thought("Hm.", signature, after_text=text, after_calls=calls) for text, calls in places)
+    said = Message("assistant", text, tool_calls=(CLOCK,), thoughts=thoughts)
+    return [HELLO, said, Message("tool", "ten", tool_call_id="call_1")]
 
 
 @pytest.mark.parametrize(
-    ("messages", "max_tokens", "ignored"),
+    ("model", "talk", "max_tokens", "named"),
     [
-        (with_thoughts(ITS_THOUGHT), None, ()),
-        (with_thoughts(msgspec.structs.replace(ITS_THOUGHT, after_calls=1)), None, ("thinking",)),
-        (with_thoughts(msgspec.structs.replace(ITS_THOUGHT, signature="forged")), None, ("thinking", "thoughts")),
-        (with_thoughts(), None, ("thinking",)),
-        ([Message("user", "x"), Message("assistant", "I")], None, ("thinking",)),
-        ([Message("user", "x")], 1_364, ("thinking",)),
-        ([Message("user", "x")], 1_365, ()),
+        (HAIKU, answered(HAIKU, (0, 0)), 4_000, ()),
+        (HAIKU, answered(HAIKU, (0, 0)), None, ()),
+        (HAIKU, answered(HAIKU, (0, 0), cut=True), 4_000, ("effort", "thinking", *NAMED)),
+        (HAIKU, answered(HAIKU, (0, 1)), 4_000, ("effort", "thinking", *NAMED)),
+        (HAIKU, answered(HAIKU, (3, 0), text="So."), 4_000, ("effort", "thinking", *NAMED)),
+        (HAIKU, answered(HAIKU, (0, 0), (3, 1), text="So."), 4_000, NAMED),
+        (HAIKU, answered(HAIKU), 4_000, ("effort", "thinking")),
+        (HAIKU, [HELLO], 1_364, ("effort", "thinking")),
+        (HAIKU, [HELLO], 1_365, ()),
+        (HAIKU, [HELLO, Message("assistant", "I ")], 4_000, ("effort", "thinking")),
+        (CLAUDE, answered(CLAUDE, (0, 0)), 1_000, ()),
+        (CLAUDE, answered(CLAUDE, (0, 1)), 1_000, NAMED),
+        (GPT, answered(GPT, (0, 0)), 1_000, ()),
+        (GPT, answered(GPT, (0, 0), cut=True), 1_000, NAMED),
+        (GPT, answered(GPT, (0, 1)), 1_000, NAMED),
+        (GPT, answered(CLAUDE, (0, 0)), 1_000, NAMED),
+        (REASONER, [HELLO, Message("assistant", "Yes.", thoughts=(Thought("Hm."),)), HELLO], None, ("effort", *NAMED)),
     ],
 )
-def test_claude_that_counts_is_not_told_to_think_where_it_cannot_and_its_caller_hears_of_it(
-    messages: list[Message], max_tokens: int | None, ignored: tuple[str, ...]
+def test_what_is_not_thought_or_not_given_back_is_named_or_with_a_strict_key_refused(
+    model: str, talk: list[Message], max_tokens: int | None, named: tuple[str, ...]
 ) -> None:
     asked = Asked(
-        model=COUNTS.name,
-        messages=messages,
-        sampling=Sampling(reasoning_effort="low"),
-        tools=Tools(offered=(Tool(name="f"),)),
+        model=model,
+        messages=talk,
+        sampling=Sampling(reasoning_effort="low", shows_thoughts=True, signs_thoughts=True),
+        tools=Tools(offered=(Tool(name="clock"),)) if model != REASONER else NO_TOOLS,
         max_tokens=max_tokens,
         form=cast(Form, None),
         names={},
         body=msgspec.Struct(),
-        wishes={"thinking": ("thinking",), "reasoning_effort": ()},
-        thoughts=("thoughts",),
+        tolerant=True,
+        wishes={"reasoning_effort": ("effort",), "thinking": ("thinking",)},
+        thoughts=NAMED,
     )
-    assert fit_to_model(asked, COUNTS, SETTINGS)[0].ignored == ignored
-    if ignored:
+    fitted, _ = fit_to_model(asked, CATALOGUE.find(model), SETTINGS)
+    assert fitted.ignored == named
+    if "thinking" in named:
+        assert fitted.sampling.reasoning_effort == "none"
+    if named:
         with pytest.raises(InvalidRequest, match="this key is strict"):
-            fit_to_model(asked, COUNTS, SETTINGS, strict=True)
+            fit_to_model(asked, CATALOGUE.find(model), SETTINGS, strict=True)
+
+
+def test_a_model_that_counts_its_thoughts_is_not_asked_to_think_without_room_where_that_is_no_wish() -> None:
+    with pytest.raises(InvalidRequest, match=r"`reasoning_effort`: .* thinks with `max_tokens` of 1365 at least"):
+        check(HAIKU, HELLO, max_tokens=1_364, reasoning_effort="low")
+    with pytest.raises(InvalidRequest, match="cannot think while it goes on with an answer"):
+        check(HAIKU, HELLO, Message("assistant", "I "), reasoning_effort="low")
+    check(HAIKU, HELLO, max_tokens=1_365, reasoning_effort="low")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.formats.anthropic.chat import parse_message
+from api.formats.anthropic.chat import parse_count
 from api.requests.question import packed
 from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest
@@ -22,4 +22,4 @@ def body(budget_tokens: int) -> bytes:
 
 def test_a_number_beyond_all_bounds_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="whole number"):
-        packed(parse_message(body(10**30)), load_catalogue().find(MODEL), keep_messages=False)
+        packed(parse_count(body(10**30)), load_catalogue().find(MODEL), keep_messages=False)

@@ -215,8 +215,27 @@ def test_a_tool_for_the_answer_is_one_of_those_that_a_vendor_takes(
     ],
 )
 def test_an_effort_that_is_a_wish_becomes_the_nearest(model: str, wanted: Any, sent: Any) -> None:
+    """Not to think is lacking where the model thinks the least that it can."""
     asked = Sampling(reasoning_effort=wanted)
-    assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort"}) == (Sampling(reasoning_effort=sent), [])
+    lacking = ["reasoning_effort"] if wanted == "none" and sent not in {None, "none"} else []
+    assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort"}) == (Sampling(reasoning_effort=sent), lacking)
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "lacking"),
+    [
+        ("openai-gpt-5.2", "high", ["shown_thoughts"]),
+        ("openai-gpt-6-luna-bedrock", "high", ["shown_thoughts"]),
+        ("openai-gpt-4o", "none", []),
+        ("anthropic-claude-opus-5-5", "high", []),
+        ("google-gemini-3.8-flash", "high", []),
+        ("deepseek-v4-pro", "high", []),
+        ("deepseek-v4-pro", "none", []),
+    ],
+)
+def test_thoughts_that_a_vendor_does_not_show_are_lacking(model: str, effort: Any, lacking: list[str]) -> None:
+    asked = Sampling(reasoning_effort=effort, shows_thoughts=True)
+    assert nearest(CATALOGUE.find(model), asked, {"reasoning_effort", "shown_thoughts"})[1] == lacking
 
 
 @pytest.mark.parametrize(

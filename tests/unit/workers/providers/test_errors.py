@@ -25,6 +25,7 @@ from workers.providers.bedrock.client import from_client_error, vendor_failures
 from workers.providers.gemini import errors as gemini_errors
 from workers.providers.openai import errors as openai_errors
 from workers.providers.wire import vendor_errors
+from workers.providers.wire.callers_faults import ThoughtsRefused
 from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, Redirected, Throttled
 
 
@@ -151,6 +152,12 @@ def test_a_page_instead_of_an_error_goes_by_its_status() -> None:
         (400, {"message": "No.", "code": "content_policy_violation"}, InvalidRequest),
         (400, {"message": "Unsupported parameter: 'stop' is not supported with this model."}, ProviderRejected),
         (404, {"code": "model_not_found"}, ModelRetired),
+        (
+            404,
+            {"message": "Item with id 'rs_1' not found. Items are not persisted when `store` is set"},
+            ThoughtsRefused,
+        ),
+        (404, {"message": "Item with id 'x' does something new."}, ProviderRejected),
         (402, {"message": "Insufficient Balance"}, CreditUsedUp),
         (429, {"code": "rate_limit_exceeded", "type": "requests"}, Throttled),
         (429, {"type": "insufficient_quota"}, CreditUsedUp),

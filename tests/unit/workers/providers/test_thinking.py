@@ -38,6 +38,7 @@ CALLED = [
 ]
 
 
+CLOCK = Tools(offered=(Tool(name="clock"),))
 ADAPTIVE, SUMMARIZED = {"type": "adaptive"}, {"type": "adaptive", "display": "summarized"}
 SHOWN = {"shows_thoughts": True}
 
@@ -197,14 +198,24 @@ def test_claude_that_counts_is_told_how_many_tokens_with_room_left_for_the_answe
 
 def test_claude_that_counts_does_not_begin_to_think_where_its_thoughts_are_missing() -> None:
     def thinking(messages: list[Message]) -> object:
-        return asked("anthropic-claude-haiku-4-5", "low", messages, limit=16_384).get("additionalModelRequestFields")
+        fields = asked("anthropic-claude-haiku-4-5", "low", messages, limit=16_384, tools=CLOCK)
+        return fields.get("additionalModelRequestFields")
 
-    signed = [*CALLED[:3], msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm.", "sig"),)), CALLED[4]]
-    behind_it = msgspec.structs.replace(CALLED[3], thoughts=(Thought("Hm.", "sig", after_calls=1),))
-    assert thinking(CALLED) is None
-    assert thinking([*CALLED[:3], behind_it, CALLED[4]]) is None
-    assert thinking([*HELLO, Message("assistant", "I ")]) is None
-    assert thinking(signed) == {"thinking": {"type": "enabled", "budget_tokens": 4_096}}
+    def called(*thoughts: Thought, text: str = "") -> list[Message]:
+        return [*CALLED[:3], msgspec.structs.replace(CALLED[3], content=text, thoughts=thoughts), CALLED[4]]
+
+    first, behind = Thought("Hm.", "sig"), Thought("Hm.", "sig", after_calls=1)
+    for refused in (
+        CALLED,
+        [*HELLO, Message("assistant", "I ")],
+        called(behind),
+        called(Thought("Hm.", "sig", after_text=2), text="So."),
+        [*called(behind), Message("user", "And now?")],
+        [*CALLED[:3], Message("assistant", "So."), *called(first)[3:]],
+    ):
+        assert thinking(refused) is None, refused
+    for taken in (called(first), called(first, behind, text="So."), [*called(first), Message("system", "Be brief.")]):
+        assert thinking(taken) == {"thinking": {"type": "enabled", "budget_tokens": 4_096}}, taken
 
 
 @pytest.mark.parametrize(

@@ -312,8 +312,8 @@ def test_a_call_that_a_tool_of_anthropics_own_has_made_is_a_call() -> None:
         ({"tools": [SEARCH | {"max_uses": 5}]}, ("tools[].web_search_20250305",)),
         ({"messages": [user([TEXT | {"citations": [{}]}])]}, ("messages[].content[].citations",)),
         ({"thinking": {"type": "adaptive", "display": "detailed"}}, ("thinking.display",)),
-        ({"thinking": {"type": "newer"}}, ("thinking.type",)),
         ({"thinking": {"type": "disabled", "budget_tokens": 2_000}}, ("thinking.budget_tokens",)),
+        ({"messages": [user("x"), assistant([THOUGHT]), user("y")]}, ("messages[].content[].thinking",)),
         ({"output_config": {"task_budget": {"total": 1}}}, ("output_config.task_budget",)),
         ({"metadata": {"user_id": "me", "team": "us"}}, ("metadata.team",)),
     ],
@@ -327,18 +327,19 @@ def test_what_nothing_here_knows_is_left_out_and_named(changes: dict[str, Any], 
     [
         ({"thinking": {"type": "disabled"}}, "none", {"reasoning_effort": ("thinking",)}),
         ({"thinking": {"type": "adaptive"}}, None, {"thinking": ("thinking",)}),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, None, {"thinking": ("thinking",)}),
         (
-            {"thinking": {"type": "enabled", "budget_tokens": 4_096}},
+            {"thinking": {"type": "enabled", "budget_tokens": 4_096}, "max_tokens": 40_000},
             "low",
             {"thinking": ("thinking",), "reasoning_effort": ()},
         ),
         (
-            {"thinking": {"type": "enabled", "budget_tokens": 4_097}},
+            {"thinking": {"type": "enabled", "budget_tokens": 4_097}, "max_tokens": 40_000},
             "medium",
             {"thinking": ("thinking",), "reasoning_effort": ()},
         ),
         (
-            {"thinking": {"type": "enabled", "budget_tokens": 32_000}},
+            {"thinking": {"type": "enabled", "budget_tokens": 32_000}, "max_tokens": 40_000},
             "high",
             {"thinking": ("thinking",), "reasoning_effort": ()},
         ),
@@ -405,8 +406,9 @@ def test_tools_and_their_choice(choice: Any, becomes: ToolChoice | None, paralle
         ({"stop": ["x"]}, "stop"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"thinking": {"type": 1}}, "thinking"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 0}}, "thinking.budget_tokens"),
-        ({"thinking": {"budget_tokens": -5}}, "thinking.budget_tokens"),
+        ({"thinking": {"type": "zzz"}}, "thinking.type"),
+        *(({"thinking": {"type": "enabled", "budget_tokens": n}}, "thinking.budget_tokens") for n in (-5, 0, 1_023)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2_000}, "max_tokens": 2_000}, "output limit of 2000"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
         ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "bash_20250124"),
@@ -467,12 +469,13 @@ def test_refusals_use_anthropics_names() -> None:
         ({"type": "adaptive", "display": "summarized"}, True, True, None),
         ({"type": "adaptive", "display": "omitted"}, False, True, None),
         ({"type": "enabled", "budget_tokens": 2_000}, True, True, 2_000),
+        ({"type": "disabled", "budget_tokens": 2_000}, False, False, None),
     ],
 )
 def test_thoughts_are_shown_and_signed_where_thinking_is_asked_for(
     thinking: Any, *, shown: bool, signed: bool, budget: int | None
 ) -> None:
-    sampling = parsed(thinking=thinking).sampling
+    sampling = parsed(thinking=thinking, max_tokens=4_000).sampling
     assert (sampling.shows_thoughts, sampling.signs_thoughts, sampling.thinking_budget) == (shown, signed, budget)
 
 

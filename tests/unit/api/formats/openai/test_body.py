@@ -120,6 +120,10 @@ def test_the_tier_flex_is_asked_for_by_name_and_makes_another_request_of_it(said
         ({"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]}, ("tools[].builtin_function",)),
         ({"tools": [{**CLOCK, "defer_loading": True}]}, ("tools[].defer_loading",)),
         ({"thinking": {"type": "adaptive", "display": "x"}}, ("thinking.display",)),
+        ({"thinking": {"type": "disabled", "budget_tokens": 2_000}}, ("thinking.budget_tokens",)),
+        ({"reasoning": {"enabled": False, "max_tokens": 2_000}}, ("reasoning.max_tokens",)),
+        ({"cache_control": {}}, ("cache_control",)),
+        ({"tools": [{**CLOCK, "cache_control": {}}]}, ("tools[].cache_control",)),
     ],
 )
 def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], ignored: tuple[str, ...]) -> None:
@@ -137,6 +141,7 @@ def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], i
         ({"user": "x" * 5_000}, None, {"user": ("user",)}),
         ({"reasoning": {"enabled": False}}, "none", {"reasoning_effort": ("reasoning",)}),
         ({"reasoning": {"max_tokens": 9_000}}, "medium", {"thinking": ("reasoning",), "reasoning_effort": ()}),
+        ({"include_reasoning": True}, None, {"shown_thoughts": ("include_reasoning",)}),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 1_024}},
             "low",
@@ -149,7 +154,11 @@ def test_what_nothing_here_knows_is_left_out_and_named(fields: dict[str, Any], i
             {"seed": ("seed",), "frequency_penalty": ("frequency_penalty",)},
         ),
         ({"reasoning_effort": "default", "top_k": -1}, None, {}),
-        ({"thinking": {"budget_tokens": 2_000}}, "low", {"thinking": ("thinking",), "reasoning_effort": ()}),
+        (
+            {"thinking": {"budget_tokens": 2_000}},
+            "low",
+            {"thinking": ("thinking",), "reasoning_effort": ()},
+        ),
         ({"thinking": {}}, None, {}),
         ({"tools": [{**CLOCK, "cache_control": {"type": "ephemeral"}}]}, None, {"cache": ("tools[].cache_control",)}),
     ],
@@ -549,15 +558,55 @@ DETAIL = {"type": "reasoning.text", "index": 0}
             {"reasoning_details": [{"type": "reasoning.encrypted", "data": "s", "after_text": 3, "after_calls": 1}]},
             (Thought("", "s", after_text=3, after_calls=1),),
         ),
-        ({"reasoning_details": [{"type": "reasoning.text", "text": 1}, "x", {"type": "other", "data": "s"}]}, ()),
-        ({"reasoning_content": [], "reasoning": 1, "reasoning_details": "x"}, ()),
+        ({"reasoning_content": ""}, ()),
     ],
 )
 def test_thoughts_come_back_as_services_have_them(fields: dict[str, Any], thoughts: tuple[Thought, ...]) -> None:
     asked = parsed(USER, {"role": "assistant", "content": "Well.", **fields}, USER)
     assert asked.messages[1].thoughts == thoughts
-    assert asked.ignored == (() if thoughts else ("messages[].reasoning_details",))
+    assert asked.ignored == ()
     assert asked.thoughts == tuple(f"messages[].{name}" for name in fields if fields[name])
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [
+        ("reasoning_details", [{**DETAIL, "text": "Hm."}, {"type": "reasoning.text", "text": 1}]),
+        ("reasoning_details", ["x"]),
+        ("reasoning_details", [{"type": "other", "data": "s"}]),
+        ("reasoning_details", "x"),
+        ("reasoning_details", {"type": "reasoning.text"}),
+        ("reasoning_content", ["x"]),
+        ("reasoning", 1),
+        ("tool_calls[].extra_content", {"google": {"thought_signature": 1}}),
+        ("tool_calls[].extra_content", "x"),
+    ],
+)
+def test_thoughts_in_another_form_are_left_out_and_named(field: str, odd: Any) -> None:
+    if field.startswith("tool_calls"):
+        talk = [USER, {**CALLS, "tool_calls": [{**CALL, "extra_content": odd}]}, RESULT]
+    else:
+        talk = [USER, {"role": "assistant", "content": "Well.", field: odd}, USER]
+    assert parsed(*talk).ignored == (f"messages[].{field}",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"thinking": {"type": "zzz"}}, "`thinking.type` is 'zzz': it is one of enabled, adaptive, disabled"),
+        ({"thinking": {"type": "enabled", "budget_tokens": -5}}, "`thinking.budget_tokens` is -5: it is 1024 at least"),
+        ({"thinking": {"budget_tokens": 0}}, "`thinking.budget_tokens` is 0: it is 1024 at least"),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 2_000}, "max_completion_tokens": 2_000},
+            "less than the output limit of 2000",
+        ),
+        ({"reasoning": {"max_tokens": 300}, "max_tokens": 300}, "`reasoning.max_tokens` is 300"),
+        ({"reasoning": {"max_tokens": 0}}, "reasoning"),
+    ],
+)
+def test_an_impossible_budget_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        parsed(**fields)
 
 
 def test_the_signature_of_a_call_comes_back_as_google_has_it() -> None:

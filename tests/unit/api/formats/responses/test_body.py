@@ -183,7 +183,7 @@ def test_what_is_left_of_another_services_answer_is_left_out_and_named() -> None
     }
     asked = parsed([reasoning, search, USER])
     assert asked.messages == [Message("user", "hi")]
-    assert asked.ignored == ("input[].web_search_call",)
+    assert asked.ignored == ("input[].web_search_call", "input[].reasoning")
     assert asked.thoughts == ("input[].reasoning",)
 
 
