@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.gateway import PAGES, ROOT, Gateway
+from tests.clients.gateway import PAGES, ROOT, Block, Gateway
 from tests.clients.homes import home_of
 from tests.harness.caller import told
 from tests.harness.cluster import Cluster
@@ -47,12 +47,13 @@ async def test_every_block_of_a_page_runs_and_says_what_it_should(gateway: Gatew
     blocks = re.findall(
         rf"^```{language}\n(.*?)^```", (PAGES / f"{page}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
-    for code, pattern in zip(blocks, patterns, strict=True):
-        if language == "js":
-            node = shutil.which("node") or "node"
-            said = await gateway.said_by_program(home, node, "--input-type=module", "--eval", code)
-        else:
-            said = await gateway.said_by_program(tmp_path, str(home / "bin" / "python"), "-c", code)
+    if language == "js":
+        node = shutil.which("node") or "node"
+        answers = [await gateway.said_by_program(home, node, "--input-type=module", "--eval", code) for code in blocks]
+    else:
+        python = str(home / "bin" / "python")
+        answers = await gateway.said_in_turn([Block(language, code) for code in blocks], python, tmp_path)
+    for code, said, pattern in zip(blocks, answers, patterns, strict=True):
         assert re.search(pattern, said), f"{code}\n{said}"
 
 
