@@ -113,8 +113,11 @@ def _percents(value: tuple[Decimal | int, ...], most: Decimal | int) -> tuple[fl
 
 
 def _usd(amount: Decimal | int) -> str:
+    """To the cent, or to four digits where it is less than a dollar: the table has all of them."""
     main, fine = money(f"{amount:f}")
-    return f"${main}" if amount >= 1 else f"${main}{fine}"
+    if amount >= 1 or not fine:
+        return f"${main}"
+    return f"${Decimal(f'{amount:.4g}'):f}"
 
 
 def _count(value: Decimal | int) -> str:

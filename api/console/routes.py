@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 from aiohttp import web
 
-from api.console import balance, batches, frame, keys, models, playground, requests, sign_in, usage
+from api.console import balance, batches, frame, keys, models, operators, playground, requests, sign_in, usage
 from api.console.session import Session, SignedOut, require_scope, session_of, sign_in_address
 from api.middleware import OUR_FAULT, note_refusal
 from shared.errors import NotFound, RebootError
@@ -49,6 +49,8 @@ PAGES = (
     Page("POST", "/console/keys/{id}/revoke", keys.post_revocation, "manage"),
 )
 
+OPERATORS = ("/console/ops", "/console/operator")
+
 
 def add_console(app: web.Application) -> None:
     """Every page, the sign-in, and the files that they need."""
@@ -57,6 +59,8 @@ def add_console(app: web.Application) -> None:
     router.add_get("/console", _shown(sign_in.get_sign_in), allow_head=False)
     router.add_post("/console/sign-in", _shown(sign_in.post_sign_in))
     router.add_get("/console/enter/{link}", _shown(sign_in.get_entry), allow_head=False)
+    for path in OPERATORS:
+        router.add_get(path, _shown(operators.get_operators), allow_head=False)
     router.add_get("/console/static/{name}", _shown(frame.get_file))
     for page in PAGES:
         router.add_route(page.method, page.path, _shown(_signed_in(page)))

@@ -13,9 +13,10 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 
-from api.console.routes import PAGES
+from api.console.routes import OPERATORS, PAGES
 from api.console.session import COOKIE
 from shared.ledger.api_keys import SCOPES, KeyRules
+from shared.ledger.sessions import make_link
 from shared.stores import keys
 from tests.e2e.conftest import NewCaller
 from tests.e2e.consoles import Browser, NewBrowser
@@ -48,7 +49,7 @@ async def test_every_page_opens_with_a_session(browser: Browser, path: str) -> N
     assert len(page.text.encode()) < 100_000
 
 
-@pytest.mark.parametrize("path", ["/console", *READ, "/console/nothing", "/console/static/nothing.css"])
+@pytest.mark.parametrize("path", ["/console", *READ, *OPERATORS, "/console/nothing", "/console/static/nothing.css"])
 async def test_every_answer_forbids_scripts_in_pages_frames_and_guessing_of_types(browser: Browser, path: str) -> None:
     page = await browser.get(path)
     policy = page.headers["Content-Security-Policy"]
@@ -197,6 +198,7 @@ async def test_another_accounts_objects_are_not_there(
         f"/console/requests/{request_id}",
         f"/console/batches/{batch_id}",
         f"/console/api/batches/{batch_id}/results",
+        f"/console/api/requests/{request_id}/stream",
     ):
         assert (await mine.get(path)).status == 200
         assert (await stranger.get(path)).status == 404
@@ -271,6 +273,18 @@ async def test_a_name_in_the_csv_is_no_formula(owner: Caller, new_browser: NewBr
     browser = new_browser(owner)
     await browser.sign_in(first)
     assert "'=HYPERLINK(1)" in (await browser.get("/console/api/usage.csv?group_by=key")).text
+
+
+@pytest.mark.parametrize(("lives_s", "times"), [(0, 1), (60, 2)], ids=["too old", "used"])
+async def test_a_link_opens_one_session_in_its_time(
+    owner: Caller, new_browser: NewBrowser, books: asyncpg.Pool, lives_s: float, times: int
+) -> None:
+    link = await make_link(books, owner.key.split("_")[1], lives_s)
+    browsers = [new_browser(owner) for _ in range(times)]
+    entered = [await browser.get(f"/console/enter/{link}") for browser in browsers]
+    assert [reply.status for reply in entered] == [200] * (times - 1) + [410]
+    assert "sign in with an API key" in entered[-1].text
+    assert not browsers[-1].cookie
 
 
 async def test_whoever_tries_too_often_has_to_wait_whatever_the_key(
