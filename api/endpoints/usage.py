@@ -34,32 +34,49 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     requests: int
+    """Those that ended."""
     failed: int
+    """Those of them that did not succeed."""
     tokens_input: int
+    """Billed tokens of questions."""
     tokens_output: int
+    """Billed tokens of answers."""
     tokens_cached: int
+    """Tokens of the input that were read from a cache."""
     tokens_cache_written: int
+    """Tokens of the input that were written to a cache."""
     tokens_reasoning: int
+    """Tokens of the output that were thought."""
     charged_usd: str
+    """What was charged, an exact decimal string."""
 
 
 class UsageGroup(UsageSums, frozen=True, kw_only=True):
     """The sums of one group; it has the fields that were grouped by."""
 
     day: date | msgspec.UnsetType = msgspec.UNSET
+    """The day in UTC on which they were asked."""
     model: str | msgspec.UnsetType = msgspec.UNSET
+    """The public name of the model."""
     key_id: str | msgspec.UnsetType = msgspec.UNSET
+    """The key."""
     key_name: str | msgspec.UnsetType | None = msgspec.UNSET
+    """What the key is called."""
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`rows` are sorted by what was grouped by, in the order in which it was asked for."""
 
     first: date = msgspec.field(name="from")
+    """The first day, in UTC."""
     last: date = msgspec.field(name="to")
+    """The last day, in UTC, which is included."""
     group_by: tuple[Group, ...]
+    """By what the rows are grouped."""
     rows: list[UsageGroup]
+    """The sums of each group."""
     total: UsageSums
+    """The sums of all rows."""
 
 
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,7 @@ class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
     """What counts for all tokens where there were more than `above_tokens` of input."""
 
     above_tokens: int
+    """From how many tokens of input on."""
 
 
 class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +41,11 @@ class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
+    """Its public name."""
     outcome: str | None
+    """`succeeded`, the code of its error, or `not_tried`; null until the request is settled."""
     attempts: int
+    """How often its vendor was called."""
 
 
 class Receipt(ReceiptRates, frozen=True, kw_only=True):

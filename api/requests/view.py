@@ -31,27 +31,42 @@ class RequestError(msgspec.Struct, frozen=True):
     """Why a request did not succeed."""
 
     code: str
+    """What kind of error; /docs/errors lists them all."""
     message: str
+    """What was wrong, and what to do about it."""
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the history."""
 
     id: str
+    """The request, as in `x-request-id`."""
     state: State
+    """Where it stands."""
     model: str
+    """The public name of the model that serves it."""
     stream: bool
+    """Whether its caller asked for a stream."""
     key_id: str
+    """The key that it came with."""
     created_at: datetime
+    """When it was admitted."""
     ended_at: datetime | None
+    """When it was settled; null before."""
     tokens_input: int | None
+    """Billed tokens of the question; null before it ended."""
     tokens_output: int | None
+    """Billed tokens of the answer; null before it ended."""
     hold_usd: UsdText
     charged_usd: UsdText
     attempts: int
+    """How often vendors were called for it."""
     finish_reason: str | None
+    """Why the model stopped; null where it did not finish."""
     error: RequestError | None
+    """Why it did not succeed; null where it did."""
     metadata: dict[str, str] | None
+    """What its caller attached to it."""
 
 
 class RequestView(RequestSummary, frozen=True, kw_only=True):
@@ -61,12 +76,19 @@ class RequestView(RequestSummary, frozen=True, kw_only=True):
     """
 
     price: UsdNumber | None
+    """USD that were charged; null before it ended."""
     response: str | None
+    """The text that the model wrote."""
     tool_calls: tuple[ToolCall, ...] | None
+    """The tools that the model asked for."""
     thoughts: list[str] | None
+    """What the model thought, where the request was to show that."""
     request: list[Message] | None
+    """The messages that were asked."""
     result_expired: bool
+    """Whether the answer is no longer kept."""
     receipt: Receipt
+    """What was promised and what was taken."""
 
 
 class Traces(msgspec.Struct, frozen=True):

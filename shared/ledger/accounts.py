@@ -22,7 +22,9 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
     """An account as its owner sees it. `held_usd` is what running requests may still spend; `available_usd` is the rest."""
 
     account_id: str
+    """The account."""
     name: str
+    """What an operator called it."""
     balance_usd: UsdText
     held_usd: UsdText
     available_usd: UsdText

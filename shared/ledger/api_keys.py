@@ -86,16 +86,27 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key_id: str
+    """The name of the key in every other answer."""
     account_id: str
+    """The account that pays."""
     name: str
+    """What it was called when it was made."""
     scopes: tuple[str, ...]
+    """What it may do: `inference`, `read`, `manage`."""
     rpm: int | None
+    """Requests in any minute; null for no limit."""
     limit_usd: str | None
+    """What it may spend in all; null for no limit."""
     used_usd: str | None
+    """What it has spent of that; null without a limit."""
     expires_at: datetime | None
+    """When it ends by itself; null for never."""
     revoked_at: datetime | None
+    """When it was ended; null while it was not."""
     created_at: datetime
+    """When it was made."""
     strict: bool
+    """Whether it refuses requests of which something would be left out."""
 
 
 class NewKey(NamedTuple):

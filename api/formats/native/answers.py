@@ -23,7 +23,9 @@ class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """What every JSON answer of the native API looks like."""
 
     status: Literal[1]
+    """1: it succeeded."""
     result: T
+    """What was asked for."""
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,18 +34,26 @@ class NativeError(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     code: str
+    """What kind of error it is; /docs/errors lists them all."""
     message: str
+    """What is wrong, and what to do about it."""
     request_id: str
+    """The id of the request, as in `x-request-id`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the request may cost at most."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the account has left for it."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What was charged for the part that had come."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """What every error of the native API looks like."""
 
     status: Literal[0]
+    """0: it failed."""
     error: NativeError
+    """Why."""
 
 
 ERROR = Failure

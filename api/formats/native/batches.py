@@ -25,10 +25,15 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Of lines. What is in none of the last four has not ended."""
 
     total: int
+    """All lines that were understood."""
     completed: int
+    """Those with an answer."""
     failed: int
+    """Those with an error."""
     cancelled: int
+    """Those that were cancelled before they ran, or while they did."""
     expired: int
+    """Those that had not run when the batch ended."""
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,20 +43,35 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: str
+    """The batch."""
     state: State
+    """Where it stands."""
     counts: Counts
+    """Its lines, by what became of them."""
     charged_usd: str
+    """What was charged for it so far."""
     saved_usd: str
+    """What the service tier `flex` has saved so far."""
     created_at: datetime
+    """When it was sent."""
     started_at: datetime | None
+    """When its first line ran; null before."""
     cancelled_at: datetime | None
+    """When it was cancelled; null when it was not."""
     ended_at: datetime | None
+    """When its last line ended; null before."""
     expires_at: datetime
+    """When it ends whatever has run."""
     paused_for: str | None
+    """Why no more lines are begun: `insufficient_credit` or `key_limit`; null while they are."""
     needed_usd: str | None
+    """What would let it go on; null while it goes on."""
     exported_to: str | None
+    """Where its results were written, too; null for nowhere."""
     reason: str | None
+    """Why the service cancelled it: `key_revoked` or `key_expired`; null otherwise."""
     errors: list[LineError] = []
+    """The first lines that were not understood; only in the answer to the upload."""
 
 
 _decoder = msgspec.json.Decoder(BatchLine)

@@ -42,7 +42,9 @@ class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One turn: `content` is a string or a list of parts."""
 
     role: Literal["system", "developer", "user", "assistant"]
+    """Who said it."""
     content: str | list[Part]
+    """A text, or a list of parts: texts and images as `data:` URLs."""
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,8 +84,11 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /api/endpoint`."""
 
     model: str
+    """A name or an alias of GET /api/models."""
     messages: Annotated[list[NativeMessage], msgspec.Meta(min_length=1, max_length=MESSAGES_CEILING)]
+    """The talk so far, oldest first."""
     options: Options = Options()
+    """How it is to be answered; all of it may be left out."""
 
 
 class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +97,17 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     response: str
+    """The text that the model wrote."""
     tokens_input: int | msgspec.UnsetType = msgspec.UNSET
+    """Billed tokens of the question, cached ones among them."""
     tokens_output: int | msgspec.UnsetType = msgspec.UNSET
+    """Billed tokens of the answer, reasoning ones among them."""
     price: UsdNumber | msgspec.UnsetType = msgspec.UNSET
+    """USD that were charged."""
     model: str
+    """The public name of the model that served it."""
     request: list[NativeMessage]
+    """The messages as they came."""
 
 
 class NativeForm:

@@ -21,18 +21,26 @@ class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The rules of a new key; what is left out is no limit. `strict` refuses what else would be left out of a request."""
 
     name: str = ""
+    """Whatever tells it from others; up to 200 characters."""
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1)] = ("inference", "read")
+    """`inference` runs models, `read` reads usage and requests, `manage` makes and ends keys."""
     rpm: Annotated[int, msgspec.Meta(ge=1, le=RPM_MAX)] | None = None
+    """Requests in any minute."""
     limit_usd: Decimal | None = None
+    """What the key may spend in all, in USD."""
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    """When it ends; with a time zone."""
     expires_in_s: Annotated[float, msgspec.Meta(gt=0, le=EXPIRY_MAX_S)] | None = None
+    """In how many seconds it ends, instead of `expires_at`."""
     strict: bool = False
+    """Refuses requests of which something would be left out."""
 
 
 class CreatedKey(KeyRow, frozen=True, kw_only=True):
     """A new key: the only answer that ever shows `key`."""
 
     key: str
+    """The key itself. It is never shown again."""
 
 
 def rules_of(body: NewKeyBody, now: datetime) -> KeyRules:
