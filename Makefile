@@ -5,10 +5,11 @@ INSTALLED := .venv/.installed
 CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 RESPONSES := .venv-clients-responses/.installed
+DEPLOY := .venv-deploy/.installed
 BIN := .venv/bin
 GROUPS := --dist loadscope --no-loadscope-reorder
 
-.PHONY: help run test test-clients proofs bench check quick fix install lock
+.PHONY: help run test test-clients proofs bench check check-deploy audit quick fix install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -38,6 +39,10 @@ bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm
 check: quick ## format, lint, import rules, types
 	@$(BIN)/mypy
 
+check-deploy: $(INSTALLED) $(DEPLOY) ## the image, the compose file, the chart, alerts and dashboards, and that faults in them are found
+	@$(BIN)/python -m tests.deployment
+	@exec $(BIN)/python -m pytest -q -rs tests/deployment/planted.py $(ARGS)
+
 quick: $(INSTALLED) ## the same without types: what runs before a commit (.pre-commit-config.yaml)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -54,9 +59,15 @@ lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for aga
 	@$(BIN)/uv pip compile --quiet --generate-hashes --all-extras --universal --python-version 3.11 \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate -c requirements.lock pyproject.toml -o deploy/requirements-image.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/responses/requirements.in -o tests/clients/responses/requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate tests/deployment/requirements.in -o tests/deployment/requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-deps --python-version 3.11 \
+		--no-header --no-annotate tests/deployment/helm.in -o tests/deployment/helm.lock
 	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/older/openai-$$major.in -o tests/clients/older/openai-$$major.lock; done
 	@for list in tests/clients/python/*.in; do needs=$$(sed -n 's/^# Python >=//p' $$list); \
@@ -72,6 +83,10 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/insta
 
 $(CLIENTS): $(INSTALLED) tests/clients/requirements.lock tests/clients/install.sh
 	@sh tests/clients/install.sh .venv-clients tests/clients/requirements.lock
+	@touch $@
+
+$(DEPLOY): $(INSTALLED) tests/deployment/requirements.lock tests/deployment/helm.lock tests/deployment/install.sh
+	@sh tests/deployment/install.sh
 	@touch $@
 
 $(RESPONSES): $(INSTALLED) tests/clients/responses/requirements.lock tests/clients/install.sh

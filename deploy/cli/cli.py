@@ -98,7 +98,7 @@ async def _run(arguments: argparse.Namespace) -> Answer:
         return await batch_cli.over_http(run, arguments, _run_json())
     settings = Settings.load(_environment())
     if run == _migrate:
-        return await _migrate_now(settings)
+        return await _migrate_now(settings, arguments.wait)
     pool = await postgres.connect(settings, application="rebootml-cli")
     try:
         await migrations.require_migrated(pool)
@@ -137,7 +137,11 @@ def _run_json() -> dict[str, Any]:
     return run if isinstance(run, dict) else {}
 
 
-async def _migrate_now(settings: Settings) -> Answer:
+async def _migrate_now(settings: Settings, wait_s: float | None) -> Answer:
+    if wait_s is not None:
+        await migrations.wait_migrated(settings.database_url, within_s=wait_s)
+        return Answer({"applied": []})
+
     def tell(who: str) -> None:
         print(f"rebootml: waiting for a lock that {who} has; traffic goes on", file=sys.stderr)
 
@@ -182,7 +186,10 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="one JSON document on stdout; may stand anywhere on the line"
     )
     groups = parser.add_subparsers(required=True, metavar="command")
-    _command(groups, "migrate", _migrate, "apply what is missing of the database's migrations")
+    migrate_command = _command(groups, "migrate", _migrate, "apply what is missing of the database's migrations")
+    migrate_command.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="apply nothing: wait until another process has applied all"
+    )
     _add_model_commands(_command(groups, "models", _models, "the catalogue as it is in force"))
     add_account_commands(_group(groups, "account", "accounts and their credit"))
     add_key_commands(_group(groups, "key", "API keys"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from shared.stores.postgres import SQL_FOLDER
 
 MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
-LOCK_PAUSE_S, LOOK_EVERY_S = 0.1, 1.0
+LOCK_PAUSE_S, LOOK_EVERY_S, CONNECT_S = 0.1, 1.0, 5.0
 DAYS_LOCK = 7_201_009
 """Of whoever makes or drops days."""
 DAYS_KEPT_MAX = 3_650
@@ -85,6 +86,26 @@ async def migrate(
     finally:
         await asking.close()
         await connection.close()  # which gives the lock back
+
+
+async def wait_migrated(database_url: str, *, within_s: float) -> None:
+    """Apply nothing: return as soon as somebody else has applied every migration of this release. Raises `MigrationError`, or
+    what the last look raised where Postgres was not to be reached, after `within_s`.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            connection = await asyncpg.connect(database_url, timeout=CONNECT_S)
+            try:
+                await require_migrated(connection)
+            finally:
+                await connection.close()
+        except (MigrationError, OSError, TimeoutError, asyncpg.PostgresConnectionError):
+            if time.monotonic() >= until:
+                raise
+            await asyncio.sleep(LOOK_EVERY_S)
+        else:
+            return
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
@@ -168,7 +189,7 @@ def _check_applied(version: int, checksum: str, known: list[Migration]) -> None:
         )
 
 
-async def require_migrated(pool: asyncpg.Pool) -> None:
+async def require_migrated(pool: asyncpg.Pool | asyncpg.Connection) -> None:
     """Raises `MigrationError` unless every migration of this release is applied."""
     try:
         version = await pool.fetchval("SELECT max(version) FROM schema_migrations")

@@ -98,8 +98,10 @@ async def test_migrate_says_what_it_applied_and_a_second_time_nothing(empty_data
     refused = cli("account", "list")
     assert (refused.status, refused.out) == (REFUSED, "")
     assert "rebootml migrate" in refused.err
+    assert cli("migrate", "--wait", "0.1").status == REFUSED
     assert cli.json("migrate") == {"applied": NAMES}
     assert cli.json("migrate") == {"applied": []}
+    assert cli("migrate", "--wait", "0.1").status == DONE
     assert cli.json("account", "list") == []
 
 

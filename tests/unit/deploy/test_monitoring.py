@@ -1,0 +1,96 @@
+"""The dashboard and the alerts ask only for metrics, labels and values that the processes export, and lead to the runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import Counter, Gauge, Histogram
+
+from deploy import dashboard
+from shared.lanes import short_name
+from shared.queue.demand import QUEUES
+from shared.runtime import metrics
+from tests.harness.running import PROJECT
+
+ALERTS = dashboard.FILE.parents[1] / "alerts.yaml"
+OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds"}
+"""prometheus_client's own; and `instance` and `job` are Prometheus's."""
+SELECTOR = re.compile(r"\b((?:rebootml|process)_\w+)(?:\{([^}]*)\})?")
+GROUPING = re.compile(r"\b(?:by|on) \(([^)]*)\)")
+CLOSED = {
+    "stage": metrics.STAGE_SECONDS._documentation,
+    "state": "due leased deferred all free",
+    "kind": "charged cost lost",
+    "code": "overloaded",
+}
+"""The values of labels that expressions match exactly."""
+
+
+def _exported() -> dict[str, set[str]]:
+    """Every name that a scrape shows, with its labels."""
+    found: dict[str, set[str]] = {}
+    for collector in vars(metrics).values():
+        if not isinstance(collector, Counter | Gauge | Histogram):
+            continue
+        labels = set(collector._labelnames)
+        if isinstance(collector, Histogram):
+            found |= {f"{collector._name}_{part}": labels for part in ("sum", "count")}
+            found[f"{collector._name}_bucket"] = labels | {"le"}
+        else:
+            found[collector._name + ("_total" if isinstance(collector, Counter) else "")] = labels
+    return found | {name: set() for name in OF_PROCESSES}
+
+
+def _alerts() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def _expressions() -> Iterator[tuple[str, str, str]]:
+    for rule in _alerts():
+        yield rule["alert"], rule["expr"], rule["annotations"]["summary"]
+    for panel in dashboard.dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"], target["legendFormat"]
+
+
+@pytest.mark.parametrize(("where", "expression", "told"), [*_expressions()])
+def test_every_metric_label_and_value_that_is_asked_for_is_exported(where: str, expression: str, told: str) -> None:
+    exported, labels = _exported(), {"instance", "job"}
+    asked = SELECTOR.findall(expression)
+    assert asked, where
+    for name, matchers in asked:
+        assert name in exported, where
+        labels |= exported[name]
+        for label, how, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', matchers):
+            assert label in exported[name], where
+            if how == "=":
+                assert value in re.split(r"\W+", CLOSED[label]), where
+            elif label in {"queue", "deployment"}:
+                assert any(re.fullmatch(value, short_name(queue)) for queue in QUEUES), where
+    named = {label.strip() for group in GROUPING.findall(expression) for label in group.split(",")}
+    named |= set(re.findall(r"\{\{ ?\$labels\.(\w+)", told)) | set(re.findall(r"\{\{(\w+)\}\}", told))
+    assert named <= labels, where
+
+
+def test_no_label_can_be_grown_by_a_caller() -> None:
+    grown = {"account", "account_id", "key", "key_id", "request", "request_id", "path", "user", "batch_id", "address"}
+    assert not grown & set().union(*_exported().values())
+
+
+def test_the_dashboard_is_what_its_generator_writes() -> None:
+    assert dashboard.FILE.read_text() == dashboard.text(), "run `python -m deploy.dashboard`"
+    panels = json.loads(dashboard.FILE.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_every_alert_has_its_section_in_the_runbook() -> None:
+    for rule in _alerts():
+        paper, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+        sections = re.findall(r"^## (\w+)$", (PROJECT / paper).read_text(), re.MULTILINE)
+        assert anchor == rule["alert"].lower(), rule["alert"]
+        assert rule["alert"] in sections, rule["alert"]
