@@ -6,6 +6,7 @@ CLIENTS := .venv-clients/.installed
 OLDER := .venv-clients-openai-1/.installed .venv-clients-openai-2/.installed
 RESPONSES := .venv-clients-responses/.installed
 DEPLOY := .venv-deploy/.installed
+AUDIT := .venv-audit/.installed
 BIN := .venv/bin
 GROUPS := --dist loadscope --no-loadscope-reorder
 
@@ -43,6 +44,9 @@ check-deploy: $(INSTALLED) $(DEPLOY) ## the image, the compose file, the chart, 
 	@$(BIN)/python -m tests.deployment
 	@exec $(BIN)/python -m pytest -q -rs tests/deployment/planted.py $(ARGS)
 
+audit: $(INSTALLED) $(AUDIT) ## known vulnerabilities of the locked dependencies; status 2 where nobody can be asked
+	@exec $(BIN)/python -m tests.deployment.audit
+
 quick: $(INSTALLED) ## the same without types: what runs before a commit (.pre-commit-config.yaml)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -66,6 +70,8 @@ lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for aga
 		--no-header --no-annotate tests/clients/responses/requirements.in -o tests/clients/responses/requirements.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/deployment/requirements.in -o tests/deployment/requirements.lock
+	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate tests/deployment/audit.in -o tests/deployment/audit.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-deps --python-version 3.11 \
 		--no-header --no-annotate tests/deployment/helm.in -o tests/deployment/helm.lock
 	@for major in 1 2; do $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -83,6 +89,11 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml deploy/insta
 
 $(CLIENTS): $(INSTALLED) tests/clients/requirements.lock tests/clients/install.sh
 	@sh tests/clients/install.sh .venv-clients tests/clients/requirements.lock
+	@touch $@
+
+$(AUDIT): $(INSTALLED) tests/deployment/audit.lock
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-audit
+	@$(BIN)/uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r tests/deployment/audit.lock
 	@touch $@
 
 $(DEPLOY): $(INSTALLED) tests/deployment/requirements.lock tests/deployment/helm.lock tests/deployment/install.sh
