@@ -79,9 +79,20 @@ def main() -> int:
 
 def _report(lock: Path, *options: str) -> dict[str, Any]:
     """Of pip-audit; one without packages when it cannot be had."""
-    asked = (*options, "--format", "json", "--progress-spinner", "off", "--timeout", "15", "--disable-pip", "-r", lock)
+    asked = (
+        *options,
+        "--format",
+        "json",
+        "--progress-spinner",
+        "off",
+        "--timeout",
+        "15",
+        "--disable-pip",
+        "-r",
+        str(lock),
+    )
     try:
-        ran = subprocess.run([AUDIT, *asked], capture_output=True, text=True, timeout=WITHIN_S, check=False)
+        ran = subprocess.run([str(AUDIT), *asked], capture_output=True, text=True, timeout=WITHIN_S, check=False)
         report: dict[str, Any] = json.loads(ran.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return NOTHING
