@@ -12,7 +12,7 @@ import asyncpg
 from playwright.async_api import Download, Locator, Page, expect
 
 from shared.ledger.sessions import make_link
-from tests.console.conftest import SHOWN_WITHIN_MS, NewPage
+from tests.console.conftest import SHOWN_WITHIN_MS, NewPage, sign_in
 from tests.harness.caller import MODEL, Caller, expected, told
 from tests.harness.cluster import Cluster
 
@@ -197,3 +197,40 @@ async def test_usage_is_a_picture_a_table_and_a_file_and_the_balance_agrees(
 async def _text_of(download: Download) -> str:
     path = Path(await download.path())
     return await asyncio.to_thread(path.read_text, encoding="utf-8")
+
+
+async def test_a_list_follows_what_runs_until_it_has_ended(page: Page, owner: Caller) -> None:
+    await page.clock.install()
+    await owner.chat(told(tokens=2, hold=1, key="list"), headers={"Prefer": "respond-async"})
+    await page.goto("/console/requests")
+    await expect(page.locator("tbody .state")).to_have_text(re.compile("queued|running"))
+    await owner.release("list")
+    await expect(page.locator("tbody .state")).to_have_text("succeeded")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.clock.fast_forward(60_000)
+    await page.locator("tbody a").focus()
+    assert not asked
+
+
+async def test_without_a_script_all_but_the_playground_works(new_page: NewPage, owner: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    line = {"custom_id": "a", "model": MODEL, "messages": [{"role": "user", "content": told(tokens=1)}]}
+    file.write_text(json.dumps(line), encoding="utf-8")
+    page = await new_page(java_script_enabled=False)
+    await sign_in(page, owner.key)
+    await page.goto("/console/playground")
+    await expect(
+        page.get_by_role("button", name="Ask", exact=True)
+    ).to_be_disabled()  # else a prompt would stand in an address
+    await page.goto("/console/batches")
+    await page.get_by_text("New batch").click()
+    await page.get_by_label("File of lines").set_input_files(file)
+    await page.get_by_role("button", name="Send the batch").click()
+    await expect(page.get_by_role("heading", name="Batch")).to_be_visible()
+    await page.goto("/console/usage?group_by=key")
+    await page.locator("[name=group_by]").select_option("model")
+    await page.get_by_role("button", name="Show").click()
+    await page.wait_for_url("**group_by=model")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in to the console")).to_be_visible()

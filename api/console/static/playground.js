@@ -316,5 +316,6 @@ if (form) {
     });
   }
   document.addEventListener("input", showChosen);
+  by("go").disabled = false; // before this the browser would send the form itself, with the prompt in the address
   showChosen();
 }
