@@ -207,7 +207,8 @@ class Attempt:
         self._received.pieces = past.pieces
         self._received.refused, self._received.moved = past.refused, past.moved
         self._received.lost = list(past.lost)
-        self._received.waits_since_ms = past.waits_since_ms
+        has_waited = past.waits >= self._claim.tries - 1  # and no worker died, which may have found an upstream
+        self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
         self._resume_calls(past)
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)
