@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,12 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
 from deploy import dashboard
+from deploy.cli.cli import _parser
 from shared.lanes import short_name
 from shared.queue.demand import QUEUES
 from shared.runtime import metrics
+from shared.secret_files import SUFFIX
+from shared.settings import Settings
 from tests.harness.running import PROJECT
 
 ALERTS = dashboard.FILE.parents[1] / "alerts.yaml"
@@ -94,3 +99,20 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
         sections = re.findall(r"^## (\w+)$", (PROJECT / paper).read_text(), re.MULTILINE)
         assert anchor == rule["alert"].lower(), rule["alert"]
         assert rule["alert"] in sections, rule["alert"]
+
+
+@pytest.mark.parametrize("paper", sorted((PROJECT / "docs/operations").glob("*.md")), ids=lambda paper: paper.name)
+def test_the_commands_and_settings_that_operators_are_told_exist(paper: Path) -> None:
+    text = paper.read_text()
+    groups = _commands(_parser())
+    for group, command in re.findall(r"`rebootml ([a-z]+)(?: ([a-z]+))?", text):
+        assert group in groups, group
+        assert not command or command in _commands(groups[group]), f"{group} {command}"
+    known = {field.upper() for field in Settings.__struct_fields__}
+    told = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", text))
+    assert {name.removesuffix(SUFFIX) for name in told} <= known
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(groups[0].choices) if groups else {}
