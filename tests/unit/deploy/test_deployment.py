@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask only for metrics, labels and values that the processes export, and lead to the runbook."""
+"""What is deployed fits what runs: alerts and the dashboard ask for what is exported, papers name commands that exist."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from shared.queue.demand import QUEUES
 from shared.runtime import metrics
 from shared.secret_files import SUFFIX
 from shared.settings import Settings
+from tests.deployment.checks import image_lock
 from tests.harness.running import PROJECT
 
 ALERTS = dashboard.FILE.parents[1] / "alerts.yaml"
@@ -85,6 +86,10 @@ def test_every_metric_label_and_value_that_is_asked_for_is_exported(where: str, 
 def test_no_label_can_be_grown_by_a_caller() -> None:
     grown = {"account", "account_id", "key", "key_id", "request", "request_id", "path", "user", "batch_id", "address"}
     assert not grown & set().union(*_exported().values())
+
+
+def test_the_image_installs_a_part_of_the_projects_lock() -> None:
+    assert image_lock(PROJECT) == []
 
 
 def test_the_dashboard_is_what_its_generator_writes() -> None:
