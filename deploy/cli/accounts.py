@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,10 +12,12 @@ import asyncpg
 
 from deploy.cli.command import Answer, add_command
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
+from shared.ids import new_id
 from shared.ledger import accounts, api_keys
 from shared.ledger.api_keys import KeyRow, KeyRules, NewKey
 from shared.ledger.sessions import make_link
 from shared.money import NanoUsd
+from shared.stores.postgres import UNREACHABLE
 
 LINK_S = 43_200.0
 """So long a link to the console waits for whoever uses it."""
@@ -30,7 +34,10 @@ def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own t
     credit.add_argument("id")
     credit.add_argument("usd", type=usd_change, metavar="USD")
     credit.add_argument("--note")
-    credit.add_argument("--ref", help="the same reference again credits once")
+    credit.add_argument(
+        "--ref",
+        help="the same reference again credits once; where it is not known what came of a command without one, one is told",
+    )
 
 
 def add_key_commands(group: Any) -> None:  # noqa: ANN401
@@ -72,7 +79,14 @@ async def _account_list(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def _account_credit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    account = await accounts.credit_account(pool, arguments.id, arguments.usd, ref=arguments.ref, note=arguments.note)
+    """Without a reference it has one of its own: whoever is not told what came of it can repeat the command with that."""
+    ref = arguments.ref or new_id("ref")
+    try:
+        account = await accounts.credit_account(pool, arguments.id, arguments.usd, ref=ref, note=arguments.note)
+    except (*UNREACHABLE, asyncio.CancelledError):
+        again = f"it may have been credited: repeat the command with --ref {ref}, which does it once"
+        print(f"rebootml: {again}", file=sys.stderr)  # noqa: T201 - beside the document
+        raise
     return Answer(account.public())
 
 

@@ -25,7 +25,9 @@ NO_TOKEN = {"token_id": None, "scopes": None, "expires_at": None}
 
 def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`create`, `token`, `list` and `revoke`."""
-    create = add_command(group, "create", _create, "a new operator; the sign-in for the operators' console, shown once")
+    create = add_command(
+        group, "create", _create, "a new operator; the sign-in for the operators' pages to come, shown once"
+    )
     create.add_argument("name")
     token = add_command(group, "token", _token, "a token for the operators' API, shown this once")
     token.add_argument("name")

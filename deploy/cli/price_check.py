@@ -179,8 +179,10 @@ def _accepted(path: Path) -> list[Accepted]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         return msgspec.convert(document, AcceptFile).accept
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise UnknownForm(f"{path}: {error}") from None
+    except OSError as error:
+        raise UnknownForm(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UnknownForm(f"{path} is no list of [[accept]] tables: {error}") from None
 
 
 def _is_accepted(one: Difference, accepted: list[Accepted]) -> bool:

@@ -49,8 +49,10 @@ def read_price_list(path: Path, today: dt.date) -> PriceList:
     """As in force on that day. Raises `UnknownForm`."""
     try:
         document = _decoder.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise UnknownForm(f"{path}: {error}") from None
+    except OSError as error:
+        raise UnknownForm(f"{path} cannot be read: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise UnknownForm(f"{path} is no JSON: {error}") from None
     if isinstance(document, dict) and all(isinstance(entry, dict) for entry in document.values()):
         return _litellm(document, today)
     if isinstance(document, list) and all(isinstance(one, dict) and "models" in one for one in document):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from deploy.cli.command import Answer, add_command
 from deploy.cli.routing import asking_redis
 from shared.queue import upstream_rows
 from shared.queue.upstreams import UpstreamStates
 
+STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
+
 
 def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`list`, `drain`, `enable` and `check`."""
     add_command(group, "list", _list, "every upstream that a living worker holds")
     for name, run, text in (
-        ("drain", _drain, "let no call go there any more; what runs there goes on to its end"),
+        ("drain", _drain, "let no call go there any more, from within a second on; what runs there goes on to its end"),
         ("enable", _enable, "let calls go there again; one that is open is tried by the next call"),
         ("check", _check, "have a worker call it once; exit status 1 when that fails"),
     ):
@@ -27,19 +31,19 @@ def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own 
 
 async def _list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
-        return Answer(await upstream_rows.list_upstreams(pool, client, UpstreamStates(scripts, arguments.settings)))
+        return _shown(await upstream_rows.list_upstreams(pool, client, UpstreamStates(scripts, arguments.settings)))
 
 
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
-        return Answer(await upstream_rows.drain(pool, client, states, arguments.name))
+        return _shown(await upstream_rows.drain(pool, client, states, arguments.name))
 
 
 async def _enable(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
-        return Answer(await upstream_rows.enable(pool, client, states, arguments.name))
+        return _shown(await upstream_rows.enable(pool, client, states, arguments.name))
 
 
 async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -47,6 +51,12 @@ async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
         states = UpstreamStates(scripts, arguments.settings)
         rows, outcome = await upstream_rows.check(pool, client, states, arguments.name)
     if outcome == upstream_rows.WELL:
-        return Answer(rows)
+        return _shown(rows)
     print(f"rebootml: {arguments.name}: {outcome}", file=sys.stderr)  # noqa: T201 - beside the document
-    return Answer(rows, status=1)
+    return _shown(rows, status=1)
+
+
+def _shown(rows: list[upstream_rows.UpstreamRow], status: int = 0) -> Answer:
+    """For people a state is a word of theirs: "closed" is said of a breaker, and sounds like the opposite."""
+    shown = [msgspec.to_builtins(row, builtin_types=(dt.datetime,)) for row in rows]
+    return Answer(rows, status, [row | {"state": STATES.get(row["state"], row["state"])} for row in shown])

@@ -67,7 +67,9 @@ async def drain(
     *,
     author: Author | None = None,
 ) -> list[UpstreamRow]:
-    """No call goes there from now on. Raises `NotFound` for one that no living worker holds."""
+    """No call goes there any more once every worker has read it, within `HEARTBEAT_S`. Raises `NotFound` for one that no
+    living worker holds.
+    """
     await _require(source, client, states, name)
     await switches.drain_upstream(source, name, drained=True, author=author)
     return await _only(source, client, states, name)

@@ -156,7 +156,7 @@ def _headline(figures: Figures, width: int) -> Content:
     """Whether all is well, in a word, and the number to scale by; as much as there is room for, the time last."""
     word, style = _state(figures)
     facts = [
-        Content(f"{len(figures.workers)} workers"),
+        Content(f"{len(figures.workers)} worker{'s' * (len(figures.workers) != 1)}"),
         Content(f"{figures.slots_running} of {figures.slots} slots run, {figures.slots_wanted} wanted"),
         Content(_local(figures.at)),
     ]
