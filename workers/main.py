@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ from shared.queue.byte_limits import ByteLimits
 from shared.queue.heartbeat import Heartbeat, announce, say_goodbye
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
-from shared.queue.upstreams import PublishedRow, UpstreamStates, publish_rows
+from shared.queue.upstreams import PublishedRow, UpstreamStates, publish_rows, try_now
 from shared.runtime.growing_room import GrowingRoom
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
@@ -108,6 +109,7 @@ async def run(settings: Settings) -> None:
             lambda told: _held(settings, upstreams, told),
             look_every_s=settings.secrets_look_every_s,
             calls_end_after_s=settings.deadline_max_s,
+            on_changed=lambda name: _try_now(stores.redis, name),
         )
         stack.push_async_callback(vendor_keys.close)
         offer = _offer(held, catalogue.upstreams, models)
@@ -186,6 +188,12 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
     lua = Scripts(redis, settings)
     stack.callback(lua.close)
     return _Stores(pool, redis, lua, clocks)
+
+
+async def _try_now(redis: ArqRedis, upstream: str) -> None:
+    """Its key has changed. Without Redis it is tried when it would have been."""
+    with contextlib.suppress(*redis_client.UNREACHABLE):
+        await try_now(redis, upstream)
 
 
 def _environment(upstreams: Iterable[Upstream]) -> SecretEnvironment:

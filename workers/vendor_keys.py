@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from workers.providers.loading import Held
 
 log = structlog.get_logger(__name__)
+
+
+async def _nothing(_: str) -> None:
+    """Nobody wants to know."""
 
 
 class VendorKeys:
@@ -34,14 +38,18 @@ class VendorKeys:
         *,
         look_every_s: float,
         calls_end_after_s: float,
+        on_changed: Callable[[str], Awaitable[None]] = _nothing,
     ) -> None:
-        """`held` is changed in its place by what `load` makes of the environment."""
+        """`held` is changed in its place by what `load` makes of the environment. `on_changed` is awaited with the name of
+        each upstream whose key has changed.
+        """
         self._held = held
         self._environment = environment
         self._upstreams = upstreams
         self._load = load
         self._look_every_s = look_every_s
         self._calls_end_after_s = calls_end_after_s
+        self._on_changed = on_changed
         self._now = asyncio.Event()
         self._told = self._tell()
         self._unreadable = False
@@ -62,7 +70,7 @@ class VendorKeys:
             self._now.clear()
             told = self._read()
             if told != self._told and (asked or told == seen):
-                self._renew(told)
+                await self._renew(told)
             elif asked:
                 log.info("vendor keys are as they were")
             seen = told
@@ -90,15 +98,18 @@ class VendorKeys:
     def _tell(self) -> list[Mapping[str, str] | None]:
         return [environment_of(upstream, self._environment) for upstream in self._upstreams]
 
-    def _renew(self, told: list[Mapping[str, str] | None]) -> None:
+    async def _renew(self, told: list[Mapping[str, str] | None]) -> None:
         new = self._load(self._environment)
+        changed = [one.name for one, now, was in zip(self._upstreams, told, self._told, strict=True) if now != was]
         lost = sorted(self._held.keys() - new.keys())
         before = self._held.replace(new)
         self._told = told
         task = asyncio.ensure_future(self._close_later(before))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-        log.info("vendor keys renewed", upstreams=sorted(new), lost=lost)
+        log.info("vendor keys renewed", upstreams=sorted(new), changed=changed, lost=lost)
+        for name in changed:
+            await self._on_changed(name)
 
     async def _close_later(self, held: Held) -> None:
         try:

@@ -47,7 +47,7 @@ async def readiness(services: Services) -> web.Response:
         status="ready" if ready else "not ready",
         postgres=reached.postgres,
         redis=reached.redis,
-        worker=bool(services.directory.workers),
+        worker=any(not worker.draining for worker in services.directory.workers),
         draining=draining,
     )
     return web.Response(body=msgspec.json.encode(body), status=200 if ready else 503, content_type="application/json")

@@ -98,7 +98,7 @@ class Directory:
         wait_s = self._upstreams.closed_for(model)
         if wait_s > self._patience_s:
             raise ProviderBusy(
-                f"{model.name} cannot be called now, because its vendor fails or throttles: try again later.",
+                f"{model.name} cannot be called now, because {self._upstreams.why_closed(model)}: try again later.",
                 retry_after_s=wait_s if math.isfinite(wait_s) else None,
             )
 

@@ -9,7 +9,7 @@ import structlog
 
 from shared.catalogue.upstreams import pace_name
 from shared.errors import Unavailable
-from shared.queue.upstreams import Known, Told
+from shared.queue.upstreams import Known, Told, why_none_is_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,11 @@ class UpstreamWatch:
             if (name := upstream.name) in self._known.states
         ]
         return min(waits, default=0.0)
+
+    def why_closed(self, model: Model) -> str:
+        """Why none of them may be called, as callers are told."""
+        known = [self._known.states.get(upstream.name) for upstream in self._upstreams.of(model)]
+        return why_none_is_open([state for state in known if state], self._drained)
 
     def _waits_s(self, name: str, pace: str) -> float:
         state = self._known.states[name]

@@ -16,7 +16,7 @@ from shared.operators import switches
 from shared.operators.audit import Author
 from shared.operators.switches import switched_off
 from shared.queue.heartbeat import living_workers
-from shared.queue.upstreams import PublishedRow, Told, UpstreamState, UpstreamStates, published_rows
+from shared.queue.upstreams import PublishedRow, Told, UpstreamState, UpstreamStates, published_rows, try_now
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ async def enable(
     """Calls go there again; if it is open, the next one tries it now. Raises `NotFound` as `drain` does."""
     await _require(source, client, states, name)
     await switches.drain_upstream(source, name, drained=False, author=author)
-    if await client.hexists(keys.upstream(name), "until"):  # type: ignore[misc] # typed for both clients
-        await client.hset(keys.upstream(name), "until", "0")  # type: ignore[misc]
+    await try_now(client, name)
     return await _only(source, client, states, name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -37,6 +37,19 @@ class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 0
     errors: int = 0
     entered: tuple[StateName, ...] = ()
+
+
+FAILS = "its vendor fails or throttles"
+DRAINED = "an operator has taken it out of service"
+REFUSED = "its vendor refuses this service's own account, of which the operator has been told"
+
+
+def why_none_is_open(states: Iterable[UpstreamState], drained: Collection[str]) -> str:
+    """Why no upstream of a model may be called, as callers are told."""
+    left = [state for state in states if state.name not in drained]
+    if not left:
+        return DRAINED
+    return REFUSED if all(state.reason in {"credentials", "credit"} for state in left) else FAILS
 
 
 class Told(NamedTuple):
@@ -84,6 +97,12 @@ class UpstreamStates:
         states = {one.name: _state(one.name, answer) for one, answer in zip(told, answers, strict=True)}
         pairs = zip(cooling[::2], cooling[1::2], strict=True)
         return Known(states, {name.decode(): wait_ms / 1000 for name, wait_ms in pairs})
+
+
+async def try_now(client: redis.asyncio.Redis, name: str) -> None:
+    """If it is open, the next call tries it: something about it has changed. Raises redis-py's errors."""
+    if await client.hexists(keys.upstream(name), "until"):  # type: ignore[misc] # typed for both clients
+        await client.hset(keys.upstream(name), "until", "0")  # type: ignore[misc]
 
 
 class PublishedRow(msgspec.Struct, frozen=True):

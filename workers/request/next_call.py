@@ -144,9 +144,9 @@ class NextCall:
         if closed.serves or not received.waits_since_ms:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
-        because = "an operator has taken it out of service" if closed.drained else "its vendor fails or throttles"
         error = ProviderBusy(
-            f"{self._job.model.name} cannot be called now, because {because}: try again later.", retry_after_s=known
+            f"{self._job.model.name} cannot be called now, because {closed.because}: try again later.",
+            retry_after_s=known,
         )
         patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))

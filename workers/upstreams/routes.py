@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from shared.catalogue.upstreams import pace_name
 from shared.errors import ModelRetired, ProviderBusy, RebootError
+from shared.queue.upstreams import FAILS
 from shared.runtime.metrics import UPSTREAM_CALLS
 from workers.providers.loading import Held
 from workers.providers.protocol import Provider
@@ -47,12 +48,12 @@ class Route(NamedTuple):
 
 class Closed(NamedTuple):
     """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them does serve, and has as
-    many calls as it takes for now. `drained`: an operator has taken all of them out of service.
+    many calls as it takes for now. `because` says why none is open.
     """
 
     wait_s: float
     serves: bool = False
-    drained: bool = False
+    because: str = FAILS
 
 
 class Routes:
@@ -97,7 +98,7 @@ class Routes:
         return Closed(
             min(self._waits_s(route) or ASK_AGAIN_S for route in left),
             serves=any(self.states.state(route.name) == "rising" for route in left),
-            drained=all(route.name in self.states.drained for route in left),
+            because=self.states.why_none_is_open([route.name for route in left]),
         )
 
     async def is_any_open(self, models: Sequence[Model]) -> bool:

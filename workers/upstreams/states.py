@@ -17,7 +17,7 @@ import structlog
 
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.queue.upstreams import Known, Outcome, StateName, Told, UpstreamState
+from shared.queue.upstreams import Known, Outcome, StateName, Told, UpstreamState, why_none_is_open
 from shared.runtime.metrics import UPSTREAM_STATE
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class States:
         if copy.state.state == "open" and time.monotonic() >= copy.opens_at:
             return "half open"
         return copy.state.state
+
+    def why_none_is_open(self, names: Sequence[str]) -> str:
+        """Of those upstreams, as callers are told."""
+        return why_none_is_open([self._copies[name].state for name in names if name in self._copies], self.drained)
 
     def closed_for(self, name: str) -> float:
         """Seconds until calls may go there again; infinite while it is drained."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SQL = load_queries("figures")
 RATES_OVER_S = 5.0
 NANO_PER_USD = 1_000_000_000
-OUT = ("open", "drained")
+OUT = ("open", "half open", "drained")
 COUNTED = ("requests", "failed", "tokens", "charged_nano")
 
 
@@ -176,11 +176,11 @@ def _vendor(
         worker for worker in workers if not worker.draining and any(q.startswith(f"{name}:") for q in worker.queues)
     ]
     states = [upstream.state for upstream in upstreams if upstream.provider == name]
-    out = bool(states) and all(state in OUT for state in states)
+    out = "drained" if set(states) == {"drained"} else "open" if states and set(states) <= set(OUT) else ""
     paused = any(queue.paused for queue in ours)
     return VendorFigures(
         name=name,
-        state="paused" if paused else "no worker" if not taking else "open" if out else "serving",
+        state="paused" if paused else "no worker" if not taking else out or "serving",
         ready=sum(queue.ready for queue in ours),
         running=sum(queue.running for queue in ours),
         deferred=sum(queue.deferred for queue in ours),

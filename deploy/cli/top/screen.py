@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 REMEMBERED = 60
 WIDE_FROM = 120
+ERROR, WARNING = "white on $error", "black on $warning"
 BETWEEN = "  ·  "
 LIGHT, DARK = "textual-light", "textual-dark"
 AWAY = (Unavailable, asyncpg.PostgresError, *postgres.UNREACHABLE, *redis_client.UNREACHABLE)
@@ -170,18 +171,18 @@ def _headline(figures: Figures, width: int) -> Content:
 
 
 def _state(figures: Figures) -> tuple[str, str]:
-    if not figures.slots:  # none lives, or all of them drain
-        return "NO WORKER", "white on $error"
+    """The worst that holds."""
+    vendors = {vendor.state for vendor in figures.vendors}
     waits_s = max((vendor.oldest_age_s for vendor in figures.vendors if vendor.state != "paused"), default=0.0)
-    if any(vendor.state == "open" for vendor in figures.vendors):
-        return "OPEN", "white on $error"
-    if waits_s > drawing.LATE_S:
-        return "LATE", "white on $error"
-    if any(vendor.state == "paused" for vendor in figures.vendors):
-        return "PAUSED", "black on $warning"
-    if waits_s > drawing.SLOW_S:
-        return "BUSY", "black on $warning"
-    return "WELL", "black on $success"
+    worst_first = (
+        (not figures.slots, "NO WORKER", ERROR),  # none lives, or all of them drain
+        ("open" in vendors, "OPEN", ERROR),
+        (waits_s > drawing.LATE_S, "LATE", ERROR),
+        (any(one.state in {"open", "half open"} for one in figures.upstreams), "DEGRADED", WARNING),
+        (not vendors.isdisjoint({"paused", "drained"}), "PAUSED", WARNING),
+        (waits_s > drawing.SLOW_S, "BUSY", WARNING),
+    )
+    return next(((word, style) for holds, word, style in worst_first if holds), ("WELL", "black on $success"))
 
 
 def _local(at: datetime) -> str:

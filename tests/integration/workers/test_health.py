@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 
 from shared.settings import Settings
 from shared.stores.reach import Reach
-from tests.harness.support import eventually
+from tests.harness.support import eventually, eventually_true
 from tests.integration.working import LONG_S, Gate, Process, a_process, put
 from workers.health import Health
 
@@ -56,9 +56,12 @@ async def test_a_worker_that_claims_no_more_shows_though_its_stores_answer(
         assert (status, body["status"], body["redis"]) == (503, "not ready", True)
         assert body["claim_age_s"] > 3 * LEASE_S
         process.start()
-        await eventually(lambda: process.worker.progress.claim_age_s < LEASE_S, "it has asked for jobs")
-        process.worker.progress.renewed()
-        assert (await asked(process, reach, lease_s=LEASE_S))[0] == 200
+
+        async def is_ready() -> bool:
+            process.worker.progress.renewed()
+            return (await asked(process, reach, lease_s=LEASE_S))[0] == 200
+
+        await eventually_true(is_ready, "it has asked for jobs")
 
 
 async def test_progress_goes_on_while_nothing_is_to_be_done(redis_client: ArqRedis, settings: Settings) -> None:

@@ -36,15 +36,25 @@ class World:
         self.environment = SecretEnvironment({"OPENAI_API_KEY_FILE": str(self.usual)}, SECRETS)
         self.held = self.load(self.environment)
         self.loads = 0
+        self.changed: list[str] = []
 
     def load(self, environment: Mapping[str, str]) -> Held:
         self.loads = getattr(self, "loads", 0) + 1
         return load_upstreams(self.upstreams, {"openai"}, environment, LIMITS)
 
+    async def note_changed(self, name: str) -> None:
+        self.changed.append(name)
+
     @contextlib.asynccontextmanager
     async def watched(self, look_every_s: float) -> AsyncIterator[VendorKeys]:
         keys = VendorKeys(
-            self.held, self.environment, self.upstreams, self.load, look_every_s=look_every_s, calls_end_after_s=NEVER_S
+            self.held,
+            self.environment,
+            self.upstreams,
+            self.load,
+            look_every_s=look_every_s,
+            calls_end_after_s=NEVER_S,
+            on_changed=self.note_changed,
         )
         task = asyncio.ensure_future(keys.run())
         await asyncio.sleep(0)
@@ -68,6 +78,8 @@ async def test_a_key_that_changed_is_used_from_the_next_call_on(world: World, fi
         keys.look_now()
         await eventually(lambda: world.held["openai"] is not before["openai"], "the keys are new")
         assert set(world.held) == {"openai", "other"}
+        await eventually(lambda: world.changed, "somebody is told whose key it is")
+        assert world.changed == [{"usual": "openai", "own": "other"}[file]]
         assert world.environment["OPENAI_API_KEY"] == ("second" if file == "usual" else "first-usual")
 
 

@@ -14,6 +14,7 @@ from shared import clock
 from shared.catalogue.upstreams import Upstream
 from shared.errors import ProviderBusy
 from shared.job import Fallback
+from shared.queue.upstreams import DRAINED, FAILS
 from shared.settings import Settings
 from tests.harness.builders import a_job
 from workers.request.billing import Received
@@ -26,7 +27,6 @@ ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=J
 CHAINED = msgspec.structs.replace(
     JOB, fallbacks=(Fallback(model=JOB.model, price=JOB.price, sampling=JOB.sampling, output_limit=1),)
 )
-FAILS = "fails or throttles"
 
 
 class Choices:
@@ -110,7 +110,7 @@ async def test_who_still_has_patience_is_served_when_one_opens(closed: Closed, w
         (Closed(0.001), 6, FAILS),
         (Closed(3), 4, FAILS),
         (Closed(6), 0, FAILS),
-        (Closed(float("inf"), drained=True), 0, "an operator has taken it out of service"),
+        (Closed(float("inf"), because=DRAINED), 0, DRAINED),
     ],
 )
 async def test_who_would_wait_for_too_long_is_told_at_once(closed: Closed, waited_s: float, told: str) -> None:

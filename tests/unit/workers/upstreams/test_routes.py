@@ -9,7 +9,7 @@ import pytest
 
 from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.errors import Cancelled, InvalidRequest, ProviderTimeout, RebootError
-from shared.queue.upstreams import Known, StateName, Told, UpstreamState
+from shared.queue.upstreams import DRAINED, Known, StateName, Told, UpstreamState
 from tests.harness.builders import a_model
 from tests.harness.routing import Unpaced
 from workers.providers.loading import Held
@@ -126,7 +126,7 @@ async def test_when_none_may_be_called_it_says_how_soon_one_may() -> None:
     found = await routes.choose(MODEL)
     assert isinstance(found, Closed)
     assert 59 < found.wait_s <= 60
-    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S, drained=True)
+    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S, because=DRAINED)
 
 
 async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:
