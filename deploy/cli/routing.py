@@ -21,6 +21,8 @@ from shared.settings import Settings
 from shared.stores import redis_client
 from shared.stores.scripts import Scripts
 
+QUEUE_COLUMNS = ("name", "ready", "running", "deferred", "oldest_age_s", "paused")
+
 
 def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`show`, `pause` and `resume`."""
@@ -48,7 +50,8 @@ async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     settings: Settings = arguments.settings
     async with asking_redis(settings) as (client, scripts):
         found = await routing.show_queues(pool, client, scripts, settings)
-    return Answer(found, shown={"QUEUES": found.queues, "WORKERS": [_shown(worker) for worker in found.workers]})
+    queues = [{name: getattr(queue, name) for name in QUEUE_COLUMNS} for queue in found.queues]
+    return Answer(found, shown={"QUEUES": queues, "WORKERS": [_shown(worker) for worker in found.workers]})
 
 
 async def _pause(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -72,7 +75,9 @@ async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 def _shown(worker: WorkerBrief) -> dict[str, object]:
-    return msgspec.structs.asdict(worker) | {"queues": _compact(worker.queues)}
+    told = msgspec.structs.asdict(worker)
+    first = {name: told.pop(name) for name in ("id", "slots", "running", "draining")}
+    return first | {"queues": _compact(told.pop("queues"))} | told
 
 
 def _compact(queues: Sequence[str]) -> list[str]:

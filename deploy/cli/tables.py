@@ -15,6 +15,8 @@ from rich.text import Text
 
 COLUMNS_MAX = 10
 """What has more of them is told as names and values."""
+COLUMNS_MIN = 3
+"""A terminal that has no room for so many, or for all of fewer, is told names and values."""
 LISTED_MAX = 8
 NAME_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 1_000
@@ -22,8 +24,8 @@ NUMBERS = (int, float)
 
 
 def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
-    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values. So are tables
-    that are wider than the terminal.
+    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values. Of
+    tables that are wider than the terminal the first columns are shown.
     """
     plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
     if isinstance(plain, dict) and plain and all(map(_are_rows, plain.values())):
@@ -49,15 +51,25 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where the terminal is too narrow for all columns, the first of them, which matter most."""
     if not rows:
         return "none"
+    names = list(rows[0])
+    for count in range(len(names), min(len(names), COLUMNS_MIN) - 1, -1):
+        left_out = f"\n({', '.join(names[count:])}: not shown here, but with --json)" if names[count:] else ""
+        if drawn := _drawn(_of_columns(rows, names[:count])):
+            return drawn + left_out
+    return "\n\n".join(map(_named, rows))
+
+
+def _of_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in rows[0]:
+    for name in names:
         is_number = _is_amount(name) or all(_is_number(row[name]) for row in rows)
         table.add_column(name.replace("_", " ").upper(), justify="right" if is_number else "left")
     for row in rows:
-        table.add_row(*(Text(plain(value), overflow="fold") for value in row.values()))
-    return _drawn(table) or "\n\n".join(map(_named, rows))
+        table.add_row(*(Text(plain(row[name]), overflow="fold") for name in names))
+    return table
 
 
 def _drawn(table: Table) -> str:

@@ -15,6 +15,7 @@ from deploy.cli.routing import asking_redis
 from shared.queue import upstream_rows
 from shared.queue.upstreams import UpstreamStates
 
+COLUMNS = ("name", "state", "cooling_until", "calls", "errors", "provider", "models")
 STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
 
 
@@ -59,4 +60,5 @@ async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 def _shown(rows: list[upstream_rows.UpstreamRow], status: int = 0) -> Answer:
     """For people a state is a word of theirs: "closed" is said of a breaker, and sounds like the opposite."""
     shown = [msgspec.to_builtins(row, builtin_types=(dt.datetime,)) for row in rows]
-    return Answer(rows, status, [row | {"state": STATES.get(row["state"], row["state"])} for row in shown])
+    told = [row | {"state": STATES.get(row["state"], row["state"])} for row in shown]
+    return Answer(rows, status, [{name: row[name] for name in COLUMNS} for row in told])
