@@ -22,11 +22,7 @@ from workers.request.next_call import NextCall
 from workers.upstreams.routes import Closed, Route
 
 SETTINGS = Settings(database_url="", redis_url="", upstream_wait_s=5, retry_in_place_s=1)
-JOB = a_job()
-ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=JOB.model, pace_name="p")  # type: ignore[arg-type]
-CHAINED = msgspec.structs.replace(
-    JOB, fallbacks=(Fallback(model=JOB.model, price=JOB.price, sampling=JOB.sampling, output_limit=1),)
-)
+ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=a_job().model, pace_name="p")  # type: ignore[arg-type]
 
 
 class Choices:
@@ -78,8 +74,13 @@ class Run:
 
 
 def next_call(
-    *choices: Route | Closed, waited_s: float = 0, job: Any = JOB, run: Run | None = None, is_well: bool = True
+    *choices: Route | Closed, waited_s: float = 0, run: Run | None = None, in_chain: bool = False, is_well: bool = True
 ) -> NextCall:
+    """Of a request that was admitted a moment ago: its deadline is never that of another test."""
+    job = a_job()
+    if in_chain:
+        behind = Fallback(model=job.model, price=job.price, sampling=job.sampling, output_limit=1)
+        job = msgspec.structs.replace(job, fallbacks=(behind,))
     since = clock.now_ms() - round(waited_s * 1000) if waited_s else 0
     received = Received(waits_since_ms=since)
 
@@ -126,11 +127,11 @@ async def test_the_wait_goes_on_where_it_was_when_it_is_continued_from_the_queue
 
 
 async def test_a_model_of_a_chain_is_waited_for_only_when_no_later_one_can_be_called() -> None:
-    assert await next_call(Closed(0.001), ROUTE, job=CHAINED, is_well=False).first() is ROUTE
+    assert await next_call(Closed(0.001), ROUTE, in_chain=True, is_well=False).first() is ROUTE
     with pytest.raises(Retry):
-        await next_call(Closed(2), job=CHAINED, is_well=False).first()
+        await next_call(Closed(2), in_chain=True, is_well=False).first()
     for wait_s in (0.001, 2):
-        calls = next_call(*[Closed(wait_s)] * 2, ROUTE, job=CHAINED)
+        calls = next_call(*[Closed(wait_s)] * 2, ROUTE, in_chain=True)
         with pytest.raises(ProviderBusy):
             await calls.first()
     assert calls.stay()
