@@ -34,9 +34,9 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     requests: int
-    """Those that ended."""
+    """Requests that ended."""
     failed: int
-    """Those of them that did not succeed."""
+    """Requests that ended without success."""
     tokens_input: int
     """Billed tokens of questions."""
     tokens_output: int
@@ -48,7 +48,7 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
     tokens_reasoning: int
     """Tokens of the output that were thought."""
     charged_usd: str
-    """What was charged, an exact decimal string."""
+    """USD that were charged, an exact decimal string."""
 
 
 class UsageGroup(UsageSums, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class UsageGroup(UsageSums, frozen=True, kw_only=True):
     key_id: str | msgspec.UnsetType = msgspec.UNSET
     """The key."""
     key_name: str | msgspec.UnsetType | None = msgspec.UNSET
-    """What the key is called."""
+    """The name of the key."""
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,14 +84,7 @@ class NextCall:
         self._received = received
         self._tried: set[str] = set()
         """Upstreams that failed one after the other."""
-        self._has_next = bool(job.fallbacks)
-        """Whether the next model of its chain is asked instead of waiting for this one, when that one can be called."""
         self._next_is_well = next_is_well
-
-    def stay(self) -> bool:
-        """Wait for this model from now on: the next one cannot be had. False when that was so before."""
-        had_next, self._has_next = self._has_next, False
-        return had_next
 
     async def first(self) -> Route:
         """Where the first call goes. Raises `ProviderNotConfigured`, and `ProviderBusy` when nothing opens soon."""
@@ -163,7 +156,8 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
 
     async def _goes_on(self) -> bool:
-        return self._has_next and await self._next_is_well()
+        """Whether the next model of its chain is asked instead of waiting for this one."""
+        return bool(self._job.fallbacks) and await self._next_is_well()
 
     def _spread(self, wait_s: float) -> float:
         """So that not all who wait call at once what has room for one: a vendor's limit lets in one call after the other."""

@@ -26,7 +26,6 @@ from shared.catalogue.thinking import bills_to_the_end
 from shared.errors import (
     Cancelled,
     Expired,
-    ProviderBusy,
     ProviderError,
     RebootError,
     Unavailable,
@@ -235,17 +234,14 @@ class Attempt:
 
     async def _called(self) -> str | None:
         """The finish reason of the call that worked; None when the next model of the chain has its turn."""
-        calls = self._vendor_calls()
-        while True:
-            try:
-                return await calls.until_one_works()
-            except RebootError as error:
-                if not may_go_on(self._job, self._received, error):
-                    raise
-                if await self._has_gone_on(error):
-                    return None
-                if not (isinstance(error, ProviderBusy) and calls.stay()):
-                    raise
+        try:
+            return await self._vendor_calls().until_one_works()
+        except RebootError as error:
+            if not may_go_on(self._job, self._received, error):
+                raise
+            if not await self._has_gone_on(error):
+                raise
+            return None
 
     async def _has_gone_on(self, error: RebootError) -> bool:
         """With the next model of its chain; False when nobody can call one, or the queue cannot be reached."""

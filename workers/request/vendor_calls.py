@@ -110,10 +110,6 @@ class VendorCalls:
                 begun = self._forget_answer(error)
                 route = await self._next.after(route, error, begun=begun)
 
-    def stay(self) -> bool:
-        """Wait for this model, because the next one cannot be had. False when that was so before."""
-        return self._next.stay()
-
     async def _note_failure(self, call: Call, error: RebootError) -> None:
         self._forget_failed(error)
         VENDOR_CALLS.labels(self._job.model.api, error.code).inc()

@@ -25,7 +25,7 @@ class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     status: Literal[1]
     """1: it succeeded."""
     result: T
-    """What was asked for."""
+    """The answer itself."""
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,17 +34,17 @@ class NativeError(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     code: str
-    """What kind of error it is; /docs/errors lists them all."""
+    """The kind of the error, one of those that /docs/errors lists."""
     message: str
-    """What is wrong, and what to do about it."""
+    """A sentence that says what is wrong and what to do about it."""
     request_id: str
     """The id of the request, as in `x-request-id`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the request may cost at most."""
+    """USD that the request may cost at most."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What the account has left for it."""
+    """USD that the account has left for it."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
-    """What was charged for the part that had come."""
+    """USD that were charged for the part of the answer that had come."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
