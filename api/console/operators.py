@@ -9,5 +9,5 @@ from api.services import SERVICES
 
 
 async def get_operators(request: web.Request) -> web.Response:
-    """Whoever asks: it says nothing about this service that its manual does not."""
+    """The page is open to everybody: it says nothing about this service that the manual does not."""
     return render(request, "operators.html", with_api=request.app[SERVICES].settings.operator_api)

@@ -63,7 +63,7 @@ async def get_request(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_stream(request: web.Request, session: Session) -> web.StreamResponse:
-    """Its events, as `GET /api/requests/{id}/stream` gives them."""
+    """The events of the request, as `GET /api/requests/{id}/stream` gives them."""
     return await stream_again(request, session.key)
 
 

@@ -29,7 +29,7 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def is_known(self) -> bool:
-        """Whether it is a mark; another type, or none, is no vendor's."""
+        """Whether the type is `ephemeral`, the only one that marks anything."""
         return self.type == "ephemeral"
 
 
@@ -41,7 +41,7 @@ class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     @property
     def is_known(self) -> bool:
-        """Whether it is a mark; another mode, or none, is no vendor's."""
+        """Whether the mode is `explicit`, the only one that marks anything."""
         return self.mode == "explicit"
 
 
