@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -142,6 +143,7 @@ async def run(settings: Settings) -> None:
             settings=settings,
         )
         worker = _leased_worker(settings, stores.redis, queue, runner, _claimed(settings, catalogue, offer.services))
+        announce_now = partial(_announce, worker, offer, states, settings)
         reach = Reach(stores.pool, stores.redis, settings)
         pages = Health(worker, reach, settings.lease_s).pages
         await stack.enter_async_context(served(settings.metrics_host, settings.metrics_port, pages=pages))
@@ -157,13 +159,15 @@ async def run(settings: Settings) -> None:
             _every(settings.heartbeat_s, Checks(stores.redis, routes, models).look),
             _every(ROWS_EVERY_S, lambda: publish_rows(stores.redis, _rows(held, catalogue.upstreams, models))),
             watch_open_files(settings.open_files_alert_percent),
-            _every(settings.heartbeat_s, lambda: _announce(worker, offer, states, settings)),
+            _every(settings.heartbeat_s, announce_now),
             *_sweeps(stores, queue, settler, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, environment, settings),
         ):
             group.create_task(part)
         await _heed(worker, states, stores.pool)
-        group.create_task(_every(settings.heartbeat_s, lambda: _heed(worker, states, stores.pool)))
+        group.create_task(
+            _every(settings.heartbeat_s, lambda: _heed_and_say_so(worker, states, stores.pool, announce_now))
+        )
         heed_hangups(ledger.renew_connections, vendor_keys.look_now)
         settle_memory()
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
@@ -352,13 +356,23 @@ async def _announce(worker: LeasedWorker, offer: _Offer, states: States, setting
     await announce(worker.pool, heartbeat, settings.worker_seen_s)
 
 
-async def _heed(worker: LeasedWorker, states: States, pool: asyncpg.Pool) -> None:
-    """Do what operators have switched. Raises asyncpg's errors: then everything stays as it was."""
+async def _heed_and_say_so(
+    worker: LeasedWorker, states: States, pool: asyncpg.Pool, announce_now: Callable[[], Awaitable[None]]
+) -> None:
+    """Whoever has switched something waits until every worker says that it has heard of it."""
+    if await _heed(worker, states, pool):
+        await announce_now()
+
+
+async def _heed(worker: LeasedWorker, states: States, pool: asyncpg.Pool) -> bool:
+    """Do what operators have switched; whether that is news. Raises asyncpg's errors: then everything stays as it was."""
+    before = worker.paused, states.drained, worker.draining
     off = await switched_off(pool)
     worker.pause(off.paused)
     states.drained = off.drained
     if worker.worker_id in off.draining:
         worker.drain()
+    return (worker.paused, states.drained, worker.draining) != before
 
 
 async def _goodbye(redis: ArqRedis, worker_id: str) -> None:

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from api.operators import REF_HINT, Asker, answered, asker, body_of, changed_once, kept, ref_decoder, result
 from shared.errors import Unavailable
-from shared.operators.refs import Kept
+from shared.operators.refs import Kept, Once
 from shared.queue import routing, upstream_rows
+from shared.queue.heard import Heard, pause_heard, until_heard, upstream_drain_heard, worker_drain_heard
 from shared.queue.upstreams import UpstreamStates
 from shared.stores.postgres import Connection, reached
 from shared.stores.redis_client import UNREACHABLE
@@ -28,14 +29,14 @@ async def get_queues(request: web.Request) -> web.Response:
 
 
 async def post_pause(request: web.Request) -> web.Response:
-    """No worker takes jobs of the provider from now on. What runs goes on, what waits waits; new requests are told 503 with
-    `Retry-After` after `WORKER_MISSING_S`.
+    """No worker takes jobs of the provider when this answers. What runs goes on, what waits waits; new requests are told 503
+    with `Retry-After` after `WORKER_MISSING_S`. A 503 here says which workers have not heard of it: send it again.
     """
     return await _switch(request, paused=True)
 
 
 async def post_resume(request: web.Request) -> web.Response:
-    """Workers take its jobs again."""
+    """Workers take its jobs again when this answers."""
     return await _switch(request, paused=False)
 
 
@@ -48,7 +49,7 @@ async def get_workers(request: web.Request) -> web.Response:
 
 
 async def post_drain(request: web.Request) -> web.Response:
-    """The worker takes no more jobs for good. What it runs goes on to its end; then it can be stopped."""
+    """The worker takes no more jobs for good when this answers. What it runs goes on to its end; then it can be stopped."""
     who = await asker(request, "routing")
     body = await body_of(request, who, ref_decoder, REF_HINT)
 
@@ -57,7 +58,8 @@ async def post_drain(request: web.Request) -> web.Response:
         return kept(await routing.drain(connection, who.services.redis, worker_id, author=who.author))
 
     async with _all_reached(WORKERS):
-        return answered(await changed_once(request, who, body, drain, WORKERS))
+        found = await changed_once(request, who, body, drain, WORKERS)
+    return await _answered_when_heard(who, found, worker_drain_heard(request.match_info["id"]))
 
 
 async def get_upstreams(request: web.Request) -> web.Response:
@@ -69,27 +71,28 @@ async def get_upstreams(request: web.Request) -> web.Response:
 
 
 async def post_drain_upstream(request: web.Request) -> web.Response:
-    """No call goes there from now on. What runs there goes on to its end."""
-    return await _switch_upstream(request, upstream_rows.drain)
+    """No call goes there when this answers. What runs there goes on to its end."""
+    return await _switch_upstream(request, upstream_rows.drain, drained=True)
 
 
 async def post_enable_upstream(request: web.Request) -> web.Response:
-    """Calls go there again. One that is open is tried by the next call."""
-    return await _switch_upstream(request, upstream_rows.enable)
+    """Calls go there again when this answers. One that is open is tried by the next call."""
+    return await _switch_upstream(request, upstream_rows.enable, drained=False)
 
 
 async def _switch_upstream(
-    request: web.Request, switch: Callable[..., Awaitable[list[upstream_rows.UpstreamRow]]]
+    request: web.Request, switch: Callable[..., Awaitable[list[upstream_rows.UpstreamRow]]], *, drained: bool
 ) -> web.Response:
     who = await asker(request, "routing")
     body = await body_of(request, who, ref_decoder, REF_HINT)
+    name = request.match_info["name"]
 
     async def change(connection: Connection) -> Kept:
-        name = request.match_info["name"]
         return kept(await switch(connection, who.services.redis, _states(who), name, author=who.author))
 
     async with _all_reached(UPSTREAMS):
-        return answered(await changed_once(request, who, body, change, UPSTREAMS))
+        found = await changed_once(request, who, body, change, UPSTREAMS)
+    return await _answered_when_heard(who, found, upstream_drain_heard(name, drained=drained))
 
 
 def _states(who: Asker) -> UpstreamStates:
@@ -99,12 +102,19 @@ def _states(who: Asker) -> UpstreamStates:
 async def _switch(request: web.Request, *, paused: bool) -> web.Response:
     who = await asker(request, "routing")
     body = await body_of(request, who, ref_decoder, REF_HINT)
+    provider = request.match_info["provider"]
 
     async def switch(connection: Connection) -> Kept:
-        provider = request.match_info["provider"]
         return kept(await routing.pause(connection, provider, paused=paused, author=who.author))
 
-    return answered(await changed_once(request, who, body, switch, QUEUES))
+    found = await changed_once(request, who, body, switch, QUEUES)
+    return await _answered_when_heard(who, found, pause_heard(provider, paused=paused))
+
+
+async def _answered_when_heard(who: Asker, found: Once, heard: Heard) -> web.Response:
+    """The change stands already: an answer that came sooner would be one of which not all workers have heard."""
+    await until_heard(who.services.redis, heard, who.services.settings)
+    return answered(found)
 
 
 @asynccontextmanager

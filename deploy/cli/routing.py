@@ -16,6 +16,7 @@ from shared.errors import Unavailable
 from shared.lanes import lane_of, short_name
 from shared.queue import routing
 from shared.queue.demand import QUEUES
+from shared.queue.heard import Heard, pause_heard, until_heard, worker_drain_heard
 from shared.queue.routing import WorkerBrief
 from shared.settings import Settings
 from shared.stores import redis_client
@@ -27,18 +28,18 @@ QUEUE_COLUMNS = ("name", "ready", "running", "deferred", "oldest_age_s", "paused
 def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
     """`show`, `pause` and `resume`."""
     add_command(group, "show", _show, "what waits and runs in each queue, and the workers")
-    pause = add_command(
-        group, "pause", _pause, "let no worker take jobs of a provider; what runs goes on, the rest waits"
-    )
-    pause.add_argument("provider")
-    add_command(group, "resume", _resume, "let workers take jobs of a provider again").add_argument("provider")
+    for name, run, text in (
+        ("pause", _pause, "let no worker take jobs of a provider; what runs goes on, the rest waits"),
+        ("resume", _resume, "let workers take jobs of a provider again"),
+    ):
+        add_command(group, name, run, f"{text}; ends when all workers have heard of it").add_argument("provider")
 
 
 def add_worker_commands(group: Any) -> None:  # noqa: ANN401
     """`list` and `drain`."""
     add_command(group, "list", _workers, "every living worker")
-    drain = add_command(group, "drain", _drain, "let a worker take no more jobs; what it runs goes on to its end")
-    drain.add_argument("id")
+    text = "let a worker take no more jobs; what it runs goes on to its end; ends when the worker has heard of it"
+    add_command(group, "drain", _drain, text).add_argument("id")
 
 
 class _Redis(NamedTuple):
@@ -55,11 +56,28 @@ async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def _pause(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer(await routing.pause(pool, arguments.provider, paused=True))
+    return await _switch(arguments, pool, paused=True)
 
 
 async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    return Answer(await routing.pause(pool, arguments.provider, paused=False))
+    return await _switch(arguments, pool, paused=False)
+
+
+async def _switch(arguments: argparse.Namespace, pool: asyncpg.Pool, *, paused: bool) -> Answer:
+    """Pauses stand in Postgres, so that one is made also while Redis is away."""
+    settings: Settings = arguments.settings
+    row = await routing.pause(pool, arguments.provider, paused=paused)
+    await heard_by_all(settings, pause_heard(arguments.provider, paused=paused))
+    return Answer(row)
+
+
+async def heard_by_all(settings: Settings, heard: Heard) -> None:
+    """Raises as `until_heard` does."""
+    client = redis_client.connect(settings, redis.asyncio.Redis)
+    try:
+        await until_heard(client, heard, settings)
+    finally:
+        await client.aclose()
 
 
 async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -71,6 +89,7 @@ async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
         row = await routing.drain(pool, client, arguments.id)
+    await heard_by_all(arguments.settings, worker_drain_heard(arguments.id))
     return Answer(row, shown=[_shown(row)])
 
 

@@ -11,8 +11,9 @@ import asyncpg
 import msgspec
 
 from deploy.cli.command import Answer, add_command
-from deploy.cli.routing import asking_redis
+from deploy.cli.routing import asking_redis, heard_by_all
 from shared.queue import upstream_rows
+from shared.queue.heard import upstream_drain_heard
 from shared.queue.upstreams import UpstreamStates
 
 COLUMNS = ("name", "state", "cooling_until", "calls", "errors", "provider", "models")
@@ -23,8 +24,16 @@ def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own 
     """`list`, `drain`, `enable` and `check`."""
     add_command(group, "list", _list, "every upstream that a living worker holds")
     for name, run, text in (
-        ("drain", _drain, "let no call go there any more, from within a second on; what runs there goes on to its end"),
-        ("enable", _enable, "let calls go there again; one that is open is tried by the next call"),
+        (
+            "drain",
+            _drain,
+            "let no call go there any more; what runs there goes on to its end; ends when all workers have heard of it",
+        ),
+        (
+            "enable",
+            _enable,
+            "let calls go there again; one that is open is tried by the next call; ends when all workers have heard of it",
+        ),
         ("check", _check, "have a worker call it once; exit status 1 when that fails"),
     ):
         add_command(group, name, run, text).add_argument("name")
@@ -38,13 +47,17 @@ async def _list(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
-        return _shown(await upstream_rows.drain(pool, client, states, arguments.name))
+        rows = await upstream_rows.drain(pool, client, states, arguments.name)
+    await heard_by_all(arguments.settings, upstream_drain_heard(arguments.name, drained=True))
+    return _shown(rows)
 
 
 async def _enable(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, scripts):
         states = UpstreamStates(scripts, arguments.settings)
-        return _shown(await upstream_rows.enable(pool, client, states, arguments.name))
+        rows = await upstream_rows.enable(pool, client, states, arguments.name)
+    await heard_by_all(arguments.settings, upstream_drain_heard(arguments.name, drained=False))
+    return _shown(rows)
 
 
 async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:

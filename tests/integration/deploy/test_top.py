@@ -18,7 +18,7 @@ from deploy.cli.top.drawing import bars
 from deploy.cli.top.figures import Source
 from deploy.cli.top.screen import DARK, LIGHT, Top
 from shared.catalogue.models import load_catalogue
-from shared.operators.switches import drain_upstream, pause_provider
+from shared.operators.switches import drain_upstream, pause_provider, switched_off
 from shared.queue.heartbeat import Heartbeat, announce
 from shared.queue.upstreams import PublishedRow, publish_rows
 from shared.settings import Settings
@@ -136,6 +136,34 @@ async def test_without_a_terminal_it_is_one_picture(
     said = cli("top").out
     assert all(f"{title}\n" in said for title in ("NOW", "VENDORS", "UPSTREAMS", "QUEUES", "WORKERS", "MONEY"))
     assert "no worker" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "stored"),
+    [
+        (("queue", "pause", "openai"), "openai"),
+        (("worker", "drain", "wrk_12345678"), "wrk_12345678"),
+        (("upstream", "drain", "openai"), "openai"),
+    ],
+    ids=str,
+)
+async def test_what_a_worker_has_not_heard_of_is_stored_and_told_so(
+    source: Source,
+    pool: asyncpg.Pool,
+    database_url: str,
+    redis_database_url: str,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    stored: str,
+) -> None:
+    """The worker of this picture says hello once, and nothing of what was switched."""
+    stores = {"DATABASE_URL": database_url, "REDIS_URL": redis_database_url}
+    cli = Cli(tmp_path, **stores, HEARTBEAT_S="0.01", WORKER_SEEN_S="0.1")
+    ran = cli(*words)
+    assert (ran.status, ran.err.count("\n"), "wrk_12345678" in ran.err) == (1, 1, True)
+    assert stored in set().union(*await switched_off(pool))
+    await pool.execute("TRUNCATE switched_off")
+    assert cli("queue", "resume", "gemini").status == 0
 
 
 def test_bars_have_the_height_of_their_values() -> None:
