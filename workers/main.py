@@ -67,7 +67,7 @@ from workers.upstreams.checks import Checks
 from workers.upstreams.paces import Paces
 from workers.upstreams.routes import Routes
 from workers.upstreams.states import States
-from workers.vendor_keys import VendorKeys
+from workers.vendor_keys import VendorKeys, tell_of_missing
 
 log = structlog.get_logger(__name__)
 UNTIL_SETTLED_S = 10.0
@@ -103,6 +103,7 @@ async def run(settings: Settings) -> None:
         upstreams = catalogue.upstreams.of_all(models)
         environment = _environment(upstreams)
         held = _held(settings, upstreams, environment)
+        tell_of_missing(upstreams, catalogue.upstreams, _providers(settings), held)
         vendor_keys = VendorKeys(
             held,
             environment,
@@ -216,8 +217,11 @@ def _held(settings: Settings, upstreams: Iterable[Upstream], environment: Mappin
         read_s=settings.deadline_max_s,
         coalesce_s=settings.coalesce_s,
     )
-    served = {provider_of(queue) for queue in settings.worker_queues}
-    return load_upstreams(upstreams, served, environment, limits)
+    return load_upstreams(upstreams, _providers(settings), environment, limits)
+
+
+def _providers(settings: Settings) -> set[str]:
+    return {provider_of(queue) for queue in settings.worker_queues}
 
 
 def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
 from shared.settings import SettingsError
-from workers.providers.credentials import environment_of
+from workers.providers.credentials import environment_of, variables_of
 
 if TYPE_CHECKING:
-    from shared.catalogue.upstreams import Upstream
+    from shared.catalogue.upstreams import Upstream, Upstreams
     from shared.secret_files import SecretEnvironment
     from workers.providers.loading import Held
 
 log = structlog.get_logger(__name__)
+
+
+def tell_of_missing(upstreams: Iterable[Upstream], known: Upstreams, providers: set[str], held: Held) -> None:
+    """Log which rows of the overlay are not called, because the variables of their keys are not set."""
+    rows = [one for one in upstreams if one in known.rows or one.key_variable]
+    for row in rows:
+        if row.provider in providers and row.name not in held:
+            log.warning(
+                "upstream not called: its key is not set", upstream=row.name, variable=" or ".join(variables_of(row))
+            )
 
 
 async def _nothing(_: str) -> None:

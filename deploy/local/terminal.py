@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.vendors import VENDORS
+from deploy.local.vendors import VENDORS, how_rows_are_called
 
 MODEL = "openai-gpt-4o-mini"
 
@@ -44,6 +44,7 @@ def welcome(
             *_how_to_call(url, api_key),
             "",
             *(f"  {vendor.name:<9} {_reality(vendor.is_real(environment), vendor.own[0])}" for vendor in VENDORS),
+            *(f"  {line}" for line in how_rows_are_called(environment)),
             "",
             f"Logs: {_short(data_dir)}/logs/   Details: {_short(data_dir)}/run.json   Ctrl-C stops everything.",
         )

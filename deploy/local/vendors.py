@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -76,17 +77,53 @@ VENDORS = (
 )
 
 
-def _named_by_upstreams(environment: Environment) -> set[str]:
-    """Return the variables of keys that upstreams of the overlay name; they go to the simulator where that stands for the
-    vendor. What is wrong in the overlay, the workers say.
+class NamedKey(NamedTuple):
+    """The variable of a key that a row of the overlay names; `address` is the row's own."""
+
+    row: str
+    provider: str
+    variable: str
+    address: str
+
+
+def keys_named(environment: Environment) -> list[NamedKey]:
+    """Return the keys that models and upstreams of the overlay name. Workers are given them; they go to the simulator where
+    that stands for the vendor and the row has no address of its own. What is wrong in the overlay, the workers say.
     """
     overlay = environment.get("CATALOGUE", "").strip()
     try:
-        tables = read_tables(Path(overlay), OVERLAID)["upstream"] if overlay else {}
+        tables = read_tables(Path(overlay), OVERLAID) if overlay else {}
     except SettingsError:
-        return set()
-    named = {str(table.fields.get("key_variable", "")) for table in tables.values()}
-    return {name for name in named if name.startswith(VENDOR_VARIABLE_PREFIXES)}
+        return []
+    rows = [(f"{kind} {name}", table.fields) for kind, named in tables.items() for name, table in named.items()]
+    return [
+        NamedKey(row, str(fields.get("provider", "")), variable, _without_user(str(fields.get("base_url", ""))))
+        for row, fields in rows
+        if (variable := str(fields.get("key_variable", ""))).startswith(VENDOR_VARIABLE_PREFIXES)
+    ]
+
+
+def how_rows_are_called(environment: Environment) -> list[str]:
+    """Say of each row of the overlay that names a key what becomes of calls there."""
+    told = for_workers(environment, "")
+    simulated = {vendor.name.lower() for vendor in simulated_vendors(environment)}
+    lines = []
+    for key in keys_named(environment):
+        if not any(told.get(name, "").strip() for name in (key.variable, file_variable(key.variable))):
+            hint = " (any value will do for the simulator)" if key.provider in simulated and not key.address else ""
+            how = f"not called: {key.variable} is not set{hint}"
+        elif key.address:
+            how = f"called at {key.address} with {key.variable}"
+        else:
+            how = "simulated" if key.provider in simulated else "real"
+        lines.append(f"{key.row}: {how}")
+    return lines
+
+
+def _without_user(url: str) -> str:
+    """Who is named in an address may be a secret."""
+    scheme, slashes, rest = url.partition("://")
+    return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
 def simulated_vendors(environment: Environment) -> list[Vendor]:
@@ -101,7 +138,7 @@ def without_vendors(environment: Environment) -> dict[str, str]:
 
 def for_workers(environment: Environment, simulator_url: str | None) -> dict[str, str]:
     """Return the vendor variables that only workers are given."""
-    named = [name for one in _named_by_upstreams(environment) for name in (one, file_variable(one))]
+    named = [name for one in keys_named(environment) for name in (one.variable, file_variable(one.variable))]
     variables = {name: value for name in named if (value := environment.get(name))}
     for vendor in VENDORS:
         variables |= vendor.variables(environment, simulator_url)

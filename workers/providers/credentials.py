@@ -48,6 +48,11 @@ def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
     return provider == "bedrock" and _aws_file(environment).is_file()
 
 
+def variables_of(upstream: Upstream) -> tuple[str, ...]:
+    """The variables of which one has its key."""
+    return (upstream.key_variable,) if upstream.key_variable else VARIABLES[upstream.provider]
+
+
 def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[str, str] | None:
     """What the upstream's provider is told: its own key and address in the place of the vendor's usual ones. None when the
     environment lacks its key. Raises `SettingsError` for a file that cannot be read.

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from shared.catalogue.upstreams import Upstream
+from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.secret_files import SecretEnvironment
 from tests.harness.support import eventually
 from workers.providers.credentials import SECRETS
 from workers.providers.loading import Held, load_upstreams
 from workers.providers.protocol import Limits
-from workers.vendor_keys import VendorKeys
+from workers.vendor_keys import VendorKeys, tell_of_missing
 
 LIMITS = Limits(connections=1, connect_s=1, read_s=1)
 SOON_S, NEVER_S = 0.02, 3_600.0
@@ -112,3 +112,19 @@ async def test_a_file_that_has_no_key_changes_nothing_and_is_told_once(world: Wo
     assert [line["alert"] for line in lines] == [True]
     assert str(path) in lines[0]["reason"]
     assert "first" not in str(lines)
+
+
+def test_a_row_whose_key_is_not_set_is_told_with_its_variable() -> None:
+    rows = (
+        Upstream(name="main", provider="openai"),
+        Upstream(name="eu", provider="openai", key_variable="OPENAI_EU_KEY"),
+        Upstream(name="held", provider="openai", key_variable="OPENAI_2_KEY"),
+        Upstream(name="elsewhere", provider="gemini"),
+    )
+    vendors_usual = Upstream(name="openai", provider="openai")
+    with structlog.testing.capture_logs() as lines:
+        tell_of_missing([*rows, vendors_usual], Upstreams(rows), {"openai"}, Held({"held": {}}))
+    assert [(line["upstream"], line["variable"]) for line in lines] == [
+        ("main", "OPENAI_API_KEY"),
+        ("eu", "OPENAI_EU_KEY"),
+    ]

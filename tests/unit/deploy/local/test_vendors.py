@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.vendors import for_workers, simulated_vendors, without_vendors
+from deploy.local.vendors import for_workers, how_rows_are_called, simulated_vendors, without_vendors
 
 SIMULATOR = "http://127.0.0.1:9999"
 
@@ -62,6 +62,55 @@ def test_keys_that_upstreams_name_reach_workers_alone_and_go_to_the_simulator(tm
     assert (told["OPENAI_EU_KEY"], told["OPENAI_BASE_URL"]) == ("eu", f"{SIMULATOR}/v1")
     assert "OPENAI_OTHER_KEY" not in told
     assert without_vendors(environment) == {"CATALOGUE": str(overlay)}
+
+
+ROWS = """
+[[model]]
+name = "mine"
+key_variable = "OPENAI_ACME_KEY"
+base_url = "https://user:secret@acme.example/v1"
+provider = "openai"
+[[upstream]]
+name = "main"
+provider = "openai"
+key_variable = "OPENAI_API_KEY"
+[[upstream]]
+name = "eu"
+provider = "openai"
+key_variable = "OPENAI_EU_KEY"
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "mine", "main", "eu"),
+    [
+        (
+            {},
+            "not called: OPENAI_ACME_KEY is not set",
+            "simulated",
+            "not called: OPENAI_EU_KEY is not set (any value will do for the simulator)",
+        ),
+        (
+            {"OPENAI_EU_KEY": "x", "OPENAI_ACME_KEY_FILE": "/key"},
+            "called at https://acme.example/v1 with OPENAI_ACME_KEY",
+            "simulated",
+            "simulated",
+        ),
+        (
+            {"OPENAI_API_KEY": "x", "OPENAI_ACME_KEY": " "},
+            "not called: OPENAI_ACME_KEY is not set",
+            "real",
+            "not called: OPENAI_EU_KEY is not set",
+        ),
+    ],
+    ids=["nothing is set", "simulated", "real"],
+)
+def test_the_start_says_of_each_row_of_the_overlay_which_key_it_lacks(
+    tmp_path: Path, environment: dict[str, str], mine: str, main: str, eu: str
+) -> None:
+    (tmp_path / "overlay.toml").write_text(ROWS)
+    told = how_rows_are_called({"CATALOGUE": str(tmp_path / "overlay.toml")} | environment)
+    assert told == [f"model mine: {mine}", f"upstream main: {main}", f"upstream eu: {eu}"]
 
 
 def test_a_proxy_is_not_asked_for_the_simulator() -> None:
