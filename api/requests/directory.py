@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shared.errors import Overloaded, ProviderBusy, ProviderNotConfigured
+from shared.errors import Overloaded, ProviderNotConfigured
 from shared.lanes import QueueName, provider_of
 from shared.queue.heartbeat import Heartbeat, differing, lack, living_workers, serve
+from shared.queue.upstreams import none_is_open
 from shared.runtime.metrics import UPSTREAMS_DIFFERING
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -78,7 +79,8 @@ class Directory:
     def require(self, model: Model, lane: str = "interactive") -> None:
         """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has
         had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue. `ProviderBusy`
-        when no upstream may be called for longer than who waits for an answer would wait in the queue.
+        when no upstream may be called for longer than who waits for an answer would wait in the queue, `OperatorCredentials`
+        when that is because their vendors refuse the operator's account.
         """
         if self.serves(model, lane):
             if lane == "interactive":
@@ -97,10 +99,8 @@ class Directory:
     def _require_open(self, model: Model) -> None:
         wait_s = self._upstreams.closed_for(model)
         if wait_s > self._patience_s:
-            raise ProviderBusy(
-                f"{model.name} cannot be called now, because {self._upstreams.why_closed(model)}: try again later.",
-                retry_after_s=wait_s if math.isfinite(wait_s) else None,
-            )
+            known = wait_s if math.isfinite(wait_s) else None
+            raise none_is_open(model.name, self._upstreams.why_closed(model), known)
 
     def is_paused(self, model: Model, lane: str = "interactive") -> bool:
         """Whether an operator has paused its provider."""

@@ -14,7 +14,15 @@ from api.requests.model_check import at_tier, fit_to_model
 from shared.catalogue.caching import writes_of
 from shared.catalogue.models import Catalogue, Model, output_limit
 from shared.chat import Sampling, input_bound
-from shared.errors import InvalidRequest, ModelNotFound, Overloaded, ProviderBusy, ProviderNotConfigured, RebootError
+from shared.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    OperatorCredentials,
+    Overloaded,
+    ProviderBusy,
+    ProviderNotConfigured,
+    RebootError,
+)
 from shared.job import Fallback
 from shared.ledger.chains import PinnedModel, Tried, not_asked, pinned_model
 from shared.money import Price, Writes
@@ -117,7 +125,7 @@ def served_now(chain: Chain, directory: Directory, lane_of: Callable[[Model], st
     for one, is_paused in zip(chain.models, paused, strict=True):
         try:
             directory.require(one.model, lane_of(one.model))
-        except (ProviderNotConfigured, Overloaded, ProviderBusy) as error:
+        except (ProviderNotConfigured, Overloaded, ProviderBusy, OperatorCredentials) as error:
             is_for_now = not isinstance(error, ProviderNotConfigured)
             refusal: RebootError | None = None if waits and is_for_now else error
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from shared.errors import OperatorCredentials, ProviderBusy, RebootError
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -50,6 +51,17 @@ def why_none_is_open(states: Iterable[UpstreamState], drained: Collection[str]) 
     if not left:
         return DRAINED
     return REFUSED if all(state.reason in {"credentials", "credit"} for state in left) else FAILS
+
+
+class AccountRefused(OperatorCredentials):
+    """No vendor was asked: those of all upstreams have refused the operator's account before, of which an alert has told."""
+
+
+def none_is_open(model: str, because: str, wait_s: float | None) -> RebootError:
+    """What the caller of a model is told whose upstreams may not be called, for `wait_s` seconds if that is known."""
+    if because == REFUSED:
+        return AccountRefused(f"{model} cannot be called now, because {because}: take another model.")
+    return ProviderBusy(f"{model} cannot be called now, because {because}: try again later.", retry_after_s=wait_s)
 
 
 class Told(NamedTuple):

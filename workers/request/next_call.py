@@ -22,6 +22,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
+from shared.queue.upstreams import none_is_open
 from shared.stores.redis_client import UNREACHABLE
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
@@ -87,7 +88,9 @@ class NextCall:
         self._next_is_well = next_is_well
 
     async def first(self) -> Route:
-        """Where the first call goes. Raises `ProviderNotConfigured`, and `ProviderBusy` when nothing opens soon."""
+        """Where the first call goes. Raises `ProviderNotConfigured`, and when nothing opens soon `ProviderBusy` or
+        `OperatorCredentials`.
+        """
         while True:
             match await self._routes.choose(self._job.model):
                 case Route() as route:
@@ -137,10 +140,7 @@ class NextCall:
         if closed.serves or not received.waits_since_ms:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
-        error = ProviderBusy(
-            f"{self._job.model.name} cannot be called now, because {closed.because}: try again later.",
-            retry_after_s=known,
-        )
+        error = none_is_open(self._job.model.name, closed.because, known)
         patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._is_patient:

@@ -10,6 +10,7 @@ import structlog
 from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
+from shared.queue.upstreams import AccountRefused
 from shared.runtime.metrics import (
     CHARGED_NANO_USD,
     FALLBACKS,
@@ -75,7 +76,7 @@ def alert_operator(job: Job, error: RebootError) -> None:
     """
     if isinstance(error, Redirected):
         log.error("vendor's address leads to another one", alert=True, api=job.model.api)
-    elif isinstance(error, OperatorCredentials):
+    elif isinstance(error, OperatorCredentials) and not isinstance(error, AccountRefused):
         log.error("vendor refuses the operator's credentials", alert=True, api=job.model.api)
     elif isinstance(error, ProviderRejected):
         facts = {"api": job.model.api, "model": job.model.name, "reason": error.message}

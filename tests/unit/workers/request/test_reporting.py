@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from shared.errors import ContextLengthExceeded, InvalidRequest, ProviderBusy, ProviderError, RebootError
 from shared.job import Chunk
 from shared.money import NanoUsd, Usage
+from shared.queue.upstreams import AccountRefused
 from shared.runtime.telemetry import count_alerts
 from tests.harness.builders import a_job
 from workers.providers.wire import vendor_errors
@@ -54,8 +55,8 @@ def test_what_only_the_operator_can_mend_alerts(error: RebootError) -> None:
     assert [line["alert"] for line in lines] == [True]
 
 
-@pytest.mark.parametrize("kind", [InvalidRequest, ContextLengthExceeded, ProviderBusy, ProviderError])
-def test_what_callers_and_vendors_do_wrong_alerts_nobody(kind: type[RebootError]) -> None:
+@pytest.mark.parametrize("kind", [InvalidRequest, ContextLengthExceeded, ProviderBusy, ProviderError, AccountRefused])
+def test_what_callers_and_vendors_do_wrong_or_has_been_told_before_alerts_nobody(kind: type[RebootError]) -> None:
     with structlog.testing.capture_logs() as lines:
         alert_operator(a_job(), kind("No."))
     assert lines == []

@@ -12,9 +12,9 @@ from arq.worker import Retry
 
 from shared import clock
 from shared.catalogue.upstreams import Upstream
-from shared.errors import ProviderBusy
+from shared.errors import OperatorCredentials, ProviderBusy, RebootError
 from shared.job import Fallback
-from shared.queue.upstreams import DRAINED, FAILS
+from shared.queue.upstreams import DRAINED, FAILS, REFUSED
 from shared.settings import Settings
 from tests.harness.builders import a_job
 from workers.request.billing import Received
@@ -106,16 +106,19 @@ async def test_who_still_has_patience_is_served_when_one_opens(closed: Closed, w
 
 
 @pytest.mark.parametrize(
-    ("closed", "waited_s", "told"),
+    ("closed", "waited_s", "kind", "told"),
     [
-        (Closed(0.001), 6, FAILS),
-        (Closed(3), 4, FAILS),
-        (Closed(6), 0, FAILS),
-        (Closed(float("inf"), because=DRAINED), 0, DRAINED),
+        (Closed(0.001), 6, ProviderBusy, FAILS),
+        (Closed(3), 4, ProviderBusy, FAILS),
+        (Closed(6), 0, ProviderBusy, FAILS),
+        (Closed(float("inf"), because=DRAINED), 0, ProviderBusy, DRAINED),
+        (Closed(6, because=REFUSED), 0, OperatorCredentials, REFUSED),
     ],
 )
-async def test_who_would_wait_for_too_long_is_told_at_once(closed: Closed, waited_s: float, told: str) -> None:
-    with pytest.raises(ProviderBusy, match=told):
+async def test_who_would_wait_for_too_long_is_told_at_once(
+    closed: Closed, waited_s: float, kind: type[RebootError], told: str
+) -> None:
+    with pytest.raises(kind, match=told):
         await next_call(closed, ROUTE, waited_s=waited_s).first()
 
 
