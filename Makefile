@@ -62,7 +62,7 @@ install: $(INSTALLED) ## fill .venv with the locked versions (PYTHON=python3.12 
 lock: $(INSTALLED) ## resolve pyproject.toml and what tests/clients asks for again into their locks
 	@$(BIN)/uv pip compile --quiet --generate-hashes --all-extras --universal --python-version 3.11 \
 		--no-header --no-annotate pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile --quiet --generate-hashes --extra otel --universal --python-version 3.11 \
 		--no-header --no-annotate -c requirements.lock pyproject.toml -o deploy/requirements-image.lock
 	@$(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 		--no-header --no-annotate tests/clients/requirements.in -o tests/clients/requirements.lock

@@ -17,7 +17,7 @@ from api.http.slow_readers import keep_little_unsent
 from api.http_errors import DoorRunner
 from api.services import SERVICES
 from shared.errors import Unavailable
-from shared.runtime import telemetry
+from shared.runtime import telemetry, traces
 from shared.runtime.process import end_with_parent, heed_hangups, hide_versions, raise_open_files, settle_memory
 from shared.settings import Settings, SettingsError
 from shared.stores.migrations import MigrationError
@@ -41,10 +41,13 @@ def main() -> int:
             end_with_parent(settings.parent_pid)
         if settings.web_concurrency > 1:
             return run_several(settings.web_concurrency, _listen(settings), settings)
+        traces.start(settings, "web")
         uvloop.run(_serve(settings))
     except (SettingsError, MigrationError, Unavailable) as error:
         print(f"api: {error}", file=sys.stderr)  # noqa: T201 - one line, also where logging is not set up yet
         return 1
+    finally:
+        traces.stop()
     return 0
 
 

@@ -18,6 +18,7 @@ from api.http.writing import break_off
 from api.services import SERVICES
 from shared.errors import ErrorBody, InvalidRequest, MethodNotAllowed, NotFound, RebootError
 from shared.ids import new_id
+from shared.runtime import traces
 from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,9 @@ OUR_FAULT = (
     "Something went wrong on our side. Whether the request runs, and what it costs, is in GET /api/requests/{id}; when there"
     " is no such request, nothing is charged."
 )
+PROBES = ("/healthz", "/readyz")
+"""Paths that machines ask again and again: they have no spans."""
+SERVER_ERRORS = 500
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,7 +54,26 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
     request[REQUEST_ID] = new_id("req")
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(process="web", request_id=request[REQUEST_ID])
-    return await handler(request)
+    if not traces.is_on() or request.path in PROBES:
+        return await handler(request)
+    return await _traced(request, handler)
+
+
+async def _traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """In a span, which is the child of the caller's."""
+    route, parent = _route(request), request.headers.get("traceparent", "")
+    told = {
+        "http.request.method": request.method,
+        "http.route": route.partition(" ")[2],
+        "rebootml.request_id": request[REQUEST_ID],
+    }
+    with traces.span(route, "server", parent, told) as span:
+        structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
+        response = await handler(request)
+        span.note({"http.response.status_code": response.status})
+        if response.status >= SERVER_ERRORS:
+            span.fail(str(response.status))
+        return response
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:

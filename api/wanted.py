@@ -29,6 +29,7 @@ from shared.errors import ModelNotFound, RebootError
 from shared.job import Failed, PackedJob
 from shared.ledger.rows import KeptInput
 from shared.money import BIGINT_MAX
+from shared.runtime import traces
 
 if TYPE_CHECKING:
     from api.formats.asked import Asked
@@ -198,5 +199,6 @@ def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -
         keeps_asked=wanted.kept is None,
         fallbacks=chain.fallbacks(logged.chain or (), BIGINT_MAX) if chain and now else (),
         tried=chain.passed if chain else (),
+        traceparent=traces.traceparent(),
     )
     return services.submitter.admitted(job, logged.lane, logged.key_id, UNLIMITED)

@@ -58,6 +58,8 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     """What serves it when its model has failed, in order."""
     tried: tuple[Tried, ...] = ()
     """The models before this one, which have failed."""
+    traceparent: str = ""
+    """Of the front door's span (`shared/runtime/traces.py`); empty where it makes none."""
 
     @property
     def has_chain(self) -> bool:

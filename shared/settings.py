@@ -73,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # telling
     log_level: str = "info"
     log_format: LogFormat = "json"
+    traces: bool = False  # spans by OTLP/HTTP; the rest is said by OpenTelemetry's own variables, OTEL_…
     open_files_alert_percent: int = 90  # of what the process may open
     keep_messages: bool = False
     ready_within_s: float = 3.0  # a store answers `/readyz` within this, or does not count as there

@@ -7,7 +7,7 @@ import sys
 import uvloop
 
 from shared.errors import Unavailable
-from shared.runtime import telemetry
+from shared.runtime import telemetry, traces
 from shared.runtime.process import hide_versions, raise_open_files
 from shared.settings import Settings, SettingsError
 from shared.stores.migrations import MigrationError
@@ -23,6 +23,7 @@ def main() -> int:
         telemetry.configure(settings, "worker")
         raise_open_files()
         hide_versions()
+        traces.start(settings, "worker")
         uvloop.run(run(settings))
     except REFUSALS as error:
         return _refuse(error)
@@ -31,6 +32,8 @@ def main() -> int:
         if others or refusals is None:
             raise
         return _refuse(refusals.exceptions[0])
+    finally:
+        traces.stop()
     return 0
 
 

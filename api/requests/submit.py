@@ -32,6 +32,7 @@ from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.queue import QueueFullOfBytes, RateState
+from shared.runtime import traces
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores import keys
 
@@ -344,6 +345,7 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
         keeps_asked=request.kept is None,
         fallbacks=fallbacks,
         tried=request.chain.passed if request.chain else (),
+        traceparent=traces.traceparent(),
     )
 
 

@@ -19,7 +19,17 @@ from shared.runtime.metrics import ALERTS
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-QUIET_LIBRARIES = ("arq", "aiohttp.access", "httpx2", "httpcore2", "openai", "botocore", "aiobotocore", "websockets")
+QUIET_LIBRARIES = (
+    "arq",
+    "aiohttp.access",
+    "httpx2",
+    "httpcore2",
+    "openai",
+    "botocore",
+    "aiobotocore",
+    "websockets",
+    "urllib3",
+)
 
 
 def configure(settings: Settings, process: str) -> None:

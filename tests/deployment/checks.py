@@ -39,6 +39,9 @@ ALL_ON = {
     "secrets.migrateDatabaseUrl.name": "direct",
     "secrets.migrateDatabaseUrl.key": "url",
     "networkPolicy.postgres.cidrs[0]": "10.0.0.0/16",
+    "networkPolicy.traces.ports[0]": "4318",
+    "settings.TRACES": "1",
+    "settings.OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel-collector.monitoring:4318",
     "settings.LOG_LEVEL": "warning",
     "settings.PUBLIC_URL": "https://llm.example.com",
 }
@@ -264,7 +267,9 @@ def _refused(variables: dict[str, str]) -> list[str]:
     """What a process would say to these variables, with a file for each secret; and those that no process reads."""
     known = {field.upper() for field in Settings.__struct_fields__} | {"CATALOGUE"}
     strange = [
-        name for name in variables if name not in known and not name.endswith(SUFFIX) and not name.startswith("AWS_")
+        name
+        for name in variables
+        if name not in known and not name.endswith(SUFFIX) and not name.startswith(("AWS_", "OTEL_"))
     ]
     given = {name: value for name, value in variables.items() if not name.endswith(SUFFIX)}
     given |= {"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h/0"}

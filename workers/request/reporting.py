@@ -11,6 +11,7 @@ from shared.errors import OperatorCredentials, ProviderRejected, RebootError
 from shared.job import Done, Failed, Job
 from shared.ledger.rows import Settlement
 from shared.queue.upstreams import AccountRefused
+from shared.runtime import traces
 from shared.runtime.metrics import (
     CHARGED_NANO_USD,
     FALLBACKS,
@@ -28,6 +29,9 @@ UNKNOWN = "unknown"
 def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
     """One log line, and the counters."""
     code = event.finish_reason if isinstance(event, Done) else event.error.code
+    traces.note({"rebootml.outcome": code})
+    if isinstance(event, Failed):
+        traces.fail(code)
     facts: dict[str, Any] = {
         "model": job.model.name,
         "state": settlement.state,

@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deserializer, unpack_job
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
+from shared.runtime import traces
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop.lease import Lease, own_lease
@@ -41,6 +42,7 @@ from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back, packed_lost
 from workers.request.reporting import alert_operator, report_end, report_fallback
 from workers.request.too_long import with_numbers
+from workers.request.tracing import run_span
 from workers.request.vendor_calls import VendorCalls
 
 if TYPE_CHECKING:
@@ -91,12 +93,16 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
     lease = own_lease()
     job = unpack_job(payload.data)
     payload.data = b""  # arq holds on to it until the job has ended
-    with structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch):
+    with (
+        structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch),
+        run_span(job, lease.claim),
+    ):
         try:
             with runner.answers.of(job.account_id) as room:
                 await Attempt(runner, worker, job, lease, room).run()
         except LeaseLost:
             log.warning("attempt fenced")
+            traces.fail("lease_lost")
             lease.cancelled_for = "lost"  # so that the job is not finished on behalf of whoever owns it now
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from shared.chat import CallPiece
 from shared.errors import AnswerTooLong, ProviderError, RebootError
 from shared.job import AnswerPart, Chunk, bytes_of
+from shared.runtime import traces
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.thoughts import ThoughtPiece
 from workers.providers.protocol import (
@@ -32,6 +33,7 @@ from workers.request.billing import lose
 from workers.request.limits import bounded
 from workers.request.next_call import NextCall, nobody_is_next, waits_for_capacity
 from workers.request.own_names import with_own_names
+from workers.request.tracing import vendor_span
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -96,7 +98,7 @@ class VendorCalls:
             self._received.upstream, self._received.cost_factor = route.name, route.upstream.cost_factor
             with self._routes.call(route) as call:
                 try:
-                    reason = await self._call(call)
+                    reason = await (self._traced(call) if traces.traceparent() else self._call(call))
                 except RebootError as failure:
                     error = failure
                     await self._note_failure(call, error)
@@ -147,10 +149,17 @@ class VendorCalls:
         self._received.called = with_vendor
         self._stands(with_vendor)
 
+    async def _traced(self, call: Call) -> str:
+        with vendor_span(self._job, call.route, self._received):
+            reason = await self._call(call)
+            traces.note({"gen_ai.response.finish_reasons": [reason]})
+            return reason
+
     async def _call(self, call: Call) -> str:
         """An upstream that recovers is asked for a stream, which shows soon whether it has."""
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_tried))
         request = fitted.request
+        traces.note({"gen_ai.request.stream": request.stream})
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
@@ -189,7 +198,9 @@ class VendorCalls:
 
     async def _hand_on(self, part: AnswerPart, began: float) -> None:
         if not self._received.text_bytes:
-            STAGE_SECONDS.labels("first_token").observe(time.monotonic() - began)
+            waited_s = time.monotonic() - began
+            STAGE_SECONDS.labels("first_token").observe(waited_s)
+            traces.note({"gen_ai.response.time_to_first_chunk": waited_s})
         self._received.text_bytes += bytes_of(part)
         self._received.pieces += part.pieces
         self._handed_on_bytes += _size_of(part)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from opentelemetry.sdk import environment_variables
 from prometheus_client import Counter, Gauge, Histogram
 
 from deploy import dashboard
@@ -113,7 +114,7 @@ def test_the_commands_and_settings_that_operators_are_told_exist(paper: Path) ->
     for group, command in re.findall(r"`rebootml ([a-z]+)(?: ([a-z]+))?", text):
         assert group in groups, group
         assert not command or command in _commands(groups[group]), f"{group} {command}"
-    known = {field.upper() for field in Settings.__struct_fields__}
+    known = {field.upper() for field in Settings.__struct_fields__} | vars(environment_variables).keys()
     told = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", text))
     assert {name.removesuffix(SUFFIX) for name in told} <= known
 

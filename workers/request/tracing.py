@@ -1,0 +1,88 @@
+"""The spans of a worker: how long a job waited, one run of it, and each call of a vendor.
+
+They are made for jobs that a front door has traced, so lines of batches have none. Attributes are named by OpenTelemetry's
+semantic conventions 1.41 where these have a name (docs/operations/TRACES.md lists all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import structlog
+from arq import Retry
+
+from shared.lanes import short_name
+from shared.runtime import traces
+
+if TYPE_CHECKING:
+    from shared.catalogue.models import Model
+    from shared.job import Job
+    from shared.money import Usage
+    from shared.queue.claims import Claim
+    from workers.request.billing import Received
+    from workers.upstreams.routes import Route
+
+NS_PER_MS = 1_000_000
+PROVIDER_NAMES = {"openai": "openai", "bedrock": "aws.bedrock", "deepseek": "deepseek", "gemini": "gcp.gemini"}
+"""The values of `gen_ai.provider.name`."""
+_UNTRACED = nullcontext()
+
+
+def run_span(job: Job, claim: Claim) -> AbstractContextManager[None]:
+    """Around one run of a job: two spans under its front door's, of the time in the queue and of the run. A run that follows
+    on another one, of a worker that died or of one that gave the job back, has two more.
+    """
+    return _run_span(job, claim) if job.traceparent and traces.is_on() else _UNTRACED
+
+
+@contextmanager
+def _run_span(job: Job, claim: Claim) -> Iterator[None]:
+    told: traces.Attributes = {
+        "rebootml.request_id": job.id,
+        "rebootml.queue": short_name(claim.queue),
+        "rebootml.epoch": claim.epoch,
+        "gen_ai.request.model": job.model.name,
+    }
+    traces.past("queue wait", job.traceparent, claim.due_ms * NS_PER_MS, told)
+    with (
+        traces.span("run request", "consumer", job.traceparent, told, fine=(Retry,)) as span,
+        structlog.contextvars.bound_contextvars(trace_id=span.trace_id),
+    ):
+        try:
+            yield
+        except Retry:
+            span.note({"rebootml.outcome": "deferred"})
+            raise
+
+
+@contextmanager
+def vendor_span(job: Job, route: Route, received: Received) -> Iterator[None]:
+    """Around one call of a vendor, under the span of the run. Only where there is one."""
+    model: Model = route.model
+    told: traces.Attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": PROVIDER_NAMES[model.provider],
+        "gen_ai.request.model": model.upstream,
+        "gen_ai.request.max_tokens": job.output_limit,
+        "rebootml.upstream": route.name,
+        "rebootml.api": model.api,
+        "rebootml.attempt": received.attempts,
+    }
+    with traces.span(f"chat {model.upstream}", "client", traces.traceparent(), told) as span:
+        try:
+            yield
+        finally:
+            if received.reported:
+                span.note(_usage(received.reported))
+
+
+def _usage(usage: Usage) -> traces.Attributes:
+    return {
+        "gen_ai.usage.input_tokens": usage.input,
+        "gen_ai.usage.output_tokens": usage.output,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached,
+        "gen_ai.usage.cache_creation.input_tokens": usage.written,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
+    }
