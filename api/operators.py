@@ -43,9 +43,10 @@ class Asker(NamedTuple):
 
 
 class RefBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is the same when it is done twice needs no `ref`, and no body."""
+    """The body of a change that may be repeated as it is."""
 
     ref: Ref | None = None
+    """Your own name of this change; the same one again has the first answer. It may be left out."""
 
 
 ref_decoder = msgspec.json.Decoder(RefBody)

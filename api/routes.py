@@ -91,25 +91,28 @@ OUTPUT_LIMIT = Header("x-output-limit", "Tokens that the answer may have at most
 REPLAYED = Header("Idempotent-Replayed", "`true` when an earlier request with this key is answered again.")
 RATE = (
     Header("x-ratelimit-limit-requests", "Requests per minute of a key that has a limit.", {"type": "integer"}),
-    Header("x-ratelimit-remaining-requests", "How many are left.", {"type": "integer"}),
-    Header("x-ratelimit-reset-requests", "When all are there again, such as `1.500s`."),
+    Header("x-ratelimit-remaining-requests", "Requests left in this minute.", {"type": "integer"}),
+    Header("x-ratelimit-reset-requests", "Time until all of them are left again, such as `1.500s`."),
 )
 IGNORED = Header(
     "x-ignored",
     "Fields of the body, and `?` parameters of the query, that were left out: nothing here can honour them.",
 )
-TOKEN_COUNT = Header("x-token-count", "`estimate`.")
+TOKEN_COUNT = Header("x-token-count", "Always `estimate`: the front door counts, no vendor is asked.")
 ADMITTED = (
     OUTPUT_LIMIT,
     IGNORED,
     Header("x-model-successor", "The model that answered instead of a retired one."),
-    Header("x-model-served", "With `models`: the model that answered; of a stream where that is known in time."),
+    Header(
+        "x-model-served",
+        "With `models`: the model that answered; of a stream only where that is known before the first byte.",
+    ),
     REPLAYED,
     *RATE,
 )
 VERSION = Header("anthropic-version", "Anthropic's clients send it: their form is answered.")
-LOCATION = Header("Location", "`/api/requests/{id}`.")
-CONSOLE = Header("Location", "`/console`.")
+LOCATION = Header("Location", "Where the answer is fetched: `/api/requests/{id}`.")
+CONSOLE = Header("Location", "The console: `/console`.")
 
 STREAMS = {
     "text/plain": "The text as it comes. With `stats`, and after a failure, the byte 0x1E and one JSON record follow.",
@@ -138,7 +141,7 @@ EITHER = ("bearer", "x-api-key")
 RESPONSE_ID = {"id": "A response's id, `resp_…`."}
 BATCH_ID = {"id": "A batch's id, `batch_…`."}
 MESSAGE_BATCH_ID = {"id": "A batch's id, `msgbatch_…`."}
-BATCH_LOCATION = Header("Location", "`/api/batches/{id}`.")
+BATCH_LOCATION = Header("Location", "Where the batch is: `/api/batches/{id}`.")
 FILE_ID = {"id": "A file's id: `file_…`, or one that a batch names."}
 FORM = (
     "A form with `purpose` (`batch`), `file` (lines of JSON with `custom_id`, `method`, `url` and `body`) and, if wanted, "

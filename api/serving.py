@@ -48,10 +48,12 @@ NO_ROOM = (
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request stands whose answer is to be fetched at `Location`."""
+    """A request whose answer is to be fetched at `Location`."""
 
     id: str
+    """The request's id, `req_…`."""
     state: State
+    """Where the request stands."""
 
 
 async def serve(

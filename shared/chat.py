@@ -54,35 +54,40 @@ _REFERENCE = re.compile(rb'"\$ref":"#(?!/\$defs/|/definitions/)')
 
 
 class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="text", tag_field="type"):
-    """`{"type": "text", "text"}`."""
+    """A text part of a message, `{"type": "text", "text"}`."""
 
     text: str
+    """The text."""
 
 
 class ImageUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A `data:` URL; nothing is ever fetched."""
+    """The image itself, as a `data:` URL. Nothing is fetched."""
 
     url: str
+    """`data:image/png;base64,…`; other addresses are refused. Formats and sizes are those of the model's vendor."""
 
 
 class ImagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="image_url", tag_field="type"):
     """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}`."""
 
     image_url: ImageUrl
+    """The image."""
 
 
 Part = TextPart | ImagePart
 
 
 class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The model asks for a tool: `arguments` is JSON text as the model wrote it, not always valid. `signature` is what Gemini
-    wants back of the thought before it (see `shared/thoughts.py`).
-    """
+    """A call of a tool by the model."""
 
     id: str
+    """The id of the call."""
     name: str
+    """The tool's name."""
     arguments: str
+    """The arguments, as the JSON text that the model wrote; it may be invalid."""
     signature: str | None = None
+    """What Gemini wants back of the thought before the call; null for none."""
 
 
 class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
@@ -99,26 +104,31 @@ class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
 
 
 class CacheMark(msgspec.Struct, frozen=True, array_like=True):
-    """A wish that the vendor's cache keeps what it is asked, from its beginning up to and with the entry `place`: of a
-    message its parts (a plain text is one), then its tool calls; of `Tools` the tools. `long`: for an hour or more, else for
-    minutes.
+    """A wish that the vendor's cache keeps a request up to an entry, counted from 0: a message's parts then its calls, or
+    tools.
     """
 
     place: int
+    """The last entry that is kept: of a message its parts (a plain text is one), then its calls; of tools the tool."""
     long: bool = False
+    """Whether it is kept for an hour or more; else for minutes."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn. `tool_calls` and `thoughts` only from the assistant; `tool_call_id` says which call a message of role `tool`
-    answers.
-    """
+    """One turn of the conversation."""
 
     role: Role
+    """Who says it."""
     content: str | list[Part]
+    """A text, or a list of text and image parts."""
     tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of an assistant's turn."""
     tool_call_id: str | None = None
+    """The id of the call that a message of role `tool` answers; else null."""
     cache_marks: tuple[CacheMark, ...] = ()
+    """The wishes for the vendor's cache."""
     thoughts: tuple[Thought, ...] = ()
+    """What the model thought in an assistant's turn."""
 
     def text(self) -> str:
         """The text parts, joined."""

@@ -14,18 +14,22 @@ import msgspec
 
 
 class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One block of thinking. `text` is what the vendor shows of it, which may be nothing. `signature` is what the vendor
-    wants back: Claude's signature or redacted data (then it is `redacted`), Gemini's thoughtSignature, OpenAI's
-    encrypted_content. `id` is the vendor's own name for it. `after_text` characters of the answer's text and `after_calls`
-    of its calls come before it.
-    """
+    """One block of what the model thought."""
 
     text: str = ""
+    """What the vendor shows of the thought; empty where it shows nothing."""
     signature: str | None = None
+    """What the vendor wants back unchanged: Claude's signature or redacted data, Gemini's thoughtSignature, OpenAI's
+    encrypted_content.
+    """
     redacted: bool = False
+    """Whether `signature` is Claude's redacted data."""
     id: str | None = None
+    """The vendor's own id of the thought; null for none."""
     after_text: int = 0
+    """Characters of the answer's text before this thought."""
     after_calls: int = 0
+    """Calls of the answer before this thought."""
 
     def bytes_in(self) -> int:
         """UTF-8 bytes of what a vendor is sent of it."""

@@ -64,10 +64,12 @@ class ResultsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Batches(msgspec.Struct, frozen=True):
-    """A page, newest first; `next_cursor` leads to the next one and is null on the last."""
+    """A page of the account's batches, newest first."""
 
     batches: list[BatchView]
+    """The batches of this page."""
     next_cursor: str | None
+    """The `cursor` of the next page; null on the last one."""
 
 
 async def post_batch(request: web.Request) -> web.Response:

@@ -11,9 +11,10 @@ from api.services import SERVICES, Services
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process answers."""
+    """The process answers; there is nothing else to say."""
 
     status: Literal["ok"]
+    """Always `ok`."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +23,15 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: Literal["ready", "not ready"]
+    """`ready`, or `not ready` with the HTTP status 503."""
     postgres: bool
+    """Whether Postgres answered the last time."""
     redis: bool
+    """Whether Redis answered the last time."""
     worker: bool
+    """Whether a worker that is not draining is there; it changes nothing of `status`."""
     draining: bool
+    """Whether this process stops."""
 
 
 async def get_healthz(_: web.Request) -> web.Response:

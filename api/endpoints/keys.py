@@ -44,6 +44,7 @@ class RotationBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How long the old key goes on beside the new one."""
 
     grace_s: Seconds = 0.0
+    """Seconds for which the old key goes on beside the new one; 0 by default: it ends at once."""
 
 
 _create_decoder = msgspec.json.Decoder(NewKeyBody)

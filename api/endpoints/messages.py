@@ -16,9 +16,10 @@ from shared.chat import estimated_input
 
 
 class TokenCount(msgspec.Struct, frozen=True):
-    """An estimate: what the vendor counts is known only once it has answered."""
+    """How many tokens the input has, estimated in the front door."""
 
     input_tokens: int
+    """An estimate; what the vendor counts is known only once it has answered."""
 
 
 async def post_messages(request: web.Request) -> web.StreamResponse:

@@ -42,6 +42,7 @@ from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 FORM_BYTES = 65_536
 """What a form may have around its file."""
 LIMIT_MAX = 10_000
+ORDER = "`desc` (the default) lists the newest file first, `asc` the oldest."
 """As OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read 2026-11)."""
 
 
@@ -52,7 +53,7 @@ class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | msgspec.UnsetType = (
         msgspec.UNSET
     )
-    order: Literal["asc", "desc"] = "desc"
+    order: Annotated[Literal["asc", "desc"], msgspec.Meta(description=ORDER)] = "desc"
     purpose: Annotated[str, msgspec.Meta(description="Only files of this purpose.")] | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -36,34 +36,41 @@ class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accounts(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, oldest first; `next_cursor` leads to the next one and is null on the last."""
+    """A page of the accounts, oldest first."""
 
     accounts: list[Wallet]
+    """The accounts of this page."""
     next_cursor: str | None
+    """The `cursor` of the next page; null on the last one."""
 
 
 class NewAccountBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new account, with credit if wanted."""
 
     name: Name
+    """What the account is called; names need not be unique."""
     ref: Ref
+    """Your own name of this change; the same one again has the first answer."""
     credit_usd: Decimal | None = None
+    """The first credit, in USD; 0 by default."""
 
 
 class CreditBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`usd` is added, or taken back when negative, never below what running requests hold. An account is credited once for
-    each `ref`, whoever gives it.
-    """
+    """Credit for an account, or taken back from it."""
 
     usd: Decimal
+    """USD to add; negative takes back, never below what running requests hold."""
     ref: Ref
+    """Your own name of this payment; an account is credited once for each."""
     note: Text | None = None
+    """A remark for the account's ledger."""
 
 
 class OperatorKeyBody(NewKeyBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rules of a new key; what is left out is no limit."""
 
     ref: Ref
+    """Your own name of this change; the same one again shows the key again, for a day."""
 
 
 _account_decoder = msgspec.json.Decoder(NewAccountBody)

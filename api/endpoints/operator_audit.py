@@ -34,10 +34,12 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries, newest first; `next_cursor` leads to the next page and is null on the last."""
+    """A page of the audit log, newest first."""
 
     entries: list[Entry]
+    """The changes of this page."""
     next_cursor: int | None
+    """The `cursor` of the next page; null on the last one."""
 
 
 async def get_audit(request: web.Request) -> web.Response:

@@ -48,10 +48,12 @@ class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class History(msgspec.Struct, frozen=True):
-    """A page, newest first; `next_cursor` leads to the next one and is null on the last."""
+    """A page of the account's requests, newest first."""
 
     requests: list[RequestSummary]
+    """The requests of this page."""
     next_cursor: str | None
+    """The `cursor` of the next page; null on the last one."""
 
 
 async def get_requests(request: web.Request) -> web.StreamResponse:

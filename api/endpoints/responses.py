@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SEQUENCE_MAX = 2**31 - 1
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
+ORDER = "`desc` (the default) lists the newest item first, `asc` the oldest."
 CANCELLED_WITHIN_S = 2.0
 """How long a cancel waits for the request to end. That comes at once, unless the vendor bills to the end."""
 COPIES = 2
@@ -56,7 +57,7 @@ class InputItemsQuery(msgspec.Struct, frozen=True):
     """The query of `…/input_items`: which page of the items. Other parameters are left out and named."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Items on a page.")] = LIMIT_DEFAULT
-    order: Literal["asc", "desc"] = "desc"
+    order: Annotated[Literal["asc", "desc"], msgspec.Meta(description=ORDER)] = "desc"
     after: Annotated[str, msgspec.Meta(description="The last id of the page before.")] | UnsetType = UNSET
 
 

@@ -22,10 +22,14 @@ RETENTIONS = frozenset(get_args(CacheRetention))
 
 
 class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Anthropic's mark: `{"type": "ephemeral", "ttl": "5m" | "1h"}`, 5 minutes unless said."""
+    """A cache mark in Anthropic's form, `{"type": "ephemeral", "ttl": "5m" | "1h"}`. A model whose vendor takes no marks
+    leaves it out.
+    """
 
     type: str = ""
+    """Only `ephemeral` marks anything."""
     ttl: str | None = None
+    """How long the vendor keeps what is marked: `5m` (the default) or `1h`."""
 
     @property
     def is_known(self) -> bool:
@@ -34,10 +38,14 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """OpenAI's mark: `{"mode": "explicit", "ttl": "30m" | "12h"}`."""
+    """A cache mark in OpenAI's form, `{"mode": "explicit", "ttl": "30m" | "12h"}`. A model whose vendor takes no marks
+    leaves it out.
+    """
 
     mode: str = ""
+    """Only `explicit` marks anything."""
     ttl: str | None = None
+    """How long the vendor keeps what is marked: `30m` (the default) or `12h`; with Claude `12h` is one hour."""
 
     @property
     def is_known(self) -> bool:
@@ -46,10 +54,12 @@ class CacheBreakpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class PromptCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """OpenAI's: in mode `explicit` only what is marked is written."""
+    """OpenAI's cache options, for OpenAI's models that have them; others leave them out."""
 
     mode: str | None = None
+    """`implicit` (the default): the vendor caches by itself. `explicit`: GPT-5.6 and later write only what is marked."""
     ttl: str | None = None
+    """Only `30m`, which changes nothing; another value is left out and named in `x-ignored`."""
 
 
 class Markable(Protocol):

@@ -46,13 +46,16 @@ ORDERS = {
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`type` is `enabled`, `adaptive` or `disabled`; `budget_tokens` how much is to be thought at most, which by itself means
-    `enabled`. `display`: `summarized`, or `omitted`, which shows nothing of it.
-    """
+    """Whether and how much the model thinks before it answers, in Anthropic's form. A model that lacks it leaves it out."""
 
     type: str | None = None
+    """`enabled`, `adaptive` or `disabled`; left out, `budget_tokens` alone means `enabled`."""
     budget_tokens: int | None = None
+    """Thinking tokens at most, 1,024 or more and less than the output limit; a model that counts none gets the nearest
+    effort.
+    """
     display: str | None = None
+    """`summarized` (the default) or `omitted`, which shows no text of what the model thinks."""
 
     @property
     def is_asked_for(self) -> bool:

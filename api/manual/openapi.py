@@ -34,7 +34,7 @@ OPERATORS = (
 )
 REQUEST_ID = Header("x-request-id", "Names this request, here and in every log.")
 RETRY_AFTER = Header("Retry-After", "Seconds after which asking again makes sense.", {"type": "integer", "minimum": 1})
-WWW_AUTHENTICATE = Header("WWW-Authenticate", "`Bearer`.")
+WWW_AUTHENTICATE = Header("WWW-Authenticate", "Always `Bearer`: send a key in the header `Authorization`.")
 
 
 def document(routes: tuple[Route, ...], address: str = "/", introduction: str = INTRODUCTION) -> bytes:

@@ -14,6 +14,7 @@ from api.manual.route import Route
 
 Json = dict[str, Any]
 COMPONENT = "#/components/schemas/"
+UNKNOWN_TYPE = "Any type that is not documented here; the object is left out and named in `x-ignored`."
 
 
 class Schemas:
@@ -23,8 +24,8 @@ class Schemas:
         types = list(dict.fromkeys(_types(routes)))
         schemas, components = msgspec.json.schema_components(types, ref_template=COMPONENT + "{name}")
         components = _decimals_as_read(components)
-        _describe_fields(types, components)
         self._schemas = dict(zip(types, schemas, strict=True))
+        self._describe_fields(components)
         for route in routes:
             if route.body and route.body.untagged:
                 required = components[route.body.untagged.__name__]["required"]
@@ -34,7 +35,7 @@ class Schemas:
         for kind in OfUnknownType.__subclasses__():
             if kind.__name__ not in components:
                 continue
-            components[kind.__name__]["properties"] = {"type": {"type": "string"}}
+            components[kind.__name__]["properties"] = {"type": {"type": "string", "description": UNKNOWN_TYPE}}
             _mix(components, f"{COMPONENT}{kind.__name__}")
         unnamed = {self.name_of(kind) for kind in types if _is_generic(kind)} | {
             self.name_of(route.query) for route in routes if route.query
@@ -52,6 +53,21 @@ class Schemas:
         """Of its component; empty when it has none."""
         return str(self._schemas[kind].get("$ref", "")).removeprefix(COMPONENT)
 
+    def _describe_fields(self, components: Json) -> None:
+        """Add the docs of every struct's fields to its schema. A field that can have one value only says that value."""
+        for kind in structs_in(self._schemas):
+            schema = components.get(kind.__name__) or components.get(f"{kind.__module__}.{kind.__qualname__}")
+            _describe(kind, schema or {})
+        for kind in filter(_is_generic, self._schemas):
+            _describe(kind.__origin__, components[self.name_of(kind)])
+
+
+def _describe(kind: type[msgspec.Struct], schema: Json) -> None:
+    docs = field_docs(kind)
+    for name, field in _schemas_of_fields(kind, schema):
+        if words := docs.get(name) or _only_value(field):
+            field["description"] = words
+
 
 def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
     yield from (surface.ERROR for _, surface in SURFACES)
@@ -63,12 +79,18 @@ def _types(routes: tuple[Route, ...]) -> Iterable[Any]:
         yield from (one for kind in told for one in (kind if isinstance(kind, tuple) else (kind,)))
 
 
-def _describe_fields(types: list[Any], components: Json) -> None:
-    for kind in structs_in(types):
-        schema = components.get(kind.__name__) or components.get(f"{kind.__module__}.{kind.__qualname__}")
-        for name, told in field_docs(kind).items():
-            if schema:
-                schema["properties"][name]["description"] = told
+def _schemas_of_fields(kind: type[msgspec.Struct], schema: Json) -> Iterable[tuple[str, Json]]:
+    """The fields with their names in JSON; a struct that is sent as an array has them in order."""
+    named: Json = schema.get("properties", {})
+    return [*named.items(), *zip(kind.__struct_encode_fields__, schema.get("prefixItems", ()), strict=False)]
+
+
+def _only_value(field: Json) -> str | None:
+    """Such as "Always `list`."; None where several values are possible."""
+    values = field.get("enum", ())
+    if len(values) != 1:
+        return None
+    return f"Always `{values[0] if isinstance(values[0], str) else msgspec.json.encode(values[0]).decode()}`."
 
 
 def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON

@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class ReceiptRates(msgspec.Struct, frozen=True, kw_only=True):
-    """USD per million tokens as decimal strings. What is null costs what ordinary input costs, and `cache_write_long` (tokens
-    written to a cache that keeps them longer) what other written tokens cost.
-    """
+    """Prices in USD per million tokens, as decimal strings."""
 
     input_usd_per_mtok: UsdText
+    """Ordinary input, USD per million tokens."""
     output_usd_per_mtok: UsdText
+    """Output, reasoning among it, USD per million tokens."""
     cached_input_usd_per_mtok: UsdText | None
+    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_usd_per_mtok: UsdText | None
+    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_long_usd_per_mtok: UsdText | None
+    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
 
 
 class ReceiptLongContext(ReceiptRates, frozen=True, kw_only=True):
-    """What counts for all tokens where there were more than `above_tokens` of input."""
+    """The prices of all tokens of a request that had more than `above_tokens` of input."""
 
     above_tokens: int
-    """From how many tokens of input on."""
+    """More input tokens than this had these prices."""
 
 
 class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that might serve the request. `outcome` is `succeeded`, the code of the error with which it failed, or
-    `not_tried`. `attempts` counts the calls of its vendor. Until the request is settled, a moment after its answer,
-    `outcome` is null and `attempts` 0.
-    """
+    """A model that might have served the request."""
 
     model: str
-    """Its public name."""
+    """The model's public name."""
     outcome: str | None
     """`succeeded`, the code of its error, or `not_tried`; null until the request is settled."""
     attempts: int
@@ -49,33 +49,46 @@ class ReceiptModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(ReceiptRates, frozen=True, kw_only=True):
-    """What was promised and what was taken. Prices are those of the moment of admission, tokens are as billed. Parts of
-    `tokens_input` are `tokens_cached` and `tokens_cache_written`, of which `tokens_cache_written_long` is a part;
-    `tokens_reasoning` is a part of `tokens_output`. `service_tier` is the tier that was asked for, whose prices these are,
-    `service_tier_served` what the vendor says of it; `saved_usd` is what the same tokens would have cost more without.
-    `chain` are the models that might serve it, in order, where there are several; the prices are of the one that served.
-    A request whose `ended_at` is null is not settled yet, also for a moment after its answer: `attempts` is 0 until then, and
-    what only the settlement says is null.
+    """What was promised when the request was admitted, and what was taken. Until `ended_at` is set, which may be a moment
+    after the answer, `attempts` is 0 and what only the settlement says is null.
     """
 
     price_version: str
+    """The version of the catalogue whose prices these are: those at the moment of admission."""
     long_context: ReceiptLongContext | None
+    """The prices for long requests; null where they cost what others do."""
     output_limit: int
+    """Most output tokens that were allowed."""
     tokens_input: int | None
+    """Billed input tokens, cached and written ones among them; null until settled."""
     tokens_cached: int | None
+    """The part of `tokens_input` that was read from the vendor's cache."""
     tokens_cache_written: int | None
+    """The part of `tokens_input` that was written to the vendor's cache."""
     tokens_cache_written_long: int | None
+    """The part of `tokens_cache_written` that is kept for an hour or more."""
     tokens_output: int | None
+    """Billed output tokens, reasoning among them; null until settled."""
     tokens_reasoning: int | None
+    """The part of `tokens_output` that was thinking."""
     estimated: bool | None
+    """Whether tokens were estimated, because the vendor did not report them; null until settled."""
     hold_usd: UsdText
+    """The credit that was held when the request was admitted."""
     charged_usd: UsdText
+    """What was charged; never more than was held."""
     released_usd: UsdText | None
+    """What of the hold was given back; null until settled."""
     attempts: int
+    """How often a vendor was called."""
     service_tier: ServiceTier
+    """The tier that was asked for, whose prices these are."""
     service_tier_served: str | None
+    """The tier that served, as the vendor says; null where it says nothing."""
     saved_usd: UsdText | None
+    """What the same tokens would have cost more without the tier `flex`; null where it was not asked for."""
     chain: list[ReceiptModel] | None
+    """The models that might have served it, in order; null where there was only one."""
 
 
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:

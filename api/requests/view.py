@@ -37,12 +37,12 @@ class RequestError(msgspec.Struct, frozen=True):
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the history."""
+    """A request, as a line of the history."""
 
     id: str
     """The request, as in `x-request-id`."""
     state: State
-    """Where it stands."""
+    """Where the request stands."""
     model: str
     """The public name of the model that serves it."""
     stream: bool
@@ -50,7 +50,7 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     """The key that it came with."""
     created_at: datetime
-    """When it was admitted."""
+    """When the request was admitted."""
     ended_at: datetime | None
     """When it was settled; null before."""
     tokens_input: int | None
@@ -58,7 +58,9 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     tokens_output: int | None
     """Billed tokens of the answer; null before it ended."""
     hold_usd: UsdText
+    """The credit that was held for it."""
     charged_usd: UsdText
+    """What was charged for it so far."""
     attempts: int
     """How often vendors were called for it."""
     finish_reason: str | None
@@ -70,21 +72,18 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestView(RequestSummary, frozen=True, kw_only=True):
-    """Everything about one request. `response` is null until it ended, and when its text is not kept any more
-    (`result_expired`); `request` also when the messages were too long to keep. `thoughts` are what the model thought, where
-    the request was to show that.
-    """
+    """Everything that is known of one request."""
 
     price: UsdNumber | None
     """USD that were charged; null before it ended."""
     response: str | None
-    """The text that the model wrote."""
+    """The text that the model wrote; null until the request ended, and once the text is no longer kept."""
     tool_calls: tuple[ToolCall, ...] | None
-    """The tools that the model asked for."""
+    """The calls of tools that the model made; null where `response` is."""
     thoughts: list[str] | None
-    """What the model thought, where the request was to show that."""
+    """What the model thought, where the request asked to see it; else null."""
     request: list[Message] | None
-    """The messages that were asked."""
+    """The messages that were asked; null once they are no longer kept, and where they were too long to keep."""
     result_expired: bool
     """Whether the answer is no longer kept."""
     receipt: Receipt

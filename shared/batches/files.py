@@ -26,11 +26,14 @@ Form = Literal["native", "openai", "anthropic"]
 
 
 class LineError(msgspec.Struct, frozen=True):
-    """Why a line was set aside; `line` counts from 1."""
+    """A line of a batch that was not understood."""
 
     line: int
+    """The number of the line, counted from 1."""
     code: str
+    """The code of the error, one of `/docs/errors`."""
     message: str
+    """What is wrong with the line, and what to do."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

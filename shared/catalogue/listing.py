@@ -27,85 +27,120 @@ FIELDS = {
 
 
 class ListedRates(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact numbers in USD per million tokens. What is null costs what ordinary input costs, and `cache_write_long` (tokens
-    written to a cache that keeps them longer) what other written tokens cost.
-    """
+    """Prices in USD per million tokens, as exact numbers."""
 
     input_usd_per_mtok: UsdNumber
+    """Ordinary input, USD per million tokens."""
     output_usd_per_mtok: UsdNumber
+    """Output, reasoning among it, USD per million tokens."""
     cached_input_usd_per_mtok: UsdNumber | None
+    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_usd_per_mtok: UsdNumber | None
+    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_long_usd_per_mtok: UsdNumber | None
+    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
 
 
 class LongContextRates(ListedRates, frozen=True, kw_only=True):
-    """What all tokens of a request cost that has more than `above_tokens` of input, cached and written ones among them."""
+    """What all tokens of a request cost that has more than `above_tokens` of input."""
 
     above_tokens: int
+    """More input tokens than this, cached and written ones among them, have these prices."""
 
 
 class ListedPrice(ListedRates, frozen=True, kw_only=True):
-    """`long_context` is null where long requests cost what others do."""
+    """Prices in USD per million tokens, and those of long requests."""
 
     long_context: LongContextRates | None
+    """The prices of long requests; null where they cost what others do."""
 
 
 class OffPeakPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """`peak` is charged in the hours `peak_hours_utc` of the days `peak_days`, `otherwise` at all other times."""
+    """Prices that depend on the hour."""
 
     peak_hours_utc: tuple[str, ...]
+    """The peak hours in UTC, such as `00:30-16:30`."""
     peak_days: str
+    """The days on which there are peak hours."""
     peak: ListedPrice
+    """The prices in the peak hours."""
     otherwise: ListedPrice
+    """The prices at all other times."""
 
 
 class ListedChange(ListedPrice, frozen=True, kw_only=True):
-    """The price from the beginning of a day in UTC; in peak hours, where there are such. `flex`: that of this tier."""
+    """A price that is to come, from the beginning of a day in UTC."""
 
     first_day: dt.date = msgspec.field(name="from")
+    """The first day of the new price, in UTC."""
     flex: ListedPrice | None
+    """The price of the tier `flex` from then on; null for none."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a model can do. An option that it cannot honour is refused."""
 
     streaming: bool
+    """Whether the text comes in pieces; else it is sent as one."""
     system_prompt: bool
+    """Whether instructions are the vendor's own kind; else they stand in the first turn of the user."""
     sampling: bool
+    """Whether `temperature` and `top_p` are taken."""
     stop: bool
+    """Whether stop sequences are taken."""
     tools: bool
+    """Whether it can call tools."""
     json_mode: bool
+    """Whether its answer can be held to JSON."""
     vision: bool
+    """Whether it takes images."""
     reasoning: bool
+    """Whether it thinks before it answers, which is billed as output."""
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the catalogue says of a model. Prices are exact numbers in USD per million tokens, as in force now; what is null
-    costs what ordinary input costs, and a long cache write what a short one does. `aliases` are other names that it answers
-    to, the vendor's own id first. `successor` serves requests for it now; `replaced_by` is what to ask for once the vendor's
-    model is gone.
-    """
+    """What the catalogue says of a model. Prices are those in force now, in USD per million tokens."""
 
     name: str
+    """The public name, for the field `model` of a request."""
     aliases: tuple[str, ...]
+    """Other names that it answers to, the vendor's own id first."""
     provider: str
+    """The company that made the model."""
     context_window: int
+    """Tokens of input and output together."""
     max_output_tokens: int
+    """Most output tokens of one answer."""
     input_usd_per_mtok: UsdNumber
+    """Ordinary input, USD per million tokens."""
     output_usd_per_mtok: UsdNumber
+    """Output, reasoning among it, USD per million tokens."""
     cached_input_usd_per_mtok: UsdNumber | None
+    """Input read from the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_usd_per_mtok: UsdNumber | None
+    """Input written to the vendor's cache, USD per million tokens; null: as ordinary input."""
     cache_write_long_usd_per_mtok: UsdNumber | None
+    """Input written to a cache that keeps it for an hour or more, USD per million tokens; null: as other writes."""
     long_context: LongContextRates | None
+    """The prices of long requests; null where they cost what others do."""
     flex: ListedPrice | None
+    """The prices of the tier `flex`; null where the model has none."""
     off_peak: OffPeakPrices | None
+    """Prices by the hour; null where they are the same all day."""
     price_changes: tuple[ListedChange, ...]
+    """Prices that are known to come, in order."""
     capabilities: Capabilities
+    """What it can do."""
     reasoning_efforts: tuple[ReasoningEffort, ...]
+    """The efforts that it takes, from least to most; empty where it cannot be told."""
     lifecycle: Lifecycle
+    """`active`, `legacy` (the vendor advises another) or `retired`."""
     ends_on: dt.date | None
+    """The last day on which the vendor serves it; null where none is announced."""
     successor: str | None
+    """The model that serves requests for this name now; null for none."""
     replaced_by: str | None
+    """The model to ask for once the vendor's model is gone; null for none."""
 
 
 def facts_of(catalogue: Catalogue, model: Model) -> ModelFacts:

@@ -26,8 +26,11 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """What an operator called it."""
     balance_usd: UsdText
+    """The account's credit, what running requests hold included."""
     held_usd: UsdText
+    """What running requests may still spend."""
     available_usd: UsdText
+    """What new requests may use: the balance without what is held."""
 
 
 class Account(msgspec.Struct, frozen=True):

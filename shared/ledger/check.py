@@ -14,29 +14,37 @@ CHECK_TIMEOUT_S = 600.0
 
 
 class UpstreamBooks(msgspec.Struct, frozen=True):
-    """What an upstream ever brought in and took: `charged_usd` for the requests that it ended, `cost_usd` for the same, and
-    `lost_usd` for `lost_calls`, which nobody was charged for.
-    """
+    """What an upstream brought in and cost, from the first request on."""
 
     name: str
+    """The upstream's name."""
     requests: int
+    """Requests that it ended."""
     charged_usd: str
+    """What callers were charged for these requests, in USD."""
     cost_usd: str
+    """What the vendor takes for these requests, in USD."""
     lost_calls: int
+    """Calls for which nobody was charged."""
     lost_usd: str
+    """What the vendor takes for these calls, in USD."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """`violations` are sentences that name the rule, the subject and the figures. `tier_losses_usd` is what vendors took more
-    than at the tier that was sold, ever: no violation, but the house's loss.
-    """
+    """Whether the books balance."""
 
     ok: bool
+    """Whether no rule is violated."""
     violations: list[str]
+    """Sentences that name the rule, the subject and the figures."""
     accounts: int
+    """Accounts that were checked."""
     requests: int
+    """Requests that were checked."""
     tier_losses_usd: str
+    """What vendors took more than at the tier that was sold, in USD: the house's loss, no violation."""
     upstreams: list[UpstreamBooks]
+    """What each upstream brought in and cost."""
 
 
 async def check_ledger(pool: asyncpg.Pool) -> Report:

@@ -27,17 +27,22 @@ class Author(NamedTuple):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change. `before` and `after` say what it changed of `target`, null where there was nothing, or is nothing more to
-    say.
-    """
+    """One change of access, credit or routing."""
 
     at: datetime
+    """When it was made."""
     actor: str
+    """Who made it: `cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`."""
     action: str
+    """What was done."""
     target: str
+    """What it was done to."""
     before: Any
+    """What was there before; null where there was nothing to say."""
     after: Any
+    """What is there now; null where there is nothing to say."""
     request_id: str | None
+    """The HTTP request that asked for it; null for the command line."""
 
 
 class Page(NamedTuple):

@@ -23,49 +23,66 @@ if TYPE_CHECKING:
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue: jobs that are due (`ready`), that run, and that are to run later; `oldest_age_s` is for how long the oldest
-    has been due. While its provider is `paused`, no worker takes jobs from it.
-    """
+    """One queue: the jobs of one provider and one lane."""
 
     name: str
+    """The queue, as `provider:lane`."""
     provider: str
+    """The provider that its jobs call."""
     lane: str
+    """`interactive`, `flex` or `batch`."""
     ready: int
+    """Jobs that are due and not claimed."""
     running: int
+    """Jobs that a worker has claimed."""
     deferred: int
+    """Jobs that are to run at a later time."""
     oldest_age_s: float
+    """Seconds for which the oldest job that is due has waited."""
     paused: bool
+    """Whether an operator has paused the provider: no worker takes jobs from it."""
 
 
 class WorkerBrief(msgspec.Struct, frozen=True, kw_only=True):
-    """A living worker: how many jobs it may run at a time, and runs now. One that drains takes no more."""
+    """A living worker and the jobs it may run."""
 
     id: str
+    """The worker's id."""
     slots: int
+    """How many jobs it may run at a time."""
     running: int
+    """How many jobs it runs now."""
     queues: tuple[str, ...]
+    """The queues that it takes jobs from, by priority."""
     draining: bool
+    """Whether it takes no more jobs."""
 
 
 class WorkerRow(WorkerBrief, frozen=True, kw_only=True):
-    """The same with its machine and its release."""
+    """A living worker, with its machine and its release."""
 
     host: str
+    """The machine that it runs on."""
     version: str
+    """The release that it runs."""
 
 
 class Queues(msgspec.Struct, frozen=True, kw_only=True):
     """All queues, and all living workers."""
 
     queues: list[QueueRow]
+    """All queues, also empty ones."""
     workers: list[WorkerBrief]
+    """All living workers."""
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
     """A provider after it was paused or resumed."""
 
     provider: str
+    """The provider."""
     paused: bool
+    """Whether it is paused now."""
 
 
 async def show_queues(

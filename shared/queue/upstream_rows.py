@@ -32,18 +32,24 @@ WELL = "ok"
 
 
 class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream that a living worker holds. `state` is "closed" (calls go there), "open" until `cooling_until`, "half
-    open" (the next call tries it), "rising" (few calls at once) or "drained"; `cooling_until` is also how long its vendor
-    wants no calls of some model. `calls` and `errors` are counted since Redis knows it.
-    """
+    """An upstream that a living worker holds: one key of a vendor at one address or in one region."""
 
     name: str
+    """The upstream's name."""
     provider: str
+    """The provider that it belongs to."""
     state: str
+    """`closed` (calls go there), `open` (no calls until `cooling_until`), `half open` (the next call tries it), `rising`
+    (few calls at once) or `drained` (by an operator).
+    """
     models: tuple[str, ...]
+    """The models that are called through it."""
     cooling_until: dt.datetime | None
+    """When calls go there again, or when its vendor takes calls of some model again; null where nothing waits."""
     calls: int
+    """Calls since Redis knows the upstream."""
     errors: int
+    """Failed calls since Redis knows the upstream."""
 
 
 async def list_upstreams(

@@ -25,67 +25,83 @@ RawObject = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "obje
 
 
 class SaidBlock(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
-    """What the model said."""
+    """A block of text that the model wrote."""
 
     text: str
+    """The text."""
 
 
 class CallBlock(msgspec.Struct, frozen=True, tag="tool_use", tag_field="type"):
-    """What it asks for. Arguments that are no JSON object come as `{"INVALID_JSON": "…"}`."""
+    """A call of one of the caller's tools."""
 
     id: str
+    """The id of the call; the `tool_result` repeats it."""
     name: str
+    """The name of the tool, as it was offered."""
     input: RawObject
+    """The arguments; `{"INVALID_JSON": "…"}` where the model wrote no JSON object."""
 
 
 class CacheCreation(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written to a cache, by how long it is kept: for minutes, or for an hour and more."""
+    """Tokens that were written to the vendor's cache, by how long it keeps them."""
 
     ephemeral_5m_input_tokens: int
+    """Tokens kept for minutes."""
     ephemeral_1h_input_tokens: int
+    """Tokens kept for an hour or more."""
 
 
 class ThoughtBlock(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
-    """What the model thought, or a summary of it; `thinking` is empty where it is not shown. `signature` is what it is known
-    by when it is sent back.
-    """
+    """A thought of the model, or a summary of it."""
 
     thinking: str
+    """The text; empty where the thought is not shown."""
     signature: str
+    """What the vendor needs to recognise the thought; send it back unchanged."""
 
 
 class RedactedBlock(msgspec.Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
-    """A thought that the vendor gives only encrypted; `data` is sent back as it came."""
+    """A thought that the vendor gives only encrypted."""
 
     data: str
+    """The encrypted thought; send it back unchanged."""
 
 
 AnswerBlock = SaidBlock | CallBlock | ThoughtBlock | RedactedBlock
 
 
 class MessageUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Billed tokens: `input_tokens` are those that were neither read from a cache nor written to one. `cache_creation` is
-    null where nothing is known yet.
-    """
+    """The tokens that were billed."""
 
     input_tokens: int
+    """Input tokens that were neither read from a cache nor written to one."""
     cache_creation: CacheCreation | None
+    """The tokens written to a cache, by how long it keeps them; null where nothing is known yet."""
     cache_creation_input_tokens: int
+    """Input tokens written to the vendor's cache."""
     cache_read_input_tokens: int
+    """Input tokens read from the vendor's cache."""
     output_tokens: int
+    """Output tokens, thinking among them."""
 
 
 class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A message; its `id` is the request's, `model` the public name. `stop_reason` is null at the beginning of a stream."""
+    """The answer of `POST /v1/messages`."""
 
     id: str
+    """The request's id, `req_…`, as in `x-request-id`."""
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
     model: str
+    """The public name of the model that served the request."""
     content: list[AnswerBlock]
+    """The blocks of the answer, in the order in which the model made them."""
     stop_reason: StopReason | None
+    """Why the model stopped; `end_turn` also where a stop sequence was met. Null at the beginning of a stream."""
     stop_sequence: None = None
+    """Always null: vendors do not say which stop sequence was met."""
     usage: MessageUsage
+    """The tokens that were billed."""
 
 
 def message(done: Done, request_id: str, model: str) -> bytes:

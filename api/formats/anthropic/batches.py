@@ -28,77 +28,99 @@ Status = Literal["in_progress", "canceling", "ended"]
 
 
 class MessageBatchEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request: what `POST /v1/messages` takes, but for `stream`, and an id of its own to find its result by."""
+    """One request of a batch."""
 
     custom_id: Annotated[str, msgspec.Meta(min_length=1, max_length=CUSTOM_ID_LENGTH_MAX)]
+    """Your own id of the request, 1 to 256 characters, unique in the batch."""
     params: MessagesRequest
+    """The body of `POST /v1/messages`, without `stream`."""
 
 
 class MessageBatchBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of `POST /v1/messages/batches`. It is never decoded as a whole: `api/batches/requests.py` splits it as it
-    arrives.
-    """
+    """The body of `POST /v1/messages/batches`, which is read as it arrives."""
 
     requests: Annotated[list[MessageBatchEntry], msgspec.Meta(min_length=1, max_length=REQUESTS_MAX)]
+    """The requests, 100,000 at most unless the operator says otherwise."""
 
 
 class MessageBatchCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of requests, together all of the batch. Those that have ended are counted while others are processed."""
+    """The batch's requests, by how they ended."""
 
     processing: int
+    """Requests that have not ended."""
     succeeded: int
+    """Requests with an answer."""
     errored: int
+    """Requests that ended with an error."""
     canceled: int
+    """Requests that were cancelled before they ended."""
     expired: int
+    """Requests that had not run when the batch ended."""
 
 
 class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch. `results_url` is null until it has ended. Besides Anthropic's fields: `charged_usd` so far, `paused_for`
-    (`insufficient_credit`, `key_limit`) when it waits for something, `reason` (`key_revoked`, `key_expired`) when the service
-    itself cancelled it.
-    """
+    """A batch in Anthropic's form, with `paused_for`, `reason` and `charged_usd` besides."""
 
     id: str
+    """The batch's id, `msgbatch_…`."""
     type: Literal["message_batch"] = "message_batch"
     processing_status: Status
+    """`in_progress`, `canceling` or `ended`; a paused batch is `in_progress`."""
     request_counts: MessageBatchCounts
+    """Its requests, by how they ended."""
     created_at: datetime
+    """When the batch was made."""
     expires_at: datetime
+    """When the batch ends whatever has run."""
     ended_at: datetime | None
+    """When its last request ended; null before."""
     cancel_initiated_at: datetime | None
+    """When it was cancelled; null where it was not."""
     archived_at: datetime | None
+    """When its results were deleted; null while they are kept."""
     results_url: str | None
+    """Where the results are; null until the batch has ended."""
     paused_for: str | None
+    """Why no more requests are begun, `insufficient_credit` or `key_limit`; null while they are."""
     reason: str | None
+    """Why the service itself cancelled it, `key_revoked` or `key_expired`; else null."""
     charged_usd: UsdText
+    """What was charged for it so far."""
 
 
 class MessageBatches(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, newest first. `has_more` says whether more batches follow in the direction that was asked for."""
+    """A page of the account's batches, newest first."""
 
     data: list[MessageBatch]
+    """The batches of this page."""
     has_more: bool
+    """Whether there are more batches in the direction that was asked for."""
     first_id: str | None
+    """The id of the first batch on the page; null on an empty page."""
     last_id: str | None
+    """The id of the last batch on the page; null on an empty page."""
 
 
 class DeletedMessageBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """It is there no longer."""
+    """A batch was deleted."""
 
     id: str
+    """The id of the deleted batch."""
     type: Literal["message_batch_deleted"] = "message_batch_deleted"
 
 
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
-    """The message, as `POST /v1/messages` answers."""
+    """The request has an answer."""
 
     message: msgspec.Raw
+    """The message, as `POST /v1/messages` answers."""
 
 
 class Errored(msgspec.Struct, frozen=True, tag="errored"):
-    """The error, as `POST /v1/messages` says it."""
+    """The request ended with an error."""
 
     error: AnthropicFailure
+    """The error, as `POST /v1/messages` says it."""
 
 
 class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
@@ -110,11 +132,14 @@ class Expired(msgspec.Struct, frozen=True, tag="expired"):
 
 
 class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the results. `ignored` are the fields of its params that were left out."""
+    """A line of a batch's results."""
 
     custom_id: str | None
+    """The caller's own id of the request."""
     result: Succeeded | Errored | Canceled | Expired
+    """The answer, the error, or that the request was not run."""
     ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Fields of `params` that were left out; left out where there are none."""
 
 
 NOT_RUN: dict[str | None, Canceled | Expired] = {"cancelled": Canceled(), "expired": Expired()}

@@ -25,6 +25,7 @@ class EphemeralMark(CacheControl, frozen=True, kw_only=True, omit_defaults=True)
     """`{"type": "ephemeral", "ttl": "5m" | "1h"}`; others are refused in Anthropic's words."""
 
     type: str
+    """Only `ephemeral`; another type is refused."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -39,12 +40,14 @@ class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
     """A part of a turn. `cache_control` marks the end of what the vendor's cache is to keep."""
 
     cache_control: EphemeralMark | None = None
+    """Marks the end of this block for the vendor's cache."""
 
 
 class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
-    """`{"type": "text", "text"}`."""
+    """A block of text, `{"type": "text", "text"}`."""
 
     text: str
+    """The text."""
 
 
 class OnlyTextBlock(Strict, frozen=True, kw_only=True):
@@ -53,7 +56,9 @@ class OnlyTextBlock(Strict, frozen=True, kw_only=True):
     TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
+    """The text."""
     cache_control: EphemeralMark | None = None
+    """Marks the end of this block for the vendor's cache."""
 
 
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
@@ -61,78 +66,98 @@ class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
-    """`{"type": "base64", "media_type", "data"}`."""
+    """An image or a document in the body itself."""
 
     media_type: str
+    """The type of the data, such as `image/png`; which ones a model sees depends on its vendor."""
     data: str
+    """The data, in base 64."""
 
 
 class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
     """`{"type": "text", "media_type": "text/plain", "data"}`."""
 
     data: str
+    """The text of the document."""
     media_type: Literal["text/plain"] = "text/plain"
+    """Always `text/plain`."""
 
 
 class ContentSource(Source, frozen=True, kw_only=True, tag="content"):
-    """`{"type": "content", "content"}`: text in blocks."""
+    """A document as text or as blocks of text."""
 
     content: str | list[OnlyTextBlock]
+    """The text, or blocks of text."""
 
 
 class UrlSource(Source, frozen=True, kw_only=True, tag="url"):
-    """Refused in words: nothing is ever fetched."""
+    """An address; refused, because nothing is ever fetched."""
 
     url: str
+    """Refused: send the data itself in base 64."""
 
 
 class FileSource(Source, frozen=True, kw_only=True, tag="file"):
-    """Refused in words: there are no such files here."""
+    """A file of Anthropic's Files API; refused, because there are none here."""
 
     file_id: str
+    """Refused: send the data itself in base 64."""
 
 
 class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):
     """`{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
 
     source: Base64Source | UrlSource | FileSource
+    """The image in base 64; other sources are refused."""
 
 
 class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
     """A document of plain text, which the model is given as text. Others are refused: no model here takes them."""
 
     source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
+    """Plain text, or blocks of text; other sources are refused."""
     title: str | None = None
+    """The title, which the model is told before the text."""
     context: str | None = None
+    """What the document is, which the model is told before the text."""
 
 
 class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
     """What a search of the caller's own has found, which the model is given as text."""
 
     source: str
+    """Where the result was found, which the model is told."""
     title: str
+    """The title of the result, which the model is told."""
     content: list[OnlyTextBlock]
+    """The text of the result."""
 
 
 class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
     """A tool that a search for tools has found; all tools are on offer from the beginning here."""
 
     tool_name: str
+    """The name of the tool that was found."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who has asked for a tool: `direct` is the model itself, others are tools that Anthropic runs."""
 
     type: str
+    """`direct` for the model itself; any other is the name of a tool that Anthropic runs."""
 
 
 class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
     """What the model asked for. An `input` that is no object is what its caller made of one that was cut off."""
 
     id: CallId
+    """The id of the call, which its `tool_result` repeats: up to 16,384 visible ASCII characters."""
     name: CalledName
+    """The name of the tool, 1 to 256 characters."""
     input: dict[str, Any] | str | None = None
+    """The arguments, as an object; a text where they were cut off."""
     caller: Caller | None = None
+    """Who asked for the call; any but `direct` is left out and named in `x-ignored`."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec makes a fault of the body."""
@@ -143,27 +168,34 @@ class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
     """The result of the tool call `tool_use_id`."""
 
     tool_use_id: CallId
+    """The `id` of the call that this answers, in the turn right before."""
     content: str | list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock] | None = None
+    """The result, as text or as blocks; left out, it is empty."""
     is_error: bool | None = None
+    """True is left out and named in `x-ignored`: say in the text that the tool failed."""
 
 
 class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
     """A thought of an earlier answer that the caller sends back. One that the model has not made is left out and named."""
 
     thinking: str | None = None
+    """The text of the thought, as it came."""
     signature: str | None = None
+    """The signature of the thought, as it came."""
 
 
 class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thinking"):
-    """One that its vendor has encrypted."""
+    """A thought of an earlier answer that its vendor has encrypted."""
 
     data: str | None = None
+    """The encrypted thought, as it came."""
 
 
 class CompactionBlock(Block, frozen=True, kw_only=True, tag="compaction"):
     """Anthropic's summary of what was said before, which the model is given as text. Null is none."""
 
     content: str | None = None
+    """The summary; null is none."""
 
 
 class ServerToolUseBlock(OfUnknownType, frozen=True, kw_only=True, tag="server_tool_use", tag_field="type"):

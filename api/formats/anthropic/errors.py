@@ -31,29 +31,39 @@ CODE_AT = ("error", "details", "error_code")
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """`error_code` is ours, but for Anthropic's `thread_unsupported_request`, with which `unsupported` names the field."""
+    """What this service says of the error besides Anthropic's fields."""
 
     error_code: str
+    """The code of this service, one of `/docs/errors`; for `thread` Anthropic's `thread_unsupported_request`."""
     unsupported: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The field that is not available; only with `thread_unsupported_request`."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the request needs held; only with `insufficient_credit`."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the account has available; only with `insufficient_credit`."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the failed request was charged; left out where that is nothing."""
 
 
 class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
-    """`type` is Anthropic's word for its kind."""
+    """What went wrong, and what to do about it."""
 
     type: str
+    """Anthropic's word for the kind of error."""
     message: str
+    """What went wrong and what to do; for people."""
     details: AnthropicDetails
+    """The code of this service, and amounts."""
 
 
 class AnthropicFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """An error, as an answer and as the last event of a stream."""
+    """An error in Anthropic's form, as an answer and as the last event of a stream."""
 
     type: Literal["error"] = "error"
     error: AnthropicError
+    """What went wrong."""
     request_id: str | None
+    """The request's id, as in `x-request-id`; null in results of a batch where no request was made."""
 
 
 ERROR = AnthropicFailure

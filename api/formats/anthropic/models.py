@@ -16,27 +16,36 @@ STAGES: dict[str, Stage] = {"active": "active", "legacy": "deprecated", "retired
 
 
 class AnthropicModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`created_at` is the epoch: the catalogue does not know it. Limits and `lifecycle` are those of the model that serves
-    the name; `retires_at` is the beginning of that day.
-    """
+    """A model in Anthropic's form. Limits and `lifecycle` are those of the model that serves the name."""
 
     type: Literal["model"] = "model"
     id: str
+    """The public name, for the field `model` of a request."""
     display_name: str
+    """The public name once more."""
     created_at: str = UNKNOWN_TIME
+    """Always the epoch: the catalogue does not know when a model was made."""
     max_input_tokens: int
+    """Tokens of the context window."""
     max_tokens: int
+    """Most output tokens of one answer."""
     lifecycle: Stage
+    """`active`, `deprecated` (the vendor advises another) or `retired`."""
     retires_at: str | None
+    """The beginning of the day on which the vendor ends it; null where none is announced."""
 
 
 class AnthropicModels(msgspec.Struct, frozen=True, kw_only=True):
-    """A page; without `limit` all of them."""
+    """A page of models; without `limit` all of them."""
 
     data: list[AnthropicModel]
+    """The models of this page."""
     has_more: bool
+    """Whether there are more models in the direction that was asked for."""
     first_id: str | None
+    """The id of the first model on the page; null on an empty page."""
     last_id: str | None
+    """The id of the last model on the page; null on an empty page."""
 
 
 def anthropic_model(model: Model, catalogue: Catalogue) -> AnthropicModel:

@@ -29,9 +29,7 @@ class Success(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class NativeError(msgspec.Struct, frozen=True, kw_only=True):
-    """`needed_usd` and `available_usd` come with `insufficient_credit`, `charged_usd` with a failure that was charged for
-    what had come. `message` says what to do.
-    """
+    """What went wrong, and what to do about it."""
 
     code: str
     """The kind of the error, one of those that /docs/errors lists."""
@@ -53,7 +51,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal[0]
     """0: it failed."""
     error: NativeError
-    """Why."""
+    """What went wrong, and what to do about it."""
 
 
 ERROR = Failure

@@ -22,38 +22,35 @@ class BatchLine(ChatRequest, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of lines. What is in none of the last four has not ended."""
+    """The batch's lines, by how they ended. Lines that are in `total` alone have not ended."""
 
     total: int
     """All lines that were understood."""
     completed: int
-    """Those with an answer."""
+    """Lines with an answer."""
     failed: int
-    """Those with an error."""
+    """Lines with an error."""
     cancelled: int
-    """Those that were cancelled before they ran, or while they did."""
+    """Lines that were cancelled before they ran, or while they did."""
     expired: int
-    """Those that had not run when the batch ended."""
+    """Lines that had not run when the batch ended."""
 
 
 class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A batch. `paused_for` is `insufficient_credit` or `key_limit`, `needed_usd` what would let it go on. `reason` is why
-    the service itself cancelled it: `key_revoked` or `key_expired`. `errors` are the first lines that were not understood, in
-    the answer to the upload only. `saved_usd` is what the lines at the service tier `flex` would have cost more without.
-    """
+    """A batch in the native form."""
 
     id: str
-    """The batch."""
+    """The batch's id, for `/api/batches/{id}`."""
     state: State
-    """Where it stands."""
+    """Where the batch stands; an end state only after every line is settled."""
     counts: Counts
     """Its lines, by what became of them."""
     charged_usd: str
     """What was charged for it so far."""
     saved_usd: str
-    """What the service tier `flex` has saved so far."""
+    """What the lines at the service tier `flex` would have cost more without it, so far."""
     created_at: datetime
-    """When it was sent."""
+    """When the batch was made."""
     started_at: datetime | None
     """When its first line ran; null before."""
     cancelled_at: datetime | None
@@ -65,7 +62,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused_for: str | None
     """Why no more lines are begun: `insufficient_credit` or `key_limit`; null while they are."""
     needed_usd: str | None
-    """What would let it go on; null while it goes on."""
+    """The credit that would let it go on; null while it goes on."""
     exported_to: str | None
     """Where its results were written, too; null for nowhere."""
     reason: str | None

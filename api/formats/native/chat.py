@@ -39,29 +39,37 @@ NAMES = {
 
 
 class NativeMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn: `content` is a string or a list of parts."""
+    """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    """Who said it."""
+    """Who says it."""
     content: str | list[Part]
     """A text, or a list of parts: texts and images as `data:` URLs."""
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All optional. `stats` is true for JSON answers and false for streams unless given; `reasoning_effort` is one of the
-    model's `reasoning_efforts`. `service_tier` of `flex` costs the model's price `flex`, and may take 15 minutes. `models`
-    are others to fall back on, in order, when the one that is asked cannot be had.
-    """
+    """How a request is to be answered; every field may be left out."""
 
     stream: bool = False
+    """True: the text comes as it is written. False by default."""
     stats: bool | None = None
+    """Whether the answer has tokens and price; by default true for JSON answers and false for streams."""
     max_tokens: Tokens | None = None
+    """Most output tokens, reasoning included; left out, 4,096 (16,384 for reasoning models). It is lowered to the model's
+    maximum and to what the account affords; `x-output-limit` says what holds.
+    """
     temperature: Temperature | None = None
+    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
     top_p: Probability | None = None
+    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
     stop: StopSequence | list[StopSequence] | None = None
+    """One stop sequence or several; a model that takes none, or fewer, refuses them."""
     reasoning_effort: ReasoningEffort | None = None
+    """One of the model's `reasoning_efforts` in `GET /api/models`; another one is refused."""
     service_tier: ServiceTier | None = None
+    """`flex`: slower (up to 15 minutes), at the model's price `flex`, where it has one (else a 400)."""
     models: list[str] | None = None
+    """Other models to fall back on, in order, where `model` cannot be had; `x-model-served` says which one answered."""
 
     @property
     def with_stats(self) -> bool:
@@ -92,9 +100,7 @@ class ChatRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`stats: false` leaves out tokens and price. `request` is what was asked, `model` the public name of the
-    model that served it.
-    """
+    """The answer of `POST /api/endpoint`. With `stats: false` it has no tokens and no price."""
 
     response: str
     """The text that the model wrote."""
@@ -103,7 +109,7 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     tokens_output: int | msgspec.UnsetType = msgspec.UNSET
     """Billed tokens of the answer, reasoning ones among them."""
     price: UsdNumber | msgspec.UnsetType = msgspec.UNSET
-    """USD that were charged."""
+    """What was charged, in USD."""
     model: str
     """The public name of the model that served it."""
     request: list[NativeMessage]

@@ -18,79 +18,103 @@ FINISH_REASONS = {"stop", "length", "tool_calls", "content_filter"}
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """`arguments` is JSON text as the model wrote it."""
+    """The function that the model calls, with its arguments."""
 
     name: str
+    """The function's name, as it was offered."""
     arguments: str
+    """The arguments, as the JSON text that the model wrote; it may be invalid."""
 
 
 class CompletionToolCall(msgspec.Struct, frozen=True):
     """A whole tool call."""
 
     id: str
+    """The id of the call; the `tool` message with the result repeats it."""
     function: FunctionCall
+    """The function that is called."""
     type: Literal["function"] = "function"
     extra_content: ExtraContent | msgspec.UnsetType = msgspec.UNSET
+    """What the vendor wants back with the call (Gemini only); left out where there is none."""
 
 
 class CompletionMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """`content` is null when the model only calls tools. `reasoning_content` and `reasoning_details` come where they are
-    asked for by `reasoning`, `include_reasoning` or `thinking`.
-    """
+    """What the model answered."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
+    """The text; null when the model only calls tools."""
     refusal: None = None
+    """Always null: a refusal is text, with the finish reason `content_filter` where the vendor says so."""
     reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    """The thoughts as text, where `reasoning`, `include_reasoning` or `thinking` asked for them."""
     reasoning_details: list[ReasoningDetail] | msgspec.UnsetType = msgspec.UNSET
+    """The signed thoughts, to be sent back unchanged in a loop of tools; asked for in the same way."""
     tool_calls: list[CompletionToolCall] | msgspec.UnsetType = msgspec.UNSET
+    """The calls of tools; left out where there are none."""
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """There is one."""
+    """The only choice: `n` is always 1."""
 
     index: Literal[0] = 0
     message: CompletionMessage
+    """What the model answered."""
     logprobs: None = None
+    """Always null: log probabilities are not given."""
     finish_reason: FinishReason
+    """`stop`, `length` (the output limit), `tool_calls` or `content_filter`."""
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
-    """Inside the prompt's tokens: read from a cache, and written to one."""
+    """The prompt's tokens that the vendor's cache served or kept."""
 
     cached_tokens: int
+    """Prompt tokens read from the vendor's cache, at the price of cached input."""
     cache_write_tokens: int
+    """Prompt tokens written to the vendor's cache, at the price of a cache write."""
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """Inside the completion's tokens."""
+    """The part of the answer's tokens that was thinking."""
 
     reasoning_tokens: int
+    """Answer tokens that were thinking."""
 
 
 class CompletionUsage(msgspec.Struct, frozen=True):
-    """Billed tokens."""
+    """The tokens that were billed."""
 
     prompt_tokens: int
+    """Input tokens, those read from or written to a cache among them."""
     completion_tokens: int
+    """Output tokens, reasoning among them."""
     total_tokens: int
+    """The sum of both."""
     prompt_tokens_details: PromptDetails
+    """What of the input a cache served or kept."""
     completion_tokens_details: CompletionDetails
+    """What of the output was reasoning."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer; its `id` is the request's, `created` the time in it in Unix seconds, `model` the public name. `service_tier`
-    is the one that served, where `flex` was asked for.
-    """
+    """The answer of `POST /v1/chat/completions`."""
 
     id: str
+    """The request's id, `req_…`, as in `x-request-id`."""
     object: Literal["chat.completion"] = "chat.completion"
     created: int
+    """When the request was admitted, in Unix seconds."""
     model: str
+    """The public name of the model that served the request."""
     choices: list[CompletionChoice]
+    """Exactly one choice."""
     usage: CompletionUsage
+    """The tokens that were billed."""
     service_tier: str | msgspec.UnsetType = msgspec.UNSET
+    """The tier that served, where `flex` was asked for; left out otherwise."""
     system_fingerprint: None = None
+    """Always null: vendors' fingerprints are not passed on."""
 
 
 def completion(done: Done, request_id: str, model: str) -> bytes:

@@ -27,13 +27,18 @@ Status = Literal["validating", "failed", "in_progress", "finalizing", "completed
 
 
 class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `POST /v1/batches` takes. How long results are kept is not for a batch to say: `output_expires_after` is null."""
+    """The body of `POST /v1/batches`."""
 
     input_file_id: str
+    """The id of a file with the purpose `batch`."""
     endpoint: Endpoint
+    """What the lines are for; the same as their `url`."""
     completion_window: Literal["24h"]
+    """Only `24h`."""
     metadata: Labels | None = None
+    """Up to 16 labels (names of 64, values of 512 characters at most), shown with the batch."""
     output_expires_after: None = None
+    """May only be null: the service says how long results are kept."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec makes a fault of the body."""
@@ -41,94 +46,135 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class RequestCounts(msgspec.Struct, frozen=True):
-    """Of lines; `failed` are all that ended in another way than with an answer."""
+    """The batch's lines, by how they ended."""
 
     total: int
+    """All lines that were understood."""
     completed: int
+    """Lines with an answer."""
     failed: int
+    """Lines that ended in any other way: with an error, cancelled or expired."""
 
 
 class BatchError(msgspec.Struct, frozen=True):
-    """A line that was not understood."""
+    """A line of the input that was not understood."""
 
     code: str
+    """The code of the error, one of `/docs/errors`."""
     line: int
+    """The number of the line, counted from 1."""
     message: str
+    """What is wrong with the line."""
     param: None = None
+    """Always null."""
 
 
 class BatchErrors(msgspec.Struct, frozen=True):
-    """The first of them; all are in the error file."""
+    """The first lines that were not understood; the error file has all of them."""
 
     data: list[BatchError]
+    """The errors, in the order of the lines."""
     object: Literal["list"] = "list"
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch. Besides OpenAI's fields: `charged_usd` so far, `saved_usd` (what lines at the service tier `flex` would have
-    cost more without), `paused_for` (`insufficient_credit`, `key_limit`) when it waits for something (it is `in_progress`
-    then), `reason` (`key_revoked`, `key_expired`) when the service itself cancelled it.
-    """
+    """A batch in OpenAI's form, with `paused_for`, `reason`, `charged_usd` and `saved_usd` besides."""
 
     id: str
+    """The batch's id."""
     object: Literal["batch"] = "batch"
     endpoint: str
+    """What its lines are for."""
     errors: BatchErrors | None
+    """The first lines that were not understood; null where all were."""
     input_file_id: str
+    """The file with its lines."""
     completion_window: Literal["24h"] = "24h"
     status: Status
+    """Where the batch stands; a paused one is `in_progress`."""
     output_file_id: str | None
+    """The file with the answers; null until the batch has ended, and where there are none."""
     error_file_id: str | None
+    """The file with the lines that have no answer; null until the batch has ended, and where there are none."""
     created_at: int
+    """When the batch was made, in Unix seconds."""
     in_progress_at: int | None
+    """When its first line ran, in Unix seconds; null before."""
     expires_at: int
+    """When the batch ends whatever has run, in Unix seconds."""
     finalizing_at: int | None
+    """When all lines had been run, in Unix seconds; null before."""
     completed_at: int | None
+    """When it ended `completed`, in Unix seconds; else null."""
     failed_at: int | None
+    """When it ended `failed`, in Unix seconds; else null."""
     expired_at: int | None
+    """When it ended `expired`, in Unix seconds; else null."""
     cancelling_at: int | None
+    """When it was cancelled, in Unix seconds; else null."""
     cancelled_at: int | None
+    """When it ended `cancelled`, in Unix seconds; else null."""
     request_counts: RequestCounts
+    """Its lines, by how they ended."""
     metadata: dict[str, str] | None
+    """The labels that it was made with; null where there were none."""
     paused_for: str | None
+    """Why no more lines are begun, `insufficient_credit` or `key_limit`; null while they are."""
     reason: str | None
+    """Why the service itself cancelled it, `key_revoked` or `key_expired`; else null."""
     charged_usd: UsdText
+    """What was charged for it so far."""
     saved_usd: UsdText
+    """What lines at the tier `flex` would have cost more without it, so far."""
 
 
 class BatchList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page."""
+    """A page of the account's batches."""
 
     object: Literal["list"] = "list"
     data: list[BatchObject]
+    """The batches of this page, newest first."""
     first_id: str | None
+    """The id of the first batch on the page; null on an empty page."""
     last_id: str | None
+    """The id of the last batch on the page, for `after`; null on an empty page."""
     has_more: bool
+    """Whether there are more batches behind the last one."""
 
 
 class Ran(msgspec.Struct, frozen=True):
     """What the line's request was answered. `ignored` are the fields of the line that were left out."""
 
     status_code: int
+    """The HTTP status that the request would have had by itself."""
     request_id: str
+    """The request's id, for `GET /api/requests/{id}`."""
     body: msgspec.Raw
+    """The answer or the error, in the form of the batch's endpoint."""
     ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Fields of the line that were left out; left out where there are none."""
 
 
 class LineFailure(msgspec.Struct, frozen=True):
-    """Why there is no answer."""
+    """Why a line has no answer."""
 
     code: str
+    """`batch_expired`, `batch_cancelled`, or a code of `/docs/errors`."""
     message: str
+    """What went wrong and what to do."""
 
 
 class OutputLine(msgspec.Struct, frozen=True):
-    """A line of the output file, or of the error file; `response` is null for what was never called."""
+    """A line of a batch's output file or error file."""
 
     id: str
+    """The id of the line within its batch."""
     custom_id: str | None
+    """The caller's own id of the line; null where it could not be read."""
     response: Ran | None
+    """What the line's request was answered; null for a line that was never run."""
     error: LineFailure | None
+    """Why there is no answer; null where there is one."""
 
 
 def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:

@@ -34,55 +34,81 @@ EFFORTS: dict[ReasoningEffort, str] = {
 
 
 class CodexEffort(msgspec.Struct, frozen=True):
-    """One that the model has."""
+    """A reasoning effort that the model has."""
 
     effort: ReasoningEffort
+    """The name of the effort."""
     description: str
+    """What Codex shows of it."""
 
 
 class CodexTruncation(msgspec.Struct, frozen=True):
     """How much of a tool's output the model is told."""
 
     mode: Literal["bytes"] = "bytes"
+    """Always `bytes`."""
     limit: int = TOOL_OUTPUT_BYTES
+    """Bytes of one tool's output that Codex keeps."""
 
 
 class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`slug` is the public name; everything else is of the model that serves it. A smaller `priority` is listed earlier;
-    models without tools, and those that are gone, are in no picker. A model with tools is given patches as text
-    (`freeform`): without it Codex offers no `apply_patch` at all.
-    """
+    """A model in the form that OpenAI's Codex reads."""
 
     slug: str
+    """The public name, for the field `model` of a request."""
     display_name: str
+    """The public name, as Codex shows it."""
     description: str
+    """The model that serves the name, and its company."""
     default_reasoning_level: ReasoningEffort | None
+    """The effort that Codex asks for by default; null where the model has none or no `medium`."""
     supported_reasoning_levels: list[CodexEffort]
+    """The efforts that the model has beside tools, from least to most."""
     shell_type: Literal["default"] = "default"
+    """Always `default`: Codex's own shell tool."""
     visibility: Literal["list", "hide"]
+    """`hide` for models without tools and for retired ones: Codex's picker leaves them out."""
     supported_in_api: Literal[True] = True
+    """Always true."""
     priority: int
+    """The place in the catalogue; Codex lists smaller ones first."""
     availability_nux: None = None
+    """Always null: there is no notice to show."""
     upgrade: None = None
+    """Always null: no other model is proposed."""
     base_instructions: str = INSTRUCTIONS
+    """The instructions that Codex gives the model."""
     supports_reasoning_summaries: bool
+    """Whether the model thinks, so that a summary may be asked for."""
     supports_reasoning_summary_parameter: bool
+    """The same for the request's field `reasoning.summary`."""
     default_reasoning_summary: Literal["none", "auto"]
+    """`auto` for models that think, `none` for others."""
     support_verbosity: Literal[False] = False
+    """Always false: `verbosity` is left out here."""
     default_verbosity: None = None
+    """Always null."""
     apply_patch_tool_type: Literal["freeform"] | None
+    """`freeform` for models with tools: patches come as text. Null for others."""
     truncation_policy: CodexTruncation = CodexTruncation()
+    """How much of a tool's output the model is told."""
     supports_parallel_tool_calls: bool
+    """Whether the model may call several tools at once."""
     context_window: int
+    """Tokens of input and output together."""
     max_context_window: int
+    """The same as `context_window`."""
     experimental_supported_tools: list[str] = []
+    """Always empty."""
     input_modalities: list[Literal["text", "image"]]
+    """`text`, and `image` for models that see."""
 
 
 class CodexModels(msgspec.Struct, frozen=True):
-    """All of them."""
+    """All models, for Codex."""
 
     models: list[CodexModel]
+    """The models, in the catalogue's order."""
 
 
 def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:

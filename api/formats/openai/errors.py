@@ -29,25 +29,33 @@ CODE_AT = ("error", "code")
 
 
 class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
-    """`code` is ours, `type` OpenAI's word for its kind; `param` names the field where one is known. `kind` comes with
-    `insufficient_credit`.
-    """
+    """What went wrong, and what to do about it."""
 
     message: str
+    """What went wrong and what to do; for people."""
     type: str
+    """OpenAI's word for the kind of error."""
     param: str | None
+    """The field at fault, where one is known."""
     code: str
+    """The code of this service, one of `/docs/errors`."""
     request_id: str
+    """The request's id, as in `x-request-id`."""
     kind: Literal["invalid_request_error"] | msgspec.UnsetType = msgspec.UNSET
+    """Only with `insufficient_credit`: tells clients not to try again."""
     needed_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the request needs held; only with `insufficient_credit`."""
     available_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the account has available; only with `insufficient_credit`."""
     charged_usd: UsdText | msgspec.UnsetType = msgspec.UNSET
+    """What the failed request was charged; left out where that is nothing."""
 
 
 class OpenAIFailure(msgspec.Struct, frozen=True):
-    """An error."""
+    """An error in OpenAI's form."""
 
     error: OpenAIError
+    """What went wrong."""
 
 
 ERROR = OpenAIFailure

@@ -32,53 +32,71 @@ class FileLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a file: a request of its own, which must not be streamed."""
 
     custom_id: str
+    """Your own id of the line, 1 to 256 characters, unique in the file."""
     method: Literal["POST"]
+    """Always `POST`."""
     url: str
+    """The endpoint that the line is for, the same in all lines of a file."""
     body: msgspec.Raw
+    """The body of the request, as that endpoint takes it, without `stream`."""
 
 
 class FileObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A file. `bytes` of one that is made of results is 0: it is written while it is read. `status_details` says how many
-    lines were not understood.
-    """
+    """A file that was sent, or one of a batch's result files."""
 
     id: str
+    """The file's id, for `input_file_id` of a batch."""
     object: Literal["file"] = "file"
     bytes: int
+    """Its size; 0 for a result file, which is written while it is read."""
     created_at: int
+    """When the file was sent, or its batch ended, in Unix seconds."""
     expires_at: int | None
+    """When the file is deleted, in Unix seconds."""
     filename: str
+    """The name that was sent; of a result file `{id}.jsonl`."""
     purpose: Literal["batch", "batch_output"]
+    """`batch` for a file that was sent, `batch_output` for a result file."""
     status: Literal["processed"] = "processed"
     status_details: str | None = None
+    """How many lines were not understood; null where all were."""
 
 
 class FileList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page."""
+    """A page of the account's files."""
 
     object: Literal["list"] = "list"
     data: list[FileObject]
+    """The files of this page."""
     first_id: str | None
+    """The id of the first file on the page; null on an empty page."""
     last_id: str | None
+    """The id of the last file on the page, for `after`; null on an empty page."""
     has_more: bool
+    """Whether there are more files behind the last one."""
 
 
 class FileDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """It is there no longer."""
+    """A file was deleted."""
 
     id: str
+    """The id of the deleted file."""
     object: Literal["file"] = "file"
     deleted: Literal[True] = True
+    """Always true."""
 
 
 class FileFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The form's fields beside the file."""
 
     purpose: Literal["batch"]
+    """Only `batch`: files are for nothing else here."""
     anchor: Literal["created_at"] | None = msgspec.field(default=None, name="expires_after[anchor]")
+    """Only `created_at`; it goes together with `expires_after[seconds]`."""
     seconds: Annotated[int, msgspec.Meta(ge=LIFE_S_MIN, le=LIFE_S_MAX)] | None = msgspec.field(
         default=None, name="expires_after[seconds]"
     )
+    """Seconds from the upload until the file is deleted, 3,600 to 2,592,000; the service's own limit is never exceeded."""
 
 
 _decoder = msgspec.json.Decoder(FileLine)

@@ -45,31 +45,37 @@ class _Markable(_Strict, frozen=True, kw_only=True):
     """Its end may be marked for the vendor's cache, in Anthropic's form or in OpenAI's."""
 
     cache_control: CacheControl | None = None
+    """Marks the end of this part for the vendor's cache, in Anthropic's form."""
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    """Marks the end of this part for the vendor's cache, in OpenAI's form."""
 
 
 class SeenImage(_Strict, frozen=True):
-    """A `data:` URL."""
+    """The image itself, as a `data:` URL. Nothing is fetched."""
 
     url: str
+    """`data:image/png;base64,…`; other addresses are refused. Formats and sizes are those of the model's vendor."""
 
 
 class SaidPart(_Markable, frozen=True, tag="text", tag_field="type"):
-    """`{"type": "text", "text"}`."""
+    """A text part of a message, `{"type": "text", "text"}`."""
 
     text: str
+    """The text."""
 
 
 class SeenImagePart(_Markable, frozen=True, tag="image_url", tag_field="type"):
     """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…", "detail"}}`."""
 
     image_url: SeenImage
+    """The image; `detail` is left out and named in `x-ignored`."""
 
 
 class RefusalPart(_Markable, frozen=True, tag="refusal", tag_field="type"):
-    """What a model said instead of an answer."""
+    """A refusal in an earlier answer; the model is told it as the text that it said."""
 
     refusal: str
+    """The words of the refusal."""
 
 
 class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
@@ -77,11 +83,14 @@ class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"
 
 
 class CalledFunction(_Strict, frozen=True):
-    """`parsed_arguments` is what the official client adds to an answer that it has parsed."""
+    """The function of an earlier call, with its arguments."""
 
     name: CalledName
+    """The function's name, 1 to 256 characters."""
     arguments: str
+    """The arguments, as the JSON text that the model wrote."""
     parsed_arguments: Any = None
+    """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -89,15 +98,18 @@ class CalledFunction(_Strict, frozen=True):
 
 
 class MadeCall(_Strict, frozen=True):
-    """A call as an earlier answer had it; `index` is left over from a stream. `builtin_function` is Kimi's word for a call of
-    a tool that it runs itself and whose result its callers send.
-    """
+    """A call of an earlier answer, as it came."""
 
     id: CallId
+    """The id of the call, which its `tool` message repeats: up to 16,384 visible ASCII characters."""
     function: CalledFunction
+    """The function that was called."""
     type: Literal["function", "builtin_function"] = "function"
+    """`function`, or Kimi's `builtin_function`; both are handled alike."""
     index: int | None = None
+    """Accepted and ignored: it is left over from a stream."""
     extra_content: Any = None
+    """Google's `{"google": {"thought_signature"}}`, which Gemini needs back; anything else is left out."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -105,11 +117,12 @@ class MadeCall(_Strict, frozen=True):
 
 
 class OnlyTextPart(_Markable, frozen=True):
-    """A part of text where no other kind of part may stand: msgspec asks for a tag only where it has to choose."""
+    """A text part where only text may stand."""
 
     TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
     type: Literal["text"]
     text: str
+    """The text."""
 
 
 Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
@@ -117,31 +130,37 @@ Text = str | Annotated[list[OnlyTextPart], AtLeastOne]
 
 class _Turn(_Strict, frozen=True, kw_only=True, tag_field="role"):
     cache_control: CacheControl | None = None
+    """Marks the end of this message for the vendor's cache, in Anthropic's form."""
 
 
 class SystemMessage(_Turn, frozen=True, kw_only=True, tag="system"):
-    """What the model is told by whoever built the application."""
+    """Instructions of whoever built the application."""
 
     content: Text
+    """The instructions, as a text or as text parts."""
 
 
 class DeveloperMessage(_Turn, frozen=True, kw_only=True, tag="developer"):
-    """The same, as newer models call it."""
+    """Instructions of whoever built the application, by OpenAI's newer name for them."""
 
     content: Text
+    """The instructions, as a text or as text parts."""
 
 
 class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
-    """Text and images."""
+    """What the user says: text, and images for models that see."""
 
     content: str | Annotated[list[SaidPart | SeenImagePart], AtLeastOne]
+    """A text, or a list of text and image parts."""
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
     """The result of the tool call `tool_call_id`. A `content` of null or without parts is an empty result."""
 
     content: str | list[SaidPart | SeenImagePart] | None
+    """The result, as a text or as parts; null is an empty result."""
     tool_call_id: CallId
+    """The `id` of the call that this answers; each call is answered exactly once."""
 
 
 class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
@@ -150,15 +169,25 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     """
 
     content: str | list[SaidPart | RefusalPart | ThinkingPart] | None = None
+    """The text of the answer; null where the model only called tools."""
     tool_calls: list[MadeCall] | None = None
+    """The calls of the answer; a `tool` message for each follows."""
     refusal: str | None = None
+    """The words of a refusal; taken as the text where there is no other."""
     annotations: list[Any] | None = None
+    """Left out and named in `x-ignored`: no model is told the sources of an answer."""
     audio: None = None
+    """May only be null: no sound is sent back."""
     function_call: None = None
+    """May only be null: use `tool_calls`."""
     parsed: Any = None
+    """Accepted and ignored: the official client adds it to answers that it has parsed."""
     reasoning_content: Any = None
+    """The text of the thoughts, as they came; models that want them back are told them."""
     reasoning: Any = None
+    """The same in OpenRouter's field; `reasoning_content` wins where both are given."""
     reasoning_details: Any = None
+    """The signed thoughts, unchanged as they came; entries that nobody here wrote are left out and named."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""

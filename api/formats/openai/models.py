@@ -11,20 +11,25 @@ from shared.catalogue.models import Model
 
 
 class OpenAIModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`created` is 0: the catalogue does not know it."""
+    """A model in OpenAI's form; prices and abilities are in `GET /api/models`."""
 
     id: str
+    """The public name, for the field `model` of a request."""
     object: Literal["model"] = "model"
     created: int = 0
+    """Always 0: the catalogue does not know when a model was made."""
     owned_by: str
+    """The company that made the model."""
     shutdown_date: date | None
+    """The last day on which the vendor serves it; null where none is announced."""
 
 
 class OpenAIModels(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, on one page."""
+    """All models, on one page."""
 
     object: Literal["list"] = "list"
     data: list[OpenAIModel]
+    """The models, in the catalogue's order."""
 
 
 def openai_model(model: Model) -> OpenAIModel:

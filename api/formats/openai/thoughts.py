@@ -25,24 +25,33 @@ class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """
 
     type: Literal["reasoning.text", "reasoning.encrypted"]
+    """`reasoning.text` has text to show, `reasoning.encrypted` has only `data`."""
     index: int | msgspec.UnsetType = msgspec.UNSET
+    """The thought that this belongs to, counted from 0 within the answer."""
     text: str | msgspec.UnsetType = msgspec.UNSET
+    """What the vendor shows of the thought."""
     signature: str | msgspec.UnsetType = msgspec.UNSET
+    """What the vendor needs to recognise the thought; send it back unchanged."""
     data: str | msgspec.UnsetType = msgspec.UNSET
+    """The thought as its vendor encrypted it; send it back unchanged."""
     after_text: int = 0
+    """Characters of the answer's text before this thought."""
     after_calls: int = 0
+    """Calls of the answer before this thought."""
 
 
 class GoogleExtra(msgspec.Struct, frozen=True):
-    """Google's own of a call."""
+    """What Gemini wants back with a call."""
 
     thought_signature: str
+    """Gemini's signature of the thought before the call; send it back unchanged."""
 
 
 class ExtraContent(msgspec.Struct, frozen=True):
-    """What a call is sent back with."""
+    """What a caller sends back with a call, unchanged."""
 
     google: GoogleExtra
+    """What Gemini wants back."""
 
 
 class _SentBack(msgspec.Struct):

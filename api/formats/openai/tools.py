@@ -21,15 +21,18 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FunctionDefinition(_Strict, frozen=True):
-    """`parameters` is a JSON Schema, `name` 1 to 128 letters, digits and any of `_.:/-`. Tools that a vendor runs may have
-    other names.
-    """
+    """A function that the model may call."""
 
     name: str
+    """1 to 128 letters, digits and any of `_.:/-`; unique among the tools."""
     description: str | None = None
+    """What the function does; the model reads it."""
     parameters: dict[str, Any] | None = None
+    """A JSON Schema of the arguments; left out, the function has none."""
     strict: bool | None = None
+    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
     cache_control: CacheControl | None = None
+    """The same mark as beside the function."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -42,54 +45,68 @@ class OfferedTool(_Strict, frozen=True):
     """
 
     type: str | None = None
+    """`function` for your own tools; other types are tools that a vendor runs (left out) or that are no functions
+    (refused).
+    """
     function: FunctionDefinition | None = None
+    """The function; required for your own tools."""
     cache_control: CacheControl | None = None
+    """Marks everything up to this tool for the vendor's cache, in Anthropic's form."""
 
 
 class ChosenFunction(_Strict, frozen=True):
-    """Only its name."""
+    """A function of `tools`, by its name."""
 
     name: ToolName
+    """The name of a function in `tools`."""
 
 
 class NamedChoice(_Strict, frozen=True, tag="function", tag_field="type"):
-    """The model must ask for this one."""
+    """The model must call this function."""
 
     function: ChosenFunction
+    """The function that must be called."""
 
 
 class AllowedTool(_Strict, frozen=True):
-    """`{"type": "function", "function": {"name"}}`."""
+    """One of the tools that may be called, `{"type": "function", "function": {"name"}}`."""
 
     type: Literal["function"]
+    """Always `function`."""
     function: ChosenFunction
+    """The function that may be called."""
 
 
 class AllowedTools(_Strict, frozen=True):
     """Only these of `tools` may be called; with `required`, one of them must."""
 
     mode: Literal["auto", "required"]
+    """`auto`: the model may call one of them; `required`: it must."""
     tools: Annotated[list[AllowedTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)]
+    """The tools that may be called; the model is told of no others."""
 
 
 class AllowedChoice(_Strict, frozen=True, tag="allowed_tools", tag_field="type"):
     """`{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
 
     allowed_tools: AllowedTools
+    """The tools that may be called, and whether one must be."""
 
 
 Choice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
 
 
 class AnyText(_Strict, frozen=True, tag="text", tag_field="type"):
-    """The default."""
+    """The answer is text; this is the default."""
 
 
 class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
-    """Some JSON object; other services in OpenAI's form take a schema with it, as `value` or as `schema`."""
+    """The answer is any JSON object, or one that follows a schema given here as other services do."""
 
     value: dict[str, Any] | None = None
+    """A JSON Schema that the answer follows, as some other services name it."""
     schema: dict[str, Any] | None = None
+    """A JSON Schema that the answer follows; `value` wins where both are given."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -97,12 +114,16 @@ class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
 
 
 class JsonSchema(_Strict, frozen=True):
-    """JSON that follows `schema`."""
+    """The JSON Schema that the answer follows."""
 
     name: ToolName
+    """A name for the schema: 1 to 128 letters, digits and any of `_.:/-`."""
     schema: dict[str, Any]
+    """The JSON Schema; what it may contain depends on the model's vendor."""
     description: str | None = None
+    """What the answer is for; the model reads it."""
     strict: bool | None = None
+    """True: the answer follows the schema for sure; passed on to vendors that know it."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -113,6 +134,7 @@ class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
     """`{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`."""
 
     json_schema: JsonSchema
+    """The schema with its name."""
 
 
 ResponseFormat = AnyText | JsonObject | JsonOfSchema

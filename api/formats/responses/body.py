@@ -38,20 +38,24 @@ REFUSED = {
 
 
 class TextForm(Strict, frozen=True, tag="text", tag_field="type"):
-    """The default."""
+    """The answer is text; this is the default."""
 
 
 class ObjectForm(Strict, frozen=True, tag="json_object", tag_field="type"):
-    """Some JSON object."""
+    """The answer is any JSON object."""
 
 
 class SchemaForm(Strict, frozen=True, tag="json_schema", tag_field="type", kw_only=True):
-    """JSON that follows `schema`."""
+    """The answer is JSON that follows a schema."""
 
     name: ToolName
+    """A name for the schema: 1 to 128 letters, digits and any of `_.:/-`."""
     schema: dict[str, Any]
+    """The JSON Schema; what it may contain depends on the model's vendor."""
     description: str | None = None
+    """What the answer is for; the model reads it."""
     strict: bool | None = None
+    """True: the answer follows the schema for sure; passed on to vendors that know it."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -62,59 +66,98 @@ class TextConfig(Strict, frozen=True, kw_only=True):
     """The form of the answer, and a wish for how long it is to be."""
 
     format: TextForm | ObjectForm | SchemaForm | None = None
+    """Text (the default), a JSON object, or JSON that follows a schema."""
     verbosity: str | None = None
+    """Only `medium`, which changes nothing; another value is left out and named in `x-ignored`."""
 
 
 class ReasoningConfig(Strict, frozen=True, kw_only=True):
-    """An effort, and whether what the model thinks is to be shown: as its vendor does, whatever the kind of `summary`."""
+    """How hard the model thinks, and whether it shows what it thinks."""
 
     effort: str | None = None
+    """One of the model's `reasoning_efforts` in `GET /api/models`; another known level becomes the nearest one."""
     summary: str | None = None
+    """Any value shows the thoughts, as the model's vendor gives them."""
     generate_summary: str | None = None
+    """The older name of `summary`, which wins where both are given."""
 
 
 class ResponseStreamOptions(Strict, frozen=True, kw_only=True):
-    """Obfuscation is never added, so it may be declined."""
+    """Options of a stream; none of them changes anything here."""
 
     include_obfuscation: bool | None = None
+    """Accepted and without effect: obfuscation is never added."""
 
 
 class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body; `models` are others to fall back on, in order. What it has besides is left out and named in `x-ignored`, as
-    are wishes that the model lacks.
+    """The body of `POST /v1/responses`. Unknown fields, and wishes that the model lacks, are left out and named in
+    `x-ignored`.
     """
 
     model: str
+    """A name or an alias of `GET /v1/models`."""
     input: str | Annotated[list[AnyItem], msgspec.Meta(max_length=MESSAGES_CEILING)] | None = None
+    """A text, or items: messages, calls and their outputs. It may be left out with `previous_response_id`."""
     instructions: str | None = None
+    """Instructions for this response alone; a response that goes on from it does not have them."""
     stream: bool | None = None
+    """True: the response comes as server-sent events. False by default."""
     stream_options: ResponseStreamOptions | None = None
+    """Options of the stream."""
     max_output_tokens: Tokens | None = None
+    """Most output tokens, reasoning included; left out, 4,096 (16,384 for reasoning models). It is lowered to the model's
+    maximum and to what the account affords; `x-output-limit` says what holds.
+    """
     temperature: Temperature | None = None
+    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
     top_p: Probability | None = None
+    """Passed on to the vendor; a model that takes none refuses any but 1, its default."""
     text: TextConfig | None = None
+    """The form of the answer."""
     reasoning: ReasoningConfig | None = None
+    """How hard the model thinks, and whether it shows what it thinks."""
     tools: Annotated[list[OfferedResponseTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
+    """Tools that the model may call; those that a vendor would run itself are left out."""
     tool_choice: ResponseChoice | None = None
+    """Whether the model may (`auto`, the default), must not (`none`) or must (`required`) call a tool, or which one."""
     parallel_tool_calls: bool | None = None
+    """False: at most one call in an answer. True by default."""
     store: bool | None = None
+    """False: answer and input are not kept. True by default: they are kept for 24 hours."""
     background: bool | None = None
+    """True: answers at once, and runs on when the caller leaves; needs `store`."""
     previous_response_id: str | None = None
+    """The id of a stored response whose conversation goes on."""
     metadata: LabelsOrMore | None = None
+    """Up to 16 labels (names of 64, values of 512 characters at most), which the response repeats."""
     user: str | None = None
+    """Your own name for your user; OpenAI's models are told it, for others it is left out."""
     safety_identifier: str | None = None
+    """The newer name of `user`, which wins where both are given."""
     prompt_cache_key: str | None = None
+    """Requests with the same key begin alike; OpenAI's models are told a digest of it, for others it is left out."""
     prompt_cache_options: PromptCacheOptions | None = None
+    """OpenAI's cache options; models without them leave them out."""
     prompt_cache_retention: str | None = None
+    """`in_memory` or `24h`, for OpenAI's models that take it; others leave it out."""
     models: list[str] | None = None
+    """Other models to fall back on, in order, where `model` cannot be had; `x-model-served` says which one answered."""
     # see WISHES
     include: Annotated[list[str], msgspec.Meta(max_length=INCLUDED_MAX)] | None = None
+    """Only `reasoning.encrypted_content`, which signs the thoughts, so that they may be sent back; others are left out."""
     service_tier: str | None = None
+    """`flex`: slower, at the model's flex price, where it has one (else a 400). `auto` and `default` change nothing;
+    another value is left out.
+    """
     top_logprobs: int | None = None
+    """Never given; any but 0 is left out and named in `x-ignored`."""
     truncation: str | None = None
+    """Only `disabled`, which changes nothing; another value is left out and named in `x-ignored`."""
     # see REFUSED
     conversation: Any = None
+    """Refused: continue with `previous_response_id`, or send all items."""
     prompt: Any = None
+    """Refused: no templates are kept here."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec makes a fault of the body."""

@@ -17,42 +17,54 @@ CallStatus = Literal["in_progress", "completed", "incomplete"]
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     id: str
+    """The item's id."""
     status: CallStatus
+    """How far the item has come."""
     call_id: str
+    """The id of the call; its output repeats it."""
 
 
 class OutputFunctionCall(_Call, frozen=True, kw_only=True, tag="function_call"):
-    """A call of a function; `arguments` is JSON text as the model wrote it. `namespace` is that of the function."""
+    """A call of a function."""
 
     name: str
+    """The function's name, as it was offered."""
     arguments: str
+    """The arguments, as the JSON text that the model wrote; it may be invalid."""
     namespace: str | msgspec.UnsetType = msgspec.UNSET
+    """The namespace in which the function was offered; left out where there is none."""
 
 
 class OutputCustomCall(_Call, frozen=True, kw_only=True, tag="custom_tool_call"):
-    """A call of a custom tool."""
+    """A call of a custom tool, whose input is free text."""
 
     name: str
+    """The tool's name, as it was offered."""
     input: str
+    """The text that the model wrote for the tool."""
     namespace: str | msgspec.UnsetType = msgspec.UNSET
+    """The namespace in which the tool was offered; left out where there is none."""
 
 
 class OutputLocalShell(_Call, frozen=True, kw_only=True, tag="local_shell_call"):
-    """A command."""
+    """A command that the model wants to be run."""
 
     action: LocalShellAction
+    """The command, which the caller runs."""
 
 
 class OutputShell(_Call, frozen=True, kw_only=True, tag="shell_call"):
-    """Lines for a shell."""
+    """Lines for a shell that the model wants to be run."""
 
     action: ShellAction
+    """The lines, which the caller runs."""
 
 
 class OutputPatch(_Call, frozen=True, kw_only=True, tag="apply_patch_call"):
-    """A change to a file."""
+    """A change to a file that the model wants."""
 
     operation: PatchOperation
+    """The change, which the caller makes."""
 
 
 OutputCall = OutputFunctionCall | OutputCustomCall | OutputLocalShell | OutputShell | OutputPatch

@@ -36,10 +36,12 @@ OUR_FAULT = 500
 
 
 class ResponseFailure(msgspec.Struct, frozen=True):
-    """A failure of a response that has begun; before that it is an error with a status of its own."""
+    """Why a response failed after it had begun."""
 
     code: FailureCode
+    """A code that clients of the Responses API know."""
     message: str
+    """What went wrong and what to do."""
 
 
 def failure_of(error: ErrorBody) -> ResponseFailure:

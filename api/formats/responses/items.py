@@ -42,19 +42,28 @@ class MessageItem(Item, frozen=True, kw_only=True, tag="message"):
     """What somebody said. An item without a `type` is one of these."""
 
     role: Literal["user", "assistant", "system", "developer"]
+    """Who says it."""
     content: Content
+    """A text, or a list of text and image parts."""
     phase: str | None = None
+    """Accepted and ignored."""
 
 
 class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
-    """A call of a function as an earlier answer had it; `namespace` where the function was offered in one."""
+    """A call of a function, as an earlier answer had it."""
 
     call_id: CallId
+    """The id of the call, which its output repeats: up to 16,384 visible ASCII characters."""
     name: ToolName
+    """The function's name, as it was offered."""
     arguments: str
+    """The arguments, as the JSON text that the model wrote."""
     namespace: str | None = None
+    """The namespace in which the function was offered, where it was."""
     caller: Any = None
+    """Accepted and ignored."""
     parsed_arguments: Any = None
+    """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -62,13 +71,18 @@ class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
 
 
 class FunctionOutputItem(Item, frozen=True, kw_only=True, tag="function_call_output"):
-    """The result of a call."""
+    """The result of a call of a function."""
 
     call_id: CallId
+    """The `call_id` of the call that this answers."""
     output: Content
+    """The result, as a text or as text and image parts."""
     name: str | None = None
+    """Accepted and ignored."""
     namespace: str | None = None
+    """Accepted and ignored."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -76,13 +90,18 @@ class FunctionOutputItem(Item, frozen=True, kw_only=True, tag="function_call_out
 
 
 class CustomCallItem(Item, frozen=True, kw_only=True, tag="custom_tool_call"):
-    """A call of a custom tool: free text."""
+    """A call of a custom tool, whose input is free text."""
 
     call_id: CallId
+    """The id of the call, which its output repeats: up to 16,384 visible ASCII characters."""
     name: ToolName
+    """The tool's name, as it was offered."""
     input: str
+    """The text that the model wrote for the tool."""
     namespace: str | None = None
+    """The namespace in which the tool was offered, where it was."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -90,12 +109,16 @@ class CustomCallItem(Item, frozen=True, kw_only=True, tag="custom_tool_call"):
 
 
 class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_output"):
-    """Its result."""
+    """The result of a call of a custom tool."""
 
     call_id: CallId
+    """The `call_id` of the call that this answers."""
     output: Content
+    """The result, as a text or as text and image parts."""
     name: str | None = None
+    """Accepted and ignored."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -106,8 +129,11 @@ class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
     """What a model thought before it said what follows. One that the model asked now has not made is left out and named."""
 
     summary: Any = None
+    """The summary of the thought, as it came."""
     content: Any = None
+    """The text of the thought, as it came."""
     encrypted_content: Any = None
+    """What the vendor needs to recognise the thought, as it came."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -118,6 +144,7 @@ class ItemReference(Strict, frozen=True, kw_only=True, tag="item_reference", tag
     """An item of an earlier response that is stored here, by its id."""
 
     id: str
+    """The id of the item."""
 
 
 AnyItem = (

@@ -13,13 +13,17 @@ from api.formats.responses.items import AnyItem, FunctionOutputItem, MessageItem
 
 
 class InputItemList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of items, each with an id of its own."""
+    """A page of the items of a response's input."""
 
     object: Literal["list"] = "list"
     data: list[dict[str, Any]]
+    """The items of this page."""
     first_id: str
+    """The id of the first item on the page; empty on an empty page."""
     last_id: str
+    """The id of the last item on the page, for `after`; empty on an empty page."""
     has_more: bool
+    """Whether there are more items behind the last one."""
 
 
 def page_of(

@@ -29,22 +29,31 @@ INPUT = "input"
 
 
 class GrammarFormat(Strict, frozen=True, kw_only=True):
-    """`{"type": "text"}`, or `{"type": "grammar", "syntax": "lark", "definition"}`, which the model is told, not held to."""
+    """The form of a custom tool's input: any text, or a grammar, which the model is told and not held to."""
 
     type: str
+    """`text` or `grammar`."""
     syntax: str | None = None
+    """`lark` or `regex`, with `grammar`."""
     definition: str | None = None
+    """The grammar; it stands in the description that the model reads."""
 
 
 class SpacedTool(Strict, frozen=True, kw_only=True):
     """A tool of a namespace: of type `function` or `custom`."""
 
     type: str
+    """`function` or `custom`; other types are left out."""
     name: ToolName
+    """The tool's name: 1 to 128 letters, digits and any of `_.:/-`, unique within the namespace."""
     description: str | None = None
+    """What the tool does; the model reads it."""
     parameters: dict[str, Any] | None = None
+    """A JSON Schema of a function's arguments; left out, it has none."""
     strict: bool | None = None
+    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
     format: GrammarFormat | None = None
+    """The form of a custom tool's input."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -57,13 +66,23 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
     """
 
     type: str
+    """`function`, `custom`, `namespace`, `local_shell`, `shell` or `apply_patch`; others are left out, those for a computer
+    refused.
+    """
     name: ToolName | None = None
+    """Required for `function`, `custom` and `namespace`: 1 to 128 letters, digits and any of `_.:/-`."""
     description: str | None = None
+    """What the tool does; the model reads it."""
     parameters: dict[str, Any] | None = None
+    """A JSON Schema of a function's arguments; left out, it has none."""
     strict: bool | None = None
+    """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
     format: GrammarFormat | None = None
+    """The form of a custom tool's input."""
     environment: Any = None
+    """Where a `shell` runs: `{"type": "local"}` (the default) is the caller's own; others are left out."""
     tools: Annotated[list[SpacedTool], msgspec.Meta(max_length=TOOLS_CEILING)] | None = None
+    """The tools of a `namespace`."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -77,12 +96,16 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
 
 
 class AllowedResponseTool(Strict, frozen=True, kw_only=True):
-    """`{"type": "function", "name"}`."""
+    """One of the tools that may be called, `{"type": "function", "name"}`."""
 
     type: str
+    """The type of the tool."""
     name: str | None = None
+    """The tool's name; needed for `function` and `custom`."""
     namespace: str | None = None
+    """The namespace of the tool, where names alone do not tell it apart."""
     server_label: str | None = None
+    """Accepted; tools of MCP servers are not available here."""
 
 
 class ChosenTool(Strict, frozen=True, kw_only=True):
@@ -91,11 +114,17 @@ class ChosenTool(Strict, frozen=True, kw_only=True):
     """
 
     type: str
+    """The type of the tool that must be called, or `allowed_tools`."""
     name: str | None = None
+    """The tool's name; needed for `function` and `custom`."""
     namespace: str | None = None
+    """The namespace of the tool, where names alone do not tell it apart."""
     server_label: str | None = None
+    """Accepted; tools of MCP servers are not available here."""
     mode: Literal["auto", "required"] | None = None
+    """With `allowed_tools`: `auto` (the default) allows a call, `required` demands one."""
     tools: Annotated[list[AllowedResponseTool], msgspec.Meta(min_length=1, max_length=TOOLS_CEILING)] | None = None
+    """With `allowed_tools`: the tools that may be called; the model is told of no others."""
 
 
 ResponseChoice = Literal["none", "auto", "required"] | ChosenTool

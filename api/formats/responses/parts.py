@@ -23,28 +23,36 @@ class _Markable(_Part, frozen=True, kw_only=True):
     """Its end may be marked for the vendor's cache, in OpenAI's form or in Anthropic's."""
 
     cache_control: CacheControl | None = None
+    """Marks the end of this part for the vendor's cache, in Anthropic's form."""
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    """Marks the end of this part for the vendor's cache, in OpenAI's form."""
 
 
 class InputText(_Markable, frozen=True, tag="input_text"):
     """Text of anybody but the model."""
 
     text: str
+    """The text."""
 
 
 class PlainText(_Markable, frozen=True, tag="text"):
-    """The same, as chat completions say it."""
+    """Text, by the name that chat completions have for it."""
 
     text: str
+    """The text."""
 
 
 class SentBackText(_Part, frozen=True, tag="output_text"):
     """Text of an earlier answer, with everything that clients send back of it."""
 
     text: str
+    """The text, as it came."""
     annotations: Any = None
+    """Accepted and ignored."""
     logprobs: Any = None
+    """Accepted and ignored."""
     parsed: Any = None
+    """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -52,17 +60,21 @@ class SentBackText(_Part, frozen=True, tag="output_text"):
 
 
 class SentBackRefusal(_Part, frozen=True, tag="refusal"):
-    """What a model said instead of an answer."""
+    """A refusal in an earlier answer; the model is told it as the text that it said."""
 
     refusal: str
+    """The words of the refusal."""
 
 
 class InputImage(_Markable, frozen=True, tag="input_image"):
-    """An image as a `data:` URL; nothing is fetched, and `file_id` is not taken."""
+    """An image as a `data:` URL."""
 
     image_url: str | None = None
+    """`data:image/png;base64,…`; other addresses are refused, because nothing is fetched."""
     file_id: str | None = None
+    """Refused: send the image itself in `image_url`."""
     detail: str | None = None
+    """Accepted and without effect: images are sent at the vendor's default."""
 
 
 AnyPart = InputText | PlainText | SentBackText | SentBackRefusal | InputImage
@@ -93,4 +105,6 @@ class Item(Strict, frozen=True, kw_only=True, tag_field="type"):
     """What all items may have."""
 
     id: str | None = None
+    """The item's id, as it came; accepted and ignored."""
     status: str | None = None
+    """Accepted and ignored: how far the item had come."""

@@ -10,45 +10,62 @@ from shared.json_bounds import refuse_depth
 
 
 class LocalShellAction(Strict, frozen=True, kw_only=True):
-    """A command with its arguments."""
+    """A command with its arguments, for `local_shell`."""
 
     type: Literal["exec"]
+    """Always `exec`."""
     command: list[str]
+    """The program and its arguments."""
     env: dict[str, str] | None = None
+    """Environment variables for the command."""
     timeout_ms: int | None = None
+    """Milliseconds after which the command is ended."""
     user: str | None = None
+    """The user to run the command as."""
     working_directory: str | None = None
+    """The folder to run the command in."""
 
 
 class LocalShellCallItem(Item, frozen=True, kw_only=True, tag="local_shell_call"):
-    """A command that the model wants to be run."""
+    """A command that the model wanted to be run, as an earlier answer had it."""
 
     call_id: CallId
+    """The id of the call, which its output repeats."""
     action: LocalShellAction
+    """The command."""
 
 
 class LocalShellOutputItem(Item, frozen=True, kw_only=True, tag="local_shell_call_output"):
-    """What came of it. OpenAI has the call's id in `id`, clients also in `call_id`."""
+    """The output of a command."""
 
     output: str
+    """What the command printed."""
     call_id: CallId | None = None
+    """The id of the call; clients that leave it out have it in `id`."""
 
 
 class ShellAction(Strict, frozen=True, kw_only=True):
     """Lines for a shell."""
 
     commands: list[str]
+    """The lines, which the caller runs."""
     timeout_ms: int | None = None
+    """Milliseconds after which the lines are ended."""
     max_output_length: int | None = None
+    """Characters of the output that the model is to be told at most."""
 
 
 class ShellCallItem(Item, frozen=True, kw_only=True, tag="shell_call"):
-    """Lines that the model wants to be run."""
+    """Lines for a shell that the model wanted to be run, as an earlier answer had them."""
 
     call_id: CallId
+    """The id of the call, which its output repeats."""
     action: ShellAction
+    """The lines."""
     environment: Any = None
+    """Accepted and ignored: where the lines run."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -59,24 +76,33 @@ class ShellOutcome(Strict, frozen=True):
     """How a line ended: `exit` with a code, or `timeout`."""
 
     type: str
+    """`exit` or `timeout`."""
     exit_code: int | None = None
+    """The status of the line, with `exit`."""
 
 
 class ShellOutput(Strict, frozen=True, kw_only=True):
-    """What one line said."""
+    """The output of one line."""
 
     stdout: str
+    """What the line printed to its standard output."""
     stderr: str
+    """What the line printed to its standard error."""
     outcome: ShellOutcome | None = None
+    """How the line ended."""
 
 
 class ShellOutputItem(Item, frozen=True, kw_only=True, tag="shell_call_output"):
-    """What came of them."""
+    """The output of lines for a shell."""
 
     call_id: CallId
+    """The `call_id` of the call that this answers."""
     output: list[ShellOutput]
+    """The output of each line, in their order."""
     max_output_length: int | None = None
+    """Accepted and ignored: the caller has cut the output already."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -84,19 +110,25 @@ class ShellOutputItem(Item, frozen=True, kw_only=True, tag="shell_call_output"):
 
 
 class PatchOperation(Strict, frozen=True, kw_only=True):
-    """One file, and how it changes."""
+    """A change to one file."""
 
     type: Literal["create_file", "update_file", "delete_file"]
+    """Whether the file is created, changed or deleted."""
     path: str
+    """The path of the file."""
     diff: str | None = None
+    """The change, or the new file; left out where the file is deleted."""
 
 
 class PatchCallItem(Item, frozen=True, kw_only=True, tag="apply_patch_call"):
-    """A change that the model wants to be made."""
+    """A change to a file that the model wanted, as an earlier answer had it."""
 
     call_id: CallId
+    """The id of the call, which its output repeats."""
     operation: PatchOperation
+    """The change."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""
@@ -104,11 +136,14 @@ class PatchCallItem(Item, frozen=True, kw_only=True, tag="apply_patch_call"):
 
 
 class PatchOutputItem(Item, frozen=True, kw_only=True, tag="apply_patch_call_output"):
-    """Whether it was made."""
+    """The result of a change to a file."""
 
     call_id: CallId
+    """The `call_id` of the call that this answers."""
     output: str | None = None
+    """What the caller says of it; the model is told the `status`, too."""
     caller: Any = None
+    """Accepted and ignored."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`."""

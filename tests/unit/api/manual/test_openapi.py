@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -182,3 +184,43 @@ def test_every_example_of_an_error_is_as_its_schema_says(route: Route, document:
 def _validate(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> None:
     whole = {**schema, "components": document["components"]}
     jsonschema.Draft202012Validator(whole).validate(value)
+
+
+def undescribed(document: dict[str, Any]) -> list[str]:
+    """Where a schema, a property, a parameter or a header has no description, or one that is no sentence."""
+    lacking = [name for name, one in document["components"]["schemas"].items() if _words(one) < 4]
+    lacking += [f"{where}.{name}" for where, name, one in _properties(document) if _words(one) < 2]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            named = [*((one["name"], one) for one in operation["parameters"])]
+            named += [pair for answer in operation["responses"].values() for pair in answer["headers"].items()]
+            lacking += [f"{path} {name}" for name, one in named if max(_words(one), _words(one["schema"])) < 3]
+    return lacking
+
+
+def _words(part: dict[str, Any]) -> int:
+    return len(part.get("description", "").split())
+
+
+def _properties(part: Any, where: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every property of every schema but those that only narrow the codes of an error (`allOf`)."""
+    for name, inner in part.items() if isinstance(part, dict) else enumerate(part):
+        if name == "properties" and "/allOf/" not in where:
+            yield from ((where, field, one) for field, one in inner.items())
+        if isinstance(inner, dict | list) and name not in {"example", "examples"}:
+            yield from _properties(inner, f"{where}/{name}")
+
+
+def test_everything_that_is_sent_and_answered_is_described(
+    document: dict[str, Any], of_operators: dict[str, Any]
+) -> None:
+    assert undescribed(document) == []
+    assert undescribed(of_operators) == []
+
+
+def test_what_is_not_described_is_found(document: dict[str, Any]) -> None:
+    whole = copy.deepcopy(document)
+    del whole["components"]["schemas"]["Completion"]["description"]
+    whole["components"]["schemas"]["Wallet"]["properties"]["name"]["description"] = "Name."
+    del whole["paths"]["/api/requests"]["get"]["parameters"][0]["schema"]["description"]
+    assert [one.rpartition("/")[2] for one in undescribed(whole)] == ["Completion", "Wallet.name", "requests limit"]
