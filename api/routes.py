@@ -38,10 +38,10 @@ from api.formats.openai.body import CompletionRequest
 from api.formats.openai.codex import CodexModels
 from api.formats.openai.files import FileDeleted, FileList, FileObject
 from api.formats.openai.models import OpenAIModel, OpenAIModels
-from api.formats.responses.answers import InputTokens, ResponseDeleted, ResponseObject
 from api.formats.responses.body import ResponseRequest
 from api.formats.responses.items import MessageItem
 from api.formats.responses.listing import InputItemList
+from api.formats.responses.objects import InputTokens, ResponseDeleted, ResponseObject
 from api.http.reading import IDEMPOTENCY_KEY_LENGTH_MAX
 from api.http.writing import NDJSON
 from api.manual import examples

@@ -12,10 +12,10 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from api.formats.native.answers import json_bytes
-from api.formats.responses.answers import InputTokens, ResponseDeleted
 from api.formats.responses.chat import parse_response
 from api.formats.responses.history import input_items
 from api.formats.responses.listing import page_of
+from api.formats.responses.objects import InputTokens, ResponseDeleted
 from api.formats.responses.shown import response_json, stream_again
 from api.formats.wishes import ignored_header, known_query, without_query
 from api.http.state import REQUEST_ID

@@ -7,9 +7,10 @@ from api.formats.cache_marks import marked_at_end
 from api.formats.known_fields import KnownFields, LeftOut
 from api.formats.openai.answers import completion
 from api.formats.openai.body import CompletionRequest, check
-from api.formats.openai.messages import ThinkingPart, left_out_of, neutral_messages, thought_fields
+from api.formats.openai.messages import ThinkingPart
 from api.formats.openai.streams import CompletionChunks
 from api.formats.openai.tools import OfferedTool, is_hosted, neutral_tools
+from api.formats.openai.turns import left_out_of, neutral_messages, thought_fields
 from shared.job import Done
 
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}

@@ -12,11 +12,12 @@ import msgspec
 from api.formats.asked import Asked, Earlier, GoesOn, StreamForm
 from api.formats.known_fields import KnownFields
 from api.formats.native.answers import json_bytes
-from api.formats.responses.answers import Outcome, ReasoningSaid, Repeated, outcome_of, response_object
+from api.formats.responses.answers import Outcome, outcome_of, response_object
 from api.formats.responses.body import ReasoningConfig, ResponseRequest, TextConfig, check
 from api.formats.responses.errors import failure_of
 from api.formats.responses.history import named_in, previous_of, resolved, said_in
 from api.formats.responses.items import AnyItem, MessageItem, ReasoningItem
+from api.formats.responses.objects import ReasoningSaid, Repeated
 from api.formats.responses.offer import Offer, OfferedResponseTool, is_left_out, offer_of
 from api.formats.responses.streams import ResponseEvents
 from api.formats.responses.traces import TRACES

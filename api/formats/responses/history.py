@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from api.formats.asked import Earlier
-from api.formats.responses.answers import Repeated, output_of
+from api.formats.responses.answers import output_of
 from api.formats.responses.ids import ItemPlace, place_of, request_id_of
 from api.formats.responses.items import AnyItem, ItemReference
+from api.formats.responses.objects import Repeated
 from shared.errors import NotFound
 
 _repeated: msgspec.json.Decoder[Repeated] = msgspec.json.Decoder(Repeated)

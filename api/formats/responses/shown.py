@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from api.formats.responses.answers import Outcome, OutputItem, Repeated, outcome_of, output_of
+from api.formats.responses.answers import Outcome, outcome_of, output_of
 from api.formats.responses.chat import rendered
 from api.formats.responses.errors import failure_of
+from api.formats.responses.objects import OutputItem, Repeated
 from api.formats.responses.streams import ResponseEvents
 from shared.errors import ErrorBody
 from shared.job import Done

@@ -14,13 +14,6 @@ from api.formats.blocks import Begun, Blocks, Closed, Grown, Signed, Step
 from api.formats.responses.answers import (
     INCOMPLETE,
     Outcome,
-    OutputItem,
-    OutputMessage,
-    OutputReasoning,
-    OutputText,
-    Repeated,
-    ResponseStatus,
-    SummaryText,
     last_status,
     message_item,
     reasoning_item,
@@ -28,6 +21,15 @@ from api.formats.responses.answers import (
 )
 from api.formats.responses.calls import CallStatus, OutputCustomCall, OutputFunctionCall, call_item
 from api.formats.responses.errors import failure_of
+from api.formats.responses.objects import (
+    OutputItem,
+    OutputMessage,
+    OutputReasoning,
+    OutputText,
+    Repeated,
+    ResponseStatus,
+    SummaryText,
+)
 from shared.answers import parts_of
 from shared.chat import CallPiece, ToolCall
 from shared.errors import Cancelled
