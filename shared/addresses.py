@@ -10,7 +10,7 @@ Network = IPv4Network | IPv6Network
 
 
 def public_url(text: str) -> str:
-    """Where callers find the service, without a slash at the end. Raises `ValueError`, which says what it takes.
+    """Parse the URL where callers find the service, without a slash at its end. Raises `ValueError` in words.
 
     >>> public_url("https://llm.example.com/")
     'https://llm.example.com'
@@ -33,7 +33,7 @@ def public_url(text: str) -> str:
 
 
 def network_list(text: str) -> tuple[Network, ...]:
-    """Networks and single addresses, each once. Raises `ValueError`, which says what it takes.
+    """Parse a comma list of networks and addresses, each once. Raises `ValueError`, which says what is allowed.
 
     >>> network_list("10.0.0.0/8, ::1")
     (IPv4Network('10.0.0.0/8'), IPv6Network('::1/128'))
@@ -48,7 +48,7 @@ def network_list(text: str) -> tuple[Network, ...]:
 
 
 def address_in(text: str) -> Address | None:
-    """The address that proxies write down, some with a port or in brackets; None for what is none.
+    """Parse an address as proxies write it, some with a port or in brackets. None for anything else.
 
     >>> address_in("[2001:db8::1]:443"), address_in("::ffff:192.0.2.7"), address_in("unknown")
     (IPv6Address('2001:db8::1'), IPv4Address('192.0.2.7'), None)

@@ -1,4 +1,6 @@
-"""Whole answers and their parts: made of each other, so that what was streamed and what was kept are the same answer."""
+"""Joins the parts of an answer into the whole answer, and splits a whole answer into its parts, so that a streamed answer
+and a kept one are the same.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from shared.thoughts import Thought, ThoughtPiece, in_order
 
 
 def whole(done: Done, parts: Iterable[AnswerPart]) -> Done:
-    """`done` with all of its answer, whose parts have come in this order."""
+    """Give `done` with the whole answer, joined of `parts` in the order in which they came."""
     texts: list[str] = []
     calls: list[CallPiece] = []
     thoughts: dict[int, list[ThoughtPiece]] = {}
-    begun_at: dict[int, int] = {}  # the characters before each call
-    places: dict[int, tuple[int, int]] = {}  # the characters and the calls before each thought
+    begun_at: dict[int, int] = {}  # by call: characters of text before it
+    places: dict[int, tuple[int, int]] = {}  # by thought: characters of text and calls before it
     length = 0
     for part in parts:
         match part:

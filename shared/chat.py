@@ -1,5 +1,5 @@
-"""A chat request in the project's own words: messages, tools, and what else a vendor may be asked. Every API's form is turned
-into these, and every vendor's is made of them.
+"""A chat request in the project's own types: messages, tools and sampling options. Every API's form is converted into these
+types, and every vendor's request is made of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.thoughts import Thought
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 INSTRUCTIONS = ("system", "developer")
-"""Roles of whoever built the application."""
+"""Roles that carry the application's instructions."""
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """From least to most; `none` is not to think at all."""
 CacheRetention = Literal["in_memory", "24h"]
@@ -25,30 +25,33 @@ Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 TopK = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 StopSequence = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 MESSAGES_CEILING, TOOLS_CEILING = 50_000, 4_096
-"""How many of them a body may have, whatever an operator allows: more are refused before they are looked at one by one."""
+"""Most messages and most tools of a body, whatever an operator allows. A body with more is refused before its entries are
+looked at.
+"""
 TOKENS_PER_MESSAGE_BOUND = 8
-"""What a vendor's chat template may add to one message, at most."""
+"""The most tokens that a vendor's chat template adds to one message."""
 TOKENS_PER_TOOL_BOUND, TOKENS_FOR_TOOLS_BOUND = 64, 1_024
-"""What it may add to one tool's definition, or to a call and its result, and for tools or an answer's schema as such: hidden
-instructions, at most. Anthropic documents 159 to 530 tokens of them (docs.claude.com/en/docs/agents-and-tools/tool-use, read
-2026-11). A name that a vendor does not take grows by 10 bytes at most, an id by 16 (`workers/providers/wire/identifiers.py`).
+"""The most tokens that a template adds to one tool's definition, or to a call and its result; and the most that hidden
+instructions for tools or for an answer's schema take. Anthropic documents 159 to 530 tokens of these
+(docs.claude.com/en/docs/agents-and-tools/tool-use, read 2026-11). A name that a vendor does not take grows by at most 10
+bytes, an id by 16 (`workers/providers/wire/identifiers.py`).
 """
 TOKENS_PER_RESULT_BOUND = 96
-"""What a result is more than its text: where calls are written out, its tool's name stands there once more."""
+"""The most tokens of a tool result beside its text: where calls are sent as text, the tool's name is repeated there."""
 BYTES_PER_TOKEN = 4
-"""UTF-8 bytes per token, in the mean: about right for Latin and for Chinese, Japanese and Korean text alike."""
+"""Average UTF-8 bytes per token: about right for Latin, Chinese, Japanese and Korean text."""
 TEMPLATE_TOKENS_PER_MESSAGE = 4
 TYPICAL_IMAGE_TOKENS = 1_600
-"""For one image, where nobody counted; a row's bound may be a hundred times as much."""
+"""Estimated tokens of one image if no vendor counted it; a row's bound may be a hundred times as much."""
 TOKENS_FOR_RESULT_IMAGES_BOUND = 128
-"""What is said, without the call's id, of images in a tool's result where they are sent beside it
+"""The most tokens, without the call's id, of the text that introduces images which are sent beside a tool's result
 (`workers/providers/wire/result_images.py`).
 """
 
 WHOLE_ANSWER = "whole_answer"
-"""The only argument of `answer_tool` where the answer is wrapped; no name that an answer's own property is likely to have."""
+"""The only argument of `answer_tool` if the answer is wrapped; an answer is unlikely to have a property of this name."""
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf", "$ref"}
-"""What vendors refuse at the root of a tool's schema."""
+"""Keywords that vendors refuse at the root of a tool's schema."""
 _DEFINITIONS = ("$defs", "definitions")
 _REFERENCE = re.compile(rb'"\$ref":"#(?!/\$defs/|/definitions/)')
 
@@ -91,8 +94,8 @@ class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CallPiece(msgspec.Struct, frozen=True, tag="t", array_like=True):
-    """A piece of the tool call with this `index`; the first piece of a call has its `id` and `name`, and its `signature`. The
-    vendor sent it in `pieces` pieces: a token at least each.
+    """A piece of the tool call with this `index`. The first piece of a call has its `id`, `name` and `signature`. The
+    vendor sent it in `pieces` pieces; each counts as at least one token.
     """
 
     index: int
@@ -149,7 +152,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function that the model may ask for; `parameters` is a JSON Schema of its arguments, None for none."""
+    """A function that the model may call. `parameters` is a JSON Schema of its arguments, None if it has none."""
 
     name: str
     description: str | None = None
@@ -158,14 +161,14 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """Whether tools may, must not or must be asked for; `named`: the one with this `name` must."""
+    """Whether the model may, must not or must call a tool; with `named`, the tool that it must call."""
 
     mode: Literal["auto", "none", "required", "named"]
     name: str | None = None
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """What is on offer; None leaves the vendor's default."""
+    """The tools on offer, and how they may be called. None leaves the vendor's default."""
 
     offered: tuple[Tool, ...] = ()
     choice: ToolChoice | None = None
@@ -173,7 +176,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     cache_marks: tuple[CacheMark, ...] = ()
 
     def are_strict(self) -> bool:
-        """Whether the arguments of one of them are to follow its schema for sure."""
+        """Whether at least one tool's arguments must follow its schema."""
         return any(tool.strict for tool in self.offered)
 
     def may_be_called(self) -> bool:
@@ -186,7 +189,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer is to be JSON: any object, or one that follows `schema`."""
+    """The answer must be JSON: any object, or one that follows `schema`."""
 
     name: str = "answer"
     description: str | None = None
@@ -195,8 +198,8 @@ class JsonAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caching(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What OpenAI is told of its cache besides marks. `key`: requests with the same one begin alike; `explicit`: only what is
-    marked is written; `retention`: how long anything is kept at most.
+    """OpenAI's cache options beside marks. `key`: requests with the same key begin alike. `explicit`: only what is marked
+    is written. `retention`: how long the vendor keeps it at most.
     """
 
     key: str | None = None
@@ -208,10 +211,10 @@ NO_CACHING = Caching()
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a vendor is asked besides messages and tools; None leaves the vendor's default. `user` is the caller's own name
-    for its user. `thinking_budget` are the tokens that are to be thought at most, where a vendor counts them; an effort is
-    given beside it. `shows_thoughts` and `signs_thoughts`: whether the caller gets the text of what the model thinks, and
-    what it needs to give a thought back.
+    """Everything that a vendor is asked beside messages and tools; None leaves the vendor's default. `user` is the caller's
+    name for its user. `thinking_budget` is the most tokens of thoughts, for vendors that count them; an effort is given
+    beside it. `shows_thoughts`: the caller gets the text of the thoughts. `signs_thoughts`: the caller gets the signatures
+    that it needs to send thoughts back.
     """
 
     temperature: float | None = None
@@ -231,7 +234,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def hands_thoughts_on(self) -> bool:
-        """Whether the caller gets anything of what the model thinks."""
+        """Whether the caller gets the thoughts or their signatures."""
         return self.shows_thoughts or self.signs_thoughts
 
 
@@ -241,8 +244,8 @@ NO_TOOLS = Tools()
 def input_bound(
     messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
 ) -> int:
-    """An upper bound of the input tokens: no tokenizer makes more tokens of a text than it has UTF-8 bytes. An answer's
-    schema counts as the tool that it is sent as where a model has no other way.
+    """An upper bound of the input tokens: no tokenizer makes more tokens of a text than the text has UTF-8 bytes. An
+    answer's schema counts as a tool, because some models are given it as one.
     """
     talk = sum(
         message.bytes_in() + TOKENS_PER_MESSAGE_BOUND + len(message.images()) * tokens_per_image for message in messages
@@ -260,7 +263,7 @@ def input_bound(
 def estimated_input(
     messages: Sequence[Message], tokens_per_image: int, tools: Tools = NO_TOOLS, json_answer: JsonAnswer | None = None
 ) -> int:
-    """A guess of the input tokens, at least 1, for where no vendor has counted them."""
+    """An estimate of the input tokens, at least 1, for calls that no vendor has counted."""
     text = sum(message.bytes_in() for message in messages) + bytes_of_tools(tools, json_answer)
     images = sum(len(message.images()) for message in messages) * min(tokens_per_image, TYPICAL_IMAGE_TOKENS)
     return max(1, divide_up(text, BYTES_PER_TOKEN) + TEMPLATE_TOKENS_PER_MESSAGE * len(messages) + images)
@@ -273,8 +276,8 @@ def bytes_of_tools(tools: Tools, json_answer: JsonAnswer | None) -> int:
 
 
 def answer_tool(answer: JsonAnswer) -> Tool:
-    """The tool by which a model answers that has no other way to be held to JSON: its arguments are the answer, or hold it as
-    their only one (`is_wrapped`).
+    """A tool whose arguments are the answer, for models that cannot be held to JSON in another way. If `is_wrapped`, the
+    answer is its only argument.
     """
     schema = answer.schema or {"type": "object", "additionalProperties": True}
     return Tool(
@@ -286,15 +289,17 @@ def answer_tool(answer: JsonAnswer) -> Tool:
 
 
 def is_wrapped(answer: JsonAnswer) -> bool:
-    """Arguments are an object with named properties, and a model that is asked for just any object calls with an empty one
-    (github.com/BerriAI/litellm/pull/35218, read 2026-11).
+    """Whether the answer has to be wrapped in an argument. Arguments are an object with named properties, and a model that
+    is asked for any object calls with an empty one (github.com/BerriAI/litellm/pull/35218, read 2026-11).
     """
     schema = answer.schema or {}
     return schema.get("type") != "object" or not schema.get("properties") or not _ALTERNATIVES.isdisjoint(schema)
 
 
 def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
-    """An object with the schema as its property. Definitions stay at the root, other references are led to the property."""
+    """An object with the schema as its property. Definitions stay at the root; other references are changed to point into
+    the property.
+    """
     moved = _REFERENCE.sub(rb'"$ref":"#/properties/%s' % WHOLE_ANSWER.encode(), msgspec.json.encode(schema))
     inner: dict[str, Any] = msgspec.json.decode(moved)
     definitions = {name: inner.pop(name) for name in _DEFINITIONS if name in inner}

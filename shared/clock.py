@@ -1,6 +1,5 @@
-"""The time by which this process stamps and judges: its machine's, as far as the stores do not both say that it is wrong.
-
-`shared/stores/clocks.py` finds that out. Until then, and in programs that do not ask, it is the machine's time.
+"""The time that this process uses for stamps and comparisons: the machine's clock, unless both stores say that it is wrong.
+`shared/stores/clocks.py` finds that out; programs that do not ask it use the machine's clock.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 
 
 class _Clock:
-    """`ahead_s`: by so much the machine's clock shows too much."""
+    """`ahead_s`: seconds by which the machine's clock is ahead of the right time."""
 
     ahead_s = 0.0
 
@@ -26,10 +25,10 @@ def now_ms() -> int:
 
 
 def utc_now() -> datetime:
-    """The moment, in UTC."""
+    """The present time, in UTC."""
     return datetime.fromtimestamp(now_s(), UTC)
 
 
 def set_right(ahead_s: float) -> None:
-    """The machine's clock is ahead of the right time by so much, or behind where that is negative."""
+    """Correct the machine's clock, which is `ahead_s` seconds ahead of the right time (behind if negative)."""
     _Clock.ahead_s = ahead_s

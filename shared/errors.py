@@ -30,7 +30,7 @@
     ├── ProviderTimeout            504     provider_timeout
     └── Expired                    504     expired
 
-`retryable` is what `workers/request/retry.py` asks: may the vendor be called again for the same request?
+`retryable` says whether the vendor may be called again for the same request (`workers/request/retry.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import msgspec
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as it crosses a wire: journal, HTTP body or database row. `status` is the HTTP status."""
+    """An error as it is sent or stored: in a journal, an HTTP body or a database row. `status` is the HTTP status."""
 
     code: str
     message: str
@@ -49,14 +49,12 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after_s: float | None = None
     details: dict[str, str] | None = None
     final: bool = False
-    """Asking again is no use, although most errors of this code may pass."""
+    """Asking again is useless, although most errors of this code may pass."""
 
 
 class RebootError(Exception):
-    """A fault of this service.
-
-    Every other error is below it. The message is shown to the caller and says what to do; it never holds a key, a prompt
-    or an answer.
+    """An error of this service; every other error derives from it. Callers read the message, which says what to do. It
+    never contains a key, a prompt or an answer.
     """
 
     status: ClassVar[int] = 500
@@ -66,13 +64,13 @@ class RebootError(Exception):
     advice: ClassVar[str] = (
         "Look at `GET /api/requests/{id}`, then ask again; tell the operator its id if that goes on."
     )
-    """What a caller can do, for the documentation; the message of the error itself is more precise."""
+    """What a caller can do, for the manual; the message of one error is more precise."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **details: str) -> None:
         super().__init__(message)
         self.message = message
         self.asked_wait_s = retry_after_s
-        """Seconds that somebody asked for; `retry_after_s` may be a guess."""
+        """Seconds that the vendor asked for; `retry_after_s` may be a guess."""
         self.retry_after_s = retry_after_s if retry_after_s is not None else self.default_retry_after_s
         self.details = details
 
@@ -97,7 +95,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class TooManyValues(InvalidRequest):
-    """A body has more fields and entries than are decoded, so that nothing else is known of it."""
+    """A body has more fields and entries than are decoded, so nothing else is known of it."""
 
     advice = "Send less in one request: fewer tools, messages or parts of them."
 
@@ -124,7 +122,7 @@ class PermissionDenied(RebootError):
 
 
 class NotFound(RebootError):
-    """No such route or object, or another account's."""
+    """No such route or object, or an object of another account."""
 
     status, code = 404, "not_found"
     advice = "Check path and id; what is over is kept for a limited time."
@@ -159,7 +157,7 @@ class ModelRetired(RebootError):
 
 
 class Gone(RebootError):
-    """A file or a result whose time is over, or the rest of an answer that was lost; the latter may have been charged."""
+    """A file or a result is no longer kept, or the rest of an answer was lost; a lost answer may have been charged."""
 
     status, code = 410, "gone"
     advice = "It is not kept any more: `GET /api/requests/{id}` says what a request came to; a file can be sent again."
@@ -202,28 +200,28 @@ class Cancelled(RebootError):
 
 
 class ProviderRejected(RebootError):
-    """The vendor refused this very request for a reason that is not known to be the caller's; it would refuse it again."""
+    """The vendor refused this request, and the reason is not known to be the caller's. It would refuse it again."""
 
     status, code = 502, "provider_rejected"
     advice = "Change the request, or take another model; the operator has been alerted."
 
 
 class ProviderError(RebootError):
-    """The vendor failed or broke off."""
+    """The vendor failed, or broke the answer off."""
 
     status, code, retryable = 502, "provider_error", True
     advice = "Ask again; nothing was charged unless output had come."
 
 
 class OperatorCredentials(ProviderError):
-    """The vendor refused the operator's credentials or account: never the caller's fault, and an alert."""
+    """The vendor refused the operator's credentials or account. It is never the caller's fault; an operator is alerted."""
 
     retryable = False
     advice = "Take another model; the operator has been alerted."
 
 
 class AnswerTooLong(ProviderError):
-    """The vendor's answer is longer than any that was asked for; a call more would bring it again."""
+    """The vendor's answer is longer than any that was asked for. Another call would bring the same."""
 
     retryable = False
     advice = "Take another model, or ask for a shorter answer as a stream."
@@ -241,7 +239,9 @@ UNKNOWN_END = "The queue has lost the request. How it ended, and whether it was 
 
 
 class EndUnknown(Unavailable):
-    """The request may run, or have run, without this call, and may be charged: no client is to ask again by itself."""
+    """The request may run, or may have run, without this call, and may be charged. Clients must not repeat it by
+    themselves.
+    """
 
     retryable = False
     default_retry_after_s = None
@@ -249,7 +249,7 @@ class EndUnknown(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """The queue is full and the account has its share of it, or no worker has served it for a while."""
+    """The queue is full and the account has used its share of it, or no worker has served the queue for a while."""
 
     code = "overloaded"
     default_retry_after_s = 5.0
@@ -273,21 +273,21 @@ class ProviderNotConfigured(Unavailable):
 
 
 class ProviderTimeout(RebootError):
-    """The vendor did not answer, or fell silent, within the limit."""
+    """The vendor did not answer within the limit, or fell silent."""
 
     status, code = 504, "provider_timeout"
     advice = "Ask again, for less output or of another model."
 
 
 class Expired(RebootError):
-    """The request waited until its deadline, in the queue or for its vendor's capacity at the tier flex."""
+    """The request waited until its deadline: in the queue, or for the vendor's capacity at the tier flex."""
 
     status, code = 504, "expired"
     advice = "Ask again later, or of another model."
 
 
 def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
-    """Of classes with the same code the one nearest to the root, then the first."""
+    """By code, the class nearest to the root; of several the first."""
     found: dict[str, type[RebootError]] = {}
     for kind in root.__subclasses__():
         for code, error in {**_by_code(kind), kind.code: kind}.items():
@@ -297,21 +297,21 @@ def _by_code(root: type[RebootError]) -> dict[str, type[RebootError]]:
 
 _KINDS = _by_code(RebootError)
 _FINAL = {kind.code: kind for kind in (OperatorCredentials, EndUnknown)}
-"""Those that are not worth another try, unlike others of their code."""
+"""Classes that are not worth another try, although others with the same code are."""
 
 
 def kind_of(body: ErrorBody) -> type[RebootError]:
-    """The class that `body` came from, as far as its code tells."""
+    """The class of the error that `body` came from, as far as its code tells."""
     return _KINDS.get(body.code, RebootError)
 
 
 def error_body(code: str, message: str) -> ErrorBody:
-    """What is known of an error of which only code and message were kept."""
+    """An error of which only code and message were kept."""
     kind: Any = _KINDS.get(code, RebootError)
     return ErrorBody(code or kind.code, message, kind.status, kind.default_retry_after_s)
 
 
 def from_body(body: ErrorBody) -> RebootError:
-    """Raise-able again: the error that `body` came from, of the class with the same code."""
+    """The error that `body` came from, of the class with the same code, to be raised again."""
     kind: Any = _FINAL.get(body.code, kind_of(body)) if body.final else kind_of(body)
     return kind(body.message, retry_after_s=body.retry_after_s, **(body.details or {}))  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""How much memory a question takes where it is decoded, which its bytes alone do not say.
+"""Estimates how much memory a request takes once it is decoded; its bytes alone do not say that.
 
-160,000 empty lists in a tool's schema are 160 KB as they travel, and 32 MB where they are understood; one emoji makes a text
-of three million letters four times as large.
+160,000 empty lists in a tool's schema are 160 KB in transit and 32 MB once decoded. One emoji makes a text of three million
+letters four times as large.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from shared.chat import Message, Sampling, TextPart, Tools
 from shared.json_bounds import nodes_of
 
 NODE_BYTES = 50
-"""A value of a schema."""
+"""Memory of one value of a schema."""
 PART_BYTES = 25
-"""A part of a message, beside its text. Both are measured (2026-11) and divided by the copies that a worker makes of a plain
-payload, because all of it is multiplied by those (`workers/loop/large_jobs.py`).
+"""Memory of one part of a message beside its text. Both numbers are measured (2026-11) and divided by the copies that a
+worker makes of a plain payload, because the whole footprint is multiplied by these (`workers/loop/large_jobs.py`).
 """
 
 
 def footprint_of(messages: Sequence[Message], sampling: Sampling, tools: Tools) -> int:
-    """In bytes of a payload of plain text that would take as much."""
+    """The footprint, as the bytes of a plain-text payload that would take as much memory."""
     return sum(map(_of_message, messages)) + _of_schemas(sampling, tools)
 
 

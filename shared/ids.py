@@ -1,7 +1,7 @@
-"""Ids: opaque to callers, sorted by time, and able to say when they were made.
+"""Ids: opaque to callers, sorted by time, and containing the time of their creation.
 
-A request id is `req_` and 26 characters of Crockford base 32: 48 bits of Unix milliseconds and 80 random bits. Because
-the time is part of the id, an id alone leads to the one partition that holds its row.
+A request id is `req_` and 26 characters of Crockford base 32: 48 bits of Unix milliseconds and 80 random bits. Because of
+the time in it, an id alone leads to the one partition that holds its row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared import clock
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TO_INT = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
-"""To the digits that `int` takes for base 32."""
+"""Translates to the digits that `int` takes for base 32."""
 _ID = re.compile(rf"[a-z]+_([0-7][{_ALPHABET}]{{25}})")
 _LENGTH = 26
 _RANDOM_BITS = 80
@@ -29,7 +29,7 @@ def new_id(prefix: str, now_ms: int | None = None) -> str:
 
 
 def created_at(identity: str) -> datetime:
-    """The moment in an id, to the millisecond; raises `ValueError` when `identity` is not an id of ours."""
+    """The time in an id, to the millisecond. Raises `ValueError` if `identity` is not an id of this service."""
     found = _ID.fullmatch(identity)
     if not found:
         raise ValueError("not an id")

@@ -1,4 +1,4 @@
-"""What an image in a message is: its kind, by its first bytes, and its size."""
+"""The kind and the size of an image in a message."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import base64
 import binascii
 
 KINDS = ("png", "jpeg", "gif", "webp")
-"""All that any vendor takes from here. `jpg` is written for `jpeg`, too."""
+"""Kinds that some vendor takes. `jpg` is another spelling of `jpeg`."""
 BEGINNINGS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 RIFF, WEBP = slice(0, 4), slice(8, 12)
 BEGINNING = 16
-"""Characters of base 64: 12 bytes, which tell the kind."""
+"""Characters of base 64 that are decoded: 12 bytes, which tell the kind."""
 
 
 def image_kind(url: str) -> str:
-    """The kind that the bytes of a data URL say, else the one that the URL says, in its usual spelling. Vendors compare both
-    and refuse an image whose label is wrong, as files from phones and browsers often have it.
+    """The kind that the image's bytes show, otherwise the kind that the data URL names, in its usual spelling. Vendors
+    compare both and refuse an image with a wrong label, which files from phones and browsers often have.
     """
     data = url.find(",") + 1
     said = url[: data - 1].removeprefix("data:image/").removesuffix(";base64").lower()
@@ -23,7 +23,7 @@ def image_kind(url: str) -> str:
 
 
 def image_bytes(url: str) -> int:
-    """How many bytes the image in a data URL has."""
+    """The size of the image in a data URL, in bytes."""
     return (len(url) - url.find(",") - 1) * 3 // 4
 
 

@@ -1,4 +1,4 @@
-"""What crosses Redis: the job that a front door enqueues, and the events that a worker answers with."""
+"""The messages that go through Redis: the job that a front door enqueues, and the events with which a worker answers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from shared.money import NanoUsd, Price, Usage, nano_to_usd
 from shared.thoughts import Thought, ThoughtPiece
 
 RUN_REQUEST = "run_request"
-"""The name of the one arq function that runs requests."""
+"""The name of the arq function that runs requests."""
 
 
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that serves a request when those before it have failed, at the price that was pinned when it was admitted.
-    `sampling` is as this model is asked, but for the form of the answer, which is the job's.
+    """A model that serves a request if the models before it have failed, at the price that was fixed at admission.
+    `sampling` is what this model is asked; the form of the answer is the job's.
     """
 
     model: Model
@@ -34,9 +34,7 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobHead(msgspec.Struct, frozen=True, kw_only=True):
-    """An admitted request without what the vendor is asked. The catalogue row and the prices are those in force when it was
-    admitted.
-    """
+    """An admitted request without what the vendor is asked. The catalogue's row and the prices are those of its admission."""
 
     id: str
     account_id: str
@@ -47,51 +45,51 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     hold_nano: NanoUsd
     deadline_ms: int
     batch_line: BatchLine | None = None
-    """Of a request that is an item of a batch."""
+    """The line of the batch, if the request is an item of one."""
     keep_until: datetime | None = None
-    """Until when the answer is kept in Postgres; None leaves it in the journal only."""
+    """Until when Postgres keeps the answer; None: it is in the journal only."""
     footprint: int = 0
-    """What it takes in memory (`shared/footprint.py`); a payload that has more bytes takes these."""
+    """Memory that the request takes, in bytes of payload (`shared/footprint.py`); a larger payload counts instead."""
     keeps_asked: bool = True
-    """Whether what was asked is kept with it, if it is short. It is kept already where it can be gone on from."""
+    """Whether the messages are kept with the answer, if they are short. A stored response has them already."""
     fallbacks: tuple[Fallback, ...] = ()
-    """What serves it when its model has failed, in order."""
+    """The models that serve it if its model has failed, in order."""
     tried: tuple[Tried, ...] = ()
-    """The models before this one, which have failed."""
+    """The models that were called before and have failed."""
     traceparent: str = ""
-    """Of the front door's span (`shared/runtime/traces.py`); empty where it makes none."""
+    """The front door's span (`shared/runtime/traces.py`), as W3C writes it; empty if there is none."""
 
     @property
     def has_chain(self) -> bool:
-        """Whether more than one model may serve it. Then its messages and tools have all marks for caches, of which each
-        model is sent those that it takes.
+        """Whether several models may serve the request. Then messages and tools keep all cache marks, and each model is
+        sent those that it takes.
         """
         return bool(self.fallbacks or self.tried)
 
     @property
     def calls_before(self) -> int:
-        """Of the vendors of the models before this one."""
+        """Calls of the models that were called before."""
         return sum(one.calls for one in self.tried)
 
     @property
     def created_at(self) -> datetime:
-        """The time in the id."""
+        """The time in the request's id."""
         return created_at(self.id)
 
     def left_s(self) -> float:
-        """Seconds until the deadline; negative when it has passed."""
+        """Seconds until the deadline; negative after it."""
         return self.deadline_ms / 1000 - clock.now_s()
 
 
 class Job(JobHead, frozen=True, kw_only=True):
-    """An admitted request."""
+    """An admitted request, with what the vendor is asked."""
 
     messages: list[Message]
     sampling: Sampling
     tools: Tools = Tools()
 
     def at_next(self, tried: tuple[Tried, ...]) -> Job:
-        """The same for the first fallback that is not among those that were `tried`: its own model, and any behind it."""
+        """The job for the first fallback that was not `tried`: its model, and the fallbacks after it."""
         fallback, *others = self.fallbacks[len(tried) - 1 :]
         return msgspec.structs.replace(
             self,
@@ -105,9 +103,7 @@ class Job(JobHead, frozen=True, kw_only=True):
 
 
 class PackedJob(JobHead, frozen=True, kw_only=True):
-    """A `Job` on its way to a worker. What only the worker reads is packed already, so that it takes as much memory as it has
-    bytes.
-    """
+    """A `Job` on its way to a worker. The part that only the worker reads is already packed, so its memory is its bytes."""
 
     messages: msgspec.Raw
     sampling: msgspec.Raw
@@ -115,11 +111,11 @@ class PackedJob(JobHead, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """Of what is packed."""
+        """Bytes of the packed part."""
         return len(self.messages) + len(self.sampling) + len(self.tools)
 
     def at_next(self, tried: tuple[Tried, ...]) -> PackedJob:
-        """As `Job.at_next`."""
+        """The same as `Job.at_next`."""
         empty: dict[str, Any] = {"messages": [], "sampling": _sampling_decoder.decode(self.sampling), "tools": Tools()}
         head: dict[str, Any] = {name: getattr(self, name) for name in JobHead.__struct_fields__}
         moved = Job(**head, **empty).at_next(tried)
@@ -129,22 +125,22 @@ class PackedJob(JobHead, frozen=True, kw_only=True):
 
 
 class Served(msgspec.Struct, frozen=True, tag="s", array_like=True):
-    """The first event of a request that another model serves than the one that was asked for first."""
+    """The first event of a request that is served by another model than the first of its chain."""
 
     model: str
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="c", array_like=True):
-    """Text as it came from the model, in `pieces` pieces: a token at least each."""
+    """Text from the model. The vendor sent it in `pieces` pieces; each counts as at least one token."""
 
     text: str
     pieces: int = 1
 
 
 class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
-    """The end of a request that succeeded. `text`, `calls` and `thoughts` are the whole answer when nothing was sent before
-    (a JSON answer); of a stream `text` is None. `call_places` says how many characters of the text stand before each call; it
-    is empty where all of them do. `served_tier` is the vendor's word, where a tier was asked for.
+    """The end of a request that succeeded. If nothing was sent before it (a JSON answer), `text`, `calls` and `thoughts`
+    are the whole answer; after a stream `text` is None. `call_places` gives the characters of text before each call; if it
+    is empty, all text comes before the calls. `served_tier` is the tier that the vendor names, if one was asked for.
     """
 
     finish_reason: str
@@ -158,14 +154,14 @@ class Done(msgspec.Struct, frozen=True, tag="d", array_like=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
-    """The end of a request that did not."""
+    """The end of a request that failed."""
 
     error: ErrorBody
     charged_nano: int = 0
     usage: Usage | None = None
 
     def as_error(self) -> RebootError:
-        """Raise-able, and says what it cost: whoever asks again pays again."""
+        """The error to raise; its message says what the request cost, because a repeated request is charged again."""
         error = from_body(self.error)
         if self.charged_nano:
             error.details["charged_usd"] = nano_to_usd(self.charged_nano)
@@ -173,23 +169,23 @@ class Failed(msgspec.Struct, frozen=True, tag="e", array_like=True):
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """What Postgres keeps of a request whose caller may come back later: the whole answer as the last event of a JSON
-    answer, and what was asked (None when it was too long to keep).
+    """What Postgres keeps of a request whose caller may come back: the whole answer as its last event, and the messages
+    that were asked (None if they were too long to keep).
     """
 
     done: Done
     messages: list[Message] | None
     model: str | None = None
-    """The one that gave it, where that is not the one that was asked for first."""
+    """The model that answered, if it is not the first of the chain."""
 
 
 AnswerPart = Chunk | CallPiece | ThoughtPiece
-"""What comes before the end."""
+"""An event before the end."""
 
 
 def bytes_of(part: AnswerPart) -> int:
-    """UTF-8 bytes of what the model wrote; a piece that only begins a tool call counts its name, a thought its signature,
-    which stands for what is not shown of it.
+    """UTF-8 bytes of what the model wrote. The first piece of a tool call counts its name. A thought counts its signature,
+    which stands for the part that is not shown.
     """
     if isinstance(part, Chunk):
         return len(part.text.encode())
@@ -199,7 +195,7 @@ def bytes_of(part: AnswerPart) -> int:
 
 
 AnswerEvent = AnswerPart | Done | Failed
-"""What is told of an answer."""
+"""An event of an answer."""
 Event = AnswerEvent | Served
 _event_encoder = msgspec.msgpack.Encoder()
 _event_decoder: msgspec.msgpack.Decoder[Event] = msgspec.msgpack.Decoder(Event)
@@ -210,32 +206,32 @@ _settlement_decoder = msgspec.msgpack.Decoder(Settlement)
 
 
 def pack(value: Event | Job | PackedJob | Settlement | KeptAnswer) -> bytes:
-    """As msgpack."""
+    """Encode as msgpack."""
     return _event_encoder.encode(value)
 
 
 def unpack_event(data: bytes) -> Event:
-    """Raises `msgspec.DecodeError` for anything else."""
+    """Decode an event. Raises `msgspec.DecodeError` for anything else."""
     return _event_decoder.decode(data)
 
 
 def unpack_job(data: bytes) -> Job:
-    """Raises `msgspec.DecodeError` for anything else."""
+    """Decode a job. Raises `msgspec.DecodeError` for anything else."""
     return _job_decoder.decode(data)
 
 
 def unpack_answer(data: bytes) -> KeptAnswer:
-    """Raises `msgspec.DecodeError` for anything else."""
+    """Decode a kept answer. Raises `msgspec.DecodeError` for anything else."""
     return _answer_decoder.decode(data)
 
 
 def unpack_settlement(data: bytes) -> Settlement:
-    """Raises `msgspec.DecodeError` for anything else."""
+    """Decode a settlement. Raises `msgspec.DecodeError` for anything else."""
     return _settlement_decoder.decode(data)
 
 
 class Sealed:
-    """A payload that arq carries but never shows: arq logs the `repr` of a job's arguments."""
+    """A payload without a readable `repr`: arq logs the `repr` of a job's arguments."""
 
     __slots__ = ("data",)
 
@@ -269,10 +265,10 @@ _arq_decoder = msgspec.msgpack.Decoder(ext_hook=_unseal)
 
 
 def arq_serializer(data: dict[str, Any]) -> bytes:
-    """Arq's job and result dictionaries as msgpack; never pickle, which would let Redis run code."""
+    """Encode arq's dictionaries of jobs and results as msgpack; pickle would let Redis run code."""
     return _arq_encoder.encode(data)
 
 
 def arq_deserializer(data: bytes) -> dict[str, Any]:
-    """The other way round."""
+    """Decode what `arq_serializer` has encoded."""
     return _arq_decoder.decode(data)  # type: ignore[no-any-return]

@@ -1,13 +1,14 @@
-"""How much JSON may cost to be understood: nodes, counted in its bytes before anything is decoded, and depth.
+"""Limits for JSON before it is decoded: the number of nodes, counted in the bytes, and the depth.
 
-Bytes alone do not say it: 18 MB of `[],[],…` are six million lists, half a gigabyte and seconds of a thread that everybody
-shares; and whoever walks down a value calls itself once or twice for each level. What passes here can be decoded, compared,
-encoded and walked down by everything that it goes through: to decode a node takes up to a quarter of a microsecond and 140
-bytes, and the first library to give up is Google's SDK, at some 390 levels. Decoders stop by themselves at the interpreter's
-limit, some 1,000.
+The length alone does not limit the cost. 18 MB of `[],[],…` are six million lists: half a gigabyte, and seconds of a thread
+that everybody shares. Code that walks through a value calls itself once or twice per level.
 
-The bytes are looked at by functions of `bytes` only: what is no bracket, comma or quote is deleted, then the strings are, and
-the rest is counted.
+What passes these limits can be decoded, compared, encoded and walked through by all later code. Decoding a node takes up to
+a quarter of a microsecond and 140 bytes. The first library that fails on depth is Google's SDK, at about 390 levels;
+decoders stop at the interpreter's limit, about 1,000.
+
+The bytes are counted with functions of `bytes` only: everything but brackets, commas and quotes is deleted, then strings
+are deleted, and the rest is counted.
 """
 
 from __future__ import annotations
@@ -20,27 +21,31 @@ from typing import Literal, NamedTuple
 from shared.errors import InvalidRequest, TooManyValues
 
 JSON_NODES_MAX = 500_000
-"""An agent's 512 tools with 100 described properties each are 210,000, and 4,096 messages of three parts each 60,000. Where a
-node is two tokens of a prompt, no model's window has room for more.
+"""Default of the most nodes. An agent's 512 tools with 100 described properties each have 210,000 nodes, and 4,096 messages
+of three parts each 60,000. At two tokens per node no model's window has room for more.
 """
 JSON_DEPTH_MAX = 128
-"""A property within a property is two levels deeper. OpenAI takes 10 such levels of a strict schema."""
+"""Default of the greatest depth. A property within a property is two levels deeper. OpenAI takes 10 such levels in a strict
+schema.
+"""
 JSON_DEPTH_CEILING = 200
-"""The most that an operator can allow: half of what the first library takes, which has callers above it."""
+"""The greatest depth that an operator can allow: half of what the first library takes, because its callers need stack as
+well.
+"""
 
 _STRUCTURE = b'"[]{},'
 _ELSE = bytes(set(range(256)) - set(_STRUCTURE))
 _IN_NO_ESCAPE = bytes(set(_ELSE) - set(b"\\/bfnrtu"))
-"""Without these an escape still stands as it stood: no decoder takes one of them behind a backslash."""
+"""Characters that may be deleted without changing an escape: no decoder takes one of them after a backslash."""
 _STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
-"""Down and up a level, as signed bytes."""
+"""One level down or up, as signed bytes."""
 _NESTED = {dict, list}
 _PIECE_BYTES = 1_000_000
 
 
 class Bounds(NamedTuple):
-    """Of one text, or of those that are decoded together. Nodes are the fields of all objects and the entries of all lists,
-    and one more for each object and list that has none.
+    """Limits for one text, or for texts that are decoded together. Nodes are the fields of all objects and the entries of
+    all lists; an empty object or list counts as one.
     """
 
     nodes_max: int = JSON_NODES_MAX
@@ -48,21 +53,23 @@ class Bounds(NamedTuple):
 
 
 class _InForce:
-    """The bounds of this process. They stand here because parsers are made when modules are loaded, before any settings."""
+    """The limits of this process. They are a module-level object because parsers are created when modules are loaded,
+    before the settings are read.
+    """
 
     bounds = Bounds()
 
 
 def put_in_force(bounds: Bounds) -> None:
-    """From now on, for this whole process."""
+    """Set the limits of this process."""
     _InForce.bounds = bounds
 
 
 def require_nodes(what: str, text: bytes) -> None:
-    """Of a text before it is decoded. Most have so few brackets and commas, in strings or not, that these need not be told
-    apart. What is no JSON may pass: its decoder stops at the first fault, and everything before that was counted.
+    """Check the nodes of a text before it is decoded. Raises `InvalidRequest`, which says that `what` has too many.
 
-    Raises `InvalidRequest`, which says that `what` has too many.
+    Most texts have so few brackets and commas, inside strings or not, that strings need not be told apart. A text that is
+    not JSON may pass: its decoder stops at the first fault, and everything before it was counted.
     """
     most = _InForce.bounds.nodes_max
     if len(text) > most and _has_more_marks(text, most) and _count(text, most)[0] > most:
@@ -70,8 +77,8 @@ def require_nodes(what: str, text: bytes) -> None:
 
 
 def require_bounded(what: str, *texts: bytes) -> None:
-    """Of texts that are decoded together and kept in strings until then: their nodes together, and the depth of each. Raises
-    `InvalidRequest` that says which of them `what` is beyond.
+    """Check texts that are kept as strings until they are decoded together: the nodes of all, and the depth of each. Raises
+    `InvalidRequest`, which says which limit `what` exceeds.
     """
     match excess(_InForce.bounds, *texts):
         case "nodes":
@@ -81,8 +88,8 @@ def require_bounded(what: str, *texts: bytes) -> None:
 
 
 def refuse_depth(**values: object) -> None:
-    """Of decoded values that may have any form, by the names of their fields. Raises `ValueError`, which msgspec makes a
-    fault of the body with its place.
+    """Check the depth of decoded values that may have any form, given by field name. Raises `ValueError`, which msgspec
+    turns into an error that names the place in the body.
     """
     for name, value in values.items():
         if type(value) in _NESTED and _is_too_deep(value):
@@ -111,7 +118,7 @@ def _too_deep() -> str:
 
 
 def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
-    """Which of the bounds the texts are beyond."""
+    """Which limit the texts exceed, or None."""
     nodes = 0
     for text in texts:
         more, depth = _count(text, bounds.nodes_max)
@@ -124,12 +131,14 @@ def excess(bounds: Bounds, *texts: bytes) -> Literal["nodes", "depth"] | None:
 
 
 def nodes_of(text: bytes) -> int:
-    """How many there are in a text that has passed."""
+    """The number of nodes of a text that has passed the check."""
     return _count(text, len(text))[0]
 
 
 def _has_more_marks(text: bytes, most: int) -> bool:
-    """Whether there are more brackets that open and commas, those in strings included: there are no more nodes than these."""
+    """Whether there are more than `most` opening brackets and commas, those in strings included. A text has no more nodes
+    than these.
+    """
     marks = 0
     for piece in _pieces(text):
         seen = piece.translate(None, _ELSE)
@@ -140,14 +149,14 @@ def _has_more_marks(text: bytes, most: int) -> bool:
 
 
 def _count(text: bytes, nodes_max: int) -> tuple[int, int]:
-    """Nodes and depth. Of a text with more nodes than `nodes_max` it is told only that there are more, as soon as that is
-    known: the text is looked at in pieces.
+    """Nodes and depth. The text is looked at in pieces; once it has more than `nodes_max` nodes, counting stops and only
+    says that there are more.
     """
     nodes = level = deepest = 0
     in_string = False
     for piece in _pieces(text):
         seen = _without_escapes(piece).translate(None, _ELSE)
-        # two quotes side by side change nothing behind them
+        # an empty string does not change what follows
         outside = b"".join(seen.replace(b'""', b"").split(b'"')[in_string::2])
         in_string ^= seen.count(b'"') % 2 == 1
         nodes += outside.count(b"[") + outside.count(b"{") + outside.count(b",")
@@ -166,7 +175,7 @@ def _without_escapes(piece: bytes) -> bytes:
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """None ends between a backslash and what it escapes."""
+    """Pieces of the text; none ends between a backslash and the character that it escapes."""
     start = 0
     while start < len(text):
         piece = text[start : start + _PIECE_BYTES]

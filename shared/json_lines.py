@@ -1,12 +1,12 @@
-"""JSON on one line, whoever splits lines: files of lines, server-sent events, logs."""
+"""JSON on one line for every reader that splits lines: files of lines, server-sent events, logs."""
 
 from __future__ import annotations
 
 import msgspec
 
 LINE_ENDS = {"\u2028": rb"\u2028", "\u2029": rb"\u2029", "\u0085": rb"\u0085"}
-"""They end no line of a file and no line of an event, but many readers split text as Python's `str.splitlines` does. All
-others at which it splits are control characters, which JSON escapes anyway.
+"""Characters that end no line of a file or an event, but that many readers split at, as Python's `str.splitlines` does. The
+other such characters are control characters, which JSON always escapes.
 """
 _json_bytes = msgspec.json.Encoder().encode
 _LF, _CR, _FIRST_OF_THREE, _FIRST_OF_TWO = b"\n\r\xe2\xc2"
@@ -14,18 +14,20 @@ _BLANKS = bytes.maketrans(b"\r\n", b"  ")
 
 
 def json_line(document: object) -> bytes:
-    """The document as JSON on one line, without the line's end."""
+    """The document as JSON on one line, without a line end."""
     data = _json_bytes(document)
     return data if data.isascii() and _LF not in data and _CR not in data else one_line(data)
 
 
 def one_line(data: bytes) -> bytes:
-    """The same JSON without anything that ends a line. JSON that is passed on as it came (`msgspec.Raw`) may have line ends
-    between its values.
+    """The same JSON without any line end. JSON that is passed on unchanged (`msgspec.Raw`) may have line ends between its
+    values.
     """
     if _LF in data or _CR in data:
         data = data.translate(_BLANKS)
-    if _FIRST_OF_THREE in data:  # one byte is found much faster than three, and many texts are through after this
+    if (
+        _FIRST_OF_THREE in data
+    ):  # searching for one byte is much faster than for three, and most texts do not contain it
         data = data.replace(b"\xe2\x80\xa8", LINE_ENDS["\u2028"]).replace(b"\xe2\x80\xa9", LINE_ENDS["\u2029"])
     if _FIRST_OF_TWO in data:
         data = data.replace(b"\xc2\x85", LINE_ENDS["\u0085"])

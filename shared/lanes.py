@@ -6,20 +6,20 @@ from typing import Literal, NewType, TypeAlias, get_args
 
 PROVIDERS = ("openai", "bedrock", "deepseek", "gemini")
 FLEX_PROVIDERS = ("openai", "gemini")
-"""Those whose APIs know the service tier flex here."""
+"""Providers with the service tier flex."""
 Lane = Literal["interactive", "batch", "flex"]
 LANES: tuple[Lane, ...] = get_args(Lane)
-"""`flex` is for every request of that service tier, single ones and lines of batches, so that its slow calls have slots of
+"""The lanes. `flex` has all requests of that tier, single ones and lines of batches, so that its slow calls have slots of
 their own.
 """
 ServiceTier = Literal["default", "flex"]
-"""What a request may ask for: a vendor's ordinary service, or slower calls at a lower price."""
+"""What a request may ask for: the vendor's ordinary service, or slower calls at a lower price."""
 
 QueueName = NewType("QueueName", str)
-"""`q:<provider>:<lane>`: a sorted set of request ids by the time they are due, in Unix milliseconds."""
+"""`q:<provider>:<lane>`: a sorted set of request ids by due time, in Unix milliseconds."""
 Feed: TypeAlias = str
-"""What feeds the lines of batches to one queue: `openai` to the batch lane of that provider, `openai:flex` to its flex lane.
-Cursors, lines and items of batches name it as their provider.
+"""The name of what feeds batch lines to one queue: `openai` feeds the provider's batch lane, `openai:flex` its flex lane.
+Cursors, lines and items of batches store it as their provider.
 """
 FLEX = ":flex"
 
@@ -50,22 +50,22 @@ def short_name(name: QueueName) -> str:
 
 
 def is_patient(name: QueueName) -> bool:
-    """Whether nobody waits at a front door for most of what is in the queue: it may not take all slots of a worker."""
+    """Whether few or no front doors wait for the queue's jobs; such a queue may not take all slots of a worker."""
     return lane_of(name) != "interactive"
 
 
 def feed_of(provider: str, tier: ServiceTier) -> Feed:
-    """What feeds a line for this provider at this tier."""
+    """The feed for lines of this provider at this tier."""
     return provider + FLEX if tier == "flex" else provider
 
 
 def tier_of(feed: Feed) -> ServiceTier:
-    """The tier of the lines that it feeds."""
+    """The tier of a feed's lines."""
     return "flex" if feed.endswith(FLEX) else "default"
 
 
 def fed_queue(feed: Feed) -> QueueName:
-    """The queue that it feeds."""
+    """The queue of a feed."""
     lane: Lane = "flex" if tier_of(feed) == "flex" else "batch"
     return queue_of(feed.removesuffix(FLEX), lane)
 

@@ -1,4 +1,4 @@
-"""Money is integers: nano-USD (1e-9 USD). Prices are nano-USD per million tokens; the one rounding is upwards."""
+"""Money is integers: nano-USD (1e-9 USD). Prices are nano-USD per million tokens; costs are rounded up once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ NanoUsd = NewType("NanoUsd", int)
 NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
 USD_MAX = Decimal(1_000_000_000)
-"""The largest amount anything takes: a bigint of nano-USD holds nine times as much."""
+"""The largest amount that is accepted; a bigint of nano-USD holds nine times as much."""
 BIGINT_MAX = 2**63 - 1
-"""The largest number that Postgres keeps."""
+"""The largest bigint of Postgres."""
 COST_MAX = NanoUsd(BIGINT_MAX // TOKENS_PER_PRICE - 1)
-"""The largest cost of one request, 9,223 USD: a bigint counts it as a sum of products, before it is divided."""
+"""The largest cost of one request, 9,223 USD: a bigint must hold its sum of products before the division."""
 FACTOR_MIN, FACTOR_MAX, FACTOR_DECIMALS = Decimal("1e-9"), Decimal(1_000), 18
 FACTOR_WORDS = "0, or a decimal number from 0.000000001 to 1000 with at most 18 decimals"
 Writes = Literal["none", "short", "long"]
-"""Whether a request may make its vendor write to a cache, and for how long what is written may be kept."""
+"""Whether a request may make its vendor write to a cache, and whether that is kept for minutes or longer."""
 UsdText = Annotated[
     str,
     msgspec.Meta(
@@ -33,8 +33,8 @@ UsdNumber = Annotated[
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Billed tokens of one request. Parts of `input` are `cached`, which was read from a cache, and `written`, which was
-    written to one; of the latter, `written_long` is kept longer. `reasoning` is the hidden part of `output`; `estimated`
+    """Billed tokens of one request. `cached` (read from a cache) and `written` (written to one) are parts of `input`;
+    `written_long` is the part of `written` that is kept longer. `reasoning` is the hidden part of `output`. `estimated`
     marks counts that the vendor did not report.
     """
 
@@ -48,18 +48,18 @@ class Usage(msgspec.Struct, frozen=True):
 
     @property
     def uncached(self) -> int:
-        """Input that no cache had anything to do with."""
+        """Input tokens that were neither read from nor written to a cache."""
         return self.input - self.cached - self.written
 
     def adds_up(self) -> bool:
-        """Whether no count is negative and no part larger than its whole."""
+        """Whether no count is negative and no part is larger than its whole."""
         parts = (self.uncached, self.cached, self.written - self.written_long, self.written_long)
         return min(parts) >= 0 and 0 <= self.reasoning <= self.output
 
 
 class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Nano-USD per million tokens. Without a price of their own cached tokens cost what ordinary input costs, and so do those
-    written to a cache; those written to be kept longer then cost what the other written ones do.
+    """Nano-USD per million tokens. Without a price of their own, cached and written tokens cost what ordinary input costs,
+    and long writes cost what other writes cost.
     """
 
     input: int
@@ -69,7 +69,7 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_write_long: int | None = None
 
     def products(self, usage: Usage) -> int:
-        """The sum of all tokens times their prices: nano-USD times a million."""
+        """The sum of tokens times prices: nano-USD times a million."""
         cached = self.input if self.cached is None else self.cached
         write = self.input if self.cache_write is None else self.cache_write
         write_long = write if self.cache_write_long is None else self.cache_write_long
@@ -78,13 +78,13 @@ class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
         return inputs + written_short * write + usage.written_long * write_long + usage.output * self.output
 
     def dearest_input(self, writes: Writes) -> int:
-        """The most that a token of input can cost where no more than this is written to a cache."""
+        """The highest price of an input token, if the vendor writes no more to its cache than `writes` says."""
         short = 0 if writes == "none" else self.cache_write or 0
         long = self.cache_write_long or 0 if writes == "long" else 0
         return max(self.input, self.cached or 0, short, long)
 
     def times(self, factor: Decimal) -> Self:
-        """What a customer pays where a vendor takes this price: each part times `factor`, rounded up."""
+        """Each rate times `factor`, rounded up: what a customer pays."""
         rates = ((name, getattr(self, name)) for name in RATES)
         scaled = {name: _scaled(rate, factor) for name, rate in rates if rate is not None}
         return msgspec.structs.replace(self, **scaled)
@@ -94,15 +94,13 @@ RATES = Rates.__struct_fields__
 
 
 class LongContext(Rates, frozen=True, kw_only=True):
-    """What all tokens of a request cost that has more than `above` tokens of input, cached and written ones among them."""
+    """The rates of all tokens of a request with more than `above` tokens of input, cached and written ones included."""
 
     above: int
 
 
 class Price(Rates, frozen=True):
-    """The whole price of a model's tokens at one moment; `long_context` where long requests are billed at rates of their
-    own.
-    """
+    """The whole price of a model's tokens at one moment. `long_context` has other rates for long requests."""
 
     long_context: LongContext | None = None
 
@@ -115,22 +113,24 @@ class Price(Rates, frozen=True):
         return NanoUsd(divide_up(self.rates_of(usage.input).products(usage), TOKENS_PER_PRICE))
 
     def rates_of(self, input_tokens: int) -> Rates:
-        """What the tokens of a request with so much input cost."""
+        """The rates of a request with this many tokens of input."""
         long = self.long_context
         return long if long is not None and input_tokens > long.above else self
 
     def dearest(self, input_bound: int, writes: Writes = "long") -> tuple[int, int]:
-        """The most that a token of input, and one of output, can cost in a request of at most so much input."""
+        """The highest prices of an input token and of an output token, in a request with at most `input_bound` tokens of
+        input.
+        """
         possible = (self, self.rates_of(input_bound))
         return max(rates.dearest_input(writes) for rates in possible), max(rates.output for rates in possible)
 
     def hold(self, input_bound: int, output_limit: int, writes: Writes = "long") -> NanoUsd:
-        """What no usage within these bounds costs more than."""
+        """Nano-USD that no usage within these bounds exceeds."""
         input_price, output_price = self.dearest(input_bound, writes)
         return NanoUsd(divide_up(input_bound * input_price + output_limit * output_price, TOKENS_PER_PRICE))
 
     def times(self, factor: Decimal) -> Self:
-        """The same for every form of the price."""
+        """The whole price times `factor`."""
         scaled = super().times(factor)
         long = scaled.long_context
         return scaled if long is None else msgspec.structs.replace(scaled, long_context=long.times(factor))
@@ -142,7 +142,9 @@ def _scaled(nano_per_mtok: int, factor: Decimal) -> int:
 
 
 def is_factor(value: Decimal) -> bool:
-    """Whether a price may be multiplied by it, see `FACTOR_WORDS`. An exponent without a bound takes minutes to compute."""
+    """Whether a price may be multiplied by the number, see `FACTOR_WORDS`. A number with an unbounded exponent would take
+    minutes to compute.
+    """
     if not value.is_finite() or int(value.as_tuple().exponent) < -FACTOR_DECIMALS:
         return False
     return value == 0 or FACTOR_MIN <= value <= FACTOR_MAX
@@ -159,7 +161,7 @@ def price_from_usd(usd_per_mtok: Decimal) -> int:
 
 
 def usd_to_nano(amount: Decimal | str) -> NanoUsd:
-    """Exact nano-USD of an amount in USD; raises `ValueError` for what is no amount or has more than nine decimals."""
+    """Exact nano-USD of an amount in USD. Raises `ValueError` for a text that is no amount or has over nine decimals."""
     try:
         usd = Decimal(amount if not isinstance(amount, str) or amount.isascii() else "no digits of ours")
     except ArithmeticError:

@@ -1,4 +1,4 @@
-"""A conversation that does not fit into its model's window: how many tokens it has, and how many fit."""
+"""Errors for a conversation that does not fit into the model's window: how many tokens it has, and how many fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ ESTIMATE = "an estimate: the vendor gives no count"
 
 
 class Overflow(msgspec.Struct, frozen=True, kw_only=True):
-    """`tokens` are more than `tokens_max`. `tokens_output` of them are the output limit, where the vendor counts it, too."""
+    """`tokens` exceeds `tokens_max`. `tokens_output` is the part of `tokens` that is the output limit, for vendors that
+    count it.
+    """
 
     tokens: int
     tokens_max: int
@@ -27,19 +29,19 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def message(self) -> str:
-        """In OpenAI's words, which clients of most APIs look for."""
+        """The message in OpenAI's words, which clients of most APIs look for."""
         return f"This model's maximum context length is {self.tokens_max} tokens. However, {self._asked()}"
 
     def error(self) -> ContextLengthExceeded:
-        """The error that tells it; its details are the fields."""
+        """The error; its details are these fields."""
         error = ContextLengthExceeded(self.message)
         error.details = {name: str(value) for name, value in msgspec.structs.asdict(self).items() if value}
         return error
 
     @classmethod
     def told_by(cls, error: ErrorBody) -> Self | None:
-        """What `error` tells. Postgres keeps only its code and message, so the numbers are read from there when there are no
-        details; None when the message has none either.
+        """The numbers of an error. Postgres keeps only its code and message, so they are read from the message if there are
+        no details; None if the message has none either.
         """
         if error.code != ContextLengthExceeded.code:
             return None

@@ -1,4 +1,4 @@
-"""The JSON Schema of a tool's arguments, as every vendor takes it: an object, and said to be one."""
+"""Adapts the JSON Schema of a tool's arguments to what every vendor takes: an object that says so."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 DEFINITIONS = ("#/$defs/", "#/definitions/")
 REFERENCES_MAX = 8
-"""References that lead to references."""
+"""Most references that are followed one after the other."""
 
 
 def object_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema with a `type` and `properties`, which vendors ask for and callers leave out where there are no
-    arguments; the reference that some generators write at the root is followed. One of another type stays as it is.
+    """The schema with a `type` and `properties`, which vendors require and callers leave out for tools without arguments. A
+    reference at the root, which some generators write, is resolved. A schema of another type is unchanged.
     """
     root = _followed(schema)
     kind = root.get("type")
@@ -23,7 +23,7 @@ def object_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _followed(schema: dict[str, Any]) -> dict[str, Any]:
-    """With what its root refers to in the place of the reference. One that leads nowhere stays."""
+    """The schema with the reference at its root resolved; a reference that leads nowhere stays."""
     root = schema
     for _ in range(REFERENCES_MAX):
         target = _target(root, root.get("$ref"))

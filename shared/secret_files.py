@@ -1,5 +1,5 @@
-"""Secrets that stand in files: `NAME_FILE` names one in the place of `NAME`. They are read again, so that passwords and keys
-change without a restart. What stands in a file is in no error and no log.
+"""Secrets in files: the variable `NAME_FILE` names a file instead of `NAME`. Files are read again, so that passwords and
+keys change without a restart. Their content appears in no error and no log.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ BYTES_MAX = 65_536
 
 
 def file_variable(name: str) -> str:
-    """The variable that names the file of a secret."""
+    """The name of the variable that names a secret's file."""
     return name + SUFFIX
 
 
 def secret(name: str, environment: Mapping[str, str]) -> str:
-    """The value of `name`, from its file if there is one, without white space around it; empty if neither is set. Raises
-    `ValueError`, which names the variable and the file, when both are set or the file has nothing.
+    """The value of `name`, or the content of its file, without surrounding white space; empty if neither is set. Raises
+    `ValueError`, which names the variable and the file, if both are set or the file is missing or empty.
     """
     value, file = environment.get(name, "").strip(), environment.get(file_variable(name), "").strip()
     if value and file:
@@ -27,7 +27,7 @@ def secret(name: str, environment: Mapping[str, str]) -> str:
 
 
 def read_secret(variable: str, path: Path) -> str:
-    """What stands in the file. Raises `ValueError`, as `secret` does."""
+    """The content of the file. Raises `ValueError`, as `secret` does."""
     try:
         with path.open("rb") as file:
             text = file.read(BYTES_MAX).decode().strip()
@@ -39,18 +39,18 @@ def read_secret(variable: str, path: Path) -> str:
 
 
 class RotatingSecret:
-    """A secret that is asked for at every connect. While it changes, the file and the server may disagree for a moment, so
-    the one that was good last is a candidate as well.
+    """A secret that is asked for at every connect. While it changes, file and server may disagree for a moment, so the
+    value that worked last is a candidate too.
     """
 
     def __init__(self, variable: str, value: str, path: Path | None) -> None:
-        """`value` is what was read at the start, from the file at `path` if there is one."""
+        """`value` was read at the start, from the file at `path` if there is one."""
         self._variable = variable
         self._good = value
         self.path = path
 
     def candidates(self) -> tuple[str, ...]:
-        """What to try, in this order. A file that has nothing at the moment changes nothing."""
+        """The values to try, in this order. A file that is empty at the moment is ignored."""
         if self.path is None:
             return (self._good,)
         try:
@@ -60,12 +60,12 @@ class RotatingSecret:
         return tuple(dict.fromkeys((now, self._good)))
 
     def worked(self, value: str) -> None:
-        """The server takes it."""
+        """Remember the value that the server accepted."""
         self._good = value
 
 
 class SecretEnvironment(Mapping[str, str]):
-    """The environment with what stands in the files of the secrets `names`, until `read_again`."""
+    """The environment, with the content of the files of the secrets `names` as of the last reading."""
 
     def __init__(self, environment: Mapping[str, str], names: Iterable[str]) -> None:
         """Raises `ValueError`, as `secret` does."""
@@ -74,7 +74,7 @@ class SecretEnvironment(Mapping[str, str]):
         self._secrets = self._read()
 
     def read_again(self) -> bool:
-        """Whether something has changed. Raises `ValueError`, as `secret` does; then everything stays as it was."""
+        """Read the files; True if something has changed. Raises `ValueError`, as `secret` does; then nothing changes."""
         before, self._secrets = self._secrets, self._read()
         return self._secrets != before
 

@@ -38,9 +38,9 @@ VENDOR_PREFIXES = {
     "deepseek": ("DEEPSEEK_",),
     "gemini": ("GEMINI_", "GOOGLE_"),
 }
-"""With what each provider's variables begin."""
+"""By provider, the prefixes of its variables."""
 VENDOR_VARIABLE_PREFIXES = tuple(prefix for prefixes in VENDOR_PREFIXES.values() for prefix in prefixes)
-"""What belongs to workers only: the supervisor keeps these from the front door and the simulator."""
+"""Prefixes of variables that only workers get: the supervisor keeps them from front doors and the simulator."""
 
 
 class SettingsError(ValueError):
@@ -48,244 +48,267 @@ class SettingsError(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process was told. Shapes and units are in the names: `_s` seconds, `_bytes`, `_max` a limit."""
+    """The settings of a process. Shapes and units are in the names: `_s` is seconds, `_bytes` bytes, `_max` a limit."""
 
-    # where things are
+    # addresses
     database_url: str
     redis_url: str
-    database_url_file: Path | None = None  # in place of the first; read again at every connect, as is the next
-    redis_url_file: Path | None = None
-    secrets_look_every_s: float = 5.0  # at the files of vendors' keys; SIGHUP looks at once
+    # a file that holds the URL instead of `database_url`; it is read again at every connect
+    database_url_file: Path | None = None
+    redis_url_file: Path | None = None  # the same for `redis_url`
+    secrets_look_every_s: float = 5.0  # how often the files of vendors' keys are read again; SIGHUP reads them at once
     host: str = "127.0.0.1"
     port: int = 8080
     web_concurrency: int = 1
     metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"  # that of HOST, unless it has its own
-    public_url: str | None = None  # where callers find the service, if not where they say that they have called it
-    trusted_proxies: tuple[Network, ...] = ()  # whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed
+    metrics_host: str = "127.0.0.1"  # `host` unless it is given
+    public_url: str | None = None  # where callers find the service; None: at the address that a request names
+    trusted_proxies: tuple[Network, ...] = ()  # networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed
     listen_fd: int | None = None
     parent_pid: int | None = None
     catalogue_overlay: Path | None = None
-    use_successors: bool = False  # models that their vendor has replaced are served by what replaces them
+    use_successors: bool = False  # every model that its vendor has replaced is served by its replacement
     price_factor: Decimal = Decimal(1)
-    cors_origins: tuple[str, ...] = ()  # whose pages may call the API from a browser; ("*",) for every page
+    cors_origins: tuple[str, ...] = ()  # origins whose web pages may call the API; ("*",) allows all
 
-    # telling
+    # logs and health
     log_level: str = "info"
     log_format: LogFormat = "json"
-    traces: bool = False  # spans by OTLP/HTTP; the rest is said by OpenTelemetry's own variables, OTEL_…
-    open_files_alert_percent: int = 90  # of what the process may open
+    traces: bool = False  # send spans by OTLP/HTTP, as OpenTelemetry's own variables OTEL_… say
+    open_files_alert_percent: int = 90  # share of the files that the process may open
     keep_messages: bool = False
-    ready_within_s: float = 3.0  # a store answers `/readyz` within this, or does not count as there
-    ready_grace_s: float = 30.0  # of a store that does not answer, before a process says that it is not ready
+    ready_within_s: float = 3.0  # a store that does not answer within this time counts as away
+    ready_grace_s: float = 30.0  # how long a store may be away before the process says that it is not ready
 
     # workers
     worker_slots: int = 100
     worker_queues: tuple[QueueName, ...] = ()
-    batch_slots_reserved: int = 10  # of a worker's slots, which neither batches nor flex may take
-    flex_slots_percent: int = 40  # of what a provider may take of a worker's slots, where other lanes are served, too
+    batch_slots_reserved: int = 10  # slots of each worker that neither batches nor flex requests may take
+    # share of a provider's slots in a worker that flex requests may take, if other lanes are served too
+    flex_slots_percent: int = 40
     provider_share_percent: int = 60
     lease_s: float = 10.0
     drain_s: float = 60.0
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0
-    worker_bytes_max: int = 160_000_000  # of memory, for large jobs; one of any size always runs
-    answers_running_bytes_max: int = 40_000_000  # of vendors' answers, in a worker or in Redis; half for an account
-    short_answer_bytes_max: int = 65_536  # each answer has so many beside that
-    unsettled_bytes_max: int = 64_000_000  # of answers that wait for Postgres; with more of them a worker takes no jobs
+    worker_bytes_max: int = 160_000_000  # memory of a worker for large jobs; one large job of any size always runs
+    # vendors' answers that a worker holds, or that are in Redis; one account may have half
+    answers_running_bytes_max: int = 40_000_000
+    short_answer_bytes_max: int = 65_536  # part of each answer that does not count towards that limit
+    unsettled_bytes_max: int = 64_000_000  # answers that wait for Postgres; beyond it the worker takes no jobs
     attempts_max: int = 5
-    clock_off_max_s: float = 5.0  # of the machine, against Redis's or Postgres's: with more nothing starts
+    # greatest difference between the machine's clock and a store's; beyond it nothing starts
+    clock_off_max_s: float = 5.0
     clock_look_every_s: float = 5.0
-    doubted_after_s: float = 5.0  # a job older than this is looked up in Postgres before it runs: it may have ended
+    # an older job is looked up in Postgres before it runs, because it may have ended already
+    doubted_after_s: float = 5.0
     vendor_retries_max: int = 2
-    retry_delay_s: float = 0.25  # before the second call, where the vendor names no time; each time twice as long
+    retry_delay_s: float = 0.25  # wait before the second call if the vendor names no time; it doubles with each call
     retry_delay_max_s: float = 30.0
-    retry_in_place_s: float = 1.0  # who has to wait longer goes back to the queue, and frees the worker's slot
+    # a request that has to wait longer goes back to the queue and frees the worker's slot
+    retry_in_place_s: float = 1.0
 
-    # upstreams: one that fails is called no more for a while; all workers share what is known of each
-    upstream_calls_min: int = 10  # calls within the window that are enough to judge by
-    upstream_failed_percent: int = 50  # of them
-    upstream_failed_in_row: int = 5  # or so many, however few calls there are
+    # upstreams: an open breaker keeps calls away from one that fails; all workers share it
+    upstream_calls_min: int = 10  # calls within the window from which the share of failures counts
+    upstream_failed_percent: int = 50  # share of failed calls within the window that opens the breaker
+    upstream_failed_in_row: int = 5  # failures in a row that open the breaker, however few calls there were
     upstream_window_s: float = 30.0
-    upstream_open_s: float = 10.0  # before it is tried again; each time twice as long
+    # how long the breaker stays open the first time; the time doubles with each failed try
+    upstream_open_s: float = 10.0
     upstream_open_max_s: float = 120.0
-    upstream_ramp_max: int = 64  # calls at once from which one that recovers counts as well
-    upstream_permit_s: float = 10.0  # of a worker that died while it tried one
-    upstream_probe_s: float = 15.0  # until a streamed call that tries one has its first byte
-    upstream_wait_s: float = 5.0  # who finds none waits for the next one so long, in the queue, or is told 503
-    upstream_throttled_s: float = 30.0  # a request this old is refused when all have throttled it again
+    upstream_ramp_max: int = 64  # a recovering upstream counts as closed from this many calls at once
+    upstream_permit_s: float = 10.0  # when a permit expires whose worker died during its call
+    upstream_probe_s: float = 15.0  # time in which a streamed call that tries an upstream must have its first byte
+    # how long a request waits in the queue for an upstream; if none opens within that time: 503
+    upstream_wait_s: float = 5.0
+    upstream_throttled_s: float = 30.0  # a request this old is refused if every upstream has throttled it again
 
     # one request
     request_deadline_s: float = 600.0
-    flex_deadline_s: float = 900.0  # of a single request at the tier flex; no call at this tier takes longer
+    flex_deadline_s: float = 900.0  # deadline of a single flex request, and of each call at that tier
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 120.0
     idle_timeout_reasoning_s: float = 300.0
     body_bytes_max: int = 20_000_000
-    bodies_held_bytes_max: int = 96_000_000  # of a front door: until they are enqueued, or are a part of their answer
-    bodies_held_share_bytes_max: int = 80_000_000  # of one account
-    small_body_bytes_max: int = 65_536  # such bodies have room of their own
+    # bodies that a front door holds until they are enqueued, or repeated in their answer
+    bodies_held_bytes_max: int = 96_000_000
+    bodies_held_share_bytes_max: int = 80_000_000  # part of that limit that one account may have
+    small_body_bytes_max: int = 65_536  # smaller bodies have room of their own, `small_bodies_bytes_max`
     small_bodies_bytes_max: int = 16_000_000
-    bodies_room_within_s: float = 10.0  # so long a body waits for room, unread
-    bodies_unread_bytes_max: int = 48_000_000  # what connections hold of these; half for an account
-    copies_bytes_max: int = 32_000_000  # of a front door: requests that it can enqueue again, should Redis be emptied
-    admissions_at_once: int = 8  # of a front door: small requests that are held for and enqueued, accounts in turn
-    admission_within_s: float = 10.0  # so long one waits for its turn
-    body_within_s: float = 60.0  # all of a body, or a pause in a batch's
-    body_bytes_per_s_min: int = 5_000  # of a batch's body, which may take longer
-    refused_body_within_s: float = 10.0  # the rest of a refused body is read so long, so that its answer arrives
-    keepalive_s: float = 75.0  # an idle connection, also one whose first header never ends
-    json_nodes_max: int = JSON_NODES_MAX  # of a body or a line: fields of its objects and entries of its lists
-    json_depth_max: int = JSON_DEPTH_MAX  # of a schema, or of arguments: objects and lists in each other
+    bodies_room_within_s: float = 10.0  # how long an unread body waits for room
+    # unread bytes of waiting bodies that connections hold; one account may have half
+    bodies_unread_bytes_max: int = 48_000_000
+    # copies of requests that a front door keeps, to enqueue them again if Redis loses them
+    copies_bytes_max: int = 32_000_000
+    admissions_at_once: int = 8  # small requests that a front door reserves and enqueues at once; accounts take turns
+    admission_within_s: float = 10.0  # how long a small request waits for its turn
+    body_within_s: float = 60.0  # time for a whole body; for a batch's body the longest pause
+    body_bytes_per_s_min: int = 5_000  # slowest rate of a batch's body
+    # how long the rest of a refused body is read, so that the caller gets the error
+    refused_body_within_s: float = 10.0
+    keepalive_s: float = 75.0  # life of an idle connection, and of one whose first header never ends
+    json_nodes_max: int = JSON_NODES_MAX  # fields of objects and entries of lists in one body or line
+    json_depth_max: int = JSON_DEPTH_MAX  # objects and lists within each other, in a schema or in arguments
     messages_max: int = 4_096
     stop_sequences_max: int = 16
-    tools_max: int = 512  # whatever the model takes
-    fallback_models_max: int = 4  # that a request may name beside its model
+    tools_max: int = 512  # upper bound for every model; a model's vendor may take fewer
+    fallback_models_max: int = 4  # models that a request may name in `models`
     output_limit_default: int = 4_096
     output_limit_default_reasoning: int = 16_384
     output_limit_floor: int = 256
     in_flight_max: int = 1_000
-    responses_bytes_max: int = 1_000_000_000  # of one account: inputs and answers of responses that are stored
-    reserve_inputs_bytes_max: int = (
-        262_144  # of them, written with one reservation; a larger input is written before it
-    )
+    responses_bytes_max: int = 1_000_000_000  # inputs and answers of one account's stored responses
+    # inputs that one reservation writes; a larger input is written before its reservation
+    reserve_inputs_bytes_max: int = 262_144
 
     # uploads and files
-    uploads_max: int = 64  # at once in one front door, each with up to 3 MB in memory
-    uploads_per_account_max: int = 16  # of these
-    uploads_bytes_max: int = 64_000_000  # what lines of more than 250 KB may have beside that, until they are stored
-    upload_silent_s: float = UPLOAD_SILENT_S  # after so long without a sign of its front door an upload is given up
-    files_max: int = 10_000  # of one account
-    files_bytes_max: int = 10_000_000_000  # of one account
-    files_bytes_free: int = 1_000_000  # of one account, whatever its balance
-    files_bytes_per_usd: int = 1_000_000_000  # and so many more for each USD of its balance, up to `files_bytes_max`
-    files_sweep_bytes: int = 4_000_000  # of lines, deleted by one statement
+    uploads_max: int = 64  # uploads at once in one front door; each takes up to 3 MB of memory
+    uploads_per_account_max: int = 16  # uploads at once of one account in one front door
+    uploads_bytes_max: int = 64_000_000  # memory beside that for lines of more than 250 KB, until they are stored
+    upload_silent_s: float = UPLOAD_SILENT_S  # an upload is given up if its front door gives no sign for this long
+    files_max: int = 10_000  # files of one account
+    files_bytes_max: int = 10_000_000_000  # bytes of one account's files
+    files_bytes_free: int = 1_000_000  # bytes of files that every account may have, whatever its balance
+    files_bytes_per_usd: int = 1_000_000_000  # more bytes of files for each USD of the balance, up to `files_bytes_max`
+    files_sweep_bytes: int = 4_000_000  # lines of deleted files that one statement deletes
 
     # batches
     batch_bytes_max: int = 256_000_000
     batch_lines_max: int = 100_000
     batch_line_bytes_max: int = 4_000_000
-    batch_line_usd_max: int = 1_000  # what a line may cost, by its bounds, when it is sent
-    batches_open_max: int = 100  # of one account
+    batch_line_usd_max: int = 1_000  # upper bound of what one line may cost, checked when it is sent
+    batches_open_max: int = 100  # open batches of one account
     batch_expires_s: float = 86_400.0
-    batch_item_deadline_s: float = 3_600.0  # from when it is fed
+    batch_item_deadline_s: float = 3_600.0  # deadline of a line, from the moment when it is fed to the queue
     batch_retries_max: int = 10
     batch_price_factor: Decimal = Decimal(1)
-    batch_balance_percent: int = 80  # of an account's balance may be held for its batches
-    batch_in_flight_kept: int = 500  # of what an account may have in flight, for its interactive requests
+    batch_balance_percent: int = 80  # share of an account's balance that may be held for its batches
+    # part of `in_flight_max` that an account's batches leave to its interactive requests
+    batch_in_flight_kept: int = 500
     batch_window_per_slot: float = 2.0  # items queued or running for each slot of the workers that take them
     batch_window_max: int = 2_000
     batch_window_bytes_max: int = 64_000_000
-    batch_concurrency_start: int = 64  # calls of one model, until its vendor's answers teach better
+    batch_concurrency_start: int = 64  # calls at once of one model, until the vendor's rate limits are known
     batch_concurrency_max: int = 2_000
     batch_feed_every_s: float = 0.05
     batch_look_every_s: float = 0.5
-    batch_model_unknown_s: float = 300.0  # a batch as young as this waits for a worker that knows its lines' models
+    batch_model_unknown_s: float = 300.0  # how long a new batch waits for a worker that knows its lines' models
     batch_lost_after_s: float = 10.0
     batch_days_kept: int = 30
-    batch_export_s3: str | None = None  # s3://bucket/prefix
-    batch_export_timeout_s: float = 3_600.0  # of one batch
+    batch_export_s3: str | None = None  # where results are exported to, such as s3://bucket/prefix
+    batch_export_timeout_s: float = 3_600.0  # time for the export of one batch
     batch_export_retry_s: float = 30.0
-    batch_exports_at_once: int = 2  # of one worker; each has a part of 8 MB in memory
+    batch_exports_at_once: int = 2  # exports at once in one worker; each takes a part of 8 MB of memory
 
     # stores
-    database_connections_max: int = 8  # of one process
-    database_budget_alert_percent: int = 80  # of the server's connections, if all processes take what they may
-    database_timeout_s: float = 5.0  # twice this for a query of the pool that nothing answers: it also cancels
+    database_connections_max: int = 8  # connections of one process
+    # alert if all processes together may open more than this share of the server's connections
+    database_budget_alert_percent: int = 80
+    # time for one query; a query of the pool takes up to twice as long, because it is cancelled first
+    database_timeout_s: float = 5.0
     lock_timeout_s: float = 0.25
-    turn_timeout_s: float = TURN_TIMEOUT_S  # of those who make batches, files and keys of one account at once
-    ddl_lock_timeout_s: float = DDL_LOCK_TIMEOUT_S  # less than `lock_timeout_s`: traffic passes after this
-    ddl_within_s: float = 600.0  # so long a change of tables tries again
+    # how long changes of the same account's batches, files or keys wait for each other
+    turn_timeout_s: float = TURN_TIMEOUT_S
+    # how long a migration waits for a table's lock; less than `lock_timeout_s`, so that traffic passes
+    ddl_lock_timeout_s: float = DDL_LOCK_TIMEOUT_S
+    ddl_within_s: float = 600.0  # how long a migration tries to get its locks
     redis_timeout_s: float = 3.0
     redis_patience_s: float = 60.0
-    coalesce_s: float = 0.04  # where many streams trickle, between two reads of one of them, at most; off below 0.01
-    journal_window_s: float = 0.002  # what comes meanwhile from all streams of a worker is written together
-    settle_window_s: float = 0.05  # nobody waits for it
+    coalesce_s: float = 0.04  # longest pause between two reads of one of many slow streams; below 0.01 it is off
+    journal_window_s: float = 0.002  # events of all streams of a worker that come within this time are written together
+    # settlements that come within this time are written together; no caller waits for them
+    settle_window_s: float = 0.05
     micro_batch_rows_max: int = 256
     micro_batch_pending_max: int = 20_000
     settle_retry_s: float = 1.0
-    settle_answers_bytes_max: int = 1_000_000  # written with one call
-    settled_kept_s: float = 60.0  # a settle record after its commit, which a Postgres that fails over may lose
-    settled_kept_max: int = 50_000  # of them; about a kilobyte each
-    settled_kept_bytes_max: int = 64_000_000  # of all of them
-    settled_record_bytes_max: int = 4_096  # an answer beyond this is not kept with its record
+    settle_answers_bytes_max: int = 1_000_000  # answers that one call to Postgres writes
+    # how long a settle record is kept after its commit, which a Postgres that fails over may lose
+    settled_kept_s: float = 60.0
+    settled_kept_max: int = 50_000  # settle records kept after their commit; each has about a kilobyte
+    settled_kept_bytes_max: int = 64_000_000  # bytes of all of them
+    settled_record_bytes_max: int = 4_096  # a longer answer is not kept with its settle record
     sweep_every_s: float = 5.0
     hold_grace_s: float = 60.0
 
     # queue and relay
-    queue_depth_max: int = 10_000  # a fuller one takes from accounts below their share of it; at twice this from none
-    queue_bytes_max: int = 256_000_000  # the same by the payloads that wait or run
-    queue_newcomers_bytes: int = 128_000_000  # the last of twice these: for accounts with nothing large in the queue
-    queue_reserve_bytes: int = 64_000_000  # beside them, for small payloads alone
+    # above this a queue takes requests only from accounts below their share; above twice this from none
+    queue_depth_max: int = 10_000
+    queue_bytes_max: int = 256_000_000  # the same limit for the bytes of payloads that wait or run
+    # last part of twice that limit, for accounts with nothing large in the queue
+    queue_newcomers_bytes: int = 128_000_000
+    queue_reserve_bytes: int = 64_000_000  # room beside that limit for small payloads
     small_payload_bytes_max: int = 65_536
     worker_seen_s: float = 5.0
     worker_missing_s: float = 30.0
     journal_ttl_s: float = 600.0
-    answers_kept_s: float = 86_400.0  # of requests with an Idempotency-Key or `respond-async`; the key counts as long
+    # life of answers of requests with an Idempotency-Key or `respond-async`, and of the keys
+    answers_kept_s: float = 86_400.0
     custody_every_s: float = 5.0
     custody_requests_max: int = 10_000
-    asked_bytes_max: int = 65_536  # messages beyond this are not kept with an answer
-    kept_bytes_max: int = 256_000_000  # of journals and messages of ended requests, in Redis; the oldest go first
-    kept_for_readers_s: float = (
-        120.0  # a journal that is read stays so long; beyond twice as much in all only a small one
-    )
+    asked_bytes_max: int = 65_536  # longer messages are not kept with their answer
+    kept_bytes_max: int = 256_000_000  # journals and messages of ended requests in Redis; the oldest are deleted first
+    # how long a journal with a reader is kept; above twice `kept_bytes_max` only a small one is
+    kept_for_readers_s: float = 120.0
     relay_buffer_bytes: int = 65_536
     relay_silence_s: float = 1.0
-    relay_bytes_max: int = 32_000_000  # of events in memory that are large or wait for readers; half for an account
-    relay_within_s: float = 60.0  # so long a large event waits for that room
-    held_streams_bytes_max: int = 64_000_000  # of answers whose stream repeats them at its end; half for an account
+    relay_bytes_max: int = 32_000_000  # events in memory that are large or wait for readers; one account may have half
+    relay_within_s: float = 60.0  # how long a large event waits for that room
+    # answers that are held because their stream repeats them at its end; one account may have half
+    held_streams_bytes_max: int = 64_000_000
     abandoned_after_s: float = 10.0
     sse_keepalive_s: float = 15.0
 
-    # what readers take
-    write_timeout_s: float = 30.0  # without taking anything
-    read_bytes_per_s_min: int = 1_000  # on average: who is behind by more than the next is cut off
+    # slow readers
+    write_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off
+    read_bytes_per_s_min: int = 1_000  # slowest average rate of a reader, after `read_grace_s`
     read_grace_s: float = 120.0
-    socket_unsent_bytes_max: int = 131_072  # in the kernel, of what a reader has no room for yet
-    answer_bytes_max: int = 64_000_000  # of large answers that a front door is sending; half for an account
-    answer_within_s: float = 30.0  # so long a large answer waits for that room
-    lists_within_s: float = 30.0  # so long a long list waits for its turn
-    results_bytes_max: int = 64_000_000  # of results that a front door is sending; half for an account
-    results_page_bytes_max: int = 1_000_000  # read from Postgres at once; a longer line comes alone
-    results_begin_within_s: float = 30.0  # so long a download waits for that room before its first byte
-    results_go_on_within_s: float = 600.0  # and later
+    socket_unsent_bytes_max: int = 131_072  # unsent bytes that the kernel buffers for one reader
+    answer_bytes_max: int = 64_000_000  # large answers that a front door is sending; one account may have half
+    answer_within_s: float = 30.0  # how long a large answer waits for that room
+    lists_within_s: float = 30.0  # how long a long list waits for its turn
+    results_bytes_max: int = 64_000_000  # results of batches that a front door is sending; one account may have half
+    results_page_bytes_max: int = 1_000_000  # results that are read from Postgres at once; a longer line is read alone
+    results_begin_within_s: float = 30.0  # how long a download waits for that room before its first byte
+    results_go_on_within_s: float = 600.0  # how long it waits for that room later
 
     # keys
     auth_cache_s: float = 1.0
     auth_cache_max: int = 10_000
-    key_ends_every_s: float = 1.0  # how often it is asked whether the keys of what is running have ended
-    keys_per_account_max: int = 1_000  # that can be used; operators may make more
+    key_ends_every_s: float = 1.0  # how often front doors and workers look whether a running request's key has ended
+    keys_per_account_max: int = 1_000  # usable keys of one account; operators may make more
     key_grace_max_s: float = 2_592_000.0
 
     # operators
-    operator_api: bool = True  # whether front doors serve /operator
-    operator_guesses_max: int = 20  # wrong tokens a minute from one address, in a front door
+    operator_api: bool = True  # front doors serve `/operator`
+    operator_guesses_max: int = 20  # wrong tokens per minute from one address, in one front door
 
     # the console
     console_session_s: float = 43_200.0
-    console_sign_ins_per_minute: int = 20  # tries from one address
-    console_search_rows_max: int = 10_000  # of the request log, looked through for one page of a search
+    console_sign_ins_per_minute: int = 20  # tries to sign in from one address
+    console_search_rows_max: int = 10_000  # rows of the request log that one page of a search looks through
 
     # usage
     usage_days_max: int = 366
     usage_rows_max: int = 20_000
 
-    # what is kept no longer
+    # retention
     retention_every_s: float = 60.0
-    retention_rows_max: int = 500  # deleted by one statement
+    retention_rows_max: int = 500  # rows that one statement deletes
 
     def deadline_s(self, tier: ServiceTier) -> float:
-        """Of a request that is no line of a batch, and of one call to a vendor."""
+        """Deadline of a single request (not a batch line) at this tier, and of one call to a vendor."""
         return self.flex_deadline_s if tier == "flex" else self.request_deadline_s
 
     @property
     def deadline_max_s(self) -> float:
-        """The longest of these."""
+        """The longest deadline of any tier."""
         return max(self.request_deadline_s, self.flex_deadline_s)
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read the environment; raises `SettingsError` at the first wrong variable, or at two that contradict each other."""
+        """Read the environment. Raises `SettingsError` for the first wrong variable, or for two that
+        contradict each other.
+        """
         env = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for field in msgspec.structs.fields(cls):
@@ -348,13 +371,13 @@ def origin_list(text: str) -> tuple[str, ...]:
 
 
 def _fit_defaults(values: dict[str, object]) -> None:
-    """Those that hang on what was given, where nothing else was given in their place."""
+    """Lower or raise defaults that depend on given values, unless they are given themselves."""
     usual = {field.name: field.default for field in msgspec.structs.fields(Settings)}
     values.setdefault("metrics_host", values.get("host", usual["metrics_host"]))
     for smaller, (greater, fitting) in _FITTED.items():
         if isinstance(given := values.get(greater), int | float):
             values.setdefault(smaller, min(usual[smaller], fitting(given)))
-    if isinstance(pause_s := values.get("body_within_s"), float):  # a longer one lengthens this
+    if isinstance(pause_s := values.get("body_within_s"), float):  # a longer pause for bodies makes this longer, too
         values.setdefault("upload_silent_s", max(UPLOAD_SILENT_S, PAUSES_PER_SILENCE * pause_s))
 
 
@@ -467,7 +490,7 @@ def _factor(text: str) -> Decimal:
 
 
 def _is_plain(text: str) -> bool:
-    """Python also takes `1_0` and the digits of every script."""
+    """Whether the number is written plainly: Python also takes `1_0` and the digits of every script."""
     return text.isascii() and "_" not in text
 
 
@@ -486,7 +509,7 @@ def _file(text: str) -> Path:
 
 
 _ORIGIN = re.compile(
-    r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # which browsers leave out
+    r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # browsers leave out default ports
     r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
 )
 _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
@@ -505,7 +528,7 @@ _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("upstream_open_max_s", "upstream_open_s", False, "which is the first of them"),
     ("queue_depth_max", "batch_window_max", False, "so that what is fed finds room in the queue"),
 )
-"""A setting that bounds another: the greater, the smaller, whether that must be less, and why."""
+"""Pairs of settings of which one bounds the other: the greater, the smaller, whether the smaller must be less, and why."""
 _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "ddl_lock_timeout_s": ("lock_timeout_s", lambda traffic_s: traffic_s / 2),
     "clock_off_max_s": ("request_deadline_s", lambda deadline_s: deadline_s / 2),
@@ -517,17 +540,17 @@ _FITTED: dict[str, tuple[str, Callable[[float], float]]] = {
     "batch_window_max": ("queue_depth_max", int),
     "queue_newcomers_bytes": ("queue_bytes_max", lambda size: int(size) // 2),
 }
-"""Defaults that are lowered where a setting that bounds them is lower, so that it can be given alone."""
+"""Defaults that are lowered if a setting that bounds them is lower, so that the bound can be given alone."""
 _VARIABLES = {"catalogue_overlay": "CATALOGUE"}
 _FROM_FILES = ("DATABASE_URL", "REDIS_URL")
 _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
     "redis_url": "it takes redis://host:port/0 (`make run` brings its own server)",
 }
-_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # which is what Postgres takes as an integer
+_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # the range of Postgres's integers
 _BYTES = _number(int, 1, 2**40, "a whole number")
 _SECONDS = _number(float, 0.0001, DAY_S, "seconds")
-_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 as no limit at all
+_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 means no limit
 _PORT = _number(int, 0, PORT_MAX, "a port")
 _PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
 _PARSERS: dict[str, Callable[[str], object]] = {
@@ -550,7 +573,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
     "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
     "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),
-    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # what one worker's tasks may hold at once
+    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # one worker's tasks may hold 8 at once
     "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
     "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
     "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
@@ -577,7 +600,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
     "vendor_retries_max": _number(int, 0, 10, "a whole number"),
     "lease_s": _number(float, 1, 3_600, "seconds"),
-    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel's own integer
+    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel takes an int
     "auth_cache_s": _number(float, 0, 1, "seconds"),
     "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
 }

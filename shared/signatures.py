@@ -1,10 +1,12 @@
-"""Signatures of thoughts on their way through callers: each says which model made it, so that no vendor is sent another's.
+"""Signatures of thoughts, wrapped for their way through callers: each says which model made it, so that no vendor is sent
+another's.
 
-    rm2~<api>/<upstream>~<r: redacted>~<digest>~<text, where the caller does not get it>~<the vendor's signature>
+rm2~<api>/<upstream>~<r: redacted>~<digest>~<text, if the caller does not get it>~<the vendor's signature>
 
-The digest is that of the text and of the vendor's signature, so that a signature that was cut off is known. What comes
-back is kept nowhere here. A thought that is not this model's, or that is not what it was, would be refused by its vendor, who
-takes thoughts unchanged or not at all: it is left out. So is one that its vendor has not signed and does not take without.
+The digest covers the text and the vendor's signature, so that a truncated signature is recognised. Nothing is stored here.
+
+A vendor takes thoughts unchanged or refuses the request. Therefore a thought is left out if another model made it, if it
+was changed, or if its vendor did not sign it and takes no unsigned ones.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ SEPARATOR = "~"
 DIGEST_LENGTH = 12
 REDACTED = "r"
 WITHOUT_TEXT = frozenset({"openai-responses", "gemini"})
-"""The APIs that want a signature back and no text beside it: without one there is nothing to send."""
+"""APIs that take a signature back without a text; a thought without a signature cannot be sent to them."""
 UNSIGNED = frozenset({"deepseek-chat"})
-"""The APIs that want the text back and know no signature: one that nobody has signed may be theirs."""
+"""APIs that take the text back and know no signatures; an unsigned thought may be theirs."""
 NOT_TOLD = frozenset({"gemini"})
-"""The APIs that sign something else than the thoughts that they show, and want none of those back."""
+"""APIs that sign something other than the thoughts that they show, and take none of those back."""
 OF_BYTES = frozenset({"gemini"})
-"""The APIs whose signatures are bytes, as encrypted data is everywhere."""
+"""APIs whose signatures are bytes, as encrypted data always is."""
 
 
 def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool = True, redacted: bool = False) -> str:
-    """What a caller gets of a thought of this model, to send back with its `text`; by itself where that is not `shown`."""
+    """The wrapped signature that a caller gets and sends back with the thought's `text`; it contains the text if the caller
+    is not `shown` it.
+    """
     hidden = "" if shown or model.api in WITHOUT_TEXT else base64.urlsafe_b64encode(text.encode()).decode()
     kind = REDACTED if redacted else ""
     digest = _digest(text, signature or "", model)
@@ -39,13 +43,13 @@ def wrapped(model: Model, signature: str | None, text: str = "", *, shown: bool 
 
 
 def own_signature(model: Model, given: str | None) -> str | None:
-    """The vendor's signature of what has no text, such as a call; None when another made it."""
+    """The vendor's signature of something without text, such as a call; None if another model made it."""
     thought = own_thought(model, Thought(signature=given))
     return thought.signature if thought else None
 
 
 def own_thought(model: Model, given: Thought) -> Thought | None:
-    """The thought as the vendor of this model made it; None when another made it, or when its text has been changed."""
+    """The thought as this model's vendor made it; None if another model made it, or if it was changed."""
     if given.signature is None:
         return given if given.text and model.api in UNSIGNED else None
     version, *parts = given.signature.split(SEPARATOR, 5)
@@ -66,7 +70,7 @@ def own_thought(model: Model, given: Thought) -> Thought | None:
 
 
 def needs_no_signature(model: Model) -> bool:
-    """Whether nothing is lost of a thought that the vendor has not signed."""
+    """Whether a thought that the vendor has not signed is still complete."""
     return model.api in UNSIGNED | NOT_TOLD
 
 

@@ -1,7 +1,7 @@
-"""What a model thought before it answered: whole, in pieces of a stream, and in its place among text and calls.
+"""What a model thought before it answered: the whole thought, pieces of it in a stream, and its place among text and calls.
 
-Vendors show a summary or the thinking itself, and some want it back unchanged in a loop of tools. What they want back is the
-`signature`: opaque text, base 64 where the vendor has bytes.
+Vendors show a summary or the thoughts themselves, and some want them back unchanged in a loop of tools. What they want back
+is the `signature`: opaque text, base 64 if the vendor has bytes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Thought(msgspec.Struct, frozen=True, omit_defaults=True):
     """Calls of the answer before this thought."""
 
     def bytes_in(self) -> int:
-        """UTF-8 bytes of what a vendor is sent of it."""
+        """UTF-8 bytes that a vendor is sent of the thought."""
         return len(self.text.encode()) + len((self.signature or "").encode()) + len((self.id or "").encode())
 
 
 class ThoughtPiece(msgspec.Struct, frozen=True, tag="h", array_like=True):
-    """A piece of the thought with this `index`, which its vendor sent in `pieces` pieces: a token at least each. The
-    signature comes whole, in the last piece of its thought. Thoughts have indexes of their own, beside those of calls.
+    """A piece of the thought with this `index`. The vendor sent it in `pieces` pieces; each counts as at least one token.
+    The signature comes whole, in the last piece of its thought. Thoughts and calls are counted separately.
     """
 
     index: int
@@ -49,7 +49,7 @@ class ThoughtPiece(msgspec.Struct, frozen=True, tag="h", array_like=True):
     pieces: int = 1
 
     def joined_with(self, others: Iterable[ThoughtPiece]) -> ThoughtPiece:
-        """This one and those that follow it, as one piece."""
+        """This piece and those that follow it, as one piece."""
         all_of_it = [self, *others]
         return ThoughtPiece(
             self.index,
@@ -67,8 +67,9 @@ Call = TypeVar("Call")
 def in_order(
     text: str, calls: Sequence[Call], thoughts: Sequence[Thought], call_places: Sequence[int] = ()
 ) -> Iterator[str | Call | Thought]:
-    """The blocks of an answer as the model made them: text that is not empty, calls, thoughts. `call_places` are the
-    characters of the text before each call; a call without one stands behind all text that its thoughts leave before it.
+    """The blocks of an answer in the order in which the model made them: non-empty texts, calls, thoughts. `call_places`
+    are the characters of text before each call; a call without one comes after the text that precedes the thoughts around
+    it.
     """
     told = 0
     for place, block in _placed(len(text), calls, thoughts, call_places):
@@ -83,7 +84,7 @@ def in_order(
 def _placed(
     length: int, calls: Sequence[Call], thoughts: Sequence[Thought], call_places: Sequence[int]
 ) -> Iterator[tuple[int, Call | Thought]]:
-    """Calls and thoughts, each with the number of characters before it."""
+    """Calls and thoughts, each with the number of characters of text before it."""
     waiting = zip(chain(call_places, repeat(length)), calls, strict=False)
     called = 0
     for thought in thoughts:

@@ -1,8 +1,8 @@
-"""Secrets that are handed out once: `<prefix>_<id>_<secret><checksum>`.
+"""Secrets that are shown once: `<prefix>_<id>_<secret><checksum>`.
 
 `id` (12 characters) finds the row, `secret` (32 characters of base 62, 190.5 bits) proves the right to use it, `checksum`
 (6 characters) lets a mistyped one be refused without asking the database. Only the SHA-256 of the secret is stored; a fast
-hash is enough for a secret that nobody chose.
+hash is enough for a random secret.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SALT_LENGTH = 16
 
 
 class Minted(NamedTuple):
-    """A new one: `text` is the whole of it, the rest is what may be stored."""
+    """A new token: `text` is the whole token, the other fields may be stored."""
 
     text: str
     id: str
@@ -30,18 +30,18 @@ class Minted(NamedTuple):
 
 
 def mint(prefix: str, secret: str | None = None) -> Minted:
-    """A token with a new id, and a new secret unless it is given."""
+    """Create a token with a new id, and a new secret unless it is given."""
     token_id, secret = random_word(ID_LENGTH), secret or random_word(SECRET_LENGTH)
     return Minted(joined(prefix, token_id, secret), token_id, sha256(secret))
 
 
 def joined(prefix: str, token_id: str, secret: str) -> str:
-    """The whole of a token."""
+    """The whole text of a token."""
     return f"{prefix}_{token_id}_{secret}{checksum(token_id, secret)}"
 
 
 def parted(prefix: str, text: str) -> tuple[str, str] | None:
-    """Id and secret of a well-formed token, or None."""
+    """The id and the secret of a well-formed token, or None."""
     found, _, rest = text.partition("_")
     token_id, _, tail = rest.partition("_")
     secret, check = tail[:SECRET_LENGTH], tail[SECRET_LENGTH:]
@@ -51,27 +51,27 @@ def parted(prefix: str, text: str) -> tuple[str, str] | None:
 
 
 def sha256(secret: str) -> bytes:
-    """What is stored of a secret."""
+    """The hash of the secret that is stored."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def proves(secret: str, secret_sha256: bytes) -> bool:
-    """Compare in constant time."""
+    """Compare a secret with its hash, in constant time."""
     return hmac.compare_digest(secret_sha256, sha256(secret))
 
 
 def random_word(length: int) -> str:
-    """Letters and digits that nobody can guess."""
+    """Random letters and digits that cannot be guessed."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def new_salt() -> bytes:
-    """For `derived`."""
+    """A new salt for `derived`."""
     return secrets.token_bytes(SALT_LENGTH)
 
 
 def derived(secret: str, salt: bytes) -> str:
-    """A secret that only who has both `secret` and `salt` can make again."""
+    """A secret that can be made again only from both `secret` and `salt`."""
     number = int.from_bytes(hmac.digest(secret.encode(), salt, "sha256"))
     digits = ""
     for _ in range(SECRET_LENGTH):
@@ -81,7 +81,7 @@ def derived(secret: str, salt: bytes) -> str:
 
 
 def checksum(token_id: str, secret: str) -> str:
-    """Tells mistyped ones; no secret is needed for it."""
+    """The characters that reveal a mistyped token; they need no secret."""
     number = zlib.crc32(f"{token_id}_{secret}".encode())
     digits = ""
     for _ in range(CHECKSUM_LENGTH):

@@ -1,5 +1,5 @@
-"""Text must be UTF-8, with or without a byte order mark at its start. Of anything else it is said once what it is: a file
-saved on Windows may be UTF-16 or Windows-1252 from its first line to its last.
+"""Checks that text is UTF-8, with or without a byte order mark. For other text the error names the encoding once: a file
+saved on Windows may be UTF-16 or Windows-1252 throughout.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import codecs
 
 PIECE_BYTES = 65_536
 _START_BYTES = 4
-"""So many bytes tell UTF-16 and UTF-32, also without a mark: what we take begins with two characters of ASCII."""
+"""Bytes that reveal UTF-16 and UTF-32 even without a mark: everything that is accepted begins with two ASCII characters."""
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -18,20 +18,20 @@ _MARKS = (
 
 
 class NotUtf8(ValueError):
-    """The message goes behind "is": `in UTF-16`, or `not in UTF-8: byte 0xe9 in line 3 …`."""
+    """The message continues a sentence after "is": `in UTF-16`, or `not in UTF-8: byte 0xe9 in line 3 …`."""
 
 
 class Utf8Check:
-    """Text that comes in pieces. `feed` and `end` give it back without the mark; `NotUtf8` when it is none."""
+    """Checks text that comes in pieces. `feed` and `end` return it without the mark, and raise `NotUtf8`."""
 
     def __init__(self) -> None:
         self._start: bytes | None = b""
-        """What has come, as long as that is not enough to tell."""
+        """The first bytes, as long as they are too few to tell."""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._lines = 1
 
     def feed(self, piece: bytes) -> bytes:
-        """The next piece."""
+        """Check the next piece."""
         if self._start is not None:
             self._start += piece
             if len(self._start) < _START_BYTES:
@@ -41,7 +41,7 @@ class Utf8Check:
         return piece
 
     def end(self) -> bytes:
-        """What was kept back because it was so short."""
+        """The bytes that were held back because the text is so short."""
         piece, self._start = _without_mark(self._start or b""), None
         self._check(piece, ends=True)
         return piece
@@ -56,7 +56,7 @@ class Utf8Check:
 
 
 def utf8(text: bytes) -> bytes:
-    """The whole text without its mark; raises `NotUtf8`."""
+    """The whole text without its mark. Raises `NotUtf8`."""
     text = _without_mark(text)
     if not text.isascii():
         check = Utf8Check()

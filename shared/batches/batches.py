@@ -1,4 +1,4 @@
-"""Batches over files of lines, as the API makes and shows them. `workers/batches/feed.py` runs them."""
+"""Batches over files of lines: how the API creates, shows and cancels them. `workers/batches/feed.py` runs them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from shared.stores.postgres import reached
 from shared.stores.turns import patiently
 
 LISTED_AT = "/api/batches"
-"""Where an account's batches are listed, unless a caller uses another API."""
+"""The native route that lists an account's batches; other APIs have their own."""
 RESULTS_PER_READ = 200
 RESULT_BYTES = 200
-"""What a line costs beside what it says."""
+"""Estimated memory of one result beside its answer and its request."""
 State = Literal[
     "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
 
 
 class AskedElse(msgspec.Struct, frozen=True, array_like=True):
-    """A model that a line falls back on, by the name that was asked for, and what it is asked, but for the form of the
-    answer, which is the line's. `ignored` are the fields that it is not told of.
+    """A fallback model of a line: the name that was asked for, and what that model is asked. The form of the answer is the
+    line's. `ignored` are fields of the line that this model is not told.
     """
 
     model: str
@@ -42,7 +42,7 @@ class AskedElse(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """What one line asks for; `max_tokens` is None when it was left out."""
+    """What one line asks for. `max_tokens` is None if the line left it out."""
 
     model: str
     messages: list[Message]
@@ -53,11 +53,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     ignored: tuple[str, ...] = ()
     """Fields that were left out of the line."""
     told: bytes | None = None
-    """What its answer repeats of it, where its API has that."""
+    """JSON that the answer repeats of the line, for APIs whose answers do that."""
     others: tuple[AskedElse, ...] = ()
-    """What it falls back on, in order. With it, messages and tools have all marks for caches."""
+    """The fallback models of the line, in order. If there are any, messages and tools keep all cache marks, because each
+    model takes others.
+    """
     passed: tuple[str, ...] = ()
-    """The models that were named before `model`, which nobody could call when it was sent."""
+    """Models that the line names before `model` and that nobody could call when it was sent."""
 
     def answered_by(self, kept: KeptAnswer) -> tuple[str, tuple[str, ...]]:
         """The model that gave the answer, and the fields that were left out for it."""
@@ -66,7 +68,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `batches`. Of `total` lines `bad` were not understood and count as failed; `fed` became items."""
+    """A row of `batches`. Of `total` lines, `bad` were not understood and count as failed, and `fed` have become items."""
 
     id: str
     account_id: str
@@ -101,14 +103,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why the service itself cancelled it: `key_revoked` or `key_expired`."""
     results_until: datetime | None = None
-    """Until when the results were promised; None for a batch of a release that did not write it down."""
+    """The time until which results are promised; None for a batch of a release that did not store it."""
     saved_nano: NanoUsd = NanoUsd(0)
-    """What the lines at the tier flex would have cost more without."""
+    """What lines at the tier flex would have cost more at the default tier, in nano-USD."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A line that has come to its end: `answer` is a packed `KeptAnswer` of a success, with what was `asked`; else code and
-    message say why not. `request_id` is None when the line was never fed.
+    """A line that has ended. A success has its packed `KeptAnswer` in `answer`, and what was `asked`; a failure has a code
+    and a message. `request_id` is None if the line was never fed.
     """
 
     number: int
@@ -121,13 +123,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in memory, about."""
+        """Estimated memory, in bytes."""
         said = (self.asked, self.answer, self.error_message)
         return RESULT_BYTES + sum(len(part) for part in said if part)
 
 
 class ResultPage(msgspec.Struct):
-    """Lines in the order of the file, to be taken from the left; those behind number `after`, if there are `more`."""
+    """Ended lines in the order of the file, to be taken from the left. If there are `more`, they come after line number
+    `after`.
+    """
 
     results: deque[Result]
     after: int
@@ -135,7 +139,7 @@ class ResultPage(msgspec.Struct):
 
     @property
     def size_bytes(self) -> int:
-        """What they take in memory, about."""
+        """Estimated memory of the remaining lines, in bytes."""
         return sum(result.size_bytes for result in self.results)
 
 
@@ -145,17 +149,17 @@ _ask_decoder = msgspec.msgpack.Decoder(Ask)
 
 
 def pack_ask(ask: Ask) -> bytes:
-    """As msgpack, for `Line.asked`."""
+    """Encode as msgpack, for `Line.asked`."""
     return _ask_encoder.encode(ask)
 
 
 def unpack_ask(data: bytes) -> Ask:
-    """Raises `msgspec.DecodeError` for anything else."""
+    """Decode what `pack_ask` has encoded. Raises `msgspec.DecodeError` for anything else."""
     return _ask_decoder.decode(data)
 
 
 async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int) -> dict[str, list[LineError]]:
-    """By file, the first `limit` lines of each that were not understood."""
+    """For each file, its first `limit` lines that were not understood."""
     days = {batch.file_id: batch.file_day for batch in batches if batch.bad}
     found: dict[str, list[LineError]] = {file_id: [] for file_id in days}
     for row in await rows_of(pool, FILES["bad_lines"], list(found), list(days.values()), limit) if days else ():
@@ -164,7 +168,9 @@ async def bad_lines_of(pool: asyncpg.Pool, batches: Sequence[Batch], limit: int)
 
 
 async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str, listed_at: str = LISTED_AT) -> Batch:
-    """Raises `NotFound`, also for another account's: it names the route that lists the batches of this API."""
+    """The account's batch with this id. Raises `NotFound`, also for another account's batch; the message names the route
+    that lists the batches of this API.
+    """
     row = await row_of(pool, BATCHES["find"], known_id(batch_id), account_id)
     if row is None:
         raise NotFound(f"There is no such batch: GET {listed_at} lists yours.")
@@ -172,18 +178,22 @@ async def find_batch(pool: asyncpg.Pool, account_id: str, batch_id: str, listed_
 
 
 async def list_batches(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[Batch]:
-    """Newest first."""
+    """The account's batches, newest first."""
     return [batch_from_row(row) for row in await rows_of(pool, BATCHES["page"], account_id, *page_begins(after), limit)]
 
 
 async def list_newer_batches(pool: asyncpg.Pool, account_id: str, *, before: str, limit: int) -> list[Batch]:
-    """Those that were made next after the batch `before`, newest first. Raises `NotFound` for what is no id."""
+    """The batches that were created right after the batch `before`, newest first. Raises `NotFound` if `before` is not an
+    id.
+    """
     rows = await rows_of(pool, BATCHES["page_before"], account_id, *page_begins(before), limit)
     return [batch_from_row(row) for row in reversed(rows)]
 
 
 async def delete_output(pool: asyncpg.Pool, batch: Batch, file_id: str) -> bool:
-    """Hide a file that is made of the batch's results; these go with their day. False when it was hidden before."""
+    """Hide a result file of the batch; its content is deleted with the partition of its day. False if the file was hidden
+    before.
+    """
     return bool(await value_of(pool, BATCHES["delete_output"], batch.id, batch.account_id, file_id))
 
 
@@ -195,7 +205,9 @@ async def cancel_batch(
     *,
     within_s: float = TURN_TIMEOUT_S,
 ) -> Batch:
-    """What has not started does not start any more; one that has ended stays as it is. Raises `NotFound`."""
+    """Cancel a batch: lines that have not started do not start any more. A batch that has ended stays as it is. Raises
+    `NotFound`.
+    """
     await find_batch(pool, account_id, batch_id, listed_at)
     async with reached("Batches"):
         await patiently(pool, within_s, BATCHES["cancel"], batch_id, account_id)
@@ -203,20 +215,22 @@ async def cancel_batch(
 
 
 def results_kept_until(batch: Batch, days_kept: int) -> datetime:
-    """What was promised when the batch was made: results are readable until then, whatever the setting is now."""
+    """The time until which the results can be read. It was fixed when the batch was created; a later change of the setting
+    does not shorten it.
+    """
     return batch.results_until or batch.created_at + timedelta(days=days_kept)
 
 
 def require_results(batch: Batch, days_kept: int) -> None:
-    """Raises `Gone` when the time of the batch's results is over."""
+    """Raise `Gone` if the results are no longer kept."""
     until = results_kept_until(batch, days_kept)
     if until <= clock.utc_now():
         raise _gone(f"were kept until {until:%Y-%m-%d %H:%M} UTC")
 
 
 async def results_of(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, after: int = 0) -> AsyncIterator[Result]:
-    """The lines behind number `after` that have ended, in the order of the file; reads a page at a time. Raises `Gone` as
-    `read_results` does, also between two lines.
+    """Iterate over the ended lines after number `after` in the order of the file, reading one page at a time. Raises `Gone`
+    as `read_results` does, also between two lines.
     """
     more = True
     while more:
@@ -227,8 +241,8 @@ async def results_of(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, afte
 
 
 async def read_results(pool: asyncpg.Pool, batch: Batch, page_bytes_max: int, after: int) -> ResultPage:
-    """The next lines behind number `after` that have ended: as many as have `page_bytes_max` together, or one that has more.
-    Raises `Gone` when the lines or what came of them is not there any more.
+    """Read the next ended lines after number `after`: lines of `page_bytes_max` bytes together, or one larger line. Raises
+    `Gone` if the lines or their answers are deleted.
     """
     rows = await rows_of(
         pool,
@@ -256,7 +270,7 @@ async def _has_its_lines(pool: asyncpg.Pool, batch: Batch) -> bool:
 
 
 async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
-    """Where the line with this id stands. Raises `NotFound`, and `Gone` when no line is there any more."""
+    """The number of the line with this id. Raises `NotFound`, or `Gone` if the lines are deleted."""
     number = await value_of(pool, BATCHES["line_number"], batch.file_id, batch.file_day, known_id(custom_id))
     if number is None and not await _has_its_lines(pool, batch):
         raise _gone("are not kept any more")
@@ -266,7 +280,7 @@ async def line_number(pool: asyncpg.Pool, batch: Batch, custom_id: str) -> int:
 
 
 def batch_from_row(row: asyncpg.Record) -> Batch:
-    """A row of `batches`, which may have columns that a later release has added."""
+    """Read a row of `batches`; columns that a later release has added are ignored."""
     known = {name: value for name, value in row.items() if name in Batch.__struct_fields__}
     metadata = row["metadata"]
     return Batch(**(known | {"metadata": None if metadata is None else msgspec.json.decode(metadata)}))
@@ -277,7 +291,7 @@ def _gone(why: str) -> Gone:
 
 
 def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
-    """None while the line is not at its end. Raises `Gone` when what came of it is not there any more."""
+    """None if the line has not ended. Raises `Gone` if its answer is deleted."""
     line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])

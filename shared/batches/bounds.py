@@ -1,4 +1,4 @@
-"""What a line of a batch may cost at most."""
+"""The upper bound of a batch line's cost, checked when the line is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
-    """What the line would be held for with `model`, whose price batches pay times their factor."""
+    """What would be held for the line with `model`, at the model's price times the factor for batches."""
     limit, _ = output_limit(model, ask.max_tokens, settings)
     bound = input_bound(ask.messages, model.image_tokens or 0, ask.tools, ask.sampling.json_answer)
     marked = with_marks_taken(model, ask.messages, ask.tools)
@@ -25,7 +25,7 @@ def cost_bound(ask: Ask, model: Model, settings: Settings) -> NanoUsd:
 
 
 def require_at_most(most: NanoUsd, cost: NanoUsd) -> None:
-    """Raises `InvalidRequest`."""
+    """Raise `InvalidRequest` if the line may cost more than `most`."""
     if cost > most:
         raise InvalidRequest(
             f"The line may cost up to {nano_to_usd(cost)} USD, and {nano_to_usd(most)} USD are the most that one line may:"

@@ -14,10 +14,9 @@ ANSWERS_PER_STEP = 1_000
 
 
 async def delete_batch(pool: asyncpg.Pool, batch: Batch, days_kept: int) -> None:
-    """Erase its answers, then show it to nobody any more. Its lines go with it, unless they were sent to `/v1/files` as a
-    file of their own. When it breaks off, the batch is still there, and a repeat deletes the rest of it.
-
-    Raises `Conflict` while the batch has not ended, and `Unavailable`.
+    """Erase the answers of an ended batch, then hide the batch. Its lines are deleted too, unless they are a file that was
+    sent to `/v1/files`. If this breaks off, the batch is still listed, and a repeated call deletes the rest. Raises
+    `Conflict` while the batch has not ended, and `Unavailable`.
     """
     if batch.ended_at is None:
         raise Conflict("The batch has not ended: cancel it, and delete it when it has.")

@@ -1,4 +1,4 @@
-"""Files of lines, from which batches are made."""
+"""Files of lines: batches are created from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class LineError(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a file: understood (`asked`, for the feed `provider`), or not (`error_code`, `error_message`)."""
+    """A line of a file. If it was understood, it has `asked`, for the feed `provider`; otherwise `error_code` and
+    `error_message`.
+    """
 
     number: int
     custom_id: str | None
@@ -48,7 +50,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contents(NamedTuple):
-    """What an upload has brought; `counted` is what its lines count towards the quota."""
+    """What an upload contained. `counted` is the number of bytes that its lines count towards the quota."""
 
     bytes: int
     counted: int
@@ -65,7 +67,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     filename: str
     endpoint: str | None
-    """What its lines are for; None as long as none was understood."""
+    """The endpoint that its lines are for; None until one line was understood."""
     state: str
     bytes: int
     lines: int
@@ -75,7 +77,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def require_credit(pool: asyncpg.Pool, account_id: str) -> None:
-    """Raises `InsufficientCredit` when the account has nothing that could be held."""
+    """Raise `InsufficientCredit` if the account has no credit that could be held."""
     available = await value_of(pool, FILES["available"], account_id)
     if not available or available <= 0:
         amount = nano_to_usd(available or 0)
@@ -94,8 +96,8 @@ async def begin_file(
     settings: Settings,
     announced: Announced = Announced(),  # noqa: B008 - it is immutable
 ) -> File:
-    """A file to which lines can be added; nobody sees it until `finish_file`. Raises `RequestTooLarge` or
-    `InsufficientCredit` when the account's files leave no room for it.
+    """Create a file that lines can be added to; it is hidden until `finish_file`. Raises `RequestTooLarge` or
+    `InsufficientCredit` if the account's files leave no room for it.
     """
     file_id = new_id("file")
     moment = created_at(file_id)
@@ -121,15 +123,15 @@ async def begin_file(
 
 
 async def add_lines(pool: asyncpg.Pool, file: File, lines: list[Line]) -> None:
-    """By COPY. Raises `Unavailable`."""
+    """Store lines with COPY. Raises `Unavailable`."""
     records = [(file.day, file.id, *msgspec.structs.astuple(line)) for line in lines]
     async with reached("Files"):
         await pool.copy_records_to_table("file_lines", records=records, columns=LINE_COLUMNS)
 
 
 async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, has: Contents) -> File:
-    """From now on it can be used, for what its `endpoint` and until what its `expires_at` say. Raises `KeyEnded` when the key
-    that sends it has ended meanwhile, `Unavailable` also when the upload was given up.
+    """Make the file usable, with the `endpoint` and `expires_at` of `file`. Raises `KeyEnded` if the key that sends it has
+    ended meanwhile, and `Unavailable`, also if the upload was given up.
     """
     fields = (file.id, has.bytes, has.lines, has.bad_lines, file.endpoint, file.expires_at, key_id, has.counted)
     ((reason, done),) = await rows_of(pool, FILES["ready"], *fields)
@@ -141,19 +143,21 @@ async def finish_file(pool: asyncpg.Pool, file: File, key_id: str, has: Contents
 
 
 async def drop_file(pool: asyncpg.Pool, file: File) -> None:
-    """Forget an upload that broke off, also at its very end: a file that can be used has all its lines. A sweep deletes them.
-    Raises `Unavailable`; then the sweep gives the upload up.
+    """Forget an upload that broke off, even at its very end: a usable file has all its lines. A sweep deletes the stored
+    lines. If this raises `Unavailable`, the sweep gives the upload up later.
     """
     await execute(pool, FILES["forget"], file.id)
 
 
 async def forget_file(pool: asyncpg.Pool, file: File, settings: Settings) -> None:
-    """A file of which no batch came. Raises `Unavailable`; then its time takes it along."""
+    """Delete a file from which no batch was created. If this raises `Unavailable`, the file is deleted when it expires."""
     await value_of(pool, FILES["delete"], file.id, file.account_id, settings.batch_days_kept, LINE_BYTES)
 
 
 async def find_file(pool: asyncpg.Pool, account_id: str, file_id: str) -> File:
-    """Raises `NotFound`, also for another account's and for one that was deleted, and `Gone` when its time is over."""
+    """The account's file with this id. Raises `NotFound`, also for another account's and for a deleted file, and `Gone` if
+    it has expired.
+    """
     row = await row_of(pool, FILES["find"], known_id(file_id), account_id)
     if row is None:
         raise NotFound("There is no such file: GET /v1/files lists yours.")
@@ -174,8 +178,8 @@ async def list_files(
     at_once: int,
     oldest_first: bool = False,
 ) -> AsyncIterator[list[File]]:
-    """Up to `limit` files, newest first unless asked for otherwise: the `first` ones, then pieces of `at_once`, each read
-    when it is asked for. Raises `NotFound` for an `after` that is no id.
+    """Yield up to `limit` files, newest first unless `oldest_first`: first a page of `first` files, then pages of
+    `at_once`, each read when it is asked for. Raises `NotFound` if `after` is not an id.
     """
     query = FILES["page_oldest_first"] if oldest_first else FILES["page"]
     begin = OLDEST if oldest_first and after is None else page_begins(after)
@@ -190,8 +194,8 @@ async def list_files(
 
 
 async def delete_file(pool: asyncpg.Pool, account_id: str, file_id: str, settings: Settings) -> None:
-    """Its room is free at once, and a sweep deletes its lines, but for what results repeat of them. Raises `NotFound` or
-    `Gone`, or `Conflict` while a batch needs it.
+    """Delete a file. Its bytes no longer count at once, and a sweep deletes its lines, except those that results repeat.
+    Raises `NotFound` or `Gone`, or `Conflict` while a batch needs the file.
     """
     file = await find_file(pool, account_id, file_id)
     if not await value_of(pool, FILES["delete"], file.id, account_id, settings.batch_days_kept, LINE_BYTES):

@@ -1,4 +1,4 @@
-"""How files and batches are read and written: Postgres that is away is `Unavailable`."""
+"""Runs the queries of files and batches. If Postgres is away, each raises `Unavailable`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES, BATCHES = load_queries("files"), load_queries("batches")
 
 
 def page_begins(after: str | None) -> tuple[datetime, str]:
-    """Where a page begins. Raises `NotFound` for what is no id."""
+    """The time and the id after which a page begins. Raises `NotFound` if `after` is not an id."""
     if after is None:
         return NEWEST[1], NEWEST[0]
     try:
@@ -25,7 +25,7 @@ def page_begins(after: str | None) -> tuple[datetime, str]:
 
 
 def known_id(text: str) -> str:
-    """A text that no id is where it has the one character that Postgres refuses."""
+    """Replace a text that Postgres would refuse (it contains NUL) by one that is no id."""
     return "" if "\0" in text else text
 
 
@@ -42,11 +42,11 @@ async def value_of(pool: asyncpg.Pool, query: str, *arguments: Any) -> Any:  # n
 
 
 async def rows_of(pool: asyncpg.Pool, query: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401
-    """Raises `Unavailable`."""
+    """All rows. Raises `Unavailable`."""
     async with reached("Batches"):
         return await pool.fetch(query, *arguments)
 
 
 async def execute(pool: asyncpg.Pool, query: str, *arguments: Any) -> None:  # noqa: ANN401
-    """Raises `Unavailable`."""
+    """Run a statement without a result. Raises `Unavailable`."""
     await rows_of(pool, query, *arguments)

@@ -1,7 +1,7 @@
-"""What the files of an account may have together, and what a file counts towards that.
+"""How many bytes an account's files may have together, and how many a file counts.
 
-A file counts with the bytes of its lines, whose room is taken before they are stored. Answers of batches do not count: each
-was paid for at its vendor's price.
+A file counts the bytes of its lines, and room for them is taken before they are stored. Answers of batches do not count:
+each was paid for at its vendor's price.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 FILE_BYTES = 1_000
-"""What a file counts besides its lines."""
+"""Bytes that a file counts beside its lines."""
 LINE_BYTES = 200
-"""What a line takes besides its content: its row, its place in the index, the ids."""
+"""Bytes that a line counts beside its content: its row, its index entry, its ids."""
 GIVEN_UP = "The upload was given up, because nothing was heard of it for a while: send it again."
 MAKE_ROOM = "delete files (DELETE /v1/files/{id}) to make room"
 SIGNS_PER_SILENCE = 4
 
 
 class Announced(NamedTuple):
-    """What is known of an upload before its lines: how many bytes it says it has, 0 when it does not say. `by_credit`: the
-    account's balance bounds it, too.
+    """What is known of an upload before its lines: its length in bytes (0 if it does not say), and whether the account's
+    balance limits it, too (`by_credit`).
     """
 
     bytes: int = 0
@@ -38,10 +38,12 @@ class Announced(NamedTuple):
 
 
 class TakenRoom:
-    """What one upload has of its account's quota. It grows with the upload, and tells that the upload goes on."""
+    """The bytes of its account's quota that one upload has taken. They grow with the upload. Taking them also shows that
+    the upload is alive.
+    """
 
     def __init__(self, pool: asyncpg.Pool, file: File, announced: Announced, settings: Settings) -> None:
-        """`begin_file` has taken what was announced."""
+        """`begin_file` has already taken the announced bytes."""
         self._pool = pool
         self._file = file
         self._announced = announced
@@ -50,10 +52,9 @@ class TakenRoom:
         self._told_at = time.monotonic()
 
     async def reach(self, counted: int) -> None:
-        """Have room for `counted` bytes. Asks Postgres only when more is to be taken, or nothing was told for a while.
-
-        Raises `RequestTooLarge` or `InsufficientCredit` when there is no room for it, `Unavailable` also when the upload was
-        given up.
+        """Take room for `counted` bytes in all. Postgres is asked only if more is needed, or if it has not been told for a
+        while that the upload is alive. Raises `RequestTooLarge` or `InsufficientCredit` if there is no room, and
+        `Unavailable`, also if the upload was given up.
         """
         settings, wanted = self._settings, max(counted, self._taken)
         silent_s = time.monotonic() - self._told_at
@@ -69,12 +70,12 @@ class TakenRoom:
         self._taken, self._told_at = wanted, time.monotonic()
 
     async def tell(self) -> None:
-        """That the upload goes on, now and then. Raises as `reach`."""
+        """Tell Postgres now and then that the upload is alive. Raises as `reach` does."""
         await self.reach(self._taken)
 
 
 def bytes_of(line: Line, sent: int) -> int:
-    """What a line counts that came in `sent` bytes: those, or what is kept of it where that is more."""
+    """Bytes that a line counts which was sent as `sent` bytes: those, or what is stored of it if that is more."""
     kept = len(line.asked or b"") + _size(line.custom_id) + _size(line.error_message) + LINE_BYTES
     return max(sent, kept)
 
@@ -86,13 +87,15 @@ def _size(text: str | None) -> int:
 
 
 def limits_of(settings: Settings, announced: Announced) -> tuple[int | None, ...]:
-    """As SQL's `room_for` takes them."""
+    """The arguments of SQL's `room_for`."""
     by_credit = (settings.files_bytes_free, settings.files_bytes_per_usd) if announced.by_credit else (None, None)
     return settings.files_max, settings.files_bytes_max, *by_credit
 
 
 def refuse_without_room(room: asyncpg.Record, wanted: int, settings: Settings) -> None:
-    """`room` is what SQL's `room_for` says. Raises `RequestTooLarge` or `InsufficientCredit`."""
+    """Check the answer of SQL's `room_for`. Raises `RequestTooLarge` or `InsufficientCredit` if it leaves no room for
+    `wanted` bytes.
+    """
     if room["outcome"] != "ok":
         raise _refusal(room, wanted, settings)
 

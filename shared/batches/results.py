@@ -1,4 +1,4 @@
-"""A line of a batch's results in the native form: what is downloaded, and what is exported."""
+"""A line of a batch's results in the native form, for downloads and exports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def result_line(result: Result) -> bytes:
 
 
 def _answer(answer: bytes, asked: bytes) -> dict[str, Any]:
-    """As `POST /api/endpoint` answers; `tool_calls` where there are some, which only lines of other APIs can ask for."""
+    """The result as `POST /api/endpoint` answers it, with `tool_calls` if there are any; only lines of other APIs can ask
+    for those.
+    """
     kept, ask = unpack_answer(answer), unpack_ask(asked)
     done, (model, _) = kept.done, ask.answered_by(kept)
     told = {

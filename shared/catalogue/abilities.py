@@ -1,8 +1,8 @@
-"""Which of the options of a request a model can honour. What it cannot is a 400 for the caller, or, where the caller's API
-takes it for a wish, left out and named; never dropped in silence.
+"""Which options of a request a model can honour. An option that it cannot honour is refused with a 400, or, if the caller's
+API treats the option as a wish, left out and named. No option is dropped silently.
 
-The knowledge follows from the fields of the catalogue's rows; what is no field is a fact about an API, stated here. All of
-it was read in 2026-11.
+Most of this follows from the fields of the catalogue's rows. What is not a field is a fact about a vendor's API; all of
+these were read in 2026-11.
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ RESPONSES = "openai-responses"
 OPENAIS = frozenset({OPENAI, RESPONSES})
 EFFORTS: tuple[ReasoningEffort, ...] = get_args(ReasoningEffort)
 SWITCHED_ON: ReasoningEffort = "medium"
-"""What is meant by thinking that is switched on without an effort."""
+"""The effort of a request that switches thinking on without naming an effort."""
 DEFAULT_TEMPERATURE = DEFAULT_TOP_P = 1
-"""Of models that take no other value, or only one of the two: asking for it changes nothing."""
+"""The default of models that take no other value, or only one of the two options. Asking for the default changes nothing.
+"""
 
 
 def nearest(
     model: Model, sampling: Sampling, wishes: Collection[str], tools: Tools = NO_TOOLS
 ) -> tuple[Sampling, list[str]]:
-    """What of `sampling` is sent to `model`, and the `wishes` that it lacks. A wish is an option that may be left out, one of
-    `reasoning_effort`, `thinking`, `shown_thoughts`, `top_k`, `seed`, `frequency_penalty`, `presence_penalty`, `user`,
-    `strict_tools`, `cache`, `cache_elsewhere`, `cache_time`, `cache_key`, `cache_mode`, `cache_retention`; an effort or a
-    `top_k` becomes the nearest that the model has. A sampling option that asks for what happens anyway is left out, too.
+    """The part of `sampling` that is sent to `model`, and the `wishes` that the model lacks.
+
+    A wish is an option that may be left out: `reasoning_effort`, `thinking`, `shown_thoughts`, `top_k`, `seed`,
+    `frequency_penalty`, `presence_penalty`, `user`, `strict_tools`, `cache`, `cache_elsewhere`, `cache_time`, `cache_key`,
+    `cache_mode`, `cache_retention`. An effort or a `top_k` becomes the nearest one that the model has. A temperature or
+    `top_p` that equals the default is left out where the model takes none.
     """
     asked = _Asked(model, sampling, tools, ())
     is_wish = "reasoning_effort" in wishes
@@ -73,8 +76,9 @@ def _caching(wanted: Caching, lacking: Collection[str]) -> Caching:
 
 
 def _effort_sent(asked: _Asked) -> ReasoningEffort | None:
-    """The nearest that the model has, of two as near the one nearer to `high`, as Anthropic and DeepSeek have it; none where
-    it would take tools, or a temperature that is asked for, away. Who asks for thinking gets some where the model has any.
+    """The model's effort that is nearest to the one asked for; of two equally near ones the one nearer to `high`, as
+    Anthropic and DeepSeek do it. None if that effort would take away tools, or a temperature that was asked for. A request
+    for thinking gets some wherever the model can think.
     """
     wanted = asked.sampling.reasoning_effort
     if wanted is None:
@@ -97,7 +101,7 @@ def _takes_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _is_sampled(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether a temperature and a top_p are taken, and have an effect, beside this effort."""
+    """Whether the model takes a temperature and a top_p beside this effort, and whether they have an effect."""
     return model.sampling and not (vendor_limits(model).thinks_unsampled and thinks(model, effort))
 
 
@@ -107,7 +111,9 @@ def _top_k(model: Model, sampling: Sampling) -> int | None:
 
 
 def _lacks_effort(asked: _Asked) -> bool:
-    """Not to think is what a model without reasoning does anyway; one that cannot stop thinks as little as it can."""
+    """A model without reasoning never thinks, so it has the effort `none`. A model that cannot stop thinking gets its least
+    effort for `none`, and the wish counts as lacking.
+    """
     wanted = asked.sampling.reasoning_effort
     if not asked.model.reasoning_efforts:
         return wanted not in {None, "none"} or asked.model.reasoning
@@ -116,8 +122,9 @@ def _lacks_effort(asked: _Asked) -> bool:
 
 
 def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
-    """As OpenAI says: "To use function tools, use /v1/responses or set reasoning_effort to 'none'"
-    (github.com/danny-avila/LibreChat/issues/14231, read 2026-11). Others only cannot be made to call one while they think.
+    """Whether thinking with this effort makes the requested tools impossible. OpenAI says: "To use function tools, use
+    /v1/responses or set reasoning_effort to 'none'" (github.com/danny-avila/LibreChat/issues/14231, read 2026-11). Other
+    models only cannot be forced to call a tool while they think.
     """
     if not thinks(asked.model, effort):
         return False
@@ -126,19 +133,19 @@ def _takes_tools_away(asked: _Asked, effort: ReasoningEffort | None) -> bool:
 
 
 def _must_call(asked: _Asked) -> bool:
-    """Whether the model has to call a tool, be it that of its answer."""
+    """Whether the model has to call a tool, which may be the tool that carries a JSON answer."""
     answer = asked.sampling.json_answer
     by_tool = answer is not None and json_form(asked.model, asked.tools, answer) == "tool"
     return by_tool or asked.tools.must_be_called()
 
 
 def _lacks_seed(asked: _Asked) -> bool:
-    """Gemini's is a smaller number. Not in the references of Responses, DeepSeek, Converse, Jurassic-2, Command, Realtime."""
+    """Gemini's seed is a 32-bit number. Responses, DeepSeek, Converse, Jurassic-2, Command and Realtime document none."""
     return asked.api not in {OPENAI, GEMINI} or abs(asked.sampling.seed or 0) > vendor_limits(asked.model).seed_max
 
 
 def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
-    """Responses and Converse have none. Models without sampling refuse them too, or ignore them (DeepSeek's reasoner)."""
+    """Responses and Converse have no penalties. Models without sampling refuse them, or ignore them (DeepSeek's reasoner)."""
 
     def lacks(asked: _Asked) -> bool:
         known = asked.api in {OPENAI, DEEPSEEK, GEMINI} and asked.model.sampling
@@ -148,8 +155,8 @@ def _lacks_penalty(name: str) -> Callable[[_Asked], bool]:
 
 
 def _lacks_top_k(asked: _Asked) -> bool:
-    """Claude takes it beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
-    Messages API), Gemini as a field of its own; OpenAI, DeepSeek and the others have none.
+    """Claude takes `top_k` beside Converse's own parameters (docs.aws.amazon.com/bedrock/latest/userguide, Anthropic Claude
+    Messages API), and Gemini as a field of its own. OpenAI, DeepSeek and the others have none.
     """
     known = asked.api == GEMINI or (asked.api == CONVERSE and asked.model.company == "Anthropic")
     effort = _effort_sent(asked) if asked.model.reasoning_efforts else None
@@ -175,30 +182,32 @@ _LACKS: dict[str, Callable[[_Asked], bool]] = {
         asked.sampling.caching.retention not in vendor_limits(asked.model).cache_retentions
     ),
 }
-"""`cache` is a mark where a model may take it, `cache_time` that it is for an hour (`caching.py`), `cache_elsewhere` a mark
-where no model takes one. A vendor that caches by itself needs none.
+"""By wish, whether the model lacks it. `cache` is a cache mark at a place where some model may take it, `cache_time` asks
+for an hour (`caching.py`), `cache_elsewhere` is a mark where no model takes one. A vendor that caches by itself needs no
+mark, so it lacks none.
 """
 
 
 def unavailable(model: Model, sampling: Sampling, tools: Tools, messages: Sequence[Message]) -> str | None:
-    """The name of the first option that `model` cannot honour as it is given, None when it can honour all.
+    """The name of the first option that `model` cannot honour, or None.
 
-    One of `tools` (also for calls and results in `messages`), `tool_choice`, `json_answer`, `json_schema`, `seed`,
-    `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `top_k`, `stop`. What asks for
-    nothing is never refused: what is absent or empty, a penalty of 0, a choice `auto` or `none`, `user`. Nor is a wish for
-    one call at a time, which `workers/request/vendor_calls.py` fulfils where a vendor has no word for it.
+    The name is one of `tools` (also for calls and results in `messages`), `tool_choice`, `json_answer`, `json_schema`,
+    `seed`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`, `temperature`, `top_p`, `top_k`, `stop`. Options
+    that ask for nothing are never refused: absent or empty ones, a penalty of 0, a choice `auto` or `none`, `user`. A wish
+    for one call at a time is not refused either: `workers/request/vendor_calls.py` fulfils it for vendors without a
+    parameter for it.
     """
     asked = _Asked(model, sampling, tools, messages)
     return next((name for name, is_refused in _REFUSED.items() if is_refused(asked)), None)
 
 
 def json_form(model: Model, tools: Tools, answer: JsonAnswer) -> Literal["mode", "tool"] | None:
-    """How the model is held to such an answer beside these tools: by its API's own mode, by a tool that it must call
-    (`workers/providers/wire/answer_tool.py`), or not at all.
+    """How the model is held to a JSON answer beside these tools: by its API's JSON mode, by a tool that it must call
+    (`workers/providers/wire/answer_tool.py`), or None if it cannot be.
 
-    DeepSeek's mode knows no schemas (api-docs.deepseek.com/guides/json_mode), and Gemini's goes with no tools: "Function
-    calling with a response mime type: 'application/json' is unsupported" (github.com/symfony/ai/issues/803). Who must call a
-    tool of the caller's gives no answer now.
+    DeepSeek's mode knows no schemas (api-docs.deepseek.com/guides/json_mode). Gemini's mode excludes tools: "Function
+    calling with a response mime type: 'application/json' is unsupported" (github.com/symfony/ai/issues/803). A model that
+    must call one of the caller's tools gives no JSON answer in this turn.
     """
     knows_schemas, goes_with_tools = model.api != DEEPSEEK, model.api != GEMINI
     if model.json_mode and (knows_schemas or answer.schema is None) and (goes_with_tools or not tools.offered):
@@ -214,7 +223,7 @@ def json_form(model: Model, tools: Tools, answer: JsonAnswer) -> Literal["mode",
 
 
 def tools_max(model: Model, sampling: Sampling, tools: Tools) -> int | None:
-    """How many tools of the caller's the model takes; None where no bound is known. A tool for the answer is one of them."""
+    """How many of the caller's tools the model takes, or None if no limit is known. A tool for the JSON answer counts."""
     most = tool_limits(model).tools_max
     answer = sampling.json_answer
     if most is None or answer is None or tools.must_be_called() or json_form(model, tools, answer) != "tool":
@@ -244,7 +253,7 @@ def _tool_choice(asked: _Asked) -> bool:
 
 
 def _json_answer(asked: _Asked) -> bool:
-    """Not even without a schema."""
+    """Whether the model cannot even be held to JSON without a schema."""
     answer = asked.sampling.json_answer
     return answer is not None and json_form(asked.model, asked.tools, JsonAnswer()) is None
 
@@ -255,7 +264,7 @@ def _json_schema(asked: _Asked) -> bool:
 
 
 def _sampled(name: str) -> Callable[[_Asked], bool]:
-    """An option of sampling that is refused where it is given and lacking."""
+    """A check that refuses the option if it is given and the model lacks it."""
     lacks = _LACKS[name]
     return lambda asked: getattr(asked.sampling, name) is not None and lacks(asked)
 

@@ -1,5 +1,5 @@
-"""Which of a model's APIs serves a request: OpenAI's newer models take tools beside reasoning, and show what they think, by
-its Responses API only.
+"""Chooses the API by which a model serves a request. OpenAI's newer models take tools beside reasoning, and show their
+thoughts, only by the Responses API.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from shared.chat import Sampling, Tools
 
 
 def by_its_api(model: Model, sampling: Sampling, tools: Tools, wishes: Collection[str] = ()) -> Model:
-    """The model with the API that serves this request. What it can honour and what its vendor takes hangs on that, so it is
-    chosen before any of it is asked; the job carries what was chosen.
-
-    `api` serves whatever it can, so that workers that do not know the other one serve as much as they ever did.
+    """The model with the API that serves this request. The API decides what the model can honour and what its vendor takes,
+    so it is chosen before those checks, and the job carries it. `api` is used wherever it can serve the request, because
+    workers of an older release do not know the second API.
     """
     second = _by_second(model)
     if second is None:
@@ -31,7 +30,7 @@ def by_its_api(model: Model, sampling: Sampling, tools: Tools, wishes: Collectio
 
 
 def by_each_api(models: Iterable[Model]) -> Iterator[Model]:
-    """Every model by each API that may serve a request of it."""
+    """Every model with each API that may serve one of its requests."""
     for model in models:
         yield model
         if (second := _by_second(model)) is not None:
@@ -39,7 +38,7 @@ def by_each_api(models: Iterable[Model]) -> Iterator[Model]:
 
 
 def _by_second(model: Model) -> Model | None:
-    """By its second API, which takes tools beside reasoning."""
+    """The model with its second API, which takes tools beside reasoning; None if it has none."""
     if model.second_api is None:
         return None
     lacks = tuple(lack for lack in model.tools_lack if lack != "reasoning")

@@ -1,8 +1,8 @@
-"""What a vendor's cache is told to keep, and what that may cost: the caller's marks as a model takes them.
+"""Cache marks: which of the caller's marks a model takes, and what writing to the vendor's cache may cost.
 
-OpenAI, Gemini and DeepSeek cache by themselves. Claude and Nova on Bedrock keep what is marked (Converse's `cachePoint`), and
-OpenAI from GPT-5.6 on takes marks besides. A mark below `cache_minimum` does no harm: nothing is kept, nothing is charged for
-it. Rows say who takes marks where; sources are in the companies' files.
+OpenAI, Gemini and DeepSeek cache by themselves. Claude and Nova on Bedrock keep what is marked (Converse's `cachePoint`),
+and OpenAI's models from GPT-5.6 on take marks, too. A mark on less than `cache_minimum` tokens does no harm: nothing is
+kept and nothing is charged. The catalogue's rows say who takes marks where; their sources are in the companies' files.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from shared.chat import INSTRUCTIONS, CacheMark, Message, Sampling, Tools
 from shared.money import Writes
 
 MARKS_MAX = 4
-""""A maximum of 4 blocks with cache_control may be provided. Found 5." (github.com/spring-projects/spring-ai/pull/4199);
-OpenAI writes the latest four (openai-python 3.54, `PromptCacheOptions`). Read 2026-11.
+"""Marks that a vendor takes. "A maximum of 4 blocks with cache_control may be provided. Found 5."
+(github.com/spring-projects/spring-ai/pull/4199); OpenAI writes the latest four (openai-python 3.54, `PromptCacheOptions`).
+Read 2026-11.
 """
 
 
 class Marked(NamedTuple):
-    """What is asked with the marks that its model takes; `left_out` says whether there were more, `shortened` whether one for
-    an hour is one for minutes now.
+    """Messages and tools with the marks that the model takes. `left_out`: there were more marks; `shortened`: a mark for an
+    hour has become one for minutes.
     """
 
     messages: list[Message]
@@ -36,15 +37,15 @@ class Marked(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """A mark of the message at `position`, None for one of the tools."""
+    """A mark and the `position` of its message; None is a mark of a tool."""
 
     position: int | None
     mark: CacheMark
 
 
 def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Marked:
-    """The last marks of those that the model takes, because each of them holds what the earlier ones do. The very same
-    messages and tools where nothing is marked.
+    """Keep the last marks that the model takes; each of them covers what the earlier ones mark. If nothing is marked, the
+    very same objects are returned.
     """
     asked = list(_in_order(messages, tools))
     if not asked:
@@ -61,10 +62,10 @@ def with_marks_taken(model: Model, messages: list[Message], tools: Tools) -> Mar
 
 
 def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling: Sampling) -> Writes:
-    """What a request with these marks may write to the vendor's cache at most.
+    """What a request with these marks may make the vendor write to its cache.
 
-    OpenAI keeps what it writes for half an hour: chat completions do not say how much of it was to be kept longer, so that is
-    asked for nowhere. Without a mark its explicit mode writes nothing.
+    OpenAI keeps what it writes for half an hour. Its chat completions do not report how much was to be kept longer, so
+    longer times are never asked for. In its explicit mode nothing is written without a mark.
     """
     marks = [mark for message in messages for mark in message.cache_marks] + [*tools.cache_marks]
     if any(mark.long for mark in marks) and _keeps_long(model):
@@ -75,17 +76,17 @@ def writes_of(model: Model, messages: Sequence[Message], tools: Tools, sampling:
 
 
 def _keeps_long(model: Model) -> bool:
-    """Whether a mark may be for an hour."""
+    """Whether the vendor keeps marked prompts for an hour."""
     return model.api == CONVERSE and model.price.cache_write_long is not None
 
 
 def is_explicit(model: Model, sampling: Sampling) -> bool:
-    """Whether the model's vendor can be told to write only what is marked, and is."""
+    """Whether the request asks the vendor to write only what is marked, and the vendor can do that."""
     return sampling.caching.explicit and model.api in OPENAIS and bool(model.cache_marks)
 
 
 def _in_order(messages: Sequence[Message], tools: Tools) -> Iterator[_Placed]:
-    """As vendors read them: tools, instructions, and what was said."""
+    """All marks in the order in which vendors read a request: tools, instructions, other messages."""
     yield from (_Placed(None, mark) for mark in tools.cache_marks)
     for is_instruction in (True, False):
         for position, message in enumerate(messages):
@@ -94,8 +95,9 @@ def _in_order(messages: Sequence[Message], tools: Tools) -> Iterator[_Placed]:
 
 
 def _takes(model: Model, placed: _Placed, messages: Sequence[Message]) -> bool:
-    """OpenAI takes none of the assistant's: "assistant output blocks are not among the block types OpenAI accepts a
-    breakpoint on" (docs.langchain4j.dev, `OpenAiOfficialPromptCacheBreakpoint`, read 2026-11).
+    """Whether the model takes a mark at this place. OpenAI takes none in the assistant's messages: "assistant output blocks
+    are not among the block types OpenAI accepts a breakpoint on" (docs.langchain4j.dev,
+    `OpenAiOfficialPromptCacheBreakpoint`, read 2026-11).
     """
     if model.api in OPENAIS and placed.position is not None and messages[placed.position].role == "assistant":
         return False
@@ -112,8 +114,8 @@ def _place_of(placed: _Placed, messages: Sequence[Message]) -> CachePlace:
 
 
 def _longest_first(marks: Sequence[_Placed], *, may_be_long: bool) -> list[_Placed]:
-    """A long mark behind a short one is a short one: "a ttl='1h' cache_control block must not come after a ttl='5m'
-    cache_control block" (github.com/cnighswonger/claude-code-cache-fix/issues/44, read 2026-11).
+    """Shorten every mark for an hour that follows one for minutes: "a ttl='1h' cache_control block must not come after a
+    ttl='5m' cache_control block" (github.com/cnighswonger/claude-code-cache-fix/issues/44, read 2026-11).
     """
     ordered: list[_Placed] = []
     for position, mark in marks:

@@ -1,7 +1,6 @@
-"""What a model's vendor would refuse of a request for certain, told by the caller's field before anything is held.
+"""Finds values that the model's vendor would certainly refuse, and names the caller's field before anything is held.
 
-Which options a model has stands in `abilities.py`; here are the values, counts and forms that it takes of them
-(`vendor_limits.py`).
+`abilities.py` says which options a model has; this module checks the values, counts and forms of them (`vendor_limits.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ MEGABYTE = 1024 * 1024
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """`option` as `abilities.py` names it, or `messages` or `max_tokens`; `place` within it, as `[2].content`; the sentence
-    goes on with `reason`.
+    """A value that the vendor would refuse. `option` is named as in `abilities.py`, or is `messages` or `max_tokens`;
+    `place` is the place within the option, as `[2].content`; `reason` ends the sentence that callers read.
     """
 
     option: str
@@ -38,7 +37,7 @@ def first_fault(
     tools: Tools = NO_TOOLS,
     max_tokens: int | None = None,
 ) -> Fault | None:
-    """The first thing that the vendor would refuse; None when nothing is known to be wrong."""
+    """The first value that the vendor would refuse, or None if no fault is known."""
     asked = _Asked(model, vendor_limits(model), messages, sampling or Sampling(), tools, max_tokens)
     return next((fault for check in _CHECKS for fault in check(asked)), None)
 
@@ -119,7 +118,9 @@ def _tools(asked: _Asked) -> Iterator[Fault]:
 
 
 def _json_answer(asked: _Asked) -> Iterator[Fault]:
-    """OpenAI: "'messages' must contain the word 'json' in some form"; DeepSeek says much the same (read 2026-11)."""
+    """Check that the prompt mentions JSON. OpenAI: "'messages' must contain the word 'json' in some form"; DeepSeek
+    requires much the same (read 2026-11).
+    """
     answer, model = asked.sampling.json_answer, asked.model
     if answer is None or model.api not in {*OPENAIS, DEEPSEEK} or model.base_url:
         return
@@ -132,7 +133,9 @@ def _json_answer(asked: _Asked) -> Iterator[Fault]:
 
 
 def _says_json(text: str) -> bool:
-    """The usual forms first: they are looked for a hundred times as fast, and a text may have 20 MB."""
+    """Whether the text contains "json" in any case. The usual spellings are looked for first: that is a hundred times
+    faster, and a text may have 20 MB.
+    """
     return "json" in text or "JSON" in text or "json" in text.lower()
 
 

@@ -23,25 +23,24 @@ COMPANIES = (
     "ai21",
     "cohere",
 )
-"""A file for each, in the order in which models are listed."""
+"""One file per company, in the order in which models are listed."""
 FILES = tuple(Path(__file__).with_name("companies") / f"{company}.toml" for company in COMPANIES)
 
 
 OVERLAID: tuple[Kind, ...] = ("model", "upstream")
-"""What an overlay may have."""
+"""The kinds of tables that an overlay may contain."""
 
 
 class Tables(NamedTuple):
-    """The tables in force by their names."""
+    """The tables that are in force, by name."""
 
     models: dict[str, Written]
     upstreams: dict[str, Written]
 
 
 def tables_in_force(overlay: Path | None = None) -> Tables:
-    """The rows as written; what `overlay` says of a model goes before what our files say.
-
-    Raises `SettingsError` with file, line and reason.
+    """Read the catalogue's tables; a field that `overlay` gives replaces ours. Raises `SettingsError` with file, line and
+    reason.
     """
     models: dict[str, Written] = {}
     for path in FILES:

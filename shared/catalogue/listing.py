@@ -1,4 +1,4 @@
-"""Models as `GET /api/models` lists them: what each can do, what it costs now, and what is known of other times and tiers."""
+"""Models as `GET /api/models` lists them: abilities, present prices, and prices at other times and tiers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIELDS = {
     "cache_write": "cache_write_usd_per_mtok",
     "cache_write_long": "cache_write_long_usd_per_mtok",
 }
-"""The rates of a price, and what they are called where they are listed."""
+"""The rates of a price, and the names of their fields in listings."""
 
 
 class ListedRates(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +144,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def facts_of(catalogue: Catalogue, model: Model) -> ModelFacts:
-    """The public listing of a model, which is one of the catalogue's."""
+    """The listed form of one of the catalogue's models."""
     return ModelFacts(
         name=model.name,
         aliases=catalogue.aliases_of(model),
@@ -176,7 +176,7 @@ def _capabilities(model: Model) -> Capabilities:
 
 
 def _other_prices(prices: Prices, factor: Decimal, moment: dt.datetime) -> dict[str, Any]:
-    """What is known at `moment`, which is in UTC, of prices at other tiers, hours and days."""
+    """Prices of the model at other tiers, hours and days, as known at `moment` (in UTC)."""
     step = prices.phase(moment).step
 
     def paid(phase: Phase) -> dict[str, Any]:
@@ -208,5 +208,5 @@ def listed(price: Price) -> dict[str, Any]:
 
 
 def rates_as(amount: Callable[[int], Any], rates: Rates) -> dict[str, Any]:
-    """The five fields of rates, each written by `amount`."""
+    """The five fields of the rates, each amount converted by `amount`."""
     return {field: None if (rate := getattr(rates, name)) is None else amount(rate) for name, field in FIELDS.items()}

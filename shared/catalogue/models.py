@@ -1,7 +1,8 @@
-"""The catalogue: what is known of each model, from the files of `companies/` and an operator's overlay file (`CATALOGUE`).
+"""The catalogue: what is known of each model, read from the files of `companies/` and an operator's overlay file
+(`CATALOGUE`).
 
-An overlay has the same form (`FIELDS.md`): a `[[model]]` whose `name` exists changes the fields it gives, another name adds a
-model; an `[[upstream]]` says where models can be called.
+An overlay has the same form (`FIELDS.md`). A `[[model]]` whose `name` exists changes the fields that it gives; another name
+adds a model. An `[[upstream]]` says where models can be called.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ LISTED_AT = "/api/models"
 NAME_SHOWN_MAX = 100
 """Characters of an unknown name that an error repeats."""
 SUCCESSORS_EFFORT: Literal["medium"] = "medium"
-"""How hard a successor thinks unasked, as OpenAI's models that always thought did."""
+"""The effort of a successor if the caller asks for none: OpenAI's models that always think use this one."""
 
 
 class DefaultPrices(msgspec.Struct, frozen=True):
-    """What a model's vendor takes at its default tier, and what a customer would pay there."""
+    """What a model's vendor takes at its default tier, and what a customer would pay at it."""
 
     vendor_price: Price
     price: Price
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as the code uses it; travels with each job. `vendor_price` is what the vendor takes, `price` what a
-    customer pays, both as in force when the catalogue was asked for it; `price_version` names the pair for good.
+    """A model as the code uses it; it travels with each job. `vendor_price` is what the vendor takes and `price` what a
+    customer pays, both as in force when the catalogue was asked for the model. `price_version` names the pair for good.
     """
 
     name: str
@@ -87,23 +88,23 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     cache_marks: tuple[CachePlace, ...] = ()
     writes_unasked: bool = True
     service_tier: ServiceTier = "default"
-    """The tier that the prices are of, and that its vendor is asked for."""
+    """The tier of the prices, which the vendor is asked for."""
     at_default: DefaultPrices | None = None
-    """Of a model at another tier: what it would cost without."""
+    """The prices at the default tier, for a model at another tier."""
 
     @property
     def lane(self) -> Lane:
-        """Where a single request for it waits."""
+        """The lane in which a single request for the model waits."""
         return "flex" if self.service_tier == "flex" else "interactive"
 
     @property
     def service(self) -> str:
-        """What a worker must be able to do for this model: its API, with a key of its own where the row names one."""
+        """What a worker needs to call the model: its API, and a key of its own if the row names one."""
         return f"{self.api}:{self.key_variable}" if self.key_variable else self.api
 
     @property
     def place(self) -> str:
-        """By which API it is called, and its name."""
+        """The API that the model is called by, and its name."""
         return f"{self.api}/{self.name}"
 
     def streams_with(self, tools: Tools) -> bool:
@@ -112,17 +113,17 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def can_be_made_to_call(self) -> bool:
-        """Whether it can be made to call the only tool on offer."""
+        """Whether the model can be forced to call the only tool on offer."""
         return self.tools and not {"required", "named"} <= set(self.tools_lack)
 
 
 OF_A_TIER = ("service_tier", "at_default", "vendor_price", "price", "price_version")
-"""The fields of a model that are others at each service tier."""
+"""Fields of a model that differ between service tiers."""
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One model: as it is in each phase of its vendor's prices, also at the tier `flex` where it has one, and what these are
-    multiplied with for customers.
+    """One model in each phase of its vendor's prices, at the tier `flex` too if it has one, and the factor that customers'
+    prices are multiplied with.
     """
 
     models: dict[Phase, Model]
@@ -131,15 +132,15 @@ class Offer(msgspec.Struct, frozen=True):
     factor: Decimal
 
     def now(self) -> Model:
-        """With the prices that are in force."""
+        """The model with the prices that are in force."""
         return self.models[self.prices.phase(clock.utc_now())]
 
     def flex_now(self) -> Model | None:
-        """The same at that tier."""
+        """The same at the tier `flex`; None if the model lacks it."""
         return self.flex.get(self.prices.phase(clock.utc_now()))
 
     def changed(self, **fields: str | None) -> Offer:
-        """The same with other fields of its model."""
+        """The same offer with other values in these fields of its model."""
         models, flex = (
             {at: msgspec.structs.replace(one, **fields) for at, one in of.items()} for of in (self.models, self.flex)
         )
@@ -147,8 +148,8 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """The models in force, in the order of the files, each with the prices of the moment at which it is asked for, and the
-    `upstreams` where they can be called.
+    """The models in force, in the order of the files. Each is returned with the prices of that moment. `upstreams` says
+    where models can be called.
     """
 
     def __init__(self, offers: dict[str, Offer], names: Names, upstreams: Upstreams) -> None:
@@ -163,8 +164,8 @@ class Catalogue:
         return len(self._offers)
 
     def serving(self, name: str, listed_at: str = LISTED_AT) -> Model:
-        """The model that serves requests for `name`: itself, or its successor, which thinks where the other one did. Raises
-        `ModelNotFound`.
+        """The model that serves requests for `name`: the model itself, or its successor, which is told to think if the
+        other model did. Raises `ModelNotFound`.
         """
         model = self.find(name, listed_at)
         if not model.successor:
@@ -175,8 +176,8 @@ class Catalogue:
         return msgspec.structs.replace(served, thinking=_unasked(served)) if always_thought and can_think else served
 
     def find(self, name: str, listed_at: str = LISTED_AT, *, nearest: bool = True) -> Model:
-        """The model that answers to `name`, a public name or any other. Raises `ModelNotFound`, which names the nearest ones
-        (unless told not to: looking for them takes milliseconds) and the route that lists all.
+        """The model with the public name or alias `name`. Raises `ModelNotFound`, which names the route that lists all
+        models, and the nearest names if `nearest` is true (looking for them takes milliseconds).
         """
         found = self._names.find(name)
         if found is None:
@@ -188,38 +189,39 @@ class Catalogue:
         return self._offers[found].now()
 
     def at_tier(self, model: Model, tier: ServiceTier) -> Model | None:
-        """One of the catalogue's models with the prices of that tier; None where it has no such tier."""
+        """The model with the prices of that tier; None if it lacks the tier."""
         if tier == model.service_tier:
             return model
         found = self._offers[model.name].flex_now()
         return found and msgspec.structs.replace(model, **{name: getattr(found, name) for name in OF_A_TIER})
 
     def public_name(self, name: str) -> str:
-        """The public name of the model that answers to `name`; `name` itself when none does."""
+        """The public name of the model with this name or alias; `name` itself if there is none."""
         return self._names.find(name) or name
 
     def aliases_of(self, model: Model) -> tuple[str, ...]:
-        """The other names that it is listed with."""
+        """The model's other names, as they are listed."""
         return self._names.aliases_of(model.name)
 
     def prices_of(self, model: Model) -> tuple[Prices, Decimal]:
-        """All of its vendor's prices, and what they are multiplied with for customers."""
+        """All prices of the model's vendor, and the factor that customers' prices are multiplied with."""
         offer = self._offers[model.name]
         return offer.prices, offer.factor
 
 
 def _unasked(model: Model) -> Thinking | None:
-    """What its vendor is told so that it thinks unasked: GPT up to 5.4 does not by itself, others do."""
+    """What the vendor is told so that the model thinks although the caller did not ask for it: GPT up to 5.4 does not think
+    by itself, others do.
+    """
     return SUCCESSORS_EFFORT if model.provider == "openai" and SUCCESSORS_EFFORT in model.reasoning_efforts else None
 
 
 def load_catalogue(
     overlay: Path | None = None, price_factor: Decimal = Decimal(1), *, use_successors: bool = False
 ) -> Catalogue:
-    """What customers pay is the vendor's price × `price_factor` × the row's own factor. With `use_successors` each model that
-    the vendor has replaced is served by its replacement.
-
-    Raises `SettingsError` with file, line, model and reason when a row is wrong or has no price.
+    """Read the catalogue. A customer pays the vendor's price × `price_factor` × the row's own factor. With
+    `use_successors`, a model that its vendor has replaced is served by the replacement. Raises `SettingsError` with file,
+    line, model and reason if a row is wrong or has no price.
     """
     tables, upstreams = tables_in_force(overlay)
     rows = {name: _parsed(table, tables) for name, table in tables.items()}
@@ -234,7 +236,7 @@ def load_catalogue(
 
 
 def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]:
-    """The row and the vendor's prices. A name that an operator has given a model is no alias of ours any more."""
+    """The row and the vendor's prices. A name that an operator's overlay uses is removed from our aliases."""
     row, prices = parse_row(table)
     if table.path in FILES:
         row = msgspec.structs.replace(row, aliases=tuple(alias for alias in row.aliases if alias not in tables))
@@ -262,7 +264,7 @@ def _offer(row: Row, prices: Prices, price_factor: Decimal) -> Offer:
 
 
 def priced(model: Model, factor: Decimal) -> Model:
-    """The same model at `factor` times its price to customers."""
+    """The same model, with customers' prices multiplied by `factor`."""
     if factor == 1:
         return model
     price, default = model.price.times(factor), model.at_default
@@ -275,8 +277,8 @@ def priced(model: Model, factor: Decimal) -> Model:
 
 
 def output_limit(model: Model, max_tokens: int | None, settings: Settings) -> tuple[int, int]:
-    """What is wanted and the least that makes sense, in tokens. What the caller asks for is an upper bound: the model's
-    maximum lowers it, and what the account can afford, down to the second number.
+    """The output limit that is wanted, and the smallest one that is granted, in tokens. The caller's number is an upper
+    bound: the model's maximum lowers it, and the account's credit may lower it to the second number.
     """
     default = settings.output_limit_default_reasoning if model.reasoning else settings.output_limit_default
     wanted = min(model.max_output_tokens, default if max_tokens is None else max_tokens)

@@ -1,4 +1,6 @@
-"""The names that models answer to: public names, aliases, vendors' ids, and these as clients of other gateways write them."""
+"""The names that models answer to: public names, aliases, vendors' ids, and these names as clients of other gateways write
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,15 @@ from shared.catalogue.rows import Row
 from shared.catalogue.written import Written
 
 COMPARED_LENGTH_MAX = 100
-"""Characters of an unknown name that are compared: the time for it grows with the square of them."""
+"""Characters of an unknown name that are compared with known names; the time grows with their square."""
 NEAREST_MAX = 3
 LOOKED_AT_MAX = 12
-"""Near spellings that are looked at: several may be names of one model."""
+"""Similar names that are looked at; several may belong to one model."""
 REMEMBERED_MAX = 1_000
-"""Unknown names of which the nearest ones are remembered: the lines of a batch tend to have the same one."""
+"""Unknown names whose nearest names are cached: the lines of a batch often have the same wrong name."""
 GEOGRAPHY = re.compile(r"(?:us|eu|apac|jp|au|ca|global)\.")
-"""What an inference profile of Bedrock puts before the model's id (docs.aws.amazon.com/bedrock/latest/userguide,
-inference-profiles-support.html, read 2026-11).
+"""Prefixes of Bedrock's inference profiles (docs.aws.amazon.com/bedrock/latest/userguide, inference-profiles-support.html,
+read 2026-11).
 """
 PREFIXES = {
     "meta-llama": "meta",
@@ -35,14 +37,14 @@ PREFIXES = {
     "MiniMaxAI": "minimax",
     "x-ai": "xai",
 }
-"""Prefixes that are neither a company nor a provider of the catalogue, and what they mean: the words of OpenRouter, LiteLLM
-and Hugging Face, and Google's own `models/…` (read 2026-11).
+"""Prefixes that are neither a company nor a provider of the catalogue, and what they mean: those of OpenRouter, LiteLLM and
+Hugging Face, and Google's `models/…` (read 2026-11).
 """
 
 
 class Names:
-    """The names of all rows. Where one could mean two models: a public name goes before an alias, an alias before a vendor's
-    id, the vendor's own API before another address of the same id, the earlier row before the later one.
+    """The names of all rows. If a name could mean two models, a public name wins over an alias, an alias over a vendor's
+    id, the vendor's own API over another address of the same id, and an earlier row over a later one.
     """
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
@@ -58,7 +60,7 @@ class Names:
         self._nearest = lru_cache(REMEMBERED_MAX)(self._compare)
 
     def find(self, name: str) -> str | None:
-        """The public name of the model that `name` means, None when there is none."""
+        """The public name of the model that `name` means, or None."""
         found = self._known(name)
         if found:
             return found
@@ -67,13 +69,13 @@ class Names:
         return found if found and self._goes_with(prefix, self._rows[found]) else None
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
-        """What is listed beside a public name: the row's aliases, and the vendor's id where it leads here."""
+        """The names that are listed beside a public name: the row's aliases, and the vendor's id if it leads to this row."""
         row = self._rows[name]
         own = [one for one in (row.upstream, *row.aliases) if one != name and self._exact[one] == name]
         return tuple(dict.fromkeys(own))
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """Up to three public names that look like `name`, which is unknown; the nearest first."""
+        """Up to three public names that are similar to the unknown `name`, nearest first."""
         return self._nearest(name[:COMPARED_LENGTH_MAX].casefold()[:COMPARED_LENGTH_MAX])
 
     def _known(self, name: str) -> str | None:
@@ -89,7 +91,7 @@ class Names:
 
 
 def refuse_shared(rows: Iterable[tuple[Written, Row]]) -> None:
-    """Raises `SettingsError` at the first row that has a name of an earlier one, as its name or as an alias."""
+    """Raise `SettingsError` at the first row whose name or alias belongs to an earlier row."""
     holders: dict[str, str] = {}
     for written, row in rows:
         for field, name in (("name", row.name), *(("aliases", alias) for alias in row.aliases)):
@@ -101,6 +103,6 @@ def refuse_shared(rows: Iterable[tuple[Written, Row]]) -> None:
 
 
 def _bare_id(name: str) -> str:
-    """An id of Bedrock without the geography of an inference profile and without `:0`."""
+    """An id of Bedrock without the geographic prefix and without `:0`."""
     geography = GEOGRAPHY.match(name)
     return name[geography.end() if geography else 0 :].removesuffix(":0")

@@ -1,7 +1,7 @@
-"""What a vendor takes for a model's tokens: the price fields of a row, and what of them is in force at a moment.
+"""A vendor's prices for a model's tokens: the price fields of a row, and which of them are in force at a moment.
 
-A price may change on a day that is known before, and may be lower outside of a vendor's peak hours. Whoever admits a request
-takes the price of that moment; that it may cost more as a long request stays part of it (`Price.long_context`).
+A price may change on a known day, and may be lower outside of a vendor's peak hours. A request has the price of the moment
+of its admission, including the higher price of long requests (`Price.long_context`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Weekdays = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(DAYS)})(-({'|'.joi
 
 
 class WrittenRates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """USD per million tokens."""
+    """Rates in USD per million tokens."""
 
     input: Decimal
     output: Decimal
@@ -35,19 +35,19 @@ class WrittenRates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class WrittenLongContext(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All rates of a request with more than `above` tokens of input."""
+    """The rates of a request with more than `above` tokens of input."""
 
     above: Tokens
 
 
 class WrittenFlex(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole price at that service tier."""
+    """The whole price at the tier flex."""
 
     long_context: WrittenLongContext | None = None
 
 
 class RatesChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What becomes of rates; what is not named stays."""
+    """New rates; those that are not given stay."""
 
     input: Decimal | None = None
     output: Decimal | None = None
@@ -57,27 +57,27 @@ class RatesChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class LongContextChange(RatesChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The same of those of long requests."""
+    """New rates of long requests; those that are not given stay."""
 
     above: Tokens | None = None
 
 
 class PriceChange(RatesChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What becomes of a whole price."""
+    """New parts of a whole price; those that are not given stay."""
 
     long_context: LongContextChange | None = None
 
 
 class WrittenChange(PriceChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What prices become at the beginning of a day in UTC; what is not named stays."""
+    """New prices from the beginning of a day in UTC; those that are not given stay."""
 
     first_day: dt.date = msgspec.field(name="from")
     flex: PriceChange | None = None
 
 
 class OffPeak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The price is multiplied by `factor` outside of the hours `peak` on `days`, all in UTC; the last minute of `…-04:00` is
-    03:59. A vendor's holidays count as other days: no calendar says when they are.
+    """The price is multiplied by `factor` outside of the hours `peak` on `days`, all in UTC; the last minute of `…-04:00`
+    is 03:59. A vendor's holidays count as ordinary days, because no calendar lists them.
     """
 
     factor: Decimal
@@ -85,7 +85,7 @@ class OffPeak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     days: Weekdays = "Mon-Sun"
 
     def applies(self, moment: dt.datetime) -> bool:
-        """Whether `moment`, which is in UTC, is outside of peak hours."""
+        """Whether `moment` (in UTC) is outside of the peak hours."""
         minute = moment.hour * 60 + moment.minute
         on_peak = any(start <= minute < end for start, end in map(_minutes, self.peak))
         return not (on_peak and moment.weekday() in _weekdays(self.days))
@@ -102,8 +102,8 @@ class WrittenPrices(WrittenRates, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Step(NamedTuple):
-    """A price, that of the tier `flex` where there is one, and the day at whose beginning in UTC both come into force; None
-    for those which were there first.
+    """A price, the price of the tier `flex` if there is one, and the day from whose beginning in UTC both are in force;
+    None for the first step.
     """
 
     since: dt.date | None
@@ -112,7 +112,7 @@ class Step(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Which price is in force: the place of its step, and whether it is an off-peak one."""
+    """Which price is in force: the index of its step, and whether it is off-peak."""
 
     step: int = 0
     off_peak: bool = False
@@ -122,37 +122,37 @@ ALWAYS = Phase()
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """What a vendor takes, step by step in the order of time."""
+    """A vendor's prices, in steps that are ordered by time."""
 
     steps: tuple[Step, ...]
     off_peak: OffPeak | None = None
 
     def phase(self, moment: dt.datetime) -> Phase:
-        """What is in force at `moment`, which is in UTC."""
+        """The phase at `moment`, which is in UTC."""
         if len(self.steps) == 1 and self.off_peak is None:
             return ALWAYS
         step = sum(one.since is not None and moment.date() >= one.since for one in self.steps)
         return Phase(step, self.off_peak is not None and self.off_peak.applies(moment))
 
     def phases(self) -> Iterator[Phase]:
-        """All that there are."""
+        """All phases of all steps."""
         for step in range(len(self.steps)):
             yield Phase(step)
             if self.off_peak:
                 yield Phase(step, off_peak=True)
 
     def price_in(self, phase: Phase) -> Price:
-        """The vendor's price."""
+        """The vendor's price in a phase."""
         price = self.steps[phase.step].price
         return price.times(self.off_peak.factor) if self.off_peak and phase.off_peak else price
 
     def flex_in(self, phase: Phase) -> Price | None:
-        """What the vendor takes at that tier, which is the same at all hours; None where it has no such tier."""
+        """The vendor's price at the tier flex, which is the same at all hours; None without that tier."""
         return self.steps[phase.step].flex
 
 
 def prices_of(row: WrittenPrices) -> Prices:
-    """Raises `ValueError` with a reason that names the field."""
+    """Parse the price fields of a row. Raises `ValueError` with a reason that names the field."""
     _check_factors(row)
     written, flex = _Written.of(row), None if row.flex is None else _Written.of(row.flex, "flex")
     steps = [Step(None, written.price(), flex and flex.price())]
@@ -165,23 +165,25 @@ def prices_of(row: WrittenPrices) -> Prices:
         try:
             steps.append(Step(change.first_day, written.price(), flex and flex.price()))
         except ValueError as error:
-            inside = str(error).replace("`", "'")  # the line that an operator is to look at is the change's
+            inside = str(error).replace("`", "'")  # the error names the line of the change
             raise ValueError(f"`price_changes` from {change.first_day}: {inside}") from None
     return Prices(tuple(steps), row.off_peak)
 
 
 def version_of(vendor_price: Price, price: Price) -> str:
-    """Names the pair for good, by its content."""
+    """A name for the pair of prices, made of their content, so that it never means another pair."""
     return hashlib.sha256(msgspec.json.encode([_content(vendor_price), _content(price)])).hexdigest()[:12]
 
 
 def _content(price: Price) -> dict[str, Any]:
-    """The first three fields are always there: so the name of a price stays when the form of others grows."""
+    """The price as plain data. The first three fields are always present, so that a price keeps its name when other forms
+    of prices gain fields.
+    """
     return {"input": price.input, "output": price.output, "cached": price.cached, **msgspec.to_builtins(price)}
 
 
 class _Written(NamedTuple):
-    """A price as it stands in a row, in the field `inside` where that is not the row itself."""
+    """A price as it is written in a row; `inside` names the field if it is not the row itself."""
 
     rates: dict[str, Decimal | None]
     long: dict[str, Any] | None
@@ -193,7 +195,7 @@ class _Written(NamedTuple):
         return cls({name: getattr(written, name) for name in RATES}, long, inside)
 
     def changed(self, change: PriceChange | None) -> _Written:
-        """The same with what is named."""
+        """The same price with what `change` gives."""
         if change is None:
             return self
         rates = {name: value for name in RATES if (value := getattr(change, name)) is not None}
@@ -201,7 +203,7 @@ class _Written(NamedTuple):
         return self._replace(rates=self.rates | rates, long={**(self.long or {}), **long} if long else self.long)
 
     def price(self) -> Price:
-        """Raises `ValueError`."""
+        """Parse it. Raises `ValueError`."""
         place = f"{self.inside}.long_context" if self.inside else "long_context"
         if self.long is None:
             return Price(**_rates(self.rates, self.inside))
@@ -219,7 +221,7 @@ def _named(written: msgspec.Struct) -> dict[str, Any]:
 
 
 def _rates(written: dict[str, Any], inside: str = "") -> dict[str, Any]:
-    """In nano-USD."""
+    """The rates in nano-USD."""
     rates = {}
     for name in RATES:
         value: Decimal | None = written.get(name)
@@ -246,14 +248,14 @@ def _check_factors(row: WrittenPrices) -> None:
 
 @cache
 def _minutes(hours: str) -> tuple[int, int]:
-    """The minutes of a day at which they begin and end."""
+    """The minutes of the day at which the hours begin and end."""
     a, b, c, d = map(int, re.split("[:-]", hours))
     return a * 60 + b, c * 60 + d
 
 
 @cache
 def _weekdays(days: str) -> frozenset[int]:
-    """Numbers from 0 for Monday; a range may go beyond Sunday."""
+    """Numbers of weekdays, 0 for Monday; a range may pass over Sunday."""
     first, _, last = days.partition("-")
     start, end = DAYS.index(first), DAYS.index(last or first)
     return frozenset((start + step) % len(DAYS) for step in range((end - start) % len(DAYS) + 1))

@@ -1,5 +1,5 @@
-"""Whether a model that counts what it may think can think in a request: it needs room for that, and a talk that its vendor
-lets it go on with while it thinks. Other models need neither.
+"""Whether a model that counts its thinking tokens can think in a request: the output limit must leave room, and the
+conversation must be one that its vendor continues with thinking. Other models need neither.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from shared.chat import INSTRUCTIONS, Message, Tools
 from shared.thoughts import Thought
 
 ANSWER_SHARE = 4
-"""A part of the output limit that thinking leaves for the answer, as one over this."""
+"""The share of the output limit that is kept for the answer, as one over this number."""
 
 
 def thinking_room(output_limit: int) -> int:
-    """The most tokens of an answer that may be thoughts."""
+    """The most tokens of an output limit that may be thoughts."""
     return output_limit - output_limit // ANSWER_SHARE
 
 
 def least_output(model: Model) -> int:
-    """The least output limit with which the model can think."""
+    """The smallest output limit with which the model can think."""
     least = vendor_limits(model).thinking_tokens_min or 0
     return (least - 1) * ANSWER_SHARE // (ANSWER_SHARE - 1) + 1
 
@@ -30,11 +30,10 @@ def least_output(model: Model) -> int:
 def can_go_on_thinking(
     model: Model, messages: Sequence[Message], tools: Tools, is_own: Callable[[Thought], bool]
 ) -> bool:
-    """Whether the talk may be gone on with by this model while it thinks. It may not from an answer that has begun, nor from
-    calls before which there is no thought that `is_own`.
-
-    Claude says: "Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final
-    `assistant` message must start with a thinking block" (github.com/anomalyco/opencode/issues/3077, read 2026-11).
+    """Whether the model may think while it continues this conversation. It may not continue an answer that has begun, nor
+    calls without a thought before them that `is_own`. Claude says: "Expected `thinking` or `redacted_thinking`, but found
+    `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block"
+    (github.com/anomalyco/opencode/issues/3077, read 2026-11).
     """
     if vendor_limits(model).thinking_tokens_min is None:
         return True
@@ -43,7 +42,7 @@ def can_go_on_thinking(
         return False
     asked = list(takewhile(lambda message: message.role != "assistant", newest_first))
     if not tools.may_be_called() or not any(message.role == "tool" for message in asked):
-        return True  # where none may be called, calls and results are told as text
+        return True  # without tools on offer, calls and results are sent as text
     answer = list(takewhile(lambda message: message.role == "assistant", newest_first[len(asked) :]))
     said = [message for message in reversed(answer) if message.text().strip() or message.tool_calls or message.thoughts]
     return bool(said) and _begins_with_thought(said[0], is_own)

@@ -1,4 +1,4 @@
-"""The rows of models as they are written: in the files of `companies/`, and in an operator's overlay file."""
+"""The rows of models as they are written in the files of `companies/` and in an operator's overlay file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ APIS = {
     "bedrock-invoke": ("bedrock",),
     "gemini": ("gemini",),
 }
-"""The wire protocols, each with the providers whose keys and queues it may go with."""
+"""The wire protocols, each with the providers that may use it."""
 ADDRESSABLE = ("openai", "deepseek")
-"""The providers that speak OpenAI's protocol: their rows may name another address."""
+"""Providers that speak OpenAI's protocol: their rows may name another address."""
 THINKING: dict[str, tuple[str, ...]] = {
     "openai-chat": ("none",),
     "openai-responses": ("none",),
@@ -31,13 +31,14 @@ THINKING: dict[str, tuple[str, ...]] = {
     "bedrock-converse": ("none", "disabled", "between_tools", "off"),
     "gemini": ("minimal", "low", "off"),
 }
-"""What each API can be told of thinking by `thinking`: no effort, to switch it off, the least level, or nothing (`off`)."""
+"""By API, the values that a row's `thinking` may have: an effort of `none`, a switch, the least level, or nothing (`off`).
+"""
 FLEX_APIS = ("openai-chat", "gemini")
-"""Where the service tier `flex` can be asked for. Converse has it, too, as a field that the locked SDK does not know."""
+"""APIs with the service tier `flex`. Converse has it too, as a field that the locked SDK does not know."""
 EFFORT_APIS = ("openai-chat", "openai-responses", "deepseek-chat", "bedrock-converse", "gemini")
-"""Where efforts can be told."""
+"""APIs that take a reasoning effort."""
 MARKED_APIS = ("openai-chat", "openai-responses", "bedrock-converse")
-"""Where a vendor can be told what its cache is to keep."""
+"""APIs that take cache marks."""
 Lifecycle = Literal["active", "legacy", "retired"]
 ToolsLack = Literal["streaming", "required", "named", "reasoning"]
 Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low", "medium"]
@@ -47,7 +48,7 @@ Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,19
 
 
 class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `FIELDS.md` explains the fields."""
+    """A row as written; `FIELDS.md` explains its fields."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}\Z")]
     aliases: tuple[Alias, ...] = ()

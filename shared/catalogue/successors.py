@@ -1,4 +1,4 @@
-"""Who serves a name in another model's place: as an operator's row says, or as the vendor has replaced it."""
+"""Which model serves a name in place of another: the one that an operator's row names, or the vendor's replacement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from shared.catalogue.written import Written
 
 
 class Served(NamedTuple):
-    """Public names: `by` is the model that serves requests now, `later_by` the one that replaces it at the vendor."""
+    """Public names: `by` serves requests now, `later_by` is the vendor's replacement."""
 
     by: str | None
     later_by: str | None
 
 
 def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: bool) -> dict[str, Served]:
-    """Of each row. `use` puts every `replaced_by` in force where no `successor` says otherwise.
-
-    Raises `SettingsError` with the line for an unknown name, and for one that leads nowhere.
+    """The successor of each row. With `use`, every `replaced_by` is in force unless a `successor` is given. Raises
+    `SettingsError` with the line for an unknown name and for a circle.
     """
     tables = {row.name: table for table, row in written}
     chosen = {row.name: _known(table, "successor", row.successor, names) for table, row in written if row.successor}
@@ -44,7 +43,7 @@ def _known(table: Written, field: str, named: str, names: Names) -> str:
 
 
 def _last(table: Written, name: str, following: Mapping[str, str]) -> str:
-    """Where the replacements end: a model that replaces another may have been replaced, too."""
+    """The end of a chain of replacements: a replacement may have been replaced itself."""
     seen = [name]
     while (following_one := following.get(seen[-1])) is not None:
         if following_one in seen:

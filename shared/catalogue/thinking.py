@@ -1,5 +1,5 @@
-"""Whether a model thinks when it answers. Many think unless they are told not to: the row's `thinking` says what the vendor
-is told where the caller says nothing, so that these are served as plain chat models.
+"""Whether a model thinks when it answers. Many models think unless they are told not to; the row's `thinking` says what the
+vendor is told if the caller asks for nothing, so that such a model is served as a plain chat model.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from shared.chat import ReasoningEffort
 ALWAYS_TAKEN = frozenset({"openai-responses", "gemini"})
 SHOWN = frozenset({"openai-responses", "deepseek-chat", "gemini"})
 ENCRYPTED = ("openai.gpt-5", "openai.gpt-6")
-"""Parts of the vendor's ids of models of Converse that show nothing of what they think."""
+"""Parts of the ids of Converse's models that show nothing of their thoughts."""
 OFF = frozenset({"none", "disabled", "between_tools", "off"})
-"""Told between calls of tools only, Claude does not think in a chat without them."""
+"""Values with which a model does not think in a chat without tools; `between_tools` makes Claude think between calls only.
+"""
 
 
 def thinks(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether it does when it is asked with this effort; None is not asked."""
+    """Whether the model thinks if it is asked with this effort; None means that no effort was asked for."""
     return model.reasoning and (effort or model.thinking) not in OFF
 
 
 def shows_thoughts(model: Model) -> bool:
-    """Whether its vendor shows anything of what it thinks, be it a summary: OpenAI's models do by the Responses API only, and
-    on Bedrock theirs come encrypted. Of a vendor at an operator's own address nothing is known.
+    """Whether the vendor shows the model's thoughts, at least as a summary. OpenAI does so by the Responses API only; its
+    models on Bedrock encrypt them. Nothing is known of a vendor at an operator's own address.
     """
     if model.api == "bedrock-converse":
         return not any(part in model.upstream for part in ENCRYPTED)
@@ -30,10 +31,14 @@ def shows_thoughts(model: Model) -> bool:
 
 
 def takes_thoughts_back(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether its vendor is sent what it thought in earlier turns: while it may think. OpenAI and Gemini take it always."""
+    """Whether the vendor is sent the thoughts of earlier turns: while the model may think; OpenAI and Gemini always take
+    them.
+    """
     return model.api in ALWAYS_TAKEN or thinks(model, effort) or model.thinking == "between_tools"
 
 
 def bills_to_the_end(model: Model, effort: ReasoningEffort | None) -> bool:
-    """Whether its vendor bills the whole answer although the call is cancelled: a model that can think only while it does."""
+    """Whether the vendor bills the whole answer even if the call is cancelled; of a model that need not think, only while
+    it thinks.
+    """
     return model.bills_to_the_end and (thinks(model, effort) or not model.reasoning)

@@ -1,6 +1,7 @@
-"""What each vendor takes of tools: names, ids of calls, how many, images in their results. One table of facts, with sources.
+"""What each vendor takes of tools: names, ids of calls, number of tools, images in results. One table of facts, with
+sources.
 
-The front door refuses what is too many (`abilities.py`); workers fit the rest (`workers/providers/wire/fitting.py`).
+The front door refuses too many tools (`abilities.py`); workers adapt names and ids (`workers/providers/wire/fitting.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from shared.catalogue.models import Model
 
 
 class ToolLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the whole of a name or an id must match, None where nothing is refused that callers may send. `id_length`: the
-    characters of what is sent for an id that does not fit. `tools_max` is None where no bound is known. `ids_in_history`:
-    calls and results go with their ids to an API that could do without.
+    """Limits of one vendor. `names` and `ids` are patterns that a whole name or id must match; `ids` is None if every id is
+    taken that callers may send. `id_length`: characters of the id that replaces one which does not match. `tools_max` is
+    None if no limit is known. `ids_in_history`: calls and results are sent with ids although the API could do without.
     """
 
     names: re.Pattern[str]
@@ -77,9 +78,9 @@ _LIMITS = (
     ("openai-responses", "", _RESPONSES),
     ("", "", _OPENAI),
 )
-"""API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""
+"""API, a part of the vendor's id of the model, and the limits. The first row that matches counts."""
 
 
 def tool_limits(model: Model) -> ToolLimits:
-    """What the model's vendor takes. For APIs without tools it does not matter."""
+    """The limits of the model's vendor. For APIs without tools they do not matter."""
     return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.upstream)

@@ -1,5 +1,7 @@
-"""Who may speak when: what vendors with strict turns refuse. Blank turns are left out where the vendor refuses them
-(`workers/providers/wire/conversation.py`), so that only the others count; a blank last one of the user asks nothing.
+"""The order of turns: what vendors with strict rules refuse.
+
+Where a vendor refuses blank turns, they are left out (`workers/providers/wire/conversation.py`), so only the other turns
+count. A blank last turn of the user asks nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from shared.chat import INSTRUCTIONS, Message
 
 
 def is_blank(message: Message) -> bool:
-    """Whether it says nothing. The result of a tool may: that nothing came of the call."""
+    """Whether the turn says nothing. The empty result of a tool is not blank: it says that nothing came of the call."""
     said = message.role == "tool" or message.tool_calls or message.images()
     return not said and not message.text().strip()
 
 
 def turn_fault(messages: Sequence[Message], model: Model, *, takes_blank: bool) -> tuple[str, str] | None:
-    """The place in `messages`, as `[2].content`, and what is wrong there; None when the model takes the turns."""
+    """The place of the first fault in `messages`, as `[2].content`, and what is wrong there; None if the model takes the
+    turns.
+    """
     if takes_blank:
         return None
     talk = [(place, message) for place, message in enumerate(messages) if message.role not in INSTRUCTIONS]
@@ -32,8 +36,9 @@ def turn_fault(messages: Sequence[Message], model: Model, *, takes_blank: bool) 
 
 
 def _order_fault(spoken: Sequence[tuple[int, Message]], model: Model) -> tuple[str, str] | None:
-    """Gemini: "function call turn comes immediately after a user turn or after a function response turn" (its error, read
-    2026-11). Converse: "A conversation must start with a user message", and see `prefill` in the catalogue.
+    """Check the order of turns. Gemini: "function call turn comes immediately after a user turn or after a function
+    response turn" (its error, read 2026-11). Converse: "A conversation must start with a user message", and `prefill` in
+    the catalogue.
     """
     (first_place, first), (last_place, last) = spoken[0], spoken[-1]
     if first.role == "assistant" and (model.api == "bedrock-converse" or (model.api == "gemini" and first.tool_calls)):

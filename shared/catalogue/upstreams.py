@@ -1,7 +1,7 @@
-"""Where a model can be called: an upstream is one key at one address or in one region of a vendor.
+"""Upstreams: where a model can be called. An upstream is one key of a vendor at one address or in one region.
 
-An operator's overlay names them in `[[upstream]]` tables. A provider without any has one, its usual key at its usual address;
-a model's row with a `key_variable` or a `region` stands for an upstream of its own.
+An operator's overlay lists them in `[[upstream]]` tables. A provider without such a table has one upstream, its usual key
+at its usual address. A model's row with a `key_variable` or a `region` is an upstream of its own.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TAKES = {
     "base_url": ADDRESS_WORDS,
 }
 REGIONAL = "bedrock"
-"""The provider that has regions, and whose usual credentials may go to any address: AWS signs calls and sends no key."""
+"""The provider with regions. Its usual credentials may be used at any address, because AWS signs calls and sends no key."""
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row as written; `FIELDS.md` explains the fields. `models` and the keys of `model_ids` are public names once it is
-    parsed; no `models` are all of the provider that name no key of their own.
+    """A row as written; `FIELDS.md` explains its fields. `models` and the keys of `model_ids` are public names once the row
+    is parsed. Without `models` the row serves all models of its provider that name no key of their own.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}\Z")]
@@ -57,11 +57,13 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def fingerprint(self) -> str:
-        """Of all that the row says, which is no secret: two workers whose rows differ do not have the same one."""
+        """A hash of everything in the row, which contains no secret: workers with different rows have different
+        fingerprints.
+        """
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
 
     def serves(self, model: Model) -> bool:
-        """Whether the row is meant for `model` by the API that the model is given with."""
+        """Whether the row serves `model` by the API that `model` has."""
         if self.provider != model.provider or self.api not in {None, model.api}:
             return False
         if self.models:
@@ -69,7 +71,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return model.key_variable is None and (self.region is None or model.region in {None, self.region})
 
     def called(self, model: Model) -> Model:
-        """`model` as it is asked for here."""
+        """`model` as it is called at this upstream."""
         upstream, region = self.model_ids.get(model.name, model.upstream), self.region or model.region
         if (upstream, region) == (model.upstream, model.region):
             return model
@@ -77,15 +79,15 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Upstreams:
-    """Those of a catalogue: `rows` are the overlay's."""
+    """The upstreams of a catalogue; `rows` are the overlay's."""
 
     def __init__(self, rows: tuple[Upstream, ...] = ()) -> None:
         self.rows = rows
         self._found: dict[tuple[str | None, ...], tuple[Upstream, ...]] = {}
 
     def of(self, model: Model) -> tuple[Upstream, ...]:
-        """Where `model` can be called by its API; empty where no row of its provider is meant for it. The model of a job may
-        be one of another process's catalogue.
+        """The upstreams that can call `model` by its API; empty if no row of its provider serves it. The model may come
+        from another process's catalogue.
         """
         place = (model.name, model.provider, model.api, model.region, model.base_url, model.key_variable)
         if place not in self._found:
@@ -93,7 +95,7 @@ class Upstreams:
         return self._found[place]
 
     def of_all(self, models: Iterable[Model]) -> tuple[Upstream, ...]:
-        """Those of all of `models`, each once."""
+        """The upstreams of all `models`, each once."""
         return tuple({one.name: one for model in models for one in self.of(model)}.values())
 
     def _search(self, model: Model) -> tuple[Upstream, ...]:
@@ -105,12 +107,12 @@ class Upstreams:
 
 
 def pace_name(upstream: str, model: str, tier: ServiceTier) -> str:
-    """Under which the calls of a model at an upstream and a tier have their pace."""
+    """The name under which the pace of a model at an upstream and a tier is kept."""
     return f"{upstream}/{model}:{tier}" if tier == "flex" else f"{upstream}/{model}"
 
 
 def _stood_for(model: Model) -> Upstream:
-    """The upstream that a model's own row stands for."""
+    """The upstream that a model's own row describes."""
     name: str = model.provider
     if model.key_variable:
         name = model.key_variable.lower().replace("_", "-")
@@ -127,13 +129,13 @@ def _stood_for(model: Model) -> Upstream:
 
 
 def _host_of(url: str) -> str:
-    """Without who is named in it, which may be a secret."""
+    """The host of a URL without user and password."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
 
 
 def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], names: Names) -> Upstreams:
-    """The rows of an overlay over `models`, which are known by their public names. Raises `SettingsError` with line, row and
+    """Parse the rows of an overlay; `models` are known by their public names. Raises `SettingsError` with line, row and
     reason.
     """
     rows: list[Upstream] = []
@@ -149,7 +151,7 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
 
 
 def _is_same_key(row: Upstream, other: Upstream) -> bool:
-    """Whether both call some model with the same key at the same place."""
+    """Whether both rows call some model with the same key at the same place."""
     places = [(one.provider, _key(one), (one.base_url or "").rstrip("/"), one.region) for one in (row, other)]
     apis = row.api is None or other.api is None or row.api == other.api
     models = not row.models or not other.models or not set(row.models).isdisjoint(other.models)
@@ -157,7 +159,7 @@ def _is_same_key(row: Upstream, other: Upstream) -> bool:
 
 
 def _key(row: Upstream) -> str:
-    """Where it stands: a row without one has its vendor's usual variable."""
+    """The variable of the row's key: its own, or the vendor's usual one."""
     return row.key_file or row.key_variable or f"{VENDOR_PREFIXES[row.provider][0]}API_KEY"
 
 
@@ -176,7 +178,7 @@ def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstre
 
 
 def _check_given(fields: Mapping[str, object]) -> None:
-    """What a row that says nothing has, too, but not by mistake."""
+    """Refuse a field that is given and empty: it would mean the same as a missing one, but hardly on purpose."""
     if fields.get("models") == []:
         raise ValueError("`models` is empty: leave it out for all models of the provider")
 
@@ -192,7 +194,7 @@ def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names)
 
 
 def _told(error: msgspec.ValidationError) -> str:
-    """With the words for what a field takes, where msgspec would show an expression."""
+    """The error in words, where msgspec would show a pattern."""
     place = AT_FIELD.search(str(error))
     return f"`{place[1]}` takes {TAKES[place[1]]}" if place and place[1] in TAKES else str(error)
 
@@ -225,7 +227,7 @@ def _check_key(row: Upstream) -> None:
 
 
 def _known(row: Upstream, field: str, name: str, models: Mapping[str, Model], names: Names) -> str:
-    """The public name of a model that the row can be for."""
+    """The public name of a model that the row may serve."""
     found = names.find(name)
     if found is None:
         near = ", ".join(names.nearest(name))

@@ -1,6 +1,6 @@
 """What each vendor takes of options, turns, images and schemas: ranges, counts and forms. One table of facts, with sources.
 
-The front door refuses what is beyond them (`faults.py`), before anything is held. Tools have a table of their own
+The front door refuses values beyond them (`faults.py`) before anything is held. Tools have a table of their own
 (`tool_limits.py`).
 """
 
@@ -18,12 +18,13 @@ ALTERNATIVES = frozenset({"oneOf", "anyOf", "allOf"})
 
 
 class VendorLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not said has no bound that is narrower than this service's own. `least_top_p_is_0`: else it is more.
-    `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether they are taken. `roots_refused`: keywords
-    at the root of a tool's schema. `image_detail`: what is asked for with each image, so that the row's `image_tokens` bound
-    it. `images_max`: in one request. `cache_retentions`: what `prompt_cache_retention` may be. `thinks_unsampled`: while it
-    thinks, no temperature and no top_p; `thinks_unforced`: nor a tool that must be called. `thinking_tokens_min`: the least
-    that a model is told which counts what it may think.
+    """Limits of one vendor; a limit that is not given is no narrower than this service's own. `least_top_p_is_0`: otherwise
+    `top_p` must be greater than 0. `top_p_beside_temperature`, `penalties`, `blank_stops`, `blank_turns`: whether these are
+    taken. `roots_refused`: keywords that are refused at the root of a tool's schema. `image_detail`: the detail that is
+    asked for with each image, so that the row's `image_tokens` is an upper bound. `images_max`: images in one request.
+    `cache_retentions`: allowed values of `prompt_cache_retention`. `thinks_unsampled`: while the model thinks it takes no
+    temperature and no top_p; `thinks_unforced`: nor can it be forced to call a tool. `thinking_tokens_min`: the smallest
+    thinking budget that is sent to a model that counts.
     """
 
     temperature_max: float = 2
@@ -160,11 +161,11 @@ _LIMITS = (
     ("openai-responses", "", _RESPONSES),
     ("", "", _UNKNOWN),
 )
-"""API, a part of the vendor's id of the model, and the limits: the first row that fits holds."""
+"""API, a part of the vendor's id of the model, and the limits. The first row that matches counts."""
 
 
 def vendor_limits(model: Model) -> VendorLimits:
-    """What the model's vendor takes. Of a vendor at an operator's own address nothing is known."""
+    """The limits of the model's vendor. Nothing is known of a vendor at an operator's own address."""
     if model.base_url:
         return _UNKNOWN
     return next(limits for api, part, limits in _LIMITS if model.api.startswith(api) and part in model.upstream)

@@ -1,6 +1,5 @@
-"""The tables of the catalogue's files as they are written: `[[model]]`, and in an operator's overlay `[[upstream]]`, too.
-
-What is wrong in a file is named with its line, so that an operator need not search.
+"""The tables of the catalogue's files as they are written: `[[model]]`, and in an operator's overlay `[[upstream]]`. Errors
+name the file and the line.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _LABEL = re.compile(r"\w([\w\-]*\w)?")
 
 
 class Written(NamedTuple):
-    """One table of a file; `line` is where it begins, `text` the file's lines."""
+    """One table of a file. `line` is where it begins, `text` the lines of the file."""
 
     kind: Kind
     fields: dict[str, Any]
@@ -31,15 +30,15 @@ class Written(NamedTuple):
     text: list[str]
 
     def over(self, below: Written | None) -> Written:
-        """The same table with what it leaves out taken from `below`."""
+        """The same table, with the fields that it leaves out taken from `below`."""
         return self._replace(fields=below.fields | self.fields) if below else self
 
     def error(self, reason: str) -> SettingsError:
-        """`reason` with the file and the line that it is about."""
+        """An error with the file and the line that `reason` is about."""
         return SettingsError(f"{self.path}:{self._line_of(reason)}: {self.kind} {self.fields.get('name')!r}: {reason}")
 
     def _line_of(self, reason: str) -> int:
-        """Where the field stands that the reason names, else where the table begins."""
+        """The line of the field that `reason` names, or the first line of the table."""
         named = "|".join(re.findall(r"`(?:\$\.)?([a-z_]+)", reason)) or "name"
         for number, line in enumerate(self.text[self.line :], start=self.line + 1):
             if line.lstrip().startswith("[["):
@@ -90,7 +89,7 @@ def _takes_only(path: Path, kinds: tuple[Kind, ...], odd: str) -> SettingsError:
 
 
 def check_address(url: str | None) -> None:
-    """Raises `ValueError` for a `base_url` that cannot be called."""
+    """Raise `ValueError` if `base_url` cannot be called."""
     try:
         parts = urlsplit(url or "http://none")
         host, _ = parts.hostname or "", parts.port

@@ -42,7 +42,7 @@ class Account(msgspec.Struct, frozen=True):
     held: NanoUsd
 
     def public(self) -> Wallet:
-        """The public form."""
+        """The account as its owner sees it."""
         return Wallet(
             account_id=self.id,
             name=self.name,
@@ -55,7 +55,9 @@ class Account(msgspec.Struct, frozen=True):
 async def create_account(
     source: asyncpg.Pool | Connection, name: str, credit: NanoUsd, *, author: Author | None = None
 ) -> Account:
-    """A new account with `credit` in its wallet, both or neither. Raises `InvalidRequest` for a bad name or amount."""
+    """Create an account with `credit` in its wallet; both are created or neither is. Raises `InvalidRequest` for a bad name
+    or amount.
+    """
     if not 1 <= len(name) <= NAME_LENGTH_MAX or "\0" in name:
         raise InvalidRequest(f"An account's name has 1 to {NAME_LENGTH_MAX} characters.")
     if credit < 0:
@@ -70,7 +72,7 @@ async def create_account(
 
 
 async def find_account(source: asyncpg.Pool | Connection, account_id: str) -> Account:
-    """Raises `NotFound`."""
+    """The account with this id. Raises `NotFound`."""
     row = await source.fetchrow(SQL["find"], account_id)
     if row is None:
         raise NotFound(f"No account {account_id}.")
@@ -78,7 +80,7 @@ async def find_account(source: asyncpg.Pool | Connection, account_id: str) -> Ac
 
 
 async def list_accounts(pool: asyncpg.Pool, *, after: str = "", limit: int | None = None) -> list[Account]:
-    """Every account, oldest first; or at most `limit` of those that come after the account `after`."""
+    """All accounts, oldest first, or at most `limit` accounts after the account `after`."""
     return [Account(*row) for row in await pool.fetch(SQL["list"], after, limit)]
 
 
@@ -92,10 +94,9 @@ async def credit_account(
     within_s: float = TURN_TIMEOUT_S,
     author: Author | None = None,
 ) -> Account:
-    """Add `amount`, or take it back when negative; the same `ref` again changes nothing.
-
-    Raises `NotFound`, `InvalidRequest` for zero or an empty reference, `Conflict` when less than what is held would remain,
-    or when the reference was used for another amount.
+    """Add `amount` to the wallet, or take it back if it is negative. The same `ref` again changes nothing. Raises
+    `NotFound`; `InvalidRequest` for zero or an empty reference; `Conflict` if less than the held credit would remain, or if
+    the reference was used for another amount.
     """
     if amount == 0:
         raise InvalidRequest("The amount is zero: give USD such as 25 or -5.")
@@ -117,7 +118,7 @@ async def credit_account(
 async def _credit(
     connection: Connection, account_id: str, amount: NanoUsd, ref: str | None, remark: str | None
 ) -> bool:
-    """Whether this reference is a new one."""
+    """Add the amount; False if the reference was used before."""
     try:
         return bool(await connection.fetchval(SQL["credit"], account_id, amount, ref, remark))
     except asyncpg.NoDataFoundError:

@@ -26,15 +26,15 @@ LIMIT_NANO_MAX = int(USD_MAX * NANO_PER_USD)
 RPM_MAX = 10_000_000
 GRACE_MAX = timedelta(days=3_650)
 LIFE_MAX = timedelta(days=36_500)
-"""How far ahead a key may expire: far from the end of the calendar, beyond which a row could not be read any more."""
+"""How far ahead a key may expire: well before the end of the calendar, after which a row could not be read."""
 HINT = "send `Authorization: Bearer rml_…` with a key of this service, or set it as your client's API key"
-"""Without the name of the other header: Claude Code takes a 401 whose text has it for its own lost sign-in, and does not show
-the text (2.1.332, read 2026-11).
+"""How to send a key. The header `x-api-key` is not named: Claude Code takes a 401 that names it for its own lost sign-in
+and hides the text (2.1.332, read 2026-11).
 """
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as stored. `limit` and `used` are nano-USD, `rpm` requests per minute; None is no limit."""
+    """A key as stored. `limit` and `used` are nano-USD, `rpm` is requests per minute; None means no limit."""
 
     id: str
     account_id: str
@@ -48,22 +48,22 @@ class ApiKey(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
     created_at: datetime
     strict: bool = False
-    """Refuses what would be left out of a request."""
+    """Whether requests are refused of which something would be left out."""
 
     def usable(self, now: datetime) -> bool:
-        """Neither revoked nor expired at `now`."""
+        """Whether the key is neither revoked nor expired at `now`."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def proves(self, secret: str) -> bool:
-        """Compare in constant time."""
+        """Compare the secret with the stored hash, in constant time."""
         return tokens.proves(secret, self.secret_sha256)
 
     def limited(self) -> bool:
-        """It has rules that a key made by it could be without."""
+        """Whether the key has a limit that a key created by it could lack."""
         return not (self.rpm is None and self.limit is None and self.expires_at is None)
 
     def row(self) -> KeyRow:
-        """The public form."""
+        """The key as it is shown."""
         return KeyRow(
             key_id=self.id,
             account_id=self.account_id,
@@ -80,10 +80,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it is shown: everything but the secret, amounts as exact decimal strings in USD.
-
-    What was used is counted for keys with a limit only. `strict` refuses every wish of a request that is not done.
-    """
+    """A key as it is shown, without its secret. What was used is counted only for keys with a limit."""
 
     key_id: str
     """The name of the key in every other answer."""
@@ -110,19 +107,19 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKey(NamedTuple):
-    """The only time the whole key is seen, and what is stored of it."""
+    """A new key with its secret, which is seen only here, and what is stored of it."""
 
     key: str
     stored: ApiKey
 
     @property
     def key_id(self) -> str:
-        """The part of the key that is no secret."""
+        """The part of the key that is not secret."""
         return self.stored.id
 
 
 class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key may do."""
+    """The rules that a key is created with."""
 
     name: str = ""
     scopes: tuple[str, ...] = ("inference", "read")
@@ -133,8 +130,8 @@ class KeyRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manager(NamedTuple):
-    """Who makes keys for its own account: a key, how many keys that can be used the account may have then, and how long to
-    wait for others who make some.
+    """A key that creates keys for its own account: its id, the most usable keys that the account may have, and how long to
+    wait for others who create keys.
     """
 
     key_id: str
@@ -143,7 +140,7 @@ class Manager(NamedTuple):
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """The id and the secret of a well-formed key; raises `InvalidApiKey` for anything else, without a look-up."""
+    """The id and the secret of a well-formed key. Raises `InvalidApiKey` for anything else without asking the database."""
     found = tokens.parted(PREFIX, key)
     if found is None:
         raise InvalidApiKey(f"This is not one of our API keys (mistyped or cut off?): {HINT}.")
@@ -159,10 +156,9 @@ async def create_key(
     author: Author | None = None,
     secret: str | None = None,
 ) -> NewKey:
-    """A key for `account_id`, made by an operator unless it says `by` whom; its secret is a new one unless it is given.
-
-    Raises `NotFound` for an unknown account, `InvalidRequest` for rules that make no sense, `InvalidApiKey` when the manager
-    can no longer be used, `Conflict` when there would be too many keys.
+    """Create a key for `account_id`. An operator creates it unless `by` names a manager; its secret is new unless `secret`
+    is given. Raises `NotFound` for an unknown account, `InvalidRequest` for contradictory rules, `InvalidApiKey` if the
+    manager has ended, `Conflict` if there would be too many keys.
     """
     _check(rules)
     try:
@@ -175,13 +171,13 @@ async def create_key(
 
 
 async def find_key(source: asyncpg.Pool | Connection | KeptSession, key_id: str) -> ApiKey | None:
-    """The key's row, or None."""
+    """The row of a key, or None."""
     rows = await source.fetch(SQL["find"], key_id)
     return key_from_row(rows[0]) if rows else None
 
 
 async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKey:
-    """A key of this account. Raises `NotFound`, also for what can be no id."""
+    """The account's key with this id. Raises `NotFound`, also for a text that is no id."""
     key = await find_key(pool, key_id) if key_id.isascii() and key_id.isalnum() else None
     if key is None or key.account_id != account_id:
         raise NotFound("There is no such key: GET /api/keys lists yours.")
@@ -189,14 +185,14 @@ async def find_key_of(pool: asyncpg.Pool, account_id: str, key_id: str) -> ApiKe
 
 
 async def list_keys(pool: asyncpg.Pool, account_id: str, *, rows_max: int | None = None) -> list[ApiKey]:
-    """An account's keys, oldest first, revoked ones too; beyond `rows_max` the oldest ended ones are left out."""
+    """The account's keys, oldest first, ended ones too. Beyond `rows_max` the oldest ended keys are left out."""
     return [key_from_row(row) for row in await pool.fetch(SQL["list"], account_id, rows_max)]
 
 
 async def revoke_key(
     source: asyncpg.Pool | Connection, key_id: str, *, within_s: float = TURN_TIMEOUT_S, author: Author | None = None
 ) -> ApiKey:
-    """The key is refused from now on (front doors notice within `AUTH_CACHE_S`). Raises `NotFound`."""
+    """Revoke a key; front doors notice within `AUTH_CACHE_S`. Raises `NotFound`."""
     async with in_turn(source, SQL["lock"], key_id, within_s) as connection:
         before = await _existing(connection, key_id)
         await connection.execute(SQL["revoke"], key_id)
@@ -210,11 +206,12 @@ async def revoke_key(
 async def rotate_key(
     pool: asyncpg.Pool, key_id: str, grace: timedelta, *, by: Manager | None = None, author: Author | None = None
 ) -> NewKey:
-    """A new key with the same rules; the old one ends after `grace`. Raises what `create_key` raises, `InvalidRequest` also
-    when the old one is no longer usable or the grace is longer than `GRACE_MAX`, `Conflict` also when it has a successor.
+    """Replace a key by a new one with the same rules; the old one ends after `grace`. Raises as `create_key` does,
+    `InvalidRequest` also if the old key has ended or the grace is longer than `GRACE_MAX`, `Conflict` also if it was
+    rotated already.
 
-    What is running is the new key's at once, and so is what is left of a spending limit, so that both together stay within
-    it. What the old key begins during its grace is the new one's afterwards.
+    Running requests belong to the new key at once, and so does the rest of a spending limit, so that both keys together
+    stay within it. Requests that the old key begins during its grace belong to the new key afterwards.
     """
     if not timedelta(0) <= grace <= GRACE_MAX:
         raise InvalidRequest(f"The grace of a rotated key is at most {GRACE_MAX.days} days.")
@@ -245,8 +242,8 @@ async def rotate_key(
 async def _making_keys(
     source: asyncpg.Pool | Connection, account_id: str, by: Manager | None
 ) -> AsyncIterator[Connection]:
-    """A transaction in which nobody else makes keys for the account, whose manager is not revoked before it ends. The account
-    is locked first, as by whoever spends from a key.
+    """A transaction in which nobody else creates keys for the account, and whose manager is not revoked before its end. It
+    locks the account first, in the same order as reservations do.
     """
     within_s = by.within_s if by else TURN_TIMEOUT_S
     async with in_turn(source, SQL["lock_account"], account_id, within_s) as connection:
@@ -295,7 +292,7 @@ def _check_expiry(expires_at: datetime, now: datetime) -> None:
 
 
 def key_from_row(row: asyncpg.Record) -> ApiKey:
-    """A key of the columns that `find` has."""
+    """A key from a row with the columns of the query `find`."""
     return ApiKey(**{_FIELDS.get(name, name): value for name, value in row.items()} | {"scopes": tuple(row["scopes"])})
 
 

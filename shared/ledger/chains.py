@@ -1,4 +1,4 @@
-"""The models that may serve one request, in order, as its row keeps them: pinned when it is admitted."""
+"""The models that may serve one request, in order, as the request's row keeps them. They are fixed at admission."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class PinnedModel(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
-    """One model of a chain. It is held at the prices `hold_…`, where they are above those of plain input and output;
-    `output_limit` is what is wanted of it, and once the request is admitted what is granted. Bounds are tokens.
+    """One model of a chain. The hold uses the prices `hold_…` where they are higher than those of plain input and output.
+    `output_limit` is the limit that is wanted, and after admission the one that is granted. Limits are tokens.
     """
 
     model: str
@@ -30,7 +30,9 @@ class PinnedModel(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a model of a chain: `code` is its error's, or `succeeded`; its vendor was called `calls` times."""
+    """The outcome of one model of a chain: `code` is `succeeded` or the error's code, `calls` counts the calls of its
+    vendor.
+    """
 
     model: str
     code: str
@@ -38,7 +40,9 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: int) -> PinnedModel:
-    """The model at its present price, for at most so much input, of which the vendor may write to its cache."""
+    """The model at its present price, for at most `input_bound` tokens of input, of which the vendor may write to its cache
+    as `writes` says.
+    """
     return PinnedModel(
         model=model.name,
         upstream=model.upstream,
@@ -51,7 +55,7 @@ def pinned_model(model: Model, input_bound: int, writes: Writes, output_limit: i
 
 
 def not_asked(one: PinnedModel) -> PinnedModel:
-    """The same for one that is not asked at all, so that nothing is held for it."""
+    """The same model with no tokens at all, for a model that will not be called: nothing is held for it."""
     return msgspec.structs.replace(one, input_bound=0, output_limit=0)
 
 
@@ -59,12 +63,12 @@ _decoder = msgspec.json.Decoder(tuple[PinnedModel, ...])
 
 
 def chain_from_json(text: str) -> tuple[PinnedModel, ...]:
-    """As the row of a request has it."""
+    """Decode the chain from a request's row."""
     return _decoder.decode(text)
 
 
 def dearest(chain: Sequence[PinnedModel]) -> PinnedModel:
-    """The one whose bound decides what is held."""
+    """The model with the highest bound, which decides the hold."""
     return max(chain, key=_bound)
 
 

@@ -9,7 +9,7 @@ from shared.money import nano_to_usd
 from shared.stores.postgres import load_queries
 
 RULES_TAKING_SECONDS = {"no_hold_outlives_its_time": 60.0}
-"""How long after its end of life a hold may wait for the sweep."""
+"""By rule, for how many seconds after its end of life a hold may wait for the sweep."""
 CHECK_TIMEOUT_S = 600.0
 
 
@@ -48,7 +48,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def check_ledger(pool: asyncpg.Pool) -> Report:
-    """Reads everything once; changes nothing. Raises asyncpg's errors."""
+    """Check all rules on one snapshot; changes nothing. Raises asyncpg's errors."""
     queries = load_queries("ledger_check")
     count_query, upstreams_query = queries.pop("counts"), queries.pop("upstreams")
     violations: list[str] = []

@@ -1,4 +1,4 @@
-"""Requests, uploads and batches stop when the API key that began them is revoked or expires: here is asked which."""
+"""Finds which requests, uploads and batches must stop because the API key that began them was revoked or has expired."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from shared.ledger.api_keys import SQL
 
 
 class KeyEnded(InvalidApiKey):
-    """What the key began was stopped, because the key was revoked or has expired."""
+    """The work was stopped because the key that began it was revoked or has expired."""
 
     @classmethod
     def because(cls, reason: str) -> KeyEnded:
-        """`reason` is `key_revoked` or `key_expired`."""
+        """The error for the reason `key_revoked` or `key_expired`."""
         how = "was revoked" if reason == "key_revoked" else "has expired"
         return cls(f"This API key {how}, which stopped what it had begun; what ran is charged: use another key.")
 
 
 async def ended_since(pool: asyncpg.Pool, begun: Iterable[tuple[str, datetime]]) -> dict[tuple[str, datetime], str]:
-    """Of what keys began, each with its time: what must stop, and the reason, `key_revoked` or `key_expired`. What a rotated
-    key has handed over is its successor's.
+    """Which of the pairs of key and start time must stop, with the reason `key_revoked` or `key_expired`. Work of a rotated
+    key belongs to its successor.
     """
     rows = await pool.fetch(SQL["ended_since"], *map(list, zip(*begun, strict=True)))
     return {(row["key_id"], row["began_at"]): row["reason"] for row in rows}

@@ -1,6 +1,6 @@
-"""Asks Postgres which requests have ended: it knows that also when Redis has forgotten it.
+"""Asks Postgres which requests have ended. Postgres knows that even if Redis has forgotten it.
 
-A Redis that fails over may lose the end of a request and the claim before it, so that the job is due once more.
+A Redis that fails over may lose the end of a request and the claim before it; then the job is due once more.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ HELD = "held"
 
 
 class Endings:
-    """`has_ended` for one request; what is asked at the same time travels together. `run` is a task of the owner."""
+    """Answers `has_ended` for single requests with one query for all that are asked at the same time. The owner runs `run`
+    as a task.
+    """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings, distrust: Callable[[], Awaitable[None]]) -> None:
-        """`distrust` is told when Postgres does not answer, so that nobody else waits for a connection that is dead."""
+        """`distrust` is called if Postgres does not answer, so that no other task waits for a dead connection."""
         self._pool = pool
         self._distrust = distrust
         self._questions: MicroBatch[str, bool] = MicroBatch(
@@ -38,11 +40,11 @@ class Endings:
         )
 
     async def has_ended(self, request_id: str) -> bool:
-        """Whether its hold has ended; False also for a request that Postgres does not know. Raises `Unavailable`."""
+        """Whether the request's hold has ended; False also for a request that is unknown. Raises `Unavailable`."""
         return await self._questions.submit(request_id)
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Answer until cancelled."""
         await self._questions.run()
 
     async def _ask(self, request_ids: Sequence[str]) -> list[bool]:
@@ -60,7 +62,7 @@ class Endings:
 
 
 async def hold_states(connection: Connection | KeptSession, request_ids: Sequence[str]) -> dict[str, str | None]:
-    """How each hold stands, None for a request that is not there. Raises asyncpg's errors."""
+    """The state of each request's hold; None for an unknown request. Raises asyncpg's errors."""
     moments = [created_at(one) for one in request_ids]
     rows = await connection.fetch(SQL["hold_states"], request_ids, moments)
     return {row["id"]: row["hold_state"] for row in rows}

@@ -1,4 +1,4 @@
-"""The ledger as the owner of an account may read it: every transfer to and from his wallet, newest first."""
+"""The ledger as an account's owner reads it: every transfer to and from the wallet, newest first."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CURSOR_LENGTH_MAX = 40
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the ledger. `amount_nano` is negative where the account paid; a capture has the request that it paid for, a
-    credit perhaps the reference that it was given under.
+    """A row of the ledger. `amount_nano` is negative if the account paid. A capture has the id of its request; a credit may
+    have a reference.
     """
 
     id: int
@@ -32,14 +32,14 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferPage(NamedTuple):
-    """Newest first; `next_cursor` leads to the next page, None on the last."""
+    """A page, newest first. `next_cursor` leads to the next page and is None on the last."""
 
     transfers: list[Transfer]
     next_cursor: str | None
 
 
 async def list_transfers(pool: asyncpg.Pool, account_id: str, *, cursor: str | None, limit: int) -> TransferPage:
-    """A page of at most `limit`. Raises `NotFound` for what is no cursor, or `Unavailable`."""
+    """A page of at most `limit` transfers. Raises `NotFound` if `cursor` is not a cursor, or `Unavailable`."""
     moment, transfer_id = _place(cursor) if cursor else NEWEST
     async with reached("The ledger"):
         rows = await pool.fetch(SQL["page"], account_id, moment, transfer_id, limit + 1)

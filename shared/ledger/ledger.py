@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 SQL, RESPONSES = load_queries("ledger"), load_queries("responses")
 NOTHING_WRITTEN = "INSERT 0 0"
 REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""The database's verdict on a row, as opposed to its own trouble."""
+"""Errors with which the database refuses a row; other errors are its own trouble."""
 NO_LINE = BatchLine(None, None, None)  # type: ignore[arg-type] # NULLs in the database
 NO_ANSWERS: tuple[list[Any], ...] = ([],) * 6
 ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -36,7 +36,7 @@ Flush = Callable[[Sequence[Row]], Awaitable[list[Any]]]
 
 
 class Ledger:
-    """Holds and settlements over one pool. `run_reserve` and `run_settle` are the two writers, tasks of the owner."""
+    """Holds and settlements over one pool. The owner runs `run_reserve` and `run_settle` as tasks."""
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
@@ -56,7 +56,9 @@ class Ledger:
 
     @staticmethod
     def _batch(name: str, flush: Callable[..., Any], settings: Settings, *, window_s: float) -> MicroBatch[Any, Any]:
-        """A caller waits for a reservation, so it never waits for company: what comes meanwhile is the next batch."""
+        """Callers wait for reservations, so a reservation never waits for others (`window_s` 0): rows that arrive during a
+        call form the next batch.
+        """
         return MicroBatch(
             flush,
             window_s=window_s,
@@ -66,17 +68,17 @@ class Ledger:
         )
 
     async def reserve(self, reservation: Reservation) -> Grant | Repeat:
-        """Hold the request's upper bound; committed when this returns.
+        """Hold the request's upper bound; it is committed when this returns.
 
-        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's own
-        limit), `RateLimited` (too many in flight), `RequestTooLarge` (no room for what is to be kept), or `Unavailable`: then
-        it is not known whether the hold exists, and the caller must release it.
+        Raises `IdempotencyMismatch` (the key came with another body), `InsufficientCredit`, `PermissionDenied` (the key's
+        own limit), `RateLimited` (too many requests in flight), `RequestTooLarge` (no room for what is to be kept), or
+        `Unavailable`: then it is unknown whether the hold exists, and the caller must release it.
         """
         return await self._reservations.submit(reservation)
 
     async def put_aside(self, reservation: Reservation) -> Reservation:
-        """Write a large input before the request is admitted, so that nobody waits for the account meanwhile; a small one is
-        written then. Gives the reservation to hand in. Raises `RequestTooLarge` or `Unavailable`.
+        """Write a large input before its reservation, so that the account is not locked meanwhile; a small input is left
+        for the reservation. Returns the reservation to hand in. Raises `RequestTooLarge` or `Unavailable`.
         """
         kept, limit = reservation.kept, self._responses_bytes_max
         if kept is None or kept.bytes <= self._inputs_bytes_max:
@@ -91,7 +93,7 @@ class Ledger:
         return msgspec.structs.replace(reservation, kept=kept.written())
 
     async def forget(self, account_id: str, request_id: str) -> bool:
-        """Keep nothing of a response any more; False when there is nothing. Raises `Unavailable`."""
+        """Delete what is kept of a response; False if there is nothing. Raises `Unavailable`."""
         async with reached("The ledger"), self._pool.acquire() as connection, connection.transaction():
             if await connection.fetchval(RESPONSES["lock_to_forget"], request_id, account_id) is None:
                 return False
@@ -99,34 +101,33 @@ class Ledger:
             return True
 
     async def settle(self, settlement: Settlement) -> Outcome:
-        """End a hold; committed when this returns. Repeating it charges nothing twice.
-
-        Raises `Unavailable` while the database is away or the account stays locked: send it again later.
+        """End a hold; it is committed when this returns. Repeating it charges nothing twice. Raises `Unavailable` while the
+        database is away or the account stays locked: send it again later.
         """
         return await self._settlements.submit(settlement)
 
     async def run_reserve(self) -> None:
-        """The writer of reservations: runs until cancelled."""
+        """Write reservations until cancelled."""
         try:
             await self._reservations.run()
         finally:
             await self._reserving.release()
 
     async def run_settle(self) -> None:
-        """The writer of settlements: runs until cancelled."""
+        """Write settlements until cancelled."""
         try:
             await self._settlements.run()
         finally:
             await self._settling.release()
 
     async def distrust_connections(self) -> None:
-        """One connection was found dead; the others are as old, and may be as dead: new ones for whoever asks next."""
+        """Replace all connections, because one was found dead and the others are as old."""
         for session in (self._reserving, self._settling):
             session.distrust()
         await self._pool.expire_connections()
 
     async def renew_connections(self) -> None:
-        """The password may have changed: idle connections are made anew now, those in use when they are needed next."""
+        """Make idle connections anew now, and busy ones when they are needed next, because the password may have changed."""
         await self.distrust_connections()
         await renew_idle(self._pool)
 
@@ -152,7 +153,9 @@ class Ledger:
 
     async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
         if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
-            return await self._in_halves(rows, self._settle_batch)  # nobody waits for an account while much is written
+            return await self._in_halves(
+                rows, self._settle_batch
+            )  # large inputs are written without the account's lock
         try:
             answers = await self._settling.fetch(*settling(rows))
         except BUSY as error:
@@ -171,7 +174,7 @@ class Ledger:
         return [by_id[row.id] for row in rows]
 
     async def _one_account_at_a_time(self, rows: Sequence[Row], again: Flush[Row], error: Exception) -> list[Any]:
-        """A locked account keeps its own rows waiting and nobody else's."""
+        """Flush each account's rows by themselves, so that a locked account delays only its own rows."""
         accounts = {row.account_id for row in rows}
         if len(accounts) == 1:
             return [_unavailable(error)] * len(rows)
@@ -183,12 +186,12 @@ class Ledger:
 
     @staticmethod
     async def _in_halves(rows: Sequence[Row], again: Flush[Row]) -> list[Any]:
-        """Find the row that the database refuses, or do less at a time; all others go through."""
+        """Split the rows in half until the row that the database refuses is alone; all other rows go through."""
         middle: int = len(rows) // 2
         return [*await again(rows[:middle]), *await again(rows[middle:])]
 
     async def _quarantine(self, row: Settlement, error: asyncpg.PostgresError) -> Outcome:
-        """Set aside what the database refuses."""
+        """Store a settlement that the database refuses, for an operator."""
         reason = _reason(error)
         try:
             await self._pool.execute(SQL["quarantine"], row.id, json_text(_without_answer(row)), reason)
@@ -199,7 +202,7 @@ class Ledger:
 
 
 def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_max: int) -> tuple[Any, ...]:
-    """A query that reserves and its arguments. Inputs travel beside the JSON, as answers do."""
+    """The query that reserves, and its arguments. Inputs are passed beside the JSON, as answers are."""
     text = json_text([row if row.kept is None else msgspec.structs.replace(row, kept=None) for row in rows])
     kept = [(row, row.kept) for row in rows if row.kept is not None]
     if not kept:
@@ -212,7 +215,7 @@ def reserving(rows: Sequence[Reservation], in_flight_max: int, responses_bytes_m
 
 
 def settling(rows: Sequence[Settlement]) -> tuple[Any, ...]:
-    """A query that settles and its arguments. Answers travel beside the JSON, within which they would take seconds."""
+    """The query that settles, and its arguments. Answers are passed beside the JSON; inside it they would take seconds."""
     text = json_text([_without_answer(row) for row in rows])
     kept = [(row, row.batch_line or NO_LINE) for row in rows if row.answer is not None]
     answers = ((row.id, row.answer, row.keep_until, line.day, line.batch_id, line.number) for row, line in kept)
@@ -224,7 +227,9 @@ def _without_answer(row: Settlement) -> Settlement:
 
 
 def json_text(value: object) -> str:
-    """For a jsonb. Postgres stores no NUL; what only looks like one, because its backslash is escaped, is left as it is."""
+    """JSON text for a jsonb column. Postgres stores no NUL, so its escape becomes U+FFFD; an escaped backslash that only
+    looks like one is left alone.
+    """
     text = msgspec.json.encode(value).decode()
     return ESCAPED_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 

@@ -1,7 +1,7 @@
-"""Group commit: callers hand in one row each, one writer per process sends them together.
+"""Group commit: callers submit one row each, and one writer per process sends the rows together.
 
-While a batch is under way the next one gathers, so that the load sets the batch size by itself; the short window only
-lets a first row wait for company.
+While one batch is under way the next one gathers, so the load decides the batch size. A short window lets the first row of
+a batch wait for others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 
 
 class MicroBatch(Generic[Row, Result]):
-    """Turns `submit(row)` into calls of `flush(rows) -> results`, one result per row in the same order.
+    """Turns `submit(row)` into calls of `flush(rows) -> results`, with one result per row in the same order.
 
-    A result that is an exception is raised for its own row only; an exception from `flush` itself is raised for every row
-    of that batch. `pending_max` bounds the rows waiting; beyond it `submit` raises `Unavailable` at once. A caller that
-    is cancelled while its row waits or runs does not stop the row.
+    A result that is an exception is raised for its own row; an exception from `flush` is raised for every row of the batch.
+    `pending_max` bounds the waiting rows; beyond it `submit` raises `Unavailable` at once. A caller that is cancelled while
+    its row waits or runs does not stop the row.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MicroBatch(Generic[Row, Result]):
         return await done
 
     async def run(self) -> None:
-        """The writer: runs until cancelled; rows still waiting then are refused with `Unavailable`."""
+        """Send batches until cancelled; rows that still wait then are refused with `Unavailable`."""
         try:
             while True:
                 await self._arrived.wait()

@@ -1,4 +1,4 @@
-"""The price of a request as its row in `requests` keeps it: pinned when it is admitted, whatever the catalogue says later."""
+"""The price of a request as its row in `requests` keeps it: fixed at admission, whatever the catalogue says later."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class PinnedPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Nano-USD per million tokens, see `shared/money.py`. The `long_…` prices are those of a request with more than
-    `long_above` tokens of input. `price_version` names all of it.
+    """Nano-USD per million tokens, see `shared/money.py`. The prices `long_…` are for a request with more than `long_above`
+    tokens of input. `price_version` names the whole price.
     """
 
     price_version: str
@@ -33,7 +33,7 @@ class PinnedPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def price(self) -> Price:
-        """What is charged."""
+        """The price as an object."""
         rates = {name: getattr(self, f"{name}_price") for name in RATES}
         long = None
         if self.long_above is not None:
@@ -43,13 +43,13 @@ class PinnedPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def price_of(row: Mapping[str, Any] | asyncpg.Record) -> Price:
-    """That of a row, which has all fields of a `PinnedPrice`."""
+    """The price of a row that has all fields of a `PinnedPrice`."""
     return PinnedPrice(**{name: row[name] for name in PinnedPrice.__struct_fields__}).price
 
 
 def pinned(price: Price, version: str, input_bound: int, writes: Writes = "long") -> dict[str, Any]:
-    """The fields of a reservation for at most so much input, of which the vendor may write to its cache: its price, and the
-    dearest prices that can come of it.
+    """The price fields of a reservation for at most `input_bound` tokens of input: the price, and the highest prices that
+    may apply. `writes` says what the vendor may write to its cache.
     """
     columns: dict[str, Any] = {f"{name}_price": getattr(price, name) for name in RATES}
     if long := price.long_context:

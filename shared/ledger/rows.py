@@ -1,4 +1,4 @@
-"""What is handed to the ledger, and what it answers."""
+"""The values that are handed to the ledger, and its answers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Outcome = Literal["settled", "repeated", "differs", "unbilled", "void", "unknown
 
 
 class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a request that others may go on from: its input, and what its answer says of it, as the API has them.
-    `previous_id` is the request that it goes on from. Who leaves an `attended` request has cancelled it.
+    """What is kept of a request that later requests may continue: its input, and what its answer repeats, in the API's own
+    form. `previous_id` is the request that it continues. An `attended` request is cancelled if its caller goes away.
     """
 
     told: bytes
@@ -38,27 +38,26 @@ class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
     previous_id: str | None = None
     attended: bool = True
     written_bytes: int = 0
-    """Of a row that was written before its request is admitted."""
+    """Bytes of a row that was written before the request is admitted."""
 
     @property
     def bytes(self) -> int:
-        """That it takes."""
+        """Bytes that it takes."""
         return self.written_bytes or len(self.told) + len(self.input)
 
     def written(self) -> KeptInput:
-        """The same without what is in its row now."""
+        """The same without the part that is already in its row."""
         return msgspec.structs.replace(self, told=b"", input=b"", written_bytes=self.bytes)
 
 
 class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
-    """A request that asks for a hold: a row of `requests`. Prices are nano-USD per million tokens, bounds are tokens. It is
-    held at the prices `hold_…`, where they are above those of plain input and output.
+    """A request for a hold: a row of `requests`. Prices are nano-USD per million tokens, limits are tokens.
 
-    `output_limit` is what is wanted, `output_floor` the least to grant when credit is short (equal: all or nothing).
-    `idempotency_key` and `fingerprint` are SHA-256; until `keep_until` the key leads to this request.
-    `batch_number` is the line of the batch that it is for, `batch_bytes` how large that is. `kept` is stored with it, if
-    there is room. Where several models may serve it, `chain` has all of them, it is held for the dearest, and
-    `output_limit` is the largest that is wanted of one.
+    The hold uses the prices `hold_…` where they are higher than those of plain input and output. `output_limit` is wanted,
+    `output_floor` is the least to grant if credit is short (equal: all or nothing). `idempotency_key` and `fingerprint` are
+    SHA-256; the key leads to this request until `keep_until`. `batch_number` is the line of the batch and `batch_bytes` its
+    size. `kept` is stored if there is room. `chain` has all models that may serve it: the dearest decides the hold, and
+    `output_limit` is the largest of theirs.
     """
 
     id: str
@@ -92,12 +91,14 @@ class Reservation(PinnedPrice, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def stored_bytes(self) -> int:
-        """What it counts towards its account's room until it ends: what is kept, and as long an answer as it may have."""
+        """Bytes that count towards the account's room until the request ends: what is kept, and the longest possible
+        answer.
+        """
         return self.kept.bytes + self.output_limit * BYTES_PER_TOKEN if self.kept else 0
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """An admitted request: its hold in nano-USD and the output limit in tokens that the hold covers."""
+    """An admitted request: its hold in nano-USD, and the output limit in tokens that the hold covers."""
 
     hold_nano: NanoUsd
     output_limit: int
@@ -110,7 +111,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class BatchLine(msgspec.Struct, frozen=True, array_like=True):
-    """The line of a batch that a request is for; `day` is the partition of the batch's items."""
+    """The batch line that a request is for. `day` is the partition of the batch's items."""
 
     day: date
     batch_id: str
@@ -118,8 +119,8 @@ class BatchLine(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LostCall(msgspec.Struct, frozen=True):
-    """A call to a vendor that nobody is charged for although the vendor takes `cost_nano`. `number` counts the request's
-    calls from 1; `upstream` is None where it is not known any more. `reason` is an error's code, or `worker_lost`.
+    """A call that the vendor bills (`cost_nano`) and no caller is charged for. `number` counts the request's calls from 1;
+    `upstream` is None if it is unknown. `reason` is an error's code or `worker_lost`.
     """
 
     number: int
@@ -131,9 +132,9 @@ class LostCall(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request ended and what it costs: a pure value, safe to send any number of times. `answer` is a packed
-    `KeptAnswer`, kept until `keep_until`, or with the batch that it belongs to. `void`: the caller is told that the request
-    did not run, so nothing may be charged for it later either.
+    """How a request ended and what it costs; it can be sent any number of times. `answer` is a packed `KeptAnswer`, kept
+    until `keep_until` or as long as its batch. `void`: the caller was told that the request did not run, so a later charge
+    is refused.
     """
 
     id: str
@@ -160,22 +161,22 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     batch_line: BatchLine | None = None
     void: bool = False
     served_tier: str | None = None
-    """Of a request at the tier flex: the tier at which the vendor served it, as it says."""
+    """The tier at which the vendor says that it served a flex request."""
     saved_nano: int | None = None
     """What the same tokens would have cost more at the vendor's default tier."""
     tier_loss_nano: int | None = None
     """What the vendor took more than at the tier that was sold."""
     upstream: str | None = None
-    """That was called last, and takes `vendor_cost_nano`."""
+    """The upstream that was called last; its vendor takes `vendor_cost_nano`."""
     lost_calls: tuple[LostCall, ...] | None = None
     served: str | None = None
-    """Of a request with a chain: the model that served it, or was the last one to be tried."""
+    """The model of the chain that served the request, or was tried last."""
     tried: tuple[Tried, ...] | None = None
-    """What became of each model of the chain that was tried, the one that served among them."""
+    """The outcome of each model that was tried, including the one that served."""
 
 
 def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat | RebootError:
-    """A row of `reserve` as what it means."""
+    """Convert a row that the query `reserve` returned."""
     match answer and answer["outcome"]:
         case "admitted":
             return Grant(answer["granted_hold"], answer["granted_limit"])  # type: ignore[index]
@@ -190,7 +191,7 @@ def grant_of(answer: asyncpg.Record | None, row: Reservation) -> Grant | Repeat 
 
 
 def no_room(wanted: int, left: int) -> RequestTooLarge:
-    """For what is to be kept of a request, in bytes."""
+    """The error for a request that would keep `wanted` bytes where `left` are left."""
     return RequestTooLarge(
         f"What is stored of this request may take {wanted:,} bytes, and this account's stored responses leave room for"
         f" {max(0, left):,}: send `store`: false, lower max_output_tokens,"
@@ -200,7 +201,7 @@ def no_room(wanted: int, left: int) -> RequestTooLarge:
 
 
 def mismatch() -> IdempotencyMismatch:
-    """The key came with another body."""
+    """The error for an Idempotency-Key that came with another body."""
     return IdempotencyMismatch(
         "This Idempotency-Key was used for another request within its time: give each request a key of its own."
     )

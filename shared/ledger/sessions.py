@@ -1,4 +1,4 @@
-"""Sessions of the console: whoever showed an API key once has a token of his own for a while, which acts as that key."""
+"""Sessions of the console: after showing an API key once, a browser has a token that acts as that key for a while."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from shared.stores.postgres import load_queries, transaction
 
 SQL = load_queries("sessions")
 TOKEN_LENGTH = 43
-"""Of base 62: 256 bits."""
+"""Characters of base 62: 256 bits."""
 
 
 async def open_session(pool: asyncpg.Pool, key_id: str, lives_s: float) -> str:
-    """The token of a new session of a key that was proved."""
+    """Create a session for a key that was proved, and return its token."""
     token = tokens.random_word(TOKEN_LENGTH)
     await pool.execute(SQL["make"], tokens.sha256(token), key_id, True, lives_s)  # noqa: FBT003 - a column
     return token
 
 
 async def find_session(pool: asyncpg.Pool, token: str) -> ApiKey | None:
-    """The key of a session; None when the session or its key has ended, or the key was rotated."""
+    """The key of a session; None if the session or its key has ended, or the key was rotated."""
     row = await pool.fetchrow(SQL["find"], tokens.sha256(token))
     return None if row is None else key_from_row(row)
 
 
 async def end_session(pool: asyncpg.Pool, token: str) -> None:
-    """It is none any more; again it changes nothing."""
+    """End a session; ending it again changes nothing."""
     await pool.execute(SQL["end"], tokens.sha256(token))
 
 
 async def make_link(pool: asyncpg.Pool, key_id: str, lives_s: float, *, author: Author | None = None) -> str:
-    """A token that opens one session as this key, of which the audit log is told. Raises `NotFound`."""
+    """A token that opens one session as this key; it is written to the audit log. Raises `NotFound`."""
     token = tokens.random_word(TOKEN_LENGTH)
     try:
         async with transaction(pool) as connection:
@@ -46,7 +46,7 @@ async def make_link(pool: asyncpg.Pool, key_id: str, lives_s: float, *, author: 
 
 
 async def use_link(pool: asyncpg.Pool, link: str, lives_s: float) -> str | None:
-    """The token of the session that a link opens, None when it was used or its time is over."""
+    """The token of the session that a link opens; None if the link was used or has expired."""
     token = tokens.random_word(TOKEN_LENGTH)
     key_id = await pool.fetchval(SQL["use_link"], tokens.sha256(link), tokens.sha256(token), lives_s)
     return token if key_id else None

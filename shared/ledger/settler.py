@@ -1,7 +1,7 @@
-"""Keeps what is owed to the ledger until Postgres has committed it, however long Postgres is away.
+"""Keeps settlements until Postgres has committed them, however long Postgres is away.
 
-Workers hand in settlements (whose second copy is the settle record in Redis), front doors hand in releases of holds that
-never reached the queue. Memory is bounded by the requests that a process can have in flight.
+Workers hand in settlements, whose second copy is the settle record in Redis. Front doors hand in releases of holds whose
+request never reached the queue. Memory is bounded by the requests that a process can have in flight.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ Committed = Callable[["Settlement", "Outcome"], Coroutine[Any, Any, None]]
 
 
 class Settler:
-    """`keep(settlement)` returns at once; the tasks of `group` send it until it is committed.
-
-    `on_committed(settlement, outcome)` is awaited after the commit: settle records are put aside there. It is best effort: a
-    record that stays is settled again by a sweep, which changes nothing.
+    """`keep(settlement)` returns at once; tasks of `group` send the settlement until it is committed. After the commit
+    `on_committed(settlement, outcome)` is awaited, which puts the settle record aside. That is best effort: a record that
+    stays is settled again by a sweep, without effect.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Settler:
         self._on_committed = on_committed
         self._kept: dict[str, Settlement] = {}
         self.answer_bytes = 0
-        """Of the answers that are kept until they are committed."""
+        """Bytes of the answers that wait for their commit."""
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -48,7 +47,7 @@ class Settler:
         return len(self._kept)
 
     def keep(self, settlement: Settlement) -> None:
-        """Take charge of a settlement. The same request again while the first is under way is ignored."""
+        """Take over a settlement. The same request again is ignored while the first is under way."""
         if settlement.id not in self._kept:
             self._kept[settlement.id] = settlement
             self.answer_bytes += len(settlement.answer or b"")
@@ -57,7 +56,7 @@ class Settler:
             self._group.create_task(self._settle(settlement))
 
     async def settle(self, settlement: Settlement) -> Outcome:
-        """End a hold now. When Postgres does not answer, it is kept and `Unavailable` is raised."""
+        """End a hold now. If Postgres does not answer, the settlement is kept and `Unavailable` is raised."""
         try:
             outcome = await self._ledger.settle(settlement)
         except Unavailable:
@@ -68,7 +67,7 @@ class Settler:
         return outcome
 
     async def drained(self, timeout_s: float) -> bool:
-        """Wait until nothing is kept, at most `timeout_s`; False when something is left."""
+        """Wait at most `timeout_s` until nothing is kept; False if something is left."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
@@ -81,7 +80,7 @@ class Settler:
         for _ in range(UNKNOWN_TRIES if settlement.hold_state == "released" else 0):
             if outcome != "unknown":
                 break
-            await asyncio.sleep(self._retry_s)  # its reservation may still be on its way through the database
+            await asyncio.sleep(self._retry_s)  # the reservation may not be committed yet
             outcome = await self._until_committed(settlement)
         if settlement.charge_nano and outcome in {"unbilled", "unknown"}:
             log.error(
@@ -114,6 +113,6 @@ class Settler:
                 return await self._ledger.settle(settlement)
             except RebootError as error:
                 log.warning("settlement postponed", request_id=settlement.id, reason=error.message)
-            except Exception:  # one that cannot be sent at all must not end the process, nor be forgotten
+            except Exception:  # a settlement that cannot be sent must neither end the process nor be forgotten
                 log.exception("settlement cannot be sent", alert=True, request_id=settlement.id)
             await asyncio.sleep(self._retry_s)

@@ -1,5 +1,5 @@
-"""The audit log: every change of access, credit and routing, written in the transaction of the change. It is kept for ever,
-and Postgres refuses to change or delete any of it. No secret is ever in it.
+"""The audit log: every change of access, credit and routing, written in the transaction of the change. Entries are kept for
+ever, Postgres refuses to change or delete them, and they contain no secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SQL = load_queries("audit")
 
 
 class Author(NamedTuple):
-    """Who makes a change: `cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`, and the HTTP request that asked for it."""
+    """Who makes a change (`cli:USER@HOST`, `operator:NAME` or `account:ID/key:ID`), and the HTTP request for it."""
 
     actor: str
     request_id: str | None = None
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(NamedTuple):
-    """Entries, newest first, and the id of the last one where there are more."""
+    """Entries, newest first, and the id of the last one if there are more."""
 
     entries: list[Entry]
     last_id: int | None
@@ -55,7 +55,7 @@ class Page(NamedTuple):
 async def note(
     connection: Connection, author: Author | None, action: str, target: str, before: object, after: object
 ) -> None:
-    """Write down a change, which is committed together with it; without an author whoever runs this process made it."""
+    """Write a change to the log, to be committed with it. Without an `author` it is whoever runs this process."""
     actor, request_id = author or local_author()
     await connection.execute(SQL["note"], actor, action, target, _json(before), _json(after), request_id)
 
@@ -68,7 +68,7 @@ async def list_entries(
     since: datetime | None = None,
     actor: str | None = None,
 ) -> Page:
-    """At most `limit` changes, the newest first."""
+    """At most `limit` changes, newest first."""
     rows = await pool.fetch(SQL["list"], limit + 1, before_id, since, actor)
     shown = rows[:limit]
     return Page([_entry(row) for row in shown], shown[-1]["id"] if len(rows) > limit else None)
@@ -76,10 +76,10 @@ async def list_entries(
 
 @functools.cache
 def local_author() -> Author:
-    """Whoever runs this process, as the operators' command is run: `cli:USER@HOST`."""
+    """Whoever runs this process, as `cli:USER@HOST`."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in many containers
+    except (KeyError, OSError):  # the user has no name, as in many containers
         user = str(os.getuid())
     return Author(f"cli:{user}@{socket.gethostname()}")
 

@@ -26,7 +26,7 @@ HINT = "send `Authorization: Bearer rmo_…` with a token that `rebootml operato
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token as stored. It is revoked with its operator."""
+    """A token as stored. It ends when its operator is revoked."""
 
     id: str
     operator: str
@@ -37,11 +37,11 @@ class Token(msgspec.Struct, frozen=True):
     created_at: datetime
 
     def usable(self, now: datetime) -> bool:
-        """Neither revoked nor expired at `now`."""
+        """Whether the token is neither revoked nor expired at `now`."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
     def row(self) -> TokenRow:
-        """The public form."""
+        """The token as it is shown."""
         return TokenRow(
             token_id=self.id,
             scopes=self.scopes,
@@ -52,7 +52,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A token as it is shown: everything but the secret."""
+    """A token as it is shown, without its secret."""
 
     token_id: str
     scopes: tuple[str, ...]
@@ -71,14 +71,14 @@ class OperatorRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewToken(NamedTuple):
-    """The only time the whole token is seen, and what is stored of it."""
+    """A new token with its secret, which is seen only here, and what is stored of it."""
 
     token: str
     row: TokenRow
 
 
 def split_token(text: str) -> tuple[str, str]:
-    """Id and secret of a well-formed token; raises `InvalidApiKey` for anything else, without a look-up."""
+    """The id and the secret of a well-formed token. Raises `InvalidApiKey` for anything else without asking the database."""
     found = tokens.parted(PREFIX, text)
     if found is None:
         raise InvalidApiKey(f"This is not a token of an operator: {HINT}. API keys open nothing here.")
@@ -86,9 +86,8 @@ def split_token(text: str) -> tuple[str, str]:
 
 
 async def create_operator(pool: asyncpg.Pool, name: str, *, author: Author | None = None) -> str:
-    """A new operator; gives the secret for the operators' console, the only time that it is seen.
-
-    Raises `InvalidRequest` for a name that is none, `Conflict` when there is one of this name, or was.
+    """Create an operator and return the secret for the operators' console, which is seen only here. Raises `InvalidRequest`
+    for a bad name, `Conflict` if an operator has or had this name.
     """
     if not NAME.fullmatch(name):
         raise InvalidRequest("An operator's name has 1 to 64 letters, digits and . _ @ -")
@@ -111,7 +110,9 @@ async def create_token(
     *,
     author: Author | None = None,
 ) -> NewToken:
-    """A token for an operator. Raises `NotFound`, `InvalidRequest` for unknown scopes, `Conflict` when he is revoked."""
+    """Create a token for an operator. Raises `NotFound`, `InvalidRequest` for unknown scopes, `Conflict` if the operator is
+    revoked.
+    """
     if not scopes or set(scopes) - set(SCOPES):
         raise InvalidRequest(f"Scopes are a comma list of {', '.join(SCOPES)}.")
     if expires_at is not None and expires_at <= datetime.now(UTC):
@@ -127,7 +128,7 @@ async def create_token(
 
 
 async def list_operators(pool: asyncpg.Pool) -> list[OperatorRow]:
-    """Every operator, oldest first, revoked ones too."""
+    """All operators, oldest first, revoked ones too."""
     found: dict[str, list[TokenRow]] = {}
     for row in await pool.fetch(SQL["tokens"]):
         found.setdefault(row["operator"], []).append(_token(row).row())
@@ -138,9 +139,8 @@ async def list_operators(pool: asyncpg.Pool) -> list[OperatorRow]:
 async def revoke_operator(
     pool: asyncpg.Pool, name: str, *, token_id: str | None = None, author: Author | None = None
 ) -> OperatorRow:
-    """All tokens and the sign-in of an operator are refused from now on, or one token alone. Again it changes nothing.
-
-    Raises `NotFound`.
+    """Revoke an operator with all tokens and the sign-in, or one token alone. Doing it again changes nothing. Raises
+    `NotFound`.
     """
     async with in_turn(pool, SQL["lock"], name, TURN_TIMEOUT_S) as connection:
         await _existing(connection, name)
@@ -153,7 +153,7 @@ async def revoke_operator(
 
 
 async def find_token(pool: asyncpg.Pool, token_id: str) -> Token | None:
-    """The token's row, or None."""
+    """The row of a token, or None."""
     row = await pool.fetchrow(SQL["find_token"], token_id)
     return None if row is None else _token(row)
 

@@ -1,5 +1,5 @@
-"""The answer to a change that an operator asked for with a `ref`, kept in the transaction of the change: the same `ref` again
-has the first answer, whatever died in between. Answers are kept for ever, as credits with a reference are.
+"""Makes changes by operators repeatable. The answer to a change with a `ref` is stored in the transaction of the change, so
+that the same `ref` again gets the first answer, whatever failed in between. Answers are kept for ever.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SQL = load_queries("operator_refs")
 
 
 class Kept(NamedTuple):
-    """`answer` is JSON without any secret; with `salt` the secret that belongs to it can be made again."""
+    """`answer` is JSON without secrets. With `salt`, the secret that belongs to the answer can be derived again."""
 
     answer: str
     salt: bytes | None = None
 
 
 class Once(NamedTuple):
-    """`repeated`: nothing was done, because it had been done before."""
+    """The answer; `repeated` means that the change had been made before."""
 
     kept: Kept
     repeated: bool
@@ -39,10 +39,9 @@ async def once(
     *,
     within_s: float,
 ) -> Once:
-    """Make the change, unless this operator did it with this `ref`. Without a `ref` it is always made.
-
-    `fingerprint` is of all that was asked. Raises `Conflict` when the same `ref` came with something else, and what `change`
-    raises: then the `ref` is as good as new. Raises as `in_turn` does while somebody else has the `ref`.
+    """Make the change, unless this operator made it with the same `ref`. Without a `ref` it is always made. `fingerprint`
+    covers everything that was asked. Raises `Conflict` if the `ref` came with something else, whatever `change` raises (the
+    `ref` stays unused then), and as `in_turn` does while another request uses the `ref`.
     """
     if ref is None:
         async with transaction(pool) as connection:
@@ -59,5 +58,5 @@ async def once(
 
 
 async def forget_salts(pool: asyncpg.Pool) -> None:
-    """Of keys that were made more than a day ago: nobody makes them again. Raises asyncpg's errors."""
+    """Delete the salts of keys that are older than a day; those keys cannot be derived any more. Raises asyncpg's errors."""
     await pool.execute(SQL["forget_salts"])

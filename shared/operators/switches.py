@@ -1,5 +1,6 @@
-"""What operators have taken out of service: vendors that are paused, workers and upstreams that drain. Kept in Postgres, so
-that no loss of Redis and no restart brings it back; workers read it every `HEARTBEAT_S`.
+"""What operators have taken out of service: paused vendors, draining workers and drained upstreams.
+
+It is kept in Postgres, so that neither a loss of Redis nor a restart undoes it. Workers read it every `HEARTBEAT_S`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Kind = Literal["provider", "worker", "upstream"]
 
 
 class SwitchedOff(NamedTuple):
-    """Names of vendors, ids of workers, names of upstreams."""
+    """Names of paused vendors, ids of draining workers, names of drained upstreams."""
 
     paused: frozenset[str]
     draining: frozenset[str]
@@ -29,7 +30,7 @@ class SwitchedOff(NamedTuple):
 
 
 async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
-    """As it is now. Raises asyncpg's errors."""
+    """What is out of service now. Raises asyncpg's errors."""
     rows = await source.fetch(SQL["list"])
     kinds: tuple[Kind, ...] = ("provider", "worker", "upstream")
     return SwitchedOff(*(frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in kinds))
@@ -38,9 +39,8 @@ async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
 async def pause_provider(
     source: asyncpg.Pool | Connection, provider: str, *, paused: bool, author: Author | None = None
 ) -> None:
-    """From now on no worker takes jobs of this vendor, or they do again; what runs goes on. Again it changes nothing.
-
-    Raises `NotFound` for a vendor that there is not.
+    """Pause a vendor or resume it: while it is paused no worker takes its jobs; running jobs go on. Doing it again changes
+    nothing. Raises `NotFound` for an unknown vendor.
     """
     if provider not in PROVIDERS:
         raise NotFound(f"No provider {provider[:100]}: there are {', '.join(PROVIDERS)}.")
@@ -51,9 +51,8 @@ async def pause_provider(
 async def drain_worker(
     source: asyncpg.Pool | Connection, worker_id: str, *, living: Sequence[str], author: Author | None = None
 ) -> None:
-    """From now on this worker takes no more jobs; what it runs goes on to its end. Again it changes nothing.
-
-    Raises `NotFound` for a worker that is not among the `living`.
+    """Make a worker take no more jobs; running jobs go on to their end. Doing it again changes nothing. Raises `NotFound`
+    if the worker is not among the `living`.
     """
     if worker_id not in living:
         raise NotFound(f"No worker {worker_id[:100]} is alive: `rebootml worker list` shows who is.")
@@ -64,7 +63,9 @@ async def drain_worker(
 async def drain_upstream(
     source: asyncpg.Pool | Connection, name: str, *, drained: bool, author: Author | None = None
 ) -> None:
-    """From now on no call goes to this upstream, or they do again; what runs there goes on. Again it changes nothing."""
+    """Drain an upstream or enable it: no new call goes to a drained one; running calls go on. Doing it again changes
+    nothing.
+    """
     action = "upstream.drain" if drained else "upstream.enable"
     await _switch(source, "upstream", name, "off" if drained else "on", action, author)
 

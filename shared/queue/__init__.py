@@ -1,1 +1,1 @@
-"""The queue, the journals of requests, and the workers' heartbeats."""
+"""The queue, the journals of requests, heartbeats of workers, and states of upstreams."""

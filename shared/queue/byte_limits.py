@@ -1,4 +1,4 @@
-"""How many bytes a queue may hold, and how many are kept of requests that have ended."""
+"""Limits in bytes: how much a queue may hold, and how much is kept of ended requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ MB = 1_000_000
 
 
 class ByteLimits(NamedTuple):
-    """`queue`: payloads of one queue that wait or run. Beside them small ones, of at most `small` each, have `reserve`. A
-    fuller queue takes from accounts below their share, up to twice as much; the last `newcomers` bytes of that are for
-    accounts that have nothing large in it.
+    """Limits of one queue and of what is kept, in bytes unless named otherwise.
 
-    `asked`: a payload up to this is kept for a while when its request has ended. `kept`: all that is kept of such requests. A
-    journal is not taken for that within `readers_ms` after its end, when it had a reader, or after a reader's last look,
-    unless all has grown to twice `kept`, or to three times where the journal is a small one.
+    `queue`: payloads of one queue that wait or run. Small payloads, of at most `small` bytes each, also have `reserve`. A
+    fuller queue takes payloads only from accounts below their share, up to twice `queue`; the last `newcomers` bytes of
+    that are for accounts with nothing large in the queue. `asked`: a payload up to this size is kept for a while after its
+    request has ended. `kept`: all that is kept of ended requests. A journal that had a reader is not deleted for lack of
+    room within `readers_ms` after its end or its reader's last look, unless everything together exceeds twice `kept`, or
+    three times `kept` if the journal is small.
     """
 
     queue: int = 256 * MB
@@ -30,7 +31,7 @@ class ByteLimits(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As the process was told."""
+        """The limits that the settings give."""
         return cls(
             queue=settings.queue_bytes_max,
             reserve=settings.queue_reserve_bytes,
@@ -46,8 +47,8 @@ USUAL = ByteLimits()
 
 
 class Ending(NamedTuple):
-    """How a job ends together with its request's last event: it leaves `queue`, and what is known of it is kept for
-    `keep_ms`; its payload too, if that is at most `asked` bytes. The rest as in `ByteLimits`.
+    """How a job ends with its request's last event: the job leaves `queue`, and what is known of it is kept for `keep_ms`,
+    the payload too if it has at most `asked` bytes. The other fields are as in `ByteLimits`.
     """
 
     queue: str
@@ -57,6 +58,8 @@ class Ending(NamedTuple):
     readers_ms: int
 
     def words(self, journal_bytes: int, *, was_settled: bool) -> str:
-        """For `append.lua`. What was asked is kept where it was paid for: nobody needs to see it again else."""
+        """The arguments of `append.lua`. The messages are kept only for a settled request that was charged: nobody needs to
+        see the others.
+        """
         kept = self._replace(asked=self.asked if was_settled else 0)
         return " ".join(map(str, (*kept, journal_bytes)))

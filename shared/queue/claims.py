@@ -8,12 +8,16 @@ from typing import Any, NamedTuple, Self
 from shared.lanes import QueueName
 
 EPOCHS_PER_ENQUEUE = 1_000
-"""A job that is put back after Redis lost it starts this much higher, so that every claim from before stays fenced."""
+"""A job that is put back after Redis lost it starts with an epoch that is higher by this number, so that every earlier
+claim stays fenced.
+"""
 CLAIM_FIELDS = 8
 
 
 class Opening(NamedTuple):
-    """What arq asks for before it runs a job. `starts` counts them, this one included; `aborted`: somebody asked for that."""
+    """What arq reads before it runs a job. `starts` counts the starts including this one; `aborted`: somebody asked to
+    cancel the job.
+    """
 
     payload: bytes
     starts: int
@@ -21,9 +25,9 @@ class Opening(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A job that this worker may run until its lease ends. `due_ms` is what it was queued for, Unix milliseconds.
-    `owner` is a word that no other claim has. A payload too large to come with its claim leaves `opening` empty. `large` is
-    how many bytes the payload of a large job has, and 0 for small ones.
+    """A job that this worker may run until its lease ends. `due_ms` is the due time that it was queued with, in Unix
+    milliseconds. `owner` is unique to this claim. `opening` is empty if the payload is too large to come with the claim.
+    `large` is the size of a large job's payload in bytes, 0 for small jobs.
     """
 
     queue: QueueName
@@ -36,28 +40,28 @@ class Claim(NamedTuple):
 
     @property
     def tries(self) -> int:
-        """How often it was claimed since it was enqueued, this time included."""
+        """How often the job was claimed since it was enqueued, including this claim."""
         return self.epoch % EPOCHS_PER_ENQUEUE
 
 
 class Claims(list[Claim]):
-    """The jobs of one claim. `held_up` is a queue whose next large job found no room in the worker's memory: until it has
-    been taken, this worker gets no other large one of that queue, nor of those that come after it.
+    """The jobs of one claim. `held_up` names a queue whose next large job does not fit into the worker's memory: until that
+    job is taken, the worker gets no other large job of that queue, nor of queues with lower priority.
     """
 
     held_up: QueueName | None = None
 
     @classmethod
     def of(cls, owner: str, held_up: bytes, fields: Sequence[Any]) -> Self:
-        """As `claim.lua` gives them, one after the other."""
+        """Parse the answer of `claim.lua`."""
         claims = cls(_claim(owner, *fields[i : i + CLAIM_FIELDS]) for i in range(0, len(fields), CLAIM_FIELDS))
         claims.held_up = QueueName(held_up.decode()) if held_up else None
         return claims
 
 
 class Room(NamedTuple):
-    """What may be claimed from `queue` now: of its provider and of its lane at most so many, over all their queues; batch and
-    flex are one lane here. A byte of a payload takes `copies` bytes of the worker's memory.
+    """What may be claimed from `queue` now: the free slots of its provider and of its lane over all their queues (batch and
+    flex count as one lane). One byte of a payload takes `copies` bytes of the worker's memory.
     """
 
     queue: QueueName
@@ -67,7 +71,9 @@ class Room(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a worker has for large payloads: `free` bytes. `alone`: it runs no large job, so that one of any size may come."""
+    """A worker's memory for large payloads: `free` bytes. `alone`: the worker runs no large job, so one of any size may
+    come.
+    """
 
     free: int
     alone: bool

@@ -1,8 +1,8 @@
-"""How much waits in each queue, and how many slots of workers that is work for: one number to scale workers by.
+"""How much work waits in each queue, and how many slots of workers that takes: one number to scale workers by.
 
-Slots are wanted for jobs that are due or run, and for lines of batches that could be fed, as far as the vendor takes them:
-the limits of the models that batches run now, or the first limit where they run none. What is deferred or paused wants none.
-No worker has to be alive for it. A look costs the same however much waits.
+Slots are wanted for jobs that are due or running, and for batch lines that could be fed, as far as the vendor takes them:
+up to the limits of the models that batches run now, or the starting limit if they run none. Deferred and paused work wants
+no slots. No worker has to be alive for the answer, and it costs the same however much waits.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 QUEUES = tuple(queue_of(provider, lane) for provider in PROVIDERS for lane in LANES if lane in lanes_of(provider))
 KEPT_S = 1.0
-"""So long one look serves all who ask."""
+"""How long one answer serves all callers."""
 EVERYTHING = "*"
 
 
 class QueueDepth(msgspec.Struct, frozen=True):
-    """Of one queue: jobs that are due, that run, and that are to run later; seconds for which the oldest has been due."""
+    """One queue: its due, running and deferred jobs, and for how many seconds the oldest due job has waited."""
 
     due: int
     leased: int
@@ -63,12 +63,12 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 async def depths_of(scripts: Scripts, lease_s: float) -> dict[QueueName, QueueDepth]:
-    """Of all queues, as they are now. Raises `Unavailable`."""
+    """The present depths of all queues. Raises `Unavailable`."""
     return _depths(await scripts.call("depths", [*QUEUES], [len(QUEUES), int(lease_s * 1000), 1]))
 
 
 def _depths(found: list[list[int]]) -> dict[QueueName, QueueDepth]:
-    """What the script says of the queues; behind them it may say more."""
+    """Parse the script's answer; a later release may append more to it."""
     return {
         queue: QueueDepth(due, leased, deferred, oldest_ms / 1000)
         for queue, (due, leased, deferred, oldest_ms) in zip(QUEUES, found, strict=False)
@@ -76,7 +76,7 @@ def _depths(found: list[list[int]]) -> dict[QueueName, QueueDepth]:
 
 
 class Demand:
-    """Asks Redis once for all queues, and Postgres twice."""
+    """Answers `scale` with one question to Redis and two to Postgres."""
 
     def __init__(self, pool: asyncpg.Pool, scripts: Scripts, catalogue: Catalogue, settings: Settings) -> None:
         self._pool = pool
@@ -87,7 +87,7 @@ class Demand:
         self._seen: tuple[float, Scale] | None = None
 
     async def scale(self) -> Scale:
-        """As it was at most `KEPT_S` ago. Raises `Unavailable`."""
+        """The present demand, at most `KEPT_S` old. Raises `Unavailable`."""
         async with self._looking:
             if self._seen is None or time.monotonic() - self._seen[0] >= KEPT_S:
                 self._seen = time.monotonic(), await self._look()
@@ -115,12 +115,12 @@ class Demand:
         return Scale(_summed(wanted), {short_name(queue): depth for queue, depth in depths.items()})
 
     async def _batches(self) -> tuple[dict[Feed, int], dict[Feed, list[str]]]:
-        """Lines that could be fed, at most a few thousand of each feed, and the models that batches run."""
+        """Batch lines that could be fed, counted up to a few thousand per feed, and the models that batches run."""
         rows = await rows_of(self._pool, BATCHES["waiting"], FEEDS, self._settings.batch_window_max)
         return {row["feed"]: row["lines"] for row in rows}, {row["feed"]: row["models"] for row in rows}
 
     async def _paused(self) -> frozenset[str]:
-        """Vendors whose jobs no worker takes, however many there are."""
+        """Vendors whose jobs no worker takes."""
         async with reached("Pauses"):
             return (await switched_off(self._pool)).paused
 
@@ -129,7 +129,7 @@ class Demand:
         for name in models:
             try:
                 model = self._catalogue.find(name)
-            except ModelNotFound:  # of another release's catalogue
+            except ModelNotFound:  # the model is only in another release's catalogue
                 continue
             upstreams = self._catalogue.upstreams.of(model)
             names += [pace_name(upstream.name, name, tier_of(feed)) for upstream in upstreams]

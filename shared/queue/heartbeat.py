@@ -1,4 +1,4 @@
-"""What workers announce and front doors read: who is alive, and which queues and APIs each can serve."""
+"""What workers announce and front doors read: which workers are alive, and which queues and APIs each serves."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker. `queues` is what it was told to serve, `claims` the part of it that it takes jobs from: those of vendors
-    that it has credentials for. `services` is what it can call: a vendor's API, or one with a key of its own
-    (`Model.service`); `unserved` the models (`Model.place`) for which none of its upstreams is meant all the same.
-    `upstreams` are those that it holds, by name, with the fingerprints of their rows. `paused` are the providers that an
-    operator has paused, `drained` the upstreams, as far as it knows.
+    """What one worker announces. `queues`: the queues that it was told to serve; `claims`: those it takes jobs from,
+    because it has the vendor's credentials. `services`: what it can call, an API or one with a key of its own
+    (`Model.service`); `unserved`: the models (`Model.place`) that none of its upstreams serves all the same. `upstreams`:
+    names and fingerprints of its upstreams. `paused` and `drained`: the paused providers and the drained upstreams, as far
+    as it knows.
     """
 
     id: str
@@ -40,13 +40,13 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
     def takes(self, queue: QueueName) -> bool:
-        """Whether it takes jobs from the queue now."""
+        """Whether the worker takes jobs from the queue now."""
         return queue in self.claims and not self.draining and provider_of(queue) not in self.paused
 
 
 def serve(workers: Iterable[Heartbeat], model: Model, queue: QueueName) -> bool:
-    """Whether a request for `model` in that queue would be run now: some worker takes it, and every worker that might must be
-    able to call the model.
+    """Whether a request for `model` in that queue would run now: some worker takes jobs from the queue, and all that do can
+    call the model.
     """
     takers = takers_of(workers, queue)
     return bool(takers) and all(
@@ -55,7 +55,7 @@ def serve(workers: Iterable[Heartbeat], model: Model, queue: QueueName) -> bool:
 
 
 def lack(workers: Sequence[Heartbeat], model: Model, queue: QueueName) -> bool:
-    """Whether living workers are there for that queue, but none that can call the model: waiting for one is no use."""
+    """Whether workers take jobs from that queue, but none of them can call the model; then waiting is useless."""
     if serve(workers, model, queue):
         return False
     return bool(takers_of(workers, queue)) or any(
@@ -64,12 +64,12 @@ def lack(workers: Sequence[Heartbeat], model: Model, queue: QueueName) -> bool:
 
 
 def takers_of(workers: Iterable[Heartbeat], queue: QueueName) -> list[Heartbeat]:
-    """Those that take jobs from the queue now."""
+    """Workers that take jobs from the queue now."""
     return [worker for worker in workers if worker.takes(queue)]
 
 
 async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: float) -> None:
-    """Say hello for `live_s` seconds. Raises redis-py's errors."""
+    """Publish a heartbeat that lives for `live_s` seconds. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.set(keys.worker(heartbeat.id), msgspec.json.encode(heartbeat), px=int(live_s * 1000))
         pipe.sadd(keys.WORKERS, heartbeat.id)
@@ -77,14 +77,14 @@ async def announce(client: redis.asyncio.Redis, heartbeat: Heartbeat, live_s: fl
 
 
 async def say_goodbye(client: redis.asyncio.Redis, worker_id: str) -> None:
-    """Leave at once instead of falling silent. Raises redis-py's errors."""
+    """Remove a worker's heartbeat at once, without waiting for it to expire. Raises redis-py's errors."""
     await client.delete(keys.worker(worker_id))
     await client.srem(keys.WORKERS, worker_id)  # type: ignore[misc]
 
 
 def differing(workers: Iterable[Heartbeat]) -> dict[tuple[QueueName, str], list[str]]:
-    """Of each queue the upstreams that some of its workers hold otherwise than most of them do, or lack, and who these are.
-    Workers of a release that knows no upstreams say nothing of them.
+    """By queue and upstream, the ids of the workers whose row of the upstream differs from that of most workers, or is
+    missing. Workers of a release that knows no upstreams are left out.
     """
     takers: dict[QueueName, list[Heartbeat]] = {}
     for worker in workers:
@@ -100,7 +100,7 @@ def differing(workers: Iterable[Heartbeat]) -> dict[tuple[QueueName, str], list[
 
 
 async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
-    """Everyone whose last hello still counts; forgets the others. Raises redis-py's errors."""
+    """All workers whose heartbeat has not expired; forgets the others. Raises redis-py's errors."""
     ids = sorted(member.decode() for member in await client.smembers(keys.WORKERS))  # type: ignore[misc]
     if not ids:
         return []
@@ -112,7 +112,7 @@ async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
 
 
 def _readable(document: bytes) -> Heartbeat | None:
-    """None for a worker of another release that says hello in another way."""
+    """None for a heartbeat that another release writes in another form."""
     try:
         return msgspec.json.decode(document, type=Heartbeat)
     except msgspec.DecodeError:

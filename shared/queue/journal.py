@@ -1,7 +1,7 @@
-"""The journal: a request's events in order, kept in Redis while it runs and for a while after.
+"""The journal: a request's events in order, kept in Redis while the request runs and for a while after it.
 
-An event's position is its sequence number. Appending also publishes to the front door that is waiting, in the same step,
-so what the front door heard can always be checked against, and filled up from, the journal.
+An event's position is its sequence number. Appending an event also publishes it to the front doors that wait for it, in the
+same step, so a front door can always check what it heard, and fill gaps, from the journal.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 
 VOID = -3
 CHANNELS_MAX = 16
-"""Front doors that are told of one request."""
+"""Most front doors that are told of one request."""
 
 
 class LeaseLost(Exception):
-    """Another worker owns the job now, or it is gone: whatever this attempt still does must have no effect."""
+    """Another worker owns the job now, or the job is gone: nothing that this attempt still does may have an effect."""
 
 
 class RequestVoid(Exception):
-    """The caller was told that the request did not run: it may end, but nothing may be charged for it."""
+    """The caller was told that the request did not run: it may end, but it must not be charged."""
 
 
 class Heard(NamedTuple):
-    """One event on a front door's channel. `begun` says who began the journal that it stands in; empty: that is not known."""
+    """One event on a front door's channel. `begun` is the owner of the claim that began the journal; empty if that is
+    unknown.
+    """
 
     request_id: str
     sequence: int
@@ -45,8 +47,8 @@ class Heard(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A part of a journal; `begun` as in `Heard`. `alive`: somebody works on the request, or its end is not settled yet.
-    `left_out` is the size of the first event, when it is larger than what was asked for.
+    """A part of a journal; `begun` is as in `Heard`. `alive`: a worker has the request, or its end is not settled yet.
+    `left_out` is the size of the first event if it exceeds what was asked for.
     """
 
     alive: bool
@@ -56,8 +58,8 @@ class Reading(NamedTuple):
 
 
 class Append(NamedTuple):
-    """An event on its way to `place` of a journal, counted from 0, with the `upstream` that it comes from; with the last one
-    comes the settle record, and how the job ends (`Queue.ending`), when it does.
+    """An event to be written at `place` of a journal (counted from 0), with the `upstream` that it comes from. The last
+    event also carries the settle record, and how the job ends (`Queue.ending`) if it ends with it.
     """
 
     request_id: str
@@ -73,8 +75,8 @@ class Append(NamedTuple):
 
 
 async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
-    """Append and publish in one step; for each event the journal's length after it, or a negative number that
-    `Journal.after` understands. Raises `Unavailable` when Redis did not answer: the same may then be sent again.
+    """Append and publish in one step. For each event the result is the journal's new length, or a negative number that
+    `Journal.after` interprets. Raises `Unavailable` if Redis does not answer; then the same may be sent again.
     """
     names = [keys.SETTLES]
     arguments: list[Word] = []
@@ -86,10 +88,9 @@ async def append_all(scripts: Scripts, appends: Sequence[Append]) -> list[int]:
 
 
 class Journal:
-    """One request's journal as one of its claims writes it: `length` is where the next event goes.
-
-    It is kept for `live_s` after the first event, and for `keep_s` after the last one, with which the job ends as `ending`
-    says. `bytes` is about how much has been written.
+    """One request's journal as one claim writes it. `length` is the place of the next event. Redis keeps the journal for
+    `live_s` after the first event and for `keep_s` after the last one, with which the job ends as `ending` says. `bytes` is
+    the approximate size written so far.
     """
 
     def __init__(
@@ -103,10 +104,10 @@ class Journal:
         self.length = 0
         self.bytes = 0
         self.upstream = ""
-        """That is called now."""
+        """The upstream that is called now."""
 
     def append(self, place: int, event: Event, settlement: Settlement | None = None) -> Append:
-        """How the event gets there."""
+        """Build (do not send) the append for this event."""
         packed = pack(event)
         self.bytes += len(packed)
         if settlement is None:
@@ -125,8 +126,8 @@ class Journal:
         )
 
     def after(self, answer: int) -> None:
-        """Take what `append_all` answered. Raises `LeaseLost`, or `RequestVoid` when a settlement that charges for a void
-        request was not taken.
+        """Take the answer of `append_all`. Raises `LeaseLost`, or `RequestVoid` if a settlement that charges was refused
+        for a void request.
         """
         if answer == VOID:
             raise RequestVoid(self.request_id)
@@ -145,9 +146,8 @@ async def read_on(
     channel: str = "",
     first_bytes_max: int | None = None,
 ) -> Reading:
-    """The journal from `first` on, as much as is allowed, but at least one event, unless that is larger than
-    `first_bytes_max`; what comes later is told to the channel of who reads, should Redis have forgotten it. Raises
-    `Unavailable`.
+    """Read the journal from `first` on, up to the limits, but at least one event unless it is larger than
+    `first_bytes_max`. `channel` is registered again as a reader's, in case Redis has forgotten it. Raises `Unavailable`.
     """
     names = [keys.journal(request_id), job_key_prefix + request_id, keys.SETTLES, keys.run(request_id)]
     first_max = "" if first_bytes_max is None else first_bytes_max
@@ -158,8 +158,8 @@ async def read_on(
 
 
 def parse_message(data: bytes) -> Iterator[Heard]:
-    r"""The events of a message as `append.lua` publishes it, each as `<request id> <sequence> <bytes> <begun>\n<event>`.
-    Workers of the previous release leave out the fourth word. Raises `ValueError`, of which msgspec's errors are, for
+    r"""The events of a message that `append.lua` published, each as `<request id> <sequence> <bytes> <begun>\n<event>`.
+    Workers of the previous release leave out the fourth word. Raises `ValueError` (msgspec's errors derive from it) for
     anything else.
     """
     begin = 0

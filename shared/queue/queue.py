@@ -36,25 +36,27 @@ CLAIM_WITHIN_MS = 1_000
 CLAIM_ATTEMPTS = 3
 WAKE_LIVE_MS = 60_000
 PAYLOAD_BYTES_MAX = 1_000_000
-"""Of all jobs of one claim: beyond it answers to others would wait behind this one."""
+"""Payload bytes of all jobs of one claim; more would delay other answers on the same connection."""
 LISTEN_LIVE_MS = 600_000
 BATCH_KEEP_RUN_MS = 60_000
 NO_CALLS: Mapping[str, str] = MappingProxyType({})
 
 
 class QueueFullOfBytes(Overloaded):
-    """The payloads of the queue are too large together; smaller ones may still find room."""
+    """The payloads of the queue are too large together; a smaller one may still find room."""
 
 
 class RateState(NamedTuple):
-    """For the `x-ratelimit-*` headers: what is left of the key's minute, and when it is full again."""
+    """The values of the `x-ratelimit-*` headers: what is left of the key's minute, and when all of it is
+    available again.
+    """
 
     remaining: int
     reset_s: float
 
 
 class Queue:
-    """Enqueue, claim, renew, finish. Every call raises `Unavailable` when Redis does not answer."""
+    """Enqueue, claim, renew and finish jobs. Every call raises `Unavailable` if Redis does not answer."""
 
     def __init__(
         self,
@@ -70,11 +72,11 @@ class Queue:
     ) -> None:
         self._scripts = scripts
         self._large = large or scripts
-        """For large payloads, so that no small one waits behind them on the same connection."""
+        """A separate connection for large payloads, so that small ones do not wait behind them."""
         self._claims = itertools.count(1)
         self._within_ms = int(enqueue_within_s * 1000)
         self._clock_ms: int | None = None
-        """How far Redis's clock is ahead of ours, as of the last answer."""
+        """Milliseconds by which Redis's clock is ahead of ours, as of the last answer."""
         self._lease_ms = int(lease_s * 1000)
         self._keep_run_ms = int(keep_run_s * 1000)
         self._depth_max = depth_max
@@ -84,13 +86,12 @@ class Queue:
     async def enqueue(
         self, job: Job | PackedJob, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0
     ) -> RateState:
-        """Put the job into its queue; `epoch` is more than 0 when it is put back after Redis lost it.
+        """Put the job into its queue. `epoch` is greater than 0 if the job is put back after Redis lost it.
 
-        Raises `RateLimited` for the key's own limit, `Overloaded` when too many wait and the account has its share of them,
-        `QueueFullOfBytes` when they are too large together and the account has its share of that, or there is no room even
-        for accounts that have nothing large in the queue; then nothing was enqueued.
-        What is put back was admitted before, and is never too much. What reaches Redis so late that its caller has given up
-        is refused there.
+        Raises `RateLimited` for the key's own limit; `Overloaded` if too many jobs wait and the account has its share of
+        them; `QueueFullOfBytes` if the payloads are too large together and the account has its share of them, or if not
+        even the room for newcomers is left. Then nothing was enqueued. A job that is put back was admitted before and is
+        never refused for these reasons. Redis refuses a call that arrives after its caller has given up.
         """
         now_ms = clock.now_ms()
         payload = await _payload_of(job)
@@ -102,7 +103,7 @@ class Queue:
             [name, job_key_prefix + job.id, keys.run(job.id), keys.bell(name), keys.rate(key_id), keys.journal(job.id)],
             lambda: [
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
-                self._redis_ms_in(self._within_ms),  # when nobody waits for the answer any more
+                self._redis_ms_in(self._within_ms),  # the time at which the caller gives up
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
                 self._bytes.newcomers,
             ],
@@ -121,13 +122,13 @@ class Queue:
         return RateState(remaining, reset_ms / 1000)
 
     async def claim(self, worker_id: str, rooms: Sequence[Room], jobs_max: int, memory: Memory = PLENTY) -> Claims:
-        """Take up to `jobs_max` due jobs, in the order of `rooms` and within them and `memory`; in each queue accounts take
-        turns. What is due and stays behind rings for another worker. A claim that reaches Redis late takes none, or it would
-        take over the jobs of workers that are alive, for nobody who waits; it is made again.
+        """Claim up to `jobs_max` due jobs, in the order of `rooms` and within their limits and `memory`. Accounts take
+        turns in each queue. Due jobs that stay behind ring the bell for another worker. A call that reaches Redis late
+        claims nothing, because it would take over jobs of living workers for a caller that has given up; it is repeated.
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane, room.copies)]
         of_worker = (worker_id, self._bytes.small, max(0, memory.free), int(memory.alone))
-        # the same when a call is sent again: then nobody heard of the first
+        # a repeated call has the same owners, because the first answer was lost
         owner = f"{worker_id}.{next(self._claims)}"
         for _ in range(CLAIM_ATTEMPTS):
             not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)
@@ -142,12 +143,12 @@ class Queue:
         raise Unavailable("The queue took too long to hand out jobs.")
 
     async def wake(self, worker_id: str) -> None:
-        """Let that worker, which waits for bells, ask for others."""
+        """Make that worker, which waits for bells, choose its bells anew."""
         await self._scripts.call("wake", [keys.own_bell(worker_id)], [WAKE_LIVE_MS])
 
     def is_doubtful(self, claim: Claim) -> bool:
-        """Whether the job may have run before, and even have ended, for all that Redis knows: it was there before our
-        connection was, lay there for long, was put back or claimed more than once.
+        """Whether the job may have run before, and may even have ended, although Redis does not know it: the job is older
+        than our connection, has waited long, was put back, or was claimed before.
         """
         clock_ms = self._clock_ms or 0
         connected_ms = self._scripts.connected_at * 1000 + clock_ms + self._doubted_after_ms
@@ -155,8 +156,8 @@ class Queue:
         return claim.epoch > 1 or claim.due_ms < max(connected_ms, long_ago_ms)
 
     async def renew(self, claims: Sequence[Claim], calls: Mapping[str, str] = NO_CALLS) -> list[str]:
-        """Extend the leases; returns the ids of the claims that are lost. `calls` are those that vendors have now, by the ids
-        of their claims: whoever takes a claim over finds what its run says of it.
+        """Extend the leases, and return the ids of the claims that are lost. `calls` holds, by claim, what vendors are
+        called with now, for the worker that may take the claim over.
         """
         words: list[Word] = [self._lease_ms]
         for claim in claims:
@@ -166,21 +167,21 @@ class Queue:
     async def finish(
         self, claim: Claim, *, result: bytes = b"", result_ms: int = 0, keep_in_progress_ms: int = 0
     ) -> bool:
-        """The job is done and leaves the queue; False when the claim was lost. arq keeps `result` for `result_ms`."""
+        """End the job: it leaves the queue. False if the claim was lost. arq keeps `result` for `result_ms`."""
         return await self._end(claim, "done", result, result_ms, keep_in_progress_ms)
 
     def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
-        """What makes the job done together with its request's last event, for `Journal`; a `finish` is not needed then. Of
-        one that is `of_batch` nothing more is kept for long: its line and its answer are in Postgres.
+        """What lets `append.lua` end the job together with its request's last event, so that no `finish` is needed. Of a
+        job that is `of_batch` nothing is kept for long: its line and its answer are in Postgres.
         """
         of_batch = of_batch or _is_batch(claim)
         asked, keep_ms = (0, BATCH_KEEP_RUN_MS) if of_batch else (self._bytes.asked, self._keep_run_ms)
         return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
     async def move(self, claim: Claim, job: Job, *, calls: int, lost: bytes = b"") -> bool:
-        """The job goes on in the queue of its present model's provider, as `job`, and the claim has no effect any more; False
-        when it was lost. So many `calls` of vendors were made so far, and of those
-        some `lost`, which are packed for whoever goes on.
+        """Put the job, as `job`, into the queue of its present model's provider; the claim has no effect any more. False if
+        the claim was lost. `calls` counts the calls to vendors so far; `lost` are packed calls that nobody is charged for,
+        for the worker that goes on.
         """
         name = queue_of(job.model.provider, lane_of(claim.queue))
         payload = await _payload_of(job)
@@ -198,29 +199,33 @@ class Queue:
         return bool(await scripts.call("move", names, [*words, self._bytes.small, job.footprint]))
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
-        """The job runs again at `due_ms` (Unix milliseconds, 0 for now), or is thrown away at once when somebody asked to
-        cancel it; False when the claim was lost.
+        """Make the job due at `due_ms` (Unix milliseconds, 0 for now), or drop it at once if somebody asked to cancel it.
+        False if the claim was lost.
         """
         return await self._end(claim, "again", due_ms, 0, keep_in_progress_ms)
 
     async def bury(self, request_id: str, name: QueueName, *, or_void: bool = True) -> bool:
-        """Make sure that a request never runs any more; False when a worker has it, or had it and has not settled yet.
-        Then it is void, if `or_void`: it may still end, but it is not charged.
+        """Make sure that a request never runs any more. False if a worker has it, or had it and has not settled it; then,
+        with `or_void`, the request becomes void: it may still end, but it is not charged.
         """
         names = [name, job_key_prefix + request_id, keys.run(request_id), keys.SETTLES]
         arguments: list[Word] = [request_id, TOMBSTONE_MS, "void" if or_void else ""]
         return bool(await self._scripts.call("tombstone", names, arguments))
 
     async def cancel(self, request_id: str) -> None:
-        """Ask whoever runs it, or would run it, to cancel: arq's abort. Deferred, it is due at once."""
+        """Ask the worker that runs, or will run, the request to cancel it (arq's abort). A deferred job becomes due at
+        once.
+        """
         await self._abort(request_id, "")
 
     async def listen(self, request_id: str, channel: str) -> None:
-        """The front door of `channel` has a reader for the request from now on."""
+        """Register a reader of the request at the front door with this `channel`."""
         await self._scripts.call("listen", [keys.run(request_id)], [channel, CHANNELS_MAX, LISTEN_LIVE_MS])
 
     async def leave(self, request_id: str, channel: str) -> bool:
-        """It has none any more; when nobody has one, the request is cancelled. Whether it is."""
+        """Unregister the front door's last reader. If no front door has a reader left, the request is cancelled; True in
+        that case.
+        """
         return await self._abort(request_id, channel)
 
     async def _abort(self, request_id: str, channel: str) -> bool:
@@ -228,7 +233,7 @@ class Queue:
         return bool(await self._scripts.call("abort", names, [request_id, ABORT_LIVE_MS, channel]))
 
     def _redis_ms_in(self, ms: int) -> int:
-        """What Redis's clock will show in `ms` milliseconds; 0 as long as it has not answered us yet."""
+        """The time that Redis's clock will show in `ms` milliseconds; 0 until Redis has answered once."""
         return 0 if self._clock_ms is None else time.time_ns() // 1_000_000 + self._clock_ms + ms
 
     def _note_clock(self, redis_ms: int) -> None:
@@ -249,7 +254,7 @@ class Queue:
         return bool(await self._scripts.call("finish", script_keys, [*arguments, claim.owner]))
 
     def _keep_ms(self, claim: Claim) -> int:
-        """For how long what is known of a job that is done is kept."""
+        """For how long what is known of an ended job is kept."""
         return BATCH_KEEP_RUN_MS if _is_batch(claim) else self._keep_run_ms
 
 

@@ -88,7 +88,7 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
 async def show_queues(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, scripts: Scripts, settings: Settings
 ) -> Queues:
-    """As they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
+    """All queues and workers now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
     off = await switched_off(source)
     depths = await depths_of(scripts, settings.lease_s)
     rows = [
@@ -108,7 +108,7 @@ async def show_queues(
 
 
 async def list_workers(source: asyncpg.Pool | Connection, client: redis.asyncio.Redis) -> list[WorkerRow]:
-    """Who is alive. Raises asyncpg's and redis-py's errors."""
+    """All living workers. Raises asyncpg's and redis-py's errors."""
     off = await switched_off(source)
     return [_row(worker, off) for worker in await living_workers(client)]
 
@@ -116,7 +116,7 @@ async def list_workers(source: asyncpg.Pool | Connection, client: redis.asyncio.
 async def pause(
     source: asyncpg.Pool | Connection, provider: str, *, paused: bool, author: Author | None = None
 ) -> Paused:
-    """See `pause_provider`."""
+    """Pause a provider or resume it, see `pause_provider`."""
     await switches.pause_provider(source, provider, paused=paused, author=author)
     return Paused(provider=provider, paused=paused)
 
@@ -124,7 +124,7 @@ async def pause(
 async def drain(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, worker_id: str, *, author: Author | None = None
 ) -> WorkerRow:
-    """See `drain_worker`. Raises redis-py's errors, too."""
+    """Drain a worker, see `drain_worker`. Also raises redis-py's errors."""
     living = {worker.id: worker for worker in await living_workers(client)}
     await switches.drain_worker(source, worker_id, living=list(living), author=author)
     return _row(living[worker_id], await switched_off(source))

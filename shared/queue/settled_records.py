@@ -1,5 +1,5 @@
-"""Puts settle records aside after their commit: Postgres may fail over to a standby that had not got it. Then what is kept is
-settled again (`workers/sweeps/settled_records.py`).
+"""Puts settle records aside after their commit, because Postgres may fail over to a standby that lacks the commit. Then the
+kept records are settled again (`workers/sweeps/settled_records.py`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 FORGET_WINDOW_S = 0.1
 KEPT_LIVE_MS = 86_400_000
-"""Should no worker look any more."""
+"""When the records expire if no worker sweeps them any more."""
 
 
 class SettledRecords:
-    """`forget` is what a worker's settler calls after a commit, `keep_void` what a front door's does."""
+    """`forget` is called by a worker's settler after a commit, `keep_void` by a front door's."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts
@@ -40,8 +40,8 @@ class SettledRecords:
         self._committed: list[tuple[Settlement, Outcome]] = []
 
     async def forget(self, settlement: Settlement, outcome: Outcome) -> None:
-        """Nobody waits for it, so that those of a while are put aside together, by whoever comes first. A record that stays
-        is settled again, to no effect.
+        """Put the record aside. No caller waits for that, so the first one waits a while and takes all records that have
+        come. A record that stays is settled again, without effect.
         """
         self._committed.append((settlement, outcome))
         await asyncio.sleep(FORGET_WINDOW_S)
@@ -50,7 +50,9 @@ class SettledRecords:
             await self._put_aside(taken)
 
     async def keep_void(self, settlement: Settlement, outcome: Outcome) -> None:
-        """Of a request whose caller was told that it is free, as soon as Redis answers; nothing of any other."""
+        """Keep a record for a request whose caller was told that it is free, once Redis answers; nothing is kept for other
+        requests.
+        """
         if not settlement.void or outcome != "settled":
             return
         loop = asyncio.get_running_loop()
@@ -61,7 +63,7 @@ class SettledRecords:
             await asyncio.sleep(self._retry_s)
 
     async def _put_aside(self, committed: Sequence[tuple[Settlement, Outcome]]) -> bool:
-        """Move the settle records aside in Redis; False when Redis cannot be reached."""
+        """Move the settle records aside in Redis; False if Redis cannot be reached."""
         pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
         names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
         try:
@@ -72,22 +74,22 @@ class SettledRecords:
         return True
 
     def _kept_of(self, settlement: Settlement, outcome: Outcome) -> bytes | str:
-        """As `forget.lua` takes it. What is in quarantine is an operator's. What was not charged is kept as a release; of a
-        long answer only the price is kept, and a line of a batch is run again then.
+        """The record for `forget.lua`. A quarantined settlement is left to an operator. An uncharged request is kept as a
+        release. Of a long answer only the price is kept; a batch line is run again then.
         """
         if outcome == "quarantined":
             return "-"
         if outcome in {"void", "unbilled"}:
             return pack(_uncharged(settlement, void=outcome == "void"))
         if settlement.void:
-            return pack(settlement)  # a front door has no settle record of its own
+            return pack(settlement)  # front doors write no settle records
         if settlement.answer is None or len(settlement.answer) <= self._bytes_max:
             return ""
         return "-" if settlement.batch_line else pack(msgspec.structs.replace(settlement, answer=None))
 
 
 def _uncharged(settlement: Settlement, *, void: bool) -> Settlement:
-    """How the books have it that the request ended."""
+    """The settlement as the books have it: a release without a charge."""
     return Settlement(
         id=settlement.id,
         created_at=settlement.created_at,

@@ -55,7 +55,7 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
 async def list_upstreams(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates
 ) -> list[UpstreamRow]:
-    """As they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
+    """All upstreams that living workers hold, as they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
     names = sorted({name for worker in await living_workers(client) for name in worker.upstreams})
     known = await states.exchange([Told(name) for name in names])
     drained = (await switched_off(source)).drained
@@ -73,8 +73,8 @@ async def drain(
     *,
     author: Author | None = None,
 ) -> list[UpstreamRow]:
-    """No call goes there any more once every worker has read it, within `HEARTBEAT_S`. Raises `NotFound` for one that no
-    living worker holds.
+    """Take an upstream out of service: workers make no new call to it within `HEARTBEAT_S`. Raises `NotFound` if no living
+    worker holds it.
     """
     await _require(source, client, states, name)
     await switches.drain_upstream(source, name, drained=True, author=author)
@@ -89,7 +89,9 @@ async def enable(
     *,
     author: Author | None = None,
 ) -> list[UpstreamRow]:
-    """Calls go there again; if it is open, the next one tries it now. Raises `NotFound` as `drain` does."""
+    """Put an upstream back into service; if its breaker is open, the next call tries it now. Raises `NotFound` as `drain`
+    does.
+    """
     await _require(source, client, states, name)
     await switches.drain_upstream(source, name, drained=False, author=author)
     await try_now(client, name)
@@ -99,8 +101,8 @@ async def enable(
 async def check(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
 ) -> tuple[list[UpstreamRow], str]:
-    """Have a worker call it once, at the house's cost; gives what came of it, too: `WELL`, or why not. Raises `NotFound` as
-    `drain` does.
+    """Have a worker call the upstream once, at the house's cost. Also returns the outcome: `WELL`, or why it failed. Raises
+    `NotFound` as `drain` does.
     """
     await _require(source, client, states, name)
     token = new_id("check")
@@ -115,7 +117,7 @@ async def check(
 
 
 async def asked_checks(client: redis.asyncio.Redis, names: list[str]) -> list[tuple[str, str]]:
-    """Checks that this worker is to make, and no other one: upstreams and tokens. Raises redis-py's errors."""
+    """The checks that this worker alone must make: names of upstreams and tokens. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hget(keys.upstream(name), "check")
@@ -124,7 +126,7 @@ async def asked_checks(client: redis.asyncio.Redis, names: list[str]) -> list[tu
 
 
 async def tell_check(client: redis.asyncio.Redis, name: str, token: str, outcome: str) -> None:
-    """Answer one. Raises redis-py's errors."""
+    """Publish the outcome of a check. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.set(keys.check(token), outcome, px=CHECK_LIVE_MS)
         pipe.hdel(keys.upstream(name), "check")

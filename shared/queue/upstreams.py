@@ -1,4 +1,4 @@
-"""What workers tell each other of upstreams through Redis (`lua/upstreams.lua`), and how all of them are now."""
+"""The state of upstreams that all workers share through Redis (`lua/upstreams.lua`)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 StateName = Literal["closed", "rising", "half open", "open"]
 Outcome = Literal["s", "n", "f", "c", "x"]
-"""Answered; answered with a refusal that is no failure; failed; credentials refused; credit used up."""
+"""How a call ended: answered; refused without a failure of the upstream; failed; credentials refused; credit used up."""
 
 
 class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
-    """`state` as `upstreams.lua` explains it, `reason` why it is not closed (`failures`, `credentials`, `credit`). When open,
-    it is half open in `wait_s` seconds. `calls` and `errors` are counted since Redis knows it. `entered`: the states that
-    what was told has put it into.
+    """`state` is explained in `upstreams.lua`; `reason` says why it is not closed (`failures`, `credentials`, `credit`). An
+    open breaker is half open in `wait_s` seconds. `calls` and `errors` are counted since Redis knows the upstream.
+    `entered`: states that the present outcomes have led to.
     """
 
     name: str
@@ -46,7 +46,7 @@ REFUSED = "its vendor refuses this service's own account, of which the operator 
 
 
 def why_none_is_open(states: Iterable[UpstreamState], drained: Collection[str]) -> str:
-    """Why no upstream of a model may be called, as callers are told."""
+    """Why no upstream of a model may be called, in words for callers."""
     left = [state for state in states if state.name not in drained]
     if not left:
         return DRAINED
@@ -65,7 +65,9 @@ def none_is_open(model: str, because: str, wait_s: float | None) -> RebootError:
 
 
 class Told(NamedTuple):
-    """Of one upstream: `outcomes` of calls of one `term`, permits to give back and to keep, and one that is wanted."""
+    """What a worker reports of one upstream: `outcomes` of calls in one `term` of the breaker, permits to give back and to
+    keep, and one that it wants.
+    """
 
     name: str
     term: int = 0
@@ -76,14 +78,14 @@ class Told(NamedTuple):
 
 
 class Known(NamedTuple):
-    """By name, and the pace names that are cooling with the seconds until they are not."""
+    """The states by name, and the seconds for which pace names are cooling."""
 
     states: dict[str, UpstreamState]
     cooling: dict[str, float]
 
 
 class UpstreamStates:
-    """The only way to them."""
+    """Reads and updates the shared states."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts
@@ -98,8 +100,8 @@ class UpstreamStates:
         self._more: tuple[Word, ...] = (settings.upstream_ramp_max, int(settings.upstream_permit_s * 1000))
 
     async def exchange(self, told: Sequence[Told]) -> Known:
-        """Tell, and hear of each that was named; the later of two that name the same knows more. Told again after a lost
-        answer it counts twice. Raises `Unavailable`.
+        """Report outcomes and read the state of each upstream that was named. If two reports name the same upstream, the
+        later answer is newer. A report that is repeated after a lost answer counts twice. Raises `Unavailable`.
         """
         names = [name for one in told for name in (keys.upstream(one.name), keys.permits(one.name))]
         words: list[Word] = [*self._rules, f"{random.random():.4f}", *self._more]  # noqa: S311 - spreads load
@@ -112,13 +114,15 @@ class UpstreamStates:
 
 
 async def try_now(client: redis.asyncio.Redis, name: str) -> None:
-    """If it is open, the next call tries it: something about it has changed. Raises redis-py's errors."""
+    """If the breaker is open, let the next call try the upstream, because something about it has changed. Raises redis-py's
+    errors.
+    """
     if await client.hexists(keys.upstream(name), "until"):  # type: ignore[misc] # typed for both clients
         await client.hset(keys.upstream(name), "until", "0")  # type: ignore[misc]
 
 
 class PublishedRow(msgspec.Struct, frozen=True):
-    """What a worker says of an upstream that it holds: `models` by their public names."""
+    """An upstream as a worker describes it to operators; `models` are public names."""
 
     name: str
     provider: str
@@ -126,7 +130,7 @@ class PublishedRow(msgspec.Struct, frozen=True):
 
 
 async def publish_rows(client: redis.asyncio.Redis, rows: Sequence[PublishedRow]) -> None:
-    """For operators. Raises redis-py's errors."""
+    """Describe upstreams to operators. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         for row in rows:
             pipe.hset(keys.upstream(row.name), "shown", msgspec.json.encode(row).decode())
@@ -134,7 +138,7 @@ async def publish_rows(client: redis.asyncio.Redis, rows: Sequence[PublishedRow]
 
 
 async def published_rows(client: redis.asyncio.Redis, names: Sequence[str]) -> list[PublishedRow]:
-    """Of those of `names` that are known. Raises redis-py's errors."""
+    """The rows of those `names` that are known. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hget(keys.upstream(name), "shown")

@@ -1,4 +1,4 @@
-"""A timeout for waits that come by the thousand and hardly ever take too long."""
+"""A timeout for waits that are frequent and almost never too long."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 
 class Alarm:
-    """Calls `ring` when a wait takes too long.
-
-    One timer that is moved on when it goes off, instead of one per wait. Between `set` and `clear` somebody waits; waits
-    that follow each other must not end earlier than those before them.
+    """Calls `ring` if a wait takes too long. One timer serves all waits: if it goes off early, it is set again. A wait
+    lasts from `set` to `clear`; a later wait must not end before an earlier one would have.
     """
 
     __slots__ = ("_loop", "_ring", "_timer", "_until")
@@ -22,17 +20,17 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, until: float) -> None:
-        """A wait begins, which may last until then by the loop's clock."""
+        """Begin a wait that may last until `until` by the loop's clock."""
         self._until = until
         if self._timer is None:
             self._timer = self._loop.call_at(until, self._go_off)
 
     def clear(self) -> None:
-        """It is over. The timer stays and goes off once more, unheard, unless another wait begins."""
+        """End the wait. The timer stays and goes off once without effect, unless another wait begins."""
         self._until = None
 
     def stop(self) -> None:
-        """No wait will begin any more."""
+        """Stop the timer for good."""
         self.clear()
         if self._timer:
             self._timer.cancel()

@@ -1,5 +1,5 @@
-"""Bytes of one kind that a process holds at once. Whoever is about to hold some asks first, so that memory is bounded by
-bytes, and not by how many there are.
+"""A limit for bytes of one kind that a process holds at once. Holders ask before they hold, so that memory is bounded by
+bytes and not by the number of holders.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from shared.errors import Overloaded
 from shared.runtime.metrics import BYTES_HELD
 
 UNREAD_BYTES = 750_000
-"""What a connection holds of a body that nobody reads yet: measured with 1,500 of them (2026-11)."""
+"""Bytes of an unread body that a connection buffers, measured with 1,500 connections (2026-11)."""
 
 
 class ByteBudget:
-    """At most `total` bytes, of which one owner has at most `share`, if that is given. Whoever asks for no more than `small`
-    bytes may use `reserve` first, which is beside `total` and closed to the others, so that large holders do not keep small
-    ones waiting. Of it an owner has at most `reserve_share`, if that is given, so that many small ones do not either.
+    """At most `total` bytes, of which one owner has at most `share`, if that is given.
 
-    Those who wait come in the order in which they asked, but who waits for its own share keeps nobody else waiting.
+    A holder that asks for at most `small` bytes may use `reserve` first, which is beside `total` and closed to larger ones,
+    so that large holders do not delay small ones. One owner has at most `reserve_share` of it, if that is given. Waiting
+    holders are served in the order of their requests, except that one who waits for its own share delays nobody else.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class ByteBudget:
         reserve_share: int | None = None,
         unread: int | None = None,
     ) -> None:
-        """`name` is the label of the metric. `unread`: what those who wait may hold meanwhile all together, `UNREAD_BYTES` of
-        each at most; an owner has half of it.
+        """`name` is the label of the metric. `unread`: bytes that all waiting holders together may buffer meanwhile, at
+        most `UNREAD_BYTES` each; one owner may have half of it.
         """
         self._total = total
         self._share = min(share, total) if share else None
@@ -56,12 +56,12 @@ class ByteBudget:
 
     @property
     def used(self) -> int:
-        """Bytes that are held, those of the reserve included."""
+        """Bytes that are held, including the reserve."""
         return self._used + self._reserve_used
 
     async def hold(self, size: int, owner: str = "", *, within_s: float) -> HeldBytes:
-        """Wait for room for `size` bytes of `owner`, at most `within_s`. More than its whole share counts as that share. What
-        is held is let go by `HeldBytes.release`, best by `with`. Raises `Overloaded`, at once where too many wait.
+        """Wait at most `within_s` for room for `size` bytes of `owner`. A size beyond the owner's whole share counts as the
+        share. Release the bytes with `HeldBytes.release`, best by `with`. Raises `Overloaded`, at once if too many wait.
         """
         if self._fits_into_reserve(size, owner):
             self._reserve_used += size
@@ -78,7 +78,7 @@ class ByteBudget:
         except BaseException as error:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-                self._admit()  # it may have kept others waiting
+                self._admit()  # others may have waited behind it
             else:
                 self.give_back(waiter.size, owner)
             if isinstance(error, TimeoutError):
@@ -87,7 +87,7 @@ class ByteBudget:
         return HeldBytes(self, waiter.size, owner)
 
     def hold_now(self, size: int, owner: str = "") -> HeldBytes | None:
-        """The same where there is room at once and nobody waits for it, else None."""
+        """The same without waiting; None if there is no room, or if others wait for it."""
         if self._is_beyond_share(size, owner) or self._used + size > self._total:
             return None
         if any(not self._is_beyond_share(one.size, one.owner) for one in self._waiting):
@@ -97,7 +97,7 @@ class ByteBudget:
         return HeldBytes(self, size, owner)
 
     def give_back(self, size: int, owner: str, *, of_reserve: bool = False) -> None:
-        """For `HeldBytes`."""
+        """Called by `HeldBytes`."""
         if of_reserve:
             self._reserve_used -= size
         else:
@@ -110,7 +110,7 @@ class ByteBudget:
         self._held.set(self.used)
 
     def _admit(self) -> None:
-        """Those of the waiting for whom there is room."""
+        """Admit those of the waiting for whom there is room."""
         for waiter in list(self._waiting):
             if waiter.admitted.cancelled() or self._is_beyond_share(waiter.size, waiter.owner):
                 continue
@@ -127,7 +127,7 @@ class ByteBudget:
 
     @contextmanager
     def _unread_of(self, waiter: _Waiter) -> Iterator[None]:
-        """Around the wait of one. Raises `Overloaded` when what waits already is too much."""
+        """Count the unread bytes of one waiting holder. Raises `Overloaded` if there are too many."""
         size = 0 if waiter.admitted.done() else min(waiter.size, UNREAD_BYTES)
         by = self._unread_by
         if self._unread and size and (by.total() + size > self._unread or 2 * (by[waiter.owner] + size) > self._unread):
@@ -149,7 +149,7 @@ class ByteBudget:
 
 
 class HeldBytes:
-    """So many bytes of a budget, until `release`; twice does no harm."""
+    """Bytes of a budget that are held until `release`; releasing twice does no harm."""
 
     def __init__(self, budget: ByteBudget, size: int, owner: str, *, of_reserve: bool = False) -> None:
         self._budget = budget
@@ -164,7 +164,7 @@ class HeldBytes:
             self.size = size
 
     def release(self) -> None:
-        """Nothing of it is held any more."""
+        """Give all bytes back."""
         self.shrink(0)
 
     def __enter__(self) -> Self:

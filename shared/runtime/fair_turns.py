@@ -1,4 +1,4 @@
-"""Places for short work that all owners share: whoever asks for much waits behind himself, and not everybody behind him."""
+"""Places for short work, shared fairly between owners: an owner with much work delays only itself."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ class _Waiter(NamedTuple):
 
 
 class FairTurns:
-    """At most `places` pieces of work at a time, and fewer of those that take several places. When there is no room for more,
-    what is left goes to the next owner in turn, however many pieces of work each owner has waiting; those of one owner come
-    in the order in which they asked.
+    """At most `places` pieces of work at a time, fewer if some take several places. A free place goes to the next owner in
+    turn, however many pieces each owner has waiting; the pieces of one owner come in the order of their requests.
     """
 
     def __init__(self, places: int) -> None:
         self._places = self._free = places
         self._waiting: dict[str, deque[_Waiter]] = {}
-        """By owner. The first owner has the next turn."""
+        """Waiting work by owner; the first owner has the next turn."""
 
     @asynccontextmanager
     async def turn(self, owner: str, places: int = 1, *, within_s: float) -> AsyncIterator[None]:
-        """Around the work, which takes so many places, or all there are. Raises `Overloaded` when there is no room for it
+        """Hold `places` places (all places, if there are fewer) within the block. Raises `Overloaded` if they are not free
         within `within_s`.
         """
         places = min(places, self._places)
@@ -49,15 +48,15 @@ class FairTurns:
             async with asyncio.timeout(within_s):
                 await waiter
         except BaseException as error:
-            # it may have been given its places while it was leaving, or have kept others from theirs
+            # it may have got its places at the same moment, or others may have waited behind it
             self._pass_on(0 if waiter.cancelled() else places)
             if isinstance(error, TimeoutError):
                 raise Overloaded("So many requests are being taken in that none is begun now: send it again.") from None
             raise
 
     def _pass_on(self, places: int) -> None:
-        """What is left goes to the next who still wait, and each owner to the end of the line. Nobody overtakes who needs
-        more places than there are.
+        """Give free places to the next owners, each of which then goes to the end of the line. Work that needs more places
+        than are free is not overtaken.
         """
         self._free += places
         while self._waiting:

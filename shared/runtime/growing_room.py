@@ -1,4 +1,4 @@
-"""Room in bytes for what grows piece by piece and has to be held until it ends: who holds it waits where there is none."""
+"""Room in bytes for things that grow piece by piece and are held until they end; they wait while there is none."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Self
 from shared.runtime.byte_budget import ByteBudget, HeldBytes
 
 STEP_BYTES = 262_144
-"""So much is taken at once, so that what grows by small pieces asks seldom."""
+"""Bytes that are taken at once, so that things that grow by small pieces rarely ask."""
 
 
 class GrowingRoom:
-    """`total` bytes, of which an owner has half. Each has `free` bytes beside that, so that what stays small never waits.
+    """`total` bytes, of which one owner has at most half. Each thing has `free` bytes beside that, so small ones never
+    wait.
 
-    Those that have a part of the room each could wait for one another for ever. So one of those that wait goes on without
-    room until it ends; then it is another one's turn.
+    Things that each hold a part of the room could wait for one another for ever. Therefore one of the waiting things grows
+    without room until it ends; then the next one does.
     """
 
     def __init__(self, name: str, *, total: int, free: int) -> None:
@@ -29,28 +30,28 @@ class GrowingRoom:
 
     @property
     def used(self) -> int:
-        """Bytes that are taken, those that are free aside."""
+        """Bytes that are taken, without the free ones."""
         return self._budget.used
 
     def of(self, owner: str) -> Growth:
-        """For something of this owner, which has nothing yet."""
+        """A new, empty thing of this owner."""
         return Growth(self, owner, self._free)
 
     def step(self, owner: str) -> HeldBytes | None:
-        """`STEP_BYTES` more, if there is room."""
+        """Take `STEP_BYTES` more; None if there is no room."""
         return self._budget.hold_now(STEP_BYTES, owner)
 
     def goes_beyond(self, growth: Growth) -> bool:
-        """Whether it is the one that needs no room, which it becomes where there is none."""
+        """Whether this thing may grow without room; it is chosen if none was."""
         self._beyond = self._beyond or growth
         return self._beyond is growth
 
     async def freed(self) -> None:
-        """Wait until something has ended."""
+        """Wait until some thing has ended."""
         await self._freed.wait()
 
     def ended(self, growth: Growth) -> None:
-        """Those that wait look again."""
+        """Let the waiting things look again."""
         if self._beyond is growth:
             self._beyond = None
         freed, self._freed = self._freed, asyncio.Event()
@@ -58,17 +59,17 @@ class GrowingRoom:
 
 
 class Growth:
-    """What one of them has of a `GrowingRoom` within its block."""
+    """The bytes of one thing in a `GrowingRoom`; they are given back at the end of the block."""
 
     def __init__(self, room: GrowingRoom, owner: str, free: int) -> None:
         self._room = room
         self._owner = owner
         self.size = free
-        """Bytes that it may have now."""
+        """Bytes that the thing may have now."""
         self._held: list[HeldBytes] = []
 
     async def grow_to(self, size: int, within_s: float) -> bool:
-        """Wait until it may have `size` bytes, at most `within_s`; whether it may."""
+        """Wait at most `within_s` until the thing may have `size` bytes; False if it may not."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(within_s, 0)):
                 while size > self.size:

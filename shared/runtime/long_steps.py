@@ -1,4 +1,4 @@
-"""Long steps of the event loop: whoever works on something large leaves time to others after each of them."""
+"""Long steps of the event loop: code that works on something large leaves time to other tasks after each step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LONG_FROM_BYTES = 1_000_000
-"""To copy, encode or decode fewer takes about a millisecond at most."""
+"""Copying, encoding or decoding fewer bytes takes about a millisecond at most."""
 PAUSE_FROM_S, PAUSE_MAX_S = 0.005, 0.25
-"""A shorter step keeps nobody waiting; a longer one is that of a machine that is busy with other things."""
+"""A step shorter than `PAUSE_FROM_S` delays nobody. One longer than `PAUSE_MAX_S` was delayed by a busy machine, so the
+pause is capped.
+"""
 
 
 class Pauses:
-    """Of work on something large, which others wait for: after each step it leaves them twice the time that the step took.
-    Small requests take several turns of the event loop, and with a long step before each they would take as long as it.
+    """Pauses between long steps that delay other tasks: each pause is twice as long as the step before it. A small request
+    takes several turns of the event loop, and without pauses each of them would wait for one long step.
     """
 
     def __init__(self, *, pauses: bool) -> None:
@@ -23,7 +25,7 @@ class Pauses:
         self._since = time.monotonic()
 
     async def pause(self) -> None:
-        """To be awaited between steps."""
+        """Await this between two steps."""
         took_s = time.monotonic() - self._since
         if self._pauses:
             await asyncio.sleep(min(2 * took_s, PAUSE_MAX_S) if took_s >= PAUSE_FROM_S else 0)
@@ -31,8 +33,8 @@ class Pauses:
 
 
 class LongSteps:
-    """Of one event loop. What several have to do on something large is done one after the other, with a pause after each:
-    others come to their turn between any two.
+    """Runs the long steps of one event loop one after the other, with a pause after each, so that other tasks get their
+    turn between any two.
     """
 
     def __init__(self) -> None:
@@ -40,7 +42,7 @@ class LongSteps:
 
     @asynccontextmanager
     async def one(self, size: int) -> AsyncIterator[None]:
-        """Around one step on so many bytes. A short step waits for nobody."""
+        """Surround one step on `size` bytes. A short step does not wait."""
         if size < LONG_FROM_BYTES:
             yield
             return

@@ -1,6 +1,5 @@
-"""Prometheus metrics of every stage, on a port of their own (`METRICS_PORT`), never on the public one.
-
-Labels are models, APIs, queues and outcomes: never an account, a key or a text.
+"""Prometheus metrics of every stage, served on a port of their own (`METRICS_PORT`), never on the public one. Labels are
+models, APIs, queues and outcomes, never an account, a key or a text.
 """
 
 from __future__ import annotations
@@ -83,8 +82,8 @@ ALERTS = Counter("rebootml_alerts_total", "Facts that an operator must look at",
 async def served(
     host: str, port: int | None, *, pages: Mapping[str, Page] = {}, refresh: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
-    """Serve `/metrics`, and `pages` by their paths, on `port` while the block runs; nothing without a port. `refresh` is
-    awaited before metrics are told. Raises `SettingsError` when the port is taken.
+    """Serve `/metrics` and `pages` (by path) on `port` while the block runs; without a port nothing is served. `refresh` is
+    awaited before each answer. Raises `SettingsError` if the port is taken.
     """
     if port is None:
         yield

@@ -1,7 +1,7 @@
-"""Tells an operator when a process runs out of files that it may open: each connection is one.
+"""Alerts when a process is about to run out of open files; each connection is one.
 
-Nobody else would: the event loop accepts what it has no room for and closes it again, so that callers are cut off without a
-word.
+Nothing else would report that: the event loop accepts a connection for which there is no file and closes it again, so
+callers are cut off without an error.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ LOOK_EVERY_S = 1.0
 
 
 class OpenFiles:
-    """`look` alerts once, when so many percent of what may be opened is taken, and says when that is over."""
+    """`look` alerts once when the given share of the open files is used, and reports when that is over."""
 
     def __init__(self, alert_percent: int) -> None:
         self._alert_percent = alert_percent
         self._short = False
 
     def look(self) -> None:
-        """Takes a moment, however many are open: a new one has the lowest number that is free."""
+        """Compare the lowest free file number with the limit; that is fast however many files are open."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         taken = lowest_free(limit)
         short = taken * 100 >= limit * self._alert_percent
@@ -36,7 +36,7 @@ class OpenFiles:
 
 
 async def watch_open_files(alert_percent: int) -> None:
-    """Look every second, until cancelled."""
+    """Look every second until cancelled."""
     open_files = OpenFiles(alert_percent)
     while True:
         open_files.look()
@@ -44,7 +44,9 @@ async def watch_open_files(alert_percent: int) -> None:
 
 
 def lowest_free(limit: int) -> int:
-    """How many files are open, if none was closed in between: all numbers below this are taken. `limit` when none is free."""
+    """The lowest free file number: if no file was closed in between, this is the number of open files. `limit` if none is
+    free.
+    """
     try:
         number = os.open(os.devnull, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""What every process does for itself at its start."""
+"""Preparations that every process makes at its start."""
 
 from __future__ import annotations
 
@@ -20,35 +20,37 @@ log = structlog.get_logger(__name__)
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit of open files to the hard one: each stream is a connection. Returns what is in force."""
+    """Raise the soft limit of open files to the hard one, because each stream is a connection. Returns
+    the limit in force.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS says that there is no limit, and takes no such one
+    with contextlib.suppress(ValueError, OSError):  # macOS reports no limit and refuses to set it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def settle_memory() -> None:
-    """Take what stands after the start (modules, catalogue, clients) out of the garbage collector's sight for good, and let
-    it look less often: else it walks through all of it again and again while requests make short-lived objects. And let
-    the C library return each large piece of memory to the system as soon as it is freed.
+    """Exclude what exists after the start (modules, catalogue, clients) from garbage collection and collect less often;
+    otherwise each collection walks through all of it. Also make the C library return each large piece of memory to the
+    system when it is freed.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries than glibc have none, and no need of it
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it and needs it
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def hide_versions() -> None:
-    """Make every answer of this process say `Server: rebootml`. aiohttp adds the header to all answers, also to those that it
-    makes by itself. It would tell the versions of aiohttp and Python, and no setting of aiohttp changes that.
+    """Make every answer say `Server: rebootml`. aiohttp adds the header with its own and Python's version to all answers,
+    including those that it makes itself, and has no setting for it.
     """
     web_response.SERVER_SOFTWARE = SERVER_NAME  # type: ignore[attr-defined]  # aiohttp does not export the name
 
 
 def end_with_parent(parent_pid: int) -> None:
-    """Get SIGTERM when the process `parent_pid` ends, however it ends; exit if it has ended already. Linux only."""
+    """Get SIGTERM when the process `parent_pid` ends for any reason; exit if it has ended already. Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent_pid:
@@ -56,8 +58,8 @@ def end_with_parent(parent_pid: int) -> None:
 
 
 def heed_hangups(renew: Callable[[], Coroutine[Any, Any, None]], *tell: Callable[[], None]) -> None:
-    """At every SIGHUP, which says that secrets have changed: run `renew` (connections made anew), call each of `tell`. For
-    the running event loop; without this the signal ends a process.
+    """At every SIGHUP, which says that secrets have changed, run `renew` (new connections) and call each of `tell`. Without
+    a handler the signal would end the process.
     """
     running: set[asyncio.Task[None]] = set()
 
@@ -74,7 +76,9 @@ def heed_hangups(renew: Callable[[], Coroutine[Any, Any, None]], *tell: Callable
 _PR_SET_PDEATHSIG = 1
 _M_MMAP_THRESHOLD = -3
 LARGE_BYTES = 262_144
-"""glibc raises this by itself with every larger piece that is freed (mallopt(3)), and then keeps what large bodies took."""
+"""Threshold above which glibc returns freed memory. Otherwise glibc raises it with every larger piece that is freed
+(mallopt(3)) and keeps the memory of large bodies.
+"""
 SERVER_NAME = "rebootml"
 COLLECT_AFTER = (10_000, 20, 20)
-"""Allocations, and collections of the younger generation, before each generation is looked at."""
+"""Allocations before the youngest generation is collected, and collections of each generation before the next older one."""

@@ -1,6 +1,5 @@
-"""Logs: one JSON line per fact on stdout, with the request id of whatever is being handled.
-
-Never in a log: API keys, prompts, answers. Fields are ids, counts and units; see `CONTRIBUTING.md` for the wording.
+"""Logs: one JSON line per fact on stdout, with the id of the request that is handled. API keys, prompts and answers are
+never logged. Fields are ids, counts and units; see `CONTRIBUTING.md` for the wording.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ QUIET_LIBRARIES = (
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Send structlog and the standard library's logging to stdout in one form. Call once, first thing in a process."""
+    """Send structlog's and the standard library's logs to stdout in one form. Call this once, first thing in a process."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         count_alerts,
@@ -59,15 +58,15 @@ def configure(settings: Settings, process: str) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove_meta, renderer])
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name in QUIET_LIBRARIES:  # they say per request what we say once, and some show payloads
+    for name in QUIET_LIBRARIES:  # they log every request again, and some log payloads
         logging.getLogger(name).setLevel(logging.WARNING)
-    # aiohttp shows the bytes that it could not parse, which may hold a key or a prompt; handlers' errors are ours to log
+    # aiohttp logs bytes that it could not parse, which may hold a key or a prompt; errors of handlers are logged by us
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(process=process)
 
 
 def count_alerts(_: object, __: str, event: EventDict) -> EventDict:
-    """Every line with `alert=True` is counted under its event, so that no place that alerts has to remember the metric."""
+    """Count every line with `alert=True` under its event, so that code that alerts need not update the metric."""
     if event.get("alert"):
         ALERTS.labels(event["event"]).inc()
     return event

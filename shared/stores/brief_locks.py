@@ -1,8 +1,8 @@
-"""Changes of tables beside traffic.
+"""Changes tables while traffic goes on.
 
-A change that waits for a table's lock lets everybody else wait behind it. So it gives up after a moment, which is shorter
-than what traffic itself waits for a lock, lets the others pass, and tries again. Postgres cancels an autovacuum for somebody
-who waits for a second, which is more than that moment: here it is asked to at once.
+A change that waits for a table's lock makes all traffic wait behind it. So it gives up after a moment that is shorter than
+traffic's own lock timeout, lets the others pass, and tries again. Postgres cancels an autovacuum only for a lock that has
+been wanted for a second, which is longer than that moment, so the autovacuum is cancelled here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SOMEBODY = "a long transaction"
 
 
 class LockTaken(asyncpg.LockNotAvailableError):
-    """A lock did not come. The message says who has it, as far as Postgres tells."""
+    """A lock was not granted in time. The message says who has it, as far as Postgres tells."""
 
 
 class Blocker(NamedTuple):
-    """Who has a lock that somebody waits for. `running_s` is the age of its transaction, None where Postgres does not say it;
-    `vacuumed` the table of an autovacuum, None of anybody else.
+    """A session that holds a lock which somebody waits for. `running_s` is the age of its transaction, None if unknown;
+    `vacuumed` is the table of an autovacuum, None for other sessions.
     """
 
     pid: int
@@ -51,8 +51,8 @@ class Blocker(NamedTuple):
 async def brief_locks(
     connection: Connection, lock_timeout_s: float, asking: asyncpg.Pool | Connection
 ) -> AsyncIterator[None]:
-    """A transaction in which no statement waits longer than `lock_timeout_s` for a lock. Raises `LockTaken` then. `asking` is
-    another connection, or where to get one.
+    """A transaction in which no statement waits longer than `lock_timeout_s` for a lock; then it raises `LockTaken`.
+    `asking` is another connection, or a pool to take one from.
     """
     async with in_the_way(connection, lock_timeout_s / LOOKS_PER_WAIT, asking), connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{int(lock_timeout_s * 1000)}ms")
@@ -66,8 +66,8 @@ async def in_the_way(
     asking: asyncpg.Pool | Connection,
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[None]:
-    """A block in which it is looked every `every_s` who has what `connection` waits for; `on_wait` is told when somebody has.
-    An autovacuum is cancelled. Raises `LockTaken` when the lock does not come.
+    """Within the block, look every `every_s` for sessions that block `connection`, call `on_wait` for them, and cancel an
+    autovacuum. Raises `LockTaken` if the lock is not granted.
     """
     said = [SOMEBODY]
     looking = asyncio.create_task(_look(connection.get_server_pid(), every_s, asking, said, on_wait))
@@ -83,7 +83,7 @@ async def in_the_way(
 async def _look(
     pid: int, every_s: float, asking: asyncpg.Pool | Connection, said: list[str], on_wait: Callable[[str], None]
 ) -> None:
-    with suppress(*UNREACHABLE, asyncpg.PostgresError):  # then it is not known who
+    with suppress(*UNREACHABLE, asyncpg.PostgresError):  # the blocker stays unknown
         while True:
             await asyncio.sleep(every_s)
             blockers = [Blocker(**row) for row in await asking.fetch(SQL["in_the_way"], pid)]
@@ -99,8 +99,8 @@ async def _look(
 async def when_free(
     change: Callable[[], Awaitable[Changed]], *, within_s: float, on_wait: Callable[[str], None] = lambda _: None
 ) -> Changed:
-    """Try `change` until it gets its locks; `on_wait` is told before each pause who has one. After `within_s` raises the last
-    `LockTaken`.
+    """Try `change` until it gets its locks; before each pause `on_wait` is told who has them. After `within_s` the last
+    `LockTaken` is raised.
     """
     loop, pause_s = asyncio.get_running_loop(), PAUSE_S_MIN
     gives_up_at = loop.time() + within_s

@@ -1,9 +1,9 @@
 """Compares this machine's clock with those of Redis and Postgres.
 
-Front doors stamp deadlines, workers judge them, Redis counts leases and Postgres sweeps holds, each by a clock of its own. A
-worker that was twelve minutes ahead failed every job that it took. So nothing starts with a clock that is off by more than
-`CLOCK_OFF_MAX_S`. While a process runs, it goes by what most of the three clocks say (`shared/clock.py`), and an operator
-hears of a clock that is off: the machine's own, or that of one of the stores.
+Front doors stamp deadlines, workers compare them, Redis counts leases and Postgres sweeps holds, each by its own clock. A
+worker that was twelve minutes ahead failed every job that it took. Therefore no process starts with a clock that is off by
+more than `CLOCK_OFF_MAX_S`. A running process uses the time that most of the three clocks agree on (`shared/clock.py`), and
+an operator is alerted to a clock that is off, the machine's or a store's.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ UNREACHABLE = (*redis_client.UNREACHABLE, *postgres.UNREACHABLE, *BUSY)
 
 
 class Ahead(NamedTuple):
-    """By how many seconds, at least, this machine's clock is ahead of a store's; negative where it is behind."""
+    """The least number of seconds by which this machine's clock is ahead of a store's; negative if it is behind."""
 
     redis: float
     postgres: float
 
     def told(self) -> str:
-        """In words."""
+        """The difference in words."""
         return " and ".join(
             f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} that of {store.capitalize()}"
             for store, ahead_s in self._asdict().items()
@@ -48,7 +48,7 @@ class Ahead(NamedTuple):
 
 
 class Clocks:
-    """`require` before a process serves, then `watch` as a task."""
+    """Call `require` before a process serves, then run `watch` as a task."""
 
     def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, settings: Settings) -> None:
         self._pool = pool
@@ -58,7 +58,7 @@ class Clocks:
         self._told = False
 
     async def require(self) -> None:
-        """Raises `SettingsError` when the machine's clock is off, and `Unavailable` when a store does not answer."""
+        """Raise `SettingsError` if the machine's clock is off, and `Unavailable` if a store does not answer."""
         try:
             ahead = await self._ahead()
         except UNREACHABLE as error:
@@ -70,7 +70,7 @@ class Clocks:
         clock.set_right(statistics.median([0.0, *ahead]))
 
     async def watch(self) -> None:
-        """Compare now and then, until cancelled. A store that does not answer is asked again."""
+        """Compare the clocks now and then until cancelled. A store that does not answer is asked again."""
         while True:
             await asyncio.sleep(self._look_every_s)
             try:
@@ -79,7 +79,7 @@ class Clocks:
                 log.info("clocks not compared", reason=type(error).__name__)
 
     def heed(self, ahead: Ahead) -> None:
-        """Go by what most clocks say, and tell an operator once of one that is off."""
+        """Use the time that most clocks agree on, and alert an operator once to each clock that is off."""
         for store, ahead_s in ahead._asdict().items():
             CLOCK_AHEAD.labels(store).set(ahead_s)
         right = statistics.median([0.0, *ahead])
@@ -112,7 +112,9 @@ class Clocks:
 
 
 async def _ahead_of(read: Callable[[], Awaitable[float]]) -> float:
-    """The answer was read at some time between question and answer: nobody is blamed for what lies between."""
+    """The difference to the clock that `read` asks. The store read its clock at an unknown moment between question and
+    answer, so only a difference beyond that interval counts.
+    """
     before_s, began = time.time(), time.monotonic()
     theirs_s = await read()
     after_s = before_s + time.monotonic() - began

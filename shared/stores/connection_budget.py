@@ -1,4 +1,4 @@
-"""How many connections all processes together may open, beside what the Postgres server allows: told at each start."""
+"""Logs at each start how many connections all processes together may open, and how many the Postgres server allows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ SELECT current_setting('max_connections')::integer - current_setting('superuser_
 
 
 class Budget(NamedTuple):
-    """`allowed` by the server to users who are not superusers; `processes` of this service that are connected now."""
+    """`allowed`: connections for users who are not superusers; `processes`: processes of this service that are connected
+    now.
+    """
 
     processes: int
     connections_each: int
@@ -34,17 +36,21 @@ class Budget(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """Of what is allowed, if each process takes all that it may."""
+        """The share of the allowed connections that all processes may open together."""
         return self.processes * self.connections_each * 100 // max(1, self.allowed)
 
 
 def process_name(kind: str) -> str:
-    """By which Postgres knows this process, `web` or `worker`, and nobody else: `rebootml-web host:pid`."""
+    """The application name of this process's connections, `rebootml-web host:pid` or `rebootml-worker host:pid`; no other
+    process has it.
+    """
     return f"{OURS}{kind} {socket.gethostname()[:HOST_CHARACTERS_MAX]}:{os.getpid()}"
 
 
 async def tell_budget(pool: asyncpg.Pool, settings: Settings) -> Budget | None:
-    """Log it in one line, an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None where the server does not say."""
+    """Log the budget in one line, as an alert above `DATABASE_BUDGET_ALERT_PERCENT`. None if the server does not tell its
+    limits.
+    """
     try:
         row = (await pool.fetch(ALLOWED_AND_PROCESSES, [f"{OURS}web %", f"{OURS}worker %"]))[0]
     except (*UNREACHABLE, *BUSY) as error:

@@ -1,8 +1,8 @@
 """Brings the database up to date: numbered SQL files, each applied once, in order.
 
-`NNNN_title.sql` is applied in a transaction. `NNNN_title.concurrently.sql` has statements that must not be in one, such as
-`CREATE INDEX CONCURRENTLY IF NOT EXISTS …`: each ends with `;` at the end of a line, and each may be run again, because what
-broke off is repeated from its first statement.
+`NNNN_title.sql` is applied in a transaction. `NNNN_title.concurrently.sql` has statements that cannot run in one, such as
+`CREATE INDEX CONCURRENTLY IF NOT EXISTS …`. Each statement ends with `;` at the end of a line and must be repeatable,
+because an interrupted file is run again from its first statement.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
 LOCK_PAUSE_S, LOOK_EVERY_S, CONNECT_S = 0.1, 1.0, 5.0
 DAYS_LOCK = 7_201_009
-"""Of whoever makes or drops days."""
+"""The advisory lock of processes that create or drop daily partitions."""
 DAYS_KEPT_MAX = 3_650
-"""Of days, only new ones are made here: what is to be dropped is for workers to say, which know how much is kept."""
+"""Days for which partitions are kept as far as migrations know: they only create new ones. Workers drop old ones, because
+they know the settings.
+"""
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 _IS_INVALID = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)"
 
 
 class MigrationError(RuntimeError):
-    """The database and the migration files do not fit together; the message says how."""
+    """The database and the migration files do not match; the message says how."""
 
 
 class Migration(NamedTuple):
-    """One file: `version` from its name, `checksum` SHA-256 of its text in hex."""
+    """One file. `version` is the number in its name, `checksum` the SHA-256 of its text in hex."""
 
     version: int
     title: str
     sql: str
     checksum: str
     concurrently: bool = False
-    """Outside a transaction, statement by statement."""
+    """Whether it is applied outside a transaction, statement by statement."""
 
 
 def migrations() -> list[Migration]:
-    """Every migration file, in order; raises `MigrationError` when a number is missing or taken twice."""
+    """All migration files, in order. Raises `MigrationError` if a number is missing or used twice."""
     found = []
     for number, path in enumerate(sorted((SQL_FOLDER / "migrations").glob("*.sql")), start=1):
         version, _, title = path.stem.partition("_")
@@ -66,11 +68,12 @@ async def migrate(
     within_s: float = 600.0,
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply what is missing; returns the names applied. Safe to run from many places at once and again, and beside traffic:
-    a lock that does not come within `lock_timeout_s` is asked for again later, and `on_wait` is told each time who has it.
+    """Apply the missing migrations and return their names. It may run from many places at once, repeatedly, and beside
+    traffic: a lock that is not granted within `lock_timeout_s` is tried again later, and `on_wait` is told each time who
+    has it.
 
-    Raises `MigrationError` when an applied file was changed since, the database is ahead of these files, or a lock was not
-    to be had `within_s`; what was applied before stays.
+    Raises `MigrationError` if an applied file was changed, if the database is newer than these files, or if a lock was not
+    granted `within_s`; migrations that were applied before that stay.
     """
     connection, asking = [await asyncpg.connect(database_url) for _ in range(2)]
     try:
@@ -85,12 +88,12 @@ async def migrate(
         ) from taken
     finally:
         await asking.close()
-        await connection.close()  # which gives the lock back
+        await connection.close()  # this releases the lock
 
 
 async def wait_migrated(database_url: str, *, within_s: float) -> None:
-    """Apply nothing: return as soon as somebody else has applied every migration of this release. Raises `MigrationError`, or
-    what the last look raised where Postgres was not to be reached, after `within_s`.
+    """Wait until another process has applied every migration of this release; apply nothing. After `within_s` raises
+    `MigrationError`, or the last connection error.
     """
     until = time.monotonic() + within_s
     while True:
@@ -109,8 +112,8 @@ async def wait_migrated(database_url: str, *, within_s: float) -> None:
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
-    """Ask again and again: whoever waits in a statement has a snapshot, for whose end an index that is built concurrently
-    waits.
+    """Try again and again without waiting inside a statement: a waiting statement has a snapshot, and `CREATE INDEX
+    CONCURRENTLY` waits for all snapshots to end.
     """
     while True:
         if await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
@@ -119,7 +122,7 @@ async def _lock(connection: asyncpg.Connection) -> None:
 
 
 class _Migrator(NamedTuple):
-    """Applies migrations over a connection that holds the lock of all migrations; `asking` finds out who is in the way."""
+    """Applies migrations over a connection that holds the migration lock; `asking` finds the sessions that block it."""
 
     connection: asyncpg.Connection
     asking: asyncpg.Connection
@@ -152,7 +155,9 @@ class _Migrator(NamedTuple):
             await self._note(migration)
 
     async def _apply_concurrently(self, migration: Migration) -> None:
-        """Traffic does not wait for these locks, so they are waited for. An index whose making broke off is made anew."""
+        """Traffic does not wait behind these locks, so they are waited for. An index whose creation broke off is created
+        anew.
+        """
         await self.connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(self.within_s * 1000)}ms")
         async with in_the_way(self.connection, LOOK_EVERY_S, self.asking, self.on_wait):
             for statement in migration.sql.split(";\n"):
@@ -190,7 +195,7 @@ def _check_applied(version: int, checksum: str, known: list[Migration]) -> None:
 
 
 async def require_migrated(pool: asyncpg.Pool | asyncpg.Connection) -> None:
-    """Raises `MigrationError` unless every migration of this release is applied."""
+    """Raise `MigrationError` unless every migration of this release is applied."""
     try:
         version = await pool.fetchval("SELECT max(version) FROM schema_migrations")
     except asyncpg.UndefinedTableError:

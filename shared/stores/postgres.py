@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 SQL_FOLDER = Path(__file__).parent / "sql"
 NEWEST = ("~", datetime(9999, 1, 1, tzinfo=UTC))
-"""Comes before every request of a history that begins with the newest one."""
+"""A cursor before every request, for a history that begins with the newest one."""
 UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -36,18 +36,18 @@ UNREACHABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InternalClientError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby that has not been promoted yet
-    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
+    asyncpg.ReadOnlySQLTransactionError,  # the server is a standby that is not promoted yet
+    asyncpg.InvalidAuthorizationSpecificationError,  # the password is being changed
 )
-"""What asyncpg raises when the server is away, restarting, full or too slow: the statement may or may not have run."""
+"""Errors that asyncpg raises if the server is away, restarting, full or too slow; the statement may or may not have run."""
 REFUSED_PAUSE_S = 0.1
 RENEWED_WITHIN_S = 5.0
 BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
-"""What it raises when somebody else's lock stays: nothing was done."""
+"""Errors that asyncpg raises if another session keeps a lock; nothing was done."""
 
 
 def load_queries(name: str) -> dict[str, str]:
-    """The queries of `sql/<name>.sql` by their names."""
+    """The queries of `sql/<name>.sql`, by name."""
     queries: dict[str, str] = {}
     for block in (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8").split("-- name: ")[1:]:
         title, _, body = block.partition("\n")
@@ -56,7 +56,7 @@ def load_queries(name: str) -> dict[str, str]:
 
 
 async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
-    """A pool that reconnects by itself. Raises `Unavailable` when the server cannot be reached at all."""
+    """A pool that reconnects by itself. Raises `Unavailable` if the server cannot be reached at all."""
     try:
         return await asyncpg.create_pool(
             connect=partial(
@@ -80,13 +80,13 @@ async def connect(settings: Settings, *, application: str) -> asyncpg.Pool:
 
 async def _connect(
     url: RotatingSecret,
-    _: str | None,  # the pool's own address, of which it has none
+    _: str | None,  # the pool passes its own address, which is unset
     *,
     timeout: float,  # noqa: ASYNC109 - asyncpg's own
     **options: Any,  # noqa: ANN401 - asyncpg's own
 ) -> asyncpg.Connection:
-    """With the password of this moment. One that is refused is tried again for `timeout` seconds, because a password changes
-    in two steps: at the server and in the file.
+    """Connect with the present password. A refused password is retried for `timeout` seconds, because a password changes in
+    two steps: at the server and in the file.
     """
     until = time.monotonic() + timeout
     while True:
@@ -104,18 +104,20 @@ async def _connect(
 
 
 class _Connection(asyncpg.Connection):
-    """What the pool expires it closes in a task that nobody awaits: that a dead connection does not answer is no news."""
+    """A connection whose errors during close are ignored: the pool closes expired connections in a task that nobody awaits,
+    and a dead one does not answer.
+    """
 
     __slots__ = ()
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
-        with contextlib.suppress(*UNREACHABLE):  # it is aborted then
+        with contextlib.suppress(*UNREACHABLE):  # the connection is aborted then
             await super().close(timeout=timeout)
 
 
 async def renew_idle(pool: asyncpg.Pool) -> None:
-    """Replace those idle connections of the pool that have expired. It would do so by itself when it needs them next, which
-    may be never.
+    """Replace the idle connections of the pool that have expired. The pool itself would replace them only when it needs
+    them.
     """
     async with contextlib.AsyncExitStack() as stack:
         with contextlib.suppress(*UNREACHABLE):
@@ -124,8 +126,8 @@ async def renew_idle(pool: asyncpg.Pool) -> None:
 
 
 class KeptSession:
-    """One connection of a pool, kept by one task between its queries: to take one for each and give it back costs a task and
-    several turns of the event loop. One that broke is replaced.
+    """One connection of a pool that one task keeps between its queries: taking and returning one for each query costs a
+    task and several turns of the event loop. A broken connection is replaced.
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
@@ -134,12 +136,12 @@ class KeptSession:
         self._distrusted = False
 
     def distrust(self) -> None:
-        """Others as old as this connection were found dead: the next query has a new one and need not find out for itself."""
+        """Use a new connection for the next query, because others of the same age were found dead."""
         self._distrusted = True
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
-        """As the pool's own. A query that the server does not answer in time ends then; the pool's own takes twice as long,
-        because it also waits for the server to cancel the query.
+        """Run a query, as the pool does. A query that the server does not answer in time ends at the timeout; the pool's
+        takes twice as long, because it also waits for the cancellation.
         """
         connection = self._connection
         if connection is None or self._distrusted or _is_closed(connection):
@@ -150,12 +152,12 @@ class KeptSession:
             rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
         except BaseException as error:
             if not isinstance(error, asyncpg.PostgresError) or isinstance(error, UNREACHABLE):
-                self._terminate()  # nothing is known of it any more, or it leads to a server that writes nothing
+                self._terminate()  # its state is unknown, or its server is read-only
             raise
         return rows
 
     async def release(self) -> None:
-        """Give it back to the pool, which can be closed then."""
+        """Return the connection to the pool, so that the pool can be closed."""
         if self._connection is None or _is_closed(self._connection):
             self._terminate()
         else:
@@ -163,27 +165,27 @@ class KeptSession:
             await self._pool.release(connection)
 
     def _terminate(self) -> None:
-        """This also gives its place in the pool back, which a connection that was cut may still have."""
+        """Close the connection and free its place in the pool, which a broken connection may still occupy."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(asyncpg.InterfaceError):  # it has been taken from us already
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back already
                 connection.terminate()
 
 
 def _is_closed(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
     try:
         return connection.is_closed()
-    except asyncpg.InterfaceError:  # closed, and therefore taken from us
+    except asyncpg.InterfaceError:  # it is closed, so the pool has taken it back
         return True
 
 
 async def _keep_session(_: Connection) -> None:
-    """No session state is ever set here, so there is nothing to reset, which saves a round trip per query."""
+    """Do not reset the session: no session state is ever set, and each reset would cost a round trip."""
 
 
 @contextlib.asynccontextmanager
 async def transaction(source: asyncpg.Pool | Connection) -> AsyncIterator[Connection]:
-    """A transaction of a pool's connection; of a connection that has one already, a part of that."""
+    """A transaction on a connection of the pool; on a connection that has one already, a nested one."""
     if isinstance(source, asyncpg.Pool):
         async with source.acquire() as connection, connection.transaction():
             yield connection
@@ -194,7 +196,7 @@ async def transaction(source: asyncpg.Pool | Connection) -> AsyncIterator[Connec
 
 @contextlib.asynccontextmanager
 async def reached(what: str) -> AsyncIterator[None]:
-    """Raises `Unavailable`, whose message begins with `what`, when the server cannot be asked within the block."""
+    """Turn errors of an unreachable server within the block into `Unavailable`, whose message begins with `what`."""
     try:
         yield
     except (*UNREACHABLE, *BUSY) as error:

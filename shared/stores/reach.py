@@ -1,4 +1,4 @@
-"""Whether Postgres and Redis answer, as those hear who ask whether a process may take work."""
+"""Whether Postgres and Redis answer, for the readiness of the process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ LOOKS_PER_GRACE = 6
 
 
 class Reached(NamedTuple):
-    """Which stores answered just now."""
+    """Which stores have just answered."""
 
     postgres: bool
     redis: bool
 
 
 class Reach:
-    """`look` asks, within `READY_WITHIN_S`. A store that fails over does not take all processes out of service at once:
-    `lately` stays true until one has not answered for `READY_GRACE_S`. `run` looks now and then, a task of the owner.
+    """`look` asks both stores, within `READY_WITHIN_S`. So that a store's failover does not take all processes out of
+    service at once, `lately` stays true until a store has been away for `READY_GRACE_S`. The owner runs `run` as a task,
+    which looks now and then.
     """
 
     def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, settings: Settings) -> None:
@@ -36,16 +37,16 @@ class Reach:
         self._client = client
         self._within_s = settings.ready_within_s
         self._grace_s = settings.ready_grace_s
-        self._answered_at = [time.monotonic()] * 2  # a process that could not reach them has not started
+        self._answered_at = [time.monotonic()] * 2  # the process has started, so both were reachable
 
     async def run(self) -> None:
-        """Look until cancelled, so that it is known since when a store does not answer."""
+        """Look until cancelled, so that the time of the last answer is known."""
         while True:
             await self.look()
             await asyncio.sleep(self._grace_s / LOOKS_PER_GRACE)
 
     async def look(self) -> Reached:
-        """Ask both at once."""
+        """Ask both stores at once."""
         reached = Reached(*await asyncio.gather(self._answers(self._ask_postgres), self._answers(self._ask_redis)))
         for store, answered in enumerate(reached):
             if answered:
@@ -54,7 +55,7 @@ class Reach:
 
     @property
     def lately(self) -> bool:
-        """Whether both have answered within the grace."""
+        """Whether both stores have answered within the grace period."""
         return time.monotonic() - min(self._answered_at) < self._grace_s
 
     async def _answers(self, question: Callable[[], Awaitable[object]]) -> bool:

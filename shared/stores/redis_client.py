@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REFUSED_PAUSE_S = 0.1
 UNREACHABLE = (OSError, TimeoutError, RedisError)
-"""What redis-py raises when the server is away, loading, read-only, full or too slow."""
+"""Errors that redis-py raises if the server is away, loading, read-only, full or too slow."""
 
 Client = TypeVar("Client", bound=redis.asyncio.Redis)
 Kept = TypeVar("Kept", bound=KeptConnection)
 
 
 def connect(settings: Settings, kind: type[Client]) -> Client:
-    """A client whose every wait is bounded; it connects when first used and again after a loss."""
+    """A client whose every wait is bounded; it connects when it is first used, and again after a loss."""
     client: Client = kind.from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout_s,
         socket_connect_timeout=settings.redis_timeout_s,
         **({} if settings.redis_url.startswith("unix:") else {"socket_keepalive": True}),
-        retry=Retry(NoBackoff(), 0),  # who asks knows better whether and when to ask again
+        retry=Retry(NoBackoff(), 0),  # callers decide whether and when to retry
     )
     pool = client.connection_pool
     url = RotatingSecret("REDIS_URL_FILE", settings.redis_url, settings.redis_url_file)
@@ -47,14 +47,16 @@ def connect(settings: Settings, kind: type[Client]) -> Client:
 
 
 class _Connection(AbstractConnection):
-    """redis-py's, with cheaper ways to do what it does for every command, and one kind of error for a lost connection."""
+    """redis-py's connection, with cheaper versions of what it does for every command, and one kind of error for a lost
+    connection.
+    """
 
     url: RotatingSecret
-    """Whose user and password are taken; its address is that of the start."""
+    """The URL whose user and password are used; the address stays that of the start."""
 
     async def connect(self) -> None:
-        """With the password of this moment. One that is refused is tried again for as long as connecting may take, because a
-        password changes in two steps: at the server and in the file.
+        """Connect with the present password. A refused password is retried until the connect timeout, because a password
+        changes in two steps: at the server and in the file.
         """
         if self.url.path is None or self.is_connected:
             return await super().connect()  # type: ignore[no-untyped-call, no-any-return]
@@ -74,14 +76,14 @@ class _Connection(AbstractConnection):
             await asyncio.sleep(REFUSED_PAUSE_S)
 
     def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - redis-py's signature
-        """By hiredis, as redis-py's own blocking client does it."""
+        """Encode with hiredis, as redis-py's own blocking client does."""
         name, *rest = args
         words = name.split() if isinstance(name, bytes) else name.encode().split()
         return [packed(*words, *rest)]
 
     async def can_read_destructive(self) -> bool:
-        """Whether an idle connection has something to read, such as its end: then it is of no use. redis-py finds out by a
-        read that it cancels.
+        """Whether an idle connection has something to read, such as its end; then it is unusable. redis-py finds that out
+        with a read that it cancels.
         """
         reader = self._reader
         if reader is None or reader.at_eof() or reader.exception():
@@ -93,8 +95,9 @@ class _Connection(AbstractConnection):
         command: bytes | str | Iterable[bytes],
         check_health: bool = True,  # noqa: FBT001, FBT002 - redis-py's signature
     ) -> None:
-        """redis-py writes within `asyncio.wait_for`: a task for every command, which before Python 3.12 may swallow the
-        cancellation of its caller. Over uvloop, writing to what the server has just closed is a RuntimeError.
+        """Write without `asyncio.wait_for`, which redis-py uses: it creates a task for every command and, before Python
+        3.12, may swallow the cancellation of its caller. With uvloop, writing to a connection that the server has just
+        closed raises RuntimeError.
         """
         if not self.is_connected:
             await self.connect()
@@ -110,12 +113,12 @@ class _Connection(AbstractConnection):
         except (OSError, RuntimeError) as error:
             await self.disconnect(nowait=True)
             raise redis.exceptions.ConnectionError("The connection was closed under the writer.") from error
-        except BaseException:  # half a command may have been written
+        except BaseException:  # a part of the command may have been written
             await self.disconnect(nowait=True)
             raise
 
     def hand_over(self, kept: KeptConnection) -> None:
-        """Let it have what was connected; this object is of no use then."""
+        """Give the connected socket to `kept`; this object is unusable then."""
         reader, writer, self._reader, self._writer = self._reader, self._writer, None, None
         if reader is None or writer is None or reader.at_eof():
             raise redis.exceptions.ConnectionError("The connection was lost.")
@@ -123,13 +126,13 @@ class _Connection(AbstractConnection):
 
 
 def _is_refusal(error: redis.exceptions.ConnectionError) -> bool:
-    """Of the password. On a Unix socket redis-py wraps it in a `ConnectionError`."""
+    """Whether the password was refused. On a Unix socket redis-py wraps that error in a `ConnectionError`."""
     refusals = redis.exceptions.AuthenticationError
     return isinstance(error, refusals) or isinstance(error.__cause__, refusals)
 
 
 async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:
-    """The same, on a connection of its own as the client makes them. Raises what it raises."""
+    """Connect `kept` with a connection of its own, made like the client's. Raises what connecting raises."""
     connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     await connection.connect()
     connection.hand_over(kept)
@@ -137,8 +140,8 @@ async def connected(client: redis.asyncio.Redis, kept: Kept) -> Kept:
 
 
 async def require_no_eviction(client: redis.asyncio.Redis) -> None:
-    """Raises `Unavailable` when Redis is away, and `SettingsError` unless its policy is `noeviction`: a Redis that evicts
-    loses paid work. Managed offerings refuse CONFIG, and their defaults evict, so it is INFO that is asked.
+    """Raise `Unavailable` if Redis is away, and `SettingsError` unless its policy is `noeviction`: a Redis that evicts
+    loses paid work. INFO is asked, because managed offerings, whose defaults evict, refuse CONFIG.
     """
     try:
         policy = (await client.info("memory")).get("maxmemory_policy")

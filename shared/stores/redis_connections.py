@@ -1,8 +1,8 @@
-"""Connections to Redis that are kept, for all callers of a process.
+"""Pipelined connections to Redis that all callers of a process share.
 
 redis-py's own pipeline takes a connection from a pool for each round trip, a dozen objects and several turns of the event
-loop; here a call is a future and a write, and what is asked while answers are under way goes together after them. redis-py
-still makes the connection: address, TLS, AUTH and SELECT are its.
+loop. Here a call is a future and a write, and commands that arrive while answers are under way are sent together after
+them. redis-py still makes the connection: address, TLS, AUTH and SELECT.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Word = str | bytes | int | float
 
 
 LARGE_BYTES = 65_536
-"""hiredis makes two copies of a command, which takes milliseconds with a word that is larger."""
+"""Above this size a word is sent without hiredis, which copies the command twice; that takes milliseconds."""
 
 
 def packed(*command: Word) -> bytes:
-    """As Redis reads it."""
+    """The command as Redis reads it."""
     if any(type(word) is bytes and len(word) > LARGE_BYTES for word in command):
         words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
         parts = [part for word in words for part in (b"$%d\r\n" % len(word), word, b"\r\n")]
@@ -37,7 +37,7 @@ def packed(*command: Word) -> bytes:
 
 
 class KeptConnection(asyncio.Protocol, ABC):
-    """Reads replies on a connection that stands. Once it is `closed`, for whatever reason, it stays so."""
+    """Reads replies on an established connection. Once it is `closed`, for whatever reason, it stays closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,19 +47,19 @@ class KeptConnection(asyncio.Protocol, ABC):
         self.closed = False
 
     def take_over(self, writer: asyncio.StreamWriter) -> None:
-        """Read and write there from now on. Nothing may be under way on it."""
-        self._writer = writer  # which closes the transport when it is forgotten
+        """Read and write on this connection from now on. Nothing may be under way on it."""
+        self._writer = writer  # kept, because it closes the transport when it is garbage collected
         self._transport = writer.transport
         self._transport.set_protocol(self)
 
     def close(self) -> None:
-        """Nobody needs it any more."""
+        """Close the connection for good."""
         self._end(redis.exceptions.ConnectionError("The connection was closed."))
         if self._transport:
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Replies come in the order of what was sent."""
+        """Pass the replies on; they come in the order of the commands."""
         self._replies.feed(data)
         try:
             while (reply := self._replies.gets()) is not NOTHING_YET:
@@ -68,14 +68,14 @@ class KeptConnection(asyncio.Protocol, ABC):
             self._abort(redis.exceptions.ConnectionError("Redis said what nobody understands."))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody who waits will hear of it any more."""
+        """Fail everything that still waits for a reply."""
         error = redis.exceptions.ConnectionError("The connection was lost.")
         error.__cause__ = exc
         self._end(error)
 
     @abstractmethod
     def _replied(self, reply: Any) -> None:  # noqa: ANN401 - whatever Redis says
-        """One came."""
+        """Handle one reply."""
 
     def _end(self, _: Exception) -> None:
         self.closed = True
@@ -89,14 +89,14 @@ class KeptConnection(asyncio.Protocol, ABC):
         try:
             if self._transport:
                 self._transport.write(commands)
-        except RuntimeError:  # uvloop's word for a connection that has just closed; asyncio says it later
+        except RuntimeError:  # uvloop raises it for a connection that has just closed; asyncio reports that later
             self._end(redis.exceptions.ConnectionError("The connection was closed under the writer."))
 
 
 class Pipeline(KeptConnection):
-    """Commands of many callers. Replies that are errors are given, not raised. Whatever ends the connection (`timeout_s`
-    without a reply is one such end) is redis-py's `ConnectionError` or `TimeoutError` for everybody who waits: nobody
-    knows then what Redis has done.
+    """Sends the commands of many callers. Replies that are errors are returned, not raised. If the connection ends
+    (`timeout_s` without a reply ends it too), everybody who waits gets redis-py's `ConnectionError` or `TimeoutError`; it
+    is then unknown what Redis has done.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -112,17 +112,17 @@ class Pipeline(KeptConnection):
         return len(self._waiting) + len(self._sent)
 
     async def ask(self, *command: Word) -> Any:  # noqa: ANN401 - whatever Redis replies
-        """The reply to a command. A caller who is cancelled meanwhile does not stop it."""
+        """The reply to a command. Cancelling the caller does not stop the command."""
         if self.closed:
             raise redis.exceptions.ConnectionError("The connection is closed.")
         reply = self._loop.create_future()
         self._waiting.append((packed(*command), reply))
         if self.pending == 1:
-            self._loop.call_soon(self._send)  # with what else is asked in this turn
+            self._loop.call_soon(self._send)  # together with all commands of this turn of the loop
         return await reply
 
     def data_received(self, data: bytes) -> None:
-        """As promised, and then what was asked meanwhile is sent."""
+        """Resolve the replies, then send the commands that have arrived meanwhile."""
         super().data_received(data)
         if self._sent:
             self._alarm.set(self._loop.time() + self._timeout_s)
@@ -158,8 +158,8 @@ class Pipeline(KeptConnection):
 
 
 class Subscription(KeptConnection):
-    """One channel: `hear` is called with each message, and `subscribed` when that has begun, in the turn of the event loop
-    that reads it.
+    """One channel. `hear` is called with each message, and `subscribed` once the subscription has begun, in the turn of the
+    event loop that reads it.
     """
 
     def __init__(self, channel: str, *, subscribed: Callable[[], None], hear: Callable[[bytes], None]) -> None:
@@ -172,8 +172,8 @@ class Subscription(KeptConnection):
         self._lost.add_done_callback(lambda lost: lost.exception())
 
     async def listen(self, *, ping_s: float, silent_s: float) -> None:
-        """Until the connection is lost: raises redis-py's `ConnectionError`, or `TimeoutError` when Redis says nothing for
-        `silent_s`, though it is asked every `ping_s`.
+        """Listen until the connection is lost. Raises redis-py's `ConnectionError`, or `TimeoutError` if Redis says nothing
+        for `silent_s` although it is pinged every `ping_s`.
         """
         self._write(packed("SUBSCRIBE", self._channel))
         while not self._lost.done():

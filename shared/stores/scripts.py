@@ -1,7 +1,5 @@
-"""The Lua scripts, called through one pipelined connection.
-
-Every script is idempotent, therefore a call whose reply was lost is sent again. In front of a script stand the parts
-(`lua/parts`) that its lines `-- with <part>` name.
+"""The Lua scripts, called through one pipelined connection. Every script is idempotent, so a call whose reply was lost is
+sent again. The parts (`lua/parts`) that a script names with lines `-- with <part>` are put in front of it.
 """
 
 from __future__ import annotations
@@ -30,7 +28,9 @@ ATTEMPTS = 2
 
 
 class Scripts:
-    """The Lua scripts of this project on one Redis, over one connection: made when first needed, and again after a loss."""
+    """The project's Lua scripts on one Redis, over one connection that is made when it is first needed, and again after a
+    loss.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, settings: Settings) -> None:
         self._client = client
@@ -40,16 +40,16 @@ class Scripts:
         self._pipeline: Pipeline | None = None
         self._connecting: asyncio.Task[Pipeline] | None = None
         self._waiting = 0
-        """For the connection."""
+        """How many calls wait for the connection."""
         self.connected_at = 0.0
-        """When the connection was made, Unix seconds: a Redis that failed over meanwhile has ended the one before."""
+        """When the connection was made, in Unix seconds. A failover of Redis ends the connection, so this one is younger."""
         self._closed = False
 
     async def call(
         self, name: str, keys: Sequence[str], arguments: Sequence[Word] | Callable[[], Sequence[Word]]
     ) -> Any:  # noqa: ANN401 - what the script returns
-        """The script's answer; raises `Unavailable` when Redis does not give one: it has its time limit for every answer, to
-        this call or to those before it. Arguments that depend on the time are made anew each time the call is sent.
+        """The script's answer. Raises `Unavailable` if Redis does not answer within its timeout. `arguments` that depend on
+        the time are a function, which is called again each time the call is sent.
         """
         script = self._scripts[name]
         for attempt in range(1, ATTEMPTS + 1):
@@ -64,7 +64,7 @@ class Scripts:
                 if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
                     reply = await pipeline.ask("EVAL", script.source, *words)
                 if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
-                    pipeline.close()  # a primary of yesterday: its address may lead to another server now
+                    pipeline.close()  # the server is no longer the primary; a new connection may lead to the new one
                     raise redis.exceptions.ReadOnlyError(str(reply))
             except UNREACHABLE as error:
                 if attempt == ATTEMPTS:
@@ -74,14 +74,14 @@ class Scripts:
         raise AssertionError("the last attempt returns or raises")
 
     async def _connected(self) -> Pipeline:
-        """All who ask meanwhile wait for the same."""
+        """The connection; all callers wait for the same attempt to make it."""
         if self._closed:
             raise Unavailable("The process is stopping: try again.")
         if self._waiting >= self._pending_max:
             raise _too_many()
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
-            self._connecting.add_done_callback(_heard)  # also if all who asked went away
+            self._connecting.add_done_callback(_heard)  # its error is read even if every caller has gone
         self._waiting += 1
         try:
             return await asyncio.shield(self._connecting)
@@ -99,7 +99,7 @@ class Scripts:
         return self._pipeline
 
     def close(self) -> None:
-        """Give up the connection; calls are refused from now on."""
+        """Close the connection and refuse later calls."""
         self._closed = True
         if self._pipeline:
             self._pipeline.close()
@@ -117,7 +117,7 @@ def _heard(done: asyncio.Task[Pipeline]) -> None:
 
 
 class Script:
-    """Its text, and the name by which Redis knows it once it has run."""
+    """A script's text, and the hash by which Redis knows it once it has run."""
 
     __slots__ = ("sha", "source")
 
