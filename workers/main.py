@@ -37,6 +37,7 @@ from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
 from shared.queue.upstreams import PublishedRow, UpstreamStates, publish_rows, try_now
 from shared.runtime.growing_room import GrowingRoom
+from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.process import heed_hangups, settle_memory
@@ -354,6 +355,7 @@ async def _announce(worker: LeasedWorker, offer: _Offer, states: States, setting
         running=len(worker.held),
         draining=worker.draining,
         paused=tuple(sorted(worker.paused)),
+        lately=LAST_MINUTE.told(),
         host=socket.gethostname(),
         version=VERSION,
     )

@@ -67,7 +67,7 @@ async def get_upstreams(request: web.Request) -> web.Response:
     who = await asker(request, "read")
     async with _all_reached(UPSTREAMS):
         found = await upstream_rows.list_upstreams(who.services.pool, who.services.redis, _states(who))
-    return result(found)
+    return result([one.row() for one in found])
 
 
 async def post_drain_upstream(request: web.Request) -> web.Response:
@@ -81,14 +81,15 @@ async def post_enable_upstream(request: web.Request) -> web.Response:
 
 
 async def _switch_upstream(
-    request: web.Request, switch: Callable[..., Awaitable[list[upstream_rows.UpstreamRow]]], *, drained: bool
+    request: web.Request, switch: Callable[..., Awaitable[list[upstream_rows.UpstreamDetails]]], *, drained: bool
 ) -> web.Response:
     who = await asker(request, "routing")
     body = await body_of(request, who, ref_decoder, REF_HINT)
     name = request.match_info["name"]
 
     async def change(connection: Connection) -> Kept:
-        return kept(await switch(connection, who.services.redis, _states(who), name, author=who.author))
+        rows = await switch(connection, who.services.redis, _states(who), name, author=who.author)
+        return kept([one.row() for one in rows])
 
     async with _all_reached(UPSTREAMS):
         found = await changed_once(request, who, body, change, UPSTREAMS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -12,8 +13,10 @@ import msgspec
 import redis.asyncio
 
 from deploy.cli.command import Answer, add_command
+from deploy.cli.spans import span
 from shared.errors import Unavailable
 from shared.lanes import lane_of, short_name
+from shared.operators.switches import Kind, off_since
 from shared.queue import routing
 from shared.queue.demand import QUEUES
 from shared.queue.heard import Heard, pause_heard, until_heard, worker_drain_heard
@@ -22,7 +25,8 @@ from shared.settings import Settings
 from shared.stores import redis_client
 from shared.stores.scripts import Scripts
 
-QUEUE_COLUMNS = ("name", "ready", "running", "deferred", "oldest_age_s", "paused")
+QUEUE_COLUMNS = ("name", "ready", "running", "deferred", "oldest_age_s")
+Since = Callable[[Kind, str], str | None]
 
 
 def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -51,8 +55,12 @@ async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     settings: Settings = arguments.settings
     async with asking_redis(settings) as (client, scripts):
         found = await routing.show_queues(pool, client, scripts, settings)
-    queues = [{name: getattr(queue, name) for name in QUEUE_COLUMNS} for queue in found.queues]
-    return Answer(found, shown={"QUEUES": queues, "WORKERS": [_shown(worker) for worker in found.workers]})
+    since = await _since(pool)
+    queues = [
+        {name: getattr(queue, name) for name in QUEUE_COLUMNS} | {"paused": since("provider", queue.provider)}
+        for queue in found.queues
+    ]
+    return Answer(found, shown={"QUEUES": queues, "WORKERS": [_shown(worker, since) for worker in found.workers]})
 
 
 async def _pause(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
@@ -83,20 +91,37 @@ async def heard_by_all(settings: Settings, heard: Heard) -> None:
 async def _workers(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
         rows = await routing.list_workers(pool, client)
-    return Answer(rows, shown=[_shown(worker) for worker in rows])
+    since = await _since(pool)
+    return Answer(rows, shown=[_shown(worker, since) for worker in rows])
 
 
 async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     async with asking_redis(arguments.settings) as (client, _):
         row = await routing.drain(pool, client, arguments.id)
     await heard_by_all(arguments.settings, worker_drain_heard(arguments.id))
-    return Answer(row, shown=[_shown(row)])
+    return Answer(row, shown=[_shown(row, await _since(pool))])
 
 
-def _shown(worker: WorkerBrief) -> dict[str, object]:
+def _shown(worker: WorkerBrief, since: Since) -> dict[str, object]:
+    """A worker drains because an operator has said so, or because a signal stops it."""
     told = msgspec.structs.asdict(worker)
-    first = {name: told.pop(name) for name in ("id", "slots", "running", "draining")}
-    return first | {"queues": _compact(told.pop("queues"))} | told
+    first = {name: told.pop(name) for name in ("id", "slots", "running")}
+    draining = since("worker", worker.id) or ("stops" if told["draining"] else None)
+    return (
+        first
+        | {"draining": draining, "queues": _compact(told.pop("queues"))}
+        | {name: told[name] for name in told if name != "draining"}
+    )
+
+
+async def _since(pool: asyncpg.Pool) -> Since:
+    """For how long something has been out of service."""
+    off, now = await off_since(pool), datetime.now(UTC)
+
+    def since(kind: Kind, name: str) -> str | None:
+        return f"for {span((now - off[kind, name]).total_seconds())}" if (kind, name) in off else None
+
+    return since
 
 
 def _compact(queues: Sequence[str]) -> list[str]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from deploy.cli.command import Answer, add_command
 from deploy.cli.routing import asking_redis, heard_by_all
+from deploy.cli.spans import span
 from shared.queue import upstream_rows
 from shared.queue.heard import upstream_drain_heard
+from shared.queue.upstream_rows import UpstreamDetails
 from shared.queue.upstreams import UpstreamStates
 
-COLUMNS = ("name", "state", "cooling_until", "calls", "errors", "provider", "models")
 STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
+"""For people: "closed" is said of a breaker, and sounds like the opposite."""
 
 
 def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -70,8 +71,21 @@ async def _check(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     return _shown(rows, status=1)
 
 
-def _shown(rows: list[upstream_rows.UpstreamRow], status: int = 0) -> Answer:
-    """For people a state is a word of theirs: "closed" is said of a breaker, and sounds like the opposite."""
-    shown = [msgspec.to_builtins(row, builtin_types=(dt.datetime,)) for row in rows]
-    told = [row | {"state": STATES.get(row["state"], row["state"])} for row in shown]
-    return Answer(rows, status, [{name: row[name] for name in COLUMNS} for row in told])
+def _shown(rows: list[UpstreamDetails], status: int = 0) -> Answer:
+    now = datetime.now(UTC)
+    return Answer([one.row() for one in rows], status, [_told(one, now) for one in rows])
+
+
+def _told(row: UpstreamDetails, now: datetime) -> dict[str, object]:
+    """For people: what matters most comes first, and a state is a word of theirs."""
+    return {
+        "name": row.name,
+        "state": STATES.get(row.state, row.state),
+        "why": row.reason or ("throttled" if row.cooling_until else None),
+        "for": span((now - row.since).total_seconds()) if row.since else None,
+        "tried_in": span(max(0.0, (row.cooling_until - now).total_seconds())) if row.cooling_until else None,
+        "calls": row.calls,
+        "errors": row.errors,
+        "provider": row.provider,
+        "models": row.models,
+    }

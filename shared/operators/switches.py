@@ -6,6 +6,7 @@ It is kept in Postgres, so that neither a loss of Redis nor a restart undoes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 import asyncpg
@@ -34,6 +35,11 @@ async def switched_off(source: asyncpg.Pool | Connection) -> SwitchedOff:
     rows = await source.fetch(SQL["list"])
     kinds: tuple[Kind, ...] = ("provider", "worker", "upstream")
     return SwitchedOff(*(frozenset(row["name"] for row in rows if row["kind"] == kind) for kind in kinds))
+
+
+async def off_since(source: asyncpg.Pool | Connection) -> dict[tuple[Kind, str], datetime]:
+    """Since when each of them is. Raises asyncpg's errors."""
+    return {(row["kind"], row["name"]): row["since"] for row in await source.fetch(SQL["list"])}
 
 
 async def pause_provider(

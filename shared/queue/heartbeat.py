@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.lanes import QueueName, provider_of
+from shared.runtime.last_minute import Lately
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     because it has the vendor's credentials. `services`: what it can call, an API or one with a key of its own
     (`Model.service`); `unserved`: the models (`Model.place`) that none of its upstreams serves all the same. `upstreams`:
     names and fingerprints of its upstreams. `paused` and `drained`: the paused providers and the drained upstreams, as far
-    as it knows.
+    as it knows. `lately`: what it has seen within the last minute, by vendor.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     unserved: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     drained: tuple[str, ...] = ()
+    lately: dict[str, Lately] = {}
     host: str = ""
     version: str = ""
 

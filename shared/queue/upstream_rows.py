@@ -14,7 +14,7 @@ from shared.errors import NotFound
 from shared.ids import new_id
 from shared.operators import switches
 from shared.operators.audit import Author
-from shared.operators.switches import switched_off
+from shared.operators.switches import off_since
 from shared.queue.heartbeat import living_workers
 from shared.queue.upstreams import PublishedRow, Told, UpstreamState, UpstreamStates, published_rows, try_now
 from shared.stores import keys
@@ -52,15 +52,28 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
     """Failed calls since Redis knows the upstream."""
 
 
+class UpstreamDetails(UpstreamRow, frozen=True, kw_only=True):
+    """The same with why it is not closed, and since when: `failures`, `credentials` that are refused, `credit` that is used
+    up, or an `operator`.
+    """
+
+    reason: str
+    since: dt.datetime | None
+
+    def row(self) -> UpstreamRow:
+        """Without these."""
+        return UpstreamRow(**{name: getattr(self, name) for name in UpstreamRow.__struct_fields__})
+
+
 async def list_upstreams(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates
-) -> list[UpstreamRow]:
+) -> list[UpstreamDetails]:
     """All upstreams that living workers hold, as they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
     names = sorted({name for worker in await living_workers(client) for name in worker.upstreams})
     known = await states.exchange([Told(name) for name in names])
-    drained = (await switched_off(source)).drained
+    off = await off_since(source)
     return [
-        _row(row, known.states[row.name], known.cooling, drained=row.name in drained)
+        _row(row, known.states[row.name], known.cooling, drained_since=off.get(("upstream", row.name)))
         for row in await published_rows(client, names)
     ]
 
@@ -72,9 +85,9 @@ async def drain(
     name: str,
     *,
     author: Author | None = None,
-) -> list[UpstreamRow]:
-    """Take an upstream out of service: workers make no new call to it within `HEARTBEAT_S`. Raises `NotFound` if no living
-    worker holds it.
+) -> list[UpstreamDetails]:
+    """Take an upstream out of service: workers make no new call to it once they have heard of it (`heard.py`). Raises
+    `NotFound` if no living worker holds it.
     """
     await _require(source, client, states, name)
     await switches.drain_upstream(source, name, drained=True, author=author)
@@ -88,7 +101,7 @@ async def enable(
     name: str,
     *,
     author: Author | None = None,
-) -> list[UpstreamRow]:
+) -> list[UpstreamDetails]:
     """Put an upstream back into service; if its breaker is open, the next call tries it now. Raises `NotFound` as `drain`
     does.
     """
@@ -100,7 +113,7 @@ async def enable(
 
 async def check(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
-) -> tuple[list[UpstreamRow], str]:
+) -> tuple[list[UpstreamDetails], str]:
     """Have a worker call the upstream once, at the house's cost. Also returns the outcome: `WELL`, or why it failed. Raises
     `NotFound` as `drain` does.
     """
@@ -142,20 +155,26 @@ async def _require(
 
 async def _only(
     source: asyncpg.Pool | Connection, client: redis.asyncio.Redis, states: UpstreamStates, name: str
-) -> list[UpstreamRow]:
+) -> list[UpstreamDetails]:
     return [row for row in await list_upstreams(source, client, states) if row.name == name]
 
 
-def _row(row: PublishedRow, state: UpstreamState, cooling: dict[str, float], *, drained: bool) -> UpstreamRow:
+def _row(
+    row: PublishedRow, state: UpstreamState, cooling: dict[str, float], *, drained_since: dt.datetime | None
+) -> UpstreamDetails:
     waits = [wait_s for pace, wait_s in cooling.items() if pace.rpartition("/")[0] == row.name]
     wait_s = max([state.wait_s if state.state == "open" else 0.0, *waits])
-    until = clock.utc_now() + dt.timedelta(seconds=math.ceil(wait_s)) if wait_s else None
-    return UpstreamRow(
+    now = clock.utc_now()
+    until = now + dt.timedelta(seconds=math.ceil(wait_s)) if wait_s else None
+    not_closed_since = now - dt.timedelta(seconds=state.not_closed_s) if state.state != "closed" else None
+    return UpstreamDetails(
         name=row.name,
         provider=row.provider,
-        state="drained" if drained else state.state,
+        state="drained" if drained_since else state.state,
         models=row.models,
         cooling_until=until,
         calls=state.calls,
         errors=state.errors,
+        reason="operator" if drained_since else state.reason,
+        since=drained_since or not_closed_since,
     )

@@ -25,7 +25,7 @@ Outcome = Literal["s", "n", "f", "c", "x"]
 
 class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is explained in `upstreams.lua`; `reason` says why it is not closed (`failures`, `credentials`, `credit`). An
-    open breaker is half open in `wait_s` seconds. `calls` and `errors` are counted since Redis knows the upstream.
+    open breaker is half open in `wait_s` seconds; it has not been closed for `not_closed_s`. `calls` and `errors` are counted since Redis knows the upstream.
     `entered`: states that the present outcomes have led to.
     """
 
@@ -33,6 +33,7 @@ class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
     state: StateName = "closed"
     reason: str = ""
     wait_s: float = 0.0
+    not_closed_s: float = 0.0
     term: int = 0
     permitted: bool = False
     calls: int = 0
@@ -146,12 +147,13 @@ async def published_rows(client: redis.asyncio.Redis, names: Sequence[str]) -> l
 
 
 def _state(name: str, answer: list) -> UpstreamState:  # type: ignore[type-arg] # as the script writes it
-    state, reason, wait_ms, term, permitted, calls, errors, entered = answer
+    state, reason, wait_ms, term, permitted, calls, errors, entered, not_closed_ms = answer
     return UpstreamState(
         name=name,
         state=state.decode(),
         reason=reason.decode(),
         wait_s=wait_ms / 1000,
+        not_closed_s=not_closed_ms / 1000,
         term=term,
         permitted=bool(permitted),
         calls=calls,

@@ -31,8 +31,10 @@ from shared.errors import (
     Unavailable,
 )
 from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deserializer, unpack_job
+from shared.lanes import lane_of, provider_of
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
 from shared.runtime import traces
+from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop.lease import Lease, own_lease
@@ -145,7 +147,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
-        STAGE_SECONDS.labels("queued").observe(max(0.0, time.time() - self._claim.due_ms / 1000))
+        self._note_wait()
         try:
             past = await self._look_back() if self._claim.tries > 1 else Past()
             if past.ended:
@@ -172,6 +174,12 @@ class Attempt:
         else:
             kept = {"asked_bytes_max": self._runner.settings.asked_bytes_max}
             await self._end(*succeeded(self._job, self._received, reason, self._answer.parts, _now(), **kept))
+
+    def _note_wait(self) -> None:
+        waited_s = max(0.0, time.time() - self._claim.due_ms / 1000)
+        STAGE_SECONDS.labels("queued").observe(waited_s)
+        if lane_of(self._claim.queue) == "interactive":
+            LAST_MINUTE.waited(provider_of(self._claim.queue), waited_s)
 
     async def _look_back(self) -> Past:
         try:

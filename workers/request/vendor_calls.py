@@ -11,6 +11,7 @@ from shared.chat import CallPiece
 from shared.errors import AnswerTooLong, ProviderError, RebootError
 from shared.job import AnswerPart, Chunk, bytes_of
 from shared.runtime import traces
+from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import STAGE_SECONDS, VENDOR_CALLS
 from shared.thoughts import ThoughtPiece
 from workers.providers.protocol import (
@@ -49,6 +50,8 @@ BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
 """More than this per token of the output limit is a vendor that does not stop. The longest tokens of vocabularies that are
 published have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
 """
+BYTES_PER_TOKEN = 4
+"""Of usual text, for figures that nobody pays by."""
 BYTES_PER_PART = 64
 """What a part of an answer takes besides its text, at least, here and in the journal."""
 
@@ -85,6 +88,8 @@ class VendorCalls:
         self._stands = stands
         self._room = room
         self._leaves_thoughts_out = False
+        self._is_timed = False
+        """Whether somebody waits for the first token of this call."""
         self._handed_on_bytes = 0
         """Of all parts, with the ids of tool calls, which are no text."""
 
@@ -160,6 +165,7 @@ class VendorCalls:
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_tried))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
+        self._is_timed = request.stream and self._tier == "default" and self._job.batch_line is None
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
@@ -185,6 +191,7 @@ class VendorCalls:
                     await self._hand_on(piece, began)
                 case Thinking(count):
                     self._received.pieces += count
+                    LAST_MINUTE.received(self._job.model.provider, count)
                 case UsedUp(reset_s, next_s):
                     await call.used_up(reset_s, next_s)
                 case ServedAt(tier):
@@ -201,6 +208,9 @@ class VendorCalls:
             waited_s = time.monotonic() - began
             STAGE_SECONDS.labels("first_token").observe(waited_s)
             traces.note({"gen_ai.response.time_to_first_chunk": waited_s})
+            if self._is_timed:
+                LAST_MINUTE.first_token(self._job.model.provider, waited_s)
+        LAST_MINUTE.received(self._job.model.provider, max(part.pieces, bytes_of(part) // BYTES_PER_TOKEN))
         self._received.text_bytes += bytes_of(part)
         self._received.pieces += part.pieces
         self._handed_on_bytes += _size_of(part)

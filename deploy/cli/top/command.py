@@ -43,11 +43,15 @@ async def _top(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 def _tables(figures: Figures) -> Mapping[str, Any]:
-    rates = asdict(figures.rates) | {
-        "slots_running": figures.slots_running,
-        "slots": figures.slots,
-        "slots_wanted": figures.slots_wanted,
-    }
+    rates = (
+        asdict(figures.rates)
+        | asdict(figures.times)
+        | {
+            "slots_running": figures.slots_running,
+            "slots": figures.slots,
+            "slots_wanted": figures.slots_wanted,
+        }
+    )
     return {
         "NOW": [rates],
         "VENDORS": [_flat(asdict(vendor)) for vendor in figures.vendors],
@@ -59,6 +63,6 @@ def _tables(figures: Figures) -> Mapping[str, Any]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """With the rates beside the other figures."""
-    rates = row.pop("rates")
-    return row | asdict(rates)
+    """With rates and times beside the other figures."""
+    rates, times = row.pop("rates"), row.pop("times")
+    return row | asdict(rates) | asdict(times)

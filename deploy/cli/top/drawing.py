@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from textual.content import Content
 
-from deploy.cli.top.figures import Figures, VendorFigures
-from shared.queue.routing import QueueRow, WorkerRow
-from shared.queue.upstream_rows import UpstreamRow
+from deploy.cli.spans import short, span
+from deploy.cli.top.figures import Figures, Times, VendorFigures, WorkerFigures
+from deploy.cli.upstreams import STATES
+from shared.queue.routing import QueueRow
+from shared.queue.upstream_rows import UpstreamDetails
 
 BARS = "▁▂▃▄▅▆▇█"
 SLOW_S, LATE_S = 2.0, 10.0
@@ -27,6 +29,9 @@ STYLES = {
     "drained": "$text-warning",
 }
 QUIET = "dim"
+BARS_MIN, BARS_MAX = 11, 30
+WIDE_FROM = 116
+"""From so many columns on there is more about each vendor."""
 
 
 class Cell(NamedTuple):
@@ -76,48 +81,69 @@ def bars(values: Iterable[float], width: int, most: float) -> str:
     return drawn.rjust(width)
 
 
-def vendors(rows: Sequence[VendorFigures], seen: dict[str, Sequence[float]], *, wide: bool) -> Content:
-    """A line for each vendor; a wide one has its last minute, too."""
+def vendors(rows: Sequence[VendorFigures], seen: dict[str, Sequence[float]], now: datetime, *, room: int) -> Content:
+    """A line for each vendor; where there is room it has more, and its last minute, too."""
+    wide = room >= WIDE_FROM
     columns = [
-        *(Column("vendor"), Column("state"), of_numbers("ready"), of_numbers("running"), of_numbers("oldest")),
-        *(of_numbers("req/s"), of_numbers("tok/s"), of_numbers("USD/min")),
-        *([of_numbers("fail/s"), of_numbers("wanted"), Column("requests, last minute")] if wide else [Column("")]),
+        *(Column("vendor"), Column("state"), of_numbers("ready"), of_numbers("run"), of_numbers("oldest")),
+        *(of_numbers("req/s"), of_numbers("tok/s")),
+        *(map(of_numbers, ("fail/s", "USD/min", "wanted")) if wide else ()),
+        *map(of_numbers, (("wait p50/p95", "first p50/p95") if wide else ("wait95", "first95"))),
     ]
-    lines = []
+    lines = [_vendor(row, now, wide=wide) for row in rows]
+    table = rows_of(columns, lines)
+    width = min(BARS_MAX, room - len(table.plain.partition("\n")[0]) - 2)
+    if width < BARS_MIN:
+        return table
     most = max((value for values in seen.values() for value in values), default=0.0)
-    for row in rows:
-        rates = row.rates
-        cells = [
-            Cell(row.name, "bold"),
-            Cell(row.state, STYLES[row.state]),
-            number(row.ready),
-            number(row.running),
-            age(row.oldest_age_s),
-            number(rates.requests_per_s),
-            number(rates.tokens_per_s),
-            number(rates.usd_per_min),
-        ]
-        if wide:
-            failed = number(rates.failed_per_s)
-            cells += [failed._replace(style="$text-error") if rates.failed_per_s else failed, number(row.slots_wanted)]
-        lines.append([*cells, Cell(bars(seen[row.name], 30 if wide else 8, most), "$text-primary")])
-    return rows_of(columns, lines)
+    drawn = [Cell(bars(seen[row.name], width, most), "$text-primary") for row in rows]
+    return rows_of([*columns, Column("last minute")], [[*line, bar] for line, bar in zip(lines, drawn, strict=True)])
 
 
-def upstreams(rows: Sequence[UpstreamRow], now: datetime, *, wide: bool) -> Content:
+def _vendor(row: VendorFigures, now: datetime, *, wide: bool) -> list[Cell]:
+    rates = row.rates
+    failed = number(rates.failed_per_s)
+    more = (
+        failed._replace(style="$text-error") if rates.failed_per_s else failed,
+        number(rates.usd_per_min),
+        number(row.slots_wanted),
+    )
+    return [
+        Cell(row.name, "bold"),
+        Cell(_since(row.state, row.since, now), STYLES[row.state]),
+        number(row.ready),
+        number(row.running),
+        age(row.oldest_age_s),
+        number(rates.requests_per_s),
+        number(rates.tokens_per_s),
+        *(more if wide else ()),
+        *(_both(row.times) if wide else (took(row.times.wait_p95_s), took(row.times.first_token_p95_s))),
+    ]
+
+
+def _both(times: Times) -> Iterable[Cell]:
+    for p50, p95 in ((times.wait_p50_s, times.wait_p95_s), (times.first_token_p50_s, times.first_token_p95_s)):
+        yield took(p95)._replace(text=f"{took(p50).text} / {took(p95).text}") if p95 is not None else took(None)
+
+
+def upstreams(rows: Sequence[UpstreamDetails], now: datetime, *, wide: bool) -> Content:
     """A line for each upstream, where there is little room only for those that do not take all calls."""
     shown = [row for row in rows if wide or row.state != "closed" or row.cooling_until]
     if not shown:
         return Content.styled(f"All {len(rows)} take calls." if rows else "No worker holds any.", QUIET)
-    columns = [Column("upstream"), Column("vendor"), Column("state"), *map(of_numbers, ("cools", "calls", "errors"))]
+    columns = [
+        *(Column("upstream"), Column("vendor"), Column("state"), Column("why")),
+        *map(of_numbers, ("tried in", "calls", "errors")),
+    ]
     return rows_of(
         columns,
         [
             [
-                Cell(row.name[:30], "bold"),
+                Cell(row.name[:24], "bold"),
                 Cell(row.provider),
-                Cell(row.state, STYLES[row.state]),
-                age(max(0.0, (row.cooling_until - now).total_seconds()) if row.cooling_until else 0.0),
+                Cell(_since(STATES.get(row.state, row.state), row.since, now), STYLES[row.state]),
+                Cell(row.reason or ("throttled" if row.cooling_until else "")),
+                Cell(span((row.cooling_until - now).total_seconds()) if row.cooling_until else "-"),
                 number(row.calls),
                 number(row.errors),
             ]
@@ -152,7 +178,7 @@ def queues(rows: Sequence[QueueRow]) -> Content:
     )
 
 
-def workers(rows: Sequence[WorkerRow]) -> Content:
+def workers(rows: Sequence[WorkerFigures], now: datetime) -> Content:
     """A line for each worker, the busiest first."""
     if not rows:
         return Content.styled("No worker is alive: requests wait, and are refused after a while.", STYLES["no worker"])
@@ -165,11 +191,16 @@ def workers(rows: Sequence[WorkerRow]) -> Content:
                 Cell(row.host[:20] or "-"),
                 Cell(f"{row.running}/{row.slots}"),
                 Cell(gauge(row.running, row.slots, 10), "$text-primary"),
-                Cell(*(("draining", STYLES["draining"]) if row.draining else ("serving", STYLES["serving"]))),
+                _serves(row, now),
             ]
             for row in sorted(rows, key=lambda one: (-one.running, one.id))
         ],
     )
+
+
+def _serves(row: WorkerFigures, now: datetime) -> Cell:
+    state = "draining" if row.draining else "serving"
+    return Cell(_since(state, row.since, now), STYLES[state])
 
 
 def money(figures: Figures, *, wide: bool) -> Content:
@@ -203,21 +234,16 @@ def age(seconds: float) -> Cell:
     if not seconds:
         return Cell("-", QUIET)
     style = "$text-error bold" if seconds > LATE_S else "$text-warning" if seconds > SLOW_S else ""
-    return Cell(f"{seconds:.1f}s" if seconds < 100 else f"{seconds / 60:.0f}min", style)  # noqa: PLR2004 - two minutes or so
+    return Cell(span(seconds), style)
 
 
-def short(value: float) -> str:
-    """With about three digits.
+def took(seconds: float | None) -> Cell:
+    """A time in the queue, or until a first token."""
+    return Cell("-", QUIET) if seconds is None else age(seconds)
 
-    >>> short(0), short(0.000_76), short(0.0123), short(4.26), short(128.4), short(43_210)
-    ('0', '0.00076', '0.012', '4.3', '128', '43.2k')
-    """
-    for unit, size in (("M", 1_000_000), ("k", 10_000)):
-        if abs(value) >= size:
-            return f"{value / (size if unit == 'M' else 1_000):.1f}{unit}"
-    if not value or value >= 10 or isinstance(value, int):  # noqa: PLR2004 - digits before the point are enough
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+def _since(state: str, since: datetime | None, now: datetime) -> str:
+    return f"{state} {span((now - since).total_seconds())}" if since else state
 
 
 def gauge(value: int, most: int, width: int) -> str:

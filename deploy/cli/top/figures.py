@@ -12,10 +12,13 @@ import msgspec
 from shared.errors import ModelNotFound
 from shared.lanes import PROVIDERS
 from shared.money import NanoUsd, nano_to_usd
+from shared.operators.switches import off_since
 from shared.queue.demand import EVERYTHING, Demand
+from shared.queue.heartbeat import living_workers
 from shared.queue.routing import QueueRow, WorkerRow, list_workers, show_queues
-from shared.queue.upstream_rows import UpstreamRow, list_upstreams
+from shared.queue.upstream_rows import UpstreamDetails, list_upstreams
 from shared.queue.upstreams import UpstreamStates
+from shared.runtime.last_minute import Lately, percentile
 from shared.stores.postgres import load_queries
 
 if TYPE_CHECKING:
@@ -30,11 +33,13 @@ SQL = load_queries("figures")
 RATES_OVER_S = 5.0
 NANO_PER_USD = 1_000_000_000
 OUT = ("open", "half open", "drained")
-COUNTED = ("requests", "failed", "tokens", "charged_nano")
+COUNTED = ("requests", "failed", "charged_nano")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """Of what ended within the last few seconds."""
+    """Of what ended within the last few seconds; tokens are those of answers, also of what still runs, estimated as they
+    come.
+    """
 
     requests_per_s: float = 0.0
     failed_per_s: float = 0.0
@@ -42,11 +47,25 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_min: float = 0.0
 
 
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """Of interactive requests within the last minute, each true to a tenth, None where there were none: how long they waited
+    in the queue, and streams for their first token from the call to the vendor on.
+    """
+
+    wait_p50_s: float | None = None
+    wait_p95_s: float | None = None
+    first_token_p50_s: float | None = None
+    first_token_p95_s: float | None = None
+
+
 class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, or `open` when no upstream of it takes calls."""
+    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, `drained` when an operator has taken all its
+    upstreams out of service, or `open` when none of them takes calls; `since` when, where that is known.
+    """
 
     name: str
     state: str
+    since: datetime | None
     ready: int
     running: int
     deferred: int
@@ -54,6 +73,13 @@ class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     slots_wanted: int
     rates: Rates
+    times: Times
+
+
+class WorkerFigures(WorkerRow, frozen=True, kw_only=True):
+    """A worker, and since when an operator has had it drained."""
+
+    since: datetime | None
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +102,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     slots_running: int
     slots_wanted: int
     rates: Rates
+    times: Times
     vendors: list[VendorFigures]
-    upstreams: list[UpstreamRow]
+    upstreams: list[UpstreamDetails]
     queues: list[QueueRow]
-    workers: list[WorkerRow]
+    workers: list[WorkerFigures]
     money: Money
 
 
@@ -109,25 +136,43 @@ class Source:
         queues = (await show_queues(self._pool, self._client, self._scripts, self._settings)).queues
         workers = await list_workers(self._pool, self._client)
         upstreams = await list_upstreams(self._pool, self._client, self._states)
+        off = await off_since(self._pool)
+        seen = [heartbeat.lately for heartbeat in await living_workers(self._client)]
         wanted = (await self._demand.scale()).slots_wanted
         used = await self._pool.fetch(SQL["used"], self._since, _today())
-        rates = self._rates(used)
-        vendors = [_vendor(name, queues, workers, upstreams, wanted.get(name, 0), rates[name]) for name in PROVIDERS]
+        rates = self._rates(used, seen)
+        vendors = [
+            _vendor(
+                name,
+                queues,
+                workers,
+                upstreams,
+                paused_since=off.get(("provider", name)),
+                slots_wanted=wanted.get(name, 0),
+                rates=rates[name],
+                times=_times([lately[name] for lately in seen if name in lately]),
+            )
+            for name in PROVIDERS
+        ]
         return Figures(
             at=datetime.now(UTC),
             slots=sum(worker.slots for worker in workers if not worker.draining),
             slots_running=sum(worker.running for worker in workers),
             slots_wanted=wanted[EVERYTHING],
             rates=rates[EVERYTHING],
+            times=_times([one for lately in seen for one in lately.values()]),
             vendors=vendors,
             upstreams=upstreams,
             queues=queues,
-            workers=workers,
+            workers=[
+                WorkerFigures(**msgspec.structs.asdict(worker), since=off.get(("worker", worker.id)))
+                for worker in workers
+            ],
             money=_money((await self._pool.fetch(SQL["money"]))[0], used),
         )
 
-    def _rates(self, used: list[asyncpg.Record]) -> dict[str, Rates]:
-        """By vendor and in all, from counters that only grow."""
+    def _rates(self, used: list[asyncpg.Record], seen: list[dict[str, Lately]]) -> dict[str, Rates]:
+        """By vendor and in all, from counters that only grow, and from what workers say of their tokens."""
         counted = {name: Counter[str]() for name in (*PROVIDERS, EVERYTHING)}
         for row in used:
             values = {name: row[name] for name in COUNTED}
@@ -139,7 +184,9 @@ class Source:
         while len(self._counted) > 2 and now - self._counted[1][0] >= RATES_OVER_S:  # noqa: PLR2004 - two make a rate
             self._counted.popleft()
         began, before = self._counted[0]
-        return {name: _rates(counted[name] - before[name], now - began) for name in counted}
+        tokens = {name: sum(lately[name].tokens_per_s for lately in seen if name in lately) for name in PROVIDERS}
+        tokens[EVERYTHING] = sum(tokens.values())
+        return {name: _rates(counted[name] - before[name], now - began, tokens[name]) for name in counted}
 
     def _provider(self, model: str) -> str | None:
         try:
@@ -152,13 +199,23 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _rates(grown: Counter[str], seconds: float) -> Rates:
+def _times(seen: list[Lately]) -> Times:
+    waits, first_tokens = [one.waits for one in seen], [one.first_tokens for one in seen]
+    return Times(
+        wait_p50_s=percentile(waits, 0.5),
+        wait_p95_s=percentile(waits, 0.95),
+        first_token_p50_s=percentile(first_tokens, 0.5),
+        first_token_p95_s=percentile(first_tokens, 0.95),
+    )
+
+
+def _rates(grown: Counter[str], seconds: float, tokens_per_s: float) -> Rates:
     if not seconds:
-        return Rates()
+        return Rates(tokens_per_s=round(tokens_per_s, 1))
     return Rates(
         requests_per_s=round(grown["requests"] / seconds, 2),
         failed_per_s=round(grown["failed"] / seconds, 2),
-        tokens_per_s=round(grown["tokens"] / seconds, 1),
+        tokens_per_s=round(tokens_per_s, 1),
         usd_per_min=round(grown["charged_nano"] / seconds * 60 / NANO_PER_USD, 6),
     )
 
@@ -167,20 +224,26 @@ def _vendor(
     name: str,
     queues: list[QueueRow],
     workers: list[WorkerRow],
-    upstreams: list[UpstreamRow],
+    upstreams: list[UpstreamDetails],
+    *,
+    paused_since: datetime | None,
     slots_wanted: int,
     rates: Rates,
+    times: Times,
 ) -> VendorFigures:
     ours = [queue for queue in queues if queue.provider == name]
     taking = [
         worker for worker in workers if not worker.draining and any(q.startswith(f"{name}:") for q in worker.queues)
     ]
-    states = [upstream.state for upstream in upstreams if upstream.provider == name]
-    out = "drained" if set(states) == {"drained"} else "open" if states and set(states) <= set(OUT) else ""
-    paused = any(queue.paused for queue in ours)
+    held = [upstream for upstream in upstreams if upstream.provider == name]
+    states = {upstream.state for upstream in held}
+    out = "drained" if states == {"drained"} else "open" if states and states <= set(OUT) else ""
+    out_since = max((one.since for one in held if one.since), default=None) if out else None
+    state = "paused" if paused_since else "no worker" if not taking else out or "serving"
     return VendorFigures(
         name=name,
-        state="paused" if paused else "no worker" if not taking else out or "serving",
+        state=state,
+        since={"paused": paused_since, "no worker": None}.get(state, out_since),
         ready=sum(queue.ready for queue in ours),
         running=sum(queue.running for queue in ours),
         deferred=sum(queue.deferred for queue in ours),
@@ -188,6 +251,7 @@ def _vendor(
         workers=len(taking),
         slots_wanted=slots_wanted,
         rates=rates,
+        times=times,
     )
 
 

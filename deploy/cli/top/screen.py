@@ -13,6 +13,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Footer, Sparkline, Static
 
+from deploy.cli.spans import short, span
 from deploy.cli.top import drawing
 from shared.errors import Unavailable
 from shared.stores import postgres, redis_client
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 REMEMBERED = 60
 WIDE_FROM = 120
+BESIDE = 4
+"""Columns beside the text of a panel: padding, and the scroll bar."""
 ERROR, WARNING = "white on $error", "black on $warning"
 BETWEEN = "  ·  "
 LIGHT, DARK = "textual-light", "textual-dark"
@@ -45,7 +48,7 @@ class Tile(Static):
     def show(self, value: float, beside: str = "") -> None:
         """Another second."""
         self._seen.append(value)
-        shown = ((drawing.short(value), "bold"), (beside, drawing.QUIET))
+        shown = ((short(value), "bold"), (beside, drawing.QUIET))
         self.query_one(".figure", Static).update(Content.assemble((f"{self._title}  ", "$text-accent"), *shown))
         self.query_one(Sparkline).data = list(self._seen)
 
@@ -68,7 +71,8 @@ class Top(App[None]):
     .panel { border-title-color: $text-accent; border-title-style: bold; }
     #body { height: 1fr; scrollbar-size-vertical: 1; }
     #pair { height: auto; }
-    #pair .panel { width: 1fr; }
+    #pair .panel { width: 2fr; }
+    #pair #queues { width: 3fr; }
     .-narrow #pair { layout: vertical; }
     .-wide #tiles { height: 6; margin: 1; }
     """
@@ -134,10 +138,11 @@ class Top(App[None]):
             seen = self._seen.setdefault(vendor.name, deque(maxlen=REMEMBERED))
             seen.append(vendor.rates.requests_per_s)
         wide = self.size.width >= WIDE_FROM
-        self._fill("vendors", drawing.vendors(figures.vendors, dict(self._seen), wide=wide))
+        room = self.size.width - BESIDE
+        self._fill("vendors", drawing.vendors(figures.vendors, dict(self._seen), figures.at, room=room))
         self._fill("upstreams", drawing.upstreams(figures.upstreams, figures.at, wide=wide))
         self._fill("queues", drawing.queues(figures.queues))
-        self._fill("workers", drawing.workers(figures.workers))
+        self._fill("workers", drawing.workers(figures.workers, figures.at))
         self._fill("money", drawing.money(figures, wide=wide))
 
     def _tile(self, name: str) -> Tile:
@@ -156,13 +161,15 @@ def _panel(name: str, title: str) -> Static:
 def _headline(figures: Figures, width: int) -> Content:
     """Whether all is well, in a word, and the number to scale by; as much as there is room for, the time last."""
     word, style = _state(figures)
+    first_s = figures.times.first_token_p95_s
     facts = [
         Content(f"{len(figures.workers)} worker{'s' * (len(figures.workers) != 1)}"),
         Content(f"{figures.slots_running} of {figures.slots} slots run, {figures.slots_wanted} wanted"),
+        *([Content(f"first token p95 {span(first_s)}")] if first_s is not None else []),
         Content(_local(figures.at)),
     ]
     if failed := figures.rates.failed_per_s:
-        facts.insert(2, Content.styled(f"{drawing.short(failed)} fail/s", "$text-error"))
+        facts.insert(2, Content.styled(f"{short(failed)} fail/s", "$text-error"))
     text = Content.assemble((f" {word} ", f"bold {style}"), "  ", facts[0])
     for fact in facts[1:]:
         if len(text) + len(fact) + len(BETWEEN) <= width - 2:

@@ -6,7 +6,7 @@
 -- longer. Each opening begins a new `term`; what a call of an earlier term comes to counts in the totals alone.
 --
 -- KEYS  1 cooling (zset: pace names by the Unix ms until which the vendor wants no calls)   then for each upstream:
---       its state (hash: term, reason, until Unix ms, times, ramp, row, calls, errors, bucket:N "since ok failed")
+--       its state (hash: term, reason, until Unix ms, since Unix ms, times, ramp, row, calls, errors, bucket:N "since ok failed")
 --       its permits (zset: of who waits for a first byte, by the Unix ms until which they count)
 -- ARGV  1 calls that are enough to judge by   2 percent of them that fail   3 failures in a row that are enough
 --       4 the window for these, ms   5 how long it is open at first, ms   6 and at most, ms   7 a random number from 0 to 1
@@ -16,7 +16,7 @@
 --       a permit that is wanted ("" none)
 -- returns { { pace name, ms, … }, then for each upstream
 --           { state, reason, ms until it is half open, term, whether the permit is had, calls, errors,
---             the states that it was put into by this call } }
+--             the states that it was put into by this call, ms since it was closed last } }
 local ENOUGH, PERCENT, ROW, WINDOW = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OPEN, OPEN_MAX, RANDOM, RAMP_MAX = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local PERMIT = tonumber(ARGV[9])
@@ -63,6 +63,7 @@ end
 
 local function open(key, one, reason)
   local wait = math.min(OPEN_MAX, OPEN * 2 ^ one.times) * (1 + RANDOM / 10)
+  if state_of(one) == 'closed' then redis.call('HSET', key, 'since', now) end
   redis.call('HSET', key, 'term', one.term + 1, 'reason', reason, 'until', math.floor(now + wait), 'times', one.times + 1)
   redis.call('HDEL', key, 'ramp')
   forget_counts(key)
@@ -127,9 +128,10 @@ local function answer(key, permits, term, outcomes, released, kept, wanted)
   if kept ~= '' then redis.call('PEXPIRE', permits, PERMIT) end
   local taken = had(key, permits, wanted)
   local one = read(key)
-  local totals = redis.call('HMGET', key, 'calls', 'errors')
+  local totals = redis.call('HMGET', key, 'calls', 'errors', 'since')
+  local not_closed = state_of(one) == 'closed' and 0 or now - tonumber(totals[3] or now)
   return { state_of(one), one.reason, math.max(0, one.ends - now), one.term, taken,
-    tonumber(totals[1] or 0), tonumber(totals[2] or 0), entered }
+    tonumber(totals[1] or 0), tonumber(totals[2] or 0), entered, not_closed }
 end
 
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)

@@ -1,6 +1,6 @@
 -- name: used
 -- By model what has ended on the day $1 and later, and of that since the day $2.
-SELECT model, sum(requests)::bigint AS requests, sum(failed)::bigint AS failed, sum(tokens_input + tokens_output)::bigint AS tokens,
+SELECT model, sum(requests)::bigint AS requests, sum(failed)::bigint AS failed,
     sum(charged_nano)::bigint AS charged_nano,
     COALESCE(sum(requests) FILTER (WHERE day >= $2), 0)::bigint AS requests_today,
     COALESCE(sum(charged_nano) FILTER (WHERE day >= $2), 0)::bigint AS charged_today_nano

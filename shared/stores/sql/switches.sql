@@ -1,5 +1,5 @@
 -- name: list
-SELECT kind, name FROM switched_off
+SELECT kind, name, since FROM switched_off
 
 -- name: lock
 -- Who switches the same thing comes one after the other.

@@ -18,9 +18,10 @@ from deploy.cli.top.drawing import bars
 from deploy.cli.top.figures import Source
 from deploy.cli.top.screen import DARK, LIGHT, Top
 from shared.catalogue.models import load_catalogue
-from shared.operators.switches import drain_upstream, pause_provider, switched_off
+from shared.operators.switches import drain_upstream, off_since, pause_provider, switched_off
 from shared.queue.heartbeat import Heartbeat, announce
-from shared.queue.upstreams import PublishedRow, publish_rows
+from shared.queue.upstreams import PublishedRow, Told, UpstreamStates, publish_rows
+from shared.runtime.last_minute import Lately
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
@@ -28,7 +29,9 @@ from tests.harness.support import eventually
 from tests.integration.conftest import NewAccount
 from tests.integration.deploy.test_cli import Cli
 
-SIZES = [(80, 24), (140, 45)]
+SIZES = [(80, 24), (100, 30), (120, 40), (140, 45)]
+LATELY = Lately(waits={38: 19, 50: 1}, first_tokens={38: 1, 45: 9}, tokens_per_s=40.0)
+"""19 waits of 0.9 s and one of 8.3; first tokens after 0.9 and nine after 3.3 seconds."""
 QUEUE = keys.queue("openai", "interactive")
 USED = """
 INSERT INTO usage_by_day (account_id, day, model, key_id, requests, failed, tokens_input, tokens_output, tokens_cached,
@@ -49,7 +52,7 @@ async def source(
     await redis_client.zadd(QUEUE, {"a": now - 20_000, "b": now + 5_000, "c": now + 5_000})
     queues = (QUEUE, keys.queue("gemini", "interactive"))
     worker = Heartbeat(id="wrk_12345678", queues=queues, claims=queues, services=(), slots=4, running=2, host="here")
-    worker = msgspec.structs.replace(worker, upstreams={"openai": "1", "spare": "2"})
+    worker = msgspec.structs.replace(worker, upstreams={"openai": "1", "spare": "2"}, lately={"openai": LATELY})
     rows = [PublishedRow(name=name, provider="openai", models=()) for name in worker.upstreams]
     await publish_rows(redis_client, rows)
     await announce(redis_client, worker, 600)
@@ -78,7 +81,9 @@ async def test_it_shows_states_in_words_whatever_the_size_of_the_terminal(
         assert "2 of 4 slots run, 3 wanted" in shown(app, "headline")
         lines = {line.split()[0]: line for line in shown(app, "vendors").splitlines()}
         assert lines["openai"].split()[1:4] == ["serving", "1", "2"]
-        assert "paused" in lines["gemini"]
+        assert "paused " in lines["gemini"]
+        assert "932ms" in lines["openai"]
+        assert "3.3s" in lines["openai"]
         assert "no worker" in lines["deepseek"]
         assert "drained" in shown(app, "upstreams")
         assert "openai:interactive" in shown(app, "queues")
@@ -86,7 +91,7 @@ async def test_it_shows_states_in_words_whatever_the_size_of_the_terminal(
         assert "2/4" in shown(app, "workers")
         for name in ("vendors", "upstreams", "queues", "money", "workers"):
             widest = max(map(len, shown(app, name).splitlines()))
-            assert widest <= size[0] - 3, f"{name} does not fit"
+            assert widest <= app.query_one(f"#{name}").content_size.width, f"{name} does not fit"
 
 
 async def test_keys_change_the_colours_and_end_it(source: Source) -> None:
@@ -122,8 +127,25 @@ async def test_rates_are_what_counters_grew_by(source: Source, pool: asyncpg.Poo
     assert second.rates.requests_per_s >= 30 / (seconds + 1)
     openai = next(vendor for vendor in second.vendors if vendor.name == "openai")
     assert openai.rates == second.rates
-    assert openai.rates.tokens_per_s == pytest.approx(openai.rates.requests_per_s * 20, rel=0.01)
+    assert openai.rates.tokens_per_s == LATELY.tokens_per_s
     assert next(vendor for vendor in second.vendors if vendor.name == "gemini").rates.requests_per_s == 0
+
+
+async def test_it_knows_since_when_something_is_out_of_service_and_why(
+    source: Source, lua: Scripts, settings: Settings, pool: asyncpg.Pool
+) -> None:
+    await UpstreamStates(lua, settings).exchange([Told("openai", outcomes="c")])
+    figures = await source.read()
+    off = await off_since(pool)
+    known = {vendor.name: (vendor.state, vendor.since) for vendor in figures.vendors}
+    assert known["gemini"] == ("paused", off["provider", "gemini"])
+    openai, spare = figures.upstreams
+    assert (openai.state, openai.reason) == ("open", "credentials")
+    assert openai.since
+    assert (spare.state, spare.reason, spare.since) == ("drained", "operator", off["upstream", "spare"])
+    assert known["openai"] == ("open", max(openai.since, spare.since))
+    times = figures.times
+    assert (times.wait_p50_s, times.wait_p95_s, times.first_token_p50_s) == (0.932, 0.932, 3.339)
 
 
 async def test_without_a_terminal_it_is_one_picture(
