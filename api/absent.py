@@ -7,13 +7,17 @@ from collections.abc import Iterable
 
 SHOWN = re.compile(r"[A-Z]{1,20} [\w./{}:%+~-]{1,100}", re.ASCII)
 BASES = "OpenAI's clients take a base URL that ends with /v1, Anthropic's the same without /v1."
+OPERATORS = "/operator/"
 CHATS = "chat requests go to POST /api/endpoint, or as those of OpenAI's and Anthropic's clients to /v1"
 
 
 def nothing_here(method: str, path: str, routed: Iterable[str]) -> str:
     """For a `path` that is not one of `routed`, which are the paths of the URL map."""
     called = _called(method, path)
-    offered = sorted(one for one in set(routed) if one.startswith("/v1/") and "{" not in one)
+    known = set(routed)
+    if path == "/operator" or path.startswith(OPERATORS):
+        return _no_route_of_operators(called, has_api=any(one.startswith(OPERATORS) for one in known))
+    offered = sorted(one for one in known if one.startswith("/v1/") and "{" not in one)
     meant = _meant(path, offered)
     if meant:
         return f"There is no {called}: set the client's base URL so that it calls {meant}. {BASES}"
@@ -23,6 +27,15 @@ def nothing_here(method: str, path: str, routed: Iterable[str]) -> str:
             "and GET /openapi.json describes them."
         )
     return f"There is no {called}: {CHATS}."
+
+
+def _no_route_of_operators(called: str, *, has_api: bool) -> str:
+    if has_api:
+        return (
+            f"There is no {called}: GET /operator/openapi.json describes every route of the operators' API, "
+            "/docs/guides/operators tells how it is used."
+        )
+    return f"There is no {called}: the operators' API is switched off here, with OPERATOR_API=0."
 
 
 def wrong_method(method: str, path: str, allowed: str) -> str:

@@ -17,6 +17,7 @@ from api.services import SERVICES, Services
 from shared.operators.audit import Author
 from shared.operators.operators import Scope
 from shared.operators.refs import Kept, Once, once
+from shared.patterns import told_as
 from shared.stores.postgres import Connection, reached
 
 REF_LENGTH_MAX = 255
@@ -26,7 +27,7 @@ Ref = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=REF_LENGTH_MAX,
-        pattern=r"^[^\x00]*[^\x00\s][^\x00]*$",
+        pattern=told_as("text that is not blank and has no NUL", r"^[^\x00]*[^\x00\s][^\x00]*$"),
         description="Of your own; the same again, with the same body, does nothing and has the first answer.",
     ),
 ]

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NewType, Self
 
 import msgspec
 
+from shared.patterns import told_as
+
 NanoUsd = NewType("NanoUsd", int)
 NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
@@ -23,7 +25,9 @@ Writes = Literal["none", "short", "long"]
 UsdText = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^-?[0-9]+(\.[0-9]{1,9})?$(?!\n)", description="USD, an exact decimal string.", examples=["12.5"]
+        pattern=told_as("USD with at most nine decimals", r"^-?[0-9]+(\.[0-9]{1,9})?$(?!\n)"),
+        description="USD, an exact decimal string.",
+        examples=["12.5"],
     ),
 ]
 UsdNumber = Annotated[

@@ -18,14 +18,16 @@ from shared.ledger import accounts, api_keys
 from shared.ledger.accounts import NAME_LENGTH_MAX, Wallet
 from shared.money import NanoUsd, usd_to_nano
 from shared.operators.refs import Kept, Once
+from shared.patterns import told_as
 from shared.stores.postgres import Connection, reached
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
 NOTE_LENGTH_MAX = 1_000
 LISTED_PER_USABLE = 2
 ACCOUNTS, KEYS = "The accounts", "The keys"
-Text = Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH_MAX, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX, pattern=r"^[^\x00]*$")]
+NO_NUL = told_as("text without NUL", r"^[^\x00]*$")
+Text = Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH_MAX, pattern=NO_NUL)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX, pattern=NO_NUL)]
 
 
 class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

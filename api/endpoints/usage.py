@@ -18,6 +18,7 @@ from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.errors import InvalidRequest
 from shared.money import NanoUsd, nano_to_usd
+from shared.patterns import told_as
 from shared.stores.postgres import load_queries, reached
 
 SQL = load_queries("usage")
@@ -25,7 +26,13 @@ Group = Literal["day", "model", "key"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 FIELDS: dict[Group, str] = {"day": "day", "model": "model", "key": "key_id"}
 DAYS_DEFAULT = 30
-Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)", description="A date such as 2027-01-31.")]
+Day = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=told_as("a date such as 2027-01-31", r"^\d{4}-\d{2}-\d{2}$(?!\n)"),
+        description="A date such as 2027-01-31.",
+    ),
+]
 
 
 class UsageSums(msgspec.Struct, frozen=True, kw_only=True):

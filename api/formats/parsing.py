@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from shared.errors import InvalidRequest
 from shared.json_bounds import require_nodes
+from shared.patterns import in_words
 
 T = TypeVar("T")
 FAULT_LENGTH_MAX = 400
@@ -58,7 +59,7 @@ def faults_refused(hint: str) -> Iterator[None]:
 
 def _told(error: Exception) -> str:
     """The ends of it, where the fault and its place are told."""
-    told = str(error)
+    told = in_words(str(error))
     if len(told) <= FAULT_LENGTH_MAX:
         return told
     return f"{told[: FAULT_LENGTH_MAX // 2]} … {told[-FAULT_LENGTH_MAX // 2 :]}"

@@ -17,11 +17,20 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from shared.money import FACTOR_WORDS, RATES, LongContext, Price, is_factor, price_from_usd
+from shared.patterns import told_as
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
-Hours = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)\Z")]
-Weekdays = Annotated[str, msgspec.Meta(pattern=rf"^({'|'.join(DAYS)})(-({'|'.join(DAYS)}))?\Z")]
+Hours = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=told_as("hours such as 16:30-24:00", r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)\Z")
+    ),
+]
+Weekdays = Annotated[
+    str,
+    msgspec.Meta(pattern=told_as("days such as Sat or Mon-Fri", rf"^({'|'.join(DAYS)})(-({'|'.join(DAYS)}))?\Z")),
+]
 
 
 class WrittenRates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

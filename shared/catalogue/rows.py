@@ -11,6 +11,7 @@ from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
 from shared.catalogue.written import Written, check_address
 from shared.chat import ReasoningEffort
 from shared.lanes import FLEX_PROVIDERS
+from shared.patterns import in_words, told_as
 
 APIS = {
     "openai-chat": ("openai", "deepseek"),
@@ -44,13 +45,26 @@ ToolsLack = Literal["streaming", "required", "named", "reasoning"]
 Thinking = Literal["none", "disabled", "between_tools", "off", "minimal", "low", "medium"]
 CachePlace = Literal["tools", "system", "messages", "calls"]
 ImageTokens = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-Alias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z")]
+Alias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=told_as(
+            "up to 200 letters, digits and any of . : / _ @ - of which the first is a letter or a digit",
+            r"^[A-Za-z0-9][A-Za-z0-9.:/_@-]{0,199}\Z",
+        )
+    ),
+]
+KEY_VARIABLE = told_as("the name of a variable: capital letters, digits and `_`", r"^[A-Z][A-Z0-9_]{2,99}\Z")
+NAME = told_as(
+    "up to 100 small letters, digits, `.` and `-` of which the first is a letter or a digit",
+    r"^[a-z0-9][a-z0-9.\-]{0,99}\Z",
+)
 
 
 class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row as written; `FIELDS.md` explains its fields."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,99}\Z")]
+    name: Annotated[str, msgspec.Meta(pattern=NAME)]
     aliases: tuple[Alias, ...] = ()
     company: str
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
@@ -80,7 +94,7 @@ class Row(WrittenPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefill: bool = False
     region: str | None = None
     base_url: str | None = None
-    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}\Z")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=KEY_VARIABLE)] | None = None
     successor: str | None = None
     replaced_by: str | None = None
     lifecycle: Lifecycle
@@ -99,7 +113,7 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
         _check_cache(row)
         return row, prices_of(row)
     except (msgspec.ValidationError, ValueError) as error:
-        raise written.error(str(error)) from None
+        raise written.error(in_words(str(error))) from None
 
 
 def _check_limits(row: Row) -> None:

@@ -25,8 +25,8 @@ Outcome = Literal["s", "n", "f", "c", "x"]
 
 class UpstreamState(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is explained in `upstreams.lua`; `reason` says why it is not closed (`failures`, `credentials`, `credit`). An
-    open breaker is half open in `wait_s` seconds; it has not been closed for `not_closed_s`. `calls` and `errors` are counted since Redis knows the upstream.
-    `entered`: states that the present outcomes have led to.
+    open breaker is half open in `wait_s` seconds; it has not been closed for `not_closed_s`. `calls` and `errors` are
+    counted since Redis knows the upstream. `entered`: states that the present outcomes have led to.
     """
 
     name: str

@@ -9,10 +9,14 @@ import msgspec
 from api.formats.cache_marks import CacheControl
 from api.formats.known_fields import KIND, OfUnknownType
 from shared.json_bounds import refuse_depth
+from shared.patterns import told_as
 
-CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
+CallId = Annotated[str, msgspec.Meta(pattern=told_as("up to 16,384 visible characters of ASCII", r"^[!-~]{0,16384}\Z"))]
 """Ids of any vendor and service, see `api/formats/openai/messages.py`."""
-ToolName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9_.:/-]{1,128}\Z")]
+ToolName = Annotated[
+    str,
+    msgspec.Meta(pattern=told_as("1 to 128 letters, digits or `_.:/-`", r"^[a-zA-Z0-9_.:/-]{1,128}\Z")),
+]
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 """The name of a tool in a call of the history. Another service may have made that call, so nearly any name is taken."""
 

@@ -15,6 +15,7 @@ from api.formats.responses.chat import parse_response_line
 from shared.batches.batches import Batch, require_results, results_kept_until
 from shared.batches.files import File
 from shared.errors import InvalidRequest, NotFound
+from shared.patterns import in_words
 
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/messages"]
 PARSERS = {
@@ -138,7 +139,7 @@ def _fields(fields: dict[str, str]) -> FileFields:
     try:
         wanted = msgspec.convert(fields, FileFields, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The form is not as it should be: {error}.") from None
+        raise InvalidRequest(f"The form is not as it should be: {in_words(str(error))}.") from None
     if (wanted.anchor is None) != (wanted.seconds is None):
         raise InvalidRequest("`expires_after` has both `anchor` and `seconds`.", param="expires_after")
     return wanted

@@ -12,14 +12,16 @@ from api.formats.cache_marks import (
 )
 from api.formats.openai.thoughts import are_all_read, thoughts_in
 from shared.json_bounds import refuse_depth
+from shared.patterns import told_as
 from shared.thoughts import Thought
 
-TOOL_NAME = r"^[a-zA-Z0-9_.:/-]{1,128}\Z"
+TOOL_NAME = told_as("1 to 128 letters, digits or `_.:/-`", r"^[a-zA-Z0-9_.:/-]{1,128}\Z")
 ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
 """Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 """Of a tool of the past, which may be another service's: workers write that in the vendor's way, too."""
-CallId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,16384}\Z")]
+CALL_ID = told_as("up to 16,384 visible characters of ASCII", r"^[!-~]{0,16384}\Z")
+CallId = Annotated[str, msgspec.Meta(pattern=CALL_ID)]
 """Ids of any vendor and service: visible ASCII, which workers make fit. Gemini's own API in OpenAI's form gives empty ones
 (github.com/vercel/ai/issues/7834), and those in which LiteLLM keeps signatures of thoughts have thousands of characters
 (github.com/sierra-research/tau2-bench/issues/559; read 2026-11).

@@ -141,8 +141,9 @@ async def test_it_knows_since_when_something_is_out_of_service_and_why(
     assert known["gemini"] == ("paused", off["provider", "gemini"])
     openai, spare = figures.upstreams
     assert (openai.state, openai.reason) == ("open", "credentials")
-    assert openai.since
     assert (spare.state, spare.reason, spare.since) == ("drained", "operator", off["upstream", "spare"])
+    assert openai.since
+    assert spare.since
     assert known["openai"] == ("open", max(openai.since, spare.since))
     times = figures.times
     assert (times.wait_p50_s, times.wait_p95_s, times.first_token_p50_s) == (0.932, 0.932, 3.339)

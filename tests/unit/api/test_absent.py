@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.absent import nothing_here, wrong_method
+from api.operator_routes import OPERATOR_ROUTES
 from api.routes import ROUTES
 
 ROUTED = [route.path for route in ROUTES]
@@ -55,6 +56,13 @@ def test_a_wrong_base_url_is_told_with_the_path_that_was_meant(path: str, meant:
 @pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/api/models/x"])
 def test_elsewhere_the_chat_endpoints_are_named(path: str) -> None:
     assert "POST /api/endpoint" in nothing_here("GET", path, ROUTED)
+
+
+@pytest.mark.parametrize("path", ["/operator", "/operator/nope", "/operator/queues/x"])
+def test_below_the_operators_api_its_description_is_named_or_that_it_is_off(path: str) -> None:
+    with_api = [*ROUTED, *(route.path for route in OPERATOR_ROUTES)]
+    assert "GET /operator/openapi.json describes" in nothing_here("GET", path, with_api)
+    assert "OPERATOR_API=0" in nothing_here("GET", path, ROUTED)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/" + "x" * 200), ("GET", "/v1/a\nb"), ("X" * 30, "/v1/x")])

@@ -1,0 +1,24 @@
+"""Patterns of texts, with the words that whoever breaks one is told instead of the expression."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS: dict[str, str] = {}
+_SHOWN = re.compile(r"`str` matching regex (?P<pattern>'.*'|\".*\")(?=( - at `.*)?\Z)", re.DOTALL)
+
+
+def told_as(words: str, pattern: str) -> str:
+    """The pattern; what breaks it is told to be none of `words`."""
+    _WORDS[repr(pattern)] = words
+    return pattern
+
+
+def in_words(told: str) -> str:
+    """What msgspec says of a value, without an expression.
+
+    >>> _ = told_as("a lot of x", "^x+$")
+    >>> in_words("Expected `str` matching regex '^x+$' - at `$.a`")
+    'Expected a lot of x - at `$.a`'
+    """
+    return _SHOWN.sub(lambda found: _WORDS.get(found["pattern"], "text of another form"), told)
