@@ -1,1 +1,1 @@
-"""The front door: authenticates, holds credit, enqueues, relays."""
+"""The front door: authenticates requests, holds credit for them, enqueues them and relays their answers."""

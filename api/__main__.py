@@ -1,4 +1,4 @@
-"""`python -m api`: a front door, configured by the environment. `WEB_CONCURRENCY` of them share one port."""
+"""`python -m api`: a front door, configured by the environment. With `WEB_CONCURRENCY` several processes share one port."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from shared.stores.migrations import MigrationError
 log = structlog.get_logger(__name__)
 BACKLOG = 1024
 CLOSE_S = 1.0
-"""What connections get to end by themselves once no request is running."""
+"""How long connections may take to close by themselves once no request is running."""
 LINGER_S = 0.5
-"""For requests that are on their way over connections which stand already; they are answered, then closed."""
+"""How long requests that are already on their way over established connections are still answered before these close."""
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ async def _serve(settings: Settings) -> None:
         shutdown_timeout=CLOSE_S,
         keepalive_timeout=settings.keepalive_s,
         lingering_time=settings.refused_body_within_s,
-        auto_decompress=False,  # compressed bodies are refused in words (`refuse_compressed`)
+        auto_decompress=False,  # `refuse_compressed` refuses compressed bodies
     )
     await runner.setup()
     try:
@@ -81,12 +81,12 @@ async def _serve(settings: Settings) -> None:
         await asyncio.sleep(LINGER_S)
         await app[SERVICES].relay.drained(settings.drain_s)
     finally:
-        await runner.cleanup()  # stops accepting, then lets running requests end
+        await runner.cleanup()  # this stops accepting, then waits for running requests
     log.info("front door stopped")
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The socket that a parent passed down, else one of our own."""
+    """The socket that a parent passed down, otherwise a new one."""
     if settings.listen_fd is not None:
         return socket.socket(fileno=settings.listen_fd)
     try:

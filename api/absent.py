@@ -1,4 +1,6 @@
-"""What is told where there is nothing: what was called, what there is, and which base URL a client should have."""
+"""Error messages for paths and methods that do not exist: what was called, what exists, and which base
+URL a client needs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ CHATS = "chat requests go to POST /api/endpoint, or as those of OpenAI's and Ant
 
 
 def nothing_here(method: str, path: str, routed: Iterable[str]) -> str:
-    """For a `path` that is not one of `routed`, which are the paths of the URL map."""
+    """The message for a `path` that is not in `routed`, the paths of the URL map."""
     called = _called(method, path)
     known = set(routed)
     if path == "/operator" or path.startswith(OPERATORS):
@@ -39,7 +41,7 @@ def _no_route_of_operators(called: str, *, has_api: bool) -> str:
 
 
 def wrong_method(method: str, path: str, allowed: str) -> str:
-    """For a `path` that takes the methods `allowed`, a comma list."""
+    """The message for a `path` that takes only the methods `allowed`, a comma list."""
     return f"This service does not offer {_called(method, path)}: use {allowed}."
 
 
@@ -49,7 +51,9 @@ def _called(method: str, path: str) -> str:
 
 
 def _meant(path: str, offered: list[str]) -> str | None:
-    """What a client with another base URL would have called: /v1 is missing or doubled, or the base is a whole endpoint."""
+    """The path that a client with another base URL would have called: /v1 is missing or doubled, or the base is a whole
+    endpoint. None if there is none.
+    """
     tidy = re.sub(r"/{2,}", "/", path).rstrip("/")
     if tidy in offered:
         return tidy

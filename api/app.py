@@ -1,4 +1,4 @@
-"""The front door's composition root: how the parts are wired; the URL map is `routes.py`."""
+"""The front door's composition root, which wires its parts. The URL map is `routes.py`."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ UNTIL_RELEASED_S = 5.0
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The application; stores are connected when it starts. Starting raises `SettingsError`, `MigrationError` or
-    `Unavailable` when it cannot serve.
+    """Create the application; the stores are connected when it starts. Starting raises `SettingsError`, `MigrationError` or
+    `Unavailable` if it cannot serve.
     """
     json_bounds.put_in_force(Bounds(settings.json_nodes_max, settings.json_depth_max))
     app = web.Application(
@@ -96,7 +96,7 @@ class _Stores(NamedTuple):
     lua: Scripts
     enqueuing: Scripts
     enqueuing_large: Scripts
-    """Each on a connection of its own: large bodies hold up nobody who reads, and no small ones."""
+    """Separate connections for large bodies, so that these delay neither journal reads nor small requests."""
     clocks: Clocks
 
     async def close(self) -> None:
@@ -108,7 +108,7 @@ class _Stores(NamedTuple):
 
 
 async def _connected(settings: Settings) -> _Stores:
-    """And as this release needs them."""
+    """Connect the stores and check that they fit this release."""
     pool = await postgres.connect(settings, application=process_name("web"))
     await migrations.require_migrated(pool)
     await tell_budget(pool, settings)

@@ -1,4 +1,4 @@
-"""Who is asking: an API key from the header, looked up at most once per `AUTH_CACHE_S` and process."""
+"""Authentication by API key: each process looks a key up at most once per `AUTH_CACHE_S`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 class Authenticator:
-    """Keys by their id, cached for at most a second: a revocation is felt within that time, with no broadcast to lose.
-
-    Unknown ids are remembered too, so that guessing costs the database nothing; the memory is bounded.
+    """Finds keys by their id and caches them for at most a second, so that a revocation takes effect within that time
+    without any broadcast. Unknown ids are cached too, so that guessing costs the database nothing. The cache is bounded.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings, distrust: Callable[[], Awaitable[None]]) -> None:
-        """`distrust` is told when Postgres does not answer, so that nobody else waits for a connection that is dead."""
+        """`distrust` is called if Postgres does not answer, so that no other task waits for a dead connection."""
         self._pool = pool
         self._distrust = distrust
         self._live_s = settings.auth_cache_s
@@ -36,7 +35,7 @@ class Authenticator:
         self._lookups: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def authenticate(self, headers: Mapping[str, str], scope: str) -> ApiKey:
-        """The caller's key. Raises `InvalidApiKey`, `PermissionDenied` without `scope`, or `Unavailable`."""
+        """The caller's key. Raises `InvalidApiKey`, `PermissionDenied` if it lacks `scope`, or `Unavailable`."""
         key = await self.proved(*split_key(_key_in(headers)))
         if scope not in key.scopes:
             raise PermissionDenied(
@@ -45,7 +44,7 @@ class Authenticator:
         return key
 
     async def proved(self, key_id: str, secret: str) -> ApiKey:
-        """The key of this id, which the secret proves. Raises `InvalidApiKey` or `Unavailable`."""
+        """The key with this id, if the secret is right. Raises `InvalidApiKey` or `Unavailable`."""
         with STAGE_SECONDS.labels("authenticate").time():
             key = await self._key(key_id)
         if key is None or not key.proves(secret):
@@ -54,7 +53,7 @@ class Authenticator:
         return key
 
     async def require_still(self, key: ApiKey) -> None:
-        """Raises `InvalidApiKey` when the key has ended since it was authenticated, as it may while a body arrives."""
+        """Raise `InvalidApiKey` if the key has ended since it was authenticated, for example while a body arrived."""
         _require_usable(await self._key(key.id))
 
     async def _key(self, key_id: str) -> ApiKey | None:
@@ -80,7 +79,7 @@ class Authenticator:
             await session.release()
         self._cache.pop(key_id, None)
         while len(self._cache) >= self._cache_max:
-            del self._cache[next(iter(self._cache))]  # the one that was looked up longest ago
+            del self._cache[next(iter(self._cache))]  # the oldest entry
         self._cache[key_id] = (asked_at + self._live_s, key)
         return key
 
@@ -91,7 +90,7 @@ def _require_usable(key: ApiKey | None) -> None:
 
 
 def _key_in(headers: Mapping[str, str]) -> str:
-    """From `Authorization: Bearer`, else from `x-api-key`, which Anthropic's clients send."""
+    """The key from `Authorization: Bearer`, otherwise from `x-api-key`, which Anthropic's clients send."""
     kind, _, text = headers.get("Authorization", "").partition(" ")
     key = text.strip() if kind.lower() == "bearer" else ""
     key = key or headers.get("x-api-key", "").strip()

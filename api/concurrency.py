@@ -1,5 +1,5 @@
-"""`WEB_CONCURRENCY` front doors on one socket: the parent binds and passes it down, and restarts a child that dies. SIGHUP is
-for the children: they read their secrets again.
+"""`WEB_CONCURRENCY` front doors on one socket. The parent binds it and passes it down, restarts a child that dies, and
+passes SIGHUP on: the children read their secrets again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = structlog.get_logger(__name__)
 RESTART_PAUSE_S = 1.0
 LOOK_EVERY_S = 0.2
 REFUSED_TO_START, REFUSES_WITHIN_S = 1, 10.0
-"""A child that ends with 1 so early cannot serve (its line on stderr says why), and the next one could not either."""
+"""A child that exits with 1 this early cannot serve (its line on stderr says why), and another one could not either."""
 
 
 def run_several(count: int, listener: socket.socket, settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT, then let the children drain. Child `n` has `METRICS_PORT` + n."""
+    """Run the children until SIGTERM or SIGINT, then let them drain. Child `n` has the metrics port `METRICS_PORT` + n."""
     stopping: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda number, _: stopping.append(number))
@@ -63,6 +63,6 @@ def _start(number: int, listener: socket.socket, settings: Settings) -> subproce
     if settings.metrics_port and settings.listen_fd is None:
         environment["METRICS_PORT"] = str(settings.metrics_port + number)
     elif number > 0:
-        environment.pop("METRICS_PORT", None)  # whoever passed the socket gave us one port, not a range
+        environment.pop("METRICS_PORT", None)  # the process that passed the socket gave one port, not a range
     command = [sys.executable, "-m", "api"]
     return subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()])  # noqa: S603 - our own program

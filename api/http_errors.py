@@ -1,7 +1,7 @@
-"""What aiohttp answers by itself when a request cannot even be parsed: here in the API's own form, without a byte of it.
+"""Replaces the answers that aiohttp itself gives to unparsable requests by errors in the API's form.
 
-aiohttp's own text quotes what it could not read, which may be a key or a prompt. Readers of all answers are watched here,
-too.
+aiohttp's own text quotes what it could not read, which may be a key or a prompt. The readers of all answers are also
+watched here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MESSAGE = "The request is not valid HTTP, or its header is too large: check the 
 
 
 class Handler(HalfClosedHandler):
-    """aiohttp's connection with another answer to what is no request, and with an end to waiting for a reader."""
+    """aiohttp's connection with our error answers, and with a limit for slow readers."""
 
     __slots__ = ("_patience", "_reader")
 
@@ -33,25 +33,25 @@ class Handler(HalfClosedHandler):
         self._reader: SlowReader | None = None
 
     def pause_writing(self) -> None:
-        """The transport holds more than it likes to: the reader is slower than the writer."""
+        """The transport buffers more than its limit: the reader is slower than the writer."""
         super().pause_writing()
         if self.transport:
             self._reader_of(self.transport).wait()
 
     def resume_writing(self) -> None:
-        """It does not any more."""
+        """The transport's buffer is below its limit again."""
         super().resume_writing()
         if self._reader:
             self._reader.keep_up()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nobody reads any more."""
+        """Stop watching the reader."""
         if self._reader:
             self._reader.stop()
         super().connection_lost(exc)
 
     async def start(self) -> None:
-        """All requests of the connection. What is still to be read when it is closed is not kept for ever, either."""
+        """Serve all requests of the connection. Unread bytes at its end are not kept for ever, either."""
         transport = self.transport
         try:
             await super().start()
@@ -71,7 +71,7 @@ class Handler(HalfClosedHandler):
         exc: BaseException | None = None,  # noqa: ARG002 - aiohttp's signature; it holds the bytes
         message: str | None = None,  # noqa: ARG002 - the same
     ) -> web.StreamResponse:
-        """`invalid_request` with an id of its own; the connection is closed."""
+        """Answer `invalid_request` with an id of its own, and close the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun already")
         request_id = new_id("req")
@@ -84,10 +84,10 @@ class Handler(HalfClosedHandler):
 
 
 async def expected(request: web.Request) -> web.StreamResponse | None:
-    """`Expect: 100-continue` is granted; aiohttp's own answer to anything else quotes it."""
+    """Grant `Expect: 100-continue`; aiohttp's own answer to any other value quotes it."""
     if request.headers.get("Expect", "").strip().lower() == "100-continue":
         await request.writer.write(CONTINUE)
-        request.writer.output_size = 0  # as aiohttp does: what was written is not the answer
+        request.writer.output_size = 0  # as aiohttp does: the interim answer does not count
         return None
     request_id = new_id("req")
     body = native_answers.error_json(InvalidRequest("`Expect` is 100-continue, or left out.").body(), request_id)
@@ -96,17 +96,17 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
 
 
 class Server(web.Server):
-    """Makes our connections."""
+    """Creates our connections."""
 
     patience: Patience
 
     def __call__(self) -> RequestHandler:
-        """One connection."""
+        """Create one connection."""
         return Handler(self, self.patience, loop=self._loop, **self._kwargs)
 
 
 class DoorRunner(web.AppRunner):
-    """aiohttp's runner with that server."""
+    """aiohttp's runner with this server."""
 
     async def _make_server(self) -> web.Server:
         server: Any = await super()._make_server()

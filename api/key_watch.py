@@ -1,7 +1,7 @@
-"""Stops what callers have open here when their keys end: streams, waits, uploads and downloads.
+"""Stops what callers have open in this process when their keys end: streams, waits, uploads and downloads.
 
-One query per second and process asks about the keys of everything that is open, however much that is. The requests themselves
-are cancelled by the workers, also those that nobody follows.
+One query per second and process asks for the keys of everything that is open. Workers cancel the requests themselves,
+including those that nobody follows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Watch(NamedTuple):
-    """Something that a key has open. `stop` is called once, with why."""
+    """Something that a key has open. `stop` is called once, with the reason."""
 
     key_id: str
     began_at: datetime
@@ -34,7 +34,7 @@ class Watch(NamedTuple):
 
 
 class KeyWatch:
-    """`watching(key_id, stop)` for as long as something is open. `run` is the watcher, a task of the owner."""
+    """Use `watching(key_id, stop)` while something is open. The owner runs `run` as a task."""
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
@@ -44,7 +44,7 @@ class KeyWatch:
 
     @contextmanager
     def watching(self, key_id: str, stop: Callable[[KeyEnded], None]) -> Iterator[None]:
-        """`stop` is called when the key ends before the block does. What a rotated key has open goes on."""
+        """Call `stop` if the key ends before the block does. Things that a rotated key has open go on."""
         self._number += 1
         number = self._number
         self._open[number] = Watch(key_id, clock.utc_now(), stop)
@@ -55,8 +55,8 @@ class KeyWatch:
 
     @asynccontextmanager
     async def stopping(self, key_id: str) -> AsyncIterator[None]:
-        """A block that is cancelled when the key ends, and then raises `KeyEnded`."""
-        task = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine runs in one
+        """A block that is cancelled if the key ends, and then raises `KeyEnded`."""
+        task = cast("asyncio.Task[object]", asyncio.current_task())  # every coroutine runs in a task
         reasons: list[KeyEnded] = []
 
         def stop(why: KeyEnded) -> None:
@@ -67,12 +67,12 @@ class KeyWatch:
             try:
                 yield
             except asyncio.CancelledError:
-                if not reasons or task.uncancel() > 0:  # it is not only the key that has ended: the caller has left
+                if not reasons or task.uncancel() > 0:  # the caller has left as well
                     raise
                 raise reasons[0] from None
 
     async def run(self) -> None:
-        """Look every `KEY_ENDS_EVERY_S` until cancelled. While Postgres is away, what is open goes on."""
+        """Look every `KEY_ENDS_EVERY_S` until cancelled. While Postgres is away, everything goes on."""
         while True:
             await asyncio.sleep(self._every_s)
             try:

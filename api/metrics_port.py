@@ -1,5 +1,5 @@
-"""What a front door tells on its metrics port beside its own metrics: how much waits in the queues, and the number by which
-workers are to be scaled (`/scale`).
+"""What a front door serves on its metrics port beside metrics: how much waits in the queues, and the number by which
+workers are scaled (`/scale`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ log = structlog.get_logger(__name__)
 
 
 class QueuesPage:
-    """`get_scale` answers `GET /scale`; `refresh` is called before the metrics are written."""
+    """`get_scale` answers `GET /scale`; `refresh` is called before metrics are written."""
 
     def __init__(self, demand: Demand, directory: Directory) -> None:
         self._demand = demand
         self._directory = directory
 
     async def get_scale(self, _: web.Request) -> web.Response:
-        """200 with `Scale`, or 503 while a store is away: a scaler is to leave everything as it is then."""
+        """200 with `Scale`, or 503 while a store is away, so that a scaler changes nothing then."""
         try:
             scale = await self._demand.scale()
         except Unavailable as error:
@@ -38,7 +38,7 @@ class QueuesPage:
         return web.Response(body=msgspec.json.encode(scale), content_type="application/json")
 
     async def refresh(self) -> None:
-        """Put what is known now into the gauges; what is not known is told by none."""
+        """Set the gauges to the present values; unknown values are removed."""
         for gauge in (QUEUE_JOBS, QUEUE_OLDEST_SECONDS, SLOTS_WANTED, SLOTS, WORKERS):
             gauge.clear()
         self._tell_workers()

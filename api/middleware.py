@@ -1,4 +1,4 @@
-"""Around every handler: a request id, and errors as the caller's API renders them."""
+"""Middleware of every handler: request ids, and errors in the form of the caller's API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.runtime.metrics import HTTP_REQUESTS, REFUSALS
 
 log = structlog.get_logger(__name__)
 REQUEST_ID_HEADERS = ("x-request-id", "request-id")
-"""Ours, which OpenAI's clients read too, and the one that Anthropic's clients read."""
+"""Our header, which OpenAI's clients read too, and the one that Anthropic's clients read."""
 OUR_FAULT = (
     "Something went wrong on our side. Whether the request runs, and what it costs, is in GET /api/requests/{id}; when there"
     " is no such request, nothing is charged."
@@ -37,8 +37,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def rest_of_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Who is answered before the body has come to its end is still sending it, and reads the answer only then: the rest is
-    passed over, in turns among all large bodies. aiohttp would do it in each turn of the event loop.
+    """Read the rest of a body after its answer. A caller that is answered early is still sending the body and reads the
+    answer only afterwards. The rest of large bodies is read in turns; aiohttp would read each in every turn of the event
+    loop.
     """
     response = await handler(request)
     if not request.content.is_eof():
@@ -50,7 +51,7 @@ async def rest_of_body(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer carries `x-request-id`; a chat request goes by the same id everywhere."""
+    """Give every answer an `x-request-id`; a chat request has the same id everywhere."""
     request[REQUEST_ID] = new_id("req")
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(process="web", request_id=request[REQUEST_ID])
@@ -77,7 +78,7 @@ async def _traced(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler, streams included: the id goes onto every answer, and a stopping process keeps no connection."""
+    """Signal handler for every answer, streams included: add the id, and close connections while the process stops."""
     caller = request.protocol
     is_last = isinstance(caller, HalfClosedHandler) and caller.says_no_more and caller.has_nothing_waiting
     if request.app[SERVICES].draining.is_set() or request.get(CLOSES) or is_last:
@@ -90,7 +91,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The one place where an exception becomes an answer."""
+    """Turn exceptions into answers; this is the only place that does."""
     try:
         _require_text(request)
         return await handler(request)
@@ -105,21 +106,21 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         routed = (resource.canonical for resource in request.app.router.resources())
         return _answer(request, NotFound(nothing_here(request.method, request.path, routed)))
     except (web.HTTPException, ConnectionError):
-        raise  # the second: the caller is gone, which is nobody's error
+        raise  # a ConnectionError means that the caller is gone, which is not an error
     except Exception:
         log.exception("unexpected error", route=_route(request))
         return _answer(request, RebootError(OUR_FAULT))
 
 
 def _methods_of(request: web.Request) -> set[str]:
-    """Of the path itself, where the map has it by these words: to aiohttp it may be one with a parameter as well."""
+    """The methods of a path that the map has literally: aiohttp would also match it as a path with a parameter."""
     routes = request.app.router.routes()
     return {route.method for route in routes if route.resource and route.resource.canonical == request.path}
 
 
 def _require_text(request: web.Request) -> None:
-    """Raises `NotFound` for a path and `InvalidRequest` for a query that no store takes as text: no id has a NUL, nor what is
-    no UTF-8, which aiohttp hands on as halves of surrogate pairs.
+    """Raise `NotFound` for a path, and `InvalidRequest` for a query, that no store takes as text: with NUL, or with invalid
+    UTF-8, which aiohttp decodes as lone surrogates.
     """
     if not _is_text(request.path):
         raise NotFound("There is nothing at this path: it has a NUL, or something that is not UTF-8.")
@@ -132,7 +133,9 @@ def _is_text(text: str) -> bool:
 
 
 def _answer(request: web.Request, error: RebootError) -> web.Response:
-    """Raises `ConnectionError` where another answer has begun: that one is broken off, and this one is no part of it."""
+    """The error as an answer. Raises `ConnectionError` if another answer has begun: that one is broken off, and the error
+    cannot be part of it.
+    """
     body = error.body()
     if request.writer.output_size > 0:
         log.info("answer broken off", route=_route(request), code=body.code)
@@ -148,7 +151,7 @@ def _answer(request: web.Request, error: RebootError) -> web.Response:
 
 
 def note_refusal(request: web.Request, body: ErrorBody) -> None:
-    """Count an error that is answered, and log it."""
+    """Count and log an error that is answered."""
     REFUSALS.labels(body.code).inc()
     log.info("request refused", route=_route(request), status=body.status, code=body.code, caller=address_of(request))
 

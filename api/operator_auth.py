@@ -1,4 +1,4 @@
-"""Which operator is asking: a token of the operators' API, looked up each time, so that a revocation is felt at once."""
+"""Authentication of operators: a token is looked up at each request, so that a revocation takes effect at once."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ ADDRESSES_MAX = 10_000
 
 
 class OperatorAuth:
-    """A secret has 190 random bits, so that nobody guesses it. Who tries all the same is told to wait from a number of wrong
-    tokens on, and operators are alerted. Tokens that have not been good here before are looked up one at a time, so that
-    guesses take no more than one of the database's connections; a good one passes, whoever guesses at the same address.
+    """Authenticates operators and slows down guessing. A secret has 190 random bits, so guessing is hopeless. After a
+    number of wrong tokens an address is told to wait, and operators are alerted. Tokens that have not been valid here
+    before are looked up one at a time, so that guesses use only one database connection. A valid token passes whatever
+    others at the same address do.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: Settings) -> None:
         self._pool = pool
         self._guesses_max = settings.operator_guesses_max
         self._guesses: dict[str, tuple[float, int]] = {}
-        """By address: since when, and how many."""
+        """Wrong tokens by address: since when, and how many."""
         self._good: set[str] = set()
         self._lane = asyncio.Lock()
 
     async def authenticate(self, request: web.Request, address: str | None, scope: Scope) -> tuple[Token, str]:
-        """The caller's token with its secret. Raises `InvalidApiKey`, or `RateLimited` where an address has guessed too
-        often, `PermissionDenied` that names the missing scope, or `Unavailable`.
+        """The caller's token with its secret. Raises `InvalidApiKey`, `RateLimited` if the address has guessed too often,
+        `PermissionDenied` that names the missing scope, or `Unavailable`.
         """
         whose = address or ""
         try:
@@ -69,7 +70,7 @@ class OperatorAuth:
         return token
 
     def _count(self, whose: str) -> None:
-        """Raises `RateLimited` when it is one too many."""
+        """Count a wrong token. Raises `RateLimited` if there are too many."""
         now = time.monotonic()
         since, count = self._guesses.pop(whose, (now, 0))
         since, count = (since, count + 1) if since + WINDOW_S > now else (now, 1)

@@ -24,7 +24,7 @@ TOKEN = ("operator",)
 GUESSED: Errors = (errors.RateLimited,)
 FOUND: Errors = (*GUESSED, errors.NotFound)
 CHANGES: Errors = (*GUESSED, errors.Overloaded, errors.Conflict)
-"""Of routes that take a `ref`; there may be no room for a body."""
+"""Errors of routes that take a `ref`; their bodies need room, too."""
 AGAIN = (Header(REPLAYED, "`true` when an earlier request with this `ref` is answered again."),)
 ACCOUNT = {"id": "An account's id, `acc_…`."}
 UPSTREAM = {"name": "As `GET /operator/upstreams` names it."}

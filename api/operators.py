@@ -1,4 +1,4 @@
-"""What the routes of the operators' API have in common: who asks, and each change once for each `ref`."""
+"""What the routes of the operators' API share: authentication, and making each change once per `ref`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Asker(NamedTuple):
-    """An operator with a token that has the scope. `secret` is the token's."""
+    """The operator who calls, with a token that has the scope. `secret` is the token's."""
 
     services: Services
     operator: str
@@ -55,14 +55,14 @@ REF_HINT = "It takes ref, or may be left out"
 
 
 async def asker(request: web.Request, scope: Scope) -> Asker:
-    """Raises as `OperatorAuth.authenticate` does."""
+    """Authenticate the operator. Raises as `OperatorAuth.authenticate` does."""
     services = request.app[SERVICES]
     token, secret = await services.operator_auth.authenticate(request, address_of(request), scope)
     return Asker(services, token.operator, secret, Author(f"operator:{token.operator}", request[REQUEST_ID]))
 
 
 async def body_of(request: web.Request, who: Asker, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """The body, strictly typed; none is an empty one. Raises as `Bodies.read_small_json` and `parse_once` do."""
+    """The typed body; an empty one counts as `{}`. Raises as `Bodies.read_small_json` and `parse_once` do."""
     body = await who.services.bodies.read_small_json(request, f"operator:{who.operator}")
     return parse_once(body or b"{}", decoder, hint)
 
@@ -74,8 +74,8 @@ async def changed_once(
     change: Callable[[Connection], Awaitable[Kept]],
     what: str,
 ) -> Once:
-    """Make the change in one transaction with its `ref`. Raises what `change` does, `Conflict`, or `Unavailable` that begins
-    with `what`.
+    """Make the change and store its `ref` in one transaction. Raises what `change` raises, `Conflict`, or `Unavailable`,
+    whose message begins with `what`.
     """
     asked = f"{request.method} {request.path}\n".encode() + msgspec.json.encode(body)
     settings = who.services.settings
@@ -91,16 +91,16 @@ async def changed_once(
 
 
 def kept(result: object, salt: bytes | None = None) -> Kept:
-    """An answer that may be given again."""
+    """An answer in the form in which it is stored."""
     return Kept(msgspec.json.encode(result).decode(), salt)
 
 
 def answered(found: Once, status: int = 200) -> web.Response:
-    """The first answer, whoever hears it."""
+    """Send the stored answer."""
     return result(msgspec.Raw(found.kept.answer.encode()), status, repeated=found.repeated)
 
 
 def result(document: object, status: int = 200, *, repeated: bool = False) -> web.Response:
-    """An answer that nothing between may keep."""
+    """An answer that no cache may store."""
     headers = {"Cache-Control": "no-store"} | ({REPLAYED: "true"} if repeated else {})
     return web.Response(body=result_json(document), status=status, content_type="application/json", headers=headers)

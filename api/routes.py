@@ -1,6 +1,5 @@
-"""The URL map: every route with all that it takes and answers. The application and `/openapi.json` are both made of it.
-
-A new route is one entry here.
+"""The URL map: every route with everything that it takes and answers. The application and `/openapi.json` are both made
+from it. A new route is one entry here.
 """
 
 from __future__ import annotations
@@ -70,11 +69,11 @@ CHAT: Errors = (
     errors.ProviderTimeout,
     errors.Expired,
 )
-"""Of routes that run a request, besides what is wrong with the body: whatever ends one."""
+"""Errors of routes that run a request, beside those of the body: everything that may end a request."""
 OWN: Errors = (errors.NotFound,)
-"""Of routes that name an object of the account."""
+"""Errors of routes that name an object of the account."""
 KEPT: Errors = (*OWN, errors.Gone)
-"""Errors of routes that name an object which is only kept for a while."""
+"""Errors of routes that name an object which is kept only for a while."""
 
 REPEATABLE = Header(
     "Idempotency-Key",

@@ -1,4 +1,4 @@
-"""What a front-door process is made of, under one typed key of the application."""
+"""The parts of a front-door process, under one typed key of the application."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shared.stores.scripts import Scripts
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Made once in `app.py`, read by the endpoints."""
+    """The parts; `app.py` creates them once, and endpoints read them."""
 
     settings: Settings
     pool: asyncpg.Pool
@@ -41,7 +41,7 @@ class Services:
     catalogue: Catalogue
     bodies: Bodies
     admissions: FairTurns
-    """Of requests that are understood, held for and enqueued, by account."""
+    """Turns for admitting requests (checking, reserving, enqueueing), by account."""
     authenticator: Authenticator
     operator_auth: OperatorAuth
     key_watch: KeyWatch
@@ -61,7 +61,7 @@ class Services:
     checking: asyncio.Lock
     """Held while the books are checked."""
     draining: asyncio.Event
-    """Set when this process stops: every answer from then on closes its connection."""
+    """Set when this process stops; every later answer closes its connection."""
 
 
 SERVICES = web.AppKey("services", Services)

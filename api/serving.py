@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 PLACE_BYTES = 16_384
-"""Of a body for each place that its admission takes: what it costs grows with its bytes."""
+"""Bytes of a body per place in the admission turns, because the cost of an admission grows with its bytes."""
 NO_ROOM = (
     "The answer is there and is charged, but so many are being sent that there is no room for it: it is in"
     " GET /api/requests/{id}."
@@ -59,9 +59,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 async def serve(
     request: web.Request, parse: Callable[[bytes], Asked], *, may_respond_async: bool = False, copies: int = 1
 ) -> web.StreamResponse:
-    """Answer one chat request; `parse` makes its body into what is asked, of which so many `copies` are held. Raises
-    `RebootError`s.
-    """
+    """Answer one chat request. `parse` parses its body, of which `copies` copies are held. Raises `RebootError`s."""
     key = await request.app[SERVICES].authenticator.authenticate(request.headers, "inference")
     return await serve_for(request, key, parse, may_respond_async=may_respond_async, copies=copies)
 
@@ -74,7 +72,7 @@ async def serve_for(
     may_respond_async: bool = False,
     copies: int = 1,
 ) -> web.StreamResponse:
-    """The same as a key that was authenticated already."""
+    """The same for a key that was authenticated already."""
     services = request.app[SERVICES]
     if key.rpm:
         tell_limit(request, key.rpm)
@@ -105,7 +103,7 @@ async def serve_for(
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
-    """Around work on a request before it is in its queue: accounts come in turn. Large bodies have turns of their own."""
+    """Surround work on a request before it is enqueued: accounts take turns. Large bodies have turns of their own."""
     if services.bodies.is_large(size):
         return nullcontext()
     places = 1 + size // PLACE_BYTES
@@ -114,7 +112,9 @@ def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextMan
 
 @contextmanager
 def following(services: Services, key: ApiKey, request_id: str, first: int = 0) -> Iterator[Follower]:
-    """A follower that is heard of from here on, until the caller's key ends. Who goes away or is sent away then has left."""
+    """A follower that is registered from now on, until the caller's key ends. A caller that goes away, or is sent away,
+    counts as having left.
+    """
     follower = services.relay.follow(request_id, first)
     follower.asked_with = key.id, clock.utc_now()
     follower.buffer.owner = key.account_id
@@ -142,7 +142,7 @@ def following(services: Services, key: ApiKey, request_id: str, first: int = 0) 
 async def _serve_repeat(
     request: web.Request, wanted: Wanted, key: ApiKey, body: Body, request_id: str, *, respond_async: bool
 ) -> web.StreamResponse:
-    """The answer of the request that came first with this key, replayed and followed."""
+    """The answer of the first request with this Idempotency-Key, replayed and followed."""
     services = request.app[SERVICES]
     request[REQUEST_ID] = request_id
     logged = await find_request(services.pool, key.account_id, request_id)
@@ -169,7 +169,7 @@ async def _serve_repeat(
 
 
 def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> None:
-    """The front door that admitted it may have died before it was enqueued; then it is enqueued now."""
+    """Enqueue a repeated request if the front door that admitted it died before it enqueued the job."""
     if again := admitted_before(logged, wanted, services):
         services.custody.keep(again)
 
@@ -219,7 +219,7 @@ async def _answer(
                 body = wanted.failed(event, request[REQUEST_ID], served)
                 return await answer(request, body, key.account_id, headers=told.of(served))
             case _:
-                pass  # parts of an answer that another call has asked for as a stream
+                pass  # these are parts of an answer that another call reads as a stream
     raise AssertionError("a follower ends with Done or Failed")
 
 
@@ -233,7 +233,7 @@ def _accepted(request_id: str, state: State, headers: dict[str, str]) -> web.Res
 
 
 async def _submit_for(request: web.Request, services: Services, new: NewRequest) -> Admitted | Repeat:
-    """Submit, and say on every answer what is left of the key's rate."""
+    """Submit, and put what is left of the key's rate on the answer."""
     try:
         admitted = await _submit(services, new)
     except RateLimited as error:
@@ -246,7 +246,7 @@ async def _submit_for(request: web.Request, services: Services, new: NewRequest)
 
 
 async def _submit(services: Services, new: NewRequest) -> Admitted | Repeat:
-    """Never left half-way: a caller who goes away meanwhile leaves a request that is abandoned, not one that is lost."""
+    """Submit without ever stopping half-way: if the caller goes away meanwhile, the request is abandoned, but not lost."""
     submission = asyncio.ensure_future(services.submitter.submit(new, services.relay.channel))
     try:
         return await asyncio.shield(submission)
@@ -254,7 +254,7 @@ async def _submit(services: Services, new: NewRequest) -> Admitted | Repeat:
         submission.add_done_callback(lambda done: _leave_if_admitted(services, done))
         raise
     finally:
-        del submission  # it has the exception, which has this frame: a cycle, and all that was asked in it
+        del submission  # breaks a reference cycle (task, exception, frame) that would keep the request in memory
 
 
 def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted | Repeat]) -> None:
@@ -266,7 +266,7 @@ def _leave_if_admitted(services: Services, submission: asyncio.Future[Admitted |
 
 
 def _leave(services: Services, admitted: Admitted, follower: Follower | None = None) -> None:
-    """Its reader is gone, for now or for good."""
+    """Note that the request's reader is gone, for now or for good."""
     if admitted.outlives_reader:
         services.custody.keep(admitted, begun=follower is not None and follower.sequence > 0)
     else:

@@ -1,6 +1,6 @@
-"""From a chat request's body to what is kept of it: read, understood, fitted to its model, and packed.
+"""From a chat request's body to what is kept of it: read, parsed, fitted to its model, and packed.
 
-What is decoded of a body is several times as large as the body, so nothing of it outlives these steps.
+A decoded body is several times as large as its bytes, so nothing decoded outlives these steps.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 class Wanted(msgspec.Struct, kw_only=True):
-    """What a body asks for. `served_by` is None when its model has left the catalogue, or when what it goes on from is gone;
-    `question` is None then, too, and once it is on its way, as `kept` is.
+    """What a body asks for. `served_by` and `question` are None if its model has left the catalogue, or if an earlier
+    response that it continues is gone. `question` and `kept` are also None once they were sent.
     """
 
     form: Form
@@ -56,15 +56,15 @@ class Wanted(msgspec.Struct, kw_only=True):
     background: bool = False
     at_once: Callable[[str, str], bytes] | None = None
     failed: Callable[[Failed, str, str], bytes] | None = None
-    """Both as in `Asked`."""
+    """`at_once` and `failed` are as in `Asked`."""
     chain: Chain | None = None
-    """Where it names models to fall back on."""
+    """The chain, if it names fallback models."""
     repeats: str | None = None
-    """The id of the request that came first with the same Idempotency-Key."""
+    """The id of the first request with the same Idempotency-Key."""
 
 
 async def read_body(request: web.Request, key: ApiKey, copies: int = 1) -> Body:
-    """The body. A large one is not even read for who has no credit. Raises `RebootError`s."""
+    """Read the body; a large one is not even read if the account has no credit. Raises `RebootError`s."""
     services = request.app[SERVICES]
     if services.bodies.is_large(request.content_length or 0):
         await require_credit(services.pool, key.account_id)
@@ -78,8 +78,8 @@ async def read_body(request: web.Request, key: ApiKey, copies: int = 1) -> Body:
 
 
 async def understand(request: web.Request, key: ApiKey, body: Body, parse: Callable[[bytes], Asked]) -> Wanted:
-    """What `body` asks for. Raises `RebootError`s, but not for a repeat: what refuses a new request is nothing to one that
-    was admitted long ago. Between the steps of a large body others come to their turn.
+    """What `body` asks for. Raises `RebootError`s. Checks that refuse new requests do not apply to a repeat, which was
+    admitted before. Between the steps of a large body other requests get their turn.
     """
     services = request.app[SERVICES]
     async with services.bodies.turn(body.size) as pace:
@@ -124,7 +124,9 @@ async def understand(request: web.Request, key: ApiKey, body: Body, parse: Calla
 def _fit(
     request: web.Request, asked: Asked, key: ApiKey, services: Services
 ) -> tuple[Asked, Model | None, Chain | None]:
-    """What can be done of it, and the model that a worker can do it with; with a chain, all marks for caches stay."""
+    """What can be done of the request, and the model that a worker can do it with. With a chain, all
+    cache marks are kept.
+    """
     if asked.models:
         chain = chain_of(asked, services.catalogue, services.settings, listed_at(request.path), strict=key.strict)
         chain = served_now(chain, services.directory, lambda model: model.lane)
@@ -138,8 +140,8 @@ def _fit(
 
 
 def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
-    """The same for a request that was admitted before; as it came when its model has left the catalogue or has no such tier
-    any more, or what it goes on from cannot be had.
+    """The same for a request that was admitted before. It is left unchanged if its model has left the catalogue or the tier
+    is gone, or if an earlier response that it continues cannot be read.
     """
     if asked.goes_on:
         return asked, None
@@ -152,7 +154,7 @@ def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
 
 
 def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool) -> NewRequest:
-    """To be submitted. `wanted` is no repeat."""
+    """The request to be submitted; `wanted` must not be a repeat."""
     if wanted.served_by is None or wanted.question is None:
         raise AssertionError("only a repeat may be of a model that has left")
     keep = keep or wanted.background or wanted.fingerprint is not None
@@ -174,8 +176,8 @@ def new_request(request: web.Request, key: ApiKey, wanted: Wanted, *, keep: bool
 
 
 def admitted_before(logged: LoggedRequest, wanted: Wanted, services: Services) -> Admitted | None:
-    """The earlier request as it was admitted, made from its row and from the equal body that came again; None when its model
-    has left the catalogue meanwhile: then it cannot be enqueued again.
+    """The earlier request as it was admitted, made from its row and from the equal body that was sent again. None if its
+    model has left the catalogue: then it cannot be enqueued again.
     """
     if wanted.served_by is None or wanted.question is None:
         return None

@@ -1,1 +1,1 @@
-"""Batches at the front door: files of lines are taken in, and batches are made over them."""
+"""Batches at the front door: reads files of lines and creates batches over them."""

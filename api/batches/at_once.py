@@ -1,4 +1,4 @@
-"""Makes a batch of one body that has its lines, for APIs that do not send them as a file first."""
+"""Creates a batch from one body that contains its lines, for APIs without a separate upload."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 class BodyForm(NamedTuple):
-    """How an API's body is read: what its lines are for, what their file is called, and who splits and reads them."""
+    """How an API's body is read: the endpoint of its lines, the name of the file that is made of it, and the classes that
+    split and read it.
+    """
 
     form: Form
     endpoint: str
@@ -37,7 +39,9 @@ class BodyForm(NamedTuple):
 
 
 class Made(NamedTuple):
-    """`again` when an earlier call with the same Idempotency-Key has made the batch; `errors` are the first bad lines."""
+    """The batch. `again`: an earlier call with the same Idempotency-Key has created it. `errors` are the first lines that
+    were not understood.
+    """
 
     batch: Batch
     again: bool
@@ -47,10 +51,8 @@ class Made(NamedTuple):
 async def batch_of(
     request: web.Request, key: ApiKey, body: BodyForm, chunks: AsyncIterator[bytes] | None = None
 ) -> Made:
-    """Read the lines as they come, from `chunks` where they are only a part of the body, and feed the good ones once all of
-    them are here.
-
-    Whatever is raised, and when the caller goes away, nothing of the body stays, and nothing of it was held or charged.
+    """Read the lines as they arrive (from `chunks` if they are only a part of the body), and create the batch once all are
+    here. If anything is raised, or the caller goes away, nothing of the body stays, and nothing was held or charged.
     """
     services = request.app[SERVICES]
     counting = Counting(request, services, key)
@@ -73,7 +75,7 @@ async def batch_of(
 
 
 async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
-    """The batch; its file is forgotten when it leads to none, or to an earlier one."""
+    """Create the batch. The file is deleted if no batch comes of it, or if an earlier batch is returned."""
     try:
         created = await create_batch(services.pool, new, services.settings)
     except (IdempotencyMismatch, NotFound, RateLimited, KeyEnded) as error:

@@ -1,4 +1,4 @@
-"""Counts the creation of a batch as one request of its key; the batch's lines are not counted."""
+"""Counts the creation of a batch as one request of its key. The lines of the batch are not counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Counting:
-    """Of one request that creates a batch, or repeats an earlier one: a repeat is not counted, a key with another body is."""
+    """Counts one HTTP request that creates a batch. A repeat of an earlier request is not counted; a used Idempotency-Key
+    with another body is.
+    """
 
     def __init__(self, request: web.Request, services: Services, key: ApiKey) -> None:
         self._request = request
@@ -28,7 +30,7 @@ class Counting:
             tell_limit(request, key.rpm)
 
     async def once(self) -> None:
-        """Unless it is counted. Raises `RateLimited` or `Unavailable`."""
+        """Count it, unless that was done. Raises `RateLimited` or `Unavailable`."""
         if self._done or not self._key.rpm:
             return
         try:
@@ -40,6 +42,8 @@ class Counting:
         tell_left(self._request, *state)
 
     async def made(self) -> None:
-        """There is a new batch, whatever its key led to when the upload began: it is not refused any more."""
+        """Count a batch that exists now, whatever its Idempotency-Key led to when the upload began. It is not refused any
+        more.
+        """
         with contextlib.suppress(RateLimited, Unavailable):
             await self.once()

@@ -1,4 +1,4 @@
-"""Makes a batch over a file, and a file, once for each Idempotency-Key."""
+"""Creates files and batches, once for each Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class RepeatableBy(NamedTuple):
-    """An Idempotency-Key and what came with it, both as SHA-256."""
+    """An Idempotency-Key and the body that came with it, both as SHA-256."""
 
     key: bytes
     fingerprint: bytes
 
 
 class NewBatch(NamedTuple):
-    """What a batch is made of. The file is ready."""
+    """What a batch is created from; its file is ready."""
 
     file: File
     key_id: str
@@ -37,19 +37,19 @@ class NewBatch(NamedTuple):
     metadata: dict[str, str] | None = None
     repeatable_by: RepeatableBy | None = None
     asked_at: datetime | None = None
-    """When its upload began; None is now."""
+    """When its upload began; None means now."""
 
 
 class Created(NamedTuple):
-    """`again` when an earlier call with the same Idempotency-Key has made it."""
+    """The batch. `again`: an earlier call with the same Idempotency-Key has created it."""
 
     batch: Batch
     again: bool
 
 
 async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) -> Created:
-    """Its lines are fed from now on. Raises `RateLimited` when too many batches are open, `KeyEnded` when its key has ended
-    meanwhile, `NotFound` when its file was deleted meanwhile, `IdempotencyMismatch` or `Unavailable`.
+    """Create a batch, whose lines are fed from now on. Raises `RateLimited` if too many batches are open, `KeyEnded` if the
+    key has ended meanwhile, `NotFound` if the file was deleted meanwhile, `IdempotencyMismatch` or `Unavailable`.
     """
     account_id = new.file.account_id
     within_s = settings.turn_timeout_s
@@ -60,8 +60,8 @@ async def create_batch(pool: asyncpg.Pool, new: NewBatch, settings: Settings) ->
 
 
 async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: File, settings: Settings) -> str:
-    """The id of the file that came first with the key: `file`'s, unless it is a repeat. Raises `IdempotencyMismatch`,
-    `Unavailable`.
+    """The id of the file that came first with the key: `file`'s own id, unless this is a repeat. Raises
+    `IdempotencyMismatch` or `Unavailable`.
     """
     within_s = settings.turn_timeout_s
     async with reached("Files"), in_turn(pool, BATCHES["lock_account"], file.account_id, within_s) as connection:
@@ -72,8 +72,8 @@ async def first_with_key(pool: asyncpg.Pool, repeatable_by: RepeatableBy, file: 
 
 
 async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: RepeatableBy | None) -> Batch | None:
-    """The batch that an earlier call with this key has made, whatever became of its file. Raises `IdempotencyMismatch` or
-    `Unavailable`.
+    """The batch that an earlier call with this key has created, even if its file is gone; None without one. Raises
+    `IdempotencyMismatch` or `Unavailable`.
     """
     async with reached("Batches"), pool.acquire() as connection:
         batch_id = await _made_before(connection, account_id, repeatable_by)
@@ -81,7 +81,7 @@ async def made_before(pool: asyncpg.Pool, account_id: str, repeatable_by: Repeat
 
 
 async def key_was_used(pool: asyncpg.Pool, account_id: str, key: bytes) -> bool:
-    """Whether an Idempotency-Key leads somewhere, so that nothing new will come of it."""
+    """Whether the Idempotency-Key was used before, so that nothing new is created with it."""
     async with reached("Batches"):
         return await pool.fetchrow(BATCHES["find_key"], account_id, key) is not None
 
@@ -98,7 +98,7 @@ async def _made_before(connection: Connection, account_id: str, repeatable_by: R
 
 
 async def _make(connection: Connection, new: NewBatch, settings: Settings) -> str:
-    """Gives its id."""
+    """Insert the batch and return its id."""
     batch_id, file = new_id("batch"), new.file
     moment = created_at(batch_id)
     expires_at = moment + timedelta(seconds=settings.batch_expires_s)
@@ -124,8 +124,8 @@ async def _make(connection: Connection, new: NewBatch, settings: Settings) -> st
 
 
 async def _holder(connection: Connection, key_id: str, began_at: datetime) -> str:
-    """The key itself, or the successor that has its work now. Raises `KeyEnded`. When it ends a moment later, workers stop
-    the batch.
+    """The key itself, or its successor, to which its work belongs now. Raises `KeyEnded`. If the key ends a moment later,
+    workers stop the batch.
     """
     ((holder, reason),) = await connection.fetch(BATCHES["holder"], key_id, began_at)
     if reason:

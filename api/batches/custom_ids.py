@@ -1,4 +1,4 @@
-"""The ids of a file's lines: what one may be, and which ones the file has had."""
+"""The ids of a file's lines: which ids are allowed, and which the file has used."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FINGERPRINT_BYTES = 8
 
 
 class CustomIds:
-    """Fingerprints of 8 bytes, sorted, so that 100,000 take 1 MB: two lines of such a file share one by chance in one of four
-    billion files.
+    """Sorted fingerprints of 8 bytes each, so that 100,000 take 1 MB. By chance two lines of such a file have the same
+    fingerprint in one of four billion files.
     """
 
     def __init__(self) -> None:
         self._buckets: list[array[int]] = [array("Q") for _ in range(BUCKETS)]
 
     def add(self, custom_id: str) -> None:
-        """Raises `InvalidRequest` for what is no id, or that of an earlier line."""
+        """Add an id. Raises `InvalidRequest` if it is not allowed or belongs to an earlier line."""
         if not is_one(custom_id):
             raise InvalidRequest(f"`custom_id` has 1 to {CUSTOM_ID_LENGTH_MAX} characters.")
         digest = hashlib.blake2b(custom_id.encode(), digest_size=FINGERPRINT_BYTES).digest()
@@ -37,7 +37,7 @@ class CustomIds:
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """As much of a bad line as can be told from it."""
+    """The part of a bad line that can still be read."""
 
     custom_id: str
 
@@ -51,7 +51,7 @@ def is_one(custom_id: str) -> bool:
 
 
 def custom_id_of(line: bytes | None) -> str | None:
-    """The id of a line that is bad otherwise, so that its owner finds it again."""
+    """The id of a line that is bad otherwise, so that its owner finds the line."""
     try:
         custom_id = _named_decoder.decode(line or b"").custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

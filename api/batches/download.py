@@ -1,4 +1,4 @@
-"""Sends the results of a batch line by line, and no more pages of them at once than there is room for."""
+"""Sends the results of a batch line by line, with no more pages in memory than there is room for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.errors import Overloaded
 from shared.runtime.byte_budget import HeldBytes
 
 Render = Callable[[Result], bytes]
-"""A line as it is sent, empty for one that is left out."""
+"""Makes the line that is sent; empty if the line is left out."""
 
 
 async def send_results(request: web.Request, batch: Batch, render: Render, after: int = 0) -> web.StreamResponse:
-    """All lines behind number `after` that have ended, as one body. What fails before the first line is raised and has a
-    status of its own; a failure after it breaks the transfer off, so that no half of a file looks like all of it.
+    """Send all ended lines after number `after` as one body. An error before the first line is raised and has a status of
+    its own. An error after it breaks the transfer off, so that half a file never looks complete.
     """
     pool, settings = request.app[SERVICES].pool, request.app[SETTINGS]
     response = web.StreamResponse(headers={"Cache-Control": "no-store", "Content-Type": NDJSON})
@@ -38,13 +38,13 @@ async def send_results(request: web.Request, batch: Batch, render: Render, after
 
 
 async def _send(body: BodyWriter, line: bytes) -> None:
-    """The line is kept no longer than that."""
+    """Send one line, which is not kept longer than that."""
     if line:
         await body.write(line)
 
 
 async def _room(request: web.Request, batch: Batch, *, begun: bool) -> HeldBytes:
-    """For a page, or for one line that is longer: what was asked and its answer. A download that has begun waits its turn."""
+    """Room for a page, or for one longer line: its request and its answer. A download that has begun waits longer."""
     settings = request.app[SETTINGS]
     size = max(settings.results_page_bytes_max, 2 * settings.batch_line_bytes_max)
     within_s = settings.results_go_on_within_s if begun else settings.results_begin_within_s

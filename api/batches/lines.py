@@ -1,4 +1,4 @@
-"""Splits a file into its lines as it arrives, and says what else may be split so."""
+"""Splits a file into lines as it arrives, and defines what other splitters offer."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Protocol
 from shared.errors import InvalidRequest
 
 NumberedLine = tuple[int, bytes | None]
-"""Its place in the file, from 1, and the line without its end; None in the place of one that is too long."""
+"""The line's number from 1, and the line without its end; None for a line that is too long."""
 _NOT_BLANK = re.compile(rb"\S")
 
 
 class Parts(Protocol):
-    """Splits what arrives into parts that are read one by one: `of` each piece, then `last`."""
+    """Splits arriving bytes into parts. Call `of` with each piece, then `last`."""
 
     whole: str
-    """Messages call the body so, and each of its parts as `part` says."""
+    """The name of the body in messages; `part` names one of its parts."""
     part: str
 
     @property
@@ -25,15 +25,15 @@ class Parts(Protocol):
         """Bytes of the part that has not ended."""
 
     def of(self, piece: bytes) -> Iterator[NumberedLine]:
-        """The parts that end in it. It is to be read to its end. Raises `InvalidRequest` for what is no such body."""
+        """The parts that end in this piece; iterate to the end. Raises `InvalidRequest` if the body is malformed."""
 
     def last(self) -> Iterator[NumberedLine]:
-        """Gives the part that had no end when the last piece was read, if there is one."""
+        """The part that had no end when the last piece was read, if there is one."""
 
 
 class Lines:
-    """`of` each piece, then `last`. Blank lines have numbers and are passed over, many at a time. Nothing is kept of a line
-    that is longer than `bytes_max`.
+    """Call `of` with each piece, then `last`. Blank lines have numbers and are skipped, many at once. A line longer than
+    `bytes_max` is not kept.
     """
 
     whole, part = "file", "line"
@@ -52,7 +52,7 @@ class Lines:
         return len(self._rest)
 
     def of(self, piece: bytes) -> Iterator[NumberedLine]:
-        """The lines that end in it. It is to be read to its end. Raises `InvalidRequest` when too many lines are blank."""
+        """The lines that end in this piece; iterate to the end. Raises `InvalidRequest` if too many lines are blank."""
         start = 0
         while True:
             if not self._rest and not self._too_long:
@@ -67,7 +67,7 @@ class Lines:
             self._rest, self._too_long = bytearray(), True
 
     def last(self) -> Iterator[NumberedLine]:
-        """The line that the file ends with, if it has no end of its own."""
+        """The last line, if the file does not end with a line end."""
         if self._rest or self._too_long:
             yield from self._ended(b"")
 
@@ -86,7 +86,7 @@ class Lines:
             self._count_blank(1)
 
     def _behind_blank(self, piece: bytes, start: int) -> int:
-        """Where the first line begins that is not blank, as far as that can be told from this piece."""
+        """The place of the first line that is not blank, as far as this piece tells."""
         found = _NOT_BLANK.search(piece, start)
         begins = piece.rfind(b"\n", start, found.start() if found else len(piece)) + 1
         if not begins:

@@ -1,4 +1,6 @@
-"""Understands the lines of a file, or the requests of a body, or sets them aside with their numbers and the reason why."""
+"""Parses the lines of a file, or the requests of a body. What cannot be parsed is set aside with its
+number and the reason.
+"""
 
 from __future__ import annotations
 
@@ -29,22 +31,22 @@ if TYPE_CHECKING:
 ERRORS_SHOWN_MAX = 100
 T = TypeVar("T")
 ParseLine = Callable[[bytes], ParsedLine]
-"""Makes a line of it, or raises a `RebootError` for that line alone."""
+"""Parses a line, or raises a `RebootError` for this line."""
 
 
 class Reader(Protocol):
-    """Reads what `Parts` gives."""
+    """Parses what `Parts` yields."""
 
     bad: int
-    """How many were set aside, and the first of those."""
+    """The number of lines that were set aside; `errors` are the first of them."""
     errors: list[LineError]
 
     def read(self, number: int, line: bytes | None) -> Line:
-        """None stands for one that is too long. What is raised is no single line's fault: the whole upload is refused."""
+        """Parse one line; None stands for one that is too long. An exception refuses the whole upload."""
 
 
 class _Checks:
-    """What holds for every line that is sent with `key`, in any form; `tier` is that of lines which say none."""
+    """Checks of every line that is sent with `key`, in any form. `tier` is the tier of lines that name none."""
 
     def __init__(self, services: Services, form: Form, key: ApiKey, tier: ServiceTier = "default") -> None:
         self._services = services
@@ -54,15 +56,17 @@ class _Checks:
         self._ids = CustomIds()
         self.bad = 0
         self.errors: list[LineError] = []
-        """The first of them."""
+        """The first lines that were set aside."""
 
     @property
     def _shows_more(self) -> bool:
-        """Whether another bad line would be among `errors`. Names are compared for those only, because it takes its time."""
+        """Whether another bad line would be listed in `errors`. Similar model names are looked up only for listed lines,
+        because that takes time.
+        """
         return len(self.errors) < ERRORS_SHOWN_MAX
 
     def _understood(self, line: bytes, parse: Callable[[bytes], T]) -> T:
-        """Raises a `RebootError`: that the model is unknown before anything else."""
+        """Parse the line. Raises a `RebootError`; an unknown model is reported before anything else."""
         with unknown_model_first(line, self._services.catalogue, self._listed_at, nearest=self._shows_more):
             return parse(line)
 
@@ -86,7 +90,7 @@ class _Checks:
         model = services.catalogue.serving(named)
         asked, model = fit_to_model(given, model, services.settings, strict=self._key.strict)
         model = at_tier(asked, model, services.catalogue)
-        with contextlib.suppress(Overloaded):  # it waits for a worker
+        with contextlib.suppress(Overloaded):  # the line waits for a worker
             services.directory.require(model, _lane_of(model))
         return _ask(named, asked), model
 
@@ -123,7 +127,7 @@ def _ask(named: str, asked: Asked) -> Ask:
 
 
 class LineReader(_Checks):
-    """Reads the lines of one file."""
+    """Parses the lines of one file."""
 
     def __init__(
         self, services: Services, form: Form, key: ApiKey, parse_line: ParseLine, tier: ServiceTier = "default"
@@ -132,7 +136,7 @@ class LineReader(_Checks):
         self._parse = parse_line
 
     def read(self, number: int, line: bytes | None) -> Line:
-        """Returns a line that cannot run as one that failed, and raises nothing: the other lines run."""
+        """Parse one line. A line that cannot run is returned as a failed one; the other lines run."""
         try:
             if line is None:
                 raise RequestTooLarge(f"It is longer than {self._services.settings.batch_line_bytes_max} bytes.")
@@ -144,7 +148,7 @@ class LineReader(_Checks):
 
 
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An entry of `requests`: what is asked, and an id to find its result by."""
+    """An entry of `requests`: what is asked, and an id for its result."""
 
     custom_id: str
     params: msgspec.Raw
@@ -154,9 +158,9 @@ _request_decoder = msgspec.json.Decoder(BatchRequest)
 
 
 class RequestReader(_Checks):
-    """Reads the requests of one body. Results are found by their ids alone, so a request without one of its own spoils the
-    body; what is wrong with its `params` is its own, as with Anthropic (platform.claude.com/docs, batch processing, read
-    2026-11).
+    """Parses the requests of one body. Results are found by their ids only, so a request without a valid id refuses the
+    whole body. A fault in `params` is the request's own, as with Anthropic (platform.claude.com/docs, batch processing,
+    read 2026-11).
     """
 
     def __init__(self, services: Services, form: Form, key: ApiKey, parse_params: Callable[[bytes], Asked]) -> None:
@@ -164,7 +168,9 @@ class RequestReader(_Checks):
         self._parse = parse_params
 
     def read(self, number: int, line: bytes | None) -> Line:
-        """Raises `InvalidRequest` or `RequestTooLarge` that names the request by its place in the list, from 0."""
+        """Parse one request. Raises `InvalidRequest` or `RequestTooLarge`, which names the request by its place in the
+        list, from 0.
+        """
         where = f"requests.{number - 1}"
         if line is None:
             raise RequestTooLarge(
@@ -187,5 +193,5 @@ class RequestReader(_Checks):
 
 
 def _storable(text: str) -> str:
-    """Postgres stores no NUL; a message may quote one."""
+    """Replace NUL, which Postgres does not store and an error message may quote."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

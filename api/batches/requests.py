@@ -15,7 +15,7 @@ from shared.errors import InvalidRequest
 
 REQUESTS = "requests"
 FIELD_BYTES_MAX = 10_000
-"""The longest name of a field, and the longest value of a field besides `requests`."""
+"""Longest name of a field, and longest value of a field other than `requests`, in bytes."""
 FIELDS_MAX = 100
 FAULT = "The body is not valid JSON, or not as it should be"
 HINT = 'It takes {"requests": [{"custom_id", "params"}, …]}'
@@ -26,7 +26,7 @@ _any = msgspec.json.Decoder()
 
 
 class At(Enum):
-    """The place in the body that was reached: each member says what may come next, besides space."""
+    """The place in the body that was reached. Each member says what may come next, apart from white space."""
 
     BEGIN = auto()
     FIRST_NAME = auto()
@@ -53,12 +53,12 @@ PUNCTUATION = {
 }
 NAMES, ELEMENTS = {At.FIRST_NAME, At.NAME}, {At.FIRST_REQUEST, At.REQUEST}
 NO_VALUE = frozenset(b",:]}")
-"""Bytes with which no JSON value begins."""
+"""Bytes that begin no JSON value."""
 
 
 class Requests:
-    """`of` each piece, then `last`. Nothing is kept of a request that is longer than `bytes_max`. `others` are the names of
-    the body's other fields that are not null, which a `strict` key's body may not have.
+    """Call `of` with each piece, then `last`. A request longer than `bytes_max` is not kept. `others` are the names of the
+    body's other fields that are not null, which a `strict` key refuses.
     """
 
     whole, part = "body", "request"
@@ -81,7 +81,7 @@ class Requests:
         return len(self._kept)
 
     def of(self, piece: bytes) -> Iterator[NumberedLine]:
-        """The requests that end in it. It is to be read to its end. Raises `InvalidRequest` for what is no such body."""
+        """The requests that end in this piece; iterate to the end. Raises `InvalidRequest` if the body is malformed."""
         place = 0
         while place < len(piece):
             if self._value is None:
@@ -93,7 +93,7 @@ class Requests:
                 yield from self._ended()
 
     def last(self) -> Iterator[NumberedLine]:
-        """Nothing more. Raises `InvalidRequest` when the body has not come to its end, or has no request."""
+        """Yields nothing. Raises `InvalidRequest` if the body is incomplete or has no request."""
         if self._at is not At.END:
             raise InvalidRequest(f"{FAULT}: it ends too early. {HINT}.")
         if not self._number:
@@ -101,7 +101,7 @@ class Requests:
         yield from ()
 
     def _to_value(self, piece: bytes, place: int) -> int:
-        """Up to the first byte of the next value, or behind one mark on the way there."""
+        """Move to the first byte of the next value, or past one punctuation mark before it."""
         if space := _SPACE.match(piece, place):
             place = space.end()
         mark = piece[place : place + 1]

@@ -1,6 +1,6 @@
-"""Takes a batch's lines, or its requests, as they arrive, and stores them in pieces by COPY.
+"""Reads a batch's lines or requests as they arrive, and stores them in pieces with COPY.
 
-Nothing of the file is kept here but the piece under way and a fingerprint of every `custom_id`; `Room` bounds what that is.
+Only the present piece and a fingerprint of every `custom_id` are in memory; `Room` limits what that takes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 LINES_PER_COPY, BYTES_PER_COPY = 500, 500_000
 LONG_LINE_BYTES = 250_000
-"""A line that has so many before its end waits for more room."""
+"""A line that has this many bytes before its end waits for more room."""
 PIECE_S = 5.0
-"""After so long a piece is stored, however small it is."""
+"""After this time a piece is stored, however small it is."""
 TURN_S = 0.002
-"""For so long lines are read before others have their turn."""
+"""How long lines are parsed before other uploads have their turn."""
 
 
 class Upload:
-    """One file on its way, sent with `key`; `tier` is that of lines which say none."""
+    """One file on its way, sent with `key`. `tier` is the tier of lines that name none."""
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class Upload:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of the lines, or of the requests."""
+        """SHA-256 of all lines or requests."""
         return self._hash.digest()
 
     async def receive(self, chunks: AsyncIterator[bytes], completed: Callable[[File], File]) -> File:
-        """Store everything; nobody sees the file before its end. `completed` adds what is known of it only then. Raises
-        `InvalidRequest`, `RequestTooLarge`, `InsufficientCredit`, `KeyEnded`, `Overloaded` or `Unavailable`. Then, and when
-        the caller goes away, nothing of it stays.
+        """Store everything; the file is hidden until its end. `completed` adds what is known only then. Raises
+        `InvalidRequest`, `RequestTooLarge`, `InsufficientCredit`, `KeyEnded`, `Overloaded` or `Unavailable`. Then, and if
+        the caller goes away, nothing stays.
         """
         try:
             await self._take_all(chunks)
@@ -98,7 +98,7 @@ class Upload:
         await self._store()
 
     async def _within_bounds(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Raises `RequestTooLarge` when there is more, whatever is in it."""
+        """Pass chunks on. Raises `RequestTooLarge` if there are too many bytes."""
         bytes_max = self._services.settings.batch_bytes_max
         async for chunk in chunks:
             self._bytes += len(chunk)
@@ -118,9 +118,9 @@ class Upload:
                 self._turn_began_at = time.monotonic()
 
     def _read_some(self, lines: Iterator[NumberedLine]) -> bool:
-        """Until the piece is full, or the turn is over. False when there are no more."""
+        """Parse lines until the piece is full or the turn is over. False if there are no more."""
         for number, given in lines:
-            line = given and given.removeprefix(BOM_UTF8)  # of a file that was put together of several
+            line = given and given.removeprefix(BOM_UTF8)  # a byte order mark, in a file that was joined of several
             if line is None or line:
                 self._add(number, line)
             if self._is_full or time.monotonic() - self._turn_began_at > TURN_S:
@@ -145,7 +145,7 @@ class Upload:
         return len(self._piece) >= LINES_PER_COPY or self._piece_bytes >= BYTES_PER_COPY
 
     async def _fit(self, under_way: int) -> None:
-        """Hold no more than there is room for, and nothing for long, whatever comes next."""
+        """Hold no more than there is room for, and store lines that have waited long enough."""
         if under_way > LONG_LINE_BYTES:
             await self._room.widen()
         elif self._room.is_wide:
@@ -165,4 +165,6 @@ class Upload:
         try:
             await asyncio.shield(drop_file(self._services.pool, self._file))
         except RebootError as error:
-            log.warning("broken upload not dropped", file=self._file.id, reason=error.message)  # a sweep gives it up
+            log.warning(
+                "broken upload not dropped", file=self._file.id, reason=error.message
+            )  # a sweep gives the upload up later

@@ -1,4 +1,4 @@
-"""Finds where a JSON value ends that arrives in pieces."""
+"""Finds the end of a JSON value that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _BEHIND_WORD = re.compile(rb"[\s,:\]}]")
 
 
 class ValueEnd:
-    """Of one value, whose first byte is `first`. It looks at strings and brackets only: whether the value is JSON is for its
-    decoder to say.
+    """Finds the end of one value whose first byte is `first`. It looks only at strings and brackets; the decoder checks
+    whether the value is JSON.
     """
 
     def __init__(self, first: int) -> None:
         self._is_word = first != QUOTE and first not in OPENING
-        """A number, or such as `true`: it ends before the byte that follows."""
+        """Whether the value is a number or a word such as `true`: it ends before the byte that follows."""
         self._depth = 0
         self._in_string = False
         self._escapes = False
-        """In a string: the next byte has an odd number of backslashes before it, which were in earlier pieces."""
+        """Whether an odd number of backslashes at the end of the earlier pieces escapes the next byte of a string."""
         self.ended = False
 
     def in_piece(self, piece: bytes, start: int) -> int:
-        """The place behind the part of the value that begins at `start`; `ended` says whether that was the last part."""
+        """The place behind the part of the value that begins at `start`. `ended` says whether that was the last part."""
         if self._is_word:
             return self._word(piece, start)
         place = start
@@ -54,7 +54,7 @@ class ValueEnd:
             self._depth += 1 if mark in OPENING else -1
 
     def _string(self, piece: bytes, start: int) -> int:
-        """Behind its closing quote, if that is in the piece."""
+        """The place behind the closing quote, if it is in the piece."""
         place = start
         while (quote := piece.find(b'"', place)) >= 0:
             place = quote + 1
@@ -65,7 +65,7 @@ class ValueEnd:
         return len(piece)
 
     def _is_escaped(self, piece: bytes, start: int, place: int) -> bool:
-        """Whether an odd number of backslashes stands before `place`, in the part of the string that begins at `start`."""
+        """Whether an odd number of backslashes comes before `place`, in the part of the string that begins at `start`."""
         begins = place
         while begins > start and piece[begins - 1] == BACKSLASH:
             begins -= 1

@@ -1,1 +1,1 @@
-"""The console: pages for whoever holds an API key, made on the server and signed in by a session."""
+"""The console: pages for holders of API keys, rendered on the server and authenticated by a session."""

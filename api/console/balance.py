@@ -1,4 +1,4 @@
-"""`/console/balance`: what is available and held, and the history of the ledger."""
+"""`/console/balance`: the available and held credit, and the history of the ledger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = {"capture": "Request", "credit": "Credit added", "take_back": "Credit ta
 
 
 async def get_balance(request: web.Request, session: Session) -> web.Response:
-    """`?cursor=` for an older page of the history."""
+    """Show the balance; `?cursor=` selects an older page of the history."""
     pool = request.app[SERVICES].pool
     account_id = session.key.account_id
     async with reached("The account"):

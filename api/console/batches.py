@@ -1,4 +1,4 @@
-"""`/console/batches`: the batches, one of them with its progress, and its results as a file."""
+"""`/console/batches`: a list of batches, one batch with its progress, and its results as a file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STOPPED_FOR = {
 
 
 async def get_batches(request: web.Request, session: Session) -> web.Response:
-    """`?cursor=` for an older page."""
+    """List the batches; `?cursor=` selects an older page."""
     cursor = request.query.get("cursor") or None
     page = await list_batches(request.app[SERVICES].pool, session.key.account_id, after=cursor, limit=ROWS + 1)
     next_cursor = page[ROWS - 1].id if len(page) > ROWS else None
@@ -42,7 +42,7 @@ async def get_batches(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_batch(request: web.Request, session: Session) -> web.Response:
-    """Its progress, rate and time left, and the first lines that were not understood."""
+    """Show a batch: its progress, rate and remaining time, and the first lines that were not understood."""
     services = request.app[SERVICES]
     batch = await find_batch(services.pool, session.key.account_id, request.match_info["id"])
     bad_lines = (await bad_lines_of(services.pool, [batch], BAD_LINES)).get(batch.file_id, [])
@@ -60,7 +60,7 @@ async def get_batch(request: web.Request, session: Session) -> web.Response:
 
 
 async def post_batch(request: web.Request, session: Session) -> web.Response:
-    """A batch of the lines in a file, which are read as they come; the token of the form stands before the file."""
+    """Create a batch from the lines of a file, which are read as they arrive. The form's token comes before the file."""
     services = request.app[SERVICES]
     require_own_site(request)
     form = await file_form(request)
@@ -73,7 +73,7 @@ async def post_batch(request: web.Request, session: Session) -> web.Response:
 
 
 async def post_cancel(request: web.Request, session: Session) -> web.Response:
-    """Cancel what has not started, and show the batch."""
+    """Cancel lines that have not started, and show the batch."""
     await form_of(request)
     services = request.app[SERVICES]
     within_s = services.settings.turn_timeout_s
@@ -82,7 +82,7 @@ async def post_cancel(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_results(request: web.Request, session: Session) -> web.StreamResponse:
-    """Every line that has ended, as `GET /api/batches/{id}/results` gives them."""
+    """Send every line that has ended, as `GET /api/batches/{id}/results` does."""
     services = request.app[SERVICES]
     batch = await find_batch(services.pool, session.key.account_id, request.match_info["id"])
     require_results(batch, services.settings.batch_days_kept)
@@ -96,7 +96,7 @@ def _ended(batch: BatchView) -> int:
 
 
 def _lines_per_s(batch: BatchView, bad: int) -> float | None:
-    """Of a batch that runs, in the mean since it began; None where there is nothing to say yet."""
+    """The average rate of a running batch since it began; None if it is unknown."""
     if batch.started_at is None or batch.ended_at is not None:
         return None
     ran_s = (clock.utc_now() - batch.started_at).total_seconds()

@@ -1,4 +1,4 @@
-"""Pictures of what was used: bars whose heights are computed here, drawn as SVG by a template, without a script."""
+"""Charts of usage: bars whose heights are computed here and drawn as SVG by a template, without a script."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from api.console.shown import money, number
 from api.endpoints.usage import UsageAnswer, UsageGroup, UsageSums
 
 BARS_MAX = 12
-"""Of models or keys, the dearest ones; the table has all."""
+"""Most models or keys in a chart, the most expensive ones; the table has all."""
 
 
 class Part(NamedTuple):
-    """Something that is stacked, and the class of its colour."""
+    """A part of a stacked bar, and the class of its colour."""
 
     name: str
     shade: str
@@ -32,7 +32,7 @@ REQUESTS = (Part("succeeded", "p1"), Part("did not succeed", "bad"))
 
 
 class Bar(NamedTuple):
-    """`parts` are stacked, each in percent of the longest bar; `told` is the value in words."""
+    """`parts` are stacked, each in percent of the longest bar. `told` is the value in words."""
 
     label: str
     parts: tuple[float, ...]
@@ -57,7 +57,7 @@ class _Measured(NamedTuple):
 
 
 def charts_of(usage: UsageAnswer) -> list[Chart]:
-    """Spend, tokens and requests of a usage that is grouped by one thing."""
+    """Charts of spend, tokens and requests for a usage that is grouped by one thing."""
     by_day = usage.group_by == ("day",)
     measured = _every_day(usage) if by_day else _dearest(usage.rows)
     total = _measure("", usage.total)
@@ -113,7 +113,7 @@ def _percents(value: tuple[Decimal | int, ...], most: Decimal | int) -> tuple[fl
 
 
 def _usd(amount: Decimal | int) -> str:
-    """To the cent, or to four digits where it is less than a dollar: the table has all of them."""
+    """The amount in cents, or with four digits below a dollar; the table has all digits."""
     main, fine = money(f"{amount:f}")
     if amount >= 1 or not fine:
         return f"${main}"

@@ -1,4 +1,4 @@
-"""What all pages of the console stand in: templates with escaping on, files with their hash in their name, headers."""
+"""The frame of all console pages: templates with escaping, static files with a hash in their name, security headers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Nothing from outside is loaded, no script or style stands in a page, and no page stands in another one's frame. The
-referrer stays within: without one at all browsers do not say the origin of a form.
+"""Pages load nothing from elsewhere, contain no inline script or style, and cannot be framed. The referrer stays within the
+console; without any referrer browsers do not send the origin of a form.
 """
 PAGES = (
     ("playground", "Playground"),
@@ -41,11 +41,11 @@ PAGES = (
     ("keys", "Keys"),
     ("balance", "Balance"),
 )
-"""Of the menu: the word of the path, and the title."""
+"""The menu: the word in the path, and the title."""
 
 
 def is_console(path: str) -> bool:
-    """Whether a path is one of the console's."""
+    """Whether the path belongs to the console."""
     return path == "/console" or path.startswith("/console/")
 
 
@@ -64,12 +64,12 @@ _NAMES = {f"{name.partition('.')[0]}.{name.rpartition('.')[2]}": name for name i
 
 
 def address_of_file(name: str) -> str:
-    """The address of a static file: another one after every change of the file."""
+    """The address of a static file, which changes with its content."""
     return f"/console/static/{_NAMES[name]}"
 
 
 def set_up(app: web.Application) -> None:
-    """Make the templates known to the application, and give every answer of the console its headers."""
+    """Register the templates with the application, and add the headers to every answer of the console."""
     environment = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
@@ -91,7 +91,7 @@ def render(
     headers: Mapping[str, str] | None = None,
     **context: object,
 ) -> web.Response:
-    """A page; everything that is put into it is escaped."""
+    """A page. All values in `context` are escaped."""
     session = request.get(SESSION)
     here = request.path.removeprefix("/console/").partition("/")[0]
     response = aiohttp_jinja2.render_template(
@@ -102,7 +102,7 @@ def render(
 
 
 def render_live(request: web.Request, template: str, **context: object) -> web.Response:
-    """A page that its script asks for again: 304 as long as it is the same."""
+    """A page that its script asks for again; 304 while it is unchanged."""
     response = render(request, template, status=200, headers=None, **context)
     tag = f'"{hashlib.sha256(response.body).hexdigest()[:HASH_LENGTH]}"'  # type: ignore[arg-type] # bytes of a text
     if request.headers.get("If-None-Match") == tag:
@@ -112,7 +112,7 @@ def render_live(request: web.Request, template: str, **context: object) -> web.R
 
 
 async def get_file(request: web.Request) -> web.Response:
-    """A static file, which never changes under its name."""
+    """A static file; its content never changes under its name."""
     found = FILES.get(request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound

@@ -1,4 +1,4 @@
-"""`/console/keys`: the account's keys, and making, rotating and revoking them."""
+"""`/console/keys`: lists, creates, rotates and revokes the account's keys."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from shared.ledger.api_keys import RPM_MAX, SCOPES, NewKey
 T = TypeVar("T")
 DAY_S = 86_400
 LIVES = {"": "never", str(7 * DAY_S): "in 7 days", str(30 * DAY_S): "in 30 days", str(365 * DAY_S): "in a year"}
-"""When a new key may end: seconds, and their words."""
+"""Lifetimes of a new key: seconds, and how they are shown."""
 GRACES = {"0": "at once", "3600": "in an hour", str(DAY_S): "in a day", str(7 * DAY_S): "in 7 days"}
-"""When the old key of a rotation may end."""
+"""Grace periods of a rotated key."""
 TAKES = {
     "rpm": f"“Requests a minute” takes a whole number from 1 to {RPM_MAX:,}, or nothing for no limit.",
     "limit_usd": "“Spending limit in USD” takes an amount such as 12.50, or nothing for no limit.",
@@ -30,12 +30,12 @@ TAKES = {
 
 
 async def get_keys(request: web.Request, session: Session) -> web.Response:
-    """Every key that can be used, and the newest of those that have ended; newest first."""
+    """List every usable key and the newest ended ones, newest first."""
     return await _page(request, session)
 
 
 async def post_key(request: web.Request, session: Session) -> web.Response:
-    """A new key, on the only page that ever shows it."""
+    """Create a key and show it on the only page that ever does."""
     form = await form_of(request)
     require_manager(session.key)
     try:
@@ -46,7 +46,7 @@ async def post_key(request: web.Request, session: Session) -> web.Response:
 
 
 async def post_rotation(request: web.Request, session: Session) -> web.Response:
-    """The successor of a key, on the only page that ever shows it. A session of the old key has ended then."""
+    """Create a key's successor and show it on the only page that ever does. A session of the old key ends with that."""
     form = await form_of(request)
     require_manager(session.key)
     old_id = request.match_info["id"]
@@ -58,7 +58,7 @@ async def post_rotation(request: web.Request, session: Session) -> web.Response:
 
 
 async def post_revocation(request: web.Request, session: Session) -> web.Response:
-    """End a key, and show the others."""
+    """Revoke a key and show the others."""
     await form_of(request)
     require_manager(session.key)
     await end_key(request, session.key, request.match_info["id"])
@@ -66,7 +66,7 @@ async def post_revocation(request: web.Request, session: Session) -> web.Respons
 
 
 def _read(form: MultiDict[str], kind: type[T]) -> T:
-    """The fields of a form as a body of the API; what is empty is left out."""
+    """The fields of a form as a body of the API; empty fields are left out."""
     given: dict[str, object] = {
         field.encode_name: form[field.encode_name]
         for field in msgspec.structs.fields(kind)  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def _read(form: MultiDict[str], kind: type[T]) -> T:
 
 
 def _told(error: str) -> str:
-    """In words: whoever fills in a form knows no types."""
+    """The error in words for people, who know no types."""
     found = next((told for field, told in TAKES.items() if f"`$.{field}" in error), None)
     return found or "The form is not as it should be: choose from what it offers."
 

@@ -1,4 +1,4 @@
-"""`/console/models`: what there is, what it costs and can do, what is retired and what takes its place."""
+"""`/console/models`: all models with prices and capabilities, and what replaces retired ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHOWN = {
     "json_mode": "JSON",
     "reasoning": "reasoning",
 }
-"""Capabilities that are told, and their words."""
+"""The capabilities that are shown, and their labels."""
 
 
 async def get_models(request: web.Request, _: Session) -> web.Response:
-    """The catalogue by vendor; `?q=` for those whose name, other name or vendor has this in it."""
+    """List the catalogue by vendor; `?q=` selects models whose name, other name or vendor contains the text."""
     wanted = request.query.get("q", "").strip().lower()
     every = listed_models(request.app[SERVICES])
     found = [model for model in every if _fits(model, wanted)]

@@ -1,4 +1,4 @@
-"""`/console/ops`: the place of the operators' pages, which says what operators have instead until there are pages."""
+"""`/console/ops`: reserved for the operators' pages; until they exist it names the other tools that operators have."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from api.services import SERVICES
 
 
 async def get_operators(request: web.Request) -> web.Response:
-    """The page is open to everybody: it says nothing about this service that the manual does not."""
+    """The page is public: it says nothing about this service that the manual does not."""
     return render(request, "operators.html", with_api=request.app[SERVICES].settings.operator_api)

@@ -1,4 +1,4 @@
-"""`/console/playground`: up to three models beside each other, asked by the key that signed in."""
+"""`/console/playground`: asks up to three models side by side with the key of the session."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EFFORTS = get_args(ReasoningEffort)
 
 
 async def get_playground(request: web.Request, _: Session) -> web.Response:
-    """The form; asking needs its script. `?model=` is chosen at first."""
+    """Show the form; asking needs its script. `?model=` is selected first."""
     available = [model for model in listed_models(request.app[SERVICES]) if model.available]
     return render(
         request,
@@ -49,8 +49,8 @@ async def get_playground(request: web.Request, _: Session) -> web.Response:
 
 
 async def post_chat(request: web.Request) -> web.StreamResponse:
-    """A chat request as `POST /v1/chat/completions` takes it, for the session's key. Its errors are as the native API's.
-    A stream says the price as well, in the event before its last one.
+    """Run a chat request, as `POST /v1/chat/completions` takes it, with the session's key. Errors have the native form. A
+    stream says the price in the event before its last one.
     """
     try:
         session = await session_of(request)
@@ -63,7 +63,7 @@ async def post_chat(request: web.Request) -> web.StreamResponse:
 
 
 class PricedChunks(CompletionChunks):
-    """OpenAI's chunks, and what the answer cost in the event `price` before the last of them."""
+    """OpenAI's chunks, with the cost of the answer in an event `price` before the last chunk."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:
         """The chunks of one event."""

@@ -18,11 +18,11 @@ ROWS = 50
 TEXT_LENGTH_MAX = 200
 STATES = {"pending": "not ended", "succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
 SHOWN_LENGTH_MAX = 100_000
-"""Characters of a text that a page shows."""
+"""Most characters of a text that a page shows."""
 
 
 async def get_requests(request: web.Request, session: Session) -> web.Response:
-    """`?q&state&cursor`; a request's id in `q` leads to that request."""
+    """List requests, `?q&state&cursor`; a request's id in `q` leads to that request."""
     services = request.app[SERVICES]
     q = request.query.get("q", "").strip()[:TEXT_LENGTH_MAX]
     state = request.query.get("state", "")
@@ -53,7 +53,7 @@ async def get_requests(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_request(request: web.Request, session: Session) -> web.Response:
-    """Its state, its receipt, and what was asked and answered as long as that is kept."""
+    """Show a request: its state, its receipt, and the messages and the answer as long as they are kept."""
     services = request.app[SERVICES]
     logged = await find_request(services.pool, session.key.account_id, request.match_info["id"])
     size = await bytes_kept(services.pool, services.redis, logged)
@@ -63,12 +63,12 @@ async def get_request(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_stream(request: web.Request, session: Session) -> web.StreamResponse:
-    """The events of the request, as `GET /api/requests/{id}/stream` gives them."""
+    """Send the events of a request, as `GET /api/requests/{id}/stream` does."""
     return await stream_again(request, session.key)
 
 
 async def post_cancel(request: web.Request, session: Session) -> web.Response:
-    """Cancel it, and show it."""
+    """Cancel a request and show it."""
     await form_of(request)
     services = request.app[SERVICES]
     logged = await find_request(services.pool, session.key.account_id, request.match_info["id"])
@@ -77,12 +77,12 @@ async def post_cancel(request: web.Request, session: Session) -> web.Response:
 
 
 def _text_of(message: Message) -> str:
-    """What a message says; of an image only that there is one."""
+    """The text of a message; an image is only mentioned."""
     if isinstance(message.content, str):
         return message.content
     return "\n".join(part.text if isinstance(part, TextPart) else "[image]" for part in message.content)
 
 
 def _shown(text: str) -> str:
-    """Cut off where nobody reads on; the API has all of it."""
+    """The text, truncated for the page; the API has all of it."""
     return text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}…"

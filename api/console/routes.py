@@ -1,4 +1,4 @@
-"""The addresses of the console: every page, what it needs of the key, and how its errors are shown."""
+"""The console's routes: each page, the scope that it needs, and how its errors are shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SignedIn = Callable[[web.Request, Session], Awaitable[web.StreamResponse]]
 
 
 class Page(NamedTuple):
-    """For whoever is signed in with a key that has the scope."""
+    """A page for sessions whose key has the scope."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ OPERATORS = ("/console/ops", "/console/operator")
 
 
 def add_console(app: web.Application) -> None:
-    """Every page, the sign-in, and the files that they need."""
+    """Add every page, the sign-in, and the static files."""
     frame.set_up(app)
     router = app.router
     router.add_get("/console", _shown(sign_in.get_sign_in), allow_head=False)
@@ -79,7 +79,7 @@ def _signed_in(page: Page) -> Open:
 
 
 def _shown(handler: Open) -> Open:
-    """The handler, whose errors are pages, too."""
+    """The handler, with its errors as pages."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
@@ -101,7 +101,7 @@ def _shown(handler: Open) -> Open:
 
 
 def _error_page(request: web.Request, error: RebootError) -> web.Response:
-    """Raises the error where an answer has begun already: that one is broken off."""
+    """The error as a page. If the answer has begun already, the error is raised, which breaks the answer off."""
     if request.writer.output_size > 0:
         raise error
     body = error.body()

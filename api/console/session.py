@@ -1,6 +1,5 @@
-"""Who is signed in: a cookie that leads to a session in Postgres, which acts as the API key that was shown.
-
-Nothing here reads an API key from a header, and no route of the API reads the cookie.
+"""Sessions: a cookie leads to a session in Postgres that acts as the API key which was shown. Nothing here reads an API key
+from a header, and no API route reads the cookie.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ WHAT = "The sign-in"
 
 
 class Session(NamedTuple):
-    """A session of this request: the key that it acts as, and the token that its forms carry."""
+    """The session of a request: the key that it acts as, and the token that its forms contain."""
 
     key: ApiKey
     csrf: str
@@ -54,7 +53,7 @@ class SignedOut(Exception):
 
 
 async def session_of(request: web.Request) -> Session:
-    """Raises `SignedOut` or `Unavailable`."""
+    """The session of a request. Raises `SignedOut` or `Unavailable`."""
     token = request.cookies.get(COOKIE, "")
     if not token.isalnum() or not token.isascii() or len(token) > TOKEN_LENGTH_MAX:
         raise SignedOut
@@ -68,7 +67,7 @@ async def session_of(request: web.Request) -> Session:
 
 
 def require_scope(session: Session, scope: str) -> None:
-    """Raises `PermissionDenied`."""
+    """Raise `PermissionDenied` if the session's key lacks the scope."""
     if not session.may(scope):
         raise PermissionDenied(
             f"The key that you signed in with lacks the scope `{scope}`: sign in with one that has it."
@@ -76,14 +75,13 @@ def require_scope(session: Session, scope: str) -> None:
 
 
 def csrf_of(token: str) -> str:
-    """What the forms of a session carry. Only who has the session's token can make it."""
+    """The token in a session's forms; only a holder of the session's own token can compute it."""
     return hmac.digest(token.encode(), b"forms of the console", "sha256").hex()
 
 
 async def form_of(request: web.Request) -> MultiDict[str]:
-    """The fields of a form that a page of the console has sent; without a session it need not carry a token.
-
-    Raises `PermissionDenied` for a form of another site, `UnsupportedMediaType`, `RequestTooLarge` or `InvalidRequest`.
+    """The fields of a form that a page of the console has sent; without a session it needs no token. Raises
+    `PermissionDenied` for a form of another site, `UnsupportedMediaType`, `RequestTooLarge` or `InvalidRequest`.
     """
     if request.content_type != FORM_TYPE:
         raise UnsupportedMediaType(f"The console takes forms as {FORM_TYPE}.")
@@ -97,13 +95,13 @@ async def form_of(request: web.Request) -> MultiDict[str]:
 
 
 def require_token(session: Session, given: str) -> None:
-    """Raises `PermissionDenied` for another token than that of the session's forms."""
+    """Raise `PermissionDenied` unless `given` is the token of the session's forms."""
     if not hmac.compare_digest(given.encode(), session.csrf.encode()):
         raise PermissionDenied(OTHER_SITE)
 
 
 def require_own_site(request: web.Request) -> None:
-    """Raises `PermissionDenied` when a browser says that a page of another site asks."""
+    """Raise `PermissionDenied` if the browser says that the request comes from another site."""
     origin = request.headers.get("Origin")
     if origin is None:
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
@@ -133,7 +131,9 @@ async def _read(request: web.Request) -> MultiDict[str]:
 
 
 def keep_cookie(request: web.Request, response: web.Response, token: str, settings: Settings) -> None:
-    """Sign the browser in. The cookie is sent to the console alone, by its own pages, and over https where it came so."""
+    """Sign the browser in. The cookie is sent to the console only, by the console's own pages, and by https only if the
+    request came so.
+    """
     response.set_cookie(
         COOKIE,
         token,
@@ -146,20 +146,20 @@ def keep_cookie(request: web.Request, response: web.Response, token: str, settin
 
 
 async def sign_out(request: web.Request, response: web.Response) -> None:
-    """End the session of the browser. Raises `Unavailable`."""
+    """End the browser's session. Raises `Unavailable`."""
     async with reached(WHAT):
         await end_session(request.app[SERVICES].pool, request.cookies[COOKIE])
     response.del_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
 
 
 def sign_in_address(request: web.Request) -> str:
-    """Where whoever is signed out is led to, and comes back from if this was a page."""
+    """The address of the sign-in, which leads back to the requested page afterwards."""
     here = request.rel_url.raw_path_qs if request.method == "GET" else ""
     return f"/console?next={quote(here, safe='')}" if next_page(here) else "/console"
 
 
 def next_page(text: str) -> str | None:
-    """An address of a page of the console, or None for any other text."""
+    """The text if it is the address of a console page, otherwise None."""
     parts = urlsplit(text)
     is_page = parts.path.startswith("/console/") and not parts.netloc and not parts.scheme
     steps = unquote(parts.path).split("/")

@@ -1,4 +1,4 @@
-"""How values are written on the pages: money, numbers, times."""
+"""Formats values for the pages: money, numbers, times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 
 
 class Money(NamedTuple):
-    """An exact amount in two parts: up to the cent, and the digits behind it."""
+    """An exact amount in two parts: up to the cent, and the digits after it."""
 
     main: str
     fine: str
@@ -32,7 +32,7 @@ def money(amount: object) -> Money:
 
 
 def rate(amount: object) -> str:
-    """A price per million tokens, without needless zeros; a dash for none."""
+    """A price per million tokens without trailing zeros; a dash for None."""
     if amount is None:
         return "–"
     value = Decimal(_text(amount))
@@ -40,7 +40,7 @@ def rate(amount: object) -> str:
 
 
 def number(value: int | None) -> str:
-    """A whole number with commas; a dash for none."""
+    """A whole number with thousands separators; a dash for None."""
     return "–" if value is None else f"{value:,}"
 
 
@@ -59,7 +59,7 @@ def short(value: int | None) -> str:
 
 
 def moment(value: dt.datetime | None) -> str:
-    """To the second, in UTC."""
+    """The time in UTC, to the second."""
     return "–" if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
@@ -82,7 +82,7 @@ def lasted(seconds: float | None) -> str:
 
 
 def percent(part: float, whole: float) -> float:
-    """For the width of a bar."""
+    """The width of a bar, in percent."""
     return round(100 * part / whole, 2) if whole else 0.0
 
 

@@ -30,7 +30,7 @@ USED = "This link has been used, or is too old: sign in with an API key, or star
 
 
 async def get_sign_in(request: web.Request) -> web.Response:
-    """The form; whoever is signed in already is led to the first page."""
+    """Show the form; a browser that is signed in is led to the first page."""
     going_to = next_page(request.query.get("next", ""))
     try:
         await session_of(request)
@@ -40,7 +40,7 @@ async def get_sign_in(request: web.Request) -> web.Response:
 
 
 async def post_sign_in(request: web.Request) -> web.Response:
-    """A session for an API key that can be used. Too many tries of one address are refused, whatever the key."""
+    """Create a session for a usable API key. After too many tries from one address all are refused."""
     form = await form_of(request)
     going_to = next_page(form.get("next", ""))
     services = request.app[SERVICES]
@@ -61,8 +61,8 @@ async def post_sign_in(request: web.Request) -> web.Response:
 
 
 async def get_entry(request: web.Request) -> web.Response:
-    """A link that signs in once. The page goes on by itself: after a redirect a browser that came from elsewhere would not
-    send the cookie yet.
+    """Sign in with a link that works once. The page then continues by itself, because after a redirect a browser that came
+    from elsewhere would not send the cookie yet.
     """
     services = request.app[SERVICES]
     await _count(request, services)
@@ -85,7 +85,7 @@ async def post_sign_out(request: web.Request, session: Session) -> web.Response:
 
 
 async def _count(request: web.Request, services: Services) -> None:
-    """One more try of this address. Raises `RateLimited` for too many, or `Unavailable`."""
+    """Count one try of the caller's address. Raises `RateLimited` after too many, or `Unavailable`."""
     caller = f"sign-in:{address_of(request)}"
     try:
         per_minute = services.settings.console_sign_ins_per_minute

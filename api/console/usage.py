@@ -1,4 +1,4 @@
-"""`/console/usage`: what was used by day, model or key, as pictures and as a table, and the same as CSV."""
+"""`/console/usage`: usage by day, model or key, as charts, as a table, and as CSV."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from shared.errors import InvalidRequest
 
 COLUMNS = UsageSums.__struct_fields__
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""With these a table calculation would take a name for a formula."""
+"""Characters that make a spreadsheet read a name as a formula."""
 
 
 async def get_usage(request: web.Request, session: Session) -> web.Response:
-    """`?from&to&group_by` with one group; the last 30 days by day, unless it says otherwise."""
+    """Show usage, `?from&to&group_by` with one group; by default the last 30 days by day."""
     usage = await _usage(request, session)
     if len(usage.group_by) > 1:
         raise InvalidRequest("`group_by` is one of day, model and key here; the CSV takes several.")
@@ -38,7 +38,7 @@ async def get_usage(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_csv(request: web.Request, session: Session) -> web.Response:
-    """The same rows, in any groups. Names are text for a table calculation, whatever they begin with."""
+    """The same rows as CSV, with any groups. Names are marked as text for spreadsheets, whatever they begin with."""
     usage = await _usage(request, session)
     written = StringIO()
     writer = csv.writer(written)
@@ -53,7 +53,7 @@ async def get_csv(request: web.Request, session: Session) -> web.Response:
 
 async def _usage(request: web.Request, session: Session) -> UsageAnswer:
     services = request.app[SERVICES]
-    given = MultiDict((name, value) for name, value in request.query.items() if value)  # a form sends empty fields, too
+    given = MultiDict((name, value) for name, value in request.query.items() if value)  # forms send empty fields
     query = parse_query(given, UsageQuery)
     async with services.lists.one(session.key.account_id) as listing:
         return await usage_of(services, session.key.account_id, query, listing)

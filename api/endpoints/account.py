@@ -11,7 +11,7 @@ from shared.stores.postgres import reached
 
 
 async def get_account(request: web.Request) -> web.Response:
-    """Balance, held and available, as exact decimal strings in USD."""
+    """The account's balance, held and available credit, as exact decimal strings in USD."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     async with reached("The account"):

@@ -1,4 +1,4 @@
-"""`/api/batches`: lines in, results out, on the same wallet and queue as everything else."""
+"""`/api/batches`: creates batches from lines of JSON, shows them, and sends their results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ AFTER = "The `custom_id` of the last line that is there already."
 
 
 class NewBatchQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of all lines that do not have them themselves."""
+    """Options for all lines that do not give them."""
 
     service_tier: Annotated[ServiceTier, msgspec.Meta(description="As in the `options` of a line.")] = "default"
 
@@ -73,7 +73,7 @@ class Batches(msgspec.Struct, frozen=True):
 
 
 async def post_batch(request: web.Request) -> web.Response:
-    """Read the lines as they come, and feed the good ones once all of them are here."""
+    """Create a batch. The lines are read as they arrive, and the good ones are run once all are here."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     tier = parse_query(request.query, NewBatchQuery).service_tier
@@ -95,7 +95,7 @@ def lines_of(services: Services, key: ApiKey, tier: ServiceTier, filename: str =
 
 
 async def get_batches(request: web.Request) -> web.StreamResponse:
-    """`?limit&cursor`."""
+    """The account's batches, newest first."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, BatchesQuery)
@@ -106,14 +106,14 @@ async def get_batches(request: web.Request) -> web.StreamResponse:
 
 
 async def get_batch(request: web.Request) -> web.Response:
-    """Its state and counts."""
+    """A batch with its state and counts."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     return _json(view_of(await find_batch(services.pool, key.account_id, request.match_info["id"])))
 
 
 async def delete_batch(request: web.Request) -> web.Response:
-    """Cancel what has not started; one that has ended stays as it is."""
+    """Cancel the lines that have not started; a batch that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     within_s = services.settings.turn_timeout_s
@@ -122,8 +122,8 @@ async def delete_batch(request: web.Request) -> web.Response:
 
 
 async def get_results(request: web.Request) -> web.StreamResponse:
-    """Every line that has ended, in the order of the input; `?after=CUSTOM_ID` goes on behind that line. They are kept for
-    `BATCH_DAYS_KEPT` (30) days from when the batch was made: 410 after that.
+    """Every line that has ended, in the order of the input; `?after=CUSTOM_ID` continues after that line. Results are kept
+    for `BATCH_DAYS_KEPT` (30) days from the creation of the batch; after that: 410.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")

@@ -9,5 +9,7 @@ from api.serving import serve
 
 
 async def post_endpoint(request: web.Request) -> web.StreamResponse:
-    """JSON, raw text or server-sent events; with `Prefer: respond-async` a 202 that says where to look."""
+    """Answer a chat request as JSON, raw text or server-sent events; with `Prefer: respond-async` the answer is a 202 that
+    says where to look.
+    """
     return await serve(request, native.parse_chat_request, may_respond_async=True)

@@ -9,5 +9,5 @@ from api.serving import serve
 
 
 async def post_completions(request: web.Request) -> web.StreamResponse:
-    """A completion, or a stream of its chunks."""
+    """Answer a chat request with a completion, or with a stream of its chunks."""
     return await serve(request, parse_completion)

@@ -1,4 +1,4 @@
-"""`GET /`, `/openapi.json` and `/docs`: the API for machines and for people, all of it from this process."""
+"""`GET /`, `/openapi.json` and `/docs`: the manual for machines and people, served by this process alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from api.services import SERVICES
 from shared.errors import NotFound
 
 OPENAPI = web.AppKey("openapi", bytes)
-"""The document, made once in `app.py`."""
+"""The document, created once in `app.py`."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -26,7 +26,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""Nothing from outside is loaded, and nothing is told to anyone there."""
+"""Pages load nothing from elsewhere and send no referrer."""
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 OF_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 
@@ -56,53 +56,53 @@ async def get_start(request: web.Request) -> web.Response:
 
 
 async def get_openapi(request: web.Request) -> web.StreamResponse:
-    """Every route, parameter, answer and error."""
+    """The description of every route, parameter, answer and error, as OpenAPI 3.1."""
     return await send_whole(request, request.app[OPENAPI], headers={"Content-Type": "application/json"})
 
 
 async def get_docs(request: web.Request) -> web.Response:
-    """What there is to read."""
+    """The first page of the manual."""
     return _html(manual.landing(_at(request)))
 
 
 async def get_errors(_: web.Request) -> web.Response:
-    """Every error: what it means and what to do."""
+    """The page that lists every error with its meaning and what to do."""
     return _html(manual.errors())
 
 
 async def get_billing(_: web.Request) -> web.Response:
-    """The page on billing: a table of what a request costs, however it ends."""
+    """The page that says what a request costs, however it ends."""
     return _html(manual.billing())
 
 
 async def get_fields(request: web.Request) -> web.Response:
-    """What becomes of each field of OpenAI's and Anthropic's APIs, by class of model."""
+    """The page that says what becomes of each field of OpenAI's and Anthropic's APIs, by class of model."""
     services = request.app[SERVICES]
     return _html(manual.fields(services.catalogue, services.settings))
 
 
 async def get_guides(request: web.Request) -> web.Response:
-    """A list of the guides."""
+    """The list of guides."""
     return _html(manual.index("guides", _at(request)))
 
 
 async def get_clients(request: web.Request) -> web.Response:
-    """A list of the pages about clients and libraries."""
+    """The list of pages about clients and libraries."""
     return _html(manual.index("clients", _at(request)))
 
 
 async def get_guide(request: web.Request) -> web.Response:
-    """How a part of the service is used."""
+    """One guide."""
     return _html(manual.page("guides", request.match_info["name"], _at(request)))
 
 
 async def get_client(request: web.Request) -> web.Response:
-    """How a client or library is used with this service."""
+    """The page about one client or library."""
     return _html(manual.page("clients", request.match_info["name"], _at(request)))
 
 
 async def get_ui(request: web.Request) -> web.StreamResponse:
-    """The API explorer begins with `index.html`."""
+    """The files of the API explorer; `index.html` is the first."""
     path = _files().get(request.match_info["file"])
     if path is None:
         raise NotFound("There is no such file: GET /docs/ui/index.html is the API explorer.")
@@ -115,7 +115,7 @@ def _at(request: web.Request) -> str | None:
 
 @cache
 def _files() -> dict[str, Path]:
-    """By name: Swagger UI's own, and ours that start it."""
+    """By name, the files of Swagger UI and our own that start it."""
     own = {path.name: path for path in (manual.PAGES / "ui").iterdir()}
     return own | {name: Path(str(swagger_ui_path)) / name for name in OF_SWAGGER_UI}
 

@@ -1,4 +1,4 @@
-"""`GET /healthz`: the event loop of this process turns. `GET /readyz`: it may take requests."""
+"""`GET /healthz`: whether the event loop of this process turns. `GET /readyz`: whether it may take requests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Which parts are there now. Not ready is a process that stops, or one whose Postgres or Redis has been away for
-    `READY_GRACE_S`; a missing worker is told and changes nothing, because requests wait for one in the queue.
+    """Whether this process may take requests, and which parts are there. It is not ready while it stops, or once Postgres
+    or Redis has been away for `READY_GRACE_S`. A missing worker does not count, because requests wait for one in the queue.
     """
 
     status: Literal["ready", "not ready"]
@@ -35,17 +35,17 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def get_healthz(_: web.Request) -> web.Response:
-    """Always 200."""
+    """Always 200 while the event loop turns."""
     return web.Response(body=msgspec.json.encode(Alive("ok")), content_type="application/json")
 
 
 async def get_readyz(request: web.Request) -> web.Response:
-    """200, or 503; both say which parts are there."""
+    """200 if the process may take requests, otherwise 503; the body says which parts are there."""
     return await readiness(request.app[SERVICES])
 
 
 async def readiness(services: Services) -> web.Response:
-    """Of this process, whoever asks on whichever port."""
+    """The readiness of this process, for any port."""
     reached = await services.reach.look()
     draining = services.draining.is_set()
     ready = services.reach.lately and not draining

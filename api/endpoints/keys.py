@@ -1,4 +1,4 @@
-"""`/api/keys`: an account's keys, for keys with the scope `manage`."""
+"""`/api/keys`: an account's own keys, for keys with the scope `manage`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _rotation_decoder = msgspec.json.Decoder(RotationBody)
 
 
 async def get_keys(request: web.Request) -> web.StreamResponse:
-    """Every key that can be used, and the newest of those that have ended; oldest first."""
+    """Every usable key and the newest ended ones, oldest first."""
     services = request.app[SERVICES]
     manager = await _manager(request)
     async with services.lists.one(manager.account_id) as listing:
@@ -61,7 +61,7 @@ async def get_keys(request: web.Request) -> web.StreamResponse:
 
 
 async def keys_shown(services: Services, account_id: str, listing: LongList) -> list[KeyRow]:
-    """As `get_keys` answers. Raises `Overloaded` or `Unavailable`."""
+    """The rows that `get_keys` answers with. Raises `Overloaded` or `Unavailable`."""
     rows: list[KeyRow] = []
     async with reached(WHAT):
         rows_max = services.settings.keys_per_account_max * LISTED_PER_USABLE
@@ -73,14 +73,14 @@ async def keys_shown(services: Services, account_id: str, listing: LongList) -> 
 
 
 async def post_key(request: web.Request) -> web.Response:
-    """A new key of the same account: 201, and the only time it is shown."""
+    """Create a key of the same account. This answer is the only one that shows it."""
     manager = await _manager(request)
     body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
     return _created(await make_key(request, manager, parse_once(body, _create_decoder, CREATE_HINT)))
 
 
 async def make_key(request: web.Request, manager: ApiKey, body: NewKeyBody) -> NewKey:
-    """A new key with these rules. Raises `InvalidRequest`, `InvalidApiKey`, `Conflict` or `Unavailable`."""
+    """Create a key with these rules. Raises `InvalidRequest`, `InvalidApiKey`, `Conflict` or `Unavailable`."""
     services = request.app[SERVICES]
     rules = rules_of(body, clock.utc_now())
     async with reached(WHAT):
@@ -91,7 +91,7 @@ async def make_key(request: web.Request, manager: ApiKey, body: NewKeyBody) -> N
 
 
 async def post_rotation(request: web.Request) -> web.Response:
-    """A new key with the same rules; the old one ends after `grace_s`."""
+    """Create a key with the same rules; the old one ends after `grace_s`."""
     manager = await _manager(request)
     body = await request.app[SERVICES].bodies.read_small_json(request, manager.account_id)
     rotation = parse_once(body or b"{}", _rotation_decoder, ROTATE_HINT)
@@ -99,7 +99,7 @@ async def post_rotation(request: web.Request) -> web.Response:
 
 
 async def replace_key(request: web.Request, manager: ApiKey, key_id: str, body: RotationBody) -> NewKey:
-    """The successor of a key. Raises as `make_key`, or `NotFound`."""
+    """Create the successor of a key. Raises as `make_key` does, or `NotFound`."""
     services = request.app[SERVICES]
     grace = _grace(body, services)
     async with reached(WHAT):
@@ -111,14 +111,14 @@ async def replace_key(request: web.Request, manager: ApiKey, key_id: str, body: 
 
 
 async def delete_key(request: web.Request) -> web.Response:
-    """Revoked from now on, front doors notice within `AUTH_CACHE_S`; again changes nothing."""
+    """Revoke a key; front doors notice within `AUTH_CACHE_S`. Revoking it again changes nothing."""
     manager = await _manager(request)
     revoked = await end_key(request, manager, request.match_info["key_id"])
     return web.Response(body=result_json(revoked.row()), content_type="application/json")
 
 
 async def end_key(request: web.Request, manager: ApiKey, key_id: str) -> ApiKey:
-    """The key, revoked. Raises `NotFound` or `Unavailable`."""
+    """Revoke a key and return it. Raises `NotFound` or `Unavailable`."""
     services = request.app[SERVICES]
     async with reached(WHAT):
         key = await find_key_of(services.pool, manager.account_id, key_id)
@@ -136,7 +136,7 @@ async def _manager(request: web.Request) -> ApiKey:
 
 
 def require_manager(key: ApiKey) -> None:
-    """Raises `PermissionDenied` for a key with a limit of its own, which it could rid itself of by making another key."""
+    """Raise `PermissionDenied` for a key with a limit of its own, which it could evade by creating another key."""
     if key.limited():
         raise PermissionDenied(
             "This API key has a spending limit, a rate or a time of expiry, so it cannot manage keys: the keys it makes"

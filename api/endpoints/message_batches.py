@@ -54,8 +54,8 @@ class MessageBatchesQuery(msgspec.Struct, frozen=True):
 
 
 async def post_batch(request: web.Request) -> web.Response:
-    """Run up to 100,000 requests. They are read as they arrive, and run once all of them are here. What is wrong with the
-    `params` of one is told in its result, and keeps no other from being run.
+    """Run up to 100,000 requests. They are read as they arrive, and run once all of them are here. A fault in the `params`
+    of one request is reported in its result, and the others run.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
@@ -73,7 +73,7 @@ async def post_batch(request: web.Request) -> web.Response:
 
 
 async def get_batches(request: web.Request) -> web.StreamResponse:
-    """Newest first; those of the other APIs too."""
+    """The account's batches, newest first, including those of the other APIs."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query, ignored = known_query(request.query, MessageBatchesQuery)
@@ -96,14 +96,14 @@ async def get_batches(request: web.Request) -> web.StreamResponse:
 
 
 async def get_batch(request: web.Request) -> web.Response:
-    """Answers with the batch: its status and counts, and the address of its results once it has ended."""
+    """A batch with its status and counts, and the address of its results once it has ended."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     return _shown(request, await _own(request, services, key.account_id))
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """What has not started does not start any more; a batch that has ended stays as it is."""
+    """Cancel the requests that have not started; a batch that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     within_s = services.settings.turn_timeout_s
@@ -112,9 +112,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def delete_one(request: web.Request) -> web.Response:
-    """Delete a batch that has ended, with its requests and their results: 409 before that. What it cost stays in the
-    history.
-    """
+    """Delete a batch that has ended, with its requests and results; before its end: 409. Its cost stays in the history."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     batch = await _own(request, services, key.account_id)
@@ -124,8 +122,8 @@ async def delete_one(request: web.Request) -> web.Response:
 
 
 async def get_results(request: web.Request) -> web.StreamResponse:
-    """The results of a batch that has ended, in the order of its requests: 409 before that. They are kept for
-    `BATCH_DAYS_KEPT` (30) days from when the batch was made: 410 after that.
+    """The results of a batch that has ended, in the order of its requests; before its end: 409. They are kept for
+    `BATCH_DAYS_KEPT` (30) days from the creation of the batch; after that: 410.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -142,6 +140,6 @@ async def _own(request: web.Request, services: Services, account_id: str) -> Bat
 
 
 def _shown(request: web.Request, batch: Batch, headers: dict[str, str] | None = None) -> web.Response:
-    results_at = base_url_of(request) + PATH  # clients follow `results_url` as it stands
+    results_at = base_url_of(request) + PATH  # clients follow `results_url` unchanged
     shown = message_batch(batch, results_at, request.app[SERVICES].settings.batch_days_kept)
     return web.Response(body=json_bytes(shown), content_type="application/json", headers=headers)

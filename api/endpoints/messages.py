@@ -1,4 +1,4 @@
-"""`POST /v1/messages`: a chat request in the form of Anthropic's Messages API; and how many tokens one has."""
+"""`POST /v1/messages`: a chat request in the form of Anthropic's Messages API; and the estimate of its tokens."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class TokenCount(msgspec.Struct, frozen=True):
 
 
 async def post_messages(request: web.Request) -> web.StreamResponse:
-    """A message, or the events of one; `anthropic-version` and `anthropic-beta` are accepted and change nothing."""
+    """Answer with a message, or with the events of one. `anthropic-version` and `anthropic-beta` are accepted and change
+    nothing.
+    """
     return await serve(request, anthropic.parse_message)
 
 
 async def post_count_tokens(request: web.Request) -> web.Response:
-    """How many tokens the input has, estimated from its bytes without asking a vendor; it costs nothing. `x-token-count` says
+    """Estimate the tokens of the input from its bytes without asking a vendor; it costs nothing. `x-token-count` says
     `estimate`.
     """
     services = request.app[SERVICES]

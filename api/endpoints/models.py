@@ -1,4 +1,4 @@
-"""`GET /api/models`: the whole catalogue, with what is available now."""
+"""`GET /api/models`: the whole catalogue, and which models can be called now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def get_models(request: web.Request) -> web.StreamResponse:
 
 
 def listed_models(services: Services) -> list[ListedModel]:
-    """The whole catalogue."""
+    """All models with their availability."""
     catalogue = services.catalogue
     return [
         ListedModel(

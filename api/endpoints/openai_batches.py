@@ -23,7 +23,7 @@ from shared.errors import IdempotencyMismatch, InvalidRequest
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 PATH = "/v1/batches"
 ERRORS_SHOWN_MAX = 20
-"""Lines of a batch that are named in it."""
+"""Most bad lines that a batch lists."""
 _decoder = msgspec.json.Decoder(BatchBody)
 
 
@@ -61,7 +61,7 @@ async def post_batch(request: web.Request) -> web.Response:
 
 
 async def get_batches(request: web.Request) -> web.StreamResponse:
-    """Newest first; those of `/api/batches` too."""
+    """The account's batches, newest first, including those of `/api/batches`."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, OpenAIBatchesQuery)
@@ -73,14 +73,14 @@ async def get_batches(request: web.Request) -> web.StreamResponse:
 
 
 async def get_batch(request: web.Request) -> web.Response:
-    """Its status and counts, and its files once it has ended."""
+    """A batch with its status and counts, and its files once it has ended."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     return await _answer(services, await find_batch(services.pool, key.account_id, request.match_info["id"], PATH))
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """What has not started does not start any more; a batch that has ended stays as it is."""
+    """Cancel the lines that have not started; a batch that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     within_s = services.settings.turn_timeout_s

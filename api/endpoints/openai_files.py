@@ -1,4 +1,4 @@
-"""`/v1/files`: what OpenAI's clients send batches in, and where they fetch the results."""
+"""`/v1/files`: the files in which OpenAI's clients send batches and fetch results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from shared.batches.quota import Announced
 from shared.errors import IdempotencyMismatch, InvalidRequest, NotFound
 
 FORM_BYTES = 65_536
-"""What a form may have around its file."""
+"""Bytes that a form may have beside its file."""
 LIMIT_MAX = 10_000
 ORDER = "`desc` (the default) lists the newest file first, `asc` the oldest."
 """As OpenAI's: "Limit can range between 1 and 10,000, and the default is 10,000" (API reference, files, read 2026-11)."""
@@ -58,8 +58,8 @@ class FilesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def post_file(request: web.Request) -> web.Response:
-    """Send the lines of a batch. They are read and checked as they arrive; those that are not understood do not keep the
-    others from being run.
+    """Send the lines of a batch. They are read and checked as they arrive; the lines that are understood can be run even if
+    others are not.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
@@ -84,7 +84,7 @@ async def post_file(request: web.Request) -> web.Response:
 
 
 async def _first(services: Services, file: File, repeatable_by: RepeatableBy) -> web.Response:
-    """The file that came first with the key; another one is forgotten."""
+    """The file that came first with the Idempotency-Key; a later one is deleted."""
     try:
         first = await first_with_key(services.pool, repeatable_by, file, services.settings)
     except IdempotencyMismatch:
@@ -97,7 +97,7 @@ async def _first(services: Services, file: File, repeatable_by: RepeatableBy) ->
 
 
 async def get_files(request: web.Request) -> web.StreamResponse:
-    """The files that were sent, newest first. Files of results are named by their batches."""
+    """The files that were sent, newest first. Batches name the files of their results."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, FilesQuery)
@@ -114,7 +114,7 @@ async def get_files(request: web.Request) -> web.StreamResponse:
 
 
 def _files(services: Services, account_id: str, query: FilesQuery) -> AsyncIterator[list[File]]:
-    """One more than the page has, if there is one."""
+    """The files of a page, and one more if there is one."""
     return list_files(
         services.pool,
         account_id,
@@ -127,7 +127,7 @@ def _files(services: Services, account_id: str, query: FilesQuery) -> AsyncItera
 
 
 async def get_file(request: web.Request) -> web.Response:
-    """A file that was sent, or that is made of a batch's results."""
+    """A file that was sent, or a result file of a batch."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     file_id = request.match_info["id"]
@@ -138,8 +138,8 @@ async def get_file(request: web.Request) -> web.Response:
 
 
 async def get_content(request: web.Request) -> web.StreamResponse:
-    """The results of a batch that has ended, in the order of its input: those that succeeded, or the others. Files that were
-    sent are kept as they were understood, not as they came, and are not given back.
+    """The results of a batch that has ended, in the order of its input: the successful lines, or the others. Files that
+    were sent are stored in parsed form and cannot be downloaded.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -158,7 +158,9 @@ async def get_content(request: web.Request) -> web.StreamResponse:
 
 
 async def delete_one(request: web.Request) -> web.Response:
-    """This makes room for other files, and results stay as they were. A file that a batch still needs is kept: 409."""
+    """Delete a file, which makes room for others; results stay as they are. A file that a batch still
+    needs is kept: 409.
+    """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     file_id = request.match_info["id"]
@@ -171,7 +173,7 @@ async def delete_one(request: web.Request) -> web.Response:
 
 
 async def _output(services: Services, account_id: str, file_id: str) -> tuple[Batch, str] | None:
-    """The batch that the file is made of, and which of its files it is; None for one that was sent. Raises `NotFound`."""
+    """The batch of a result file, and which of its files it is; None for a file that was sent. Raises `NotFound`."""
     split = split_output(file_id)
     if split is None:
         return None

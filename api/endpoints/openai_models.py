@@ -1,5 +1,5 @@
-"""`GET /v1/models`: the catalogue in OpenAI's form, in Anthropic's, whose clients say so by a header, or in that of Codex,
-which says its version.
+"""`GET /v1/models`: the catalogue in OpenAI's form; in Anthropic's for clients with its header; in Codex' for clients that
+send their version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEFORE = "Anthropic's form: the first id of the page after."
 
 
 class ModelsQuery(msgspec.Struct, frozen=True):
-    """Which form, and in Anthropic's which page. Other parameters are left alone."""
+    """Which form, and for Anthropic's which page. Other parameters are ignored."""
 
     client_version: (
         Annotated[str, msgspec.Meta(description="Given by Codex: its form is answered.")] | msgspec.UnsetType
@@ -41,8 +41,8 @@ class ModelsQuery(msgspec.Struct, frozen=True):
 
 
 async def get_openai_models(request: web.Request) -> web.StreamResponse:
-    """Every model by its public name, in the catalogue's order: in Anthropic's form with the header `anthropic-version`, in
-    Codex' with the parameter `client_version`.
+    """Every model by its public name, in the catalogue's order. The header `anthropic-version` selects Anthropic's form,
+    the parameter `client_version` Codex'.
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
@@ -58,7 +58,7 @@ async def get_openai_models(request: web.Request) -> web.StreamResponse:
 
 
 async def get_openai_model(request: web.Request) -> web.Response:
-    """One model, by any of its names; in Anthropic's form with the header `anthropic-version`."""
+    """One model, by any of its names. The header `anthropic-version` selects Anthropic's form."""
     services = request.app[SERVICES]
     await services.authenticator.authenticate(request.headers, "read")
     model = services.catalogue.find(request.match_info["id"], V1_LISTED_AT)
@@ -76,7 +76,7 @@ def _for_anthropic(request: web.Request) -> bool:
 
 
 def _page(catalogue: Catalogue, query: ModelsQuery) -> AnthropicModels:
-    """One page of the catalogue, with the models behind `after_id` or those before `before_id`. `has_more` says whether more
+    """One page of the catalogue: the models after `after_id`, or those before `before_id`. `has_more` says whether more
     models follow in that direction.
     """
     models, after, before = list(catalogue), query.after_id or None, query.before_id or None
@@ -94,5 +94,5 @@ def _page(catalogue: Catalogue, query: ModelsQuery) -> AnthropicModels:
 
 
 def _place(models: Sequence[Model], name: str, catalogue: Catalogue) -> int:
-    """Raises `ModelNotFound`."""
+    """The index of the model. Raises `ModelNotFound`."""
     return models.index(catalogue.find(name, V1_LISTED_AT))

@@ -81,7 +81,7 @@ _key_decoder = msgspec.json.Decoder(OperatorKeyBody)
 
 
 async def get_accounts(request: web.Request) -> web.Response:
-    """`?limit&cursor`: every account with its wallet."""
+    """Every account with its wallet, oldest first."""
     who = await asker(request, "read")
     query = parse_query(request.query, AccountsQuery)
     async with reached(ACCOUNTS):
@@ -92,7 +92,7 @@ async def get_accounts(request: web.Request) -> web.Response:
 
 
 async def post_account(request: web.Request) -> web.Response:
-    """A new account, and its credit with it."""
+    """Create an account, with credit if wanted."""
     who = await asker(request, "accounts")
     body = await body_of(request, who, _account_decoder, "It takes name, credit_usd and ref")
     credit = _usd("credit_usd", body.credit_usd or Decimal(0))
@@ -112,7 +112,7 @@ async def get_account(request: web.Request) -> web.Response:
 
 
 async def post_credit(request: web.Request) -> web.Response:
-    """Add credit, or take it back; answers with the account afterwards."""
+    """Add credit or take it back; answers with the account afterwards."""
     who = await asker(request, "accounts")
     body = await body_of(request, who, _credit_decoder, "It takes usd, ref and note")
     usd = _usd("usd", body.usd)
@@ -127,7 +127,7 @@ async def post_credit(request: web.Request) -> web.Response:
 
 
 async def get_keys(request: web.Request) -> web.Response:
-    """Every key that can be used, and the newest of those that have ended; oldest first."""
+    """Every usable key of the account and the newest ended ones, oldest first."""
     who = await asker(request, "read")
     rows_max = who.services.settings.keys_per_account_max * LISTED_PER_USABLE
     async with reached(KEYS):
@@ -137,7 +137,7 @@ async def get_keys(request: web.Request) -> web.Response:
 
 
 async def post_key(request: web.Request) -> web.Response:
-    """A new key of the account. A repeated `ref` shows it again for a day, to the token that asked first."""
+    """Create a key of the account. For a day, the same `ref` shows the key again to the token that created it."""
     who = await asker(request, "keys")
     body = await body_of(request, who, _key_decoder, f"{CREATE_HINT}, and ref")
     rules, account_id = rules_of(body, clock.utc_now()), request.match_info["id"]
@@ -154,7 +154,7 @@ async def post_key(request: web.Request) -> web.Response:
 
 
 async def delete_key(request: web.Request) -> web.Response:
-    """Revoked from now on, front doors notice within `AUTH_CACHE_S`; again changes nothing."""
+    """Revoke a key; front doors notice within `AUTH_CACHE_S`. Revoking it again changes nothing."""
     who = await asker(request, "keys")
     key_id = request.match_info["key_id"]
     if not (key_id.isascii() and key_id.isalnum()):
@@ -166,7 +166,7 @@ async def delete_key(request: web.Request) -> web.Response:
 
 
 async def _with_key(who: Asker, found: Once) -> CreatedKey:
-    """The key itself is kept nowhere: it is made again of the asking token and the salt of its `ref`."""
+    """The created key. Its secret is stored nowhere: it is derived from the operator's token and the salt of the `ref`."""
     row = msgspec.json.decode(found.kept.answer, type=api_keys.KeyRow)
     secret = tokens.derived(who.secret, found.kept.salt) if found.kept.salt else ""
     async with reached(KEYS):

@@ -1,4 +1,4 @@
-"""`/operator/audit` and `/operator/ledger/check`: what was changed, and whether the books balance, for operators."""
+"""`/operator/audit` and `/operator/ledger/check`: the audit log, and whether the books balance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG, BOOKS = "The audit log", "The books"
 
 
 class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries."""
+    """Which entries of the log."""
 
     since: Annotated[datetime, msgspec.Meta(tz=True, description="None older than this.")] | UnsetType = UNSET
     actor: Annotated[str, msgspec.Meta(description="Whose alone, such as `operator:NAME`.")] | UnsetType = UNSET
@@ -43,7 +43,7 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def get_audit(request: web.Request) -> web.Response:
-    """`?since&actor&limit&cursor`: every change of access, credit and routing, by whomever."""
+    """Every change of access, credit and routing, by anybody, newest first."""
     who = await asker(request, "audit")
     query = parse_query(request.query, AuditQuery)
     async with reached(LOG):
@@ -58,7 +58,9 @@ async def get_audit(request: web.Request) -> web.Response:
 
 
 async def post_check(request: web.Request) -> web.Response:
-    """Prove that the books balance, on one snapshot of the database. It reads everything: one check at a time."""
+    """Prove that the books balance, on one snapshot of the database. The check reads everything, so only one runs at a
+    time.
+    """
     who = await asker(request, "read")
     body = await body_of(request, who, ref_decoder, REF_HINT)
     checking = who.services.checking

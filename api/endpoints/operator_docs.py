@@ -7,7 +7,7 @@ from aiohttp import web
 from api.http.writing import send_whole
 
 OPERATOR_OPENAPI = web.AppKey("operator_openapi", bytes)
-"""The document, made once in `app.py`."""
+"""The document, created once in `app.py`."""
 
 
 async def get_openapi(request: web.Request) -> web.StreamResponse:

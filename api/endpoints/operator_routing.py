@@ -1,4 +1,4 @@
-"""`/operator/queues`, `workers` and `upstreams`: what waits, who works, who is called, and taking each out of service."""
+"""`/operator/queues`, `workers` and `upstreams`: shows queues, workers and upstreams, and takes them out of service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUEUES, WORKERS, UPSTREAMS = "The queues", "The workers", "The upstreams"
 
 
 async def get_queues(request: web.Request) -> web.Response:
-    """What waits and runs in each queue, and the living workers."""
+    """The waiting and running jobs of each queue, and the living workers."""
     who = await asker(request, "read")
     services = who.services
     async with _all_reached(QUEUES):

@@ -57,7 +57,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 async def get_requests(request: web.Request) -> web.StreamResponse:
-    """`?limit&cursor`: requests of the caller's account, whichever key made them."""
+    """The requests of the caller's account, whichever key made them, newest first."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, HistoryQuery)
@@ -69,13 +69,13 @@ async def get_requests(request: web.Request) -> web.StreamResponse:
 
 
 async def get_request(request: web.Request) -> web.StreamResponse:
-    """Its state, and its answer as long as that is kept."""
+    """One request: its state, its receipt, and its answer as long as that is kept."""
     services = request.app[SERVICES]
     return await _view(request, services, await _own(request, services, "read"))
 
 
 async def delete_request(request: web.Request) -> web.StreamResponse:
-    """Cancel it; one that has ended stays as it is. Answers with the request as it is now."""
+    """Cancel a request and answer with it as it is now. A request that has ended stays as it is."""
     services = request.app[SERVICES]
     logged = await _own(request, services, "inference")
     await cancel(services, logged)
@@ -89,7 +89,9 @@ async def cancel(services: Services, logged: LoggedRequest) -> None:
 
 
 async def get_stream(request: web.Request) -> web.StreamResponse:
-    """Its events from the beginning, or after `Last-Event-ID` or `?after=N`; followed while it runs."""
+    """The request's events from the beginning, or after `Last-Event-ID` or `?after=N`. While the request runs, the stream
+    follows it.
+    """
     return await stream_again(request, await request.app[SERVICES].authenticator.authenticate(request.headers, "read"))
 
 
@@ -118,14 +120,16 @@ async def _own(request: web.Request, services: Services, scope: str) -> LoggedRe
 
 
 async def _view(request: web.Request, services: Services, logged: LoggedRequest) -> web.StreamResponse:
-    """There is room for it before it is read: what was asked and answered may be many MB."""
+    """Take room for the request before it is read: its messages and its answer may be many MB."""
     with await room_for(request, await bytes_kept(services.pool, services.redis, logged), logged.account_id) as held:
         view = await view_of(services.pool, services.redis, logged)
         return await answer(request, result_json(view), logged.account_id, held=held)
 
 
 def _first(request: web.Request) -> int:
-    """The number of the first event that is wanted. A browser that reconnects sends the header, so it comes first."""
+    """The number of the first event that is wanted. The header comes before the query, because a browser that reconnects
+    sends it.
+    """
     after = parse_query(request.query, StreamQuery).after
     if "Last-Event-ID" in request.headers:
         return whole_number(request.headers, "Last-Event-ID", -1, 0, SEQUENCE_MAX) + 1
@@ -140,8 +144,8 @@ def _form(request: web.Request, logged: LoggedRequest) -> RawText | ServerSentEv
 
 
 async def _has_ended_before(client: redis.asyncio.Redis, logged: LoggedRequest, first: int) -> bool:
-    """Whether all events are before `first`, so that there is nothing to wait for. Raises `InvalidRequest` when it is far
-    beyond what there is, unless Redis may have lost what there was: then the request's end is told.
+    """Whether all events come before `first`, so that nothing is left to send. Raises `InvalidRequest` if `first` is far
+    beyond the last event, unless Redis may have lost events: then the request's end is sent.
     """
     try:
         async with client.pipeline(transaction=False) as pipe:

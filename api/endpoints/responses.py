@@ -1,4 +1,4 @@
-"""`/v1/responses`: a chat request in the form of OpenAI's Responses API, and what is kept of one."""
+"""`/v1/responses`: chat requests in the form of OpenAI's Responses API, and stored responses."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ SEQUENCE_MAX = 2**31 - 1
 LIMIT_DEFAULT, LIMIT_MAX = 20, 100
 ORDER = "`desc` (the default) lists the newest item first, `asc` the oldest."
 CANCELLED_WITHIN_S = 2.0
-"""How long a cancel waits for the request to end. That comes at once, unless the vendor bills to the end."""
+"""How long a cancel waits for the request to end, which happens at once unless the vendor bills to the end."""
 COPIES = 2
-"""How many copies of a large body are held at once: one is what the vendor is asked, one is what is stored."""
+"""Copies of a large body that are held at once: what the vendor is asked, and what is stored."""
 AFTER = "With `stream`: the number of the last event that is known."
 
 
 class ResponseQuery(msgspec.Struct, frozen=True):
-    """The query of `GET /v1/responses/{id}`: how the response is to be shown. Other parameters are left out and named."""
+    """How a response is shown. Other parameters are left out and named."""
 
     stream: Annotated[bool, msgspec.Meta(description="Its events, from the beginning or after `starting_after`.")] = (
         False
@@ -54,7 +54,7 @@ class ResponseQuery(msgspec.Struct, frozen=True):
 
 
 class InputItemsQuery(msgspec.Struct, frozen=True):
-    """The query of `…/input_items`: which page of the items. Other parameters are left out and named."""
+    """Which page of the items. Other parameters are left out and named."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="Items on a page.")] = LIMIT_DEFAULT
     order: Annotated[Literal["asc", "desc"], msgspec.Meta(description=ORDER)] = "desc"
@@ -62,14 +62,14 @@ class InputItemsQuery(msgspec.Struct, frozen=True):
 
 
 async def post_response(request: web.Request) -> web.StreamResponse:
-    """A response, or the events of one. It is kept for 24 hours unless `store` is false; with `background` it answers at
-    once, and runs on whoever leaves.
+    """Answer with a response, or with its events. It is kept for 24 hours unless `store` is false. With `background` the
+    answer comes at once, and the request runs on even if the caller leaves.
     """
     return await serve(request, parse_response, copies=COPIES)
 
 
 async def get_response(request: web.Request) -> web.StreamResponse:
-    """How far it has come, and its output once it has ended; or its events again."""
+    """A stored response: its status, and its output once it has ended; or its events again."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query, ignored = known_query(request.query, ResponseQuery)
@@ -81,7 +81,7 @@ async def get_response(request: web.Request) -> web.StreamResponse:
 
 
 async def delete_response(request: web.Request) -> web.Response:
-    """Forget it, with its input and its answer. What is still running goes on, but its answer is not kept."""
+    """Delete a response with its input and its answer. A running request goes on, but its answer is not kept."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     response = request.match_info["id"]
@@ -89,14 +89,14 @@ async def delete_response(request: web.Request) -> web.Response:
     if not await services.ledger.forget(key.account_id, request_id):
         raise unknown(response)
     logged = await find_request(services.pool, key.account_id, request_id)
-    if logged.state != "pending":  # what still runs is read and written yet, and goes by itself soon after its end
+    if logged.state != "pending":  # a running request still needs its data in Redis, which expires soon after its end
         with suppress(*UNREACHABLE):
             await services.redis.unlink(keys.journal(request_id), keys.asked(request_id))
     return web.Response(body=json_bytes(ResponseDeleted(id=response)), content_type="application/json")
 
 
 async def cancel_response(request: web.Request) -> web.StreamResponse:
-    """Cancel it; one that has ended stays as it is. Answers with the response as it is now."""
+    """Cancel a response and answer with it as it is now. A response that has ended stays as it is."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
     response = request.match_info["id"]
@@ -109,7 +109,7 @@ async def cancel_response(request: web.Request) -> web.StreamResponse:
 
 
 async def get_input_items(request: web.Request) -> web.StreamResponse:
-    """The items of its input, as they were sent; not those that it goes on from."""
+    """The items of the response's own input, as they were sent, without those of the responses that it continues."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query, ignored = known_query(request.query, InputItemsQuery)
@@ -129,7 +129,7 @@ async def get_input_items(request: web.Request) -> web.StreamResponse:
 
 
 async def post_input_tokens(request: web.Request) -> web.Response:
-    """How many tokens the input has, estimated from its bytes without asking a vendor; it costs nothing. `x-token-count` says
+    """Estimate the tokens of the input from its bytes without asking a vendor; it costs nothing. `x-token-count` says
     `estimate`.
     """
     services = request.app[SERVICES]
@@ -177,7 +177,7 @@ async def _stream(
 
 
 async def _has_journal(services: Services, request_id: str) -> bool:
-    """Whether its pieces are there as they came. When Redis is away, that is told when they are read."""
+    """Whether the request's journal is still there. If Redis is away, reading the journal reports that."""
     with suppress(*UNREACHABLE):
         return bool(await services.redis.exists(keys.journal(request_id)))
     return True

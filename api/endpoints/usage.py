@@ -1,4 +1,4 @@
-"""`GET /api/usage`: what the account used, by day, model and key, from the roll-up that settling keeps."""
+"""`GET /api/usage`: the account's usage by day, model and key, from sums that are updated with every settlement."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ Day = Annotated[
 
 
 class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that ended, and what they used. Cached tokens and those written to a cache are part of the input, reasoning
-    tokens of the output. `charged_usd` is an exact decimal string.
-    """
+    """Requests that ended, with their tokens and charges."""
 
     requests: int
     """Requests that ended."""
@@ -59,7 +57,7 @@ class UsageSums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageGroup(UsageSums, frozen=True, kw_only=True):
-    """The sums of one group; it has the fields that were grouped by."""
+    """The sums of one group, with the fields that were grouped by."""
 
     day: date | msgspec.UnsetType = msgspec.UNSET
     """The day in UTC on which they were asked."""
@@ -72,7 +70,7 @@ class UsageGroup(UsageSums, frozen=True, kw_only=True):
 
 
 class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`rows` are sorted by what was grouped by, in the order in which it was asked for."""
+    """Usage in a period. `rows` are sorted by the grouped fields, in the order in which these were asked for."""
 
     first: date = msgspec.field(name="from")
     """The first day, in UTC."""
@@ -103,12 +101,14 @@ class UsagePeriod(msgspec.Struct, frozen=True):
 
     @property
     def may_be_long(self) -> bool:
-        """Whether there may be many rows: days and models are few, but keys, and pairs of two groups, may be many."""
+        """Whether there may be many rows: there are few days and models, but there may be many keys, or pairs of two
+        groups.
+        """
         return self.group_by not in {("day",), ("model",)}
 
 
 async def get_usage(request: web.Request) -> web.StreamResponse:
-    """The last 30 days by day, unless the query says otherwise."""
+    """The account's usage; by default of the last 30 days, by day."""
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "read")
     query = parse_query(request.query, UsageQuery)
@@ -118,7 +118,7 @@ async def get_usage(request: web.Request) -> web.StreamResponse:
 
 
 async def usage_of(services: Services, account_id: str, query: UsageQuery, listing: LongList) -> UsageAnswer:
-    """What an account used. Raises `InvalidRequest`, `Overloaded` or `Unavailable`."""
+    """The account's usage. Raises `InvalidRequest`, `Overloaded` or `Unavailable`."""
     settings = services.settings
     asked = _asked(query, datetime.now(UTC).date(), settings.usage_days_max)
     if asked.may_be_long:
@@ -192,9 +192,9 @@ COUNTED = (*UsageSums.__struct_fields__[:-1], "charged_nano")
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What ended in one group. `day` is the day (UTC) on which a request was asked; what is not grouped by is None.
-
-    `failed` of the `requests` did not succeed; cached and written tokens are part of the input, reasoning ones of the output.
+    """The ended requests of one group. `day` is the day (UTC) of the requests' admission; fields that are not grouped by
+    are None. `failed` counts the `requests` that did not succeed. Cached and written tokens are part of the input,
+    reasoning tokens of the output.
     """
 
     day: date | None
@@ -214,8 +214,8 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
 async def read_usage(
     pool: asyncpg.Pool, account_id: str, first: date, last: date, group_by: Collection[Group], *, rows_max: int
 ) -> list[UsageRow]:
-    """From `first` to `last`, both included, in no order. Raises `InvalidRequest` for more rows than `rows_max`, or
-    `Unavailable`.
+    """Usage from `first` to `last`, both included, in no order. Raises `InvalidRequest` if there are more than `rows_max`
+    rows, or `Unavailable`.
     """
     grouped = ["day" in group_by, "model" in group_by, "key" in group_by]
     async with reached("The usage"):

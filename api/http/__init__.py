@@ -1,1 +1,1 @@
-"""HTTP bodies: reading and writing them, whichever API they belong to."""
+"""HTTP bodies, connections and headers, independent of any API."""

@@ -1,4 +1,6 @@
-"""The JSON bodies that a front door holds. There is room for each before it is read, and large ones are decoded in turn."""
+"""The JSON bodies that a front door holds. Room is taken before a body is read, and large ones are decoded one after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,21 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 COLLECT_AFTER_BYTES, COLLECT_AFTER_S = 20_000_000, 0.05
-"""Of bodies that were refused. An exception has all frames that it came through, and what they held; where one of them holds
-the exception, the collector has to find that, which knows how many objects there are and not how large.
+"""Bytes of refused bodies, and seconds, after which garbage is collected. An exception references all frames that it
+passed, and their bodies. If such a frame references the exception, only the garbage collector frees it, and the collector
+counts objects, not bytes.
 """
 SMALL_SHARES = 4
-"""An account has a part of the room for small bodies: whoever says hundreds of them and sends none keeps nobody else out."""
+"""The share of the room for small bodies that one account may have, as one over this number, so that announcing hundreds of
+bodies without sending them keeps nobody else out.
+"""
 
 
 class Body:
-    """One body and its room, which is let go of at the end of a `with`."""
+    """One body and its room, which is released at the end of a `with`."""
 
     def __init__(self, data: bytes, room: HeldBytes, refused: Callable[[int], None], copies: int = 1) -> None:
-        """`refused` hears of its size when it comes to an error."""
+        """`refused` is called with the body's size if an error is raised."""
         self._data = data
         self._refused = refused
         self._room = room
@@ -42,22 +47,22 @@ class Body:
         room.shrink(copies * self.size)
 
     def hold_beside(self, room: HeldBytes) -> None:
-        """What belongs to the body without being in it: its room is let go of with the body's."""
+        """Release `room` together with the body's own: it belongs to the body without being in it."""
         self._beside = room
 
     def take(self) -> bytes:
-        """The bytes, once: from then on the caller alone holds them."""
+        """The bytes, once; afterwards only the caller holds them."""
         data, self._data = self._data, b""
         return data
 
     def shrink(self, size: int) -> None:
-        """Only so many bytes of it are still held."""
+        """Keep room for `size` bytes only."""
         self._room.shrink(size)
         if self._beside:
             self._beside.release()
 
     def release(self) -> None:
-        """Nothing of it is held any more."""
+        """Release the room."""
         self.shrink(0)
 
     def __enter__(self) -> Self:
@@ -72,7 +77,7 @@ class Body:
 
 
 class Bodies:
-    """Reads them within the limits of the settings."""
+    """Reads bodies within the limits of the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -87,15 +92,15 @@ class Bodies:
         )
         self._turn = asyncio.Lock()
         self._refused = 0
-        """Bytes since the garbage was collected."""
+        """Bytes of refused bodies since the last garbage collection."""
 
     def is_large(self, size: int) -> bool:
-        """Whether it has no room beside the others."""
+        """Whether a body of this size shares the room for large bodies."""
         return size > self._settings.small_body_bytes_max
 
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[Pauses]:
-        """Around work on a body that takes its time, and several copies of it: one large body after the other."""
+        """Surround work on a body that takes time and several copies of it: large bodies come one after the other."""
         if not self.is_large(size):
             yield Pauses(pauses=False)
             return
@@ -107,19 +112,19 @@ class Bodies:
                 await pace.pause()
 
     async def read_small_json(self, request: web.Request, account_id: str) -> bytes:
-        """The whole body where nobody has more than a few fields to say. Raises as `read_json`."""
+        """The whole body, for routes whose bodies have only a few fields. Raises as `read_json` does."""
         with await self.read_json(request, account_id, self._settings.small_body_bytes_max) as body:
             return body.take()
 
     async def read_json(
         self, request: web.Request, account_id: str, bytes_max: int | None = None, *, copies: int = 1
     ) -> Body:
-        """The whole body, of at most `bytes_max` or as much as a chat request may have. Of a large one so many `copies`
-        will be held at once.
+        """The whole body, of at most `bytes_max`, by default the limit of a chat request. A large one will be held in
+        `copies` copies at once.
 
-        Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge`, `Overloaded` when there is no room for
-        it within `BODIES_ROOM_WITHIN_S` (all this before it is read, where its length is said), and `InvalidRequest` when it
-        breaks off, does not come within `BODY_WITHIN_S` or is no UTF-8.
+        Raises `UnsupportedMediaType` for anything but plain JSON, `RequestTooLarge`, `Overloaded` if there is no room
+        within `BODIES_ROOM_WITHIN_S` (all before the body is read, if its length is known), and `InvalidRequest` if it
+        breaks off, does not arrive within `BODY_WITHIN_S`, or is not UTF-8.
         """
         settings = self._settings
         bytes_max = bytes_max or settings.body_bytes_max
@@ -131,7 +136,7 @@ class Bodies:
             async with asyncio.timeout(settings.body_within_s):
                 read = BytesIO()
                 await self._read(request, read, said)
-                if not request.content.at_eof():  # its length was not said, and it is no small one
+                if not request.content.at_eof():  # its length was unknown, and it is not small
                     room.release()
                     room = await self.room(copies * bytes_max, account_id)
                     await self._read(request, read, bytes_max)
@@ -151,14 +156,14 @@ class Bodies:
             asyncio.get_running_loop().call_later(COLLECT_AFTER_S, gc.collect)
 
     async def room(self, size: int, account_id: str) -> HeldBytes:
-        """For `size` bytes. Raises `Overloaded` when there is none within `BODIES_ROOM_WITHIN_S`."""
+        """Room for `size` bytes. Raises `Overloaded` if there is none within `BODIES_ROOM_WITHIN_S`."""
         return await self._room.hold(size, account_id, within_s=self._settings.bodies_room_within_s)
 
     @asynccontextmanager
     async def turn_beside(self, body: Body, size: int, account_id: str) -> AsyncIterator[None]:
-        """Within the turn of `body`, around work on `size` bytes that belong to it. They are held as long as the body is.
-
-        Raises `Overloaded`. Who has his turn as a large body waits for no room: those who have it may wait for their turn.
+        """Within the turn of `body`, surround work on `size` further bytes that belong to it; they are held as long as the
+        body. Raises `Overloaded`. During the turn of a large body nothing waits for room, because those who have the room
+        may wait for their turn.
         """
         has_turn = self.is_large(body.size)
         body.hold_beside(
@@ -168,8 +173,8 @@ class Bodies:
             yield
 
     async def _read(self, request: web.Request, into: BytesIO, size: int) -> None:
-        """All of a body of this size; of a longer one a little more. The pieces are put together as they come: to do that in
-        one step at the end would keep others waiting.
+        """Read a body of this size; of a longer one a little more. The pieces are joined as they arrive, because joining
+        them all at the end would delay other requests.
         """
         turns = request.app[READS] if self.is_large(size) else None
         while into.tell() <= size and not request.content.at_eof():

@@ -1,4 +1,4 @@
-"""Who calls and how, as seen from before the proxies: a proxy of `TRUSTED_PROXIES` is believed, nobody else is."""
+"""The caller as seen before the proxies: headers of proxies in `TRUSTED_PROXIES` are believed, others are not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shared.addresses import Address, Network, address_in
 
 
 def address_of(request: web.Request) -> str | None:
-    """The caller's address: the rightmost of `X-Forwarded-For` that is none of a trusted proxy's. None where there is none to
-    know, as on a Unix socket.
+    """The caller's address: the rightmost in `X-Forwarded-For` that is not a trusted proxy's. None if there is none, as on
+    a Unix socket.
     """
     trusted = request.app[SETTINGS].trusted_proxies
     seen = address_in(request.remote or "")
@@ -24,8 +24,8 @@ def address_of(request: web.Request) -> str | None:
 
 
 def base_url_of(request: web.Request) -> str:
-    """Where this service is called, to be put before a path of ours: `PUBLIC_URL`, else as the caller has called it. Empty
-    where the `Host` that was sent is no address.
+    """The address of this service, to be put before a path: `PUBLIC_URL`, otherwise as the caller called it. Empty if the
+    `Host` header is no address.
     """
     settings = request.app[SETTINGS]
     if settings.public_url:
@@ -37,7 +37,7 @@ def base_url_of(request: web.Request) -> str:
 
 
 def _scheme_of(request: web.Request) -> str:
-    """The last word of `X-Forwarded-Proto` where a trusted proxy says it, else the connection's own."""
+    """The last word of `X-Forwarded-Proto` if a trusted proxy sent it, otherwise the connection's scheme."""
     seen = address_in(request.remote or "")
     said = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
     if seen is not None and said in {"http", "https"} and _is_trusted(seen, request.app[SETTINGS].trusted_proxies):

@@ -1,4 +1,4 @@
-"""Bodies are UTF-8, with or without a byte order mark; another encoding is refused for the whole body."""
+"""Bodies are UTF-8, with or without a byte order mark. A body in another encoding is refused as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def utf8_body(body: bytes) -> bytes:
 
 
 async def utf8_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same for an upload of many lines or requests, as it comes."""
+    """The same for an upload, as it arrives."""
     check = Utf8Check()
     try:
         async for chunk in chunks:

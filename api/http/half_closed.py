@@ -1,5 +1,5 @@
-"""Callers who have said all and close their side of the connection (`shutdown`, `nc -N`) get their answers: aiohttp takes
-them for gone.
+"""Answers callers that close their sending side after the request (`shutdown`, `nc -N`); aiohttp would
+take them for gone.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from aiohttp.web_protocol import RequestHandler
 from api.http.state import MAY_BE_SILENT
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Every client of HTTP/1.1 passes over it, also over several (RFC 9110, 15.2)."""
+"""Every client of HTTP/1.1 skips this interim answer, also several of them (RFC 9110, 15.2)."""
 PROBE_EVERY_S = 0.5
 
 
 class HalfClosedHandler(RequestHandler):
-    """aiohttp's connection, which goes on when the caller has closed his side after a whole request (`shutdown`)."""
+    """aiohttp's connection, which goes on after the caller has closed its sending side behind a whole request."""
 
     __slots__ = ("_last", "says_no_more")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(*arguments, **options)
         self._last: tuple[HttpVersion, StreamReader] | None = None
-        """Of the last request that came: its version and its body."""
+        """The version and the body of the last request that arrived."""
         self.says_no_more = False
-        """The caller has closed his side."""
+        """Whether the caller has closed its sending side."""
 
     @property
     def has_nothing_waiting(self) -> bool:
@@ -34,22 +34,24 @@ class HalfClosedHandler(RequestHandler):
         return not self._messages
 
     def data_received(self, data: bytes) -> None:
-        """Of the requests in it the last one is remembered, because aiohttp hands them on in steps."""
+        """Remember the last request in the data, because aiohttp hands requests on in steps."""
         super().data_received(data)
         if self._messages:
             head, body = self._messages[-1]
             self._last = getattr(head, "version", HttpVersion11), body
 
     def eof_received(self) -> bool:  # type: ignore[override] # aiohttp's own closes the connection
-        """True keeps the connection open. A caller who has left looks the same, but his system refuses what is written to
-        him. So as long as an answer has not begun, he is written to. One that has begun and may be silent for long shows
-        nothing: there he has left, and so has a client of HTTP/1.0, to whom nothing can be written before the answer.
+        """True keeps the connection open.
+
+        A caller that has left looks the same, but its system rejects what is written to it. So until an answer begins, an
+        interim answer is written as a probe. An answer that has begun and may be silent for long reveals nothing: then the
+        caller counts as gone, and so does a client of HTTP/1.0, to which nothing may be written before the answer.
         """
         if not self._waits_for_an_answer():
             return False
         self.says_no_more = True
         if not self._messages:
-            self.close()  # behind this answer; where more are waiting, the last one says so (`finish_headers`)
+            self.close()  # this closes after the present answer; if requests wait, `finish_headers` closes after the last one
         self._loop.call_later(PROBE_EVERY_S, self._probe)
         return True
 

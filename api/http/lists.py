@@ -1,7 +1,8 @@
-"""Long lists, which are made in pieces and one after the other: a crowd of them has half of this process's time at most.
+"""Long lists, which are created in pieces and one after the other, so that all of them together take at most half of this
+process's time.
 
-A list of 10,000 rows keeps the event loop busy for a twentieth of a second, sixty of them for several, and whoever comes
-with a small request waits behind each of them.
+A list of 10,000 rows keeps the event loop busy for a twentieth of a second, sixty of them for several seconds, and every
+small request would wait behind each of them.
 """
 
 from __future__ import annotations
@@ -17,30 +18,30 @@ from shared.runtime.long_steps import Pauses
 
 T = TypeVar("T")
 SHORT_ROWS = 200
-"""A list with fewer rows waits for nobody."""
+"""A list with fewer rows does not wait."""
 ROWS_AT_ONCE = 1_000
-"""What is read and shown of a longer one in one step, which takes some 5 ms."""
+"""Rows of a longer list that are read and encoded in one step, which takes about 5 ms."""
 
 
 class Lists:
-    """Of one front door."""
+    """The long lists of one front door."""
 
     def __init__(self, within_s: float) -> None:
-        """`within_s`: so long a list waits for its turn."""
+        """`within_s`: how long a list waits for its turn."""
         self._within_s = within_s
         self._turn = asyncio.Lock()
         self._turn_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By account. Of its lists one at a time waits for the others', so that accounts take turns, too."""
+        """By account: only one list of an account waits with those of others, so that accounts take turns."""
 
     @asynccontextmanager
     async def one(self, account_id: str) -> AsyncIterator[LongList]:
-        """Around all of a list's making, from the first row that is read to its encoding."""
+        """Surround the creation of a list, from the first row that is read to its encoding."""
         async with AsyncExitStack() as stack:
             yield LongList(self, account_id, stack)
 
     @asynccontextmanager
     async def turn(self, account_id: str) -> AsyncIterator[Pauses]:
-        """For `LongList`. Raises `Overloaded` when it does not come in time."""
+        """Called by `LongList`. Raises `Overloaded` if the turn does not come in time."""
         of_account = self._turn_of.setdefault(account_id, asyncio.Lock())
         async with AsyncExitStack() as held:
             try:
@@ -73,14 +74,14 @@ class LongList:
         self._pace: Pauses | None = None
 
     async def after(self, piece: Sized) -> None:
-        """To be awaited after each piece. Behind one of `SHORT_ROWS` or more another may come: then the list waits for its
-        turn, and once it has it, pauses. Raises `Overloaded`.
+        """Await this after each piece. After a piece of `SHORT_ROWS` or more another may follow: then the list waits for
+        its turn, and once it has the turn, pauses. Raises `Overloaded`.
         """
         if len(piece) >= SHORT_ROWS:
             await self.step()
 
     async def step(self) -> None:
-        """The same before and after what may take long."""
+        """The same around anything else that may take long."""
         if self._pace:
             await self._pace.pause()
         else:

@@ -1,4 +1,4 @@
-"""A form with one file in it, read part by part as it arrives: small fields are kept, the file is passed on."""
+"""Forms with one file, read part by part as they arrive: small fields are kept, the file is passed on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ NAME_LENGTH_MAX = 255
 
 
 class FileForm:
-    """`to_file`, then `chunks`; after both, `fields` has every other part. The fields may stand on either side of the file.
-
-    Reading raises `InvalidRequest` for what is no such form.
+    """Call `to_file`, then iterate over `chunks`; afterwards `fields` has every other part. Fields may come before and
+    after the file. Reading raises `InvalidRequest` for a malformed form.
     """
 
     def __init__(self, reader: MultipartReader, progress: Progress, turns: ReadTurns) -> None:
@@ -33,14 +32,14 @@ class FileForm:
         self.fields: dict[str, str] = {}
 
     async def to_file(self) -> str:
-        """Read up to the file; gives its name."""
+        """Read up to the file and return its name."""
         self._file = await self._next_file()
         if self._file is None:
             raise InvalidRequest(f"The form has no `{FILE}`: send the lines under this name.", param=FILE)
         return _text(self._file.filename or "batch.jsonl")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The file's bytes; before it ends, the fields behind it are read."""
+        """The file's bytes; before it ends, the fields after it are read."""
         file = self._file
         while file is not None and not file.at_eof():
             await self._turns.next()
@@ -54,7 +53,7 @@ class FileForm:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:
-        """The next piece comes as soon as `Progress` asks for, or the form has broken off."""
+        """Surround a read: the next piece must come as soon as `Progress` demands, or the form has broken off."""
         with malformed_refused():
             async with self._progress.waiting():
                 yield
@@ -89,7 +88,9 @@ class FileForm:
 
 
 class _Reader(MultipartReader):
-    """aiohttp's, but for what it skips before the first boundary: any number of lines, in one turn of the event loop."""
+    """aiohttp's reader, with a limit for the lines before the first boundary, which aiohttp skips without limit in one turn
+    of the event loop.
+    """
 
     async def _read_until_first_boundary(self) -> None:
         first = await self._readline()
@@ -99,12 +100,14 @@ class _Reader(MultipartReader):
 
 
 def _text(name: str) -> str:
-    """Of a header: short, and text that can be stored."""
+    """A header as short text that can be stored."""
     return name.encode("utf-8", "replace").decode().replace("\0", "")[:NAME_LENGTH_MAX]
 
 
 async def file_form(request: web.Request) -> FileForm:
-    """Raises `UnsupportedMediaType` for another body, `InvalidRequest` for one without a boundary."""
+    """The form of a request. Raises `UnsupportedMediaType` for another body, `InvalidRequest` for one
+    without a boundary.
+    """
     if request.content_type != "multipart/form-data":
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     refuse_compressed(request)
@@ -114,7 +117,7 @@ async def file_form(request: web.Request) -> FileForm:
 
 @contextmanager
 def malformed_refused() -> Iterator[None]:
-    """Whatever aiohttp says to a body that is no form."""
+    """Turn aiohttp's errors for malformed forms into `InvalidRequest`."""
     try:
         yield
     except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:

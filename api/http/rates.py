@@ -1,4 +1,4 @@
-"""What a key with a request limit is told of it, on every answer that counts."""
+"""The rate-limit headers of a key with a request limit, on every answer that counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from api.http.state import RATE_HEADERS
 
 
 def tell_limit(request: web.Request, rpm: int) -> None:
-    """The key has this limit, requests per minute."""
+    """Tell the caller the key's limit, in requests per minute."""
     request[RATE_HEADERS] = {"x-ratelimit-limit-requests": str(rpm)}
 
 

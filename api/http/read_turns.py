@@ -1,4 +1,4 @@
-"""ReadTurns of the event loop among the large bodies that are being read."""
+"""Turns for reading large bodies."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 
 
 class ReadTurns:
-    """One for each process. A piece of a large body is read in each turn of the event loop, and not one of each body: what
-    others have to wait for does not grow with the number of bodies.
+    """One per process. In each turn of the event loop a piece of only one large body is read, so the delay of other tasks
+    does not grow with the number of bodies.
     """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def next(self) -> None:
-        """Wait for a turn in which no other piece is read; those who wait come in the order in which they asked."""
+        """Wait for a turn in which no other piece is read; waiting bodies come in the order of their requests."""
         async with self._lock:
             await asyncio.sleep(0)

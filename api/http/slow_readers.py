@@ -1,7 +1,7 @@
-"""What waits for the reader of a connection does not wait for ever: who takes nothing, or next to nothing, is cut off.
+"""Cuts off readers that take nothing, or next to nothing, so that nothing waits for them for ever.
 
-A transport says when it holds more than it likes to (64 KB) and when that has gone. In between nobody writes, and whether
-the reader takes something is asked of the transport and of the kernel. Readers who keep up are never looked at.
+A transport reports when it buffers more than its limit (64 KB) and when that is gone. In between nobody writes, and the
+transport and the kernel are asked whether the reader takes something. Readers that keep up are never looked at.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 LOOKS = 4
-"""How often progress is looked for within the time that it may take."""
+"""How often progress is checked within the allowed time."""
 _INT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
-"""Linger for no time: what is closed is reset (man 7 socket)."""
+"""Linger for no time: closing resets the connection (man 7 socket)."""
 
 
 class Patience(NamedTuple):
-    """A reader takes something within `progress_within_s`, and is never more than `grace_s` behind `bytes_per_s_min`."""
+    """A reader must take something within `progress_within_s`, and must not be more than `grace_s` behind
+    `bytes_per_s_min`.
+    """
 
     progress_within_s: float
     bytes_per_s_min: int
@@ -37,7 +39,7 @@ class Patience(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Patience:
-        """As the operator wants it."""
+        """The limits that the settings give."""
         return cls(settings.write_timeout_s, settings.read_bytes_per_s_min, settings.read_grace_s)
 
 
@@ -54,7 +56,7 @@ class SlowReader:
         self._left = 0
         self._looked_at = self._moved_at = 0.0
         self._behind_s = 0.0
-        """How much longer was waited than `bytes_per_s_min` explains; who is faster makes good, and no more."""
+        """Seconds of waiting beyond what `bytes_per_s_min` allows. A faster reader reduces them to 0, not below."""
 
     def wait(self) -> None:
         """Something waits for the reader from now on."""
@@ -65,7 +67,7 @@ class SlowReader:
             self._look_later()
 
     def keep_up(self) -> None:
-        """Nothing does any more."""
+        """Nothing waits for the reader any more."""
         if self._waiting:
             self._waiting = False
             self._count()
@@ -85,14 +87,16 @@ class SlowReader:
             log.info(
                 "slow reader cut off", idle_s=round(idle_s, 1), behind_s=round(self._behind_s, 1), bytes=self._left
             )
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)  # else the kernel keeps what it has
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, _RESET
+            )  # otherwise the kernel keeps its buffer
             self._transport.abort()
 
     def _look_later(self) -> None:
         self._alarm.set(self._loop.time() + self._patience.progress_within_s / LOOKS)
 
     def _count(self) -> None:
-        """What was taken since the last look."""
+        """Count what was taken since the last look."""
         now, left = self._loop.time(), self._to_be_taken()
         taken = max(0, self._left - left)
         if taken:
@@ -106,8 +110,8 @@ class SlowReader:
 
 
 def keep_little_unsent(listening: socket.socket, unsent_bytes_max: int) -> None:
-    """Let the kernel keep little of what a reader has no room for yet, instead of megabytes for each connection: for all
-    connections that come over this socket (`TCP_NOTSENT_LOWAT`, man 7 tcp).
+    """Make the kernel buffer little for slow readers instead of megabytes per connection, for all connections that this
+    socket accepts (`TCP_NOTSENT_LOWAT`, man 7 tcp).
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None and listening.family in {socket.AF_INET, socket.AF_INET6}:
@@ -115,7 +119,7 @@ def keep_little_unsent(listening: socket.socket, unsent_bytes_max: int) -> None:
 
 
 def _in_the_kernel(descriptor: int) -> int:
-    """Bytes that the other side has not acknowledged yet, sent or not; zero where the kernel does not say (man 7 tcp)."""
+    """Bytes that the other side has not acknowledged, sent or not; zero if the kernel does not tell (man 7 tcp)."""
     try:
         answer: bytes = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size))
     except OSError:

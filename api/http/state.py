@@ -14,15 +14,15 @@ SETTINGS = web.AppKey("settings", Settings)
 ANSWERS = web.AppKey("answers", ByteBudget)
 """Room for large answers that this process is sending, by account."""
 RESULTS = web.AppKey("results", ByteBudget)
-"""Room for results of batches that this process is sending, by account."""
+"""Room for batch results that this process is sending, by account."""
 READS = web.AppKey("reads", ReadTurns)
-"""ReadTurns of large bodies that are being read."""
+"""Turns for reading large bodies."""
 HELD_STREAMS = web.AppKey("held_streams", GrowingRoom)
-"""Room for streams that hold what they sent until their end, by account. All keys below hold values of one request."""
+"""Room for streams that hold what they sent until their end, by account. The keys below hold values of one request."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
-"""Headers that tell what is left of the key's rate; every answer to the request carries them."""
+"""Headers with what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)
-"""Set when the connection cannot be used again; the answer then says `Connection: close`."""
+"""Set if the connection cannot be reused; the answer then says `Connection: close`."""
 MAY_BE_SILENT = web.RequestKey("may_be_silent", bool)
-"""Set when the answer, once begun, may have nothing to say for long."""
+"""Set if the answer, once begun, may send nothing for long."""
 REQUEST_ID = web.RequestKey("request_id", str)

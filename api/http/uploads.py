@@ -1,4 +1,4 @@
-"""The uploads that a front door takes in at once: how many there are, what they hold in memory, and who has the processor."""
+"""Limits of the uploads that a front door receives at once: their number, their memory, and their turns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 BASE_BYTES = 3_000_000
-"""What an upload holds whatever it is: what was received and not read (aiohttp's limit of twice 64 KB, and one read of the
-socket of up to 256 KB), the piece that is read, the beginning of a line, the lines that wait for Postgres, and the
-fingerprints of their ids.
+"""Memory of every upload: what was received and not read (aiohttp's limit of twice 64 KB, and one read of the socket of up
+to 256 KB), the piece that is read, the beginning of a line, the lines that wait for Postgres, and the fingerprints of their
+ids.
 """
 
 
 class Uploads:
-    """One for each process. An account has its share of the places, and half of the room for long lines."""
+    """One per process. An account has a share of the places, and half of the room for long lines."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,11 +35,11 @@ class Uploads:
             reserve=settings.uploads_max * BASE_BYTES,
         )
         self.reading = asyncio.Lock()
-        """Held while lines are read, so that one upload does it in each turn of the event loop."""
+        """Held while lines are parsed, so that only one upload does that in each turn of the event loop."""
 
     @asynccontextmanager
     async def one_more(self, account_id: str) -> AsyncIterator[Room]:
-        """A place for an upload. Raises `RateLimited` or `Overloaded` when there is none."""
+        """A place for an upload. Raises `RateLimited` or `Overloaded` if there is none."""
         self._refuse_beyond(account_id)
         self._under_way[account_id] += 1
         try:
@@ -68,7 +68,9 @@ class Uploads:
 
 
 class Room:
-    """What one upload may hold beyond its base: room for a long line, twice, because it is also kept as it was understood."""
+    """Memory that one upload may use beyond its base: room for a long line, twice, because its parsed
+    form is kept as well.
+    """
 
     def __init__(self, budget: ByteBudget, account_id: str, settings: Settings) -> None:
         self._budget = budget
@@ -79,16 +81,16 @@ class Room:
 
     @property
     def is_wide(self) -> bool:
-        """Whether there is room for a long line."""
+        """Whether the upload has room for a long line."""
         return self._held is not None
 
     async def widen(self) -> None:
-        """Wait for room for a long line. Raises `Overloaded` when there is none within `BODY_WITHIN_S`."""
+        """Wait for room for a long line. Raises `Overloaded` if there is none within `BODY_WITHIN_S`."""
         if self._held is None:
             self._held = await self._budget.hold(self._size, self._account_id, within_s=self._within_s)
 
     def leave(self) -> None:
-        """Give it back."""
+        """Release the room."""
         if self._held is not None:
             self._held.release()
             self._held = None

@@ -1,7 +1,7 @@
 """Writes bodies no faster than the caller takes them, and no more of them at once than there is room for.
 
-Whoever takes nothing, or next to nothing, is cut off by `slow_readers.py`: that is a `ConnectionError` here or a
-cancellation, as when the caller goes by himself.
+`slow_readers.py` cuts off callers that take nothing, or next to nothing. Here that is a `ConnectionError` or a
+cancellation, as if the caller had gone away.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from api.http.state import ANSWERS, SETTINGS
 from shared.runtime.byte_budget import HeldBytes
 
 PART_BYTES = 65_536
-"""Of a large body: what is written before the reader must have taken what was written."""
+"""Bytes of a large body that are written before the reader must have taken them."""
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 
 async def room_for(request: web.Request, size: int, owner: str) -> AbstractContextManager[HeldBytes | None]:
-    """Room for an answer of about `size` bytes, asked for before it is made; a small one needs none. Raises `Overloaded`."""
+    """Room for an answer of about `size` bytes, taken before it is created; a small answer needs none.
+    Raises `Overloaded`.
+    """
     if size <= PART_BYTES:
         return nullcontext()
     return await request.app[ANSWERS].hold(size, owner, within_s=request.app[SETTINGS].answer_within_s)
@@ -39,8 +41,8 @@ async def answer(
     held: HeldBytes | None = None,
     within_s: float = 0,
 ) -> web.StreamResponse:
-    """A whole answer in JSON. A large one of account `owner` is counted as long as it is being sent, unless `held` counts it
-    already. Raises `Overloaded` when there is no room for it `within_s`.
+    """Send a whole answer in JSON. A large one counts for the account `owner` while it is sent, unless `held` counts it
+    already. Raises `Overloaded` if there is no room `within_s`.
     """
     if len(body) <= PART_BYTES:
         return web.Response(body=body, status=status, content_type=JSON, headers=headers)
@@ -52,7 +54,7 @@ async def answer(
 async def send_whole(
     request: web.Request, body: bytes, *, status: int = 200, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """A body of known length, however large, in parts; for what is in memory anyway."""
+    """Send a body of known length in parts, however large; for bodies that stay in memory anyway."""
     if len(body) <= PART_BYTES or request.method == "HEAD":
         return web.Response(body=body, status=status, headers=headers)
     response = web.StreamResponse(status=status, headers=headers)
@@ -64,20 +66,24 @@ async def send_whole(
 
 
 def break_off(request: web.Request) -> None:
-    """Close the connection after what was written, without the final chunk: a FIN, and only a stuck reader gets a reset."""
+    """Close the connection behind what was written, without the final chunk: with a FIN, and with a reset only if the
+    reader is stuck.
+    """
     if request.transport:
         request.transport.close()
 
 
 class Keepalive(NamedTuple):
-    """`signal` is sent whenever nothing was for `every_s`."""
+    """`signal` is sent whenever nothing was sent for `every_s`."""
 
     signal: bytes
     every_s: float
 
 
 class BodyWriter:
-    """Writes a body piece by piece; each is taken by the kernel, but for a part, before the next. Used with `async with`."""
+    """Writes a body piece by piece: before the next piece is written, the kernel must have taken all but a part of the last
+    one. Use it with `async with`.
+    """
 
     def __init__(self, request: web.Request, response: web.StreamResponse, keepalive: Keepalive | None = None) -> None:
         self._request = request
@@ -87,10 +93,10 @@ class BodyWriter:
         self._loop = asyncio.get_running_loop()
         self._preparing = asyncio.Lock()
         self._writes = 0
-        """That are under way: a keep-alive signal may be one of two."""
+        """Writes that are under way; a keep-alive signal may be a second one."""
         self._wrote_at = self._loop.time()
         self.begun = False
-        """The status is on its way."""
+        """Whether the status was sent."""
 
     async def __aenter__(self) -> Self:
         if self._keepalive:
@@ -102,7 +108,7 @@ class BodyWriter:
             self._keeping.cancel()
 
     async def write(self, data: bytes) -> None:
-        """The first piece sends the status and the headers, too; an empty one only them."""
+        """Write a piece. The first one also sends status and headers; an empty one sends only them."""
         self.begun = True
         self._wrote_at = self._loop.time()
         self._writes += 1
@@ -119,7 +125,7 @@ class BodyWriter:
             self._writes -= 1
 
     async def end(self) -> None:
-        """The tidy end of the body."""
+        """End the body properly."""
         if self._keeping:
             self._keeping.cancel()
         await self.write(b"")
@@ -128,7 +134,7 @@ class BodyWriter:
     async def _write_part(self, part: bytes | memoryview) -> None:
         if part:
             await self._response.write(part)
-            await self._request.writer.drain()  # aiohttp itself waits after 64 KB only
+            await self._request.writer.drain()  # aiohttp itself waits only after 64 KB
 
     async def _prepare(self) -> None:
         async with self._preparing:
@@ -136,7 +142,7 @@ class BodyWriter:
                 await self._response.prepare(self._request)
 
     async def _keep_alive(self, signal: bytes, every_s: float) -> None:
-        with suppress(ConnectionError):  # whoever writes next meets it, too
+        with suppress(ConnectionError):  # the next write raises it again
             while True:
                 idle_s = self._loop.time() - self._wrote_at
                 if idle_s >= every_s and not self._writes and self._takes_more():
@@ -145,6 +151,6 @@ class BodyWriter:
                 await asyncio.sleep(every_s - idle_s if idle_s < every_s else every_s)
 
     def _takes_more(self) -> bool:
-        """Else it has something to read; and a signal must never be the one that waits for the reader."""
+        """Whether the reader has nothing left to read; a keep-alive signal must never be what waits for the reader."""
         transport = self._request.transport
         return transport is not None and not transport.get_write_buffer_size()

@@ -1,4 +1,4 @@
-"""The error catalogue, made of the tree in `shared/errors.py`: as a Markdown table, and each error's meaning."""
+"""The error catalogue, made from the tree in `shared/errors.py`: a Markdown table, and the meaning of each error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ HEADINGS = ("Status", "Code", "Meaning", "What to do", "Retry-After", "Retryable
 
 
 def every_error(root: type[RebootError] = RebootError) -> Iterator[type[RebootError]]:
-    """The tree's classes, each before those below it; narrower ones of other modules are the same to a caller."""
+    """All classes of the tree, parents first. Subclasses in other modules are left out: to callers they are the same as
+    their parents.
+    """
     yield root
     for kind in root.__subclasses__():
         if kind.__module__ == errors.__name__:
@@ -20,7 +22,7 @@ def every_error(root: type[RebootError] = RebootError) -> Iterator[type[RebootEr
 
 
 def meaning(kind: type[RebootError]) -> str:
-    """The first paragraph of the docstring."""
+    """The first paragraph of the class's docstring."""
     return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
 
 

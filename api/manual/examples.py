@@ -1,4 +1,4 @@
-"""What the documentation shows of the main operation: a request, and the answer to it."""
+"""The manual's example of the main operation: a request and its answer."""
 
 from __future__ import annotations
 

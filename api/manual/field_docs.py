@@ -1,4 +1,4 @@
-"""What the fields of structs mean, for `/openapi.json`: the text that follows a field in the source of its class."""
+"""Descriptions of struct fields for `/openapi.json`: the docstring below a field in the source of its class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 
 @cache
 def field_docs(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """By the names that fields have in JSON; a field that nothing is said of is left out."""
+    """Descriptions by the fields' names in JSON; fields without one are left out."""
     told: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
         if issubclass(cls, msgspec.Struct) and cls is not msgspec.Struct:
@@ -24,7 +24,7 @@ def field_docs(kind: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def structs_in(types: Iterable[Any]) -> Iterator[type[msgspec.Struct]]:
-    """All struct types that the types have in them, each once."""
+    """All struct types that occur in the types, each once."""
     seen: set[int] = set()
     waiting: list[Any] = list(msgspec.inspect.multi_type_info(types))
     while waiting:
@@ -46,7 +46,7 @@ def _parts_of(info: Any) -> Iterator[Any]:  # noqa: ANN401 - msgspec's descripti
 
 
 def _told_of(cls: type) -> dict[str, str]:
-    """Of the class alone, by attribute."""
+    """The descriptions of the class's own fields, by attribute."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined] # a class has one
     told = {}
     for field, text in pairwise(body):

@@ -1,5 +1,5 @@
-"""What becomes of a field of OpenAI's and Anthropic's APIs with each class of model, found out by asking the code that
-decides it for real requests.
+"""The page `/docs/fields`: what becomes of each field of OpenAI's and Anthropic's APIs with each class of model, found by
+running the code that handles real requests.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ RESPONSES: dict[str, dict[str, Any]] = {
 
 @cache
 def tables(catalogue: Catalogue, settings: Settings) -> str:
-    """Tables for each API and each group of models, in Markdown, and which models each of their columns stands for."""
+    """Markdown tables for each API and each group of models, and the models that each column stands for."""
     completions = _tables(catalogue, settings, COMPLETIONS, parse_completion, {"model": "", "messages": [HELLO]})
     messages = _tables(
         catalogue, settings, MESSAGES, parse_message, {"model": "", "max_tokens": 9, "messages": [HELLO]}
@@ -190,7 +190,7 @@ def _tables(
     parse: Callable[[bytes], Asked],
     body: Mapping[str, Any],
 ) -> str:
-    """One table of all would be wider than any screen."""
+    """Several tables, because one of all models would be wider than a screen."""
     asked = {field: _parsed(parse, {**body, **changes}) for field, changes in fields.items()}
     groups: dict[str, list[Model]] = {}
     for model in catalogue:
@@ -201,7 +201,7 @@ def _tables(
 
 
 def _group_of(model: Model) -> str:
-    """Whose models have rules of their own; the others on Bedrock are much alike."""
+    """Companies whose models have rules of their own; the other models on Bedrock are alike."""
     alike = model.provider == "bedrock" and model.company != "Anthropic"
     return "Other models on Bedrock" if alike else f"{model.company}'s models"
 
@@ -220,7 +220,7 @@ def _table(
 
 
 def _parsed(parse: Callable[[bytes], Asked], body: Mapping[str, Any]) -> Asked | None:
-    """None for what no model can."""
+    """The parsed body; None for a value that no model takes."""
     try:
         return parse(msgspec.json.encode(body))
     except InvalidRequest:

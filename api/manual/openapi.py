@@ -1,4 +1,4 @@
-"""`/openapi.json`: OpenAPI 3.1, made of the URL map and of the very types that validate and encode."""
+"""`/openapi.json`: OpenAPI 3.1, made from the URL map and from the types that validate and encode."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WWW_AUTHENTICATE = Header("WWW-Authenticate", "Always `Bearer`: send a key in th
 
 
 def document(routes: tuple[Route, ...], address: str = "/", introduction: str = INTRODUCTION) -> bytes:
-    """The document as JSON; `address` is where the service is called, `/` for where the document was found."""
+    """The document as JSON. `address` is the service's address; `/` stands for the address of the document."""
     schemas = Schemas(routes)
     paths: dict[str, Json] = {}
     for route in routes:
@@ -131,7 +131,7 @@ def _answer(status: int, answer: Answer, schemas: Schemas) -> Json:
 
 
 def _content(content: Content, schemas: Schemas, example: object = None) -> Json:
-    """`example` is of the first media type."""
+    """The media types of a body. `example` belongs to the first one."""
     media: dict[str, Json] = {}
     for kind, what in content.items():
         media[kind] = {"schema": _schema(kind, what, schemas)}
@@ -147,15 +147,15 @@ def _schema(kind: str, what: Any, schemas: Schemas) -> Json:  # noqa: ANN401 - a
 
 
 def _told(kind: str, sentence: str) -> Json:
-    """What no type describes: any JSON, any text. Tools read the schema of server-sent events as one of each event, so it has
-    no type.
+    """A schema for content that no type describes: any JSON, or any text. Server-sent events get no type, because tools
+    read their schema as that of one event.
     """
     known: dict[str, Json] = {"application/json": {}, EVENT_STREAM: {}}
     return {**known.get(kind, {"type": "string"}), "description": sentence}
 
 
 def _failure(route: Route, kinds: list[type[RebootError]], schemas: Schemas) -> Json:
-    """All errors with one status: the surface's body with one of their codes, an example for each."""
+    """All errors with one status: the body of the surface, with the possible codes, and an example of each."""
     surface = surface_of(route.path)
     bodies = {kind.code: _example(kind) for kind in reversed(kinds)}
     texts = {code: surface.error_json(body, "req_…") for code, body in sorted(bodies.items())}

@@ -1,4 +1,4 @@
-"""The manual: pages written in Markdown, and one made of the error tree, as HTML that needs nothing from outside."""
+"""The manual: Markdown pages and a page made from the error tree, as HTML that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared.settings import Settings
 
 PAGES = Path(__file__).parents[1] / "pages"
 FOLDERS = {"guides": "Guides", "clients": "Clients"}
-"""The folders whose files are pages, each with the title of the page that lists them."""
+"""Folders of pages, each with the title of the page that lists them."""
 EXAMPLE_URL = "http://localhost:8080"
-"""Where examples in the pages call the service, unless it is known where callers find it (`PUBLIC_URL`: `at`)."""
+"""The address in examples, unless `PUBLIC_URL` is set (`at`)."""
 
 
 @cache
 def landing(at: str | None = None) -> str:
-    """What there is to read."""
+    """The first page."""
     text = Template(_read(PAGES / "index.md"))
     sections = {folder: f"## [{title}](/docs/{folder})\n\n{_links(folder)}" for folder, title in FOLDERS.items()}
     return _page(text.substitute(sections | {"address": _address(at)}))
@@ -38,13 +38,13 @@ def index(folder: str, at: str | None = None) -> str:
 
 @cache
 def errors() -> str:
-    """The error catalogue."""
+    """The page with the error catalogue."""
     return _page(Template(_read(PAGES / "errors.md")).substitute(table=error_catalogue.table()))
 
 
 @cache
 def billing() -> str:
-    """The page `/docs/billing`: a table of what a request costs, however it ends."""
+    """The page `/docs/billing`: what a request costs, however it ends."""
     return _page(_read(PAGES / "billing.md"))
 
 
@@ -63,7 +63,7 @@ def page(folder: str, name: str, at: str | None = None) -> str:
 
 
 def names(folder: str) -> list[str]:
-    """The pages that are there, as they are called in a path."""
+    """The names of the folder's pages, as in their paths."""
     return sorted(path.stem for path in (PAGES / folder).glob("*.md"))
 
 
@@ -78,7 +78,7 @@ def _links(folder: str) -> str:
 
 
 def _page(markdown: str) -> str:
-    """HTML in the markdown is shown, never passed on."""
+    """The page as HTML; HTML in the Markdown is escaped."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     return Template(_read(PAGES / "page.html")).substitute(
         title=html.escape(_title(markdown).replace("`", "")), body=body

@@ -1,4 +1,4 @@
-"""What an entry of the URL map says: what is called, and everything that a caller may send and be answered."""
+"""The entries of the URL map: a handler, and everything that a caller may send and receive."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from shared.errors import (
 
 Method = Literal["GET", "POST", "DELETE"]
 Scope = Literal["inference", "read", "manage", "accounts", "keys", "routing", "audit"]
-"""Of API keys, then those that tokens of operators have beside `read`."""
+"""Scopes of API keys, then those that only operators' tokens have."""
 Errors = tuple[type[RebootError], ...]
 Content = Mapping[str, Any]
-"""By media type: the msgspec type that is encoded there, a tuple of those of which one is, or a sentence."""
+"""By media type: the msgspec type that is encoded, a tuple of alternatives, or a sentence."""
 KEY: Errors = (InvalidApiKey, PermissionDenied, Unavailable)
-"""Of routes that ask for a key: it is refused, or the database cannot say."""
+"""Errors of routes that ask for a key: the key is refused, or the database cannot be asked."""
 BODY: Errors = (InvalidRequest, RequestTooLarge, UnsupportedMediaType)
-"""Of routes that read a body."""
+"""Errors of routes that read a body."""
 PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Header:
-    """A header of note, in a request or in an answer. `schema` is its JSON Schema."""
+    """A documented header of a request or an answer. `schema` is its JSON Schema."""
 
     name: str
     description: str
@@ -45,7 +45,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that is no error. `example` is one as it is sent, as JSON or a struct."""
+    """A successful answer. `example` is one, as JSON or as a struct."""
 
     content: Content
     headers: tuple[Header, ...] = ()
@@ -54,9 +54,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Body:
-    """What is sent: the type that validates it, or a sentence where no type does. `example` is one that works. What is
-    `tolerant` may have fields that no type knows. Where one of several structs may stand, an object that does not say its
-    type is `untagged`.
+    """A request's body: the type that validates it, or a sentence if there is none. `example` is a valid one. A `tolerant`
+    body may have unknown fields. If several structs are possible, an object without a type is read as `untagged`.
     """
 
     content: Content
@@ -67,8 +66,9 @@ class Body:
 
 @dataclass(frozen=True)
 class Route:
-    """One entry. Its group is the module of its handler, its description the handler's docstring, the form of its errors
-    follows from its path; the errors of keys, bodies and queries come by themselves, `errors` are the others.
+    """One entry of the map. Its group is the handler's module, its description the handler's docstring, and its path
+    decides the form of its errors. `errors` lists errors other than those of keys, bodies and queries, which are added
+    automatically.
     """
 
     method: Method
@@ -84,30 +84,30 @@ class Route:
     errors: Errors = ()
     security: tuple[str, ...] = ("bearer",)
     slashes: bool = False
-    """Its last parameter may have slashes in it."""
+    """Whether the last parameter may contain slashes."""
 
     @property
     def name(self) -> str:
-        """Unique, because method and path are: `get_api_requests_id`."""
+        """A unique name made of method and path: `get_api_requests_id`."""
         return re.sub(r"\W+", "_", f"{self.method.lower()}{self.path}").rstrip("_")
 
     @property
     def group(self) -> str:
-        """The resource."""
+        """The name of the resource."""
         return self.handler.__module__.rpartition(".")[2].replace("_", " ").capitalize()
 
     @property
     def description(self) -> str:
-        """The handler's promise."""
+        """The handler's docstring."""
         return inspect.getdoc(self.handler) or ""
 
     @property
     def path_parameters(self) -> list[str]:
-        """Their names, in order."""
+        """The names of the path's parameters, in order."""
         return PARAMETER.findall(self.path)
 
     def every_error(self) -> Errors:
-        """All that may come, each once."""
+        """All possible errors, each once."""
         asked = (InvalidRequest,) if self.query else ()
         return tuple(dict.fromkeys((*(KEY if self.scope else ()), *(BODY if self.body else ()), *asked, *self.errors)))
 
@@ -118,7 +118,7 @@ def json(kind: Any) -> Content:  # noqa: ANN401 - a type, or a generic one with 
 
 
 def register(app: web.Application, routes: tuple[Route, ...]) -> None:
-    """Every entry as a route of aiohttp. What needs no key answers HEAD too; a stream cannot: it would have a body."""
+    """Add every entry to aiohttp's router. Routes without a key answer HEAD as well."""
     for route in routes:
         path = route.path.removesuffix("}") + ":.+}" if route.slashes else route.path
         app.router.add_route(route.method, path, route.handler, expect_handler=expected)

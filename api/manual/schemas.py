@@ -1,4 +1,4 @@
-"""The JSON Schemas of `/openapi.json`: of all types in the URL map, as they validate and encode."""
+"""The JSON Schemas of `/openapi.json`, made from all types in the URL map, as they validate and encode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN_TYPE = "Any type that is not documented here; the object is left out and
 
 
 class Schemas:
-    """JSON Schemas of all types in the map; those with a name are components."""
+    """The JSON Schemas of all types in the map; types with a name become components."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         types = list(dict.fromkeys(_types(routes)))
@@ -44,13 +44,15 @@ class Schemas:
         self.components = {name: schema for name, schema in sorted(components.items()) if name not in unnamed}
 
     def of(self, kind: Any) -> Json:  # noqa: ANN401 - a type
-        """A reference; a generic type's schema stands where it is used, because its name would be none."""
+        """A reference to the type's component. The schema of a generic type is repeated where it is used, because it has no
+        readable name.
+        """
         schema = self._schemas[kind]
         whole = self._unnamed.get(self.name_of(kind))
         return {name: value for name, value in whole.items() if name != "title"} if whole else schema
 
     def name_of(self, kind: Any) -> str:  # noqa: ANN401 - a type
-        """Of its component; empty when it has none."""
+        """The name of the type's component; empty if it has none."""
         return str(self._schemas[kind].get("$ref", "")).removeprefix(COMPONENT)
 
     def _describe_fields(self, components: Json) -> None:
@@ -94,7 +96,7 @@ def _only_value(field: Json) -> str | None:
 
 
 def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
-    """A decimal is documented by msgspec as a string, and read from a number as well."""
+    """Allow numbers for decimals: msgspec documents only strings and reads both."""
     if isinstance(schema, list):
         return [_decimals_as_read(part) for part in schema]
     if not isinstance(schema, dict):
@@ -104,7 +106,7 @@ def _decimals_as_read(schema: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _open(schema: Any, components: Json, opened: set[str]) -> None:  # noqa: ANN401 - any JSON
-    """Let objects have further fields, and what they refer to."""
+    """Allow further fields in all objects of the schema and in what they refer to."""
     for part in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(part, dict | list):
             _open(part, components, opened)
@@ -118,7 +120,9 @@ def _open(schema: Any, components: Json, opened: set[str]) -> None:  # noqa: ANN
 
 
 def _mix(schema: Any, reference: str) -> None:  # noqa: ANN401 - any JSON
-    """Where `reference` is one of several, the type does not tell them apart: it stands for those of unknown types."""
+    """Remove the discriminator where `reference` is one of several types: it stands for all unknown types, so the type
+    field does not tell them apart.
+    """
     for part in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(part, dict | list):
             _mix(part, reference)

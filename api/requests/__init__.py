@@ -1,1 +1,1 @@
-"""One request at the front door: admitted, enqueued, followed to its end, shown again."""
+"""One chat request at the front door: it is admitted, enqueued, followed to its end, and shown again."""

@@ -1,4 +1,4 @@
-"""Requests whose last reader has gone away: cancelled when nobody comes back within `ABANDONED_AFTER_S`."""
+"""Cancels requests whose last reader has gone away and that nobody reads again within `ABANDONED_AFTER_S`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ log = structlog.get_logger(__name__)
 
 
 class Abandoned:
-    """`add` starts the grace; a front door that stops cancels nothing, because its readers come back elsewhere."""
+    """`add` starts the grace period. A front door that stops cancels nothing, because its readers
+    continue at another one.
+    """
 
     def __init__(self, queue: Queue, relay: Relay, group: asyncio.TaskGroup, settings: Settings) -> None:
         self._queue = queue
@@ -31,7 +33,9 @@ class Abandoned:
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     def add(self, request_id: str) -> None:
-        """A reader is gone. The grace begins anew when one had left before: each has the whole of it."""
+        """Start the grace period of a request whose reader has gone. If an earlier reader had left, the
+        period starts anew.
+        """
         if earlier := self._waiting.get(request_id):
             earlier.cancel()
         self._waiting[request_id] = task = self._group.create_task(self._cancel_later(request_id))
@@ -44,7 +48,9 @@ class Abandoned:
     async def _cancel_later(self, request_id: str) -> None:
         await asyncio.sleep(self._grace_s)
         ended_at = time.monotonic() + self._runs_s
-        while not self._relay.follows(request_id):  # else somebody came back; when they leave, their grace begins
+        while not self._relay.follows(
+            request_id
+        ):  # otherwise somebody reads again, and their leaving starts a new period
             try:
                 cancelled = await self._queue.leave(request_id, self._relay.channel)
             except Unavailable:

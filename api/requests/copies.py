@@ -1,17 +1,17 @@
-"""Copies of what was enqueued, for the case that Redis is emptied: as many bytes of them as this process may hold."""
+"""Copies of enqueued jobs, in case Redis loses them: as many bytes as this process may hold."""
 
 from __future__ import annotations
 
 from shared.job import PackedJob
 
 LARGEST_PART = 4
-"""A copy that takes more than this part of all bytes is not kept: it would push out too many others."""
+"""A copy that takes more than this part of all bytes is not kept, because it would displace too many others."""
 BYTES_BESIDE = 1_000
-"""What a copy takes beside its request."""
+"""Bytes that a copy takes beside its job."""
 
 
 class Copy:
-    """Of one job, until it is dropped, by whoever needs it no more or because newer ones take its place."""
+    """A copy of one job, until it is dropped by its holder or displaced by newer ones."""
 
     __slots__ = ("_kept_by", "job")
 
@@ -20,14 +20,14 @@ class Copy:
         self._kept_by = kept_by
 
     def drop(self) -> None:
-        """Nobody enqueues it again."""
+        """Drop the copy; the job cannot be enqueued again."""
         if self.job is not None:
             self._kept_by.forget(self, self.job)
             self.job = None
 
 
 class Copies:
-    """At most `bytes_max` of them; the oldest go first."""
+    """Copies of at most `bytes_max` bytes; the oldest are displaced first."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -35,7 +35,7 @@ class Copies:
         self.bytes = 0
 
     def keep(self, job: PackedJob) -> Copy:
-        """A copy of it, if there is room."""
+        """Keep a copy of the job, if there is room."""
         size = job.bytes + BYTES_BESIDE
         if size > self._bytes_max // LARGEST_PART:
             return Copy(None, self)
@@ -47,6 +47,6 @@ class Copies:
         return copy
 
     def forget(self, copy: Copy, job: PackedJob) -> None:
-        """For `Copy.drop`."""
+        """Called by `Copy.drop`."""
         del self._kept[copy]
         self.bytes -= job.bytes + BYTES_BESIDE

@@ -1,5 +1,5 @@
-"""Watches over requests whose callers come back later: when Redis is emptied, they are enqueued again, as a waiting caller's
-would be. A front door that dies leaves its own to the queue, which Redis's append-only file keeps.
+"""Watches over requests whose callers come back later: if Redis loses them, they are enqueued again, as those of waiting
+callers are. The requests of a front door that dies are left to the queue, which Redis's append-only file preserves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class Custody:
-    """`keep(admitted)` until it has ended. `run` is the watcher, a task of the owner."""
+    """`keep(admitted)` watches over a request until it has ended. The owner runs `run` as a task."""
 
     def __init__(
         self, pool: asyncpg.Pool, scripts: Scripts, submitter: Submitter, settings: Settings, channel: str
@@ -43,8 +43,8 @@ class Custody:
         return len(self._kept)
 
     def keep(self, admitted: Admitted, *, begun: bool = False) -> None:
-        """Watch over it from now on; beyond the limit the oldest ones are left to the queue. What has `begun`, as its reader
-        has seen, is not begun anew.
+        """Watch over the request from now on; beyond the limit the oldest ones are left to the queue. A request that has
+        `begun`, because its reader has seen a part of the answer, is not started again.
         """
         earlier = self._kept.get(admitted.job.id)
         if earlier and earlier is not admitted:
@@ -76,7 +76,7 @@ class Custody:
         except RequestLost as error:
             log.warning("request lost", request_id=request_id, reason=error.message)
         except Unavailable:
-            return  # the next time, then
+            return  # look again the next time
         except RebootError as error:
             log.warning("request lost", request_id=request_id, reason=error.message)
         self._forget(request_id)

@@ -1,4 +1,4 @@
-"""Which workers are alive, as their heartbeats tell: what can be served, and why something cannot."""
+"""The living workers as their heartbeats describe them: what can be served, and why something cannot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Directory:
-    """The living workers, read again every `HEARTBEAT_S`. `run` is its reader, a task of the owner."""
+    """The living workers, read again every `HEARTBEAT_S`. The owner runs `run` as a task."""
 
     def __init__(self, client: redis.asyncio.Redis, upstreams: UpstreamWatch, settings: Settings) -> None:
         self._client = client
@@ -42,7 +42,7 @@ class Directory:
         self.workers: list[Heartbeat] = []
 
     async def run(self) -> None:
-        """Read until cancelled. While Redis is away the last picture stays."""
+        """Read until cancelled. While Redis is away, the last known state stays."""
         while True:
             try:
                 await self.read()
@@ -60,7 +60,9 @@ class Directory:
         await self._upstreams.read(self.workers)
 
     def _tell_differing(self) -> None:
-        """All workers of a queue are to hold the same upstreams: else what a caller gets hangs on who takes the request."""
+        """Log differences: all workers of a queue should hold the same upstreams, otherwise the result depends on the
+        worker.
+        """
         found = differing(self.workers)
         UPSTREAMS_DIFFERING.set(len(found))
         for (queue, upstream), workers in found.items():
@@ -69,18 +71,22 @@ class Directory:
         self._differing = found
 
     def serves(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether workers would take a request for `model` now: each that might take it must be able to call the model."""
+        """Whether workers would take a request for `model` now: every worker that might take it must be able to call the
+        model.
+        """
         return serve(self.workers, model, keys.queue(model.provider, lane))
 
     def available(self, model: Model) -> bool:
-        """Whether a single request would be taken now, and run soon."""
+        """Whether a single request would be taken now and run soon."""
         return self.serves(model) and self._upstreams.closed_for(model) <= self._patience_s
 
     def require(self, model: Model, lane: str = "interactive") -> None:
-        """Raises `ProviderNotConfigured` when living workers lack the vendor's credentials, `Overloaded` when the queue has
-        had no worker for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue. `ProviderBusy`
-        when no upstream may be called for longer than who waits for an answer would wait in the queue, `OperatorCredentials`
-        when that is because their vendors refuse the operator's account.
+        """Raise an error if a request for `model` cannot be served.
+
+        `ProviderNotConfigured` if living workers lack the vendor's credentials. `Overloaded` if the queue has had no worker
+        for `WORKER_MISSING_S`; a shorter gap (a deploy, a crash) is waited out in the queue. `ProviderBusy` if no upstream
+        may be called for longer than a request may wait in the queue, or `OperatorCredentials` if that is because vendors
+        refuse the operator's account.
         """
         if self.serves(model, lane):
             if lane == "interactive":
@@ -103,6 +109,6 @@ class Directory:
             raise none_is_open(model.name, self._upstreams.why_closed(model), known)
 
     def is_paused(self, model: Model, lane: str = "interactive") -> bool:
-        """Whether an operator has paused its provider."""
+        """Whether an operator has paused the model's provider."""
         queue = keys.queue(model.provider, lane)
         return any(queue in worker.claims and provider_of(queue) in worker.paused for worker in self.workers)

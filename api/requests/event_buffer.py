@@ -1,4 +1,4 @@
-"""Events that wait for one reader in memory, with the room that they take of what all readers of this process have."""
+"""Events that wait in memory for one reader, within the room that all readers of this process share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from shared.runtime.byte_budget import ByteBudget, HeldBytes
 from shared.thoughts import ThoughtPiece
 
 OWN_BYTES = 4_096
-"""What every reader may have in memory without asking for room: who keeps up has less."""
+"""Bytes that every reader may buffer without asking for room; a reader that keeps up needs less."""
 EVENT_BYTES = 200
-"""What an event costs beside its text."""
+"""Bytes of an event beside its text."""
 
 
 class EventBuffer:
-    """In order, first in, first out. An event counts until the next one is asked for: so long its reader is being sent it."""
+    """A queue of events. An event counts until the next one is taken out, because it is being sent until then."""
 
     def __init__(self, room: ByteBudget, bytes_max: int) -> None:
         self.owner = ""
-        """The account whose reader it is; it has a share of the room."""
+        """The reader's account, which has a share of the room."""
         self.bytes = 0
-        """Of those that wait; with `bytes_max` of them no more are taken."""
+        """Bytes of the waiting events; at `bytes_max` no more are taken."""
         self._room = room
         self._bytes_max = bytes_max
         self._events: deque[_Buffered] = deque()
@@ -34,7 +34,7 @@ class EventBuffer:
         return len(self._events)
 
     def has_taken(self, event: Event) -> bool:
-        """Whether there was room for it at once."""
+        """Take the event if there is room for it at once."""
         size = _bytes_in_memory(event)
         if self.bytes + size <= min(OWN_BYTES, self._bytes_max):
             self._push(event, size)
@@ -45,7 +45,7 @@ class EventBuffer:
         return held is not None
 
     def room_for_some(self) -> HeldBytes | None:
-        """Room for as much as may wait, if there is any now; `OWN_BYTES` need none."""
+        """Room for as many bytes as may wait, if there is any now; `OWN_BYTES` need none."""
         return self._room.hold_now(self._bytes_max, self.owner)
 
     async def room_for(self, size: int, within_s: float) -> HeldBytes:
@@ -53,7 +53,7 @@ class EventBuffer:
         return await self._room.hold(size, self.owner, within_s=within_s)
 
     def take(self, events: list[Event], held: HeldBytes | None) -> None:
-        """Take what `held` was asked for; it is given back after the last of them."""
+        """Take events that `held` was asked for; the room is released after the last of them."""
         sizes = [_bytes_in_memory(event) for event in events]
         if held:
             held.shrink(sum(sizes))
@@ -61,20 +61,20 @@ class EventBuffer:
             self._push(event, size, held if place == len(events) else None)
 
     def next(self) -> Event:
-        """The first one. Raises `IndexError`."""
+        """The first event. Raises `IndexError` if there is none."""
         self.forget_handed_out()
         event, size, self._handed_out = self._events.popleft()
         self.bytes -= size
         return event
 
     def forget_handed_out(self) -> None:
-        """The reader has been sent what was handed out last."""
+        """Release the room of the event that was handed out last, because it was sent."""
         if self._handed_out:
             self._handed_out.release()
             self._handed_out = None
 
     def clear(self) -> None:
-        """Nobody reads any more."""
+        """Drop all events, because nobody reads any more."""
         while self._events:
             self.next()
         self.forget_handed_out()

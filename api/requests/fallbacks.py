@@ -1,5 +1,5 @@
-"""The chain of a request: the model that is asked, and those that its caller names to fall back on, each fitted at the door
-as if it had been asked by name.
+"""The chain of a request: the model that was asked, and the fallback models that its caller names. Each is checked and
+fitted as if it had been asked by itself.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PAUSED = "Its vendor is paused: try again later."
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of a chain, by the name that was asked for, and what it is asked. `input_bound` is the most input tokens,
-    `writes` what of them its vendor may write to its cache, `ignored` the fields that it is not told of.
+    """One model of a chain, with the name that was asked for and what it is asked. `input_bound`: the most input tokens;
+    `writes`: what of them the vendor may write to its cache; `ignored`: fields that the model is not told.
     """
 
     name: str
@@ -49,50 +49,49 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...]
 
     def pinned(self, max_tokens: int | None, settings: Settings) -> PinnedModel:
-        """What is promised of it."""
+        """The model as it is promised: at its present price."""
         wanted, _ = output_limit(self.model, max_tokens, settings)
         return pinned_model(self.model, self.input_bound, self.writes, wanted)
 
     def fallback(self, price: Price, limit: int) -> Fallback:
-        """How it travels with the job. The form of the answer is the job's."""
+        """The model as it travels with the job. The form of the answer is the job's."""
         sampling = msgspec.structs.replace(self.sampling, json_answer=None)
         return Fallback(model=self.model, price=price, sampling=sampling, output_limit=limit)
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """All models of a request. Of the first ones some may be `passed`, because nobody serves them now."""
+    """All models of a request. The first `passed` of them are skipped, because nobody serves them now."""
 
     models: tuple[Fitted, ...]
     passed: tuple[Tried, ...] = ()
 
     @property
     def next(self) -> Fitted:
-        """The one that is asked first."""
+        """The model that is asked first."""
         return self.models[len(self.passed)]
 
     def pinned(self, max_tokens: int | None, settings: Settings) -> tuple[PinnedModel, ...]:
-        """What is promised; nothing is held for those that are passed."""
+        """All models as they are promised; nothing is held for those that are skipped."""
         promised = [one.pinned(max_tokens, settings) for one in self.models]
         passed = len(self.passed)
         return (*map(not_asked, promised[:passed]), *promised[passed:])
 
     def fallbacks(self, promised: Sequence[PinnedModel], granted: int) -> tuple[Fallback, ...]:
-        """Those behind the one that is asked first, as they were promised, with the output limit that was granted."""
+        """The models after the first that is asked, as they were promised, with the output limit that was granted."""
         limits = {one.model: (one.price, min(one.output_limit, granted)) for one in promised}
         behind = self.models[len(self.passed) + 1 :]
         return tuple(one.fallback(*limits[one.model.name]) for one in behind if one.model.name in limits)
 
     def find(self, model: str) -> Fitted | None:
-        """The one that is served by the model of this public name."""
+        """The entry that is served by the model with this public name."""
         return next((one for one in self.models if one.model.name == model), None)
 
 
 def chain_of(
     asked: Asked, catalogue: Catalogue, settings: Settings, route: str, *, strict: bool, nearest: bool = True
 ) -> Chain:
-    """With `nearest` an unknown name is told with those that are like it.
-
-    Raises `ModelNotFound` for the first model, and `InvalidRequest` that names the model and what is wrong with it.
+    """The chain of a request. With `nearest`, an error for an unknown name lists similar ones. Raises `ModelNotFound` for
+    the first model, and `InvalidRequest`, which names the model and the fault.
     """
     field = asked.name_of("models")
     if len(asked.models) > settings.fallback_models_max:
@@ -115,9 +114,9 @@ def chain_of(
 
 
 def served_now(chain: Chain, directory: Directory, lane_of: Callable[[Model], str], *, waits: bool = False) -> Chain:
-    """The same without those in front that nobody serves now in the lane of each, or whose provider is paused while another
-    one is not; what `waits` is asked of those that may be served later. Raises what the first one is refused with when nobody
-    serves any.
+    """The chain without leading models that nobody serves now in their lanes, or whose provider is paused while another's
+    is not. With `waits`, models that may be served later count as served. If nobody serves any, the error of the first is
+    raised.
     """
     paused = [directory.is_paused(one.model, lane_of(one.model)) for one in chain.models]
     passed: list[Tried] = []
@@ -153,7 +152,7 @@ def _fitted(asked: Asked, model: Model, name: str, catalogue: Catalogue, setting
 
 @contextmanager
 def _naming(place: str, name: str, *, is_first: bool) -> Iterator[None]:
-    """What is wrong with one model is told with its place."""
+    """Add the place of a model to the errors raised for it."""
     try:
         yield
     except ModelNotFound as error:

@@ -1,4 +1,4 @@
-"""Follows a request to its end: one that this call made, or an earlier one; also when Redis is emptied meanwhile."""
+"""Follows a request to its end, whether this call made it or an earlier one, and even if Redis loses it meanwhile."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class FollowUp:
         self._settings = settings
 
     async def events_of(self, admitted: Admitted, follower: Follower) -> AsyncIterator[Event]:
-        """The request's events, ending in `Done` or `Failed`; never raises a `RebootError`.
+        """The request's events, ending with `Done` or `Failed`; never raises a `RebootError`.
 
-        When Redis has lost the request, Postgres is asked whether it has ended. If not, it is enqueued again as long as
-        nothing was relayed. After that nobody can go on with it: its hold is released, and then it ends with `unavailable`.
-        A job that nobody has taken by its deadline ends with `expired`.
+        If Redis has lost the request, Postgres is asked whether it has ended. If not, it is enqueued again, unless
+        something was relayed already: then nobody can continue it, its hold is released, and it ends with `unavailable`. A
+        job that nobody has taken by its deadline ends with `expired`.
         """
         lost, started = 0, time.monotonic()
         follower.overdue_at = admitted.job.deadline_ms / 1000 + self._settings.lease_s
         while True:
             try:
                 async for event in follower:
-                    admitted.copy.drop()  # what has begun is never begun anew
+                    admitted.copy.drop()  # a request that has begun is never started again
                     _observe(event, follower, started)
                     yield await self._explained(event, follower) if isinstance(event, Failed) else event
             except RebootError as error:
@@ -68,9 +68,11 @@ class FollowUp:
     async def events_again(
         self, logged: LoggedRequest, follower: Follower, admitted: Admitted | None = None
     ) -> AsyncIterator[Event]:
-        """The events of an earlier request from the follower's place on, ending in `Done` or `Failed`; never raises a
-        `RebootError`. When Redis knows nothing of it any more, Postgres says how it ended. One that has not ended is
-        enqueued again, if the caller sent its body once more (`admitted`) and nothing was relayed.
+        """The events of an earlier request from the follower's place on, ending with `Done` or `Failed`; never raises a
+        `RebootError`.
+
+        If Redis no longer knows the request, Postgres says how it ended. A request that has not ended is enqueued again if
+        the caller sent its body once more (`admitted`) and nothing was relayed.
         """
         lost = 0
         while True:
@@ -92,7 +94,7 @@ class FollowUp:
                 return
 
     async def _explained(self, event: Failed, follower: Follower) -> Failed:
-        """A request that was cancelled because its reader's key has ended says so."""
+        """Give the reason if a request was cancelled because its reader's key has ended."""
         if event.error.code != Cancelled.code or follower.asked_with is None:
             return event
         try:
@@ -102,24 +104,28 @@ class FollowUp:
         return Failed(KeyEnded.because(*reasons.values()).body(), event.charged_nano, event.usage) if reasons else event
 
     async def _after(self, error: RebootError, admitted: Admitted, follower: Follower, lost: int) -> Sequence[Event]:
-        """What a caller is told after an error; nothing when the follower is to go on."""
+        """The events that tell the caller of an error; empty if the follower should go on."""
         match error:
             case RequestLost():
                 return await self._after_loss(error, admitted, follower, lost)
             case RequestOverdue():
                 return await self._expire(error, admitted, follower)
-            case DoorClosed() if not admitted.outlives_reader:  # the request goes on, and a repeat is another one
+            case DoorClosed() if (
+                not admitted.outlives_reader
+            ):  # this request goes on, and a repeat would be another request
                 return [Failed(EndUnknown(error.message).body())]
-            case DoorClosed() | KeyEnded():  # a worker settles the request; only this reader is sent away
+            case DoorClosed() | KeyEnded():  # only this reader is sent away; a worker settles the request
                 return [Failed(error.body())]
-            case _ if admitted.outlives_reader:  # who can come back for the answer is not promised that it is free
+            case _ if (
+                admitted.outlives_reader
+            ):  # the caller can come back for the answer, so it is not promised to be free
                 return [Failed(error.body())]
         return await self._give_up(error, admitted, follower)
 
     async def _after_loss(
         self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
     ) -> Sequence[Event]:
-        """How it ended, as Postgres knows; nothing when it has not, and runs again."""
+        """How the request ended, as Postgres says; empty if it has not ended and runs again."""
         try:
             logged = await find_request(self._pool, admitted.job.account_id, admitted.job.id)
         except RebootError as unknown:
@@ -139,7 +145,7 @@ class FollowUp:
                 return await self._ended(logged, follower)
         except RebootError as unavailable:
             return [Failed(unavailable.body())]
-        if lost == 1 and not follower.sequence:  # whoever asked first may just be enqueueing it
+        if lost == 1 and not follower.sequence:  # the first caller may be enqueueing it right now
             await asyncio.sleep(self._settings.relay_silence_s)
             return ()
         if admitted is None:
@@ -149,7 +155,7 @@ class FollowUp:
     async def _run_again(
         self, error: RequestLost, admitted: Admitted, follower: Follower, lost: int
     ) -> Sequence[Event]:
-        """Enqueue it again, or say why not."""
+        """Enqueue the request again, or say why that is impossible."""
         if follower.sequence or lost > RESUBMISSIONS_MAX:
             return await self._give_up(error, admitted, follower)
         try:
@@ -159,7 +165,7 @@ class FollowUp:
         return ()
 
     async def _give_up(self, error: RebootError, admitted: Admitted, follower: Follower) -> Sequence[Event]:
-        """The error, once it is certain that nothing is charged; else how the request ended."""
+        """The error, once it is certain that nothing is charged; otherwise how the request ended."""
         job = admitted.job
         try:
             if await self._submitter.give_up(admitted, error):
@@ -170,7 +176,7 @@ class FollowUp:
             return [Failed(EndUnknown(UNKNOWN_END).body())]
 
     async def _expire(self, error: RequestOverdue, admitted: Admitted, follower: Follower) -> Sequence[Event]:
-        """End it, unless a worker has it after all: then that worker ends it soon."""
+        """End an overdue request, unless a worker has it after all, which then ends it soon."""
         try:
             if await self._submitter.bury(admitted):
                 return await self._give_up(error, admitted, follower)
@@ -180,14 +186,14 @@ class FollowUp:
         return ()
 
     async def _told(self, logged: LoggedRequest, follower: Follower) -> Sequence[Event]:
-        """How it ended, for a caller who has waited for it; also when its answer is gone, or cannot be looked up."""
+        """How the request ended, for a caller that has waited; also if its answer is gone or cannot be looked up."""
         try:
             return await self._ended(logged, follower)
         except RebootError:
             return [Failed(Gone(LOST_END).body(), logged.charged_nano)]
 
     async def _ended(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
-        """The end of a request whose journal is gone. Raises `Gone` when its answer is not kept either, or `Unavailable`."""
+        """The end of a request whose journal is gone. Raises `Gone` if its answer is not kept either, or `Unavailable`."""
         if logged.state != "succeeded":
             return await self._failed(logged, follower)
         kept = None if follower.sequence else await find_answer(self._pool, logged.id)
@@ -196,14 +202,14 @@ class FollowUp:
         return [*_served(logged), *(_as_streamed(kept.done) if logged.stream else [kept.done])]
 
     async def _failed(self, logged: LoggedRequest, follower: Follower) -> list[Event]:
-        """What had come before it failed, when that is kept, and why it failed."""
+        """What had been answered before the failure, if that is kept, and the error."""
         kept = await find_answer(self._pool, logged.id) if logged.stream and not follower.sequence else None
         parts = list(parts_of(kept.done)) if kept else []
         return [*(_served(logged) if parts else ()), *parts, _failure(logged)]
 
 
 def _booked(event: Event, logged: LoggedRequest) -> Event:
-    """A success that the books do not have, because the request was void when it came, is told as they have it."""
+    """Correct a success that the books do not have, because the request was void when it arrived."""
     if isinstance(event, Done) and logged.state in {"failed", "cancelled"}:
         return _failure(logged)
     return event
@@ -214,7 +220,7 @@ def _failure(logged: LoggedRequest) -> Failed:
 
 
 def _served(logged: LoggedRequest) -> Sequence[Served]:
-    """As its journal began."""
+    """The event with which the request's journal began, if another model served it."""
     return [Served(logged.model)] if logged.fell_back else []
 
 

@@ -1,4 +1,4 @@
-"""The request log as its owner may read it: one request, a page of them, and the answers that are kept."""
+"""The request log as its owner reads it: one request, a page of requests, and kept answers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from shared.stores.postgres import NEWEST, load_queries, reached
 SQL = load_queries("request_log")
 _tried_decoder = msgspec.json.Decoder(tuple[Tried, ...])
 _OF_A_MODEL = ("model", "provider", "output_limit", *PinnedPrice.__struct_fields__)
-"""What the row of a request has of the model that serves it."""
+"""Columns of a request's row that depend on the model that serves it."""
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-"""How far a request has come, as its owner sees it."""
+"""The state of a request, as its owner sees it."""
 
 
 class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
-    """A row of `requests`; `state` is `pending` until it ended."""
+    """A row of `requests`. `state` is `pending` until the request has ended."""
 
     id: str
     created_at: datetime
@@ -59,19 +59,19 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
     served_tier: str | None
     saved_nano: NanoUsd | None
     chain: tuple[PinnedModel, ...] | None
-    """All models that may serve it, as they were promised, where there is more than one."""
+    """All models that may serve it, as they were promised; None for a single model."""
     tried: tuple[Tried, ...] | None
-    """What became of those that were tried, once it has ended."""
+    """The outcomes of the models that were tried, once the request has ended."""
     outlives_reader: bool
-    """Whether it runs on when its last reader has left."""
+    """Whether it runs on after its last reader has left."""
 
     @property
     def fell_back(self) -> bool:
-        """Whether another model served it, or was the last one to be tried, than the one that was asked for first."""
+        """Whether another model than the first served it, or was tried last."""
         return bool(self.chain) and self.model != self.chain[0].model  # type: ignore[index]
 
     def at(self, model: str) -> LoggedRequest:
-        """As its row will be when that model of its chain has served it."""
+        """The row as it will be if that model of the chain serves the request."""
         for one in self.chain or ():
             if one.model == model:
                 same = {name: getattr(one, name) for name in _OF_A_MODEL}
@@ -80,7 +80,7 @@ class LoggedRequest(PinnedPrice, frozen=True, kw_only=True):
 
 
 async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> LoggedRequest:
-    """Raises `NotFound`, also for another account's, or `Unavailable`."""
+    """The account's request with this id. Raises `NotFound`, also for another account's, or `Unavailable`."""
     try:
         moment = created_at(request_id)
     except ValueError:
@@ -93,8 +93,8 @@ async def find_request(pool: asyncpg.Pool, account_id: str, request_id: str) -> 
 
 
 class Search(NamedTuple):
-    """Which requests are wanted: of one state (`pending`: not ended), of models with `text` in their names, or of the key
-    `text`. None is no condition.
+    """Conditions: the state (`pending`: not ended), or models with `text` in their names, or the key `text`. None means
+    any.
     """
 
     state: str | None = None
@@ -102,7 +102,7 @@ class Search(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Requests, newest first. `next_cursor` leads to what was not looked through yet, None when all was."""
+    """Requests, newest first. `next_cursor` leads to those that were not looked at yet; None if all were."""
 
     requests: list[LoggedRequest]
     next_cursor: str | None
@@ -111,8 +111,8 @@ class Found(NamedTuple):
 async def search_requests(
     pool: asyncpg.Pool, account_id: str, search: Search, *, after: str | None, limit: int, rows_max: int
 ) -> Found:
-    """At most `limit` of the `rows_max` newest requests, or of so many before the request `after`: however many requests an
-    account has, and however few of them fit, a page takes no longer. Raises as `list_requests`.
+    """At most `limit` matching requests among the `rows_max` newest ones, or among as many before the request `after`, so
+    that the time of a page is bounded. Raises as `list_requests` does.
     """
     before_id, before = _place(after)
     async with reached("The request log"):
@@ -124,7 +124,9 @@ async def search_requests(
 
 
 async def list_requests(pool: asyncpg.Pool, account_id: str, *, after: str | None, limit: int) -> list[LoggedRequest]:
-    """The newest ones, or those before the request with the id `after`; raises `NotFound` for no id, or `Unavailable`."""
+    """The newest requests, or those before the request with the id `after`. Raises `NotFound` if that is not an id, or
+    `Unavailable`.
+    """
     before_id, before = _place(after)
     async with reached("The request log"):
         rows = await pool.fetch(SQL["page"], account_id, before, before_id, limit)
@@ -139,9 +141,8 @@ def _place(after: str | None) -> tuple[str, datetime]:
 
 
 async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerprint: bytes) -> str | None:
-    """The request that an Idempotency-Key leads to, None when it leads nowhere or may be used again; both are SHA-256.
-
-    Only a look: what counts is what `reserve` finds. Raises `IdempotencyMismatch` or `Unavailable`.
+    """The request that an Idempotency-Key leads to; None if there is none, or if the key may be used again. Both arguments
+    are SHA-256. This is only a look: `reserve` decides. Raises `IdempotencyMismatch` or `Unavailable`.
     """
     async with reached("The request log"):
         row = await pool.fetchrow(SQL["by_key"], account_id, key)
@@ -153,14 +154,14 @@ async def find_repeated(pool: asyncpg.Pool, account_id: str, key: bytes, fingerp
 
 
 async def find_answer(pool: asyncpg.Pool, request_id: str) -> KeptAnswer | None:
-    """What is kept of the answer, or None when its time is over or it was never to be kept. Raises `Unavailable`."""
+    """The kept answer; None if it has expired or was never to be kept. Raises `Unavailable`."""
     async with reached("The request log"):
         answer = await pool.fetchval(SQL["answer"], request_id, created_at(request_id))
     return None if answer is None else unpack_answer(answer)
 
 
 async def answer_bytes(pool: asyncpg.Pool, request_id: str) -> int:
-    """How large that is; 0 when there is none. Raises `Unavailable`."""
+    """The size of the kept answer; 0 if there is none. Raises `Unavailable`."""
     async with reached("The request log"):
         return int(await pool.fetchval(SQL["answer_bytes"], request_id, created_at(request_id)) or 0)
 

@@ -1,4 +1,4 @@
-"""What a model cannot do is refused before anything is held for it, by the name that the caller's API has for it."""
+"""Refuses what a model cannot do before anything is held, naming the field as the caller's API does."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from shared.signatures import own_signature, own_thought
 from shared.thoughts import Thought
 
 IMAGE_TOKENS_MAX = 20_000_000
-"""The bounds of one request's images, in tokens. No model's window comes near."""
+"""Most tokens of one request's images, by their upper bounds; no model's window comes near."""
 NAMED_MAX = 20
-"""Fields that one message names."""
+"""Most fields that one message names."""
 IMAGE_PREFIX = re.compile(r"(?i:data:image/(png|jpe?g|gif|webp);base64),")
 BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"
 PADDING = (b"", b"=", b"==")
 
 
 def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool = False) -> tuple[Asked, Model]:
-    """What `model` is asked, with the wishes that it lacks among the ignored, and the model with the API that serves it.
-
-    Raises `InvalidRequest` that names what is too much, or what the model cannot honour; with `strict` also any wish.
+    """What `model` is asked, with the wishes that it lacks added to `ignored`, and the model with the API that serves the
+    request. Raises `InvalidRequest`, which names a value beyond a limit or an option that the model cannot honour; with
+    `strict` also any wish that it lacks.
     """
     _check_counts(asked, settings)
     fitted, model = with_nearest(asked, model)
@@ -65,7 +65,7 @@ def fit_to_model(asked: Asked, model: Model, settings: Settings, *, strict: bool
 
 
 def at_tier(asked: Asked, model: Model, catalogue: Catalogue) -> Model:
-    """The model with the prices of the tier that is asked for. Raises `InvalidRequest` where it has no such tier."""
+    """The model with the prices of the tier that is asked for. Raises `InvalidRequest` if it lacks the tier."""
     tier = asked.service_tier or "default"
     found = catalogue.at_tier(model, tier)
     if found is None:
@@ -77,7 +77,7 @@ def at_tier(asked: Asked, model: Model, catalogue: Catalogue) -> Model:
 
 
 def _check_schema(asked: Asked, model: Model) -> None:
-    """OpenAI's answers in JSON are objects, and strict schemas are closed
+    """Check the schema of a JSON answer: OpenAI's answers are objects, and strict schemas are closed
     (platform.openai.com/docs/guides/structured-outputs, read 2026-11).
     """
     _check_strict_tools(asked, model)
@@ -95,7 +95,7 @@ def _check_schema(asked: Asked, model: Model) -> None:
 
 
 def _check_numbers(asked: Asked) -> None:
-    """A job carries whole numbers of up to 64 bits."""
+    """Check that whole numbers fit into 64 bits, as a job carries them."""
     schemas = {"tools": asked.tools, "json_schema": asked.sampling.json_answer}
     for option, schema in schemas.items():
         try:
@@ -107,14 +107,14 @@ def _check_numbers(asked: Asked) -> None:
 
 
 def _check_arguments(asked: Asked, model: Model) -> None:
-    """Of the calls in the history: vendors that take objects have all of them decoded."""
+    """Check the arguments of calls in the history: vendors that take them as objects have all of them decoded."""
     if model.api in {CONVERSE, GEMINI}:
         texts = (call.arguments.encode() for message in asked.messages for call in message.tool_calls)
         require_bounded("`messages[].tool_calls[].function.arguments`", *texts)
 
 
 def _check_strict_tools(asked: Asked, model: Model) -> None:
-    """The same holds for the arguments of tools that say so."""
+    """Check the schemas of strict tools, for which the same rules hold."""
     for tool in asked.tools.offered if model.api in OPENAIS else ():
         if tool.strict and tool.parameters is not None and not is_closed(object_schema(tool.parameters)):
             raise InvalidRequest(
@@ -131,8 +131,8 @@ def _check_counts(asked: Asked, settings: Settings) -> None:
 
 
 def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
-    """The same with each wish as near as the model can, and those that it lacks among the ignored; and the model with the API
-    that serves it.
+    """Replace each wish by the nearest that the model can do, and add those that it lacks to `ignored`. Also returns the
+    model with the API that serves the request.
     """
     model = by_its_api(model, asked.sampling, asked.tools, asked.wishes)
     sampling, lacking = nearest(model, asked.sampling, asked.wishes, asked.tools)
@@ -152,7 +152,7 @@ def with_nearest(asked: Asked, model: Model) -> tuple[Asked, Model]:
 
 
 def _cannot_think(asked: Asked, model: Model, sampling: Sampling) -> str | None:
-    """Why a model that is to think cannot; None where it can, or is not asked to."""
+    """Why a model that should think cannot; None if it can, or need not."""
     if sampling.reasoning_effort is None or not thinks(model, sampling.reasoning_effort):
         return None
     least = least_output(model)
@@ -166,8 +166,8 @@ def _cannot_think(asked: Asked, model: Model, sampling: Sampling) -> str | None:
 
 
 def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[str, ...]:
-    """The fields of thoughts where workers do not give the model all of them: those of another model, those that lead to
-    nothing, and any to a model that does not think now.
+    """The fields of thoughts that workers will not give the model completely: thoughts of another model, thoughts that lead
+    to nothing, and any thoughts if the model does not think now.
     """
     taken = takes_thoughts_back(model, sampling.reasoning_effort) and not (
         model.api == CONVERSE
@@ -185,8 +185,8 @@ def _thoughts_left_out(asked: Asked, model: Model, sampling: Sampling) -> tuple[
 
 
 def _is_sent(thought: Thought, message: Message, model: Model) -> bool:
-    """Whether the vendor takes a thought in its place: not behind all else (Claude, OpenAI), nor before no call (DeepSeek's
-    reasoner).
+    """Whether the vendor takes a thought at its place: not after everything else (Claude, OpenAI), nor without a call after
+    it (DeepSeek's reasoner).
     """
     if model.api == DEEPSEEK:
         return bool(model.reasoning_efforts or message.tool_calls)
@@ -196,7 +196,7 @@ def _is_sent(thought: Thought, message: Message, model: Model) -> bool:
 
 
 def _has_foreign_thoughts(message: Message, model: Model) -> bool:
-    """Whether there is a thought in it, or the signature of one, that workers do not give the model."""
+    """Whether the message has a thought, or a signature of one, that workers will not give the model."""
     signatures = (call.signature for call in message.tool_calls if call.signature is not None)
     thoughts = any(own_thought(model, thought) is None for thought in message.thoughts)
     return thoughts or any(own_signature(model, signature) is None for signature in signatures)
@@ -227,7 +227,9 @@ def _check_tools(asked: Asked, model: Model, settings: Settings) -> None:
 
 
 def _is_image_url(url: str) -> bool:
-    """It may be as long as a body, and an expression over all of it would take four times as long as this."""
+    """Whether the text is a data URL of an image. It may be as long as a body, so only its beginning is matched: a pattern
+    over all of it would take four times as long as this.
+    """
     prefix = IMAGE_PREFIX.match(url)
     if not prefix or not url.isascii():
         return False

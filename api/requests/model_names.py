@@ -1,4 +1,4 @@
-"""Which model a body means: it may say any of the model's names; what comes after that says the public one."""
+"""Finds the model that a body names. A body may use any of the model's names; later code uses the public one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V1_LISTED_AT = "/v1/models"
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """As much as is needed of a body that has a fault."""
+    """The part of a faulty body that is needed here."""
 
     model: str
 
@@ -31,13 +31,13 @@ _line_decoder = msgspec.json.Decoder(_Line)
 
 
 def listed_at(path: str) -> str:
-    """The route that lists the models, in the API that `path` belongs to."""
+    """The route that lists the models in the API that `path` belongs to."""
     return V1_LISTED_AT if path.startswith("/v1/") else LISTED_AT
 
 
 def understood(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogue, route: str) -> Asked:
-    """What `body` asks for, of the model by its public name. An unknown name in a body without fault stays as it is: a repeat
-    may be of a request whose model has left the catalogue; who looks the model up refuses it.
+    """What `body` asks for, with the model's public name. An unknown name in a body without fault is kept, because it may
+    repeat a request whose model has left the catalogue; looking the model up refuses it.
     """
     with unknown_model_first(body, catalogue, route):
         asked = parse(body)
@@ -47,8 +47,8 @@ def understood(body: bytes, parse: Callable[[bytes], Asked], catalogue: Catalogu
 
 @contextmanager
 def unknown_model_first(body: bytes, catalogue: Catalogue, route: str, *, nearest: bool = True) -> Iterator[None]:
-    """Around the parsing of `body`: when it has a fault and names a model that is unknown, `ModelNotFound` is raised instead.
-    Its caller is likely to have another model's fields in it.
+    """Surround the parsing of `body`: if it has a fault and names an unknown model, `ModelNotFound` is raised instead,
+    because such a body probably has another model's fields.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def unknown_model_first(body: bytes, catalogue: Catalogue, route: str, *, neares
 
 
 def _named_in(body: bytes) -> str | None:
-    """What stands as `model` in a chat request, or in the request that a line is about."""
+    """The field `model` of a chat request, or of the request in a line."""
     try:
         return _body_decoder.decode(body).model
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a vendor is asked, as it waits and travels: packed, so that a request takes as much memory as it has bytes."""
+"""What a vendor is asked, packed, so that a waiting request takes only as much memory as it has bytes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages, sampling and tools as they cross Redis. `input_bound` is the most input tokens that they can be, `writes`
-    what of them the vendor may write to its cache, `footprint`
-    what a worker needs to decode them, `shown` the messages as JSON where the operator keeps them.
+    """Messages, sampling and tools as they go through Redis. `input_bound`: the most input tokens; `writes`: what of them
+    the vendor may write to its cache; `footprint`: what a worker needs to decode them; `shown`: the messages as JSON, if
+    the operator keeps them.
     """
 
     messages: msgspec.Raw
@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def packed(asked: Asked, model: Model, *, keep_messages: bool) -> Question:
-    """What `asked` asks of `model`. Raises `InvalidRequest` for numbers that no machine word holds."""
+    """Pack what `asked` asks of `model`. Raises `InvalidRequest` for numbers beyond 64 bits."""
     return Question(
         messages=msgspec.Raw(_pack(asked.messages)),
         sampling=msgspec.Raw(_pack(asked.sampling)),

@@ -92,7 +92,7 @@ class Receipt(ReceiptRates, frozen=True, kw_only=True):
 
 
 def receipt_of(logged: LoggedRequest, usage: Usage | None, charged_nano: int, *, ended: bool) -> Receipt:
-    """Of a request that used and was charged so much, as far as that is known."""
+    """The receipt of a request with this usage and charge, as far as they are known."""
     price = logged.price
     return Receipt(
         price_version=logged.price_version,

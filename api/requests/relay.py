@@ -1,8 +1,8 @@
 """Relays events from workers to the callers of this process: pub/sub for speed, the journal for truth.
 
-This process subscribes to its own channel once, at its start. A follower accepts only the next sequence number; after a
-gap, a lost subscription, a second of silence, or when there is no room for more events, because its reader is slow or they
-are large, it reads the journal instead.
+This process subscribes to its own channel once, at its start. A follower accepts only the next sequence number. After a
+gap, a lost subscription, or a second of silence, and if there is no room for events because the reader is slow or the
+events are large, it reads the journal instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LOST = "The queue lost the request on its way; it is not charged: try again."
 LAST_WORDS_S = 2.0
 SUBSCRIPTION_CHECK_S = 3.0
 SUBSCRIPTION_SILENT_S = 9.0
-"""Without an answer to our pings for this long, a subscription is half-open."""
+"""A subscription is dead if our pings get no answer for this long."""
 
 
 STOPPING = (
@@ -55,8 +55,8 @@ NO_ROOM = (
 
 
 class RequestLost(Unavailable):
-    """Redis knows nothing of the request any more, neither a job nor an end, or what was read is not in the journal any more:
-    it was emptied or failed over.
+    """Redis knows neither a job nor an end of the request, or the events that were read are no longer in the journal: Redis
+    was emptied or failed over.
     """
 
 
@@ -69,10 +69,9 @@ class DoorClosed(Unavailable):
 
 
 class Follower:
-    """One request's events in order, each once: `async for event in follower` ends after the last one.
-
-    Raises `RequestLost`, `RequestOverdue`, `Unavailable` when the journal cannot be read for too long, or `DoorClosed` when
-    there is no room for an event; may then be iterated again.
+    """One request's events in order, each once: `async for event in follower` ends after the last one. Raises
+    `RequestLost`, `RequestOverdue`, `Unavailable` if the journal cannot be read for too long, or `DoorClosed` if there is
+    no room for an event; afterwards it may be iterated again.
     """
 
     def __init__(
@@ -87,21 +86,21 @@ class Follower:
         self.request_id = request_id
         self._channel = channel
         self.sequence = first
-        """Of the next event to be handed out."""
+        """The number of the next event to be handed out."""
         self.overdue_at = math.inf
-        """Unix seconds; whoever follows may set it and move it."""
+        """When the request is overdue, in Unix seconds; its owner may set and change it."""
         self.asked_with: tuple[str, datetime] | None = None
-        """The reader's key, and since when it reads."""
+        """The reader's key, and when it began to read."""
         self.when_left: Callable[[], None] | None = None
-        """What to do when the reader goes away before the end, or is sent away because its key has ended."""
+        """Called if the reader goes away before the end, or is sent away because its key has ended."""
         self._scripts = scripts
         self._settings = settings
         self.buffer = EventBuffer(room or room_for_events(settings), settings.relay_buffer_bytes)
-        """What waits for the reader; beyond `RELAY_BUFFER_BYTES` it waits in the journal."""
+        """Events that wait for the reader; beyond `RELAY_BUFFER_BYTES` they wait in the journal."""
         self._next = first
-        """Of the next event to be buffered."""
+        """The number of the next event to be buffered."""
         self._begun = b""
-        """Who began the journal that we read; what somebody else begins is not what goes on here."""
+        """The owner that began the journal that is read here; a journal that another owner began is another answer."""
         self._look_up = False
         self._news = asyncio.Event()
         self._silence = Alarm(self.look_up)
@@ -109,8 +108,8 @@ class Follower:
         self._closed: RebootError | None = None
 
     def hear(self, heard: Heard) -> None:
-        """Take a live event. Anything but the next one, anything that there is no room for and anything of another journal
-        sends us to the journal.
+        """Take a live event. Anything but the next one, anything without room, and anything of another journal makes the
+        follower read the journal.
         """
         is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
         if is_next and self.buffer.has_taken(heard.event):
@@ -120,12 +119,12 @@ class Follower:
         self._news.set()
 
     def look_up(self) -> None:
-        """Something may have been missed."""
+        """Read the journal, because something may have been missed."""
         self._look_up = True
         self._news.set()
 
     def end(self) -> None:
-        """Nobody reads any more."""
+        """Stop: nobody reads any more."""
         self._silence.stop()
         self.buffer.clear()
 
@@ -161,16 +160,18 @@ class Follower:
 
     async def _read_journal(self) -> None:
         JOURNAL_READS.inc()
-        self._look_up = False  # first: what is heard while we read shows up as a gap and sends us here again
+        self._look_up = False  # cleared first: an event that is heard during the read leaves a gap and sets it again
         found = await self._take_from_journal()
-        self._look_up |= bool(found.entries)  # there may be more; the live feed takes over when there is none
+        self._look_up |= bool(found.entries)  # read on as long as there are entries; then the live feed takes over
         if not found.entries and not found.alive:
             raise RequestLost(LOST)
         if not found.entries and time.time() > self.overdue_at:
             raise RequestOverdue("The request did not end within its deadline: try again later.")
 
     async def _take_from_journal(self) -> Reading:
-        """As much as there is room for now. Waits for room only for a large event: there is no other way to go on then."""
+        """Read as much as there is room for now. Only a large event waits for room, because there is no other way to
+        continue.
+        """
         first = self._next
         held = self.buffer.room_for_some()
         try:
@@ -183,7 +184,7 @@ class Follower:
             if not self._is_ours(found.begun):
                 raise RequestLost(LOST)
             events = [unpack_event(entry) for entry in found.entries[self._next - first :]]
-            if events:  # else all was heard while we read
+            if events:  # otherwise everything was heard during the read
                 self.buffer.take(events, held)
                 self._count(len(events), found.begun)
                 held = None
@@ -208,7 +209,7 @@ class Follower:
                 await asyncio.sleep(self._settings.idle_wait_s)
 
     def _is_ours(self, begun: bytes) -> bool:
-        """Whether this is the journal that we have read, as far as that is known."""
+        """Whether this is the journal that was read before, as far as that is known."""
         return not (begun and self._begun) or begun == self._begun
 
     def _count(self, events: int, begun: bytes) -> None:
@@ -217,12 +218,12 @@ class Follower:
 
 
 def room_for_events(settings: Settings) -> ByteBudget:
-    """For all followers of a process together, of which an account has half."""
+    """Room for the events of all followers of a process; one account may have half."""
     return ByteBudget("relayed events", total=settings.relay_bytes_max, share=settings.relay_bytes_max // 2)
 
 
 class Relay:
-    """This process's channel and the followers on it. `run` is the subscriber, a task of the owner."""
+    """This process's channel and its followers. The owner runs `run` as a task."""
 
     def __init__(self, client: redis.asyncio.Redis, scripts: Scripts, settings: Settings, front_door_id: str) -> None:
         self.channel = keys.channel(front_door_id)
@@ -238,18 +239,18 @@ class Relay:
         return sum(map(len, self._followers.values()))
 
     def follow(self, request_id: str, first: int = 0) -> Follower:
-        """Register before the job is enqueued, so that nothing can come too early."""
+        """Register a follower. This must happen before the job is enqueued, so that no event comes too early."""
         follower = Follower(request_id, self._scripts, self._settings, first, self.channel, self._room)
         self._followers.setdefault(request_id, set()).add(follower)
         self._nobody.clear()
         return follower
 
     def follows(self, request_id: str) -> bool:
-        """Whether the request has a reader here."""
+        """Whether the request has a reader in this process."""
         return request_id in self._followers
 
     def forget(self, follower: Follower) -> None:
-        """Stop listening."""
+        """Unregister a follower."""
         follower.end()
         followers = self._followers.get(follower.request_id, set())
         followers.discard(follower)
@@ -259,7 +260,7 @@ class Relay:
             self._nobody.set()
 
     async def drained(self, timeout_s: float) -> None:
-        """Wait until nobody follows any more; after `timeout_s` those who still do are told that this process stops."""
+        """Wait until there are no followers; after `timeout_s` the remaining ones are told that this process stops."""
         if not await self._nobody_follows_within(timeout_s):
             for follower in self._all():
                 follower.close(DoorClosed(STOPPING))
@@ -274,7 +275,7 @@ class Relay:
         return True
 
     async def run(self) -> None:
-        """Listen until cancelled; after every loss subscribe again and let all followers look into their journals."""
+        """Listen until cancelled. After each loss subscribe again and make all followers read their journals."""
         while True:
             try:
                 await self._listen()
@@ -302,5 +303,5 @@ class Relay:
             for heard in parse_message(data):
                 for follower in self._followers.get(heard.request_id, ()):
                     follower.hear(heard)
-        except ValueError:  # a worker of another release, say; what is missed is found in the journals
+        except ValueError:  # perhaps a worker of another release; missed events are in the journals
             log.warning("message not understood")

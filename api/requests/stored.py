@@ -1,4 +1,4 @@
-"""Responses that are kept: one as its owner sees it, and what a request goes on from."""
+"""Stored responses: one response as its owner sees it, and the earlier responses that a request continues."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ WHAT = "Stored responses"
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A response that is kept: its request, and what it tells of it."""
+    """A stored response: its request, and the fields that it repeats."""
 
     logged: LoggedRequest
     told: bytes
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a request has come, and with which model: what there is of its answer once it has ended, and why it did not
-    succeed.
-    """
+    """The state of a request and its model: the answer, once it has ended, and why it did not succeed."""
 
     state: State
     model: str
@@ -48,7 +46,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def own_id(response: str) -> str:
-    """The request of a response. Raises `NotFound` for what is no id of one."""
+    """The request id of a response id. Raises `NotFound` for a text that is not a response id."""
     found = request_id_of(response)
     if found is None:
         raise unknown(response)
@@ -56,12 +54,14 @@ def own_id(response: str) -> str:
 
 
 def unknown(response: str) -> NotFound:
-    """There is no such response, or not any more: in OpenAI's words."""
+    """The error for a missing or expired response, in OpenAI's words."""
     return NotFound(f"Response with id '{response[:100]}' not found.")
 
 
 async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Stored:
-    """Raises `NotFound`, also for another account's and for one that is not kept, or `Unavailable`."""
+    """The account's stored response. Raises `NotFound`, also for another account's and for one that was not stored, or
+    `Unavailable`.
+    """
     request_id = own_id(response)
     async with reached(WHAT):
         told = await pool.fetchval(RESPONSES["told"], request_id, account_id)
@@ -69,12 +69,12 @@ async def find_stored(pool: asyncpg.Pool, account_id: str, response: str) -> Sto
         raise unknown(response)
     try:
         return Stored(await find_request(pool, account_id, request_id), told)
-    except NotFound:  # it was written before its request was admitted, which it never was
+    except NotFound:  # its row was written before its request, which was then not admitted
         raise unknown(response) from None
 
 
 async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> Standing:
-    """Raises `Unavailable`."""
+    """The present state of the request. Raises `Unavailable`."""
     traces = await traces_of(client, logged.id)
     logged = traces.as_served(logged)
     state, model = state_of(logged, traces), logged.model
@@ -90,17 +90,17 @@ async def standing_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: L
 
 
 async def bytes_stored(pool: asyncpg.Pool, stored: Stored) -> int:
-    """About how large it is, its answer included. Raises `Unavailable`."""
+    """The approximate size of the response including its answer. Raises `Unavailable`."""
     return len(stored.told) + await answer_bytes(pool, stored.logged.id)
 
 
 async def input_bytes(pool: asyncpg.Pool, account_id: str, response: str) -> int:
-    """How large what `find_input` reads is. Raises `NotFound` or `Unavailable`."""
+    """The size of what `find_input` reads. Raises `NotFound` or `Unavailable`."""
     return int(await _of_own(pool, "input_bytes", account_id, response))
 
 
 async def find_input(pool: asyncpg.Pool, account_id: str, response: str) -> bytes:
-    """Its items as JSON. Raises `NotFound` or `Unavailable`."""
+    """The items of the input, as JSON. Raises `NotFound` or `Unavailable`."""
     return bytes(await _of_own(pool, "input", account_id, response))
 
 
@@ -113,7 +113,7 @@ async def _of_own(pool: asyncpg.Pool, query: str, account_id: str, response: str
 
 
 class Chains:
-    """What requests go on from."""
+    """Reads the responses that requests continue."""
 
     def __init__(self, pool: asyncpg.Pool, client: redis.asyncio.Redis, bodies: Bodies, settings: Settings) -> None:
         self._pool = pool
@@ -122,10 +122,9 @@ class Chains:
         self._settings = settings
 
     async def whole(self, asked: Asked, account_id: str, body: Body) -> Asked:
-        """What `body` asks, with all that it goes on from; to be called within its turn.
-
-        Raises `NotFound` when some of that is not there any more, `InvalidRequest` when it has not ended or when all of it
-        together is too large, `Overloaded` or `Unavailable`.
+        """What `body` asks, including everything that it continues; call it within the body's turn. Raises `NotFound` if an
+        earlier response is missing, `InvalidRequest` if it has not ended or if everything together is too large,
+        `Overloaded` or `Unavailable`.
         """
         goes_on = asked.goes_on
         if goes_on is None:
@@ -146,7 +145,7 @@ class Chains:
         return msgspec.structs.replace(whole, model=asked.model, ignored=ignored)
 
     async def _chain(self, newest: str, account_id: str) -> dict[str, int]:
-        """Sizes by request, the newest first."""
+        """Sizes of the earlier responses by request, newest first."""
         links_max = self._settings.messages_max
         async with reached(WHAT):
             rows = await self._pool.fetch(RESPONSES["chain"], newest, account_id, links_max)
@@ -187,7 +186,7 @@ class Chains:
         return Earlier(request_id=row["request_id"], told=row["told"], input=row["input"], done=done)
 
     async def _just_ended(self, request_id: str) -> Done | None:
-        """The answer of a request that has ended, which is told a moment before it is in Postgres."""
+        """The answer of a request that has just ended and whose answer is not in Postgres yet."""
         traces = await traces_of(self._client, request_id)
         if traces.end is None:
             raise InvalidRequest(

@@ -27,12 +27,12 @@ async def send_stream(
     first: int = 0,
     told: Callable[[str | None], dict[str, str]] | None = None,
 ) -> web.StreamResponse:
-    """Send all events, numbered from `first`. A failure before the first byte is raised, so that it has a status of its own.
-    What the form has to hold until its end counts for account `owner`; where there is no room for it in time, the stream is
-    broken off, and may be read again. `told` makes the headers that hang on the model which serves, None for the first one;
-    they are sent if that is known in time.
+    """Send all events, numbered from `first`.
 
-    Raises `ConnectionError` when the caller is gone, or was cut off because it takes too little.
+    A failure before the first byte is raised, so that it has a status of its own. Bytes that the form holds until its end
+    count for the account `owner`; if there is no room in time, the stream is broken off, and may be read again. `told`
+    makes the headers that depend on the model that serves (None for the first one); they are sent if the model is known in
+    time. Raises `ConnectionError` if the caller is gone, or was cut off because it takes too little.
     """
     response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no", "Content-Type": form.content_type})
     response.charset = "utf-8"

@@ -1,4 +1,4 @@
-"""Admission: hold the credit, then enqueue; when the queue refuses, the hold goes back."""
+"""Admission: hold the credit, then enqueue; if the queue refuses, release the hold."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ UNLIMITED = RateState(0, 0.0)
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid request for a model that exists. `max_tokens` is None when the caller left it out. `idempotency_key` and
-    `fingerprint` (of the parsed body) are SHA-256, given together.
+    """A valid request for an existing model. `max_tokens` is None if the caller left it out. `idempotency_key` and
+    `fingerprint` (of the parsed body) are SHA-256, and are given together.
     """
 
     id: str
@@ -66,11 +66,11 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     lane: Lane = "interactive"
     keep: bool = False
-    """The caller may come back for the answer: it is kept in Postgres, and who leaves has cancelled nothing."""
+    """Whether the caller may come back for the answer: then it is kept in Postgres, and leaving cancels nothing."""
     kept: KeptInput | None = None
-    """Kept in Postgres with the answer."""
+    """What is kept in Postgres with the answer."""
     chain: Chain | None = None
-    """Where it names models to fall back on; `model` is the first of them that is served now."""
+    """The chain, if it names fallback models; `model` is the first of them that is served now."""
     idempotency_key: bytes | None = None
     fingerprint: bytes | None = None
 
@@ -84,7 +84,7 @@ class Admitted(msgspec.Struct, frozen=True):
     key_id: str
     rate: RateState
     attended: bool = False
-    """Whoever leaves it has cancelled it, although its answer is kept."""
+    """Whether leaving cancels it although its answer is kept."""
 
     @property
     def outlives_reader(self) -> bool:
@@ -93,8 +93,8 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Submitter:
-    """`submit` admits one request. Refusals that are known already (a key limited until T, an account's share of a full
-    queue) cost no store.
+    """`submit` admits one request. Refusals that are known in advance (a key limited until a known time, an account's share
+    of a full queue) ask no store.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class Submitter:
         self._refused_until: dict[str, tuple[float, RebootError]] = {}
 
     async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
-        """Hold and enqueue; its events go to `channel`. A repeat of an earlier request is only named.
+        """Hold and enqueue; the events go to `channel`. A repeat of an earlier request is only named.
 
-        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no room for
-        what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. `EndUnknown` says
-        that this is not certain; with an Idempotency-Key it is `Unavailable`, too, because a repeat is the same request. To
-        be shielded from cancellation by the caller.
+        Raises `IdempotencyMismatch`, `InsufficientCredit`, `PermissionDenied`, `RateLimited`, `RequestTooLarge` (no room
+        for what is to be kept), `Overloaded` or `Unavailable`; then nothing is charged and nothing stays held. If that is
+        uncertain it raises `EndUnknown`, or `Unavailable` if there is an Idempotency-Key, because a repeat is then the same
+        request. The caller must shield this from cancellation.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
         self._refuse_if_known(request.key.id)
@@ -133,7 +133,7 @@ class Submitter:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._reserve(reservation)
         except RebootError as error:
-            if isinstance(error, Unavailable):  # it may have been committed all the same
+            if isinstance(error, Unavailable):  # the hold may have been committed nevertheless
                 self._settler.keep(_released(reservation, error))
             self._forget_written(reservation)
             raise
@@ -145,7 +145,7 @@ class Submitter:
             with STAGE_SECONDS.labels("enqueue").time():
                 async with self._bodies.turn(job.bytes):
                     job, rate = await self._enqueue(job, request, channel)
-        except QueueFullOfBytes as error:  # a smaller one may find room
+        except QueueFullOfBytes as error:  # not remembered, because a smaller request may find room
             self._release(reservation, error)
             raise
         except (RateLimited, Overloaded) as error:
@@ -155,11 +155,13 @@ class Submitter:
         except RebootError as error:
             if await self._is_taken_back(job, request, reservation, error):
                 raise
-            rate = UNLIMITED  # it got in and ended, all before it could be taken back: its caller gets what came of it
+            rate = UNLIMITED  # the job was enqueued and ended before it could be taken back: the caller gets its result
         return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
 
     async def _enqueue(self, job: PackedJob, request: NewRequest, channel: str) -> tuple[PackedJob, RateState]:
-        """In the queue of its model, or of the first one of its chain whose queue takes it: the job as it is there."""
+        """Enqueue the job in the queue of its model, or of the first model of its chain whose queue takes it. Returns the
+        job as it was enqueued.
+        """
         while True:
             name = keys.queue(job.model.provider, request.lane)
             try:
@@ -172,16 +174,16 @@ class Submitter:
                 return job, rate
 
     def admitted(self, job: PackedJob, lane: str, key_id: str, rate: RateState, *, attended: bool = False) -> Admitted:
-        """Of a job that is in its queue, now or since long."""
+        """The admitted request of a job that is in its queue."""
         return Admitted(head_of(job), self._copies.keep(job), lane, key_id, rate, attended)
 
     def _release(self, reservation: Reservation, error: RebootError) -> None:
-        """The queue has refused it: nothing of it is held or kept."""
+        """Release the hold of a job that the queue has refused, and delete what was kept."""
         self._settler.keep(_released(reservation, error))
         self._forget_kept(reservation)
 
     def _forget_written(self, reservation: Reservation) -> None:
-        """It was not admitted: only a large input, which was written before, is there."""
+        """Delete a large input that was written before a request that was then not admitted."""
         if reservation.kept and reservation.kept.written_bytes:
             self._forget_kept(reservation)
 
@@ -192,13 +194,13 @@ class Submitter:
     async def _forget(self, reservation: Reservation) -> None:
         try:
             await self._ledger.forget(reservation.account_id, reservation.id)
-        except Unavailable as error:  # then it counts until its time is over
+        except Unavailable as error:  # the input then counts until it expires
             log.info("input of a refused request not deleted", request_id=reservation.id, reason=error.message)
 
     async def _is_taken_back(
         self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError
     ) -> bool:
-        """Whether the caller may be told `error`. Raises `EndUnknown` when that is not certain and a repeat costs."""
+        """Whether the caller may be told `error`. Raises `EndUnknown` if that is uncertain and a repeat would cost."""
         try:
             is_void = await self._take_back(job, request.lane, error)
         except Unavailable as unknown:
@@ -210,7 +212,9 @@ class Submitter:
         return is_void
 
     async def _reserve(self, reservation: Reservation) -> Grant | Repeat:
-        """An answer reaches its caller just before its settlement is committed, so a lack of credit is looked at twice."""
+        """Reserve. A lack of credit is checked twice, because an answer reaches its caller just before its settlement is
+        committed.
+        """
         try:
             return await self._ledger.reserve(reservation)
         except InsufficientCredit:
@@ -218,11 +222,11 @@ class Submitter:
             return await self._ledger.reserve(reservation)
 
     async def submit_again(self, admitted: Admitted, channel: str) -> None:
-        """Enqueue once more what Redis has lost. The hold is still there, so nothing is charged twice.
+        """Enqueue a job that Redis has lost. The hold still stands, so nothing is charged twice.
 
-        The epoch rises with the seconds since the request was made: several front doors may find the same loss, after
-        several losses, and none of them may give back the epoch of a claim from before. Raises `RequestLost` when there is
-        no copy of it any more, `Unavailable` or `Overloaded`.
+        The epoch rises with the seconds since the request was made: several front doors may find the same loss, and none of
+        them may reuse the epoch of an earlier claim. Raises `RequestLost` if there is no copy of the job, `Unavailable` or
+        `Overloaded`.
         """
         job = admitted.copy.job
         if job is None:
@@ -235,16 +239,15 @@ class Submitter:
         log.warning("lost request enqueued again", request_id=job.id, epoch=epoch)
 
     async def bury(self, admitted: Admitted) -> bool:
-        """Make sure that the request never runs any more; False when a worker has it. Raises `Unavailable`."""
+        """Make sure that the request never runs any more; False if a worker has it. Raises `Unavailable`."""
         job = admitted.job
         return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane), or_void=False)
 
     async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
-        """Before the caller is told `error`: see to it that nothing is ever charged for the request. Then it is also seen to
-        that it does not run, as soon as Redis answers. What was streamed of it is free.
-
-        False when it had ended before: then Postgres says what the caller is to be told. Raises `Unavailable` when Postgres
-        does not answer; it is given up all the same, unless it has ended.
+        """Before the caller is told `error`: make sure that nothing is ever charged for the request, and, as soon as Redis
+        answers, that it does not run. What was streamed of it is free. False if it had ended before: then Postgres says
+        what the caller is told. Raises `Unavailable` if Postgres does not answer; the request is given up nevertheless,
+        unless it has ended.
         """
         return await self._take_back(admitted.job, admitted.lane, error)
 
@@ -253,7 +256,7 @@ class Submitter:
         return await self._settler.settle(_released(job, error, void=True)) != "repeated"
 
     async def _keep_from_running(self, job: JobHead, lane: str) -> None:
-        """Bury the job; when a worker has it, the job is void and cancelled, and the worker ends it."""
+        """Bury the job. If a worker has it, the job becomes void and is cancelled, and the worker ends it."""
         while True:
             try:
                 if not await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
@@ -299,7 +302,7 @@ class Submitter:
         )
 
     def _keep_until(self, request: NewRequest) -> datetime | None:
-        """From the latest moment at which the request can end."""
+        """How long the answer is kept, counted from the latest possible end of the request."""
         settings = self._settings
         kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
         return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
@@ -318,7 +321,10 @@ class Submitter:
         if len(self._refused_until) >= REMEMBERED_MAX:
             self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
-            self._refused_until[what] = (now + wait_s, type(error)(error.message))  # which has no frames, and no body
+            self._refused_until[what] = (
+                now + wait_s,
+                type(error)(error.message),
+            )  # a new error, because the raised one references frames and the body
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:
@@ -350,7 +356,7 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
 
 
 def head_of(job: PackedJob) -> JobHead:
-    """What is known of it where its question is not needed."""
+    """The job without what the vendor is asked."""
     return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})
 
 

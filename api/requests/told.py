@@ -1,4 +1,4 @@
-"""What the headers of an answer say of its request: some of it hangs on the model that serves."""
+"""The headers of an answer that describe its request; some depend on the model that serves it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What the headers of an answer say; with a chain some of that hangs on the model that serves."""
+    """The headers of an answer; with a chain some of them depend on the model that serves."""
 
     model: str
-    """By the name that was asked for."""
+    """The model by the name that was asked for."""
     ignored: tuple[str, ...]
     chain: Chain | None
     limits: Mapping[str, int]
@@ -26,18 +26,18 @@ class Told(msgspec.Struct, frozen=True):
     more: Mapping[str, str] = {}
 
     def of(self, first: str, served: str | None = None) -> dict[str, str]:
-        """Once it is known which model serves: the `first` one, or another one that `served` names."""
+        """The headers once the serving model is known: the `first` one, or the one that `served` names."""
         model = served or first
         fitted = self.chain.find(model) if self.chain else None
         headers = self.at_once(model, fitted)
         return {**headers, "x-model-served": model} if self.has_chain else headers
 
     def first(self, model: str) -> dict[str, str]:
-        """Of a stream, before that is known."""
+        """The headers of a stream before the serving model is known."""
         return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.at_once(model)
 
     def at_once(self, model: str, fitted: Fitted | None = None) -> dict[str, str]:
-        """Where nobody waits for the answer, and it is `model` that is asked first."""
+        """The headers of an answer that nobody waits for, when `model` is asked first."""
         ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
         headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}
         if model != name and (fitted or not self.has_chain):

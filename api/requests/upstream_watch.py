@@ -1,4 +1,4 @@
-"""How upstreams are, as a front door knows it: whether a model can be called now, and if not, how soon."""
+"""The states of upstreams as a front door knows them: whether a model can be called now, and otherwise when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 class UpstreamWatch:
-    """Read again with the heartbeats; while Redis is away the last picture stays."""
+    """States of upstreams, read again with the heartbeats. While Redis is away, the last known state stays."""
 
     def __init__(self, shared: UpstreamStates, upstreams: Upstreams) -> None:
         self._shared = shared
@@ -33,7 +33,7 @@ class UpstreamWatch:
         self._drained: set[str] = set()
 
     async def read(self, workers: Sequence[Heartbeat]) -> None:
-        """Of the upstreams that workers say they hold."""
+        """Read the states of the upstreams that workers hold."""
         names = sorted({name for worker in workers for name in worker.upstreams})
         self._drained = {name for worker in workers for name in worker.drained}
         try:
@@ -43,7 +43,7 @@ class UpstreamWatch:
             log.warning("states of upstreams not read", reason=error.message)
 
     def closed_for(self, model: Model) -> float:
-        """Seconds until one of the model's upstreams may be called, 0 when one is known that may be, or none is known."""
+        """Seconds until one of the model's upstreams may be called; 0 if one may be called now, or if none is known."""
         waits = [
             self._waits_s(name, pace_name(name, model.name, model.service_tier))
             for upstream in self._upstreams.of(model)
@@ -52,7 +52,7 @@ class UpstreamWatch:
         return min(waits, default=0.0)
 
     def why_closed(self, model: Model) -> str:
-        """Why none of them may be called, as callers are told."""
+        """Why no upstream of the model may be called, in words for callers."""
         known = [self._known.states.get(upstream.name) for upstream in self._upstreams.of(model)]
         return why_none_is_open([state for state in known if state], self._drained)
 

@@ -1,4 +1,4 @@
-"""One request as its owner sees it: from its row, and, as long as they are kept, from its journal and its answer."""
+"""One request as its owner sees it: its row, and as long as they are kept, its journal and its answer."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ class Traces(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> Done | Failed | None:
-        """The last event, when it has ended."""
+        """The last event, if the request has ended."""
         last = self.events[-1] if self.events else None
         return last if isinstance(last, Done | Failed) else None
 
     @property
     def answer(self) -> Done | None:
-        """All that the model wrote, also when it was cut off; None when nothing is there."""
+        """Everything that the model wrote, even if it was cut off; None if there is nothing."""
         if not self.events:
             return None
         last = self.events[-1]
@@ -115,13 +115,15 @@ class Traces(msgspec.Struct, frozen=True):
         return whole(Done("", NO_USAGE, 0), parts)
 
     def as_served(self, logged: LoggedRequest) -> LoggedRequest:
-        """The journal knows a moment before Postgres that another model of its chain serves it."""
+        """The row with the model that serves: the journal knows a moment before Postgres that another model of the chain
+        does.
+        """
         first = self.events[0] if self.events and logged.state == "pending" else None
         return logged.at(first.model) if isinstance(first, Served) else logged
 
 
 async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> RequestView:
-    """Raises `Unavailable`."""
+    """Everything that is known of the request. Raises `Unavailable`."""
     traces = await traces_of(client, logged.id)
     logged = traces.as_served(logged)
     answer, asked = traces.answer, traces.asked
@@ -143,7 +145,7 @@ async def view_of(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Logge
 
 
 async def bytes_kept(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: LoggedRequest) -> int:
-    """About how large what `view_of` reads is. Raises `Unavailable`."""
+    """The approximate size of what `view_of` reads. Raises `Unavailable`."""
     try:
         async with client.pipeline(transaction=False) as pipe:
             pipe.strlen(keys.asked(logged.id))
@@ -158,7 +160,7 @@ async def bytes_kept(pool: asyncpg.Pool, client: redis.asyncio.Redis, logged: Lo
 
 
 async def summaries_of(client: redis.asyncio.Redis, page: list[LoggedRequest]) -> list[RequestSummary]:
-    """Lines of a history. Raises `Unavailable`."""
+    """Lines of the history. Raises `Unavailable`."""
     pending = [logged.id for logged in page if logged.state == "pending"]
     running = await _running(client, pending) if pending else set()
     return [_summary(logged, Traces(running=logged.id in running)) for logged in page]
@@ -191,7 +193,7 @@ def _receipt(logged: LoggedRequest, traces: Traces) -> Receipt:
 
 
 def state_of(logged: LoggedRequest, traces: Traces) -> State:
-    """The journal knows of the end a moment before Postgres does."""
+    """The state of the request; the journal knows of its end a moment before Postgres does."""
     if logged.state != "pending":
         return logged.state
     match traces.end:
@@ -203,7 +205,7 @@ def state_of(logged: LoggedRequest, traces: Traces) -> State:
 
 
 def usage_of(logged: LoggedRequest, traces: Traces) -> Usage | None:
-    """What was billed; None until that is known."""
+    """The billed usage; None until it is known."""
     if logged.tokens_input is None or logged.tokens_output is None:
         return traces.end.usage if traces.end else None
     return Usage(
@@ -222,14 +224,14 @@ def _charged(logged: LoggedRequest, traces: Traces) -> int:
 
 
 def error_of(logged: LoggedRequest, traces: Traces) -> RequestError | None:
-    """Why it did not succeed."""
+    """Why the request did not succeed."""
     if logged.error_code:
         return RequestError(logged.error_code, logged.error_message or "")
     return RequestError(traces.end.error.code, traces.end.error.message) if isinstance(traces.end, Failed) else None
 
 
 async def traces_of(client: redis.asyncio.Redis, request_id: str) -> Traces:
-    """What Redis still has of it. Raises `Unavailable`."""
+    """Read what Redis still has of the request. Raises `Unavailable`."""
     try:
         async with client.pipeline(transaction=False) as pipe:
             pipe.exists(in_progress_key_prefix + request_id)
@@ -251,7 +253,7 @@ async def _running(client: redis.asyncio.Redis, request_ids: list[str]) -> set[s
 
 
 def _asked(payload: bytes) -> list[Message] | None:
-    """None for a job of another release that cannot be read."""
+    """The messages of a job; None if another release wrote it in a form that cannot be read."""
     try:
         _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
         return unpack_job(sealed.data).messages
