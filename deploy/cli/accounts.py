@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from deploy.cli.command import Answer, add_command
+from deploy.cli.spans import from_now
 from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
 from shared.ids import new_id
 from shared.ledger import accounts, api_keys
@@ -131,12 +132,12 @@ def _shown(key: KeyRow, now: datetime) -> dict[str, object]:
         "key_id": key.key_id,
         "name": key.name or None,
         "state": state_of(key.revoked_at, key.expires_at, now),
-        "scopes": key.scopes,
-        "rpm": key.rpm,
         "used_usd": key.used_usd,
         "limit_usd": key.limit_usd,
+        "rpm": key.rpm,
+        "expires": from_now(key.expires_at, now),
+        "scopes": key.scopes,
         "created_at": key.created_at,
-        "expires_at": key.expires_at,
         "strict": key.strict,
     }
 

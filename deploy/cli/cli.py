@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from deploy.cli.tables import for_people
 from deploy.cli.top.command import add_top_command
 from deploy.cli.upstreams import add_upstream_commands
 from shared.catalogue.listing import facts_of
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.errors import RebootError
 from shared.json_lines import json_line
 from shared.ledger.check import check_ledger
@@ -40,6 +40,15 @@ from shared.stores import migrations, postgres
 from shared.stores.migrations import MigrationError, migrate
 
 INTERRUPTED = 130
+MODEL_COLUMNS = {
+    "name": "name",
+    "input_usd": "input_usd_per_mtok",
+    "output_usd": "output_usd_per_mtok",
+    "context": "context_window",
+    "output_max": "max_output_tokens",
+}
+"""What people see of the catalogue; `models show` has all of a row."""
+MORE_PRICES = ("long_context", "flex", "off_peak", "price_changes")
 Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
 
 
@@ -92,6 +101,8 @@ async def _run(arguments: argparse.Namespace) -> Answer:
     run: Any = arguments.run
     if run == _models:
         return _models(_catalogue_settings())
+    if run == _model:
+        return _model(arguments.name, _catalogue_settings())
     if run == check_prices:
         return check_prices(arguments, _catalogue_settings())
     if run in batch_cli.COMMANDS:
@@ -159,12 +170,30 @@ async def _migrate(_: argparse.Namespace, __: asyncpg.Pool) -> Answer:
 
 
 def _models(settings: Settings) -> Answer:
-    catalogue = load_catalogue(
-        settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
-    )
-    return Answer(
-        [asdict(facts_of(catalogue, model)) | {"upstream": model.upstream, "api": model.api} for model in catalogue]
-    )
+    catalogue = _catalogue(settings)
+    rows = [_facts(catalogue, model) for model in catalogue]
+    return Answer(rows, shown=[_brief(row) for row in rows])
+
+
+def _model(name: str, settings: Settings) -> Answer:
+    catalogue = _catalogue(settings)
+    return Answer(_facts(catalogue, catalogue.find(name)))
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    return load_catalogue(settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors)
+
+
+def _facts(catalogue: Catalogue, model: Model) -> dict[str, Any]:
+    return asdict(facts_of(catalogue, model)) | {"upstream": model.upstream, "api": model.api}
+
+
+def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
+    told = {title: row[name] for title, name in MODEL_COLUMNS.items()}
+    ends = f" until {row['ends_on']}" if row["ends_on"] else ""
+    more = [name for name in MORE_PRICES if row[name]] or None
+    told |= {"lifecycle": row["lifecycle"] + ends, "more_prices": more}
+    return told | {name: row[name] for name in ("api", "upstream", "aliases")}
 
 
 def _catalogue_settings() -> Settings:
@@ -206,9 +235,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_model_commands(models: argparse.ArgumentParser) -> None:
-    check = _command(
-        models.add_subparsers(metavar="command"), "check", check_prices, "its prices beside another list's"
-    )
+    groups = models.add_subparsers(metavar="command")
+    _command(groups, "show", _model, "all that is known of one model").add_argument("name")
+    check = _command(groups, "check", check_prices, "its prices beside another list's")
     check.add_argument(
         "file", type=Path, help="LiteLLM's model_prices_and_context_window.json, or genai-prices' data.json"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 def span(seconds: float) -> str:
     """A time, short.
@@ -15,6 +17,14 @@ def span(seconds: float) -> str:
         if seconds < 100 * size:
             return f"{short(seconds / size)}{unit}"
     return f"{short(seconds / 86_400)}d"
+
+
+def from_now(moment: datetime | None, now: datetime) -> str | None:
+    """When something is to be, or was."""
+    if moment is None:
+        return None
+    seconds = (moment - now).total_seconds()
+    return f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
 
 
 def short(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -47,7 +48,16 @@ def _with_tables(row: Mapping[str, Any]) -> str:
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name:<{NAME_WIDTH}}{plain(value)}" for name, value in row.items())
+    return "\n".join(_wrapped(plain(value), f"{name:<{NAME_WIDTH}}") for name, value in row.items())
+
+
+def _wrapped(text: str, before: str = "") -> str:
+    """On a terminal in lines between words, each as far to the right as the first; elsewhere in one."""
+    if not sys.stdout.isatty():
+        return before + text
+    width, indent = max(Console().width, 2 * len(before)), " " * len(before)
+    lines = textwrap.wrap(text, width - len(before), break_long_words=False, break_on_hyphens=False)
+    return before + f"\n{indent}".join(lines)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -56,10 +66,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         return "none"
     names = list(rows[0])
     for count in range(len(names), min(len(names), COLUMNS_MIN) - 1, -1):
-        left_out = f"\n({', '.join(names[count:])}: not shown here, but with --json)" if names[count:] else ""
         if drawn := _drawn(_of_columns(rows, names[:count])):
-            return drawn + left_out
+            return "\n".join([drawn, *_left_out(names[count:])])
     return "\n\n".join(map(_named, rows))
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    return [_wrapped(f"(left out: {', '.join(names)}; a wider terminal or --json has them)")] if names else []
 
 
 def _of_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:

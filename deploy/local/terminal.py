@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,10 +38,13 @@ def welcome(
             f"RebootML is ready: {url}",
             "",
             *(
-                (f"  console  {console_url}", "           (signs in once; later with the key)", "")
+                (f"  console    {console_url}", "             (signs in once; later with the key)")
                 if console_url
                 else ()
             ),
+            f"  operators  {url}/console/ops",
+            f"             (its pages are to come; until then: {_command(data_dir)} top, or its other commands)",
+            "",
             *_how_to_call(url, api_key),
             "",
             *(f"  {vendor.name:<9} {_reality(vendor.is_real(environment), vendor.own[0])}" for vendor in VENDORS),
@@ -62,6 +66,12 @@ def _how_to_call(url: str, api_key: str | None) -> tuple[str, ...]:
         f"    -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \\",
         f"    -d '{body}'",
     )
+
+
+def _command(data_dir: Path) -> str:
+    """Of operators, as it has to be typed for this run."""
+    known = "" if data_dir == Path(".data").absolute() else f"DATA_DIR={shlex.quote(_short(data_dir))} "
+    return f"{known}.venv/bin/rebootml"
 
 
 def _reality(real: bool, variable: str) -> str:  # noqa: FBT001 - the one thing it tells

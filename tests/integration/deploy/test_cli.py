@@ -225,7 +225,10 @@ def test_models_shows_all_of_a_price(tmp_path: Path) -> None:
     (changed,) = [row for row in cli.json("models") if row["name"] == "openai-gpt-4o"]
     assert changed["long_context"]["above_tokens"] == 9
     assert changed["price_changes"][0]["from"] == "2999-01-01"
-    shown = cli("models").out
+    assert cli.json("models", "show", "gpt-4o") == changed
+    (line,) = [line for line in cli("models").out.splitlines() if line.startswith("openai-gpt-4o ")]
+    assert "long_context, price_changes" in line
+    shown = cli("models", "show", "openai-gpt-4o").out
     assert "long_context                  input_usd_per_mtok 3, output_usd_per_mtok 4," in shown
     assert "from 2999-01-01" in shown
 

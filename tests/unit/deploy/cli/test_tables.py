@@ -51,9 +51,9 @@ def test_a_narrow_terminal_has_the_first_columns_and_says_which_are_not_there(mo
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
     wide = {"a": "x" * 9, "b": "y" * 9, "c": "z" * 9, "d": "v" * 9, "e": "w" * 9}
-    _, row, told = for_people([wide]).splitlines()
+    _, row, told, _ = for_people([wide]).splitlines()
     assert row.split() == ["x" * 9, "y" * 9, "z" * 9]
-    assert told == "(d, e: not shown here, but with --json)"
+    assert told == "(left out: d, e; a wider terminal or"
 
 
 def test_lists_of_things_in_one_thing_are_tables_below_it() -> None:
