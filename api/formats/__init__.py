@@ -1,1 +1,1 @@
-"""How requests and answers look on each API surface."""
+"""The forms of requests and answers in each API."""

@@ -1,4 +1,4 @@
-"""What a chat request asks for, whichever API it came through, and how that API answers."""
+"""A chat request in the project's own form, whichever API it came through, and how that API answers."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from shared.ledger.rows import KeptInput
 
 
 class StreamForm(Protocol):
-    """How events look on the wire."""
+    """How an API writes events to the wire."""
 
     content_type: str
     keepalive: bytes | None
-    """What may be sent before the first token; None when the status must wait for it."""
+    """Bytes that may be sent before the first token; None if the status must wait for the first event."""
     held_bytes: int
-    """About what it takes in memory so far, because its end repeats it."""
+    """Approximate memory of what is held because the end of the stream repeats it."""
 
     def served_by(self, model: str) -> None:
-        """Another model serves than was said: told before the first event of the answer."""
+        """Called before the first event of the answer if another model serves than was announced."""
 
     def opening(self) -> bytes | None:
-        """What is sent before the first event; None when the status must wait for that."""
+        """Bytes that are sent before the first event; None if the status must wait for that."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:
-        """The bytes of one event; where they are many, made piece by piece as they are written."""
+        """The bytes of one event; many bytes come as an iterator and are made while they are written."""
 
     def clean_end(self, event: AnswerEvent) -> bool:
         """True if the response ends normally after `event`; False if the connection is broken off, so that clients notice."""
 
 
 class Form(Protocol):
-    """How one API answers one request. `model` is the public name of the model that serves it."""
+    """How an API answers one request. `model` is the public name of the model that serves it."""
 
     held_bytes: int
-    """Of the request's body, which the answer repeats."""
+    """Bytes of the request's body that the answer repeats."""
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
         """The whole answer as JSON; `done` has its text and its tool calls."""
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
-        """How the events of a stream look on the wire; `accept` is the request's header."""
+        """How a stream is written; `accept` is the request's header."""
 
 
 class Earlier(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of an earlier response: `told` and `input` as in `KeptInput`, and the answer, None where there is none."""
+    """What is stored of an earlier response: `told` and `input` as in `KeptInput`, and the answer, None
+    if there is none.
+    """
 
     request_id: str
     told: bytes
@@ -59,9 +61,9 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
-    """That a body goes on from earlier responses: `previous` is the request of the last one of a chain, `others` are requests
-    of which single items are named, each with the id of one of these. `whole` is what is asked then; it is given the chain,
-    the oldest first, and the others.
+    """The earlier responses that a body continues. `previous` is the request of the last response of a chain. `others` are
+    requests of single items that are referred to, each with one of these items' ids. `whole` makes the complete request
+    from the chain, oldest first, and the others.
     """
 
     previous: str | None
@@ -70,15 +72,13 @@ class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid body, in the project's own words. `max_tokens` and `service_tier` are None when the caller left them out.
+    """A valid chat request in the project's own form.
 
-    `model` is a name as the body says it, until `api/requests/model_names.py` puts the public one there; `models` are others
-    to fall back on, in order.
-    `names` are the API's own names of fields, for errors: of `messages`, `max_tokens` and the options that a model may lack.
-    `body` is what was parsed: two requests with equal bodies ask for the same.
-
-    An API that is `tolerant` leaves out what nothing here knows, or what the model lacks of the `wishes`: options, each with
-    the fields that the caller wrote them in. `ignored` are the fields that were left out.
+    `max_tokens` and `service_tier` are None if the caller left them out. `model` is the name in the body until
+    `api/requests/model_names.py` replaces it by the public one; `models` are fallback models, in order. `names` maps
+    `messages`, `max_tokens` and options that a model may lack to the API's own field names, for errors. `body` is the
+    parsed body: requests with equal bodies ask for the same. A `tolerant` API leaves out unknown fields, and `wishes` that
+    the model lacks: options, each with the fields that the caller gave them in. `ignored` are fields that were left out.
     """
 
     model: str
@@ -97,37 +97,37 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wishes: Mapping[str, tuple[str, ...]] = {}
     ignored: tuple[str, ...] = ()
     thoughts: tuple[str, ...] = ()
-    """The fields in which thoughts of earlier answers come back: left out where the model has not made all of them."""
+    """Fields with thoughts of earlier answers; they count as left out if the model did not make all of these thoughts."""
     goes_on: GoesOn | None = None
-    """The earlier responses that the request goes on from; `messages` are not known until those have been read."""
+    """The earlier responses that the request continues; `messages` is incomplete until they are read."""
     kept: KeptInput | None = None
     """What Postgres keeps of the request beside its answer; None keeps nothing."""
     background: bool = False
-    """Whether the request runs on when its reader leaves."""
+    """Whether the request runs on if its reader leaves."""
     at_once: Callable[[str, str], bytes] | None = None
-    """Makes the answer for a caller who does not wait for the end, from the request's id and the model's name."""
+    """Makes the answer for a caller that does not wait for the end, from the request's id and the model's name."""
     failed: Callable[[Failed, str, str], bytes] | None = None
-    """Makes the answer of a request that has failed, where that is no error to who asks for it again."""
+    """Makes the answer for a failed request that is asked for again, if that is no error in this API."""
 
     def name_of(self, option: str) -> str:
-        """What this API calls it."""
+        """The API's name of the option."""
         return self.names.get(option, option)
 
     def without(self, fields: Iterable[str]) -> Asked:
-        """The same with these fields, too, left out."""
+        """The same request with these fields added to `ignored`."""
         return msgspec.structs.replace(self, ignored=(*self.ignored, *fields))
 
     def fingerprint(self) -> bytes:
-        """SHA-256 of the parsed body and of the API that it came through."""
+        """SHA-256 of the parsed body and of the API."""
         return fingerprint_of(self.body)
 
 
 CUSTOM_ID_LENGTH_MAX = 256
-"""Characters of the id of a batch's line."""
+"""Most characters of the id of a batch line."""
 
 
 class ParsedLine(msgspec.Struct, frozen=True):
-    """One line, in the project's own words."""
+    """One batch line in the project's own form."""
 
     custom_id: str
     asked: Asked

@@ -1,5 +1,5 @@
-"""The blocks of an answer, text, calls or thoughts, one after the other: each is closed before the next begins; none begins
-again.
+"""Orders an answer into blocks (texts, calls, thoughts), one after the other: a block is closed before the next begins, and
+is never reopened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OF_A_CALL = -1
 
 
 class Begun(NamedTuple):
-    """A block begins, which is the next one: the call with this id and name, the thought that begins so, or text."""
+    """The next block begins: a call with its id and name, a thought, or text."""
 
     what: CallPiece | ThoughtPiece | None
 
@@ -35,14 +35,14 @@ class Signed(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The last block is whole."""
+    """The last block is complete."""
 
 
 Step = Begun | Grown | Signed | Closed
 
 
 def signed_apart(blocks: Iterable[str | ToolCall | Thought]) -> Iterator[str | ToolCall | Thought]:
-    """The blocks of an answer with each call's own signature before it, as a thought that shows nothing."""
+    """The blocks of an answer, with each call's signature before the call as a thought without text."""
     for block in blocks:
         if isinstance(block, ToolCall) and block.signature:
             yield Thought(signature=block.signature)
@@ -50,9 +50,9 @@ def signed_apart(blocks: Iterable[str | ToolCall | Thought]) -> Iterator[str | T
 
 
 class Blocks:
-    """`said`, `called` and `thought` take what comes, `end` what is left; all give the steps that can be taken now. What
-    comes between two pieces of a call is held back until the call is whole, and until every call that was heard of before it
-    is. With `signs_calls` a call's own signature comes before it, as a thought that shows nothing.
+    """Feed pieces with `said`, `called` and `thought`, then call `end`; each yields the steps that are possible now. What
+    arrives between two pieces of a call is held back until this call, and every call that began before it, is complete.
+    With `signs_calls`, a call's signature comes before the call as a thought without text.
     """
 
     def __init__(self, *, signs_calls: bool) -> None:
@@ -67,12 +67,12 @@ class Blocks:
 
     @property
     def has_calls(self) -> bool:
-        """Whether a tool is called."""
+        """Whether a tool was called."""
         return bool(self._heard)
 
     @property
     def calls_waiting(self) -> int:
-        """How many calls have been heard of that may not begin yet."""
+        """The number of calls that have arrived and may not begin yet."""
         return len(self._heard) - self._begun
 
     @property
@@ -98,7 +98,7 @@ class Blocks:
             yield from self._told()
 
     def end(self) -> Iterator[Step]:
-        """Nothing more comes: whatever is open is as whole as it will be."""
+        """Nothing more arrives: close whatever is open."""
         yield from self._pieces(self._calls.rest())
         yield from self._told()
         yield from self._close()
@@ -112,7 +112,7 @@ class Blocks:
                     yield Signed(piece.signature)
                 yield from self._begin(piece)
                 self._begun += 1
-            if piece.arguments and self._in_call:  # else its block is closed, so it was whole
+            if piece.arguments and self._in_call:  # otherwise its block is closed, so the call was complete
                 yield Grown(piece.arguments)
 
     def _hold(self, what: str | ThoughtPiece) -> None:
@@ -123,7 +123,7 @@ class Blocks:
             yield from self._told()
 
     def _told(self) -> Iterator[Step]:
-        """All that is held and stands behind no call that is still to begin."""
+        """Everything that is held and does not come after a call that has yet to begin."""
         texts: list[str] = []
         while self._held and self._held[0][0] <= self._begun:
             _, one = self._held.popleft()

@@ -1,5 +1,5 @@
-"""Hints for the vendor's cache, as clients of each API write them: marks in Anthropic's form, which they send on every
-surface, and OpenAI's marks and options. Whether a model takes them is told in `shared/catalogue/caching.py`.
+"""Cache marks and options as clients of each API write them: Anthropic's marks, which are sent to every API, and OpenAI's
+marks and options. `shared/catalogue/caching.py` says which models take them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from shared.chat import CacheMark, CacheRetention, Caching, Message
 
 CACHE_CONTROL, BREAKPOINT = "cache_control", "prompt_cache_breakpoint"
 UNTOLD = frozenset({CACHE_CONTROL, BREAKPOINT, "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
-"""Fields without which a body asks for the same."""
+"""Fields that do not change what a body asks for."""
 LONG = frozenset({"1h", "12h"})
-"""Times of marks that are for hours."""
+"""Times of marks that last an hour or more."""
 TIMES = LONG | {None, "5m", "30m"}
-"""All that are known."""
+"""All known times."""
 RETENTIONS = frozenset(get_args(CacheRetention))
 
 
@@ -63,36 +63,34 @@ class PromptCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class Markable(Protocol):
-    """A block, part, message or tool that may have Anthropic's mark."""
+    """A block, part, message or tool that may have a cache mark."""
 
     @property
     def cache_control(self) -> CacheControl | None:
-        """None without one."""
+        """Anthropic's mark, or None."""
 
 
 class MarkField(NamedTuple):
-    """A field that marks something, or that says how long it is to be kept, by the wish that it is; None for one that is left
-    out whatever the model.
-    """
+    """A field with a mark or with its time, and the wish that it expresses; None if every model leaves the field out."""
 
     name: str
     wish: Literal["cache", "cache_time"] | None
 
 
 def mark_of(entry: Markable, place: int) -> CacheMark | None:
-    """The mark of what stands at `place`; None where it has none."""
+    """The mark of the entry at `place`, or None."""
     marks: tuple[CacheControl | CacheBreakpoint | None, ...] = (entry.cache_control, getattr(entry, BREAKPOINT, None))
     known = next((mark for mark in marks if mark and mark.is_known), None)
     return end_mark(place + 1, known) if known else None
 
 
 def marks_of(entries: Sequence[Markable]) -> tuple[CacheMark, ...]:
-    """Those of the parts of a message, or of tools."""
+    """The marks of the parts of a message, or of tools."""
     return tuple(mark for place, entry in enumerate(entries) if (mark := mark_of(entry, place)))
 
 
 def marked_at_end(message: Message, mark: CacheControl | None) -> Message:
-    """The same with a mark on all of it, unless it has that already."""
+    """The message with a mark at its end, unless it has one there."""
     if mark is None or not mark.is_known:
         return message
     parts = 1 if isinstance(message.content, str) else len(message.content)
@@ -102,19 +100,19 @@ def marked_at_end(message: Message, mark: CacheControl | None) -> Message:
 
 
 def end_mark(entries: int, mark: CacheControl | CacheBreakpoint) -> CacheMark:
-    """A mark behind the last of so many entries."""
+    """A mark on the last of `entries` entries."""
     return CacheMark(entries - 1, mark.ttl in LONG)
 
 
 def fields_with_marks(path: str, entries: Iterable[Markable]) -> Iterator[MarkField]:
-    """The fields at `path` that hold marks, as `messages[].content[].cache_control`."""
+    """The fields below `path` that hold marks, as `messages[].content[].cache_control`."""
     for entry in entries:
         yield from fields_of(f"{path}.{CACHE_CONTROL}", entry.cache_control)
         yield from fields_of(f"{path}.{BREAKPOINT}", getattr(entry, BREAKPOINT, None))
 
 
 def fields_of(name: str, mark: CacheControl | CacheBreakpoint | None) -> Iterator[MarkField]:
-    """The field of this name that holds the mark, and that of its time where it is not the usual one."""
+    """The field `name` that holds the mark, and the field of its time if the time is not the default."""
     if mark is None:
         return
     yield MarkField(name, "cache" if mark.is_known else None)
@@ -123,7 +121,7 @@ def fields_of(name: str, mark: CacheControl | CacheBreakpoint | None) -> Iterato
 
 
 def caching_of(key: str | None, options: PromptCacheOptions | None, retention: str | None) -> Caching:
-    """OpenAI's options in the project's own words."""
+    """OpenAI's cache options in the project's own form."""
     return Caching(
         key=key or None,
         explicit=options is not None and options.mode == "explicit",
@@ -132,7 +130,7 @@ def caching_of(key: str | None, options: PromptCacheOptions | None, retention: s
 
 
 def wishes_for(caching: Caching) -> dict[str, str | None]:
-    """The options that are wished for, with the fields that say so."""
+    """The cache options that are wished for, with their fields."""
     return {
         "cache_key": "prompt_cache_key" if caching.key else None,
         "cache_mode": "prompt_cache_options" if caching.explicit else None,
@@ -141,7 +139,7 @@ def wishes_for(caching: Caching) -> dict[str, str | None]:
 
 
 def unknown_options(options: PromptCacheOptions | None, retention: str | None) -> list[str]:
-    """What is known to no vendor of ours, and left out."""
+    """Fields with values that no vendor knows; they are left out."""
     ttl = options is not None and options.ttl not in {None, "30m"}
     mode = options is not None and options.mode not in {None, "implicit", "explicit"}
     unknown = retention is not None and retention not in RETENTIONS

@@ -1,7 +1,8 @@
-"""Tool calls of a stream, one after the other: each begins with its id and name, and when the one before it is whole.
+"""Orders the tool calls of a stream: each call begins with its id and name, once the call before it is complete.
 
-Models write calls side by side; clients take them one by one. OpenAI's own takes a call as finished as soon as another goes
-on, and takes an index that comes too early for the one before it; Anthropic's parses a call when its block is closed.
+Models write several calls at once; clients read them one by one. OpenAI's client takes a call as finished as soon as
+another one continues, and confuses an index that comes too early with the one before. Anthropic's parses a call when its
+block is closed.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import msgspec
 from shared.chat import CallPiece
 
 TRIES_MAX = 32
-"""How often it is asked whether a call's arguments are whole. What waits for one that is not then waits for the end."""
+"""How often a call's arguments are checked for completeness. If they are still incomplete, the calls behind wait for the
+end.
+"""
 
 
 class _Call(msgspec.Struct):
-    """A call that has been heard of."""
+    """A call that has begun to arrive."""
 
     id: str = ""
     name: str = ""
@@ -32,14 +35,14 @@ class _Call(msgspec.Struct):
     """How many pieces had been told at the last try."""
 
     def next_piece(self) -> str:
-        """What is held, which is told now."""
+        """The arguments that are held, which are sent now."""
         piece = "".join(self.held)
         self.told += self.held
         self.held.clear()
         return piece
 
     def is_whole(self) -> bool:
-        """Whether its arguments are an object, so that no more can come. One that is cut off or empty is not whole."""
+        """Whether the arguments are a complete object. Truncated or empty arguments are not."""
         if self.tries < TRIES_MAX and self.tried < len(self.told) and self.told[-1].rstrip().endswith("}"):
             self.tries, self.tried = self.tries + 1, len(self.told)
             self.whole = _is_object("".join(self.told))
@@ -47,7 +50,7 @@ class _Call(msgspec.Struct):
 
 
 class CallsInOrder:
-    """Pieces go in as they come and come out in order. Their indexes are then 0, 1, 2, without a gap."""
+    """Pieces are fed in as they arrive and come out in order, with indexes 0, 1, 2 without a gap."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}
@@ -56,7 +59,7 @@ class CallsInOrder:
         """The call that began last."""
 
     def feed(self, piece: CallPiece) -> Iterator[CallPiece]:
-        """What can be told now. A call that is whole ends there, whatever a vendor sends behind it."""
+        """The pieces that can be sent now. A complete call ends there, whatever a vendor sends for it later."""
         if piece.index < self._begun - 1:
             return
         call = self._calls.setdefault(piece.index, _Call())
@@ -69,13 +72,13 @@ class CallsInOrder:
             yield self._begin(following)
 
     def rest(self) -> Iterator[CallPiece]:
-        """At the end: what is still held, in the order of the indexes."""
+        """At the end: everything that is still held, in the order of the indexes."""
         yield from self._more()
         for _, call in sorted((index, call) for index, call in self._calls.items() if index >= self._begun):
             yield self._begin(call)
 
     def may_be_followed(self) -> bool:
-        """Whether no call has begun that may go on."""
+        """Whether no call is incomplete."""
         return self._last is None or self._last.is_whole()
 
     def _more(self) -> Iterator[CallPiece]:

@@ -1,4 +1,4 @@
-"""When two bodies ask for the same: SHA-256 of what a body says, however it is written."""
+"""Fingerprints of bodies: SHA-256 of what a body says, however it is written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def fingerprint_of(body: msgspec.Struct) -> bytes:
-    """Of the fields that say something else than their defaults, so that it stays the same when a release adds fields: a
-    repeat may come to another release than the first request. Hints for caches say nothing. Each struct is hashed as the list
-    of its tag and such fields.
+    """The hash of all fields that differ from their defaults, so that it stays the same when a release adds fields; a
+    repeat may reach another release than the first request. Cache hints are excluded. A struct is hashed as the list of its
+    tag and such fields.
     """
     digest = hashlib.sha256(type(body).__name__.encode() + b"\0")
     _tell(body, digest.update)
@@ -25,7 +25,7 @@ def fingerprint_of(body: msgspec.Struct) -> bytes:
 
 
 def _tell(value: object, update: Callable[[bytes], object]) -> None:
-    """The value as JSON, piece by piece: a body may have a hundred thousand structs."""
+    """Pass the value as JSON to `update`, piece by piece: a body may have a hundred thousand structs."""
     kind = _kind_of(value)
     if kind is None:
         _tell_entries(value, update) if _is_list_of_structs(value) else update(_encode(value))
@@ -53,7 +53,7 @@ def _tell_entries(entries: object, update: Callable[[bytes], object]) -> None:
 
 
 def _is_list_of_structs(value: object) -> bool:
-    """Where one entry is a struct, all are."""
+    """Whether the value is a list of structs; lists are never mixed."""
     return isinstance(value, list | tuple) and bool(value) and _kind_of(value[0]) is not None
 
 
@@ -69,17 +69,17 @@ class _Kind(NamedTuple):
 
 
 def _kind_of(value: object) -> _Kind | None:
-    """None for what is no struct."""
+    """What is known of the struct's type; None for other values."""
     return _known_kind(type(value))  # type: ignore[arg-type] # mypy holds types for unhashable
 
 
 @cache
 def _known_kind(kind: type) -> _Kind | None:
-    """Remembered, because to ask msgspec takes longer than all the rest."""
+    """The same for a type, cached, because asking msgspec takes longer than everything else."""
     if not issubclass(kind, msgspec.Struct):
         return None
     known = (field for field in msgspec.structs.fields(kind) if field.name not in UNTOLD)
     fields = [_Field(field.name, field.encode_name, field.default) for field in known]
-    if tag := getattr(kind, "TAG", None):  # where a tag would not be asked for, a field stands in its place
+    if tag := getattr(kind, "TAG", None):  # a type with a field in place of a msgspec tag
         return _Kind(tag, tuple(field for field in fields if field.name != "type"))
     return _Kind(kind.__struct_config__.tag, tuple(fields))

@@ -1,7 +1,7 @@
-"""Bodies of APIs whose clients send more than this service knows: what is unknown is left out, and named.
+"""Bodies of APIs whose clients send unknown fields: these are left out and named.
 
-A body with known fields only is decoded in one step, as everywhere. Only one that has others is looked at object by object:
-what is unknown is cut out of its bytes, never decoded, and what is left is decoded as if it had come so.
+A body with known fields only is decoded in one step. Only if it has others is it read object by object: unknown fields are
+cut out of the bytes without being decoded, and the rest is decoded.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from shared.errors import InvalidRequest
 
 T = TypeVar("T")
 UNKNOWN_FIELD, UNKNOWN_TYPE, NO_TAG = "unknown field", "Invalid value", "missing required field `type`"
-"""The words of msgspec for an unknown field, and for an object of an unknown type or of none."""
+"""msgspec's messages for an unknown field, and for an object of an unknown type or without a type."""
 NOTHING = {b"null", b'""', b"[]", b"{}", b'"auto"'}
-"""Values that leave a field to the service: one that is unknown and has such a value is left out and not named."""
+"""Values that leave a field to the service: an unknown field with such a value is left out without being named."""
 NOTHING_LENGTH_MAX = 16
-"""Bytes of such a value; there may be space between brackets."""
+"""Most bytes of such a value, because there may be space between brackets."""
 NAMES_MAX = 1_000
-"""Different fields that may be unknown. No client has so many of its own."""
+"""Most different unknown fields; no client sends so many."""
 SAY_A_FORM, FORM = {"output_config", "text"}, "format"
-"""Fields of other APIs that may say the form of the answer; then that is named, too."""
+"""Fields of other APIs that may define the form of the answer; that form is then named, too."""
 OBJECT, LIST = ord("{"), ord("[")
 Fields = dict[str, Raw]
 Prune = Callable[[Raw, "Unknown"], Raw]
-"""Gives a value without its unknown fields; the very same where it has none."""
+"""Returns a value without its unknown fields; the very same object if it has none."""
 LeftOut = Mapping[type[msgspec.Struct], Callable[[str | None], bool]]
-"""Structs that are left out whole, which their `type` tells: their own fields need no mention."""
+"""Structs that are left out completely because of their `type`; their fields are not named."""
 KIND, TYPE_LENGTH_MAX = "$type", 100
-"""A field that no client's object has, and characters of an unknown type."""
+"""A field that no client's object has, and the most characters of an unknown type."""
 _fields_of = msgspec.json.Decoder(Fields).decode
 _entries_of = msgspec.json.Decoder(list[Raw]).decode
 _text = msgspec.json.Decoder(str).decode
@@ -43,7 +43,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class KnownFields(Generic[T]):
-    """Decodes bodies into one struct type, whose structs forbid unknown fields."""
+    """Decodes bodies into one struct type whose structs forbid unknown fields."""
 
     def __init__(
         self,
@@ -52,18 +52,16 @@ class KnownFields(Generic[T]):
         left_out: LeftOut | None = None,
         untagged: type[msgspec.Struct] | None = None,
     ) -> None:
-        """`hint` ends the message of an error: it says what the body takes. Where one of several structs may stand, an object
-        that does not say which it is is `untagged`.
+        """`hint` says what the body takes and ends error messages. If several structs are possible, an object without a
+        type is read as `untagged`.
         """
         self._hint = hint
         self._decoder = msgspec.json.Decoder(kind)
         self._struct = _Struct(inspect.type_info(kind), "", _Rules(left_out or {}, untagged))
 
     def decode(self, body: bytes) -> tuple[T, list[str]]:
-        """The body, and the names of the fields that were left out, each once and in their order. `messages[].mood` stands
-        for those of all messages.
-
-        Raises `InvalidRequest` that names a known field which is wrong.
+        """The body, and the names of the fields that were left out, each once and in order; `messages[].mood` stands for
+        that field in all messages. Raises `InvalidRequest`, which names a known field with a wrong value.
         """
         try:
             return parse(body, self._decoder, self._hint), []
@@ -77,15 +75,15 @@ class KnownFields(Generic[T]):
 
 
 class OfUnknownType(msgspec.Struct, frozen=True, kw_only=True):
-    """Among the structs of which one may stand somewhere: what stands there for an object whose type none of them has.
-    `kind` is that type. Nothing else of it is kept, so that whoever reads it has to leave it out and name it.
+    """Stands in a union for objects of an unknown type. `kind` is that type; nothing else of the object is kept, so it has
+    to be left out and named.
     """
 
     kind: str = msgspec.field(name=KIND)
 
 
 class _Rules(NamedTuple):
-    """What every pruner is told: which fields may be left out, and which struct an object without a tag is."""
+    """Which structs may be left out, and which struct an object without a tag is; known to every pruner."""
 
     left_out: LeftOut
     untagged: type[msgspec.Struct] | None
@@ -98,7 +96,7 @@ class Unknown:
         self.names: dict[str, None] = {}
 
     def add(self, name: str, value: Raw) -> None:
-        """Unless the value asks for nothing. Raises `InvalidRequest` when there are too many."""
+        """Add a name, unless the value asks for nothing. Raises `InvalidRequest` if there are too many."""
         if name in self.names or _is_nothing(value):
             return
         if len(self.names) >= NAMES_MAX:
@@ -126,7 +124,7 @@ class _Struct:
         self._is_left_out = rules.left_out.get(info.cls)
 
     def pruned(self, value: Raw, fields: Fields, unknown: Unknown) -> Raw:
-        """The object `value`, whose fields are `fields`."""
+        """The object `value`, whose fields are `fields`, without its unknown fields."""
         if self._is_left_out and self._is_left_out(_text_of(fields.get("type"))):
             unknown = Unknown()
         known: Fields = {}
@@ -146,7 +144,7 @@ class _Struct:
 
 
 def _pruner(info: inspect.Type, path: str, rules: _Rules) -> Prune | None:
-    """None where nothing can be unknown."""
+    """The pruner of a type; None if nothing in it can be unknown."""
     match info:
         case inspect.Metadata(type=inner):
             return _pruner(inner, path, rules)
@@ -161,7 +159,7 @@ def _pruner(info: inspect.Type, path: str, rules: _Rules) -> Prune | None:
 
 
 def _list_pruner(entry: Prune | None, path: str, most: int | None, item: inspect.Type) -> Prune | None:
-    """Most entries of a body's own lists have nothing unknown, which a decoder finds out sooner."""
+    """The pruner of a list. Most entries have no unknown fields, which a decoder finds out faster."""
     if entry is None:
         return None
     known = None if "[" in path else msgspec.json.Decoder(_type_of(item))
@@ -180,7 +178,9 @@ def _list_pruner(entry: Prune | None, path: str, most: int | None, item: inspect
 
 
 def _union_pruner(types: tuple[inspect.Type, ...], path: str, rules: _Rules) -> Prune | None:
-    """An object is pruned as the struct that its tag names, or as the only one there is; a list as the only list."""
+    """The pruner of a union: an object is pruned as the struct that its tag names, or as the only struct; a list as the
+    only list.
+    """
     plain = [kind.type if isinstance(kind, inspect.Metadata) else kind for kind in types]
     infos = [kind for kind in plain if isinstance(kind, inspect.StructType)]
     structs = {info.tag: _Struct(info, f"{path}.", rules) for info in infos}
@@ -229,5 +229,5 @@ def _begins(value: Raw) -> int:
 
 
 def _text_of(value: Raw | None) -> str | None:
-    """None for anything but a text."""
+    """The text; None for anything else."""
     return _text(value) if value is not None and _begins(value) == ord('"') else None

@@ -1,4 +1,4 @@
-"""JSON bodies and queries, strictly typed."""
+"""Parses JSON bodies and queries into typed structs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shared.patterns import in_words
 
 T = TypeVar("T")
 FAULT_LENGTH_MAX = 400
-"""Characters of what a decoder says, which may quote a value or a name as long as the body."""
+"""Most characters of a decoder's message, which may quote a value or a name as long as the body."""
 
 
 def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """The body as what `decoder` takes. Raises `InvalidRequest` that names the field and ends with `hint`, or says that the
-    body has too many nodes: then nothing of it is decoded.
+    """Decode a body. Raises `InvalidRequest`, which names the field and ends with `hint`, or says that the body has too
+    many nodes; then nothing of it is decoded.
     """
     require_nodes("The body", body)
     with faults_refused(hint):
@@ -30,8 +30,8 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
 
 
 def parse_once(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """As `parse`, of a small body in which each field stands once: where money or keys hang on it, nobody guesses which of
-    two values was meant.
+    """As `parse`, for a small body in which no field may occur twice: if money or keys depend on a field, nobody should
+    guess which of two values was meant.
     """
     value = parse(body, decoder, hint)
     json.loads(body, object_pairs_hook=_refuse_doubled)
@@ -46,7 +46,7 @@ def _refuse_doubled(fields: list[tuple[str, object]]) -> None:
 
 @contextmanager
 def faults_refused(hint: str) -> Iterator[None]:
-    """Around the decoding of a body: what is wrong with it is an `InvalidRequest`."""
+    """Surround the decoding of a body: turn its errors into `InvalidRequest`."""
     try:
         yield
     except msgspec.ValidationError as error:
@@ -58,7 +58,7 @@ def faults_refused(hint: str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> str:
-    """The ends of it, where the fault and its place are told."""
+    """The beginning and the end of the message, where the fault and its place are."""
     told = in_words(str(error))
     if len(told) <= FAULT_LENGTH_MAX:
         return told
@@ -66,9 +66,8 @@ def _told(error: Exception) -> str:
 
 
 def parse_query(given: MultiMapping[str], kind: type[T]) -> T:
-    """The parameters of a query, each given once; raises `InvalidRequest` that names the one that is wrong.
-
-    A field that may be left out is `UNSET` then: with None the text `null` would be taken too.
+    """The parameters of a query, each given once. Raises `InvalidRequest`, which names the wrong one. An optional field is
+    `UNSET` if it is left out; with None the text `null` would be allowed.
     """
     twice = [name for name, times in Counter(given.keys()).items() if times > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""What an error's headers tell a client that asks again by itself."""
+"""The headers of an error that tell clients whether and when to retry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.errors import ErrorBody, kind_of
 
 def retry_headers(error: ErrorBody) -> dict[str, str]:
     """`x-should-retry`, which OpenAI's and Anthropic's clients obey (`_should_retry` in their `_base_client.py`, read
-    2026-11), and how long to wait: `Retry-After` in whole seconds, and `retry-after-ms`, which they prefer.
+    2026-11), and the time to wait: `Retry-After` in whole seconds, and `retry-after-ms`, which they prefer.
     """
     headers = {"x-should-retry": "true" if worth_asking_again(error) else "false"}
     if error.retry_after_s is not None:
@@ -19,5 +19,7 @@ def retry_headers(error: ErrorBody) -> dict[str, str]:
 
 
 def worth_asking_again(error: ErrorBody) -> bool:
-    """Whether the same request may succeed later, and asking costs nothing: a failure that was charged is left to people."""
+    """Whether the same request may succeed later and a retry costs nothing. A failure that was charged
+    is left to people.
+    """
     return kind_of(error).retryable and not error.final and "charged_usd" not in (error.details or {})

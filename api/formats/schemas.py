@@ -1,4 +1,4 @@
-"""JSON Schemas that a model is to follow strictly, and the rules that OpenAI has for them."""
+"""Rules of OpenAI for JSON Schemas that a model must follow strictly."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 
 def is_closed(schema: dict[str, Any]) -> bool:
-    """Whether every object in it has `"additionalProperties": false` and requires all of its properties, as OpenAI's strict
-    schemas must (platform.openai.com/docs/guides/structured-outputs, read 2026-11). Anthropic's may leave some out.
+    """Whether every object in the schema has `"additionalProperties": false` and requires all of its properties, as
+    OpenAI's strict schemas must (platform.openai.com/docs/guides/structured-outputs, read 2026-11). Anthropic's schemas may
+    have optional properties.
     """
     left: list[Any] = [schema]
     while left:

@@ -1,4 +1,4 @@
-"""Which API a path belongs to, and so how its errors look."""
+"""Finds the API that a path belongs to, and so the form of its errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.errors import ErrorBody
 
 
 class Surface(Protocol):
-    """How one API says an error."""
+    """How one API writes errors."""
 
     @property
     def ERROR(self) -> Any:  # noqa: ANN401, N802 - a msgspec type; a constant of a module
@@ -19,13 +19,13 @@ class Surface(Protocol):
 
     @property
     def CODE_AT(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
-        """The path to the field of the body that says which error it is."""
+        """The path to the body's field with the code of the error."""
 
     def error_json(self, error: ErrorBody, request_id: str) -> bytes:
         """The body."""
 
     def error_headers(self, error: ErrorBody) -> dict[str, str]:
-        """What tells a client whether and when to ask again."""
+        """Headers that tell clients whether and when to retry."""
 
 
 SURFACES: tuple[tuple[str, Surface], ...] = (
@@ -37,9 +37,11 @@ SURFACES: tuple[tuple[str, Surface], ...] = (
     ("/responses", openai_errors),
     ("/", native_answers),
 )
-"""By the beginning of the path; the first that fits. Some are not routed: a client with a wrong base URL calls them."""
+"""APIs by the beginning of the path; the first that matches counts. Some paths are not routed: clients with a wrong base
+URL call them.
+"""
 
 
 def surface_of(path: str) -> Surface:
-    """The API that answers under `path`."""
+    """The API of a path."""
     return next((surface for start, surface in SURFACES if path.startswith(start)), native_answers)

@@ -1,5 +1,5 @@
-"""What clients of OpenAI's and Anthropic's APIs wish for beside the answer, in the project's own words, and how they are told
-which of their fields were left out.
+"""Wishes: options of OpenAI's and Anthropic's APIs that may be left out, in the project's own form; and the header that
+names what was left out.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from shared.errors import InvalidRequest
 
 T = TypeVar("T", bound=msgspec.Struct)
 LENGTH_MAX = 1_024
-"""Bytes of the header `x-ignored`."""
+"""Most bytes of the header `x-ignored`."""
 MORE = "..."
 AS_IT_IS = "[]._-?$*"
-"""Characters of a name that need no escape."""
+"""Characters of a name that are not escaped."""
 EFFORTS = frozenset(get_args(ReasoningEffort))
 ANY_EFFORT = {"", "auto", "default"}
 LOW_BUDGET, MEDIUM_BUDGET = 4_096, 16_384
-"""The most tokens of thinking that are a low and a medium effort."""
+"""The largest thinking budgets, in tokens, that count as a low and as a medium effort."""
 OFF, OMITTED = "disabled", "omitted"
 THINKING_TYPES = ("enabled", "adaptive", OFF)
 BUDGET_MIN = 1_024
-"""Tokens: Anthropic says "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024", and that
-`max_tokens` must be greater (github.com/themaximalist/llm.js/issues/30, read 2026-11).
+"""The smallest thinking budget, in tokens. Anthropic says "thinking.enabled.budget_tokens: Input should be greater than or
+equal to 1024", and that `max_tokens` must be greater (github.com/themaximalist/llm.js/issues/30, read 2026-11).
 """
 KNOWN_QUERY = {"beta"}
-"""Anthropic's word for an API that is not final; clients that send it mean the same one."""
+"""Anthropic's parameter for unreleased features; clients that send it call the same API."""
 ORDERS = {
     *("n", "max_output_tokens", "max_new_tokens"),
     *("stop", "stop_sequences", "stop_token_ids"),
@@ -42,7 +42,7 @@ ORDERS = {
     *("structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar"),
     *("functions", "function_call", "logit_bias"),
 }
-"""Fields by which one API or another says how many answers there are to be, in which form, of what, and where they end."""
+"""Unknown fields that are refused: in some API they define how many answers there are, their form, or their end."""
 
 
 class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,19 +59,17 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether there is to be any, so that the caller gets it."""
+        """Whether thinking is asked for, so that the caller gets its thoughts."""
         return self.type not in {None, OFF} or (self.type is None and bool(self.budget_tokens))
 
     @property
     def is_shown(self) -> bool:
-        """Whether the caller gets its text."""
+        """Whether the caller gets the text of the thoughts."""
         return self.is_asked_for and self.display != OMITTED
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """`fields` says by which fields of the body each option was wished for; `ignored` are fields that are left out whatever
-    the model.
-    """
+    """`fields` has the body's fields of each wish; `ignored` are fields that are left out for every model."""
 
     fields: Mapping[str, tuple[str, ...]]
     ignored: tuple[str, ...]
@@ -90,8 +88,8 @@ def wishes_of(
     marks: Iterable[MarkField] = (),
     others: Mapping[str, str | None] = {},
 ) -> Wishes:
-    """`unknown` are the fields that were left out of the body, without the numbers of entries. `marks` are those that mark
-    what is to be cached. `others` are further options with the field that each was given in, None when it was not. Raises
+    """Collect the wishes of a body. `unknown` are its unknown fields without the numbers of entries, `marks` the fields
+    with cache marks, `others` further options with the field that each was given in, None if it was not. Raises
     `InvalidRequest` for an unknown field that is no wish.
     """
     names = list(dict.fromkeys(unknown))
@@ -119,14 +117,14 @@ def wishes_of(
     elif budget > 0:
         known, fields["reasoning_effort"] = _effort_of(budget), ()
     if is_off and known != "none":
-        ignored.append(thinking_field)  # another effort is asked for beside it
+        ignored.append(thinking_field)  # another effort is asked for as well
     elif thinking and thinking.is_asked_for:
         fields["thinking"] = (thinking_field,)
     return Wishes(fields, tuple(ignored), known, budget if budget > 0 and known != "none" else None)
 
 
 def check_thinking(thinking: Thinking | None, max_tokens: int | None) -> None:
-    """Raises `InvalidRequest` for what Anthropic refuses of its field `thinking`."""
+    """Raise `InvalidRequest` for values of `thinking` that Anthropic refuses."""
     if thinking is None:
         return
     if thinking.type is not None and thinking.type not in THINKING_TYPES:
@@ -139,7 +137,7 @@ def check_thinking(thinking: Thinking | None, max_tokens: int | None) -> None:
 
 
 def check_budget(field: str, tokens: int | None, max_tokens: int | None) -> None:
-    """Raises `InvalidRequest` where the thoughts may be as long as all of the answer, of which they are a part."""
+    """Raise `InvalidRequest` if the thinking budget is not less than the output limit, of which it is a part."""
     if tokens is not None and max_tokens is not None and tokens >= max_tokens:
         raise InvalidRequest(
             f"`{field}` is {tokens}, which leaves no room for an answer: it is less than the output limit of {max_tokens}."
@@ -147,7 +145,7 @@ def check_budget(field: str, tokens: int | None, max_tokens: int | None) -> None
 
 
 def _by_wish(marks: Iterable[MarkField]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The fields of marks by what they wish for, and those that no vendor knows; each once."""
+    """The fields of marks by wish, and the fields with marks that no vendor knows; each once."""
     by_wish: dict[str | None, list[str]] = {}
     for mark in dict.fromkeys(marks):
         by_wish.setdefault(mark.wish, []).append(mark.name)
@@ -156,12 +154,12 @@ def _by_wish(marks: Iterable[MarkField]) -> tuple[dict[str, tuple[str, ...]], li
 
 
 def _known_effort(word: str | None) -> ReasoningEffort | None:
-    """None for a newer word, too: how far it goes is not known here."""
+    """The effort; None for an unknown word, because its strength is not known."""
     return cast("ReasoningEffort", word) if word in EFFORTS else None
 
 
 def _refuse_orders(names: Sequence[str]) -> None:
-    """What is no wish, although it is unknown: without it the answer would be another one than asked for."""
+    """Refuse unknown fields that are no wishes: without them the answer would be a different one."""
     for name in names:
         if name in ORDERS or name.rpartition(".")[0] in {"response_format", "tool_choice"}:
             raise InvalidRequest(
@@ -176,26 +174,28 @@ def _effort_of(budget_tokens: int) -> ReasoningEffort:
 
 
 def without_query(asked: Asked, query: Mapping[str, str]) -> Asked:
-    """The same with the unknown parameters of the query among the ignored, where the API leaves out what it does not know."""
+    """The request with the query's unknown parameters added to `ignored`, if the API is tolerant."""
     if not asked.tolerant:
         return asked
     return asked.without(unknown_parameters(query))
 
 
 def known_query(query: MultiMapping[str], kind: type[T]) -> tuple[T, list[str]]:
-    """The parameters of a query as `kind`, and the names of those that `kind` lacks, which are left out."""
+    """The parameters of a query as `kind`, and the names of unknown ones, which are left out."""
     names = {field.encode_name for field in msgspec.structs.fields(kind)}
     known = MultiDict((name, value) for name, value in query.items() if name in names)
     return parse_query(known, kind), unknown_parameters(query, names)
 
 
 def unknown_parameters(query: Mapping[str, str], known: Collection[str] = ()) -> list[str]:
-    """The names of those that are neither `known` nor empty, as `x-ignored` has them."""
+    """The names of parameters that are neither `known` nor empty, as `x-ignored` has them."""
     return [f"?{name}" for name, value in query.items() if value and name not in KNOWN_QUERY and name not in known]
 
 
 def ignored_header(names: Sequence[str]) -> dict[str, str]:
-    """`x-ignored` with each name once, escaped and joined by commas, cut off at a kilobyte; nothing for no name."""
+    """The header `x-ignored` with each name once, escaped, joined by commas and cut off at a kilobyte; no header without
+    names.
+    """
     if not names:
         return {}
     told, size = [], 0

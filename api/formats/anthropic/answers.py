@@ -1,4 +1,4 @@
-"""Messages as Anthropic's API gives them: content blocks, stop reasons and usage."""
+"""Answers in the form of Anthropic's Messages API: content blocks, stop reasons and usage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shared.thoughts import Thought, ThoughtPiece, in_order
 
 StopReason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
 STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refusal"}
-"""Those that say more than that the model has finished. Which stop sequence it met is not known: that is `end_turn` too."""
+"""Stop reasons other than `end_turn`. It is unknown which stop sequence was met, so that is `end_turn` as well."""
 INVALID_ARGUMENTS = "INVALID_JSON"
 """Anthropic's own key for arguments that are no JSON object (platform.claude.com/docs, fine-grained tool streaming, read
-2026-11). An empty object would be a lie that a tool might act on.
+2026-11). An empty object instead would be wrong, and a tool might act on it.
 """
 NO_ARGUMENTS = msgspec.Raw(b"{}")
 RawObject = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
@@ -105,7 +105,7 @@ class MessageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def message(done: Done, request_id: str, model: str) -> bytes:
-    """A whole answer."""
+    """The whole answer as JSON."""
     said = in_order(done.text or "", done.calls, done.thoughts, done.call_places)
     answer = MessageAnswer(
         id=request_id,
@@ -118,7 +118,7 @@ def message(done: Done, request_id: str, model: str) -> bytes:
 
 
 def thought_block(thought: Thought | ThoughtPiece) -> ThoughtBlock | RedactedBlock:
-    """A whole thought, or the beginning of one; what is redacted has all that there is of it."""
+    """The block of a whole thought, or of the beginning of one. A redacted thought always comes whole."""
     signature = thought.signature or ""
     return RedactedBlock(signature) if thought.redacted else ThoughtBlock(thought.text, signature)
 
@@ -134,7 +134,7 @@ def _block(one: str | ToolCall | Thought) -> AnswerBlock:
 
 
 def tool_input(arguments: str) -> msgspec.Raw:
-    """The arguments exactly as the model wrote them; none at all are an empty object."""
+    """The arguments exactly as the model wrote them; an empty object if there are none."""
     if not arguments.strip():
         return NO_ARGUMENTS
     try:
@@ -145,12 +145,12 @@ def tool_input(arguments: str) -> msgspec.Raw:
 
 
 def stop_reason(done: Done, *, has_calls: bool) -> StopReason:
-    """Vendors name it differently when a tool is asked for, so the calls themselves decide."""
+    """The stop reason. Vendors use different words if a tool is called, so the calls decide."""
     return STOP_REASONS.get(done.finish_reason, "tool_use" if has_calls else "end_turn")
 
 
 def usage_of(usage: Usage) -> MessageUsage:
-    """Never negative, whatever a vendor reports."""
+    """The billed tokens; never negative, whatever a vendor reports."""
     return MessageUsage(
         input_tokens=max(0, usage.uncached),
         cache_creation=CacheCreation(

@@ -1,4 +1,4 @@
-"""Anthropic's message batches: how one is shown, and the lines of its results."""
+"""Anthropic's message batches: how a batch is shown, and the lines of its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.json_lines import json_line
 from shared.money import UsdText, nano_to_usd
 
 REQUESTS_MAX = 100_000
-"""A batch has at most so many requests, unless `BATCH_LINES_MAX` says otherwise."""
+"""Most requests of a batch, unless `BATCH_LINES_MAX` says otherwise."""
 OURS, THEIRS = "batch_", "msgbatch_"
 _THEIRS = re.compile(r"msgbatch_([0-9a-z]{26})")
 Status = Literal["in_progress", "canceling", "ended"]
@@ -146,7 +146,7 @@ NOT_RUN: dict[str | None, Canceled | Expired] = {"cancelled": Canceled(), "expir
 
 
 def parse_params(params: bytes) -> Asked:
-    """What one request of a batch asks for. Raises `InvalidRequest` that names the field."""
+    """Parse one request of a batch. Raises `InvalidRequest`, which names the field."""
     asked = parse_message(params)
     if asked.stream:
         raise InvalidRequest("`stream` is not possible in a batch: leave it out.")
@@ -154,18 +154,18 @@ def parse_params(params: bytes) -> Asked:
 
 
 def message_batch_id(batch_id: str) -> str:
-    """`msgbatch_` and the 26 characters of the batch's id."""
+    """The id of the batch in Anthropic's form: `msgbatch_` and its 26 characters."""
     return THEIRS + batch_id.removeprefix(OURS)
 
 
 def batch_id_of(message_batch: str) -> str:
-    """The other way round; no batch has what comes of another text."""
+    """The batch's own id; for a text that is no such id an empty one, which no batch has."""
     found = _THEIRS.fullmatch(message_batch)
     return OURS + found[1] if found else ""
 
 
 def message_batch(batch: Batch, results_at: str, days_kept: int) -> MessageBatch:
-    """As Anthropic's clients see it; `results_at` is what the addresses of results begin with, up to the id."""
+    """The batch as Anthropic's clients see it. `results_at` is the address of its results up to the id."""
     batch_id = message_batch_id(batch.id)
     until = results_kept_until(batch, days_kept)
     ended = batch.completed + batch.failed + batch.cancelled + batch.expired
@@ -198,7 +198,7 @@ def _status(batch: Batch) -> Status:
 
 
 def result_line(result: Result) -> bytes:
-    """One line with its end."""
+    """One line of the results, with its line end."""
     return json_line(_result(result)) + b"\n"
 
 

@@ -1,6 +1,6 @@
-"""The body of `POST /v1/messages`, strictly typed: what Anthropic's Messages API takes and this service can honour.
+"""The body of `POST /v1/messages`, strictly typed: the fields of Anthropic's Messages API that this service can honour.
 
-Null means not given. What a body has besides is left out and named, see `api/formats/known_fields.py`.
+Null means not given. Other fields are left out and named, see `api/formats/known_fields.py`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ AssistantBlock = TextBlock | ToolUseBlock | ThinkingBlock | RedactedThinkingBloc
 
 
 class UserTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="user", tag_field="role"):
-    """What the caller says, and what its tools answered. Neighbouring turns of one role are one turn."""
+    """What the user says, and the results of tools. Neighbouring turns of one role are joined."""
 
     content: str | UserBlocks
     """A text, or blocks of text, images, documents, search results and tool results."""
 
 
 class AssistantTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="assistant", tag_field="role"):
-    """What the model said, and what it asked for."""
+    """An earlier answer of the model, with its tool calls."""
 
     content: str | list[AssistantBlock]
     """A text, or the blocks of an earlier answer, as they came."""
@@ -60,8 +60,8 @@ Turn = UserTurn | AssistantTurn | SystemTurn
 
 
 class OfferedTool(Strict, frozen=True, kw_only=True):
-    """A tool of the caller's own has `input_schema`. Those that Anthropic runs itself (`web_search_20250305`) are left out
-    and named. `eager_input_streaming` asks for what streams do anyway.
+    """A tool of the caller's own has an `input_schema`. Tools that Anthropic runs itself (`web_search_20250305`) are left
+    out and named.
     """
 
     name: ToolName | None = None
@@ -81,12 +81,12 @@ class OfferedTool(Strict, frozen=True, kw_only=True):
     """Marks everything up to this tool for the vendor's cache."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(input_schema=self.input_schema)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
-    """Whether the model may ask for tools."""
+    """Whether the model may call tools."""
 
     disable_parallel_tool_use: bool | None = None
     """True: at most one call in an answer. False by default."""
@@ -133,7 +133,7 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The JSON Schema; what it may contain depends on the model's vendor."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(schema=self.schema)
 
 
@@ -202,5 +202,5 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True, forbid_unknown_fi
     """Refused: send the whole conversation in `messages`."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(thread=self.thread)

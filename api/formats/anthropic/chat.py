@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: what `POST /v1/messages` takes, and how it answers."""
+"""Anthropic's Messages API: parses `POST /v1/messages` and forms its answer."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ HINT = (
     "your own"
 )
 CALLERS_OWN = ("bash_", "text_editor_", "computer_", "memory_")
-"""Types of tools that the caller runs and whose schema only Anthropic's models know."""
+"""Prefixes of tool types that the caller runs and whose schema only Anthropic's models know."""
 
 
 class MessagesForm:
-    """A message of content blocks."""
+    """Forms the answer as a message of content blocks."""
 
     held_bytes = 0
 
     def __init__(self, *, tells_model: bool = False) -> None:
-        """`tells_model`: the end of a stream says which model served, too."""
+        """`tells_model`: the end of a stream names the model that served."""
         self._tells_model = tells_model
 
     def answer(self, done: Done, request_id: str, model: str) -> bytes:
@@ -61,12 +61,12 @@ class MessagesForm:
         return message(done, request_id, model)
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - a stream is always one of events
-        """Server-sent events."""
+        """Server-sent events in every case."""
         return MessageEvents(model, request_id, tells_model=self._tells_model)
 
 
 def _is_hosted(kind: str | None) -> bool:
-    """Whether Anthropic runs tools of this type itself: such a tool is left out whole."""
+    """Whether Anthropic runs tools of this type itself; such a tool is left out completely."""
     return kind not in {None, "custom"} and not kind.startswith(CALLERS_OWN)
 
 
@@ -76,7 +76,7 @@ _counts = KnownFields(CountRequest, HINT, LEFT_OUT)
 
 
 def parse_message(body: bytes) -> Asked:
-    """What is asked, with the names of the fields that nothing here knows. Raises `InvalidRequest` that names the field."""
+    """Parse a body; unknown fields are named in the result. Raises `InvalidRequest`, which names the field."""
     request, unknown = _messages.decode(body)
     refuse_thread(request.thread)
     asked = _asked(request, unknown)
@@ -101,7 +101,7 @@ def parse_message(body: bytes) -> Asked:
 
 
 def parse_count(body: bytes) -> Asked:
-    """The same of a body whose tokens are to be counted."""
+    """The same for a body whose tokens are to be counted."""
     return _asked(*_counts.decode(body))
 
 
@@ -141,7 +141,7 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
 
 
 def _marks(request: CountRequest, messages: Sequence[Message]) -> Iterator[MarkField]:
-    """The fields that mark what is to be cached."""
+    """The fields with cache marks."""
     yield from fields_with_marks("tools[]", request.tools or ())
     yield from fields_with_marks("system[]", request.system if isinstance(request.system, list) else ())
     said = messages[1:] if request.system and messages[0].role == "system" else messages
@@ -169,7 +169,7 @@ def _options(request: CountRequest) -> dict[str, str | None]:
 
 
 def _more_wishes(request: CountRequest) -> list[str]:
-    """Fields that are left out unless they ask for what happens anyway."""
+    """Fields that are left out unless they have their default value."""
     if not isinstance(request, MessagesRequest):
         return []
     tier = request.service_tier not in {None, "auto", "standard_only", "default", "flex"}
@@ -178,7 +178,7 @@ def _more_wishes(request: CountRequest) -> list[str]:
 
 
 def _tools(request: CountRequest) -> tuple[Tools, list[str]]:
-    """The caller's own tools, and the names of those that are left out because Anthropic would run them itself."""
+    """The caller's own tools, and the names of those that are left out because Anthropic would run them."""
     own: list[Tool] = []
     marks: list[CacheMark] = []
     left_out: list[str] = []

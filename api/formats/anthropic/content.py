@@ -1,4 +1,4 @@
-"""What a turn of Anthropic's Messages API is made of: blocks, and where the content of some of them is."""
+"""The content of a turn in Anthropic's Messages API: blocks, and the sources of images and documents."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from shared.json_bounds import refuse_depth
 from shared.patterns import told_as
 
 CallId = Annotated[str, msgspec.Meta(pattern=told_as("up to 16,384 visible characters of ASCII", r"^[!-~]{0,16384}\Z"))]
-"""Ids of any vendor and service, see `api/formats/openai/messages.py`."""
+"""An id of any vendor or service, see `api/formats/openai/messages.py`."""
 ToolName = Annotated[
     str,
     msgspec.Meta(pattern=told_as("1 to 128 letters, digits or `_.:/-`", r"^[a-zA-Z0-9_.:/-]{1,128}\Z")),
 ]
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-"""The name of a tool in a call of the history. Another service may have made that call, so nearly any name is taken."""
+"""The name of a tool in an earlier call. Another service may have made the call, so nearly any name is taken."""
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Unknown fields are left out and named, see `api/formats/known_fields.py`."""
+    """A struct whose unknown fields are left out and named, see `api/formats/known_fields.py`."""
 
 
 class EphemeralMark(CacheControl, frozen=True, kw_only=True, omit_defaults=True):
-    """`{"type": "ephemeral", "ttl": "5m" | "1h"}`; others are refused in Anthropic's words."""
+    """A cache mark, `{"type": "ephemeral", "ttl": "5m" | "1h"}`; other values are refused in Anthropic's words."""
 
     type: str
     """Only `ephemeral`; another type is refused."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         if not self.is_known:
             found = f"Input tag '{self.type[:100]}' found using 'type'"
             raise ValueError(f"cache_control: {found} does not match any of the expected tags: 'ephemeral'")
@@ -41,7 +41,7 @@ class EphemeralMark(CacheControl, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Block(Strict, frozen=True, kw_only=True, tag_field="type"):
-    """A part of a turn. `cache_control` marks the end of what the vendor's cache is to keep."""
+    """A part of a turn."""
 
     cache_control: EphemeralMark | None = None
     """Marks the end of this block for the vendor's cache."""
@@ -55,9 +55,11 @@ class TextBlock(Block, frozen=True, kw_only=True, tag="text"):
 
 
 class OnlyTextBlock(Strict, frozen=True, kw_only=True):
-    """A text block where no other kind of block may stand: msgspec asks for a tag only where it has to choose."""
+    """A text block where no other kind of block is allowed. It has no msgspec tag, because msgspec requires tags only in
+    unions.
+    """
 
-    TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
+    TAG: ClassVar = "text"  # read by `fingerprints.py`
     type: Literal["text"]
     text: str
     """The text."""
@@ -66,7 +68,7 @@ class OnlyTextBlock(Strict, frozen=True, kw_only=True):
 
 
 class Source(Strict, frozen=True, kw_only=True, tag_field="type"):
-    """Where an image or a document is: in the body itself, because nothing is ever fetched."""
+    """The source of an image or a document. It must be in the body, because nothing is ever fetched."""
 
 
 class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
@@ -79,7 +81,7 @@ class Base64Source(Source, frozen=True, kw_only=True, tag="base64"):
 
 
 class PlainTextSource(Source, frozen=True, kw_only=True, tag="text"):
-    """`{"type": "text", "media_type": "text/plain", "data"}`."""
+    """A document of plain text, `{"type": "text", "media_type": "text/plain", "data"}`."""
 
     data: str
     """The text of the document."""
@@ -109,14 +111,16 @@ class FileSource(Source, frozen=True, kw_only=True, tag="file"):
 
 
 class ImageBlock(Block, frozen=True, kw_only=True, tag="image"):
-    """`{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
+    """An image, `{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data"}}`."""
 
     source: Base64Source | UrlSource | FileSource
     """The image in base 64; other sources are refused."""
 
 
 class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
-    """A document of plain text, which the model is given as text. Others are refused: no model here takes them."""
+    """A document of plain text; the model is given its text. Other documents are refused, because no
+    model here takes them.
+    """
 
     source: Base64Source | PlainTextSource | ContentSource | UrlSource | FileSource
     """Plain text, or blocks of text; other sources are refused."""
@@ -127,7 +131,7 @@ class DocumentBlock(Block, frozen=True, kw_only=True, tag="document"):
 
 
 class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
-    """What a search of the caller's own has found, which the model is given as text."""
+    """A result of the caller's own search; the model is given its text."""
 
     source: str
     """Where the result was found, which the model is told."""
@@ -138,21 +142,21 @@ class SearchResultBlock(Block, frozen=True, kw_only=True, tag="search_result"):
 
 
 class ToolReferenceBlock(Block, frozen=True, kw_only=True, tag="tool_reference"):
-    """A tool that a search for tools has found; all tools are on offer from the beginning here."""
+    """A tool that a search for tools has found. Here all tools are on offer from the beginning."""
 
     tool_name: str
     """The name of the tool that was found."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who has asked for a tool: `direct` is the model itself, others are tools that Anthropic runs."""
+    """The caller of a tool: `direct` is the model itself, others are tools that Anthropic runs."""
 
     type: str
     """`direct` for the model itself; any other is the name of a tool that Anthropic runs."""
 
 
 class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
-    """What the model asked for. An `input` that is no object is what its caller made of one that was cut off."""
+    """A call of a tool in an earlier answer. An `input` that is no object is one that was cut off."""
 
     id: CallId
     """The id of the call, which its `tool_result` repeats: up to 16,384 visible ASCII characters."""
@@ -164,7 +168,7 @@ class ToolUseBlock(Block, frozen=True, kw_only=True, tag="tool_use"):
     """Who asked for the call; any but `direct` is left out and named in `x-ignored`."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(input=self.input)
 
 
@@ -180,7 +184,7 @@ class ToolResultBlock(Block, frozen=True, kw_only=True, tag="tool_result"):
 
 
 class ThinkingBlock(Block, frozen=True, kw_only=True, tag="thinking"):
-    """A thought of an earlier answer that the caller sends back. One that the model has not made is left out and named."""
+    """A thought of an earlier answer that the caller sends back. A thought of another model is left out and named."""
 
     thinking: str | None = None
     """The text of the thought, as it came."""
@@ -196,15 +200,15 @@ class RedactedThinkingBlock(Block, frozen=True, kw_only=True, tag="redacted_thin
 
 
 class CompactionBlock(Block, frozen=True, kw_only=True, tag="compaction"):
-    """Anthropic's summary of what was said before, which the model is given as text. Null is none."""
+    """Anthropic's summary of the earlier conversation; the model is given it as text."""
 
     content: str | None = None
     """The summary; null is none."""
 
 
 class ServerToolUseBlock(OfUnknownType, frozen=True, kw_only=True, tag="server_tool_use", tag_field="type"):
-    """What an earlier answer asked of a tool that Anthropic runs. It is left out and named, and so is a block of any other
-    type, as what such a tool said (`web_search_tool_result`).
+    """A call of a tool that Anthropic runs. It is left out and named, and so are blocks of any other unknown type, such as
+    the results of such tools (`web_search_tool_result`).
     """
 
     kind: str = msgspec.field(name=KIND, default="server_tool_use")

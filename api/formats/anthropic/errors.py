@@ -1,4 +1,4 @@
-"""Errors as Anthropic's API says them; its client asks for their HTTP status, their type and `details.error_code`."""
+"""Errors in the form of Anthropic's API. Its client reads the HTTP status, the type and `details.error_code`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ TYPES = {
     429: "rate_limit_error",
     504: "timeout_error",
 }
-"""By HTTP status (platform.claude.com/docs/en/api/errors, read 2026-11); there the other 4xx are `invalid_request_error`."""
+"""Anthropic's error types by HTTP status (platform.claude.com/docs/en/api/errors, read 2026-11); other 4xx are
+`invalid_request_error`.
+"""
 OVERLOADED = {"overloaded", "provider_busy"}
 OUR_FAULT = 500
 CODE_AT = ("error", "details", "error_code")
-"""Where an error says which one it is."""
+"""The place of the code in the body."""
 
 
 class AnthropicDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,12 +73,12 @@ error_headers = retry_headers
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
-    """`{"type": "error", "error": {"type", "message", "details"}, "request_id"}`."""
+    """The body of an error: `{"type": "error", "error": {"type", "message", "details"}, "request_id"}`."""
     return json_bytes(failure(error, request_id))
 
 
 def failure(error: ErrorBody, request_id: str | None) -> AnthropicFailure:
-    """The same, to be encoded."""
+    """The same before it is encoded."""
     known = error.details or {}
     details = AnthropicDetails(
         error_code=error.code,
@@ -90,8 +92,8 @@ def failure(error: ErrorBody, request_id: str | None) -> AnthropicFailure:
 
 
 def _message(error: ErrorBody) -> str:
-    """Clients shorten a conversation that does not fit where they find Anthropic's words for it (Claude Code 2.1, LiteLLM
-    1.110 and pi 0.74, read 2026-11).
+    """The message, for a conversation that does not fit in Anthropic's words: by these, clients know that they must shorten
+    it (Claude Code 2.1, LiteLLM 1.110 and pi 0.74, read 2026-11).
     """
     overflow = Overflow.told_by(error)
     if overflow is None:
@@ -110,6 +112,8 @@ def _message(error: ErrorBody) -> str:
 def _type(error: ErrorBody) -> str:
     if error.code in OVERLOADED:
         return "overloaded_error"
-    if error.code == ProviderRejected.code:  # a 502 by its status, but the request's own fault: it would come again
+    if (
+        error.code == ProviderRejected.code
+    ):  # its status is 502, but the request itself is at fault, and repeating it is useless
         return "invalid_request_error"
     return TYPES.get(error.status, "api_error" if error.status >= OUR_FAULT else "invalid_request_error")

@@ -1,4 +1,4 @@
-"""A model as Anthropic's API lists it (anthropic 2.13, read 2026-11)."""
+"""A model in the form of Anthropic's API (anthropic 2.13, read 2026-11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from shared.catalogue.models import Catalogue, Model
 
 UNKNOWN_TIME = "1970-01-01T00:00:00Z"
-"""The catalogue does not know when a model was made; Anthropic's API says the epoch then."""
+"""The epoch, with which Anthropic's API says that the time is unknown."""
 Stage = Literal["active", "deprecated", "retired"]
 STAGES: dict[str, Stage] = {"active": "active", "legacy": "deprecated", "retired": "retired"}
 
@@ -49,7 +49,7 @@ class AnthropicModels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def anthropic_model(model: Model, catalogue: Catalogue) -> AnthropicModel:
-    """By its public name."""
+    """The model in Anthropic's form, under its public name."""
     served = catalogue.serving(model.name)
     return AnthropicModel(
         id=model.name,

@@ -1,4 +1,4 @@
-"""A stream as Anthropic's API sends it: a message that grows block by block."""
+"""A stream in the form of Anthropic's API: a message that grows block by block."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from shared.thoughts import ThoughtPiece
 
 
 class MessageEvents:
-    """`message_start`, the blocks one after the other, `message_delta`, `message_stop`; or `error`, and no `message_stop`.
-
-    The usage is known at the end only: `message_delta` has all of it. Arguments of tools are sent as the model writes them.
+    """Sends `message_start`, the blocks one after the other, `message_delta`, `message_stop`; or `error` without a
+    `message_stop`. Usage is known only at the end, so `message_delta` has all of it. Arguments of tools are sent as the
+    model writes them.
     """
 
     content_type = "text/event-stream"
@@ -48,18 +48,18 @@ class MessageEvents:
         """What the last of them began with."""
 
     def served_by(self, model: str) -> None:
-        """Told by `message_start`."""
+        """The model that `message_start` names."""
         self._model = model
 
     def opening(self) -> None:
-        """The status waits for the first event."""
+        """Nothing: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - these events have no numbers
-        """The events that tell of this one; none for an empty text."""
+        """Anthropic's events for this event; none for an empty text."""
         return b"".join(self._events(event))
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
-        """Always."""
+        """Always true."""
         return True
 
     def _events(self, event: AnswerEvent) -> Iterator[bytes]:

@@ -1,5 +1,5 @@
-"""Anthropic's turns as the project's own messages: neighbours of one role are one turn, tool results are messages of their
-own there and come before the rest, and what models here cannot take is left out and named, or refused.
+"""Converts Anthropic's turns into the project's own messages. Neighbouring turns of one role are joined, results of tools
+become messages of their own in front of the rest, and what no model here takes is left out and named, or refused.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Shown = TextBlock | OnlyTextBlock | ImageBlock | DocumentBlock | SearchResultBlo
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a block stands in the body, which only an error has to say: `messages[2].content[0]`, `messages[2].content` of a
-    plain text, and `messages[2].content[0].content[1]` of a part of a result.
+    """The place of a block in the body, for error messages: `messages[2].content[0]`, `messages[2].content` for a plain
+    text, `messages[2].content[0].content[1]` for a part of a result.
     """
 
     turn: int
@@ -63,27 +63,26 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Said(msgspec.Struct):
-    """Neighbouring turns of one role as one turn; `where` is the place of the first in the body."""
+    """Neighbouring turns of one role, joined. `where` is the place of the first turn in the body."""
 
     role: str
     where: Place
     blocks: list[Placed]
 
     def calls(self) -> list[ToolUseBlock]:
-        """The tool calls that the turn makes, in their order."""
+        """The turn's tool calls, in order."""
         return [placed.block for placed in self.blocks if isinstance(placed.block, ToolUseBlock)]
 
     def results(self) -> list[Placed]:
-        """The results of tools that the turn has, with their places."""
+        """The turn's tool results, with their places."""
         return [placed for placed in self.blocks if isinstance(placed.block, ToolResultBlock)]
 
 
 def neutral_messages(
     system: str | list[OnlyTextBlock] | None, turns: Sequence[Turn]
 ) -> tuple[list[Message], list[str]]:
-    """All messages, the system prompt first, and the names of what was left out.
-
-    Raises `InvalidRequest` where a tool's call and its result do not meet, when nothing is left, and for what no model takes.
+    """All messages, the system prompt first, and the names of what was left out. Raises `InvalidRequest` if a call and its
+    result do not match, if nothing is left, and for content that no model takes.
     """
     left_out: list[str] = []
     talk = joined(turns)
@@ -96,8 +95,8 @@ def neutral_messages(
 
 
 def joined(turns: Sequence[Turn]) -> list[Said]:
-    """Neighbouring turns of one role as one. Instructions between a call and its result come after the result, because
-    vendors want the one right after the other.
+    """Join neighbouring turns of one role. Instructions between a call and its result are moved behind the result, because
+    vendors require the result right after the call.
     """
     talk: list[Said] = []
     held: list[Said] = []
@@ -106,7 +105,7 @@ def joined(turns: Sequence[Turn]) -> list[Said]:
         last = talk[-1] if talk else None
         if last and said.role == last.role:
             last.blocks += said.blocks
-        elif last and said.role == "system" and (held or last.calls()):  # held first: it says the same for nothing
+        elif last and said.role == "system" and (held or last.calls()):  # `held` is checked first because it is cheaper
             held.append(said)
         else:
             if last and last.role == "user":
@@ -117,7 +116,7 @@ def joined(turns: Sequence[Turn]) -> list[Said]:
 
 
 def check_results(talk: Sequence[Said]) -> None:
-    """Every `tool_use` is answered in the very next turn, once, and nothing else is. Raises `InvalidRequest`."""
+    """Check that every `tool_use` is answered once, in the very next turn, and nothing else is. Raises `InvalidRequest`."""
     asked: set[str] = set()
     before: Place | None = None
     for said in talk:
@@ -169,13 +168,13 @@ def _messages(said: Said, left_out: list[str]) -> Iterator[Message]:
                 turn.say(_part(placed.where, block), _control_of(block))
     if said.role == "assistant" and turn.is_blank():
         left_out += [f"{BLOCKS}.thinking"] * turn.has_thoughts()
-        return  # an answer that was nothing but thoughts
+        return  # the answer consisted only of thoughts
     if message := turn.message(said.role):
         yield message
 
 
 class _Turn:
-    """What one side said besides the results of tools."""
+    """The content of one turn without the results of tools."""
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
@@ -195,7 +194,7 @@ class _Turn:
             self._call_marks.append(end_mark(len(self._calls), mark))
 
     def think(self, block: ThinkingBlock | RedactedThinkingBlock) -> None:
-        """With its place behind what comes before it in the turn."""
+        """Add a thought, with its place behind what precedes it in the turn."""
         after_text = sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
         if isinstance(block, RedactedThinkingBlock):
             thought = Thought("", block.data or "", redacted=True)
@@ -211,7 +210,7 @@ class _Turn:
         return bool(self._thoughts)
 
     def message(self, role: str) -> Message | None:
-        """Calls stand behind all parts, of which there is one at least."""
+        """The message. Calls come after all parts, of which there is at least one."""
         if not self._parts and not self._calls:
             return None
         before = len(self._parts) or 1
@@ -226,13 +225,13 @@ class _Turn:
 
 
 def _control_of(block: Shown) -> CacheControl | None:
-    """The mark of a block, else the last one in it."""
+    """The mark of a block, otherwise the last mark inside it."""
     inside = [one.cache_control for one in block.content] if isinstance(block, SearchResultBlock) else []
     return block.cache_control or next(filter(None, reversed(inside)), None)
 
 
 def _call(use: ToolUseBlock, left_out: list[str]) -> ToolCall:
-    """One that a tool of Anthropic's has made is a call as any other here."""
+    """The call. One that a tool of Anthropic's has made counts as any other call."""
     if use.caller and use.caller.type != DIRECT:
         left_out.append(f"{BLOCKS}.caller")
     written = use.input if isinstance(use.input, str) else msgspec.json.encode(use.input or {}).decode()
@@ -247,7 +246,7 @@ def _result_message(where: Place, result: ToolResultBlock, left_out: list[str]) 
 
 
 def _result(where: Place, result: ToolResultBlock, left_out: list[str]) -> str | list[Part]:
-    """The content of a tool's result. Vendors have no word for `is_error`: they learn of a failure by the text alone."""
+    """The content of a tool's result. Vendors have no field for `is_error`, so only the text tells them of a failure."""
     if result.is_error:
         left_out.append(f"{BLOCKS}.is_error")
     if result.content is None or isinstance(result.content, str):
@@ -294,7 +293,7 @@ def _not_fetched(where: Place, what: str, source: UrlSource | FileSource) -> Inv
 
 
 def _instructions(content: str | list[OnlyTextBlock]) -> list[Message]:
-    """None when nothing is said."""
+    """The instructions as messages; none if they are empty."""
     if isinstance(content, str):
         return [Message("system", content)] if content else []
     said = _content([TextPart(block.text) for block in content])
@@ -302,7 +301,7 @@ def _instructions(content: str | list[OnlyTextBlock]) -> list[Message]:
 
 
 def _content(parts: list[Part]) -> str | list[Part]:
-    """One text or none as a plain string, which every vendor takes from everybody."""
+    """The parts. A single text, or nothing, becomes a plain string, which every vendor takes."""
     if not parts:
         return ""
     if len(parts) == 1 and isinstance(parts[0], TextPart):

@@ -1,4 +1,4 @@
-"""The native API's answers, errors and records of a stream."""
+"""The native API's answers and errors, and the records and events of its streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.money import UsdNumber, UsdText, usd_number
 
 RECORD_SEPARATOR = "\x1e"
 CODE_AT = ("error", "code")
-"""Where an error says which one it is."""
+"""The place of the code in the body."""
 json_bytes = msgspec.json.Encoder().encode
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class StreamEnd(Stats, frozen=True, kw_only=True):
 
 
 def stats(done: Done, model: str | None = None) -> Stats:
-    """What an answer cost, and which model gave it where that is told."""
+    """Tokens and price of an answer, and the model that gave it if that is told."""
     return Stats(
         tokens_input=done.usage.input,
         tokens_output=done.usage.output,
@@ -83,12 +83,12 @@ def stats(done: Done, model: str | None = None) -> Stats:
 
 
 def raw_text(text: str) -> bytes:
-    """Text of a raw stream: the record separator is ours there, so it is removed from the model's text."""
+    """Text of a raw stream. The record separator is reserved there, so it is removed from the model's text."""
     return text.replace(RECORD_SEPARATOR, "").encode()
 
 
 def stats_record(done: Done, model: str | None = None) -> bytes:
-    """The record after the text of a stream that asked for `stats`."""
+    """The record after the text of a stream with `stats`."""
     return RECORD_SEPARATOR.encode() + json_line(stats(done, model)) + b"\n"
 
 
@@ -98,12 +98,12 @@ def error_record(failed: Failed, request_id: str) -> bytes:
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
-    """`{"status": 0, "error": {"code", "message", "request_id", …}}`."""
+    """The body of an error: `{"status": 0, "error": {"code", "message", "request_id", …}}`."""
     return json_bytes(Failure(status=0, error=_error(error, request_id)))
 
 
 def sse_event(sequence: int | None, name: str, data: object) -> bytes:
-    """One server-sent event; without a number it is none to come back to."""
+    """One server-sent event; without a number a stream cannot be resumed after it."""
     number = b"" if sequence is None else b"id: %d\n" % sequence
     return b"%sevent: %s\ndata: %s\n\n" % (number, name.encode(), json_line(data))
 
@@ -114,12 +114,12 @@ def sse_error(sequence: int, error: ErrorBody, request_id: str) -> bytes:
 
 
 def error_headers(error: ErrorBody) -> dict[str, str]:
-    """`Retry-After` in whole seconds, where waiting helps."""
+    """`Retry-After` in whole seconds, if waiting helps."""
     return {} if error.retry_after_s is None else {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
 
 
 def result_json(result: object) -> bytes:
-    """`{"status": 1, "result": …}`."""
+    """The body of an answer: `{"status": 1, "result": …}`."""
     return json_bytes(Success(status=1, result=result))
 
 

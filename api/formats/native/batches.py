@@ -16,7 +16,7 @@ from shared.money import nano_to_usd
 
 
 class BatchLine(ChatRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A line of `POST /api/batches`: a chat request with an id of the caller's own. Nothing is streamed."""
+    """A line of `POST /api/batches`: a chat request with an id of the caller's own. It cannot be streamed."""
 
     custom_id: str
 
@@ -75,7 +75,7 @@ _decoder = msgspec.json.Decoder(BatchLine)
 
 
 def parse_line(line: bytes) -> ParsedLine:
-    """Raises `InvalidRequest` that names the field."""
+    """Parse a line. Raises `InvalidRequest`, which names the field."""
     body = parse(line, _decoder, "A line takes custom_id, model, messages and options")
     if body.options.stream:
         raise InvalidRequest("`options.stream` is not possible in a batch: leave it out.")
@@ -83,7 +83,7 @@ def parse_line(line: bytes) -> ParsedLine:
 
 
 def view_of(batch: Batch, errors: list[LineError] | None = None) -> BatchView:
-    """As callers see it."""
+    """The batch as callers see it."""
     counts = {name: getattr(batch, name) for name in Counts.__struct_fields__}
     return BatchView(
         id=batch.id,

@@ -1,4 +1,4 @@
-"""The native API: what `POST /api/endpoint` takes."""
+"""The native API: parses `POST /api/endpoint` and forms its answer."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def with_stats(self) -> bool:
-        """Whether tokens and price are wanted."""
+        """Whether the answer has tokens and price."""
         return not self.stream if self.stats is None else self.stats
 
     @property
     def sampling(self) -> Sampling:
-        """What concerns the vendor."""
+        """The options that the vendor is sent."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
@@ -117,7 +117,7 @@ class ChatAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NativeForm:
-    """Text with its tokens and its price. A JSON answer repeats the messages, `said`, as they came."""
+    """Forms the answer as text with tokens and price. A JSON answer repeats the messages, `said`, as they came."""
 
     def __init__(self, options: Options, said: msgspec.Raw) -> None:
         self._options = options
@@ -127,11 +127,11 @@ class NativeForm:
     def answer(self, done: Done, request_id: str, model: str) -> bytes:  # noqa: ARG002 - the id is in the header
         """`{"status": 1, "result": {…}}` with exactly the contract's fields."""
         told = asdict(stats(done, model)) if self._options.with_stats else {"model": model}
-        said = cast("list[NativeMessage]", self._said)  # which JSON text is put in the place of
+        said = cast("list[NativeMessage]", self._said)  # msgspec writes the raw JSON text in its place
         return result_json(ChatAnswer(response=done.text or "", request=said, **told))
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:
-        """Text as it comes, or server-sent events for who accepts them."""
+        """Raw text, or server-sent events if the caller accepts them."""
         told = model if self._options.models else None
         if accepts(accept, EVENT_STREAM):
             return ServerSentEvents(request_id, told)
@@ -139,7 +139,7 @@ class NativeForm:
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """The messages of a body, as the text that they are."""
+    """The messages of a body as undecoded JSON."""
 
     messages: msgspec.Raw
 
@@ -150,13 +150,13 @@ _said_decoder = msgspec.json.Decoder(_Said)
 
 
 def parse_chat_request(body: bytes) -> Asked:
-    """Strict: raises `InvalidRequest` that names the field."""
+    """Parse a body strictly. Raises `InvalidRequest`, which names the field."""
     request = parse(body, _decoder, "It takes model, messages and options")
     return asked_of(request, NOTHING_SAID if request.options.stream else _said_decoder.decode(body).messages)
 
 
 def asked_of(request: ChatRequest, said: msgspec.Raw = NOTHING_SAID) -> Asked:
-    """In the project's own words. `said` is for a JSON answer."""
+    """The request in the project's own form. `said` is repeated in a JSON answer."""
     return Asked(
         model=request.model,
         messages=[Message(message.role, message.content) for message in request.messages],

@@ -1,4 +1,4 @@
-"""The rules of a new key as callers write them, and a new key as it is shown once."""
+"""The rules of a new key as callers write them, and the answer that shows a new key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scope = Literal["inference", "read", "manage"]
 
 
 class NewKeyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of a new key; what is left out is no limit. `strict` refuses what else would be left out of a request."""
+    """The rules of a new key; a limit that is left out does not apply."""
 
     name: str = ""
     """Whatever tells it from others; up to 200 characters."""
@@ -44,7 +44,7 @@ class CreatedKey(KeyRow, frozen=True, kw_only=True):
 
 
 def rules_of(body: NewKeyBody, now: datetime) -> KeyRules:
-    """What a key is made with at `now`. Raises `InvalidRequest`."""
+    """The rules of a key that is created at `now`. Raises `InvalidRequest`."""
     scopes = tuple(dict.fromkeys(body.scopes))
     return KeyRules(
         name=body.name,

@@ -13,32 +13,32 @@ from shared.thoughts import ThoughtPiece
 
 
 class RawText:
-    """Chunks of text and nothing else; `stats` and errors as a record after the byte 0x1E."""
+    """Chunks of text and nothing else; stats and errors come as a record after the byte 0x1E."""
 
     content_type = "text/plain"
     keepalive: bytes | None = None
     held_bytes = 0
 
     def __init__(self, request_id: str, *, with_stats: bool, model: str | None = None) -> None:
-        """`model` is told with the stats, if there is one."""
+        """`model` is named in the stats, if it is given."""
         self._request_id = request_id
         self._with_stats = with_stats
         self._model = model
 
     def served_by(self, model: str) -> None:
-        """Told with the stats."""
+        """The model that the stats name."""
         self._model = model
 
     def opening(self) -> None:
-        """The status waits for the first event."""
+        """Nothing: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - raw text has no numbers
-        """As the contract says."""
+        """The bytes of the event, as the contract says."""
         match event:
             case Chunk(text):
                 return native_answers.raw_text(text)
             case CallPiece() | ThoughtPiece():
-                return b""  # raw text has no place for tool calls and thoughts, which no native request asks for
+                return b""  # raw text cannot carry tool calls and thoughts, and no native request asks for them
             case Done():
                 stats = native_answers.stats_record(event, self._model) if self._with_stats else b""
                 return native_answers.raw_text(event.text or "") + stats
@@ -46,31 +46,31 @@ class RawText:
                 return native_answers.error_record(event, self._request_id)
 
     def clean_end(self, event: AnswerEvent) -> bool:
-        """A client that ignores the record must still see a broken transfer."""
+        """False for a failure: a client that ignores the record must still see a broken transfer."""
         return isinstance(event, Done)
 
 
 class ServerSentEvents:
-    """`id` is the sequence number; `chunk`, then `done` or `error`."""
+    """`id` is the sequence number. The events are `chunk`, then `done` or `error`."""
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
     held_bytes = 0
 
     def __init__(self, request_id: str, model: str | None = None) -> None:
-        """`model` is told by the last event, if there is one."""
+        """`model` is named in the last event, if it is given."""
         self._request_id = request_id
         self._model = model
 
     def served_by(self, model: str) -> None:
-        """Told by the last event."""
+        """The model that the last event names."""
         self._model = model
 
     def opening(self) -> None:
-        """The status waits for the first event."""
+        """Nothing: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:
-        """As the contract says."""
+        """The bytes of the event, as the contract says."""
         match event:
             case Chunk(text):
                 return native_answers.sse_event(sequence, "chunk", {"text": text})
@@ -84,12 +84,14 @@ class ServerSentEvents:
                 return native_answers.sse_error(sequence, event.as_error().body(), self._request_id)
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - an error event is an end as good as any
-        """Always."""
+        """Always true."""
         return True
 
     @staticmethod
     def _whole(done: Done) -> bytes:
-        """Of an answer that was not streamed: all of it, without a number, so that whoever comes back reads it again."""
+        """The whole text of an answer that was not streamed, without a number, so that a reader that
+        resumes gets it again.
+        """
         thoughts = b"".join(native_answers.sse_event(None, "thought", {"text": one.text}) for one in done.thoughts)
         text = native_answers.sse_event(None, "chunk", {"text": done.text}) if done.text else b""
         calls = [{"index": index, **_unsigned(call)} for index, call in enumerate(done.calls)]
@@ -97,7 +99,7 @@ class ServerSentEvents:
 
 
 def _unsigned(call: CallPiece | ToolCall) -> dict[str, Any]:
-    """A signature has no use here: nothing is sent back by the native API."""
+    """The call without its signature: the native API takes nothing back."""
     return {name: value for name, value in asdict(call).items() if name != "signature"}
 
 

@@ -118,12 +118,12 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def completion(done: Done, request_id: str, model: str) -> bytes:
-    """A whole answer."""
+    """The whole answer as JSON."""
     return json_bytes(completion_of(done, request_id, model))
 
 
 def completion_of(done: Done, request_id: str, model: str) -> Completion:
-    """A whole answer, to be encoded."""
+    """The whole answer before it is encoded."""
     message = CompletionMessage(
         content=done.text or (None if done.calls else ""),
         reasoning_content="".join(thought.text for thought in done.thoughts) or msgspec.UNSET,
@@ -146,12 +146,12 @@ def created_s(request_id: str) -> int:
 
 
 def finish_reason(done: Done) -> FinishReason:
-    """One of the four that clients know."""
+    """One of the four finish reasons that clients know."""
     return cast("FinishReason", done.finish_reason) if done.finish_reason in FINISH_REASONS else "stop"
 
 
 def call_of(call: ToolCall) -> CompletionToolCall:
-    """A whole tool call."""
+    """The whole tool call."""
     function = FunctionCall(call.name, call.arguments)
     return CompletionToolCall(call.id, function, extra_content=extra_of(call.signature))
 
@@ -162,7 +162,7 @@ def call_json(call: ToolCall) -> dict[str, Any]:
 
 
 def usage_of(usage: Usage) -> CompletionUsage:
-    """Cached and written tokens are inside the prompt's, reasoning inside the completion's."""
+    """The billed tokens. Cached and written tokens are part of the prompt's, reasoning of the completion's."""
     return CompletionUsage(
         usage.input,
         usage.output,

@@ -1,4 +1,4 @@
-"""OpenAI's batches: what makes one, how it is shown, and the lines of its output and error files."""
+"""OpenAI's batches: their body, how a batch is shown, and the lines of output and error files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.json_lines import json_line
 from shared.money import UsdText, nano_to_usd
 
 NEVER_RUN = {"expired": "batch_expired", "cancelled": "batch_cancelled"}
-"""OpenAI's codes for lines that were not called."""
+"""OpenAI's codes for lines that were not run."""
 
 Status = Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
 
@@ -41,7 +41,7 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """May only be null: the service says how long results are kept."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_nul(self.metadata)
 
 
@@ -143,7 +143,7 @@ class BatchList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What the line's request was answered. `ignored` are the fields of the line that were left out."""
+    """The answer or the error of a line's request."""
 
     status_code: int
     """The HTTP status that the request would have had by itself."""
@@ -178,7 +178,7 @@ class OutputLine(msgspec.Struct, frozen=True):
 
 
 def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:
-    """As OpenAI's clients see it; `bad` are the first lines that were not understood."""
+    """The batch as OpenAI's clients see it; `bad` are the first lines that were not understood."""
     ended = {batch.state: seconds_of(batch.ended_at)} if batch.ended_at else {}
     errors = [BatchError(one.code, one.line, one.message) for one in bad]
     return BatchObject(
@@ -208,12 +208,12 @@ def batch_object(batch: Batch, bad: list[LineError]) -> BatchObject:
 
 
 def is_output(result: Result) -> bool:
-    """Which of the two files the line is in."""
+    """Whether the line belongs to the output file; otherwise it belongs to the error file."""
     return result.answer is not None and result.asked is not None
 
 
 def output_line(batch: Batch, result: Result) -> bytes:
-    """One line with its end."""
+    """One line of the file, with its line end."""
     line_id = f"{batch.id}_{result.number}"
     if result.answer is None or result.asked is None:
         line = OutputLine(line_id, result.custom_id, _refused(batch, result), _failure(result))
@@ -237,7 +237,7 @@ def _answered(batch: Batch, request_id: str, answer: bytes, asked: bytes) -> Ran
 
 
 def _refused(batch: Batch, result: Result) -> Ran | None:
-    """The error as the API would have said it, had the line been asked by itself."""
+    """The error as the API would have said it for a single request; None for a line that was not run."""
     if result.request_id is None or result.error_code in NEVER_RUN:
         return None
     error = error_body(result.error_code or "", result.error_message or "")

@@ -1,4 +1,4 @@
-"""What `POST /v1/chat/completions` takes: the fields of OpenAI's API, and of each what can be honoured here.
+"""The body of `POST /v1/chat/completions`: which of its fields can be honoured.
 
 Facts as of openai-python 3.54, read 2026-11. Null always means "not given".
 """
@@ -35,7 +35,9 @@ ONLY: dict[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "n": (1,),
 }
-"""Fields that are taken only when they ask for what happens anyway: else the answer would be another one."""
+"""Fields that are refused unless they have one of these values, which change nothing: with other values the answer would be
+a different one.
+"""
 WISHES: dict[str, tuple[object, ...]] = {
     "logprobs": (False,),
     "moderation": (),
@@ -46,7 +48,7 @@ WISHES: dict[str, tuple[object, ...]] = {
     "verbosity": ("medium",),
     "web_search_options": (),
 }
-"""Fields that are left out and named when they ask for anything else than what happens anyway."""
+"""Fields that are left out and named unless they have one of these values, which change nothing."""
 REPLACED = {"functions": "tools", "function_call": "tool_choice"}
 
 
@@ -56,41 +58,41 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
     """
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(**{field: getattr(self, field) for field in ("metadata", *ONLY, *WISHES, *REPLACED)})
 
     @property
     def output_limit(self) -> int | None:
-        """The newer field wins; both are the same where both are given."""
+        """The output limit; if both fields are given, they are equal."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def tier(self) -> ServiceTier | None:
-        """Other tiers are wishes: they are left out."""
+        """The service tier `flex`, or None. Other tiers are wishes and left out."""
         return "flex" if self.service_tier == "flex" else None
 
     @property
     def limit_name(self) -> str:
-        """What the caller called it."""
+        """The field that the output limit was given in."""
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
     def with_usage(self) -> bool:
-        """Whether a stream ends with its tokens."""
+        """Whether a stream ends with its usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
     def labels(self) -> dict[str, str] | None:
-        """The labels of `metadata` that OpenAI's API would take, which are kept; None when there are none."""
+        """The labels in `metadata` that OpenAI's API would take, which are kept; None if there are none."""
         return labels_in(self.metadata) or None
 
     @property
     def caching(self) -> Caching:
-        """What is wished of OpenAI's cache besides marks."""
+        """OpenAI's cache options beside marks."""
         return caching_of(self.prompt_cache_key, self.prompt_cache_options, self.prompt_cache_retention)
 
     def wishes(self, unknown: Sequence[str], *, strict_tools: bool) -> Wishes:
-        """What may be left out; `unknown` are the fields of the body that are not here."""
+        """Everything that may be left out. `unknown` are the body's unknown fields."""
         known = [field for field, nothing in WISHES.items() if not _is_one_of(getattr(self, field), (None, *nothing))]
         labels = ["metadata"] if self.metadata and self.metadata != self.labels else []
         reasoning, effort = _reasoning(self.reasoning), self.reasoning_effort
@@ -124,7 +126,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
         )
 
     def _asks_to_show(self) -> str | None:
-        """The field that says in so many words that the caller wants to see what the model thinks."""
+        """The field that explicitly asks to see the thoughts, or None."""
         reasoning = _reasoning(self.reasoning)
         said = {
             "reasoning.exclude": reasoning is not None and reasoning.exclude is False,
@@ -135,7 +137,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
 
     @property
     def shows_thoughts(self) -> bool:
-        """Whether the caller gets what the model thinks: by one of the fields of other services that ask for it."""
+        """Whether the caller gets the thoughts, which fields of other services ask for."""
         reasoning = _reasoning(self.reasoning)
         if reasoning and reasoning.exclude is not None:
             return not reasoning.exclude
@@ -146,7 +148,7 @@ class CompletionRequest(CompletionFields, frozen=True, forbid_unknown_fields=Tru
         return reasoning is not None and reasoning.enabled is not False and reasoning.effort != "none"
 
     def sampling(self, wishes: Wishes) -> Sampling:
-        """What concerns the vendor."""
+        """The options that the vendor is sent."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             temperature=self.temperature,
@@ -177,7 +179,7 @@ def _reasoning(given: Reasoning | str | bool | None) -> Reasoning | None:  # noq
 
 
 def check(body: CompletionRequest) -> None:
-    """Raises `InvalidRequest` that names the field which cannot be honoured."""
+    """Raise `InvalidRequest` for a field that cannot be honoured, and name it."""
     for name, allowed in ONLY.items():
         value = getattr(body, name)
         if value is not None and not _is_one_of(value, allowed):
@@ -199,5 +201,5 @@ def check(body: CompletionRequest) -> None:
 
 
 def _is_one_of(value: object, allowed: Sequence[object]) -> bool:
-    """With types: JSON's false is no 0."""
+    """Whether the value is allowed; types count, because JSON's false is not 0."""
     return any(type(value) is type(one) and value == one for one in allowed)

@@ -1,4 +1,4 @@
-"""OpenAI's API: what `POST /v1/chat/completions` takes and how it answers."""
+"""OpenAI's API: parses `POST /v1/chat/completions` and forms its answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from api.formats.openai.turns import left_out_of, neutral_messages, thought_fiel
 from shared.job import Done
 
 NAMES = {"json_answer": "response_format", "json_schema": "response_format"}
-"""Where OpenAI's name of an option is not ours."""
+"""OpenAI's names of options that differ from ours."""
 
 LEFT_OUT: LeftOut = {OfferedTool: is_hosted, ThinkingPart: lambda _: True}
 _known = KnownFields(CompletionRequest, "It takes what OpenAI's chat completions take", LEFT_OUT)
 
 
 class CompletionForm:
-    """`chat.completion`, or chunks of one."""
+    """Forms the answer as `chat.completion`, or as chunks of one."""
 
     held_bytes = 0
 
@@ -33,12 +33,12 @@ class CompletionForm:
         return completion(done, request_id, model)
 
     def stream(self, accept: str, request_id: str, model: str) -> StreamForm:  # noqa: ARG002 - there is only one form
-        """Server-sent events, whatever is accepted: clients of OpenAI's API say `application/json` and mean these."""
+        """Server-sent events, whatever the header accepts: OpenAI's clients send `application/json` and expect events."""
         return CompletionChunks(request_id, model, with_usage=self._with_usage)
 
 
 def parse_completion(body: bytes) -> Asked:
-    """What is asked, with the names of the fields that nothing here knows. Raises `InvalidRequest` that names the field."""
+    """Parse a body; unknown fields are named in the result. Raises `InvalidRequest`, which names the field."""
     request, unknown = _known.decode(body)
     check(request)
     tools, left_out = neutral_tools(request.tools or (), request.tool_choice, parallel=request.parallel_tool_calls)

@@ -1,7 +1,8 @@
-"""A model as OpenAI's Codex reads it from `GET /v1/models?client_version=…`: its limits, and what it may be asked for there.
+"""A model in the form that OpenAI's Codex reads from `GET /v1/models?client_version=…`.
 
-The fields are those without which Codex takes no list (`ModelInfo` in codex-rs/protocol/src/openai_models.rs, early 2026, and
-tried with 0.169, 2026-11), and those whose default would not be true here. A field that a version does not know, it ignores.
+The fields are those without which Codex rejects the list (`ModelInfo` in codex-rs/protocol/src/openai_models.rs, early
+2026, and tried with 0.169, 2026-11), and those whose default would be wrong here. Codex ignores fields that its version
+does not know.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ INSTRUCTIONS = (
     "anything that cannot be undone. Go on until the task is done or you need an answer. At the end say briefly what you "
     "did, where, and what you could not check."
 )
-"""Codex has no instructions of its own for a model that a list describes: without these it would have none at all."""
+"""Codex has no instructions of its own for a listed model, so without these there would be none."""
 TOOL_OUTPUT_BYTES = 10_000
-"""What Codex itself keeps of a tool's output for a model that it does not know."""
+"""Bytes of a tool's output that Codex keeps by default for an unknown model."""
 DEFAULT_EFFORT: ReasoningEffort = "medium"
 EFFORTS: dict[ReasoningEffort, str] = {
     "none": "No thinking",
@@ -112,18 +113,20 @@ class CodexModels(msgspec.Struct, frozen=True):
 
 
 def _efforts(model: Model) -> tuple[ReasoningEffort, ...]:
-    """The reasoning efforts that a model takes together with tools: Codex always offers tools."""
+    """The reasoning efforts that the model takes beside tools, because Codex always offers tools."""
     quiet_only = "reasoning" in model.tools_lack and model.second_api is None
     return ("none",) if quiet_only else model.reasoning_efforts
 
 
 def _default_effort(efforts: tuple[ReasoningEffort, ...]) -> ReasoningEffort | None:
-    """A model that is told not to think where nothing is asked for has `none` as its first."""
+    """`none` if it is the first effort: such a model is told not to think unless asked. Otherwise the default effort, or
+    None if the model lacks it.
+    """
     return efforts[0] if efforts[:1] == ("none",) else DEFAULT_EFFORT if DEFAULT_EFFORT in efforts else None
 
 
 def codex_model(model: Model, catalogue: Catalogue, place: int) -> CodexModel:
-    """The model at `place` in the catalogue."""
+    """The model, listed at `place`."""
     served = catalogue.serving(model.name)
     efforts = _efforts(served)
     thinks = any(effort != "none" for effort in efforts)

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's API says them: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors in the form of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TYPES = {
 }
 OUR_FAULT = 500
 CALLERS_FAULT: Literal["invalid_request_error"] = "invalid_request_error"
-"""The word by which LiteLLM, and so aider, knows an error that is not worth another try, wherever in the body it stands
-(`exception_mapping_utils.py` of 1.81 and 1.110, read 2026-11): without it, a 402 and a 502 are failures that may pass.
+"""The word by which LiteLLM, and so aider, recognises an error that is not worth a retry, wherever it is in the body
+(`exception_mapping_utils.py` of 1.81 and 1.110, read 2026-11). Without it, LiteLLM retries after a 402 and a 502.
 """
 
 CODE_AT = ("error", "code")
-"""Where an error says which one it is."""
+"""The place of the code in the body."""
 
 
 class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ error_headers = retry_headers
 
 
 def error_json(error: ErrorBody, request_id: str) -> bytes:
-    """`code` is ours."""
+    """The body of an error, with this service's own `code`."""
     details = error.details or {}
     content = OpenAIError(
         message=error.message,
@@ -80,6 +80,8 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
 
 
 def _type(error: ErrorBody) -> str:
-    if error.code == ProviderRejected.code:  # a 502 by its status, but the request's own fault: it would come again
+    if (
+        error.code == ProviderRejected.code
+    ):  # its status is 502, but the request itself is at fault, and repeating it is useless
         return CALLERS_FAULT
     return TYPES.get(error.status, "server_error" if error.status >= OUR_FAULT else CALLERS_FAULT)

@@ -41,14 +41,14 @@ class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """True hides the thoughts, false shows them; by default they are shown."""
 
     def as_thinking(self) -> Thinking | None:
-        """The same as Anthropic says it; None when it says nothing but the effort."""
+        """The same in Anthropic's form; None if only an effort is given."""
         if self.enabled is False:
             return Thinking(type="disabled", budget_tokens=self.max_tokens)
         return Thinking(type="enabled", budget_tokens=self.max_tokens) if self.enabled or self.max_tokens else None
 
 
 class CompletionFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a body, as `api/formats/openai/body.py` checks them."""
+    """The fields of a body; `api/formats/openai/body.py` checks them."""
 
     model: str
     """A name or an alias of `GET /v1/models`."""
@@ -99,7 +99,7 @@ class CompletionFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """OpenAI's cache options; models without them leave them out."""
     prompt_cache_retention: str | None = None
     """`in_memory` or `24h`, for OpenAI's models that take it; others leave it out."""
-    # those of other services in OpenAI's form
+    # fields of other services in OpenAI's form
     reasoning: Reasoning | str | bool | None = None
     """OpenRouter's form of `reasoning_effort`, or an effort by itself, or true or false; it shows the thoughts."""
     include_reasoning: bool | None = None

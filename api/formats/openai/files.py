@@ -1,4 +1,4 @@
-"""OpenAI's files: the lines of one as they are sent, and how a file is shown."""
+"""OpenAI's files: how the lines of a file are parsed, and how a file is shown."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PARSERS = {
     "/v1/responses": parse_response_line,
     "/v1/messages": parse_message,
 }
-"""What a line may be for: whatever can be asked one by one."""
+"""Parsers of lines by endpoint: everything that can be asked as a single request."""
 OUTPUT, ERRORS = "output", "errors"
-"""The files that are made of a batch's results when they are read; their ids are `{batch id}_{which}`."""
+"""Result files of a batch, which are written while they are read; their ids are `{batch id}_{which}`."""
 LIFE_S_MIN, LIFE_S_MAX = 3_600, 2_592_000
 
 
 class FileLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of a file: a request of its own, which must not be streamed."""
+    """A line of a file: one request, which cannot be streamed."""
 
     custom_id: str
     """Your own id of the line, 1 to 256 characters, unique in the file."""
@@ -104,13 +104,13 @@ _decoder = msgspec.json.Decoder(FileLine)
 
 
 class LineParser:
-    """Parses the lines of one file. They are all for one endpoint: that of the first line that is understood."""
+    """Parses the lines of one file. All lines are for the endpoint of the first line that is understood."""
 
     def __init__(self) -> None:
         self.endpoint: str | None = None
 
     def __call__(self, line: bytes) -> ParsedLine:
-        """Raises `InvalidRequest` that names the field."""
+        """Parse one line. Raises `InvalidRequest`, which names the field."""
         one = parse(line, _decoder, "A line takes custom_id, method, url and body")
         parse_body = PARSERS.get(one.url)
         if parse_body is None:
@@ -125,7 +125,7 @@ class LineParser:
 
 
 def completed(file: File, fields: dict[str, str], endpoint: str | None) -> File:
-    """The file with what its form's fields and its lines say. Raises `InvalidRequest` that names the field."""
+    """The file with what its form and its lines say. Raises `InvalidRequest`, which names the field."""
     wanted = _fields(fields)
     if wanted.seconds is None:
         return msgspec.structs.replace(file, endpoint=endpoint)
@@ -146,7 +146,7 @@ def _fields(fields: dict[str, str]) -> FileFields:
 
 
 def file_object(file: File) -> FileObject:
-    """A file that was sent."""
+    """A file that was sent, as it is shown."""
     bad = f"{file.bad_lines} of {file.lines} lines were not understood." if file.bad_lines else None
     return FileObject(
         id=file.id,
@@ -160,7 +160,7 @@ def file_object(file: File) -> FileObject:
 
 
 def output_object(batch: Batch, which: str, days_kept: int) -> FileObject:
-    """A file that is made of results."""
+    """A result file, as it is shown."""
     ended = batch.ended_at or batch.created_at
     return FileObject(
         id=f"{batch.id}_{which}",
@@ -173,19 +173,19 @@ def output_object(batch: Batch, which: str, days_kept: int) -> FileObject:
 
 
 def split_output(file_id: str) -> tuple[str, str] | None:
-    """Batch and which of its files; None for the id of a file that was sent."""
+    """The batch's id and which of its files it is; None for the id of a file that was sent."""
     batch_id, _, which = file_id.rpartition("_")
     return (batch_id, which) if which in {OUTPUT, ERRORS} else None
 
 
 def output_id(batch: Batch, which: str) -> str | None:
-    """None as long as the batch has no such file: it has not ended, or no line came out that way."""
+    """The id of the batch's file; None if it has no such file: it has not ended, or no line ended that way."""
     lines = batch.completed if which == OUTPUT else batch.failed + batch.cancelled + batch.expired
     return f"{batch.id}_{which}" if batch.ended_at and lines else None
 
 
 def require_output(batch: Batch, which: str, days_kept: int) -> None:
-    """Raises `NotFound` when the batch has no such file, and `Gone` when its time is over."""
+    """Raise `NotFound` if the batch has no such file, and `Gone` if it has expired."""
     file_id = output_id(batch, which)
     if file_id is None or file_id in batch.deleted_files:
         raise NotFound("There is no such file: a batch that has ended names those that it has.")

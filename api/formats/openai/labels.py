@@ -1,4 +1,4 @@
-"""Labels of OpenAI's API (`metadata`): which there may be, and what is kept of those that a client wishes for."""
+"""Labels of OpenAI's API (`metadata`): which are allowed, and which are kept if a client sends others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ WITHOUT_NUL = {"pattern": r"^[^\x00]*\Z"}
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX, extra_json_schema=WITHOUT_NUL)]
 LabelValue = Annotated[str, msgspec.Meta(max_length=VALUE_LENGTH_MAX, extra_json_schema=WITHOUT_NUL)]
 Labels = Annotated[dict[Label, LabelValue], msgspec.Meta(max_length=LABELS_MAX)]
-"""Without NUL, which the database does not take: see `refuse_nul`. A pattern would be looked for in each of a million labels
-before they are found to be too many.
+"""Labels without NUL, which the database does not take, see `refuse_nul`. A pattern would be matched against each of a
+million labels before their number is checked.
 """
 
 LabelsOrMore = Annotated[
@@ -22,13 +22,13 @@ LabelsOrMore = Annotated[
 
 
 def refuse_nul(labels: dict[str, str] | None) -> None:
-    """Raises `ValueError`."""
+    """Raise `ValueError` if a label contains NUL."""
     if any("\0" in name or "\0" in value for name, value in (labels or {}).items()):
         raise ValueError("`metadata` has the character NUL")
 
 
 def labels_in(given: object) -> dict[str, str]:
-    """Those of the wished-for labels that there may be, the first of them where they are too many."""
+    """The allowed labels, the first ones if there are too many."""
     pairs = given.items() if isinstance(given, dict) else ()
     return dict(islice(((name, value) for name, value in pairs if _is_label(name, value)), LABELS_MAX))
 

@@ -17,17 +17,19 @@ from shared.thoughts import Thought
 
 TOOL_NAME = told_as("1 to 128 letters, digits or `_.:/-`", r"^[a-zA-Z0-9_.:/-]{1,128}\Z")
 ToolName = Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
-"""Longer than some vendors take, and with characters that some refuse: workers write it in the vendor's way, and back."""
+"""The name of a tool. It may be longer than some vendors take, or have characters that some refuse: workers convert it for
+the vendor, and back.
+"""
 CalledName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-"""Of a tool of the past, which may be another service's: workers write that in the vendor's way, too."""
+"""The name of a tool in an earlier call, which another service may have made. Workers convert it for the vendor."""
 CALL_ID = told_as("up to 16,384 visible characters of ASCII", r"^[!-~]{0,16384}\Z")
 CallId = Annotated[str, msgspec.Meta(pattern=CALL_ID)]
-"""Ids of any vendor and service: visible ASCII, which workers make fit. Gemini's own API in OpenAI's form gives empty ones
-(github.com/vercel/ai/issues/7834), and those in which LiteLLM keeps signatures of thoughts have thousands of characters
-(github.com/sierra-research/tau2-bench/issues/559; read 2026-11).
+"""An id of any vendor or service: visible ASCII, which workers convert for the vendor. Gemini's own API in OpenAI's form
+sends empty ids (github.com/vercel/ai/issues/7834), and ids in which LiteLLM keeps signatures of thoughts have thousands of
+characters (github.com/sierra-research/tau2-bench/issues/559; read 2026-11).
 """
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
-"""The fields of a message of the assistant's that say what it thought."""
+"""Fields of an assistant's message that contain thoughts."""
 AtLeastOne = msgspec.Meta(min_length=1)
 
 
@@ -36,7 +38,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Markable(_Strict, frozen=True, kw_only=True):
-    """Its end may be marked for the vendor's cache, in Anthropic's form or in OpenAI's."""
+    """A part whose end may have a cache mark, in Anthropic's form or in OpenAI's."""
 
     cache_control: CacheControl | None = None
     """Marks the end of this part for the vendor's cache, in Anthropic's form."""
@@ -59,7 +61,7 @@ class SaidPart(_Markable, frozen=True, tag="text", tag_field="type"):
 
 
 class SeenImagePart(_Markable, frozen=True, tag="image_url", tag_field="type"):
-    """`{"type": "image_url", "image_url": {"url": "data:image/png;base64,…", "detail"}}`."""
+    """An image part of a message, `{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}`."""
 
     image_url: SeenImage
     """The image; `detail` is left out and named in `x-ignored`."""
@@ -73,7 +75,7 @@ class RefusalPart(_Markable, frozen=True, tag="refusal", tag_field="type"):
 
 
 class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking", tag_field="type"):
-    """A thought of an earlier answer, as Mistral has it. It is left out and named."""
+    """A thought of an earlier answer in Mistral's form; it is left out and named."""
 
 
 class CalledFunction(_Strict, frozen=True):
@@ -87,7 +89,7 @@ class CalledFunction(_Strict, frozen=True):
     """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(parsed_arguments=self.parsed_arguments)
 
 
@@ -106,14 +108,14 @@ class MadeCall(_Strict, frozen=True):
     """Google's `{"google": {"thought_signature"}}`, which Gemini needs back; anything else is left out."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(extra_content=self.extra_content)
 
 
 class OnlyTextPart(_Markable, frozen=True):
     """A text part where only text may stand."""
 
-    TAG: ClassVar = "text"  # as `fingerprints.py` is to see it
+    TAG: ClassVar = "text"  # read by `fingerprints.py`
     type: Literal["text"]
     text: str
     """The text."""
@@ -149,7 +151,7 @@ class UserMessage(_Turn, frozen=True, kw_only=True, tag="user"):
 
 
 class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
-    """The result of the tool call `tool_call_id`. A `content` of null or without parts is an empty result."""
+    """The result of a tool call."""
 
     content: str | list[SaidPart | SeenImagePart] | None
     """The result, as a text or as parts; null is an empty result."""
@@ -158,9 +160,7 @@ class ToolMessage(_Turn, frozen=True, kw_only=True, tag="tool"):
 
 
 class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
-    """An earlier answer, with everything that clients send back of one. `annotations`, as the sources of an answer, are left
-    out and named. A `content` of null says nothing.
-    """
+    """An earlier answer, with everything that clients send back of it."""
 
     content: str | list[SaidPart | RefusalPart | ThinkingPart] | None = None
     """The text of the answer; null where the model only called tools."""
@@ -184,26 +184,26 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     """The signed thoughts, unchanged as they came; entries that nobody here wrote are left out and named."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         thoughts = {"reasoning": self.reasoning, "reasoning_details": self.reasoning_details}
         refuse_depth(
             parsed=self.parsed, annotations=self.annotations, reasoning_content=self.reasoning_content, **thoughts
         )
 
     def thoughts(self) -> tuple[Thought, ...]:
-        """What the model thought before this answer; what is none of it is nothing."""
+        """The thoughts before this answer; entries that are no thoughts are skipped."""
         details = self.reasoning_details if isinstance(self.reasoning_details, list) else None
         return thoughts_in(details, self.thought_text)
 
     @property
     def thought_text(self) -> str | None:
-        """The text that came back of what the model thought; None for none."""
+        """The text of the thoughts that was sent back, or None."""
         texts = (text for text in (self.reasoning_content, self.reasoning) if isinstance(text, str) and text)
         return next(texts, None)
 
     @property
     def has_odd_details(self) -> bool:
-        """Whether there is something in `reasoning_details` that no model is told."""
+        """Whether `reasoning_details` contains something that no model is told."""
         return bool(self.reasoning_details) and not are_all_read(self.reasoning_details, self.thought_text)
 
 

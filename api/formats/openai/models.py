@@ -1,4 +1,4 @@
-"""A model as OpenAI's API lists it."""
+"""A model in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class OpenAIModels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def openai_model(model: Model) -> OpenAIModel:
-    """By its public name."""
+    """The model in OpenAI's form, under its public name."""
     return OpenAIModel(id=model.name, owned_by=model.company, shutdown_date=model.ends_on)

@@ -17,11 +17,11 @@ from shared.thoughts import ThoughtPiece
 
 DONE = b"data: [DONE]\n\n"
 PLACE = "\0the text"
-"""In no request id and in no name of a model."""
+"""A character that occurs in no request id and in no model's name."""
 
 
 class CompletionChunks:
-    """The first event opens with the role; the last one has the finish reason and, if wanted, the usage after it."""
+    """The first chunk has the role; the last one has the finish reason, and if wanted the usage follows it."""
 
     content_type = "text/event-stream"
     keepalive: bytes | None = b": keep-alive\n\n"
@@ -40,15 +40,15 @@ class CompletionChunks:
         self._calls = CallsInOrder()
         self._opened = False
         self._before_text, self._after_text = self._around_text()
-        """All chunks of text are alike but for the text."""
+        """All chunks of text differ only in the text."""
 
     def served_by(self, model: str) -> None:
-        """Every chunk says it."""
+        """The model that every chunk names."""
         self._head["model"] = model
         self._before_text, self._after_text = self._around_text()
 
     def opening(self) -> None:
-        """The status waits for the first event."""
+        """Nothing: the status waits for the first event."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - chunks have no numbers
         """The chunks of one event."""
@@ -67,8 +67,8 @@ class CompletionChunks:
                 return opening + self._pieces(self._calls.rest()) + self._whole(event) + self._end(event) + DONE
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - see below
-        """Always. A failure is told by its error event and by the missing `[DONE]`; a connection that broke off could make a
-        client throw away what it had not read yet, the error among it.
+        """Always true. A failure is told by its error event and by the missing `[DONE]`; a broken connection could make a
+        client discard unread data, the error included.
         """
         return True
 
@@ -80,7 +80,7 @@ class CompletionChunks:
         return b"".join(self._delta({"tool_calls": [_piece(piece)]}) for piece in pieces)
 
     def _whole(self, done: Done) -> bytes:
-        """Of an answer that was not streamed, all of it."""
+        """All chunks of an answer that was not streamed."""
         thoughts = (_thought(part) for part in parts_of(done) if isinstance(part, ThoughtPiece))
         text = b"".join(map(self._delta, thoughts))
         text += self._delta({"content": done.text}) if done.text else b""
@@ -109,13 +109,13 @@ def _opening(event: AnswerEvent) -> dict[str, Any]:
 
 
 def _thought(piece: ThoughtPiece) -> dict[str, Any]:
-    """Its text, and the same once more as it is to be sent back."""
+    """The text of the thought, and the entry that is sent back."""
     shown = {"reasoning_content": piece.text} if piece.text else {}
     return {**shown, "reasoning_details": [detail_of(piece)]}
 
 
 def _piece(piece: CallPiece) -> dict[str, Any]:
-    """The first piece of a call says whose it is."""
+    """The first piece of a call has its id and name."""
     if piece.id is None and piece.name is None:
         return {"index": piece.index, "function": {"arguments": piece.arguments}}
     function = {"name": piece.name, "arguments": piece.arguments}

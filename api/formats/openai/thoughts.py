@@ -1,8 +1,8 @@
-"""What models think, in the fields that services and clients of OpenAI's chat completions have for it.
+"""Thoughts in the fields that services and clients of OpenAI's chat completions use for them.
 
-`reasoning_content` is DeepSeek's word for the text, which most clients show. `reasoning_details` is OpenRouter's for what is
-sent back unchanged, which its clients and agents do; Google's `extra_content` does the same for a call (openrouter.ai/docs,
-ai.google.dev/gemini-api/docs/openai, api-docs.deepseek.com/guides/thinking_mode; read 2026-11).
+`reasoning_content` is DeepSeek's field for the text, which most clients show. `reasoning_details` is OpenRouter's for what
+is sent back unchanged; its clients and agents do that. Google's `extra_content` does the same for a call
+(openrouter.ai/docs, ai.google.dev/gemini-api/docs/openai, api-docs.deepseek.com/guides/thinking_mode; read 2026-11).
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from shared.thoughts import Thought, ThoughtPiece
 
 TEXT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.encrypted"
 DETAILS_MAX, PLACE_MAX = 10_000, 2**31 - 1
-"""Entries of one message that are read, and the last place in it: any beyond its end is its end."""
+"""Most entries of one message that are read, and the last place in it; a place beyond the end counts as the end."""
 
 
 class ReasoningDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A thought, or a piece of the one with this `index`. It has a text, or `data` where there is none to show. `after_text`
-    characters of the answer's text and `after_calls` of its calls come before it.
-    """
+    """A thought, or a piece of the one with this `index`. It has a text, or `data` if there is no text to show."""
 
     type: Literal["reasoning.text", "reasoning.encrypted"]
     """`reasoning.text` has text to show, `reasoning.encrypted` has only `data`."""
@@ -68,29 +66,31 @@ class _SentBack(msgspec.Struct):
 
 
 def details_of(thoughts: Sequence[Thought]) -> list[ReasoningDetail]:
-    """Of a whole answer: the thoughts that are signed."""
+    """The signed thoughts of a whole answer."""
     return [_detail(index, thought) for index, thought in enumerate(thoughts) if thought.signature]
 
 
 def detail_of(piece: ThoughtPiece) -> ReasoningDetail:
-    """Of a piece of a stream."""
+    """A piece of a thought in a stream."""
     return _detail(piece.index, piece)
 
 
 def extra_of(signature: str | None) -> ExtraContent | msgspec.UnsetType:
-    """Of a call."""
+    """The field `extra_content` of a call."""
     return ExtraContent(GoogleExtra(signature)) if signature else msgspec.UNSET
 
 
 def signature_in(extra: object) -> str | None:
-    """The other way round; None for anything else."""
+    """The signature in the field `extra_content` of a call; None if there is none."""
     google = extra.get("google") if isinstance(extra, dict) else None
     signature = google.get("thought_signature") if isinstance(google, dict) else None
     return signature if isinstance(signature, str) else None
 
 
 def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Thought, ...]:
-    """What a message of the assistant brings back: its details, of which clients may have kept each piece, else its text."""
+    """The thoughts in an assistant's message: its details, of which clients may have kept every piece,
+    otherwise its text.
+    """
     pieces: dict[int, list[_SentBack]] = {}
     for place, entry in enumerate((details or ())[:DETAILS_MAX]):
         if (piece := _read(entry)) is not None:
@@ -102,7 +102,7 @@ def thoughts_in(details: Sequence[Any] | None, text: str | None) -> tuple[Though
 
 
 def are_all_read(details: object, text: str | None) -> bool:
-    """Whether every entry is a piece of a thought, and one of them is signed or the text stands for them."""
+    """Whether every entry is a piece of a thought, and a signature or the text makes them usable."""
     if not isinstance(details, list) or len(details) > DETAILS_MAX:
         return False
     pieces = [_read(entry) for entry in details]

@@ -1,4 +1,6 @@
-"""The tools of OpenAI's chat completions and the form of the answer, strictly typed, and in the project's own words."""
+"""The tools of OpenAI's chat completions and the form of the answer: their types, and their conversion into the project's
+own form.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,13 @@ class FunctionDefinition(_Strict, frozen=True):
     """The same mark as beside the function."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(parameters=self.parameters)
 
 
 class OfferedTool(_Strict, frozen=True):
-    """`{"type": "function", "function": {…}}`. Those that a vendor runs itself (`web_search`, Kimi's `builtin_function`) are
-    left out and named.
+    """A tool on offer, `{"type": "function", "function": {…}}`. Tools that a vendor runs itself (`web_search`, Kimi's
+    `builtin_function`) are left out and named.
     """
 
     type: str | None = None
@@ -87,7 +89,7 @@ class AllowedTools(_Strict, frozen=True):
 
 
 class AllowedChoice(_Strict, frozen=True, tag="allowed_tools", tag_field="type"):
-    """`{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
+    """The tools that may be called, `{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}`."""
 
     allowed_tools: AllowedTools
     """The tools that may be called, and whether one must be."""
@@ -109,7 +111,7 @@ class JsonObject(_Strict, frozen=True, tag="json_object", tag_field="type"):
     """A JSON Schema that the answer follows; `value` wins where both are given."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(value=self.value, schema=self.schema)
 
 
@@ -126,12 +128,12 @@ class JsonSchema(_Strict, frozen=True):
     """True: the answer follows the schema for sure; passed on to vendors that know it."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(schema=self.schema)
 
 
 class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
-    """`{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`."""
+    """The answer is JSON that follows a schema, `{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`."""
 
     json_schema: JsonSchema
     """The schema with its name."""
@@ -139,21 +141,22 @@ class JsonOfSchema(_Strict, frozen=True, tag="json_schema", tag_field="type"):
 
 ResponseFormat = AnyText | JsonObject | JsonOfSchema
 CALLERS_OWN = {"custom", "local_shell", "shell", "apply_patch", "computer_use_preview"}
-"""Types of tools that the caller runs and that are no functions (developers.openai.com/api/reference, read 2026-11)."""
+"""Types of tools that the caller runs and that are not functions (developers.openai.com/api/reference, read 2026-11)."""
 OfferedTools = Annotated[list[OfferedTool], msgspec.Meta(max_length=TOOLS_CEILING)]
 
 
 def is_hosted(kind: str | None) -> bool:
-    """Whether a vendor runs tools of this type itself: such a tool is left out whole."""
+    """Whether a vendor runs tools of this type itself; such a tool is left out completely."""
     return kind is not None and kind != "function" and kind not in CALLERS_OWN
 
 
 def neutral_tools(
     offered: Sequence[OfferedTool], choice: Choice | None, *, parallel: bool | None
 ) -> tuple[Tools, list[str]]:
-    """In the project's own words, and which are left out because a vendor would run them itself, as `tools[].web_search`.
+    """The tools in the project's own form, and the names of those that are left out because a vendor would run them, as
+    `tools[].web_search`.
 
-    Raises `InvalidRequest` for a name that is there twice, or chosen and not offered.
+    Raises `InvalidRequest` for a name that occurs twice, or that is chosen and not offered.
     """
     functions = [(_function(place, tool), _mark_of(tool)) for place, tool in enumerate(offered)]
     left_out = [f"tools[].{tool.type[:100]}" for tool in offered if tool.type and is_hosted(tool.type)]
@@ -174,25 +177,25 @@ def neutral_tools(
 
 
 def marks_in(offered: Sequence[OfferedTool]) -> Iterator[MarkField]:
-    """The fields that mark what is to be cached."""
+    """The fields with cache marks."""
     yield from fields_with_marks("tools[]", offered)
     yield from fields_with_marks("tools[].function", (tool.function for tool in offered if tool.function))
 
 
 def _mark_of(tool: OfferedTool) -> CacheControl | None:
-    """Clients write it beside the function or in it."""
+    """The tool's cache mark; clients write it beside the function or in it."""
     return tool.cache_control or (tool.function.cache_control if tool.function else None)
 
 
 def _function(place: int, tool: OfferedTool) -> Tool | None:
-    """None for a tool that the vendor runs. Raises `InvalidRequest` for one that the caller runs in another form."""
+    """The tool; None for one that the vendor runs. Raises `InvalidRequest` for one that the caller runs in another form."""
     if tool.type in CALLERS_OWN:
         raise InvalidRequest(
             f"`tools[{place}].type` is {tool.type!r}: only tools of type `function` can be called here.", param="tools"
         )
     function = tool.function
     if tool.type not in {None, "function"} or (tool.type is None and function is None):
-        return None  # without a type the names of its fields tell what it was, as of Gemini's `google_search`
+        return None  # a tool without a type is known by its fields, as Gemini's `google_search`
     if function is None:
         raise InvalidRequest(f"`tools[{place}].function` is missing.", param="tools")
     if not re.match(TOOL_NAME, function.name):
@@ -228,7 +231,7 @@ def _require_offered(chosen: Sequence[str], names: Collection[str]) -> None:
 
 
 def neutral_json_answer(wanted: ResponseFormat | None) -> JsonAnswer | None:
-    """In the project's own words; None for text."""
+    """The form of the answer in the project's own form; None for text."""
     match wanted:
         case JsonObject(value, schema):
             return JsonAnswer(schema=value or schema or None)

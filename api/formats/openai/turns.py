@@ -1,4 +1,4 @@
-"""The messages of OpenAI's chat completions in the project's own words."""
+"""Converts the messages of OpenAI's chat completions into the project's own."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ from shared.errors import InvalidRequest
 
 
 def neutral_messages(messages: Sequence[AnyMessage]) -> list[Message]:
-    """In the project's own words. Raises `InvalidRequest` when calls and the messages that answer them do not fit."""
+    """The messages in the project's own form. Raises `InvalidRequest` if calls and the messages that answer them do not
+    match.
+    """
     _check_calls(messages)
     return [_neutral(message) for message in messages]
 
 
 def thought_fields(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
-    """The fields in which thoughts come back."""
+    """The fields in which thoughts are sent back."""
     answers = [message for message in messages if isinstance(message, AssistantMessage)]
     fields = [field for field in THOUGHTS if any(getattr(answer, field) for answer in answers)]
     signed = any(call.extra_content for answer in answers for call in answer.tool_calls or ())
@@ -42,7 +44,7 @@ def thought_fields(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
 
 
 def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
-    """The names of the fields of earlier answers that no model is told, each name once."""
+    """The names of fields of earlier answers that no model is told, each once."""
     answers = [message for message in messages if isinstance(message, AssistantMessage)]
     thoughts = any(_has_thoughts(answer) for answer in answers)
     sources = any(answer.annotations for answer in answers)
@@ -58,7 +60,7 @@ def left_out_of(messages: Sequence[AnyMessage]) -> list[str]:
 
 
 def _is_read(field: str, answer: AssistantMessage) -> bool:
-    """Whether all that this field says of thoughts is known here."""
+    """Whether everything in this field of thoughts is understood."""
     given = getattr(answer, field)
     if field == "reasoning_details":
         return not answer.has_odd_details
@@ -70,7 +72,7 @@ def _has_thoughts(answer: AssistantMessage) -> bool:
 
 
 def marks_in(messages: Sequence[AnyMessage]) -> Iterator[MarkField]:
-    """The fields that mark what is to be cached."""
+    """The fields with cache marks."""
     yield from fields_with_marks("messages[]", messages)
     for message in messages:
         yield from fields_with_marks("messages[].content[]", _markable(message))
@@ -103,7 +105,7 @@ def _with_marks(said: Message, message: AnyMessage) -> Message:
 
 
 def _markable(message: AnyMessage) -> Sequence[Markable]:
-    """The parts as they stand in the neutral message; a plain text is none."""
+    """The parts of the neutral message; a plain text has none."""
     content = message.content
     if content is None or isinstance(content, str):
         return ()
@@ -123,7 +125,7 @@ def _part(part: SaidPart | SeenImagePart) -> Part:
 
 
 def _said(message: AssistantMessage) -> str | list[Part]:
-    """A refusal is text that the model has said, too."""
+    """The text of the answer; a refusal counts as text."""
     content = message.content
     if content is None or isinstance(content, str):
         return content or message.refusal or ""
@@ -133,7 +135,7 @@ def _said(message: AssistantMessage) -> str | list[Part]:
 
 
 def _check_calls(messages: Sequence[AnyMessage]) -> None:
-    """Every call is answered, once, before the talk goes on."""
+    """Check that every call is answered once before the conversation goes on."""
     waiting: set[str] = set()
     for position, message in enumerate(messages):
         where = f"messages[{position}]"

@@ -1,4 +1,4 @@
-"""Responses as OpenAI's API gives them: how far one has come, its items and its usage."""
+"""Makes a response in the form of OpenAI's API: its status, its items and its usage."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from shared.money import Usage
 from shared.thoughts import Thought, in_order
 
 INCOMPLETE: Mapping[str, IncompleteReason] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""By finish reasons: those of answers that are not whole."""
+"""By finish reason, why an answer is incomplete."""
 _REPEATED = tuple(name for name in Repeated.__struct_fields__ if name not in {"kinds", "encrypted"})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a response has come."""
+    """The state of a response."""
 
     status: ResponseStatus
     output: list[OutputItem] = []
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def response_object(repeated: Repeated, request_id: str, model: str, outcome: Outcome) -> ResponseObject:
-    """The whole response as it stands."""
+    """The whole response in its present state."""
     return ResponseObject(
         id=response_id(request_id),
         created_at=created_s(request_id),
@@ -65,7 +65,7 @@ def response_object(repeated: Repeated, request_id: str, model: str, outcome: Ou
 
 
 def outcome_of(done: Done, request_id: str, repeated: Repeated) -> Outcome:
-    """The outcome of a request that has an answer: `done` has all of it."""
+    """The outcome of a successful request; `done` has the whole answer."""
     output = output_of(done, request_id, repeated.kinds, encrypted=repeated.encrypted, last=last_status(done))
     reason = INCOMPLETE.get(done.finish_reason)
     status: ResponseStatus = "incomplete" if reason else "completed"
@@ -81,8 +81,9 @@ def output_of(
     last: CallStatus,
     broken_off: bool = False,
 ) -> list[OutputItem]:
-    """The items of an answer, thoughts, messages and calls as the model made them. `last` is the status of the last one. An
-    answer that says nothing is an empty message, unless it was `broken_off`. Thoughts that show nothing are left out.
+    """The items of an answer (thoughts, messages and calls) in the order in which the model made them. `last` is the status
+    of the last one. An answer without content is one empty message, unless it was `broken_off`. Thoughts that show nothing
+    are left out.
     """
     thoughts = [thought for thought in done.thoughts if thought.text or encrypted]
     blocks = in_order(done.text or "", done.calls, thoughts, done.call_places)
@@ -103,7 +104,7 @@ def output_of(
 
 
 def reasoning_item(text: str, place: int, request_id: str, encrypted: str | None) -> OutputReasoning:
-    """A thought that stands at `place` of the output."""
+    """The item of a thought at `place` of the output."""
     summary = [SummaryText(text)] if text else []
     return OutputReasoning(id=item_id("rs", request_id, place), summary=summary, encrypted_content=encrypted)
 
@@ -114,12 +115,12 @@ def last_status(done: Done) -> CallStatus:
 
 
 def message_item(text: str, place: int, request_id: str, status: CallStatus) -> OutputMessage:
-    """A message that stands at `place` of the output."""
+    """The item of a message at `place` of the output."""
     return OutputMessage(id=item_id("msg", request_id, place), status=status, content=[OutputText(text=text)])
 
 
 def usage_of(usage: Usage) -> ResponseUsage:
-    """Tokens of caches are inside the input's, reasoning inside the output's."""
+    """The billed tokens. Tokens of caches are part of the input's, reasoning of the output's."""
     return ResponseUsage(
         input_tokens=usage.input,
         input_tokens_details=InputDetails(usage.cached, usage.written),

@@ -1,4 +1,4 @@
-"""What `POST /v1/responses` takes: the fields of OpenAI's API, and of each what can be honoured here.
+"""The body of `POST /v1/responses`: which of its fields can be honoured.
 
 Facts as of openai-python 3.54 and recorded clients, read 2026-11. Null always means "not given".
 """
@@ -30,7 +30,7 @@ WISHES: dict[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
-"""Fields that are left out and named when they ask for anything else than what happens anyway."""
+"""Fields that are left out and named unless they have one of these values, which change nothing."""
 REFUSED = {
     "conversation": "no conversations are kept here: continue with `previous_response_id`, or send all items",
     "prompt": "no templates are kept here: send the text itself",
@@ -58,12 +58,12 @@ class SchemaForm(Strict, frozen=True, tag="json_schema", tag_field="type", kw_on
     """True: the answer follows the schema for sure; passed on to vendors that know it."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(schema=self.schema)
 
 
 class TextConfig(Strict, frozen=True, kw_only=True):
-    """The form of the answer, and a wish for how long it is to be."""
+    """The form of the answer, and how long it should be."""
 
     format: TextForm | ObjectForm | SchemaForm | None = None
     """Text (the default), a JSON object, or JSON that follows a schema."""
@@ -160,47 +160,47 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Refused: no templates are kept here."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`, which msgspec makes a fault of the body."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(**{field: getattr(self, field) for field in ("metadata", *REFUSED)})
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of `metadata` that OpenAI's API would take, which are kept."""
+        """The labels in `metadata` that OpenAI's API would take, which are kept."""
         return labels_in(self.metadata)
 
     @property
     def items(self) -> Sequence[AnyItem]:
-        """The items of `input`; a text is none. What goes on from an earlier response may have none of its own."""
+        """The items of `input`; none if it is a text, or if only an earlier response is continued."""
         return () if self.input is None or isinstance(self.input, str) else self.input
 
     @property
     def tier(self) -> ServiceTier | None:
-        """Other tiers are wishes: they are left out."""
+        """The service tier `flex`, or None. Other tiers are wishes and left out."""
         return "flex" if self.service_tier == "flex" else None
 
     @property
     def is_stored(self) -> bool:
-        """Whether answer and input are kept."""
+        """Whether answer and input are stored."""
         return self.store is not False
 
     @property
     def caching(self) -> Caching:
-        """What is wished of OpenAI's cache besides marks."""
+        """OpenAI's cache options beside marks."""
         return caching_of(self.prompt_cache_key, self.prompt_cache_options, self.prompt_cache_retention)
 
     @property
     def summary(self) -> str | None:
-        """The kind of summary that is asked for; None for none."""
+        """The kind of summary that is asked for, or None."""
         reasoning = self.reasoning or ReasoningConfig()
         return reasoning.summary or reasoning.generate_summary
 
     @property
     def wants_encrypted(self) -> bool:
-        """Whether thoughts come with what they are known by when they are sent back."""
+        """Whether the answer has the signatures of thoughts, so that these can be sent back."""
         return ENCRYPTED in (self.include or ())
 
     def wishes(self, unknown: Sequence[str], marks: Iterable[MarkField], *, strict_tools: bool) -> Wishes:
-        """What may be left out; `unknown` are the fields of the body that are not here, `marks` those for the cache."""
+        """Everything that may be left out. `unknown` are the body's unknown fields, `marks` those with cache marks."""
         known = [field for field, nothing in WISHES.items() if getattr(self, field) not in (None, *nothing)]
         if self.text and self.text.verbosity not in {None, "medium"}:
             known.append("text.verbosity")
@@ -221,7 +221,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         )
 
     def sampling(self, wishes: Wishes) -> Sampling:
-        """What concerns the vendor."""
+        """The options that the vendor is sent."""
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -235,7 +235,7 @@ class ResponseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 def check(body: ResponseRequest) -> None:
-    """Raises `InvalidRequest` that names the field which cannot be honoured."""
+    """Raise `InvalidRequest` for a field that cannot be honoured, and name it."""
     for name, why in REFUSED.items():
         if getattr(body, name) is not None:
             raise InvalidRequest(f"`{name}`: {why}.", param=name)

@@ -1,4 +1,4 @@
-"""Calls of tools as items of a response, each in the form in which its tool was offered."""
+"""Tool calls as items of a response, each in the form in which its tool was offered."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ _patch = msgspec.json.Decoder(PatchOperation)
 
 
 def call_item(call: ToolCall, place: int, request_id: str, kinds: Mapping[str, Kind], status: CallStatus) -> OutputCall:
-    """The call at `place` of the output. One whose arguments are not what its tool takes is told as a function's: the client
-    will say so to the model.
+    """The item of the call at `place` of the output. If the arguments do not fit its tool, it is sent as a function call,
+    so that the client can tell the model.
     """
     kind = kinds.get(call.name) or Kind("function", call.name)
     known: dict[str, Any] = {
@@ -105,7 +105,7 @@ def call_item(call: ToolCall, place: int, request_id: str, kinds: Mapping[str, K
 
 
 def _text_of(arguments: str) -> str:
-    """The only argument; all that the model wrote, where it is no such object."""
+    """The only argument; everything that the model wrote if that is not such an object."""
     try:
         text = _arguments.decode(arguments).get(INPUT)
     except (msgspec.DecodeError, RecursionError):

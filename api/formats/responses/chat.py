@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: what `POST /v1/responses` takes and how it answers."""
+"""OpenAI's Responses API: parses `POST /v1/responses` and forms its answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {
     "json_schema": "text.format",
     "reasoning_effort": "reasoning.effort",
 }
-"""Where OpenAI's name of an option is not ours."""
+"""OpenAI's names of options that differ from ours."""
 HINT = (
     "It takes model, input (text, or items: messages of text and images, calls of tools and their outputs) and what OpenAI's "
     "responses take besides"
@@ -50,7 +50,7 @@ _known = KnownFields(
 
 
 class ResponseForm:
-    """A response, or the events of one."""
+    """Forms the answer as a response, or as its events."""
 
     def __init__(self, repeated: Repeated) -> None:
         self._repeated = repeated
@@ -65,11 +65,11 @@ class ResponseForm:
         return ResponseEvents(self._repeated, request_id, model)
 
     def told_elsewhere(self) -> bytes:
-        """What the response repeats of its request, where that is not stored."""
+        """The fields that the response repeats of its request, for a response that is not stored."""
         return json_bytes(msgspec.structs.replace(self._repeated, store=False))
 
     def failed(self, failed: Failed, request_id: str, model: str) -> bytes:
-        """One that has not succeeded, as it is told to whoever looks it up."""
+        """A response that did not succeed, for callers that look it up."""
         body = failed.as_error().body()
         is_cancelled = body.code == Cancelled.code
         outcome = Outcome(
@@ -80,7 +80,7 @@ class ResponseForm:
         return rendered(self._repeated, request_id, model, outcome)
 
     def queued(self, request_id: str, model: str) -> bytes:
-        """One whose end nobody waits for now."""
+        """A response whose end nobody waits for now."""
         return rendered(self._repeated, request_id, model, Outcome(status="queued"))
 
 
@@ -90,8 +90,8 @@ def rendered(repeated: Repeated, request_id: str, model: str, outcome: Outcome) 
 
 
 def parse_response(body: bytes) -> Asked:
-    """What is asked, with the names of the fields that nothing here knows; one that goes on from earlier responses is not
-    whole yet. Raises `InvalidRequest` that names the field, and `NotFound` for what can be no response.
+    """Parse a body; unknown fields are named in the result. A request that continues earlier responses is not complete yet.
+    Raises `InvalidRequest`, which names the field, and `NotFound` for a text that is no response id.
     """
     request, unknown = _known.decode(body)
     check(request)
@@ -104,7 +104,7 @@ def parse_response(body: bytes) -> Asked:
 
 
 def parse_response_line(body: bytes) -> Asked:
-    """The same of a line of a batch, whose answer is kept with the batch and nowhere else."""
+    """The same for a batch line, whose answer is stored with the batch only."""
     asked = parse_response(body)
     if asked.goes_on:
         raise InvalidRequest("`previous_response_id` and `item_reference` are not possible in a batch: send all items.")
@@ -124,13 +124,13 @@ def _whole(
     earlier: Sequence[Earlier],
     others: Mapping[str, Earlier],
 ) -> Asked:
-    """What is asked, once it is known what it goes on from."""
+    """The request with the earlier responses that it continues."""
     history = list(chain.from_iterable(map(said_in, earlier)))
     return _saying(_asked(request, unknown, offer, history, resolved(request.items, others)))
 
 
 def _saying(asked: Asked) -> Asked:
-    """Raises `InvalidRequest` where nothing is said."""
+    """The request; raises `InvalidRequest` if it says nothing."""
     if not asked.messages:
         raise InvalidRequest("`input` is empty: it needs a text or an item that says something.", param="input")
     return asked
@@ -176,20 +176,20 @@ def _asked(
 
 
 def _said(request: ResponseRequest, items: Sequence[AnyItem]) -> Sequence[AnyItem]:
-    """The items of this request's own."""
+    """The items of this request itself."""
     return [MessageItem(role="user", content=request.input)] if isinstance(request.input, str) else items
 
 
 def _messages(
     request: ResponseRequest, offer: Offer, history: Sequence[AnyItem], said: Sequence[AnyItem]
 ) -> list[Message]:
-    """Instructions hold for one response only: those of earlier ones are not carried over."""
+    """All messages. Instructions hold for one response only, so those of earlier responses are not included."""
     instructions = [Message("system", request.instructions)] if request.instructions else []
     return [*instructions, *put_together([*entries_of(history, offer), *entries_of(said, offer)])]
 
 
 def _has_all_thoughts(messages: Sequence[Message], said: Sequence[AnyItem]) -> bool:
-    """Whether no thought stands alone: an answer that was cut off before it said anything is left out."""
+    """Whether no thought stands alone; an answer that was cut off before its text is left out."""
     return sum(len(message.thoughts) for message in messages) == sum(isinstance(one, ReasoningItem) for one in said)
 
 

@@ -1,7 +1,8 @@
-"""Why a response failed, in the codes that clients of the Responses API know.
+"""Failures of responses, in the codes that clients of the Responses API know.
 
 Codex (codex-rs `sse/responses.rs`, read 2026-11) gives up on `context_length_exceeded`, `insufficient_quota` and
-`invalid_prompt`, waits as long as the text of a `rate_limit_exceeded` says ("try again in 3s"), and repeats after all else.
+`invalid_prompt`, waits as long as the text of `rate_limit_exceeded` says ("try again in 3s"), and retries after every other
+code.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ResponseFailure(msgspec.Struct, frozen=True):
 
 
 def failure_of(error: ErrorBody) -> ResponseFailure:
-    """In a code that clients know."""
+    """The failure, in a code that clients know."""
     code = CODES.get(error.code, "server_error" if error.status >= OUR_FAULT else "invalid_prompt")
     message = error.message
     if code == "rate_limit_exceeded" and error.retry_after_s is not None:

@@ -1,4 +1,4 @@
-"""What a request of the Responses API goes on from: a chain of earlier responses, and single items of others."""
+"""The earlier responses that a request of the Responses API continues: a chain of responses, and single items of others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _items: msgspec.json.Decoder[list[AnyItem]] = msgspec.json.Decoder(list[AnyItem]
 
 
 def previous_of(response: str | None) -> str | None:
-    """The request of the response that is gone on from. Raises `NotFound` for what is no id of one."""
+    """The request of the response that is continued. Raises `NotFound` for a text that is no response id."""
     if not response:
         return None
     found = request_id_of(response)
@@ -28,24 +28,24 @@ def previous_of(response: str | None) -> str | None:
 
 
 def named_in(items: Iterable[AnyItem]) -> dict[str, str]:
-    """The requests of the items that are referred to, each with the id of one of its items. Raises `NotFound` for what is no
-    id of one.
+    """The requests of the items that are referred to, each with one of these items' ids. Raises `NotFound` for a text that
+    is no item id.
     """
     return {_place(item.id).request_id: item.id for item in items if isinstance(item, ItemReference)}
 
 
 def previous_unknown(response: str) -> NotFound:
-    """There is no such response, or not any more: in OpenAI's words."""
+    """The error for a missing or expired response, in OpenAI's words."""
     return NotFound(f"Previous response with id '{response[:100]}' not found.", param="previous_response_id")
 
 
 def item_unknown(item: str) -> NotFound:
-    """There is no such item: in OpenAI's words."""
+    """The error for a missing item, in OpenAI's words."""
     return NotFound(f"Item with id '{item[:100]}' not found.", param="input")
 
 
 def input_items(kept: bytes) -> list[AnyItem]:
-    """What is kept of an input."""
+    """Decode a stored input."""
     return _items.decode(kept)
 
 
@@ -55,7 +55,7 @@ def said_in(earlier: Earlier) -> list[AnyItem]:
 
 
 def resolved(items: Sequence[AnyItem], others: Mapping[str, Earlier]) -> list[AnyItem]:
-    """The items, with those that are referred to in their places. Raises `NotFound`."""
+    """The items, with references replaced by the items that they mean. Raises `NotFound`."""
     known: dict[tuple[str, bool], list[AnyItem]] = {}
     return [_referred(item.id, others, known) if isinstance(item, ItemReference) else item for item in items]
 
@@ -73,7 +73,7 @@ def _referred(item: str, others: Mapping[str, Earlier], known: dict[tuple[str, b
 
 
 def _output_items(earlier: Earlier) -> list[AnyItem]:
-    """An answer, as clients send it back."""
+    """The answer as clients send it back."""
     done = earlier.done
     if done is None or not (done.text or done.calls):
         return []

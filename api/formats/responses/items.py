@@ -39,7 +39,7 @@ from shared.json_bounds import refuse_depth
 
 
 class MessageItem(Item, frozen=True, kw_only=True, tag="message"):
-    """What somebody said. An item without a `type` is one of these."""
+    """A message; an item without a `type` is one."""
 
     role: Literal["user", "assistant", "system", "developer"]
     """Who says it."""
@@ -66,7 +66,7 @@ class FunctionCallItem(Item, frozen=True, kw_only=True, tag="function_call"):
     """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller, parsed_arguments=self.parsed_arguments)
 
 
@@ -85,7 +85,7 @@ class FunctionOutputItem(Item, frozen=True, kw_only=True, tag="function_call_out
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)
 
 
@@ -104,7 +104,7 @@ class CustomCallItem(Item, frozen=True, kw_only=True, tag="custom_tool_call"):
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)
 
 
@@ -121,12 +121,12 @@ class CustomOutputItem(Item, frozen=True, kw_only=True, tag="custom_tool_call_ou
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)
 
 
 class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
-    """What a model thought before it said what follows. One that the model asked now has not made is left out and named."""
+    """A thought of an earlier answer. A thought of another model is left out and named."""
 
     summary: Any = None
     """The summary of the thought, as it came."""
@@ -136,7 +136,7 @@ class ReasoningItem(Item, frozen=True, kw_only=True, tag="reasoning"):
     """What the vendor needs to recognise the thought, as it came."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(summary=self.summary, content=self.content, encrypted_content=self.encrypted_content)
 
 

@@ -1,4 +1,4 @@
-"""The items of a response's input, as they are listed."""
+"""Lists the items of a response's input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputItemList(msgspec.Struct, frozen=True, kw_only=True):
 def page_of(
     items: Sequence[AnyItem], request_id: str, limit: int, after: str | None, *, newest_first: bool
 ) -> InputItemList:
-    """The next `limit` items behind the one with the id `after`. Raises `NotFound` for an id that none has."""
+    """The next `limit` items after the one with the id `after`. Raises `NotFound` if no item has this id."""
     places = list(reversed(range(len(items))) if newest_first else range(len(items)))
     begin = _begin(places, request_id, after) if after else 0
     page = places[begin : begin + limit]
@@ -46,7 +46,7 @@ def _begin(places: Sequence[int], request_id: str, after: str) -> int:
 
 
 def _shown(item: AnyItem, request_id: str, place: int) -> dict[str, Any]:
-    """Contents are lists of parts, as OpenAI's are."""
+    """The item as it is listed; contents are lists of parts, as in OpenAI's API."""
     shown: dict[str, Any] = msgspec.to_builtins(item)
     shown["id"] = input_id(request_id, place)
     if isinstance(item, MessageItem | FunctionOutputItem):

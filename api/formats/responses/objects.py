@@ -109,8 +109,8 @@ class ReasoningSaid(msgspec.Struct, frozen=True):
 
 
 class Repeated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a response repeats of its request. `tools`, `tool_choice` and `text` are JSON as it is sent; `kinds` is how calls
-    are told and `encrypted` whether thoughts come with what they are known by, which is not sent.
+    """What a response repeats of its request. `tools`, `tool_choice` and `text` are JSON as it was sent. Two fields are not
+    sent: `kinds` says how calls are written, `encrypted` whether thoughts come with their signatures.
     """
 
     background: bool

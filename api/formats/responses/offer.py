@@ -1,8 +1,8 @@
-"""The tools of the Responses API, strictly typed, and in the project's own words.
+"""The tools of the Responses API: their types, and their conversion into the project's own form.
 
-A model here knows functions only. So custom tools are offered as functions of one text, tools of a namespace under their own
-names, and those that OpenAI's models know (`local_shell`, `shell`, `apply_patch`) with a schema. `Offer.kinds` says how a
-call of each is told.
+Models here know only functions. So custom tools are offered as functions with one text argument, tools of a namespace under
+their own names, and tools that OpenAI's models know (`local_shell`, `shell`, `apply_patch`) with a schema. `Offer.kinds`
+says how a call of each is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.json_bounds import refuse_depth
 
 CallType = Literal["function", "custom", "local_shell", "shell", "apply_patch"]
 REFUSED = {"computer", "computer_use", "computer_use_preview"}
-"""Types of tools that the caller runs, and that no function can stand for."""
+"""Types of tools that the caller runs and that cannot be offered as functions."""
 OWN = {"function", "custom", "namespace", *KNOWN_TOOLS, *REFUSED}
 INPUT = "input"
 """The only argument of a custom tool."""
@@ -56,14 +56,12 @@ class SpacedTool(Strict, frozen=True, kw_only=True):
     """The form of a custom tool's input."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(parameters=self.parameters)
 
 
 class OfferedResponseTool(Strict, frozen=True, kw_only=True):
-    """Of type `function`, `custom`, `namespace` (with `tools`), `local_shell`, `shell` or `apply_patch`. Those that a vendor
-    runs itself (`web_search`) are left out and named.
-    """
+    """A tool on offer. Tools that a vendor runs itself (`web_search`) are left out and named."""
 
     type: str
     """`function`, `custom`, `namespace`, `local_shell`, `shell` or `apply_patch`; others are left out, those for a computer
@@ -85,12 +83,12 @@ class OfferedResponseTool(Strict, frozen=True, kw_only=True):
     """The tools of a `namespace`."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(parameters=self.parameters, environment=self.environment)
 
     @property
     def is_hosted(self) -> bool:
-        """Whether its vendor runs it: also a shell, unless it is to be the caller's own."""
+        """Whether a vendor runs the tool, including a shell that is not the caller's own."""
         place = self.environment.get("type") if isinstance(self.environment, dict) else None
         return is_left_out(self.type) or (self.type == "shell" and place not in {None, "local"})
 
@@ -109,8 +107,8 @@ class AllowedResponseTool(Strict, frozen=True, kw_only=True):
 
 
 class ChosenTool(Strict, frozen=True, kw_only=True):
-    """`{"type": "function", "name"}`, `{"type": "custom", "name"}`, `{"type": "shell"}`, or
-    `{"type": "allowed_tools", "mode", "tools"}`.
+    """The tool that must be called, `{"type": "function", "name"}`, `{"type": "custom", "name"}` or `{"type": "shell"}`; or
+    the tools that may be called, `{"type": "allowed_tools", "mode", "tools"}`.
     """
 
     type: str
@@ -131,7 +129,7 @@ ResponseChoice = Literal["none", "auto", "required"] | ChosenTool
 
 
 class Kind(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How calls of a tool are told: as what, by which name, and in which namespace."""
+    """How calls of a tool are written: the type, the name and the namespace."""
 
     type: CallType
     name: str
@@ -139,8 +137,8 @@ class Kind(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """`kinds` has, by their names in `tools`, those that are no plain functions; `spaced` their names there by name and
-    namespace. `left_out` are types of tools, as `tools[].web_search`; `shown` is what the answer repeats.
+    """The tools on offer. `kinds` has, by name in `tools`, the tools that are not plain functions; `spaced` has their names
+    there by name and namespace. `left_out` are types of tools, as `tools[].web_search`; `shown` is what the answer repeats.
     """
 
     tools: Tools = NO_TOOLS
@@ -150,25 +148,25 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     shown: Sequence[OfferedResponseTool] = ()
 
     def name_of(self, name: str, namespace: str | None) -> str:
-        """What the model knows the tool by that a client calls so."""
+        """The name by which the model knows the tool that a client calls `name`."""
         return self.spaced.get((name, namespace), name)
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One tool with what it is to the client."""
+    """One tool, and how its calls are written."""
 
     tool: Tool
     kind: Kind
 
 
 def is_left_out(kind: str | None) -> bool:
-    """Whether a vendor runs tools of this type itself: such a tool is left out whole."""
+    """Whether a vendor runs tools of this type itself; such a tool is left out completely."""
     return kind is not None and kind not in OWN
 
 
 def offer_of(offered: Sequence[OfferedResponseTool], choice: ResponseChoice | None, *, parallel: bool | None) -> Offer:
-    """Raises `InvalidRequest` for a tool that nothing here can stand for, a name that is there twice, or a choice of what is
-    not offered.
+    """Convert the tools. Raises `InvalidRequest` for a tool that cannot be offered, a name that occurs twice, or a choice
+    of a tool that is not offered.
     """
     own = [(place, tool) for place, tool in enumerate(offered) if not tool.is_hosted]
     entries = list(_named_apart([entry for place, tool in own for entry in _entries(place, tool)]))
@@ -215,7 +213,7 @@ def _tool(tool: OfferedResponseTool | SpacedTool, name: str) -> Tool:
 
 
 def _described(tool: OfferedResponseTool | SpacedTool) -> str | None:
-    """A model that cannot be held to a grammar is told of it."""
+    """The description, with the grammar: a model that cannot be held to it is told of it."""
     wanted = tool.format
     if wanted is None or not wanted.definition:
         return tool.description
@@ -224,7 +222,7 @@ def _described(tool: OfferedResponseTool | SpacedTool) -> str | None:
 
 
 def _named_apart(entries: Sequence[_Entry]) -> Iterable[_Entry]:
-    """Tools of two namespaces may have the same name: these are told apart by the namespace."""
+    """Prefix tools of the same name with their namespaces."""
     times = Counter(entry.tool.name for entry in entries)
     seen: set[str] = set()
     for entry in entries:
@@ -238,7 +236,7 @@ def _named_apart(entries: Sequence[_Entry]) -> Iterable[_Entry]:
 
 
 def _choice(choice: ResponseChoice | None, entries: Sequence[_Entry]) -> tuple[ToolChoice | None, set[str] | None]:
-    """And the names of the tools that are allowed, None when all are."""
+    """The choice, and the names of the allowed tools; None if all are allowed."""
     match choice:
         case None:
             return None, None
@@ -254,7 +252,7 @@ def _choice(choice: ResponseChoice | None, entries: Sequence[_Entry]) -> tuple[T
 
 
 def _by_choice(entries: Sequence[_Entry]) -> dict[tuple[str, str, str | None], str]:
-    """By type, name and namespace of a choice, the names by which the model knows the tools. A choice may leave out the
+    """The names by which the model knows the tools, by type, name and namespace of a choice. A choice may leave out the
     namespace.
     """
     names: dict[tuple[str, str, str | None], str] = {}
@@ -266,7 +264,7 @@ def _by_choice(entries: Sequence[_Entry]) -> dict[tuple[str, str, str | None], s
 
 
 def _chosen(choice: ChosenTool | AllowedResponseTool, names: Mapping[tuple[str, str, str | None], str]) -> str:
-    """The name by which the model knows the tool."""
+    """The name by which the model knows the chosen tool."""
     name = choice.type if choice.type in KNOWN_TOOLS else choice.name or ""
     found = names.get((choice.type, name, choice.namespace))
     if found is None:

@@ -1,4 +1,4 @@
-"""What the content of an item is made of in the Responses API, strictly typed."""
+"""The content of items in the Responses API, strictly typed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.json_bounds import refuse_depth
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Without a field that is not known here."""
+    """A struct whose unknown fields are left out and named, see `api/formats/known_fields.py`."""
 
 
 class _Part(Strict, frozen=True, tag_field="type"):
@@ -20,7 +20,7 @@ class _Part(Strict, frozen=True, tag_field="type"):
 
 
 class _Markable(_Part, frozen=True, kw_only=True):
-    """Its end may be marked for the vendor's cache, in OpenAI's form or in Anthropic's."""
+    """A part whose end may have a cache mark, in OpenAI's form or in Anthropic's."""
 
     cache_control: CacheControl | None = None
     """Marks the end of this part for the vendor's cache, in Anthropic's form."""
@@ -55,7 +55,7 @@ class SentBackText(_Part, frozen=True, tag="output_text"):
     """Accepted and ignored: the official client adds it to answers that it has parsed."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(annotations=self.annotations, logprobs=self.logprobs, parsed=self.parsed)
 
 
@@ -83,14 +83,14 @@ MARKABLE = (InputText, PlainText, InputImage)
 
 
 def marks_of(content: Content) -> tuple[CacheMark, ...]:
-    """The marks of parts."""
+    """The marks of the parts."""
     parts = () if isinstance(content, str) else content
     found = (mark_of(part, place) for place, part in enumerate(parts) if isinstance(part, MARKABLE))
     return tuple(mark for mark in found if mark)
 
 
 def without_marks(content: Content) -> Content:
-    """As it is kept: marks are for one response only."""
+    """The content as it is stored: marks are for one response only."""
     if isinstance(content, str):
         return content
     return [
@@ -102,7 +102,7 @@ def without_marks(content: Content) -> Content:
 
 
 class Item(Strict, frozen=True, kw_only=True, tag_field="type"):
-    """What all items may have."""
+    """Fields that every item may have."""
 
     id: str | None = None
     """The item's id, as it came; accepted and ignored."""

@@ -1,4 +1,4 @@
-"""Calls of the tools that OpenAI's models know without a schema, and what came of them, as items of the Responses API."""
+"""Calls of the tools that OpenAI's models know without a schema, and their outputs, as items of the Responses API."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ShellCallItem(Item, frozen=True, kw_only=True, tag="shell_call"):
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(environment=self.environment, caller=self.caller)
 
 
@@ -105,7 +105,7 @@ class ShellOutputItem(Item, frozen=True, kw_only=True, tag="shell_call_output"):
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)
 
 
@@ -131,7 +131,7 @@ class PatchCallItem(Item, frozen=True, kw_only=True, tag="apply_patch_call"):
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)
 
 
@@ -146,5 +146,5 @@ class PatchOutputItem(Item, frozen=True, kw_only=True, tag="apply_patch_call_out
     """Accepted and ignored."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError`."""
+        """Raises `ValueError`, which msgspec reports as an error of the body."""
         refuse_depth(caller=self.caller)

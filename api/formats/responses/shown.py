@@ -1,4 +1,4 @@
-"""A response that is kept, as it is shown again."""
+"""Shows a stored response again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _repeated: msgspec.json.Decoder[Repeated] = msgspec.json.Decoder(Repeated)
 def response_json(
     told: bytes, request_id: str, model: str, state: str, done: Done | None, error: ErrorBody | None
 ) -> bytes:
-    """As it stands: `state` is that of its request, `done` what there is of its answer."""
+    """The response as JSON. `state` is the state of its request; `done` is its answer as far as there is one."""
     repeated = _repeated.decode(told)
     return rendered(repeated, request_id, model, _outcome(repeated, request_id, state, done, error))
 
 
 def stream_again(told: bytes, request_id: str, model: str, after: int, *, anew: bool = False) -> ResponseEvents:
-    """Its events behind number `after`; `anew` as in `ResponseEvents`."""
+    """The response's events after number `after`; `anew` is as in `ResponseEvents`."""
     return ResponseEvents(_repeated.decode(told), request_id, model, after=after, anew=anew)
 
 

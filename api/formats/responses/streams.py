@@ -1,7 +1,7 @@
-"""A response as it is streamed: events of OpenAI's Responses API, each with a number.
+"""The stream of a response: numbered events of OpenAI's Responses API.
 
-The same events of a request always make the same numbers, so a stream that broke off goes on, on any front door, by making
-it again and leaving out what had come.
+The same events of a request always give the same numbers. So any front door can resume a broken stream by making it again
+and leaving out what was sent before.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ from shared.json_lines import json_line
 from shared.thoughts import ThoughtPiece
 
 END: dict[ResponseStatus, str] = {"completed": "response.completed", "incomplete": "response.incomplete"}
-"""The last event, where it is not `response.failed`."""
+"""The last event, unless that is `response.failed`."""
 PLACE = 9_007_199_254_740_991
 """Stands for the number in a template."""
 
 PIECE_BYTES, COPIES = 60, 3
-"""What a piece takes beside its text, and how often that is in memory at the end: in pieces, as a whole, in an event."""
+"""Memory of a piece beside its text, and the number of copies of the text in memory at the end: in pieces, as a whole, in
+an event.
+"""
 
 
 class ResponseEvents:
-    """`response.created`, `response.in_progress`, the items one after the other, and `response.completed`, `.incomplete` or
-    `.failed` with all of it. One that runs in the background begins at once, with `response.queued`, and so does one that is
-    read again: then a failure is an event, too.
+    """Sends `response.created`, `response.in_progress`, the items one after the other, and `response.completed`,
+    `.incomplete` or `.failed` with the whole response. A response in the background, and one that is read again, begins at
+    once with `response.queued`; then a failure is an event, too.
     """
 
     content_type = "text/event-stream"
@@ -58,8 +60,9 @@ class ResponseEvents:
     def __init__(
         self, repeated: Repeated, request_id: str, model: str, *, after: int | None = None, anew: bool = False
     ) -> None:
-        """Read again, events up to number `after` are left out; -1 leaves out none. Told `anew`, the pieces are others than
-        they were, so that the numbers of a stream that broke off say nothing: whole items are told then whatever was read.
+        """If the stream is read again, events up to number `after` are left out; -1 leaves out none. With `anew` the pieces
+        differ from those that were sent before, so the numbers of the broken stream mean nothing: whole items are sent
+        whatever was read.
         """
         self._repeated = repeated
         self._request_id = request_id
@@ -84,15 +87,15 @@ class ResponseEvents:
         """What stands around the number and the text of a piece."""
 
     def served_by(self, model: str) -> None:
-        """Every event that has the response says it from then on."""
+        """The model that every later event with the response names."""
         self._model = model
 
     def opening(self) -> bytes | None:
-        """What can be said before the request runs."""
+        """The events that can be sent before the request runs."""
         return b"".join(self._begin()) if self._begins_at_once else None
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes | Iterator[bytes]:  # noqa: ARG002 - one event is several here
-        """The events that tell of this one. Several of those at the end have the whole answer, so they are made as they are
+        """The API's events for this event. Several at the end contain the whole answer, so they are made while they are
         written.
         """
         if type(event) is Chunk and self._may_just_grow and event.text:
@@ -100,7 +103,7 @@ class ResponseEvents:
         return self._events(event) if isinstance(event, Done | Failed) else b"".join(self._events(event))
 
     def clean_end(self, event: AnswerEvent) -> bool:  # noqa: ARG002 - `response.failed` is an end as good as any
-        """Always."""
+        """Always true."""
         return True
 
     def _events(self, event: AnswerEvent) -> Iterator[bytes]:
@@ -141,7 +144,7 @@ class ResponseEvents:
         *steps, last = [*self._blocks.end()] or [Begun(None), Closed()]
         yield from self._steps(steps)
         only_thought = all(isinstance(item, OutputReasoning) for item in self._output)
-        if only_thought and isinstance(self._block, ThoughtPiece):  # then an empty message follows
+        if only_thought and isinstance(self._block, ThoughtPiece):  # an empty message follows
             yield from self._steps([last, Begun(None)])
             last = Closed()
         yield from self._steps([last], last_status(done))
@@ -167,7 +170,7 @@ class ResponseEvents:
         return self._last("response.failed", outcome)
 
     def _steps(self, steps: Iterable[Step], status: CallStatus = "completed") -> Iterator[bytes]:
-        """`status` is that of an item that is closed now."""
+        """The events of these steps; `status` is the status of an item that is closed now."""
         for step in steps:
             match step:
                 case Begun(what):
@@ -199,10 +202,10 @@ class ResponseEvents:
                 place = {"item_id": identity, "output_index": self._place}
                 self._delta = self._template("response.function_call_arguments.delta", **place, delta="")
             case _:
-                pass  # what becomes of its arguments is known when they are whole
+                pass  # the form of the call depends on its complete arguments
 
     def _summary_begins(self) -> Iterator[bytes]:
-        """With the first piece of its text: a thought may show none."""
+        """Begin the summary with the first piece of its text, because a thought may show none."""
         if not isinstance(self._block, ThoughtPiece) or self._said:
             return
         identity = reasoning_item("", self._place, self._request_id, None).id
@@ -240,23 +243,23 @@ class ResponseEvents:
 
     @property
     def _may_just_grow(self) -> bool:
-        """Whether a text that comes belongs to the message that is open."""
+        """Whether a text belongs to the message that is open."""
         return self._open and self._block is None and not self._blocks.calls_waiting
 
     @property
     def _place(self) -> int:
-        """Where the item that is open stands in the output."""
+        """The place of the open item in the output."""
         return len(self._output)
 
     @property
     def _is_function(self) -> bool:
-        """Whether the call that is open is told piece by piece."""
+        """Whether the open call is sent piece by piece."""
         call = self._block if isinstance(self._block, CallPiece) else None
         kind = self._repeated.kinds.get(call.name or "") if call else None
         return kind is None or kind.type == "function"
 
     def _item(self, status: CallStatus) -> OutputItem:
-        """The item that is open."""
+        """The open item."""
         said = "".join(self._said)
         if self._block is None:
             return message_item(said, self._place, self._request_id, status)
@@ -267,7 +270,7 @@ class ResponseEvents:
         return call_item(call, self._place, self._request_id, self._repeated.kinds, status)
 
     def _grown(self, text: str) -> bytes:
-        """A piece of the item that is open. All pieces are alike but for number and text."""
+        """A piece of the open item. All pieces differ only in number and text."""
         self._said.append(text)
         self.held_bytes += PIECE_BYTES + COPIES * len(text)
         head, tail = self._delta
@@ -298,14 +301,16 @@ class ResponseEvents:
         return self._numbered(kind, response=response_object(self._repeated, self._request_id, self._model, outcome))
 
     def _last(self, kind: str, outcome: Outcome) -> bytes:
-        """Whoever has read further than this stream goes read it in pieces of which nothing is left: its end is told anew."""
+        """The last event. A reader that has read further than this stream goes read pieces that are lost, so the end is
+        sent again.
+        """
         if self._number < self._after:
             self._number = self._after + 1
         self._go_on_if_anew()
         return self._lifecycle(kind, outcome)
 
     def _go_on_if_anew(self) -> None:
-        """What comes now is told, whatever was read of the stream before."""
+        """Send everything from now on, whatever was read of the stream before."""
         if self._anew and self._number <= self._after:
             self._number = self._after + 1
 

@@ -1,4 +1,4 @@
-"""Items of the Responses API that are left of another service's answers and say nothing to a model here."""
+"""Items of the Responses API that remain of another service's answers and that no model here is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from api.formats.responses.parts import Item
 
 
 class _Trace(Item, frozen=True, kw_only=True):
-    """What is left of another service's answer and says nothing to a model here: it is left out and named."""
+    """An item that remains of another service's answer: it is left out and named."""
 
 
 class WebSearchItem(_Trace, frozen=True, kw_only=True, tag="web_search_call"):

@@ -1,7 +1,7 @@
-"""The items of a conversation as messages in the project's own words.
+"""Converts the items of a conversation into the project's own messages.
 
-A client may put items in any order: the result of a call far behind it, text and calls of one answer apart. Here each answer
-is one message, and the results of its calls follow it.
+A client may send items in any order: the result of a call far behind it, text and calls of one answer apart. Here each
+answer becomes one message, followed by the results of its calls.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ from shared.errors import InvalidRequest
 from shared.thoughts import Thought
 
 PARAGRAPH = "\n\n"
-"""Between two parts of a summary, which are one here."""
+"""Joins the parts of a summary."""
 Results = dict[str | None, deque[Message]]
-"""Of calls, by their ids: an id may come again in a later answer."""
+"""Results of calls by id; an id may occur again in a later answer."""
 
 
 def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
-    """Each item as a message of its own; none is a reference. Raises `InvalidRequest` for what cannot be passed on."""
+    """Each item as a message of its own; there must be no references. Raises `InvalidRequest` for an item that cannot be
+    passed on.
+    """
     call_ids: dict[str, str] = {}
     for place, item in enumerate(items):
         where = f"input[{place}]"
@@ -68,7 +70,7 @@ def entries_of(items: Iterable[AnyItem], offer: Offer) -> Iterator[Message]:
 
 
 def marks_in(items: Iterable[AnyItem]) -> Iterator[MarkField]:
-    """The fields that mark what is to be cached."""
+    """The fields with cache marks."""
     for item in items:
         content = getattr(item, "content", None) or getattr(item, "output", None)
         if isinstance(content, list):
@@ -76,7 +78,7 @@ def marks_in(items: Iterable[AnyItem]) -> Iterator[MarkField]:
 
 
 def unmarked(items: Iterable[AnyItem]) -> list[AnyItem]:
-    """The items as they are kept."""
+    """The items as they are stored."""
     return [_unmarked(item) for item in items]
 
 
@@ -91,12 +93,12 @@ def _unmarked(item: AnyItem) -> AnyItem:
 
 
 def traces_in(items: Iterable[AnyItem]) -> list[str]:
-    """What is left out, as `input[].web_search_call`."""
+    """The names of items that are left out, as `input[].web_search_call`."""
     return [f"input[].{item.__struct_config__.tag}" for item in items if isinstance(item, TRACES)]
 
 
 def _thought(item: ReasoningItem) -> Thought:
-    """What is no text is nothing."""
+    """The thought of an item; parts without text are skipped."""
     parts = item.summary if isinstance(item.summary, list) else []
     texts = (part.get("text") for part in parts if isinstance(part, dict))
     signature = item.encrypted_content
@@ -123,7 +125,9 @@ def _call(item: AnyItem, offer: Offer) -> ToolCall | None:
 
 
 def _result(item: AnyItem, where: str, call_ids: Mapping[str, str]) -> Message | None:
-    """`call_ids` are those of earlier calls, by the ids of their items, which clients may name as well."""
+    """The result of a call. `call_ids` are ids of earlier calls by the ids of their items, which clients
+    may send instead.
+    """
     match item:
         case FunctionOutputItem() | CustomOutputItem():
             said, marks = _content(item.output, where), marks_of(item.output)
@@ -150,7 +154,7 @@ def _content(content: Content, where: str) -> str | list[Part]:
 
 
 def _joined(parts: list[Part]) -> str | list[Part]:
-    """A single text as such."""
+    """The parts; a single text becomes a plain string."""
     if len(parts) == 1 and isinstance(parts[0], TextPart):
         return parts[0].text
     return parts or ""
@@ -172,8 +176,8 @@ def _part(part: AnyPart, where: str) -> Part:
 
 
 def put_together(entries: Sequence[Message]) -> list[Message]:
-    """Messages in which each call is followed by its result. Raises `InvalidRequest`, in OpenAI's words, for a call without
-    a result, or the reverse.
+    """The messages, with each call followed by its result. Raises `InvalidRequest`, in OpenAI's words, for a call without a
+    result, or the reverse.
     """
     results: Results = defaultdict(deque)
     for entry in entries:
@@ -197,7 +201,7 @@ def put_together(entries: Sequence[Message]) -> list[Message]:
 
 
 class _Turn:
-    """One answer, which came in several items."""
+    """One answer that arrives as several items."""
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
@@ -206,13 +210,13 @@ class _Turn:
         self._begun = False
 
     def goes_on_with(self, entry: Message) -> bool:
-        """False when `entry` comes behind it. A result of an earlier call stands elsewhere, so it ends nothing."""
+        """Whether `entry` belongs to this answer. The result of an earlier call does not end the answer."""
         if entry.role == "tool":
             return entry.tool_call_id not in self._calls
         return entry.role == "assistant" or not self._begun
 
     def add(self, said: Message) -> None:
-        """Raises `InvalidRequest` for a call that is there twice."""
+        """Add an entry. Raises `InvalidRequest` for a call that occurs twice."""
         self._begun = True
         for thought in said.thoughts:
             after_text = sum(len(part.text) for part in self._parts if isinstance(part, TextPart))
@@ -228,14 +232,14 @@ class _Turn:
             self._calls[call.id] = call
 
     def whole(self, results: Results) -> list[Message]:
-        """The answer and the results of its calls, which are taken out of `results`; nothing when it has not begun."""
+        """The answer and the results of its calls, which are taken out of `results`; empty if it has not begun."""
         if not self._begun:
             return []
         missing = next((call_id for call_id in self._calls if not results.get(call_id)), None)
         if missing is not None:
             raise InvalidRequest(f"No tool output found for function call {missing}.", param="input")
         if self._thoughts and not self._parts and not self._calls:
-            return []  # it was cut off before it said anything
+            return []  # the answer was cut off before its text
         calls = tuple(self._calls.values())
         answer = Message("assistant", _joined(self._parts), tool_calls=calls, thoughts=tuple(self._thoughts))
         return [answer, *(results[call_id].popleft() for call_id in self._calls)]
