@@ -31,8 +31,11 @@ class Unpaced:
     def known(self, _: str) -> int:
         return 1
 
-    def succeeded(self, _: str) -> None:
+    def succeeded(self, *_: object) -> None:
         pass
+
+    def take_turns(self, _: str) -> bool:
+        return False
 
     async def throttled(self, *_: object) -> None:
         pass

@@ -22,7 +22,7 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from shared.queue.upstreams import none_is_open
+from shared.queue.upstreams import FAILS, none_is_open
 from shared.stores.redis_client import UNREACHABLE
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
@@ -92,10 +92,11 @@ class NextCall:
         `OperatorCredentials`.
         """
         while True:
-            match await self._routes.choose(self._job.model):
+            match await self._routes.choose(self._job.model, turn_within_s=self._settings.retry_in_place_s):
                 case Route() as route:
                     self._received.waits_since_ms = 0
-                    return route
+                    if not route.turn.in_s or await self._has_its_turn(route):
+                        return route
                 case Closed() as closed:
                     await self._wait_for_opening(closed)
                 case None:
@@ -134,10 +135,11 @@ class NextCall:
 
     async def _wait_for_opening(self, closed: Closed) -> None:
         """In the queue, without a slot, unless it is for a moment. Whoever waits for an upstream that serves again, and takes
-        more and more calls at once, waits until there is one for him.
+        more and more calls at once, waits until there is one for him; for one that throttles, `UPSTREAM_THROTTLED_S`.
         """
         wait_s, now_ms, received = closed.wait_s, clock.now_ms(), self._received
-        if closed.serves or not received.waits_since_ms:
+        has_turn = closed.in_turn and self._age_s() <= self._settings.upstream_throttled_s
+        if closed.serves or has_turn or not received.waits_since_ms:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
         error = none_is_open(self._job.model.name, closed.because, known)
@@ -154,6 +156,17 @@ class NextCall:
         with self._routes.waiting():
             await asyncio.sleep(delay_s)
         await self.ask_whether_it_is_wanted(error)
+
+    async def _has_its_turn(self, route: Route) -> bool:
+        """Wait for it; False when its upstream takes no call then. Until `UPSTREAM_THROTTLED_S` there is another turn."""
+        wait_s = route.turn.in_s
+        error = none_is_open(self._job.model.name, FAILS, wait_s)
+        is_old = not self._is_patient and self._age_s() > self._settings.upstream_throttled_s
+        if is_old or wait_s >= self._job.left_s() or await self._goes_on():
+            raise error
+        await asyncio.sleep(wait_s)
+        await self.ask_whether_it_is_wanted(error)
+        return await self._routes.may_begin(route)
 
     async def _goes_on(self) -> bool:
         """Whether the next model of its chain is asked instead of waiting for this one."""

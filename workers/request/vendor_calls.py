@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from shared.runtime.growing_room import Growth
     from shared.settings import Settings
     from workers.request.billing import Received
-    from workers.upstreams.routes import Call, Routes
+    from workers.upstreams.calls import Call
+    from workers.upstreams.routes import Routes
 
 BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
 """More than this per token of the output limit is a vendor that does not stop. The longest tokens of vocabularies that are

@@ -5,8 +5,11 @@ vendor answers. A vendor that has no room for calls at the tier flex says nothin
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shared.errors import Unavailable
@@ -14,6 +17,7 @@ from shared.stores import keys
 
 if TYPE_CHECKING:
     from shared.settings import Settings
+    from shared.stores.redis_connections import Word
     from shared.stores.scripts import Scripts
 
 LIVE_MS = 3_600_000
@@ -26,6 +30,20 @@ class Pace(NamedTuple):
 
     limit: int
     wait_s: float
+
+
+class Turn(NamedTuple):
+    """Of a call, at the upstream with the number `place` of those that were asked for: it comes in `in_s` seconds, as long as
+    no call is refused meanwhile, which begins another `round`. One that comes too late is not `taken`.
+    """
+
+    place: int = 0
+    in_s: float = 0.0
+    round: int = 0
+    taken: bool = True
+
+
+NO_TURNS = Turn()
 
 
 class Paces:
@@ -42,17 +60,47 @@ class Paces:
         self._start = settings.batch_concurrency_start
         self._max = settings.batch_concurrency_max
         self._succeeded: Counter[str] = Counter()
+        self._began_at: dict[str, float] = {}
+        """When the last of these calls began, monotonic."""
         self._limits: dict[str, int] = {}
+        self._lines: set[str] = set()
+        self._told = asyncio.Event()
 
-    def succeeded(self, name: str) -> None:
-        """The vendor answered."""
-        self._succeeded[name] += 1
-
-    async def throttled(self, name: str, retry_after_s: float, cool_s: float = 0.0) -> None:
-        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. Nobody learns of it while
-        Redis is away.
+    def succeeded(self, name: str, took_s: float = 0.0) -> None:
+        """The vendor answered a call that began so many seconds ago. Where calls take turns, who waits for one profits from
+        hearing of it at once.
         """
-        await self._report(name, "throttled", retry_after_s, cool_s)
+        self._succeeded[name] += 1
+        self._began_at[name] = max(self._began_at.get(name, 0.0), time.monotonic() - took_s)
+        if name in self._lines:
+            self._told.set()
+
+    async def throttled(
+        self, name: str, retry_after_s: float, cool_s: float = 0.0, took_s: float | None = None
+    ) -> None:
+        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go one after the
+        other from now on if it said so itself, of a call that began `took_s` ago. Nobody learns of it while Redis is away.
+        """
+        if name in self._lines:
+            await self._report(name)
+        self._began_at.pop(name, None)
+        await self._report(name, "throttled", retry_after_s, cool_s, -1 if took_s is None else took_s)
+
+    def take_turns(self, name: str) -> bool:
+        """Whether calls go one after the other, as far as is known here."""
+        return name in self._lines
+
+    async def turn(self, names: Mapping[str, float], within_s: float, *, round: int | None = None) -> Turn:  # noqa: A002
+        """The earliest turn at these, which have no turns for so many seconds; with `round` whether that of a turn that has
+        come still lasts. While Redis is away all may go.
+        """
+        words: list[Word] = [int(within_s * 1000), "" if round is None else round]
+        words += [math.ceil(wait_s * 1000) for wait_s in names.values()]
+        try:
+            place, wait_ms, number, taken = await self._scripts.call("turn", list(map(keys.pace, names)), words)
+        except Unavailable:
+            return NO_TURNS
+        return Turn(place, wait_ms / 1000, number, bool(taken))
 
     async def used_up(self, name: str, reset_s: float, cool_s: float = 0.0) -> None:
         """The vendor says that its limit is used up for so long; it wants no call at all for `cool_s`."""
@@ -77,7 +125,10 @@ class Paces:
     async def run(self) -> None:
         """Send what was told, until cancelled."""
         while True:
-            await asyncio.sleep(REPORT_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_EVERY_S):
+                    await self._told.wait()
+            self._told.clear()
             await self.report()
 
     async def report(self) -> None:
@@ -85,18 +136,26 @@ class Paces:
         for name in list(self._succeeded):
             await self._report(name)
 
-    async def _report(self, name: str, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0) -> None:
+    async def _report(
+        self, name: str, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0, took_s: float = 0
+    ) -> None:
         successes = 0 if refusal else self._succeeded.pop(name, 0)
+        if successes:
+            took_s = time.monotonic() - self._began_at.pop(name, time.monotonic())
         try:
-            await self._ask(name, successes, refusal, wait_s, cool_s)
+            await self._ask(name, successes, refusal, wait_s, cool_s, took_s)
         except Unavailable:
             return  # it is learned again
 
     async def _ask(
-        self, name: str, successes: int, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0
+        self, name: str, successes: int, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0, took_s: float = 0
     ) -> Pace:
-        times = [int(wait_s * 1000), self._start, self._max, LIVE_MS, int(cool_s * 1000)]
-        arguments = [successes, refusal, *times, name]
-        limit, wait_ms = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], arguments)
+        times = [int(wait_s * 1000), self._start, self._max, LIVE_MS, math.ceil(cool_s * 1000)]
+        arguments = [successes, refusal, *times, name, math.floor(took_s * 1000)]
+        limit, wait_ms, in_line = await self._scripts.call("pace", [keys.pace(name), keys.COOLING], arguments)
         self._limits[name] = limit
+        if in_line:
+            self._lines.add(name)
+        else:
+            self._lines.discard(name)
         return Pace(limit, wait_ms / 1000)

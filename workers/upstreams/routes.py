@@ -8,22 +8,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.catalogue.upstreams import pace_name
-from shared.errors import ModelRetired, ProviderBusy, RebootError
 from shared.queue.upstreams import FAILS
-from shared.runtime.metrics import UPSTREAM_CALLS
 from workers.providers.loading import Held
 from workers.providers.protocol import Provider
-from workers.providers.wire.vendor_errors import NotHere
-from workers.upstreams.outcomes import outcome_of
-from workers.upstreams.paces import Paces
+from workers.upstreams.calls import Call
+from workers.upstreams.paces import NO_TURNS, Paces, Turn
 from workers.upstreams.states import ASK_AGAIN_S, States
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from shared.catalogue.models import Model
     from shared.catalogue.upstreams import Upstream, Upstreams
 
@@ -32,27 +27,37 @@ ABSENT_S = 60.0
 
 
 class Route(NamedTuple):
-    """One way to call a model, which is as it is asked for there. `permit` is what one that recovers wants."""
+    """One way to call a model, which is as it is asked for there. `permit` is what one that recovers wants. Where its vendor
+    throttles, the call has its `turn`.
+    """
 
     upstream: Upstream
     provider: Provider
     model: Model
     pace_name: str
     permit: str = ""
+    turn: Turn = NO_TURNS
 
     @property
     def name(self) -> str:
         """The upstream's."""
         return self.upstream.name
 
+    @property
+    def priority(self) -> int:
+        """The upstream's."""
+        return self.upstream.priority
+
 
 class Closed(NamedTuple):
     """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them does serve, and has as
-    many calls as it takes for now. `because` says why none is open.
+    many calls as it takes for now; `in_turn`: one of them takes one call after the other, because its vendor throttles.
+    `because` says why none is open.
     """
 
     wait_s: float
     serves: bool = False
+    in_turn: bool = False
     because: str = FAILS
 
 
@@ -81,25 +86,50 @@ class Routes:
             if model.api in (apis := self._held.get(upstream.name, {}))
         ]
 
-    async def choose(self, model: Model, tried: Collection[str] = ()) -> Route | Closed | None:
-        """The way for the next call, none by an upstream that was `tried`; None where there is no other at all."""
+    async def choose(
+        self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
+    ) -> Route | Closed | None:
+        """The way for the next call, none by an upstream that was `tried`; None where there is no other at all. A turn that
+        comes within `turn_within_s` is taken, and to be waited for.
+        """
         left = [route for route in self.of(model) if route.name not in tried]
         if not left:
             return None
-        ready = [route for route in left if not self._waits_s(route)]
+        waits = {route.name: self._waits_s(route, turn_within_s) for route in left}
+        ready = [route for route in left if not waits[route.name]]
         while ready:
             route = ready[0] if len(ready) == 1 else self._best(ready)
-            if self.states.state(route.name) == "closed":
+            if self.states.state(route.name) != "closed":
+                permit = await self.states.take(route.name)
+                if permit is not None:
+                    return route._replace(permit=permit)
+                waits[route.name] = ASK_AGAIN_S
+                ready.remove(route)
+            elif not self.paces.take_turns(route.pace_name):
                 return route
-            permit = await self.states.take(route.name)
-            if permit is not None:
-                return route._replace(permit=permit)
-            ready.remove(route)
+            else:
+                others = [one for one in ready if one != route and self._is_beside(one, route)]
+                line = [route, *others]
+                turn = await self._turn(line, turn_within_s)
+                if turn.taken:
+                    return line[turn.place]._replace(turn=turn)
+                waits |= {one.name: turn.in_s for one in line}
+                ready = [one for one in ready if one not in line]
         return Closed(
-            min(self._waits_s(route) or ASK_AGAIN_S for route in left),
+            min(waits.values()),
             serves=any(self.states.state(route.name) == "rising" for route in left),
+            in_turn=any(self.paces.take_turns(route.pace_name) for route in left),
             because=self.states.why_none_is_open([route.name for route in left]),
         )
+
+    async def may_begin(self, route: Route) -> bool:
+        """Whether a call that has waited for its turn has it now."""
+        if not self._takes_turns(route) or self.states.closed_for(route.name):
+            return False
+        return (await self.paces.turn({route.pace_name: 0.0}, 0.0, round=route.turn.round)).taken
+
+    async def _turn(self, line: Sequence[Route], within_s: float) -> Turn:
+        return await self.paces.turn({one.pace_name: self.states.cools_for(one.pace_name) for one in line}, within_s)
 
     async def is_any_open(self, models: Sequence[Model]) -> bool:
         """Whether one of `models`, which other workers may serve, has an upstream that takes calls now."""
@@ -132,8 +162,20 @@ class Routes:
         """The model is not there."""
         self._absent[route.pace_name] = time.monotonic() + ABSENT_S
 
-    def _waits_s(self, route: Route) -> float:
-        return max(self.states.closed_for(route.name), self.states.cools_for(route.pace_name))
+    def _is_beside(self, one: Route, other: Route) -> bool:
+        """Whether it is as good as the other: nobody waits for a turn where another one takes the call now."""
+        return one.priority == other.priority and self.states.state(one.name) == "closed"
+
+    def _takes_turns(self, route: Route) -> bool:
+        """Whether it is well but for what it throttles."""
+        return self.states.state(route.name) == "closed" and self.paces.take_turns(route.pace_name)
+
+    def _waits_s(self, route: Route, turn_within_s: float) -> float:
+        """Who takes turns waits for his turn instead of the time that the vendor named, unless that is long."""
+        cools_s = self.states.cools_for(route.pace_name)
+        if cools_s <= turn_within_s and self._takes_turns(route):
+            cools_s = 0.0
+        return max(self.states.closed_for(route.name), cools_s)
 
     def _best(self, routes: Sequence[Route]) -> Route:
         """One that recovers goes before others of its priority: it is tried by one call, and by no more than it takes."""
@@ -150,68 +192,3 @@ class Routes:
         shares = rooms if any(rooms) else limits
         weights = [share * route.upstream.weight for share, route in zip(shares, routes, strict=True)]
         return random.choices(routes, weights)[0]  # noqa: S311 - spreads load, guards nothing
-
-
-class Call:
-    """One call while it is under way; what became of it is told to all workers."""
-
-    def __init__(self, routes: Routes, route: Route) -> None:
-        self._routes = routes
-        self.route = route
-        self._term = routes.states.term(route.name)
-        self._answered = False
-
-    def __enter__(self) -> Self:
-        self._routes.under_way[self.route.pace_name] += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._routes.under_way[self.route.pace_name] -= 1
-        self._release()
-
-    @property
-    def is_tried(self) -> bool:
-        """Whether the upstream recovers, so that this call shows whether it has."""
-        return bool(self.route.permit) and not self._answered
-
-    def answered(self) -> None:
-        """The first byte has come: another call may try an upstream that recovers."""
-        if self.is_tried:
-            self._answered = True
-            self._routes.states.told(self.route.name, self._term, "s")
-            self._release()
-
-    def succeeded(self, reason: str) -> None:
-        """The vendor answered to the end."""
-        self._routes.paces.succeeded(self.route.pace_name)
-        if not self._answered:
-            self._routes.states.told(self.route.name, self._term, "s")
-        UPSTREAM_CALLS.labels(self.route.name, reason).inc()
-
-    async def used_up(self, reset_s: float, next_s: float) -> None:
-        """The vendor says that its limit is used up: batches wait until it is as it was, others until it takes one more."""
-        await self._routes.paces.used_up(self.route.pace_name, reset_s, next_s)
-        self._routes.states.cool(self.route.pace_name, next_s)
-
-    async def failed(self, error: RebootError) -> None:
-        """A time that the vendor named holds for all calls of the model there."""
-        UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
-        outcome = outcome_of(error)
-        if outcome is not None:
-            self._routes.states.told(self.route.name, self._term, outcome)
-        self._release()
-        if isinstance(error, ModelRetired | NotHere):
-            self._routes.leave_aside(self.route)
-        cool_s = error.asked_wait_s or 0.0
-        if isinstance(error, ProviderBusy):
-            await self._routes.paces.throttled(self.route.pace_name, error.retry_after_s or 0, cool_s)
-        elif cool_s:
-            await self._routes.paces.used_up(self.route.pace_name, cool_s, cool_s)
-        if cool_s and outcome in {"f", "n"}:
-            self._routes.states.cool(self.route.pace_name, cool_s)
-
-    def _release(self) -> None:
-        if self.route.permit:
-            self._routes.states.release(self.route.name, self.route.permit)

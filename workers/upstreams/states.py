@@ -175,7 +175,9 @@ class States:
             self._tell_of(state)
             self._copies[state.name] = Copy(state, now + state.wait_s)
             UPSTREAM_STATE.labels(state.name).set(DRAINED if state.name in self.drained else GAUGE[state.state])
-        self._cooling = {name: now + wait_s for name, wait_s in known.cooling.items()}
+        still = {name: until for name, until in self._cooling.items() if until > now}
+        told = {name: now + wait_s for name, wait_s in known.cooling.items()}
+        self._cooling = {name: max(still.get(name, 0.0), told.get(name, 0.0)) for name in still | told}
 
     def _tell_of(self, state: UpstreamState) -> None:
         """A line for each change, by the worker that brought it about; an alert where only the operator can help."""

@@ -52,10 +52,13 @@ class Told:
     def known(self, _: str) -> int:
         return 1
 
-    def succeeded(self, model: str) -> None:
+    def take_turns(self, _: str) -> bool:
+        return False
+
+    def succeeded(self, model: str, *_: float) -> None:
         self.paced.append((model, "succeeded"))
 
-    async def throttled(self, model: str, *_: float) -> None:
+    async def throttled(self, model: str, *_: float | None) -> None:
         self.paced.append((model, "throttled"))
 
     async def zscore(self, *_: str) -> None:

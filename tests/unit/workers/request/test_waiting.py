@@ -19,6 +19,7 @@ from shared.settings import Settings
 from tests.harness.builders import a_job
 from workers.request.billing import Received
 from workers.request.next_call import NextCall
+from workers.upstreams.paces import Turn
 from workers.upstreams.routes import Closed, Route
 
 SETTINGS = Settings(database_url="", redis_url="", upstream_wait_s=5, retry_in_place_s=1)
@@ -32,9 +33,14 @@ class Choices:
 
     def __init__(self, *choices: Route | Closed) -> None:
         self._choices = list(choices)
+        self.turns_come = True
 
-    async def choose(self, *_: object) -> Route | Closed:
+    async def choose(self, *_: object, turn_within_s: float) -> Route | Closed:
         return self._choices.pop(0)
+
+    async def may_begin(self, _: Route) -> bool:
+        comes, self.turns_come = self.turns_come, True
+        return comes
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -74,7 +80,13 @@ class Run:
 
 
 def next_call(
-    *choices: Route | Closed, waited_s: float = 0, run: Run | None = None, in_chain: bool = False, is_well: bool = True
+    *choices: Route | Closed,
+    waited_s: float = 0,
+    run: Run | None = None,
+    in_chain: bool = False,
+    is_well: bool = True,
+    settings: Settings = SETTINGS,
+    turns_come: bool = True,
 ) -> NextCall:
     """Of a request that was admitted a moment ago: its deadline is never that of another test."""
     job = a_job()
@@ -87,7 +99,9 @@ def next_call(
     async def next_is_well() -> bool:
         return is_well
 
-    return NextCall(job, Choices(*choices), run or Run(), SETTINGS, received, next_is_well)  # type: ignore[arg-type]
+    routes = Choices(*choices)
+    routes.turns_come = turns_come
+    return NextCall(job, routes, run or Run(), settings, received, next_is_well)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -136,3 +150,26 @@ async def test_a_model_of_a_chain_is_waited_for_only_when_no_later_one_can_be_ca
     for wait_s in (0.001, 2):
         with pytest.raises(ProviderBusy):
             await next_call(Closed(wait_s), ROUTE, in_chain=True).first()
+
+
+IN_TURN = ROUTE._replace(turn=Turn(in_s=0.001))
+OLD_AT_ONCE = msgspec.structs.replace(SETTINGS, upstream_throttled_s=0)
+
+
+async def test_a_turn_is_waited_for_and_another_one_taken_when_it_has_passed() -> None:
+    assert await next_call(IN_TURN).first() is IN_TURN
+    assert await next_call(IN_TURN, ROUTE, turns_come=False).first() is ROUTE
+
+
+async def test_a_turn_is_not_waited_for_by_who_has_waited_for_long_or_has_another_model() -> None:
+    assert await next_call(IN_TURN, in_chain=True, is_well=False).first() is IN_TURN
+    for calls in (next_call(IN_TURN, in_chain=True), next_call(IN_TURN, settings=OLD_AT_ONCE)):
+        with pytest.raises(ProviderBusy):
+            await calls.first()
+
+
+async def test_where_calls_take_turns_patience_is_for_as_long_as_a_vendor_may_throttle() -> None:
+    closed = Closed(0.001, in_turn=True)
+    assert await next_call(closed, ROUTE, waited_s=6).first() is ROUTE
+    with pytest.raises(ProviderBusy):
+        await next_call(closed, ROUTE, waited_s=6, settings=OLD_AT_ONCE).first()

@@ -16,6 +16,7 @@ from workers.providers.loading import Held
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.vendor_errors import OutOfTime
 from workers.upstreams.outcomes import outcome_of
+from workers.upstreams.paces import Turn
 from workers.upstreams.routes import Closed, Route, Routes
 from workers.upstreams.states import NEVER_S, States
 
@@ -32,6 +33,21 @@ class Windows(Unpaced):
 
     def known(self, name: str) -> int:
         return self._limits.get(name.partition("/")[0], 1)
+
+    async def throttled(self, *_: object) -> None:
+        self.cooled_first = self.cools_for(f"b/{MODEL.name}") > 0
+
+    def take_turns(self, name: str) -> bool:
+        return name.partition("/")[0] in self.turns
+
+    async def turn(self, names: dict[str, float], within_s: float, **_: int) -> Turn:
+        """The earliest of those that each key has, and at once where it has none."""
+        waits = [max(self.turns.get(name.partition("/")[0], 0.0), wait_s) for name, wait_s in names.items()]
+        return Turn(waits.index(min(waits)), min(waits), taken=min(waits) <= within_s)
+
+    turns: dict[str, float] = {}  # noqa: RUF012 - each test has its own
+    cooled_first = False
+    cools_for: Any = None
 
 
 class Shared:
@@ -179,15 +195,22 @@ async def test_who_lacks_the_model_is_asked_for_it_last() -> None:
     assert await _chosen(routes, "a") == "b"
 
 
-async def test_a_time_that_the_vendor_named_holds_at_once() -> None:
-    routes = await _routes(_row("a"), _row("b", priority=9))
+async def test_a_time_that_the_vendor_named_holds_at_once_and_only_grows() -> None:
+    shared = Shared()
+    routes = await _routes(_row("a"), _row("b", priority=9), shared=shared)
     (_, b) = routes.of(MODEL)
+    paces: Any = routes.paces
+    paces.cools_for = routes.states.cools_for
     with routes.call(b) as call:
         await call.failed(vendor_errors.throttled(30))
+    assert paces.cooled_first, "before anybody else is told"
     assert await _shares(routes) == {"a": 1.0}
-    found = await routes.choose(MODEL, {"a"})
-    assert isinstance(found, Closed)
-    assert 29 < found.wait_s <= 30
+    for told_s in (0.0, 1.0):  # what others have heard of is older, or of another call
+        shared.cooling = {f"b/{MODEL.name}": told_s} if told_s else {}
+        await routes.states.exchange()
+        found = await routes.choose(MODEL, {"a"})
+        assert isinstance(found, Closed)
+        assert 29 < found.wait_s <= 30
 
 
 @pytest.mark.parametrize(
@@ -233,3 +256,46 @@ async def test_a_model_of_another_worker_can_be_called_unless_all_its_upstreams_
     assert await routes.is_any_open([MODEL])
     routes.states.drained = frozenset({"a"})
     assert not await routes.is_any_open([MODEL])
+
+
+@pytest.mark.parametrize(
+    ("turns", "within_s", "chosen"),
+    [
+        ({"a": 0.5, "b": 0.2}, 1.0, "b"),
+        ({"a": 0.5}, 1.0, "b"),  # which takes the call now
+        ({"a": 5.0, "b": 2.0}, 1.0, 2.0),
+        ({"a": 0.5, "b": 0.2}, 0.0, 0.2),
+        ({"c": 0.5, "a": 2.0}, 1.0, "c"),  # which has another priority
+        ({"c": 9.0}, 1.0, "a or b"),
+    ],
+)
+async def test_where_vendors_throttle_the_earliest_turn_is_taken_unless_it_comes_too_late(
+    turns: dict[str, float], within_s: float, chosen: str | float
+) -> None:
+    rows = [_row("a"), _row("b")] + [_row("c", priority=1)] * ("c" in turns)
+    routes = await _routes(*rows)
+    paces: Any = routes.paces
+    paces.turns = turns
+    for _ in range(20):
+        found = await routes.choose(MODEL, turn_within_s=within_s)
+        if isinstance(found, Route):
+            assert found.name in str(chosen)
+            assert found.turn.in_s == (turns.get(found.name, 0.0) if found.name in turns else 0.0)
+        else:
+            assert isinstance(found, Closed)
+            assert (found.wait_s, found.in_turn) == (chosen, True)
+
+
+async def test_a_call_that_has_its_turn_begins_unless_its_upstream_is_closed_or_drained_by_then() -> None:
+    shared = Shared()
+    routes = await _routes(_row("a"), shared=shared)
+    paces: Any = routes.paces
+    paces.turns = {"a": 0.0}
+    (route,) = routes.of(MODEL)
+    assert await routes.may_begin(route)
+    routes.states.drained = frozenset({"a"})
+    assert not await routes.may_begin(route)
+    routes.states.drained = frozenset()
+    shared.put("a", "open", wait_s=60)
+    await routes.states.exchange()
+    assert not await routes.may_begin(route)

@@ -1,0 +1,87 @@
+"""One call to an upstream while it is under way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from shared.errors import ModelRetired, ProviderBusy, RebootError
+from shared.runtime.metrics import UPSTREAM_CALLS
+from workers.providers.wire.vendor_errors import NotHere, Throttled
+from workers.upstreams.outcomes import outcome_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from workers.upstreams.routes import Route, Routes
+
+
+class Call:
+    """A context; what became of the call is told to all workers."""
+
+    def __init__(self, routes: Routes, route: Route) -> None:
+        self._routes = routes
+        self.route = route
+        self._term = routes.states.term(route.name)
+        self._answered = False
+        self._began_at = 0.0
+
+    def __enter__(self) -> Self:
+        self._routes.under_way[self.route.pace_name] += 1
+        self._began_at = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._routes.under_way[self.route.pace_name] -= 1
+        self._release()
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether the upstream recovers, so that this call shows whether it has."""
+        return bool(self.route.permit) and not self._answered
+
+    def answered(self) -> None:
+        """The first byte has come: another call may try an upstream that recovers."""
+        if self.is_tried:
+            self._answered = True
+            self._routes.states.told(self.route.name, self._term, "s")
+            self._release()
+
+    def succeeded(self, reason: str) -> None:
+        """The vendor answered to the end."""
+        self._routes.paces.succeeded(self.route.pace_name, self._took_s())
+        if not self._answered:
+            self._routes.states.told(self.route.name, self._term, "s")
+        UPSTREAM_CALLS.labels(self.route.name, reason).inc()
+
+    async def used_up(self, reset_s: float, next_s: float) -> None:
+        """The vendor says that its limit is used up: batches wait until it is as it was, others until it takes one more."""
+        self._routes.states.cool(self.route.pace_name, next_s)
+        await self._routes.paces.used_up(self.route.pace_name, reset_s, next_s)
+
+    async def failed(self, error: RebootError) -> None:
+        """A time that the vendor named holds for all calls of the model there, here before anybody else is told."""
+        UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
+        outcome = outcome_of(error)
+        if outcome is not None:
+            self._routes.states.told(self.route.name, self._term, outcome)
+        self._release()
+        if isinstance(error, ModelRetired | NotHere):
+            self._routes.leave_aside(self.route)
+        cool_s, pace = error.asked_wait_s or 0.0, self.route.pace_name
+        if cool_s and outcome in {"f", "n"}:
+            self._routes.states.cool(pace, cool_s)
+        if isinstance(error, ProviderBusy):
+            took_s = self._took_s() if isinstance(error, Throttled) else None
+            await self._routes.paces.throttled(pace, error.retry_after_s or 0, cool_s, took_s)
+        elif cool_s:
+            await self._routes.paces.used_up(pace, cool_s, cool_s)
+
+    def _took_s(self) -> float:
+        return time.monotonic() - self._began_at
+
+    def _release(self) -> None:
+        if self.route.permit:
+            self._routes.states.release(self.route.name, self.route.permit)
