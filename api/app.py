@@ -19,7 +19,8 @@ from api.endpoints.operator_docs import OPERATOR_OPENAPI
 from api.http.bodies import Bodies
 from api.http.lists import Lists
 from api.http.read_turns import ReadTurns
-from api.http.state import ANSWERS, HELD_STREAMS, READS, RESULTS, SETTINGS
+from api.http.refusal_pace import RefusalPace
+from api.http.state import ANSWERS, HELD_STREAMS, READS, REFUSAL_PACE, RESULTS, SETTINGS
 from api.http.uploads import Uploads
 from api.http.writing import PART_BYTES
 from api.key_watch import KeyWatch
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> web.Application:
     app[READS] = ReadTurns()
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)
     app[RESULTS] = ByteBudget("results", total=settings.results_bytes_max, share=settings.results_bytes_max // 2)
+    app[REFUSAL_PACE] = RefusalPace(settings)
     app[HELD_STREAMS] = GrowingRoom("held streams", total=settings.held_streams_bytes_max, free=PART_BYTES)
     app.cleanup_ctx.append(lambda app: _services(app, settings))
     address = settings.public_url or "/"

@@ -15,7 +15,7 @@ from aiohttp import web
 from api.formats.asked import Form
 from api.formats.wishes import without_query
 from api.http.reading import idempotency_key
-from api.http.state import REQUEST_ID
+from api.http.state import ASKED_BY, REQUEST_ID
 from api.requests.fallbacks import Chain, chain_of, served_now
 from api.requests.log import find_repeated
 from api.requests.model_check import at_tier, fit_to_model, with_nearest
@@ -66,6 +66,7 @@ class Wanted(msgspec.Struct, kw_only=True):
 async def read_body(request: web.Request, key: ApiKey, copies: int = 1) -> Body:
     """Read the body; a large one is not even read if the account has no credit. Raises `RebootError`s."""
     services = request.app[SERVICES]
+    request[ASKED_BY] = key.account_id
     if services.bodies.is_large(request.content_length or 0):
         await require_credit(services.pool, key.account_id)
     body = await services.bodies.read_json(request, key.account_id, copies=copies)

@@ -142,6 +142,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     copies_bytes_max: int = 32_000_000
     admissions_at_once: int = 8  # small requests that a front door reserves and enqueues at once; accounts take turns
     admission_within_s: float = 10.0  # how long a small request waits for its turn
+    # refused requests that one account may have answered per second; the answers to more wait for their turn
+    refusals_per_s: int = 100
+    refusal_wait_max_s: float = 2.0  # longest wait of such an answer
     body_within_s: float = 60.0  # time for a whole body; for a batch's body the longest pause
     body_bytes_per_s_min: int = 5_000  # slowest rate of a batch's body
     # how long the rest of a refused body is read, so that the caller gets the error

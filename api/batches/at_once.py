@@ -14,6 +14,7 @@ from api.batches.lines import Parts
 from api.batches.reading import Reader
 from api.batches.upload import Upload
 from api.http.reading import chunks_of, idempotency_key
+from api.http.state import ASKED_BY
 from api.services import SERVICES
 from shared.batches.batches import Batch
 from shared.batches.files import Form, LineError, begin_file, forget_file, require_credit
@@ -55,6 +56,7 @@ async def batch_of(
     here. If anything is raised, or the caller goes away, nothing of the body stays, and nothing was held or charged.
     """
     services = request.app[SERVICES]
+    request[ASKED_BY] = key.account_id
     counting = Counting(request, services, key)
     repeated_by = idempotency_key(request)
     repeats = repeated_by is not None and await key_was_used(services.pool, key.account_id, repeated_by)

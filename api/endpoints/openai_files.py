@@ -32,6 +32,7 @@ from api.formats.parsing import parse_query
 from api.http.lists import ROWS_AT_ONCE, SHORT_ROWS
 from api.http.multipart import file_form
 from api.http.reading import idempotency_key, refuse_too_large
+from api.http.state import ASKED_BY
 from api.http.writing import answer
 from api.services import SERVICES, Services
 from shared.batches.batches import Batch, Result, delete_output, find_batch
@@ -63,6 +64,7 @@ async def post_file(request: web.Request) -> web.Response:
     """
     services = request.app[SERVICES]
     key = await services.authenticator.authenticate(request.headers, "inference")
+    request[ASKED_BY] = key.account_id
     form = await file_form(request)
     refuse_too_large(request, services.settings.batch_bytes_max + FORM_BYTES)
     repeated_by = idempotency_key(request)

@@ -17,7 +17,7 @@ from aiohttp import web
 from api.http.encoding import utf8_body
 from api.http.reading import broken_off, refuse_more_than, refuse_too_large, refuse_unsupported
 from api.http.state import READS
-from shared.runtime.byte_budget import ByteBudget, HeldBytes
+from shared.runtime.byte_budget import UNREAD_BYTES, ByteBudget, HeldBytes
 from shared.runtime.long_steps import Pauses
 
 if TYPE_CHECKING:
@@ -126,8 +126,15 @@ class Bodies:
         within `BODIES_ROOM_WITHIN_S` (all before the body is read, if its length is known), and `InvalidRequest` if it
         breaks off, does not arrive within `BODY_WITHIN_S`, or is not UTF-8.
         """
+        bytes_max = bytes_max or self._settings.body_bytes_max
+        try:
+            return await self._read_json(request, account_id, bytes_max, copies)
+        except BaseException:
+            self._note_refused(UNREAD_BYTES)
+            raise
+
+    async def _read_json(self, request: web.Request, account_id: str, bytes_max: int, copies: int) -> Body:
         settings = self._settings
-        bytes_max = bytes_max or settings.body_bytes_max
         refuse_unsupported(request)
         refuse_too_large(request, bytes_max)
         said = settings.small_body_bytes_max if request.content_length is None else request.content_length

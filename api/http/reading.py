@@ -34,12 +34,20 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def pass_over_rest(request: web.Request) -> None:
-    """Read the rest of a refused body for at most `REFUSED_BODY_WITHIN_S`; then the connection ends."""
+    """Read the rest of a refused body for at most `REFUSED_BODY_WITHIN_S`; then the connection ends.
+
+    A connection that waits for its turn to read holds nothing: callers who go away and send again leave hundreds of them.
+    """
     turns = request.app[READS]
     try:
         async with asyncio.timeout(request.app[SETTINGS].refused_body_within_s):
-            while not request.content.is_eof():
-                await turns.next()
+            while (transport := request.transport) and not request.content.is_eof():
+                request.content.read_nowait()
+                transport.pause_reading()
+                try:
+                    await turns.next()
+                finally:
+                    transport.resume_reading()
                 await request.content.readany()
     except TimeoutError:
         request.protocol.force_close()

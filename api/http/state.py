@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from api.http.read_turns import ReadTurns
+from api.http.refusal_pace import RefusalPace
 from shared.runtime.byte_budget import ByteBudget
 from shared.runtime.growing_room import GrowingRoom
 from shared.settings import Settings
@@ -17,8 +18,12 @@ RESULTS = web.AppKey("results", ByteBudget)
 """Room for batch results that this process is sending, by account."""
 READS = web.AppKey("reads", ReadTurns)
 """Turns for reading large bodies."""
+REFUSAL_PACE = web.AppKey("refusal_pace", RefusalPace)
+"""The pace at which accounts are refused."""
 HELD_STREAMS = web.AppKey("held_streams", GrowingRoom)
 """Room for streams that hold what they sent until their end, by account. The keys below hold values of one request."""
+ASKED_BY = web.RequestKey("asked_by", str)
+"""The account whose body is read, once its key is known."""
 RATE_HEADERS = web.RequestKey("rate_headers", dict[str, str])
 """Headers with what is left of the key's rate; every answer to the request carries them."""
 CLOSES = web.RequestKey("closes", bool)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 import redis.asyncio
 
-from tests.faults.bytes_in import ABUSES, LARGEST, Sender, chat, done_for_a_while, image
+from shared.settings import Settings
+from tests.faults.bytes_in import ABUSES, Sender, done_for_a_while, largest
 from tests.faults.conftest import Scale
 from tests.harness.bystander import bystander
 from tests.harness.caller import Caller, told
@@ -51,9 +52,11 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     (folder / "other vendor").mkdir()
     await other.start()
     vendor = {"DEEPSEEK_API_KEY": "simulated", "DEEPSEEK_BASE_URL": f"http://127.0.0.1:{other.port}/deepseek"}
+    defaults = Settings.load({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"})
+    as_it_comes = {"REFUSALS_PER_S": str(defaults.refusals_per_s)}
     try:
         async with (
-            running_cluster(folder / "cluster", vendor, doors=1, workers=1, direct=True) as cluster,
+            running_cluster(folder / "cluster", vendor | as_it_comes, doors=1, workers=1, direct=True) as cluster,
             customer(cluster) as greedy,
             customer(cluster) as modest,
         ):
@@ -65,8 +68,8 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 async def test_four_of_the_largest_bodies_are_served_at_once(service: Service, figures: Figures) -> None:
     async with _most_memory(service.cluster) as most:
         greedy = service.greedy
-        sender = Sender(greedy.session, greedy.url(""), greedy.key, 4)
-        assert await sender.send_all(chat(told(tokens=3), image(LARGEST))) == {200: 4}
+        sender, body = Sender(greedy.session, greedy.url(""), greedy.key), largest()
+        assert await asyncio.gather(*(sender.send(body) for _ in range(4))) == [200] * 4
     _report(figures, "4 bodies of 20 MB", most)
 
 

@@ -33,13 +33,14 @@ READY_S = 60.0
 STARTED = b'"event":"worker started"'
 MODULES = {"web": "api", "worker": "workers"}
 FORGIVING = {
+    "REFUSALS_PER_S": "10000",
     "UPSTREAM_FAILED_IN_ROW": "1000000",
     "UPSTREAM_CALLS_MIN": "1000000",
     "UPSTREAM_OPEN_S": "0.05",
     "UPSTREAM_OPEN_MAX_S": "0.05",
     "UPSTREAM_RAMP_MAX": "1",
 }
-"""Tests ask one vendor for failures, one after the other: those that are not about that want it called all the same."""
+"""Tests ask for refusals and for vendors' failures, one after the other: those that are not about that want them at once."""
 
 
 class Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
@@ -61,3 +62,19 @@ async def test_of_a_body_that_does_not_end_the_connection_does() -> None:
     stream.feed_data(b"rest")
     await pass_over_rest(request)
     assert request.protocol.force_close.called  # type: ignore[attr-defined]
+
+
+async def test_a_connection_that_waits_for_its_turn_holds_nothing_of_the_body() -> None:
+    stream = a_stream()
+    request = a_request(stream)
+    stream.feed_data(b"rest")
+    turns = request.app[READS]
+    async with turns._lock:  # somebody else's turn
+        passing = asyncio.ensure_future(pass_over_rest(request))
+        await asyncio.sleep(0)
+        assert (stream.total_bytes, stream._size) == (4, 0)
+        transport: Any = request.transport
+        assert (transport.pause_reading.call_count, transport.resume_reading.call_count) == (1, 0)
+        stream.feed_eof()
+    await passing
+    assert transport.resume_reading.call_count == 1

@@ -1,0 +1,37 @@
+"""The pace of refusals: a refused request costs its caller nothing, and the service the time to read and to judge it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
+
+BURST_S = 1.0
+"""An account that was not refused for this long may be refused as often as in this time without a wait."""
+ACCOUNTS_MAX = 1_000
+"""How many accounts are remembered before those whose pace is back to normal are forgotten."""
+
+
+class RefusalPace:
+    """One for each front door. It delays the answers of an account that is refused more than `REFUSALS_PER_S` times a second,
+    so that whoever repeats refused requests as fast as they are answered leaves the processor to others.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._every_s = 1 / settings.refusals_per_s
+        self._wait_max_s = settings.refusal_wait_max_s
+        self._next_at: dict[str, float] = {}
+        """By account: when the next refusal is due at an even pace, in seconds of the monotonic clock."""
+
+    async def keep(self, account_id: str) -> None:
+        """Wait until the account may be given another refusal, at most `REFUSAL_WAIT_MAX_S`."""
+        now = time.monotonic()
+        due_at = max(self._next_at.get(account_id, 0.0), now - BURST_S)
+        wait_s = min(max(due_at - now, 0.0), self._wait_max_s)
+        if len(self._next_at) >= ACCOUNTS_MAX:
+            self._next_at = {owner: at for owner, at in self._next_at.items() if at > now - BURST_S}
+        self._next_at[account_id] = min(due_at, now + self._wait_max_s) + self._every_s
+        await asyncio.sleep(wait_s)
