@@ -30,7 +30,7 @@ test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 
 
 proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
 	@export PROOFS=1; failed=0; \
-	$(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py $(ARGS) || failed=1; \
+	$(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py tests/integration/queue/test_model.py tests/integration/ledger/test_model.py $(ARGS) || failed=1; \
 	$(BIN)/python -m pytest --timeout=3600 tests/faults/measured_*.py $(ARGS) || failed=1; \
 	exit $$failed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import os
 from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from shared.stores.postgres import load_queries
 from tests.harness.builders import a_reservation, a_settlement, repeatable
 from tests.integration.ledger.model import IN_FLIGHT_MAX, KEY_LIMIT, Model, cost
 
+LONG = bool(os.environ.get("PROOFS"))
 T = TypeVar("T")
 QUERIES = load_queries("ledger")
 ACCOUNTS = 2
@@ -312,6 +314,9 @@ def test_the_ledger_does_what_the_model_does(database_url: str) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=150 if LONG else 15,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
             ),
         )

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import copy
 import itertools
+import os
 from collections import Counter, deque
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -57,6 +58,7 @@ from tests.integration.queue.model import (
     model_job,
 )
 
+LONG = bool(os.environ.get("PROOFS"))
 T = TypeVar("T")
 Store = dict[bytes, tuple[bytes, int]]
 MUCH_LATER = 2**42
@@ -481,6 +483,9 @@ def test_the_queue_does_what_the_model_does(settings: Settings) -> None:
         run_state_machine_as_test(
             machine,
             settings=hypothesis.settings(
-                max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=300 if LONG else 25,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
             ),
         )
