@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -20,6 +21,7 @@ from api.formats.anthropic.batches import (
     parse_params,
     result_line,
 )
+from api.formats.anthropic.chat import thinks_between_calls
 from api.formats.native.answers import json_bytes
 from api.formats.wishes import ignored_header, known_query, unknown_parameters
 from api.http.caller import base_url_of
@@ -66,7 +68,8 @@ async def post_batch(request: web.Request) -> web.Response:
     if left_out and key.strict:
         raise InvalidRequest(f"`{left_out[0][:100]}` is not known here, and this key is strict: leave it out.")
     requests = Requests(settings.batch_line_bytes_max, strict=key.strict)
-    reader = RequestReader(services, "anthropic", key, parse_params)
+    parse = partial(parse_params, interleaved=thinks_between_calls(request.headers))
+    reader = RequestReader(services, "anthropic", key, parse)
     made = await batch_of(request, key, BodyForm("anthropic", ENDPOINT, FILENAME, requests, reader))
     headers = ignored_header([*left_out, *requests.others]) | ({"Idempotent-Replayed": "true"} if made.again else {})
     return _shown(request, made.batch, headers)

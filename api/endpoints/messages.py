@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 from aiohttp import web
 
@@ -23,10 +25,11 @@ class TokenCount(msgspec.Struct, frozen=True):
 
 
 async def post_messages(request: web.Request) -> web.StreamResponse:
-    """Answer with a message, or with the events of one. `anthropic-version` and `anthropic-beta` are accepted and change
-    nothing.
+    """Answer with a message, or with the events of one. `anthropic-version` is accepted and changes nothing. Of what
+    `anthropic-beta` may say, `interleaved-thinking-2025-05-14` lets `thinking.budget_tokens` exceed `max_tokens`.
     """
-    return await serve(request, anthropic.parse_message)
+    interleaved = anthropic.thinks_between_calls(request.headers)
+    return await serve(request, partial(anthropic.parse_message, interleaved=interleaved))
 
 
 async def post_count_tokens(request: web.Request) -> web.Response:

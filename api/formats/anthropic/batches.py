@@ -145,9 +145,9 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
 NOT_RUN: dict[str | None, Canceled | Expired] = {"cancelled": Canceled(), "expired": Expired()}
 
 
-def parse_params(params: bytes) -> Asked:
-    """Parse one request of a batch. Raises `InvalidRequest`, which names the field."""
-    asked = parse_message(params)
+def parse_params(params: bytes, *, interleaved: bool = False) -> Asked:
+    """Parse one request of a batch, as `parse_message` does. Raises `InvalidRequest`, which names the field."""
+    asked = parse_message(params, interleaved=interleaved)
     if asked.stream:
         raise InvalidRequest("`stream` is not possible in a batch: leave it out.")
     return asked

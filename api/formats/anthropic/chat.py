@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from multidict import MultiMapping
 
 from api.formats.anthropic.answers import message
 from api.formats.anthropic.body import (
@@ -45,6 +46,10 @@ HINT = (
 )
 CALLERS_OWN = ("bash_", "text_editor_", "computer_", "memory_")
 """Prefixes of tool types that the caller runs and whose schema only Anthropic's models know."""
+INTERLEAVED = "interleaved-thinking-"
+"""Anthropic's beta for thoughts between calls: "budget_tokens can exceed the max_tokens parameter, as it represents the total
+budget across all thinking blocks within one assistant turn" (platform.claude.com/docs, extended thinking, read 2026-11).
+"""
 
 
 class MessagesForm:
@@ -75,10 +80,21 @@ _messages = KnownFields(MessagesRequest, HINT, LEFT_OUT)
 _counts = KnownFields(CountRequest, HINT, LEFT_OUT)
 
 
-def parse_message(body: bytes) -> Asked:
-    """Parse a body; unknown fields are named in the result. Raises `InvalidRequest`, which names the field."""
+def thinks_between_calls(headers: MultiMapping[str]) -> bool:
+    """Return whether the caller asks for the beta in which `budget_tokens` counts the thoughts between calls, too, and so may
+    exceed `max_tokens`.
+    """
+    names = ",".join(headers.getall("anthropic-beta", [])).split(",")
+    return any(name.strip().startswith(INTERLEAVED) for name in names)
+
+
+def parse_message(body: bytes, *, interleaved: bool = False) -> Asked:
+    """Parse a body; unknown fields are named in the result. `interleaved` is `thinks_between_calls` of its headers. Raises
+    `InvalidRequest`, which names the field.
+    """
     request, unknown = _messages.decode(body)
     refuse_thread(request.thread)
+    check_thinking(request.thinking, None if interleaved else request.max_tokens)
     asked = _asked(request, unknown)
     wanted = asked.sampling
     sampling = msgspec.structs.replace(
@@ -101,8 +117,10 @@ def parse_message(body: bytes) -> Asked:
 
 
 def parse_count(body: bytes) -> Asked:
-    """The same for a body whose tokens are to be counted."""
-    return _asked(*_counts.decode(body))
+    """The same of a body whose tokens are to be counted."""
+    request, unknown = _counts.decode(body)
+    check_thinking(request.thinking, None)
+    return _asked(request, unknown)
 
 
 def _asked(request: CountRequest, unknown: list[str]) -> Asked:
@@ -110,7 +128,6 @@ def _asked(request: CountRequest, unknown: list[str]) -> Asked:
     messages, parts_left_out = neutral_messages(request.system, request.messages)
     messages[-1] = marked_at_end(messages[-1], request.cache_control)
     output = request.output_config or OutputConfig()
-    check_thinking(request.thinking, request.max_tokens if isinstance(request, MessagesRequest) else None)
     wishes = wishes_of(
         [*unknown, *tools_left_out, *parts_left_out, *_more_wishes(request)],
         effort=output.effort,

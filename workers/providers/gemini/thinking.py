@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from google.genai import types
 
+from shared.catalogue.room_to_think import thinking_room
 from shared.catalogue.thinking import thinks
 from shared.chat import ReasoningEffort, ToolCall
 from shared.thoughts import Thought
@@ -70,5 +71,6 @@ def _signature(call: ToolCall, absent: bytes | None) -> bytes | None:
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int:
+    """Thoughts are a part of the output limit, and leave room for the answer."""
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MAX)
-    return min(max(wanted, BUDGET_MIN), BUDGET_MAX)
+    return max(min(wanted, BUDGET_MAX, thinking_room(request.output_limit)), BUDGET_MIN)

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from multidict import CIMultiDict
 
-from api.formats.anthropic.chat import parse_message
+from api.formats.anthropic.chat import parse_message, thinks_between_calls
 from api.formats.asked import Asked
 from shared.chat import (
     ImagePart,
@@ -477,6 +478,28 @@ def test_thoughts_are_shown_and_signed_where_thinking_is_asked_for(
 ) -> None:
     sampling = parsed(thinking=thinking, max_tokens=4_000).sampling
     assert (sampling.shows_thoughts, sampling.signs_thoughts, sampling.thinking_budget) == (shown, signed, budget)
+
+
+@pytest.mark.parametrize(
+    ("headers", "interleaved"),
+    [
+        ([("anthropic-beta", "interleaved-thinking-2025-05-14")], True),
+        ([("Anthropic-Beta", "message-batches-2024-09-24, interleaved-thinking-2026-01-01")], True),
+        ([("anthropic-beta", "a"), ("anthropic-beta", "interleaved-thinking-2025-05-14")], True),
+        ([("anthropic-beta", "no-interleaved-thinking-2025-05-14")], False),
+        ([("anthropic-version", "2023-06-01")], False),
+    ],
+)
+def test_a_budget_may_exceed_the_output_limit_where_it_counts_the_thoughts_between_calls(
+    headers: list[tuple[str, str]], *, interleaved: bool
+) -> None:
+    assert thinks_between_calls(CIMultiDict(headers)) == interleaved
+    said = msgspec.json.encode(body(thinking={"type": "enabled", "budget_tokens": 32_000}, max_tokens=32_000))
+    if interleaved:
+        assert parse_message(said, interleaved=True).sampling.thinking_budget == 32_000
+    else:
+        with pytest.raises(InvalidRequest, match="no room for an answer"):
+            parse_message(said)
 
 
 def test_thoughts_come_back_in_their_places() -> None:
