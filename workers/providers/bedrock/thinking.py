@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.catalogue.room_to_think import can_go_on_thinking, thinking_room
+from shared.catalogue.thinking import thinks
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ReasoningEffort
 from workers.providers.protocol import ProviderRequest
@@ -37,7 +38,8 @@ def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[str, Any]:
-    model, shows = request.model, request.sampling.shows_thoughts
+    model = request.model
+    shows = request.sampling.shows_thoughts and thinks(model, effort)
     if effort is None and model.thinking is not None:
         return {} if model.thinking == "off" else {"thinking": {"type": model.thinking}}
     if "-4-5-" in model.upstream:

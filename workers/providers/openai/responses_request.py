@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.catalogue.models import Model
+from shared.catalogue.thinking import thinks
 from shared.catalogue.vendor_limits import vendor_limits
 from shared.chat import ImagePart, JsonAnswer, Message, TextPart, Tool, ToolCall, ToolChoice, Tools
 from shared.schemas import object_schema
@@ -47,7 +48,8 @@ def _reasoning(request: ProviderRequest) -> dict[str, Any] | None:
     organization must be verified to generate reasoning summaries", github.com/continuedev/continue/pull/12047, read 2026-11).
     """
     effort = request.sampling.reasoning_effort or request.model.thinking
-    told = {"effort": effort, "summary": "auto" if request.sampling.shows_thoughts else None}
+    shows = request.sampling.shows_thoughts and thinks(request.model, request.sampling.reasoning_effort)
+    told = {"effort": effort, "summary": "auto" if shows else None}
     return {name: value for name, value in told.items() if value} or None
 
 

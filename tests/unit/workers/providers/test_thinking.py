@@ -146,6 +146,8 @@ def test_the_reasoner_takes_back_what_it_thought_before_a_call_only() -> None:
     [
         ("amazon-nova-lite", None, {}, None),
         ("anthropic-claude-3-haiku", None, {"top_k": 5}, {"top_k": 5}),
+        ("anthropic-claude-3-haiku", None, SHOWN, None),
+        ("anthropic-claude-3-5-sonnet-v2", None, SHOWN, None),
         ("anthropic-claude-opus-4-8", None, {}, None),
         ("anthropic-claude-opus-5", None, {}, {"thinking": {"type": "disabled"}}),
         ("anthropic-claude-sonnet-5-5", None, {}, {"thinking": {"type": "between_tools"}}),

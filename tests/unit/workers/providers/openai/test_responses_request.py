@@ -64,6 +64,7 @@ def test_an_effort_is_told_and_what_is_thought_comes_back_as_the_caller_wants_it
     assert "include" not in quiet
     terra = asked(name="openai-gpt-6.1-terra")  # which takes tools here only, also while it does not think
     assert terra["reasoning"] == {"effort": "none"}
+    assert "reasoning" not in asked(name="openai-gpt-4o", shows_thoughts=True)  # which does not think
 
 
 def test_a_talk_becomes_items_in_its_order() -> None:
