@@ -1,1 +1,1 @@
-"""Workers: take jobs under a lease, call the vendors, journal the answers, settle."""
+"""Workers: claim jobs under a lease, call the vendors, journal the answers and settle them."""

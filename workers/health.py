@@ -1,5 +1,5 @@
-"""What a worker says of itself on its metrics port. `GET /healthz`: its event loop turns. `GET /readyz`: it takes jobs and
-keeps its leases.
+"""What a worker answers on its metrics port. `GET /healthz`: whether its event loop turns. `GET /readyz`: whether it takes
+jobs and keeps its leases.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ STUCK_AFTER_LEASES = 3
 
 
 class WorkerReadiness(msgspec.Struct, frozen=True, kw_only=True):
-    """`claim_age_s` since it asked the queues for jobs, `renewal_age_s` since it renewed its leases; both are fractions of a
-    lease while all is well.
+    """`claim_age_s`: seconds since it asked the queues for jobs; `renewal_age_s`: seconds since it renewed its leases. Both
+    stay below a lease while all is well.
     """
 
     status: Literal["ready", "not ready"]
@@ -31,7 +31,7 @@ class WorkerReadiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """`pages` are for the metrics port."""
+    """`pages` are served on the metrics port."""
 
     def __init__(self, worker: LeasedWorker, reach: Reach, lease_s: float) -> None:
         self._worker = worker

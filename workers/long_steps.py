@@ -1,8 +1,8 @@
-"""The long steps of this worker process, on large requests."""
+"""The long steps on large requests in this worker process."""
 
 from __future__ import annotations
 
 from shared.runtime.long_steps import LongSteps
 
 LONG_STEPS = LongSteps()
-"""A worker has one event loop, and its steps are scattered over what arq and the vendors' clients call."""
+"""One object per process: a worker has one event loop, and arq and the vendors' clients call code in many places."""

@@ -85,7 +85,7 @@ class _Stores(NamedTuple):
 
 
 class _Offer(NamedTuple):
-    """Of a heartbeat."""
+    """The parts of a heartbeat that say what the worker can call."""
 
     services: tuple[str, ...]
     upstreams: dict[str, str]
@@ -181,7 +181,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
-    """Connected, and as this release needs them; closed with the stack."""
+    """Connect the stores and check that they fit this release; they are closed with the stack."""
     pool = await postgres.connect(settings, application=process_name("worker"))
     stack.push_async_callback(pool.close)
     await migrations.require_migrated(pool)
@@ -197,13 +197,13 @@ async def _stores(settings: Settings, stack: AsyncExitStack) -> _Stores:
 
 
 async def _try_now(redis: ArqRedis, upstream: str) -> None:
-    """Its key has changed. Without Redis it is tried when it would have been."""
+    """Let the next call try the upstream, because its key has changed. Without Redis it is tried at the planned time."""
     with contextlib.suppress(*redis_client.UNREACHABLE):
         await try_now(redis, upstream)
 
 
 def _environment(upstreams: Iterable[Upstream]) -> SecretEnvironment:
-    """With the secrets of vendors and upstreams that stand in files."""
+    """The environment with the secrets of vendors and upstreams that are in files."""
     named = (upstream.key_variable for upstream in upstreams if upstream.key_variable)
     try:
         return SecretEnvironment(os.environ, dict.fromkeys((*SECRETS, *named)))
@@ -226,7 +226,7 @@ def _providers(settings: Settings) -> set[str]:
 
 
 def _claimed(settings: Settings, catalogue: Catalogue, services: tuple[str, ...]) -> tuple[QueueName, ...]:
-    """The queues of vendors that this process can call; other workers' vendors are left to them."""
+    """The queues of vendors that this process can call; other vendors' queues are left to other workers."""
     callable_here = {model.provider for model in catalogue if model.service in services}
     return tuple(queue for queue in settings.worker_queues if provider_of(queue) in callable_here)
 
@@ -254,8 +254,8 @@ def _leased_worker(
         idle_wait_s=settings.idle_wait_s,
         redis_pool=redis,
         allow_abort_jobs=True,
-        keep_result=0,  # results travel through the journal; arq's would hold the prompt
-        max_tries=1_000_000,  # how often a request may be tried is for run_job to say, which also ends its hold
+        keep_result=0,  # results are in the journal; arq's result would contain the prompt
+        max_tries=1_000_000,  # run_job decides how often a request is tried, and ends its hold
         job_serializer=arq_serializer,
         job_deserializer=arq_deserializer,
     )
@@ -265,7 +265,7 @@ def _leased_worker(
 
 
 def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings) -> list[Coroutine[Any, Any, None]]:
-    """What every worker looks after now and then, whoever left it."""
+    """The periodic clean-up that every worker does."""
     pool, redis = stores.pool, stores.redis
     return [
         _every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
@@ -290,7 +290,7 @@ def _batch_tasks(
     environment: Mapping[str, str],
     settings: Settings,
 ) -> list[Coroutine[Any, Any, None]]:
-    """Feeding the queues whose batches this worker runs, and bringing batches to their end."""
+    """The tasks that feed the batches of the queues that this worker runs, and that finish batches."""
     pool, redis, lua = stores.pool, stores.redis, stores.scripts
     feeder = BatchFeeder(
         pool=pool,
@@ -323,7 +323,7 @@ def _batch_tasks(
 
 
 def _offer(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> _Offer:
-    """What the worker says of itself that it can call; an upstream of which it holds nothing for any model is none of it."""
+    """What the worker announces that it can call; upstreams that it can call for no model are left out."""
     served = {model.place: model.service for model in models if held.can_call(model, upstreams.of(model))}
     services = tuple(sorted(set(served.values())))
     unserved = tuple(one.place for one in models if one.service in services and one.place not in served)
@@ -332,7 +332,7 @@ def _offer(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> _Offer:
 
 
 def _rows(held: Held, upstreams: Upstreams, models: Sequence[Model]) -> list[PublishedRow]:
-    """What operators are shown of the upstreams."""
+    """The upstreams as operators see them."""
     served: dict[str, list[str]] = {}
     for model in models:
         for one in upstreams.of(model):
@@ -389,7 +389,7 @@ async def _goodbye(redis: ArqRedis, worker_id: str) -> None:
 
 
 async def _every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
-    """Do it now and again, whatever a store says to it."""
+    """Call `do` at intervals, whatever errors a store raises."""
     while True:
         try:
             await do()

@@ -1,4 +1,4 @@
-"""The vendors' keys of a worker: what stands in files is read again, and what is held of the vendors is made anew with it."""
+"""The vendors' keys of a worker: files are read again, and clients are created anew with changed keys."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def tell_of_missing(upstreams: Iterable[Upstream], known: Upstreams, providers: 
 
 
 async def _nothing(_: str) -> None:
-    """Nobody wants to know."""
+    """Ignore the change."""
 
 
 class VendorKeys:
-    """`run` looks now and then, and at once after `look_now`, a task of the owner. Calls that are under way keep the key that
-    they have; so what was held before is closed when none of them can run any more.
+    """The owner runs `run` as a task: it looks at intervals, and at once after `look_now`. Running calls keep their keys,
+    so the old clients are closed when no such call can run any more.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class VendorKeys:
         calls_end_after_s: float,
         on_changed: Callable[[str], Awaitable[None]] = _nothing,
     ) -> None:
-        """`held` is changed in its place by what `load` makes of the environment. `on_changed` is awaited with the name of
+        """`held` is replaced in place by what `load` creates from the environment. `on_changed` is awaited with the name of
         each upstream whose key has changed.
         """
         self._held = held
@@ -66,11 +66,13 @@ class VendorKeys:
         self._closing: set[asyncio.Task[None]] = set()
 
     def look_now(self) -> None:
-        """Somebody says that they have changed."""
+        """Look at once, because the keys are said to have changed."""
         self._now.set()
 
     async def run(self) -> None:
-        """Look until cancelled. Unasked, a change counts when it is seen twice: a key of two files changes in two steps."""
+        """Look until cancelled. Without `look_now`, a change counts once it is seen twice: a key of two files changes in
+        two steps.
+        """
         seen = self._told
         while True:
             with contextlib.suppress(TimeoutError):
@@ -86,14 +88,14 @@ class VendorKeys:
             seen = told
 
     async def close(self) -> None:
-        """Nothing is called any more."""
+        """Close everything."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._held.close()
 
     def _read(self) -> list[Mapping[str, str] | None]:
-        """What the upstreams are told now; what it was where a file has nothing, which an operator hears once."""
+        """The environments of the upstreams; the previous one if a file is empty, which is logged once."""
         try:
             self._environment.read_again()
             told = self._tell()

@@ -1,1 +1,1 @@
-"""Batches at work: fed into the queue at the pace vendors allow, finished, exported."""
+"""Running batches: lines are fed into the queue at the pace that vendors allow, and batches are finished and exported."""

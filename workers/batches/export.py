@@ -1,4 +1,4 @@
-"""Exports batches to S3 before they end: all their results in the native form, in the order of the input."""
+"""Exports batches to S3 before they end: all results in the native form, in the order of the input."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 PART_BYTES = 8_000_000
-"""S3 takes up to 10,000 parts, each but the last of 5 MiB at least
+"""Size of a part. S3 takes up to 10,000 parts, each but the last of at least 5 MiB
 (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, read 2026-11).
 """
 NDJSON = "application/x-ndjson"
 ABORT_S = 10.0
 CLAIM_S = 60.0
-FAILURES = (BotoCoreError, ClientError, TimeoutError, OSError, Gone, ValueError)  # the last: an address that is none
+FAILURES = (BotoCoreError, ClientError, TimeoutError, OSError, Gone, ValueError)  # ValueError: the address is invalid
 
 
 class BatchExporter:
-    """`look` exports what is to be exported, one batch after the other; several may look at once, on any workers. A claim is
-    renewed with every part, so that a worker's death only delays its batch; who comes twice writes the same.
+    """`look` exports due batches one after the other; several workers may look at once.
 
-    The address is the SDK's own setting, `AWS_ENDPOINT_URL_S3`, and so are the credentials.
+    Every part renews the claim, so a worker's death only delays its batch; a second export writes the same. The address is
+    the SDK's own setting, `AWS_ENDPOINT_URL_S3`, and so are the credentials.
     """
 
     def __init__(self, pool: asyncpg.Pool, folder: str, environment: Mapping[str, str], settings: Settings) -> None:
@@ -53,7 +53,7 @@ class BatchExporter:
         self._config = AioConfig(connect_timeout=settings.connect_timeout_s, http_session_cls=TracedSession)
 
     async def look(self) -> None:
-        """Raises asyncpg's errors and `Unavailable`; what S3 says is logged and tried again later."""
+        """Export what is due. Raises asyncpg's errors and `Unavailable`; S3's errors are logged and retried later."""
         while batch := await self._claim():
             where = f"{self._folder}/{batch.id}.ndjson"
             try:
@@ -83,14 +83,14 @@ class BatchExporter:
             yield part
 
     async def _lines(self, batch: Batch) -> AsyncIterator[bytes]:
-        """Every line, as they are once the batch has ended."""
+        """Every line of the ended batch."""
         ended = msgspec.structs.replace(batch, state=batch.ends_as, ended_at=clock.utc_now())
         async for result in results_of(self._pool, ended, self._settings.results_page_bytes_max):
             yield result_line(result)
 
 
 async def upload(s3: Any, bucket: str, key: str, parts: AsyncIterator[bytes]) -> None:  # noqa: ANN401 - an SDK without types
-    """All parts as one object, which is there as a whole or not at all."""
+    """Upload all parts as one object, which appears as a whole or not at all."""
     to = {"Bucket": bucket, "Key": key}
     upload_id = (await s3.create_multipart_upload(**to, ContentType=NDJSON))["UploadId"]
     done: list[dict[str, Any]] = []
@@ -101,14 +101,14 @@ async def upload(s3: Any, bucket: str, key: str, parts: AsyncIterator[bytes]) ->
             done.append({"PartNumber": number, "ETag": answer["ETag"]})
         await s3.complete_multipart_upload(**to, UploadId=upload_id, MultipartUpload={"Parts": done})
     except BaseException:
-        with suppress(*FAILURES):  # a rule of the bucket removes what this leaves
+        with suppress(*FAILURES):  # what this leaves behind, a lifecycle rule of the bucket deletes
             async with asyncio.timeout(ABORT_S):
                 await s3.abort_multipart_upload(**to, UploadId=upload_id)
         raise
 
 
 async def parts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces put together to the size that S3 asks for; never more than one part in memory while that is sent."""
+    """Join pieces to parts of the size that S3 requires; one part at most is in memory."""
     part: list[bytes] = []
     size = 0
     async for piece in pieces:
@@ -122,7 +122,7 @@ async def parts_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _joined(part: list[bytes]) -> bytes:
-    """And nothing is left of it."""
+    """The joined pieces; the list is emptied."""
     whole = b"".join(part)
     part.clear()
     return whole

@@ -1,10 +1,11 @@
-"""Feeds batches to the queues: a window of items per feed, no more, however many lines wait in Postgres. A feed is what leads
-the lines for one provider to its batch lane, or those at the tier flex to its flex lane.
+"""Feeds batches to the queues: a limited window of items per feed, however many lines wait in Postgres.
 
-One worker at a time runs a feed (an advisory lock). Holds are taken with the items in one transaction, then the jobs
-are enqueued; a crash between the two is found by `finish.py`. The window follows the slots of the living workers, the
-bytes that Redis would hold, and what each model's vendor allows. A line that cannot be run fails in its place, and a batch
-that cannot be fed at all lets the others pass.
+A feed moves the lines for one provider to its batch lane, or lines at the tier flex to its flex lane. One worker at a time
+runs a feed (an advisory lock). Holds and items are created in one transaction, then the jobs are enqueued; `finish.py`
+finds items whose job is missing after a crash between the two.
+
+The window follows the slots of the living workers, the bytes that Redis would hold, and what each model's vendor allows. A
+line that cannot be run fails alone, and a batch that cannot be fed does not hold up the others.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ log = structlog.get_logger(__name__)
 FEED_LOCKS = {feed: 7_201_100 + number for number, feed in enumerate(FEEDS)}
 LINES_PER_READ_MAX = 256
 AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
-"""No batch's own trouble."""
+"""Errors that are not the batch's own."""
 
 
 class BatchFeeder:
-    """`feed` fills the window of a feed once; `run` keeps those of some full, a task of the owner."""
+    """`feed` fills the window of a feed once. The owner runs `run` as a task, which keeps the windows of several feeds
+    full.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class BatchFeeder:
         settings: Settings,
         may_feed: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`may_feed` says no of providers that are paused: what is fed has only so long until it must have ended."""
+        """`may_feed` is false for paused providers: a fed line has only a limited time until it must have ended."""
         self._pool = pool
         self._may_feed = may_feed
         self._queue = queue
@@ -70,18 +73,18 @@ class BatchFeeder:
         self._rooms = {feed: Room(feed, client, paces, catalogue, settings) for feed in FEEDS}
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         self._alerted: dict[str, bool] = {}
-        """Batches of which an operator has heard."""
+        """Batches that an operator was alerted to."""
 
     async def run(self, feeds: Sequence[Feed]) -> None:
-        """Feed until cancelled, whatever a store says to it; looks now and then while there is nothing to feed. One feed is
-        run after the other, so that all of them hold one connection.
+        """Feed until cancelled, whatever errors a store raises; while there is nothing to feed, look now and then. Feeds
+        run one after the other, so that all of them use one connection.
         """
         while True:
             busy = [await self._is_busy(feed) for feed in feeds if self._may_feed(provider_of(fed_queue(feed)))]
             await asyncio.sleep(self._settings.batch_feed_every_s if any(busy) else self._settings.batch_look_every_s)
 
     async def _is_busy(self, feed: Feed) -> bool:
-        """Feed once. Whether there is, or may soon be, more to feed."""
+        """Feed once; true if there is, or may soon be, more to feed."""
         try:
             return await self.feed(feed) is not None
         except (*AWAY, asyncpg.PostgresError) as error:
@@ -89,10 +92,8 @@ class BatchFeeder:
             return False
 
     async def feed(self, feed: Feed) -> int | None:
-        """How many lines were fed, 0 when there is soon room again, or when others have their turn now; None when another
-        worker feeds, or nothing can be fed for a while.
-
-        Raises asyncpg's and redis-py's errors and `Unavailable`.
+        """Feed once and return the number of lines. 0: there is soon room again, or other batches have their turn. None:
+        another worker feeds, or nothing can be fed for a while. Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
         turns, room = self._turns[feed], self._rooms[feed]
         async with alone(self._pool, FEED_LOCKS[feed]) as connection:
@@ -119,7 +120,7 @@ class BatchFeeder:
 
     @staticmethod
     async def _not_held(room: Room, cursors: list[asyncpg.Record], window: Window) -> tuple[list[asyncpg.Record], bool]:
-        """Those that need not wait for anything, as far as is known, and whether one of the others may go on soon."""
+        """The batches that wait for nothing, as far as is known, and whether one of the others may soon continue."""
         ready, soon = [], False
         for row in cursors:
             still = await room.still_held(row, window)
@@ -130,11 +131,11 @@ class BatchFeeder:
         return ready, soon
 
     async def _feed_aside(self, feed: Feed, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window) -> Fed:
-        """One batch, which holds up no other one, whatever is wrong with it."""
+        """Feed one batch; whatever is wrong with it does not stop the others."""
         try:
             return await self._feed_batch(feed, cursor, count, room_bytes, window)
         except BUSY:
-            return Fed(0, soon=True)  # somebody has its account: when it is its turn again
+            return Fed(0, soon=True)  # somebody has locked its account; it is tried at its next turn
         except AWAY:
             raise
         except Exception as error:
@@ -166,7 +167,7 @@ class BatchFeeder:
     async def _allowed(
         self, feed: Feed, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
     ) -> tuple[list[Item | Unfit], str]:
-        """The lines up to the first one whose model's vendor takes no more just now, and that model."""
+        """The lines up to the first whose model's vendor takes no more now, and that model."""
         room = self._rooms[feed]
         lines: list[Item | Unfit] = []
         left: dict[str, int] = {}
@@ -191,7 +192,9 @@ class BatchFeeder:
         return lines, held_by
 
     def _may_be_known_elsewhere(self, cursor: asyncpg.Record, line: Unfit) -> bool:
-        """A front door of a new release has taken the line, and this worker is of the one before it."""
+        """Whether the line's model may be known to a newer release: a front door of that release may have accepted the
+        line.
+        """
         age_s = (clock.utc_now() - cursor["created_at"]).total_seconds()
         waits = isinstance(line.error, ModelNotFound) and age_s < self._settings.batch_model_unknown_s
         if waits:
@@ -212,7 +215,7 @@ class BatchFeeder:
         return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
 
     def _tell_of(self, cursor: asyncpg.Record, unfit: list[Unfit]) -> None:
-        """An operator hears of each batch once."""
+        """Alert an operator once per batch."""
         if unfit:
             first = unfit[0]
             log.error(
@@ -230,14 +233,16 @@ class BatchFeeder:
         return is_news
 
     async def enqueue(self, feed: Feed, job: Job, key_id: str, epoch: int = 0) -> None:
-        """Into its queue; what does not get in is found missing later and enqueued again."""
+        """Enqueue the job. A job that is not enqueued is found missing later and enqueued again."""
         try:
             await self._queue.enqueue(job, fed_queue(feed), channel="", key_id=key_id, rpm=None, epoch=epoch)
         except RebootError as error:
             log.warning("batch item not enqueued", request_id=job.id, reason=error.message)
 
     async def _pause_unless_something_runs(self, cursor: asyncpg.Record, taken: Taken) -> None:
-        """What runs gives back the rest of its holds, so that only a batch with nothing under way is out of credit."""
+        """Pause a batch that has no credit, unless some of its lines are under way: these give back the rest of their
+        holds.
+        """
         running = await self._pool.fetchval(BATCHES["account_runs"], cursor["account_id"])
         if not running:
             by_credit, needed = taken.outcome == "credit", taken.needed_nano
@@ -248,6 +253,6 @@ class BatchFeeder:
 
 
 def _least_first(cursors: list[asyncpg.Record], window: Window) -> list[asyncpg.Record]:
-    """Who has least under way, since a vendor's pace may leave something for the first ones only."""
+    """The batches with the fewest lines under way first, because a vendor's pace may leave room for the first ones only."""
     running = window.running
     return sorted(cursors, key=lambda row: (running[row["account_id"]], running[row["batch_id"]]))

@@ -1,4 +1,6 @@
-"""Brings batches to their end: credit that came back, time that ran out, lines that must not start, items that Redis lost."""
+"""Finishes batches: resumes those whose credit came back, expires those whose time is over, withdraws lines that must not
+start, and enqueues items that Redis has lost.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ STOPPABLE = {"validating", "in_progress", "paused"}
 
 
 class BatchFinisher:
-    """`look` once: idempotent, one worker at a time."""
+    """Call `look` now and then: it is idempotent, and one worker at a time runs it."""
 
     def __init__(
         self,
@@ -63,11 +65,11 @@ class BatchFinisher:
         self._lost_checked_at = 0.0
 
     async def look(self) -> None:
-        """Raises redis-py's and asyncpg's errors and `Unavailable`."""
+        """Do everything that is due. Raises redis-py's and asyncpg's errors and `Unavailable`."""
         async with alone(self._pool, FINISH_LOCK) as connection:
             if connection is None:
                 return
-            await self._pool.execute(BATCHES["finalize"])  # what has nothing left to do is not stopped
+            await self._pool.execute(BATCHES["finalize"])  # a batch with nothing left to do is finished, not stopped
             stopped = await self._stop_or_hand_over()
             for row in await self._pool.fetch(BATCHES["resume"]):
                 log.info("batch resumed", batch=row["id"])
@@ -78,8 +80,8 @@ class BatchFinisher:
             await self._end()
 
     async def _stop_or_hand_over(self) -> set[str]:
-        """Stop the batches of keys that were revoked or have expired; those of rotated keys go over to their successors.
-        Gives the ids of those that must not run.
+        """Stop the batches of keys that were revoked or have expired, and hand those of rotated keys to their successors.
+        Returns the ids of stopped batches.
         """
         rows = await self._pool.fetch(BATCHES["of_ended_keys"])
         for row in rows:
@@ -92,8 +94,8 @@ class BatchFinisher:
         return {row["id"] for row in rows if row["reason"]}
 
     async def _withdraw(self, stopped: set[str]) -> None:
-        """Take back what a cancelled or expired batch has in the queue and nobody has begun; what runs of a stopped one is
-        cancelled, and what had been settled, before Postgres lost it, is settled again.
+        """Remove the waiting jobs of cancelled and expired batches, and cancel the running jobs of stopped ones. Settle
+        again what Postgres has lost.
         """
         rows = await self._pool.fetch(BATCHES["to_withdraw"], ITEMS_PER_LOOK)
         settled = await settle_kept(self._client, self._settler, [row["request_id"] for row in rows])
@@ -105,8 +107,8 @@ class BatchFinisher:
                 await self._queue.cancel(row["request_id"])
 
     async def _enqueue_lost(self) -> None:
-        """Items whose job Redis does not have any more (it was emptied, or their feeder died) are enqueued again, unless they
-        had been settled.
+        """Enqueue items again whose job is missing in Redis (it was emptied, or the feeder died), unless
+        they were settled.
         """
         rows = await self._pool.fetch(BATCHES["running_since"], self._settings.batch_lost_after_s, ITEMS_PER_LOOK)
         lost = [row["request_id"] for row in rows if await self._is_lost(row["request_id"])]
@@ -115,7 +117,7 @@ class BatchFinisher:
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
             try:
                 job = self._lines.job_again(row)
-            except RebootError as error:  # it cannot be run any more: the hold expires in its time
+            except RebootError as error:  # the line cannot be run any more; its hold expires by itself
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue
             age_s = (clock.utc_now() - created_at(row["request_id"])).total_seconds()
@@ -129,7 +131,7 @@ class BatchFinisher:
         return not found.alive and not found.entries
 
     async def _end(self) -> None:
-        """Where batches are exported, those that have been."""
+        """End batches; if batches are exported, only those that have been."""
         exported = self._settings.batch_export_s3 is not None
         for row in await self._pool.fetch(BATCHES["to_end"], BATCHES_PER_LOOK, exported):
             batch = batch_from_row(row)

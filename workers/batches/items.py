@@ -1,4 +1,4 @@
-"""A batch's line as a request: its reservation before it is fed, and its job after."""
+"""A batch line as a request: its reservation before it is fed, and its job afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HELD_AT = ("hold_input_price", "hold_output_price")
 
 
 class Item(NamedTuple):
-    """A line that is about to be fed, and the models that it falls back on."""
+    """A line that is about to be fed, with its fallback models."""
 
     reservation: Reservation
     ask: Ask
@@ -46,7 +46,7 @@ class Item(NamedTuple):
 
 
 class Unfit(NamedTuple):
-    """A line that cannot be run for a reason of its own, which is `error`."""
+    """A line that cannot be run because of `error`."""
 
     number: int
     bytes: int
@@ -61,7 +61,7 @@ class LineReader:
         self._settings = settings
 
     def read(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
-        """The line `number` of the batch that `cursor` of `feed` is about."""
+        """Parse line `number` of the batch that `cursor` of `feed` points into."""
         try:
             line = _read(asked)
             chain = self._chain(line, tier_of(feed))
@@ -72,8 +72,8 @@ class LineReader:
         return item
 
     def _chain(self, line: Ask, tier: ServiceTier) -> tuple[Candidate, ...]:
-        """The line's model, and those that it falls back on, without the ones that cannot run it any more. Raises
-        `ModelNotFound` when the first one left the catalogue, or `InvalidRequest` when that lost what the line needs.
+        """The line's model and its fallback models, without those that can no longer run it. Raises `ModelNotFound` if the
+        first one has left the catalogue, or `InvalidRequest` if it can no longer honour the line.
         """
         first, *others = asks_of(line)
         chain = [self._candidate(first, tier)]
@@ -114,7 +114,7 @@ class LineReader:
         return pinned_model(model, bound, writes, wanted)
 
     def _passed(self, line: Ask, tier: ServiceTier) -> Iterator[PinnedModel]:
-        """What nobody could call when the line was sent."""
+        """Models that nobody could call when the line was sent."""
         for name in line.passed:
             with suppress(RebootError):
                 yield not_asked(self._pinned(self._candidate(msgspec.structs.replace(line, model=name), tier)))
@@ -161,8 +161,8 @@ class LineReader:
         return Item(reservation, ask if is_alone else line, model, candidates[1:])
 
     def job_again(self, row: asyncpg.Record) -> Job:
-        """The job of an item that Redis has lost, from its request and its line. Raises `RebootError` when the line cannot be
-        run any more.
+        """The job of an item that Redis has lost, made from its request and its line. Raises `RebootError` if the line can
+        no longer be run.
         """
         line = _read(row["asked"])
         (model, ask), *others = self._chain(line, tier_of(row["provider"]))
@@ -174,7 +174,7 @@ class LineReader:
 
 
 def _read(asked: bytes) -> Ask:
-    """Raises `RebootError` when nobody can read the line any more."""
+    """Decode the line. Raises `RebootError` if it is unreadable."""
     try:
         return unpack_ask(asked)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -182,14 +182,14 @@ def _read(asked: bytes) -> Ask:
 
 
 def _bound_of(item: Item) -> NanoUsd:
-    """What it would be held for."""
+    """What would be held for the item."""
     held = item.reservation
     alone = item.model.price.hold(held.input_bound, held.output_limit)
     return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in held.chain or ())))
 
 
 def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:
-    """What the SQL function `feed` takes for it."""
+    """The argument of the SQL function `feed` for the line."""
     if isinstance(line, Item):
         return line.reservation
     return {

@@ -1,4 +1,4 @@
-"""How much of a batch there is room for: the window of its feed, and what its next line waits for."""
+"""How many lines of a batch may be fed now: the window of its feed, and what its next line waits for."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ class Window(NamedTuple):
     free: int
     free_bytes: int
     running: Counter[str]
-    """By account, by batch and by model, under their ids and names."""
+    """Lines under way by account, by batch and by model, under their ids and names."""
     paces: dict[str, Pace]
-    """By model, as far as they were asked for."""
+    """Paces by model, as far as they were asked for."""
 
 
 class Fed(NamedTuple):
-    """So many lines of a batch. `soon`: when something that is under way ends, there is room for the next one."""
+    """The number of lines of a batch that were fed. `soon`: there is room for the next one when
+    something under way ends.
+    """
 
     lines: int
     soon: bool
 
 
 class Held(NamedTuple):
-    """What the next line of a batch waits for: calls of `model`, or, when that is empty, credit or room of its account, of
-    which `running` lines were under way at the monotonic time `at`, or just a later look.
+    """What the next line of a batch waits for: calls of `model`; or, if that is empty, credit or room of its account, which
+    had `running` lines under way at the monotonic time `at`; or just a later look.
     """
 
     model: str
@@ -52,7 +54,7 @@ class Held(NamedTuple):
 
 
 class Room:
-    """Of the batches of one feed."""
+    """The rooms of the batches of one feed."""
 
     def __init__(
         self, feed: Feed, client: redis.asyncio.Redis, paces: Paces, catalogue: Catalogue, settings: Settings
@@ -64,10 +66,10 @@ class Room:
         self._paces = paces
         self._settings = settings
         self._held: dict[str, Held] = {}
-        """By batch. One that is forgotten is just looked at again."""
+        """By batch. A batch that is forgotten is simply looked at again."""
 
     async def window(self, connection: Connection) -> Window:
-        """As it is now. Raises asyncpg's and redis-py's errors."""
+        """The present window. Raises asyncpg's and redis-py's errors."""
         settings = self._settings
         workers = await living_workers(self._client)
         slots = sum(one.slots for one in workers if one.takes(self._queue))
@@ -84,9 +86,8 @@ class Room:
         return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, {})
 
     async def of(self, model: str, window: Window) -> Fed:
-        """How many lines of the model its vendor takes now; if none, whether the end of one makes room.
-
-        Raises `Unavailable`.
+        """How many lines of the model its vendor takes now; if none, whether the end of one makes room. Raises
+        `Unavailable`.
         """
         if model not in window.paces:
             window.paces[model] = await self._paces.of(*self._pace_names(model))
@@ -99,11 +100,11 @@ class Room:
         return [pace_name(upstream.name, model, tier_of(self._feed)) for upstream in upstreams]
 
     def hold(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
-        """Nothing more of the batch until what it waits for may have changed, see `Held`."""
+        """Feed nothing more of the batch until what it waits for may have changed, see `Held`."""
         remember(self._held, cursor["batch_id"], Held(model, running, time.monotonic()))
 
     async def still_held(self, cursor: asyncpg.Record, window: Window) -> Fed | None:
-        """The answer where it is known without a look at the lines, which may be large. Raises `Unavailable`."""
+        """The answer, if it is known without reading the batch's lines, which may be large. Raises `Unavailable`."""
         held = self._held.get(cursor["batch_id"])
         if held is None:
             return None
@@ -115,5 +116,5 @@ class Room:
         return None if long_ago or running != held.running else Fed(0, soon=running > 0)
 
     def let_go(self, cursor: asyncpg.Record) -> None:
-        """Its lines are looked at now."""
+        """The lines of the batch are read now."""
         self._held.pop(cursor["batch_id"], None)

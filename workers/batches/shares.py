@@ -1,4 +1,6 @@
-"""Who is fed next: accounts take turns, and an account's batches among themselves, so that nobody waits for a large one."""
+"""Which batches are fed next: accounts take turns, and so do the batches of one account, so that nobody waits for a large
+batch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import NamedTuple
 
 
 class Hungry(NamedTuple):
-    """A batch with lines of a provider that could be fed."""
+    """A batch with lines for a provider that could be fed."""
 
     batch_id: str
     account_id: str

@@ -1,4 +1,4 @@
-"""Makes items of lines: holds and items in one transaction. A line that the database refuses fails, and no other one."""
+"""Creates items of lines: holds and items in one transaction. A line that the database refuses fails alone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NOT_NOW = "not_now"
 
 
 class Taken(NamedTuple):
-    """What became of lines: the jobs of those that are held for, and those that have failed. `outcome` is why there are no
-    more, see the SQL function `feed`; `needed_nano` is what the next one would hold.
+    """What became of the lines: jobs of those that are held for, and those that have failed. `outcome` says why there are
+    no more, see the SQL function `feed`; `needed_nano` is what the next line would hold.
     """
 
     jobs: list[Job]
@@ -35,8 +35,8 @@ class Taken(NamedTuple):
 async def take(
     pool: asyncpg.Pool, feed: Feed, cursor: asyncpg.Record, lines: Sequence[Item | Unfit], settings: Settings
 ) -> Taken:
-    """The longest beginning of `lines` that can be held for, or half of that when the database refuses something of it.
-    Raises asyncpg's errors.
+    """Create items for the longest beginning of `lines` that can be held for, or for half of it if the database refuses a
+    line. Raises asyncpg's errors.
     """
     rows = [as_fed(line, cursor["key_id"], cursor["day"]) for line in lines]
     try:
@@ -50,7 +50,7 @@ async def take(
         if len(lines) > 1:
             return await take(pool, feed, cursor, lines[: len(lines) // 2], settings)
         if isinstance(first, Unfit):
-            raise  # it is not the line's
+            raise  # the error is not the line's
         return await take(pool, feed, cursor, [_refused(first)], settings)
     holds = {row["request_id"]: row["granted_hold"] for row in admitted}
     taken = takewhile(lambda line: isinstance(line, Unfit) or line.reservation.id in holds, lines)

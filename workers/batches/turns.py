@@ -1,7 +1,7 @@
-"""Whose turn it is: accounts take turns, and batches within an account, however many are open.
+"""Turns of batches: accounts take turns, and so do the batches of one account, however many are open.
 
-A round looks at some accounts and at some batches of each, and the next one begins behind those that were fed. So what
-a round reads is bounded, and everybody comes to be the first.
+A round looks at some accounts and at some batches of each, and the next round begins behind those that were fed. So a round
+reads a bounded number of rows, and every batch comes first at some time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Value = TypeVar("Value")
 
 
 class Page(NamedTuple):
-    """What a round looks at: accounts in the order of their turns, and their cursors in the order of theirs. `last`: behind
-    it all begins anew.
+    """What one round looks at: accounts in the order of their turns, and their cursors in the order of theirs. `last`: the
+    next page begins anew.
     """
 
     accounts: list[str]
@@ -32,18 +32,18 @@ class Page(NamedTuple):
 
 
 class Turns:
-    """Of one feed. What it remembers is lost with its worker; then all begins anew."""
+    """The turns of one feed. They are lost with the worker; then everything begins anew."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._after = ""
         self._after_batch: dict[str, str] = {}
-        """By account."""
+        """By account: the batch after which its next turn begins."""
         self._quiet = True
-        """Nothing could be fed since the last page."""
+        """Whether nothing could be fed since the last page."""
 
     async def page(self, connection: Connection) -> Page:
-        """Whose turn it is now; the first one's most of all. Raises asyncpg's errors."""
+        """The present page; its first batch has waited longest. Raises asyncpg's errors."""
         accounts = await self._accounts(connection, self._after, ACCOUNTS_PER_ROUND)
         last = len(accounts) < ACCOUNTS_PER_ROUND
         if last and self._after:
@@ -57,7 +57,9 @@ class Turns:
         return [row["account_id"] for row in await connection.fetch(BATCHES["turns"], self._feed, after, most)]
 
     def passed(self, page: Page, chosen: Iterable[asyncpg.Record]) -> None:
-        """These of the page are fed, so that who stands before the last of them had a turn; nobody: then all of it had."""
+        """Note the turns: the `chosen` batches of the page were fed, so everybody before the last of them had a turn; if
+        none was fed, the whole page had.
+        """
         fed = {row["batch_id"] for row in chosen}
         seen = {row["account_id"]: row["batch_id"] for row in page.cursors}
         last_fed = {row["account_id"]: row["batch_id"] for row in page.cursors if row["batch_id"] in fed}
@@ -70,7 +72,7 @@ class Turns:
         self._after = page.accounts[place]
 
     def is_over(self, page: Page, *, busy: bool) -> bool:
-        """Whether all accounts had a turn, and nothing of any of them could be fed. `busy`: something of this page can."""
+        """Whether all accounts had a turn and nothing could be fed. `busy`: something of this page can be."""
         self._quiet = self._quiet and not busy
         over = page.last and self._quiet
         self._quiet = self._quiet or page.last
@@ -78,7 +80,7 @@ class Turns:
 
 
 def remember(known: dict[str, Value], key: str, value: Value) -> None:
-    """As the newest; the oldest of too many are forgotten."""
+    """Store the value as the newest; if there are too many, the oldest are forgotten."""
     known.pop(key, None)
     known[key] = value
     if len(known) > REMEMBERED_MAX:

@@ -1,1 +1,1 @@
-"""The worker's loop: claims jobs under a lease, renews, waits for the next."""
+"""The worker's loop: claims jobs under a lease, renews the leases, and waits for more jobs."""

@@ -1,9 +1,9 @@
-"""Waits for the bells of queues: a list that a ring is pushed to wakes one of the workers that block on it.
+"""Waits for the bells of queues. A ring is an element of a Redis list, and wakes one of the workers that block on the list.
 
-A ring reaches one worker only, therefore a worker must not listen where it has no slot: it would take the ring from a
-worker that has one. And it must listen wherever it has a slot, or the slot waits for a timer. Slots come and go while
-Redis holds the worker's question, so the owner says after each claim what it has room for now. Large jobs that a claim leaves
-behind ring a bell of their own, which a worker without memory for them does not hear.
+A ring reaches only one worker. So a worker must not listen to a queue for which it has no slot, because it would take the
+ring from a worker that has one. And it must listen wherever it has a slot, or the slot waits for a timer. Slots come and go
+while Redis holds the worker's question, so after each claim the owner says what it has room for. Large jobs that a claim
+leaves behind ring a bell of their own, which a worker without memory for them does not hear.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from shared.stores.redis_connections import Pipeline
 
 UNREACHABLE_PAUSE_S = 0.2
 LATE_S = 3.0
-"""Beyond what they may be silent: then their connection is lost."""
+"""Seconds beyond the longest silence after which the connection counts as lost."""
 
 
 class Bells:
-    """Listens for the owner on a connection of its own, `wait_s` at a time. `run` is a task of the owner.
+    """Listens on a connection of its own, `wait_s` at a time. The owner runs `run` as a task.
 
-    `rang` is called with the queue of each ring. The owner then claims, and says by `listen` what it has room for; nothing is
-    asked of Redis in between. When the connection is lost, a ring may be lost with it: `rang` is called for each queue. A
-    ring of the worker's own bell may name a queue, too: the large job that held this worker up is out of its way.
+    `rang` is called with the queue of each ring. Then the owner claims and calls `listen` with what it has room for; until
+    then Redis is not asked. If the connection is lost, a ring may be lost too, so `rang` is called for each queue. A ring
+    of the worker's own bell may also name a queue: the large job that this worker had no room for is gone.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Bells:
         self._rang = rang
         self._wait_s = wait_s
         self._wanted: Mapping[str, QueueName] = {}
-        """The bells that the owner has room for, and their queues."""
+        """Bells of queues that the owner has room for, with the queues."""
         self._may_ask = asyncio.Event()
-        """The owner has claimed since the last ring, and has room for something."""
+        """Set if the owner has claimed since the last ring and has room for something."""
         self._asked: frozenset[str] = frozenset()
-        """What Redis has been asked for and has not answered yet."""
+        """The bells in the question that Redis holds now."""
         self._answered = asyncio.Event()
         self._answered.set()
 
     def listen(self, bells: Mapping[str, QueueName]) -> bool:
-        """Listen to these bells, each of a queue, from now on. True when Redis holds a question that lacks one of them: the
-        owner has to ring the worker's own bell, so that it is asked again. A question for too many is left: who gets its ring
-        hands it on.
+        """Listen to these bells, each of a queue, from now on. True if Redis holds a question that lacks one of them: then
+        the owner must ring the worker's own bell, so that the question is asked anew. A question for too many bells is
+        left; the owner passes a superfluous ring on.
         """
         self._wanted = bells
         if bells:
@@ -67,7 +67,7 @@ class Bells:
         return bool(self._asked)
 
     async def answered(self) -> None:
-        """Wait until Redis holds no question, and every ring that it gave was told of."""
+        """Wait until Redis holds no question and `rang` was called for every ring."""
         await self._answered.wait()
 
     async def run(self) -> None:
@@ -84,14 +84,14 @@ class Bells:
 
     async def _listen(self, line: Pipeline) -> None:
         while True:
-            while not self._may_ask.is_set():  # once more, if it was taken back before this task had its turn
+            while not self._may_ask.is_set():  # wait again if it was cleared before this task had its turn
                 await self._may_ask.wait()
             rung = await self._ask(line, self._wanted)
             if rung is not None:
                 self._tell({rung})
 
     async def _ask(self, line: Pipeline, bells: Mapping[str, QueueName]) -> QueueName | None:
-        """The queue whose bell rang; None after `wait_s`, or when the worker's own bell rang for no queue."""
+        """The queue whose bell rang; None after `wait_s`, or if the worker's own bell rang without a queue."""
         self._asked = frozenset(bells)
         self._answered.clear()
         try:

@@ -1,4 +1,4 @@
-"""What a worker claims, and for what it listens: every slot that is free is claimed for, or has its bell heard."""
+"""What a worker claims and which bells it listens to: for every free slot it either claims a job or listens."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from workers.loop.slots import Slots, first_of_lane, used_up
 
 
 class Intake:
-    """Claims jobs and listens for bells, for the slots that `rooms` says are free at that moment, and the memory for large
-    jobs that `memory` says there is.
+    """Claims jobs and listens for bells, for the free slots that `rooms` returns and the memory for large jobs that
+    `memory` returns.
 
-    `wanted` is set when the owner should claim again: a bell rang, a slot is free that is neither claimed for nor listened
-    for, or memory is, for which a large job waits. `run` is a task of the owner. Redis's errors are raised.
+    `wanted` is set if the owner should claim again: a bell rang, a slot is free that is neither claimed for nor listened
+    for, or there is memory for a waiting large job. The owner runs `run` as a task. Raises Redis's errors.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Intake:
         self._bells = Bells(client, worker_id, self._rang, wait_s=wait_s)
         self.wanted = asyncio.Event()
         self.heard: frozenset[QueueName] = frozenset()
-        """Queues that are being claimed from or listened to: a slot for them needs nobody's attention when it is freed."""
+        """Queues that are being claimed from or listened to; nothing need be done when a slot for them is freed."""
         self._held_up: QueueName | None = None
         """A queue whose next large job waits for memory, as the last claim found."""
         self._next: QueueName | None = None
-        """The same, also when that queue has had no slot since."""
+        """The queue whose large job comes next in its lane; it is kept while the queue has no slot."""
         self._large_ended = 0
-        """Large jobs, ever."""
+        """The number of large jobs that have ended so far."""
         self._rung: set[QueueName] = set()
         """Queues whose bells rang since the last claim."""
 
@@ -57,8 +57,8 @@ class Intake:
         await self._bells.run()
 
     async def claim(self, jobs_max: int, start: Callable[[Claim], None]) -> None:
-        """Start up to `jobs_max` jobs that are due, then listen for the slots that are left. Sets `wanted` instead when jobs
-        may wait for those: the claim took all that it had room for, and other jobs ended meanwhile.
+        """Start up to `jobs_max` due jobs, then listen for the slots that are left. If jobs may wait for these slots,
+        because the claim used all its room while other jobs ended, `wanted` is set instead.
         """
         rooms, large_ended = first_of_lane(self._rooms(), self._next), self._large_ended
         claims = await self._claim(rooms, jobs_max)
@@ -77,21 +77,21 @@ class Intake:
             await self._queue.wake(self._worker_id)
 
     def note_ended(self, claim: Claim) -> None:
-        """A job has ended: set `wanted` if its slot is neither claimed for nor listened for, or if a large job waits for its
-        memory.
+        """A job has ended: set `wanted` if its slot is neither claimed for nor listened for, or if a large job waits for
+        its memory.
         """
         if claim.large:
             self._large_ended += 1
             if self._held_up:
                 self.wanted.set()
         if self.wanted.is_set() or len(self.heard) == self._queues:
-            return  # the next claim asks for it anyway, or is asking
+            return  # the next claim covers the slot, or the present one does
         if any(room.queue not in self.heard for room in self._rooms()):
             self.wanted.set()
 
     async def leave(self) -> None:
-        """Stop listening. A worker that takes no more must not take a ring from one that does, nor take one with it into its
-        grave: what it still hears is handed on.
+        """Stop listening. A worker that takes no more jobs must not take rings from others, so rings that it still hears
+        are passed on.
         """
         self._bells.listen({})
         if self._bells.asking:
@@ -100,12 +100,14 @@ class Intake:
         await self._claim([], 0)
 
     def _bells_of(self, queues: Collection[QueueName]) -> dict[str, QueueName]:
-        """The bells to listen to: for large jobs that were left behind only if none waits for memory of this worker."""
+        """The bells to listen to. The bells of large jobs are included only if no large job waits for
+        this worker's memory.
+        """
         bells = {bell(queue): queue for queue in queues}
         return bells if self._held_up else bells | {large_bell(queue): queue for queue in queues}
 
     async def _claim(self, rooms: Sequence[Room], jobs_max: int) -> Claims:
-        """What is due. The ring of a queue that has no room here any more is handed on, by a claim of none."""
+        """Claim due jobs. The ring of a queue that has no room here any more is passed on by a claim of no jobs."""
         self.heard = frozenset(room.queue for room in rooms)
         rung, self._rung = self._rung, set()
         handed_on = [Room(queue, 0, 0) for queue in rung - self.heard]

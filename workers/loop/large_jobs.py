@@ -1,4 +1,4 @@
-"""How much memory the large jobs of a worker take. Small ones are bounded by their number, which is that of its slots."""
+"""The memory that a worker's large jobs take. Small jobs are limited by the number of slots."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from shared.queue.claims import Claim, Memory
 from shared.runtime.metrics import BYTES_HELD
 
 COPIES: Mapping[str, int] = {"openai": 4, "deepseek": 4, "bedrock": 5, "gemini": 5}
-"""Bytes of memory that a byte of a payload takes in a worker, at most, by whose SDK sends it: measured with images of 14 MB
-(2026-11), rounded up.
+"""By SDK, the most bytes of memory that a byte of a payload takes in a worker, measured with images of 14 MB (2026-11) and
+rounded up.
 """
 COLLECT_AFTER_BYTES = 20_000_000
-"""Of memory that jobs had which have ended. Some of it is in cycles of garbage (a vendor's SDK keeps an exception with all of
-its frames), of which the collector knows how many they are, and not how large.
+"""Memory of ended jobs after which garbage is collected. A part of it is in reference cycles (a vendor's SDK keeps an
+exception with all its frames), and the collector counts objects, not bytes.
 """
 
 
 class LargeJobs:
-    """Those that run: `memory_max` bytes for them all."""
+    """The running large jobs, with `memory_max` bytes for all of them."""
 
     def __init__(self, memory_max: int, copies: Mapping[str, int]) -> None:
         self._memory_max = memory_max
@@ -29,16 +29,16 @@ class LargeJobs:
         self._used = 0
         self._running = 0
         self._ended = 0
-        """Bytes since the garbage was collected."""
+        """Bytes of ended jobs since the last garbage collection."""
 
     def begin(self, claim: Claim) -> None:
-        """It runs from now on; a small one changes nothing."""
+        """Count a job that begins; a small one changes nothing."""
         self._used += self._bytes_of(claim)
         self._running += claim.large > 0
         self._held.set(self._used)
 
     def end(self, claim: Claim) -> None:
-        """It runs no more; of what it had, nothing is left for long."""
+        """Count a job that has ended; its memory is freed soon."""
         size = self._bytes_of(claim)
         self._used -= size
         self._running -= claim.large > 0
@@ -50,7 +50,7 @@ class LargeJobs:
 
     @property
     def memory(self) -> Memory:
-        """What there is for more of them."""
+        """The memory that is left for more of them."""
         return Memory(self._memory_max - self._used, alone=not self._running)
 
     def _bytes_of(self, claim: Claim) -> int:

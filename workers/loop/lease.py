@@ -1,4 +1,4 @@
-"""The lease of one run of a job: everything that a worker remembers of the run stands in it."""
+"""The lease of one run of a job: everything that a worker remembers of the run."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ CancelReason = Literal["lost", "drain", "abort"]
 
 
 class Lease:
-    """The worker's loop makes one for each claim, and whoever runs the job may change it. After a run has given its job away,
-    this worker may have claimed the same job again: that is another lease.
+    """The worker's loop creates one for each claim; the code that runs the job may change it. If a run gives its job away
+    and this worker claims it again, that is another lease.
     """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.has_begun = False
-        """False while an earlier run of the same job has a few steps to go."""
+        """False while an earlier run of the same job is still ending."""
         self.is_held = True
-        """False as soon as there is nothing left to renew or to finish."""
+        """False once there is nothing left to renew or to finish."""
         self.cancelled_for: CancelReason | None = None
         self.is_unstoppable = False
-        """An abort must not cancel the run, because it would be paid for all the same."""
+        """Whether an abort must not cancel the run, because it would be paid for nevertheless."""
         self.vendor_call = ""
-        """The call that a vendor has now: renewals tell of it, in case that this worker is lost."""
+        """The call that a vendor has now; renewals store it in Redis, in case this worker dies."""
         self.is_writing_end = False
-        """The last event of the job's request is on its way: with it the job is done. If it is lost, that says so itself."""
+        """Whether the request's last event, which also ends the job, is being written; that write reports a lost lease."""
 
     @property
     def job_id(self) -> str:
-        """The id of the request, too."""
+        """The job's id, which is also the request's."""
         return self.claim.id
 
     def end(self) -> None:
-        """There is nothing left to renew or to finish."""
+        """Nothing is left to renew or to finish."""
         self.is_held = False
 
 
@@ -43,10 +43,10 @@ _own: ContextVar[Lease] = ContextVar("own lease")
 
 
 def run_under(lease: Lease) -> None:
-    """The task that asks runs this lease's job, and so do the tasks that it makes."""
+    """Make this the lease of the current task and of tasks that it creates."""
     _own.set(lease)
 
 
 def own_lease() -> Lease:
-    """The lease of the run that asks."""
+    """The lease of the current task."""
     return _own.get()

@@ -1,10 +1,10 @@
-"""arq's worker with leases: jobs of a dead worker are taken over within one lease, and a paused one is fenced.
+"""arq's worker with leases: jobs of a dead worker are taken over within one lease, and a stalled worker is fenced.
 
-Stock arq 0.28.0 keeps running jobs in the queue that it polls (all workers together cannot run more than its read limit),
-retries a dead worker's job after its longest timeout, polls twice a second, stops when Redis does, and has no fence. So
-this overrides `main`, `_poll_iteration`, `_cancel_aborted_jobs`, `finish_job`, `finish_failed_job` and `handle_sig`, and
-leaves `run_job` alone: job functions, ctx, hooks, Retry, cron, abort, timeouts and the data format are arq's. A test
-hashes the source of what is overridden, so that a new arq cannot slip in unread.
+arq 0.28.0 itself keeps running jobs in the queue that it polls (so all workers together cannot run more than its read
+limit), retries a dead worker's job only after its longest timeout, polls twice a second, stops if Redis does, and has no
+fence. So this class overrides `main`, `_poll_iteration`, `_cancel_aborted_jobs`, `finish_job`, `finish_failed_job` and
+`handle_sig`, and leaves `run_job` alone: job functions, ctx, hooks, Retry, cron, abort, timeouts and the data format are
+arq's. A test hashes the source of what is overridden, so that a new arq cannot slip in unread.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from workers.loop.slots import Slots
 log = structlog.get_logger(__name__)
 UNREACHABLE_PAUSE_S = 0.2
 NO_QUEUE = "q:none:none"
-"""arq wants a name, also for a worker that can call no vendor and only says so."""
+"""The name that arq requires, also for a worker that can call no vendor."""
 MEMORY_PLENTY = 2**50
 AFTER_OUTAGE_S = 1.0
 LAST_WORDS_S = 10.0
-"""What cancelled jobs get to clean up, and bells and renewals to end."""
+"""Time for cancelled jobs to clean up, and for bells and renewals to end."""
 
 
 class LeasedWorker(Worker):
-    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. The payloads of large ones take up to
-    `memory_max` bytes of memory together. As long as `may_claim` says no, no jobs are taken. Other arguments are arq's.
+    """Runs arq jobs from several queues, in priority order, under leases of `lease_s`. Payloads of large jobs take up to
+    `memory_max` bytes of memory together. While `may_claim` is false, no jobs are claimed. The other arguments are arq's.
 
-    `on_discarded(lease)`, an attribute, is awaited before a job is thrown away that never ran (aborted before its start,
-    payload gone or unreadable), so that what hangs on the job can be ended too.
+    `on_discarded(lease)`, an attribute, is awaited before a job is dropped that never ran (aborted before its start,
+    payload gone or unreadable), so that its request can be ended.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LeasedWorker(Worker):
         self.job_deserializer = openings.deserializer(self.job_deserializer)
         self.worker_id = worker_id
         self.leases: dict[str, Lease] = {}
-        """Of the runs in `tasks`, by job."""
+        """Leases of the runs in `tasks`, by job."""
         self._queue = queue
         self._slots = slots
         self._large_jobs = LargeJobs(memory_max, slots.copies)
@@ -85,7 +85,7 @@ class LeasedWorker(Worker):
         self._something_to_do = self._intake.wanted
         self.progress = Progress()
         self.paused: frozenset[str] = frozenset()
-        """Providers that an operator has paused."""
+        """Paused providers."""
         self._leaving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -95,16 +95,16 @@ class LeasedWorker(Worker):
 
     @property
     def queues(self) -> tuple[QueueName, ...]:
-        """What it takes jobs from, highest priority first."""
+        """The queues that it takes jobs from, highest priority first."""
         return tuple(self._slots.queues)
 
     @property
     def draining(self) -> bool:
-        """No new jobs are taken."""
+        """Whether it takes no new jobs."""
         return not self.allow_pick_jobs
 
     def pause(self, providers: frozenset[str]) -> None:
-        """Take no jobs of these providers, until others are named; what runs goes on."""
+        """Take no jobs of these providers until the next call; running jobs go on."""
         if providers != self.paused:
             log.info("providers paused", providers=sorted(providers), before=sorted(self.paused))
             self.paused = providers
@@ -116,7 +116,7 @@ class LeasedWorker(Worker):
         return [lease for lease in self.leases.values() if lease.is_held]
 
     def drain(self) -> None:
-        """Take no more jobs. What runs goes on to its end, however long that takes, and then the worker is idle until a
+        """Take no more jobs. Running jobs go on to their end, however long that takes; then the worker is idle until a
         signal stops it.
         """
         if not self.draining:
@@ -126,16 +126,16 @@ class LeasedWorker(Worker):
             self._leaving = self.loop.create_task(self._leave_bells())
 
     def ending(self, claim: Claim, *, of_batch: bool = False) -> Ending:
-        """What lets the request's last event finish the job, too. Whoever wrote that event ends the lease."""
+        """What lets `append.lua` finish the job together with its last event; the writer of that event ends the lease."""
         return self._queue.ending(claim, of_batch=of_batch)
 
     def is_doubtful(self, claim: Claim) -> bool:
-        """Whether its job may have ended already, though Redis does not know of that."""
+        """Whether the claim's job may have ended already although Redis does not know it."""
         return self._queue.is_doubtful(claim)
 
     async def move(self, lease: Lease, job: Request, *, calls: int, lost: bytes) -> bool:
-        """Put the request into the queue of its present model's provider: nothing is left to renew or to finish here. False
-        when the claim was lost. Raises `Unavailable`; then it may have been moved.
+        """Put the request into the queue of its present model's provider; then nothing is left to renew or to finish here.
+        False if the claim was lost. Raises `Unavailable`; then the job may have been moved.
         """
         lease.is_writing_end = True
         moved = await self._queue.move(lease.claim, job, calls=calls, lost=lost)
@@ -143,7 +143,7 @@ class LeasedWorker(Worker):
         return moved
 
     async def main(self) -> None:
-        """Claim and run until a signal drains this worker, or, in burst mode, until the queues are empty."""
+        """Claim and run jobs until a signal drains this worker, or in burst mode until the queues are empty."""
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -153,7 +153,7 @@ class LeasedWorker(Worker):
                 await self._poll_iteration()
                 for helper in helpers:
                     if helper.done():
-                        helper.result()  # a worker that cannot renew or hear bells must not go on
+                        helper.result()  # re-raise: a worker without renewals or bells must stop
                 if self.burst and await self._burst_is_over():
                     break
                 await self._wait_for_something()
@@ -164,7 +164,7 @@ class LeasedWorker(Worker):
             await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _poll_iteration(self) -> None:
-        """Start what may be started, and every now and then look at aborts, health and cron."""
+        """Start the jobs that may start, and now and then handle aborts, health and cron."""
         try:
             await self._claim_and_start()
             self.progress.claimed()
@@ -179,8 +179,8 @@ class LeasedWorker(Worker):
             await asyncio.sleep(UNREACHABLE_PAUSE_S)
 
     async def _renew_after_outage(self) -> None:
-        """When Redis comes back, everybody's leases have lapsed: renew ours, and let the others renew theirs, before claiming
-        what nobody holds any more. That it is back it has to say, also to a worker that has nothing to renew.
+        """When Redis comes back, all leases have lapsed: renew ours, give others time to renew theirs, and only then claim.
+        Redis must answer first, also for a worker that has nothing to renew.
         """
         if self._outage:
             await self._renew_once()
@@ -202,7 +202,7 @@ class LeasedWorker(Worker):
             # Our lease lapsed while the job still runs here: its effects are fenced now, and the new claim lapses too.
             self._cancel(before, "lost")
             return
-        opening, claim = claim.opening, claim._replace(opening=None)  # whose payload need not live as long as the job
+        opening, claim = claim.opening, claim._replace(opening=None)  # the payload need not live as long as the job
         self.leases[claim.id] = lease = Lease(claim)
         self.aborting_tasks.discard(claim.id)
         self._large_jobs.begin(claim)
@@ -212,12 +212,12 @@ class LeasedWorker(Worker):
         task.add_done_callback(lambda done: self._job_ended(lease, done))
 
     async def _run(self, lease: Lease, opening: Opening | None, before: asyncio.Task[Any] | None) -> None:
-        """`before` is the run that gave this job away and may have a few steps to go: arq knows one run of a job only."""
+        """Run a job. `before` is a run that gave this job away and may still be ending: arq knows only one run of a job."""
         run_under(lease)
         if before:
             await asyncio.wait({before})
         openings.begin_with(opening, lease.claim.large)
-        del opening  # it need not live as long as the job either
+        del opening  # the payload need not live as long as the job
         lease.has_begun = True
         await self.run_job(lease.job_id, lease.claim.due_ms)
 
@@ -226,8 +226,10 @@ class LeasedWorker(Worker):
         self.job_counter -= 1
         self._large_jobs.end(claim)
         JOBS_RUNNING.labels(short_name(claim.queue)).dec()
-        lease.end()  # or not finished in the queue: then the lease lapses and another worker takes over
-        if self.tasks.get(claim.id) is task:  # else it runs again: it was given back or moved just before its end
+        lease.end()  # if the job was not finished in the queue, the lease lapses and another worker takes over
+        if (
+            self.tasks.get(claim.id) is task
+        ):  # otherwise the job runs again: it was given back or moved just before its end
             del self.tasks[claim.id], self.leases[claim.id]
             self.aborting_tasks.discard(claim.id)
         if self.draining or self.burst:
@@ -235,13 +237,13 @@ class LeasedWorker(Worker):
         self._intake.note_ended(claim)
         if task.cancelled() or not (error := task.exception()):
             return
-        if isinstance(error, UNREACHABLE):  # from arq's own first steps, before the function was called
+        if isinstance(error, UNREACHABLE):  # raised by arq itself before the job function was called
             log.warning("job left to its lease", job_id=claim.id, reason=type(error).__name__)
         else:
             log.error("job failed outside its function", job_id=claim.id, exc_info=error)
 
     async def _wait_for_something(self, until: float = math.inf) -> None:
-        """Until a bell rings, a slot is free, claims are allowed again or it is time to look anyway."""
+        """Wait until a bell rings, a slot is free, claims are allowed again, or it is time to look anyway."""
         now = time.monotonic()
         if now < self._claim_not_before:
             until = min(until, self._claim_not_before)
@@ -259,7 +261,7 @@ class LeasedWorker(Worker):
         return not self.tasks and not any([await self.pool.zcard(name) for name in self._slots.queues])
 
     def _rooms(self) -> list[Room]:
-        """What may be claimed now. The slot of a job whose request has ended is free when its task has ended, too."""
+        """What may be claimed now. A slot is free only once the job's task has ended, not already with its request."""
         if self.draining or self.job_counter >= self.max_jobs or not self._may_claim():
             return []
         rooms = self._slots.rooms(lease.claim.queue for lease in self.held)
@@ -285,7 +287,9 @@ class LeasedWorker(Worker):
         calls = {job_id: lease.vendor_call for job_id, lease in leases.items() if lease.vendor_call}
         lost = await self._queue.renew([lease.claim for lease in leases.values()], calls)
         for lease in map(leases.__getitem__, lost):
-            ended = lease.job_id not in self.job_tasks or lease.is_writing_end  # while we asked, or it may have
+            ended = (
+                lease.job_id not in self.job_tasks or lease.is_writing_end
+            )  # it ended, or may have ended, during the question
             if not ended:
                 log.warning("lease lost", job_id=lease.job_id)
                 LEASES_LOST.inc()
@@ -298,14 +302,14 @@ class LeasedWorker(Worker):
             task.cancel()
 
     async def _cancel_aborted_jobs(self) -> None:
-        """As arq's, but leaves what would be paid for all the same, and remembers why it cancelled. The ask to abort is
-        forgotten when the job is finished, so that it reaches whoever takes over a lost one.
+        """As arq's, but runs that would be paid for nevertheless are not cancelled, and the reason is remembered. The abort
+        mark is removed only when the job is finished, so that a worker that takes over a lost job sees it.
         """
         stoppable = [lease for lease in self.leases.values() if lease.has_begun and not lease.is_unstoppable]
         running = [lease for lease in stoppable if lease.job_id in self.job_tasks and not lease.cancelled_for]
         scores = await self.pool.zmscore(abort_jobs_ss, [lease.job_id for lease in running]) if running else []
         for lease, score in zip(running, scores, strict=True):
-            if score is not None and not lease.is_unstoppable:  # it may have become so while we asked
+            if score is not None and not lease.is_unstoppable:  # this may have changed during the question
                 self.aborting_tasks.add(lease.job_id)
                 self._cancel(lease, "abort")
 
@@ -319,11 +323,11 @@ class LeasedWorker(Worker):
         incr_score: int | None,
         keep_in_progress: float | None,
     ) -> None:
-        """End the claim in the queue, unless it was lost. When Redis does not answer the lease lapses instead."""
+        """End the claim in the queue, unless it was lost. If Redis does not answer, the lease lapses instead."""
         lease = own_lease()
-        if not lease.is_held:  # the run has given the job away
+        if not lease.is_held:  # the run gave the job away
             return
-        lease.end()  # at once: a renewal after this would undo a deferral
+        lease.end()  # before the call: a later renewal would undo a deferral
         if lease.cancelled_for == "lost":
             return
         claim = lease.claim
@@ -343,7 +347,7 @@ class LeasedWorker(Worker):
             log.warning("job not finished in the queue", job_id=job_id, reason=error.message)
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """A job that never ran: tell whoever cares, then finish it."""
+        """A job that never ran: call `on_discarded`, then finish it."""
         lease = own_lease()
         if lease.is_held and self.on_discarded:
             await self.on_discarded(lease)
@@ -352,7 +356,7 @@ class LeasedWorker(Worker):
         await self.finish_job(job_id, True, result_data, self.keep_result_s, self.keep_result_forever, None, None)  # noqa: FBT003
 
     def handle_sig(self, signum: Signals) -> None:
-        """The first signal drains, the second one means now."""
+        """The first signal drains, the second one stops at once."""
         if self._stopping.is_set():
             self._hurry.set()
         log.info("worker draining", signal=Signals(signum).name, running=len(self.tasks), hurry=self._hurry.is_set())
@@ -368,12 +372,12 @@ class LeasedWorker(Worker):
             log.warning("bells not left", reason=type(error).__name__)
 
     async def _drain(self) -> None:
-        """Let running jobs end for `drain_s`, then cancel the inner tasks, so that each job's own cleanup runs."""
+        """Let running jobs end for `drain_s`, then cancel the inner tasks, so that each job's own clean-up runs."""
         leaving = self.loop.create_task(self._leave_bells())
         until = time.monotonic() + self._drain_s
         while self.tasks and not self._hurry.is_set() and time.monotonic() < until:
             await self._wait_for_something(until)
-            await self._poll_iteration()  # aborts are still heard
+            await self._poll_iteration()  # aborts are still handled
         for lease in self.leases.values():
             self._cancel(lease, "drain")
         if self.tasks:

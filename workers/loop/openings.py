@@ -1,8 +1,8 @@
-"""What a claim has brought along, handed to arq in the place where it would ask Redis for it.
+"""Hands arq what a claim has brought along, instead of letting it ask Redis.
 
-arq's `run_job` begins with one transaction: the payload, the count of starts, the ask to abort. The claim knows all of it,
-but for payloads that are too large to come with it. arq holds on to the payload until the job has ended, so it is given a
-word in the place of it, which its deserializer turns into the payload, once.
+arq's `run_job` begins with one transaction: the payload, the number of starts, the abort mark. The claim has all of these,
+except payloads that are too large. arq keeps the payload until the job has ended, so it is given a placeholder, which its
+deserializer replaces by the payload once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from workers.long_steps import LONG_STEPS
 
 Deserializer = Callable[[bytes], dict[str, Any]]
 PUT_ASIDE = b"put aside"
-"""Stands for the payload of the job whose task this is."""
+"""The placeholder for the payload of the current task's job."""
 
 
 class _Begins(NamedTuple):
-    """A job whose first transaction is still to come; `opening` is the answer to it, if the claim brought that. `large` is
-    how many bytes the payload of a large job has.
+    """A job whose first transaction is still to come. `opening` is the answer to it, if the claim brought it. `large` is
+    the size of a large job's payload in bytes.
     """
 
     opening: Opening | None
@@ -35,12 +35,12 @@ _payload: ContextVar[bytes] = ContextVar("payload", default=b"")
 
 
 def begin_with(opening: Opening | None, large: int) -> None:
-    """For the job whose task this is, as its claim has them; `opening` is None when its payload did not come with it."""
+    """Set the opening of the current task's job; None if the payload did not come with the claim."""
     _begins.set(_Begins(opening, large))
 
 
 def deserializer(deserialize: Deserializer | None) -> Deserializer | None:
-    """The same, which knows the word that stands for a payload."""
+    """The same deserializer, which replaces the placeholder by the payload."""
     if deserialize is None:
         return None
 
@@ -54,7 +54,7 @@ def deserializer(deserialize: Deserializer | None) -> Deserializer | None:
 
 
 class Pool:
-    """A pool for arq's worker; `wrapped` gives it the type that arq knows."""
+    """A pool for arq's worker; `wrapped` gives it arq's type."""
 
     def __init__(self, pool: ArqRedis) -> None:
         self._pool = pool
@@ -63,7 +63,7 @@ class Pool:
         return getattr(self._pool, name)
 
     def pipeline(self, transaction: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 - redis-py's signature
-        """A job's opening, once; else redis-py's pipeline."""
+        """The job's opening, once; afterwards redis-py's pipeline."""
         begins = _begins.get()
         _begins.set(None)
         if begins and begins.opening:
@@ -73,12 +73,12 @@ class Pool:
 
 
 def wrapped(pool: ArqRedis) -> ArqRedis:
-    """The same pool, with openings."""
+    """The same pool, which returns openings."""
     return cast(ArqRedis, Pool(pool))
 
 
 class _Given:
-    """Takes what `run_job` asks, in its order: get, incr, expire, zrem. The ask to abort is forgotten by `finish`."""
+    """Answers what `run_job` asks, in its order: get, incr, expire, zrem. `finish` removes the abort mark."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
@@ -102,7 +102,7 @@ class _Given:
         pass
 
     async def execute(self) -> tuple[bytes, int, bool, int]:
-        """The claim's answers."""
+        """The answers that the claim brought."""
         payload, starts, aborted = self._opening
         return _put_aside(payload), starts, True, int(aborted)
 

@@ -1,4 +1,4 @@
-"""When a worker last did what it has to do all the time: one that is stuck shows by it."""
+"""When a worker last did what it must always do, which reveals a stuck worker."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from shared.runtime.metrics import LAST_CLAIM_TIMESTAMP, LAST_RENEWAL_TIMESTAMP
 
 
 class Progress:
-    """Ages in seconds; both begin with the worker."""
+    """Ages in seconds, counted from the worker's start at first."""
 
     def __init__(self) -> None:
         self._claimed_at = self._renewed_at = time.monotonic()
 
     def claimed(self) -> None:
-        """The queues were asked for what is due, or there was no room for more."""
+        """The queues were asked for due jobs, or there was no room for more."""
         self._claimed_at = time.monotonic()
         LAST_CLAIM_TIMESTAMP.set_to_current_time()
 
     def renewed(self) -> None:
-        """The leases of what runs were renewed, if anything runs."""
+        """The leases of running jobs were renewed, if there are any."""
         self._renewed_at = time.monotonic()
         LAST_RENEWAL_TIMESTAMP.set_to_current_time()
 
     @property
     def claim_age_s(self) -> float:
-        """Since `claimed`."""
+        """Seconds since `claimed`."""
         return time.monotonic() - self._claimed_at
 
     @property
     def renewal_age_s(self) -> float:
-        """Since `renewed`."""
+        """Seconds since `renewed`."""
         return time.monotonic() - self._renewed_at

@@ -1,4 +1,4 @@
-"""How many jobs of each queue a worker may take now, so that no vendor and no lane can starve the others."""
+"""How many jobs of each queue a worker may take now, so that no vendor and no lane starves the others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from shared.queue.claims import Room
 
 
 class Slots:
-    """A worker's slots: `total` jobs at a time; `reserved` of them batch and flex may never take; in a worker that serves
-    several providers one of them may not exceed `share_percent`, and flex, whose calls are slow, not `flex_percent` of that
-    where other lanes are served, too. `copies` says of each provider how much memory a byte of a payload takes.
+    """A worker's slots: `total` jobs at a time.
+
+    Batch and flex jobs never take `reserved` of them. If the worker serves several providers, one provider takes at most
+    `share_percent`. Flex jobs, whose calls are slow, take at most `flex_percent` of their provider's slots if other lanes
+    are served. `copies` gives, by provider, how many bytes of memory a byte of a payload takes.
     """
 
     def __init__(
@@ -33,13 +35,13 @@ class Slots:
         only_flex = all(lane_of(queue) == "flex" for queue in queues)
         self._share = max(1, total * share_percent // 100) if several else total
         self._patient_slots = max(1, total - reserved)
-        reserved_of_share = -(-reserved * self._share // total)  # as much as of all slots, rounded up
+        reserved_of_share = -(-reserved * self._share // total)  # the same share as of all slots, rounded up
         self._patient_share = max(1, self._share - reserved_of_share)
         self._flex_share = self._share if only_flex else max(1, self._share * flex_percent // 100)
         self._parts = [(queue, provider_of(queue), lane_of(queue)) for queue in queues]
 
     def rooms(self, running: Iterable[QueueName]) -> list[Room]:
-        """What may still be claimed, given the queues of the jobs that run; full queues are left out."""
+        """What may still be claimed beside the running jobs, given by their queues; full queues are left out."""
         by_queue = Counter(running)
         free = self.total - by_queue.total()
         by_provider: Counter[str] = Counter()
@@ -52,7 +54,7 @@ class Slots:
         for queue, provider, lane in self._parts:
             of_provider = min(free, self._share - by_provider[provider])
             of_lane = free
-            if is_patient(queue):  # it leaves room to interactive requests in its provider's share, too
+            if is_patient(queue):  # leaves room for interactive requests in the provider's share
                 of_provider = min(of_provider, self._patient_share - patient[provider])
                 of_lane = min(free, self._patient_slots - patient.total())
             if lane == "flex":
@@ -63,8 +65,8 @@ class Slots:
 
 
 def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> set[QueueName]:
-    """Those of the queues in which a claim of at most `free` jobs used all of its room, so that more may be due there.
-    `claimed` are the queues of the jobs that it brought.
+    """The queues in which a claim of at most `free` jobs used all its room, so that more jobs may be due. `claimed` are the
+    queues of the claimed jobs.
     """
     by_provider = Counter(map(provider_of, claimed))
     by_patience = Counter(map(is_patient, claimed))
@@ -78,7 +80,9 @@ def used_up(rooms: Sequence[Room], free: int, claimed: Sequence[QueueName]) -> s
 
 
 def first_of_lane(rooms: Sequence[Room], queue: QueueName | None) -> list[Room]:
-    """The same, `queue` before the others of its lane: a large job waits there for memory, which they would take again."""
+    """The rooms, with `queue` before the others of its lane: a large job there waits for memory, which jobs of the others
+    would take.
+    """
     others = [room for room in rooms if room.queue != queue]
     if queue is None or len(others) == len(rooms):
         return others

@@ -1,1 +1,1 @@
-"""Vendors: one folder or file for each protocol; `protocol.py` says what all of them promise."""
+"""Vendors: one folder or file per protocol. `protocol.py` says what all of them promise."""

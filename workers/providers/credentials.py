@@ -1,8 +1,8 @@
-"""Which vendors and upstreams this process has credentials for, told from the environment alone: no SDK is loaded to find
-out.
+"""Finds the vendors and upstreams for which this process has credentials, from the environment alone, without loading an
+SDK.
 
-AWS's usual chain ends in files and in the machine's own role. A file or a region counts as a hint here, and
-`bedrock.py` asks AWS's SDK whether the chain really ends in credentials.
+AWS's usual chain includes files and the machine's own role. Here a file or a region counts as a hint, and `bedrock.py` asks
+AWS's SDK whether the chain has credentials.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ VARIABLES = {
         "AWS_REGION",
     ),
 }
-"""Any one of them will do."""
+"""By provider, variables of which one suffices."""
 AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 SECRETS = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY", *AWS_KEYS, "AWS_BEARER_TOKEN_BEDROCK")
-"""Which of the vendors' usual variables may be in a file instead."""
+"""The vendors' usual variables that may be in a file instead."""
 PLACES = {
     "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     "deepseek": ("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"),
@@ -42,20 +42,20 @@ PLACES = {
 
 
 def has_credentials(provider: str, environment: Mapping[str, str]) -> bool:
-    """Whether the environment speaks of an account with `provider`."""
+    """Whether the environment names an account with `provider`."""
     if any(environment.get(variable) for variable in VARIABLES[provider]):
         return True
     return provider == "bedrock" and _aws_file(environment).is_file()
 
 
 def variables_of(upstream: Upstream) -> tuple[str, ...]:
-    """The variables of which one has its key."""
+    """The variables of which one has the upstream's key."""
     return (upstream.key_variable,) if upstream.key_variable else VARIABLES[upstream.provider]
 
 
 def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[str, str] | None:
-    """What the upstream's provider is told: its own key and address in the place of the vendor's usual ones. None when the
-    environment lacks its key. Raises `SettingsError` for a file that cannot be read.
+    """The environment for the upstream's provider: its own key and address replace the vendor's usual ones. None if its key
+    is missing. Raises `SettingsError` for a file that cannot be read.
     """
     told = dict(environment)
     key_name, url_name = PLACES[upstream.provider]
@@ -81,7 +81,9 @@ def _key_of(upstream: Upstream, environment: Mapping[str, str]) -> str:
 
 
 def _with_key(provider: str, name: str, key: str) -> dict[str, str]:
-    """AWS knows keys of parts, written `ID:SECRET` or `ID:SECRET:SESSION_TOKEN`, and Bedrock's own, which have no colon."""
+    """The variables of a key. AWS's keys have several parts, written `ID:SECRET` or `ID:SECRET:SESSION_TOKEN`; Bedrock's
+    own keys have no colon.
+    """
     if provider != "bedrock" or ":" not in key:
         return {name: key}
     parts = dict(zip(AWS_KEYS, (*key.split(":", 2), ""), strict=False))

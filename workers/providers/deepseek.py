@@ -20,6 +20,6 @@ BASE_URL = "https://api.deepseek.com"
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `DEEPSEEK_API_KEY`."""
+    """The provider, with the key in `DEEPSEEK_API_KEY`."""
     base_url = environment.get("DEEPSEEK_BASE_URL") or BASE_URL
     return completions(Clients(environment["DEEPSEEK_API_KEY"], base_url, limits), limits)

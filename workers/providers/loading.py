@@ -1,4 +1,4 @@
-"""Makes the providers that this process has credentials for, a set of them for each upstream."""
+"""Creates the providers that this process has credentials for, one set per upstream."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ FILES = {
     "bedrock-invoke": ("bedrock", "bedrock.bedrock"),
     "gemini": ("gemini", "gemini.gemini"),
 }
-"""The provider and the file of each API. A row of the catalogue whose API is not here is listed as not available."""
+"""By API, its provider and its file. A model whose API is missing here is listed as not available."""
 Apis = Mapping[str, Provider]
-"""A provider by the name of each API that it speaks."""
+"""A provider by the names of its APIs."""
 
 
 class Held(dict[str, Apis]):
     """What this process can call: the APIs of each upstream, by its name."""
 
     def can_call(self, model: Model, upstreams: Iterable[Upstream]) -> bool:
-        """True if one of the model's `upstreams` is held by the model's API."""
+        """Whether one of the model's `upstreams` can be called by the model's API."""
         return any(model.api in self.get(upstream.name, ()) for upstream in upstreams)
 
     def replace(self, new: Held) -> Held:
-        """Be as `new` from now on; gives what it was, for who closes it."""
+        """Take over what `new` holds, and return what was held before, to be closed."""
         before = Held(self)
         self.clear()
         self.update(new)
         return before
 
     async def close(self) -> None:
-        """Close all of them; closing twice is closing once."""
+        """Close everything; closing twice does no harm."""
         for apis in self.values():
             for provider in apis.values():
                 await provider.close()
@@ -48,8 +48,8 @@ class Held(dict[str, Apis]):
 def load_upstreams(
     upstreams: Iterable[Upstream], providers: set[str], environment: Mapping[str, str], limits: Limits
 ) -> Held:
-    """Those of `providers` that have credentials in `environment`; imports no other vendor's SDK. Upstreams that differ by
-    region only share their provider. Raises `SettingsError` for a file with a key that cannot be read.
+    """The upstreams of `providers` that have credentials in `environment`; no other vendor's SDK is imported. Upstreams
+    that differ only in region share their provider. Raises `SettingsError` for a key file that cannot be read.
     """
     held, made = Held(), dict[tuple[object, ...], Apis]()
     for upstream in upstreams:
@@ -68,7 +68,7 @@ def load_upstreams(
 
 
 def load_apis(provider: str, environment: Mapping[str, str], limits: Limits) -> Apis:
-    """All APIs of a provider; none when `environment` has no credentials for it."""
+    """All APIs of a provider; none if `environment` lacks credentials for it."""
     if not has_credentials(provider, environment):
         return {}
     files = dict.fromkeys(file for of, file in FILES.values() if of == provider)

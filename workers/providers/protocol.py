@@ -32,8 +32,9 @@ from shared.thoughts import ThoughtPiece
 
 
 class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`stream` decides the upstream form. `output_limit` is in tokens; None in `sampling` leaves the vendor's default. The
-    vendor is asked for the service tier of `model`. `footprint` is about how many bytes all of it takes.
+    """What a vendor is asked. `stream` decides the form of the call. `output_limit` is in tokens; None in `sampling` leaves
+    the vendor's default. The vendor is asked for the service tier of `model`. `footprint` is the approximate size of
+    everything in bytes.
     """
 
     id: str
@@ -47,8 +48,8 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """Text that the vendor sent in `pieces` pieces, which came together. Each is a token at least; those that were told as
-    `Thinking` before are not in it.
+    """Text that the vendor sent in `pieces` pieces that arrived together; each counts as at least one token. Pieces that
+    were passed on as `Thinking` before are not counted again.
     """
 
     text: str
@@ -62,14 +63,14 @@ class Thinking(msgspec.Struct, frozen=True):
 
 
 class Reported(msgspec.Struct, frozen=True):
-    """What the vendor said of the tokens so far; None when it said nothing."""
+    """The vendor's token counts so far; None if it reported none."""
 
     usage: Usage | None
 
 
 class UsedUp(msgspec.Struct, frozen=True):
-    """The vendor says in its headers that its limit is as it was in `reset_s` seconds; until then it takes a request every
-    `next_s` seconds, if it says that. This one it took.
+    """The vendor's headers say that its limit is used up and full again in `reset_s` seconds; until then it takes a request
+    every `next_s` seconds, if it says that. It has taken this request.
     """
 
     reset_s: float
@@ -77,15 +78,15 @@ class UsedUp(msgspec.Struct, frozen=True):
 
 
 class ServedAt(msgspec.Struct, frozen=True):
-    """The vendor says at which service tier it serves: `flex`, `default`, or a word of its own. It is said only where a tier
-    was asked for.
+    """The tier at which the vendor serves: `flex`, `default`, or a word of its own. It is passed on only if a tier was
+    asked for.
     """
 
     tier: str
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The vendor's terminal marker. `reason` is one of `stop`, `length`, `tool_calls`, `content_filter`."""
+    """The vendor's terminal marker. `reason` is `stop`, `length`, `tool_calls` or `content_filter`."""
 
     reason: str
 
@@ -94,8 +95,8 @@ Piece = str | Joined | CallPiece | ThoughtPiece | Thinking | UsedUp | ServedAt |
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`connections` at the same time; `connect_s` until a connection stands, `read_s` between two bytes; `coalesce_s` is what
-    `coalescing.py` says.
+    """`connections` at the same time; `connect_s` to establish one; `read_s` between two bytes; `coalesce_s`: see
+    `coalescing.py`.
     """
 
     connections: int
@@ -105,10 +106,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(Protocol):
-    """One vendor API, or several, with one set of connections."""
+    """One or several APIs of a vendor, with one set of connections."""
 
     def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
         """Pieces as promised above. Raises only `RebootError`s."""
 
     async def close(self) -> None:
-        """Close the connections; closing twice is closing once."""
+        """Close the connections; closing twice does no harm."""

@@ -1,1 +1,1 @@
-"""One request at a worker: the vendor is called, the answer journaled, the end settled."""
+"""One request at a worker: the vendor is called, the answer is journaled, the end is settled."""

@@ -35,15 +35,14 @@ if TYPE_CHECKING:
 
 WORKER_LOST = "worker_lost"
 ABSURD_FACTOR = 10
-"""A vendor that reports more than this many context windows is mistaken."""
+"""A vendor's count of more than this many context windows is considered wrong."""
 
 
 class Received(msgspec.Struct):
-    """What came back from the vendor so far, in `pieces` pieces. `called`: a vendor has the call, because it was sent and
-    not refused; `accepted`: it has answered with success. `reported`: the vendor's own counts. Of the `attempts`, which
-    are calls, some were `refused` because there was no capacity for now, and after some the call `moved` to another
-    upstream at once. `served_tier`: the tier at which the vendor says that it serves. `upstream` is the name of the one
-    that was called last, and `lost` are calls that nobody is charged for.
+    """What the vendor has sent so far, in `pieces` pieces. `called`: the vendor has the call, because it was sent and not
+    refused; `accepted`: it answered with success. `reported`: the vendor's own counts. Of the `attempts` (calls), `refused`
+    found no capacity, and after `moved` of them the next call went to another upstream at once. `served_tier`: the tier at
+    which the vendor says that it serves. `upstream` was called last; `lost` are calls that nobody is charged for.
     """
 
     called: bool = False
@@ -57,13 +56,13 @@ class Received(msgspec.Struct):
     served_tier: str | None = None
     upstream: str | None = None
     cost_factor: Decimal = Decimal(1)
-    """Of that upstream."""
+    """The cost factor of that upstream."""
     lost: list[LostCall] = []
     waits_since_ms: int = 0
-    """Since when no upstream has been open for it, in Unix milliseconds; 0 when one was."""
+    """Since when no upstream has been open for the request, in Unix milliseconds; 0 if one was."""
 
     def forget_call(self) -> None:
-        """Nothing is left of a call that failed before any output."""
+        """Drop everything of a call that failed before any output."""
         self.called = self.accepted = False
         self.reported = self.served_tier = None
         self.pieces = 0
@@ -72,8 +71,8 @@ class Received(msgspec.Struct):
 def succeeded(
     job: Job, received: Received, reason: str, answer: list[AnswerPart], now: datetime, *, asked_bytes_max: int = 0
 ) -> tuple[Done, Settlement]:
-    """The last event and the settlement of a request that the vendor finished. `answer` is all of it, or nothing when it was
-    streamed and need not be kept; messages of at most `asked_bytes_max` are kept with it.
+    """The last event and the settlement of a successful request. `answer` is the whole answer, or empty if it was streamed
+    and need not be kept; messages of at most `asked_bytes_max` are kept with it.
     """
     usage = billed_usage(job, received)
     done = Done(reason, usage, min(job.price.cost(usage), job.hold_nano), served_tier=received.served_tier)
@@ -92,8 +91,8 @@ def failed(
     answer: Sequence[AnswerPart] = (),
     asked_bytes_max: int = 0,
 ) -> tuple[Failed, Settlement]:
-    """The last event and the settlement of a request that did not finish; what came of its `answer` is kept where that is
-    wanted and it was charged.
+    """The last event and the settlement of a failed request. Its partial `answer` is kept if that is wanted and the request
+    was charged.
     """
     usage = None
     begun = received.text_bytes > 0 and (job.stream or cancelled)
@@ -120,7 +119,7 @@ def void(job: Job, received: Received, now: datetime) -> tuple[Failed, Settlemen
 
 
 def lose(job: Job, received: Received, error: RebootError) -> None:
-    """Note that nobody is charged for the last call, if its vendor takes something for it."""
+    """Record that nobody is charged for the last call, if its vendor bills it."""
     was_heard = bool(received.text_bytes or received.pieces or received.reported)
     refused = isinstance(error, ProviderBusy | OperatorCredentials)
     timed_out = received.called and isinstance(error, ProviderTimeout)
@@ -129,7 +128,7 @@ def lose(job: Job, received: Received, error: RebootError) -> None:
 
 
 def lose_with_worker(job: Job, received: Received, call: CallOfClaim, cost_factor: Decimal) -> None:
-    """Note a call of a worker that died: nobody knows what came of it, but its vendor had the input."""
+    """Record a call of a worker that died: its outcome is unknown, but its vendor had the input."""
     unheard = Received(upstream=call.upstream, cost_factor=cost_factor, lost=received.lost)
     _lose(job, unheard, call.number, WORKER_LOST)
 
@@ -144,10 +143,10 @@ def _lose(job: Job, received: Received, number: int, reason: str) -> None:
 
 
 def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) -> Settlement:
-    """The settlement with what Postgres is to keep, if the caller may come back for it."""
+    """The settlement with what Postgres should keep, if the caller may come back."""
     if job.keep_until is None:
         return settlement
-    is_wanted = job.batch_line is None and job.keeps_asked  # a batch has its lines
+    is_wanted = job.batch_line is None and job.keeps_asked  # a batch keeps its lines
     asked = job.messages if is_wanted and len(msgspec.msgpack.encode(job.messages)) <= asked_bytes_max else None
     return msgspec.structs.replace(
         settlement,
@@ -158,7 +157,7 @@ def _kept(settlement: Settlement, job: Job, answer: Done, asked_bytes_max: int) 
 
 
 def billed_usage(job: Job, received: Received) -> Usage:
-    """The vendor's counts when they can be true, else an estimate that never exceeds the request's bounds."""
+    """The vendor's counts if they are plausible, otherwise an estimate that never exceeds the request's bounds."""
     reported = received.reported
     if reported and _plausible(reported, received, job):
         return reported
@@ -166,8 +165,8 @@ def billed_usage(job: Job, received: Received) -> Usage:
 
 
 def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
-    """Tokens of the messages and of an answer of `text_bytes` in `pieces` pieces, rounded up. Most vendors send a token in
-    each piece, also where it is a single byte.
+    """Estimated tokens of the messages and of an answer of `text_bytes` in `pieces` pieces, rounded up. Most vendors send
+    one token per piece, even if it is a single byte.
     """
     asked = (job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
     output = min(max(divide_up(text_bytes, BYTES_PER_TOKEN), pieces), job.output_limit)
@@ -175,7 +174,7 @@ def estimate(job: Job, text_bytes: int, pieces: int = 0) -> Usage:
 
 
 def _plausible(usage: Usage, received: Received, job: Job) -> bool:
-    """Neither negative nor beyond all reason, without contradiction, and not free where there was text."""
+    """Whether the counts are neither negative nor absurd, consistent, and not zero if there was text."""
     most = ABSURD_FACTOR * (job.model.context_window + job.model.max_output_tokens)
     in_range = 0 < usage.input <= most and 0 <= usage.output <= most and usage.adds_up()
     return in_range and (usage.output > 0 or not received.text_bytes)
@@ -219,7 +218,7 @@ def _settlement(
 
 
 def _of_chain(job: Job, received: Received, code: str) -> dict[str, Any]:
-    """Which model of a chain it was, and what became of each."""
+    """The model of a chain that served, and the outcomes of all that were tried."""
     if not job.has_chain:
         return {}
     own = Tried(model=job.model.name, code=code, calls=max(0, received.attempts - job.calls_before))
@@ -227,8 +226,8 @@ def _of_chain(job: Job, received: Received, code: str) -> dict[str, Any]:
 
 
 def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
-    """What the vendor takes. One that serves at another tier than the one that was sold takes its default price, as far as is
-    known: what that is more is the house's loss. What is charged hangs on neither.
+    """What the vendor takes. If it serves at another tier than was sold, it takes its default price, as far as is known;
+    the difference is the house's loss. The charge does not depend on this.
     """
     sold_at = _times(job.model.vendor_price.cost(usage), received.cost_factor)
     default = job.model.at_default
@@ -243,11 +242,11 @@ def _costs(job: Job, received: Received, usage: Usage) -> dict[str, Any]:
 
 
 def _times(cost: NanoUsd, factor: Decimal) -> int:
-    """Rounded up."""
+    """The cost times the factor, rounded up."""
     numerator, denominator = factor.as_integer_ratio()
     return _countable(NanoUsd(divide_up(cost * numerator, denominator)))
 
 
 def _countable(cost: NanoUsd) -> int:
-    """What Postgres can keep: far beyond any hold it makes no difference."""
+    """The cost, limited to what Postgres can store, which is far beyond any hold."""
     return min(cost, BIGINT_MAX)

@@ -1,7 +1,7 @@
-"""When a request goes on with the next model of its chain, which its caller has named: the one table of that.
+"""When a request goes on with the next model of its chain: the one table that decides it.
 
-Only where the model itself cannot be had and asking it again is no use, and only before its first byte. What the caller did,
-or would be told by any model, is told at once.
+It goes on only if the model itself cannot be had and another call is useless, and only before the first byte. Faults of the
+caller, and errors that any model would cause, are returned at once.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 GOES_ON: Mapping[type[RebootError], bool] = {
-    errors.RebootError: False,  # a fault of this service's own
+    errors.RebootError: False,  # this service's own fault
     errors.InvalidRequest: False,  # the caller's
-    errors.ContextLengthExceeded: False,  # the caller's, who has named models with windows that are known
+    errors.ContextLengthExceeded: False,  # the caller's fault: the windows of the named models are known
     errors.TooManyValues: False,
     errors.InvalidApiKey: False,
     errors.InsufficientCredit: False,
@@ -41,26 +41,26 @@ GOES_ON: Mapping[type[RebootError], bool] = {
     errors.ModelNotFound: False,
     errors.MethodNotAllowed: False,
     errors.Conflict: False,
-    errors.ModelRetired: True,  # it is gone for good
+    errors.ModelRetired: True,  # the model is gone for good
     errors.Gone: False,
     errors.RequestTooLarge: False,
     errors.UnsupportedMediaType: False,
     errors.IdempotencyMismatch: False,
     errors.RateLimited: False,  # the key's own limit
     errors.Cancelled: False,
-    errors.ProviderRejected: False,  # of this request, maybe by a filter: no other vendor is asked behind its back
+    errors.ProviderRejected: False,  # perhaps a filter refused it; another vendor must not be asked to get around that
     errors.ProviderError: True,  # the retries are used up
-    errors.AnswerTooLong: False,  # it has answered
-    errors.OperatorCredentials: True,  # also an account without credit
+    errors.AnswerTooLong: False,  # the model has answered
+    errors.OperatorCredentials: True,  # includes an account without credit
     errors.Unavailable: False,  # Postgres or Redis, which every model needs
     errors.EndUnknown: False,
-    errors.Overloaded: True,  # its queue is full, or no worker serves it
-    errors.ProviderBusy: True,  # for longer than is waited
+    errors.Overloaded: True,  # the model's queue is full, or no worker serves it
+    errors.ProviderBusy: True,  # for longer than a request waits
     errors.ProviderNotConfigured: True,
-    errors.ProviderTimeout: True,  # unless it is the request's own deadline that has passed
+    errors.ProviderTimeout: True,  # unless the request's own deadline has passed
     errors.Expired: False,  # the request's own deadline
 }
-"""By class of error; one that is not here is as the nearest above it."""
+"""By class of error; a class that is not listed counts as its nearest listed parent."""
 
 
 def goes_on(error: RebootError) -> bool:
@@ -69,15 +69,15 @@ def goes_on(error: RebootError) -> bool:
 
 
 def may_go_on(job: Job, received: Received, error: RebootError) -> bool:
-    """The same of a request of which so much has come."""
+    """The same for a request of which this much was received."""
     return bool(job.fallbacks) and goes_on(error) and not received.text_bytes and job.left_s() > 0
 
 
 async def tried_now(
     client: redis.asyncio.Redis, job: Job, queue: QueueName, code: str, calls: int
 ) -> tuple[Tried, ...] | None:
-    """What is behind the request: its own model, and the fallbacks in front of the first one that a living worker serves.
-    Where none is served now the first one is waited for that may be soon; None where there is no such one.
+    """The models that the request is done with: its own, and the fallbacks before the first one that a living worker
+    serves. If none is served now, it waits for the first that may be served soon; None if there is no such model.
     """
     own = Tried(model=job.model.name, code=code, calls=calls)
     try:
@@ -107,7 +107,7 @@ async def next_is_well(client: redis.asyncio.Redis, routes: Routes, job: Job, qu
 
 
 def with_its_marks(job: Job) -> Job:
-    """The job with those marks for caches that its present model takes."""
+    """The job with the cache marks that its present model takes."""
     if not job.has_chain:
         return job
     marked = with_marks_taken(job.model, job.messages, job.tools)
@@ -115,7 +115,7 @@ def with_its_marks(job: Job) -> Job:
 
 
 def told_with_chain(error: RebootError, job: Job) -> RebootError:
-    """The error of the last model, with what became of those before it."""
+    """The error of the last model, with the outcomes of those before it."""
     if job.tried:
         before = ", ".join(f"{one.model} ({one.code})" for one in job.tried)
         error.message = f"{job.model.name}: {error.message} Before it failed: {before}."

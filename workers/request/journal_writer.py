@@ -1,7 +1,7 @@
-"""Sends running requests' answers to their journals: the first part at once, then whatever piled up meanwhile together.
+"""Writes running requests' answers to their journals: the first part at once, later parts together.
 
-One flush at a time for all requests of a process: one round trip, and one message to each front door, whatever many
-requests had to say meanwhile. A flush is never cancelled: a half-done append could not be told from a missing one.
+All requests of a process share one flush at a time: one round trip, and one message to each front door. A flush is never
+cancelled, because a half-done append could not be distinguished from a missing one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 UNSENT_BYTES_MAX = 65_536
-"""Beyond this the vendor is read no faster than the journal takes it."""
+"""Above this the vendor is read no faster than the journal is written."""
 JOINED_AT_ONCE = 256
-"""Parts of an answer."""
+"""Parts of an answer that are joined at once."""
 FLUSH_APPENDS_MAX, FLUSH_BYTES_MAX = 256, 131_072
-"""Of one flush, about: others wait for Redis behind it."""
+"""Approximate limits of one flush, in appends and bytes, because other calls to Redis wait behind it."""
 
 
 class JournalFlusher:
-    """Writes what is marked, at most once in `window_s`. While Redis is away it tries again every `retry_s`. `run` is a task
-    of the owner.
+    """Writes what is marked, at most once in `window_s`. While Redis is away it retries every `retry_s`. The owner runs
+    `run` as a task.
     """
 
     def __init__(self, scripts: Scripts, *, window_s: float, retry_s: float) -> None:
@@ -43,12 +43,12 @@ class JournalFlusher:
         self._arrived = asyncio.Event()
 
     def mark(self, writer: ChunkWriter) -> None:
-        """It has something to write."""
+        """The writer has something to write."""
         self._marked[writer] = None
         self._arrived.set()
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Write until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
@@ -68,7 +68,7 @@ class JournalFlusher:
             del self._marked[writer]
             try:
                 rows = writer.take()
-            except Exception as error:  # what one vendor said must not take the other streams with it
+            except Exception as error:  # an error of one stream must not end the others
                 log.exception("event cannot be packed", alert=True)
                 writer.failed(error)
                 continue
@@ -78,14 +78,14 @@ class JournalFlusher:
         return writers, appends
 
     async def _flush(self, writers: list[ChunkWriter], appends: list[Append]) -> bool:
-        """Whether Redis answered."""
+        """Write once; false if Redis did not answer."""
         try:
             answers = iter(await append_all(self._scripts, appends))
         except Unavailable as error:
             for writer in writers:
                 writer.unanswered(error)
             return False
-        except Exception as error:  # it belongs to the writers, and the flusher lives on
+        except Exception as error:  # the writers get the error, and the flusher goes on
             log.exception("journals cannot be written", alert=True)
             for writer in writers:
                 writer.failed(error)
@@ -96,8 +96,8 @@ class JournalFlusher:
 
 
 class ChunkWriter:
-    """One request's way to its journal. Not for concurrent use. What Redis does not take within `patience_s` is given up.
-    `opening` stands before the answer, if there is one.
+    """Writes one request's journal; not for concurrent use. What Redis does not take within `patience_s` is given up.
+    `opening` is written before the answer, if there is one.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class ChunkWriter:
         self._unsent_bytes = 0
         self._last: tuple[Event, Settlement] | None = None
         self.under_way: list[Append] = []
-        """What was taken and not answered yet."""
+        """Appends that were sent and not answered yet."""
         self._gives_up_at = 0.0
         self._error: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     async def write(self, part: AnswerPart) -> None:
-        """Take a part of the answer. Raises what became of an earlier one: `LeaseLost` or `Unavailable`."""
+        """Take a part of the answer. Raises the error of an earlier part: `LeaseLost` or `Unavailable`."""
         self._raise_error()
         self._unsent.append(part)
         self._unsent_bytes += bytes_of(part)
@@ -127,8 +127,8 @@ class ChunkWriter:
             self._raise_error()
 
     async def end(self, event: Event, settlement: Settlement) -> None:
-        """Send what is left and the last event with its settle record. Raises like `write`, or `RequestVoid`; then it may be
-        called again.
+        """Write what is left and the last event with its settle record. Raises like `write`, or `RequestVoid`; then it may
+        be called again.
         """
         self._raise_error()
         self._last = (event, settlement)
@@ -138,13 +138,13 @@ class ChunkWriter:
             self._raise_error()
 
     async def settle_down(self) -> None:
-        """Wait until all that was taken is written, or cannot be."""
+        """Wait until everything that was taken is written, or cannot be."""
         while self._busy and not self._error:
             await self._wait_for_answer()
-        self._error = None  # which is found again by whatever is written next: its place is not what it should be
+        self._error = None  # the next append finds the error again, because its place in the journal is wrong
 
     def take(self) -> list[Append]:
-        """What is to be written now; the same once more as long as it was not answered."""
+        """The appends to write now; the same again until they are answered."""
         if not self.under_way:
             events: list[tuple[Event, Settlement | None]] = [(part, None) for part in merged(self._unsent)]
             if self._last:
@@ -158,7 +158,7 @@ class ChunkWriter:
         return self.under_way
 
     def answered(self, answers: list[int]) -> None:
-        """What became of what was under way."""
+        """Take the answers to the appends."""
         try:
             for answer in answers:
                 self._journal.after(answer)
@@ -167,14 +167,14 @@ class ChunkWriter:
         self._over()
 
     def unanswered(self, error: Unavailable) -> None:
-        """Redis is away: again, until the patience with it ends."""
+        """Redis is away: retry until `patience_s` ends."""
         if asyncio.get_running_loop().time() > self._gives_up_at:
             self.failed(error)
         else:
             self._flusher.mark(self)
 
     def failed(self, error: Exception) -> None:
-        """It cannot be written."""
+        """The appends cannot be written."""
         self._error = error
         self._over()
 
@@ -185,9 +185,9 @@ class ChunkWriter:
     def _over(self) -> None:
         self.under_way = []
         if self._error:
-            self._drop()  # what came after a gap has no place
+            self._drop()  # parts after a gap have no place in the journal
         elif self._busy:
-            self._flusher.mark(self)  # it came while the other was under way
+            self._flusher.mark(self)  # this part arrived during the flush
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -205,8 +205,8 @@ class ChunkWriter:
 
 
 class WholeAnswer:
-    """An answer that is kept until its end. Its parts are joined now and then: each by itself takes a hundred bytes more than
-    its text, and an answer has a hundred thousand of them.
+    """An answer that is kept until its end. Its parts are joined now and then: each part takes a hundred bytes beside its
+    text, and an answer has a hundred thousand parts.
     """
 
     def __init__(self) -> None:
@@ -214,12 +214,12 @@ class WholeAnswer:
         self._joined = 0
 
     def forget(self) -> None:
-        """Another call writes it anew."""
+        """Drop everything, because another call writes the answer anew."""
         self.parts.clear()
         self._joined = 0
 
     def add(self, part: AnswerPart) -> None:
-        """The next one."""
+        """Add the next part."""
         self.parts.append(part)
         if len(self.parts) - self._joined >= JOINED_AT_ONCE:
             self.parts[self._joined :] = merged(self.parts[self._joined :])
@@ -227,7 +227,7 @@ class WholeAnswer:
 
 
 def merged(parts: list[AnswerPart]) -> list[AnswerPart]:
-    """Neighbours of one kind, of one tool call or one thought, become one."""
+    """The parts with neighbours of one kind, one tool call or one thought joined."""
     together: list[list[AnswerPart]] = []
     for part in parts:
         if together and _goes_on(together[-1][0], part):

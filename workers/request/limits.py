@@ -1,4 +1,4 @@
-"""Every wait for a vendor has an end: idle between two pieces, and in all."""
+"""Limits for every wait for a vendor: between two pieces, and in all."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ T = TypeVar("T")
 async def bounded(
     pieces: AsyncGenerator[T, None], *, idle_s: float | None, total_s: float, first_s: float | None = None
 ) -> AsyncGenerator[T, None]:
-    """The same pieces. Raises `ProviderTimeout` after `idle_s` without one (`first_s` without the first one, where that is
-    less), and `OutOfTime` after `total_s` in all.
-
-    A piece is an event that says something: keep-alive comments are none, so they cannot hold the limit open. Whatever
-    ends this, the vendor's connection is closed.
+    """The same pieces. Raises `ProviderTimeout` after `idle_s` without a piece (`first_s` before the first one, if that is
+    less), and `OutOfTime` after `total_s` in all. Keep-alive comments are no pieces, so they cannot extend a limit. However
+    this ends, the vendor's connection is closed.
     """
     async with aclosing(pieces):
         with _Patience(idle_s, total_s, first_s) as patience:
@@ -42,7 +40,7 @@ async def bounded(
 
 
 class _Patience:
-    """How long a task may wait for a piece; it is cancelled when that is over."""
+    """How long a task may wait for a piece; then the task is cancelled."""
 
     def __init__(self, idle_s: float | None, total_s: float, first_s: float | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -68,19 +66,19 @@ class _Patience:
         self._alarm.set(until)
 
     def end(self) -> None:
-        """The piece is there; whoever takes it has all the time in the world."""
+        """The piece has arrived; its consumer may take any time."""
         self._alarm.clear()
         self._wait_s = self._idle_s
 
     def ran_out(self) -> bool:
-        """Whether the cancellation that ended a wait was ours, and only ours; ours is taken back."""
+        """Whether a wait was cancelled by this limit alone; that cancellation is taken back."""
         if not self._over or self._task is None:
             return False
         self._over = False
         return self._task.uncancel() <= self._cancelling
 
     def error(self) -> ProviderTimeout:
-        """What to say then."""
+        """The error for the wait that was too long."""
         in_all = self._in_all or self._wait_s is None
         waited = "within the request's deadline" if in_all else f"for {self._wait_s:g} s"
         kind = OutOfTime if self._in_all else ProviderTimeout

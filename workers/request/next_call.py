@@ -1,4 +1,6 @@
-"""Which call of a request comes next: at another upstream at once, at the same one after a pause, when one opens, or none."""
+"""Decides the next call of a request: at another upstream at once, at the same one after a pause, when
+one opens, or none.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 PASSES_ELSEWHERE = (ProviderError, ProviderBusy, ProviderTimeout, ModelRetired)
-"""What another upstream may not say of the same request."""
+"""Errors that another upstream may not return for the same request."""
 LOOKS_AGAIN_S = 30.0
-"""Who may wait for long looks this often whether something opened earlier than was known."""
+"""How often a request with a long wait looks whether an upstream has opened earlier."""
 SPREAD_MAX_S = 1.0
 NO_CAPACITY = (
     "The vendor had no capacity at the tier flex until the request's deadline: try again later, or without it."
@@ -48,8 +50,8 @@ NO_CAPACITY = (
 
 
 def waits_for_capacity(job: Job, error: RebootError) -> bool:
-    """Whether the call was refused only for now, so that it is no try that failed: at the tier flex, where a vendor promises
-    no capacity, until the deadline, and where the vendor says how long to wait.
+    """Whether the call was refused only for now, so that it does not count as a failed try: at the tier flex until the
+    deadline, because vendors promise no capacity there, and if the vendor says how long to wait.
     """
     return isinstance(error, ProviderBusy) and (_is_flex(job) or error.asked_wait_s is not None)
 
@@ -59,13 +61,13 @@ def _is_flex(job: Job) -> bool:
 
 
 async def nobody_is_next() -> bool:
-    """Of a request without a chain."""
+    """For a request without a chain: no next model can be called."""
     return False
 
 
 class NextCall:
-    """Of one attempt. Each answer may be arq's `Retry`, to wait in the queue instead of in a slot, or `Cancelled`.
-    `next_is_well` says whether the next model of the chain can be called now.
+    """The next calls of one attempt. Every method may raise arq's `Retry`, to wait in the queue instead of in a slot, or
+    `Cancelled`. `next_is_well` says whether the next model of the chain can be called now.
     """
 
     def __init__(
@@ -84,11 +86,11 @@ class NextCall:
         self._settings = settings
         self._received = received
         self._tried: set[str] = set()
-        """Upstreams that failed one after the other."""
+        """Upstreams that have failed in the present round."""
         self._next_is_well = next_is_well
 
     async def first(self) -> Route:
-        """Where the first call goes. Raises `ProviderNotConfigured`, and when nothing opens soon `ProviderBusy` or
+        """The upstream of the first call. Raises `ProviderNotConfigured`, and if none opens soon `ProviderBusy` or
         `OperatorCredentials`.
         """
         while True:
@@ -105,8 +107,8 @@ class NextCall:
                     raise ProviderNotConfigured(f"{model.name} is not set up: the operator has to set {wanted}.")
 
     async def after(self, route: Route, error: RebootError, *, begun: bool = False) -> Route:
-        """Where the next one goes after that failure. Raises `error` when there is to be none. An answer that had `begun` is
-        asked for at another upstream at most, and only if its caller has seen nothing of it.
+        """The upstream of the next call after that failure. Raises `error` if there is none. An answer that had `begun` is
+        asked for again at another upstream only, and only if its caller has seen nothing of it.
         """
         found = await self._elsewhere(route, error)
         if isinstance(found, Route):
@@ -122,8 +124,8 @@ class NextCall:
         return await self.first()
 
     async def _elsewhere(self, route: Route, error: RebootError) -> Route | Closed | None:
-        """Before the caller has seen a byte another upstream is called at once, under the same claim and hold; not later,
-        because another call writes another answer.
+        """Another upstream, which is called at once, under the same claim and hold. It must be before the caller's first
+        byte, because another call writes another answer.
         """
         if self._received.text_bytes or not isinstance(error, PASSES_ELSEWHERE) or self._job.left_s() <= 0:
             return None
@@ -134,8 +136,8 @@ class NextCall:
         return await self._routes.choose(self._job.model, self._tried)
 
     async def _wait_for_opening(self, closed: Closed) -> None:
-        """In the queue, without a slot, unless it is for a moment. Whoever waits for an upstream that serves again, and takes
-        more and more calls at once, waits until there is one for him; for one that throttles, `UPSTREAM_THROTTLED_S`.
+        """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
+        more and more calls at once, waits until one is free.
         """
         wait_s, now_ms, received = closed.wait_s, clock.now_ms(), self._received
         has_turn = closed.in_turn and self._age_s() <= self._settings.upstream_throttled_s
@@ -169,11 +171,11 @@ class NextCall:
         return await self._routes.may_begin(route)
 
     async def _goes_on(self) -> bool:
-        """Whether the next model of its chain is asked instead of waiting for this one."""
+        """Whether the next model of the chain is asked instead of waiting for this one."""
         return bool(self._job.fallbacks) and await self._next_is_well()
 
     def _spread(self, wait_s: float) -> float:
-        """So that not all who wait call at once what has room for one: a vendor's limit lets in one call after the other."""
+        """A random part of the wait, so that waiting requests do not all call at the same moment."""
         together_s = min(SPREAD_MAX_S, wait_s * self._routes.waiters)
         return wait_s * random.uniform(1, 1.1) + random.uniform(0, together_s)  # noqa: S311 - spreads load
 
@@ -196,7 +198,7 @@ class NextCall:
         await asyncio.sleep(delay_s)
 
     def _with_replacement(self, error: RebootError) -> RebootError:
-        """A model that is gone is told with the one that replaces it."""
+        """The error, which names the replacement if the model is gone."""
         model = self._job.model
         if not isinstance(error, ModelRetired) or model.replaced_by is None:
             return error
@@ -206,7 +208,7 @@ class NextCall:
         )
 
     async def _defer(self, delay_s: float, error: RebootError) -> NoReturn:
-        """Back to the queue for that long; the attempt that goes on then must know how often the vendor was called."""
+        """Return the job to the queue for `delay_s`; the next attempt must know how often the vendor was called."""
         try:
             await note_calls(self._client, self._job.id, self._received)
         except UNREACHABLE:
@@ -214,8 +216,8 @@ class NextCall:
         raise Retry(defer=delay_s) from error
 
     async def ask_whether_it_is_wanted(self, error: RebootError) -> None:
-        """The worker hears of an ask to abort only every `IDLE_WAIT_S`, and not at all while a vendor bills to the end: a
-        vendor that is called after it would have to be paid.
+        """Raise `Cancelled` if somebody has asked to cancel. The worker sees such requests only every `IDLE_WAIT_S`, and
+        not at all while a vendor bills to the end; a call after that would have to be paid.
         """
         try:
             asked = await self._client.zscore(abort_jobs_ss, self._job.id)
@@ -241,10 +243,12 @@ class NextCall:
         return self._rounds() < self._rounds_max()
 
     def _rounds(self) -> int:
-        """A round is a call of each upstream that may be called; missing capacity counts apart, and so do other models."""
+        """Completed rounds: a round calls each available upstream once. Refusals for lack of capacity, and other models,
+        are not counted.
+        """
         received = self._received
         return received.attempts - received.refused - received.moved - self._job.calls_before
 
     def _rounds_max(self) -> int:
-        batch = self._job.batch_line is not None  # nobody waits for it
+        batch = self._job.batch_line is not None  # nobody waits for a batch line
         return (self._settings.batch_retries_max if batch else self._settings.vendor_retries_max) + 1

@@ -1,6 +1,7 @@
-"""Names that callers give to vendors: a key for the vendor's cache, and a user. The vendor sees one customer, this service:
-there the same name of two accounts is two names. Neither account finds out from its cached tokens what the other has asked,
-and what one's user does is not held against the other's.
+"""Makes names that callers give to vendors (a cache key, a user) unique to the account.
+
+The vendor sees one customer, this service, so the same name of two accounts would be one name there. With unique names no
+account can learn from its cached tokens what another has asked, and is not blamed for another's user.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from shared.chat import Sampling
 
 
 def with_own_names(sampling: Sampling, account_id: str) -> Sampling:
-    """The same with names that are this account's alone: 64 characters, which is what OpenAI takes at most. The very same
-    without any.
+    """The options with names that belong to this account alone: 64 characters, OpenAI's limit. The very same object without
+    names.
     """
     key, user = sampling.caching.key, sampling.user
     if not key and not user:

@@ -1,4 +1,4 @@
-"""Reads from Redis what earlier attempts of a request have left there, and notes calls for the attempt that follows."""
+"""Reads from Redis what earlier attempts of a request have left, and records calls for the next attempt."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class CallOfClaim(NamedTuple):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A journal of `length` events and `bytes`; `parts` of an answer with `text_bytes` that the vendor sent in `pieces`
-    pieces; `calls` to the vendor were noted. When it has `ended`, `settlement` is what may still have to be settled.
+    """What earlier attempts left: a journal of `length` events and `bytes`; `parts` of an answer with `text_bytes` that the
+    vendor sent in `pieces` pieces; `calls` to vendors. If the request has `ended`, `settlement` may still have to be
+    settled.
     """
 
     length: int = 0
@@ -40,26 +41,26 @@ class Past(msgspec.Struct, frozen=True):
     pieces: int = 0
     calls: int = 0
     refused: int = 0
-    """How many of the calls found no capacity for now."""
+    """Calls that found no capacity."""
     moved: int = 0
-    """After how many of them it went to another upstream at once."""
+    """Calls after which the next one went to another upstream at once."""
     lost: tuple[LostCall, ...] = ()
-    """Those for which their vendors take something although they came to nothing."""
+    """Calls that came to nothing although their vendors bill them."""
     upstream: str | None = None
-    """Where the journal's events come from."""
+    """The upstream that the journal's events come from."""
     calls_of_claims: tuple[CallOfClaim, ...] = ()
-    """Those that renewals of leases told of."""
+    """Calls that renewals of leases recorded."""
     waits_since_ms: int = 0
-    """Since when no upstream was open for it; 0 when one was."""
+    """Since when no upstream was open for the request, in Unix milliseconds; 0 if one was."""
     waits: int = 0
-    """How often it went back to the queue by itself."""
+    """How often the request went back to the queue by itself."""
     parts: tuple[AnswerPart, ...] = ()
     ended: bool = False
     settlement: Settlement | None = None
 
 
 async def look_back(client: redis.asyncio.Redis, request_id: str) -> Past:
-    """Read the journal, the noted calls and the settle record of a request. Raises redis-py's errors."""
+    """Read the journal, the recorded calls and the settle record of a request. Raises redis-py's errors."""
     async with client.pipeline(transaction=False) as pipe:
         pipe.lrange(keys.journal(request_id), 0, -1)
         pipe.hgetall(keys.run(request_id))
@@ -94,13 +95,13 @@ def _calls_of_claims(run: Mapping[bytes, bytes]) -> Iterator[CallOfClaim]:
 
 
 def packed_lost(received: Received) -> bytes:
-    """The calls that nobody is charged for, as they stand in the run; empty for none."""
+    """The calls that nobody is charged for, as the run's hash stores them; empty for none."""
     return msgspec.msgpack.encode(received.lost) if received.lost else b""
 
 
 async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Received) -> None:
-    """Remember how often the vendor was called, and what came of it, and that the request was meant to wait, for the attempt
-    that goes on later. Raises redis-py's errors.
+    """Record the calls so far, their outcomes, and that the request waits deliberately, for the next attempt. Raises
+    redis-py's errors.
     """
     noted: dict[str, str | bytes] = {
         "calls": str(received.attempts),
@@ -113,5 +114,5 @@ async def note_calls(client: redis.asyncio.Redis, request_id: str, received: Rec
     async with client.pipeline(transaction=False) as pipe:
         pipe.hset(keys.run(request_id), mapping=noted)
         pipe.hincrby(keys.run(request_id), "waits", 1)
-        pipe.expire(keys.run(request_id), RUN_LIVE_S)  # it may have been emptied meanwhile, and then has no end
+        pipe.expire(keys.run(request_id), RUN_LIVE_S)  # the hash may be new because Redis was emptied, and must expire
         await pipe.execute()

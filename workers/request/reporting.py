@@ -1,4 +1,4 @@
-"""How a request ended, for the log and the metrics: ids, counts and times, never a text."""
+"""Logs and counts how a request ended: ids, counts and times, never a text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNKNOWN = "unknown"
 
 
 def report_end(job: Job, event: Done | Failed, settlement: Settlement, took_s: float) -> None:
-    """One log line, and the counters."""
+    """Write one log line and update the counters."""
     code = event.finish_reason if isinstance(event, Done) else event.error.code
     traces.note({"rebootml.outcome": code})
     if isinstance(event, Failed):
@@ -69,14 +69,14 @@ def _count_costs(event: Done | Failed, settlement: Settlement) -> None:
 
 
 def report_fallback(job: Job, moved: Job, error: RebootError) -> None:
-    """One log line, and the counter."""
+    """Write one log line and update the counter."""
     FALLBACKS.labels(job.model.name, error.code).inc()
     log.info("model failed, next one asked", model=job.model.name, code=error.code, next=moved.model.name)
 
 
 def alert_operator(job: Job, error: RebootError) -> None:
-    """A vendor that refuses the operator's own account, or is elsewhere, is nobody else's to mend, nor is a request that was
-    put wrongly here. Its reason has the vendor's identifiers, never its prose.
+    """Alert an operator if only an operator can help: the vendor refuses the account, or redirects, or this service asked
+    wrongly. The reason has the vendor's identifiers, never its text.
     """
     if isinstance(error, Redirected):
         log.error("vendor's address leads to another one", alert=True, api=job.model.api)

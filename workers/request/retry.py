@@ -16,11 +16,12 @@ DOUBLINGS_MAX = 30
 def delay_before_retry(
     error: RebootError, settings: Settings, *, calls: int, calls_max: int | None, left_s: float
 ) -> float | None:
-    """Seconds to wait before call number `calls + 1`, or None to give up.
+    """Seconds to wait before call number `calls + 1`, or None to give up. It must be asked only as long as nothing has
+    reached the caller.
 
-    To be asked only as long as nothing has reached the caller. `calls_max` of None leaves it to the deadline, of which
-    `left_s` are left: then the last calls come closer together. A vendor that asks for more patience than that gets none.
-    Exponential with full jitter. None at all where the vendor named a time: its upstream takes no call before that.
+    Without `calls_max` the deadline decides, of which `left_s` are left; the last calls then come closer together. If a
+    vendor asks for a longer wait than is left, the request gives up. The wait is exponential with full jitter, or 0 if the
+    vendor named a time, because its upstream takes no call before that.
     """
     if not error.retryable or (calls_max is not None and calls >= calls_max):
         return None

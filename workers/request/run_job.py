@@ -62,11 +62,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 RUNNER = "runner"
 BATCH_JOURNAL_S = 60.0
-"""For whoever takes a lost item over; its answer is in Postgres."""
+"""How long the journal of a batch line is kept, for a worker that takes a lost line over; its answer is in Postgres."""
 
 
 class Runner:
-    """What running a request needs; one per worker process."""
+    """What running requests needs; one per worker process."""
 
     def __init__(
         self,
@@ -89,12 +89,14 @@ class Runner:
 
 
 async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
-    """The arq job function. Returns when the request has ended or is no longer ours; raises arq's `Retry` to defer it."""
+    """The arq job function. Returns if the request has ended or belongs to another worker; raises arq's `Retry` to defer
+    it.
+    """
     runner: Runner = ctx[RUNNER]
     worker: LeasedWorker = ctx["worker"]
     lease = own_lease()
     job = unpack_job(payload.data)
-    payload.data = b""  # arq holds on to it until the job has ended
+    payload.data = b""  # arq keeps the object until the job has ended
     with (
         structlog.contextvars.bound_contextvars(request_id=job.id, epoch=lease.claim.epoch),
         run_span(job, lease.claim),
@@ -105,15 +107,15 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
         except LeaseLost:
             log.warning("attempt fenced")
             traces.fail("lease_lost")
-            lease.cancelled_for = "lost"  # so that the job is not finished on behalf of whoever owns it now
+            lease.cancelled_for = "lost"  # the job must not be finished on behalf of its new owner
 
 
 async def end_discarded(runner: Runner, worker: LeasedWorker, lease: Lease) -> None:
-    """A request that arq throws away before it runs (aborted while it waited) still has a reader and a hold: end it."""
+    """End a request that arq drops before it runs (aborted while it waited): it still has a reader and a hold."""
     try:
         payload = await runner.redis.get(job_key_prefix + lease.job_id)
         if payload is None:
-            return  # the sweep of expired holds ends it
+            return  # the sweep of expired holds ends the request
         _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
         job = unpack_job(sealed.data)
         with runner.answers.of(job.account_id) as room:
@@ -135,7 +137,7 @@ class Attempt:
         self._claim = claim = lease.claim
         self._received = Received()
         self._answer = WholeAnswer()
-        """All of it, when the last event or Postgres is to have it."""
+        """The whole answer, kept only for JSON replies and stored answers."""
         self._started = time.monotonic()
         keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
         live_s = max(job.left_s(), 0) + keep_s
@@ -146,7 +148,7 @@ class Attempt:
         self._room = room
 
     async def run(self) -> None:
-        """Every way out of here either ends the request, hands it back to the queue, or leaves it to its new owner."""
+        """Run the request. Every way out ends the request, returns it to the queue, or leaves it to its new owner."""
         self._note_wait()
         try:
             past = await self._look_back() if self._claim.tries > 1 else Past()
@@ -188,8 +190,9 @@ class Attempt:
             raise Retry(defer=self._runner.settings.settle_retry_s) from error
 
     async def _has_ended_long_ago(self) -> bool:
-        """Redis may have lost its end, or that its caller was told that it does not run: the vendor is not called again, and
-        nobody is told another end. When Postgres does not answer either, it runs: the books let it end once all the same.
+        """Whether the request has ended according to Postgres: Redis may have lost its end, or that its caller was told
+        that it does not run. Then the vendor is not called again, and nobody is told another end. If Postgres does not
+        answer, the request runs; the books let it end only once anyway.
         """
         if not self._worker.is_doubtful(self._claim):
             return False
@@ -220,15 +223,17 @@ class Attempt:
         self._received.pieces = past.pieces
         self._received.refused, self._received.moved = past.refused, past.moved
         self._received.lost = list(past.lost)
-        has_waited = past.waits >= self._claim.tries - 1  # and no worker died, which may have found an upstream
+        has_waited = (
+            past.waits >= self._claim.tries - 1
+        )  # every claim ended in a wait: no worker died that may have called an upstream
         self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
         self._resume_calls(past)
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)
 
     def _resume_calls(self, past: Past) -> None:
-        """Each worker that died is taken to have called the vendor. It is known to have, and that the vendor is to be paid,
-        where a renewal of its lease said so, or where there is something of the answer.
+        """Count the calls of earlier attempts. Each worker that died is assumed to have called the vendor. That it did, and
+        that the vendor bills the call, is known if a renewal of its lease recorded it or a part of the answer exists.
         """
         received, factor_of, last = self._received, self._runner.routes.cost_factor, self._claim.tries - 1
         for call in past.calls_of_claims:
@@ -247,7 +252,7 @@ class Attempt:
             raise ProviderError("The service lost several workers on this request and gave it up.")
 
     async def _called(self) -> str | None:
-        """The finish reason of the call that worked; None when the next model of the chain has its turn."""
+        """The finish reason of the call that succeeded; None if the next model of the chain has its turn."""
         try:
             return await self._vendor_calls().until_one_works()
         except RebootError as error:
@@ -258,7 +263,7 @@ class Attempt:
             return None
 
     async def _has_gone_on(self, error: RebootError) -> bool:
-        """With the next model of its chain; False when nobody can call one, or the queue cannot be reached."""
+        """Go on with the next model of the chain; false if nobody can call one, or the queue cannot be reached."""
         job, calls = self._job, self._received.attempts
         tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
         if tried is None:
@@ -276,7 +281,9 @@ class Attempt:
         return True
 
     def _vendor_calls(self) -> VendorCalls:
-        """Not kept: they know this attempt, and an answer in a circle stays until the garbage is collected."""
+        """The calls of this attempt. They are not stored, because they reference the attempt, and a cycle would keep the
+        answer in memory until the next garbage collection.
+        """
         run, heard = self._runner, (self._received, self._take, self._answer.forget, self._stands, self._room)
         well = partial(next_is_well, run.redis, run.routes, self._job, self._claim.queue)
         return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard, next_is_well=well)
@@ -289,7 +296,7 @@ class Attempt:
             await self._writer.write(part)
 
     def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
-        """As long as a vendor has the call and bills all of it, an abort would only waste the answer."""
+        """Note whether a vendor has the call. While it bills all of it, an abort would only waste the answer."""
         self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
             self._lease.is_unstoppable = with_vendor
@@ -303,7 +310,9 @@ class Attempt:
         await self._end(*self._failed(error))
 
     async def _end_cancelled(self) -> None:
-        """Lost: not ours any more. Draining with nothing sent: back to the queue. Else the caller is told and charged."""
+        """Handle a cancellation. A lost lease: the request is not ours any more. Draining with nothing sent: return it to
+        the queue. Otherwise tell the caller and charge.
+        """
         reason = self._lease.cancelled_for
         await self._writer.settle_down()
         if reason == "abort":
@@ -320,13 +329,13 @@ class Attempt:
         self._lease.is_writing_end = True
         ending = asyncio.ensure_future(self._write_end(event, settlement))
         while not ending.done():
-            with contextlib.suppress(asyncio.CancelledError):  # an end that is being written is not given up half-way
+            with contextlib.suppress(asyncio.CancelledError):  # finish writing an end that has begun
                 await asyncio.wait({ending})
         ending.result()
         report_end(self._job, event, settlement, time.monotonic() - self._started)
 
     async def _write_end(self, event: Done | Failed, settlement: Settlement) -> None:
-        """Under the fence, or not at all: when Redis stays away, whoever takes the job over ends it."""
+        """Write the end under the fence. If Redis stays away, the worker that takes the job over ends it."""
         try:
             await self._writer.end(event, settlement)
         except RequestVoid:

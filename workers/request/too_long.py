@@ -1,4 +1,4 @@
-"""What the caller is told of a prompt that is too long: the catalogue's window, and the vendor's count or an estimate."""
+"""Adds numbers to the error of a prompt that is too long: the catalogue's window, and the vendor's count or an estimate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def with_numbers(error: RebootError, job: Job) -> RebootError:
-    """The same error; one of a prompt that is too long says how many tokens there are and how many fit, because clients
-    shorten their prompts by that. The limit that is told is the catalogue's window; the vendor's own where its count would
-    fit into that.
+    """The same error; for a prompt that is too long, with the number of tokens and how many fit, because clients shorten
+    their prompts by these. The limit is the catalogue's window, or the vendor's own if its count would fit into that
+    window.
     """
     if not isinstance(error, ContextLengthExceeded):
         return error
@@ -29,6 +29,6 @@ def with_numbers(error: RebootError, job: Job) -> RebootError:
 
 
 def _estimate(job: Job, window: int) -> int:
-    """More than the window in any case: the vendor has counted, and does not tell."""
+    """An estimate above the window: the vendor has counted more than fits and does not say how many."""
     tokens = estimated_input(job.messages, job.model.image_tokens or 0, job.tools, job.sampling.json_answer)
     return tokens if tokens > window else max(tokens + job.output_limit, window + 1)

@@ -1,4 +1,4 @@
-"""Calls the vendor for one request, again where the policy allows it, and hands on the text as it comes."""
+"""Calls the vendor for one request, repeats the call if the policy allows it, and passes the text on as it arrives."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
     from workers.upstreams.routes import Routes
 
 BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
-"""More than this per token of the output limit is a vendor that does not stop. The longest tokens of vocabularies that are
-published have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
+"""An answer with more bytes than this per token of the output limit comes from a vendor that does not stop. The longest
+tokens of published vocabularies have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
 """
 BYTES_PER_TOKEN = 4
-"""Of usual text, for figures that nobody pays by."""
+"""Average bytes per token, for figures that are not billed."""
 BYTES_PER_PART = 64
-"""What a part of an answer takes besides its text, at least, here and in the journal."""
+"""Least memory of a part of an answer beside its text, here and in the journal."""
 
 
 class VendorCalls:
-    """The calls of one attempt. `received` is kept up to date at every step, so that whatever ends the attempt can be
-    charged; `take` gets each part of the answer, for which `room` has to have room, `forget` is called when another call
-    writes all of it anew; `stands` hears whether a vendor has the call now; `next_is_well` says whether the next model of the
-    chain can be called now.
+    """The calls of one attempt. `received` is always up to date, so that the attempt can be charged however it ends. `take`
+    gets each part of the answer, after `room` has room for it; `forget` is called if another call writes the answer anew;
+    `stands` is told whether a vendor has the call now; `next_is_well` says whether the next model of the chain can be
+    called now.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class VendorCalls:
         self._room = room
         self._leaves_thoughts_out = False
         self._is_timed = False
-        """Whether somebody waits for the first token of this call."""
+        """Whether the time to the first token of this call is measured."""
         self._handed_on_bytes = 0
-        """Of all parts, with the ids of tool calls, which are no text."""
+        """Bytes of all parts, including the ids of tool calls, which are not text."""
 
     async def until_one_works(self) -> str:
-        """The finish reason of the call that worked. Raises the last call's `RebootError`, `Cancelled` when the caller
-        cancelled before the next one, or arq's `Retry` to wait in the queue instead of in a slot.
+        """The finish reason of the call that succeeded. Raises the last call's `RebootError`, `Cancelled` if the caller
+        cancelled before the next call, or arq's `Retry` to wait in the queue instead of in a slot.
         """
         route = await self._next.first()
         while True:
@@ -125,7 +125,7 @@ class VendorCalls:
         await call.failed(error)
 
     def _forget_answer(self, error: RebootError) -> bool:
-        """Whether there was something of one, which only a stream's caller has seen."""
+        """Drop the partial answer; true if there was one that no caller has seen."""
         begun = self._received.text_bytes > 0
         if begun and not self._job.stream:
             lose(self._job, self._received, error)
@@ -135,16 +135,16 @@ class VendorCalls:
         return begun
 
     def _goes_on_without_thoughts(self, error: RebootError) -> bool:
-        """Vendors bind thoughts to all that came before them, which agents shorten and edit: a talk that goes on without
-        thoughts is better than one that cannot. What was refused is not charged.
+        """Whether the request is repeated without thoughts. Vendors bind thoughts to everything before them, which agents
+        shorten and edit; going on without thoughts is better than failing. The refused call is not charged.
         """
         refused = isinstance(error, ThoughtsRefused) and not self._leaves_thoughts_out
         self._leaves_thoughts_out |= refused
         return refused
 
     def _forget_failed(self, error: RebootError) -> None:
-        """A call that failed before any output is the house's to pay, whoever ends the request while it waits for the next
-        one.
+        """Record a call that failed before any output as the house's cost, in case the request ends while it waits for the
+        next call.
         """
         if not self._received.text_bytes:
             lose(self._job, self._received, error)
@@ -162,7 +162,7 @@ class VendorCalls:
             return reason
 
     async def _call(self, call: Call) -> str:
-        """An upstream that recovers is asked for a stream, which shows soon whether it has."""
+        """Make one call. An upstream that recovers is asked for a stream, which soon shows whether it has recovered."""
         fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_tried))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
@@ -222,12 +222,13 @@ class VendorCalls:
             await self._take(part)
 
     async def _has_room_for(self, size: int) -> None:
-        """Without room by the deadline it goes on: the call's own limit ends it then."""
+        """Wait for room. Without room by the deadline the call goes on, and its own limit ends it."""
         await self._room.grow_to(size, self._job.left_s())
 
     def _is_one_call_too_many(self, part: AnswerPart) -> bool:
-        """Most vendors cannot be told to make one call at a time, and clients ask for it (LangChain and Vercel's AI SDK for
-        objects): the first call is kept then. What the vendor reports is charged all the same.
+        """Whether the part belongs to a second call although one was asked for. Most vendors have no parameter for that,
+        and clients ask for it (LangChain and Vercel's AI SDK for objects), so only the first call is kept. What the vendor
+        reports is charged nevertheless.
         """
         return self._job.tools.parallel is False and isinstance(part, CallPiece) and part.index > 0
 
@@ -249,19 +250,21 @@ class VendorCalls:
         )
 
     def _is_streamed(self) -> bool:
-        """Also where nobody asked for it, when the vendor would write less than the output limit at once."""
+        """Whether the vendor is asked for a stream: also without the caller's wish if the vendor would write less than the
+        output limit otherwise.
+        """
         most = self._job.model.unstreamed_tokens
         return self._job.stream or (most is not None and self._job.output_limit > most)
 
     def _idle_s(self) -> float:
-        if self._tier == "flex":  # its calls may wait at the vendor for minutes
+        if self._tier == "flex":  # flex calls may wait at the vendor for minutes
             return self._settings.flex_deadline_s
         thinks = self._job.model.reasoning
         return self._settings.idle_timeout_reasoning_s if thinks else self._settings.idle_timeout_s
 
 
 async def _noted(pieces: AsyncGenerator[Piece, None], call: Call) -> AsyncGenerator[Piece, None]:
-    """The same; the first one says that the upstream answers."""
+    """The same pieces; the first one shows that the upstream answers."""
     async with contextlib.aclosing(pieces):
         async for piece in pieces:
             call.answered()

@@ -1,1 +1,1 @@
-"""Sweeps: periodic clean-up that one worker does at a time, under an advisory lock."""
+"""Sweeps: periodic clean-up. Most of it is done by one worker at a time, under an advisory lock."""

@@ -1,4 +1,6 @@
-"""Cancels the running requests of keys that were revoked or have expired. Batches are `workers/batches/finish.py`'s."""
+"""Cancels the running requests of keys that were revoked or have expired. `workers/batches/finish.py` does that for
+batches.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REQUESTS_PER_PAGE = 1_000
 AGAIN_AFTER_S = 30.0
-"""What runs on so long is asked for again: some requests run to their end, and Redis may have forgotten that it was asked."""
+"""How long after a cancellation a request that still runs is cancelled again: some run to their end, and Redis may have
+forgotten the first one.
+"""
 
 
 class EndedKeys:
-    """`sweep` asks for the cancellation of what must stop. Every worker asks: twice changes nothing, and a worker that is
-    stopped holds nobody up.
+    """`sweep` asks for the cancellation of what must stop. Every worker does that: asking twice changes nothing, and a
+    stopped worker delays nobody.
     """
 
     def __init__(self, pool: asyncpg.Pool, queue: Queue, settings: Settings) -> None:
@@ -30,12 +34,11 @@ class EndedKeys:
         self._queue = queue
         self._lately_s = settings.body_within_s + settings.deadline_max_s + settings.hold_grace_s
         self._asked: dict[str, float] = {}
-        """What runs on, and when we asked."""
+        """Requests that still run, and when their cancellation was asked for."""
 
     async def sweep(self) -> int:
-        """Returns for how many it has asked. What is running is looked through only when a key has ended lately.
-
-        Raises asyncpg's errors and `Unavailable`.
+        """Returns the number of cancellations. Running requests are looked through only if a key has ended lately. Raises
+        asyncpg's errors and `Unavailable`.
         """
         ended = [row["id"] for row in await self._pool.fetch(SQL["ended_lately"], self._lately_s)]
         running = await self._to_stop(ended) if ended else []
@@ -50,7 +53,7 @@ class EndedKeys:
         return len(due)
 
     async def _to_stop(self, ended: list[str]) -> list[str]:
-        """The ids of all that still runs."""
+        """The ids of all requests of these keys that still run."""
         found: list[str] = []
         while True:
             after = found[-1] if found else ""

@@ -1,6 +1,7 @@
-"""Looks after files that are over: uploads that nobody goes on with, and lines that nobody needs any more.
+"""Cleans up files: gives up silent uploads, and deletes lines that are no longer needed.
 
-Lines are deleted in small statements, so that nothing is locked for long. What will soon go with its day is left to that.
+Lines are deleted in small statements, so that nothing is locked for long. Lines whose partition will soon be dropped are
+left to that.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ WHILE_A_BATCH_IS_OPEN = timedelta(hours=1)
 
 
 async def sweep_files(pool: asyncpg.Pool, settings: Settings) -> int:
-    """Look at every file whose time has come; returns how many. Raises asyncpg's errors: the next sweep goes on."""
+    """Clean up every file that is due, and return their number. Raises asyncpg's errors: the next sweep goes on."""
     looked_at = 0
     async with alone(pool, FILES_LOCK) as connection:
         if connection is None:
@@ -70,5 +71,7 @@ async def _for_each_page(pool: asyncpg.Pool, row: asyncpg.Record, query: str, se
 
 
 async def _look_later(pool: asyncpg.Pool, file_id: str, at: datetime | None, *, keeps: bool = False) -> None:
-    """None is never. What is kept of its lines goes on to count."""
+    """Set the next time for the file; None means never. With `keeps`, the lines that are left still count towards the
+    quota.
+    """
     await pool.execute(FILES["look_later"], file_id, at, LINE_BYTES if keeps else 0)

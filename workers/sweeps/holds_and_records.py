@@ -1,6 +1,7 @@
-"""Ends what nobody came back for: holds past their time, settle records of dead workers.
+"""Ends what nobody came back for: expired holds, and settle records of dead workers.
 
-The sweeps run in every worker, one at a time under an advisory lock, are idempotent, and end holds in the customer's favour.
+The sweeps run in every worker, one at a time under an advisory lock. They are idempotent and end holds in the customer's
+favour.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ log = structlog.get_logger(__name__)
 HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
-"""Younger settle records are still in the hands of the worker that wrote them."""
+"""A younger settle record is left to the worker that wrote it."""
 EXPIRY_LOCK, RECORDS_LOCK = 7_201_002, 7_201_003
 
 
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
-    """Settle what a dead worker had written but not settled; returns how many. Raises redis-py's and asyncpg's errors."""
+    """Settle what a dead worker had written but not settled, and return the number. Raises redis-py's
+    and asyncpg's errors.
+    """
     found = 0
     before = clock.utc_now() - RECORD_AGE
     async with alone(pool, RECORDS_LOCK) as connection:
@@ -48,10 +51,8 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
 
 
 async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, settler: Settler) -> int:
-    """Release holds whose time is over; returns how many. What is still leased or has a settle record is left alone, and what
-    had been settled, before Postgres lost it, is settled again.
-
-    Raises redis-py's and asyncpg's errors and `Unavailable`.
+    """Release expired holds and return their number. Holds whose job is still leased or has a settle record are left alone,
+    and what was settled before Postgres lost it is settled again. Raises redis-py's and asyncpg's errors and `Unavailable`.
     """
     released = 0
     async with alone(pool, EXPIRY_LOCK) as connection:

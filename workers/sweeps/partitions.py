@@ -1,5 +1,5 @@
-"""Looks after the partitions: makes those of the coming months and days long before they are needed, and drops the days whose
-time is over. Traffic goes on meanwhile.
+"""Maintains partitions: creates those of coming months and days long before they are needed, and drops expired days while
+traffic goes on.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DAYS = load_queries("days")
 
 
 async def sweep_months(pool: asyncpg.Pool, settings: Settings) -> None:
-    """The months of requests and ledger. Raises asyncpg's errors."""
+    """Maintain the months of requests and ledger. Raises asyncpg's errors."""
     if made := await _change(pool, settings, MONTHS_LOCK, SQL["ensure_partitions"], MONTHS_AHEAD):
         log.info("months made", partitions=made)
 
 
 async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
-    """The days of batches. Raises asyncpg's errors."""
+    """Maintain the days of batches. Raises asyncpg's errors."""
     if changed := await _change(pool, settings, DAYS_LOCK, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
         log.info("days made or dropped", partitions=changed)
     for table in DAILY:
@@ -41,7 +41,9 @@ async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
 
 
 async def _empty_default(pool: asyncpg.Pool, table: str, settings: Settings) -> None:
-    """Delete what came when its day had no partition, a page at a time, once its day would have been dropped."""
+    """Delete rows that were stored when their day had no partition, a page at a time, once their day would have been
+    dropped.
+    """
     rows = 0
     for row in await pool.fetch(DAYS["over"].format(table=table), settings.batch_days_kept, DAYS_AHEAD):
         status = ""
@@ -58,7 +60,7 @@ async def _empty_default(pool: asyncpg.Pool, table: str, settings: Settings) -> 
 
 
 async def _change(pool: asyncpg.Pool, settings: Settings, lock: int, query: str, *arguments: int) -> int:
-    """How many partitions were made or dropped; 0 when another worker is at it."""
+    """Create or drop partitions and return their number; 0 if another worker is doing it."""
     return await when_free(partial(_once, pool, settings, lock, query, *arguments), within_s=settings.ddl_within_s)
 
 

@@ -1,5 +1,5 @@
-"""Deletes what is kept no longer: answers, inputs of responses, idempotency keys, sessions of the console. Requests and
-money are kept for good.
+"""Deletes expired rows: answers, inputs of responses, idempotency keys, sessions of the console. Requests and money are
+kept for good.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ SQL = load_queries("retention")
 
 
 async def sweep_expired(pool: asyncpg.Pool, rows_max: int) -> dict[str, int]:
-    """Delete what has expired, `rows_max` rows at a time, each time in a transaction of its own, so that nothing is locked
-    for long; gives how many rows of which table. Raises asyncpg's errors: the next sweep goes on.
+    """Delete expired rows, `rows_max` at a time, each time in a transaction of its own, so that nothing is locked for long.
+    Returns the number of rows by table. Raises asyncpg's errors: the next sweep goes on.
     """
     deleted = {table: await _empty(pool, table, rows_max) for table in SQL}
     if any(deleted.values()):

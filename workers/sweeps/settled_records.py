@@ -1,4 +1,4 @@
-"""Looks after settle records that are kept after their commit, in case Postgres fails over to a standby that had not got it.
+"""Checks settle records that are kept after their commit, in case Postgres fails over to a standby that lacks the commit.
 
 Each costs one look-up by primary key when its time is over. If its hold has not ended, it is settled again.
 """
@@ -28,10 +28,8 @@ KEPT_LOCK = 7_201_007
 
 
 async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler, kept_s: float) -> int:
-    """Settle again what Postgres has lost since its commit, and forget what it has not; returns how many were lost. A charge
-    whose hold has been released instead is put on record.
-
-    Raises redis-py's and asyncpg's errors.
+    """Settle again what Postgres has lost since its commit, delete the other records, and return the number that was lost.
+    If a hold was released instead of charged, that is recorded. Raises redis-py's and asyncpg's errors.
     """
     lost = 0
     async with alone(pool, KEPT_LOCK) as connection:
@@ -42,7 +40,7 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
             lost += len(await settle_kept(client, settler, [one for one in request_ids if states[one] == HELD]))
             ended = [one for one in request_ids if states[one] in {"released", "expired"}]
             for settlement in (await _kept(client, ended)).values():
-                if settlement.charge_nano:  # is not taken any more, which the books are to say
+                if settlement.charge_nano:  # the charge is not taken any more, which the books record
                     settler.keep(settlement)
             for unknown in (one for one in request_ids if states[one] is None):
                 log.error("request lost by Postgres, nothing to charge", alert=True, request_id=unknown)
@@ -51,9 +49,8 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
 
 
 async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids: list[str]) -> set[str]:
-    """Settle again what is kept of these: they are owed once more. Returns those of which there was a readable record.
-
-    Raises redis-py's errors.
+    """Settle again what is kept of these requests, which are owed once more. Returns those with a readable record. Raises
+    redis-py's errors.
     """
     owed = await _kept(client, request_ids)
     if owed:
@@ -66,7 +63,7 @@ async def settle_kept(client: redis.asyncio.Redis, settler: Settler, request_ids
 
 
 async def _kept(client: redis.asyncio.Redis, request_ids: list[str]) -> dict[str, Settlement]:
-    """What is kept of these, as far as it can be read."""
+    """The readable records of these requests."""
     if not request_ids:
         return {}
     records = await client.hmget(keys.SETTLED, request_ids)  # type: ignore[misc]
@@ -75,7 +72,7 @@ async def _kept(client: redis.asyncio.Redis, request_ids: list[str]) -> dict[str
 
 
 def readable(request_id: str, record: bytes) -> Settlement | None:
-    """The settlement of a record; None, and an alert, when it is none."""
+    """The settlement of a record; None, and an alert, if it is unreadable."""
     try:
         return unpack_settlement(record)
     except msgspec.DecodeError as error:
@@ -84,7 +81,7 @@ def readable(request_id: str, record: bytes) -> Settlement | None:
 
 
 async def _over(client: redis.asyncio.Redis, kept_s: float) -> list[str]:
-    """The ids of some that have been kept for so long, the oldest first."""
+    """The ids of some records that were kept for that long, oldest first."""
     seconds, _ = await client.time()
     found = await client.zrangebyscore(keys.SETTLED_AT, "-inf", (seconds - kept_s) * 1000, 0, RECORDS_PER_LOOK)
     return [one.decode() for one in found]

@@ -1,1 +1,1 @@
-"""Which upstream serves a call, and what is known of each."""
+"""Upstreams: which one serves a call, and what is known of each."""

@@ -1,4 +1,4 @@
-"""Calls an upstream once when an operator asks: whether its key, its address and its vendor are well."""
+"""Calls an upstream once if an operator asks, to check its key, its address and its vendor."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 CHECK_S = 30.0
 OUTPUT_LIMIT = 16
-"""Tokens; some models refuse less."""
+"""Output tokens of a check; some models refuse fewer."""
 NO_TALK = "openai-realtime"
 
 
 class Checks:
-    """`look` is to be called now and then."""
+    """Call `look` now and then."""
 
     def __init__(self, client: redis.asyncio.Redis, routes: Routes, models: Sequence[Model]) -> None:
         self._client = client
@@ -41,12 +41,12 @@ class Checks:
                 self._cheapest.update({route.name: model for route in routes.of(model)})
 
     async def look(self) -> None:
-        """Make the checks that are asked for. Raises redis-py's errors."""
+        """Make the checks that were asked for. Raises redis-py's errors."""
         for name, token in await asked_checks(self._client, list(self._cheapest)):
             model = self._cheapest[name]
             route = next((one for one in self._routes.of(model) if one.name == name), None)
             outcome = await self._call(route) if route else "its key is not there any more"
-            await self._routes.states.exchange()  # so that whoever asked sees the state that the call has brought about
+            await self._routes.states.exchange()  # so that the operator sees the state after the call
             log.info("upstream checked", upstream=name, model=model.name, outcome=outcome)
             await tell_check(self._client, name, token, outcome)
 

@@ -1,4 +1,4 @@
-"""What the end of a call says of its upstream."""
+"""What the end of a call says about its upstream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from workers.providers.wire.vendor_errors import CreditUsedUp, NotHere, OutOfTim
 
 
 def outcome_of(error: RebootError) -> Outcome | None:
-    """None where nothing can be told. What is no failure of the vendor's is an answer, also a refusal or a limit of calls."""
+    """The outcome; None if the error says nothing. An error that is not the vendor's failure counts as an answer, including
+    refusals and rate limits.
+    """
     match error:
         case Cancelled() | OutOfTime():
             return None

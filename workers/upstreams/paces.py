@@ -1,5 +1,5 @@
-"""How many calls each upstream takes: one limit per upstream, model and service tier, shared in Redis, learned from how the
-vendor answers. A vendor that has no room for calls at the tier flex says nothing of ordinary ones.
+"""The pace of each upstream: how many calls it takes, one limit per upstream, model and service tier, shared in Redis and
+learned from the vendor's answers. A vendor without capacity at the tier flex may still have capacity for ordinary calls.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPORT_EVERY_S = 0.25
 
 
 class Pace(NamedTuple):
-    """So many calls may be under way; nothing new for `wait_s` seconds."""
+    """A limit of calls at once; no new call for `wait_s` seconds."""
 
     limit: int
     wait_s: float
@@ -47,14 +47,14 @@ NO_TURNS = Turn()
 
 
 class Paces:
-    """Workers tell how vendors answered, feeders and whoever chooses an upstream ask what that means; all by `pace_name`.
-    `run` sends what was told, a task of the owner.
+    """Workers report the vendors' answers; feeders and `routes.py` read the limits, all by `pace_name`. The owner runs
+    `run` as a task, which sends the reports.
     """
 
     def __init__(
         self, scripts: Scripts, settings: Settings, closed_for: Callable[[str], float] = lambda _: 0.0
     ) -> None:
-        """`closed_for` says for how many seconds more an upstream takes nothing, whatever its paces are."""
+        """`closed_for` returns for how many more seconds an upstream takes nothing, whatever its paces are."""
         self._closed_for = closed_for
         self._scripts = scripts
         self._start = settings.batch_concurrency_start
@@ -67,9 +67,7 @@ class Paces:
         self._told = asyncio.Event()
 
     def succeeded(self, name: str, took_s: float = 0.0) -> None:
-        """The vendor answered a call that began so many seconds ago. Where calls take turns, who waits for one profits from
-        hearing of it at once.
-        """
+        """The vendor answered."""
         self._succeeded[name] += 1
         self._began_at[name] = max(self._began_at.get(name, 0.0), time.monotonic() - took_s)
         if name in self._lines:
@@ -78,8 +76,8 @@ class Paces:
     async def throttled(
         self, name: str, retry_after_s: float, cool_s: float = 0.0, took_s: float | None = None
     ) -> None:
-        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go one after the
-        other from now on if it said so itself, of a call that began `took_s` ago. Nobody learns of it while Redis is away.
+        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. The report is lost
+        while Redis is away.
         """
         if name in self._lines:
             await self._report(name)
@@ -103,15 +101,15 @@ class Paces:
         return Turn(place, wait_ms / 1000, number, bool(taken))
 
     async def used_up(self, name: str, reset_s: float, cool_s: float = 0.0) -> None:
-        """The vendor says that its limit is used up for so long; it wants no call at all for `cool_s`."""
+        """The vendor says that its limit is used up for `reset_s`, and that it wants no call at all for `cool_s`."""
         await self._report(name, "used up", reset_s, cool_s)
 
     def known(self, name: str) -> int:
-        """The limit as Redis said last when something was told to it; no call is made."""
+        """The limit that Redis returned last for a report; Redis is not asked."""
         return self._limits.get(name, self._start)
 
     async def of(self, *names: str) -> Pace:
-        """What several take together: nothing new only while all of them want nothing. Raises `Unavailable`."""
+        """The pace of several together: no new call only if none of them takes one. Raises `Unavailable`."""
         if not names:
             return Pace(self._start, 0)
         asked = await asyncio.gather(*(self._ask(name, 0) for name in names))
@@ -123,7 +121,7 @@ class Paces:
         return Pace(sum(pace.limit for pace in paces), min((pace.wait_s for pace in paces), default=0.0))
 
     async def run(self) -> None:
-        """Send what was told, until cancelled."""
+        """Send the reports until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_EVERY_S):
@@ -132,7 +130,7 @@ class Paces:
             await self.report()
 
     async def report(self) -> None:
-        """Send what was told so far."""
+        """Send the reports that have come so far."""
         for name in list(self._succeeded):
             await self._report(name)
 
@@ -145,7 +143,7 @@ class Paces:
         try:
             await self._ask(name, successes, refusal, wait_s, cool_s, took_s)
         except Unavailable:
-            return  # it is learned again
+            return  # the pace is learned again
 
     async def _ask(
         self, name: str, successes: int, refusal: Refusal = "", wait_s: float = 0, cool_s: float = 0, took_s: float = 0

@@ -1,4 +1,6 @@
-"""Chooses the upstream of a call: of those that may be called the highest priority, then by what each still takes."""
+"""Chooses the upstream of a call: among those that may be called, the highest priority, then by the room that each has
+left.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,11 @@ if TYPE_CHECKING:
     from shared.catalogue.upstreams import Upstream, Upstreams
 
 ABSENT_S = 60.0
-"""For so long an upstream that lacks a model is asked for it last."""
+"""How long an upstream that lacks a model comes last for that model."""
 
 
 class Route(NamedTuple):
-    """One way to call a model, which is as it is asked for there. `permit` is what one that recovers wants. Where its vendor
-    throttles, the call has its `turn`.
-    """
+    """One way to call a model; `model` is as it is called there. `permit` is what a recovering upstream requires."""
 
     upstream: Upstream
     provider: Provider
@@ -40,7 +40,7 @@ class Route(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The upstream's."""
+        """The upstream's name."""
         return self.upstream.name
 
     @property
@@ -50,9 +50,8 @@ class Route(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them does serve, and has as
-    many calls as it takes for now; `in_turn`: one of them takes one call after the other, because its vendor throttles.
-    `because` says why none is open.
+    """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them works, and has all
+    the calls that it takes now. `because` says why none is open.
     """
 
     wait_s: float
@@ -62,7 +61,7 @@ class Closed(NamedTuple):
 
 
 class Routes:
-    """Of one worker process."""
+    """The routes of one worker process."""
 
     def __init__(self, held: Held, upstreams: Upstreams, paces: Paces, states: States) -> None:
         self._held = held
@@ -74,7 +73,7 @@ class Routes:
         self.waiters = 0
 
     def of(self, model: Model) -> list[Route]:
-        """All ways to call `model`; empty when this worker lacks the keys."""
+        """All ways to call `model`; empty if this worker lacks the keys."""
         return [
             Route(
                 upstream,
@@ -89,9 +88,7 @@ class Routes:
     async def choose(
         self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
     ) -> Route | Closed | None:
-        """The way for the next call, none by an upstream that was `tried`; None where there is no other at all. A turn that
-        comes within `turn_within_s` is taken, and to be waited for.
-        """
+        """The way for the next call, not by an upstream that was `tried`; None if there is no other at all."""
         left = [route for route in self.of(model) if route.name not in tried]
         if not left:
             return None
@@ -141,13 +138,13 @@ class Routes:
         return await self.states.is_any_open(places)
 
     def cost_factor(self, model: Model, name: str | None) -> Decimal:
-        """Of the upstream that another worker called; 1 where it is not known here."""
+        """The cost factor of the upstream that another worker called; 1 if it is unknown here."""
         found = [one.cost_factor for one in self._upstreams.of(model) if one.name == name]
         return found[0] if found else Decimal(1)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """A request waits for an upstream while the block runs."""
+        """A request waits for an upstream during the block."""
         self.waiters += 1
         try:
             yield
@@ -155,11 +152,11 @@ class Routes:
             self.waiters -= 1
 
     def call(self, route: Route) -> Call:
-        """The context of a call there."""
+        """The context of a call by this route."""
         return Call(self, route)
 
     def leave_aside(self, route: Route) -> None:
-        """The model is not there."""
+        """Put the upstream last for the model, because the model is missing there."""
         self._absent[route.pace_name] = time.monotonic() + ABSENT_S
 
     def _is_beside(self, one: Route, other: Route) -> bool:
@@ -178,7 +175,7 @@ class Routes:
         return max(self.states.closed_for(route.name), cools_s)
 
     def _best(self, routes: Sequence[Route]) -> Route:
-        """One that recovers goes before others of its priority: it is tried by one call, and by no more than it takes."""
+        """The best route. A recovering upstream comes before others of its priority, because it takes only single calls."""
         there = [route for route in routes if self._absent.get(route.pace_name, 0.0) <= time.monotonic()] or routes
         highest = max(route.upstream.priority for route in there)
         first = [route for route in there if route.upstream.priority == highest]
@@ -186,7 +183,7 @@ class Routes:
         return recovering[0] if recovering else self._by_room(first)
 
     def _by_room(self, routes: Sequence[Route]) -> Route:
-        """At random, so that each has the share of the calls that it has of what all of them still take."""
+        """A random route, weighted by the room that each has left."""
         limits = [self.paces.known(route.pace_name) for route in routes]
         rooms = [max(0, limit - self.under_way[route.pace_name]) for limit, route in zip(limits, routes, strict=True)]
         shares = rooms if any(rooms) else limits

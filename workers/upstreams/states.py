@@ -1,7 +1,7 @@
-"""How the upstreams of this worker are: a copy of what all workers know, and what is told to them.
+"""The states of this worker's upstreams: a copy of what all workers share, and the reports to it.
 
-The copy is at most `REFRESH_S` old, so that a call asks nobody while its upstream is well. One that recovers takes few calls
-at once, each with a permit, which costs a question.
+The copy is at most `REFRESH_S` old, so that a call asks Redis only if its upstream is not well: a recovering one takes few
+calls at once, and each needs a permit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REPORT_S, REFRESH_S = 0.25, 1.0
 ASK_AGAIN_S = 0.25
-"""Who was refused a permit asks again after this."""
+"""When a refused permit is asked for again."""
 NEVER_S = float("inf")
 GAUGE: dict[StateName, int] = {"closed": 0, "rising": 1, "half open": 2, "open": 3}
 DRAINED = 4
@@ -42,7 +42,7 @@ class Copy(NamedTuple):
 
 
 class States:
-    """`run` tells and hears, a task of the owner."""
+    """The owner runs `run` as a task, which reports and reads."""
 
     def __init__(self, names: Sequence[str], shared: UpstreamStates) -> None:
         self._names = names
@@ -54,26 +54,26 @@ class States:
         self._released: defaultdict[str, list[str]] = defaultdict(list)
         self._refused_until: dict[str, float] = {}
         self.drained: frozenset[str] = frozenset()
-        """Those that an operator has taken out of service: what runs there goes on."""
+        """Upstreams that an operator has drained; running calls go on."""
         self._urgent = asyncio.Event()
 
     def term(self, name: str) -> int:
-        """What an outcome has to be told with; that of the moment at which the call begins."""
+        """The term that an outcome is reported with: the one at the beginning of the call."""
         return self._copies[name].state.term
 
     def state(self, name: str) -> StateName:
-        """As far as it is known here."""
+        """The upstream's state as far as it is known here."""
         copy = self._copies[name]
         if copy.state.state == "open" and time.monotonic() >= copy.opens_at:
             return "half open"
         return copy.state.state
 
     def why_none_is_open(self, names: Sequence[str]) -> str:
-        """Of those upstreams, as callers are told."""
+        """Why none of the upstreams is open, in words for callers."""
         return why_none_is_open([self._copies[name].state for name in names if name in self._copies], self.drained)
 
     def closed_for(self, name: str) -> float:
-        """Seconds until calls may go there again; infinite while it is drained."""
+        """Seconds until the upstream takes calls again; infinite while it is drained."""
         copy = self._copies.get(name)
         if copy is None:
             return 0.0
@@ -89,17 +89,17 @@ class States:
         return max(0.0, self._cooling.get(pace_name, 0.0) - time.monotonic())
 
     def cool(self, pace_name: str, wait_s: float) -> None:
-        """Known here at once; others hear of it by the pace."""
+        """Note a cooling time; it holds here at once, and others learn of it by the pace."""
         self._cooling[pace_name] = max(self._cooling.get(pace_name, 0.0), time.monotonic() + wait_s)
 
     def told(self, name: str, term: int, outcome: Outcome) -> None:
-        """Note what became of a call; failures are passed on at once."""
+        """Note the outcome of a call; failures are reported at once."""
         self._outcomes[name, term].append(outcome)
         if outcome in URGENT:
             self._urgent.set()
 
     async def take(self, name: str) -> str | None:
-        """A permit for a call to an upstream that recovers, "" if none is needed any more, None if there is none now."""
+        """A permit for a call to a recovering upstream; "" if none is needed any more, None if none is free."""
         permit = new_id("permit")
         try:
             known = await self._shared.exchange([Told(name, wanted=permit)])
@@ -116,8 +116,8 @@ class States:
         return permit
 
     async def is_any_open(self, places: Mapping[str, str]) -> bool:
-        """Whether one of these upstreams, by pace names, takes calls now; this worker need not hold it. False while Redis is
-        away.
+        """Whether one of these upstreams, by pace names, takes calls now; this worker need not hold it. False while Redis
+        is away.
         """
         names = set(places.values()) - self.drained
         if not names:
@@ -130,14 +130,14 @@ class States:
         return any(name in well and pace_name not in known.cooling for pace_name, name in places.items())
 
     def release(self, name: str, permit: str) -> None:
-        """The call has its first byte, or has ended."""
+        """Give the permit back: the call has its first byte, or has ended."""
         if permit in self._permits[name]:
             self._permits[name].remove(permit)
             self._released[name].append(permit)
             self._urgent.set()
 
     async def run(self) -> None:
-        """Tell what is to be told, and hear, until cancelled."""
+        """Report and read until cancelled."""
         heard_at = 0.0
         while True:
             if self._outcomes or self._released or time.monotonic() - heard_at >= REFRESH_S:
@@ -148,7 +148,7 @@ class States:
                     await self._urgent.wait()
 
     async def exchange(self) -> None:
-        """Tell, and hear, once. While Redis is away nothing is learned, and what was to be told is forgotten."""
+        """Report and read once. While Redis is away nothing is learned, and the reports are dropped."""
         self._urgent.clear()
         outcomes, self._outcomes = self._outcomes, defaultdict(list)
         released, self._released = self._released, defaultdict(list)
@@ -180,7 +180,7 @@ class States:
         self._cooling = {name: max(still.get(name, 0.0), told.get(name, 0.0)) for name in still | told}
 
     def _tell_of(self, state: UpstreamState) -> None:
-        """A line for each change, by the worker that brought it about; an alert where only the operator can help."""
+        """Log each change that this worker's report caused, with an alert if only an operator can help."""
         reason = self._copies[state.name].state.reason
         for entered in state.entered:
             facts = {"upstream": state.name, "state": entered, "reason": state.reason, "wait_s": round(state.wait_s, 1)}

@@ -1,4 +1,4 @@
-"""Amazon Bedrock: two APIs on the same connections. Most models speak Converse, four old ones only InvokeModel."""
+"""Amazon Bedrock: two APIs over the same connections. Most models use Converse, four old ones only InvokeModel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK")
 
 
 class Bedrock:
-    """`stream` as the protocol of this folder says."""
+    """A provider, see `protocol.py`."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -32,7 +32,7 @@ class Bedrock:
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call, in the row's region."""
+        """One call, in the region of the model's row."""
         call = CALLS[request.model.api, request.stream]
         async with vendor_failures():
             client = await self._clients.client_in(request.model.region)
@@ -42,11 +42,13 @@ class Bedrock:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> Bedrock | None:
-    """None when AWS's usual chain ends without credentials."""
+    """None if AWS's usual chain has no credentials."""
     told = any(environment.get(variable) for variable in OWN_VARIABLES)
     return Bedrock(Clients(environment, limits)) if told or _chain_has_credentials() else None
 
 
 def _chain_has_credentials() -> bool:
-    """Once, at the start: the chain may read files and ask the machine for its role, a second at most."""
+    """Whether AWS's chain has credentials. This is asked once, at the start, because the chain may read files and ask the
+    machine for its role, which takes up to a second.
+    """
     return botocore.session.Session().get_credentials() is not None

@@ -1,4 +1,5 @@
-"""Amazon Bedrock's clients, by `aioboto3`: one per region, made when first needed and kept open; and its errors.
+"""Amazon Bedrock's clients and errors. There is one `aioboto3` client per region, created when it is first needed and kept
+open.
 
 Errors: docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html and the pages of each call (read 2026-11).
 """
@@ -42,7 +43,7 @@ from workers.providers.wire.sse import whole
 
 REGION_DEFAULT = "us-east-1"
 SDK_EXTRAS = Path(__file__).with_name("sdk_extras")
-"""What botocore 1.40 does not know yet, in its own form for that: the `ttl` of a `cachePoint`, and `cacheDetails`, how long
+"""Fields that botocore 1.40 does not know yet, in its own form: the `ttl` of a `cachePoint`, and `cacheDetails`, how long
 written tokens are kept (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html and
 …/API_runtime_TokenUsage.html, read 2026-11).
 """
@@ -65,11 +66,11 @@ STATUSES = {
     "unrecognizedclientexception": 403,
     "servicequotaexceededexception": 402,
 }
-"""The HTTP status that says what an exception means; Bedrock's own is missing in a stream, and 400 for a quota."""
+"""The HTTP status that an exception means. Bedrock's own is missing in a stream, and 400 for an exceeded quota."""
 
 
 class Clients:
-    """Clients by region. The SDK's own retries are off: a retry that nobody sees cannot be charged or bounded."""
+    """Clients by region. The SDK's own retries are off, because hidden retries could be neither charged nor limited."""
 
     def __init__(self, environment: Mapping[str, str], limits: Limits) -> None:
         self._endpoint = environment.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or None
@@ -84,7 +85,7 @@ class Clients:
         self._config = AioConfig(
             connect_timeout=limits.connect_s,
             read_timeout=limits.read_s,
-            # the SDK's default of 10 lets the eleventh stream wait without a word
+            # with the SDK's default of 10, the eleventh stream would silently wait
             max_pool_connections=limits.connections,
             retries={"total_max_attempts": 1, "mode": "standard"},
             http_session_cls=_TracedCalls,
@@ -95,7 +96,7 @@ class Clients:
         self._making = asyncio.Lock()
 
     async def client_in(self, region: str | None) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
-        """The client of `region`, or of the default one."""
+        """The client of `region`, or of the default region."""
         name = region or self._region
         async with self._making:
             if name not in self._clients:
@@ -114,13 +115,13 @@ class Clients:
 
 
 def _complete(params: dict[str, Any], **_: object) -> None:
-    """An event of the SDK's, between its encoding of a body and its signing of the request."""
+    """A hook of the SDK between encoding a body and signing the request."""
     params["body"] = whole_body(params["body"])
 
 
 def _signature(environment: Mapping[str, str]) -> str | None:
-    """By which of the credentials that it is given the SDK calls. Else it takes a token that the process's own environment
-    has, also for the keys of another account.
+    """The kind of credentials in `environment` that the SDK must use. By itself it would use a token of the process's
+    environment even for another account's keys.
     """
     if environment.get("AWS_BEARER_TOKEN_BEDROCK"):
         return "bearer"
@@ -128,7 +129,7 @@ def _signature(environment: Mapping[str, str]) -> str | None:
 
 
 class _Token:
-    """In the place of the SDK's own search for tokens."""
+    """Replaces the SDK's own search for tokens."""
 
     def __init__(self, token: str) -> None:
         self._token = FrozenAuthToken(token)
@@ -138,8 +139,8 @@ class _Token:
 
 
 def _sdk_session(token: str | None = None) -> AioSession:
-    """The SDK's own, whose model of this API is filled up with what it lacks: it refuses a request, and drops of an
-    answer, what it does not know. `token` is a key of Bedrock's own kind.
+    """The SDK's session, with its model of this API extended: it refuses unknown fields in requests and drops them from
+    answers. `token` is a key of Bedrock's own kind.
     """
     session = AioSession()
     if token:
@@ -149,19 +150,21 @@ def _sdk_session(token: str | None = None) -> AioSession:
 
 
 class TracedSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
-    """The SDK's own transport, which makes a session for each proxy; none follows a redirect."""
+    """The SDK's transport, which creates a session for each proxy; none of them follows redirects."""
 
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
         if not session.trace_configs:
             trace = aiohttp_trace()
-            trace.freeze()  # as aiohttp does with those that it is given itself
+            trace.freeze()  # as aiohttp does with traces that it is given
             session.trace_configs.append(trace)
         return session
 
 
 class _TracedCalls(TracedSession):
-    """And each notes where its calls stand. Of what the SDK reads as a whole no more is read than an answer can have."""
+    """A transport that reports the progress of each call. Of answers that the SDK reads as a whole it reads no more than an
+    answer can have.
+    """
 
     async def send(self, request: Any) -> Any:  # noqa: ANN401 - botocore's prepared request and answer
         request.body = WholeBody(request.body)
@@ -178,7 +181,7 @@ class _TracedCalls(TracedSession):
 
 @asynccontextmanager
 async def vendor_failures() -> AsyncIterator[None]:
-    """Whatever AWS's SDK and its transport raise inside becomes a `RebootError`."""
+    """Turn every error of AWS's SDK and its transport within the block into a `RebootError`."""
     try:
         yield
     except ClientError as error:
@@ -193,7 +196,7 @@ async def vendor_failures() -> AsyncIterator[None]:
         raise vendor_errors.rejected("ParamValidationError") from error
     except ParserError as error:
         raise vendor_errors.no_answer() from error
-    except HTTPClientError as error:  # whatever else was raised inside
+    except HTTPClientError as error:  # any other error that was raised inside
         inside = error.kwargs.get("error")
         raise (inside if isinstance(inside, RebootError) else vendor_errors.disconnected()) from error
     except (BotoCoreError, aiohttp.ClientError, OSError) as error:
@@ -203,7 +206,7 @@ async def vendor_failures() -> AsyncIterator[None]:
 
 
 def from_client_error(error: ClientError) -> RebootError:
-    """By the exception's name, which begins with a small letter inside a stream; without one by status."""
+    """The error by the exception's name, which begins with a small letter in a stream; without a name by the status."""
     code = str(error.response.get("Error", {}).get("Code") or "")
     prose = str(error.response.get("Error", {}).get("Message") or "")
     metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata") or {})

@@ -1,8 +1,9 @@
 """Amazon Bedrock's Converse and ConverseStream: one form for every chat model.
 
-`metadata` with the usage comes after `messageStop`; cached and written tokens stand beside `inputTokens`, not inside. A tidy
-early close ends the SDK's iteration without a word, so that only `messageStop` is an end. Wire format:
-docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html (read 2026-11).
+`metadata` with the usage comes after `messageStop`. Cached and written tokens are beside `inputTokens`, not part of it. If
+the connection closes early, the SDK's iteration simply ends, so only `messageStop` counts as an end.
+
+Wire format: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html (read 2026-11).
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ STOP_REASONS = {
     "content_filtered": "content_filter",
     "refusal": "content_filter",
 }
-"""What is not here and no failure is a `stop`: `end_turn`, `stop_sequence`, `tool_use`, and newer words; see `ToolCalls`."""
+"""Stop reasons other than `stop`. `end_turn`, `stop_sequence`, `tool_use` and newer words that are no failure count as
+`stop`; see `ToolCalls`.
+"""
 MAY_BE_LARGE = {"messages", "system", "toolConfig"}
 FAILURES = {"malformed_model_output", "malformed_tool_use"}
 
 
 async def converse(client: Any, request: ProviderRequest) -> AsyncGenerator[Piece, None]:  # noqa: ANN401
-    """The blocking call; the terminal marker is `stopReason`."""
+    """The blocking call; its terminal marker is `stopReason`."""
     response = await _called(client.converse, request)
     reason = _reason(response.get("stopReason"))
     message = (response.get("output") or {}).get("message") or {}
@@ -66,7 +69,7 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
             for piece in answer.event(event):
                 yield piece
     finally:
-        events.close()  # the SDK leaves the connection open when it is cancelled, or when a reader stops early
+        events.close()  # the SDK leaves the connection open if it is cancelled or the reader stops early
     reason = _reason(word)
     for piece in answer.rest(reason):
         yield piece
@@ -76,8 +79,8 @@ async def converse_stream(client: Any, request: ProviderRequest) -> AsyncGenerat
 
 
 class _Answer:
-    """Makes pieces of whole blocks, or of the events of a stream. The tokens of what the model thought (`reasoningContent`)
-    are among those of the output.
+    """Turns whole blocks, or the events of a stream, into pieces. Tokens of thoughts (`reasoningContent`) are part of the
+    output's.
     """
 
     def __init__(self, request: ProviderRequest) -> None:
@@ -95,7 +98,7 @@ class _Answer:
             yield from self._thoughts.block(index, thought)
 
     def event(self, event: dict[str, Any]) -> Iterator[Piece]:
-        """Blocks of tools begin with an event that names them; others begin with their first delta."""
+        """The pieces of one event. Tool blocks begin with an event that names them, other blocks with their first delta."""
         said = event.get("contentBlockStart") or event.get("contentBlockDelta") or {}
         content = said.get("start") or said.get("delta") or {}
         if use := content.get("toolUse"):
@@ -117,7 +120,7 @@ class _Answer:
 
 
 def _reason(word: str | None) -> str:
-    """Raises when there is none, or when it is a failure."""
+    """The finish reason. Raises if there is none, or if it is a failure."""
     if not word:
         raise vendor_errors.broke_off()
     if word in FAILURES:
@@ -143,12 +146,12 @@ def _usage(answer: dict[str, Any]) -> Usage | None:
 
 
 def _is_short(ttl: str) -> bool:
-    """Minutes; what is kept for hours has a price of its own."""
+    """Whether the time is in minutes; tokens that are kept for hours have a price of their own."""
     return ttl.endswith("m")
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of both calls; what is not asked for is left out."""
+    """The parameters of both calls; options that are not asked for are left out."""
     talk = conversation(request.messages, marked=True)
     _check_turns(talk, request)
     _leave_out_thoughts(talk, request)
@@ -173,20 +176,22 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 async def _called(call: Callable[..., Awaitable[Any]], request: ProviderRequest) -> Any:  # noqa: ANN401
-    """Nothing of what is asked is held any more when the answer begins."""
+    """Call, and drop the request once the answer begins."""
     small, large = _apart(await translated(request, parameters))
     with put_in(large):
         return await call(**small)
 
 
 def _apart(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the SDK is given, and what goes beside it: both have the same names in the body."""
+    """Split the fields into those that the SDK is given and those that are put into the body beside it, under the same
+    names.
+    """
     large = {name: value for name, value in given.items() if name in MAY_BE_LARGE}
     return {name: value for name, value in given.items() if name not in large}, large
 
 
 def _system(messages: list[Message]) -> list[dict[str, Any]]:
-    """One text, which a mark divides: a point stands behind what is to be kept."""
+    """The instructions as blocks: a cache point follows each part that is marked."""
     blocks: list[dict[str, Any]] = []
     text = ""
     for message in messages:
@@ -203,13 +208,13 @@ def _system(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _additional(request: ProviderRequest) -> dict[str, Any]:
-    """What the model itself is told: Claude its `top_k`, and many whether to think, and how hard."""
+    """Fields of the model's own: Claude's `top_k`, and whether and how hard many models think."""
     fields: dict[str, Any] = {"top_k": request.sampling.top_k} if request.sampling.top_k else {}
     return fields | thinking_fields(request)
 
 
 def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
-    """Converse refuses these two in words that say less."""
+    """Refuse two cases that Converse itself refuses with less helpful messages."""
     if talk.turns[0].role != "user":
         raise InvalidRequest(f"`messages` must begin with a message of the user for {request.model.name}.")
     if talk.turns[-1].role == "assistant" and not request.model.prefill:
@@ -219,7 +224,7 @@ def _check_turns(talk: Conversation, request: ProviderRequest) -> None:
 
 
 def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
-    """All of them where the model does not think now. An answer that was cut off while it thought ends before that: "The
+    """Remove all thoughts if the model does not think now. An answer that was cut off in a thought is cut before it: "The
     final block in an assistant message cannot be `thinking`" (github.com/tailcallhq/forgecode/pull/3073, read 2026-11).
     """
     taken = takes_thoughts_back(request.model, request.sampling.reasoning_effort)
@@ -231,8 +236,8 @@ def _leave_out_thoughts(talk: Conversation, request: ProviderRequest) -> None:
 
 
 def _trim_end(talk: Conversation) -> None:
-    """What the model is to go on from ends before white space: "final assistant content cannot end with trailing whitespace"
-    (github.com/langchain-ai/langchain-aws/issues/532, read 2026-11).
+    """Remove white space at the end of an answer that the model continues: "final assistant content cannot end with
+    trailing whitespace" (github.com/langchain-ai/langchain-aws/issues/532, read 2026-11).
     """
     last = talk.turns[-1]
     place = -2 if isinstance(last.parts[-1], CachePoint) else -1

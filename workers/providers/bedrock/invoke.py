@@ -36,7 +36,7 @@ FINISH_REASONS = {
     "ERROR_LIMIT": "length",
     "ERROR_TOXIC": "content_filter",
 }
-"""What is not here and no failure is a `stop`: Jurassic's `endoftext` and `stop`, Command's `COMPLETE`."""
+"""Finish reasons other than `stop`. Jurassic's `endoftext` and `stop` and Command's `COMPLETE` count as `stop`."""
 FAILURES = {"ERROR", "USER_CANCEL"}
 INPUT_COUNT, OUTPUT_COUNT = "x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"
 
@@ -61,7 +61,7 @@ class _CommandBody(msgspec.Struct):
 
 
 class _Counted(msgspec.Struct):
-    """Jurassic-2's prompt and completion data; the tokens are only counted."""
+    """Jurassic-2's data of prompt and completion, of which only the tokens are counted."""
 
     tokens: list[Any] = []
     text: str = ""
@@ -117,7 +117,7 @@ async def invoke_stream(client: Any, request: ProviderRequest) -> AsyncGenerator
                 yield Reported(Usage(metrics.input_token_count, metrics.output_token_count))
             reason = chunk.finish_reason or reason
     finally:
-        events.close()  # the SDK leaves the connection open when it is cancelled, or when a reader stops early
+        events.close()  # the SDK leaves the connection open if it is cancelled or the reader stops early
     finished = _finished(reason)
     if rest := text.finish():
         yield rest
@@ -184,7 +184,7 @@ def _command_body(request: ProviderRequest) -> dict[str, Any]:
         "temperature": request.sampling.temperature,
         "p": request.sampling.top_p,
         "stop_sequences": list(request.sampling.stop) or None,
-        "truncate": "NONE",  # the default drops the end of a prompt that is too long, without a word
+        "truncate": "NONE",  # the default silently cuts a prompt that is too long
         "stream": request.stream or None,
     }
 

@@ -1,4 +1,4 @@
-"""How Converse's models are told to think: each company's field of its own, beside Converse's parameters.
+"""How Converse's models are told to think: each company has its own field, beside Converse's parameters.
 
 Sources, read 2026-11: docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html and
 …/claude-messages-extended-thinking.html, docs.aws.amazon.com/nova/latest/nova2-userguide, AWS's model cards of GPT,
@@ -17,14 +17,14 @@ from workers.providers.protocol import ProviderRequest
 
 BUDGETS: dict[ReasoningEffort, int] = {"minimal": 1_024, "low": 4_096, "medium": 16_384, "high": 32_768}
 BUDGET_MOST = 64_000
-"""Tokens of thinking that an effort means to a model which counts them; one beyond these means the most."""
+"""By effort, the thinking tokens for a model that counts them; a stronger effort means the most."""
 FLAT = ("openai.gpt-oss", "moonshotai.", "zai.")
 ALWAYS_SUMMARIZED = ("-4-5-", "-4-6")
-"""Claude's models that show what they think without being asked."""
+"""Claude's models that show their thoughts without being asked."""
 
 
 def thinking_fields(request: ProviderRequest) -> dict[str, Any]:
-    """What the model is told of thinking in `additionalModelRequestFields`; empty where it does what it does unasked."""
+    """The fields of thinking in `additionalModelRequestFields`; empty if the model's default is wanted."""
     model, effort = request.model, request.sampling.reasoning_effort
     asked = None if effort == "none" else effort
     if "anthropic." in model.upstream:
@@ -53,8 +53,9 @@ def _claude(request: ProviderRequest, effort: ReasoningEffort | None) -> dict[st
 
 
 def _budget(request: ProviderRequest, effort: ReasoningEffort) -> int | None:
-    """None where there is no room for it, and where the talk cannot be gone on with while the model thinks. Mostly the front
-    door has found that out before (`api/requests/model_check.py`), but not for a limit that is what an account affords.
+    """The thinking budget; None if there is no room for it, or if the model cannot continue the conversation while it
+    thinks. Usually the front door has found that out (`api/requests/model_check.py`), except for an output limit that the
+    account's credit has lowered.
     """
     model, least = request.model, vendor_limits(request.model).thinking_tokens_min or 0
     wanted = request.sampling.thinking_budget or BUDGETS.get(effort, BUDGET_MOST)

@@ -1,4 +1,4 @@
-"""What Converse's models show of their thinking: `reasoningContent`, a text with its signature, or encrypted data.
+"""The thoughts of Converse's models: `reasoningContent`, a text with its signature, or encrypted data.
 
 Wire format: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ReasoningContentBlock.html (read 2026-11).
 """
@@ -15,25 +15,27 @@ from workers.providers.wire.text import SurrogateJoiner
 
 
 class Thoughts:
-    """The thoughts of one answer; where none are `handed_on`, signs of life. The vendor counts blocks of every kind."""
+    """The thoughts of one answer; if they are not `handed_on`, they become signs of life. The vendor counts blocks of every
+    kind.
+    """
 
     def __init__(self, *, handed_on: bool) -> None:
         self._handed_on = handed_on
         self._begun = 0
         self._block: int | None = None
-        """The block that is open."""
+        """The open block."""
         self._text = SurrogateJoiner()
         self._signature = ""
         self._encrypted = b""
 
     def block(self, index: int, content: dict[str, Any]) -> Iterator[Piece]:
-        """A whole one."""
+        """The pieces of a whole block."""
         said = content.get("reasoningText") or {}
         yield from self.delta(index, {"text": said.get("text"), "signature": said.get("signature"), **content})
         yield from self.stop(index)
 
     def delta(self, index: int, content: dict[str, Any]) -> Iterator[Piece]:
-        """A piece of the block `index`: text, its signature, or encrypted data."""
+        """The pieces of a delta of block `index`: text, its signature, or encrypted data."""
         if not self._handed_on:
             yield Thinking()
             return
@@ -49,12 +51,12 @@ class Thoughts:
             yield Thinking()
 
     def stop(self, index: int) -> Iterator[Piece]:
-        """The block is whole."""
+        """The pieces at the end of the block."""
         if self._block == index:
             yield from self.rest()
 
     def rest(self) -> Iterator[Piece]:
-        """What is left of the block that is open: its signature comes whole."""
+        """What is left of the open block: its signature is sent as a whole."""
         text, place = self._text.finish(), self._begun - 1
         if self._encrypted:
             data = base64.b64encode(self._encrypted).decode()

@@ -1,7 +1,7 @@
-"""Tools as Bedrock's Converse takes them: definitions, the choice, calls and results in the history, calls in an answer.
+"""Tools in Converse's form: definitions, choice, calls and results in the history, and calls in an answer.
 
-Wire format: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html (read 2026-11), and
-botocore 1.40's model of it.
+Wire format: docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html (read 2026-11), and botocore
+1.40's model of it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.conversation import CachePoint, Conversation, Spoken, ToolResult, arguments, image
 
 NO_ARGUMENTS = {"type": "object", "properties": {}}
-"""`inputSchema` is required, and of type object."""
+"""The schema of a tool without arguments: `inputSchema` is required, and must be of type object."""
 NOTHING_SAID = "(no output)"
-"""A blank text block is refused, and a tool may have said nothing."""
+"""The text of an empty result: a blank text block is refused."""
 
 
 def tool_config(request: ProviderRequest) -> dict[str, Any] | None:
-    """None without tools, and where none may be called: Converse's choice knows no `none`."""
+    """The tools; None if there are none or none may be called, because Converse's choice knows no `none`."""
     tools = request.tools
     if not tools.may_be_called():
         return None
@@ -33,8 +33,8 @@ def tool_config(request: ProviderRequest) -> dict[str, Any] | None:
 
 
 def messages(talk: Conversation, *, with_tools: bool) -> list[dict[str, Any]]:
-    """The turns. Without a `toolConfig` Converse refuses blocks of tools (ValidationException, read 2026-11): calls and
-    results are then written out as text, which the model still understands.
+    """The turns. Without a `toolConfig` Converse refuses tool blocks (ValidationException, read 2026-11): then calls and
+    results are written as text, which models understand.
     """
     return [
         {"role": turn.role, "content": [block for part in turn.parts for block in _blocks(part, with_tools=with_tools)]}
@@ -51,7 +51,7 @@ def _offered(tools: Tools) -> Iterator[dict[str, Any]]:
 
 
 def cache_point(*, long: bool) -> dict[str, Any]:
-    """A block behind what is to be kept, for 5 minutes unless it says an hour
+    """A block behind what is to be cached, for 5 minutes or for an hour
     (docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CachePointBlock.html, read 2026-11).
     """
     return {"cachePoint": {"type": "default"} | ({"ttl": "1h"} if long else {})}
@@ -63,7 +63,7 @@ def _specification(tool: Tool) -> dict[str, Any]:
 
 
 def _choice(choice: ToolChoice) -> dict[str, Any] | None:
-    """`auto` is the default, and many models refuse the very word (see `tools_lack` in the catalogue)."""
+    """The choice. `auto` is the default and left out, because many models refuse it (see `tools_lack` in the catalogue)."""
     match choice.mode:
         case "required":
             return {"any": {}}
@@ -105,7 +105,7 @@ def _result(result: ToolResult, *, with_tools: bool) -> list[dict[str, Any]]:
 
 
 def _thought(thought: Thought) -> list[dict[str, Any]]:
-    """As the vendor made it; one that it has not signed is nothing that it wants back."""
+    """The thought as the vendor made it; nothing for an unsigned one, which the vendor does not take back."""
     if not thought.signature:
         return []
     if thought.redacted:

@@ -1,5 +1,7 @@
-"""The Gemini API's errors as errors of this project. Google's error model: cloud.google.com/apis/design/errors; codes of
-this API: ai.google.dev/gemini-api/docs/troubleshooting (read 2026-11).
+"""Converts the Gemini API's errors into this project's.
+
+Google's error model: cloud.google.com/apis/design/errors; codes of this API: ai.google.dev/gemini-api/docs/troubleshooting
+(read 2026-11).
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ from shared.errors import RebootError
 from workers.providers.wire import vendor_errors
 
 BAD_KEY = re.compile(r"api[ _]key", re.IGNORECASE)
-"""A bad key is a 400 INVALID_ARGUMENT here; only its reason, or its prose, tells it from a bad request."""
+"""Marks of a bad key, which is a 400 INVALID_ARGUMENT here: only its reason, or its text, distinguishes it from a bad
+request.
+"""
 NO_CREDIT = re.compile(r"prepayment credits are depleted|exceeded its (?:monthly )?spending cap", re.IGNORECASE)
-"""Both are a 429 RESOURCE_EXHAUSTED, as a throttle is. The usual "You exceeded your current quota, please check your plan and
-billing details" is a throttle: it comes with limits per minute, too.
+"""Marks of used-up credit, which is a 429 RESOURCE_EXHAUSTED as a throttle is. The usual "You exceeded your current quota,
+please check your plan and billing details" is a throttle: it comes with limits per minute, too.
 """
 STATUSES = {"CANCELLED": 504, "DEADLINE_EXCEEDED": 504, "UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429}
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
 def from_api_error(error: APIError) -> RebootError:
-    """An error answer."""
+    """The error of an error answer."""
     document = error.details if isinstance(error.details, dict) else {}
     inner = document.get("error", document)
     wait_s = vendor_errors.retry_after_s(getattr(error.response, "headers", None) or {})
@@ -31,7 +35,7 @@ def from_api_error(error: APIError) -> RebootError:
 
 
 def from_error(error: dict[str, Any], wait_s: float | None = None) -> RebootError:
-    """An error object: `code` is an HTTP status, `status` the name of a gRPC code."""
+    """The error of an error object: `code` is an HTTP status, `status` the name of a gRPC code."""
     name, prose = str(error.get("status") or ""), str(error.get("message") or "")
     details = [detail for detail in error.get("details") or () if isinstance(detail, dict)]
     code = error.get("code")

@@ -1,8 +1,10 @@
 """Google's Gemini Developer API, by `google-genai`.
 
-The SDK makes the request and the errors; an answer that has begun is taken over as bytes and parsed here. The SDK's
-parsed events cost twenty times as much, it takes a comment in a stream for broken JSON, and it does not close the
-vendor's connection when a reader stops early. Wire format: ai.google.dev/api/generate-content (v1beta, read 2026-11).
+The SDK makes requests and errors; an answer that has begun is read as bytes and parsed here. The SDK's parsed events cost
+twenty times as much, it takes a comment in a stream for broken JSON, and it does not close the vendor's connection if a
+reader stops early.
+
+Wire format: ai.google.dev/api/generate-content (v1beta, read 2026-11).
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ from workers.providers.wire.text import SurrogateJoiner, arguments_text, decode
 from workers.providers.wire.tool_calls import ToolCalls
 
 FINISH_REASONS = {"STOP": "stop", "FINISH_REASON_UNSPECIFIED": "stop", "MAX_TOKENS": "length"}
-"""What is not here and no failure is a blocked answer: `SAFETY`, `RECITATION`, `SPII`, and newer words."""
+"""Finish reasons other than blocked answers. `SAFETY`, `RECITATION`, `SPII` and newer words that are no failure count as
+blocked.
+"""
 TIERS = {"standard": "default", "unspecified": "default"}
-"""What is not here is called the same everywhere: `flex`, `priority`."""
+"""Tiers that Gemini calls by another name; `flex` and `priority` are the same."""
 FAILURES = {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"}
 
 
@@ -44,7 +48,7 @@ _decoder = msgspec.json.Decoder(Body)
 
 
 class Gemini:
-    """`stream` as the protocol of this folder says."""
+    """A provider, see `protocol.py`."""
 
     def __init__(self, key: str, base_url: str | None, limits: Limits) -> None:
         self._http = _HandingOver(
@@ -53,7 +57,7 @@ class Gemini:
         )
         options = types.HttpOptions(
             base_url=base_url,
-            api_version="v1beta",  # v1, this SDK's default, refused system instructions (late 2025)
+            api_version="v1beta",  # the SDK's default v1 refused system instructions (late 2025)
             retry_options=types.HttpRetryOptions(attempts=1),
             httpx_async_client=self._http,
         )
@@ -64,7 +68,7 @@ class Gemini:
         await self._http.aclose()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call; the terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
+        """One call; its terminal marker is a candidate's finish reason, or the reason why the prompt is blocked."""
         answer = _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
         async with self._opened(request) as response:
             async for body in _bodies(response, stream=request.stream):
@@ -93,7 +97,7 @@ class Gemini:
             raise vendor_errors.no_answer() from error
 
     async def _call(self, request: ProviderRequest) -> httpx2.Response:
-        """The answer's beginning; nothing of what is asked is held any more then."""
+        """Send the request, which is dropped when the answer begins."""
         asked = parameters(request)
         try:
             with put_in(await translated(request, large_fields)):
@@ -114,7 +118,7 @@ def create(environment: Mapping[str, str], limits: Limits) -> Gemini | None:
 
 
 class _Begun(Exception):
-    """An answer begins: control leaves the SDK with its response, still to be read and to be closed."""
+    """Raised when an answer begins: control leaves the SDK with the response, which is still to be read and closed."""
 
     def __init__(self, response: httpx2.Response) -> None:
         super().__init__()
@@ -122,10 +126,9 @@ class _Begun(Exception):
 
 
 class _HandingOver(httpx2.AsyncClient):
-    """Lets the SDK send requests, with what it was not given itself in their bodies, and read error answers; every other
-    response is handed over by raising `_Begun`.
-
-    The client's own timeouts hold: the SDK puts one number in the place of all of them, or none at all.
+    """Lets the SDK send requests, with fields put into their bodies that the SDK was not given, and read error answers.
+    Every other response is handed over by raising `_Begun`. The client's own timeouts hold; the SDK would replace all of
+    them by one number, or by none.
     """
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401
@@ -142,7 +145,7 @@ class _HandingOver(httpx2.AsyncClient):
 
 
 class _WholeBody(httpx2.AsyncByteStream):
-    """The request's body, which notes when all of it is written: it is asked for more only then."""
+    """The request's body, which reports when all of it is written: then it is asked for more."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -154,7 +157,7 @@ class _WholeBody(httpx2.AsyncByteStream):
 
 
 class _Answer:
-    """Makes pieces of bodies, and knows at the end whether there was one. `tier` is what was asked for."""
+    """Turns bodies into pieces, and knows at the end whether there was an answer. `tier` is the tier that was asked for."""
 
     def __init__(self, tier: ServiceTier, *, hands_thoughts_on: bool) -> None:
         self._asks_for_tier = tier != "default"
@@ -174,7 +177,7 @@ class _Answer:
                 yield from self._said(part)
             self._reason = candidate.finish_reason or self._reason
         if self._asks_for_tier and body.usage_metadata and (tier := body.usage_metadata.service_tier):
-            self._asks_for_tier = False  # each chunk says it
+            self._asks_for_tier = False  # each chunk names the tier
             yield ServedAt(TIERS.get(tier.lower(), tier.lower()))
         usage = body.usage_metadata and body.usage_metadata.usage()
         if usage and usage != self._usage:
@@ -207,7 +210,9 @@ class _Answer:
             yield text
 
     def _signed(self, piece: CallPiece | Thinking, signature: str | None) -> Piece:
-        """Of calls side by side the first one has a signature, which stands for what was thought before them."""
+        """A piece with its signature. Of parallel calls only the first has one, which covers the thoughts before all of
+        them.
+        """
         if isinstance(piece, Thinking) or not self._hands_thoughts_on:
             return piece
         return msgspec.structs.replace(piece, signature=signature)

@@ -1,4 +1,4 @@
-"""References in JSON Schemas as Gemini takes them: alone. Generators write a description beside them.
+"""Adapts references in JSON Schemas for Gemini, which takes them only alone; generators write a description beside them.
 
 "If `$ref` is set on a sub-schema, no other properties, except for than those starting as a `$`, may be set" (google-genai
 3.4, `response_json_schema`, read 2026-11).
@@ -13,7 +13,7 @@ import msgspec
 
 
 def with_bare_references(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema; a reference that has something beside it becomes the only alternative of what is beside it."""
+    """The same schema; a reference with something beside it becomes the only alternative of that schema."""
     written = msgspec.json.encode(schema)
     if b'"$ref"' not in written:
         return schema

@@ -1,6 +1,6 @@
-"""A request in the words of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11).
+"""A request in the form of the Gemini API: ai.google.dev/api/generate-content (v1beta, read 2026-11).
 
-What is small goes through the SDK, what may be large beside it (`wire/large_fields.py`).
+Small fields go through the SDK, possibly large ones beside it (`wire/large_fields.py`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ STAND_IN = "-"
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of the SDK's calls; the SDK leaves out what is None, and asks for contents."""
+    """The parameters of the SDK's calls. The SDK leaves out None, and requires contents."""
     config = types.GenerateContentConfig(
         max_output_tokens=request.output_limit,
         **_sampling(request.sampling),
         thinking_config=thinking_config(request),
         tool_config=_tool_config(request.tools),
         service_tier=types.ServiceTier.FLEX if request.model.service_tier == "flex" else None,
-        # both would call the vendor again on their own
+        # both would make the SDK call the vendor again by itself
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         automatic_continuation=False,
     )
@@ -43,7 +43,7 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 def large_fields(request: ProviderRequest) -> dict[str, Any]:
-    """Fields of the body as they travel."""
+    """Fields of the body that bypass the SDK."""
     talk = conversation(request.messages)
     with_ids = tool_limits(request.model).ids_in_history
     contents = [
@@ -63,7 +63,7 @@ def large_fields(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
-    """A penalty of 0 is the default, and newer models refuse the very word."""
+    """The sampling options. A penalty of 0 is the default and left out, because newer models refuse it."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -93,7 +93,7 @@ def _calling(choice: ToolChoice) -> types.FunctionCallingConfig:
 
 
 def _apart(turn: Turn) -> list[list[Spoken]]:
-    """Results in a content of their own, then the rest: parts beside results may be counted as results that are too many
+    """Results in a content of their own, then the rest: parts beside results may be counted as superfluous results
     (github.com/google-gemini/gemini-cli/issues/16135, read 2026-11).
     """
     said = [part for part in with_signatures(turn.parts) if not isinstance(part, Thought | CachePoint)]
@@ -108,8 +108,8 @@ def _parts(parts: list[Spoken], *, with_ids: bool) -> list[dict[str, Any]]:
 
 
 def _part(part: Spoken, signature: bytes | None, *, with_ids: bool) -> dict[str, Any]:
-    """Before Gemini 3 calls and results go without ids, which some versions of the API refuse in a request; name and order
-    tell them apart (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
+    """A part. Before Gemini 3, calls and results have no ids, which some versions of the API refuse; name and order match
+    them (github.com/AstrBotDevs/AstrBot/issues/7357, 2026-04).
     """
     match part:
         case ToolCall(id, name):
@@ -128,8 +128,8 @@ def _part(part: Spoken, signature: bytes | None, *, with_ids: bool) -> dict[str,
 
 
 def _response(text: str) -> dict[str, Any]:
-    """As the `output` of an object, which is the SDK's word for it, and as text: within objects Gemini takes a `$ref` for its
-    own and refuses what it does not find, as in a schema that a tool returns (github.com/vercel/ai/issues/14369, read
+    """The result as the `output` of an object, which is the SDK's convention, and as text: inside objects Gemini interprets
+    a `$ref` and refuses unknown ones, for example in a schema that a tool returns (github.com/vercel/ai/issues/14369, read
     2026-11).
     """
     return {"output": text}

@@ -1,4 +1,5 @@
-"""How Gemini is told to think, and what it thought: from Gemini 3 on a level and signatures, before that a number of tokens.
+"""How Gemini is told to think, and its thoughts: from Gemini 3 on by a level and with signatures, before that by a number
+of tokens.
 
 Sources, read 2026-11: ai.google.dev/gemini-api/docs/thinking and …/thought-signatures; what an effort means in tokens:
 ai.google.dev/gemini-api/docs/openai.
@@ -21,15 +22,15 @@ from workers.providers.wire.conversation import Spoken
 
 BUDGETS: dict[ReasoningEffort, int] = {"minimal": 512, "low": 1_024, "medium": 8_192}
 BUDGET_MIN, BUDGET_MAX = 512, 24_576
-"""Of 2.5 Flash-Lite, the only model that is told a number."""
+"""Smallest and largest budget of 2.5 Flash-Lite, the only model that is told a number."""
 COUNTS_TOKENS = "off"
-"""What a row says of a model that thinks only when it is told how much."""
+"""The row's `thinking` of a model that thinks only if it is told how much."""
 UNSIGNED = b"skip_thought_signature_validator"
-"""What stands for the signature of a thought that did not come back: from Gemini 3 on a call in the history needs one."""
+"""Replaces the missing signature of a call in the history, which Gemini requires from version 3 on."""
 
 
 def thinking_config(request: ProviderRequest) -> types.ThinkingConfig | None:
-    """None where the model does what it does unasked."""
+    """The configuration; None if the model's default is wanted."""
     model, sampling = request.model, request.sampling
     effort = None if sampling.reasoning_effort == "none" else sampling.reasoning_effort
     shows = True if sampling.shows_thoughts and thinks(model, sampling.reasoning_effort) else None
@@ -45,7 +46,7 @@ def thinking_config(request: ProviderRequest) -> types.ThinkingConfig | None:
 
 
 def with_signatures(parts: Sequence[Spoken]) -> Iterator[Spoken]:
-    """The parts with each signature at its call. An API that has no field for it tells it as a thought before the call."""
+    """The parts, with each signature at its call. An API without a field for it sends it as a thought before the call."""
     apart: str | None = None
     for part in parts:
         if isinstance(part, ToolCall) and apart and not part.signature:
@@ -56,10 +57,11 @@ def with_signatures(parts: Sequence[Spoken]) -> Iterator[Spoken]:
 
 
 def signatures_of(parts: Sequence[Spoken], *, needed: bool) -> list[bytes | None]:
-    """The signature of each part: those of calls as they were given, or where one is `needed` and none came back what stands
-    for it. Google wants those of calls back, and those of texts it only recommends (ai.google.dev/gemini-api/docs/
-    thought-signatures, read 2026-11): they come when a text has ended, so a caller would get each as a thought behind it,
-    and clients take the last block of an answer for what it says.
+    """The signature of each part. Calls have theirs as it was given, or `UNSIGNED` if one is `needed` and missing.
+
+    Google requires the signatures of calls and only recommends those of texts
+    (ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11). The latter arrive when a text has ended, so a caller
+    would get each as a thought behind the text, and clients take the last block for the answer.
     """
     calls = [part for part in parts if isinstance(part, ToolCall)]
     absent = UNSIGNED if needed and not any(call.signature for call in calls) else None

@@ -1,4 +1,4 @@
-"""Answers of the Gemini API as they come: ai.google.dev/api/generate-content (v1beta, read 2026-11)."""
+"""Answers of the Gemini API, as typed structs: ai.google.dev/api/generate-content (v1beta, read 2026-11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.money import Usage
 
 
 class FunctionCall(msgspec.Struct):
-    """A whole call; Gemini streams no arguments, and gives ids only since its newer models."""
+    """A whole call. Gemini does not stream arguments, and only its newer models give ids."""
 
     name: str
     id: str | None = None
@@ -18,7 +18,7 @@ class FunctionCall(msgspec.Struct):
 
 
 class Part(msgspec.Struct, rename="camel"):
-    """Text, a summary of a thought, or a call; a call may come with the signature of the thought before it."""
+    """A text, a summary of a thought, or a call, which may have the signature of the thought before it."""
 
     text: str | None = None
     thought: bool = False
@@ -27,27 +27,27 @@ class Part(msgspec.Struct, rename="camel"):
 
 
 class Content(msgspec.Struct):
-    """What was said."""
+    """The parts of an answer."""
 
     parts: list[Part] | None = None
 
 
 class Candidate(msgspec.Struct, rename="camel"):
-    """One answer, of which only one is asked for."""
+    """One answer; only one is asked for."""
 
     content: Content | None = None
     finish_reason: str | None = None
 
 
 class Feedback(msgspec.Struct, rename="camel"):
-    """What was thought of the prompt."""
+    """The vendor's verdict on the prompt."""
 
     block_reason: str | None = None
 
 
 class Counts(msgspec.Struct, rename="camel"):
-    """Of the answer so far. Thoughts (billed as output) stand beside the candidates' tokens, results of Google's own tools
-    (billed as input) beside the prompt's; cached ones are inside.
+    """Tokens so far. Thoughts (billed as output) are beside the candidates' tokens, results of Google's own tools (billed
+    as input) beside the prompt's; cached tokens are part of the prompt's.
     """
 
     prompt_token_count: int | None = None
@@ -56,10 +56,10 @@ class Counts(msgspec.Struct, rename="camel"):
     candidates_token_count: int = 0
     thoughts_token_count: int = 0
     service_tier: str | None = None
-    """At which it serves, in streams and in whole answers (github.com/vercel/ai/pull/15488, read 2026-11)."""
+    """The tier that serves, in streams and in whole answers (github.com/vercel/ai/pull/15488, read 2026-11)."""
 
     def usage(self) -> Usage | None:
-        """None where the prompt was not counted."""
+        """The usage; None if the prompt was not counted."""
         if self.prompt_token_count is None or self.tool_use_prompt_token_count < 0:
             return None
         prompt = self.prompt_token_count + self.tool_use_prompt_token_count
@@ -68,7 +68,7 @@ class Counts(msgspec.Struct, rename="camel"):
 
 
 class Body(msgspec.Struct, rename="camel"):
-    """An answer, a chunk of one, or an error in the place of either."""
+    """An answer, a chunk of one, or an error instead."""
 
     candidates: list[Candidate] | None = None
     prompt_feedback: Feedback | None = None

@@ -1,1 +1,1 @@
-"""OpenAI's chat completions and Realtime; the first is also DeepSeek's protocol."""
+"""OpenAI's chat completions (also DeepSeek's protocol), Responses and Realtime."""

@@ -1,7 +1,7 @@
-"""A provider for each of the APIs that speak OpenAI's protocol over HTTP, by the `openai` SDK.
+"""Providers for APIs that speak OpenAI's protocol over HTTP, by the `openai` SDK.
 
-The SDK says where a request goes and what stands before its body; bodies are encoded and answers parsed here, over aiohttp
-as the SDK itself would send them: its way through a call costs four times as much as all that is left, its parsed events
+The SDK decides the address and the headers of a request. Bodies are encoded and answers parsed here, over aiohttp as the
+SDK itself would send them: the SDK's own way through a call costs four times as much as everything else, its parsed events
 six times.
 """
 
@@ -29,25 +29,27 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AnswerReader(Protocol):
-    """Makes pieces of one answer's bytes, and knows at the end whether there was one. `done`: nothing more comes."""
+    """Turns one answer's bytes into pieces, and knows at the end whether there was an answer. `done`:
+    nothing more comes.
+    """
 
     done: bool
 
     def whole(self, body: bytes) -> Iterable[Piece]:
-        """Pieces of an answer in one JSON body."""
+        """The pieces of an answer in one JSON body."""
 
     def feed(self, chunk: bytes) -> Iterable[Piece]:
-        """Pieces of a stream's bytes; all that came together goes through here without a wait in between."""
+        """The pieces of a stream's bytes; bytes that arrived together are handled without waiting in between."""
 
     def rest(self) -> Iterable[Piece]:
-        """Of the last line of a stream, when it lacks its end."""
+        """The pieces of a stream's last line, if its end is missing."""
 
     def end(self) -> Iterable[Piece]:
-        """The last pieces. Raises `ProviderError` when the API's terminal marker has not come."""
+        """The last pieces. Raises `ProviderError` without the API's terminal marker."""
 
 
 class OpenAIApi:
-    """One API: `path` is where its calls go, `parameters` makes a request's body, `answer` reads what comes back."""
+    """One API: `path` is its address, `parameters` makes a request's body, `answer` reads the answer."""
 
     def __init__(
         self,
@@ -69,7 +71,7 @@ class OpenAIApi:
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One call, as the protocol of `workers/providers` says."""
+        """One call, see `protocol.py`."""
         answer = self._answer(request)
         async with self._called(request) as response:
             if used_up := rate_limits.used_up(response.headers):
@@ -91,7 +93,7 @@ class OpenAIApi:
 
     @asynccontextmanager
     async def _called(self, request: ProviderRequest) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer, unread. Raises what a refusal or a broken connection means, also while it is read."""
+        """The answer, unread. Raises the error of a refusal or a broken connection, also while the answer is read."""
         clients = self._clients
         head = await clients.head_of(self._path)
         async with LONG_STEPS.one(request.footprint):

@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
+"""OpenAI's chat completions. Wire format: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
 
 FINISH_REASONS = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
-"""What is not here and no failure is a `stop`, also with other vendors of this protocol: `eos`, … With calls it is
-`tool_calls`, as `tool_calls` and the older `function_call` are.
+"""Finish reasons other than `stop`. Other words that are no failure, such as other vendors' `eos`, count as `stop`. With
+calls the reason is `tool_calls`, for `tool_calls` and the older `function_call`.
 """
 FAILURES = {"insufficient_system_resource", "error", "abort", "cancelled"}
 
@@ -45,8 +45,8 @@ class _Usage(msgspec.Struct):
     prompt_cache_miss_tokens: int | None = None
 
     def usage(self) -> Usage | None:
-        """Cached and written tokens are inside the prompt's, reasoning inside the completion's. DeepSeek's hits and misses
-        add up to the prompt's; None where they do not.
+        """The usage. Cached and written tokens are part of the prompt's, reasoning of the completion's. DeepSeek's hits and
+        misses must add up to the prompt's; None if they do not.
         """
         hit, miss = self.prompt_cache_hit_tokens, self.prompt_cache_miss_tokens
         if self.prompt_tokens is None or self.completion_tokens is None:
@@ -91,7 +91,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """A completion, a chunk of one, or an error in the place of either."""
+    """A completion, a chunk of one, or an error instead."""
 
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
@@ -103,9 +103,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 def completions(clients: Clients, limits: Limits) -> OpenAIApi:
-    """A vendor's chat completions. The terminal marker is a `finish_reason`; the usage may come after it, in a
-    chunk of its own.
-    """
+    """A vendor's chat completions. The terminal marker is a `finish_reason`; usage may follow in a chunk of its own."""
 
     def answer(request: ProviderRequest) -> _Answer:
         return _Answer(request.model.service_tier, hands_thoughts_on=request.sampling.hands_thoughts_on)
@@ -114,13 +112,13 @@ def completions(clients: Clients, limits: Limits) -> OpenAIApi:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `OPENAI_API_KEY`."""
+    """The provider, with the key in `OPENAI_API_KEY`."""
     return completions(openai_clients(environment, limits), limits)
 
 
 class _Answer:
-    """Makes pieces of bodies, and knows at the end whether there was one. `tier` is what was asked for: "This response value
-    may be different from the value set in the parameter" (openai-python 3.54).
+    """Turns bodies into pieces, and knows at the end whether there was an answer. `tier` is the tier that was asked for:
+    "This response value may be different from the value set in the parameter" (openai-python 3.54).
     """
 
     def __init__(self, tier: ServiceTier, *, hands_thoughts_on: bool) -> None:
@@ -133,18 +131,18 @@ class _Answer:
         self._reported = False
         self._reason: str | None = None
         self.done = False
-        """The stream has said that nothing more comes."""
+        """Whether the stream has ended itself."""
 
     def whole(self, body: bytes) -> Iterator[Piece]:
-        """Pieces of a completion in one body."""
+        """The pieces of a completion in one body."""
         return self.take(_body(body))
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """Pieces of a stream's bytes, with texts that came together as one."""
+        """The pieces of a stream's bytes; texts that arrived together are one piece."""
         return joined(self._take_lines(self._lines.feed(chunk)))
 
     def rest(self) -> Iterator[Piece]:
-        """Of the last line, when it lacks its end."""
+        """The pieces of the last line, if its end is missing."""
         return self._take_lines(self._lines.finish())
 
     def _take_lines(self, lines: list[bytes]) -> Iterator[Piece]:
@@ -156,7 +154,7 @@ class _Answer:
 
     def take(self, body: _Body) -> Iterator[Piece]:
         if self._asks_for_tier and body.service_tier:
-            self._asks_for_tier = False  # each chunk says it
+            self._asks_for_tier = False  # each chunk names the tier
             yield ServedAt(body.service_tier)
         for choice in body.choices or ():
             content = choice.delta or choice.message
@@ -186,7 +184,7 @@ class _Answer:
         yield Finished(self._calls.reason(reason))
 
     def _thinking(self, text: str) -> Piece:
-        """Other vendors of this protocol than OpenAI show what their models think, and do not sign it."""
+        """A thought. Other vendors of this protocol than OpenAI show thoughts without signing them."""
         shown = self._thought.feed(text) if self._hands_thoughts_on else ""
         return ThoughtPiece(0, shown) if shown else Thinking()
 

@@ -1,4 +1,4 @@
-"""The `openai` SDK's client of one upstream, and what calls beside the SDK take from it."""
+"""The `openai` SDK's client of one upstream, and the parts of it that calls beside the SDK use."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from workers.providers.protocol import Limits
 from workers.providers.wire.sending import aiohttp_trace
 
 OF_THE_BODY = ("Content-Length", "Connection", "Host")
-"""What aiohttp says itself of each request."""
+"""Headers that aiohttp itself sets for each request."""
 
 
 class Head(NamedTuple):
-    """What stands before the body of a call."""
+    """The address and the headers of a call."""
 
     url: str
     headers: CIMultiDict[str]
@@ -27,7 +27,9 @@ class Head(NamedTuple):
 
 
 class Clients:
-    """One key at one address: the SDK's client, what it puts before a call, and a session. Each is made when first needed."""
+    """One key at one address: the SDK's client, the head of its calls, and a session. Each is created when it is first
+    needed.
+    """
 
     def __init__(self, key: str, base_url: str | None, limits: Limits) -> None:
         self._address = (base_url, key)
@@ -38,20 +40,20 @@ class Clients:
 
     @property
     def client(self) -> openai.AsyncOpenAI:
-        """The SDK's."""
+        """The SDK's client."""
         if self._client is None:
             self._client = _build(*self._address, self._limits)
         return self._client
 
     async def head_of(self, path: str) -> Head:
-        """The SDK's own address, keys and headers, which are the same for every call to `path`."""
+        """The SDK's address, key and headers, which are the same for every call to `path`."""
         if path not in self._heads:
             self._heads[path] = await _head(self.client, path)
         return self._heads[path]
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """With as many connections as the worker has slots."""
+        """A session with as many connections as the worker has slots."""
         if self._session is None:
             limits = self._limits
             self._session = aiohttp.ClientSession(
@@ -74,18 +76,18 @@ class Clients:
 
 
 def openai_clients(environment: Mapping[str, str], limits: Limits) -> Clients:
-    """By `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
+    """Clients with the key in `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable."""
     return Clients(environment["OPENAI_API_KEY"], environment.get("OPENAI_BASE_URL") or None, limits)
 
 
 def _build(base_url: str | None, key: str, limits: Limits) -> openai.AsyncOpenAI:
-    """The SDK's own retries are off, because a retry that nobody sees cannot be charged or bounded."""
+    """The SDK's client, without its own retries, because hidden retries could be neither charged nor limited."""
     timeout = httpx2.Timeout(None, connect=limits.connect_s, read=limits.read_s, pool=limits.connect_s)
     return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout)
 
 
 class _Recorder(httpx2.AsyncBaseTransport):
-    """Keeps the request instead of sending it."""
+    """A transport that keeps the request instead of sending it."""
 
     def __init__(self) -> None:
         self.sent: list[httpx2.Request] = []
@@ -96,7 +98,7 @@ class _Recorder(httpx2.AsyncBaseTransport):
 
 
 async def _head(client: openai.AsyncOpenAI, path: str) -> Head:
-    """Asked once: it is always the same, and takes the SDK longer than all the rest of a call."""
+    """The head of a call. It is asked for once: it is always the same, and takes the SDK longer than the rest of a call."""
     recorder = _Recorder()
     async with httpx2.AsyncClient(transport=recorder) as http_client:
         asking = client.with_options(http_client=http_client)
@@ -105,13 +107,13 @@ async def _head(client: openai.AsyncOpenAI, path: str) -> Head:
     headers = CIMultiDict(request.headers.multi_items())
     for name in OF_THE_BODY:
         headers.popall(name, None)
-    url = request.url.copy_with(userinfo=b"")  # it has become a header
+    url = request.url.copy_with(userinfo=b"")  # the user info was sent as a header
     return Head(str(url), headers, _proxy(url))
 
 
 def _proxy(url: httpx2.URL) -> str | None:
-    """As the environment says; aiohttp would ask it, and the user's netrc, in a thread for every request. One of SOCKS the
-    SDK has refused already.
+    """The proxy that the environment names. aiohttp would read the environment and the user's netrc in a thread for every
+    request. The SDK has already refused SOCKS proxies.
     """
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

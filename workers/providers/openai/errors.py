@@ -1,4 +1,4 @@
-"""The errors of everything that speaks OpenAI's protocol, over HTTP or a socket, as errors of this project.
+"""Converts the errors of everything that speaks OpenAI's protocol, over HTTP or a socket, into this project's.
 
 Codes: platform.openai.com/docs/guides/error-codes (read 2026-11); DeepSeek's: api-docs.deepseek.com (read 2026-11).
 """
@@ -62,7 +62,7 @@ MEANINGS: tuple[tuple[set[str], Callable[[], RebootError]], ...] = (
 
 
 def from_status(status: int, body: object, headers: Mapping[str, str]) -> RebootError:
-    """An error answer; `body` is its error object, if it is one."""
+    """The error of an error answer; `body` is its error object, if it has one."""
     error = body if isinstance(body, dict) else {}
     words, prose = _codes(error), str(error.get("message") or "")
     if words & TOO_LONG_CODES and status in {400, 413, 422}:
@@ -76,7 +76,7 @@ def from_status(status: int, body: object, headers: Mapping[str, str]) -> Reboot
 
 
 def from_error(error: dict[str, Any]) -> RebootError:
-    """An error object that came without a status of its own: inside a 200, a stream or a socket."""
+    """The error of an error object without a status: inside a 200, a stream or a socket."""
     words, prose = _codes(error), str(error.get("message") or "")
     if words & TOO_LONG_CODES:
         return too_long(prose)

@@ -1,7 +1,7 @@
-"""What OpenAI's rate-limit headers say: how many requests are left, and when the window begins anew.
+"""OpenAI's rate-limit headers: how many requests are left, and when the window ends.
 
 `x-ratelimit-limit-requests: 60`, `x-ratelimit-remaining-requests: 0`, `x-ratelimit-reset-requests: 6m0s`
-(platform.openai.com/docs/guides/rate-limits, read 2026-11). Other vendors of the protocol send none, or the same.
+(platform.openai.com/docs/guides/rate-limits, read 2026-11). Other vendors of the protocol send the same or none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
 def used_up(headers: Mapping[str, str]) -> UsedUp | None:
-    """None as long as the vendor takes more, or says nothing that can be understood."""
+    """None as long as the vendor takes more requests, or if the headers cannot be understood."""
     if headers.get("x-ratelimit-remaining-requests") != "0":
         return None
     reset = headers.get("x-ratelimit-reset-requests", "")

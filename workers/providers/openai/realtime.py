@@ -29,7 +29,7 @@ from workers.providers.wire.sending import under_way
 from workers.providers.wire.text import SurrogateJoiner, decode
 
 websocket_client.MAX_REDIRECTS = 1
-"""Addresses that are tried: the vendor's own. The library knows no other way to follow no redirect."""
+"""Addresses that are tried: only the vendor's own. The library has no other way to follow no redirect."""
 OUTPUT_TOKENS_MAX = 4_096
 EVENT_BYTES_MAX = 8_000_000
 CLOSE_S = 1.0
@@ -74,18 +74,18 @@ _decoder = msgspec.json.Decoder(_Event)
 
 
 class OpenAIRealtime:
-    """`stream` as the protocol of this folder says."""
+    """A provider, see `protocol.py`."""
 
     def __init__(self, clients: Clients, limits: Limits) -> None:
         self._clients = clients
         self._limits = limits
 
     async def close(self) -> None:
-        """Close the clients; each socket closed with its request."""
+        """Close the clients; each socket was closed with its request."""
         await self._clients.close()
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[Piece, None]:
-        """One turn; the terminal marker is `response.done`."""
+        """One turn; its terminal marker is `response.done`."""
         refuse_tools(request)
         text = SurrogateJoiner()
         async with self._connected(request) as connection:
@@ -120,7 +120,7 @@ class OpenAIRealtime:
         except InvalidStatus as error:
             response = error.response
             raise openai_errors.from_status(response.status_code, _error_in(response.body), response.headers) from error
-        except (SecurityError, InvalidURI) as error:  # the second: to an address that is no socket's
+        except (SecurityError, InvalidURI) as error:  # InvalidURI: a redirect to an address that is not a socket's
             raise vendor_errors.redirected() from error
         except ConnectionClosed as error:
             raise vendor_errors.broke_off() from error
@@ -130,7 +130,9 @@ class OpenAIRealtime:
             raise vendor_errors.disconnected() from error
 
     async def _events(self, connection: AsyncRealtimeConnection) -> AsyncIterator[_Event]:
-        """Raises what an `error` event says while no response is in progress: then none will come."""
+        """The events. Raises the error of an `error` event while no response is in progress, because
+        then none will come.
+        """
         in_progress = False
         while True:
             event = _event(await self._received(connection))
@@ -148,12 +150,12 @@ class OpenAIRealtime:
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIRealtime:
-    """By `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable; its http becomes ws."""
+    """The provider, with the key in `OPENAI_API_KEY`. `OPENAI_BASE_URL` is the SDK's own variable; its http becomes ws."""
     return OpenAIRealtime(openai_clients(environment, limits), limits)
 
 
 def _session(request: ProviderRequest) -> Any:  # noqa: ANN401 - one of the SDK's many typed dictionaries
-    """Text only: the default is audio, at a far dearer price. GA sessions know no temperature."""
+    """A session for text only: the default is audio, at a much higher price. GA sessions have no temperature."""
     session: dict[str, Any] = {
         "type": "realtime",
         "output_modalities": ["text"],
@@ -167,11 +169,11 @@ async def _ask(connection: AsyncRealtimeConnection, request: ProviderRequest) ->
     for message in request.messages[len(_opening(request.messages)) :]:
         await connection.conversation.item.create(item=_item(message))
     await connection.response.create()
-    under_way().sent()  # until now there was nothing to compute
+    under_way().sent()  # the vendor had nothing to compute before this
 
 
 def _opening(messages: list[Message]) -> list[Message]:
-    """The instructions that the conversation begins with; later ones stay where they are, as items."""
+    """The instructions at the beginning of the conversation; later ones stay in their places, as items."""
     count = next((i for i, message in enumerate(messages) if message.role not in INSTRUCTIONS), len(messages))
     return messages[:count]
 

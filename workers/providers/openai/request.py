@@ -1,4 +1,4 @@
-"""A request in the words of OpenAI Chat Completions: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
+"""A request in the form of OpenAI's chat completions: platform.openai.com/docs/api-reference/chat (read 2026-11)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from workers.providers.protocol import ProviderRequest
 from workers.providers.wire.turns import in_turn
 
 UNKNOWN_TO_DEEPSEEK = {"user"}
-"""DeepSeek's reference has no such parameter (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""
+"""Parameters that DeepSeek's reference lacks (api-docs.deepseek.com/api/create-chat-completion, read 2026-11)."""
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of the SDK's `create`; what is not asked for is left out."""
+    """The parameters of the SDK's `create`; options that are not asked for are left out."""
     given = {
         "model": request.model.upstream,
         "messages": [_message(message, request) for message in _talk(request)],
@@ -36,14 +36,15 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _talk(request: ProviderRequest) -> list[Message]:
-    """The thinking model wants each side in turn: "deepseek-reasoner does not support successive user or assistant messages"
-    (github.com/deepseek-ai/DeepSeek-R1/issues/21, github.com/Aider-AI/aider/issues/2960; read 2026-11).
+    """The conversation. DeepSeek's thinking model requires alternating turns: "deepseek-reasoner does not support
+    successive user or assistant messages" (github.com/deepseek-ai/DeepSeek-R1/issues/21,
+    github.com/Aider-AI/aider/issues/2960; read 2026-11).
     """
     return in_turn(request.messages) if _deepseek_thinks(request) else request.messages
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
-    """A penalty of 0 is the default, and o-series models refuse the very word."""
+    """The sampling options. A penalty of 0 is the default and left out, because o-series models refuse it."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -57,7 +58,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 
 def _thinking(request: ProviderRequest) -> dict[str, Any]:
-    """DeepSeek has a switch beside the effort (api-docs.deepseek.com/guides/thinking_mode, read 2026-11)."""
+    """The reasoning effort. DeepSeek also has a switch (api-docs.deepseek.com/guides/thinking_mode, read 2026-11)."""
     model, effort = request.model, request.sampling.reasoning_effort
     if model.api != "deepseek-chat":
         return {"reasoning_effort": effort or model.thinking}
@@ -69,15 +70,17 @@ def _thinking(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _deepseek_thinks(request: ProviderRequest) -> bool:
-    """A model that has to call a tool cannot think meanwhile; who can only think is never made to call one."""
+    """Whether the model thinks. A model that must call a tool cannot think meanwhile; a model that always thinks is never
+    forced to call one.
+    """
     model = request.model
     unforced = not (request.tools.must_be_called() and model.reasoning_efforts)
     return model.api == "deepseek-chat" and unforced and thinks(model, request.sampling.reasoning_effort)
 
 
 def caching(request: ProviderRequest) -> dict[str, Any]:
-    """What OpenAI's cache is told besides marks, in the words of both of its APIs (openai-python 3.54, read
-    2026-11). The key is the account's own (`workers/request/own_names.py`).
+    """OpenAI's cache options beside marks, in the form of both of its APIs (openai-python 3.54, read 2026-11). The key
+    belongs to the account alone (`workers/request/own_names.py`).
     """
     told = request.sampling.caching
     return {
@@ -100,8 +103,9 @@ def _response_format(answer: JsonAnswer) -> dict[str, Any]:
 
 
 def _tools(tools: Tools, model: Model) -> dict[str, Any]:
-    """`parallel_tool_calls` is true by default, o-series models refuse the very word
-    (github.com/run-llama/llama_index/issues/20865), and DeepSeek does not know it: only false is sent, to the others.
+    """The tools. `parallel_tool_calls` is true by default, o-series models refuse it
+    (github.com/run-llama/llama_index/issues/20865) and DeepSeek does not know it, so only false is sent, and only to the
+    other models.
     """
     is_openai = model.api == "openai-chat"
     one_at_a_time = tools.parallel is False and is_openai and not model.reasoning
@@ -113,7 +117,9 @@ def _tools(tools: Tools, model: Model) -> dict[str, Any]:
 
 
 def _tool(tool: Tool, *, strict: bool) -> dict[str, Any]:
-    """DeepSeek knows `strict` at its beta address only (api-docs.deepseek.com/guides/function_calling, read 2026-11)."""
+    """A tool. DeepSeek knows `strict` at its beta address only (api-docs.deepseek.com/guides/function_calling, read
+    2026-11).
+    """
     function = {
         "name": tool.name,
         "description": tool.description,
@@ -140,9 +146,9 @@ def _message(message: Message, request: ProviderRequest) -> dict[str, Any]:
 
 
 def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
-    """DeepSeek reads lists in the user's messages only: "invalid type: sequence, expected a string"
-    (github.com/BerriAI/litellm/issues/6642, github.com/QwenLM/qwen-code/issues/2318), so texts are joined. An empty list is
-    refused everywhere ("empty array. Expected an array with minimum length 1"). Read 2026-11.
+    """The content. DeepSeek takes lists in the user's messages only: "invalid type: sequence, expected a string"
+    (github.com/BerriAI/litellm/issues/6642, github.com/QwenLM/qwen-code/issues/2318), so texts are joined. All vendors
+    refuse an empty list ("empty array. Expected an array with minimum length 1"). Read 2026-11.
     """
     if isinstance(message.content, str):
         return message.content
@@ -155,7 +161,7 @@ def _content(message: Message, model: Model) -> str | list[dict[str, Any]]:
 
 
 def _with_breakpoints(content: str | list[dict[str, Any]], message: Message) -> str | list[dict[str, Any]]:
-    """A mark is a part's, and none's in a message without text."""
+    """The content with OpenAI's marks. Marks belong to parts, so a message without text has none."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not message.text().strip() and not message.images():
         return content
@@ -163,17 +169,18 @@ def _with_breakpoints(content: str | list[dict[str, Any]], message: Message) -> 
 
 
 def with_breakpoints(parts: list[dict[str, Any]], message: Message) -> list[dict[str, Any]]:
-    """The parts of a message, with OpenAI's word for the marks at some of them."""
+    """The parts of a message, with OpenAI's marks at some of them."""
     for mark in message.cache_marks:
         parts[min(mark.place, len(parts) - 1)]["prompt_cache_breakpoint"] = {"mode": "explicit"}
     return parts
 
 
 def _thoughts(message: Message, request: ProviderRequest) -> dict[str, Any]:
-    """DeepSeek's models answer 400 while they think when the reasoning of an answer is not given back: after a call always
-    (api-docs.deepseek.com/guides/thinking_mode), lately after any other answer, too (read 2026-11). What a caller does not
-    send back is not kept here; empty will do, as several clients found (github.com/anomalyco/opencode/issues/17523, 2026-03).
-    The reasoner takes what it thought before a call, and nothing else: "Please remove the reasoning_content".
+    """The thoughts that are sent back. While DeepSeek's models think, they answer 400 if the reasoning of an answer is
+    missing: after a call always (api-docs.deepseek.com/guides/thinking_mode), lately after other answers, too (read
+    2026-11). Thoughts that the caller did not send back are not kept here; an empty text suffices, as several clients found
+    (github.com/anomalyco/opencode/issues/17523, 2026-03). The reasoner takes only the thoughts before a call: "Please
+    remove the reasoning_content".
     """
     if message.role != "assistant" or not _deepseek_thinks(request):
         return {}
@@ -182,7 +189,7 @@ def _thoughts(message: Message, request: ProviderRequest) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    """No arguments are none: vendors of this protocol read them as JSON."""
+    """A call. Missing arguments become `{}`, because vendors of this protocol parse them as JSON."""
     arguments = call.arguments if call.arguments.strip() else "{}"
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 

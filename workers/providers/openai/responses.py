@@ -23,7 +23,7 @@ from workers.providers.wire.text import SurrogateJoiner, decode, joined
 from workers.providers.wire.tool_calls import ToolCalls
 
 INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
-"""Why an answer ended early, in this project's words; every other reason is a failure."""
+"""By the vendor's reason for an incomplete answer, our finish reason; every other reason is a failure."""
 
 
 class _InputDetails(msgspec.Struct):
@@ -47,7 +47,7 @@ class _Usage(msgspec.Struct):
     output_tokens_details: _OutputDetails | None = None
 
     def usage(self) -> Usage | None:
-        """Cached and written tokens are inside the input's, reasoning inside the output's."""
+        """The usage. Cached and written tokens are part of the input's, reasoning of the output's."""
         if self.input_tokens is None or self.output_tokens is None:
             return None
         given, made = self.input_tokens_details or _InputDetails(), self.output_tokens_details or _OutputDetails()
@@ -63,14 +63,14 @@ class _Usage(msgspec.Struct):
 
 
 class _Content(msgspec.Struct):
-    """A part of a message, `text` of an `output_text` or `refusal`, or of a summary."""
+    """A part of a message (`output_text` with `text`, or `refusal`) or of a summary."""
 
     text: str | None = None
     refusal: str | None = None
 
 
 class _Item(msgspec.Struct):
-    """One thing in an answer: a `message`, a `function_call` or what the model thought (`reasoning`)."""
+    """An item of an answer: a `message`, a `function_call` or a thought (`reasoning`)."""
 
     type: str
     id: str | None = None
@@ -87,7 +87,7 @@ class _Incomplete(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
-    """An answer, whole or under way."""
+    """An answer, whole or in progress."""
 
     status: str | None = None
     output: list[_Item] | None = None
@@ -117,13 +117,15 @@ _responses = msgspec.json.Decoder(_Response)
 
 
 def create(environment: Mapping[str, str], limits: Limits) -> OpenAIApi:
-    """By `OPENAI_API_KEY`."""
+    """The provider, with the key in `OPENAI_API_KEY`."""
     clients = openai_clients(environment, limits)
     return OpenAIApi(clients, limits, path="/responses", parameters=parameters, answer=_Answer)
 
 
 class _Answer:
-    """Makes pieces of bodies and events, and knows at the end whether there was one. The terminal marker is the status."""
+    """Turns bodies and events into pieces, and knows at the end whether there was an answer. The terminal marker is the
+    status.
+    """
 
     def __init__(self, request: ProviderRequest) -> None:
         self._asks_for_tier = request.model.service_tier != "default"
@@ -132,28 +134,28 @@ class _Answer:
         self._calls = ToolCalls()
         self._lines = DataLines()
         self._messages: set[int] = set()
-        """The places of messages of which something was said."""
+        """Places of messages that have text."""
         self._reported = False
         self._reason: str | None = None
         self.done = False
 
     def whole(self, body: bytes) -> Iterator[Piece]:
-        """Pieces of an answer in one body."""
+        """The pieces of an answer in one body."""
         response = _decoded(body, _responses, _Response)
         for place, item in enumerate(response.output or ()):
             yield from self._item(place, item)
         yield from self._ended(response)
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """Pieces of a stream's bytes, with texts that came together as one."""
+        """The pieces of a stream's bytes; texts that arrived together are one piece."""
         return joined(self._take_lines(self._lines.feed(chunk)))
 
     def rest(self) -> Iterator[Piece]:
-        """Of the last line, when it lacks its end."""
+        """The pieces of the last line, if its end is missing."""
         return self._take_lines(self._lines.finish())
 
     def end(self) -> Iterator[Piece]:
-        """The last pieces. Raises `ProviderError` without a status that is an end."""
+        """The last pieces. Raises `ProviderError` without a final status."""
         if self._reason is None:
             raise vendor_errors.broke_off()
         if rest := self._text.finish():
@@ -188,7 +190,7 @@ class _Answer:
                 raise openai_errors.from_error(event.error or {"code": event.code, "message": event.message})
 
     def _item(self, place: int, item: _Item) -> Iterator[Piece]:
-        """The whole of one."""
+        """The pieces of a whole item."""
         match item.type:
             case "function_call":
                 yield from self._called(place, item, item.arguments or "")
@@ -204,7 +206,7 @@ class _Answer:
         return self._calls.feed(place, arguments, call_id=item.call_id, name=item.name)
 
     def _said(self, place: int, delta: str) -> Iterator[Piece]:
-        """Text of the message at `place`; a model may say a word before its answer, in a message of its own."""
+        """Text of the message at `place`; a model may write a short message before its answer."""
         if not (text := self._text.feed(delta)):
             return
         begins = bool(self._messages) and place not in self._messages
@@ -212,7 +214,7 @@ class _Answer:
         yield PARAGRAPH + text if begins else text
 
     def _ended(self, response: _Response) -> Iterator[Piece]:
-        """Raises what the vendor says went wrong."""
+        """The last pieces of a response. Raises the error that the vendor reports."""
         if self._asks_for_tier and response.service_tier:
             yield ServedAt(response.service_tier)
         if response.usage and (usage := response.usage.usage()):

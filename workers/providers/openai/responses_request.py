@@ -1,6 +1,6 @@
-"""A request in the words of OpenAI's Responses API: platform.openai.com/docs/api-reference/responses/create (read 2026-11).
+"""A request in the form of OpenAI's Responses API: platform.openai.com/docs/api-reference/responses/create (read 2026-11).
 
-Nothing is stored at the vendor: what the model thought comes back encrypted, and is sent again by whoever goes on.
+Nothing is stored at the vendor: thoughts come back encrypted, and callers send them again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Item = dict[str, Any]
 
 
 def parameters(request: ProviderRequest) -> dict[str, Any]:
-    """The parameters of the SDK's `responses.create`; what is not asked for is left out."""
+    """The parameters of the SDK's `responses.create`; options that are not asked for are left out."""
     model, sampling = request.model, request.sampling
     given = {
         "model": model.upstream,
@@ -44,8 +44,9 @@ def parameters(request: ProviderRequest) -> dict[str, Any]:
 
 
 def _reasoning(request: ProviderRequest) -> dict[str, Any] | None:
-    """A summary is asked for only where the caller gets it: OpenAI wants to know who the operator is for that ("Your
-    organization must be verified to generate reasoning summaries", github.com/continuedev/continue/pull/12047, read 2026-11).
+    """The reasoning options. A summary is asked for only if the caller gets it, because OpenAI requires a verified operator
+    for summaries ("Your organization must be verified to generate reasoning summaries",
+    github.com/continuedev/continue/pull/12047, read 2026-11).
     """
     effort = request.sampling.reasoning_effort or request.model.thinking
     shows = request.sampling.shows_thoughts and thinks(request.model, request.sampling.reasoning_effort)
@@ -70,7 +71,7 @@ def _tools(tools: Tools) -> dict[str, Any]:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    """`strict` is always said: where it is left out, Responses makes schemas strict that can be, so that every property
+    """A tool. `strict` is always sent: without it, Responses makes schemas strict where possible, so that every property
     becomes required (developers.openai.com/api/docs/guides/function-calling, read 2026-11).
     """
     described = {"description": tool.description} if tool.description else {}
@@ -83,7 +84,7 @@ def _choice(choice: ToolChoice) -> str | dict[str, Any]:
 
 
 def _items(message: Message, model: Model) -> Iterator[Item]:
-    """What stands for a message: itself, or the blocks of an answer in the order in which the model made them."""
+    """The items of a message: itself, or the blocks of an answer in the order in which the model made them."""
     if message.role == "tool":
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": _content(message, model)}
     elif message.role == "assistant":
@@ -93,8 +94,9 @@ def _items(message: Message, model: Model) -> Iterator[Item]:
 
 
 def _answer(message: Message, model: Model) -> Iterator[Item]:
-    """An empty text is left out, and so are thoughts that led to nothing: "Item 'rs_…' of type 'reasoning' was provided
-    without its required following item" (github.com/continuedev/continue/issues/8933, read 2026-11).
+    """The items of an answer, without empty texts and without thoughts that led to nothing: "Item 'rs_…' of type
+    'reasoning' was provided without its required following item" (github.com/continuedev/continue/issues/8933, read
+    2026-11).
     """
     thoughts: list[Item] = []
     for block in in_order(message.text(), message.tool_calls, message.thoughts):
@@ -107,7 +109,7 @@ def _answer(message: Message, model: Model) -> Iterator[Item]:
 
 
 def _said(text: str, message: Message, model: Model) -> Item:
-    """`phase` is what OpenAI's models say of a text themselves: a word on the way to calls, or the answer."""
+    """A text of the assistant. OpenAI's models set `phase` themselves: a remark before calls, or the answer."""
     phase = {} if model.base_url else {"phase": "commentary" if message.tool_calls else "final_answer"}
     return {"role": "assistant", "content": text, **phase}
 
@@ -118,7 +120,7 @@ def _call(call: ToolCall) -> Item:
 
 
 def _content(message: Message, model: Model) -> str | list[Item]:
-    """Parts only where there is an image or a mark: an empty list is refused."""
+    """The content; parts are used only if there is an image or a mark, because an empty list is refused."""
     marked = bool(message.cache_marks and model.cache_marks and message.text().strip())
     if not marked and not message.images():
         return message.text()

@@ -1,4 +1,6 @@
-"""What a model of the Responses API thinks: a summary as it comes, and at the end of each thought all of it, encrypted."""
+"""Thoughts of the Responses API: a summary as it is written, and at the end of each thought the whole
+thought, encrypted.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from workers.providers.protocol import Thinking
 from workers.providers.wire.text import SurrogateJoiner
 
 PARAGRAPH = "\n\n"
-"""Between two parts of one text."""
+"""Separates two parts of one text."""
 
 
 class _Thought:
-    """One that is under way; `part` is that of its summary to which something was said last."""
+    """A thought in progress; `part` is the part of its summary that was written last."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -20,7 +22,9 @@ class _Thought:
 
 
 class Thoughts:
-    """Those of one answer, by their places among its items. What is not `handed_on` is a sign of life."""
+    """The thoughts of one answer, by their places among its items. If they are not `handed_on`, they
+    become signs of life.
+    """
 
     def __init__(self, *, handed_on: bool) -> None:
         self._handed_on = handed_on
@@ -37,7 +41,7 @@ class Thoughts:
         return ThoughtPiece(thought.index, PARAGRAPH + text if begins else text)
 
     def ended(self, place: int, item_id: str | None, encrypted: str | None) -> ThoughtPiece | Thinking:
-        """The thought is whole."""
+        """The end of a thought."""
         thought = self._at(place)
         rest = thought.text.finish()
         if not (self._handed_on and (rest or encrypted)):

@@ -1,6 +1,8 @@
-"""Answers in JSON from models that are held to it by a tool only: they must call it, and the call's arguments are the answer.
+"""JSON answers from models that can be held to JSON only by a tool: they must call it, and the call's arguments are the
+answer.
 
-Neither providers nor callers know of it: a request is given the tool, and of what comes back its call is made text again.
+Neither providers nor callers know of it: the tool is added to the request, and its call in the answer is turned back into
+text.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest,
 from workers.providers.wire.unwrapping import Unwrapping
 
 HELD_MAX = 65_536
-"""Characters. A text that goes on beyond this is no word before a call."""
+"""Most characters that are held; a longer text is no remark before a call."""
 
 
 def with_answer_tool(request: ProviderRequest) -> tuple[ProviderRequest, AnswerPieces | None]:
-    """The request as it is asked, and what makes the answer of its pieces; None where there is nothing to make.
+    """The request with the tool, and the converter of the answer's pieces; None if nothing needs converting.
 
-    Beside tools of the caller's the model chooses: it must call one of them, or the answer's. Who must call one of the
-    caller's gives no answer, so that there is nothing to hold to JSON.
+    Beside the caller's tools the model chooses: it must call one of them, or the answer's. A model that must call one of
+    the caller's tools gives no answer, so nothing is held to JSON.
     """
     answer = request.sampling.json_answer
     if answer is None or json_form(request.model, request.tools, answer) != "tool":
@@ -38,21 +40,21 @@ def with_answer_tool(request: ProviderRequest) -> tuple[ProviderRequest, AnswerP
 
 
 class AnswerPieces:
-    """Makes the answer's text of the call of the tool `name`. Other calls stay calls, counted anew."""
+    """Turns the call of the tool `name` into the answer's text. Other calls are kept and counted anew."""
 
     def __init__(self, name: str, *, wrapped: bool) -> None:
         self._name = name
         self._unwrapping = Unwrapping(WHOLE_ANSWER) if wrapped else None
         self._answer: int | None = None
-        """The index of the call that is the answer."""
+        """The index of the call that carries the answer."""
         self._places: dict[int, int] = {}
-        """Of the other calls, by the indexes that the provider gave them."""
+        """New indexes of the other calls, by the provider's."""
         self._held: list[str] | None = []
-        """Text that came before any call; None when no text is held any more."""
+        """Text before any call; None once text is no longer held."""
         self._held_length = 0
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        """What the caller gets of it."""
+        """The pieces that the caller gets."""
         match piece:
             case CallPiece():
                 yield from self._called(piece)
@@ -78,10 +80,12 @@ class AnswerPieces:
         elif piece.index in self._places:
             yield msgspec.structs.replace(piece, index=self._places[piece.index])
         else:
-            yield Thinking(piece.pieces)  # a second answer
+            yield Thinking(piece.pieces)  # a second answer is dropped
 
     def _said(self, text: str, count: int) -> Iterator[Piece]:
-        """Words before the call of the answer, or after it, are no part of it. Without a call they are the answer."""
+        """Hold text until it is known whether a call follows. Text before or after the answer's call is not part of the
+        answer; without a call the text is the answer.
+        """
         if self._answer is None and self._held is None:
             yield Joined(text, count)
             return
@@ -93,20 +97,20 @@ class AnswerPieces:
                 yield from self._release()
 
     def _release(self) -> Iterator[Piece]:
-        """The text that was held; its pieces were counted as they came."""
+        """The text that was held; its pieces were counted when they arrived."""
         held, self._held = self._held, None
         if held:
             yield Joined("".join(held), 0)
 
     def _rest(self) -> Iterator[Piece]:
-        """A model that spoke instead of calling has said its answer so."""
+        """The held text at the end: a model that wrote text instead of calling has answered so."""
         yield from self._release()
         if self._unwrapping and (text := self._unwrapping.finish()):
             yield Joined(text, 0)
 
 
 def _offered(tool: Tool, request: ProviderRequest) -> Tools:
-    """The caller's tools stand first: what vendors keep in their caches begins with them."""
+    """The tools with the answer's tool last, because vendors cache the beginning of what they are sent."""
     own = request.tools.offered if request.tools.may_be_called() else ()
     if own:
         offered, choice = (*own, tool), ToolChoice("required")
@@ -117,7 +121,7 @@ def _offered(tool: Tool, request: ProviderRequest) -> Tools:
 
 
 def _named_apart(tool: Tool, tools: Tools) -> Tool:
-    """Under a name that no tool of the caller's has."""
+    """The tool under a name that none of the caller's tools has."""
     taken = {own.name for own in tools.offered}
     name = tool.name
     while name in taken:

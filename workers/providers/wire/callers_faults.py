@@ -1,7 +1,7 @@
-"""What vendors say of a request that is the caller's own fault, by the words that are known, and what the caller is told.
+"""Recognises vendors' refusals that are the caller's fault, by their words, and gives the message for the caller.
 
-What can be known beforehand is refused before anything is held (`shared/catalogue/faults.py`); this is the rest. Words that
-are not here mean that this service asked wrongly: an operator is alerted (`workers/request/reporting.py`).
+Faults that can be known beforehand are refused before anything is held (`shared/catalogue/faults.py`); these are the rest.
+Unknown words mean that this service asked wrongly, and an operator is alerted (`workers/request/reporting.py`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ TURNS = _words(
     r"'messages[^']*': empty",  # OpenAI
     r"multiturn requests|must not be empty|required oneof field 'data'",  # Gemini
 )
-OPTION = _words(  # its value is to blame; an output limit is this service's own choice
+OPTION = _words(  # the option's value is at fault; the output limit is chosen by this service
     r"(temperature|top_?p|top_?k|stop_?sequences?|\bstop\b|\bseed\b|penalt(y|ies)).{0,120}?"
     r"(valid range|supported range|in the range|must (be|not|contain|have)|(above|below) (the )?m(ax|in)imum"
     r"|less (than )?or equal|greater (than )?or equal|array too long|maximum length|not enabled)",
@@ -63,7 +63,7 @@ OPTION = _words(  # its value is to blame; an output limit is this service's own
 )
 JSON_WORD = _words(r"must contain the word 'json'")
 SIZE = _words(
-    r"description': string too long",  # OpenAI; names and ids are this service's own to make fit
+    r"description': string too long",  # OpenAI; names and ids are converted by this service
     r"request payload size exceeds",  # Gemini
 )
 
@@ -90,32 +90,34 @@ MEANINGS = (
         "The vendor refuses the order of `messages`, or an empty one: user and assistant take turns, the user first.",
     ),
 )
-"""The first that fits holds. The words are those of vendors' errors as users report them, read 2026-11; the simulator
-(`deploy/simulator`) and `vendor_limits.py` name sources one by one.
+"""The first that matches counts. The words are those of vendors' errors as users report them, read 2026-11; the simulator
+(`deploy/simulator`) and `vendor_limits.py` name single sources.
 """
 
 
 class ThoughtsRefused(InvalidRequest):
-    """The vendor does not know a thought again that it is said to have had: the request may go on without any."""
+    """The vendor does not recognise a thought that it is said to have made: the request may be repeated
+    without thoughts.
+    """
 
 
 def callers_fault(prose: str) -> InvalidRequest | None:
-    """What the caller is told, in this service's own words; None where the vendor's are not known."""
+    """The error for the caller, in this service's own words; None if the vendor's words are unknown."""
     if THOUGHTS.search(prose):
         return ThoughtsRefused(THOUGHTS_MEAN)
     return next((InvalidRequest(meaning) for known, meaning in MEANINGS if known.search(prose)), None)
 
 
 def too_large() -> InvalidRequest:
-    """The vendor says by its status that the request is too large."""
+    """The error if the vendor's status says that the request is too large."""
     return InvalidRequest(TOO_LARGE)
 
 
 def forbidden() -> InvalidRequest:
-    """The vendor says by a code that its rules forbid the prompt."""
+    """The error if the vendor's code says that its rules forbid the prompt."""
     return InvalidRequest(MEANINGS[0][1])
 
 
 def unusable_image() -> InvalidRequest:
-    """The vendor says by a code that it cannot use an image."""
+    """The error if the vendor's code says that it cannot use an image."""
     return InvalidRequest(UNUSABLE_IMAGE)

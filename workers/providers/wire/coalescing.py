@@ -1,7 +1,8 @@
-"""Where many streams trickle, what each brings in a while is read together, and all that are due are read in one turn.
+"""Batches the reads of many slow streams: bytes that arrive within a while are read together, and all due streams are read
+in one turn.
 
-A token that is read, flushed and written by itself finds every cache cold, in four processes; two of one stream and twenty
-of different ones that go together cost little more than one. Network drivers do the same with interrupts.
+A token that is read, flushed and written by itself finds every cache cold, in four processes; two tokens of one stream and
+twenty of different ones together cost little more than one. Network drivers coalesce interrupts for the same reason.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from collections.abc import Iterator
 import aiohttp
 
 TICK_S = 0.01
-"""Reads fall due at multiples of this, so that they fall due together."""
+"""Reads are due at multiples of this time, so that they are due together."""
 GAP_PER_STREAM_S = 0.0005
-"""Of each open stream: a process reads at most so often, and few streams are read as they come."""
+"""Gap between two reads per open stream: a process reads only so often, and few streams are read without delay."""
 TRICKLE_BYTES = 1_024
-"""A read that brought more is of a stream that does not trickle."""
+"""A stream whose read brought more bytes is not slow."""
 
 
 class Coalescing:
-    """The open streams of one process. Between two reads of one of them lie at most `gap_max_s` and a tick; 0 is none."""
+    """The open streams of one process. Two reads of one stream are at most `gap_max_s` and a tick apart; 0 switches this
+    off.
+    """
 
     def __init__(self, gap_max_s: float) -> None:
         self._gap_max_s = gap_max_s
@@ -38,13 +41,13 @@ class Coalescing:
             self._streams -= 1
 
     def gap_s(self) -> float:
-        """Between two reads of one stream, now."""
+        """The present gap between two reads of one stream."""
         gap_s = min(self._gap_max_s, self._streams * GAP_PER_STREAM_S)
         return gap_s if gap_s >= TICK_S else 0.0
 
 
 class StreamReads:
-    """Made by `Coalescing.stream`. What a stream begins with is never kept waiting."""
+    """The reads of one stream, made by `Coalescing.stream`. The beginning of a stream is never delayed."""
 
     def __init__(self, response: aiohttp.ClientResponse, all_streams: Coalescing) -> None:
         self._response = response
@@ -52,12 +55,12 @@ class StreamReads:
         self._begun = False
 
     async def read(self) -> bytes:
-        """What has come since, at least a byte; none at the end. Raises aiohttp's errors."""
+        """The bytes that have arrived, at least one; empty at the end. Raises aiohttp's errors."""
         chunk: bytes = await self._response.content.readany()
         return chunk
 
     async def pause(self, read_bytes: int) -> None:
-        """Let it gather, after a read that brought so much."""
+        """Let bytes gather, after a read that brought `read_bytes`."""
         begun, self._begun = self._begun, True
         gap_s = self._all_streams.gap_s()
         if begun and gap_s and read_bytes <= TRICKLE_BYTES:
@@ -67,15 +70,15 @@ class StreamReads:
 
     @contextlib.contextmanager
     def _left_to_the_kernel(self) -> Iterator[None]:
-        """What comes meanwhile, which spares its reads; aiohttp gathers it otherwise. Not with TLS, whose transport reads all
-        the same, and forgets what it holds when the vendor resets the connection.
+        """Leave arriving bytes in the kernel's buffer, which saves reads; otherwise aiohttp reads them. This does not work
+        with TLS, whose transport reads anyway, and loses what it holds if the vendor resets the connection.
         """
         connection = self._response.connection
         transport = connection.transport if connection else None
         if transport is None or transport.get_extra_info("sslcontext"):
             yield
             return
-        with contextlib.suppress(RuntimeError):  # uvloop's word for one that has closed
+        with contextlib.suppress(RuntimeError):  # uvloop raises it for a closed transport
             transport.pause_reading()
         try:
             yield

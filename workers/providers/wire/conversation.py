@@ -1,7 +1,8 @@
-"""A conversation as vendors with strict turns want it: instructions apart, user and assistant in turn, nothing blank, and
-every tool call answered at the beginning of the user's next turn.
+"""A conversation in the form that vendors with strict turns require: instructions apart, user and assistant alternating,
+nothing blank, and every tool call answered at the beginning of the user's next turn.
 
-The front door refuses what cannot be made so (`shared/catalogue/turns.py`); what is refused here came by another way.
+The front door refuses conversations that cannot be converted (`shared/catalogue/turns.py`); refusals here are a second
+check.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from shared.thoughts import Thought, in_order
 from workers.providers.protocol import ProviderRequest
 
 NOT_AN_OBJECT = "invalid_arguments"
-"""The argument that holds what is no object, as in Vercel's AI SDK (github.com/vercel/ai/issues/14442, read 2026-11)."""
+"""The argument that carries arguments which are no object, as in Vercel's AI SDK (github.com/vercel/ai/issues/14442, read
+2026-11).
+"""
 
 NAMED_MAX = 10
-"""Calls that an error names."""
+"""Most calls that an error names."""
 
 
 class ToolResult(msgspec.Struct, frozen=True):
-    """What a tool said to a call. Images are left in it only where the vendor takes them there (`result_images.py`)."""
+    """The result of a call. It contains images only if the vendor takes them there (`result_images.py`)."""
 
     call: ToolCall
     text: str
@@ -37,7 +40,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 
 class CachePoint(msgspec.Struct, frozen=True):
-    """The vendor's cache is to keep what comes before. Only where marks are asked for."""
+    """The vendor's cache should keep what comes before. It exists only if marks are asked for."""
 
     long: bool
 
@@ -47,8 +50,8 @@ Spoken = Part | ToolCall | ToolResult | Thought | CachePoint
 
 
 class Turn(msgspec.Struct):
-    """What one side said, in parts, until the other spoke. `role` is `user` or `assistant`; a tool's result is the user's,
-    thoughts are the assistant's.
+    """Everything that one side said until the other spoke, in parts. `role` is `user` or `assistant`; tool results are the
+    user's, thoughts the assistant's.
     """
 
     role: str
@@ -61,7 +64,7 @@ class Turn(msgspec.Struct):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """`instructions` is empty when there are none."""
+    """Instructions and turns; `instructions` is empty if there are none."""
 
     instructions: str
     turns: list[Turn]
@@ -72,10 +75,9 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 def conversation(messages: list[Message], *, marked: bool = False) -> Conversation:
-    """Neighbours of one role become one turn, and what is blank is left out: an empty answer that was sent back says nothing.
-    With `marked`, marks of what is said are parts of it.
-
-    Raises `InvalidRequest` when there is no turn, when the last one is blank, and for a call without a result or the reverse.
+    """Convert messages: neighbours of one role become one turn, and blank content is left out. With `marked`, cache marks
+    become parts. Raises `InvalidRequest` if there is no turn, if the last one is blank, and for a call without a result or
+    the reverse.
     """
     instructions = "\n\n".join(m.text() for m in messages if m.role in INSTRUCTIONS and m.text().strip())
     turns: list[Turn] = []
@@ -101,11 +103,11 @@ def conversation(messages: list[Message], *, marked: bool = False) -> Conversati
 
 
 def arguments(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call in the history, for vendors that take an object: what a model once wrote may not be one.
+    """The arguments of a call in the history, for vendors that take an object; what a model wrote may not be one.
 
-    No text means none, and so does null. An object that was written as a string is that object. Anything else, as what an
-    output limit cut off, stands whole as the only argument: the model sees what it wrote, beside the result that says so.
-    Raises `InvalidRequest` that names the call before it decodes too much.
+    No text and null mean no arguments. An object that was written as a string is that object. Anything else, such as text
+    that an output limit cut off, becomes the only argument, so that the model sees what it wrote beside the result that
+    says so. Raises `InvalidRequest`, which names the call, before it decodes too much.
     """
     text = (call.arguments.strip() or "{}").encode()
     where = f"`messages`: what the tool call {_quoted(call.id)} was made with"
@@ -123,7 +125,7 @@ def arguments(call: ToolCall) -> dict[str, Any]:
 
 
 def image(part: ImagePart) -> tuple[str, bytes]:
-    """The kind (`png`, `jpeg`, `gif`, `webp`) and the bytes in a data URL. Raises `InvalidRequest`."""
+    """The kind (`png`, `jpeg`, `gif`, `webp`) and the bytes of a data URL. Raises `InvalidRequest`."""
     head, _, data = part.image_url.url.partition(",")
     try:
         return head.removeprefix("data:image/").removesuffix(";base64"), base64.b64decode(data, validate=True)
@@ -132,13 +134,13 @@ def image(part: ImagePart) -> tuple[str, bytes]:
 
 
 def refuse_tools(request: ProviderRequest) -> None:
-    """For APIs that have no tools here. Raises `InvalidRequest` when the request has any, in its history or on offer."""
+    """Raise `InvalidRequest` if the request has tools, on offer or in its history, for APIs without them."""
     if request.tools.offered or any(message.role == "tool" or message.tool_calls for message in request.messages):
         raise InvalidRequest(f"{request.model.name} takes no tools.")
 
 
 def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[Spoken]]:
-    """The role that speaks, and its parts; keeps track of the calls that wait for their results."""
+    """The role that speaks, and its parts. `open_calls` tracks the calls that wait for results."""
     if message.role == "tool":
         return "user", [_result(message, open_calls)]
     _check_answered(open_calls)
@@ -151,7 +153,9 @@ def _said(message: Message, open_calls: dict[str, ToolCall]) -> tuple[str, list[
 
 
 def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
-    """A mark stands behind its part, or where that is blank behind the one before. The result of a tool is one part."""
+    """The parts with cache points. A mark comes after its part, or after the part before if its own is blank. A tool result
+    is one part.
+    """
     if message.role == "tool":
         return [*parts, CachePoint(message.cache_marks[-1].long)]
     marks = {mark.place: CachePoint(mark.long) for mark in message.cache_marks}
@@ -168,7 +172,7 @@ def _with_points(message: Message, parts: list[Spoken]) -> list[Spoken]:
 
 
 def _pointed_among_thoughts(message: Message, said: Sequence[str | Part], marks: dict[int, CachePoint]) -> list[Spoken]:
-    """Text is one there, so it is cut behind each part that is marked."""
+    """The parts of an answer with thoughts, whose text is one part, so it is cut after each marked part."""
     lengths = (0 if isinstance(part, ImagePart) else len(part if isinstance(part, str) else part.text) for part in said)
     cuts = {end: marks[place] for place, end in enumerate(accumulate(lengths)) if place in marks}
     told, called = 0, len(said)
@@ -189,7 +193,7 @@ def _pointed_among_thoughts(message: Message, said: Sequence[str | Part], marks:
 
 
 def _point(parts: list[Spoken], point: CachePoint | None) -> None:
-    """Not at the beginning, not twice, and not behind a thought: none may be marked."""
+    """Add a cache point, unless it would be at the beginning, after another point, or after a thought."""
     if point and parts and not isinstance(parts[-1], CachePoint | Thought):
         parts.append(point)
 
@@ -203,7 +207,7 @@ def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:
 
 
 def _put_in_order(before: Turn, turn: Turn) -> None:
-    """Results as their calls are ordered, because Gemini tells two calls of one function apart by that."""
+    """Order results as their calls, because Gemini distinguishes two calls of one function by their order."""
     places = {part.id: place for place, part in enumerate(before.parts) if isinstance(part, ToolCall)}
     last = len(before.parts)
     turn.parts.sort(key=lambda part: places.get(part.call.id, last) if isinstance(part, ToolResult) else last)

@@ -1,4 +1,4 @@
-"""A request as its vendor takes it, and what undoes that in the answer: neither providers nor callers know of it."""
+"""Fits a request to its vendor, and undoes the changes in the answer. Neither providers nor callers know of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from workers.providers.wire.thoughts import thoughts_for, with_own_thoughts
 
 
 class Undoing(Protocol):
-    """Undoes in an answer what was done to a request."""
+    """Undoes one change of the request in the answer."""
 
     def feed(self, piece: Piece) -> Iterable[Piece]:
-        """What the caller gets of a piece."""
+        """The pieces that the caller gets for a piece."""
 
 
 class Fitted:
-    """`request` is to be asked; its pieces are to go through `undone`."""
+    """`request` is sent to the vendor; the pieces of its answer go through `undone`."""
 
     def __init__(self, request: ProviderRequest) -> None:
         request, answer = with_answer_tool(request)
@@ -36,7 +36,7 @@ class Fitted:
         ]
 
     def undone(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-        """What the caller asked for; the very same pieces where nothing was done. Closing it closes `pieces`."""
+        """The pieces for the caller; the very same object if nothing was changed. Closing it closes `pieces`."""
         return _through(pieces, self._undoings) if self._undoings else pieces
 
 

@@ -1,9 +1,9 @@
-"""Names of tools and ids of calls that a vendor does not take (`shared/catalogue/tool_limits.py`), made such that it does.
+"""Converts names of tools and ids of calls that a vendor does not take (`shared/catalogue/tool_limits.py`).
 
-The same name or id always becomes the same one, so that a call, its result and the next request fit together; names in an
-answer become the caller's again. Ids in an answer are the vendor's own and stay. A call that has the id of an earlier one, as
-with clients that count anew in each turn, gets another: Claude wants all of them to differ, and DeepSeek says "Duplicate
-value for 'tool_call_id'" (read 2026-11).
+The same name or id always gives the same result, so that a call, its result and the next request match. Names in an answer
+are converted back; ids in an answer are the vendor's own and kept. A call with the id of an earlier one, from clients that
+count anew in each turn, gets another id: Claude requires all of them to differ, and DeepSeek says "Duplicate value for
+'tool_call_id'" (read 2026-11).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def with_identifiers(request: ProviderRequest) -> tuple[ProviderRequest, CallersNames | None]:
-    """The request with names and ids that its vendor takes, and what gives names back; None when nothing was changed."""
+    """The request with names and ids that its vendor takes, and the converter of names in the answer; None if nothing was
+    changed.
+    """
     limits = tool_limits(request.model)
     names = _new_names(request, limits)
     messages = _messages(request.messages, names, _Ids(limits))
@@ -40,20 +42,22 @@ def with_identifiers(request: ProviderRequest) -> tuple[ProviderRequest, Callers
 
 
 class CallersNames:
-    """Gives calls the names back that the caller's tools have."""
+    """Converts names in an answer back to the caller's."""
 
     def __init__(self, names: dict[str, str]) -> None:
         self._names = names
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        """The same piece, with the caller's name in it."""
+        """The same piece with the caller's name."""
         if isinstance(piece, CallPiece) and piece.name in self._names:
             piece = msgspec.structs.replace(piece, name=self._names[piece.name])
         yield piece
 
 
 def short_name(name: str) -> str:
-    """At most 64 letters, digits, `_` and `-`, a letter or `_` first: what there is room for of the name, and a digest."""
+    """A name of at most 64 letters, digits, `_` and `-` that begins with a letter or `_`: as much of the name as fits, and
+    a digest.
+    """
     plain = NO_NAME.sub("_", name)
     start = plain if re.match("[a-zA-Z_]", plain) else f"_{plain}"
     return f"{start[: NAME_LENGTH_MAX - DIGEST_LENGTH - 1]}_{_digest(name, DIGEST_LENGTH)}"
@@ -68,16 +72,16 @@ def _new_names(request: ProviderRequest, limits: ToolLimits) -> dict[str, str]:
 
 
 class _Ids:
-    """The ids of one conversation, call by call in its order."""
+    """The ids of one conversation, in the order of its calls."""
 
     def __init__(self, limits: ToolLimits) -> None:
         self._limits = limits
         self._given: dict[str, str] = {}
-        """What each id of the caller's stands for now: the last call that has it is the one that a result answers."""
+        """By the caller's id, the id of the last call that has it: a result answers that call."""
         self._taken: set[str] = set()
 
     def of_call(self, one: str) -> str:
-        """Fits, and no other call has it."""
+        """An id that the vendor takes and that no other call has."""
         made, times = self._fitting(one), 1
         while made in self._taken:
             times += 1
@@ -87,7 +91,7 @@ class _Ids:
         return made
 
     def of_result(self, one: str) -> str:
-        """That of its call."""
+        """The id of the result's call."""
         return self._given.get(one) or self._fitting(one)
 
     def _fitting(self, one: str) -> str:
@@ -96,12 +100,12 @@ class _Ids:
 
 
 def _digest(text: str, length: int) -> str:
-    """Small letters and digits."""
+    """A digest of lower-case letters and digits."""
     return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:length]
 
 
 def _messages(messages: list[Message], names: dict[str, str], ids: _Ids) -> list[Message]:
-    """The very same list when nothing in it changed."""
+    """The messages with converted names and ids; the very same list if nothing changed."""
     fitted = [_message(message, names, ids) for message in messages]
     return messages if fitted == messages else fitted
 

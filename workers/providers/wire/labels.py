@@ -1,6 +1,4 @@
-"""Images whose label is not what they are, and schemas that do not say that they are objects: made such that vendors take
-them.
-"""
+"""Corrects wrong labels of images, and adds the type to schemas of objects, so that vendors take them."""
 
 from __future__ import annotations
 
@@ -12,13 +10,13 @@ from shared.schemas import object_schema
 
 
 def with_labels(messages: list[Message]) -> list[Message]:
-    """The same messages with each image under the name of its kind; the very same list when all were right."""
+    """The messages with each image labelled as its kind; the very same list if all labels were right."""
     labelled = [_labelled(message) if message.images() else message for message in messages]
     return labelled if any(new is not old for new, old in zip(labelled, messages, strict=True)) else messages
 
 
 def with_objects(tools: Tools) -> Tools:
-    """The same tools, each with arguments that are an object."""
+    """The tools, each with an object as the schema of its arguments."""
     offered = tuple(
         tool if tool.parameters is None else msgspec.structs.replace(tool, parameters=object_schema(tool.parameters))
         for tool in tools.offered

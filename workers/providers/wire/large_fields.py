@@ -1,9 +1,9 @@
-"""Fields of a request's body that a vendor's SDK does not see, because they may be large: what was said, tools, schemas.
+"""Keeps large fields of a request's body (messages, tools, schemas) away from a vendor's SDK.
 
-An SDK validates, copies and converts each value that it is given, in Python and in one turn of the event loop: Google's
-takes 15 s for a message of 160,000 parts, AWS's three quarters of one, and every other stream of the worker waits meanwhile.
-So the SDK is given what is small. It decides on address, headers and signature, and before its request is signed or sent,
-the rest is put into the body, encoded at once.
+An SDK validates, copies and converts each value in Python, in one turn of the event loop: Google's takes 15 s for a message
+of 160,000 parts, AWS's 0.75 s, and every other stream of the worker waits meanwhile. So the SDK is given only small fields.
+It decides address, headers and signature, and before its request is signed or sent, the rest is put into the body, already
+encoded.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ import msgspec
 from workers.providers.protocol import ProviderRequest
 
 PARTS_IN_ONE_TURN = 10_000
-"""Parts of messages that are put into a vendor's words at once, which takes some 15 ms."""
+"""Parts of messages that are converted in one turn, which takes about 15 ms."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("large_fields", default=_NONE)
 
 
 async def translated(request: ProviderRequest, words_of: Callable[[ProviderRequest], dict[str, Any]]) -> dict[str, Any]:
-    """The request in a vendor's words. One with many parts in a thread, which gives others a turn every few milliseconds."""
+    """The request in a vendor's form. A request with many parts is converted in a thread, so that other tasks get a turn
+    every few milliseconds.
+    """
     parts = sum(len(message.content) for message in request.messages if not isinstance(message.content, str))
     if parts <= PARTS_IN_ONE_TURN:
         return words_of(request)
@@ -35,19 +37,21 @@ async def translated(request: ProviderRequest, words_of: Callable[[ProviderReque
 
 @contextmanager
 def put_in(fields: Mapping[str, Any]) -> Iterator[None]:
-    """The call that this task makes inside has these fields of its body, too. Bytes in them travel in base 64."""
+    """Put these fields into the body of the call that the current task makes within the block. Bytes in them are sent in
+    base 64.
+    """
     own = dict(fields)
     token = _fields.set(own)
     try:
         yield
     finally:
-        own.clear()  # a connection that was opened for this call keeps its context
+        own.clear()  # a connection that was opened during this call keeps its context alive
         _fields.reset(token)
 
 
 def whole_body(body: bytes) -> bytes:
-    """The SDK's body with the fields of this task's call. What they have within an object of the SDK's joins it, and a
-    stand-in that the SDK asks for gives way.
+    """The SDK's body with the fields of the current task's call. An object in both is merged; a stand-in that the SDK
+    required is replaced.
     """
     fields = _fields.get()
     if not fields:

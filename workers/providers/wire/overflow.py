@@ -1,4 +1,6 @@
-"""What vendors' prose says of a prompt that is too long: only the numbers of it, and only where they make sense."""
+"""Reads the numbers of tokens from vendors' messages about too long prompts, if they make sense; nothing else of the text
+is kept.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ PARTS = rf"(?: \([^()]{{0,99}}?(?P<output>{N}) in the completion)?"
 COUNTED = tuple(
     re.compile(form, re.IGNORECASE)
     for form in (
-        # OpenAI, DeepSeek; the second where the output limit is counted, too
+        # OpenAI, DeepSeek; the second counts the output limit, too
         rf"(?:maximum context length is|configured limit of) (?P<most>{N}) tokens.{{0,40}}? resulted in (?P<all>{N}) tokens",
         rf"length is (?P<most>{N}) tokens.{{0,40}}? requested (?:about )?(?P<all>{N}) tokens{PARTS}",
-        # Claude; the second where the output limit is counted, too
+        # Claude; the second counts the output limit, too
         rf"prompt is too long: (?P<all>{N}) tokens > (?P<most>{N}) maximum",
         rf"exceed context limit: (?P<input>{N}) \+ (?P<output>{N}) > (?P<most>{N})",
         # Titan | Command | Gemini
@@ -24,12 +26,12 @@ COUNTED = tuple(
         rf"input token count \(?(?P<all>{N})\)? exceeds the maximum number of tokens allowed \(?(?P<most>{N})",
     )
 )
-"""LiteLLM's and the vendors' own documents quote these (read 2026-11)."""
+"""Patterns of messages that LiteLLM's and the vendors' own documents quote (read 2026-11)."""
 UNCOUNTED = "Messages and output limit do not fit into the model's context window: shorten them."
 
 
 def too_long(prose: str = "") -> ContextLengthExceeded:
-    """The conversation does not fit, and by how much, where the vendor says it."""
+    """The error for a prompt that is too long, with the numbers if the vendor gives them."""
     for form in COUNTED:
         found = form.search(prose)
         if found is None:

@@ -1,5 +1,6 @@
-"""Room for an answer that is read as a whole, before anything is made of it. Who makes a call says how room is got; whatever
-reads a body finds that by the context of the task that it works in.
+"""Room for an answer that is read as a whole.
+
+The maker of a call says how room is obtained; code that reads the body finds that through the context of its task.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Room = Callable[[int], Awaitable[None]]
-"""Returns when so many bytes may be held in all."""
+"""Returns once this many bytes in all may be held."""
 
 
 async def _as_much_as_comes(_: int) -> None:
@@ -17,7 +18,9 @@ async def _as_much_as_comes(_: int) -> None:
 
 
 class _Call:
-    """One call. A connection that was opened for it keeps its context, and so this object; it must not keep the answer."""
+    """One call. A connection that was opened for it keeps its context, and so this object alive; it must not reference the
+    answer.
+    """
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -29,7 +32,7 @@ _under_way: ContextVar[_Call] = ContextVar("receiving", default=_NO_CALL)
 
 @contextmanager
 def receiving(room: Room) -> Iterator[None]:
-    """Bodies that are read inside ask `room` as they grow."""
+    """Bodies that are read within the block ask `room` as they grow."""
     call = _Call(room)
     token = _under_way.set(call)
     try:
@@ -40,5 +43,5 @@ def receiving(room: Room) -> Iterator[None]:
 
 
 async def has_room_for(size: int) -> None:
-    """Returns when this task's call may hold so many bytes."""
+    """Return once the current task's call may hold `size` bytes."""
     await _under_way.get().room(size)

@@ -1,4 +1,6 @@
-"""Images in the results of tools, for vendors that take only text there: they follow, and it is said whose they are."""
+"""Moves images out of tool results, for vendors that take only text there: they follow in a message that says which results
+they belong to.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from shared.catalogue.tool_limits import tool_limits
 from shared.chat import Message, Part, TextPart
 
 ONLY_IMAGES = "(see the image)"
-"""What a result without text says."""
+"""The text of a result that had only images."""
 
 
 def beside(messages: list[Message], model: Model) -> list[Message]:
-    """The same talk; the images of each group of results in a message of the user's right after the last of the group."""
+    """The messages, with the images of each group of results in a user message right after the group."""
     if tool_limits(model).images_in_results or not any(m.role == "tool" and m.images() for m in messages):
         return messages
     moved: list[Message] = []

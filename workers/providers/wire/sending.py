@@ -1,7 +1,8 @@
-"""Where one call to a vendor stands: not sent yet, with the vendor, or refused. What a cancelled request costs hangs on it.
+"""The progress of one call to a vendor: not sent yet, received by the vendor, or refused. The cost of a cancelled request
+depends on it.
 
-The SDKs do not return before the vendor answers, so their transports note both moments here. Who makes a call opens a
-`Sending` around it; a transport finds it by the context of the task that it works in.
+The SDKs do not return before the vendor answers, so their transports report both moments here. The maker of a call opens a
+`Sending` around it; a transport finds it through the context of its task.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from aiohttp.abc import AbstractStreamWriter
 from workers.providers.wire import vendor_errors
 
 PIECE_BYTES = 1 << 18
-"""Of a body, which go to the socket in one step."""
+"""Bytes of a body that are written to the socket in one step."""
 REFUSED_FROM = 400
-"""HTTP statuses from here on are refusals."""
+"""HTTP statuses from this one on are refusals."""
 
 
 class Sending:
-    """One call. `changed` is called with whether the vendor has it now: it was sent and not refused. `accepted`: the vendor
-    has answered with success.
+    """One call. `changed` is called with whether the vendor has it: it was sent and not refused. `accepted`: the vendor has
+    answered with success.
     """
 
     def __init__(self, changed: Callable[[bool], None]) -> None:
@@ -34,18 +35,18 @@ class Sending:
         self.accepted = False
 
     def sent(self) -> None:
-        """All of it has left, to its last byte: a vendor that has only a part of it computes nothing."""
-        if not self._refused:  # which a vendor may be before it has read all
+        """The last byte was written. A vendor that has only a part of a request computes nothing."""
+        if not self._refused:  # a vendor may refuse before it has read everything
             self._changed(True)  # noqa: FBT003 - what the callback takes
 
     def refused(self) -> None:
-        """The vendor said no; what it says besides may still be under way."""
+        """The vendor refused; the rest of its answer may still be on its way."""
         self._refused = True
         self._changed(False)  # noqa: FBT003
 
     def over(self) -> None:
-        """Nobody listens any more. A connection that was opened for this call keeps its context, and so this object; it must
-        not keep the request.
+        """Nobody listens any more. A connection that was opened for this call keeps its context, and so this object alive;
+        it must not reference the request.
         """
         self._changed = _nobody
 
@@ -60,7 +61,7 @@ _under_way: ContextVar[Sending] = ContextVar("sending", default=_UNHEARD)
 
 @contextmanager
 def sending(changed: Callable[[bool], None]) -> Iterator[Sending]:
-    """Calls to vendors inside tell `changed` where they stand."""
+    """Calls to vendors within the block report their progress to `changed`."""
     call = Sending(changed)
     token = _under_way.set(call)
     try:
@@ -71,15 +72,15 @@ def sending(changed: Callable[[bool], None]) -> Iterator[Sending]:
 
 
 def under_way() -> Sending:
-    """The call that this task makes."""
+    """The call that the current task makes."""
     return _under_way.get()
 
 
 class WholeBody(aiohttp.BytesPayload):
-    """A request's body for aiohttp, which notes when all of it is written."""
+    """A request's body for aiohttp, which reports when all of it is written."""
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Returns when the last part has been given to the socket, or is the next to be."""
+        """Write the body; return when its last part has been given to the socket, or is the next to be."""
         body = memoryview(self._value)[:content_length]
         for start in range(0, len(body), PIECE_BYTES):
             if start:
@@ -89,8 +90,8 @@ class WholeBody(aiohttp.BytesPayload):
 
 
 def aiohttp_trace() -> aiohttp.TraceConfig:
-    """What makes a session of aiohttp note refusals, and take a redirect for one instead of following it: an API has none,
-    and the call would go to somebody else.
+    """Make a session of aiohttp report refusals, and treat a redirect as one instead of following it: APIs have no
+    redirects, and the call would go to somebody else.
     """
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_redirected)
@@ -107,7 +108,7 @@ async def _redirected(
 
 
 async def _answered(_: aiohttp.ClientSession, __: SimpleNamespace, answer: aiohttp.TraceRequestEndParams) -> None:
-    """Called when the status is there; the body is still to be read."""
+    """Called when the status has arrived; the body is still to be read."""
     if answer.response.status >= REFUSED_FROM:
         under_way().refused()
     else:

@@ -1,4 +1,4 @@
-"""Answers from raw bytes in any chunking: server-sent events, or the whole of a body. Both are bounded."""
+"""Reads answers from raw bytes with any chunk boundaries: server-sent events, or whole bodies. Both are bounded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENT_BYTES_MAX = 8_000_000
 
 
 class DataLines:
-    """The `data:` payloads of an event stream; comments, blank lines and other fields are passed over. Vendors send one line
+    """The `data:` payloads of an event stream; comments, blank lines and other fields are skipped. Vendors send one line
     per event.
     """
 
@@ -23,7 +23,7 @@ class DataLines:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Those that are complete now. Raises `AnswerTooLong` when a line has grown beyond all reason."""
+        """The payloads that are complete now. Raises `AnswerTooLong` for an absurdly long line."""
         if len(self._rest) > EVENT_BYTES_MAX:
             raise AnswerTooLong("The vendor sent an event that is too long.")
         *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -35,7 +35,7 @@ class DataLines:
 
 
 async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The payloads of `DataLines`, one by one."""
+    """The payloads one by one."""
     lines = DataLines()
     async for chunk in chunks:
         for line in lines.feed(chunk):
@@ -45,9 +45,7 @@ async def data_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def whole(chunks: AsyncIterable[bytes]) -> bytes:
-    """All of a body, which is read no faster than there is room for it. Raises `AnswerTooLong` when it grows beyond all
-    reason.
-    """
+    """A whole body, read no faster than there is room for it. Raises `AnswerTooLong` for an absurdly long one."""
     body = bytearray()
     async for chunk in chunks:
         await has_room_for(len(body) + len(chunk))

@@ -13,14 +13,13 @@ from workers.providers.protocol import Joined
 
 T = TypeVar("T")
 JOINED_MAX = 16_384
-"""Characters: who reads slowly is kept one piece."""
+"""Longest joined text piece, in characters; longer ones would delay slow readers."""
 HIGH_SURROGATES = range(0xD800, 0xDC00)
 
 
 def decode(data: bytes, decoder: msgspec.json.Decoder[T], kind: type[T]) -> T:
-    r"""Decode JSON strictly typed, lone surrogate escapes (`"\ud83d"`) included, which fast decoders refuse.
-
-    Raises `msgspec.DecodeError` or `ValueError` when it is not JSON or not of this shape.
+    """Decode JSON strictly typed, including lone surrogate escapes (`"\ud83d"`), which fast decoders refuse. Raises
+    `msgspec.DecodeError` or `ValueError` for anything that is not JSON of this shape.
     """
     try:
         return decoder.decode(data)
@@ -31,13 +30,13 @@ def decode(data: bytes, decoder: msgspec.json.Decoder[T], kind: type[T]) -> T:
 
 
 def arguments_text(value: object) -> str:
-    """The arguments of a call that came as an object as the JSON text that they are elsewhere; None are `{}`."""
+    """The arguments of a call as JSON text, for a vendor that sends an object; None becomes `{}`."""
     return json.dumps({} if value is None else value, ensure_ascii=False, separators=(",", ":"))
 
 
 def joined(pieces: Iterable[str | T]) -> Iterator[str | Joined | T]:
-    """The same with neighbouring texts as one, up to about `JOINED_MAX`: each piece costs its own way to the caller. What was
-    said before a failure comes before it.
+    """The pieces with neighbouring texts joined, up to about `JOINED_MAX`, because each piece has a cost of its own on its
+    way to the caller. Text before a failure is yielded before it is raised.
     """
     texts: list[str] = []
     length = 0
@@ -64,13 +63,13 @@ def _joined(texts: list[str]) -> str | Joined:
 
 
 class SurrogateJoiner:
-    """Joins surrogate halves that arrive in different pieces; one that finds no partner becomes U+FFFD."""
+    """Joins surrogate halves that arrive in different pieces; a half without a partner becomes U+FFFD."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def feed(self, text: str) -> str:
-        """What can be passed on now."""
+        """The text that can be passed on now."""
         text, self._half = self._half + text, ""
         if text and ord(text[-1]) in HIGH_SURROGATES:
             text, self._half = text[:-1], text[-1]
@@ -83,5 +82,5 @@ class SurrogateJoiner:
 
 
 def whole_characters(text: str) -> str:
-    """The same with surrogate halves joined; one that has no partner becomes U+FFFD."""
+    """The text with surrogate halves joined; a half without a partner becomes U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

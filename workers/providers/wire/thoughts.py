@@ -1,5 +1,5 @@
-"""Thoughts between a vendor and a caller: of those that come back each vendor gets its own, and of those that it makes the
-caller gets what it asked for, with signatures that say whose they are.
+"""Thoughts between vendors and callers. Of the thoughts that come back, a vendor gets its own only; of new ones, the caller
+gets what it asked for, with signatures that say which model made them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from workers.providers.protocol import Finished, Joined, Piece, ProviderRequest,
 
 
 def with_own_thoughts(messages: list[Message], model: Model) -> list[Message]:
-    """The same talk with the thoughts and signatures that the model's vendor made, as it made them. The very same list when
-    there are none.
+    """The messages with only those thoughts and signatures that the model's vendor made, in its own form. The very same
+    list if there are none.
     """
     if not any(message.thoughts or any(call.signature for call in message.tool_calls) for message in messages):
         return messages
@@ -25,13 +25,13 @@ def with_own_thoughts(messages: list[Message], model: Model) -> list[Message]:
 
 
 def without_thoughts(messages: list[Message]) -> list[Message]:
-    """The same talk without any."""
+    """The messages without any thoughts."""
     return [_replaced(message, (), tuple(_unsigned(call) for call in message.tool_calls)) for message in messages]
 
 
 def thoughts_for(request: ProviderRequest, *, answered: bool) -> HandedOn | None:
-    """What makes the caller's pieces of the vendor's; None where the caller gets nothing of what the model thinks. A call
-    that is `answered` as text is no call in the caller's history, so that its thoughts cannot be given back.
+    """The converter of the vendor's pieces; None if the caller gets no thoughts. A call that is `answered` as text is no
+    call in the caller's history, so thoughts before it cannot be sent back.
     """
     sampling = request.sampling
     if not sampling.hands_thoughts_on:
@@ -40,19 +40,19 @@ def thoughts_for(request: ProviderRequest, *, answered: bool) -> HandedOn | None
 
 
 class HandedOn:
-    """Shows thoughts, or signs them, or both. What is not handed on is a sign of life."""
+    """Shows thoughts, or signs them, or both. What is not handed on becomes a sign of life."""
 
     def __init__(self, model: Model, *, shows: bool, signs: bool) -> None:
         self._model = model
         self._shows = shows
         self._signs = signs
         self._open: ThoughtPiece | None = None
-        """Of the thought that is not signed yet: its last piece."""
+        """The last piece of the thought that is not signed yet."""
         self._text: list[str] = []
-        """All of its text."""
+        """The whole text of that thought."""
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        """What the caller gets of it."""
+        """The pieces that the caller gets."""
         match piece:
             case ThoughtPiece():
                 yield from self._thought(piece)
@@ -80,14 +80,16 @@ class HandedOn:
         return self._wrapped(piece.signature, redacted=piece.redacted)
 
     def _end(self) -> Iterator[Piece]:
-        """A thought that its vendor did not sign is signed here, so that it is known again, where the vendor takes it so."""
+        """Sign a thought that its vendor did not sign, so that it is recognised later, if the vendor takes it back
+        unsigned.
+        """
         last = self._open
         if last and any(self._text) and needs_no_signature(self._model):
             yield ThoughtPiece(last.index, signature=self._wrapped(None), pieces=0)
         self._open = None
 
     def _wrapped(self, signature: str | None, *, redacted: bool = False) -> str:
-        """Of the thought that is open, which is whole with it."""
+        """The wrapped signature of the open thought, which is complete with it."""
         text = "".join(self._text)
         self._text.clear()
         return wrapped(self._model, signature, text, shown=self._shows, redacted=redacted)

@@ -1,4 +1,4 @@
-"""Tool calls as vendors write them, made into pieces that keep the promises of this folder."""
+"""Turns tool calls as vendors write them into pieces that keep the promises of `protocol.py`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workers.providers.wire import vendor_errors
 from workers.providers.wire.text import SurrogateJoiner, whole_characters
 
 BEGINNINGS_BYTES_MAX, BYTES_PER_CALL = 1_000_000, 64
-"""Of the ids and names of all calls of an answer and of what comes before a name, and what each call takes besides: no model
-makes so many calls.
+"""Most bytes of all ids and names of an answer's calls and of arguments before a name, and the bytes of a call beside
+these; no model makes so many calls.
 """
 
 
 class _Call(msgspec.Struct):
-    """One call under way; `place` is its index among the calls, whatever the vendor counts."""
+    """A call in progress; `place` is its index among the calls, whatever the vendor counts."""
 
     place: int
     id: str
@@ -29,13 +29,13 @@ class _Call(msgspec.Struct):
 
 
 class _Nameless(msgspec.Struct):
-    """A call whose name is still to come: nobody can be told of it yet."""
+    """A call whose name has not arrived; it cannot be passed on yet."""
 
     id: str | None = None
     arguments: list[str] = []
 
     def hear(self, call_id: str | None, arguments: str) -> None:
-        """Raises `ProviderError` for what another call has said."""
+        """Add a piece. Raises `ProviderError` for a piece of another call."""
         if self.id and call_id and call_id != self.id:
             raise vendor_errors.no_answer()
         self.id = call_id or self.id
@@ -54,8 +54,8 @@ class ToolCalls:
     def feed(
         self, index: int, arguments: str, *, call_id: str | None = None, name: str | None = None
     ) -> Iterator[CallPiece | Thinking]:
-        """What the vendor said of its call `index`. A call begins with its name; what comes before that is held back, and is
-        a sign of life. Raises `AnswerTooLong` when there is more of that, or more calls, than any answer has.
+        """The pieces of the vendor's call `index`. A call begins with its name; what arrives before is held back and counts
+        as a sign of life. Raises `AnswerTooLong` if too much is held, or there are too many calls.
         """
         call_id = call_id and whole_characters(call_id)
         call = self._calls.get(index)
@@ -66,10 +66,9 @@ class ToolCalls:
             yield CallPiece(call.place, text)
 
     def end(self, reason: str) -> Iterator[CallPiece]:
-        """What is left at the end of an answer that ended for `reason`. Raises `ProviderError` when a call has no name,
-        unless the answer was cut off before it: such a call is left out.
-
-        A whole call without a word of arguments (Claude's, of a tool that takes none) gets `{}`, which is what it means.
+        """The pieces at the end of an answer that ended for `reason`. Raises `ProviderError` if a call has no name, unless
+        the answer was cut off before it; then the call is left out. A call without arguments (Claude's, of a tool that
+        takes none) gets `{}`.
         """
         if self._nameless and reason == "stop":
             raise vendor_errors.no_answer()
@@ -81,9 +80,8 @@ class ToolCalls:
                 yield CallPiece(call.place, rest)
 
     def reason(self, reason: str) -> str:
-        """The finish reason: an answer that stopped with calls stopped for them, whatever the vendor's word for it.
-
-        Gemini says STOP, OpenAI `stop` when the tool was named in the request; `tool_calls` without a call is a `stop`.
+        """The finish reason: an answer with calls that stopped has `tool_calls`, whatever the vendor says. Gemini says
+        STOP, OpenAI `stop` if the tool was named in the request; `tool_calls` without a call is a `stop`.
         """
         return "tool_calls" if reason == "stop" and self._begun else reason
 

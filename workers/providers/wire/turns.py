@@ -1,4 +1,4 @@
-"""Messages of one side that follow each other, as one, for models that refuse them."""
+"""Joins consecutive messages of one side, for models that refuse them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIDES = {"user", "assistant"}
 
 
 def in_turn(messages: list[Message]) -> list[Message]:
-    """The same talk with such messages as one text, a paragraph each; where there are images, as one of several parts."""
+    """The messages with such neighbours joined: one text with a paragraph each, or a list of parts if there are images."""
     talk: list[Message] = []
     for message in messages:
         last = talk[-1] if talk else None

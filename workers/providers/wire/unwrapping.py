@@ -1,4 +1,4 @@
-"""The value of the only property of a JSON object, taken out of the object's text while it is still being written."""
+"""Takes the value of the only property out of a JSON object's text while the text is still being written."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import re
 
 HEAD_ENDS = re.compile(r"[:,}\]]")
 HEAD_MAX = 4_096
-"""Characters. What has not come to its first value by then is no such object."""
+"""Most characters before the value; a longer beginning is no such object."""
 
 
 class Unwrapping:
-    """Feeds on the text of `{"<name>": <value>}` and gives the value's text. What begins otherwise is given as it is."""
+    """Feed the text of `{"<name>": <value>}`; gives the value's text. Text that begins otherwise is passed on unchanged."""
 
     def __init__(self, name: str) -> None:
         self._head = re.compile(rf'\s*\{{\s*"{re.escape(name)}"\s*:\s*')
         self._begun: list[str] = []
         self._begun_length = 0
         self._inside: bool | None = None
-        """None until the head has been read."""
+        """Whether the value has begun; None until that is known."""
         self._depth = 0
         self._in_string = False
         self._escaped = False
         self._over = False
 
     def feed(self, text: str) -> str:
-        """What can be passed on now."""
+        """The text that can be passed on now."""
         if self._inside is None:
             self._begun.append(text)
             self._begun_length += len(text)
-            # what came before has been searched
+            # the earlier text was searched before
             if not HEAD_ENDS.search(text) and self._begun_length <= HEAD_MAX:
                 return ""
             text = self._taken()
@@ -38,17 +38,17 @@ class Unwrapping:
         return self._of_value(text) if self._inside else text
 
     def finish(self) -> str:
-        """What is left at the end: something only when there was no object."""
+        """What is left at the end; there is something only if the text was no object."""
         return self._taken()
 
     def _taken(self) -> str:
-        """What has begun, which may have come a character at a time."""
+        """The beginning of the text, which may arrive one character at a time."""
         text = "".join(self._begun)
         self._begun.clear()
         return text
 
     def _of_value(self, text: str) -> str:
-        """Up to the bracket that closes the object, or the comma before another property."""
+        """The text up to the bracket that closes the object, or the comma before another property."""
         if self._over:
             return ""
         for at, character in enumerate(text):

@@ -1,8 +1,8 @@
-"""The errors that vendors' failures become, in one wording for all of them.
+"""The errors for vendors' failures, worded alike for all vendors.
 
-A message never holds the vendor's prose, which may quote a prompt or a key: only its identifiers
-(`rate_limit_exceeded`, `ValidationException`) and counts of tokens. Prose is read for its meaning where a vendor says
-something in no other way, and then forgotten.
+A message never contains the vendor's text, which may quote a prompt or a key, but only identifiers (`rate_limit_exceeded`,
+`ValidationException`) and counts of tokens. If a vendor says something only in prose, the text is searched for its meaning
+and not kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOO_LONG = re.compile(
     # OpenAI, DeepSeek, Llama, Mistral | Claude | Claude, J2 | Titan, Command | Nova | Gemini
     r"maximum context length|context (window|limit|length)|(input|prompt) is too long|too many (input )?tokens"
     r"|input tokens exceed|number of input tokens exceeds|exceeds the maximum number of tokens"
-    r"|messages\[\d+\]\.content[^']*': string too long",  # OpenAI, of 10,485,760 characters: more than any window
+    r"|messages\[\d+\]\.content[^']*': string too long",  # OpenAI's limit of 10,485,760 characters: more than any window
     re.IGNORECASE,
 )
 OF_THE_MODEL = re.compile(
@@ -38,7 +38,7 @@ OF_THE_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 OF_AN_ITEM = re.compile(r"\bitem with id\b|items are not persisted", re.IGNORECASE)
-"""OpenAI's Responses: a 404 of an entry of the input, and not of the model."""
+"""Marks of a 404 of OpenAI's Responses that concerns an item of the input, not the model."""
 REDIRECTS = range(300, 400)
 GONE = re.compile(
     # Bedrock | Bedrock | DeepSeek | any
@@ -49,31 +49,31 @@ GONE = re.compile(
 
 
 class Redirected(OperatorCredentials):
-    """The vendor's address leads to another one. Nobody follows it with a prompt and a key: the operator has to say where
-    the vendor is.
+    """The vendor's address redirects to another one. Nobody follows with a prompt and a key: the operator must correct the
+    address.
     """
 
 
 class Throttled(ProviderBusy):
-    """There are too many calls: the vendor itself is well."""
+    """There were too many calls; the vendor itself is well."""
 
 
 class CreditUsedUp(OperatorCredentials):
-    """The operator's money or quota at the vendor is spent."""
+    """The operator's money or quota at the vendor is used up."""
 
 
 class NotHere(OperatorCredentials):
-    """The operator's account may not call this model, or not in this region: others it may."""
+    """The operator's account may not call this model, or not in this region; another account or region may."""
 
 
 class OutOfTime(ProviderTimeout):
-    """The request's own time is over, which says nothing of the vendor."""
+    """The request's own time is over, which says nothing about the vendor."""
 
 
 def from_status(  # noqa: C901, PLR0911, PLR0912 - a table: one meaning, one error
     status: int, *identifiers: object, prose: str = "", wait_s: float | None = None
 ) -> RebootError:
-    """What an HTTP status means where the vendor's own codes say nothing more precise."""
+    """The error for an HTTP status, if the vendor's own codes say nothing more precise."""
     match status:
         case 400 | 413 | 422 if TOO_LONG.search(prose):
             return too_long(prose)
@@ -106,27 +106,27 @@ def from_status(  # noqa: C901, PLR0911, PLR0912 - a table: one meaning, one err
 
 
 def retired() -> RebootError:
-    """The vendor has no such model any more."""
+    """The vendor no longer has the model."""
     return ModelRetired("The vendor says that this model is gone: choose another, see GET /api/models.")
 
 
 def credentials() -> RebootError:
-    """The operator's key, permission or account is refused."""
+    """The vendor refuses the operator's key, permission or account."""
     return OperatorCredentials("The vendor refused this service's own account: the operator has been told.")
 
 
 def redirected() -> RebootError:
-    """The operator's address of the vendor is not where the vendor is."""
+    """The operator's address of the vendor redirects."""
     return Redirected("The vendor's address leads to another one, which is not followed: the operator has been told.")
 
 
 def used_up() -> RebootError:
-    """The operator's money or quota at the vendor is spent."""
+    """The operator's money or quota at the vendor is used up."""
     return CreditUsedUp("This service's own account at the vendor is used up: the operator has been told.")
 
 
 def not_here() -> RebootError:
-    """The model is not for the operator's account or region."""
+    """The operator's account or region may not use the model."""
     return NotHere(
         "The vendor does not serve this model to this service's account or region: the operator has been told."
     )
@@ -148,12 +148,12 @@ def timed_out() -> RebootError:
 
 
 def unreachable() -> RebootError:
-    """No connection came about."""
+    """No connection was established."""
     return ProviderError("The vendor could not be reached in time.")
 
 
 def disconnected() -> RebootError:
-    """The connection failed under way."""
+    """The connection failed during the call."""
     return ProviderError("The connection to the vendor failed or broke off.")
 
 
@@ -163,22 +163,22 @@ def broke_off() -> RebootError:
 
 
 def interrupted() -> RebootError:
-    """The vendor says itself that it gave the answer up."""
+    """The vendor says that it gave the answer up."""
     return ProviderError("The vendor interrupted its answer.")
 
 
 def no_answer() -> RebootError:
-    """What came is not of the API's form."""
+    """The answer is not of the API's form."""
     return ProviderError("The vendor sent something that is not an answer.")
 
 
 def failed(*identifiers: object, wait_s: float | None = None) -> RebootError:
-    """The vendor's own fault."""
+    """The vendor failed."""
     return ProviderError(f"The vendor failed{_listed(identifiers)}.", retry_after_s=wait_s)
 
 
 def rejected(*identifiers: object) -> RebootError:
-    """This very request is refused, and why is not known: most likely it was put wrongly here."""
+    """The vendor refuses this request for an unknown reason; most likely this service asked wrongly."""
     return ProviderRejected(
         f"The vendor refused this request{_listed(identifiers)} and would refuse it again: change it, or take another model. "
         "The operator has been told."
@@ -186,7 +186,7 @@ def rejected(*identifiers: object) -> RebootError:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """What the vendor asks for in its headers, in seconds."""
+    """The wait that the vendor's headers ask for, in seconds."""
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             wait_s = float(headers[name]) * unit_s
