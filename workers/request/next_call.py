@@ -137,7 +137,7 @@ class NextCall:
 
     async def _wait_for_opening(self, closed: Closed) -> None:
         """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
-        more and more calls at once, waits until one is free.
+        more and more calls at once, waits until one is free; for one that throttles it waits `UPSTREAM_THROTTLED_S`.
         """
         wait_s, now_ms, received = closed.wait_s, clock.now_ms(), self._received
         has_turn = closed.in_turn and self._age_s() <= self._settings.upstream_throttled_s

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A context; what became of the call is told to all workers."""
+    """The context of one call; its outcome is reported to all workers."""
 
     def __init__(self, routes: Routes, route: Route) -> None:
         self._routes = routes
@@ -39,11 +39,11 @@ class Call:
 
     @property
     def is_tried(self) -> bool:
-        """Whether the upstream recovers, so that this call shows whether it has."""
+        """Whether this call tries a recovering upstream."""
         return bool(self.route.permit) and not self._answered
 
     def answered(self) -> None:
-        """The first byte has come: another call may try an upstream that recovers."""
+        """The first byte has arrived: another call may try a recovering upstream."""
         if self.is_tried:
             self._answered = True
             self._routes.states.told(self.route.name, self._term, "s")
@@ -57,12 +57,16 @@ class Call:
         UPSTREAM_CALLS.labels(self.route.name, reason).inc()
 
     async def used_up(self, reset_s: float, next_s: float) -> None:
-        """The vendor says that its limit is used up: batches wait until it is as it was, others until it takes one more."""
+        """The vendor says that its limit is used up: batches wait until it is full again, other requests until it takes one
+        more.
+        """
         self._routes.states.cool(self.route.pace_name, next_s)
         await self._routes.paces.used_up(self.route.pace_name, reset_s, next_s)
 
     async def failed(self, error: RebootError) -> None:
-        """A time that the vendor named holds for all calls of the model there, here before anybody else is told."""
+        """The call failed. A wait that the vendor named holds for all calls of the model there, and here before others
+        learn of it.
+        """
         UPSTREAM_CALLS.labels(self.route.name, error.code).inc()
         outcome = outcome_of(error)
         if outcome is not None:

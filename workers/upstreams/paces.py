@@ -67,7 +67,9 @@ class Paces:
         self._told = asyncio.Event()
 
     def succeeded(self, name: str, took_s: float = 0.0) -> None:
-        """The vendor answered."""
+        """The vendor answered a call that began `took_s` ago. If calls take turns, waiting requests profit from learning
+        that at once.
+        """
         self._succeeded[name] += 1
         self._began_at[name] = max(self._began_at.get(name, 0.0), time.monotonic() - took_s)
         if name in self._lines:
@@ -76,8 +78,9 @@ class Paces:
     async def throttled(
         self, name: str, retry_after_s: float, cool_s: float = 0.0, took_s: float | None = None
     ) -> None:
-        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. The report is lost
-        while Redis is away.
+        """The vendor refused a call because there are too many, and wants none at all for `cool_s`. Calls go one after the
+        other from now on if the vendor itself said so, for a call that began `took_s` ago. The report is lost while Redis
+        is away.
         """
         if name in self._lines:
             await self._report(name)

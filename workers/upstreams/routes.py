@@ -29,7 +29,9 @@ ABSENT_S = 60.0
 
 
 class Route(NamedTuple):
-    """One way to call a model; `model` is as it is called there. `permit` is what a recovering upstream requires."""
+    """One way to call a model; `model` is as it is called there. `permit` is what a recovering upstream requires. If its
+    vendor throttles, the call has its `turn`.
+    """
 
     upstream: Upstream
     provider: Provider
@@ -45,13 +47,14 @@ class Route(NamedTuple):
 
     @property
     def priority(self) -> int:
-        """The upstream's."""
+        """The upstream's priority."""
         return self.upstream.priority
 
 
 class Closed(NamedTuple):
     """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them works, and has all
-    the calls that it takes now. `because` says why none is open.
+    the calls that it takes now. `in_turn`: one of them takes one call after the other, because its vendor throttles.
+    `because` says why none is open.
     """
 
     wait_s: float
@@ -88,7 +91,9 @@ class Routes:
     async def choose(
         self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
     ) -> Route | Closed | None:
-        """The way for the next call, not by an upstream that was `tried`; None if there is no other at all."""
+        """The way for the next call, not by an upstream that was `tried`; None if there is no other at all. A turn that
+        comes within `turn_within_s` is taken, and has to be waited for.
+        """
         left = [route for route in self.of(model) if route.name not in tried]
         if not left:
             return None
@@ -160,15 +165,17 @@ class Routes:
         self._absent[route.pace_name] = time.monotonic() + ABSENT_S
 
     def _is_beside(self, one: Route, other: Route) -> bool:
-        """Whether it is as good as the other: nobody waits for a turn where another one takes the call now."""
+        """Whether the route is as good as the other: nobody waits for a turn if another route takes the call now."""
         return one.priority == other.priority and self.states.state(one.name) == "closed"
 
     def _takes_turns(self, route: Route) -> bool:
-        """Whether it is well but for what it throttles."""
+        """Whether the upstream is well except that it throttles."""
         return self.states.state(route.name) == "closed" and self.paces.take_turns(route.pace_name)
 
     def _waits_s(self, route: Route, turn_within_s: float) -> float:
-        """Who takes turns waits for his turn instead of the time that the vendor named, unless that is long."""
+        """How long the call waits. If calls take turns, it waits for its turn instead of the time that the vendor named,
+        unless the turn is far off.
+        """
         cools_s = self.states.cools_for(route.pace_name)
         if cools_s <= turn_within_s and self._takes_turns(route):
             cools_s = 0.0
