@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.deployment.checks import CHECKS, TOOLS
+from tests.deployment.checks import CHECKS
+from tests.deployment.tools import TOOLS
 from tests.harness.running import PROJECT
 
 NEVER_RUN = """\

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.deployment import checks
-from tests.deployment.checks import CHECKS, TOOLS
+from tests.deployment.chart import CHART
+from tests.deployment.checks import CHECKS
+from tests.deployment.tools import TOOLS
 from tests.harness.running import PROJECT
 
-CHART, ALERTS = checks.CHART, str(checks.ALERTS)
+ALERTS = str(checks.ALERTS)
 FILES = ("deploy", "requirements.lock", "pyproject.toml", "tests/deployment/alerts_test.yaml")
 
 
