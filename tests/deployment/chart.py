@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from shared.lanes import short_name
 from shared.secret_files import SUFFIX
 from shared.settings import queue_list
+from tests.deployment import links
 from tests.deployment.tools import AFTER_DRAIN_S, TOOLS, refused, run, told, unless
 from tests.harness.running import PROJECT
 
@@ -54,8 +55,10 @@ def rendered_well(root: Path, values: dict[str, str]) -> Iterator[str]:
     objects = [one for one in yaml.safe_load_all(ran.stdout) if one]
     for one in objects:
         where = f"{one['kind']} {one['metadata']['name']}"
-        for problem in (*_unlike_its_schema(one), *_LOOKS.get(one["kind"], lambda *_: ())(one, objects)):
-            yield f"{where}: {problem}"
+        yield from (f"{where}: {problem}" for problem in _unlike_its_schema(one))
+        for looks in (_LOOKS, links.LOOKS):
+            if look := looks.get(one["kind"]):
+                yield from (f"{where}: {problem}" for problem in look(one, objects))
 
 
 def _unlike_its_schema(one: dict[str, Any]) -> Iterator[str]:
@@ -71,26 +74,27 @@ def _pods(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]:
     template = one["spec"]["template"]
     pod, labels = template["spec"], template["metadata"]["labels"]
     yield from unless(pod["securityContext"].get("runAsNonRoot") is True, "its pods may run as root")
+    yield from unless(pod.get("automountServiceAccountToken") is False, "its pods have a token of the cluster's API")
     volumes = {volume["name"] for volume in pod["volumes"]}
     for container in (*pod.get("initContainers", ()), *pod["containers"]):
         security = container["securityContext"]
         yield from unless(security.get("readOnlyRootFilesystem") is True, "its root can be written")
         yield from unless(security.get("allowPrivilegeEscalation") is False, "it may become more than it is")
+        yield from unless(security.get("capabilities") == {"drop": ["ALL"]}, "it keeps capabilities")
         yield from unless("memory" in container["resources"]["limits"], "its memory has no limit")
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         yield from unless(mounted <= volumes, f"volumes are missing: {mounted - volumes}")
         yield from refused({entry["name"]: entry["value"] for entry in container["env"]})
         yield from _missing_files(container["env"], pod["volumes"])
     if one["kind"] != "Deployment":
+        yield from links.migration_hook(one)
         return
     container = pod["containers"][0]
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
     before_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     needed_s = int(variables["DRAIN_S"]) + before_s + AFTER_DRAIN_S
     yield from unless(pod["terminationGracePeriodSeconds"] >= needed_s, "its pods are killed before their drain ends")
-    ports = {port["name"] for port in container["ports"]}
-    probed = {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "liveness", "readiness")}
-    yield from unless(probed <= ports, "a probe asks a port that is not there")
+    yield from links.probes(container)
     selector = one["spec"]["selector"]["matchLabels"]
     yield from unless(selector.items() <= labels.items(), "it does not select its own pods")
     budgets = [other["spec"]["selector"]["matchLabels"] for other in objects if other["kind"] == "PodDisruptionBudget"]
@@ -124,25 +128,7 @@ def _scaled(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]
     yield from unless("replicas" not in scaled[0]["spec"], "each upgrade would undo its scaling")
 
 
-def _services(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]:
-    selector = one["spec"]["selector"].items()
-    for port in one["spec"]["ports"]:
-        named = {
-            other["name"]
-            for deployment in objects
-            if deployment["kind"] == "Deployment"
-            and selector <= deployment["spec"]["template"]["metadata"]["labels"].items()
-            for other in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]
-        }
-        yield from unless(port["targetPort"] in named, f"no pod has its port {port['targetPort']}")
-
-
-_LOOKS: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], Iterator[str]]] = {
-    "Deployment": _pods,
-    "Job": _pods,
-    "ScaledObject": _scaled,
-    "Service": _services,
-}
+_LOOKS: dict[str, links.Look] = {"Deployment": _pods, "Job": _pods, "ScaledObject": _scaled}
 
 
 def _missing_files(env: list[dict[str, str]], volumes: list[dict[str, Any]]) -> Iterator[str]:

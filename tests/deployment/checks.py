@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from deploy import dashboard
+from shared.secret_files import SUFFIX
 from tests.deployment.chart import CHART, WAYS, rendered_well
 from tests.deployment.tools import AFTER_DRAIN_S, TOOLS, refused, told, unless
 
@@ -59,8 +60,10 @@ def compose(root: Path) -> list[str]:
     merged = json.dumps(yaml.safe_load(path.read_text()))
     read = "import sys, compose_spec; compose_spec.PyCompose.from_json(sys.stdin.read())"
     said = told(TOOLS / "python", "-c", read, stdin=merged)
-    services: dict[str, Any] = json.loads(merged)["services"]
+    document = json.loads(merged)
+    services: dict[str, Any] = document["services"]
     for name, service in services.items():
+        said += [f"{name}: {problem}" for problem in _named_elsewhere(service, document)]
         if "build" not in service:
             continue
         for field, value in {"read_only": True, "cap_drop": ["ALL"], "user": "10001:10001"}.items():
@@ -71,6 +74,18 @@ def compose(root: Path) -> list[str]:
         said += [f"{name}: {problem}" for problem in refused(variables)]
     said += unless("noeviction" in services["valkey"]["command"], "valkey may evict jobs")
     return said
+
+
+def _named_elsewhere(service: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
+    """Services, secrets and volumes that a service names, and files that its variables name, are there."""
+    secrets = set(service.get("secrets", ()))
+    volumes = {volume.partition(":")[0] for volume in service.get("volumes", ())}
+    named = {"services": set(service.get("depends_on", ())), "secrets": secrets, "volumes": volumes}
+    for where, names in named.items():
+        yield from (f"{name} is not among the {where}" for name in sorted(names - document[where].keys()))
+    files = [value for name, value in service.get("environment", {}).items() if name.endswith(SUFFIX)]
+    mounted = {f"/run/secrets/{name}" for name in secrets}
+    yield from (f"{path} is not mounted" for path in files if path not in mounted)
 
 
 def chart_lints(root: Path) -> list[str]:
