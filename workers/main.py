@@ -61,6 +61,7 @@ from workers.providers.loading import Held, load_upstreams
 from workers.providers.protocol import Limits
 from workers.request.journal_writer import JournalFlusher
 from workers.request.run_job import RUNNER, Runner, end_discarded, run_request
+from workers.request.stranded import Stranded
 from workers.sweeps import files, holds_and_records, partitions, retention
 from workers.sweeps.ended_keys import EndedKeys
 from workers.sweeps.settled_records import sweep_kept_records
@@ -162,7 +163,7 @@ async def run(settings: Settings) -> None:
             _every(ROWS_EVERY_S, lambda: publish_rows(stores.redis, _rows(held, catalogue.upstreams, models))),
             watch_open_files(settings.open_files_alert_percent),
             _every(settings.heartbeat_s, announce_now),
-            *_sweeps(stores, queue, settler, settings),
+            *_sweeps(stores, queue, settler, routes, settings),
             *_batch_tasks(stores, queue, settler, paces, catalogue, worker, environment, settings),
         ):
             group.create_task(part)
@@ -264,7 +265,9 @@ def _leased_worker(
     return worker
 
 
-def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+def _sweeps(
+    stores: _Stores, queue: Queue, settler: Settler, routes: Routes, settings: Settings
+) -> list[Coroutine[Any, Any, None]]:
     """The periodic clean-up that every worker does."""
     pool, redis = stores.pool, stores.redis
     return [
@@ -273,6 +276,7 @@ def _sweeps(stores: _Stores, queue: Queue, settler: Settler, settings: Settings)
         _every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
         _every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler)),
         _every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
+        _every(settings.sweep_every_s, Stranded(pool, redis, queue, routes, after_s=settings.upstream_wait_s).sweep),
         _every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
         _every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         _every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),

@@ -4,7 +4,7 @@ fitted as if it had been asked by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,10 +60,13 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """All models of a request. The first `passed` of them are skipped, because nobody serves them now."""
+    """All models of a request. The first `passed` of them are skipped, because nobody serves them now. `absent` has the error
+    codes of all models that nobody serves now, by name.
+    """
 
     models: tuple[Fitted, ...]
     passed: tuple[Tried, ...] = ()
+    absent: Mapping[str, str] = {}
 
     @property
     def next(self) -> Fitted:
@@ -119,21 +122,22 @@ def served_now(chain: Chain, directory: Directory, lane_of: Callable[[Model], st
     raised.
     """
     paused = [directory.is_paused(one.model, lane_of(one.model)) for one in chain.models]
-    passed: list[Tried] = []
-    first: RebootError | None = None
+    refusals: list[RebootError | None] = []
     for one, is_paused in zip(chain.models, paused, strict=True):
         try:
             directory.require(one.model, lane_of(one.model))
         except (ProviderNotConfigured, Overloaded, ProviderBusy, OperatorCredentials) as error:
             is_for_now = not isinstance(error, ProviderNotConfigured)
-            refusal: RebootError | None = None if waits and is_for_now else error
+            refusals.append(None if waits and is_for_now else error)
         else:
-            refusal = Overloaded(PAUSED) if is_paused and not waits and not all(paused) else None
-        if refusal is None:
-            return Chain(chain.models, tuple(passed))
-        first = first or refusal
-        passed.append(Tried(model=one.model.name, code=refusal.code, calls=0))
-    raise first or AssertionError("a chain has models")
+            refusals.append(Overloaded(PAUSED) if is_paused and not waits and not all(paused) else None)
+    if None not in refusals:
+        raise refusals[0] or AssertionError("a chain has models")
+    absent = {one.model.name: error.code for one, error in zip(chain.models, refusals, strict=True) if error}
+    passed = chain.models[: refusals.index(None)]
+    return Chain(
+        chain.models, tuple(Tried(model=one.model.name, code=absent[one.model.name], calls=0) for one in passed), absent
+    )
 
 
 def _fitted(asked: Asked, model: Model, name: str, catalogue: Catalogue, settings: Settings, *, strict: bool) -> Fitted:

@@ -167,9 +167,10 @@ class Submitter:
             try:
                 rate = await self._queue.enqueue(job, name, channel=channel, key_id=request.key.id, rpm=request.key.rpm)
             except Overloaded as error:
-                if not job.fallbacks:
+                tried = _not_to_be_had(job, request.chain, error)
+                if len(tried) > len(job.fallbacks):
                     raise
-                job = job.at_next((Tried(model=job.model.name, code=error.code, calls=0),))
+                job = job.at_next(tried)
             else:
                 return job, rate
 
@@ -325,6 +326,17 @@ class Submitter:
                 now + wait_s,
                 type(error)(error.message),
             )  # a new error, because the raised one references frames and the body
+
+
+def _not_to_be_had(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:
+    """The job's model, whose queue is full, and those behind it that nobody serves."""
+    absent = chain.absent if chain else {}
+    tried = [Tried(model=job.model.name, code=error.code, calls=0)]
+    for one in job.fallbacks:
+        if one.model.name not in absent:
+            break
+        tried.append(Tried(model=one.model.name, code=absent[one.model.name], calls=0))
+    return tuple(tried)
 
 
 def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJob:

@@ -105,7 +105,7 @@ class Queue:
                 *(job.id, payload, live_ms, job.deadline_ms, channel, *limits),
                 self._redis_ms_in(self._within_ms),  # the time at which the caller gives up
                 *(job.account_id, self._bytes.small, self._bytes.queue, self._bytes.reserve, job.footprint),
-                self._bytes.newcomers,
+                *(self._bytes.newcomers, int(bool(job.fallbacks))),
             ],
         )
         self._note_clock(redis_ms)
@@ -183,20 +183,29 @@ class Queue:
         the claim was lost. `calls` counts the calls to vendors so far; `lost` are packed calls that nobody is charged for,
         for the worker that goes on.
         """
-        name = queue_of(job.model.provider, lane_of(claim.queue))
+        return await self._move(claim.queue, job, (claim.epoch, claim.owner), calls, lost)
+
+    async def pass_on(self, name: QueueName, job: Job, epoch: int, *, calls: int, lost: bytes = b"") -> bool:
+        """The same for a job that waits in the queue `name` and that no worker has. False when it was claimed after that
+        epoch, or does not wait there any more.
+        """
+        return await self._move(name, job, (epoch, ""), calls, lost)
+
+    async def _move(self, before: QueueName, job: Job, by: tuple[int, str], calls: int, lost: bytes) -> bool:
+        name = queue_of(job.model.provider, lane_of(before))
         payload = await _payload_of(job)
         names = [
-            claim.queue,
-            job_key_prefix + claim.id,
-            in_progress_key_prefix + claim.id,
-            retry_key_prefix + claim.id,
-            keys.run(claim.id),
+            before,
+            job_key_prefix + job.id,
+            in_progress_key_prefix + job.id,
+            retry_key_prefix + job.id,
+            keys.run(job.id),
             name,
             keys.bell(name),
         ]
-        words: list[Word] = [claim.id, claim.epoch, claim.owner, payload, calls, lost]
+        words: list[Word] = [job.id, *by, payload, calls, lost, self._bytes.small, job.footprint]
         scripts = self._large if len(payload) > self._bytes.small else self._scripts
-        return bool(await scripts.call("move", names, [*words, self._bytes.small, job.footprint]))
+        return bool(await scripts.call("move", names, [*words, int(bool(job.fallbacks))]))
 
     async def give_back(self, claim: Claim, *, due_ms: int = 0, keep_in_progress_ms: int = 0) -> bool:
         """Make the job due at `due_ms` (Unix milliseconds, 0 for now), or drop it at once if somebody asked to cancel it.

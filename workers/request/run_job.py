@@ -38,11 +38,12 @@ from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import STAGE_SECONDS
 from shared.stores.redis_client import UNREACHABLE
 from workers.loop.lease import Lease, own_lease
-from workers.request.billing import Received, failed, lose_with_worker, succeeded, void
+from workers.request.billing import Received, failed, succeeded, void
 from workers.request.fallbacks import may_go_on, next_is_well, told_with_chain, tried_now, with_its_marks
 from workers.request.journal_writer import ChunkWriter, WholeAnswer
 from workers.request.past import Past, look_back, packed_lost
 from workers.request.reporting import alert_operator, report_end, report_fallback
+from workers.request.resuming import resume_calls
 from workers.request.too_long import with_numbers
 from workers.request.tracing import run_span
 from workers.request.vendor_calls import VendorCalls
@@ -227,21 +228,9 @@ class Attempt:
             past.waits >= self._claim.tries - 1
         )  # every claim ended in a wait: no worker died that may have called an upstream
         self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
-        self._resume_calls(past)
+        resume_calls(self._received, self._job, past, self._claim.epoch - 1, self._runner.routes.cost_factor)
         if self._job.keep_until:
             self._answer.parts.extend(past.parts)
-
-    def _resume_calls(self, past: Past) -> None:
-        """Count the calls of earlier attempts. Each worker that died is assumed to have called the vendor. That it did, and
-        that the vendor bills the call, is known if a renewal of its lease recorded it or a part of the answer exists.
-        """
-        received, factor_of, last = self._received, self._runner.routes.cost_factor, self._claim.tries - 1
-        for call in past.calls_of_claims:
-            if call.number > past.calls and not (past.length and call.epoch == self._claim.epoch - 1):
-                lose_with_worker(self._job, received, call, factor_of(self._job.model, call.upstream))
-        died = past.calls + max(0, last - past.waits)
-        received.attempts = max(died, *(call.number for call in past.calls_of_claims), 0)
-        received.upstream, received.cost_factor = past.upstream, factor_of(self._job.model, past.upstream)
 
     def _refuse_what_must_not_run(self, past: Past) -> None:
         if past.length:

@@ -13,7 +13,7 @@
 --       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
 --       11 largest small payload, bytes   12 bytes of a full queue   13 bytes beside those, for small payloads
 --       14 bytes that the payload counts where they are more than it has, because it takes more memory than these tell
---       15 bytes of a full queue that are for newcomers
+--       15 bytes of a full queue that are for newcomers   16 1 if another model may serve it, else 0
 -- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
@@ -103,7 +103,8 @@ if not string.find(' ' .. channels .. ' ', ' ' .. ARGV[5] .. ' ', 1, true) then
   channels = channels == '' and ARGV[5] or channels .. ' ' .. ARGV[5]
 end
 local large = class == LARGE and '1' or '0'
-redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', account, 'bytes', size, 'large', large)
+redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account', account, 'bytes', size, 'large', large,
+  'goes_on', ARGV[16])
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
   redis.call('HDEL', KEYS[3], 'queue') -- it may have been moved before it was lost

@@ -1,12 +1,14 @@
 -- Put a claimed job into another queue, or into its own anew, with another payload: its model has failed, and the next one of its chain
 -- has its turn. The claim has no effect after that, as if its lease had lapsed; nothing is between the two queues, whoever dies.
--- Safe to repeat until somebody claims the job again.
+-- Safe to repeat until somebody claims the job again. A job that nobody has, from whose queue nobody takes any, is moved in the same way;
+-- whoever had it before has no effect any more either.
 -- with payloads
 -- with turns
 --
 -- KEYS  1 queue that it comes from   2 arq job   3 arq in-progress   4 arq retry counter   5 run (hash)   6 queue that it goes to   7 bell of that
--- ARGV  1 id   2 epoch   3 owner   4 payload   5 calls of vendors so far   6 those that are lost, packed, empty for none
+-- ARGV  1 id   2 epoch   3 owner, empty for a job that nobody has   4 payload   5 calls of vendors so far   6 those that are lost, packed, empty for none
 --       7 largest small payload, bytes   8 bytes that the payload counts where they are more than it has
+--       9 1 if yet another model may serve it, else 0
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
 local run = redis.call('HMGET', KEYS[5], 'epoch', 'owner', 'account', 'bytes', 'large', 'gone_on')
@@ -14,12 +16,19 @@ local by = ARGV[2] .. ' ' .. ARGV[3]
 if run[1] == ARGV[2] and run[6] == by then
   return 1
 end
-if run[1] ~= ARGV[2] or run[2] ~= ARGV[3] then
-  return 0
-end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local account = run[3] or ''
+if ARGV[3] == '' then
+  local due = redis.call('ZSCORE', KEYS[1], id)
+  if (run[1] or '0') ~= ARGV[2] or not due or tonumber(due) > now then
+    return 0
+  end
+  redis.call('HINCRBY', KEYS[5], 'epoch', 1)
+  leave_line(KEYS[1], run[5] == '1' and LARGE or SMALL, account, id, now)
+elseif run[1] ~= ARGV[2] or run[2] ~= ARGV[3] then
+  return 0
+end
 
 redis.call('DEL', KEYS[3], KEYS[4])
 stop_running(KEYS[1], account, id)
@@ -32,7 +41,7 @@ if redis.call('PTTL', KEYS[2]) == -1 then
   redis.call('PEXPIRE', KEYS[2], 86400000)
 end
 redis.call('HSET', KEYS[5], 'owner', '', 'gone_on', by, 'queue', KEYS[6], 'bytes', size, 'large', large and '1' or '0',
-  'calls', ARGV[5], 'refused', 0, 'moved', 0, 'waits_since', 0)
+  'calls', ARGV[5], 'refused', 0, 'moved', 0, 'waits_since', 0, 'goes_on', ARGV[9])
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[5], 'lost', ARGV[6])
 end

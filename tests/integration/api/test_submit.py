@@ -11,8 +11,10 @@ import pytest
 
 from api.formats.retrying import worth_asking_again
 from api.http.bodies import Bodies
+from api.requests.fallbacks import Chain, Fitted
 from api.requests.question import Question
 from api.requests.submit import Admitted, NewRequest, Submitter
+from shared.chat import Sampling
 from shared.errors import EndUnknown, InsufficientCredit, Overloaded, RateLimited, RebootError, Unavailable
 from shared.ids import new_id
 from shared.job import Job
@@ -24,6 +26,7 @@ from shared.ledger.settler import Settler
 from shared.queue.queue import RateState
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
+from shared.stores import keys
 from tests.harness.builders import a_model, a_reservation, a_settlement
 from tests.harness.support import eventually, eventually_true
 from tests.integration.books import Wallet, wallet
@@ -46,6 +49,9 @@ class ScriptedQueue:
 
     def __init__(self) -> None:
         self.refusal: RebootError | None = None
+        self.full: tuple[QueueName, ...] = ()
+        """The only queues that refuse, if there are any."""
+        self.jobs: list[Job] = []
         self.away = False
         self.buried = True
         self.enqueued: list[str] = []
@@ -60,9 +66,10 @@ class ScriptedQueue:
     ) -> RateState:
         if self.meanwhile:
             await self.meanwhile()
-        if self.refusal:
+        if self.refusal and (not self.full or name in self.full):
             raise self.refusal
         self.enqueued.append(job.id)
+        self.jobs.append(job)
         return RateState(0, 0.0)
 
     async def bury(self, request_id: str, name: QueueName) -> bool:
@@ -167,6 +174,47 @@ async def test_a_full_queue_is_remembered_for_the_account_that_was_refused_and_f
     assert isinstance(await submitter.submit(a_request(small), "channel"), Admitted)
     with pytest.raises(Overloaded):
         await submitter.submit(a_request(large), "channel")
+
+
+@pytest.mark.parametrize(
+    ("full", "tried"),
+    [
+        ([], []),
+        (["openai"], [("one", "overloaded"), ("two", "provider_busy")]),
+        (["openai", "gemini"], None),
+        (["gemini"], []),
+    ],
+)
+async def test_a_chain_goes_past_full_queues_and_past_models_that_nobody_serves(
+    submitter: Submitter,
+    queue: ScriptedQueue,
+    new_account: NewAccount,
+    pool: asyncpg.Pool,
+    full: list[str],
+    tried: list[tuple[str, str]] | None,
+) -> None:
+    account = await new_account(CREDIT)
+    queue.refusal, queue.full = Overloaded("full"), tuple(keys.queue(provider, "interactive") for provider in full)
+    queue.full = queue.full or (keys.queue("bedrock", "interactive"),)
+    models = [
+        a_model(name=name, provider=provider)
+        for name, provider in (("one", "openai"), ("two", "deepseek"), ("three", "gemini"))
+    ]
+    fitted = [
+        Fitted(name=model.name, model=model, sampling=Sampling(), input_bound=1, writes="none", ignored=())
+        for model in models
+    ]
+    chain = Chain(tuple(fitted), absent={"two": "provider_busy"})
+    request = a_request(account, model=models[0], chain=chain)
+    if tried is None:
+        with pytest.raises(Overloaded):
+            await submitter.submit(request, "channel")
+        await free_again(pool, account)
+        return
+    await submitter.submit(request, "channel")
+    (job,) = queue.jobs
+    assert [(one.model, one.code) for one in job.tried] == tried
+    assert job.model.name == ("three" if tried else "one")
 
 
 @pytest.mark.parametrize("size", [10, 300_000], ids=["small", "large"])

@@ -16,7 +16,7 @@ from shared.queue.queue import Queue
 from shared.stores import keys
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_model
-from tests.integration.jobs import GEMINI, OPENAI, OPENAI_BATCH, claim, claim_one, enqueue, room
+from tests.integration.jobs import GEMINI, OPENAI, OPENAI_BATCH, claim, claim_one, enqueue, let_lease_lapse, room
 from tests.integration.queue.mutants import Bench, Mutant, Promise, must_be_noticed
 from workers.request.past import look_back
 
@@ -156,7 +156,44 @@ async def what_redis_lost_after_a_move_is_in_its_first_queue_again(bench: Bench)
     assert await bench.client.zcard(OPENAI) == 0
 
 
+async def a_job_that_nobody_has_goes_on_in_the_other_queue(bench: Bench) -> None:
+    job = a_job_with()
+    await enqueue(bench.queue, job)
+    assert await bench.queue.pass_on(OPENAI, at_next(job), 0, calls=0)
+    assert await bench.client.zcard(keys.line(OPENAI, ACCOUNT)) == 0
+    assert (await claimed_again(bench)).id == job.id
+    assert await claim(bench.queue, "wrk_b", room(OPENAI)) == []
+
+
+async def a_job_that_somebody_has_stays_with_him(bench: Bench) -> None:
+    job = a_job_with()
+    await enqueue(bench.queue, job)
+    one = await claim_one(bench.queue)
+    assert not await bench.queue.pass_on(OPENAI, at_next(job), one.epoch, calls=0)
+    await let_lease_lapse(bench.client, job.id)
+    assert not await bench.queue.pass_on(OPENAI, at_next(job), one.epoch - 1, calls=0)
+    assert await bench.queue.renew([one]) == []
+
+
+async def who_had_a_job_that_goes_on_has_no_effect_any_more(bench: Bench) -> None:
+    job = a_job_with()
+    await enqueue(bench.queue, job)
+    old = await claim_one(bench.queue)
+    await let_lease_lapse(bench.client, job.id)
+    assert await bench.queue.pass_on(OPENAI, at_next(job), old.epoch, calls=0)
+    assert not await bench.queue.move(old, at_next(job), calls=2)
+    assert (await claimed_again(bench)).epoch == old.epoch + 2
+
+
 MUTANTS = [
+    Mutant(
+        a_job_that_nobody_has_goes_on_in_the_other_queue,
+        "move",
+        "leave_line(KEYS[1], run[5] == '1' and LARGE or SMALL, account, id, now)",
+    ),
+    Mutant(a_job_that_somebody_has_stays_with_him, "move", "(run[1] or '0') ~= ARGV[2] or ", ""),
+    Mutant(a_job_that_somebody_has_stays_with_him, "move", " or tonumber(due) > now", ""),
+    Mutant(who_had_a_job_that_goes_on_has_no_effect_any_more, "move", "redis.call('HINCRBY', KEYS[5], 'epoch', 1)"),
     Mutant(a_moved_job_waits_in_the_other_queue_alone, "move", "leave_queue(KEYS[1], id, account, run[4], run[5])"),
     Mutant(a_moved_job_waits_in_the_other_queue_alone, "move", "redis.call('SET', KEYS[2], ARGV[4], 'KEEPTTL')"),
     Mutant(a_moved_job_waits_in_the_other_queue_alone, "move", "redis.call('ZADD', KEYS[6], now, id)"),

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 from arq.connections import ArqRedis
 
+from shared.chat import Sampling
 from shared.errors import NotFound
-from shared.job import RUN_REQUEST
+from shared.job import RUN_REQUEST, Chunk, Fallback
 from shared.operators.audit import list_entries
 from shared.operators.switches import drain_worker, pause_provider, switched_off
 from shared.queue.heartbeat import Heartbeat, announce
@@ -15,10 +16,14 @@ from shared.queue.queue import Queue
 from shared.queue.routing import drain, list_workers, show_queues
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
-from tests.harness.builders import a_job
+from tests.harness.builders import a_job, a_model
+from tests.harness.routing import routes_by
 from tests.harness.support import eventually
-from tests.integration.jobs import GEMINI, OPENAI, enqueue
+from tests.integration.jobs import GEMINI, OPENAI, claim, claim_one, enqueue, let_lease_lapse, room
+from tests.integration.journals import JournalWriter
 from tests.integration.working import LONG_S, Gate, Process, function, working
+from workers.request.past import look_back
+from workers.request.stranded import Stranded
 
 OPENAI_ONLY = frozenset({"openai"})
 
@@ -119,6 +124,48 @@ async def test_what_there_is_not_cannot_be_switched_off(pool: asyncpg.Pool, name
         await pause_provider(pool, name, paused=True)
     with pytest.raises(NotFound, match="is alive"):
         await drain_worker(pool, name, living=["wrk_a"])
+
+
+A_PAIR, ALONE, BEGUN, YOUNG = "may go on", "has no other model", "has begun", "has not waited"
+
+
+@pytest.mark.parametrize(
+    ("paused", "job", "moves"),
+    [
+        (("openai",), A_PAIR, True),
+        ((), A_PAIR, False),
+        (("openai", "gemini"), A_PAIR, False),
+        (("openai",), ALONE, False),
+        (("openai",), BEGUN, False),
+        (("openai",), YOUNG, False),
+    ],
+)
+async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_model(
+    pool: asyncpg.Pool,
+    redis_client: ArqRedis,
+    lua: Scripts,
+    queue: Queue,
+    paused: tuple[str, ...],
+    job: str,
+    moves: bool,  # noqa: FBT001
+) -> None:
+    other = a_model(name="other", provider="gemini", api="gemini")
+    behind = Fallback(model=other, price=other.price, sampling=Sampling(), output_limit=1)
+    told = {"services": (other.service,), "slots": 1, "running": 0, "paused": paused}
+    hello = Heartbeat(id="wrk_x", queues=(OPENAI, GEMINI), claims=(OPENAI, GEMINI), **told)  # type: ignore[arg-type]
+    await announce(redis_client, hello, LONG_S)
+    waiting = a_job(fallbacks=() if job == ALONE else (behind,))
+    await enqueue(queue, waiting, OPENAI)
+    if job == BEGUN:
+        one = await claim_one(queue)
+        await JournalWriter(lua, one, live_s=60).append(Chunk("Hi"))
+        await let_lease_lapse(redis_client, one.id)
+    after_s = 60 if job == YOUNG else -1
+    assert await Stranded(pool, redis_client, queue, routes_by({}), after_s=after_s).sweep() == moves
+    assert [await redis_client.zcard(name) for name in (OPENAI, GEMINI)] == [not moves, moves]
+    if moves:
+        (claimed,) = await claim(queue, "wrk_x", room(GEMINI))
+        assert (claimed.tries, (await look_back(redis_client, claimed.id)).waits) == (2, 1)
 
 
 async def test_operators_see_what_waits_and_who_works(

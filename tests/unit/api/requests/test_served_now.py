@@ -95,6 +95,7 @@ async def test_a_model_that_cannot_be_had_now_is_passed(
 ) -> None:
     chain = served_now(PAIR, await _directory(openai=openai, deepseek=deepseek), _interactive)
     assert (chain.next.name, [one.code for one in chain.passed]) == (first, passed)
+    assert ("second" in chain.absent) == (deepseek != "well")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""What earlier claims of a request have cost, for whoever goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from shared.queue.claims import EPOCHS_PER_ENQUEUE
+from workers.request.billing import lose_with_worker
+
+if TYPE_CHECKING:
+    from shared.catalogue.models import Model
+    from shared.job import Job
+    from workers.request.billing import Received
+    from workers.request.past import Past
+
+
+def resume_calls(
+    received: Received, job: Job, past: Past, last_epoch: int, factor_of: Callable[[Model, str | None], Decimal]
+) -> None:
+    """Count the calls of earlier claims, of which `last_epoch` is the last. Each worker that died is assumed to have called
+    the vendor. That it did, and that the vendor bills the call, is known if a renewal of its lease recorded it or a part of
+    the answer exists.
+    """
+    for call in past.calls_of_claims:
+        if call.number > past.calls and not (past.length and call.epoch == last_epoch):
+            lose_with_worker(job, received, call, factor_of(job.model, call.upstream))
+    died = past.calls + max(0, last_epoch % EPOCHS_PER_ENQUEUE - past.waits)
+    received.attempts = max(died, *(call.number for call in past.calls_of_claims), 0)
+    received.upstream, received.cost_factor = past.upstream, factor_of(job.model, past.upstream)

@@ -1,0 +1,104 @@
+"""Requests that wait in a queue from which no worker takes jobs, because its provider is paused or its workers are gone, and
+that another model may serve: they go on with it, as they would when their model fails.
+
+Others wait there until workers come back or their time is over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from arq.constants import job_key_prefix
+from arq.jobs import deserialize_job_raw
+
+from shared.errors import Overloaded
+from shared.job import arq_deserializer, unpack_job
+from shared.lanes import PROVIDERS, lane_of, lanes_of, queue_of
+from shared.queue.heartbeat import living_workers, serve, takers_of
+from shared.stores import keys
+from workers.request.billing import Received
+from workers.request.fallbacks import tried_now
+from workers.request.past import look_back, packed_lost
+from workers.request.reporting import report_fallback
+from workers.request.resuming import resume_calls
+from workers.sweeps.locks import alone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+    import redis.asyncio
+
+    from shared.lanes import QueueName
+    from shared.queue.heartbeat import Heartbeat
+    from shared.queue.queue import Queue
+    from workers.upstreams.routes import Routes
+
+log = structlog.get_logger(__name__)
+STRANDED_LOCK = 7_201_013
+LOOKED_AT_ONCE = 500
+NOBODY = Overloaded("No worker takes requests for its model now.")
+
+
+class Stranded:
+    """`sweep` now and then; one worker at a time does."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, routes: Routes, *, after_s: float
+    ) -> None:
+        """Nobody goes on who has waited for less than `after_s`."""
+        self._pool = pool
+        self._client = client
+        self._queue = queue
+        self._routes = routes
+        self._after_s = after_s
+
+    async def sweep(self) -> int:
+        """How many went on. Raises redis-py's and asyncpg's errors and `Unavailable`."""
+        async with alone(self._pool, STRANDED_LOCK) as connection:
+            workers = await living_workers(self._client) if connection else []
+            if not workers:
+                return 0
+            queues = [queue_of(provider, lane) for provider in PROVIDERS for lane in lanes_of(provider)]
+            return sum([await self._look_at(queue, workers) for queue in queues if not takers_of(workers, queue)])
+
+    async def _look_at(self, queue: QueueName, workers: Sequence[Heartbeat]) -> int:
+        seconds, _ = await self._client.time()
+        before_ms = int((seconds - self._after_s) * 1000)
+        found: list[tuple[str, int]] = []
+        looked_at = 0
+        while ids := await self._client.zrangebyscore(queue, "-inf", before_ms, looked_at, LOOKED_AT_ONCE):
+            looked_at += len(ids)
+            found += await self._those_that_may_go_on(ids)
+        return sum([await self._goes_on(queue, workers, *one) for one in found])
+
+    async def _those_that_may_go_on(self, ids: Sequence[bytes]) -> list[tuple[str, int]]:
+        """With their epochs."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hmget(keys.run(job_id.decode()), ["goes_on", "epoch"])
+            runs = await pipe.execute()
+        named = zip(ids, runs, strict=True)
+        return [(job_id.decode(), int(epoch or 0)) for job_id, (goes_on, epoch) in named if goes_on == b"1"]
+
+    async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:
+        payload = await self._client.get(job_key_prefix + job_id)
+        past = await look_back(self._client, job_id)
+        if payload is None or past.length:
+            return False
+        _, (sealed,), *_ = deserialize_job_raw(payload, deserializer=arq_deserializer)
+        job = unpack_job(sealed.data)
+        received = Received(lost=list(past.lost))
+        resume_calls(received, job, past, epoch, self._routes.cost_factor)
+        calls = received.attempts
+        tried = await tried_now(self._client, job, queue, NOBODY.code, calls - job.calls_before)
+        if tried is None or job.left_s() <= 0:
+            return False
+        then = job.at_next(tried)
+        if not serve(workers, then.model, queue_of(then.model.provider, lane_of(queue))):  # it would wait there as well
+            return False
+        is_moved = await self._queue.pass_on(queue, then, epoch, calls=calls, lost=packed_lost(received))
+        if is_moved:
+            report_fallback(job, then, NOBODY)
+        return is_moved
