@@ -15,10 +15,11 @@ def told_as(words: str, pattern: str) -> str:
 
 
 def in_words(told: str) -> str:
-    """What msgspec says of a value, without an expression.
+    """What msgspec says of a value, without an expression and without the number of a standard.
 
     >>> _ = told_as("a lot of x", "^x+$")
     >>> in_words("Expected `str` matching regex '^x+$' - at `$.a`")
     'Expected a lot of x - at `$.a`'
     """
+    told = told.replace("Invalid RFC3339 encoded datetime", "Expected a time such as 2027-01-31T12:00:00Z")
     return _SHOWN.sub(lambda found: _WORDS.get(found["pattern"], "text of another form"), told)

@@ -12,7 +12,7 @@ import asyncpg
 
 from deploy.cli.command import Answer, add_command
 from deploy.cli.spans import from_now
-from deploy.cli.values import expiry, grace, rpm, scopes, usd, usd_change
+from deploy.cli.values import expiry, grace, key_id, rpm, scopes, usd, usd_change
 from shared.ids import new_id
 from shared.ledger import accounts, api_keys
 from shared.ledger.api_keys import KeyRow, KeyRules, NewKey
@@ -20,6 +20,7 @@ from shared.ledger.sessions import make_link
 from shared.money import NanoUsd
 from shared.stores.postgres import UNREACHABLE
 
+KEY_ID = "the twelve characters in the middle of a key, or the whole key"
 LINK_S = 43_200.0
 """So long a link to the console waits for whoever uses it."""
 
@@ -54,11 +55,12 @@ def add_key_commands(group: Any) -> None:  # noqa: ANN401
     create.add_argument("--expires", type=expiry, help="a moment such as 2027-01-31T12:00:00Z, or 30d from now")
     create.add_argument("--strict", action="store_true", help="refuse what would be left out of a request")
     add_command(group, "list", _key_list, "an account's keys").add_argument("account_id")
-    add_command(group, "revoke", _key_revoke, "refuse a key from now on").add_argument("key_id")
+    revoke = add_command(group, "revoke", _key_revoke, "refuse a key from now on")
+    revoke.add_argument("key_id", type=key_id, help=KEY_ID)
     link = add_command(group, "link", _key_link, "a link that opens the console once, signed in as this key")
-    link.add_argument("key_id")
+    link.add_argument("key_id", type=key_id, help=KEY_ID)
     rotate = add_command(group, "rotate", _key_rotate, "a new key with the same rules; the old one ends after --grace")
-    rotate.add_argument("key_id")
+    rotate.add_argument("key_id", type=key_id, help=KEY_ID)
     rotate.add_argument(
         "--grace",
         type=grace,

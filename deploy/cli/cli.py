@@ -190,7 +190,8 @@ def _facts(catalogue: Catalogue, model: Model) -> dict[str, Any]:
 
 def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
     told = {title: row[name] for title, name in MODEL_COLUMNS.items()}
-    ends = f" until {row['ends_on']}" if row["ends_on"] else ""
+    until = "since" if row["lifecycle"] == "retired" else "until"
+    ends = f" {until} {row['ends_on']}" if row["ends_on"] else ""
     more = [name for name in MORE_PRICES if row[name]] or None
     told |= {"lifecycle": row["lifecycle"] + ends, "more_prices": more}
     return told | {name: row[name] for name in ("api", "upstream", "aliases")}

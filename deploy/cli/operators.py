@@ -12,7 +12,7 @@ import msgspec
 from deploy.cli.accounts import state_of
 from deploy.cli.command import Answer, add_command
 from deploy.cli.tables import plain
-from deploy.cli.values import expiry, operator_scopes, rows_at_most, since
+from deploy.cli.values import expiry, operator_scopes, rows_at_most, since, token_id
 from shared.operators import audit, operators
 from shared.operators.audit import Entry
 from shared.operators.operators import OperatorRow
@@ -41,7 +41,7 @@ def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own 
     add_command(group, "list", _list, "every operator with the tokens")
     revoke = add_command(group, "revoke", _revoke, "refuse an operator and all tokens from now on, or one token")
     revoke.add_argument("name")
-    revoke.add_argument("--token", metavar="TOKEN_ID", help="this token alone")
+    revoke.add_argument("--token", type=token_id, metavar="TOKEN_ID", help="this token alone")
 
 
 def add_audit_commands(group: Any) -> None:  # noqa: ANN401

@@ -42,7 +42,7 @@ def add_queue_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own typ
 def add_worker_commands(group: Any) -> None:  # noqa: ANN401
     """`list` and `drain`."""
     add_command(group, "list", _workers, "every living worker")
-    text = "let a worker take no more jobs; what it runs goes on to its end; ends when the worker has heard of it"
+    text = "let a worker take no more jobs for good; stop it when it runs none; ends when the worker has heard of it"
     add_command(group, "drain", _drain, text).add_argument("id")
 
 

@@ -29,7 +29,7 @@ def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
     tables that are wider than the terminal the first columns are shown.
     """
     plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
-    if isinstance(plain, dict) and plain and all(map(_are_rows, plain.values())):
+    if isinstance(plain, dict) and any(plain.values()) and all(map(_are_rows, plain.values())):
         return "\n\n".join(f"{title}\n{_table(rows)}" for title, rows in plain.items())
     if isinstance(plain, list) and all(len(row) <= COLUMNS_MAX for row in plain):
         return _table(plain)

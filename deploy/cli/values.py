@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from shared import tokens
+from shared.ledger import api_keys
 from shared.ledger.api_keys import GRACE_MAX, LIFE_MAX, RPM_MAX, SCOPES
 from shared.money import NanoUsd, usd_to_nano
 from shared.operators import operators
@@ -50,6 +52,16 @@ def operator_scopes(text: str) -> tuple[str, ...]:
     return _some_of(operators.SCOPES, text)
 
 
+def key_id(text: str) -> str:
+    """The id of a key, also of one that is given as a whole, which is what one has of a key that leaked."""
+    return _id_of(api_keys.PREFIX, text)
+
+
+def token_id(text: str) -> str:
+    """The same of an operator's token."""
+    return _id_of(operators.PREFIX, text)
+
+
 def rows_at_most(text: str) -> int:
     """How many rows are wanted."""
     number = _whole(text)
@@ -84,6 +96,11 @@ def since(text: str) -> datetime:
     if found is None:
         raise argparse.ArgumentTypeError("a moment such as 2027-01-31T12:00:00Z, or how long ago, such as 24h or 30d")
     return found
+
+
+def _id_of(prefix: str, text: str) -> str:
+    found = tokens.parted(prefix, text)
+    return found[0] if found else text
 
 
 def _some_of(known: Sequence[str], text: str) -> tuple[str, ...]:

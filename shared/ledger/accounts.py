@@ -71,11 +71,18 @@ async def create_account(
     return account
 
 
+def no_such_account(account_id: str) -> NotFound:
+    """The error for an id that no account has."""
+    return NotFound(
+        f"No account {account_id[:100]}: `rebootml account list` and GET /operator/accounts list all of them."
+    )
+
+
 async def find_account(source: asyncpg.Pool | Connection, account_id: str) -> Account:
     """The account with this id. Raises `NotFound`."""
     row = await source.fetchrow(SQL["find"], account_id)
     if row is None:
-        raise NotFound(f"No account {account_id}.")
+        raise no_such_account(account_id)
     return Account(*row)
 
 
@@ -122,7 +129,7 @@ async def _credit(
     try:
         return bool(await connection.fetchval(SQL["credit"], account_id, amount, ref, remark))
     except asyncpg.NoDataFoundError:
-        raise NotFound(f"No account {account_id}.") from None
+        raise no_such_account(account_id) from None
     except asyncpg.CheckViolationError:
         raise Conflict("Refused: it would take the balance below what running requests hold.") from None
     except asyncpg.NumericValueOutOfRangeError:

@@ -12,6 +12,7 @@ import msgspec
 
 from shared import tokens
 from shared.errors import Conflict, InvalidApiKey, InvalidRequest, NotFound
+from shared.ledger.accounts import no_such_account
 from shared.money import NANO_PER_USD, USD_MAX, NanoUsd, nano_to_usd
 from shared.operators.audit import Author, note
 from shared.settings import TURN_TIMEOUT_S
@@ -147,6 +148,15 @@ def split_key(key: str) -> tuple[str, str]:
     return found
 
 
+def no_such_key(key_id: str) -> NotFound:
+    """The error for an id that no key has. It repeats nothing longer than an id, because that may be a whole key."""
+    shown = f"No key {key_id}" if len(key_id) <= tokens.ID_LENGTH else "This is no id of a key"
+    return NotFound(
+        f"{shown}: an id is the {tokens.ID_LENGTH} characters in the middle of a key; `rebootml key list ACCOUNT_ID` and "
+        "GET /operator/accounts/{id}/keys list those of an account."
+    )
+
+
 async def create_key(
     source: asyncpg.Pool | Connection,
     account_id: str,
@@ -166,7 +176,7 @@ async def create_key(
             new = await _insert_key(connection, account_id, rules, secret)
             await note(connection, author, "key.create", f"key:{new.key_id}", None, new.stored.row())
     except asyncpg.ForeignKeyViolationError:
-        raise NotFound(f"No account {account_id}.") from None
+        raise no_such_account(account_id) from None
     return new
 
 
@@ -267,7 +277,7 @@ async def _insert_key(connection: Connection, account_id: str, rules: KeyRules, 
 async def _existing(source: asyncpg.Pool | Connection, key_id: str) -> ApiKey:
     key = await find_key(source, key_id)
     if key is None:
-        raise NotFound(f"No key {key_id}.")
+        raise no_such_key(key_id)
     return key
 
 

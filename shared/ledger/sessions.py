@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from shared import tokens
-from shared.errors import NotFound
-from shared.ledger.api_keys import ApiKey, key_from_row
+from shared.ledger.api_keys import ApiKey, key_from_row, no_such_key
 from shared.operators.audit import Author, note
 from shared.stores.postgres import load_queries, transaction
 
@@ -41,7 +40,7 @@ async def make_link(pool: asyncpg.Pool, key_id: str, lives_s: float, *, author: 
             await connection.execute(SQL["make"], tokens.sha256(token), key_id, False, lives_s)  # noqa: FBT003
             await note(connection, author, "console.link", f"key:{key_id}", None, {"lives_s": lives_s})
     except asyncpg.ForeignKeyViolationError:
-        raise NotFound(f"No key {key_id}.") from None
+        raise no_such_key(key_id) from None
     return token
 
 

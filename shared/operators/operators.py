@@ -161,7 +161,9 @@ async def find_token(pool: asyncpg.Pool, token_id: str) -> Token | None:
 async def _revoke_token(connection: Connection, name: str, token_id: str, author: Author | None) -> None:
     row = await connection.fetchrow(SQL["find_token"], token_id)
     if row is None or row["operator"] != name:
-        raise NotFound(f"Operator {name} has no token {token_id}: `rebootml operator list` shows them.")
+        raise NotFound(
+            f"Operator {name} has no token {token_id[: tokens.ID_LENGTH]}: `rebootml operator list` shows them."
+        )
     if revoked_at := await connection.fetchval(SQL["revoke_token"], token_id):
         await _note_end(connection, author, "operator.token.revoke", f"operator:{name}/token:{token_id}", revoked_at)
 

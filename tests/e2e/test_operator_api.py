@@ -395,6 +395,8 @@ async def test_odd_names_are_only_names_and_large_bodies_are_refused(operator: O
     assert await operator.seen(f"audit?actor={name}") == {"entries": [], "next_cursor": None}
     assert (await operator.refused("accounts/'%3B--/credit", usd=1, ref="x"))[0] == 404
     assert (await operator.request("DELETE", "/operator/keys/'%3B--")).status == 404
+    whole = await operator.request("DELETE", "/operator/keys/rml_abcdefghijkl_secret")
+    assert (whole.status, "secret" in whole.error["message"]) == (404, False)
     large = {"name": "x" * 70_000, "ref": "large"}
     assert (await operator.request("POST", "/operator/accounts", json=large)).status == 413
     assert await books.fetchval("SELECT count(*) FROM audit") > 0

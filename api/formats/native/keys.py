@@ -13,7 +13,9 @@ from shared.ledger.api_keys import RPM_MAX, KeyRow, KeyRules
 from shared.money import NanoUsd, usd_to_nano
 
 EXPIRY_MAX_S = 315_360_000
-CREATE_HINT = "It takes name, scopes, rpm, limit_usd, strict and one of expires_at, expires_in_s"
+CREATE_HINT = (
+    "It takes name, scopes (of inference, read and manage), rpm, limit_usd, strict and one of expires_at, expires_in_s"
+)
 Scope = Literal["inference", "read", "manage"]
 
 

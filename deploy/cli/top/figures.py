@@ -184,7 +184,9 @@ class Source:
         while len(self._counted) > 2 and now - self._counted[1][0] >= RATES_OVER_S:  # noqa: PLR2004 - two make a rate
             self._counted.popleft()
         began, before = self._counted[0]
-        tokens = {name: sum(lately[name].tokens_per_s for lately in seen if name in lately) for name in PROVIDERS}
+        tokens = {
+            name: sum((lately[name].tokens_per_s for lately in seen if name in lately), 0.0) for name in PROVIDERS
+        }
         tokens[EVERYTHING] = sum(tokens.values())
         return {name: _rates(counted[name] - before[name], now - began, tokens[name]) for name in counted}
 

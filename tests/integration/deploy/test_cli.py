@@ -170,10 +170,14 @@ def test_an_expiry_may_be_a_time_from_now(cli: Cli) -> None:
     assert timedelta(days=30) <= life < timedelta(days=30, minutes=5)
 
 
-def test_a_revoked_key_says_since_when(cli: Cli) -> None:
+def test_a_revoked_key_says_since_when_also_where_all_of_it_is_given_and_nothing_repeats_that(cli: Cli) -> None:
     account = cli.new_account()
-    key_id = cli.json("key", "create", account)["key_id"]
-    assert cli.json("key", "revoke", key_id)["revoked_at"] is not None
+    new = cli.json("key", "create", account)
+    refused = cli("key", "revoke", f"{new['key']}x")
+    assert (refused.status, new["key"].split("_")[2][:32] in refused.err) == (REFUSED, False)
+    revoked = cli.json("key", "revoke", new["key"])
+    assert (revoked["key_id"], revoked["revoked_at"] is None) == (new["key_id"], False)
+    assert cli.json("key", "revoke", new["key_id"]) == revoked
     assert cli.json("key", "list", account)[0]["revoked_at"] is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_a_field_that_stands_twice_is_named(body: bytes) -> None:
         (NewAccountBody, {"name": "x", "ref": " "}, "text that is not blank and has no NUL - at `$.ref`"),
         (NewAccountBody, {"name": "x\0", "ref": "r"}, "text without NUL - at `$.name`"),
         (CreditBody, {"usd": 1, "note": "x\0", "ref": "r"}, "text without NUL - at `$.note`"),
+        (list[datetime], ["yesterday"], "a time such as 2027-01-31T12:00:00Z - at `$[0]`"),
         (dict[str, messages.ToolName], {"a": "b c"}, "1 to 128 letters, digits or `_.:/-` - at `$[...]`"),
         (list[messages.CallId], ["b c"], "up to 16,384 visible characters of ASCII - at `$[0]`"),
         (list[content.ToolName], [""], "1 to 128 letters, digits or `_.:/-` - at `$[0]`"),
