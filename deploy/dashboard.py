@@ -1,6 +1,6 @@
 """`python -m deploy.dashboard` writes the Grafana dashboard that the chart installs.
 
-Every front door says the same of queues, slots and workers, so those are the greatest of what they say, never the sum.
+Every front door reports the same numbers of queues, slots and workers, so panels show their maximum, never their sum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ COLUMNS, WIDTH, HEIGHT = 24, 8, 8
 
 
 class Panel(NamedTuple):
-    """`lines`: an expression and how its series are called."""
+    """One panel. `lines`: an expression and the name of its series."""
 
     title: str
     unit: str
@@ -197,7 +197,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
 
 
 def dashboard() -> dict[str, Any]:
-    """As Grafana imports it."""
+    """The dashboard in Grafana's import form."""
     numbers, panels, y = count(1), [], 0
     for title, row in ROWS.items():
         place = {"x": 0, "y": y, "w": COLUMNS, "h": 1}

@@ -1,8 +1,8 @@
-"""Runs a command whose stderr is a terminal, and leaves out the list of packages that uv prints after an installation.
+"""Runs a command whose stderr is a terminal, and hides the list of packages that uv prints after an installation.
 
 `python deploy/without_list.py uv pip install …`: uv cannot show its progress without that list. `--quiet` hides both, and
-uv draws no progress into a pipe. So the command gets a new terminal as its stderr, and this program passes on what
-appears there. It needs nothing but Python, because it runs before anything is installed.
+uv shows no progress in a pipe. So the command gets a new terminal as its stderr, and this program passes on what appears
+there. It uses the standard library only, because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import tty
 from collections.abc import Iterable, Iterator
 
 LISTED = re.compile(rb"(\x1b\[[\d;]*m| )+[+~-](\x1b\[[\d;]*m| )+\S+==\S+\s*")
-"""` + name==version`, with or without colours; `-` and `~` stand before what was removed or installed again."""
+"""` + name==version`, with or without colours; `-` and `~` mark packages that were removed or reinstalled."""
 READ_BYTES = 65_536
 
 
 def main(command: list[str]) -> int:
-    """Return the command's exit status."""
+    """Run the command and return its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this program as it ends the command, without a traceback
     ours, theirs = pty.openpty()
     tty.setraw(theirs)  # the real terminal turns line feeds into new lines
@@ -38,14 +38,14 @@ def main(command: list[str]) -> int:
 
 
 def written(terminal: int) -> Iterator[bytes]:
-    """What is written to the terminal until the last program has closed it. Linux reports that as an error."""
+    """The bytes that appear on the terminal until the last program has closed it. Linux reports that end as an error."""
     with contextlib.suppress(OSError):
         while data := os.read(terminal, READ_BYTES):
             yield data
 
 
 def unlisted(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same text without the lines of the list. Only the beginning of such a line is kept back until the line ends."""
+    """The text without the lines of the list. Only the beginning of such a line is held back until the line ends."""
     kept = b""
     for piece in pieces:
         *lines, kept = (kept + piece).split(b"\n")

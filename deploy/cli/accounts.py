@@ -22,7 +22,7 @@ from shared.stores.postgres import UNREACHABLE
 
 KEY_ID = "the twelve characters in the middle of a key, or the whole key"
 LINK_S = 43_200.0
-"""So long a link to the console waits for whoever uses it."""
+"""How long a link to the console is valid."""
 
 
 def add_account_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -82,7 +82,9 @@ async def _account_list(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def _account_credit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
-    """Without a reference it has one of its own: whoever is not told what came of it can repeat the command with that."""
+    """Credit the account. Without a reference a new one is used and shown, so that the command can be repeated with it if
+    its outcome is unknown.
+    """
     ref = arguments.ref or new_id("ref")
     try:
         account = await accounts.credit_account(pool, arguments.id, arguments.usd, ref=ref, note=arguments.note)
@@ -145,7 +147,7 @@ def _shown(key: KeyRow, now: datetime) -> dict[str, object]:
 
 
 def state_of(revoked_at: datetime | None, expires_at: datetime | None, now: datetime) -> str:
-    """Of a key or a token."""
+    """The state of a key or a token."""
     if revoked_at is not None:
         return "revoked"
     return "expired" if expires_at is not None and expires_at <= now else "usable"

@@ -1,4 +1,4 @@
-"""`rebootml batch …`: sends a batch, watches it, and fetches its results, over HTTP and as its account."""
+"""`rebootml batch …`: sends a batch, watches it and fetches its results, over HTTP, as the account itself."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from shared.ids import new_id
 
 WATCH_EVERY_S = 1.0
 FAILURES_MAX = 30
-"""One after the other, before watching gives up: front doors are replaced and stores restarted while a batch runs."""
+"""Failed looks in a row after which watching gives up: front doors are replaced and stores restarted while a batch runs."""
 UNSUCCESSFUL = {"failed", "expired", "cancelled"}
 UNANSWERED = ("failed", "cancelled", "expired")
-"""States of a batch, and counts of its lines."""
+"""Counts of a batch's lines that ended without an answer."""
 ERRORS_SHOWN_MAX = 10
 BatchCommand = Callable[[argparse.Namespace, Service], Awaitable[Answer]]
 
@@ -65,13 +65,13 @@ async def _submit(arguments: argparse.Namespace, service: Service) -> Answer:
     try:
         batch = await service.submit(arguments.file, key, flex=flex)
     except Unreachable:
-        batch = await service.submit(arguments.file, key, flex=flex)  # with the same key it is the same batch
+        batch = await service.submit(arguments.file, key, flex=flex)  # the same key repeats the same batch
     answer = await _watched(arguments, service, batch)
     return answer._replace(data=answer.data | estimated)
 
 
 async def _estimated(arguments: argparse.Namespace, service: Service) -> dict[str, Any]:
-    """What the file may cost, shown to people before it is sent; nothing for a key that may not read prices."""
+    """The estimated cost of the file, shown to people before it is sent; empty for a key that may not read prices."""
     try:
         models = await service.models()
     except PermissionDenied:
@@ -106,7 +106,9 @@ COMMANDS: tuple[BatchCommand, ...] = (_submit, _show, _results)
 
 
 async def _watched(arguments: argparse.Namespace, service: Service, batch: dict[str, Any]) -> Answer:
-    """The batch, at its end if that is waited for. What was not understood is named by the answer to its sending only."""
+    """The batch, at its end if the command waits for that. Only the answer to the upload names the lines that were not
+    understood.
+    """
     errors = batch.get("errors")
     if arguments.watch:
         batch = await _until_ended(service, batch)
@@ -118,7 +120,7 @@ async def _watched(arguments: argparse.Namespace, service: Service, batch: dict[
 
 
 async def _until_ended(service: Service, batch: dict[str, Any]) -> dict[str, Any]:
-    """Shows a bar where a person sees it."""
+    """Wait for the end of the batch; a terminal shows a progress bar."""
     failures = 0
     with tqdm(desc=batch["id"], total=batch["counts"]["total"], unit="line", disable=None, dynamic_ncols=True) as bar:
         _advance(bar, batch)
@@ -135,7 +137,7 @@ async def _until_ended(service: Service, batch: dict[str, Any]) -> dict[str, Any
 
 
 def _unanswered(batch: dict[str, Any]) -> int:
-    """Lines that ended without an answer, also those that were not understood."""
+    """Lines that ended without an answer, including those that were not understood."""
     return sum(batch["counts"][name] for name in UNANSWERED)
 
 
@@ -148,7 +150,7 @@ def _advance(bar: tqdm[Any], batch: dict[str, Any]) -> None:
 
 
 async def _write_out(service: Service, batch_id: str, *, as_json: bool) -> None:
-    """As lines, or as one JSON array of them; never more than a piece in memory."""
+    """Write the results as lines or as one JSON array, with only a piece in memory."""
     out, between = sys.stdout.buffer, b"[" if as_json else b""
     async for chunk in service.results(batch_id):
         if as_json:

@@ -47,7 +47,7 @@ MODEL_COLUMNS = {
     "context": "context_window",
     "output_max": "max_output_tokens",
 }
-"""What people see of the catalogue; `models show` has all of a row."""
+"""Columns of the catalogue that people see; `models show` has all fields."""
 MORE_PRICES = ("long_context", "flex", "off_peak", "price_changes")
 Command = Callable[[argparse.Namespace, asyncpg.Pool], Awaitable[Answer]]
 
@@ -56,7 +56,9 @@ def main() -> None:
     """Entry point of the `rebootml` script."""
     words = [word for word in sys.argv[1:] if word != "--json"]
     parser = _parser()
-    if words[:1] != ["batch"] and not all(map(_is_text, words)):  # the name of a file may be any bytes
+    if words[:1] != ["batch"] and not all(
+        map(_is_text, words)
+    ):  # batch commands take file names, which may be any bytes
         parser.error("a word of the line is not in UTF-8")
     arguments = parser.parse_args(words)
     arguments.as_json = len(words) < len(sys.argv[1:])
@@ -76,13 +78,13 @@ def main() -> None:
     try:
         _print(answer, as_json=arguments.as_json)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads it has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(answer.status)
 
 
 def _is_text(word: str) -> bool:
-    """Whether it can be stored: what is not UTF-8 Python gives as halves of surrogate pairs."""
+    """Whether the word can be stored: Python decodes invalid UTF-8 as lone surrogates."""
     try:
         word.encode()
     except UnicodeEncodeError:
@@ -121,7 +123,7 @@ async def _run(arguments: argparse.Namespace) -> Answer:
 
 
 def _environment() -> dict[str, str]:
-    """The environment, filled up from `run.json`. Most commands need no Redis."""
+    """The environment, completed from `run.json`. Most commands need no Redis."""
     environment = dict(os.environ)
     if not (environment.get("DATABASE_URL") or environment.get("DATABASE_URL_FILE")):
         run = _run_json()
@@ -140,7 +142,7 @@ def _run_json_path() -> Path:
 
 
 def _run_json() -> dict[str, Any]:
-    """What a running `make run` says of itself; empty when there is none."""
+    """The document of a running `make run`; empty if there is none."""
     try:
         run = json.loads(_run_json_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -198,7 +200,7 @@ def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _catalogue_settings() -> Settings:
-    """The catalogue needs neither Postgres nor Redis."""
+    """Settings for commands that read the catalogue and need neither Postgres nor Redis."""
     stores = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "DATABASE_URL_FILE": "", "REDIS_URL_FILE": ""}
     return Settings.load({**os.environ, **stores})
 

@@ -1,4 +1,4 @@
-"""What every command of `rebootml` is made of: words on the line, and an answer."""
+"""The parts of every `rebootml` command: its words on the line, and its answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """`data` is the `--json` document, `status` the exit status; `shown` is what people see instead of the document.
-
-    None for both: the command has written what there is itself.
+    """`data` is the `--json` document, `status` the exit status, `shown` what people see instead. If both are None, the
+    command has written its output itself.
     """
 
     data: Any
@@ -19,12 +18,12 @@ class Answer(NamedTuple):
 
 
 def add_group(groups: Any, name: str, text: str) -> Any:  # noqa: ANN401 - argparse's own type is private
-    """Commands of two words."""
+    """Add a group of commands with two words."""
     return groups.add_parser(name, help=text, description=text).add_subparsers(required=True, metavar="command")
 
 
 def add_command(groups: Any, name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:  # noqa: ANN401
-    """A command that `run` carries out."""
+    """Add a command that `run` carries out."""
     parser: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     return parser

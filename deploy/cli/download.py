@@ -1,4 +1,4 @@
-"""Downloads results into a file, and goes on where an earlier download of them broke off."""
+"""Downloads results into a file, and continues an earlier download that broke off."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from shared.errors import Conflict
 
 
 class Kept(NamedTuple):
-    """What of a file can stay: so many bytes and lines, and behind which line to go on. Lines after the last one that
-    succeeded are fetched again, because only those surely have a `custom_id` of their own.
+    """The part of a file that can stay: its bytes and lines, and the line after which the download continues. Lines after
+    the last successful one are fetched again, because only a successful line surely has a `custom_id` of its own.
     """
 
     bytes: int = 0
     lines: int = 0
     after: str | None = None
     before: str | None = None
-    """The line that succeeded before that one; it ends at `before_bytes`."""
+    """The successful line before that one; it ends at `before_bytes`."""
     before_bytes: int = 0
 
 
 class ResultLine(msgspec.Struct, frozen=True):
-    """As much of a line as is needed here."""
+    """The part of a line that is needed here."""
 
     custom_id: str | None
     status: int
@@ -36,9 +36,9 @@ _decoder = msgspec.json.Decoder(ResultLine)
 
 
 async def download(service: Service, batch: dict[str, Any], path: Path) -> int:
-    """Gives how many lines the file has now. What is there is kept when it is the beginning of the results of a batch that
-    has ended; results of one that was still running may lack lines between, so they are fetched anew. Raises `Conflict` for
-    a file of something else.
+    """Download and return the number of lines in the file. An existing file is continued if it is the beginning of the
+    results of an ended batch; results of a running batch may have gaps, so they are fetched anew. Raises `Conflict` for a
+    file of something else.
     """
     kept = kept_of(path)
     if batch["ended_at"] and kept.after is not None and await _is_of(service, batch["id"], path, kept):
@@ -49,7 +49,7 @@ async def download(service: Service, batch: dict[str, Any], path: Path) -> int:
 
 
 def kept_of(path: Path) -> Kept:
-    """Reads line by line; a broken half line is not kept. Raises `Conflict` for a file of something else."""
+    """Read the file line by line; an incomplete last line is not kept. Raises `Conflict` for a file of something else."""
     kept, end, lines = Kept(), 0, 0
     if not path.exists():
         return kept
@@ -79,7 +79,7 @@ def _understood(line: bytes) -> ResultLine | None:
 
 
 def _could_begin(path: Path) -> bool:
-    """Whether the one half line that is there could be of a result."""
+    """Whether the only, incomplete line of the file could be of a result."""
     beginning = b'{"custom_id":'
     with path.open("rb") as file:
         start = file.read(len(beginning))
@@ -87,7 +87,7 @@ def _could_begin(path: Path) -> bool:
 
 
 async def _is_of(service: Service, batch_id: str, path: Path, kept: Kept) -> bool:
-    """Whether the file's first line and its last ones are this batch's: another one's may have the same ids."""
+    """Whether the file's first and last lines are this batch's; another batch may have the same ids."""
     with path.open("rb") as file:
         first = file.readline()
         file.seek(kept.before_bytes)

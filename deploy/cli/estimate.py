@@ -1,4 +1,6 @@
-"""What a file of lines may cost at the tier flex and without it, before it is sent: by the service's own list of prices."""
+"""Estimates what a file of lines may cost, at the tier flex and at the default tier, before it is sent, from the service's
+own prices.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from shared.money import LongContext, Price, Usage, nano_to_usd, price_from_usd
 from shared.settings import Settings
 
 DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Settings)}
-"""Of the service, unless its operator has others."""
+"""The service's default output limits; an operator may have others."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Of the lines that were `counted`; `left_out` cannot be read here, or are for a model that is unknown or has no such
-    tier. A line that asks for the default tier itself costs that. Input is estimated, output counted up to its limit, so that
-    most lines cost less; what a vendor writes to its cache, and a price of the operator's for batches, is not counted.
+    """The estimate for the `counted` lines. Lines in `left_out` cannot be parsed here, or are for a model that is unknown
+    or lacks the tier. A line that asks for the default tier itself costs that. Input is estimated and output counted up to
+    its limit, so most lines cost less. Cache writes, and an operator's own price factor for batches, are not counted.
     """
 
     counted: int
@@ -54,7 +56,7 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 def estimate(path: Path, models: Iterable[Mapping[str, Any]]) -> Estimate:
-    """Of the file's lines, by what `GET /api/models` lists. Reads one line after the other."""
+    """The estimate for the file's lines, by the prices of `GET /api/models`. Lines are read one by one."""
     offered = _offered(models)
     counted = left_out = flex_nano = default_nano = 0
     for line in _lines(path):
@@ -72,7 +74,7 @@ def estimate(path: Path, models: Iterable[Mapping[str, Any]]) -> Estimate:
 
 
 def _lines(path: Path) -> Iterator[_Line | None]:
-    """None for one that is not understood; blank ones are passed over."""
+    """The parsed lines; None for one that is not understood. Blank lines are skipped."""
     with path.open("rb") as file:
         for text in file:
             if not text.strip():
@@ -84,7 +86,7 @@ def _lines(path: Path) -> Iterator[_Line | None]:
 
 
 def _offered(models: Iterable[Mapping[str, Any]]) -> dict[str, _Offered]:
-    """By all names, as far as there is a price for the tier."""
+    """Prices by all names of the models, if there is a price for the tier."""
     found: dict[str, _Offered] = {}
     for model in models:
         if model["flex"] is None:

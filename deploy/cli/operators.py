@@ -1,4 +1,4 @@
-"""`rebootml operator …` and `rebootml audit …`: who may operate the service, and what was changed."""
+"""`rebootml operator …` and `rebootml audit …`: operators with their tokens, and the audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.operators.operators import OperatorRow
 
 ENTRIES_SHOWN = 100
 SAID_ELSEWHERE = ("created_at", "key_id", "account_id", "operator")
-"""Of a change: by its time and its target."""
+"""Columns that the table leaves out, because the time and the target say the same."""
 NO_TOKEN = {"token_id": None, "scopes": None, "expires_at": None}
 
 
@@ -80,7 +80,7 @@ async def _audit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 def _shown(operator: OperatorRow, now: datetime) -> list[dict[str, object]]:
-    """A row for each token."""
+    """One row per token."""
     rows: list[dict[str, object]] = []
     for token in operator.tokens:
         state = state_of(token.revoked_at, token.expires_at, now)

@@ -33,14 +33,15 @@ MODEL, LIFECYCLE = "model", "lifecycle"
 DECIMALS = 9
 NESTED = ("long_context", "off_peak")
 UNKNOWN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
-"""What comes of a list in which something has another form."""
+"""Errors that a list in an unknown form causes."""
 AS_INPUT = {"cached": "input", "cache_write": "input"}
-"""Prices that are the second where they are not given."""
+"""Prices that default to another one."""
 
 
 class Difference(NamedTuple):
-    """`field` is one of the row's, with a point where it lies in another, as `long_context.input`; `model` where their list
-    has no such model, and `lifecycle` where it has ended there. Prices are USD per million tokens; None where there is none.
+    """A price that differs. `field` is a field of the row, with a point for a nested one, as `long_context.input`; `model`
+    if their list lacks the model, `lifecycle` if it has ended there. Prices are USD per million tokens, None if there is
+    none.
     """
 
     name: str
@@ -49,11 +50,11 @@ class Difference(NamedTuple):
     theirs: Decimal | str | None
 
     def row(self) -> dict[str, Any]:
-        """As JSON has it, prices as exact numbers."""
+        """The difference in JSON, with exact numbers."""
         return {"name": self.name, "field": self.field, "ours": _json(self.ours), "theirs": _json(self.theirs)}
 
     def told(self) -> dict[str, str]:
-        """For people."""
+        """The difference for people."""
         return {"model": self.name, "difference": f"{self.field}: {self._words()}"}
 
     def _words(self) -> str:
@@ -67,7 +68,7 @@ class Difference(NamedTuple):
 
 
 class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A difference that is known."""
+    """A known difference."""
 
     name: str
     reason: str
@@ -75,19 +76,19 @@ class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AcceptFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of them."""
+    """All known differences."""
 
     accept: list[Accepted] = []
 
 
 def check_prices(arguments: argparse.Namespace, settings: Settings) -> Answer:
-    """Exit status 1 where something differs that is not accepted."""
+    """Compare the prices. Exit status 1 if something differs that is not accepted."""
     today = dt.datetime.now(dt.UTC).date()
     theirs = read_price_list(arguments.file, today)
     accepted = _accepted(arguments.accept) if arguments.accept else []
     tables = list(tables_in_force(settings.catalogue_overlay).models.values())
     for table in tables:
-        parse_row(table)  # what is wrong in an overlay is told with its line
+        parse_row(table)  # errors in an overlay name the line
     found = [one for table in tables for one in _found(arguments.file, table.fields, theirs, today)]
     found = [one for one in found if not _is_accepted(one, accepted)]
     return Answer([one.row() for one in found], 1 if found else 0, [one.told() for one in found])
@@ -103,7 +104,7 @@ def _found(path: Path, row: Mapping[str, Any], theirs: PriceList, today: dt.date
 
 
 def differences(row: Mapping[str, Any], prices: PriceList, today: dt.date) -> Iterator[Difference]:
-    """Of a row as it is written; none of a model that is gone here, or at an operator's own address."""
+    """The differences of a row as written; none for a model that is retired here, or at an operator's own address."""
     name, lifecycle = row["name"], row["lifecycle"]
     if lifecycle == "retired" or row.get("base_url"):
         return
@@ -125,7 +126,7 @@ def _prices(name: str, ours: Mapping[str, Decimal], theirs: Mapping[str, Decimal
             continue
         mine, their = _price(ours, field), _price(theirs, field)
         if field.endswith("cache_write_long") and None in {mine, their}:
-            continue  # many lists do not know it
+            continue  # many lists lack this field
         if mine != their:
             yield Difference(name, field, mine, their)
 
@@ -135,7 +136,7 @@ def _both_have(group: str, *sides: Mapping[str, Decimal]) -> bool:
 
 
 def _price(prices: Mapping[str, Decimal], field: str) -> Decimal | None:
-    """Rounded to what a price may have; that of another field where this one is not given."""
+    """The price, rounded to the allowed decimals; the default's if this field is missing."""
     group, point, part = field.rpartition(".")
     price = prices.get(field)
     if price is None and part in AS_INPUT:
@@ -144,7 +145,7 @@ def _price(prices: Mapping[str, Decimal], field: str) -> Decimal | None:
 
 
 def prices_of(row: Mapping[str, Any], today: dt.date) -> dict[str, Decimal]:
-    """By their fields, as in force on that day."""
+    """The prices in force on that day, by field."""
     in_force = dict(row)
     for change in sorted(row.get("price_changes", ()), key=_first_day):
         if _first_day(change) <= today:
@@ -157,12 +158,14 @@ def prices_of(row: Mapping[str, Any], today: dt.date) -> dict[str, Decimal]:
 
 
 def _first_day(change: Mapping[str, Any]) -> dt.date:
-    """TOML's own date, or one in quotes, which the catalogue takes, too."""
+    """The day, as a TOML date or in quotes, which the catalogue also accepts."""
     return dt.date.fromisoformat(str(change["from"]))
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
-    """The vendor's id first; without the geography of an inference profile last, because that may have another price."""
+    """The names to look up, the vendor's id first. The id without the geographic prefix of an inference profile comes last,
+    because it may have another price.
+    """
     upstream = row["upstream"]
     return [upstream, *row.get("aliases", ()), GEOGRAPHY.sub("", upstream, count=1)]
 

@@ -21,7 +21,7 @@ from shared.errors import RebootError
 MTOK, KILO = 1_000_000, 1_000
 PARTS = ("input", "output", "cached", "cache_write", "cache_write_long")
 ONE_SIDED = ("long_context.above", "off_peak.factor")
-"""What says that there are such prices at all."""
+"""Fields whose presence in a list says that such prices exist."""
 FIELDS = (*PARTS, "long_context.above", *(f"long_context.{part}" for part in PARTS), "off_peak.factor")
 DEPRECATED = "deprecated"
 Table = Mapping[str, Any]
@@ -29,24 +29,24 @@ _decoder = msgspec.json.Decoder(Any, float_hook=Decimal)
 
 
 class Theirs(NamedTuple):
-    """What a list says of one model. `ended`: its lifecycle there, where that is no longer `active`."""
+    """What a list says of one model. `ended`: its lifecycle, if that is no longer `active`."""
 
     prices: dict[str, Decimal]
     ended: str | None = None
 
 
 class PriceList(NamedTuple):
-    """`find` looks a model up by one of our providers and the names that it may have there, the best first."""
+    """`find` looks a model up by one of our providers and its possible names, best first."""
 
     find: Callable[[str, Iterable[str]], Theirs | None]
 
 
 class UnknownForm(RebootError):
-    """The file is no list of prices that is known here."""
+    """The file is no known list of prices."""
 
 
 def read_price_list(path: Path, today: dt.date) -> PriceList:
-    """As in force on that day. Raises `UnknownForm`."""
+    """The prices in force on that day. Raises `UnknownForm`."""
     try:
         document = _decoder.decode(path.read_bytes())
     except OSError as error:
@@ -89,7 +89,7 @@ def _litellm_prices(entry: Table) -> dict[str, Decimal]:
     for key, value in entry.items():
         tier = _TIER.fullmatch(key)
         part = _LITELLM.get(tier["base"] if tier else key)
-        if part is None or value is None or (part == "cache_write" and not value):  # 0: no price of its own
+        if part is None or value is None or (part == "cache_write" and not value):  # 0 means no price of its own
             continue
         if tier:
             prices["long_context.above"] = Decimal(int(tier["thousands"]) * KILO)
@@ -146,7 +146,9 @@ def _fits(clause: Table, name: str) -> bool:
 
 
 def _in_force(prices: Table | list[Table], today: dt.date) -> dict[str, Decimal]:
-    """The last that is in force counts. One for hours of the day is that of the peak, and the one before it that off peak."""
+    """The prices in force: the last entry that is in force counts. An entry for hours of the day has the peak price; the
+    entry before it then has the off-peak price.
+    """
     if not isinstance(prices, list):
         return _genai_parts(prices)
     begun = [one for one in prices if (one.get("constraint") or {}).get("start_date", "") <= today.isoformat()]

@@ -1,4 +1,4 @@
-"""`rebootml queue …` and `rebootml worker …`: what waits, who works, and taking either out of service."""
+"""`rebootml queue …` and `rebootml worker …`: shows queues and workers, and takes them out of service."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def _resume(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def _switch(arguments: argparse.Namespace, pool: asyncpg.Pool, *, paused: bool) -> Answer:
-    """Pauses stand in Postgres, so that one is made also while Redis is away."""
+    """Pause or resume. Pauses are stored in Postgres, so that this works while Redis is away."""
     settings: Settings = arguments.settings
     row = await routing.pause(pool, arguments.provider, paused=paused)
     await heard_by_all(settings, pause_heard(arguments.provider, paused=paused))
@@ -80,7 +80,7 @@ async def _switch(arguments: argparse.Namespace, pool: asyncpg.Pool, *, paused: 
 
 
 async def heard_by_all(settings: Settings, heard: Heard) -> None:
-    """Raises as `until_heard` does."""
+    """Wait until every worker has heard of a change. Raises as `until_heard` does."""
     client = redis_client.connect(settings, redis.asyncio.Redis)
     try:
         await until_heard(client, heard, settings)
@@ -103,7 +103,7 @@ async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 def _shown(worker: WorkerBrief, since: Since) -> dict[str, object]:
-    """A worker drains because an operator has said so, or because a signal stops it."""
+    """A worker's row. A worker drains because an operator has said so, or because a signal stops it."""
     told = msgspec.structs.asdict(worker)
     first = {name: told.pop(name) for name in ("id", "slots", "running")}
     draining = since("worker", worker.id) or ("stops" if told["draining"] else None)
@@ -115,7 +115,7 @@ def _shown(worker: WorkerBrief, since: Since) -> dict[str, object]:
 
 
 async def _since(pool: asyncpg.Pool) -> Since:
-    """For how long something has been out of service."""
+    """For how long things have been out of service."""
     off, now = await off_since(pool), datetime.now(UTC)
 
     def since(kind: Kind, name: str) -> str | None:
@@ -125,7 +125,7 @@ async def _since(pool: asyncpg.Pool) -> Since:
 
 
 def _compact(queues: Sequence[str]) -> list[str]:
-    """As `WORKER_QUEUES` has them: `*:batch` for all queues of a lane."""
+    """Queues as `WORKER_QUEUES` has them: `*:batch` for all queues of a lane."""
     found: dict[str, None] = {}
     for queue in queues:
         lane = queue.partition(":")[2]
@@ -136,7 +136,7 @@ def _compact(queues: Sequence[str]) -> list[str]:
 
 @asynccontextmanager
 async def asking_redis(settings: Settings) -> AsyncIterator[_Redis]:
-    """Raises `Unavailable` when Redis cannot be asked within the block."""
+    """A connection to Redis. Raises `Unavailable` if Redis cannot be reached within the block."""
     client = redis_client.connect(settings, redis.asyncio.Redis)
     scripts = Scripts(client, settings)
     try:

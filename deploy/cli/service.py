@@ -1,4 +1,4 @@
-"""The service over HTTP, as the account that an API key is for."""
+"""The service over HTTP, as the account of an API key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NDJSON = "application/x-ndjson"
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 OK_MAX = 299
 REDIRECTS = range(300, 400)
-"""They are not followed: lines and key are for the address that was named."""
+"""Redirects are not followed: lines and key belong to the address that was named."""
 
 
 class Unreachable(RebootError):
@@ -26,15 +26,15 @@ class Unreachable(RebootError):
 
 
 class Service:
-    """Made by `connected`. Everything raises what the service refused with, and `Unreachable`."""
+    """Made by `connected`. All methods raise the service's refusals, and `Unreachable`."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def submit(self, path: Path, key: str, *, flex: bool = False) -> Any:  # noqa: ANN401 - any JSON
-        """The batch made of the file's lines, at the service tier `flex` if wanted; `key` keeps a repeat from making another
-        one.
+        """Create a batch from the file's lines, at the service tier `flex` if wanted. `key` keeps a repeat from creating
+        another one.
         """
         headers = {"Content-Type": NDJSON, "Idempotency-Key": key}
         params = {"service_tier": "flex"} if flex else {}
@@ -43,17 +43,17 @@ class Service:
                 return msgspec.json.decode(await response.read())["result"]
 
     async def models(self) -> Any:  # noqa: ANN401
-        """What it offers, with all prices."""
+        """All models with their prices."""
         async with self._answer("GET", "/api/models") as response:
             return msgspec.json.decode(await response.read())["result"]
 
     async def batch(self, batch_id: str) -> Any:  # noqa: ANN401
-        """Its state and counts."""
+        """A batch with its state and counts."""
         async with self._answer("GET", _path(batch_id)) as response:
             return msgspec.json.decode(await response.read())["result"]
 
     async def results(self, batch_id: str, after: str | None = None) -> AsyncGenerator[bytes]:
-        """The lines behind `after`, as they come."""
+        """The result lines after `after`, as they arrive."""
         params = {} if after is None else {"after": after}
         async with self._answer("GET", f"{_path(batch_id)}/results", params=params) as response:
             async for chunk in response.content.iter_any():
@@ -74,8 +74,8 @@ class Service:
 
 @asynccontextmanager
 async def connected(url: str | None, run: Mapping[str, Any]) -> AsyncIterator[Service]:
-    """At `url`, else at `REBOOTML_URL`, else where `run`, the document of a running `make run`, says. Its key is sent to
-    nobody else. Raises `SettingsError`.
+    """Connect to `url`, otherwise to `REBOOTML_URL`, otherwise to the running `make run` that `run` describes. That run's
+    key is sent to no other address. Raises `SettingsError`.
     """
     found = url or os.environ.get("REBOOTML_URL") or run.get("url")
     if not found:

@@ -1,4 +1,4 @@
-"""`rebootml db size`: what the database holds, by table and month."""
+"""`rebootml db size`: the size of the database by table and month."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.stores.postgres import load_queries
 
 SQL = load_queries("size")
 COUNTED_BYTES_MAX = 64_000_000
-"""Of what is larger, the rows are those that Postgres estimates."""
+"""Rows of larger tables are Postgres's estimates."""
 COUNT_TIMEOUT_S = 60.0
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 class TableSize(msgspec.Struct, kw_only=True):
-    """`bytes` are those of the rows with their indexes. `month` is null for what is not kept by months; some of its `rows`
-    may be `estimated`.
+    """`bytes` counts rows and indexes. `month` is null for a table that is not partitioned by months. `estimated`: some of
+    the `rows` are estimated.
     """
 
     table: str
@@ -64,7 +64,7 @@ async def _size(_: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 
 async def table_sizes(pool: asyncpg.Pool, counted_bytes_max: int = COUNTED_BYTES_MAX) -> list[TableSize]:
-    """Of every table; those that are kept by days or months have a row for each month. Raises asyncpg's errors."""
+    """The sizes of all tables; a table with daily or monthly partitions has a row per month. Raises asyncpg's errors."""
     sizes: dict[tuple[str, str | None], TableSize] = {}
     for part in await pool.fetch(SQL["tables"], counted_bytes_max):
         table, month, estimated = part["table"], part["month"], part["estimated"]

@@ -1,4 +1,4 @@
-"""Times and numbers in a few characters, for people."""
+"""Short forms of times and numbers, for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
 
 
 def from_now(moment: datetime | None, now: datetime) -> str | None:
-    """When something is to be, or was."""
+    """How far a moment lies ahead or back."""
     if moment is None:
         return None
     seconds = (moment - now).total_seconds()

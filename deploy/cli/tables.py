@@ -1,4 +1,4 @@
-"""What people see of a command's answer: rows as a table, one thing as its names and values."""
+"""A command's answer for people: rows as a table, one thing as names and values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 COLUMNS_MAX = 10
-"""What has more of them is told as names and values."""
+"""A table with more columns is shown as names and values."""
 COLUMNS_MIN = 3
-"""A terminal that has no room for so many, or for all of fewer, is told names and values."""
+"""A terminal without room for this many columns, or for all of fewer, gets names and values."""
 LISTED_MAX = 8
 NAME_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 1_000
@@ -25,8 +25,8 @@ NUMBERS = (int, float)
 
 
 def for_people(data: Any) -> str:  # noqa: ANN401 - any JSON document
-    """A list of things as a table, a mapping of titles to lists as several, anything else as names and values. Of
-    tables that are wider than the terminal the first columns are shown.
+    """A list as a table, a mapping of titles to lists as several tables, anything else as names and values. Of a table that
+    is wider than the terminal, the first columns are shown.
     """
     plain = msgspec.to_builtins(data, builtin_types=(msgspec.Raw, datetime))
     if isinstance(plain, dict) and any(plain.values()) and all(map(_are_rows, plain.values())):
@@ -41,7 +41,7 @@ def _are_rows(value: object) -> bool:
 
 
 def _with_tables(row: Mapping[str, Any]) -> str:
-    """One thing; lists of things in it follow as tables."""
+    """One thing; lists in it follow as tables."""
     lists = {name: value for name, value in row.items() if value and _are_rows(value)}
     parts = [_named({name: value for name, value in row.items() if name not in lists})] * (len(lists) < len(row))
     return "\n\n".join([*parts, *(f"{name}\n{_table(rows)}" for name, rows in lists.items())])
@@ -52,7 +52,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _wrapped(text: str, before: str = "") -> str:
-    """On a terminal in lines between words, each as far to the right as the first; elsewhere in one."""
+    """The text, on a terminal wrapped between words with every line indented as the first; elsewhere on one line."""
     if not sys.stdout.isatty():
         return before + text
     width, indent = max(Console().width, 2 * len(before)), " " * len(before)
@@ -61,7 +61,7 @@ def _wrapped(text: str, before: str = "") -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Where the terminal is too narrow for all columns, the first of them, which matter most."""
+    """The rows as a table. On a narrow terminal only the first columns, which matter most."""
     if not rows:
         return "none"
     names = list(rows[0])
@@ -86,7 +86,7 @@ def _of_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Tabl
 
 
 def _drawn(table: Table) -> str:
-    """For the terminal that it goes to, empty where that is too narrow; as wide as it is where there is none."""
+    """The drawn table; empty if the terminal is too narrow. Without a terminal it is as wide as it needs."""
     to_terminal = sys.stdout.isatty()
     width = Console().width if to_terminal else WIDTH_WITHOUT_TERMINAL
     console = Console(file=StringIO(), width=width, force_terminal=to_terminal, no_color=not to_terminal)
@@ -121,19 +121,21 @@ def plain(value: object) -> str:
 
 
 def _listed(texts: Sequence[str]) -> str:
-    """The first of many, and how many there are."""
+    """The first of many texts, and their number."""
     if len(texts) > LISTED_MAX:
         return f"{', '.join(texts[: LISTED_MAX // 2])}, … {len(texts)} in all"
     return ", ".join(texts) or "none"
 
 
 def _printable(text: str) -> str:
-    """Callers give names: what would move the cursor, start a line or turn the direction of text is written as its escape."""
+    """The text with escapes for characters that would move the cursor, start a line or change the direction: callers choose
+    names.
+    """
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _parts(value: Mapping[str, object]) -> str:
-    """Of switches those that are on; of anything else what there is."""
+    """A mapping on one line: of switches those that are on, otherwise the given values."""
     if all(isinstance(on, bool) for on in value.values()):
         return ", ".join(name for name, on in value.items() if on)
     return ", ".join(f"{name} {plain(part)}" for name, part in value.items() if part is not None)

@@ -1,4 +1,4 @@
-"""`rebootml upstream …`: keys, addresses and regions of vendors, and taking one out of service."""
+"""`rebootml upstream …`: shows upstreams, and takes them out of service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.queue.upstream_rows import UpstreamDetails
 from shared.queue.upstreams import UpstreamStates
 
 STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
-"""For people: "closed" is said of a breaker, and sounds like the opposite."""
+"""Words for people: "closed" is a term of breakers and sounds like the opposite."""
 
 
 def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -77,7 +77,7 @@ def _shown(rows: list[UpstreamDetails], status: int = 0) -> Answer:
 
 
 def _told(row: UpstreamDetails, now: datetime) -> dict[str, object]:
-    """For people: what matters most comes first, and a state is a word of theirs."""
+    """A row for people: the most important column first, and states in plain words."""
     return {
         "name": row.name,
         "state": STATES.get(row.state, row.state),

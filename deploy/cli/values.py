@@ -1,4 +1,4 @@
-"""Values on the line of `rebootml`; what is none, or beyond its bounds, raises `ArgumentTypeError` with what it takes."""
+"""Parsers of values on the line of `rebootml`. A wrong value raises `ArgumentTypeError`, which says what is allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.operators import operators
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 ROWS_MAX = 1_000_000
 DIGITS_MAX = 12
-"""Of a number on the line: more than any bound has, and few enough for every calculation."""
+"""Most digits of a number: more than any bound has, and few enough to compute with."""
 
 
 def usd(text: str) -> NanoUsd:
@@ -43,12 +43,12 @@ def rpm(text: str) -> int:
 
 
 def scopes(text: str) -> tuple[str, ...]:
-    """A comma list of what a key may do."""
+    """A comma list of an API key's scopes."""
     return _some_of(SCOPES, text)
 
 
 def operator_scopes(text: str) -> tuple[str, ...]:
-    """A comma list of what a token of an operator may do."""
+    """A comma list of scopes of an operator's token."""
     return _some_of(operators.SCOPES, text)
 
 
@@ -63,7 +63,7 @@ def token_id(text: str) -> str:
 
 
 def rows_at_most(text: str) -> int:
-    """How many rows are wanted."""
+    """The most rows to show."""
     number = _whole(text)
     if number is None or not 1 <= number <= ROWS_MAX:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {ROWS_MAX}")
@@ -71,7 +71,7 @@ def rows_at_most(text: str) -> int:
 
 
 def grace(text: str) -> timedelta:
-    """How long an old key goes on."""
+    """How long an old key stays valid."""
     found = _duration(text)
     if found is None or found > GRACE_MAX:
         raise argparse.ArgumentTypeError(f"a time from 0s to {GRACE_MAX.days}d, such as 90s, 15m, 24h or 30d")
@@ -79,7 +79,7 @@ def grace(text: str) -> timedelta:
 
 
 def expiry(text: str) -> datetime:
-    """A moment to come, in UTC unless it says otherwise, or a time from now."""
+    """A moment in the future, in UTC unless it says otherwise, or a time from now."""
     now = datetime.now(UTC)
     found = _moment(text, now)
     if found is None or not now < found <= now + LIFE_MAX:
@@ -118,12 +118,12 @@ def _usd(text: str) -> NanoUsd:
 
 
 def _whole(text: str) -> int | None:
-    """Parse a whole number; None when the text has anything but plain digits, or too many."""
+    """A whole number; None for a text with anything but plain digits, or with too many."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None
 
 
 def _duration(text: str) -> timedelta | None:
-    """Parse a number of seconds, or one with a unit; None when it is neither, or too long to be counted."""
+    """A number of seconds, or a number with a unit; None for anything else, or if it is too long to compute with."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
     whole = _whole(number)
     try:
@@ -133,7 +133,7 @@ def _duration(text: str) -> timedelta | None:
 
 
 def _moment(text: str, now: datetime, *, back: bool = False) -> datetime | None:
-    """Parse a date or time, UTC unless it says otherwise, or a time from now (`back`: before now); None when neither, or
+    """A date or time in UTC unless it says otherwise, or a time from now (`back`: before now); None for anything else, or
     beyond the calendar.
     """
     try:

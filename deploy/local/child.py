@@ -1,4 +1,4 @@
-"""One program run as a child: in a session of its own, its output in a file, ended when its parent ends."""
+"""One program run as a child process: in a session of its own, its output in a file, ended when its parent ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run, and how it is told to stop; `orphan_signal` is what the kernel sends it when its parent dies."""
+    """What to run, and the signal that stops it. The kernel sends `orphan_signal` if the parent dies."""
 
     name: str
     command: tuple[str, ...]
@@ -31,13 +31,12 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: Signals = SIGTERM
     orphan_signal: Signals = SIGKILL
     pass_fds: tuple[int, ...] = ()
-    capture: bool = False  # its stdout is kept for us (a pipe's worth, 64 KB) instead of going to the log
+    capture: bool = False  # keep its stdout (up to a pipe's 64 KB) instead of logging it
 
 
 class Child:
-    """A program that runs; OSError if it cannot be started.
-
-    It is polled and belongs to no event loop, so that a fixture may start it in one loop and stop it in another.
+    """A running program; raises OSError if it cannot be started. It is polled and belongs to no event loop, so that a
+    fixture may start it in one loop and stop it in another.
     """
 
     def __init__(self, program: Program) -> None:
@@ -58,7 +57,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative when a signal ended it."""
+        """None while it runs; negative if a signal ended it."""
         return self._process.poll()
 
     async def ended(self) -> int:
@@ -69,7 +68,7 @@ class Child:
         return code
 
     async def stop(self, grace_s: float, hurry: asyncio.Event | None = None) -> bool:
-        """Ask it to end, and kill it after the grace, or soon after a second signal on `hurry`; False if killed."""
+        """Ask it to end, and kill it after the grace, or soon after a second signal on `hurry`; False if it was killed."""
         deadline = time.monotonic() + grace_s
         self.signal(self.program.stop_signal)
         while self.exit_code is None:
@@ -85,7 +84,7 @@ class Child:
         return True
 
     async def kill(self) -> None:
-        """End it now."""
+        """Kill it now."""
         self.signal(SIGKILL)
         await self.ended()
 
@@ -94,7 +93,7 @@ class Child:
         self._process.send_signal(number)
 
     def output(self) -> bytes:
-        """Return what it captured, once it has ended."""
+        """What it wrote to stdout, once it has ended."""
         if self._process.stdout is None:
             return b""
         with self._process.stdout as pipe:
@@ -106,7 +105,9 @@ class Child:
 
 
 async def run_to_end(program: Program, limit_s: float) -> tuple[int, bytes]:
-    """Run it once; gives its exit code and what it captured. TimeoutError after the limit, nothing left running."""
+    """Run a program once and return its exit code and its output. TimeoutError after the limit; then nothing is left
+    running.
+    """
     child = Child(program)
     try:
         async with asyncio.timeout(limit_s):
@@ -117,21 +118,21 @@ async def run_to_end(program: Program, limit_s: float) -> tuple[int, bytes]:
 
 
 def _ends_with(parent: int, number: Signals) -> Callable[[], None] | None:
-    """Return what the child does before its program starts, so that the kernel ends it with its parent (Linux)."""
+    """A function for the child to call before its program starts, so that the kernel ends it with its parent (Linux)."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
 
     def before_exec() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number))
-        if os.getppid() != parent:  # the parent died before the kernel knew of the wish
+        if os.getppid() != parent:  # the parent died before prctl took effect
             os._exit(1)
 
     return before_exec
 
 
 def log_tail(path: Path, lines: int = 5) -> str:
-    """Return the last lines of a log, indented, to show beside its path."""
+    """The last lines of a log, indented, to be shown beside its path."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace")

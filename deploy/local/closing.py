@@ -1,6 +1,7 @@
-"""Sees to it that nobody else can enter the folder of a run: who can reach a store's socket there is its superuser.
+"""Keeps other users out of the folder of a run: everybody who can reach a store's socket there is the store's superuser.
 
-As root that would be anybody who is `nobody`, as whom Postgres runs, and then with root's right to read and write every file.
+If root runs it, that would include anybody who is `nobody`, the user of Postgres, and Postgres would lend them the right to
+read and write files.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ OURS = {
     *("run.lock", "run.json", "processes.json", "demo.json", "simulator.port", "logs"),
     *("postgres", "postgres.new", "postgres.sockets", "valkey", "valkey.sockets"),
 }
-"""What a run makes in its folder, besides drafts of these files (`.run.json.new`)."""
+"""What a run creates in its folder, beside drafts of these files (`.run.json.new`)."""
 OTHERS, OTHERS_WRITE, ANYBODY_WRITES = 0o077, 0o022, 0o002
 ROOT = 0
 
 
 def close_to_others(folder: Path, uid: int, *, with_stores: bool) -> str | None:
-    """Before a run of the user `uid`, with stores of its own or without. Gives what was done about a folder that is open to
-    others; raises `StartError` where it is not ours to close, or where somebody else may have put something in it.
+    """Close the folder before a run of the user `uid`, with or without stores of its own. Returns what was changed, or
+    None. Raises `StartError` if the folder belongs to somebody else, or if others may have put something into it.
     """
     if not folder.exists():
         return None

@@ -1,4 +1,4 @@
-"""Folders and files: the lock of a run, what only its owner may read, where sockets lie, where wheels lie."""
+"""Files and folders: the lock of a run, private files, the sockets' folder, the wheels' folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _LONGEST_SOCKET_NAME = ".s.PGSQL.5432.lock"
 
 @contextlib.contextmanager
 def run_lock(data_dir: Path) -> Iterator[None]:
-    """Hold the folder (made if need be, 0700) for this process alone; `StartError` if another has it."""
+    """Hold the folder for this process alone; it is created with mode 0700 if needed. `StartError` if another process holds
+    it.
+    """
     make_private(data_dir)
     with (data_dir / "run.lock").open("a+", encoding="utf-8") as lock:
         try:
@@ -41,7 +43,7 @@ def _held_by(data_dir: Path, lock: str) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner can enter; one that is there stays as it is."""
+    """Create a folder that only its owner can enter; an existing one is unchanged."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -57,9 +59,8 @@ def write_private(path: Path, document: object) -> None:
 
 @contextlib.contextmanager
 def socket_folder(folder: Path) -> Iterator[Path]:
-    """Give the folder where a store's socket may lie: its own, or a temporary one (0700) if that path would not do.
-
-    Beyond the length, URLs and Postgres's own list of folders are spared anything but plain characters.
+    """The folder for a store's socket: the store's own, or a temporary one (0700) if the path is too long or has characters
+    that URLs and Postgres's list of folders cannot hold.
     """
     pointer = folder.with_name(f"{folder.name}.sockets")
     _remove_temporary(pointer)
@@ -68,7 +69,7 @@ def socket_folder(folder: Path) -> Iterator[Path]:
         yield folder
         return
     short = tempfile.mkdtemp(prefix="rebootml-", dir=_short_temporary_folder())
-    pointer.symlink_to(short)  # how the next run finds what a killed one left behind
+    pointer.symlink_to(short)  # the next run finds what a killed run left behind
     try:
         yield Path(short)
     finally:
@@ -87,7 +88,7 @@ def _remove_temporary(pointer: Path) -> None:
 
 
 def wheel_folder(package: str) -> Path:
-    """Find where a wheel lies without importing it: importing either starts things we do not want."""
+    """The folder of a wheel, without importing it: importing either wheel starts things that are not wanted."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise StartError(f"{package} is not installed: `make install`, or set DATABASE_URL and REDIS_URL")

@@ -1,4 +1,4 @@
-"""The demo account: made once through the operators' command, remembered in `DATA_DIR/demo.json`."""
+"""The demo account: created once through the operators' command, and remembered in `DATA_DIR/demo.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND_S = 60.0
 
 
 class Demo:
-    """Account and key for whoever runs this on their own machine; `commands` is the environment they are run in."""
+    """The account and key of the person who runs this; `commands` is the environment of the operators' command."""
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
         self._file = data_dir / "demo.json"
@@ -25,7 +25,7 @@ class Demo:
         self._environment = environment
 
     async def account_and_key(self) -> tuple[str, str]:
-        """Return those of the last run while the account still exists, else new ones; `StartError` if refused."""
+        """The account and key of the last run if they still exist, otherwise new ones; `StartError` if refused."""
         known = self._read()
         account_id, api_key = known.get("account_id"), known.get("api_key")
         if not account_id or await self._ask("account", "show", account_id) is None:
@@ -33,13 +33,13 @@ class Demo:
         return account_id, api_key or await self.new_key(account_id)
 
     async def new_key(self, account_id: str) -> str:
-        """Make a key and remember it: it is shown only once."""
+        """Create a key and remember it, because it is shown only once."""
         answer = await self._demand("key", "create", account_id, "--name", "demo", "--scope", SCOPES)
         write_private(self._file, {"account_id": account_id, "api_key": answer["key"]})
         return answer["key"]
 
     async def console_path(self, api_key: str) -> str:
-        """Of a link that opens the console once, signed in as this key."""
+        """The path of a link that opens the console once, signed in as this key."""
         return (await self._demand("key", "link", api_key.split("_")[1]))["path"]
 
     async def _new_account(self) -> str:
@@ -62,7 +62,7 @@ class Demo:
         return answer
 
     async def _ask(self, *arguments: str) -> dict[str, str] | None:
-        """Run the operators' command; None when it refuses."""
+        """Run the operators' command; None if it refuses."""
         program = Program(
             name="demo",
             command=("rebootml", *arguments, "--json"),

@@ -1,4 +1,4 @@
-"""The one error of a run that cannot be: everything that stops `make run` before it is ready."""
+"""The error that stops `make run` before it is ready."""
 
 
 class StartError(Exception):

@@ -1,4 +1,4 @@
-"""The one socket all front doors share, and free ports for what each keeps to itself."""
+"""The socket that all front doors share, and free ports for what each keeps to itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, no
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Hold HOST:PORT, already listening: nobody else can take it, and who calls early waits and is not refused."""
+    """Bind HOST:PORT and listen: nobody else can take it, and early callers wait instead of being refused."""
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
@@ -32,14 +32,14 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return where this machine reaches it."""
+    """The URL by which this machine reaches the socket."""
     address, port = listener.getsockname()[:2]
     address = _EVERYWHERE.get(address, address)
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody holds at this moment."""
+    """A port of 127.0.0.1 that nobody holds at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What `make run` was told: the environment, read once and checked before anything starts."""
+"""The options of `make run`: the environment, read once and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.secret_files import secret
 
 PROJECT = Path(__file__).parents[2]
 DRAIN_S = "10"
-"""Shorter than a deployment's: whoever pressed Ctrl-C is waiting."""
+"""Drain time, shorter than in a deployment, because somebody has pressed Ctrl-C and waits."""
 STOP_S = 20.0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one run; `environment` is what the children inherit."""
+    """The options of one run; `environment` is what the children inherit."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Options:
-        """Read and check; ValueError is one line that names the variable."""
+        """Read and check the environment; ValueError is one line that names the variable."""
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         commands = _commands(Path(given.get("PROCFILE", PROJECT / "Procfile")))
         drain = given.get("DRAIN_S", DRAIN_S)
@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stop_s(self) -> float:
-        """How long a process may take to end before it is killed: its drain and some time to settle."""
+        """How long a process may take to end before it is killed: its drain time and some seconds more."""
         return max(STOP_S, self.drain_s + 10)
 
 

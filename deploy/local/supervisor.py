@@ -19,7 +19,7 @@ from deploy.local.errors import StartError
 from deploy.local.terminal import say
 
 STEADY_S = 10.0
-"""A program that lived this long starts again at once; one that died sooner has to wait, twice as long each time."""
+"""A program that lived this long restarts at once; otherwise it waits, twice as long each time."""
 PAUSE_S = 0.5
 PAUSE_S_MAX = 10.0
 EARLY_DEATHS_MAX = 3
@@ -28,7 +28,7 @@ LOG_CHECK_S = 10.0
 
 
 class Tier(enum.IntEnum):
-    """The order of stopping: nothing loses what it stands on."""
+    """The order of stopping: a program stops before those that it depends on."""
 
     WEB = 0
     WORKER = 1
@@ -37,7 +37,7 @@ class Tier(enum.IntEnum):
 
 
 class Service:
-    """One program that is started again whenever it dies, until it is told to stop."""
+    """One program that is restarted whenever it dies, until it is told to stop."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class Service:
             pause_s = min(max(PAUSE_S, pause_s * 2), PAUSE_S_MAX)
 
     async def stop(self, grace_s: float, hurry: asyncio.Event) -> None:
-        """End it for good: asked first, killed after the grace."""
+        """Stop it for good: ask first, kill after the grace."""
         self._stop.set()
         if self.child is not None and not await self.child.stop(grace_s, hurry):
             say(f"  {self.name} did not end in time and was killed")
 
     def explain(self, what: str) -> StartError:
-        """Say what is wrong with it and show the end of its log."""
+        """The error that says what is wrong with it, with the end of its log."""
         return StartError(f"{self.name} {what}; its log is {self.log}\n{log_tail(self.log)}".rstrip())
 
     async def _run_once(self) -> str:
-        """Run it to its end; say how that was."""
+        """Run it to its end, and say how it ended."""
         try:
             if self._prepare is not None:
                 await self._prepare()
@@ -99,7 +99,7 @@ class Service:
 
 
 class Supervisor:
-    """Runs services from `async with` on; leaving it stops them all, whatever the reason."""
+    """Runs services within `async with`; leaving it stops all of them for whatever reason."""
 
     def __init__(self, logs: Path, stop_s: float, hurry: asyncio.Event) -> None:
         self._services: dict[Tier, list[Service]] = {tier: [] for tier in Tier}
@@ -121,7 +121,7 @@ class Supervisor:
             await asyncio.gather(*(service.stop(self._stop_s, self._hurry) for service in self._services[tier]))
         for task in self._background:
             task.cancel()
-        # an ordinary error is ours to raise as it is; a cancellation may be the group's own and is its to sort out
+        # raise an ordinary error as it is; a cancellation may be the group's own, so the group handles it
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
         await self._tasks.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))
 
@@ -137,7 +137,7 @@ class Supervisor:
 
 
 async def until(ready: Callable[[], Awaitable[bool]], limit_s: float, *services: Service) -> None:
-    """Wait until it is ready; `StartError` when a service it depends on keeps dying, or when the time is up."""
+    """Wait until it is ready; `StartError` if a service that it depends on keeps dying, or if the time is up."""
     deadline = time.monotonic() + limit_s
     while not await ready():
         for service in services:
@@ -149,7 +149,7 @@ async def until(ready: Callable[[], Awaitable[bool]], limit_s: float, *services:
 
 
 async def bound_logs(folder: Path) -> None:
-    """Keep each log from growing without end: beyond the limit it starts anew, the old one stays as `NAME.log.1`."""
+    """Limit the size of each log: beyond the limit it starts anew, and the old one is kept as `NAME.log.1`."""
     while True:
         _turn_over_long(folder)
         await asyncio.sleep(LOG_CHECK_S)
@@ -159,7 +159,7 @@ def _turn_over_long(folder: Path) -> None:
     for log in folder.glob("*.log"):
         if log.stat().st_size > LOG_BYTES_MAX:
             shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)  # its writers append, so they go on at the new end
+            os.truncate(log, 0)  # writers append, so they continue at the new end
 
 
 def _how_it_ended(code: int) -> str:

@@ -1,7 +1,7 @@
-"""What the person at the terminal reads: one line for each stage, and the welcome at the end.
+"""What a person at the terminal reads: one line per stage, and the welcome at the end.
 
-The processes' own logs go to `DATA_DIR/logs/NAME.log` and not here. Two front doors under load would bury the URL and
-the key, and a file handed to the child costs no copying, cannot block it, and is still there after a kill -9.
+The processes' own logs go to `DATA_DIR/logs/NAME.log`: two busy front doors would bury the URL and the key. A file that the
+child writes itself costs no copying, cannot block the child, and is still there after a kill -9.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MODEL = "openai-gpt-4o-mini"
 
 
 def say(text: str) -> None:
-    """Print at once; a reader that has gone (`make run | head`) must not keep us from stopping in order."""
+    """Print at once; a reader that has gone (`make run | head`) must not keep the run from stopping in order."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
@@ -31,7 +31,7 @@ def stage(name: str, text: str) -> None:
 def welcome(
     url: str, api_key: str | None, console_url: str | None, data_dir: Path, environment: Mapping[str, str]
 ) -> str:
-    """Tell where it is, how to call it, and what is real."""
+    """The text that says where the service is, how to call it, and what is real."""
     return "\n".join(
         (
             "",
@@ -69,7 +69,7 @@ def _how_to_call(url: str, api_key: str | None) -> tuple[str, ...]:
 
 
 def _command(data_dir: Path) -> str:
-    """Of operators, as it has to be typed for this run."""
+    """The operators' command as it has to be typed for this run."""
     known = "" if data_dir == Path(".data").absolute() else f"DATA_DIR={shlex.quote(_short(data_dir))} "
     return f"{known}.venv/bin/rebootml"
 

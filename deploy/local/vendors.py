@@ -1,6 +1,6 @@
-"""Decides which vendors are real and which are simulated, and what of the environment reaches whom.
+"""Decides which vendors are real and which are simulated, and which variables each process gets.
 
-A vendor is real only if a variable of its own says so: a credentials file that lies about never spends money.
+A vendor is real only if a variable of its own says so, so that a forgotten credentials file never spends money.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Environment = Mapping[str, str]
 
 
 class Vendor(msgspec.Struct, frozen=True):
-    """One vendor: any of `own` set makes it real; else `simulated` replaces all that begins with `prefixes`."""
+    """One vendor. If any of `own` is set it is real; otherwise `simulated` replaces all variables that begin with
+    `prefixes`.
+    """
 
     name: str
     own: tuple[str, ...]
@@ -29,12 +31,12 @@ class Vendor(msgspec.Struct, frozen=True):
     simulated: dict[str, str]
 
     def is_real(self, environment: Environment) -> bool:
-        """Tell whether the environment itself speaks of this vendor."""
+        """Whether the environment names this vendor's credentials."""
         own = (name for variable in self.own for name in (variable, file_variable(variable)))
         return any(environment.get(name, "").strip() for name in own)
 
     def variables(self, environment: Environment, simulator_url: str | None) -> dict[str, str]:
-        """Return what its workers are told: the environment's own words, or the simulator's."""
+        """The variables for the vendor's workers: those of the environment, or the simulator's."""
         if self.is_real(environment):
             return {name: value for name, value in environment.items() if name.startswith(self.prefixes)}
         return {name: value.replace("SIMULATOR", simulator_url or "") for name, value in self.simulated.items()}
@@ -68,7 +70,7 @@ VENDORS = (
             "AWS_SECRET_ACCESS_KEY": "simulated",
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "SIMULATOR/bedrock",
-            # neither a file nor the machine's own role may answer in place of the simulator
+            # neither a file nor the machine's own role may replace the simulator's credentials
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -87,8 +89,8 @@ class NamedKey(NamedTuple):
 
 
 def keys_named(environment: Environment) -> list[NamedKey]:
-    """Return the keys that models and upstreams of the overlay name. Workers are given them; they go to the simulator where
-    that stands for the vendor and the row has no address of its own. What is wrong in the overlay, the workers say.
+    """The keys that models and upstreams of the overlay name. Workers get them; if the simulator stands for the vendor and
+    the row has no address of its own, they go to the simulator. Workers report errors in the overlay.
     """
     overlay = environment.get("CATALOGUE", "").strip()
     try:
@@ -104,7 +106,7 @@ def keys_named(environment: Environment) -> list[NamedKey]:
 
 
 def how_rows_are_called(environment: Environment) -> list[str]:
-    """Say of each row of the overlay that names a key what becomes of calls there."""
+    """By row of the overlay that names a key, what becomes of its calls, in words."""
     told = for_workers(environment, "")
     simulated = {vendor.name.lower() for vendor in simulated_vendors(environment)}
     lines = []
@@ -121,29 +123,29 @@ def how_rows_are_called(environment: Environment) -> list[str]:
 
 
 def _without_user(url: str) -> str:
-    """Who is named in an address may be a secret."""
+    """The address without user and password, which may be secret."""
     scheme, slashes, rest = url.partition("://")
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"
 
 
 def simulated_vendors(environment: Environment) -> list[Vendor]:
-    """Return the vendors that need the simulator."""
+    """The vendors that need the simulator."""
     return [vendor for vendor in VENDORS if not vendor.is_real(environment)]
 
 
 def without_vendors(environment: Environment) -> dict[str, str]:
-    """Return the environment for everything that is not a worker."""
+    """The environment for every process that is not a worker."""
     return {name: value for name, value in environment.items() if not name.startswith(VENDOR_VARIABLE_PREFIXES)}
 
 
 def for_workers(environment: Environment, simulator_url: str | None) -> dict[str, str]:
-    """Return the vendor variables that only workers are given."""
+    """The vendor variables that only workers get."""
     named = [name for one in keys_named(environment) for name in (one.variable, file_variable(one.variable))]
     variables = {name: value for name in named if (value := environment.get(name))}
     for vendor in VENDORS:
         variables |= vendor.variables(environment, simulator_url)
     if simulator_url:
-        # a proxy for the real vendors must not be asked for the simulator beside us
+        # calls to the local simulator must not go through a proxy
         for name in ("NO_PROXY", "no_proxy"):
             variables[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
     return variables

@@ -1,1 +1,1 @@
-"""`rebootml top`: queues, workers, vendors and money, live in a terminal; without one a single picture."""
+"""`rebootml top`: queues, workers, vendors and money, live in a terminal; without a terminal one snapshot."""

@@ -18,7 +18,7 @@ from shared.catalogue.models import load_catalogue
 from shared.settings import Settings
 
 BETWEEN_S = 1.0
-"""Between the two looks that a picture without a terminal is made of."""
+"""Seconds between the two looks of a snapshot."""
 
 
 def add_top_command(groups: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -63,6 +63,6 @@ def _tables(figures: Figures) -> Mapping[str, Any]:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """With rates and times beside the other figures."""
+    """A row with rates and times among its other figures."""
     rates, times = row.pop("rates"), row.pop("times")
     return row | asdict(rates) | asdict(times)

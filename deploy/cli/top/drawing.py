@@ -1,4 +1,4 @@
-"""How figures look on a terminal: as rows of text in Textual's markup, whose colours follow the theme."""
+"""Draws figures as rows of text in Textual's markup, with colours of the theme."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.queue.upstream_rows import UpstreamDetails
 
 BARS = "▁▂▃▄▅▆▇█"
 SLOW_S, LATE_S = 2.0, 10.0
-"""A job that has waited longer than the first is worth a look, longer than the second a cause of alarm."""
+"""A job that waits longer than `SLOW_S` is highlighted; longer than `LATE_S` is an alarm."""
 STYLES = {
     "serving": "$text-success",
     "paused": "$text-warning bold",
@@ -31,11 +31,11 @@ STYLES = {
 QUIET = "dim"
 BARS_MIN, BARS_MAX = 11, 30
 WIDE_FROM = 116
-"""From so many columns on there is more about each vendor."""
+"""Columns of the terminal from which vendors show more."""
 
 
 class Cell(NamedTuple):
-    """Text in one style; an empty one is the usual."""
+    """Text in one style; an empty style is the usual one."""
 
     text: str
     style: str = ""
@@ -45,7 +45,7 @@ Row = Sequence[Cell]
 
 
 class Column(NamedTuple):
-    """Numbers stand at the right."""
+    """A column of the table; numbers are right-aligned."""
 
     title: str
     is_number: bool = False
@@ -57,7 +57,7 @@ def of_numbers(title: str) -> Column:
 
 
 def rows_of(columns: Sequence[Column], rows: Sequence[Row]) -> Content:
-    """Lines, each column as wide as its widest cell."""
+    """The lines; each column is as wide as its widest cell."""
     head = [Cell(column.title, "$text-accent") for column in columns]
     lines = [head, *rows]
     widths = [max(len(line[place].text) for line in lines) for place in range(len(columns))]
@@ -73,7 +73,7 @@ def _line(columns: Sequence[Column], widths: Sequence[int], cells: Row) -> Conte
 
 
 def bars(values: Iterable[float], width: int, most: float) -> str:
-    """The last `width` values as bars; one of `most` is the tallest."""
+    """The last `width` values as bars; `most` is the full height."""
     last = list(values)[-width:]
     drawn = "".join(
         BARS[min(len(BARS) - 1, int(value / most * len(BARS)))] if most and value else " " for value in last
@@ -82,7 +82,7 @@ def bars(values: Iterable[float], width: int, most: float) -> str:
 
 
 def vendors(rows: Sequence[VendorFigures], seen: dict[str, Sequence[float]], now: datetime, *, room: int) -> Content:
-    """A line for each vendor; where there is room it has more, and its last minute, too."""
+    """One line per vendor; with more room it shows more, and the last minute."""
     wide = room >= WIDE_FROM
     columns = [
         *(Column("vendor"), Column("state"), of_numbers("ready"), of_numbers("run"), of_numbers("oldest")),
@@ -127,7 +127,7 @@ def _both(times: Times) -> Iterable[Cell]:
 
 
 def upstreams(rows: Sequence[UpstreamDetails], now: datetime, *, wide: bool) -> Content:
-    """A line for each upstream, where there is little room only for those that do not take all calls."""
+    """One line per upstream; with little room only those that do not take all calls."""
     shown = [row for row in rows if wide or row.state != "closed" or row.cooling_until]
     if not shown:
         return Content.styled(f"All {len(rows)} take calls." if rows else "No worker holds any.", QUIET)
@@ -153,7 +153,7 @@ def upstreams(rows: Sequence[UpstreamDetails], now: datetime, *, wide: bool) -> 
 
 
 def queues(rows: Sequence[QueueRow]) -> Content:
-    """A line for each queue that has something in it."""
+    """One line per queue that is not empty."""
     busy = [row for row in rows if row.ready or row.running or row.deferred or row.paused]
     if not busy:
         return Content.styled("Nothing waits and nothing runs.", QUIET)
@@ -179,7 +179,7 @@ def queues(rows: Sequence[QueueRow]) -> Content:
 
 
 def workers(rows: Sequence[WorkerFigures], now: datetime) -> Content:
-    """A line for each worker, the busiest first."""
+    """One line per worker, busiest first."""
     if not rows:
         return Content.styled("No worker is alive: requests wait, and are refused after a while.", STYLES["no worker"])
     columns = [Column("worker"), Column("host"), of_numbers("slots"), Column("load"), Column("state")]
@@ -204,7 +204,7 @@ def _serves(row: WorkerFigures, now: datetime) -> Cell:
 
 
 def money(figures: Figures, *, wide: bool) -> Content:
-    """All accounts together: a line for each sum, or one line."""
+    """The sums of all accounts: one line per sum, or one line in all."""
     sums = figures.money
     pairs = [
         ("today", _usd(sums.charged_today_usd)),
@@ -225,12 +225,12 @@ def money(figures: Figures, *, wide: bool) -> Content:
 
 
 def number(value: float) -> Cell:
-    """Short, and quiet where it is nothing."""
+    """A short number, dimmed if it is zero."""
     return Cell(short(value), "" if value else QUIET)
 
 
 def age(seconds: float) -> Cell:
-    """How long the oldest job waits."""
+    """The waiting time of the oldest job."""
     if not seconds:
         return Cell("-", QUIET)
     style = "$text-error bold" if seconds > LATE_S else "$text-warning" if seconds > SLOW_S else ""
@@ -238,7 +238,7 @@ def age(seconds: float) -> Cell:
 
 
 def took(seconds: float | None) -> Cell:
-    """A time in the queue, or until a first token."""
+    """A time in the queue, or until the first token."""
     return Cell("-", QUIET) if seconds is None else age(seconds)
 
 
@@ -257,6 +257,6 @@ def gauge(value: int, most: int, width: int) -> str:
 
 
 def _usd(text: str) -> str:
-    """Dollars and cents; what is less than a cent as it is."""
+    """Dollars and cents; amounts below a cent in full."""
     value = float(text)
     return f"{value:,.2f} USD" if abs(value) >= 0.01 or not value else f"{value:.6f} USD"  # noqa: PLR2004 - a cent

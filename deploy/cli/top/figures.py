@@ -1,4 +1,4 @@
-"""What `rebootml top` shows, as the other commands tell it, and how fast it changes."""
+"""The figures of `rebootml top`, and how fast they change."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ COUNTED = ("requests", "failed", "charged_nano")
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """Of what ended within the last few seconds; tokens are those of answers, also of what still runs, estimated as they
-    come.
+    """Rates of what ended within the last few seconds. Tokens are those of answers, including running ones, estimated as
+    they arrive.
     """
 
     requests_per_s: float = 0.0
@@ -48,8 +48,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """Of interactive requests within the last minute, each true to a tenth, None where there were none: how long they waited
-    in the queue, and streams for their first token from the call to the vendor on.
+    """Times of interactive requests within the last minute, accurate to a tenth, None without requests: in the queue, and
+    for streams from the call to the first token.
     """
 
     wait_p50_s: float | None = None
@@ -59,8 +59,8 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, `drained` when an operator has taken all its
-    upstreams out of service, or `open` when none of them takes calls; `since` when, where that is known.
+    """One vendor. `state`: `serving`, `paused` by an operator, `no worker`, `drained` if an operator has drained all its
+    upstreams, or `open` if none of them takes calls; `since` when, if that is known.
     """
 
     name: str
@@ -77,13 +77,13 @@ class VendorFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerFigures(WorkerRow, frozen=True, kw_only=True):
-    """A worker, and since when an operator has had it drained."""
+    """A worker, and since when an operator has drained it."""
 
     since: datetime | None
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all accounts; exact decimal strings."""
+    """Sums of all accounts, as exact decimal strings."""
 
     accounts: int
     balance_usd: str
@@ -95,7 +95,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture. A worker counts with all of its slots, whichever queues it serves."""
+    """One snapshot. A worker counts with all its slots, whichever queues it serves."""
 
     at: datetime
     slots: int
@@ -111,7 +111,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source:
-    """`read` gives a picture; rates need two of them."""
+    """`read` takes a snapshot; rates need two."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Source:
         self._counted: deque[tuple[float, dict[str, Counter[str]]]] = deque()
 
     async def read(self) -> Figures:
-        """As it is now. Raises `Unavailable`, asyncpg's and redis-py's errors."""
+        """Take a snapshot. Raises `Unavailable`, asyncpg's and redis-py's errors."""
         queues = (await show_queues(self._pool, self._client, self._scripts, self._settings)).queues
         workers = await list_workers(self._pool, self._client)
         upstreams = await list_upstreams(self._pool, self._client, self._states)
@@ -172,7 +172,7 @@ class Source:
         )
 
     def _rates(self, used: list[asyncpg.Record], seen: list[dict[str, Lately]]) -> dict[str, Rates]:
-        """By vendor and in all, from counters that only grow, and from what workers say of their tokens."""
+        """Rates by vendor and in all, from growing counters, and from what workers report of their tokens."""
         counted = {name: Counter[str]() for name in (*PROVIDERS, EVERYTHING)}
         for row in used:
             values = {name: row[name] for name in COUNTED}
@@ -193,7 +193,7 @@ class Source:
     def _provider(self, model: str) -> str | None:
         try:
             return self._catalogue.find(model).provider
-        except ModelNotFound:  # of another release's catalogue
+        except ModelNotFound:  # the model is only in another release's catalogue
             return None
 
 

@@ -1,4 +1,4 @@
-"""The live view of `rebootml top`: figures every second, in whatever room the terminal has."""
+"""The live view of `rebootml top`: figures every second, fitted to the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERY_S = 1.0
 REMEMBERED = 60
 WIDE_FROM = 120
 BESIDE = 4
-"""Columns beside the text of a panel: padding, and the scroll bar."""
+"""Columns beside the text of a panel: padding and the scroll bar."""
 ERROR, WARNING = "white on $error", "black on $warning"
 BETWEEN = "  ·  "
 LIGHT, DARK = "textual-light", "textual-dark"
@@ -46,7 +46,7 @@ class Tile(Static):
         yield Sparkline(list(self._seen), summary_function=max)
 
     def show(self, value: float, beside: str = "") -> None:
-        """Another second."""
+        """Show the value of the next second."""
         self._seen.append(value)
         shown = ((short(value), "bold"), (beside, drawing.QUIET))
         self.query_one(".figure", Static).update(Content.assemble((f"{self._title}  ", "$text-accent"), *shown))
@@ -54,7 +54,7 @@ class Tile(Static):
 
 
 class Top(App[None]):
-    """`source` is read every second; while a store is away the last picture stays, and the first line says so."""
+    """Reads `source` every second. While a store is away the last snapshot stays, and the first line says so."""
 
     TITLE = "rebootml top"
     ENABLE_COMMAND_PALETTE = False
@@ -84,7 +84,7 @@ class Top(App[None]):
         self._seen: dict[str, deque[float]] = {}
 
     def compose(self) -> ComposeResult:
-        """The first line, four numbers, and what they are made of."""
+        """The first line, four numbers, and their details."""
         yield Static("", id="headline")
         with Horizontal(id="tiles"):
             yield Tile("Requests/s", "requests")
@@ -107,7 +107,7 @@ class Top(App[None]):
         self._look()
 
     def action_light_or_dark(self) -> None:
-        """The other one."""
+        """Switch between the light and the dark theme."""
         self.theme = LIGHT if self.theme == DARK else DARK
 
     def _look(self) -> None:
@@ -159,7 +159,7 @@ def _panel(name: str, title: str) -> Static:
 
 
 def _headline(figures: Figures, width: int) -> Content:
-    """Whether all is well, in a word, and the number to scale by; as much as there is room for, the time last."""
+    """Whether all is well in one word, and the number to scale by; as much as fits, the time last."""
     word, style = _state(figures)
     first_s = figures.times.first_token_p95_s
     facts = [
@@ -178,11 +178,11 @@ def _headline(figures: Figures, width: int) -> Content:
 
 
 def _state(figures: Figures) -> tuple[str, str]:
-    """The worst that holds."""
+    """The worst state that applies."""
     vendors = {vendor.state for vendor in figures.vendors}
     waits_s = max((vendor.oldest_age_s for vendor in figures.vendors if vendor.state != "paused"), default=0.0)
     worst_first = (
-        (not figures.slots, "NO WORKER", ERROR),  # none lives, or all of them drain
+        (not figures.slots, "NO WORKER", ERROR),  # no worker lives, or all of them drain
         ("open" in vendors, "OPEN", ERROR),
         (waits_s > drawing.LATE_S, "LATE", ERROR),
         (any(one.state in {"open", "half open"} for one in figures.upstreams), "DEGRADED", WARNING),
