@@ -1,5 +1,6 @@
-"""The vendors' wire protocols on loopback, so that the real vendor SDKs run without a network and misbehave on request.
+"""Simulates the vendors' wire protocols on loopback, so that the vendors' real SDKs run without a network, and can be made
+to fail on request.
 
-Start with `app.py` (the URL map), then `exchange.py` (one call in order). `script.py` says how a caller steers an
+Start with `app.py` (the URL map), then `exchange.py` (one call, step by step). `script.py` says how a caller controls an
 answer.
 """

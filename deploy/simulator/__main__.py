@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
     parser.add_argument("--port-file", type=Path, help="where the port is written once it listens")
     parser.add_argument("--script", default="", help='defaults of every call, e.g. "tokens=24 first_ms=0 pace_ms=0"')
-    plans_file = os.environ.get("SIM_PLANS") or None  # no path is no file
+    plans_file = os.environ.get("SIM_PLANS") or None  # an empty variable names no file
     parser.add_argument("--plans", type=Path, default=plans_file, help="a file with a JSON list of plans (SIM_PLANS)")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""What happens on the wire during one call, as a list of acts without any input or output.
+"""The events on the wire during one call, as a list of acts without any I/O.
 
-A protocol says its parts in bytes (`Wire`); `streamed` and `whole` put them in order, and break that order where the
-script asks for a fault; `player.py` performs them.
+A protocol says its parts in bytes (`Wire`); `streamed` and `whole` put them in order, and break that order if the script
+asks for a fault; `player.py` performs them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send bytes that carry so many new tokens."""
+    """Send bytes that carry `tokens` new tokens."""
 
     data: bytes
     tokens: int = 0
@@ -53,7 +53,7 @@ class Stall(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """End the response as HTTP ends it."""
+    """End the response properly."""
 
 
 class Hangup(msgspec.Struct, frozen=True):
@@ -156,7 +156,7 @@ def _thoughts(wire: Wire, reply: Reply, script: Script) -> Iterator[Act]:
 
 
 def _before(sent: int, wire: Wire, script: Script) -> Iterator[Act]:
-    """Hold or break off where the script says so, after so many tokens."""
+    """Wait or break off after the number of tokens that the script says."""
     if sent == script.hold:
         yield Gate(script.key)
     if sent == script.after and script.fault:
@@ -172,7 +172,7 @@ def _piece(wire: Wire, piece: Piece, script: Script) -> Iterator[Act]:
 
 
 def _part(piece: CallText, ordinal: int, parts: int) -> CallText:
-    """Give the part of a piece that its `ordinal`-th half is: only the first begins a call, only the last ends it."""
+    """One of the two halves of a piece: only the first half begins a call, only the last ends it."""
     name, ends = "" if ordinal else piece.name, piece.ends and ordinal == parts - 1
     return msgspec.structs.replace(piece, name=name, ends=ends)
 

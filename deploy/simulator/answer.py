@@ -55,7 +55,7 @@ _AWKWARD = (
     ' "quoted\\"',
     "\n",
     " \u2028",  # ends a line for str.splitlines, not for SSE
-    "\x85",  # the same
+    "\x85",  # the same for NEL
     " \U0001d4b3",  # a mathematical letter beyond the BMP
     "\t<&>",
 )
@@ -115,8 +115,8 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """Tokens of a prompt that were read from a cache and written to one; of the latter `written_long` is kept for an hour or
-    more.
+    """Tokens of a prompt that were read from a cache, and tokens written to one; `written_long` is the part of the latter
+    that is kept for an hour or more.
     """
 
     read: int = 0
@@ -128,8 +128,8 @@ NOTHING = Hit()
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the vendor reports, true or not: `output` includes `reasoning`, `prompt` includes `cached` and `written`, which
-    includes `written_long`.
+    """What the vendor reports, true or not. `output` includes `reasoning`; `prompt` includes `cached` and `written`;
+    `written` includes `written_long`.
     """
 
     prompt: int
@@ -157,8 +157,8 @@ def answer(model: str, prompt_text: str, script: Script) -> list[str]:
 def reply(
     pieces: Sequence[Piece], prompt_tokens: int, script: Script, limit: int, stops: Sequence[str], hit: Hit = NOTHING
 ) -> Reply:
-    """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first. What a cache had of
-    the prompt is the `hit`, unless the script says it.
+    """Cut the answer at the first stop sequence and at the output limit, which reasoning uses up first. `hit` is what a
+    cache had of the prompt, unless the script says it.
     """
     reasoning = min(script.reasoning, limit)
     ending: Ending = "tool_calls" if any(isinstance(piece, CallText) for piece in pieces) else "stop"
@@ -175,7 +175,7 @@ def reply(
 
 
 def usage_of(reply: Reply, script: Script) -> Usage | None:
-    """Give the usage to report: the true one, the scripted lie, or None where it is to be missing."""
+    """The usage to report: the true one, the scripted lie, or None if it must be missing."""
     true = Usage(
         reply.prompt_tokens, reply.cached, reply.output_tokens, reply.reasoning, reply.written, reply.written_long
     )

@@ -26,11 +26,11 @@ from deploy.simulator.state import SIMULATOR, Simulator
 BODY_BYTES_MAX = 512 * 1024 * 1024
 STOP_S = 0.5
 QUICK = Script(first_ms=0, pace_ms=0, cache=False)
-"""The default of tests: everything at once, and nothing known from before."""
+"""The default script of tests: no delays and no cached prompts."""
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A simulator that serves: `url` has no trailing slash; each vendor's base URL is the property of its name."""
+    """A running simulator. `url` has no trailing slash; each vendor's base URL is the property with its name."""
 
     url: str
     simulator: Simulator
@@ -41,7 +41,7 @@ class Running(msgspec.Struct, frozen=True):
         return self.simulator.calls
 
     def at(self, region: str) -> Running:
-        """The same one, as the vendors' addresses in a region lead to it."""
+        """The same simulator under the vendors' addresses of a region."""
         return Running(f"{self.url}/at/{region}", self.simulator)
 
     @property

@@ -1,4 +1,4 @@
-"""How a call ends whose key or region is out of order, before its vendor has looked at what it asks."""
+"""Ends a call whose key or region has a fault, before its vendor looks at the request."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def dead(request: web.Request, call: Call) -> web.Response:
-    """Reset the connection; the answer that is returned goes nowhere."""
+    """Reset the connection; the returned answer is not sent."""
     call.ending = "dead"
     player.reset(request)
     return web.Response(status=502)
 
 
 async def befallen(dialect: Dialect, met: Met, call: Call) -> web.Response:
-    """Never answer a silent one's; refuse the others in the vendor's words."""
+    """Never answer if the fault is silence; otherwise refuse in the vendor's words."""
     if met.silent:
         await asyncio.Event().wait()
     refusal = _refusal(dialect, met)

@@ -34,7 +34,7 @@ LOOKBACK = 20
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A part of a prompt, and for how many seconds a mark behind it wants all up to it kept; 0 without a mark."""
+    """A part of a prompt. `kept_s`: seconds for which a mark behind it wants everything up to it kept; 0 without a mark."""
 
     content: bytes
     tokens: int
@@ -42,7 +42,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 def rest(content: bytes, kept_s: int = 0) -> Piece:
-    """A piece that counts as a message of its own: a definition, a call, what a tool said."""
+    """A piece that counts as a message of its own: a definition, a call, a result."""
     return Piece(content, tokens_of(len(content)) + MESSAGE_TOKENS, kept_s)
 
 
@@ -52,12 +52,12 @@ def picture(data: bytes, kept_s: int = 0) -> Piece:
 
 
 def tokens_of(size: int) -> int:
-    """Of so many bytes of text."""
+    """Tokens of `size` bytes of text."""
     return -(-size // TOKEN_BYTES)
 
 
 class Spoken:
-    """Makes pieces of the texts of one message, whose tokens are those of all of it."""
+    """Makes pieces from the texts of one message; their tokens add up to the message's."""
 
     def __init__(self, role: str) -> None:
         self.opening = Piece(role.encode(), MESSAGE_TOKENS)
@@ -71,9 +71,9 @@ class Spoken:
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model's vendor keeps. `minimum`: tokens of a beginning. `step`: tokens in which beginnings are known; 0 only
-    where they are marked. `lookback`: pieces before a mark that may end a beginning; None all of them. `bills_writes`: what
-    is written is reported. `kept_s` where no mark says it.
+    """What a model's vendor keeps. `minimum`: tokens of a beginning. `step`: beginnings are known in steps of so many
+    tokens; 0: only at marks. `lookback`: pieces before a mark that may end a beginning; None: all. `bills_writes`: written
+    tokens are reported. `kept_s`: life of an entry if no mark says it.
     """
 
     minimum: int
@@ -84,7 +84,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What a request is to its vendor's cache. `owner` is the vendor's key and the model."""
+    """A request as its vendor's cache sees it. `owner` is the vendor's key and the model."""
 
     owner: bytes
     pieces: Callable[[], list[Piece]]
@@ -92,14 +92,14 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class PromptCache:
-    """What is kept, by digest, until when. `now` gives seconds."""
+    """The cached beginnings, by digest, with their ends of life. `now` returns seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._until: dict[bytes, float] = {}
 
     def ask(self, owner: bytes, pieces: Sequence[Piece], policy: Policy) -> Hit:
-        """Read what is known of a prompt's beginning, and keep what the policy says."""
+        """Look up the longest known beginning of a prompt, and keep what the policy says."""
         return self._ask_steps(owner, pieces, policy) if policy.step else self._ask_marks(owner, pieces, policy)
 
     def forget(self) -> None:
@@ -127,7 +127,7 @@ class PromptCache:
         found = max((place for place in looked_at if self._knows(names[place])), default=None)
         read = 0 if found is None else ends[found]
         if found is not None:
-            self._keep(names[found], 0)  # its time begins anew
+            self._keep(names[found], 0)  # reading it extends its life
         for mark in marks:
             self._keep(names[mark], pieces[mark].kept_s)
         if not policy.bills_writes:
@@ -147,7 +147,7 @@ class PromptCache:
 
 
 def _as_bytes(piece: Piece) -> bytes:
-    """As many bytes as `TOKEN_BYTES` for each token."""
+    """`TOKEN_BYTES` bytes for each of the piece's tokens."""
     size = piece.tokens * TOKEN_BYTES
     return piece.content[:size] if len(piece.content) >= size else piece.content.ljust(size, b"\0")
 

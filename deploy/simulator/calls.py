@@ -16,9 +16,8 @@ CALLS_MAX, PAYERS_MAX = 100_000, 1_000
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """One upstream call; `ending` is empty while it runs, then completed, fault, refused, full, client_gone or failed.
-
-    `prompt_tokens` and `output_tokens` are the true counts of the answer as planned, `tokens_sent` what left so far.
+    """One upstream call. `ending` is empty while it runs, then completed, fault, refused, full, client_gone or failed.
+    `prompt_tokens` and `output_tokens` are the true counts of the planned answer, `tokens_sent` what was sent so far.
     `thinks`: the vendor's model would have thought about it. `tier`: the service tier that serves it. `account` and
     `region` are those of `Payer`.
     """
@@ -43,8 +42,8 @@ class Call(msgspec.Struct, kw_only=True):
 
 
 class BillLine(msgspec.Struct, kw_only=True):
-    """What a vendor bills an account of one model at one service tier: calls that it answered to their end, with their true
-    counts, and calls that it took and did not answer to their end, with their prompts and the tokens that left.
+    """What a vendor bills an account for one model at one service tier: completed calls with their true counts, and
+    incomplete calls with their prompts and the tokens that were sent.
     """
 
     account: str
@@ -60,7 +59,7 @@ class BillLine(msgspec.Struct, kw_only=True):
 
 
 class Seen(msgspec.Struct, kw_only=True):
-    """The calls of one account in one region: how they ended, and how many ran at once at most."""
+    """The calls of one account in one region: how they ended, and the most that ran at once."""
 
     vendor: str
     account: str
@@ -94,16 +93,14 @@ def _empty(call: Call) -> BillLine:
 
 
 class CallLog:
-    """The last `CALLS_MAX` calls, and a way to wait until they look as expected.
-
-    The calls of a key are found without a look at the others: else whoever waits for one would stop all calls for as long
-    as it takes to read a long log, at every change.
+    """The last `CALLS_MAX` calls, and a way to wait for them. The calls of a key are indexed: otherwise a waiting test
+    would read the whole log at every change, and delay all calls.
     """
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque()
         self._by_key: dict[str, dict[int, Call]] = {}
-        """For each key its calls, by their ordinals."""
+        """By key, its calls by their ordinals."""
         self._seen: dict[Payer, Seen] = {}
         self._ordinal = 0
         self._waiters: set[asyncio.Event] = set()
@@ -144,11 +141,11 @@ class CallLog:
         return [call for call in calls if ending is None or call.ending == ending]
 
     def seen(self) -> list[Seen]:
-        """Whose calls came, and how they fared."""
+        """By account and region, how calls ended."""
         return list(self._seen.values())
 
     def changed(self) -> None:
-        """Wake whoever waits for calls to look different."""
+        """Wake everybody who waits for calls."""
         for waiter in self._waiters:
             waiter.set()
 
@@ -171,7 +168,7 @@ class CallLog:
         self._seen.clear()
 
     def _see(self, payer: Payer) -> Seen:
-        """Count one more call of `payer` that runs; the oldest are forgotten beyond a limit."""
+        """Count one more running call of `payer`; the oldest payers are forgotten beyond a limit."""
         if len(self._seen) >= PAYERS_MAX and payer not in self._seen:
             del self._seen[next(iter(self._seen))]
         seen = self._seen.setdefault(payer, Seen(vendor=payer.vendor, account=payer.account, region=payer.region))

@@ -40,12 +40,12 @@ async def count(request: web.Request) -> web.Response:
 
 
 async def bill(request: web.Request) -> web.Response:
-    """Say what the vendor bills for the calls."""
+    """What the vendor bills for the calls."""
     return _json({"bill": bill_of(_found(request))})
 
 
 async def wait(request: web.Request) -> web.Response:
-    """Answer as soon as so many calls are found; 408 at the deadline, with what is found by then."""
+    """Answer as soon as that many calls are found; 408 at the deadline, with those found by then."""
     wanted = int(request.query.get("count", 1))
     deadline_s = float(request.query.get("timeout_s", 10))
     try:
@@ -75,7 +75,7 @@ async def defaults(request: web.Request) -> web.Response:
 
 
 async def upstreams(request: web.Request) -> web.Response:
-    """Show what befalls whose calls, and how they fared; with POST put one `Condition` in force."""
+    """Show the conditions in force and how calls ended; POST puts one `Condition` in force."""
     simulator = request.app[SIMULATOR]
     if request.method == "POST":
         try:
@@ -90,7 +90,7 @@ async def upstreams(request: web.Request) -> web.Response:
 
 
 async def plans(request: web.Request) -> web.Response:
-    """Keep one plan, in place of one with the same key; 400 says what is wrong with it."""
+    """Store one plan, replacing one with the same key; 400 says what is wrong with it."""
     try:
         request.app[SIMULATOR].plans.add(planned.read(await request.read()))
     except ScriptError as error:

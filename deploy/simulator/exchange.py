@@ -1,4 +1,5 @@
-"""One call in order, the same for every vendor: read, find the script, check the vendor's rules, answer or misbehave.
+"""One call, step by step, the same for every vendor: read it, find the script, check the vendor's rules, answer or
+misbehave.
 
 A vendor is a `Dialect`: it knows its JSON, its rules and its errors, and nothing about scripts, time or connections.
 """
@@ -54,8 +55,8 @@ class Refusal(Exception):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a vendor understood of a request; `talk` is what was said so far. `thinks`: the model would think about it. `tier`
-    is the service tier that it asks for, empty for the vendor's default; `full` refuses it where that has no capacity.
+    """A request as its vendor understands it; `talk` is the conversation. `thinks`: the model would think about it. `tier`
+    is the service tier that it asks for, empty for the default; `full` is the refusal if that tier has no capacity.
     """
 
     model: str
@@ -71,7 +72,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     tier: str = ""
     full: Refusal | None = None
     prompt: Prompt | None = None
-    """What it is to the vendor's cache; None where that keeps nothing of it."""
+    """The prompt as the vendor's cache sees it; None if the vendor keeps nothing of it."""
 
     @property
     def message(self) -> str:
@@ -80,7 +81,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Everything an answer is rendered from; `usage` is what the vendor reports, None where it is missing."""
+    """Everything that an answer is made from; `usage` is what the vendor reports, None if it is missing."""
 
     question: Question
     reply: Reply
@@ -96,7 +97,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Dialect(Protocol):
-    """One vendor's API: reading requests, refusing them, and saying answers."""
+    """One vendor's API: reads requests, refuses them, and forms answers."""
 
     api: str
     refusals: Mapping[int, Refusal]
@@ -154,7 +155,7 @@ async def serve(request: web.Request, dialect: Dialect) -> web.StreamResponse:
 
 
 def understood(question: Question, directions: Directions, call: Call, hit: Hit = NOTHING) -> Told:
-    """Compose the answer of a call, empty where it is blocked, and note its true counts in the log."""
+    """Compose the answer of a call, empty if it is blocked, and log its true counts."""
     script, pieces = directions.script, list[Piece]()
     if script.fault == "blocked":
         script = msgspec.structs.replace(script, tokens=0, reasoning=0)

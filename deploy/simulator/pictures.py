@@ -1,4 +1,4 @@
-"""Images as vendors look at them: whether their base 64 is whole, and the kind that their first bytes say."""
+"""Images as vendors check them: whether the base 64 is complete, and the kind that the first bytes show."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def decoded(text: object) -> bytes | None:
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height as a png says them at its beginning; 0 of anything else, which is as if it were small."""
+    """Width and height of a png; 0 for anything else, which then counts as small."""
     if data[:4] != b"\x89PNG" or len(data) < PNG_SIZE_END:
         return 0, 0
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:PNG_SIZE_END], "big")
 
 
 def kind_of(data: bytes) -> str | None:
-    """`png`, `jpeg`, `gif` or `webp`; None for what is none of these, which the simulator lets pass as made up."""
+    """`png`, `jpeg`, `gif` or `webp`; None for other bytes, which the simulator accepts as made up."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((kind for start, kind in _BEGINNINGS.items() if data.startswith(start)), None)

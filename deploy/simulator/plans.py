@@ -26,12 +26,12 @@ from shared.utf8 import NotUtf8, utf8
 
 PLANS_MAX = 1_000
 PLANS_BYTES_MAX = 16 * 1024 * 1024
-"""JSON of all plans together."""
+"""Most bytes of all plans' JSON."""
 TURNS_MAX = 1_000
 CALLS_MAX = 100
 
 Key = Annotated[str, msgspec.Meta(pattern=r"\A[^\s\]]{1,200}\Z")]
-"""A directive can say it: no white space and no `]`."""
+"""A key that a directive can name: no white space and no `]`."""
 
 
 class PlannedCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("a turn needs `text` or `calls`")
 
     def one_by_one(self) -> Iterator[Turn]:
-        """Give the turns that this one is where only one call at a time may be made."""
+        """The turns that this turn becomes if only one call at a time may be made."""
         yield Turn(self.text, self.calls[:1])
         yield from (Turn("", (call,)) for call in self.calls[1:])
 

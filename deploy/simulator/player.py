@@ -16,7 +16,7 @@ from deploy.simulator.calls import Call
 from deploy.simulator.state import Simulator
 
 COALESCE_MAX = 256
-"""Acts that may wait for one write: a slow reader is felt at the latest here."""
+"""Most acts that are joined in one write, so that a slow reader is noticed after that many."""
 SPLIT_BYTES_MAX = 24
 
 
@@ -108,7 +108,7 @@ async def _flush(ready: list[Send], stage: Stage, call: Call) -> None:
         await stage.send(data)
     call.tokens_sent += sum([act.tokens for act in ready])
     if len(ready) >= COALESCE_MAX:
-        await asyncio.sleep(0)  # an endless stream without pace must leave room for the other calls
+        await asyncio.sleep(0)  # an endless stream without pace must let other calls run
     ready.clear()
 
 

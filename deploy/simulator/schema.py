@@ -9,7 +9,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 DEPTH_OPTIONAL, DEPTH_MAX = 6, 40
-"""Below the first only what is required is written, below the second nothing: schemas may contain themselves."""
+"""Below this depth only required fields are written, below the second one nothing: schemas may contain themselves."""
 _FORMATS = {
     "date-time": "2026-01-02T03:04:05Z",
     "date": "2026-01-02",
@@ -105,7 +105,7 @@ def _kind(schema: Schema) -> str:
         kind = kind[0] if kind else None
     if kind is None:
         kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
-    return str(kind).lower()  # Gemini's own schemas write STRING
+    return str(kind).lower()  # Gemini's own schemas write types in capitals
 
 
 def _chosen(options: list[Schema], depth: int) -> Schema:

@@ -22,7 +22,7 @@ KEYS_MAX = 100_000
 
 
 class Directions(msgspec.Struct, frozen=True):
-    """What one call is to do: its script, and its turn of the script's plan, None where there is none or it is over."""
+    """What one call does: its script, and its turn of the script's plan; None without a plan or after its last turn."""
 
     script: Script
     turn: Turn | None = None
@@ -43,8 +43,8 @@ class Simulator:
         self._gates: dict[str, asyncio.Event] = {}
 
     def directions_for(self, talk: Sequence[Said], *, parallel: bool = True, befalls: str = "") -> Directions:
-        """Read what a call is to do; a fault with `times` is used up here. What `befalls` it goes before its own script.
-        Raises `ScriptError`.
+        """What a call does; a fault with `times` is counted here. The script of a fault (`befalls`) goes before the call's
+        own. Raises `ScriptError`.
         """
         script, number = scripts.from_talk(talk, self.defaults)
         turn = self.plans.turn(script.plan, number, parallel=parallel)

@@ -1,4 +1,4 @@
-"""Tool use in any vendor's words: what a request offers and answers, and the calls or the JSON that an answer is made of."""
+"""Tool use in any vendor's form: what a request offers and answers, and the calls or the JSON of an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.simulator.schema import example
 from deploy.simulator.script import Script
 
 CHARACTERS = 6
-"""Of JSON, of a result or of a plan's text in one token."""
+"""Characters of JSON, of a result or of a plan's text per token."""
 RESULT_CHARACTERS_MAX = 2_000
 AWKWARD_TEXT = 'text 🙂 漢字 "quoted\\" e\u0301 \u2028 \U0001d4b3'
 ANY_JSON: dict[str, Any] = {}
@@ -29,7 +29,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class AskedTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request says of tools. `only` names the one that must be called; `result` is what a tool said last of all."""
+    """What a request says of tools. `only` names the tool that must be called; `result` is the last tool result."""
 
     offers: tuple[Offer, ...] = ()
     choice: Literal["auto", "none", "required"] = "auto"
@@ -37,7 +37,7 @@ class AskedTools(msgspec.Struct, frozen=True, kw_only=True):
     parallel: bool = True
     result: str | None = None
     schema: dict[str, Any] | None = None
-    """Of the answer, where it is to be JSON."""
+    """The schema of the answer, if it must be JSON."""
 
 
 def pieces(model: str, message: str, script: Script, asked: AskedTools, turn: Turn | None = None) -> list[Piece]:

@@ -52,15 +52,17 @@ SCRIPTS: dict[str, str] = {
     "unfinished": "status=0 fault=early_end after=2",
     "endless": "status=0 fault=endless",
 }
-"""What these faults are in the words of `script.py`."""
+"""The scripts of these faults, in the form of `script.py`."""
 TELL_WAITS = ("openai", "gemini")
-"""OpenAI in `retry-after`, Google in a detail of its error; Bedrock and DeepSeek say nothing."""
+"""Vendors that tell how long to wait: OpenAI in `retry-after`, Google in a detail of its error; Bedrock and DeepSeek do
+not.
+"""
 _SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/")
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_600)]
 
 
 class Payer(msgspec.Struct, frozen=True):
-    """Whom a vendor bills for a call, and in which region: `account` is the end of the key."""
+    """The account that a vendor bills for a call, and its region; `account` is the end of the key."""
 
     vendor: str = ""
     account: str = ""
@@ -68,8 +70,8 @@ class Payer(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What befalls calls: those of this vendor, key (or its end) and region, each empty for any; of these a `share`, drawn by
-    lot. Another one for the same three takes its place.
+    """The fault of calls of this vendor, key (or its end) and region, each empty for any; it hits a random `share` of them.
+    Another condition for the same three replaces it.
     """
 
     vendor: Vendor = ""
@@ -86,17 +88,17 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def of(self) -> Payer:
-        """Whom it is for."""
+        """The payer that it is for."""
         return Payer(self.vendor, self.key[-SHOWN_LENGTH:], self.region)
 
     def shown(self) -> Condition:
-        """The same without what must not be told."""
+        """The same without secrets."""
         return msgspec.structs.replace(self, key=self.of.account)
 
 
 class Met(msgspec.Struct):
-    """What one call meets: it is `dead` or `silent`, or refused for a reason; else its script has more. `told_wait_s` and
-    `headers` are what the vendor says of its limit.
+    """What happens to one call: it is `dead` or `silent`, or refused for a reason; otherwise its script is extended.
+    `told_wait_s` and `headers` are what the vendor says of its limit.
     """
 
     dead: bool = False
@@ -108,28 +110,28 @@ class Met(msgspec.Struct):
 
 
 class Upstreams:
-    """The conditions in force; `clock` counts seconds."""
+    """The conditions in force; `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._standing: dict[Payer, _Standing] = {}
 
     def set(self, condition: Condition) -> None:
-        """Put it in force; one without a fault and a script ends what was."""
+        """Put a condition in force; one without a fault and a script removes the present one."""
         self._standing.pop(condition.of, None)
         if condition.fault or condition.script:
             self._standing[condition.of] = _Standing(condition, self._clock)
 
     def clear(self) -> None:
-        """All is well."""
+        """Remove all conditions."""
         self._standing.clear()
 
     def in_force(self) -> list[Condition]:
-        """In the order in which calls meet them."""
+        """The conditions, in the order in which they are applied to calls."""
         return [standing.condition.shown() for standing in self._standing.values()]
 
     def meet(self, payer: Payer) -> Met:
-        """What the next call of `payer` meets; it counts towards its limits."""
+        """What happens to the next call of `payer`, which counts towards its limits."""
         met = Met()
         for of, standing in self._standing.items():
             if _matches(of, payer):
@@ -138,7 +140,7 @@ class Upstreams:
 
 
 def payer_of(request: web.Request, api: str) -> Payer:
-    """Who is billed for a request, told from its headers and its path."""
+    """The payer of a request, by its headers and its path."""
     given = request.headers.get("Authorization", "")
     signed = _SIGNED.match(given)
     google = request.headers.get("x-goog-api-key") or request.query.get("key", "")
@@ -148,7 +150,7 @@ def payer_of(request: web.Request, api: str) -> Payer:
 
 
 class _Standing:
-    """A condition with what it remembers."""
+    """A condition with its state."""
 
     def __init__(self, condition: Condition, clock: Callable[[], float]) -> None:
         self.condition = condition
@@ -177,7 +179,7 @@ class _Standing:
         met.script = f"{met.script} {SCRIPTS.get(condition.fault, '')} {condition.script}".strip()
 
     def _is_down(self) -> bool:
-        """It begins with being down."""
+        """Whether it is down now; it begins with being down."""
         passed = (self._clock() - self._began) % (self.condition.down_s + self.condition.up_s)
         return passed < self.condition.down_s
 
@@ -189,12 +191,12 @@ class _Standing:
             met.refused = "throttled"
         if payer.vendor in TELL_WAITS:
             met.told_wait_s = wait_s
-        if payer.vendor == "openai":  # no other one tells it
+        if payer.vendor == "openai":  # only OpenAI sends these headers
             met.headers = bucket.headers()
 
 
 class _Bucket:
-    """Has room for `burst` calls, and for one more every `60 / per_minute` seconds."""
+    """Room for `burst` calls, and for one more every `60 / per_minute` seconds."""
 
     def __init__(self, per_minute: int, burst: int, clock: Callable[[], float]) -> None:
         self._per_minute = per_minute
@@ -205,7 +207,7 @@ class _Bucket:
         self._at = clock()
 
     def take(self) -> float:
-        """Seconds until there is room for the call, 0 when there was."""
+        """Seconds until there is room for the call; 0 if there was."""
         now = self._clock()
         self._room = min(self._burst, self._room + (now - self._at) / self._every_s)
         self._at = now
@@ -215,7 +217,7 @@ class _Bucket:
         return 0.0
 
     def headers(self) -> dict[str, str]:
-        """As platform.openai.com/docs/guides/rate-limits has them (read 2026-11)."""
+        """The rate-limit headers of platform.openai.com/docs/guides/rate-limits (read 2026-11)."""
         reset_ms = math.ceil((self._burst - self._room) * self._every_s * 1_000)
         return {
             "x-ratelimit-limit-requests": str(self._per_minute),

@@ -33,14 +33,16 @@ UNSUPPORTED = Refusal(
 
 
 class Placed(NamedTuple):
-    """A point and where it stands, in the service's words."""
+    """A cache point and its place, in the service's words."""
 
     where: str
     point: CachePoint
 
 
 def policy_of(model: Model) -> Policy:
-    """GPT's cache keeps all of a prompt unasked (`pieces_of`), the others what stands before a point."""
+    """The caching policy of a model: GPT keeps all of a prompt unasked (`pieces_of`), the others what
+    comes before a point.
+    """
     return Policy(minimum=model.cache_minimum, lookback=LOOKBACK, bills_writes=True)
 
 
@@ -123,7 +125,7 @@ def _pieces(block: Block, spoken: Spoken) -> Iterator[Piece | CachePoint]:
 
 
 def _add(pieces: list[Piece], one: Piece | CachePoint | None) -> None:
-    """A point marks the piece before it."""
+    """Add a piece; a point marks the piece before it."""
     if isinstance(one, Piece):
         pieces.append(one)
     elif one and pieces:

@@ -23,7 +23,7 @@ from deploy.simulator.exchange import Refusal
 from deploy.simulator.pictures import decoded, kind_of
 
 BASE64_MAX = 5 * 1024 * 1024
-"""Claude counts what is sent; it is 3.75 MB of image, which is the bound of the others."""
+"""Claude's limit counts the bytes in base 64, which equals 3.75 MB of image, the limit of the others."""
 IMAGES_MAX, SMALL_WINDOW, SMALL_IMAGES_MAX = 600, 200_000, 100
 TOP_K_MAX = 500
 MISTRAL_STOPS_MAX = 10
@@ -32,8 +32,9 @@ _ROOTS = {"oneOf", "allOf", "anyOf"}
 
 
 def check_sampling(model: Model, temperature: float | None, top_p: float | None) -> None:
-    """Claude from 4.5 on takes one of the two (github.com/mem0ai/mem0/pull/4147), from Opus 4.7 on neither, but for the
-    values that change nothing; GPT knows no such field. Raises `Refusal`.
+    """Raise `Refusal` for sampling that the model refuses. Claude from 4.5 on takes one of the two options
+    (github.com/mem0ai/mem0/pull/4147), from Opus 4.7 on neither, except for values that change nothing; GPT knows no such
+    field.
     """
     given = {"temperature": temperature, "top_p": top_p}
     names = [name for name, value in given.items() if value is not None]

@@ -47,7 +47,7 @@ class InferenceConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True
 
 
 class ConverseRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The fields of the service; those that are `Any` are not looked at."""
+    """The fields of the service; fields of type `Any` are not checked."""
 
     messages: list[Turn] = []
     system: list[Block] = []
@@ -159,7 +159,9 @@ async def converse(request: web.Request) -> web.StreamResponse:
 
 
 def _prompt(request: web.Request, body: ConverseRequest, model: Model) -> Prompt:
-    """Who signs is known by the beginning of his signature; the rest is another one for each request."""
+    """The prompt for the cache. The signer is known by the beginning of the signature; the rest differs
+    between requests.
+    """
     signer = request.headers["Authorization"].partition("/")[0]
     owner = f"{model.id} {signer}".encode()
     return Prompt(owner, lambda: pieces_of(body.system, body.messages, body.tool_config, model), policy_of(model))

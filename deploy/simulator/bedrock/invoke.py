@@ -181,7 +181,7 @@ async def invoke(request: web.Request) -> web.StreamResponse:
 
 
 def _check_values(body: J2Request | CommandRequest) -> None:
-    """In the words of a JSON Schema. Jurassic's count of stop sequences is from
+    """Check values, with errors in the words of a JSON Schema. Jurassic's count of stop sequences is from
     github.com/langchain-ai/langchain/issues/10456, the rest from the pages named above (read 2026-11).
     """
     jurassic = isinstance(body, J2Request)
@@ -207,7 +207,7 @@ def _metrics(usage: Usage) -> dict[str, int]:
 
 
 def _j2(told: Told) -> dict[str, Any]:
-    """Give Jurassic-2's answer; its token lists stay true where only the headers lie, and are empty where usage is."""
+    """Jurassic-2's answer. Its token lists stay true if only the headers lie, and are empty if usage is missing."""
     counted = told.usage is not None
     tokens = [{"generatedToken": {"token": piece, "logprob": 0.0}} for piece in told.reply.pieces]
     prompt_tokens = [{"generatedToken": {"token": "▁", "logprob": 0.0}}] * told.reply.prompt_tokens

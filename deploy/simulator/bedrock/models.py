@@ -13,12 +13,12 @@ import msgspec
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model id and its limits in tokens; `chat` is whether Converse takes more than one message, `choices` are the
-    tool choices that it knows. `thinks`: unless it is told not to; `fields` are those of its own that it knows, `off` what in
-    them switches thinking off, `efforts` how hard it may be told to think there. Claude is told so adaptively, or by a number
-    of tokens (`counts`); newer ones hide what they think unless it is asked for (`hides`), and the newest take it back behind
-    what it was thought about only (`binds`). `profiled`: it is called by an inference profile only. `cache_minimum`: tokens
-    of a prompt's beginning that its cache keeps, 0 where it has none; `cache_points`: only where it is told so.
+    """One model id and its limits in tokens. `chat`: Converse takes more than one message. `choices`: the tool choices that
+    it knows. `thinks`: it thinks unless it is told not to. `fields`: fields of its own; `off`: values in them that switch
+    thinking off; `efforts`: efforts that it knows there. Claude is told to think adaptively, or by a number of tokens
+    (`counts`); newer Claude models hide their thoughts unless asked (`hides`), and the newest take a thought back only
+    after the same conversation (`binds`). `profiled`: it can be called by an inference profile only. `cache_minimum`:
+    tokens of a prompt's beginning that its cache keeps, 0 without a cache; `cache_points`: it caches only at points.
     """
 
     id: str
@@ -48,17 +48,17 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def caches_unasked(self) -> bool:
-        """GPT keeps prompts by itself, and takes no points."""
+        """Whether it caches prompts by itself and takes no points, as GPT does."""
         return self.cache_minimum > 0 and not self.cache_points
 
     @property
     def images_in_results(self) -> bool:
-        """Whether what a tool says may have images: with Claude and Nova, as far as they take any."""
+        """Whether tool results may have images: with Claude and Nova, if the model takes images."""
         return self.images and self.id.startswith(("anthropic.", "amazon.nova"))
 
 
 def _claude(name: str, context: int, output_max: int, *, images: bool = False) -> Model:
-    """Tools came with Claude 3."""
+    """A model of Claude; tools came with Claude 3."""
     tools = not name.startswith(("v2", "instant"))
     id = f"anthropic.claude-{name}"  # noqa: A001
     return Model(id, context, output_max, images=images, prefill=True, tools=tools, fields=("top_k",))
@@ -82,7 +82,7 @@ def _llama(name: str, context: int, output_max: int, *, images: bool = False, to
 
 
 def _other(name: str, context: int, output_max: int) -> Model:
-    """Tools, but no choice."""
+    """A model with tools but without tool choice."""
     return Model(name, context, output_max, tools=True, choices=())
 
 
@@ -98,7 +98,7 @@ def _claude_now(
     output_max: int = 128_000,
     cache_minimum: int = 512,
 ) -> Model:
-    """From Opus 4.7 on: no sampling, no prefill; what is newer cannot be made to call a tool."""
+    """A model of Claude from Opus 4.7 on: no sampling, no prefill; newer ones cannot be forced to call a tool."""
     return Model(
         f"anthropic.claude-{name}",
         1_000_000,
@@ -120,7 +120,7 @@ def _claude_now(
 
 
 def _claude_4_6(name: str, output_max: int, cache_minimum: int) -> Model:
-    """A temperature or a top_p, and no prefill."""
+    """A model of Claude 4.6: a temperature or a top_p, and no prefill."""
     return Model(
         f"anthropic.claude-{name}",
         1_000_000,
@@ -171,7 +171,7 @@ def _gpt(name: str, *efforts: str) -> Model:
 
 
 def _open(id: str, context: int, output_max: int, *choices: str, images: bool = False, thinks: bool = False) -> Model:  # noqa: A002
-    """A model whose weights are open: tools in streams, too."""
+    """A model with open weights, which streams with tools."""
     profiled = id.startswith(("moonshotai.", "zai.", "xai."))
     return Model(id, context, output_max, images=images, tools=True, choices=choices, thinks=thinks, profiled=profiled)
 

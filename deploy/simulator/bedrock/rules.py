@@ -59,7 +59,7 @@ def invalid(message: str) -> Refusal:
 
 
 def malformed(error: Exception) -> Refusal:
-    """What is said of a body that is no JSON, or has other fields and types than the service's."""
+    """The refusal of a body that is no JSON, or has fields or types that the service does not know."""
     unknown = re.match("Object contains unknown field `(.*?)`", str(error))
     words = f"#: extraneous key [{unknown[1]}] is not permitted" if unknown else str(error)
     return invalid(f"Malformed input request: {words}, please reformat your input and try again.")
@@ -84,7 +84,7 @@ def find_model(model_id: str) -> Model:
 
 
 def check_signed(request: web.Request) -> None:
-    """Ask for a SigV4 or bearer authorization, any one; raises `Refusal`."""
+    """Require any SigV4 or bearer authorization; raises `Refusal`."""
     if not request.headers.get("Authorization", "").startswith(("AWS4-HMAC-SHA256 ", "Bearer ")):
         raise Refusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 
@@ -114,11 +114,11 @@ def refuse(refusal: Refusal) -> web.Response:
 
 
 def complaint(refusal: Refusal) -> bytes:
-    """Say the words of a refusal as JSON."""
+    """The words of a refusal as JSON."""
     return msgspec.json.encode({"message": refusal.message})
 
 
 def exception_kind(refusal: Refusal) -> str:
-    """Give the name an exception has inside a stream: in lower camel case."""
+    """The name of an exception in a stream, in lower camel case."""
     code = refusal.code or "internalServerException"
     return code[0].lower() + code[1:]

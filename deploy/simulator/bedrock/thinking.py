@@ -1,4 +1,4 @@
-"""What Converse's models take in fields of their own, most of it about thinking, and whether they think.
+"""Fields of Converse's models of their own, mostly about thinking, and whether a model thinks.
 
 Sources, read 2026-11: AWS's guides to Claude's adaptive and extended thinking and to Nova 2, its model cards of Claude and
 GPT, langchain-aws 1.9 and litellm-1.110; the texts as users report them.
@@ -17,7 +17,7 @@ SWITCHES = ("disabled", "between_tools")
 
 
 def thinks(fields: dict[str, Any], model: Model) -> bool:
-    """Whether the model thinks before it answers; one that does not by itself may be told to."""
+    """Whether the model thinks before it answers; a model that does not by default may be told to."""
     kind = _part(fields, "thinking", "type")
     if kind is not None:
         return kind not in model.off
@@ -27,12 +27,12 @@ def thinks(fields: dict[str, Any], model: Model) -> bool:
 
 
 def summarizes(fields: dict[str, Any], model: Model) -> bool:
-    """Whether a model that thinks shows any of it."""
+    """Whether a model that thinks shows its thoughts."""
     return not model.hides or _part(fields, "thinking", "display") == "summarized"
 
 
 def check_fields(fields: dict[str, Any], model: Model, limit: int | None) -> None:
-    """Models refuse what they do not know; `limit` is that of the answer, in tokens. Raises `Refusal`."""
+    """Raise `Refusal` for fields that the model does not know; `limit` is the output limit in tokens."""
     if unknown := sorted(set(fields) - set(model.fields)):
         raise said(f"extraneous key [{unknown[0]}] is not permitted")
     _check_claude(fields, model, limit)
@@ -45,7 +45,9 @@ def check_fields(fields: dict[str, Any], model: Model, limit: int | None) -> Non
 
 
 def check_calm(fields: dict[str, Any], model: Model, sampling: tuple[float | None, float | None], choice: str) -> None:
-    """Claude up to 4.6 thinks with its own sampling, and cannot be made to call a tool meanwhile. Raises `Refusal`."""
+    """Raise `Refusal` for options that exclude thinking: Claude up to 4.6 thinks with its own sampling, and cannot be
+    forced to call a tool meanwhile.
+    """
     if not model.counts or not thinks(fields, model):
         return
     temperature, top_p = sampling
@@ -60,7 +62,7 @@ def check_calm(fields: dict[str, Any], model: Model, sampling: tuple[float | Non
 
 
 def said(words: str) -> Refusal:
-    """Make what the model itself says, which Bedrock hands on."""
+    """The refusal of the model itself, which Bedrock passes on."""
     return invalid(f"The model returned the following errors: {words}")
 
 

@@ -1,5 +1,5 @@
-"""What Converse's models show of their thinking, and how they know it again: by a signature of it, which the newest models
-make of all that came before it, too.
+"""Thoughts of Converse's models, and the signatures by which they are recognised. The newest models also sign everything
+that came before a thought.
 
 Sources, read 2026-11: the Bedrock runtime API reference, Anthropic's guides to thinking and to preserved thinking, and the
 texts of errors as users report them.
@@ -20,21 +20,21 @@ from deploy.simulator.bedrock.tools import Block, ReasoningContent, Turn
 from deploy.simulator.exchange import Told
 
 ENCRYPTED = ("openai.gpt-5", "openai.gpt-6")
-"""Models that show nothing but encrypted data."""
+"""Models that show only encrypted data."""
 SIGNED = ("anthropic.",)
 LENGTH = 12
 """Characters of each half of a signature."""
 
 
 def shown(told: Told, model: Model) -> str:
-    """Give the text of what was thought; empty where it is hidden."""
+    """The text of the thoughts; empty if they are hidden."""
     if not summarizes(told.question.body.additional_model_request_fields, model) or model.id.startswith(ENCRYPTED):
         return ""
     return "".join(answer.thoughts(told.reply.reasoning))
 
 
 def content_json(told: Told, model: Model) -> dict[str, Any]:
-    """Give the block of a JSON answer, and what its stream adds to the text."""
+    """The block of a JSON answer, and what its stream adds to the text."""
     text, proof = shown(told, model), signed(told, model)
     if model.id.startswith(ENCRYPTED):
         return {"redactedContent": base64.b64encode(proof.encode()).decode()}
@@ -42,13 +42,13 @@ def content_json(told: Told, model: Model) -> dict[str, Any]:
 
 
 def signed(told: Told, model: Model) -> str:
-    """Sign what was thought about all messages."""
+    """The signature of the thoughts about all messages."""
     body = told.question.body
     return _signature(model, shown(told, model), _prefix(body, body.messages))
 
 
 def check_thoughts(body: Any, model: Model) -> None:  # noqa: ANN401 - a ConverseRequest, which knows this module
-    """Thoughts of earlier turns come back as they were, or not at all; raises `Refusal`."""
+    """Raise `Refusal` for thoughts of earlier turns that were changed."""
     for i, turn in enumerate(body.messages):
         thoughts = [(j, block.reasoning_content) for j, block in enumerate(turn.content) if block.reasoning_content]
         if thoughts and turn.role != "assistant":
@@ -91,13 +91,13 @@ def _check_begins_with_thought(turns: list[Turn]) -> None:
 
 
 def _signature(model: Model, text: str, prefix: bytes) -> str:
-    """The thought's own proof, and the prefix's where the model is bound to that."""
+    """The proof of the thought, and of its prefix if the model is bound to that."""
     own = hashlib.sha256(f"{model.id} {text}".encode()).hexdigest()[:LENGTH]
     return own + (hashlib.sha256(prefix).hexdigest()[:LENGTH] if model.binds else "")
 
 
 def _prefix(body: Any, before: list[Turn]) -> bytes:  # noqa: ANN401
-    """All that was thought about; what is to be cached of it is none of it."""
+    """Everything that was thought about, without cache points."""
     tools = [tool for tool in (body.tool_config.tools if body.tool_config else []) if not _is_point(tool)]
     system = [block for block in body.system if not _is_point(block)]
     talk = [[block for block in turn.content if not _is_point(block)] for turn in before]

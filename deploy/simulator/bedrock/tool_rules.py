@@ -39,7 +39,7 @@ def check_tools(turns: list[Turn], config: ToolConfig | None, model: Model, *, s
 
 
 def _check_identifiers(turns: list[Turn], config: ToolConfig | None, model: Model) -> None:
-    """Names and ids are the service's own constraint, and ids Mistral's, too."""
+    """Check names and ids against the service's own constraint, and ids against Mistral's, too."""
     for i, tool in enumerate(config.tools if config else (), start=1):
         check_identifier(f"toolConfig.tools.{i}.member.toolSpec.name", tool.tool_spec.name)
         check_length(f"toolConfig.tools.{i}.member.toolSpec.description", tool.tool_spec.description)
@@ -83,7 +83,7 @@ def _check_config(config: ToolConfig, model: Model, *, stream: bool) -> None:
 
 
 def _check_results(i: int, before: Turn, after: Turn) -> None:
-    """The turn after a call answers it, and nothing else."""
+    """Check that the turn after a call answers it and nothing else."""
     called = [block.tool_use.tool_use_id for block in before.content if block.tool_use]
     answered = [block.tool_result.tool_use_id for block in after.content if block.tool_result]
     _check_once(f"toolUse blocks at messages.{i - 1}.content", called)

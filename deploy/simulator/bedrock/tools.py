@@ -1,4 +1,4 @@
-"""Turns and tools as Bedrock's Converse takes them: what was said, what is offered and asked for.
+"""Turns and tools in Converse's form: messages, tools on offer, and calls.
 
 Source: the Bedrock runtime API reference, and botocore 1.40's model of it.
 """
@@ -34,7 +34,7 @@ class Image(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResultContent(msgspec.Struct, forbid_unknown_fields=True):
-    """A piece of what a tool said."""
+    """A piece of a tool's result."""
 
     text: str | None = None
     json: Any = None
@@ -42,7 +42,7 @@ class ResultContent(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ToolResult(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What a tool said to a call."""
+    """The result of a call."""
 
     tool_use_id: str
     content: list[ResultContent]
@@ -50,28 +50,28 @@ class ToolResult(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class CachePoint(msgspec.Struct, forbid_unknown_fields=True):
-    """The cache is to keep what comes before."""
+    """The cache should keep what comes before."""
 
     type: Literal["default"]
     ttl: Literal["5m", "1h"] | None = None
 
 
 class ReasoningText(msgspec.Struct, forbid_unknown_fields=True):
-    """What the model thought, and what proves that it did."""
+    """A thought with the signature that proves it."""
 
     text: str
     signature: str | None = None
 
 
 class ReasoningContent(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """One of these; encrypted data is in base 64."""
+    """A text or encrypted data in base 64."""
 
     reasoning_text: ReasoningText | None = None
     redacted_content: str | None = None
 
 
 class Block(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """One content block: exactly one of these."""
+    """One content block: exactly one of these fields."""
 
     text: str | None = None
     image: Image | None = None
@@ -115,7 +115,7 @@ class Specific(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
-    """Exactly one of these; there is no `none`."""
+    """Exactly one of these fields; there is no `none`."""
 
     auto: Any = None
     any: Any = None
@@ -123,21 +123,21 @@ class Choice(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ToolEntry(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """One of these."""
+    """Exactly one of these fields."""
 
     tool_spec: Specification | None = None
     cache_point: CachePoint | None = None
 
 
 class ToolConfig(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is on offer; `entries` have cache points, too."""
+    """The tools on offer; `entries` also contain cache points."""
 
     entries: list[ToolEntry] = msgspec.field(name="tools")
     tool_choice: Choice | None = None
 
     @property
     def tools(self) -> list[Tool]:
-        """Without cache points."""
+        """The tools without cache points."""
         return [Tool(entry.tool_spec) for entry in self.entries if entry.tool_spec]
 
 
@@ -173,7 +173,7 @@ def texts_of(turns: list[Turn], config: ToolConfig | None) -> list[str]:
 
 
 def images_in(turns: list[Turn]) -> int:
-    """Count the images, also those in what tools said."""
+    """Count the images, including those in tool results."""
     blocks = [block for turn in turns for block in turn.content]
     said = [part.image for block in blocks if block.tool_result for part in block.tool_result.content]
     return sum(image is not None for image in [*(block.image for block in blocks), *said])

@@ -23,14 +23,14 @@ _STOP_REASONS = {
 
 
 class ConverseWire:
-    """The frames of one answer; `p` is the padding that hides the length of a token from whoever watches the line."""
+    """The frames of one answer. `p` is padding that hides the length of a token from observers of the connection."""
 
     def __init__(self, told: Told, refusal: Refusal) -> None:
         self._refusal = refusal
         self._told = told
         self._spoke = bool(told.reply.text) or not told.reply.calls
         self._first = int(shows_thoughts(told))
-        """The block of the text, or of the first call, behind what the model thought."""
+        """Index of the block of the text, or of the first call, after the thoughts."""
         self._shows_text = bool(self._first and shown(told, rules.find_model(told.question.model)))
         self._open: int | None = 0 if self._spoke or self._first else None
 
@@ -91,7 +91,7 @@ class ConverseWire:
         return eventstream.corrupted(self.opening())
 
     def _proof(self) -> bytes:
-        """Say what the model wants back of the block that ends: the signature of the text, or encrypted data."""
+        """What the model wants back of the block that ends: the signature of the text, or encrypted data."""
         content = content_json(self._told, rules.find_model(self._told.question.model))
         said = content.get("reasoningText", content)
         delta = {name: value for name, value in said.items() if name != "text"}
@@ -107,7 +107,7 @@ class ConverseWire:
 
 
 def shows_thoughts(told: Told) -> bool:
-    """Whether there is a block of what the model thought."""
+    """Whether the answer has a block of thoughts."""
     return told.question.thinks and told.reply.reasoning > 0
 
 
@@ -117,8 +117,8 @@ def tool_use_id(told: Told, index: int) -> str:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """Give the usage object: cached and written tokens stand beside `inputTokens`, not inside. `cacheDetails` say how long
-    written ones are kept, the longest first.
+    """The usage object. Cached and written tokens are beside `inputTokens`, not part of it. `cacheDetails` says how long
+    written tokens are kept, longest first.
     """
     beside = usage.cached + usage.written
     counts = {"inputTokens": usage.prompt - beside, "outputTokens": usage.output, "totalTokens": usage.total}
@@ -130,7 +130,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def stop_reason(told: Told) -> str:
-    """Give the scripted stop reason, else Bedrock's word for the true one."""
+    """The scripted stop reason, otherwise Bedrock's word for the true one."""
     if told.script.fault == "blocked":
         return "guardrail_intervened"
     return told.script.finish or _STOP_REASONS[told.reply.ending]

@@ -19,7 +19,7 @@ MINIMUM, MINIMUM_2_5 = 4_096, 2_048
 
 
 def policy_of(model: Model) -> Policy | None:
-    """None where it keeps only what it is given to keep."""
+    """The caching policy; None for a model that caches only what it is told to."""
     if model.is_new:
         return Policy(minimum=MINIMUM, step=STEP)
     return Policy(minimum=MINIMUM_2_5, step=STEP) if model.budget else None

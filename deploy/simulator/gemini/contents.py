@@ -11,7 +11,7 @@ from deploy.simulator.gemini.tools import Content, Part
 from deploy.simulator.pictures import decoded, kind_of
 
 URL_SAFE = str.maketrans("-_", "+/")
-"""Google reads both alphabets of base 64."""
+"""Google accepts both alphabets of base 64."""
 IMAGES_MAX = 3_600
 IMAGE_KINDS = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
 

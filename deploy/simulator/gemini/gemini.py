@@ -41,7 +41,7 @@ DETAIL = "type.googleapis.com/google.rpc"
 
 
 class GenerateRequest(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """The fields of the API; those that are `Any` are not looked at."""
+    """The fields of the API; fields of type `Any` are not checked."""
 
     contents: list[Content]
     system_instruction: Content | None = None
@@ -57,7 +57,7 @@ class Gemini:
     """The dialect of `/{version}/models/{model}:…`; `form` is how a stream is framed."""
 
     api = "gemini"
-    blocked: Refusal | None = None  # said in a 200, see `body` and `opening`
+    blocked: Refusal | None = None  # reported in a 200, see `body` and `opening`
     retired = Refusal(
         404,
         "NOT_FOUND",

@@ -16,9 +16,9 @@ FROM_LOW = FROM_MINIMAL[1:]
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model and its limits in tokens. `thinks`: unless it is told not to, which from Gemini 3 on nobody can; `levels` are
-    those of its thinking that it knows, `budget` says whether it takes a number of tokens for it. `unstreamed_max` is its
-    output limit without a stream, where that is another.
+    """One model and its limits in tokens. `thinks`: it thinks unless it is told not to, which is impossible from Gemini 3
+    on. `levels`: the thinking levels that it knows; `budget`: whether it takes a number of tokens. `unstreamed_max`: its
+    output limit without a stream, if that differs.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def flex(self) -> bool:
-        """Whether it is served at that tier (ai.google.dev/gemini-api/docs/flex-inference)."""
+        """Whether it is served at the tier flex (ai.google.dev/gemini-api/docs/flex-inference)."""
         return not self.name.startswith(NO_FLEX)
 
 

@@ -14,11 +14,11 @@ from deploy.simulator.gemini.models import Model
 from deploy.simulator.gemini.tools import Content, Part
 
 UNSIGNED = base64.b64encode(b"skip_thought_signature_validator").decode()
-"""What stands for a signature that was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
+"""Replaces a signature that was not kept (ai.google.dev/gemini-api/docs/thought-signatures)."""
 
 
 def signature_of(model: Model) -> str:
-    """Give the proof that this model thought."""
+    """The signature of this model."""
     return base64.b64encode(f"simulated {model.name}".encode()).decode()
 
 

@@ -44,7 +44,7 @@ class Blob(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
     @property
     def kind(self) -> str:
-        """What it is said to be."""
+        """The media type that the caller gives."""
         return self.mime_type or self.also_mime_type
 
 
@@ -205,7 +205,7 @@ def _check_order(i: int, before: Content, after: Content) -> None:
 
 
 def _referenced(response: object) -> list[str]:
-    """What `$ref` names in it, at any depth (github.com/vercel/ai/issues/14369, read 2026-11)."""
+    """The targets of all `$ref`s at any depth (github.com/vercel/ai/issues/14369, read 2026-11)."""
     if isinstance(response, list):
         return [name for one in response for name in _referenced(one)]
     if not isinstance(response, dict):

@@ -77,7 +77,7 @@ class GeminiWire:
         return self._chunk(b'{"candidates":[{"conte')
 
     def _candidate(self, part: bytes, reason: bytes) -> bytes:
-        part = part.decode().translate(_LINE_ENDS).encode()  # Google escapes what JavaScript takes for a line's end
+        part = part.decode().translate(_LINE_ENDS).encode()  # Google escapes JavaScript's line ends
         start = b'{"candidates":[{"content":{"parts":[' + part + b'],"role":"model"}'
         return self._chunk(start + reason + b',"index":0}],' + self._usage() + self._tail)
 
@@ -126,7 +126,7 @@ def thoughts_json(told: Told) -> list[dict[str, Any]]:
 
 
 def proof_of_text(told: Told) -> dict[str, str]:
-    """Give the signature of an answer's last text: from Gemini 3 on, where no call has one."""
+    """The signature of an answer's last text: from Gemini 3 on, if no call has one."""
     model = MODELS.get(told.question.model)
     signed = model is not None and model.is_new and told.question.thinks and not told.reply.calls
     return {"thoughtSignature": signature_of(model)} if model and signed else {}

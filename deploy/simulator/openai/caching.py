@@ -27,7 +27,7 @@ RETAINED = ("gpt-4.1", "gpt-5")
 
 
 class Hinted(Protocol):
-    """A request with hints for the cache."""
+    """A request with cache hints."""
 
     prompt_cache_key: str | None
     prompt_cache_options: CacheOptions | None
@@ -92,12 +92,12 @@ def _spoken(message: Message) -> Iterator[Piece]:
 
 
 def kept_for(mark: Breakpoint | None) -> int:
-    """Seconds for which what is marked is kept; 0 without a mark."""
+    """Seconds for which a mark keeps its prefix; 0 without a mark."""
     return (LONG_S if mark.ttl == "12h" else SHORT_S) if mark else 0
 
 
 def with_marks_that_count(pieces: list[Piece], body: Hinted) -> list[Piece]:
-    """The latest marks count, and the end of the newest message is one of them."""
+    """Keep the latest marks; the end of the newest message is one of them."""
     explicit = body.prompt_cache_options is not None and body.prompt_cache_options.mode == "explicit"
     places = [place for place, piece in enumerate(pieces) if piece.kept_s]
     counting = places[-MARKS_MAX:] if explicit else [*places[-MARKS_MAX + 1 :], len(pieces) - 1]

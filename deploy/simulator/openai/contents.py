@@ -23,7 +23,7 @@ IMAGE_BYTES_MAX = 20 * 1024 * 1024
 DETAILS, PATCH = ("low", "high", "auto", "original"), 32
 _DATA_URL = re.compile(r"data:(?P<kind>[^;,]*);base64,")
 _KINDS = {"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"}
-"""`image/jpg` is taken there (github.com/mealie-recipes/mealie/pull/5897)."""
+"""Kinds of images; `image/jpg` is accepted, too (github.com/mealie-recipes/mealie/pull/5897)."""
 
 
 def check_contents(body: ChatRequest, model: Model) -> None:
@@ -76,7 +76,9 @@ def check_image(image: Any, where: str, model: Model) -> None:  # noqa: ANN401 -
 
 
 def _check_detail(detail: object, data: bytes, where: str, model: Model) -> None:
-    """In its own size an image is refused beyond a number of patches, in detail `high` it is made smaller."""
+    """Check the size: in its own size an image beyond a number of patches is refused; in detail `high`
+    it is made smaller.
+    """
     if detail not in DETAILS:
         supported = ", ".join(f"'{one}'" for one in DETAILS)
         raise _refused(

@@ -90,7 +90,7 @@ def invalid(message: str) -> Refusal:
 
 
 def _check_parts(i: int, message: Message, *, sees: bool) -> None:
-    """Lists of parts are the user's, and of text, or with Flash of images."""
+    """Check lists of parts: only the user's messages may have them, with text, or with Flash also images."""
     if not isinstance(message.content, list):
         return
     if message.role != "user":

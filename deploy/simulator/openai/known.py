@@ -75,5 +75,5 @@ def _unknown(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    """A list as it should be; what is not will be refused for its type."""
+    """The value if it is a list of objects; other values are refused later for their type."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

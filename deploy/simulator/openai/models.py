@@ -16,9 +16,9 @@ DATE = len("-2024-08-06")
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One model: its dated name, its limits in tokens, which parameters and parts it refuses, and the efforts that it knows,
-    the first of which it makes unless it is told another one. `modern`: from GPT-5 on. `tools_think`: it calls tools beside
-    reasoning. `breakpoints`: its cache keeps what is marked, and bills it.
+    """One model: its dated name, its limits in tokens, the parameters and parts that it refuses, and the efforts that it
+    knows; the first effort is its default. `modern`: from GPT-5 on. `tools_think`: it calls tools beside reasoning.
+    `breakpoints`: its cache keeps what is marked, and bills it.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def retains_always(self) -> bool:
-        """From GPT-5.5 on what is kept is kept for a day."""
+        """Whether everything in its cache is kept for a day, as from GPT-5.5 on."""
         return self.breakpoints or self.name.startswith("gpt-5.5")
 
     @property
     def flex(self) -> bool:
-        """Whether it is served at that tier, as the table of prices for it says."""
+        """Whether it is served at the tier flex, according to that tier's price table."""
         return (self.modern and not self.name.startswith("gpt-6.2")) or self.name.startswith("o4-mini")
 
     @property
@@ -105,4 +105,4 @@ _ALL = (
 MODELS: Mapping[str, Model] = {name: model for model in _ALL for name in (model.name, model.alias)}
 """Every model under its dated name and its alias."""
 NO_CHAT_TOOLS = frozenset({"gpt-6.1-terra"})
-"""Whose page says that tools need the Responses API, although it can be told not to think."""
+"""Models whose pages say that tools need the Responses API, although they can be told not to think."""

@@ -55,7 +55,7 @@ class Session:
     def __init__(
         self, request: web.Request, socket: web.WebSocketResponse, model: str, payer: Payer, befalls: str
     ) -> None:
-        """What `befalls` the session holds for each of its turns."""
+        """`befalls` is the fault that every turn of the session has."""
         self._payer = payer
         self._befalls = befalls
         self._request = request

@@ -29,7 +29,7 @@ class SocketStage:
 
     async def end(self) -> None:
         """Keep the socket for the next turn; a turn without `response.done` ends it with code 1000."""
-        if not self._wire.finished:  # as a frame, because the session's own loop is reading and sees the answer to it
+        if not self._wire.finished:  # sent as a frame, because the session's own loop reads the answer to it
             await self._socket.send_frame(struct.pack("!H", WSCloseCode.OK), WSMsgType.CLOSE)
 
     def hang_up(self) -> None:

@@ -46,7 +46,9 @@ NO_CREDIT = Refusal(
     "insufficient_quota",
 )
 FULL = Refusal(429, "resource_unavailable", "Resource unavailable. Please try again later.", "resource_unavailable")
-"""At the tier flex, which is not charged then (developers.openai.com/api/docs/guides/flex-processing, read 2026-11)."""
+"""The refusal at the tier flex without capacity, which is not charged
+(developers.openai.com/api/docs/guides/flex-processing, read 2026-11).
+"""
 TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 _PENALTIES = ("presence_penalty", "frequency_penalty")
 _THINKING_REFUSES = ("temperature", "top_p", "logprobs", "top_logprobs")
@@ -68,7 +70,9 @@ def check_chat(body: ChatRequest, model: Model | None, prompt_tokens: int) -> Mo
 
 
 def check_tier(tier: str | None, model: Model) -> None:
-    """The words are those that inspect_ai's tests expect of gpt-4o at flex (read 2026-11)."""
+    """Raise `Refusal` for a tier that the model lacks, in the words that inspect_ai's tests expect of gpt-4o at flex (read
+    2026-11).
+    """
     if tier is not None and (tier not in TIERS or (tier == "flex" and not model.flex)):
         raise Refusal(400, None, "Invalid service_tier argument", INVALID, "service_tier")
 
@@ -111,7 +115,7 @@ def _check_effort(body: ChatRequest, model: Model) -> None:
 
 
 def _check_modern(body: ChatRequest, model: Model) -> None:
-    """From GPT-5 on penalties are unknown, and sampling is known only to a model that does not think."""
+    """Check the rules from GPT-5 on: no penalties, and sampling only for a model that does not think."""
     for name in _PENALTIES:
         if getattr(body, name) is not None:
             raise _unsupported_parameter(name)

@@ -16,7 +16,9 @@ ROOTS_REFUSED = ("oneOf", "anyOf", "allOf", "enum", "not")
 
 
 def wrong_root(schema: Schema, nothing: str = '"None"') -> str | None:
-    """What is wrong at the root: arguments and answers are objects. `nothing` is how the vendor writes a missing type."""
+    """What is wrong at the root, or None: arguments and answers must be objects. `nothing` is how the vendor writes a
+    missing type.
+    """
     kind = schema.get("type")
     if kind != "object":
         said = nothing if kind is None else f'"{kind}"'
@@ -25,7 +27,7 @@ def wrong_root(schema: Schema, nothing: str = '"None"') -> str | None:
 
 
 def wrong_schema(schema: Schema, *, strict: bool) -> str | None:
-    """The first thing that OpenAI refuses in it; None when nothing is wrong."""
+    """The first thing that OpenAI refuses in the schema, or None."""
     if wrong := wrong_root(schema):
         return wrong
     if any(name in schema for name in ROOTS_REFUSED):
@@ -54,7 +56,7 @@ def _wrong_part(part: Schema, *, strict: bool) -> str | None:
 
 
 def _parts(root: Schema) -> Iterator[tuple[Context, Schema]]:
-    """Every schema within, the root first, and where it stands."""
+    """Every schema inside, the root first, and its place."""
     left: list[tuple[Context, object]] = [((), root)]
     while left:
         where, part = left.pop(0)

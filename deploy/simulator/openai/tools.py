@@ -53,7 +53,7 @@ def texts_of(body: ChatRequest) -> list[str]:
 
 
 def schema_json(body: ChatRequest) -> bytes | None:
-    """The schema of a JSON answer as it is prompt; None where there is none."""
+    """The schema of a JSON answer as part of the prompt; None if there is none."""
     schema = _schema(body)
     return msgspec.json.encode(schema) if schema else None
 
@@ -109,8 +109,8 @@ def _check_answered(waiting: list[str], i: int) -> None:
 
 
 def _check_model(body: ChatRequest, model: Model) -> None:
-    """o1-mini knows none of these; the other o-series models only do not know `parallel_tool_calls`. From GPT-5.4 on tools
-    need the effort none, and some models have no such effort.
+    """Check what the model knows: o1-mini none of these fields; other o-series models all but `parallel_tool_calls`. From
+    GPT-5.4 on tools need the effort none, which some models lack.
     """
     given = {
         "tools": body.tools,

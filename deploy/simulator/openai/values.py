@@ -51,7 +51,7 @@ def check_values(body: ChatRequest) -> None:
 
 
 def _texts(body: ChatRequest) -> Iterator[tuple[str, str, int]]:
-    """Where texts stand, the texts, and how long they may be."""
+    """Texts with their places and length limits."""
     yield "user", body.user or "", USER_LENGTH_MAX
     for i, message in enumerate(body.messages):
         if isinstance(message.content, str):

@@ -30,7 +30,7 @@ class ChatWire:
         self._end = b'},"logprobs":null,"finish_reason":null}]' + (b',"usage":null' if asked else b"") + b"}\n\n"
         self._token_start = self._start + b'"content":'
         self._late_names: dict[int, str] = {}
-        """Of calls that have not ended."""
+        """Names of calls that have not ended."""
 
     def opening(self) -> bytes:
         """Say the role; the content is null where the answer is tool calls only."""

@@ -21,7 +21,7 @@ INCOMPLETE = {"length": "max_output_tokens"}
 
 
 class Items:
-    """The output items of one answer: what was thought, a message, calls."""
+    """The output items of one answer: thoughts, a message, calls."""
 
     def __init__(self, told: Told) -> None:
         self.told = told
@@ -30,7 +30,7 @@ class Items:
         self.thinks = told.question.thinks
         spent = told.reply.ending == "length" and not told.reply.pieces
         self.speaks = bool(told.reply.text) or not (self.calls or (spent and self.thinks))
-        """Whether there is a message. One without words is there where there is nothing else."""
+        """Whether there is a message; an answer without anything else has an empty one."""
 
     def all(self) -> list[Json]:
         """Every one, whole."""
@@ -39,7 +39,7 @@ class Items:
         return [*thought, *said, *(self.call(place) for place in range(len(self.calls)))]
 
     def reasoning(self, *, begun: bool = False) -> Json:
-        """What was thought: a summary where it is asked for, and all of it sealed where that is. `begun` has neither."""
+        """The thoughts: a summary if it is asked for, and sealed if that is asked for; with `begun` neither."""
         item_id = f"rs_{self.told.ordinal:048x}"
         item: Json = {"id": item_id, "type": "reasoning", "summary": []}
         if not begun and self.body.summarises and self.summary:
@@ -50,11 +50,11 @@ class Items:
 
     @property
     def summary(self) -> str:
-        """The text of it."""
+        """The text of the summary."""
         return "".join(answer.thoughts(self.told.reply.reasoning))
 
     def message(self, *, begun: bool = False) -> Json:
-        """What was said."""
+        """The message."""
         content = [] if begun else [self.text(self.told.reply.text)]
         status = "in_progress" if begun else self.status()
         return {"id": f"msg_{self.told.ordinal:048x}", "type": "message", "status": status, "role": "assistant"} | {
@@ -79,7 +79,7 @@ class Items:
         }
 
     def status(self) -> str:
-        """Of an item, and of the whole."""
+        """The status of an item and of the whole."""
         if self.told.script.finish in FAILED:
             return self.told.script.finish
         return "completed" if self.incomplete() is None else "incomplete"
@@ -95,7 +95,7 @@ class Items:
 
 
 def response(items: Items, *, begun: bool = False) -> Json:
-    """The response; `begun` has nothing in it yet."""
+    """The response; with `begun` it is still empty."""
     told, body = items.told, items.body
     reason = None if begun or items.status() in FAILED else items.incomplete()
     return {
@@ -128,7 +128,7 @@ def response(items: Items, *, begun: bool = False) -> Json:
 
 
 def tokens(usage: Usage) -> Json:
-    """The usage object: cached and written inside the input, reasoning inside the output."""
+    """The usage object: cached and written tokens are part of the input's, reasoning of the output's."""
     return {
         "input_tokens": usage.prompt,
         "input_tokens_details": {

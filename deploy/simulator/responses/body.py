@@ -55,7 +55,7 @@ class Item(msgspec.Struct):
 
 
 class Tool(msgspec.Struct, omit_defaults=True):
-    """A tool on offer. Where `strict` is left out, schemas become strict that can be."""
+    """A tool on offer. Without `strict`, schemas become strict if they can be."""
 
     type: str
     name: str | None = None
@@ -82,14 +82,14 @@ class Format(msgspec.Struct):
 
 
 class Text(msgspec.Struct):
-    """What the answer's text is to be like."""
+    """Options of the answer's text."""
 
     format: Format | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class Reasoning(msgspec.Struct):
-    """How hard the model thinks, and what is shown of it."""
+    """The effort, and which thoughts are shown."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -128,12 +128,12 @@ class ResponsesRequest(msgspec.Struct):
 
     @property
     def effort(self) -> str | None:
-        """As asked for."""
+        """The effort that was asked for."""
         return self.reasoning.effort if self.reasoning else None
 
     @property
     def summarises(self) -> bool:
-        """Whether a summary of what is thought is to be shown."""
+        """Whether a summary of the thoughts is asked for."""
         return self.reasoning is not None and self.reasoning.summary is not None
 
     @property
@@ -143,12 +143,12 @@ class ResponsesRequest(msgspec.Struct):
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """Of an answer that is to be JSON."""
+        """The schema of a JSON answer."""
         return None if self.form.type == "text" else self.form.schema or ANY_JSON
 
 
 def talk_of(items: list[Item]) -> tuple[Said, ...]:
-    """List what was said, and by whom; a call is the model's without a word."""
+    """The conversation with its speakers; a call is a turn of the model without text."""
     return tuple(_said(items))
 
 

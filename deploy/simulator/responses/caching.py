@@ -35,7 +35,9 @@ def breakpoints_of(body: ResponsesRequest) -> list[Breakpoint]:
 
 
 def _spoken(item: Item) -> Iterator[Piece]:
-    """Reasoning of earlier turns is no part of the prompt that is kept, as it is no part of its tokens here."""
+    """The pieces of an item. Reasoning of earlier turns is not part of the cached prompt, as it is not counted in its
+    tokens here.
+    """
     if item.type == "reasoning":
         return
     spoken = Spoken(item.role or item.type)

@@ -79,7 +79,7 @@ def _check_image(part: Part, where: str, model: Model) -> None:
 
 
 def _check_reasoning(item: Item, after: list[Item], where: str) -> None:
-    """It was made here, has not been changed, and stands before what it led to."""
+    """Check that the item was made here, has not been changed, and comes before what it led to."""
     if item.encrypted_content is None:
         words = f"Item with id '{item.id}' not found. Items are not persisted when `store` is set to false."
         raise Refusal(404, None, f"{words} Try again with `store` set to true, or remove this item.", INVALID, "input")
@@ -106,7 +106,7 @@ def _check_reasoning(item: Item, after: list[Item], where: str) -> None:
 
 
 def _check_outputs(items: list[Item]) -> None:
-    """Every call has one output behind it, and every output its call before it."""
+    """Check that every call has one output after it, and every output its call before it."""
     called: set[str | None] = set()
     answered: set[str | None] = set()
     for item in items:

@@ -77,7 +77,9 @@ def _unknown(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _missing(body: dict[str, Any]) -> Iterator[str]:
-    """What a call or reasoning must have; a function that is written as chat completions want it has no name here."""
+    """Required fields that are missing in calls or reasoning; a function in the form of chat completions lacks its name
+    here.
+    """
     wanted = {
         "function_call": ("call_id", "name", "arguments"),
         "function_call_output": ("call_id", "output"),
@@ -90,10 +92,10 @@ def _missing(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _functions(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of the tools; others are refused where tools are checked."""
+    """The functions among the tools; other tools are refused elsewhere."""
     return [tool for tool in _objects(body.get("tools")) if tool.get("type") == "function"]
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    """A list as it should be; what is not will be refused for its type."""
+    """The value if it is a list of objects; other values are refused later for their type."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

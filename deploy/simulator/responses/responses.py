@@ -88,7 +88,7 @@ class OpenAIResponses:
 
 
 def _prompt(body: ResponsesRequest, model: Model, key: str) -> Prompt:
-    """What the request is to the cache."""
+    """The prompt as the vendor's cache sees it."""
     owner = f"{OPENAI_RESPONSES.api} {model.name} {key}".encode()
     return Prompt(owner, lambda: pieces_of(body, model), policy_of(model))
 

@@ -1,6 +1,5 @@
-"""Encrypted reasoning: what the simulator hands out, and whether what comes back is that.
-
-It says for which item it was made, and what followed that: a call by its id, or a message.
+"""Encrypted reasoning: what the simulator hands out, and the check of what comes back. It contains the item that it was
+made for, and what followed: a call by its id, or a message.
 """
 
 from __future__ import annotations
@@ -17,22 +16,20 @@ MESSAGE = "message"
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """Of which reasoning it is. `followed_by` is the id of the call after it, `message`, or nothing where that
-    was the end.
-    """
+    """The reasoning item. `followed_by` is the id of the call after it, `message`, or empty if it was the last item."""
 
     id: str
     followed_by: str
 
 
 def seal(made: Sealed) -> str:
-    """Write it so that nobody else can."""
+    """Encode it so that only the simulator can."""
     told = msgspec.json.encode(made)
     return START + base64.urlsafe_b64encode(hmac.digest(KEY, told, "sha256") + told).decode()
 
 
 def opened(content: str) -> Sealed | None:
-    """Read it; None where it was not made here, or was changed."""
+    """Decode it; None if it was not made here, or was changed."""
     try:
         data = base64.urlsafe_b64decode(content.removeprefix(START))
         digest, told = data[:DIGEST_BYTES], data[DIGEST_BYTES:]

@@ -19,21 +19,21 @@ TEXT_DELTA = "response.output_text.delta"
 
 
 class ResponsesWire:
-    """The events of one answer. An item is opened by what is first said of it, and closed by what comes after it. `refusal`
-    is the error that a script may ask for.
+    """The events of one answer. An item is opened by its first piece, and closed by what follows it. `refusal` is the error
+    that a script may ask for.
     """
 
     def __init__(self, told: Told, refusal: Refusal) -> None:
         self._items = Items(told)
         self._refusal = refusal
         self._number = 0
-        """Of the next event."""
+        """The number of the next event."""
         self._place = -1
         self._open: list[tuple[str, Json]] = []
-        """The events that are to close the item that is open."""
+        """The events that will close the open item."""
         self._speaks = False
         self._after_number = b""
-        """Of a delta of text, what stands between its number and the text."""
+        """The part of a text delta between its number and the text."""
 
     def opening(self) -> bytes:
         """Say that it has begun, and that the model thinks."""
@@ -144,7 +144,7 @@ class ResponsesWire:
         return b"".join(self._event(kind, **fields) for kind, fields in events)
 
     def _where(self, item: Json, **index: int) -> Json:
-        """The place of what an event is about."""
+        """The place of the item that an event is about."""
         return {"item_id": item["id"], "output_index": self._place, **index}
 
     def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any JSON
