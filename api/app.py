@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from contextlib import AsyncExitStack
 
-import asyncpg
 import redis.asyncio
 from aiohttp import web
 
@@ -45,7 +44,6 @@ from shared.ids import new_id
 from shared.json_bounds import Bounds
 from shared.ledger.ledger import Ledger
 from shared.ledger.settler import Settler
-from shared.queue.byte_limits import ByteLimits
 from shared.queue.demand import Demand
 from shared.queue.queue import Queue
 from shared.queue.settled_records import SettledRecords
@@ -57,9 +55,7 @@ from shared.runtime.metrics import Page, served
 from shared.runtime.open_files import watch_open_files
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
-from shared.stores import migrations, postgres, redis_client
-from shared.stores.clocks import Clocks
-from shared.stores.connection_budget import process_name, tell_budget
+from shared.stores.opening import open_stores
 from shared.stores.reach import Reach
 from shared.stores.scripts import Scripts
 
@@ -92,65 +88,32 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-class _Stores(NamedTuple):
-    pool: asyncpg.Pool
-    client: redis.asyncio.Redis
-    lua: Scripts
-    enqueuing: Scripts
-    enqueuing_large: Scripts
-    """Separate connections for large bodies, so that these delay neither journal reads nor small requests."""
-    clocks: Clocks
-
-    async def close(self) -> None:
-        self.lua.close()
-        self.enqueuing.close()
-        self.enqueuing_large.close()
-        await self.client.aclose()
-        await self.pool.close()
-
-
-async def _connected(settings: Settings) -> _Stores:
-    """Connect the stores and check that they fit this release."""
-    pool = await postgres.connect(settings, application=process_name("web"))
-    await migrations.require_migrated(pool)
-    await tell_budget(pool, settings)
-    client = redis_client.connect(settings, redis.asyncio.Redis)
-    await redis_client.require_no_eviction(client)
-    clocks = Clocks(pool, client, settings)
-    await clocks.require()
-    reading, enqueuing, enqueuing_large = (Scripts(client, settings) for _ in range(3))
-    return _Stores(pool, client, reading, enqueuing, enqueuing_large, clocks)
-
-
 async def _services(app: web.Application, settings: Settings) -> AsyncIterator[None]:
-    catalogue = load_catalogue(
-        settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
-    )
-    pool, client, lua, enqueuing, enqueuing_large, clocks = stores = await _connected(settings)
-    ledger = Ledger(pool, settings)
-    queue = Queue(
-        enqueuing,
-        large=enqueuing_large,
-        lease_s=settings.lease_s,
-        keep_run_s=settings.journal_ttl_s,
-        depth_max=settings.queue_depth_max,
-        enqueue_within_s=settings.redis_timeout_s,
-        byte_limits=ByteLimits.of(settings),
-    )
-    watch = UpstreamWatch(UpstreamStates(lua, settings), catalogue.upstreams)
-    directory = Directory(client, watch, settings)
-    reach = Reach(pool, client, settings)
-    relay = Relay(client, lua, settings, new_id("web"))
-    queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)
-    pages: dict[str, Page] = {
-        "/scale": queues.get_scale,
-        "/healthz": get_healthz,
-        "/readyz": lambda _: readiness(app[SERVICES]),
-    }
-    async with (
-        served(settings.metrics_host, settings.metrics_port, pages=pages, refresh=queues.refresh),
-        background_tasks() as group,
-    ):
+    """Open the stores and make the services for as long as the application runs."""
+    async with AsyncExitStack() as stack:
+        stores = await open_stores(settings, stack, "web", redis.asyncio.Redis)
+        pool, client = stores.pool, stores.redis
+        lua, enqueuing, enqueuing_large = (Scripts(client, settings) for _ in range(3))  # each with its own connection
+        for scripts in (lua, enqueuing, enqueuing_large):
+            stack.callback(scripts.close)
+        catalogue = load_catalogue(
+            settings.catalogue_overlay, settings.price_factor, use_successors=settings.use_successors
+        )
+        ledger = Ledger(pool, settings)
+        queue = Queue.of(settings, enqueuing, large=enqueuing_large)
+        directory = Directory(client, UpstreamWatch(UpstreamStates(lua, settings), catalogue.upstreams), settings)
+        reach = Reach(pool, client, settings)
+        relay = Relay(client, lua, settings, new_id("web"))
+        queues = QueuesPage(Demand(pool, lua, catalogue, settings), directory)
+        pages: dict[str, Page] = {
+            "/scale": queues.get_scale,
+            "/healthz": get_healthz,
+            "/readyz": lambda _: readiness(app[SERVICES]),
+        }
+        await stack.enter_async_context(
+            served(settings.metrics_host, settings.metrics_port, pages=pages, refresh=queues.refresh)
+        )
+        group = await stack.enter_async_context(background_tasks())
         records = SettledRecords(lua, settings)
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.keep_void)
         bodies = Bodies(settings)
@@ -190,11 +153,10 @@ async def _services(app: web.Application, settings: Settings) -> AsyncIterator[N
             relay.run(),
             custody.run(),
             key_watch.run(),
-            clocks.watch(),
+            stores.clocks.watch(),
             reach.run(),
             watch_open_files(settings.open_files_alert_percent),
         ):
             group.create_task(part)
         yield
         await settler.drained(UNTIL_RELEASED_S)
-    await stores.close()

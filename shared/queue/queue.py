@@ -13,7 +13,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from arq.constants import abort_jobs_ss, in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 from arq.jobs import serialize_job
@@ -29,6 +29,9 @@ from shared.runtime.long_steps import LONG_FROM_BYTES, Pauses
 from shared.stores import keys
 from shared.stores.redis_connections import Word
 from shared.stores.scripts import Scripts
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 TOMBSTONE_MS = 86_400_000
 ABORT_LIVE_MS = 3_600_000
@@ -82,6 +85,20 @@ class Queue:
         self._depth_max = depth_max
         self._bytes = byte_limits
         self._doubted_after_ms = int(doubted_after_s * 1000)
+
+    @classmethod
+    def of(cls, settings: Settings, scripts: Scripts, *, large: Scripts | None = None) -> Queue:
+        """A queue with the limits and times of the settings."""
+        return cls(
+            scripts,
+            large=large,
+            lease_s=settings.lease_s,
+            keep_run_s=settings.journal_ttl_s,
+            depth_max=settings.queue_depth_max,
+            enqueue_within_s=settings.redis_timeout_s,
+            byte_limits=ByteLimits.of(settings),
+            doubted_after_s=settings.doubted_after_s,
+        )
 
     async def enqueue(
         self, job: Job | PackedJob, name: QueueName, *, channel: str, key_id: str, rpm: int | None, epoch: int = 0

@@ -1,0 +1,107 @@
+"""What every worker looks after again and again, beside the jobs of its queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from arq.connections import ArqRedis
+
+from shared.errors import Unavailable
+from shared.lanes import FEEDS, Feed, fed_queue, provider_of
+from shared.operators.refs import forget_salts
+from shared.stores import postgres, redis_client
+from workers.batches.export import BatchExporter
+from workers.batches.feed import BatchFeeder
+from workers.batches.finish import BatchFinisher
+from workers.request.stranded import Stranded
+from workers.sweeps import files, holds_and_records, partitions, retention
+from workers.sweeps.ended_keys import EndedKeys
+from workers.sweeps.settled_records import sweep_kept_records
+
+if TYPE_CHECKING:
+    from shared.catalogue.models import Catalogue
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+    from shared.stores.opening import Stores
+    from shared.stores.scripts import Scripts
+    from workers.loop.leased_worker import LeasedWorker
+    from workers.upstreams.paces import Paces
+    from workers.upstreams.routes import Routes
+
+log = structlog.get_logger(__name__)
+PARTITIONS_EVERY_S = 3_600.0
+Task = Coroutine[Any, Any, None]
+
+
+async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
+    """Call `do` at intervals of so many seconds, whatever errors a store raises."""
+    while True:
+        try:
+            await do()
+        except (Unavailable, *redis_client.UNREACHABLE, *postgres.UNREACHABLE, asyncpg.PostgresError) as error:
+            log.warning("postponed", what=getattr(do, "__name__", "task"), reason=type(error).__name__)
+        await asyncio.sleep(seconds)
+
+
+def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Routes, settings: Settings) -> list[Task]:
+    """What dead processes left behind, and what is kept no longer: any worker sees to it, whoever left it."""
+    pool, redis = stores.pool, stores.redis
+    return [
+        every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
+        every(PARTITIONS_EVERY_S, lambda: partitions.sweep_days(pool, settings)),
+        every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
+        every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler)),
+        every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
+        every(settings.sweep_every_s, Stranded(pool, redis, queue, routes, after_s=settings.upstream_wait_s).sweep),
+        every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
+        every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
+        every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),
+        every(settings.retention_every_s, lambda: forget_salts(pool)),
+    ]
+
+
+def batch_tasks(
+    stores: Stores[ArqRedis],
+    scripts: Scripts,
+    queue: Queue,
+    settler: Settler,
+    paces: Paces,
+    catalogue: Catalogue,
+    worker: LeasedWorker,
+    environment: Mapping[str, str],
+    settings: Settings,
+) -> list[Task]:
+    """Feeds the queues whose batches this worker runs, and brings batches to their end."""
+    feeder = BatchFeeder(
+        pool=stores.pool,
+        client=stores.redis,
+        queue=queue,
+        paces=paces,
+        catalogue=catalogue,
+        settings=settings,
+        may_feed=lambda provider: provider not in worker.paused,
+    )
+    finisher = BatchFinisher(
+        pool=stores.pool,
+        client=stores.redis,
+        scripts=scripts,
+        queue=queue,
+        settler=settler,
+        feeder=feeder,
+        catalogue=catalogue,
+        settings=settings,
+    )
+    feeds: dict[str, list[Feed]] = {}
+    for feed in FEEDS:
+        if fed_queue(feed) in worker.queues:
+            feeds.setdefault(provider_of(fed_queue(feed)), []).append(feed)
+    looking = [every(settings.batch_look_every_s, finisher.look)]
+    if settings.batch_export_s3:
+        exporter = BatchExporter(stores.pool, settings.batch_export_s3, environment, settings)
+        looking += [every(settings.batch_look_every_s, exporter.look) for _ in range(settings.batch_exports_at_once)]
+    return [*looking, *map(feeder.run, feeds.values())]
