@@ -10,7 +10,7 @@ AUDIT := .venv-audit/.installed
 BIN := .venv/bin
 GROUPS := --dist loadscope --no-loadscope-reorder
 
-.PHONY: help run test test-clients proofs bench check check-deploy audit quick fix install lock
+.PHONY: help run test test-clients proofs soak bench check check-deploy audit quick fix install lock
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,11 +28,14 @@ test-clients: $(INSTALLED) $(OLDER) $(RESPONSES) ## more foreign clients, about 
 	@exec $(BIN)/python -m pytest -s -rs --timeout=900 tests/clients/foreign.py tests/clients/foreign_codex.py \
 		tests/clients/foreign_agents.py tests/clients/foreign_libraries.py tests/clients/foreign_frameworks.py $(ARGS)
 
-proofs: $(INSTALLED) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
+proofs: $(INSTALLED) $(DEPLOY) ## the long fault and fuzzing runs, then what is only measured, with tables of figures (SEED=... repeats a run)
 	@export PROOFS=1; failed=0; \
 	$(BIN)/python -m pytest -n 2 $(GROUPS) --timeout=3600 tests/faults tests/e2e/test_schema_fuzzing.py tests/integration/queue/test_model.py tests/integration/ledger/test_model.py $(ARGS) || failed=1; \
 	$(BIN)/python -m pytest --timeout=3600 tests/faults/measured_*.py $(ARGS) || failed=1; \
 	exit $$failed
+
+soak: $(INSTALLED) ## mixed load on one service for MINUTES (30): what it takes of memory, descriptors, connections and keys stays flat
+	@exec $(BIN)/python -m pytest -q tests/faults/soak.py $(ARGS)
 
 bench: $(INSTALLED) ## cost and latency beside the peers, minutes (PEERS=litellm,portkey installs them; ARGS="growth" for growth)
 	@exec $(BIN)/python -m tests.bench $(ARGS)
