@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+OTHER_FORM = "text of another form"
 _WORDS: dict[str, str] = {}
 _SHOWN = re.compile(r"`str` matching regex (?P<pattern>'.*'|\".*\")(?=( - at `.*)?\Z)", re.DOTALL)
 
@@ -14,6 +15,11 @@ def told_as(words: str, pattern: str) -> str:
     return pattern
 
 
+def words_for(pattern: str) -> str:
+    """What text of that pattern is."""
+    return _WORDS.get(repr(pattern), OTHER_FORM)
+
+
 def in_words(told: str) -> str:
     """What msgspec says of a value, without an expression and without the number of a standard.
 
@@ -22,4 +28,4 @@ def in_words(told: str) -> str:
     'Expected a lot of x - at `$.a`'
     """
     told = told.replace("Invalid RFC3339 encoded datetime", "Expected a time such as 2027-01-31T12:00:00Z")
-    return _SHOWN.sub(lambda found: _WORDS.get(found["pattern"], "text of another form"), told)
+    return _SHOWN.sub(lambda found: _WORDS.get(found["pattern"], OTHER_FORM), told)

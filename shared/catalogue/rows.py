@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 
 from shared.catalogue.prices import Prices, Tokens, WrittenPrices, prices_of
+from shared.catalogue.row_errors import row_error
 from shared.catalogue.written import Written, check_address
 from shared.chat import ReasoningEffort
 from shared.lanes import FLEX_PROVIDERS
-from shared.patterns import in_words, told_as
+from shared.patterns import told_as
 
 APIS = {
     "openai-chat": ("openai", "deepseek"),
@@ -112,8 +113,10 @@ def parse_row(written: Written) -> tuple[Row, Prices]:
         _check_flex(row)
         _check_cache(row)
         return row, prices_of(row)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise written.error(in_words(str(error))) from None
+    except msgspec.ValidationError as error:
+        raise written.error(row_error(error, Row)) from None
+    except ValueError as error:
+        raise written.error(str(error)) from None
 
 
 def _check_limits(row: Row) -> None:

@@ -7,7 +7,6 @@ at its usual address. A model's row with a `key_variable` or a `region` is an up
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,24 +14,22 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.catalogue.rows import APIS
-from shared.catalogue.written import ADDRESS_WORDS, Written, check_address
+from shared.catalogue.row_errors import row_error
+from shared.catalogue.rows import APIS, KEY_VARIABLE
+from shared.catalogue.written import Written, check_address
 from shared.lanes import ServiceTier
 from shared.money import FACTOR_WORDS, is_factor
+from shared.patterns import told_as
 from shared.settings import VENDOR_PREFIXES
 
 if TYPE_CHECKING:
     from shared.catalogue.models import Model
     from shared.catalogue.names import Names
 
-AT_FIELD = re.compile(r"at `\$\.([a-z_]+)`")
-TAKES = {
-    "name": "up to 64 small letters, digits, `.` and `-`, and begins with a letter or a digit",
-    "provider": "one of " + ", ".join(VENDOR_PREFIXES),
-    "key_variable": "the name of a variable: capital letters, digits and `_`",
-    "region": "a region of AWS, such as eu-central-1",
-    "base_url": ADDRESS_WORDS,
-}
+NAME = told_as(
+    "up to 64 small letters, digits, `.` and `-`, and begins with a letter or a digit", r"^[a-z0-9][a-z0-9.\-]{0,63}\Z"
+)
+REGION = told_as("a region of AWS, such as eu-central-1", r"^[a-z0-9\-]{1,40}\Z")
 REGIONAL = "bedrock"
 """The provider with regions. Its usual credentials may be used at any address, because AWS signs calls and sends no key."""
 
@@ -42,12 +39,12 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     is parsed. Without `models` the row serves all models of its provider that name no key of their own.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}\Z")]
+    name: Annotated[str, msgspec.Meta(pattern=NAME)]
     provider: Literal["openai", "bedrock", "deepseek", "gemini"]
     api: str | None = None
-    key_variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{2,99}\Z")] | None = None
+    key_variable: Annotated[str, msgspec.Meta(pattern=KEY_VARIABLE)] | None = None
     key_file: str | None = None
-    region: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9\-]{1,40}\Z")] | None = None
+    region: Annotated[str, msgspec.Meta(pattern=REGION)] | None = None
     base_url: str | None = None
     models: tuple[str, ...] = ()
     model_ids: dict[str, Annotated[str, msgspec.Meta(min_length=1)]] = {}
@@ -172,7 +169,7 @@ def _parsed(table: Written, models: Mapping[str, Model], names: Names) -> Upstre
         _check_given(table.fields)
         return _with_public_names(row, models, names)
     except msgspec.ValidationError as error:
-        raise table.error(_told(error)) from None
+        raise table.error(row_error(error, Upstream)) from None
     except ValueError as error:
         raise table.error(str(error)) from None
 
@@ -191,12 +188,6 @@ def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names)
     if len(ids) < len(row.model_ids):
         raise ValueError("`model_ids` has two ids for one model: give one, under its name or an alias of it")
     return msgspec.structs.replace(row, models=listed, model_ids=_of_listed(ids, listed))
-
-
-def _told(error: msgspec.ValidationError) -> str:
-    """The error in words, where msgspec would show a pattern."""
-    place = AT_FIELD.search(str(error))
-    return f"`{place[1]}` takes {TAKES[place[1]]}" if place and place[1] in TAKES else str(error)
 
 
 def _check_provider(row: Upstream) -> None:

@@ -11,8 +11,10 @@ from arq.constants import job_key_prefix
 from arq.jobs import deserialize_job_raw
 from asyncpg import Pool
 
+from shared.batches.batches import Ask, AskedElse, pack_ask
 from shared.catalogue.models import load_catalogue
-from shared.job import arq_deserializer, pack, unpack_job
+from shared.chat import NO_TOOLS, Message, Sampling
+from shared.job import Job, arq_deserializer, pack, unpack_job
 from shared.ledger.ledger import Ledger
 from shared.ledger.pinned_price import pinned
 from shared.ledger.rows import Reservation
@@ -23,7 +25,15 @@ from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys
 from shared.stores.scripts import Scripts
-from tests.integration.batches.batching import a_batch, an_item, feed, the_end_of
+from tests.integration.batches.batching import (
+    a_batch,
+    a_batch_of,
+    a_worker_serves,
+    an_item,
+    feed,
+    forget_other_batches,
+    the_end_of,
+)
 from tests.integration.books import Wallet, wallet
 from tests.integration.conftest import NewAccount
 from tests.integration.jobs import OPENAI_BATCH
@@ -102,3 +112,39 @@ async def _kept(client: ArqRedis, item: Reservation) -> None:
     """What is left of its end."""
     await client.hset(keys.SETTLED, item.id, pack(the_end_of(item)))  # type: ignore[misc,arg-type] # typed for text
     await client.zadd(keys.SETTLED_AT, {item.id: 1})
+
+
+FIRST, SECOND, GONE = "openai-gpt-4o", "openai-o1", "deepseek-chat"
+
+
+@pytest.mark.parametrize("passed", [(), (GONE,)], ids=["", "whose first model nobody had"])
+@pytest.mark.parametrize("limit", [None, 60_000])
+async def test_a_lost_line_with_a_chain_is_enqueued_again_as_it_was(
+    finisher: BatchFinisher,
+    pool: Pool,
+    redis_client: ArqRedis,
+    new_account: NewAccount,
+    passed: tuple[str, ...],
+    limit: int | None,
+) -> None:
+    """With the output limits that each of its models has."""
+    account = await new_account(10**12)
+    await forget_other_batches(pool)
+    await a_worker_serves(redis_client, slots=10)
+    ask = Ask(FIRST, [Message("user", "Hello")], Sampling(), NO_TOOLS, limit)
+    others = (AskedElse(SECOND, Sampling()),)
+    await a_batch_of(pool, account, pack_ask(msgspec.structs.replace(ask, others=others, passed=passed)))
+    assert await finisher._feeder.feed("openai") == 1
+    (name,) = [name async for name in redis_client.scan_iter(f"{job_key_prefix}*")]
+    before = await _job_in(redis_client, name)
+    assert [one.model.name for one in before.fallbacks] == [SECOND]
+    assert before.output_limit < before.fallbacks[0].output_limit or limit is None
+    await redis_client.flushall()
+    await a_worker_serves(redis_client, slots=10)
+    await finisher.look()
+    assert await _job_in(redis_client, name) == before
+
+
+async def _job_in(client: ArqRedis, name: bytes) -> Job:
+    _, (sealed,), *_ = deserialize_job_raw(await client.get(name), deserializer=arq_deserializer)
+    return unpack_job(sealed.data)

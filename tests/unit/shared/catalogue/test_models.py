@@ -105,14 +105,18 @@ def test_the_price_version_changes_with_either_price_and_with_nothing_else(overl
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (NEW_MODEL.replace("input = 1\n", ""), "acme-one.*input"),
+        (NEW_MODEL.replace("input = 1\n", ""), "acme-one.*`input` is missing: it takes a number"),
         (NEW_MODEL.replace("output = 2.5", "output = -2.5"), "acme-one.*negative"),
-        (NEW_MODEL.replace("output = 2.5", 'output = "cheap"'), "acme-one"),
+        (NEW_MODEL.replace("output = 2.5", 'output = "cheap"'), "acme-one.*`output` takes a number"),
         (NEW_MODEL.replace("output = 2.5", "output = 0.00000000001"), "acme-one.*decimals"),
         (NEW_MODEL.replace("output = 2.5", "output = nan"), "acme-one"),
-        (NEW_MODEL.replace("context_window = 1000", "context_window = 0"), "acme-one"),
-        (NEW_MODEL + "colour = 'red'\n", "acme-one.*colour"),
-        (NEW_MODEL.replace('"openai"\n', '"acme"\n'), "acme-one"),
+        (NEW_MODEL.replace("context_window = 1000", "context_window = 0"), "acme-one.*takes a whole number from 1 to"),
+        (NEW_MODEL + "price_changes = [{ input = 1 }]\n", r"`price_changes\[0\].from` is missing: it takes a day"),
+        (NEW_MODEL + "ends_on = 'soon'\n", "`ends_on` takes a day such as"),
+        (NEW_MODEL + "reasoning_efforts = ['much']\n", r"`reasoning_efforts\[0\]` takes one of high"),
+        (NEW_MODEL + "off_peak = { factor = 1, peak = ['noon'] }\n", r"`off_peak.peak\[0\]` takes hours such as"),
+        (NEW_MODEL + "contxt_window = 1\n", "acme-one.*`contxt_window` is no field of it: write `context_window`"),
+        (NEW_MODEL.replace('"openai"\n', '"acme"\n'), "acme-one.*`provider` takes one of bedrock"),
         (NEW_MODEL.replace("acme-one", "Acme One"), "Acme One"),
         ("[[model]]\ninput = 1\n", "no `name`"),
         ("model = 1\n", r"\[\[model\]\]"),
@@ -143,9 +147,12 @@ def test_a_listed_price_is_an_exact_json_number(overlay: Path) -> None:
         ('[[model]]\nname = "openai-gpt-4o"\nprice_factor = 1e-1000', ":3: model 'openai-gpt-4o': `price_factor`"),
         (
             '[[model]]\nname = "openai-gpt-4o"\ncontext_window = 100000001',
-            ":3: model 'openai-gpt-4o': Expected `int` <=",
+            ":3: model 'openai-gpt-4o': `context_window` takes a whole number from 1 to 100,000,000",
         ),
-        ('[[model]]\nname = "openai-gpt-4o"\nimage_tokens = 1000001', ":3: model 'openai-gpt-4o': Expected `int` <="),
+        (
+            '[[model]]\nname = "openai-gpt-4o"\nimage_tokens = 1000001',
+            ":3: model 'openai-gpt-4o': `image_tokens` takes a whole number from 1 to 1,000,000",
+        ),
         ('[[model]]\nname = "openai-gpt-4o"\n\ninput = -1', ":4: model 'openai-gpt-4o': `input`"),
         (
             '[[model]]\nname = "openai-gpt-4o"\nthinking = "low"',

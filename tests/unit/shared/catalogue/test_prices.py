@@ -301,8 +301,11 @@ def _facts(catalogue: Catalogue) -> Any:
             "cache_write_long = 0.0000000001",
             ":10: model 'acme-one': `cache_write_long`: 1E-10 USD has more than nine decimals",
         ),
-        ("\nlong_context = { above = 0, input = 1, output = 1 }", ":11: model 'acme-one': Expected `int` >= 1"),
-        ("long_context = { above = 5, input = 1 }", "Object missing required field `output` - at `$.long_context`"),
+        (
+            "\nlong_context = { above = 0, input = 1, output = 1 }",
+            ":11: model 'acme-one': `long_context.above` takes a whole number from 1",
+        ),
+        ("long_context = { above = 5, input = 1 }", "`long_context.output` is missing: it takes a number"),
         (
             "long_context = { above = 5, input = -1, output = 1 }",
             ":10: model 'acme-one': `long_context`: 'input' is a number",
@@ -313,9 +316,9 @@ def _facts(catalogue: Catalogue) -> Any:
         ),
         (
             "long_context = { above = 5, input = 3, output = 1, colour = 2 }",
-            "unknown field `colour` - at `$.long_context`",
+            "`long_context.colour` is no field of it: it takes input, output",
         ),
-        ("price_changes = [{ input = 3 }]", "Object missing required field `from` - at `$.price_changes[0]`"),
+        ("price_changes = [{ input = 3 }]", "`price_changes[0].from` is missing: it takes a day"),
         (
             "\nprice_changes = [{ from = 2027-01-01, input = nan }]",
             ":11: model 'acme-one': `price_changes` from 2027-01-01: 'input'",
@@ -328,17 +331,20 @@ def _facts(catalogue: Catalogue) -> Any:
             "price_changes = [{ from = 2027-01-01, long_context = { input = 3 } }]",
             ":10: model 'acme-one': `price_changes` from 2027-01-01: 'long_context' lacks 'above'",
         ),
-        ("price_changes = [{ from = 2027-01-01T00:00:00Z, input = 3 }]", "Expected `date`"),
+        (
+            "price_changes = [{ from = 2027-01-01T00:00:00Z, input = 3 }]",
+            "`price_changes[0].from` takes a day such as 2026-11-28",
+        ),
         (
             'off_peak = { factor = 0.5, peak = ["04:00-01:00"] }',
             ":10: model 'acme-one': `off_peak`: '04:00-01:00' ends before",
         ),
-        ('off_peak = { factor = 0.5, peak = ["4:00-5:00"] }', "at `$.off_peak.peak[0]`"),
-        ('off_peak = { factor = 0.5, peak = ["24:00-24:00"] }', "at `$.off_peak.peak[0]`"),
-        ("off_peak = { factor = 0.5, peak = [] }", "at `$.off_peak.peak`"),
-        ('off_peak = { factor = 0.5, peak = ["01:00-02:00"], days = "Mo-Fr" }', "at `$.off_peak.days`"),
+        ('off_peak = { factor = 0.5, peak = ["4:00-5:00"] }', "`off_peak.peak[0]` takes hours such as"),
+        ('off_peak = { factor = 0.5, peak = ["24:00-24:00"] }', "`off_peak.peak[0]` takes hours such as"),
+        ("off_peak = { factor = 0.5, peak = [] }", "`off_peak.peak` takes a list that is not empty"),
+        ('off_peak = { factor = 0.5, peak = ["01:00-02:00"], days = "Mo-Fr" }', "`off_peak.days` takes days such as"),
         ('off_peak = { factor = -1, peak = ["01:00-02:00"] }', ":10: model 'acme-one': `off_peak`: 'factor' is 0, or"),
-        ("flex = { input = 1 }", "Object missing required field `output` - at `$.flex`"),
+        ("flex = { input = 1 }", "`flex.output` is missing: it takes a number"),
         ("flex = { input = -1, output = 1 }", ":10: model 'acme-one': `flex`: 'input' is a number and not negative"),
         (
             f"{FORMS}flex = {{ input = 1, output = 5 }}",
