@@ -14,7 +14,7 @@ from aiohttp import web
 
 from api.http.state import SETTINGS
 from api.manual.route import Method
-from shared.settings import EVERY_ORIGIN
+from shared.setting_values import EVERY_ORIGIN
 
 PATHS = ("/api/", "/v1/")
 METHODS = ", ".join(get_args(Method))

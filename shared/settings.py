@@ -7,31 +7,23 @@ name; a wrong or missing value raises `SettingsError`, one line that names the v
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Literal
 
 import msgspec
 
-from shared.addresses import Network, network_list, public_url
-from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
-from shared.json_bounds import JSON_DEPTH_CEILING, JSON_DEPTH_MAX, JSON_NODES_MAX
-from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, ServiceTier, lanes_of, queue_of
-from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
+from shared.addresses import Network
+from shared.json_bounds import JSON_DEPTH_MAX, JSON_NODES_MAX
+from shared.lanes import QueueName, ServiceTier
 from shared.secret_files import secret
+from shared.setting_values import DAY_S, PORT_MAX, Parser, parser_of, queue_list
 
-T = TypeVar("T")
-PORT_MAX = 65_535
 DDL_LOCK_TIMEOUT_S = 0.1
 TURN_TIMEOUT_S = 10.0
 UPLOAD_SILENT_S, PAUSES_PER_SILENCE = 300.0, 3
 LogFormat = Literal["json", "console"]
-DAY_S = 86_400
-EVERY_ORIGIN = "*"
-LOG_LEVELS = ("debug", "info", "warning", "error")
 VENDOR_PREFIXES = {
     "openai": ("OPENAI_",),
     "bedrock": ("AWS_",),
@@ -318,7 +310,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             variable = _VARIABLES.get(field.name, field.name.upper())
             text = _secret(variable, env) if variable in _FROM_FILES else env.get(variable, "").strip()
             if text:
-                values[field.name] = _parse(variable, text, _parser_of(field))
+                values[field.name] = _parse(variable, text, parser_of(field.name, field.type))
             elif field.required:
                 raise SettingsError(f"{variable} is not set: {_REQUIRED[field.name]}")
         values.setdefault("worker_queues", queue_list("*:interactive,*:batch"))
@@ -326,51 +318,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         settings = cls(**values)  # type: ignore[arg-type]
         _refuse_contradictions(settings)
         return settings
-
-
-def queue_list(text: str) -> tuple[QueueName, ...]:
-    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once. Whoever serves the
-    batches of a provider serves its flex lane, too, behind all that is named; a list that names any flex lane says itself
-    who does.
-
-    >>> queue_list("openai:interactive,openai:batch")
-    ('q:openai:interactive', 'q:openai:batch', 'q:openai:flex')
-    """
-    names: dict[QueueName, None] = {}
-    for part in (p.strip() for p in text.split(",")):
-        provider, _, lane = part.partition(":")
-        if provider not in {"*", *PROVIDERS} or lane not in {"*", *LANES}:
-            raise ValueError(
-                f"a comma list of provider:lane, providers {', '.join(PROVIDERS)} or *, lanes {', '.join(LANES)} or *"
-            )
-        found = [
-            queue_of(one_provider, one_lane)
-            for one_lane in (LANES if lane == "*" else (lane,))
-            for one_provider in (PROVIDERS if provider == "*" else (provider,))
-            if one_lane in lanes_of(one_provider)
-        ]
-        if not found:
-            raise ValueError(f"the lane flex with providers {', '.join(FLEX_PROVIDERS)} or * only")
-        names |= dict.fromkeys(found)
-    if not any(queue_of(provider, "flex") in names for provider in FLEX_PROVIDERS):
-        with_batches = [provider for provider in FLEX_PROVIDERS if queue_of(provider, "batch") in names]
-        names |= dict.fromkeys(queue_of(provider, "flex") for provider in with_batches)
-    return tuple(names)
-
-
-def origin_list(text: str) -> tuple[str, ...]:
-    """Exact origins as browsers send them, each once; or `*` alone.
-
-    >>> origin_list("https://app.example.com, http://localhost:5173")
-    ('https://app.example.com', 'http://localhost:5173')
-    """
-    origins = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if origins != (EVERY_ORIGIN,) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError(
-            "a comma list of origins exactly as browsers send them, such as https://app.example.com or http://localhost:5173:"
-            " small letters, no path, no usual port; or * alone for the pages of every site"
-        )
-    return origins
 
 
 def _fit_defaults(values: dict[str, object]) -> None:
@@ -426,12 +373,7 @@ def _plain(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-def _parser_of(field: msgspec.structs.FieldInfo) -> Callable[[str], object] | None:
-    usual = _BYTES if "_bytes" in field.name else _PARSERS_BY_TYPE.get(field.type)
-    return _PARSERS.get(field.name, usual)
-
-
-def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> object:
+def _parse(variable: str, text: str, parser: Parser | None) -> object:
     if parser is None:
         return text
     try:
@@ -441,80 +383,6 @@ def _parse(variable: str, text: str, parser: Callable[[str], object] | None) -> 
         raise SettingsError(f"{shown} is wrong: it takes {error}") from None
 
 
-def _number(kind: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text) if _is_plain(text) else float("nan")
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise ValueError(f"{what} from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text.lower()
-
-    return parse
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
-        try:
-            _ = urlsplit(text).port
-        except ValueError:
-            raise ValueError("a URL whose port is a number from 0 to 65535") from None
-        return text
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in {"0", "1", "true", "false"}:
-        raise ValueError("0 or 1")
-    return text.lower() in {"1", "true"}
-
-
-def _factor(text: str) -> Decimal:
-    try:
-        value = Decimal(text if _is_plain(text) else "nan")
-    except InvalidOperation:
-        value = Decimal("nan")
-    if not is_factor(value):
-        raise ValueError(FACTOR_WORDS)
-    return value
-
-
-def _is_plain(text: str) -> bool:
-    """Whether the number is written plainly: Python also takes `1_0` and the digits of every script."""
-    return text.isascii() and "_" not in text
-
-
-def _s3_folder(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("s3://bucket/prefix")
-    return text.rstrip("/")
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise ValueError("the path of a file that exists")
-    return path
-
-
-_ORIGIN = re.compile(
-    r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # browsers leave out default ports
-    r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
-)
 _BOUNDED: tuple[tuple[str, str, bool, str], ...] = (
     ("lock_timeout_s", "ddl_lock_timeout_s", True, "so that a change of tables gives up before traffic does"),
     ("database_timeout_s", "lock_timeout_s", True, "so that a lock that is waited for is no Postgres that is away"),
@@ -549,61 +417,4 @@ _FROM_FILES = ("DATABASE_URL", "REDIS_URL")
 _REQUIRED = {
     "database_url": "it takes postgresql://user:password@host:port/name (`make run` brings its own server)",
     "redis_url": "it takes redis://host:port/0 (`make run` brings its own server)",
-}
-_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # the range of Postgres's integers
-_BYTES = _number(int, 1, 2**40, "a whole number")
-_SECONDS = _number(float, 0.0001, DAY_S, "seconds")
-_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 means no limit
-_PORT = _number(int, 0, PORT_MAX, "a port")
-_PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
-_PARSERS: dict[str, Callable[[str], object]] = {
-    "database_url": _url("postgresql", "postgres"),
-    "redis_url": _url("redis", "rediss", "unix"),
-    "port": _PORT,
-    "metrics_port": _PORT,
-    "parent_pid": _number(int, 1, 2**31, "a process id"),
-    "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
-    "catalogue_overlay": _file,
-    "database_url_file": Path,
-    "redis_url_file": Path,
-    "cors_origins": origin_list,
-    "public_url": public_url,
-    "trusted_proxies": network_list,
-    "price_factor": _factor,
-    "batch_price_factor": _factor,
-    "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),
-    "fallback_models_max": _number(int, 0, 16, "a whole number"),
-    "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
-    "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
-    "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),
-    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # one worker's tasks may hold 8 at once
-    "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
-    "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
-    "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
-    "usage_days_max": _number(int, 1, 3_660, "a whole number"),
-    "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
-    "database_budget_alert_percent": _number(int, 1, 100, "a whole number"),
-    "flex_slots_percent": _number(int, 1, 100, "a whole number"),
-    "upstream_failed_percent": _number(int, 1, 100, "a whole number"),
-    "batch_balance_percent": _number(int, 1, 100, "a whole number"),
-    "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
-    "batch_retries_max": _number(int, 0, 100, "a whole number"),
-    "batch_export_s3": _s3_folder,
-    "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
-    "batch_expires_s": _number(float, 1, 30 * DAY_S, "seconds"),
-    "lock_timeout_s": _MILLISECONDS_TOO,
-    "turn_timeout_s": _MILLISECONDS_TOO,
-    "ddl_lock_timeout_s": _MILLISECONDS_TOO,
-    "log_level": _one_of(*LOG_LEVELS),
-    "log_format": _one_of("json", "console"),
-    "worker_queues": queue_list,
-    "worker_slots": _number(int, 1, 10_000, "a whole number"),
-    "web_concurrency": _number(int, 1, 64, "a whole number"),
-    "provider_share_percent": _number(int, 1, 100, "a whole number"),
-    "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
-    "vendor_retries_max": _number(int, 0, 10, "a whole number"),
-    "lease_s": _number(float, 1, 3_600, "seconds"),
-    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel takes an int
-    "auth_cache_s": _number(float, 0, 1, "seconds"),
-    "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
 }

@@ -13,7 +13,7 @@ import yaml
 
 from shared.lanes import short_name
 from shared.secret_files import SUFFIX
-from shared.settings import queue_list
+from shared.setting_values import queue_list
 from tests.deployment import links
 from tests.deployment.tools import AFTER_DRAIN_S, TOOLS, refused, run, told, unless
 from tests.harness.running import PROJECT

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.settings import Settings, SettingsError, queue_list
+from shared.setting_values import queue_list
+from shared.settings import Settings, SettingsError
 
 STORES = {"DATABASE_URL": "postgresql://u:hunter2@db/x", "REDIS_URL": "redis://r:6379/0"}
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from shared.lanes import LANES, PROVIDERS, QueueName, lane_of, lanes_of, provider_of
 from shared.queue.claims import Room
-from shared.settings import queue_list
+from shared.setting_values import queue_list
 from workers.loop.slots import Slots, first_of_lane
 
 ALL = queue_list("*:interactive,*:batch")

@@ -1,0 +1,206 @@
+"""How the text of each setting becomes its value. Each parser raises `ValueError` with what the setting takes, as words that
+follow "it takes".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared.addresses import network_list, public_url
+from shared.chat import MESSAGES_CEILING, TOOLS_CEILING
+from shared.json_bounds import JSON_DEPTH_CEILING
+from shared.lanes import FLEX_PROVIDERS, LANES, PROVIDERS, QueueName, lanes_of, queue_of
+from shared.money import COST_MAX, FACTOR_WORDS, NANO_PER_USD, is_factor
+
+DAY_S = 86_400
+EVERY_ORIGIN = "*"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+PORT_MAX = 65_535
+Parser = Callable[[str], object]
+_ORIGIN = re.compile(
+    r"(?!https://[^,]*:443\Z|http://[^,]*:80\Z)"  # browsers leave out default ports
+    r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
+
+
+def parser_of(name: str, kind: object) -> Parser | None:
+    """The parser of the setting with this field name and type; None if any text will do."""
+    return _PARSERS.get(name, _BYTES if "_bytes" in name else _PARSERS_BY_TYPE.get(kind))
+
+
+def queue_list(text: str) -> tuple[QueueName, ...]:
+    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once. Whoever serves the
+    batches of a provider serves its flex lane, too, behind all that is named; a list that names any flex lane says itself
+    who does.
+
+    >>> queue_list("openai:interactive,openai:batch")
+    ('q:openai:interactive', 'q:openai:batch', 'q:openai:flex')
+    """
+    names: dict[QueueName, None] = {}
+    for part in (p.strip() for p in text.split(",")):
+        provider, _, lane = part.partition(":")
+        if provider not in {"*", *PROVIDERS} or lane not in {"*", *LANES}:
+            raise ValueError(
+                f"a comma list of provider:lane, providers {', '.join(PROVIDERS)} or *, lanes {', '.join(LANES)} or *"
+            )
+        found = [
+            queue_of(one_provider, one_lane)
+            for one_lane in (LANES if lane == "*" else (lane,))
+            for one_provider in (PROVIDERS if provider == "*" else (provider,))
+            if one_lane in lanes_of(one_provider)
+        ]
+        if not found:
+            raise ValueError(f"the lane flex with providers {', '.join(FLEX_PROVIDERS)} or * only")
+        names |= dict.fromkeys(found)
+    if not any(queue_of(provider, "flex") in names for provider in FLEX_PROVIDERS):
+        with_batches = [provider for provider in FLEX_PROVIDERS if queue_of(provider, "batch") in names]
+        names |= dict.fromkeys(queue_of(provider, "flex") for provider in with_batches)
+    return tuple(names)
+
+
+def origin_list(text: str) -> tuple[str, ...]:
+    """Exact origins as browsers send them, each once; or `*` alone.
+
+    >>> origin_list("https://app.example.com, http://localhost:5173")
+    ('https://app.example.com', 'http://localhost:5173')
+    """
+    origins = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if origins != (EVERY_ORIGIN,) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError(
+            "a comma list of origins exactly as browsers send them, such as https://app.example.com or http://localhost:5173:"
+            " small letters, no path, no usual port; or * alone for the pages of every site"
+        )
+    return origins
+
+
+def _number(kind: Callable[[str], float], low: float, high: float, what: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text) if _is_plain(text) else float("nan")
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ValueError(f"{what} from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text.lower()
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise ValueError("a URL whose port is a number from 0 to 65535") from None
+        return text
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"0", "1", "true", "false"}:
+        raise ValueError("0 or 1")
+    return text.lower() in {"1", "true"}
+
+
+def _factor(text: str) -> Decimal:
+    try:
+        value = Decimal(text if _is_plain(text) else "nan")
+    except InvalidOperation:
+        value = Decimal("nan")
+    if not is_factor(value):
+        raise ValueError(FACTOR_WORDS)
+    return value
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the number is written plainly: Python also takes `1_0` and the digits of every script."""
+    return text.isascii() and "_" not in text
+
+
+def _s3_folder(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("s3://bucket/prefix")
+    return text.rstrip("/")
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("the path of a file that exists")
+    return path
+
+
+_WHOLE = _number(int, 1, 2**31 - 1, "a whole number")  # the range of Postgres's integers
+_BYTES = _number(int, 1, 2**40, "a whole number")
+_SECONDS = _number(float, 0.0001, DAY_S, "seconds")
+_MILLISECONDS_TOO = _number(float, 0.001, DAY_S, "seconds")  # Postgres takes milliseconds, and 0 means no limit
+_PORT = _number(int, 0, PORT_MAX, "a port")
+_PARSERS_BY_TYPE: dict[object, Callable[[str], object]] = {int: _WHOLE, float: _SECONDS, bool: _flag}
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "database_url": _url("postgresql", "postgres"),
+    "redis_url": _url("redis", "rediss", "unix"),
+    "port": _PORT,
+    "metrics_port": _PORT,
+    "parent_pid": _number(int, 1, 2**31, "a process id"),
+    "listen_fd": _number(int, 0, 65_535, "an open file descriptor"),
+    "catalogue_overlay": _file,
+    "database_url_file": Path,
+    "redis_url_file": Path,
+    "cors_origins": origin_list,
+    "public_url": public_url,
+    "trusted_proxies": network_list,
+    "price_factor": _factor,
+    "batch_price_factor": _factor,
+    "json_nodes_max": _number(int, 1_000, 10_000_000, "a whole number"),
+    "fallback_models_max": _number(int, 0, 16, "a whole number"),
+    "messages_max": _number(int, 1, MESSAGES_CEILING, "a whole number"),
+    "tools_max": _number(int, 1, TOOLS_CEILING, "a whole number"),
+    "json_depth_max": _number(int, 16, JSON_DEPTH_CEILING, "a whole number"),
+    "database_connections_max": _number(int, 8, 10_000, "a whole number"),  # one worker's tasks may hold 8 at once
+    "batch_window_per_slot": _number(float, 0.1, 1_000, "a number of lines for each slot"),
+    "batch_line_usd_max": _number(int, 1, COST_MAX // NANO_PER_USD, "a whole number of USD"),
+    "batch_days_kept": _number(int, 1, 3_650, "a whole number"),
+    "usage_days_max": _number(int, 1, 3_660, "a whole number"),
+    "open_files_alert_percent": _number(int, 1, 100, "a whole number"),
+    "database_budget_alert_percent": _number(int, 1, 100, "a whole number"),
+    "flex_slots_percent": _number(int, 1, 100, "a whole number"),
+    "upstream_failed_percent": _number(int, 1, 100, "a whole number"),
+    "batch_balance_percent": _number(int, 1, 100, "a whole number"),
+    "batch_in_flight_kept": _number(int, 0, 1_000_000, "a whole number"),
+    "batch_retries_max": _number(int, 0, 100, "a whole number"),
+    "batch_export_s3": _s3_folder,
+    "batch_exports_at_once": _number(int, 1, 100, "a whole number"),
+    "batch_expires_s": _number(float, 1, 30 * DAY_S, "seconds"),
+    "lock_timeout_s": _MILLISECONDS_TOO,
+    "turn_timeout_s": _MILLISECONDS_TOO,
+    "ddl_lock_timeout_s": _MILLISECONDS_TOO,
+    "log_level": _one_of(*LOG_LEVELS),
+    "log_format": _one_of("json", "console"),
+    "worker_queues": queue_list,
+    "worker_slots": _number(int, 1, 10_000, "a whole number"),
+    "web_concurrency": _number(int, 1, 64, "a whole number"),
+    "provider_share_percent": _number(int, 1, 100, "a whole number"),
+    "batch_slots_reserved": _number(int, 0, 10_000, "a whole number"),
+    "vendor_retries_max": _number(int, 0, 10, "a whole number"),
+    "lease_s": _number(float, 1, 3_600, "seconds"),
+    "socket_unsent_bytes_max": _number(int, 4_096, 2**31 - 1, "a whole number"),  # the kernel takes an int
+    "auth_cache_s": _number(float, 0, 1, "seconds"),
+    "key_grace_max_s": _number(float, 0, 315_360_000, "seconds"),
+}
