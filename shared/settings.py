@@ -80,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flex_slots_percent: int = 40
     provider_share_percent: int = 60
     lease_s: float = 10.0
+    calls_told_every_s: float = 0.25  # vendor calls that run longer are booked if their worker dies
     drain_s: float = 60.0
     idle_wait_s: float = 0.5
     heartbeat_s: float = 1.0

@@ -138,6 +138,7 @@ def _leased_worker(
         memory_max=settings.worker_bytes_max,
         may_claim=lambda: runner.settler.answer_bytes < settings.unsettled_bytes_max,
         lease_s=settings.lease_s,
+        calls_told_every_s=settings.calls_told_every_s,
         drain_s=settings.drain_s,
         idle_wait_s=settings.idle_wait_s,
         redis_pool=redis,

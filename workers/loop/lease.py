@@ -26,6 +26,8 @@ class Lease:
         """Whether an abort must not cancel the run, because it would be paid for nevertheless."""
         self.vendor_call = ""
         """The call that a vendor has now; renewals store it in Redis, in case this worker dies."""
+        self.told_call = ""
+        """The last call that Redis has been told of."""
         self.is_writing_end = False
         """Whether the request's last event, which also ends the job, is being written; that write reports a lost lease."""
 
@@ -33,6 +35,11 @@ class Lease:
     def job_id(self) -> str:
         """The job's id, which is also the request's."""
         return self.claim.id
+
+    @property
+    def has_new_call(self) -> bool:
+        """Whether a vendor has a call that Redis has not been told of."""
+        return bool(self.vendor_call) and self.vendor_call != self.told_call
 
     def end(self) -> None:
         """Nothing is left to renew or to finish."""

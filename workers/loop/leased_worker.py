@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from signal import Signals
 from typing import Any
 
@@ -60,6 +60,7 @@ class LeasedWorker(Worker):
         queue: Queue,
         slots: Slots,
         lease_s: float,
+        calls_told_every_s: float = 0.25,
         drain_s: float,
         idle_wait_s: float,
         memory_max: int = MEMORY_PLENTY,
@@ -78,6 +79,7 @@ class LeasedWorker(Worker):
         self._large_jobs = LargeJobs(memory_max, slots.copies)
         self._may_claim = may_claim
         self._lease_s = lease_s
+        self._calls_told_every_s = calls_told_every_s
         self._drain_s = drain_s
         self._idle_wait_s = idle_wait_s
         self._intake = Intake(self.pool, queue, worker_id, slots, self._rooms, self._memory, wait_s=idle_wait_s)
@@ -147,7 +149,7 @@ class LeasedWorker(Worker):
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        helpers = [self.loop.create_task(self._renew_leases()), self.loop.create_task(self._intake.run())]
+        helpers = [self.loop.create_task(one) for one in (self._renew_leases(), self._tell_calls(), self._intake.run())]
         try:
             while not self._stopping.is_set():
                 await self._poll_iteration()
@@ -280,12 +282,29 @@ class LeasedWorker(Worker):
                 self._outage = True
                 log.warning("leases not renewed", reason=error.message, jobs=len(self.held))
 
+    async def _tell_calls(self) -> None:
+        """Renew the leases whose vendor calls Redis does not know yet. Calls that end sooner cost no renewal."""
+        while True:
+            await asyncio.sleep(self._calls_told_every_s)
+            try:
+                await self._renew([lease for lease in self.held if lease.has_new_call])
+            except Unavailable as error:
+                log.info("vendor calls not told", reason=error.message)
+
     async def _renew_once(self) -> None:
-        leases = {lease.job_id: lease for lease in self.held}
-        if not leases and not self._outage:
+        held = self.held
+        if held or self._outage:
+            await self._renew(held, even_none=True)
+
+    async def _renew(self, held: Sequence[Lease], *, even_none: bool = False) -> None:
+        """Renew these leases; with `even_none`, ask Redis even if there are none."""
+        if not held and not even_none:
             return
+        leases = {lease.job_id: lease for lease in held}
         calls = {job_id: lease.vendor_call for job_id, lease in leases.items() if lease.vendor_call}
         lost = await self._queue.renew([lease.claim for lease in leases.values()], calls)
+        for job_id, call in calls.items():
+            leases[job_id].told_call = call
         for lease in map(leases.__getitem__, lost):
             ended = (
                 lease.job_id not in self.job_tasks or lease.is_writing_end

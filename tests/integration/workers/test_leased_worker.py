@@ -224,6 +224,28 @@ async def test_leases_are_renewed_as_long_as_a_job_runs(redis_client: ArqRedis, 
     assert gate.started == [job.job_id]
 
 
+async def test_redis_hears_of_a_vendors_call_long_before_the_next_renewal(
+    redis_client: ArqRedis, settings: Settings
+) -> None:
+    gate = Gate()
+
+    async def calls(ctx: dict[str, Any]) -> str:
+        own_lease().vendor_call = "1 openai-a"
+        return await gate.wait(ctx)
+
+    async with working(settings, function(calls, name="wait"), lease_s=LONG_S, calls_told_every_s=0.01) as process:
+        job = await put(redis_client, "wait")
+
+        async def is_told() -> bool:
+            return bool(await redis_client.hget(keys.run(job.job_id), "call:1") == b"1 openai-a")  # type: ignore[misc]
+
+        await eventually_true(is_told, "the call is told")
+        (lease,) = process.worker.held
+        await eventually(lambda: not lease.has_new_call, "and is told once")
+        gate.open()
+        assert await result_of(job) == "done"
+
+
 async def test_a_renewal_does_not_undo_a_deferral(redis_client: ArqRedis, settings: Settings) -> None:
     gate = Gate()
 
