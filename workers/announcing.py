@@ -48,6 +48,7 @@ class Announcer:
             claims=worker.queues,
             services=self._offer.services,
             upstreams=self._offer.upstreams,
+            providers=self._offer.providers,
             unserved=self._offer.unserved,
             drained=tuple(sorted(self._states.drained)),
             slots=self._settings.worker_slots,

@@ -35,6 +35,8 @@ class Offer:
     """Names of services (a provider, or a provider's own address) of which it can call at least one model."""
     upstreams: dict[str, str]
     """Fingerprints of the upstreams' rows, by name: workers whose rows differ are warned about."""
+    providers: dict[str, str]
+    """The provider of each of them: only the workers of its queues need to hold it."""
     unserved: tuple[str, ...]
     """Places of models that it cannot call although it can call others of the same service."""
 
@@ -79,8 +81,9 @@ class Vendors:
         served = {one.place: one.service for one in self.models if self.held.can_call(one, self.upstreams.of(one))}
         services = tuple(sorted(set(served.values())))
         unserved = tuple(one.place for one in self.models if one.service in services and one.place not in served)
-        rows = {one.name: one.fingerprint for one in self.rows if one.name in self.held}
-        return Offer(services, rows, unserved)
+        rows = [one for one in self.rows if one.name in self.held]
+        fingerprints = {one.name: one.fingerprint for one in rows}
+        return Offer(services, fingerprints, {one.name: one.provider for one in rows}, unserved)
 
     def queues_of(self, settings: Settings) -> tuple[QueueName, ...]:
         """The settings' queues of the vendors that this process can call; the others are left to other workers."""

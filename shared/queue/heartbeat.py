@@ -22,8 +22,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """What one worker announces. `queues`: the queues that it was told to serve; `claims`: those it takes jobs from,
     because it has the vendor's credentials. `services`: what it can call, an API or one with a key of its own
     (`Model.service`); `unserved`: the models (`Model.place`) that none of its upstreams serves all the same. `upstreams`:
-    names and fingerprints of its upstreams. `paused` and `drained`: the paused providers and the drained upstreams, as far
-    as it knows. `lately`: what it has seen within the last minute, by vendor.
+    names and fingerprints of its upstreams; `providers`: whose they are. `paused` and `drained`: the paused providers and
+    the drained upstreams, as far as it knows. `lately`: what it has seen within the last minute, by vendor.
     """
 
     id: str
@@ -34,6 +34,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     draining: bool = False
     upstreams: dict[str, str] = {}
+    providers: dict[str, str] = {}
     unserved: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     drained: tuple[str, ...] = ()
@@ -85,16 +86,21 @@ async def say_goodbye(client: redis.asyncio.Redis, worker_id: str) -> None:
 
 
 def differing(workers: Iterable[Heartbeat]) -> dict[tuple[QueueName, str], list[str]]:
-    """By queue and upstream, the ids of the workers whose row of the upstream differs from that of most workers, or is
-    missing. Workers of a release that knows no upstreams are left out.
+    """By queue and upstream of its provider, the ids of the workers whose row of the upstream differs from that of most
+    workers, or is missing. Workers of a release that knows no upstreams are left out.
     """
+    workers = list(workers)
+    providers = {name: provider for worker in workers for name, provider in worker.providers.items()}
     takers: dict[QueueName, list[Heartbeat]] = {}
     for worker in workers:
         for queue in worker.claims if worker.upstreams and not worker.draining else ():
             takers.setdefault(queue, []).append(worker)
     found: dict[tuple[QueueName, str], list[str]] = {}
     for queue, ours in takers.items():
+        of_queue = provider_of(queue)
         for name in sorted({name for worker in ours for name in worker.upstreams}):
+            if providers.get(name, of_queue) != of_queue:
+                continue
             usual = Counter(worker.upstreams.get(name) for worker in ours).most_common(1)[0][0]
             if others := [worker.id for worker in ours if worker.upstreams.get(name) != usual]:
                 found[queue, name] = others

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import msgspec
+
 from shared.lanes import QueueName
 from shared.queue.heartbeat import Heartbeat, differing
 
@@ -27,6 +29,15 @@ def test_who_lacks_one_or_has_another_row_is_named_by_queue_and_upstream() -> No
         (GEMINI, "x"): ["c"],
         (GEMINI, "y"): ["c"],
     }
+
+
+def test_only_workers_of_its_providers_queues_need_to_hold_an_upstream() -> None:
+    """A worker of all vendors beside one that has only one vendor's key is no difference."""
+    both = msgspec.structs.replace(_worker("a", OPENAI, GEMINI, x="1", y="1"), providers={"x": "openai", "y": "gemini"})
+    one = msgspec.structs.replace(_worker("b", OPENAI, x="1"), providers={"x": "openai"})
+    assert differing([both, one]) == {}
+    other = msgspec.structs.replace(one, upstreams={"x": "2"})
+    assert differing([both, one, other]) == {(OPENAI, "x"): ["b"]}
 
 
 def test_who_drains_or_says_nothing_of_upstreams_does_not_count() -> None:
