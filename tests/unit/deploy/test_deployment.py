@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from shared.secret_files import SUFFIX
 from shared.settings import Settings
 from tests.deployment.checks import image_lock
 from tests.harness.running import PROJECT
+from workers.upstreams.states import ALERTING
 
 ALERTS = dashboard.FILE.parents[1] / "alerts.yaml"
 OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds"}
@@ -105,6 +107,23 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
         sections = re.findall(r"^## (\w+)$", (PROJECT / paper).read_text(), re.MULTILINE)
         assert anchor == rule["alert"].lower(), rule["alert"]
         assert rule["alert"] in sections, rule["alert"]
+
+
+def test_the_runbook_says_what_to_do_about_every_fact_that_alerts() -> None:
+    known = set(ALERTING.values())
+    for package in ("api", "shared", "workers"):
+        for file in (PROJECT / package).rglob("*.py"):
+            for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and any(map(_is_alert, call.keywords)):
+                    known |= {str(word.value) for word in call.args if isinstance(word, ast.Constant)}
+    section = (PROJECT / "docs/operations/RUNBOOK.md").read_text().partition("## RebootmlFact")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)[1:]
+    assert {fact for row in rows for fact in row.split(", ")} == {part for fact in known for part in fact.split(", ")}
+
+
+def _is_alert(keyword: ast.keyword) -> bool:
+    """Whether a log line alerts, always or at times."""
+    return keyword.arg == "alert" and ast.unparse(keyword.value) != "False"
 
 
 @pytest.mark.parametrize("paper", sorted((PROJECT / "docs/operations").glob("*.md")), ids=lambda paper: paper.name)
