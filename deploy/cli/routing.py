@@ -25,7 +25,7 @@ from shared.settings import Settings
 from shared.stores import redis_client
 from shared.stores.scripts import Scripts
 
-QUEUE_COLUMNS = ("name", "ready", "running", "deferred", "oldest_age_s")
+QUEUE_COLUMNS = ("name", "ready", "running", "deferred")
 Since = Callable[[Kind, str], str | None]
 
 
@@ -57,7 +57,8 @@ async def _show(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
         found = await routing.show_queues(pool, client, scripts, settings)
     since = await _since(pool)
     queues = [
-        {name: getattr(queue, name) for name in QUEUE_COLUMNS} | {"paused": since("provider", queue.provider)}
+        {name: getattr(queue, name) for name in QUEUE_COLUMNS}
+        | {"oldest": span(queue.oldest_age_s) if queue.ready else None, "paused": since("provider", queue.provider)}
         for queue in found.queues
     ]
     return Answer(found, shown={"QUEUES": queues, "WORKERS": [_shown(worker, since) for worker in found.workers]})

@@ -19,6 +19,12 @@ from shared.queue.upstreams import UpstreamStates
 
 STATES = {"closed": "serves", "open": "not called", "half open": "is tried", "rising": "recovers"}
 """Words for people: "closed" is a term of breakers and sounds like the opposite."""
+REASONS = {
+    "failures": "its vendor fails",
+    "credentials": "key refused",
+    "credit": "no credit left",
+    "operator": "an operator",
+}
 
 
 def add_upstream_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -76,12 +82,17 @@ def _shown(rows: list[UpstreamDetails], status: int = 0) -> Answer:
     return Answer([one.row() for one in rows], status, [_told(one, now) for one in rows])
 
 
+def why_not_closed(row: UpstreamDetails) -> str | None:
+    """Why an upstream takes fewer calls than usual, or none, in words."""
+    return REASONS.get(row.reason) or ("it throttles" if row.cooling_until else None)
+
+
 def _told(row: UpstreamDetails, now: datetime) -> dict[str, object]:
     """A row for people: the most important column first, and states in plain words."""
     return {
         "name": row.name,
         "state": STATES.get(row.state, row.state),
-        "why": row.reason or ("throttled" if row.cooling_until else None),
+        "why": why_not_closed(row),
         "for": span((now - row.since).total_seconds()) if row.since else None,
         "tried_in": span(max(0.0, (row.cooling_until - now).total_seconds())) if row.cooling_until else None,
         "calls": row.calls,

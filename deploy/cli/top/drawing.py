@@ -10,7 +10,7 @@ from textual.content import Content
 
 from deploy.cli.spans import short, span
 from deploy.cli.top.figures import Figures, Times, VendorFigures, WorkerFigures
-from deploy.cli.upstreams import STATES
+from deploy.cli.upstreams import STATES, why_not_closed
 from shared.queue.routing import QueueRow
 from shared.queue.upstream_rows import UpstreamDetails
 
@@ -142,7 +142,7 @@ def upstreams(rows: Sequence[UpstreamDetails], now: datetime, *, wide: bool) -> 
                 Cell(row.name[:24], "bold"),
                 Cell(row.provider),
                 Cell(_since(STATES.get(row.state, row.state), row.since, now), STYLES[row.state]),
-                Cell(row.reason or ("throttled" if row.cooling_until else "")),
+                Cell(why_not_closed(row) or ""),
                 Cell(span((row.cooling_until - now).total_seconds()) if row.cooling_until else "-"),
                 number(row.calls),
                 number(row.errors),
@@ -178,24 +178,25 @@ def queues(rows: Sequence[QueueRow]) -> Content:
     )
 
 
-def workers(rows: Sequence[WorkerFigures], now: datetime) -> Content:
-    """One line per worker, busiest first."""
+def workers(rows: Sequence[WorkerFigures], now: datetime, *, room: int) -> Content:
+    """One line per worker, busiest first, with the whole id where there is room, because `worker drain` takes that."""
     if not rows:
         return Content.styled("No worker is alive: requests wait, and are refused after a while.", STYLES["no worker"])
     columns = [Column("worker"), Column("host"), of_numbers("slots"), Column("load"), Column("state")]
-    return rows_of(
-        columns,
+    lines = [
         [
-            [
-                Cell(f"…{row.id[-8:]}", "bold"),
-                Cell(row.host[:20] or "-"),
-                Cell(f"{row.running}/{row.slots}"),
-                Cell(gauge(row.running, row.slots, 10), "$text-primary"),
-                _serves(row, now),
-            ]
-            for row in sorted(rows, key=lambda one: (-one.running, one.id))
-        ],
-    )
+            Cell(row.id, "bold"),
+            Cell(row.host[:20] or "-"),
+            Cell(f"{row.running}/{row.slots}"),
+            Cell(gauge(row.running, row.slots, 10), "$text-primary"),
+            _serves(row, now),
+        ]
+        for row in sorted(rows, key=lambda one: (-one.running, one.id))
+    ]
+    table = rows_of(columns, lines)
+    if len(table.plain.partition("\n")[0]) <= room:
+        return table
+    return rows_of(columns, [[Cell(f"…{line[0].text[-8:]}", "bold"), *line[1:]] for line in lines])
 
 
 def _serves(row: WorkerFigures, now: datetime) -> Cell:

@@ -142,7 +142,7 @@ class Top(App[None]):
         self._fill("vendors", drawing.vendors(figures.vendors, dict(self._seen), figures.at, room=room))
         self._fill("upstreams", drawing.upstreams(figures.upstreams, figures.at, wide=wide))
         self._fill("queues", drawing.queues(figures.queues))
-        self._fill("workers", drawing.workers(figures.workers, figures.at))
+        self._fill("workers", drawing.workers(figures.workers, figures.at, room=room))
         self._fill("money", drawing.money(figures, wide=wide))
 
     def _tile(self, name: str) -> Tile:
