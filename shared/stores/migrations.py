@@ -2,7 +2,8 @@
 
 `NNNN_title.sql` is applied in a transaction. `NNNN_title.concurrently.sql` has statements that cannot run in one, such as
 `CREATE INDEX CONCURRENTLY IF NOT EXISTS …`. Each statement ends with `;` at the end of a line and must be repeatable,
-because an interrupted file is run again from its first statement.
+because an interrupted file is run again from its first statement. Functions stand in files of their own, which are applied
+after the migrations (`sql_functions.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncpg
 
 from shared.stores.brief_locks import LockTaken, brief_locks, in_the_way, when_free
 from shared.stores.postgres import SQL_FOLDER
+from shared.stores.sql_functions import FunctionFile, function_files
 
 MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
@@ -68,12 +70,12 @@ async def migrate(
     within_s: float = 600.0,
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply the missing migrations and return their names. It may run from many places at once, repeatedly, and beside
-    traffic: a lock that is not granted within `lock_timeout_s` is tried again later, and `on_wait` is told each time who
-    has it.
+    """Apply the missing migrations and the newer files of functions; give the names of both. It may run from many places
+    at once, repeatedly, and beside traffic: a lock that is not granted within `lock_timeout_s` is tried again later, and
+    `on_wait` is told each time who has it.
 
-    Raises `MigrationError` if an applied file was changed, if the database is newer than these files, or if a lock was not
-    granted `within_s`; migrations that were applied before that stay.
+    Raises `MigrationError` if an applied migration was changed, or functions were without a new revision, if the database is
+    newer than these files, or if a lock was not granted `within_s`; what was applied before that stays.
     """
     connection, asking = [await asyncpg.connect(database_url) for _ in range(2)]
     try:
@@ -133,6 +135,8 @@ class _Migrator(NamedTuple):
     async def apply_missing(self) -> list[str]:
         await self.connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, title text NOT NULL,"
+            " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());"
+            " CREATE TABLE IF NOT EXISTS schema_functions (name text PRIMARY KEY, revision integer NOT NULL,"
             " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         known = migrations()
@@ -143,8 +147,11 @@ class _Migrator(NamedTuple):
         for migration in missing:
             apply = self._apply_concurrently if migration.concurrently else self._apply
             await self._when_free(partial(apply, migration))
+        changed = await self._changed_functions()
+        await self._when_free(partial(self._apply_functions, changed))
         await self._when_free(self._make_partitions)
-        return [f"{migration.version:04d}_{migration.title}" for migration in missing]
+        names = [f"{migration.version:04d}_{migration.title}" for migration in missing]
+        return names + [f"functions/{file.name} revision {file.revision}" for file in changed]
 
     async def _when_free(self, change: Callable[[], Awaitable[None]]) -> None:
         await when_free(change, within_s=self.within_s, on_wait=self.on_wait)
@@ -153,6 +160,28 @@ class _Migrator(NamedTuple):
         async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute(migration.sql)
             await self._note(migration)
+
+    async def _changed_functions(self) -> list[FunctionFile]:
+        """The files whose revision is newer than what the database has."""
+        rows = await self.connection.fetch("SELECT name, revision, checksum FROM schema_functions")
+        applied = {row["name"]: (row["revision"], row["checksum"]) for row in rows}
+        for file in function_files():
+            revision, checksum = applied.get(file.name, (0, ""))
+            if revision == file.revision and checksum != file.checksum:
+                raise MigrationError(
+                    f"functions/{file.name}.sql was changed after it was applied: give its first line the next revision"
+                )
+        return [file for file in function_files() if file.revision > applied.get(file.name, (0, ""))[0]]
+
+    async def _apply_functions(self, files: list[FunctionFile]) -> None:
+        async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
+            for file in files:
+                await self.connection.execute(file.sql)
+                await self.connection.execute(
+                    "INSERT INTO schema_functions (name, revision, checksum) VALUES ($1, $2, $3) ON CONFLICT (name)"
+                    " DO UPDATE SET revision = $2, checksum = $3, applied_at = now()",
+                    *(file.name, file.revision, file.checksum),
+                )
 
     async def _apply_concurrently(self, migration: Migration) -> None:
         """Traffic does not wait behind these locks, so they are waited for. An index whose creation broke off is created
@@ -195,10 +224,13 @@ def _check_applied(version: int, checksum: str, known: list[Migration]) -> None:
 
 
 async def require_migrated(pool: asyncpg.Pool | asyncpg.Connection) -> None:
-    """Raise `MigrationError` unless every migration of this release is applied."""
+    """Raise `MigrationError` unless every migration and every revision of functions of this release is applied."""
     try:
         version = await pool.fetchval("SELECT max(version) FROM schema_migrations")
+        rows = await pool.fetch("SELECT name, revision FROM schema_functions")
     except asyncpg.UndefinedTableError:
-        version = None
-    if (version or 0) < len(migrations()):
+        version, rows = None, []
+    revisions = {row["name"]: row["revision"] for row in rows}
+    old = [file.name for file in function_files() if revisions.get(file.name, 0) < file.revision]
+    if (version or 0) < len(migrations()) or old:
         raise MigrationError("the database is not migrated: run `rebootml migrate`")

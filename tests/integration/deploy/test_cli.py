@@ -17,10 +17,13 @@ import pytest
 from deploy.cli.cli import main
 from shared.ledger.api_keys import split_key
 from shared.stores.migrations import migrations
+from shared.stores.sql_functions import function_files
 from tests.integration.conftest import execute
 
 COMMAND = Path(sys.executable).with_name("rebootml")
-NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
+NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()] + [
+    f"functions/{file.name} revision {file.revision}" for file in function_files()
+]
 DONE, REFUSED, WRONG_USAGE = 0, 1, 2
 ACCOUNT_FIELDS = {"account_id", "name", "balance_usd", "held_usd", "available_usd"}
 

@@ -15,8 +15,8 @@ from shared.ledger.accounts import create_account
 from shared.ledger.ledger import reserving, settling
 from shared.ledger.rows import Reservation, Settlement
 from shared.money import NanoUsd
-from shared.stores.migrations import migrations
 from shared.stores.postgres import Connection, load_queries
+from shared.stores.sql_functions import function_files
 from tests.harness.support import eventually_true
 from tests.integration.books import somebody_waits_for_a_lock
 
@@ -88,7 +88,7 @@ async def empty(pool: asyncpg.Pool) -> None:
 
 
 async def restore(scratch: Scratch, mutant: Mutant) -> None:
-    """Put the function back as the migrations made it."""
+    """Put the function back as its file has it."""
     if function := _newest(mutant.function):
         await scratch.pool.execute(function)
 
@@ -107,7 +107,7 @@ async def break_with(scratch: Scratch, mutant: Mutant) -> None:
 
 @functools.cache
 def _newest(name: str) -> str | None:
-    """The newest source of a function in the migrations, as a statement that replaces it."""
-    text = "\n".join(migration.sql for migration in migrations())
-    found = re.findall(rf"CREATE (?:OR REPLACE )?FUNCTION ({name}\(.*?\n(?:END )?\$\$;)", text, flags=re.DOTALL)
-    return f"CREATE OR REPLACE FUNCTION {found[-1]}" if name and found else None
+    """The source of a function, as a statement that replaces it."""
+    text = "\n".join(file.sql for file in function_files())
+    found = re.search(rf"CREATE OR REPLACE FUNCTION {name}\(.*?\n(?:END )?\$\$;", text, flags=re.DOTALL)
+    return found.group() if name and found else None

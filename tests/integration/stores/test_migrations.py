@@ -16,9 +16,11 @@ from shared.stores import migrations as migrations_module
 from shared.stores import postgres
 from shared.stores.migrations import Migration, MigrationError, migrate, migrations, require_migrated
 from shared.stores.postgres import load_queries
+from shared.stores.sql_functions import FunctionFile, function_files
 from tests.integration.conftest import execute
 
 NAMES = [f"{migration.version:04d}_{migration.title}" for migration in migrations()]
+FUNCTIONS = [f"functions/{file.name} revision {file.revision}" for file in function_files()]
 MIGRATE = "import asyncio, sys; from shared.stores.migrations import migrate; print(*asyncio.run(migrate(sys.argv[1])))"
 
 
@@ -33,7 +35,7 @@ async def empty_pool(empty_database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def test_migrating_twice_applies_everything_once(empty_database_url: str, empty_pool: asyncpg.Pool) -> None:
-    assert await migrate(empty_database_url) == NAMES
+    assert await migrate(empty_database_url) == NAMES + FUNCTIONS
     assert await migrate(empty_database_url) == []
     await require_migrated(empty_pool)
 
@@ -50,7 +52,7 @@ async def test_two_processes_that_migrate_at_once_apply_everything_once(
     processes = [start() for _ in range(2)]
     outputs = [await asyncio.to_thread(process.communicate) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert sorted(" ".join(output for output, _ in outputs).split()) == NAMES
+    assert "\n".join(sorted(output.strip() for output, _ in outputs)).strip() == " ".join(NAMES + FUNCTIONS)
     assert await empty_pool.fetchval("SELECT count(*) FROM schema_migrations") == len(NAMES)
 
 
@@ -78,6 +80,46 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
         await migrate(empty_database_url)
     assert await empty_pool.fetchval("SELECT to_regclass('half')") is None
     assert await empty_pool.fetchval("SELECT max(version) FROM schema_migrations") == len(NAMES)
+
+
+def other(file: FunctionFile, revision: int, sql: str) -> FunctionFile:
+    return file._replace(revision=revision, sql=sql, checksum=sql)
+
+
+async def test_functions_are_applied_again_when_their_revision_grows_and_an_older_release_leaves_them_alone(
+    empty_database_url: str, empty_pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_database_url)
+    file = next(file for file in function_files() if file.name == "credit")
+    changed = file.sql.replace("no such account", "nobody")
+    assert changed != file.sql
+
+    async def newest() -> str:
+        return str(await empty_pool.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'credit'"))
+
+    monkeypatch.setattr(migrations_module, "function_files", lambda: [other(file, file.revision, changed)])
+    with pytest.raises(MigrationError, match="next revision"):
+        await migrate(empty_database_url)
+    monkeypatch.setattr(migrations_module, "function_files", lambda: [other(file, file.revision + 1, changed)])
+    with pytest.raises(MigrationError, match="rebootml migrate"):
+        await require_migrated(empty_pool)
+    assert await migrate(empty_database_url) == [f"functions/credit revision {file.revision + 1}"]
+    await require_migrated(empty_pool)
+    assert "nobody" in await newest()
+    monkeypatch.undo()
+    assert await migrate(empty_database_url) == []
+    await require_migrated(empty_pool)
+    assert "nobody" in await newest()
+
+
+async def test_every_function_of_the_database_stands_in_a_file(
+    empty_database_url: str, empty_pool: asyncpg.Pool
+) -> None:
+    await migrate(empty_database_url)
+    rows = await empty_pool.fetch("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    text = "".join(file.sql for file in function_files())
+    assert rows
+    assert [row["proname"] for row in rows if row["prosrc"] not in text] == []
 
 
 async def test_a_process_does_not_start_on_a_database_that_is_not_migrated(

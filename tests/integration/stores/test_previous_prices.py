@@ -61,6 +61,7 @@ def _as_sent(row: msgspec.Struct) -> str:
 async def before(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Before]:
     with monkeypatch.context() as patched:
         patched.setattr(migrations_module, "migrations", lambda: migrations()[:PREVIOUS])
+        patched.setattr(migrations_module, "function_files", list)
         await migrate(empty_database_url)
     async with asyncpg.create_pool(empty_database_url, min_size=2, max_size=4) as pool:
         yield Before(empty_database_url, pool, await old_account(pool, 2_000))

@@ -59,6 +59,7 @@ async def previous(
     """A database as the previous release left it, and an account with a thousand nano-USD."""
     with monkeypatch.context() as patched:
         patched.setattr(migrations_module, "migrations", lambda: migrations()[:PREVIOUS])
+        patched.setattr(migrations_module, "function_files", list)
         await migrate(empty_database_url)
     async with asyncpg.create_pool(empty_database_url, min_size=2, max_size=4) as pool:
         yield empty_database_url, pool, await old_account(pool, 1_000)
