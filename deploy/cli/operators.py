@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from deploy.cli.accounts import state_of
 from deploy.cli.command import Answer, add_command
+from deploy.cli.spans import from_now
 from deploy.cli.tables import plain
 from deploy.cli.values import expiry, operator_scopes, rows_at_most, since, token_id
 from shared.operators import audit, operators
@@ -20,7 +20,6 @@ from shared.operators.operators import OperatorRow
 ENTRIES_SHOWN = 100
 SAID_ELSEWHERE = ("created_at", "key_id", "account_id", "operator")
 """Columns that the table leaves out, because the time and the target say the same."""
-NO_TOKEN = {"token_id": None, "scopes": None, "expires_at": None}
 
 
 def add_operator_commands(group: Any) -> None:  # noqa: ANN401 - argparse's own type is private
@@ -76,7 +75,8 @@ async def _revoke(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 async def _audit(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
     page = await audit.list_entries(pool, limit=arguments.limit, since=arguments.since, actor=arguments.actor)
-    return Answer(page.entries, shown=[_change(entry) for entry in page.entries])
+    now = datetime.now(UTC)
+    return Answer(page.entries, shown=[_change(entry, now) for entry in page.entries])
 
 
 def _shown(operator: OperatorRow, now: datetime) -> list[dict[str, object]]:
@@ -84,20 +84,27 @@ def _shown(operator: OperatorRow, now: datetime) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for token in operator.tokens:
         state = state_of(token.revoked_at, token.expires_at, now)
-        rows.append(
-            {"token_id": token.token_id, "scopes": token.scopes, "expires_at": token.expires_at, "state": state}
-        )
+        expires = from_now(token.expires_at, now)
+        rows.append({"token_id": token.token_id, "state": state, "expires": expires, "scopes": token.scopes})
     if not rows:
-        rows.append(NO_TOKEN | {"state": "revoked" if operator.revoked_at else "no token"})
+        state = "revoked" if operator.revoked_at else "no token"
+        rows.append({"token_id": None, "state": state, "expires": None, "scopes": None})
     return [{"operator": operator.operator, **row} for row in rows]
 
 
-def _change(entry: Entry) -> dict[str, object]:
-    row = msgspec.structs.asdict(entry)
-    before, after = row.pop("before") or {}, row.pop("after") or {}
-    request_id = row.pop("request_id")
+def _change(entry: Entry, now: datetime) -> dict[str, object]:
+    """One row per entry. In a narrow terminal there is still room for when, what and by whom."""
+    before, after = entry.before or {}, entry.after or {}
     changes = [_changed(name, before, after) for name in dict.fromkeys([*before, *after]) if name not in SAID_ELSEWHERE]
-    return row | {"change": ", ".join(one for one in changes if one), "request_id": request_id}
+    return {
+        "when": from_now(entry.at, now),
+        "action": entry.action,
+        "target": entry.target,
+        "actor": entry.actor,
+        "change": ", ".join(one for one in changes if one),
+        "at": entry.at,
+        "request_id": entry.request_id,
+    }
 
 
 def _changed(name: str, before: dict[str, object], after: dict[str, object]) -> str:

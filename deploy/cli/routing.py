@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
-import msgspec
 import redis.asyncio
 
 from deploy.cli.command import Answer, add_command
@@ -20,7 +19,7 @@ from shared.operators.switches import Kind, off_since
 from shared.queue import routing
 from shared.queue.demand import QUEUES
 from shared.queue.heard import Heard, pause_heard, until_heard, worker_drain_heard
-from shared.queue.routing import WorkerBrief
+from shared.queue.routing import WorkerBrief, WorkerRow
 from shared.settings import Settings
 from shared.stores import redis_client
 from shared.stores.scripts import Scripts
@@ -105,14 +104,10 @@ async def _drain(arguments: argparse.Namespace, pool: asyncpg.Pool) -> Answer:
 
 def _shown(worker: WorkerBrief, since: Since) -> dict[str, object]:
     """A worker's row. A worker drains because an operator has said so, or because a signal stops it."""
-    told = msgspec.structs.asdict(worker)
-    first = {name: told.pop(name) for name in ("id", "slots", "running")}
-    draining = since("worker", worker.id) or ("stops" if told["draining"] else None)
-    return (
-        first
-        | {"draining": draining, "queues": _compact(told.pop("queues"))}
-        | {name: told[name] for name in told if name != "draining"}
-    )
+    draining = since("worker", worker.id) or ("stops" if worker.draining else None)
+    told = {"id": worker.id, "slots": worker.slots, "running": worker.running, "draining": draining}
+    machine = {"host": worker.host, "version": worker.version} if isinstance(worker, WorkerRow) else {}
+    return told | machine | {"queues": _compact(worker.queues)}
 
 
 async def _since(pool: asyncpg.Pool) -> Since:
