@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,7 +30,9 @@ CALLERS = 40
 FROM_S, FOR_S = 10.0, 40.0
 """After a while the paces are known."""
 QUICK = Script(tokens=4, first_ms=20, pace_ms=0)
-GOOD_DAY = 600
+GOOD_DAY, ROUNDS = 200, 6
+COSTS = ("CPU ms", "Redis commands", "transactions")
+"""CPU is that of front doors and workers."""
 _WRITTEN = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
@@ -68,19 +74,50 @@ async def test_load_is_shared_by_what_each_key_allows(
 async def test_what_a_request_costs_on_a_good_day_is_measured(
     cluster: Cluster, scale: Scale, seed: str, figures: Figures
 ) -> None:
+    """One key and three by turns, so that what else the machine does befalls both."""
     async with trial(cluster, "good day", seed, scale.limit_s) as run:
         for model in WELL:
             await _ask_in_turn(run, model, 50)
-            idle = await _beats(cluster, 3.0)
-            began, before = time.monotonic(), await _counted(cluster)
-            took = await _ask_in_turn(run, model, GOOD_DAY)
-            spent = time.monotonic() - began
-            after = await _counted(cluster)
-            commands, commits = ((after[n] - before[n] - idle[n] * spent) / GOOD_DAY for n in (0, 1))
-            name = f"good day, {len(model.ways)} key{'s' * (len(model.ways) > 1)}"
-            figures.add(PROOF, f"{name}: Redis commands, transactions a request", f"{commands:.2f}, {commits:.2f}")
-            figures.spread(PROOF, f"{name}: an answer takes", took)
-            figures.add(PROOF, f"{name}: p10 of that, s", f"{quantile(took, 0.1):.4f}")
+        idle = await _idle(cluster, 3.0)
+        rounds = [[await _measured(cluster, run, model, idle) for model in WELL] for _ in range(ROUNDS)]
+    for place, model in enumerate(WELL):
+        name = f"good day, {len(model.ways)} key{'s' * (len(model.ways) > 1)}"
+        figures.spread(PROOF, f"{name}: an answer takes", [took for pair in rounds for took in pair[place].took])
+        costs = (statistics.median(costs) for costs in zip(*(pair[place].costs for pair in rounds), strict=True))
+        figures.add(PROOF, f"{name}: {', '.join(COSTS)} a request", ", ".join(f"{cost:.2f}" for cost in costs))
+    for number, what in enumerate(COSTS):
+        ratios = [three.costs[number] / one.costs[number] for one, three in rounds]
+        figures.add(PROOF, f"good day, three keys / one: {what}", _listed(ratios))
+    ratios = [quantile(three.took, 0.5) / quantile(one.took, 0.5) for one, three in rounds]
+    figures.add(PROOF, "good day, three keys / one: p50 of an answer", _listed(ratios))
+
+
+class Round(NamedTuple):
+    """What a request of a model costs (`COSTS`), and how long each of them took."""
+
+    costs: tuple[float, ...]
+    took: list[float]
+
+
+async def _measured(cluster: Cluster, run: Trial, model: Sold, idle: tuple[float, ...]) -> Round:
+    """`idle` is what the service does by itself, a second."""
+    began, before = time.monotonic(), await _counted(cluster)
+    took = await _ask_in_turn(run, model, GOOD_DAY)
+    after, seconds = await _counted(cluster), time.monotonic() - began
+    spent = zip(before, after, idle, strict=True)
+    return Round(tuple((later - earlier - still * seconds) / GOOD_DAY for earlier, later, still in spent), took)
+
+
+async def _idle(cluster: Cluster, seconds: float) -> tuple[float, ...]:
+    """What the service does by itself, a second."""
+    before = await _counted(cluster)
+    await asyncio.sleep(seconds)
+    return tuple((later - earlier) / seconds for earlier, later in zip(before, await _counted(cluster), strict=True))
+
+
+def _listed(ratios: list[float]) -> str:
+    """Each, and in front their median."""
+    return f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
 
 
 async def _keep_asking(run: Trial, model: Sold, until: float) -> None:
@@ -98,16 +135,15 @@ async def _ask_in_turn(run: Trial, model: Sold, count: int) -> list[float]:
     return one + other
 
 
-async def _beats(cluster: Cluster, seconds: float) -> tuple[float, float]:
-    """What the service does by itself, a second."""
-    before = await _counted(cluster)
-    await asyncio.sleep(seconds)
-    after = await _counted(cluster)
-    return (after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds
-
-
-async def _counted(cluster: Cluster) -> tuple[int, int]:
+async def _counted(cluster: Cluster) -> tuple[float, ...]:
+    """As `COSTS` says, so far."""
     info = await cluster.valkey.command("INFO", "stats")
     (row,) = await cluster.postgres.fetch(_WRITTEN)
     assert isinstance(info, dict)
-    return int(info["total_commands_processed"]), int(row["xact_commit"])
+    cpu_s = sum(_cpu_s(cluster.pid(name)) for name in (*cluster.doors, *cluster.workers))
+    return cpu_s * 1_000, float(info["total_commands_processed"]), float(row["xact_commit"])
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")

@@ -50,7 +50,7 @@ QUICK = Script(tokens=4, first_ms=5, pace_ms=0)
 FIGURES = "asked, lost / extra s p50, max / calls while open, at once / s to recover"
 RANDOM_CALLERS = 24
 PAUSE_S = 0.25
-BEFORE = 3
+BEFORE = 5
 RECOVERS_WITHIN_S = 60.0
 TOLD = frozenset({"provider_busy", "provider_error", "provider_timeout", "overloaded"})
 """What a caller may be told while the only key of a model fails."""
@@ -112,7 +112,7 @@ class Cell:
     async def warm_up(self) -> None:
         """What comes before the fault: connections are made, and what an answer takes is seen."""
         for _ in range(BEFORE):
-            await asyncio.gather(*(self._ask() for _ in range(self._scale.upstream_callers)))
+            await asyncio.gather(*(self._ask_after_a_pause() for _ in range(self._scale.upstream_callers)))
         del self._asked[: -(BEFORE - 1) * self._scale.upstream_callers]
 
     async def measure(self) -> Measured:
@@ -135,8 +135,11 @@ class Cell:
 
     async def _keep_asking(self) -> None:
         while not self._stop.is_set():
-            await self._ask()
-            await asyncio.sleep(PAUSE_S * self._lot.uniform(0.5, 1.5))
+            await self._ask_after_a_pause()
+
+    async def _ask_after_a_pause(self) -> None:
+        await asyncio.sleep(PAUSE_S * self._lot.uniform(0.5, 1.5))
+        await self._ask()
 
     async def _ask(self) -> None:
         asked = self._run.prepare(self._lot.choice(self._forms), QUICK, model=self.model.name)
