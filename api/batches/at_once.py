@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,11 +21,11 @@ from api.services import SERVICES
 from shared.batches.batches import Batch
 from shared.batches.files import Form, LineError, begin_file, forget_file, require_credit
 from shared.batches.quota import Announced
-from shared.errors import IdempotencyMismatch, NotFound, RateLimited
-from shared.ledger.ended_keys import KeyEnded
+from shared.errors import IdempotencyMismatch, Unavailable
 
 if TYPE_CHECKING:
     from api.services import Services
+    from shared.batches.files import File
     from shared.ledger.api_keys import ApiKey
 
 
@@ -76,12 +78,18 @@ async def batch_of(
     return Made(batch, again, body.reader.errors)
 
 
+async def _give_up(services: Services, file: File) -> None:
+    """Delete the file, unless there is a batch of it after all. Without Postgres it stays until it expires."""
+    with contextlib.suppress(Unavailable):
+        await forget_file(services.pool, file, services.settings)
+
+
 async def _made_of(services: Services, new: NewBatch, counting: Counting) -> Created:
     """Create the batch. The file is deleted if no batch comes of it, or if an earlier batch is returned."""
     try:
         created = await create_batch(services.pool, new, services.settings)
-    except (IdempotencyMismatch, NotFound, RateLimited, KeyEnded) as error:
-        await forget_file(services.pool, new.file, services.settings)
+    except BaseException as error:
+        await asyncio.shield(_give_up(services, new.file))
         if isinstance(error, IdempotencyMismatch):
             await counting.once()
         raise

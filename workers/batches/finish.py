@@ -71,7 +71,7 @@ class BatchFinisher:
                 return
             await self._pool.execute(BATCHES["finalize"])  # a batch with nothing left to do is finished, not stopped
             stopped = await self._stop_or_hand_over()
-            for row in await self._pool.fetch(BATCHES["resume"]):
+            for row in await self._pool.fetch(BATCHES["resume"], self._settings.batch_balance_percent):
                 log.info("batch resumed", batch=row["id"])
             for row in await self._pool.fetch(BATCHES["expire"]):
                 log.info("batch expired", batch=row["id"])

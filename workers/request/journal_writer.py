@@ -150,7 +150,7 @@ class ChunkWriter:
             if self._last:
                 events.append(self._last)
             place = self._journal.length
-            if self._opening and not place and not isinstance(events[0][0], Failed):
+            if self._opening and events and not place and not isinstance(events[0][0], Failed):
                 events.insert(0, (self._opening, None))
             self.under_way = [self._journal.append(place + n, *event) for n, event in enumerate(events)]
             self._drop()

@@ -169,11 +169,14 @@ SELECT request_id, outcome, granted_hold, needed FROM feed($1, $2, $3, $4::jsonb
 UPDATE batches SET state = 'paused', paused_for = $2, needed_nano = $3 WHERE id = $1 AND state = 'in_progress'
 
 -- name: resume
+-- $1 is the percentage of the balance that batches may hold: for want of credit, `needed_nano` is the balance with which the
+-- next line can be held, and the line's hold is that part of it.
 UPDATE batches b SET state = 'in_progress', paused_for = NULL, needed_nano = NULL
 FROM accounts a, api_keys k
 WHERE b.ended_at IS NULL AND b.state = 'paused' AND a.id = b.account_id AND k.id = b.key_id
     AND (b.paused_for <> 'insufficient_credit' OR a.balance_nano - a.held_nano >= b.needed_nano)
-    AND (k.limit_nano IS NULL OR k.limit_nano - k.used_nano >= b.needed_nano)
+    AND (k.limit_nano IS NULL OR k.limit_nano - k.used_nano >=
+        CASE WHEN b.paused_for = 'insufficient_credit' THEN trunc(b.needed_nano::numeric * $1 / 100) ELSE b.needed_nano END)
 RETURNING b.id
 
 -- name: expire

@@ -313,11 +313,28 @@ async def test_a_paused_batch_goes_on_when_its_next_line_can_be_paid(scratch: Sc
     fed = await feed(scratch.pool, batch, an_item(batch, 1))
     assert (fed.requests, fed.outcome) == ([], "credit")
     await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", 13)
-    assert not await scratch.pool.fetch(BATCHES["resume"])
+    assert not await resumed(scratch)
     await credit_account(scratch.pool, account, NanoUsd(7), ref=None, note=None)
-    assert not await scratch.pool.fetch(BATCHES["resume"])
+    assert not await resumed(scratch)
     await credit_account(scratch.pool, account, NanoUsd(1), ref=None, note=None)
-    assert [row["id"] for row in await scratch.pool.fetch(BATCHES["resume"])] == [batch.id]
+    assert await resumed(scratch) == [batch.id]
+
+
+@pytest.mark.parametrize(("key_limit", "goes_on"), [(17, 0), (18, 1)])
+async def test_of_a_keys_limit_only_the_lines_hold_must_be_left_and_not_the_balance_that_allows_it(
+    scratch: Scratch, key_limit: int, goes_on: int
+) -> None:
+    """With 90 % of the balance for batches a hold of 18 needs a balance of 20."""
+    account = await scratch.account(20)
+    batch = await a_batch(scratch.pool, account, key=await limited_key(scratch.pool, account, key_limit))
+    await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", 20)
+    assert await resumed(scratch, percent=90) == [batch.id] * goes_on
+    await scratch.pool.execute(BATCHES["pause"], batch.id, "key_limit", 18)
+    assert await resumed(scratch, percent=90) == [batch.id] * goes_on
+
+
+async def resumed(scratch: Scratch, percent: int = 100) -> list[str]:
+    return [row["id"] for row in await scratch.pool.fetch(BATCHES["resume"], percent)]
 
 
 async def test_days_whose_time_is_over_are_dropped_with_their_lines(scratch: Scratch) -> None:

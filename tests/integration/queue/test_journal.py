@@ -9,7 +9,7 @@ from redis.asyncio.client import PubSub
 
 from shared.chat import CallPiece
 from shared.errors import ProviderError, Unavailable
-from shared.job import Chunk, Done, Event, Failed, unpack_settlement
+from shared.job import Chunk, Done, Event, Failed, Served, unpack_settlement
 from shared.ledger.rows import Settlement
 from shared.money import Usage
 from shared.queue.claims import Claim
@@ -352,6 +352,25 @@ async def test_nothing_is_written_after_a_gap(
         await _end(writer)
     await asyncio.sleep(0.05)
     assert await read_journal(redis_client, claimed.id) == [Chunk("a")]
+
+
+async def test_the_name_of_the_model_is_not_written_alone_after_a_gap(
+    flusher: JournalFlusher, slow: SlowScripts, claimed: Claim, redis_client: ArqRedis
+) -> None:
+    """With a chain of models it opens the journal; when the first flush fails there is nothing left that it could open."""
+    writer = ChunkWriter(flusher, Journal(claimed, live_s=60), patience_s=0, opening=Served("openai-gpt-4o"))
+    slow.open.clear()
+    slow.errors = [Unavailable("away")]
+    await writer.write(Chunk("a"))
+    await eventually(lambda: len(slow.calls) == 1, "the first piece is under way")
+    await writer.write(Chunk("b"))
+    assert writer in flusher._marked
+    slow.open.set()
+    await eventually(lambda: writer not in flusher._marked, "the flusher has asked for the rest")
+    with pytest.raises(Unavailable):
+        await _end(writer)
+    await asyncio.sleep(0.05)
+    assert await read_journal(redis_client, claimed.id) == []
 
 
 async def test_what_cannot_be_packed_ends_its_own_request_only(
