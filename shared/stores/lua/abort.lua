@@ -1,10 +1,11 @@
--- Ask for a job to be aborted, in arq's own way; asks that nobody answered are forgotten after a while. A job that was claimed before
--- and is nobody's now, because it waits until its vendor wants to be asked again, is due at once: the next claim throws it away.
+-- Ask for a job to be aborted, in the way arq does; an ask that nobody answered is forgotten after a while. A job that was
+-- claimed before and belongs to nobody now, because it waits until its vendor may be asked again, becomes due at once: the next
+-- claim drops it.
 --
 -- KEYS  1 run (hash)   2 arq's abort set (sorted set: id by the time of the ask, Unix ms)
 -- ARGV  1 id   2 how long an ask is kept, ms
---       3 channel of the front door that has no reader any more: when another one has, nothing is asked; empty to ask anyway.
---       A front door that died never left, so its requests run on
+--       3 channel of the front door that has no reader any more: nothing is asked when another front door has one; empty to ask in
+--       any case. A front door that died does not say so, so its requests run on
 -- returns 1 when it is to be aborted, else 0
 if ARGV[3] ~= '' then
   local known = redis.call('HGET', KEYS[1], 'channel')

@@ -1,23 +1,25 @@
--- Append events to their requests' journals and tell the front doors that have readers, all in one step: one message for each front
--- door. Each event stands for itself. Epoch and owner fence a worker that lost its lease; the place makes a repeat after a
--- lost reply harmless. A run remembers who began its journal: when Redis failed over and lost the beginning, the journal that is
--- begun then is another one, and its readers hear of that.
+-- Append events to the journals of their requests and tell the front doors that have readers, in one step: one message for each
+-- front door. Events do not depend on each other: one may be refused while the others are appended. Epoch and owner fence off a
+-- worker that lost its lease; the place makes a repeat after a lost reply harmless. A run remembers which claim began its
+-- journal: when Redis failed over and lost the beginning, the journal that is begun afterwards is a different one, and its
+-- readers are told so.
 -- with kept
 -- with payloads
 -- with turns
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
--- ARGV  ten for each event: id, epoch and owner of the claim, place in the journal from 0, event, time to live of the journal in
---       ms (counted from the first event, and anew from the last one), upstream that it comes from, which is remembered of the first
---       one, settle record, empty unless the event is the last one,
---       "charged" when that record takes money, else "", and how the job ends with its last event, else "", with spaces between: its
---       queue, time to live of its run hash, ms, largest payload that is kept as long, bytes, most bytes of all that is kept of
---       requests that have ended, how long after its end or a reader's last look a journal is not taken for that, ms, and the journal's bytes
--- returns for each event its journal's length after it, or -1 when the claim was lost, -2 when the journal is not as expected,
--- -3 when the request is void: its caller was told that it did not run, so it may end, but not charged
+-- ARGV  ten for each event: 1 id, 2 and 3 epoch and owner of the claim, 4 place in the journal from 0, 5 event
+--       6 time to live of the journal in ms, counted from the first event and again from the last one
+--       7 upstream that the event comes from; the one of the first event is remembered
+--       8 settle record with the last event, else empty   9 "charged" when that record takes money, else ""
+--       10 with the last event what to do at the job's end, else "". Words with spaces between them: its queue; time to live of its run
+--       hash, ms; bytes of the largest payload that is kept as long; most bytes that are kept of all requests that have ended; for how
+--       long after its end or a reader's last look a journal is not dropped to make room, ms; bytes of the journal
+-- returns for each event the journal's length after it, or -1 when the claim was lost, -2 when the journal does not have that length,
+-- -3 when the request is void: its caller was told that it did not run, so it may end, but may not be charged
 local messages = {}
 
--- As `finish` does it, so that a job and its request end together.
+-- End the job like `finish`, in the same step as its request.
 local function finish(run_key, run, id, queue, keep_ms, asked_max, kept_max, readers_ms, journal_bytes)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,39 +1,45 @@
--- Take due jobs, in the queues' order of priority, each for one lease. Within a queue accounts take turns: next is the oldest job of the
--- account with the fewest jobs running. A large job is taken only if the worker has room for it in its memory, or runs no other large one. Else it is the
--- next large one of its queue, for whichever worker, and this worker takes no large ones until it has room for it: so it is passed by none
--- of them, and small ones pass it. A job whose lease lapsed is due again, so this is also how the jobs of a dead worker are taken over. Every claim raises
--- the job's epoch and writes its owner beside it: the fence that all later effects of this claim must show. The epoch alone
--- would not do: a Redis that failed over and lost a claim counts the next one with the same number. A job without a payload, with a tombstone, or that has
--- just been done (a cron job that a second worker enqueued again), is dropped.
+-- Take due jobs, each for one lease, in the queues' order of priority. Within a queue accounts take turns: next is the oldest
+-- job of the account with the fewest running jobs.
+--
+-- A large job is taken only if the worker has room for it in its memory or runs no other large job. Otherwise it becomes the
+-- queue's next large job for all workers, and this worker takes no large job until it has room for that one: so other large
+-- jobs do not pass it, while small ones do.
+--
+-- A job whose lease has lapsed is due again, so the jobs of a dead worker are taken over here, too. Every claim raises the
+-- job's epoch and writes its owner beside it: together they are the fence, which all later writes of this claim must show. The
+-- epoch alone would not do, because a Redis that failed over and lost a claim gives the next claim the same number.
+--
+-- A job is dropped when it has no payload or has a tombstone, or when it has just been done (a cron job that a second worker
+-- enqueued again).
 -- with payloads
 -- with turns
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
 -- ARGV  1 owner: a word that no other claim has   2 lease, ms   3 most jobs in all
---       4 not after this Redis time, ms: the worker does not wait for the answer any more; 0 for no limit
+--       4 Redis time after which nothing is claimed, ms, because the worker no longer waits for the answer; 0 for no limit
 --       5 most bytes of payloads in the answer   6 the worker   7 largest small payload, bytes
 --       8 memory that large payloads may take, bytes   9 1 when the worker runs no large job, which then may be of any size, else 0
---       10… for each queue three: most jobs of its provider, of which a batch queue may get less than an interactive one, most
---       jobs of its lane, the same for all queues that share one (batch and flex are one here), and bytes of memory that a byte of a payload takes. A queue with 0 jobs only hands
---       its ring on: where a job is due, its bell rings afterwards for another worker
--- returns a flat list of { Redis time in ms, the queue whose large job found no room, else "", then for each job: queue, id, epoch, due time before the
---           claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and the bytes that it counts if it is large, else 0 }.
---           A payload for which the answer has no room is empty, and the job not counted as started: then whoever runs it asks for the
---           rest by itself.
+--       10… three for each queue: most jobs of its provider (a batch queue may get fewer than an interactive one); most jobs of its
+--       lane, the same number for all queues of a lane (batch and flex are one lane here); bytes of memory that a byte of a payload
+--       takes. A queue that gets 0 jobs only hands its ring on: where a job is due, its bell rings afterwards for another worker
+-- returns a flat list of { Redis time in ms, the queue whose large job found no room, else "", then for each job: queue, id, epoch, due
+--           time before the claim, payload, how often it was started, 1 if somebody asked to abort it, else 0, and the bytes that it
+--           counts if it is large, else 0 }. A payload for which the answer has no room is empty, and its job does not count as started:
+--           the worker fetches payload, starts and abort mark of such a job by itself.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = tonumber(ARGV[2])
 local left = tonumber(ARGV[3])
 local room = {}
-local patiently_taken = {} -- by this claim from batch and flex, of each provider
+local patiently_taken = {} -- how many jobs of batch and flex this claim has taken, by provider
 local claimed = { now, '' }
 local bytes = tonumber(ARGV[5])
 local worker, small_max = ARGV[6], tonumber(ARGV[7])
 local memory, alone = tonumber(ARGV[8]), ARGV[9] == '1'
 local held_up = false
 local PARAMETERS_BEFORE = 9
-local LOOKED_AT_MAX = 1000 -- of one queue's lines by one claim, should they name many jobs that are not due any more
-local LOOK_AGAIN_MS = 60000 -- so often at all that is due, and not only at what came due since the last claim
+local LOOKED_AT_MAX = 1000 -- jobs in one queue's lines per claim, in case the lines name many that are not due any more
+local LOOK_AGAIN_MS = 60000 -- how often to look at all due jobs, instead of only at those that came due since the last claim
 
 if tonumber(ARGV[4]) > 0 and now > tonumber(ARGV[4]) then
   return claimed
@@ -43,7 +49,8 @@ local function one_due(queue)
   return redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, 1)[1]
 end
 
--- Deferrals and leases end by themselves, and front doors of the previous release know no lines.
+-- Put due jobs into their accounts' lines: those whose deferral or lease has ended, and those of front doors of the previous release,
+-- which knows no lines.
 local function fill_lines(queue, since)
   local due = redis.call('ZRANGEBYSCORE', queue, since, now, 'WITHSCORES')
   for i = 1, #due, 2 do
@@ -68,7 +75,7 @@ local function fill_lines_with_news(queue)
   end
 end
 
--- Whether it was: else it is dropped.
+-- Returns whether the job was claimed; otherwise it is dropped.
 local function claim(queue, class, account, id, due, size, counts)
   local run = 'run:' .. id
   local mark = 'arq:in-progress:' .. id
@@ -86,7 +93,7 @@ local function claim(queue, class, account, id, due, size, counts)
   redis.call('SET', mark, ARGV[1] .. ':' .. epoch, 'PX', lease)
   run_until(queue, account, id, now + lease, lease)
   local payload, starts, aborted = '', 0, 0
-  -- arq makes a job due at 1 just before it asks to abort it: the later that is looked up, the better
+  -- arq sets a job's due time to 1 just before it asks to abort it. The worker looks such a job up later, when the ask will be there.
   if size <= bytes and tonumber(due) > 1 then
     bytes = bytes - size
     payload = redis.call('GET', 'arq:job:' .. id)
@@ -104,7 +111,7 @@ local function oldest_of(queue, class, account)
   return unpack(redis.call('ZRANGE', line_of(queue, class, account), 0, 0, 'WITHSCORES'))
 end
 
--- The large job of the queue that is next: its account, the account's rank, and its id where it has been held up.
+-- The queue's next large job: returns its account, the account's rank, and its id if it has been held up.
 local function next_large(queue)
   local id = redis.call('GET', 'first:' .. queue)
   if id then
@@ -117,7 +124,7 @@ local function next_large(queue)
   return unpack(redis.call('ZRANGE', 'turns:' .. queue .. LARGE, 0, 0, 'WITHSCORES'))
 end
 
--- Class, account, the account's rank, and the id where it is known already.
+-- Whose turn is next: returns class, account, the account's rank, and the job's id if it is known already.
 local function next_in_turn(queue, with_large)
   local account, rank = unpack(redis.call('ZRANGE', 'turns:' .. queue .. SMALL, 0, 0, 'WITHSCORES'))
   if not with_large then
@@ -128,7 +135,7 @@ local function next_in_turn(queue, with_large)
     return other and LARGE or SMALL, other or account, other and its_rank or rank, id
   end
   local sooner = tonumber(its_rank) - tonumber(rank)
-  if sooner == 0 and other == account then -- an account's own come in their order
+  if sooner == 0 and other == account then -- jobs of one account keep their order
     local _, due_of_large = oldest_of(queue, LARGE, account)
     local _, due_of_small = oldest_of(queue, SMALL, account)
     sooner = (due_of_large or 0) - (due_of_small or 0)
@@ -141,7 +148,7 @@ local function next_in_turn(queue, with_large)
   return SMALL, account, rank
 end
 
--- Claim up to `want` jobs, each of the account whose turn it is then; returns how many.
+-- Claim up to `want` jobs, each from the account whose turn it is at that point; returns how many.
 local function take_turns(queue, want, copies)
   local with_large = redis.call('EXISTS', 'turns:' .. queue .. LARGE) == 1
   local taken, looked_at = 0, 0
@@ -199,8 +206,8 @@ local function ring(bell, id)
   end
 end
 
--- What stays behind rings for a worker that has room; where all that is due is taken, whoever was rung for it need not come. Small ones ring
--- the queue's bell, as all do that come new, and large ones another, which a worker without room for them does not hear.
+-- Ring for the due jobs that were left behind, so that a worker with room comes; where none is left, take the rings back. Small jobs ring
+-- the queue's bell, as all new jobs do. Large jobs ring another bell, on which a worker without room for them does not wait.
 local function leave_bells(queue, waiting, has_looked)
   local bell, large_bell = 'bell:' .. queue, 'bell:' .. queue .. LARGE
   if not waiting then
@@ -223,7 +230,7 @@ end
 for number, queue in ipairs(KEYS) do
   local provider, lane = string.match(queue, '^q:(.-):(.*)$')
   local patient = lane ~= 'interactive'
-  lane = patient and 'batch' or lane -- batch and flex leave the same slots to interactive requests
+  lane = patient and 'batch' or lane -- batch and flex share one limit, which leaves slots for interactive requests
   local a = PARAMETERS_BEFORE + 3 * number
   local most, copies = tonumber(ARGV[a - 2]), tonumber(ARGV[a])
   room[provider] = room[provider] or most
@@ -239,7 +246,7 @@ for number, queue in ipairs(KEYS) do
     fill_lines_with_news(queue)
     local taken = take_turns(queue, want, copies)
     waiting = one_due(queue)
-    if waiting and taken < want and not held_up then -- clocks step back, and arq has jobs due at 1
+    if waiting and taken < want and not held_up then -- a clock that stepped back or arq's due time 1 hides jobs from the first look
       fill_lines(queue, '-inf')
       taken = taken + take_turns(queue, want - taken, copies)
       waiting = one_due(queue)

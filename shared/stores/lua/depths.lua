@@ -1,10 +1,10 @@
--- How much waits and runs in each queue, and how many calls vendors take now. Nothing is changed, and it costs the same however
--- much waits.
+-- Count what waits and runs in each queue, and read how many calls each pace allows now. Nothing is changed, and the cost does
+-- not grow with the number of waiting jobs.
 --
 -- KEYS  the queues (sorted sets: id by due time), then paces (hashes, see `pace.lua`)
 -- ARGV  1 how many of the keys are queues   2 lease, ms   3 the limit that a pace starts with
--- returns first for each queue { due, leased, deferred, ms for which the oldest one has been due, 0 if none is }, then for each pace its
---         limit. A job is leased if it is due within one lease: one that was deferred for less counts as such, too.
+-- returns for each queue { due jobs, leased jobs, deferred jobs, ms for which the oldest due job has been due or 0 }, then for each pace
+--         its limit. A job counts as leased if it is due within one lease, so a job that is deferred for less than a lease counts, too.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local queues = tonumber(ARGV[1])

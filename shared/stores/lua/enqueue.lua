@@ -1,19 +1,22 @@
--- Put one job into its queue and its account's line, or say why not. Safe to repeat: a job that is there already, or was and has ended,
--- is `ok` and counts once. A queue that is full, by the jobs that wait or by the bytes of their payloads and of those that run, takes new jobs of
--- those accounts only that have less than their share of it, and none at twice its size. Small payloads have a reserve of bytes first. The last bytes
--- before twice its size are for newcomers: accounts that have nothing in it that is large. A job that is put back was admitted before.
+-- Put one job into its queue and into its account's line, or say why not. Safe to repeat: for a job that is there already, or
+-- that was there and has ended, the outcome is `ok` and it counts once.
+--
+-- A queue is full by the number of waiting jobs or by the bytes of the payloads that wait or run. A full queue takes new jobs
+-- only from accounts that have less than their share of it, and from nobody once it is filled twice over. Small payloads use a
+-- reserve of bytes first. The last bytes before twice the size are for newcomers: accounts that have no large job in the queue.
+-- A job that is put back was admitted before, so no limit applies to it.
 -- with payloads
 -- with turns
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
 -- ARGV  1 id   2 payload   3 time to live of job and run, ms   4 deadline, Unix ms   5 channel of the front door
---       6 jobs that wait in a full queue   7 requests per minute, 0 for no limit   8 lowest epoch, more than 0 when Redis
---       has lost the job; then one that has a journal all the same is `ok` too
---       9 not after this Redis time, ms: its caller has given up by then; 0 for no limit   10 account
---       11 largest small payload, bytes   12 bytes of a full queue   13 bytes beside those, for small payloads
---       14 bytes that the payload counts where they are more than it has, because it takes more memory than these tell
---       15 bytes of a full queue that are for newcomers   16 1 if another model may serve it, else 0
+--       6 waiting jobs at which a queue is full   7 requests per minute, 0 for no limit   8 lowest epoch: more than 0 to put back a
+--       job that Redis has lost; then the outcome is `ok`, too, if the job has a journal after all
+--       9 Redis time after which nothing is enqueued, ms, because the caller has given up by then; 0 for no limit   10 account
+--       11 largest small payload, bytes   12 bytes at which a queue is full   13 reserve of bytes for small payloads
+--       14 least bytes that the payload counts, for one that takes more memory than its length suggests
+--       15 bytes of a full queue that are for newcomers   16 1 if another model may serve the job, else 0
 -- returns { "ok" | "full" | "bytes" | "rate" | "dead" | "late", wait ms, requests remaining, ms until the rate limit is full again,
 --           Redis time, ms }
 local time = redis.call('TIME')
@@ -46,12 +49,12 @@ end
 local function has_its_share_of_bytes(sums)
   local most, reserve, for_newcomers = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[15])
   local small = sums[1] + (class == SMALL and size or 0)
-  local taken = sums[2] + (class == LARGE and size or 0) + math.max(0, small - reserve) -- the first small ones are in the reserve
+  local taken = sums[2] + (class == LARGE and size or 0) + math.max(0, small - reserve) -- small payloads fill the reserve first
   if taken <= most or class == SMALL and small <= reserve then
     return false
   end
   local own = tonumber(sums[3] or 0)
-  if own <= small_max then -- a newcomer: a large one alone has more
+  if own <= small_max then -- a newcomer: an account with a large job has more
     return taken > 2 * most
   end
   local accounts = math.max(1, redis.call('HLEN', 'bytes:' .. queue) - NO_ACCOUNTS)
@@ -82,7 +85,7 @@ if tonumber(ARGV[8]) == 0 then
   end
 end
 
--- Generic cell rate algorithm: a minute's worth may come at once, then one per interval.
+-- Generic cell rate algorithm: a minute's worth of requests may come at once, then one per interval.
 local rpm = tonumber(ARGV[7])
 local remaining, reset = 0, 0
 if rpm > 0 then
@@ -107,10 +110,10 @@ redis.call('HSET', KEYS[3], 'deadline', ARGV[4], 'channel', channels, 'account',
   'goes_on', ARGV[16])
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[3], 'epoch', ARGV[8])
-  redis.call('HDEL', KEYS[3], 'queue') -- it may have been moved before it was lost
+  redis.call('HDEL', KEYS[3], 'queue') -- the job may have been moved to another queue before it was lost
 end
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
-if redis.call('ZADD', queue, now, id) == 0 and before[2] then -- its payload was lost, and it still counts
+if redis.call('ZADD', queue, now, id) == 0 and before[2] then -- only the payload was lost: the job still counts in the queue's bytes
   add_bytes(queue, account, -before[2], before[3])
 end
 add_bytes(queue, account, size, large)

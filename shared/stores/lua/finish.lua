@@ -1,12 +1,12 @@
--- End one claim: the job is done, or it goes back to its queue, at once when somebody asked to abort it. Does nothing unless the claim
--- still owns the job.
+-- End one claim: the job is done, or it goes back to its queue (and is due at once when somebody asked to abort it). Does
+-- nothing unless the claim still owns the job.
 -- with payloads
 -- with turns
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
 -- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
 --       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
---       7 how long to remember that it was done, ms (cron jobs), else 0   8 owner
+--       7 for how long to remember that the job was done, ms (cron jobs), else 0   8 owner
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
 local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner', 'account', 'bytes', 'large')

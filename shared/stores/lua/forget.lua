@@ -1,11 +1,12 @@
--- Settlements are committed: their settle records are owed no more, and are kept aside for a while. A Postgres that fails over to a
--- standby may lose its last commits; what is kept is settled again then. The oldest ones go when there are too many, or too large ones.
+-- Remove settle records whose settlements have been committed, and keep copies aside for a while: a Postgres that fails over to
+-- a standby may lose its last commits, and then the copies are settled again. The oldest copies are dropped when there are too
+-- many or when they take too much memory.
 --
 -- KEYS  1 settle records (hash)   2 kept records (hash: id to record)   3 when they were committed (sorted set: id by Unix ms)
--- ARGV  1 most that are kept   2 time to live of what is kept, ms   3 most bytes of Redis's memory for them, estimated from a sample
---       4… two for each settlement: id, and what is kept of it: "" for its record as it is, if there is one, "-" for nothing, else a
+-- ARGV  1 most copies   2 time to live of a copy, ms   3 most bytes of Redis's memory for all copies, estimated from a sample
+--       4… two for each settlement: id, and the copy to keep: "" for a copy of its record, if there is one, "-" for none, else another
 --       record to keep instead
--- returns how many are kept
+-- returns how many copies are kept
 local SAMPLES = 64
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -13,7 +14,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 4, #ARGV, 2 do
   local id, kept = ARGV[i], ARGV[i + 1]
   local record = redis.call('HGET', KEYS[1], id)
-  redis.call('HDEL', KEYS[1], id) -- first: a Redis whose memory is full lets no script begin with what needs some
+  redis.call('HDEL', KEYS[1], id) -- first: with its memory full, Redis refuses a script that begins with a command that needs some
   if kept == '' then
     kept = record or '-'
   end

@@ -1,6 +1,6 @@
--- A front door has a reader for this request from now on: what is appended is published to its channel too. It may come
--- before the request is enqueued. Beyond the limit the channel that came first is forgotten: its readers look into the
--- journal every now and then.
+-- Note that a front door has a reader for this request: from now on everything that is appended is published to its channel,
+-- too. This may come before the request is enqueued. Beyond the limit of channels the oldest one is forgotten: its readers look
+-- into the journal every now and then.
 --
 -- KEYS  1 run (hash)
 -- ARGV  1 channel   2 most channels   3 time to live of a run that is not enqueued yet, ms

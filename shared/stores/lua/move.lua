@@ -1,14 +1,16 @@
--- Put a claimed job into another queue, or into its own anew, with another payload: its model has failed, and the next one of its chain
--- has its turn. The claim has no effect after that, as if its lease had lapsed; nothing is between the two queues, whoever dies.
--- Safe to repeat until somebody claims the job again. A job that nobody has, from whose queue nobody takes any, is moved in the same way;
--- whoever had it before has no effect any more either.
+-- Put a claimed job into another queue, or into its own again, with another payload: its model has failed, and the next model
+-- of its chain has its turn. Afterwards the claim has no effect, as if its lease had lapsed. The job leaves one queue and
+-- enters the other in one step, so it is not lost when a process dies. Safe to repeat until somebody claims the job again.
+--
+-- A job that is not claimed, in a queue from which no worker takes jobs, is moved in the same way; a claim that had it before
+-- has no effect any more either.
 -- with payloads
 -- with turns
 --
--- KEYS  1 queue that it comes from   2 arq job   3 arq in-progress   4 arq retry counter   5 run (hash)   6 queue that it goes to   7 bell of that
--- ARGV  1 id   2 epoch   3 owner, empty for a job that nobody has   4 payload   5 calls of vendors so far   6 those that are lost, packed, empty for none
---       7 largest small payload, bytes   8 bytes that the payload counts where they are more than it has
---       9 1 if yet another model may serve it, else 0
+-- KEYS  1 queue that it comes from   2 arq job   3 arq in-progress   4 arq retry counter   5 run (hash)   6 queue that it goes to   7 bell of that queue
+-- ARGV  1 id   2 epoch   3 owner, empty for a job that is not claimed   4 payload   5 calls to vendors so far
+--       6 the calls among these that are lost, packed; empty for none   7 largest small payload, bytes
+--       8 least bytes that the payload counts, as in `enqueue`   9 1 if yet another model may serve the job, else 0
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
 local run = redis.call('HMGET', KEYS[5], 'epoch', 'owner', 'account', 'bytes', 'large', 'gone_on')

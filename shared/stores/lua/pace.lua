@@ -1,11 +1,12 @@
--- How many calls of one model an upstream takes at once: learned from how the vendor answers. It doubles per round of
--- successes until the vendor first throttles, then grows by one a round; throttled, it is halved, at most once a second,
--- and nothing new is fed until the vendor's Retry-After has passed. A time that the vendor named itself holds for all calls.
+-- How many calls of one model an upstream takes at once, learned from the vendor's answers. The limit doubles with each round
+-- of successes until the vendor throttles for the first time, and then grows by one a round. When the vendor throttles, the
+-- limit is halved, at most once a second, and no new call is made until the vendor's Retry-After has passed. A waiting time
+-- that the vendor names itself holds for all calls.
 --
--- A vendor that throttles says when it takes another call, and does not know how many wait here for that moment. So calls go one after
--- the other (`turn.lua`), with a gap between them: it shrinks with each answer, and grows with each refusal, to what was between the
--- last call that was taken and the next one that will be, where the vendor says when. In the end few calls are refused. When it has
--- shrunk to nothing, or nothing was refused for a while, calls are free again.
+-- A vendor that throttles says when it takes another call, but does not know how many calls wait here for that moment. So calls
+-- go one after the other (`turn.lua`), with a gap between them. The gap shrinks with each answer. With each refusal it grows to
+-- the time between the last call that was answered and the next one that will be, where the vendor says when. In the end few
+-- calls are refused. Once the gap has shrunk to nothing, or nothing was refused for a while, calls are free again.
 --
 -- KEYS  1 pace of the model (hash: limit, grown "fast" | "slow", until Unix ms, halved Unix ms; of the line: gap ms, next Unix ms, round,
 --         taken Unix ms at which the last call began that was answered, refused Unix ms, answers since then)
@@ -14,9 +15,9 @@
 --       3 how long to wait then, ms
 --       4 the limit to start with   5 the greatest limit   6 time to live, ms
 --       7 ms for which the vendor wants no calls at all   8 the pace's name
---       9 ms since the call began that was refused, or the last of those that were answered; below 0 where a vendor that is not well
---       refused it, which says nothing of a limit
--- returns { limit, ms until more may be fed, 1 if calls go one after the other, else 0 }
+--       9 ms since the refused call began, or since the last of the answered calls began; below 0 when a vendor in trouble refused the
+--       call, which says nothing about a limit
+-- returns { limit, ms until the next call may be made, 1 if calls go one after the other, else 0 }
 local SHRINKS, GROWS, GROWS_AT_FIRST, GROWS_MOST = 0.99, 1.25, 2, 1.5
 local GAP_MIN, GAP_MAX, FORGOTTEN = 5, 5000, 60000
 local time = redis.call('TIME')
@@ -39,7 +40,7 @@ if ARGV[2] == 'throttled' then
     limit = math.max(1, limit / 2)
     halved = now
   end
-  if ago >= 0 and now - ago >= refused then -- of calls that were under way together one teaches what all do
+  if ago >= 0 and now - ago >= refused then -- refusals of calls that ran at the same time count once
     local longer = gap * ((answers > 1 or cool > 0) and GROWS or GROWS_AT_FIRST)
     if cool > 0 and taken > 0 then
       longer = math.min(gap * GROWS_MOST, now + cool - taken)

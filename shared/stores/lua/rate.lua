@@ -1,4 +1,5 @@
--- Count something other than a chat request against an API key's limit, or say how long to wait. Safe to repeat: one id counts once.
+-- Count something other than a chat request against an API key's limit, or say how long to wait. Safe to repeat: an id counts
+-- once.
 --
 -- KEYS  1 rate limit of the API key (string: theoretical arrival time, ms), as in enqueue.lua   2 mark that this id was counted
 -- ARGV  1 requests per minute

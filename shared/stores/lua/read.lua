@@ -1,11 +1,12 @@
--- Read a journal from one place on, and tell whether anybody still works on the request. A front door whose reader asks is told of
--- what comes later: a Redis that failed over may have lost that it listens, and cancel the request when another reader leaves.
+-- Read a journal from one place on, and tell whether anybody still works on the request. With a channel, the front door is told
+-- of later events, too: a Redis that failed over may have lost that it listens, and would otherwise cancel the request when
+-- another reader leaves.
 --
 -- KEYS  1 journal   2 arq job   3 settle records (hash)   4 run (hash)
 -- ARGV  1 id   2 first sequence number   3 most events   4 most bytes; the first event always comes   5 channel, "" for none
 --       6 most channels   7 most bytes of the first event, "" for any
--- returns { 1 while the job is queued or running, or its end is not settled yet, else 0; who began the journal, "" when that is
---           not known; bytes of the first event when it has too many, else 0; event, event, … }
+-- returns { 1 while the job is queued or running, or its end is not settled yet, else 0; the claim that began the journal, "" when
+--           unknown; bytes of the first event when it has more than allowed, else 0; event, event, … }
 local STEP = 8 -- events of many MB are not all fetched before they are counted
 local first, last = tonumber(ARGV[2]), ARGV[2] + ARGV[3] - 1
 local alive = redis.call('EXISTS', KEYS[2]) == 1 or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1

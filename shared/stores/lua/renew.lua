@@ -1,10 +1,10 @@
--- Extend the leases of one worker's jobs. A lease that lapsed is taken back as long as nobody else claimed the job. What a vendor has of
--- a job is remembered by the claim's epoch, for whoever takes the job over.
+-- Extend the leases of one worker's jobs. A lease that lapsed is taken back as long as nobody else claimed the job. The
+-- vendor's call that a job has now is stored with the claim's epoch, for the worker that may take the job over.
 -- with turns
 --
 -- KEYS  none (any number of jobs, on one Redis)
 -- ARGV  1 lease, ms   2… five for each job: queue, id, epoch, owner, the call that a vendor has now ("" none)
--- returns the ids that are lost: claimed by another worker, finished or gone
+-- returns the ids whose lease is lost: claimed by another worker, finished or gone
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lost = {}

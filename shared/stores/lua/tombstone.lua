@@ -1,11 +1,13 @@
--- Make sure that a request never runs any more, before its hold is released. Refuses when it is leased or has a settle
--- record: then it is still somebody's. A worker that slept past its lease is fenced by the new epoch.
+-- Make sure that a request never runs again, before its hold is released. Refused when the request is leased or has a settle
+-- record: then somebody still works on it or has yet to settle it. The epoch is raised, which fences off a worker that slept
+-- past its lease.
 -- with payloads
 -- with turns
 --
--- KEYS  1 queue, unless its run names another one that it has been moved to   2 arq job   3 run (hash)   4 settle records (hash)
--- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" when one that is refused is void
--- returns 1 when it is dead; 0 when refused: when it is void then, whoever runs it must not charge for it
+-- KEYS  1 queue (ignored when the run names another one, to which the job was moved)   2 arq job   3 run (hash)   4 settle records (hash)
+-- ARGV  1 id   2 time to live of the tombstone, ms   3 "void" to make the request void if the tombstone is refused: its worker must
+--       then not charge for it
+-- returns 1 when the request is dead, 0 when the tombstone was refused
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local queue = redis.call('HGET', KEYS[3], 'queue') or KEYS[1]

@@ -1,12 +1,12 @@
--- Take the next turn of a call, the earliest of those of some upstreams: where a vendor throttles, calls go one after the other, with
--- the gap that `pace.lua` has learned. A turn stands until a call is refused: then all turns are taken anew, and those who waited
--- for an earlier one ask first.
+-- Take the earliest next turn for a call among those of some upstreams: where a vendor throttles, calls go one after the other,
+-- with the gap that `pace.lua` has learned. A turn is valid until a call is refused: then all turns are taken anew, and calls
+-- that waited for an earlier turn ask first.
 --
 -- KEYS  paces of the model, one of each upstream (see `pace.lua`)
--- ARGV  1 no turn that comes later than this, ms from now   2 the round of a turn that has come, of the only pace, "" for none
---       then of each pace: its turns come no earlier than this, ms from now
+-- ARGV  1 latest turn to take, ms from now   2 with a single pace: the round of a turn that has come, "" for none
+--       then for each pace: earliest turn, ms from now
 -- returns { place of the pace from 0, ms until the turn, its round, 1 if it was taken, 0 if it comes too late }
-local CATCHES_UP = 100 -- nobody wakes at the very moment of his turn: what was not called for so long is made up for
+local CATCHES_UP = 100 -- ms of missed turns that are made up for, as callers wake a little after their turn
 local SETTINGS = 2
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

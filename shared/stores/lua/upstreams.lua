@@ -1,22 +1,24 @@
--- The breaker of each upstream, shared by all workers: tells what became of calls, takes permits, and says how all of them are.
+-- The breaker of each upstream, shared by all workers: notes the outcomes of calls, takes permits, and returns the state of all
+-- upstreams.
 --
--- An upstream is closed (calls go there); open until a time, because of its `reason`; from then on half open: one call at a
--- time, the probe, needs a permit. An answer to a probe lets it rise: as many calls may wait for their first byte at once as
--- its `ramp` says, each with a permit, and each answer adds one, until it is closed again. A failure of a probe opens it for
--- longer. Each opening begins a new `term`; what a call of an earlier term comes to counts in the totals alone.
+-- An upstream is closed (calls are made); open until a time, for a `reason`; and half open from then on: one call at a time,
+-- the probe, is allowed and needs a permit. When a probe is answered, the upstream rises: as many calls may wait for their
+-- first byte at once as its `ramp` says, each with a permit, and each answer adds one, until it is closed again. When a probe
+-- fails, the upstream is opened for longer. Each opening begins a new `term`; the outcome of a call of an earlier term counts
+-- in the totals only.
 --
 -- KEYS  1 cooling (zset: pace names by the Unix ms until which the vendor wants no calls)   then for each upstream:
 --       its state (hash: term, reason, until Unix ms, since Unix ms, times, ramp, row, calls, errors, bucket:N "since ok failed")
 --       its permits (zset: of who waits for a first byte, by the Unix ms until which they count)
--- ARGV  1 calls that are enough to judge by   2 percent of them that fail   3 failures in a row that are enough
---       4 the window for these, ms   5 how long it is open at first, ms   6 and at most, ms   7 a random number from 0 to 1
---       8 the ramp at which it is closed   9 how long a permit counts, ms      then for each upstream:
---       the term of the calls, what became of them ("s" answered, "n" answered with a refusal that is no failure, "f" failed,
+-- ARGV  1 least calls to judge an upstream by   2 percent of failed calls that open it   3 failures in a row that open it
+--       4 the window in which these count, ms   5 how long it is open at first, ms   6 how long at most, ms
+--       7 a random number from 0 to 1   8 the ramp at which it is closed   9 how long a permit counts, ms      then for each upstream:
+--       the term of the calls, their outcomes ("s" answered, "n" answered with a refusal that is no failure, "f" failed,
 --       "c" credentials refused, "x" credit used up), permits to give back, permits to keep (words, with spaces between them),
---       a permit that is wanted ("" none)
+--       the permit that is wanted ("" none)
 -- returns { { pace name, ms, … }, then for each upstream
---           { state, reason, ms until it is half open, term, whether the permit is had, calls, errors,
---             the states that it was put into by this call, ms since it was closed last } }
+--           { state, reason, ms until it is half open, term, whether the permit was granted, calls, errors,
+--             the states into which this call put it, ms since it was closed last } }
 local ENOUGH, PERCENT, ROW, WINDOW = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OPEN, OPEN_MAX, RANDOM, RAMP_MAX = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local PERMIT = tonumber(ARGV[9])
@@ -83,7 +85,7 @@ local function tell(key, term, outcome, number)
   if REASONS[outcome] then redis.call('HINCRBY', key, 'errors', number) end
   local one = read(key)
   if term ~= one.term then return end
-  if one.reason ~= '' then -- only a probe is of this term
+  if one.reason ~= '' then -- only a probe belongs to this term
     if REASONS[outcome] then open(key, one, REASONS[outcome]) else rise(key, 2) end
     return
   end

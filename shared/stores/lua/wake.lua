@@ -1,4 +1,5 @@
--- Wake one worker that blocks on bells, so that it asks again, for others. Safe to repeat: a ring too many only lets it ask once more.
+-- Wake one worker that blocks on its bells, so that it looks for jobs again. Safe to repeat: one ring too many only makes it
+-- look once more.
 --
 -- KEYS  1 the worker's own bell (list)
 -- ARGV  1 time to live, ms, in case that the worker is gone

@@ -8,7 +8,7 @@ SELECT credit($1, $2, $3, $4)
 SELECT id, name, balance_nano, held_nano FROM accounts WHERE id = $1
 
 -- name: list
--- Ids are sorted by the time they were made.
+-- The ids are sorted by the time at which they were made.
 SELECT id, name, balance_nano, held_nano FROM accounts WHERE id > $1 ORDER BY id LIMIT $2
 
 -- name: lock

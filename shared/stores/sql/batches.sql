@@ -1,9 +1,9 @@
 -- name: lock_file
--- Before a batch is made over it: whoever deletes the file waits, and sees the batch.
+-- Taken before a batch is made over the file: whoever deletes the file waits for it, and then sees the batch.
 SELECT state = 'ready' FROM files WHERE id = $1 AND account_id = $2 FOR SHARE
 
 -- name: create
--- Make a batch; $10 is until when its results are kept.
+-- Make a batch. $10 is the time until which its results are kept.
 WITH made AS (
     INSERT INTO batches (
         id, account_id, key_id, file_id, file_day, day, form, endpoint, total, bad, failed, metadata, created_at, started_at, expires_at,
@@ -38,7 +38,7 @@ WHERE id = $1 AND account_id = $2 AND ended_at IS NOT NULL AND $3 <> ALL (delete
 RETURNING id
 
 -- name: erase_answers
--- The next $3 of a batch that has ended; how many there were.
+-- Erase the next $3 answers of a batch that has ended; returns how many there were.
 WITH erased AS (
     DELETE FROM batch_answers WHERE batch_id = $1 AND day = $2 AND number IN (
         SELECT number FROM batch_answers WHERE batch_id = $1 AND day = $2 ORDER BY number LIMIT $3)
@@ -64,7 +64,7 @@ WHERE b.account_id = $1 AND b.created_at <= $2 AND (b.created_at, b.id) < ($2, $
 ORDER BY b.created_at DESC, b.id DESC LIMIT $4
 
 -- name: page_before
--- The $4 batches that are next newer, the oldest of them first.
+-- The $4 batches that come next towards newer ones, the oldest of them first.
 SELECT b.*, s.reason, k.results_until, COALESCE(v.saved_nano, 0) AS saved_nano
 FROM batches b LEFT JOIN batch_stops s ON s.batch_id = b.id LEFT JOIN batch_keeping k ON k.batch_id = b.id
 LEFT JOIN batch_savings v ON v.batch_id = b.id
@@ -77,10 +77,11 @@ UPDATE batches SET state = 'cancelling', ends_as = 'cancelled', cancelled_at = n
 WHERE id = $1 AND account_id = $2 AND state IN ('validating', 'in_progress', 'paused')
 
 -- name: results
--- Of the next $6 lines as many as have $7 bytes together, at least one; `found` are those before the cut. What was asked is sent only
--- with an answer. Sizes are known without reading what is stored outside of its row, and what is cut is not read. Each line is looked
--- up (LATERAL with LIMIT), so that a page costs the same however many lines there are and however old the statistics. A day goes as
--- a whole, so that one item tells of all of them.
+-- Up to $6 of the next lines, cut where their bytes would pass $7 (at least one line is returned). `found` is the number of
+-- lines before the cut. The request of a line is returned only together with an answer. Sizes are known without reading the
+-- values that Postgres stores outside of the row, and what is cut off is not read. Items and answers are looked up line by line
+-- (LATERAL with LIMIT), so that a page costs the same however many lines there are and however old the statistics are. All
+-- items of a day are dropped together, so one item that exists (`items_kept`) shows that they all do.
 SELECT number, custom_id, asked, bad_code, bad_message, state, request_id, answer, error_code, error_message, found,
     EXISTS (SELECT FROM batch_items WHERE batch_id = $1 AND day = $2) AS items_kept
 FROM (
@@ -105,11 +106,12 @@ FROM (
 SELECT EXISTS (SELECT FROM file_lines WHERE file_id = $1 AND day = $2)
 
 -- name: by_index
--- For the rest of the transaction: what grows is not read as a whole, however old its statistics are.
+-- Applies to the rest of the transaction: tables that grow are not scanned as a whole, however old their statistics are.
 SET LOCAL enable_seqscan = off
 
 -- name: turns
--- The next $3 accounts behind $2 that have lines to feed, one step in the index for each.
+-- The next $3 accounts after $2 that have lines to feed. The index is read once for each account, whatever the number of
+-- batches.
 WITH RECURSIVE turns (account_id, place) AS (
     (SELECT turn_of, 1 FROM batch_cursors WHERE provider = $1 AND turn_of > $2 ORDER BY turn_of LIMIT 1)
     UNION ALL
@@ -121,8 +123,8 @@ WITH RECURSIVE turns (account_id, place) AS (
 SELECT account_id FROM turns ORDER BY place
 
 -- name: open_cursors
--- Of each account $2 the next $4 of its batches behind $3, then those before. `ready`: those that an ended key must hand over or
--- stop are left to whoever does that.
+-- For each account in $2, the next $4 of its batches: first those after the batch in $3, then those up to it. A batch whose key
+-- has ended and that must be handed over or stopped is not `ready`: another job does that first.
 SELECT c.batch_id, b.account_id, b.key_id, b.file_id, b.file_day, b.day, b.created_at, b.expires_at, c.fed_to, c.left_over,
     b.expires_at > now() AND NOT EXISTS (
         SELECT FROM api_keys k CROSS JOIN LATERAL holder_of(k.id, b.created_at) h
@@ -144,7 +146,8 @@ SELECT account_id, batch_id, model, count(*)::integer AS items, sum(bytes)::bigi
 FROM batch_items WHERE provider = $1 AND state = 'running' GROUP BY account_id, batch_id, model
 
 -- name: waiting
--- Of each feed of $1: lines of batches that may be fed, of the first $2 of them (each has one at least), and the models that batches run.
+-- For each feed in $1: how many lines its first $2 batches with lines to feed have left (each has at least one), and the models
+-- of the batch items that run.
 SELECT f.feed, w.lines, r.models
 FROM unnest($1::text[]) AS f(feed)
 CROSS JOIN LATERAL (
@@ -185,7 +188,7 @@ WHERE ended_at IS NULL AND expires_at <= now() AND state IN ('validating', 'in_p
 RETURNING id
 
 -- name: of_ended_keys
--- Open batches whose key has ended: whose they are now, or why they must stop.
+-- Open batches whose key has ended: the key that they belong to now, or the reason why they must stop.
 SELECT b.id, b.state, h.holder, h.reason
 FROM batches b JOIN api_keys k ON k.id = b.key_id AND (k.revoked_at <= now() OR k.expires_at <= now())
 CROSS JOIN LATERAL holder_of(b.key_id, b.created_at) h

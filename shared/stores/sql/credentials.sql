@@ -8,7 +8,7 @@ SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, 
 FROM api_keys WHERE id = $1
 
 -- name: list
--- At most $2: those that can be used before those that have ended, of each the newest.
+-- At most $2 keys: keys that can be used are chosen before keys that have ended, and newer ones before older ones.
 SELECT * FROM (
     SELECT id, account_id, name, secret_sha256, scopes, rpm, limit_nano, used_nano, expires_at, revoked_at, created_at, strict
     FROM api_keys WHERE account_id = $1
@@ -16,7 +16,7 @@ SELECT * FROM (
 ) k ORDER BY created_at, id
 
 -- name: is_usable
--- Until the transaction ends it cannot be revoked.
+-- Locks the key's row, so that it cannot be revoked until the transaction ends.
 SELECT revoked_at IS NULL AND COALESCE(expires_at > now(), true) FROM api_keys WHERE id = $1 FOR SHARE
 
 -- name: count_usable
@@ -32,7 +32,7 @@ UPDATE api_keys SET revoked_at = LEAST(revoked_at, now()) WHERE id = $1 RETURNIN
 SELECT successor FROM api_keys WHERE id = $1
 
 -- name: hand_over
--- The key ends after $2 seconds; what runs is the key $3's from now on.
+-- The key ends after $2 seconds; everything that runs belongs to the key $3 from now on.
 UPDATE api_keys SET
     expires_at = LEAST(expires_at, now() + make_interval(secs => $2)), successor = $3, rotated_at = clock_timestamp()
 WHERE id = $1
@@ -41,7 +41,7 @@ WHERE id = $1
 UPDATE batches SET key_id = $2 WHERE key_id = $1 AND ended_at IS NULL
 
 -- name: hand_over_requests
--- With what they hold of the key's limit.
+-- Hand over the running requests, together with the part of the key's limit that they hold.
 WITH moved AS (
     UPDATE requests SET key_id = $2 WHERE key_id = $1 AND ended_at IS NULL AND account_id = $3 RETURNING hold_nano
 ), sums AS (
@@ -53,7 +53,8 @@ UPDATE api_keys k SET
 FROM sums WHERE k.id IN ($1, $2) AND k.limit_nano IS NOT NULL
 
 -- name: ended_since
--- Of what the keys $1 began at the times $2: what must stop, and why. Few of the keys have to be followed at all.
+-- Work that the keys $1 began at the times $2: which of it must stop, and why. Only keys that were revoked, have expired or
+-- were rotated are looked at closely, and those are few.
 SELECT w.key_id, w.began_at, h.reason
 FROM unnest($1::text[], $2::timestamptz[]) AS w(key_id, began_at)
 CROSS JOIN LATERAL holder_of(w.key_id, w.began_at) h
@@ -66,8 +67,8 @@ SELECT id FROM api_keys
 WHERE revoked_at > now() - make_interval(secs => $1) OR expires_at BETWEEN now() - make_interval(secs => $1) AND now()
 
 -- name: requests_to_stop
--- Of the keys $1 that have ended, and of those that they have succeeded: a request that was authenticated just before a rotation
--- is still the old key's when it is admitted just after it. At most $3, behind the id $2.
+-- Running requests of the keys $1, which have ended, and of the keys that these replaced: a request that was authenticated just
+-- before a rotation and admitted just after it still belongs to the old key. At most $3 requests, with ids after $2.
 WITH RECURSIVE ended AS (
     SELECT unnest($1::text[]) AS id UNION SELECT k.id FROM ended e JOIN api_keys k ON k.successor = e.id
 )

@@ -1,5 +1,5 @@
--- Rows of days that had no partition lie in the default one of their table. Nobody makes a day of them later, so that they are
--- deleted when the day would have been dropped. The names of the tables are put in.
+-- Rows of days that had no partition lie in the default partition of their table. No partition is made for such a day later, so the
+-- rows are deleted when the day would have been dropped. The caller puts in the names of the tables.
 
 -- name: over
 SELECT day FROM (SELECT DISTINCT day FROM {table}_default) d

@@ -1,5 +1,5 @@
 -- name: used
--- By model what has ended on the day $1 and later, and of that since the day $2.
+-- By model: what has ended on the day $1 and later, and the part of it that ended on the day $2 and later.
 SELECT model, sum(requests)::bigint AS requests, sum(failed)::bigint AS failed,
     sum(charged_nano)::bigint AS charged_nano,
     COALESCE(sum(requests) FILTER (WHERE day >= $2), 0)::bigint AS requests_today,

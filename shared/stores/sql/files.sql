@@ -1,5 +1,5 @@
 -- name: begin
--- A file of account $2 that is to have $3 bytes, if there is room for them (`room_for`).
+-- Begin the upload of a file of account $2 with $3 bytes, if there is room for them (`room_for`).
 WITH room AS MATERIALIZED (
     SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
 ), made AS (
@@ -10,7 +10,8 @@ WITH room AS MATERIALIZED (
 SELECT room.*, (SELECT day FROM made) AS day FROM room
 
 -- name: count
--- That an upload goes on and has $3 bytes now, if there is room for them. `lives` is false when it has been given up.
+-- Note that an upload goes on and has $3 bytes now, if there is room for them. `lives` is false when the upload has been given
+-- up.
 WITH room AS MATERIALIZED (
     SELECT * FROM room_for($2, $1, $3, $4, $5, $6, $7)
 ), counted AS (
@@ -20,7 +21,8 @@ WITH room AS MATERIALIZED (
 SELECT room.*, EXISTS (SELECT FROM counted) AS lives FROM room
 
 -- name: ready
--- Unless the key $7, with which it was begun, must stop: why. `done` is false when the upload has been given up.
+-- End the upload, unless the key $7, with which it was begun, must stop: then `reason` says why. `done` is false when the
+-- upload has been given up.
 WITH asked AS (
     SELECT h.reason FROM files f CROSS JOIN LATERAL holder_of($7, f.created_at) h WHERE f.id = $1
 ), finished AS (
@@ -30,7 +32,7 @@ WITH asked AS (
 SELECT reason, EXISTS (SELECT FROM finished) AS done FROM asked
 
 -- name: find
--- One whose time is over is found, too, so that it can be told from one that never was or was deleted.
+-- A file that has expired is found, too (`is_over`), so that it can be told from one that never existed or was deleted.
 SELECT id, account_id, day, form, filename, endpoint, state, bytes, lines, bad_lines, created_at, expires_at,
     expires_at <= now() AS is_over
 FROM files WHERE id = $1 AND account_id = $2 AND state = 'ready'
@@ -63,26 +65,27 @@ CROSS JOIN LATERAL (
 SELECT balance_nano - held_nano FROM accounts WHERE id = $1
 
 -- name: due
--- The next $1 files that are to be looked at. `needed_until`: until when the results of ended batches need their lines. `goes_with_day`:
--- its time was over a moment ago, and its day will soon go, too.
+-- The next $1 files that must be looked at. `needed_until` is the time until which the results of ended batches need the file's
+-- lines. `goes_with_day` says that the file expired less than a day ago and that its whole day will soon be dropped, so that
+-- its lines need not be deleted one by one.
 SELECT f.id, f.day, f.state, f.expires_at > now() AS is_current, n.needed_until = 'infinity' AS has_open_batch, n.needed_until,
     f.state = 'ready' AND f.expires_at > now() - interval '1 day' AND f.day <= (now() AT TIME ZONE 'UTC')::date - $2 AS goes_with_day
 FROM files f CROSS JOIN LATERAL lines_needed_until(f.id, $2) AS n(needed_until)
 WHERE f.look_at <= now() ORDER BY f.look_at LIMIT $1
 
 -- name: count_again
--- A file from before its bytes were counted.
+-- For a file that was made before bytes were counted.
 UPDATE files SET counted = GREATEST(counted, bytes), look_at = expires_at WHERE id = $1 AND state = 'ready'
 
 -- name: give_up
--- An upload, unless its front door has just said that it goes on.
+-- Give up an upload, unless its front door has just said that it goes on.
 UPDATE files SET state = 'deleted', counted = 0 WHERE id = $1 AND state = 'uploading' AND look_at <= now() RETURNING id
 
 -- name: look_later
 UPDATE files SET look_at = $2, counted = LEAST(counted, lines * $3::bigint) WHERE id = $1 AND state <> 'uploading'
 
 -- name: page_end
--- The last of the next lines behind number $3: at most $4 of them, and $5 bytes where they are more than one.
+-- The number of the last of the next lines after line $3: at most $4 lines, and at most $5 bytes unless a single line has more.
 SELECT max(number) FROM (
     SELECT number, sum(size) OVER (ORDER BY number) - size AS before
     FROM (
@@ -95,7 +98,7 @@ SELECT max(number) FROM (
 DELETE FROM file_lines WHERE file_id = $1 AND day = $2 AND number > $3 AND number <= $4
 
 -- name: empty_lines
--- Those that no batch has answered: nobody reads any more what they asked.
+-- Empty the lines that no batch has answered: nobody reads their requests any more.
 UPDATE file_lines l SET asked = ''
 WHERE file_id = $1 AND day = $2 AND number > $3 AND number <= $4 AND asked <> '' AND NOT EXISTS (
     SELECT FROM batches b JOIN batch_answers a ON a.batch_id = b.id AND a.day = b.day AND a.number = l.number

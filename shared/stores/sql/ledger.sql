@@ -2,11 +2,12 @@
 SELECT request_id, outcome, granted_limit, granted_hold, needed, available, existing_id FROM reserve($1::jsonb, $2)
 
 -- name: reserve_and_keep
--- With what is kept of some of these requests: $3 ids, $4 accounts, $5 previous requests or NULL, $6 whether they are attended, $7
--- what their answers tell, $8 inputs (both empty when they were written before, see `responses.sql`), $9 how many bytes each counts
--- until it ends, $10 until when. An account may keep $11 bytes; a request without room is not admitted, and its outcome is `room`.
--- What is taken is read once the account is locked, as it is by then, so that nobody passes the room together; but for the very first
--- responses of an account, which several front doors may admit at once, because there is no row to lock yet.
+-- Reserve, and store the responses of some of these requests: $3 ids, $4 accounts, $5 previous requests or NULL, $6 whether
+-- they are cancelled when their caller goes away, $7 the fields that the answer repeats, $8 inputs ($7 and $8 are both empty
+-- when they were stored before, see `responses.sql`), $9 the bytes that each counts until it ends, $10 how long each is kept.
+-- An account may keep $11 bytes; a request without room is not admitted, and its outcome is `room`. The bytes that are taken
+-- are read after the account has been locked, so that two requests cannot both take the last room. The only exception are the
+-- very first responses of an account: several front doors may admit those at once, because there is no row to lock yet.
 WITH given AS MATERIALIZED (
     SELECT g.*, sum(g.size) OVER (PARTITION BY g.account_id ORDER BY g.position)::bigint AS with_those_before
     FROM unnest($3::text[], $4::text[], $5::text[], $6::boolean[], $7::bytea[], $8::bytea[], $9::bigint[], $10::timestamptz[])
@@ -42,9 +43,10 @@ UNION ALL
 SELECT id, 'room', 0, 0, size, left_over, NULL FROM without_room
 
 -- name: settle_and_keep
--- Answers ($2 requests, $3 answers, $4 until when, $5 $6 $7 the line of a batch or NULL) are kept in the same transaction, of
--- holds that end in it: a batch's with the batch, and none of a response that its owner has deleted. A response counts as large as
--- it is from then on. Its row is locked, so that a deletion comes before or after this, and is seen.
+-- Settle, and store the answers ($2 requests, $3 answers, $4 how long they are kept, $5 $6 $7 the line of a batch or NULL) in
+-- the same transaction. Only answers of holds that end in it are stored: the answer of a batch's line with the batch, and no
+-- answer of a response that its owner has deleted. From then on a response counts as many bytes as it has. Its row is locked,
+-- so that a deletion comes either before this transaction or after it, and is seen.
 WITH settled AS MATERIALIZED (
     SELECT request_id, outcome, charged FROM settle_served($1::jsonb)
 ), given AS MATERIALIZED (
@@ -77,7 +79,7 @@ SELECT request_id, outcome, charged FROM settled
 INSERT INTO quarantine (request_id, settlement, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 
 -- name: hold_states
--- Each by its primary key, however many are asked about.
+-- Each hold is read by its primary key, however many are asked for.
 SELECT g.id, (SELECT r.hold_state FROM requests r WHERE r.id = g.id AND r.created_at = g.created_at) AS hold_state
 FROM unnest($1::text[], $2::timestamptz[]) AS g(id, created_at)
 

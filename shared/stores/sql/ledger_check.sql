@@ -1,4 +1,4 @@
--- Each query gives the violations of one rule: `subject` and `detail`. All of them run on one snapshot.
+-- Each query returns the violations of one rule, as `subject` and `detail`. All queries run on one snapshot.
 
 -- name: balance_is_sum_of_entries
 SELECT a.id AS subject, format('balance %s, entries %s', a.balance_nano, COALESCE(e.total, 0)) AS detail
@@ -63,9 +63,9 @@ FROM (
 WHERE u.sums IS DISTINCT FROM r.sums
 
 -- name: charges_are_prices_times_tokens
--- A row without `tokens_cache_written` was settled by the previous release, which charges by nothing but the first three prices. Where
--- its row has more prices, it may have settled a record that a worker of this release had left, and lost what that said of written
--- tokens: then the charge may be more than what the row still tells, within the hold.
+-- A row without `tokens_cache_written` was settled by the previous release, which charges by the first three prices only. If
+-- its row has more prices, that release may have settled a record that a worker of this release left, and lost the number of
+-- written tokens: then the charge may be higher than the row explains, within the hold.
 SELECT id AS subject, format('charged %s, its tokens cost %s, held %s', charged_nano, cost, hold_nano) AS detail
 FROM (
     SELECT r.id, r.charged_nano, r.hold_nano,
@@ -93,7 +93,7 @@ FROM (
 ) settled WHERE cost IS NULL OR charged_nano < LEAST(cost, hold_nano) OR charged_nano > LEAST(cost, hold_nano) AND NOT may_be_more
 
 -- name: chains_are_held_for_their_dearest
--- And the row of a request with a chain is that of one of its models, as it was promised.
+-- Also: the row of a request with a chain names one of the chain's models and has the prices that were promised for it.
 SELECT id AS subject, format('held %s, its chain needs %s; its model is %s at %s', hold_nano, hold_of_chain(chain, 2147483647), model, price_version) AS detail
 FROM requests r WHERE chain IS NOT NULL AND (hold_nano <> hold_of_chain(chain, 2147483647) OR NOT EXISTS (
     SELECT FROM jsonb_array_elements(chain) link CROSS JOIN LATERAL jsonb_populate_record(NULL::requests, link) p
@@ -116,7 +116,7 @@ WHERE b.ended_at IS NULL AND (
     OR b.cancelled <> COALESCE(i.cancelled, 0) OR b.expired <> COALESCE(i.expired, 0))
 
 -- name: items_are_their_requests
--- One that failed before it was fed has none.
+-- An item that failed before it was fed has no request.
 SELECT i.request_id AS subject, format('item %s of %s is %s, its request %s', i.number, i.batch_id, i.state, COALESCE(r.state, 'missing')) AS detail
 FROM batch_items i LEFT JOIN requests r ON r.id = i.request_id AND r.batch_id = i.batch_id AND r.batch_number = i.number
 WHERE CASE WHEN i.request_id IS NULL
@@ -124,14 +124,14 @@ WHERE CASE WHEN i.request_id IS NULL
     ELSE r.id IS NULL OR (i.state = 'running') <> (r.ended_at IS NULL) OR (i.state = 'completed') <> (r.state = 'succeeded') END
 
 -- name: dearer_tiers_are_losses
--- A request without a row was served at its tier, or its vendor took no more for another one.
+-- A request without a row of its own was served at its own tier, or its vendor charged no more for the tier that served it.
 SELECT l.request_id AS subject, format('served at %s for %s, of which %s is a loss; its request: %s at %s', l.served_tier, l.vendor_cost_nano,
     l.amount_nano, COALESCE(r.vendor_cost_nano::text, 'missing'), COALESCE(r.served_tier, 'no tier')) AS detail
 FROM tier_losses l LEFT JOIN requests r ON r.id = l.request_id AND r.lane = 'flex' AND r.hold_state = 'settled'
 WHERE r.served_tier IS DISTINCT FROM l.served_tier OR r.vendor_cost_nano IS DISTINCT FROM l.vendor_cost_nano
 
 -- name: lost_calls_were_made
--- A request's last call is lost only if the request had ended without it.
+-- The last call of a request is lost only if the request ended without that call's answer.
 SELECT l.request_id AS subject, format('call %s at %s, lost for %s; its request: %s after %s calls, the last one at %s', l.number,
     COALESCE(l.upstream, 'no upstream'), l.vendor_cost_nano, COALESCE(r.state, 'missing'), COALESCE(r.attempts, 0),
     COALESCE(r.upstream_name, 'no upstream')) AS detail

@@ -1,6 +1,6 @@
 -- name: in_the_way
--- Who has what the session $1 waits for. Of other users' sessions Postgres may tell little more than the number; one that has no
--- user at all is an autovacuum. A prepared transaction has the number 0.
+-- The sessions that hold what the session $1 waits for. Postgres may show little more than the number of other users' sessions;
+-- a session without any user is an autovacuum. A prepared transaction has the number 0.
 SELECT b.pid, COALESCE(a.application_name, '') AS application,
     extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS running_s,
     CASE WHEN a.backend_type = 'autovacuum worker' OR a.backend_type IS NULL AND a.usesysid IS NULL AND a.pid IS NOT NULL THEN COALESCE((
@@ -10,6 +10,7 @@ FROM (SELECT DISTINCT unnest(pg_blocking_pids($1)) AS pid) b LEFT JOIN pg_stat_a
 ORDER BY a.xact_start, b.pid
 
 -- name: cancel_autovacuum
--- Of those that the session $1 waits for. It comes again by itself. One against the wraparound of transaction numbers must go on.
+-- Cancel the autovacuums that the session $1 waits for. They start again by themselves. An autovacuum against the wraparound of
+-- transaction numbers is left running.
 SELECT pg_cancel_backend(pid) FROM pg_stat_activity
 WHERE pid = ANY (pg_blocking_pids($1)) AND backend_type = 'autovacuum worker' AND query NOT LIKE '%(to prevent wraparound)%'

@@ -1,5 +1,5 @@
 -- name: lock
--- Two with the same `ref` come one after the other.
+-- Two requests with the same `ref` run one after the other.
 SELECT pg_advisory_xact_lock(7201021, hashtext($1))
 
 -- name: find
@@ -9,5 +9,6 @@ SELECT fingerprint, answer, salt FROM operator_refs WHERE operator = $1 AND ref 
 INSERT INTO operator_refs (operator, ref, fingerprint, answer, salt) VALUES ($1, $2, $3, $4, $5)
 
 -- name: forget_salts
--- With them and a token keys can be made again, for whoever did not hear the answer: a day is long enough for that.
+-- With a salt and a token the same keys can be made again, for a caller that did not hear the answer. A day is long enough for
+-- that.
 UPDATE operator_refs SET salt = NULL WHERE salt IS NOT NULL AND created_at <= now() - interval '1 day'

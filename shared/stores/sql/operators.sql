@@ -3,7 +3,7 @@ INSERT INTO operators (name, sign_in_id, sign_in_sha256) VALUES ($1, $2, $3) ON 
 RETURNING name, created_at, revoked_at
 
 -- name: lock
--- A token cannot be made for an operator while he is revoked.
+-- Taken before a token is made, so that the operator is not revoked at the same time.
 SELECT 1 FROM operators WHERE name = $1 FOR UPDATE
 
 -- name: find
@@ -20,7 +20,7 @@ INSERT INTO operator_tokens (id, operator, secret_sha256, scopes, expires_at) VA
 RETURNING id, operator, secret_sha256, scopes, expires_at, revoked_at, created_at
 
 -- name: find_token
--- Revoked with its operator.
+-- A token ends (`revoked_at`) with its operator, too.
 SELECT t.id, t.operator, t.secret_sha256, t.scopes, t.expires_at, LEAST(t.revoked_at, o.revoked_at) AS revoked_at, t.created_at
 FROM operator_tokens t JOIN operators o ON o.name = t.operator WHERE t.id = $1
 

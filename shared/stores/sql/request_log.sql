@@ -18,7 +18,8 @@ FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < 
 ORDER BY created_at DESC, id DESC LIMIT $4
 
 -- name: search
--- Those of the $5 requests before $2 and $3 that fit: in the state $6, and of a model with $7 in its name or of the key $7.
+-- Of the $5 requests before the time $2 and the id $3, those that match: in the state $6, and with $7 in the model's name or as
+-- the id of the key.
 SELECT id, created_at, account_id, key_id, model, provider, lane, stream, price_version, input_price, output_price, cached_price,
     cache_write_price, cache_write_long_price, long_above, long_input_price, long_output_price, long_cached_price,
     long_cache_write_price, long_cache_write_long_price, output_limit, hold_nano, deadline_at, keep_until, metadata, state, ended_at,
@@ -33,7 +34,7 @@ WHERE ($6::text IS NULL OR state = $6) AND ($7::text IS NULL OR position(lower($
 ORDER BY created_at DESC, id DESC LIMIT $4
 
 -- name: search_end
--- The last of these $4 requests; nothing where there are fewer.
+-- The id of the last of these $4 requests; no row where there are fewer.
 SELECT id FROM requests WHERE account_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3)
 ORDER BY created_at DESC, id DESC OFFSET $4 - 1 LIMIT 1
 
@@ -50,7 +51,7 @@ FROM requests r JOIN batch_answers a ON a.batch_id = r.batch_id AND a.number = r
 WHERE r.id = $1 AND r.created_at = $2 AND r.batch_id IS NOT NULL AND r.keep_until > now()
 
 -- name: answer
--- That of a batch's line is kept with the batch.
+-- The answer to a batch's line is not here: it is kept with the batch.
 SELECT answer FROM answers WHERE request_id = $1 AND keep_until > now()
 UNION ALL
 SELECT a.answer

@@ -1,5 +1,5 @@
--- Each query deletes at most $1 rows whose time is over, says how many, and waits for nobody: a key that is being used again
--- just now is no longer one of them.
+-- Each query deletes at most $1 rows that have expired, returns how many, and waits for no lock: an idempotency key that somebody is
+-- using again at that moment has not expired.
 
 -- name: answers
 WITH gone AS (
@@ -19,7 +19,8 @@ WITH gone AS (
 SELECT count(*) FROM gone
 
 -- name: responses
--- Of one account at a time: its room is locked, too, and nobody waits for two of them in another order than others do.
+-- Deletes for one account at a time: the account's room is locked, too, and nobody may wait for two such rows in another order
+-- than others do.
 WITH gone AS (
     DELETE FROM responses WHERE request_id IN (
         SELECT request_id FROM responses

@@ -1,6 +1,6 @@
 -- name: tables
--- Every table and every part of one, whose name ends with its month or day. `estimated` are the rows as Postgres last counted
--- them, null for what is below $1 bytes or was never counted; `counts` counts them now.
+-- Every table and every partition, whose name ends with its month or day. `estimated` is the number of rows as Postgres last
+-- counted them, NULL for tables below $1 bytes or never counted; `counts` counts those now.
 SELECT COALESCE(parent.relname, t.relname) AS table,
     replace(substring(t.relname FROM '_(\d{4}_\d{2})(?:_\d{2})?$'), '_', '-') AS month,
     pg_total_relation_size(t.oid) AS bytes,

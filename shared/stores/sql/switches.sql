@@ -2,7 +2,7 @@
 SELECT kind, name, since FROM switched_off
 
 -- name: lock
--- Who switches the same thing comes one after the other.
+-- Changes of the same switch run one after the other.
 SELECT pg_advisory_xact_lock(7201020, hashtext($1))
 
 -- name: off
@@ -12,5 +12,5 @@ INSERT INTO switched_off (kind, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RET
 DELETE FROM switched_off WHERE kind = $1 AND name = $2 RETURNING since
 
 -- name: forget_workers
--- Of processes that have ended.
+-- Deletes the switches of processes that have ended.
 DELETE FROM switched_off WHERE kind = 'worker' AND NOT name = ANY($1)

@@ -1,5 +1,5 @@
 -- name: rows
--- $4, $5, $6 say whether to group by day, model and key; what is not grouped by is NULL in every row.
+-- $4, $5 and $6 say whether to group by day, model and key; a column that is not grouped by is NULL in every row.
 SELECT u.*, k.name AS key_name
 FROM (
     SELECT

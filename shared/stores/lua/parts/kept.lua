@@ -1,11 +1,12 @@
--- What outlives its request, within a budget: a part, as `turns`.
+-- Payloads and journals that are kept after their request has ended, within a budget of bytes: a part, like `turns`.
 --
---   kept        (hash) bytes of what is kept: `all` of it, and of each slice of ten seconds in which some of it goes by itself, named by its end,
---               Unix ms
---   kept:<ms>   what goes by itself in that slice (list of keys, each with its bytes after a space, the oldest first)
--- When all of it is too much, the oldest goes first. What a reader may still come for is passed over (the run's `read` says when one did),
--- but at twice too much only what is small, and at three times nothing: so long as memory is bounded, whoever reads long answers slowly
--- takes it from others who do, and not from everybody.
+--   kept        (hash) bytes that are kept: `all` of them, and those of each slice of ten seconds in which keys expire. A slice is named by
+--               its end, Unix ms
+--   kept:<ms>   the keys that expire in that slice (list; each with its bytes after a space, the oldest first)
+-- When the budget is exceeded, the oldest keys are deleted first. Keys for which a reader may still come are spared (the run's `read` says
+-- when one came last): all of them up to twice the budget, only small ones up to three times, and then none. A journal that is being
+-- written again is always spared. So memory stays bounded, and clients that read long answers slowly take room from each other, not from
+-- everybody.
 local SLICE_MS = 10000
 local KEPT_LIVE_MS = 86400000
 local LOOKED_AT_BY_ONE_CALL = 16
@@ -18,7 +19,7 @@ local function slices()
       names[#names + 1] = name
     end
   end
-  table.sort(names) -- of as many digits until 2286
+  table.sort(names) -- sorted as words: all have the same number of digits until the year 2286
   return names
 end
 
@@ -27,7 +28,7 @@ local function forget_slice(slice)
   redis.call('HDEL', 'kept', slice)
 end
 
--- Whether it is the only thing in its slice.
+-- Returns whether the key is the only one in its slice.
 local function put(slice, name, bytes)
   local is_first = redis.call('RPUSH', 'kept:' .. slice, name .. ' ' .. bytes) == 1
   if is_first then
@@ -50,7 +51,7 @@ local function keep(name, bytes, goes_at, now)
   end
 end
 
--- Whether it is a journal that is written once more, or that somebody reads, as long as there is room for that.
+-- Whether to spare the key: a journal that is being written again, or one that somebody reads, as long as there is room for that.
 local function is_needed(name, bytes, most, readers_ms, now)
   local id = string.match(name, '^journal:(.*)')
   if not id then

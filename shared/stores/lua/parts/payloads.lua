@@ -1,11 +1,11 @@
--- How many bytes the payloads of a queue have: a part, as `turns`.
+-- How many bytes the payloads of a queue have: a part, like `turns`.
 --
---   bytes:<queue>   (hash) of each account: bytes of its payloads that wait or run; `:0` of all small ones, `:1` of all large ones, and
---                   when they were `:counted` anew, Unix ms
--- A job counts as long as it is in its queue. What it counts stands in its run: `bytes`, and `large`, which is "1" or "0". Scripts of the
--- previous release count nothing, so `enqueue` counts anew every minute.
+--   bytes:<queue>   (hash) for each account the bytes of its payloads that wait or run; in `:0` those of all small payloads, in `:1` those
+--                   of all large ones, and in `:counted` when they were last counted from the queue itself, Unix ms
+-- A job counts as long as it is in its queue. Its run has the number: `bytes`, and `large`, which is "1" or "0". Scripts of the previous
+-- release count nothing, so `enqueue` counts the queue anew every minute.
 local COUNT_AGAIN_MS = 60000
-local NO_ACCOUNTS = 3 -- fields of the hash
+local NO_ACCOUNTS = 3 -- fields of the hash that are not accounts
 
 local function add_bytes(queue, account, bytes, large)
   local sums = 'bytes:' .. queue
@@ -18,8 +18,8 @@ local function add_bytes(queue, account, bytes, large)
   end
 end
 
--- Bytes of a job's payload, whether it is a large one, and whether that was not noted before: then a front door of the previous release
--- has enqueued it. `run` is `account`, `bytes` and `large` of its run.
+-- Returns the bytes of a job's payload, whether it is a large one, and whether this was not noted in the run before: then a front door of
+-- the previous release has enqueued it. `run` has the fields `account`, `bytes` and `large` of the job's run.
 local function noted(id, run, small_max)
   if run[2] then
     return run[2], run[3], false
@@ -33,7 +33,7 @@ local function noted(id, run, small_max)
   return bytes, large, true
 end
 
--- It is in its queue no more.
+-- Take the job out of its queue.
 local function leave_queue(queue, id, account, bytes, large)
   if redis.call('ZREM', queue, id) == 1 and bytes then
     add_bytes(queue, account, -bytes, large)
