@@ -213,7 +213,7 @@ async def only_what_may_be_fed_has_a_turn(scratch: Scratch) -> None:
     assert await turn() == account
     await scratch.pool.execute(BATCHES["pause"], batch.id, "insufficient_credit", 13)
     assert await turn() is None
-    await scratch.pool.fetch(BATCHES["resume"])
+    await scratch.pool.fetch(BATCHES["resume"], 100)
     assert await turn() == account
     await feed(scratch.pool, batch, an_item(batch, 1))
     assert await turn() == account
