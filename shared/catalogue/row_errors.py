@@ -1,4 +1,4 @@
-"""What is wrong with a row, in words for whoever wrote it: msgspec's own words tell of its types."""
+"""Says what is wrong with a row in words for the operator who wrote it. msgspec's own errors speak of Python types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMED: dict[type[inspect.Type], str] = {
 
 
 def row_error(error: msgspec.ValidationError, row: type[msgspec.Struct]) -> str:
-    """What is wrong with a row of that type, and what is right.
+    """Say what is wrong with a row of this type, and what its field takes.
 
     >>> class Row(msgspec.Struct, forbid_unknown_fields=True):
     ...     weight: int = 1
@@ -62,7 +62,7 @@ def _joined(place: str, name: str) -> str:
 
 
 def _at(kind: inspect.Type, steps: list[str]) -> inspect.Type:
-    """The type at a place; that of an entry where a step is in brackets."""
+    """The type at this place within `kind`. A step in brackets leads to the entries of a list or a table."""
     kind = _given(kind)
     if not steps:
         return kind
@@ -79,7 +79,7 @@ def _at(kind: inspect.Type, steps: list[str]) -> inspect.Type:
 
 
 def _given(kind: inspect.Type) -> inspect.Type:
-    """Without that it may be left out."""
+    """The type of a value that is given, also if it may be left out."""
     if isinstance(kind, inspect.UnionType):
         return next(_given(one) for one in kind.types if not isinstance(one, inspect.NoneType))
     return _given(kind.type) if isinstance(kind, inspect.Metadata) else kind

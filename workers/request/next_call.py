@@ -160,11 +160,15 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
 
     async def _has_its_turn(self, route: Route) -> bool:
-        """Wait for it; False when its upstream takes no call then. Until `UPSTREAM_THROTTLED_S` there is another turn."""
+        """Wait for the call's turn. Returns False if the upstream takes no call then: the request takes another turn, until
+        it is older than `UPSTREAM_THROTTLED_S`.
+        """
         wait_s = route.turn.in_s
         error = none_is_open(self._job.model.name, FAILS, wait_s)
         is_old = not self._is_patient and self._age_s() > self._settings.upstream_throttled_s
-        if is_old or wait_s >= self._job.left_s() or await self._goes_on():
+        if wait_s >= self._job.left_s():
+            raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
+        if is_old or await self._goes_on():
             raise error
         await asyncio.sleep(wait_s)
         await self.ask_whether_it_is_wanted(error)

@@ -1,7 +1,7 @@
-"""Requests that wait in a queue from which no worker takes jobs, because its provider is paused or its workers are gone, and
-that another model may serve: they go on with it, as they would when their model fails.
+"""Finds requests in queues from which no worker takes jobs, because the provider is paused or its workers are gone.
 
-Others wait there until workers come back or their time is over.
+A request that another model may serve goes on with that model, as after a failure of its own. All others stay until workers
+come back or their deadline passes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Stranded:
     def __init__(
         self, pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, routes: Routes, *, after_s: float
     ) -> None:
-        """Nobody goes on who has waited for less than `after_s`."""
+        """A request that has waited for less than `after_s` stays."""
         self._pool = pool
         self._client = client
         self._queue = queue
@@ -55,7 +55,7 @@ class Stranded:
         self._after_s = after_s
 
     async def sweep(self) -> int:
-        """How many went on. Raises redis-py's and asyncpg's errors and `Unavailable`."""
+        """Returns how many requests went on. Raises redis-py's and asyncpg's errors and `Unavailable`."""
         async with alone(self._pool, STRANDED_LOCK) as connection:
             workers = await living_workers(self._client) if connection else []
             if not workers:
@@ -74,7 +74,7 @@ class Stranded:
         return sum([await self._goes_on(queue, workers, *one) for one in found])
 
     async def _those_that_may_go_on(self, ids: Sequence[bytes]) -> list[tuple[str, int]]:
-        """With their epochs."""
+        """Those of the requests that another model may serve, with their epochs."""
         async with self._client.pipeline(transaction=False) as pipe:
             for job_id in ids:
                 pipe.hmget(keys.run(job_id.decode()), ["goes_on", "epoch"])

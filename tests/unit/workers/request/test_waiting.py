@@ -12,11 +12,12 @@ from arq.worker import Retry
 
 from shared import clock
 from shared.catalogue.upstreams import Upstream
-from shared.errors import OperatorCredentials, ProviderBusy, RebootError
+from shared.errors import Expired, OperatorCredentials, ProviderBusy, RebootError
 from shared.job import Fallback
+from shared.lanes import ServiceTier
 from shared.queue.upstreams import DRAINED, FAILS, REFUSED
 from shared.settings import Settings
-from tests.harness.builders import a_job
+from tests.harness.builders import a_job, a_model
 from workers.request.billing import Received
 from workers.request.next_call import NextCall
 from workers.upstreams.paces import Turn
@@ -87,9 +88,10 @@ def next_call(
     is_well: bool = True,
     settings: Settings = SETTINGS,
     turns_come: bool = True,
+    tier: ServiceTier = "default",
 ) -> NextCall:
     """Of a request that was admitted a moment ago: its deadline is never that of another test."""
-    job = a_job()
+    job = a_job(model=a_model(service_tier=tier))
     if in_chain:
         behind = Fallback(model=job.model, price=job.price, sampling=job.sampling, output_limit=1)
         job = msgspec.structs.replace(job, fallbacks=(behind,))
@@ -159,6 +161,15 @@ OLD_AT_ONCE = msgspec.structs.replace(SETTINGS, upstream_throttled_s=0)
 async def test_a_turn_is_waited_for_and_another_one_taken_when_it_has_passed() -> None:
     assert await next_call(IN_TURN).first() is IN_TURN
     assert await next_call(IN_TURN, ROUTE, turns_come=False).first() is ROUTE
+
+
+@pytest.mark.parametrize(("tier", "kind"), [("default", ProviderBusy), ("flex", Expired)])
+async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(
+    tier: ServiceTier, kind: type[RebootError]
+) -> None:
+    late = ROUTE._replace(turn=Turn(in_s=3_600))
+    with pytest.raises(kind):
+        await next_call(late, tier=tier).first()
 
 
 async def test_a_turn_is_not_waited_for_by_who_has_waited_for_long_or_has_another_model() -> None:
