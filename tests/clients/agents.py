@@ -93,6 +93,23 @@ def copilot(block: int) -> Agent:
     return Agent("copilot-cli", "copilot", program, asks, calling("view", path=FILE), block, wrong_key=r"401")
 
 
+def qwen(block: int, kind: str) -> Agent:
+    """By one of the APIs."""
+    command = f"qwen --auth-type {kind} -y -p {PROMPT}"
+    streams = "--output-format stream-json --include-partial-messages"
+    asks = {"plain": command, "stream": f"{command} {streams}", "task": command}
+    program = "node_modules/.bin/qwen"
+    return Agent("qwen-code", "qwen-code", program, asks, calling("read_file", file_path=FILE), block)
+
+
+def pi(block: int, model: str) -> Agent:
+    """Over one of the APIs."""
+    command = f"pi --offline --provider rebootml --model {model}"
+    asks = {"plain": f"{command} -p {PROMPT}", "stream": f"{command} --mode json -p {PROMPT}"}
+    asks["task"] = asks["plain"]
+    return Agent("pi", "pi", "node_modules/.bin/pi", asks, calling("read", path=FILE), block)
+
+
 def gptme(block: int, model: str) -> Agent:
     """Over one of the APIs."""
     command = f"gptme --non-interactive -m {model}"
@@ -173,6 +190,11 @@ AGENTS = {
     ),
     "gptme, responses": gptme(0, "openai/openai-gpt-4o-mini"),
     "gptme, completions": gptme(1, "local/openai-gpt-4o-mini --tool-format tool"),
+    "qwen-code, openai": qwen(0, "openai"),
+    "qwen-code, anthropic": qwen(1, "anthropic"),
+    "pi, completions": pi(0, "openai-gpt-4o-mini"),
+    "pi, responses": pi(1, "openai-gpt-4o-mini"),
+    "pi, anthropic": pi(2, "anthropic-claude-sonnet-4-6"),
     "copilot, completions": copilot(0),
     "copilot, responses": copilot(1),
     "copilot, anthropic": copilot(2),

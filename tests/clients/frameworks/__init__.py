@@ -1,0 +1,1 @@
+"""Libraries against the service; `__main__.py` says how each is asked."""
