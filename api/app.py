@@ -16,6 +16,7 @@ from api.endpoints.docs import OPENAPI
 from api.endpoints.health import get_healthz, readiness
 from api.endpoints.operator_docs import OPERATOR_OPENAPI
 from api.http.bodies import Bodies
+from api.http.caller import finish_location
 from api.http.lists import Lists
 from api.http.read_turns import ReadTurns
 from api.http.refusal_pace import RefusalPace
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[middleware.rest_of_body, middleware.request_ids, cors.answer_preflight, middleware.errors]
     )
-    app.on_response_prepare.extend((middleware.finish_headers, cors.let_read))
+    app.on_response_prepare.extend((middleware.finish_headers, finish_location, cors.let_read))
     app[SETTINGS] = settings
     app[READS] = ReadTurns()
     app[ANSWERS] = ByteBudget("answers", total=settings.answer_bytes_max, share=settings.answer_bytes_max // 2)

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from api.console.shown import money, number
+from api.console.shown import number, rough
 from api.endpoints.usage import UsageAnswer, UsageGroup, UsageSums
 
 BARS_MAX = 12
@@ -113,11 +113,8 @@ def _percents(value: tuple[Decimal | int, ...], most: Decimal | int) -> tuple[fl
 
 
 def _usd(amount: Decimal | int) -> str:
-    """The amount in cents, or with four digits below a dollar; the table has all digits."""
-    main, fine = money(f"{amount:f}")
-    if amount >= 1 or not fine:
-        return f"${main}"
-    return f"${Decimal(f'{amount:.4g}'):f}"
+    """The amount, rounded; the table has all digits."""
+    return rough(f"{amount:f}")
 
 
 def _count(value: Decimal | int) -> str:

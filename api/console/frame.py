@@ -12,6 +12,7 @@ from aiohttp import web
 
 from api.console import shown
 from api.console.session import SESSION
+from api.http.caller import root_of
 
 FOLDER = Path(__file__).parent
 HASH_LENGTH = 12
@@ -91,11 +92,11 @@ def render(
     headers: Mapping[str, str] | None = None,
     **context: object,
 ) -> web.Response:
-    """A page. All values in `context` are escaped."""
+    """A page. All values in `context` are escaped; `root` goes before every address."""
     session = request.get(SESSION)
     here = request.path.removeprefix("/console/").partition("/")[0]
     response = aiohttp_jinja2.render_template(
-        template, request, {"session": session, "here": here, **context}, status=status
+        template, request, {"session": session, "here": here, "root": root_of(request), **context}, status=status
     )
     response.headers.update(headers or {})
     return response

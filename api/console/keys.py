@@ -15,7 +15,7 @@ from api.formats.native.keys import NewKeyBody
 from api.services import SERVICES
 from shared import clock
 from shared.errors import Conflict, InvalidRequest, RebootError
-from shared.ledger.api_keys import RPM_MAX, SCOPES, NewKey
+from shared.ledger.api_keys import RPM_MAX, NewKey
 
 T = TypeVar("T")
 DAY_S = 86_400
@@ -23,6 +23,12 @@ LIVES = {"": "never", str(7 * DAY_S): "in 7 days", str(30 * DAY_S): "in 30 days"
 """Lifetimes of a new key: seconds, and how they are shown."""
 GRACES = {"0": "at once", "3600": "in an hour", str(DAY_S): "in a day", str(7 * DAY_S): "in 7 days"}
 """Grace periods of a rotated key."""
+SCOPES = {
+    "inference": "call models, send batches",
+    "read": "see requests, usage and the balance",
+    "manage": "make and end keys",
+}
+"""Every scope of a key, and what it allows."""
 TAKES = {
     "rpm": f"“Requests a minute” takes a whole number from 1 to {RPM_MAX:,}, or nothing for no limit.",
     "limit_usd": "“Spending limit in USD” takes an amount such as 12.50, or nothing for no limit.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
+from operator import attrgetter
 from typing import get_args
 
 import msgspec
@@ -31,17 +33,21 @@ from shared.job import AnswerEvent, Done
 from shared.money import nano_to_usd
 
 COLUMNS = 3
+FIRST_MODEL = "openai-gpt-4o-mini"
+"""The model that is chosen until another one is."""
 EFFORTS = get_args(ReasoningEffort)
 
 
 async def get_playground(request: web.Request, _: Session) -> web.Response:
-    """Show the form; asking needs its script. `?model=` is selected first."""
-    available = [model for model in listed_models(request.app[SERVICES]) if model.available]
+    """Show the form; asking needs its script. `?model=` is selected first; what cannot be called now cannot be selected."""
+    models = [model for model in listed_models(request.app[SERVICES]) if model.available or model.lifecycle == "active"]
+    models.sort(key=attrgetter("provider"))
+    groups = [(vendor, list(them)) for vendor, them in groupby(models, attrgetter("provider"))]
     return render(
         request,
         "playground.html",
-        models=available,
-        chosen=request.query.get("model", ""),
+        groups=groups if any(model.available for model in models) else [],
+        chosen=request.query.get("model") or FIRST_MODEL,
         columns=range(COLUMNS),
         efforts=EFFORTS,
         base_url=base_url_of(request),

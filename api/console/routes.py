@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from api.console import balance, batches, frame, keys, models, operators, playground, requests, sign_in, usage
-from api.console.session import Session, SignedOut, require_scope, session_of, sign_in_address
+from api.console.session import Session, SignedOut, know_session, require_scope, session_of, sign_in_address
 from api.middleware import OUR_FAULT, note_refusal
 from shared.errors import NotFound, RebootError
 
@@ -110,5 +110,6 @@ def _error_page(request: web.Request, error: RebootError) -> web.Response:
     return frame.render(request, "error.html", status=body.status, headers=retry_after, error=body)
 
 
-async def _nothing_here(_: web.Request) -> web.StreamResponse:
-    raise NotFound("There is no such page: the menu has all of them.")
+async def _nothing_here(request: web.Request) -> web.StreamResponse:
+    await know_session(request)
+    raise NotFound("The console has no such page: its first page leads to all of them.")

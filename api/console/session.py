@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from aiohttp import web
 from multidict import MultiDict
 
-from api.http.caller import base_url_of
+from api.http.caller import base_url_of, root_of
 from api.http.reading import broken_off, refuse_compressed, refuse_more_than, refuse_too_large
 from api.services import SERVICES
 from shared.errors import InvalidRequest, PermissionDenied, UnsupportedMediaType
@@ -64,6 +65,12 @@ async def session_of(request: web.Request) -> Session:
     session = Session(key, csrf_of(token))
     request[SESSION] = session
     return session
+
+
+async def know_session(request: web.Request) -> None:
+    """Look the session up for a page that needs none, so that the page has the menu if there is one. Raises `Unavailable`."""
+    with suppress(SignedOut):
+        await session_of(request)
 
 
 def require_scope(session: Session, scope: str) -> None:
@@ -138,7 +145,7 @@ def keep_cookie(request: web.Request, response: web.Response, token: str, settin
         COOKIE,
         token,
         max_age=int(settings.console_session_s),
-        path="/console",
+        path=f"{root_of(request)}/console",
         httponly=True,
         samesite="Strict",
         secure=base_url_of(request).startswith("https://"),
@@ -149,7 +156,7 @@ async def sign_out(request: web.Request, response: web.Response) -> None:
     """End the browser's session. Raises `Unavailable`."""
     async with reached(WHAT):
         await end_session(request.app[SERVICES].pool, request.cookies[COOKIE])
-    response.del_cookie(COOKIE, path="/console", httponly=True, samesite="Strict")
+    response.del_cookie(COOKIE, path=f"{root_of(request)}/console", httponly=True, samesite="Strict")
 
 
 def sign_in_address(request: web.Request) -> str:

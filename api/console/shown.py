@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, NamedTuple
 
 import msgspec
 
 CENT_DIGITS = 2
+ROUGH_DIGITS = 4
+SHORT_FROM = 10_000
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 
 
@@ -31,6 +33,20 @@ def money(amount: object) -> Money:
     return Money(f"{sign}{int(whole):,}.{fraction[:CENT_DIGITS].ljust(CENT_DIGITS, '0')}", fraction[CENT_DIGITS:])
 
 
+def rough(amount: object) -> str:
+    """USD in cents, or with four digits below a dollar.
+
+    >>> rough("12.3456"), rough("0.000123456")
+    ('$12.34', '$0.0001234')
+    """
+    main, fine = money(amount)
+    value = Decimal(_text(amount))
+    if value >= 1 or not fine:
+        return f"${main}"
+    digits = Context(prec=ROUGH_DIGITS, rounding=ROUND_DOWN)
+    return f"${digits.plus(value):f}"
+
+
 def rate(amount: object) -> str:
     """A price per million tokens without trailing zeros; a dash for None."""
     if amount is None:
@@ -45,17 +61,17 @@ def number(value: int | None) -> str:
 
 
 def short(value: int | None) -> str:
-    """A round number of tokens.
+    """A number of tokens, rounded from 10,000 on.
 
-    >>> short(128_000), short(1_048_576)
-    ('128K', '1.05M')
+    >>> short(8_192), short(131_072), short(1_048_576)
+    ('8,192', '131K', '1.05M')
     """
     if value is None:
         return "–"
     for size, letter in ((1_000_000, "M"), (1_000, "K")):
-        if value >= size:
+        if value >= max(size, SHORT_FROM):
             return f"{value / size:.3g}{letter}"
-    return str(value)
+    return number(value)
 
 
 def moment(value: dt.datetime | None) -> str:
@@ -81,6 +97,15 @@ def lasted(seconds: float | None) -> str:
     return f"{whole // DAY_S} d {whole % DAY_S // HOUR_S} h"
 
 
+def about(seconds: float) -> str:
+    """A span of time that is only estimated.
+
+    >>> about(6.57), about(75.2)
+    ('7 s', '1 min 15 s')
+    """
+    return f"{max(1, round(seconds))} s" if seconds < MINUTE_S - 1 else lasted(max(seconds, MINUTE_S))
+
+
 def percent(part: float, whole: float) -> float:
     """The width of a bar, in percent."""
     return round(100 * part / whole, 2) if whole else 0.0
@@ -93,9 +118,11 @@ def _text(amount: object) -> str:
 FILTERS: dict[str, Any] = {
     "money": money,
     "rate": rate,
+    "rough": rough,
     "number": number,
     "short": short,
     "moment": moment,
     "lasted": lasted,
+    "about": about,
     "percent": percent,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 
 from aiohttp import web
@@ -14,9 +16,12 @@ from api.console.session import Session
 from api.endpoints.usage import GROUPS, UsageAnswer, UsageQuery, UsageSums, usage_of
 from api.formats.parsing import parse_query
 from api.services import SERVICES
+from shared import clock
 from shared.errors import InvalidRequest
 
 COLUMNS = UsageSums.__struct_fields__
+SPANS = (7, 30, 90)
+"""Days up to today that a link shows."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Characters that make a spreadsheet read a name as a formula."""
 
@@ -26,11 +31,15 @@ async def get_usage(request: web.Request, session: Session) -> web.Response:
     usage = await _usage(request, session)
     if len(usage.group_by) > 1:
         raise InvalidRequest("`group_by` is one of day, model and key here; the CSV takes several.")
+    group = usage.group_by[0]
+    today = clock.utc_now().date()
     return render(
         request,
         "usage.html",
         usage=usage,
-        group=usage.group_by[0],
+        rows=usage.rows[::-1] if group == "day" else sorted(usage.rows, key=_spend, reverse=True),
+        spans=[(days, today - timedelta(days=days - 1), today) for days in SPANS],
+        group=group,
         groups=GROUPS,
         charts=charts_of(usage),
         label_of=label_of,
@@ -57,6 +66,10 @@ async def _usage(request: web.Request, session: Session) -> UsageAnswer:
     query = parse_query(given, UsageQuery)
     async with services.lists.one(session.key.account_id) as listing:
         return await usage_of(services, session.key.account_id, query, listing)
+
+
+def _spend(row: UsageSums) -> Decimal:
+    return Decimal(row.charged_usd)
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
 from api.formats.native.answers import result_json
+from api.http.caller import root_of
 from api.http.reading import accepts
 from api.http.writing import send_whole
 from api.manual import pages as manual
@@ -62,43 +63,43 @@ async def get_openapi(request: web.Request) -> web.StreamResponse:
 
 async def get_docs(request: web.Request) -> web.Response:
     """The first page of the manual."""
-    return _html(manual.landing(_at(request)))
+    return _html(request, manual.landing(_at(request)))
 
 
-async def get_errors(_: web.Request) -> web.Response:
+async def get_errors(request: web.Request) -> web.Response:
     """The page that lists every error with its meaning and what to do."""
-    return _html(manual.errors())
+    return _html(request, manual.errors())
 
 
-async def get_billing(_: web.Request) -> web.Response:
+async def get_billing(request: web.Request) -> web.Response:
     """The page that says what a request costs, however it ends."""
-    return _html(manual.billing())
+    return _html(request, manual.billing())
 
 
 async def get_fields(request: web.Request) -> web.Response:
     """The page that says what becomes of each field of OpenAI's and Anthropic's APIs, by class of model."""
     services = request.app[SERVICES]
-    return _html(manual.fields(services.catalogue, services.settings))
+    return _html(request, manual.fields(services.catalogue, services.settings))
 
 
 async def get_guides(request: web.Request) -> web.Response:
     """The list of guides."""
-    return _html(manual.index("guides", _at(request)))
+    return _html(request, manual.index("guides", _at(request)))
 
 
 async def get_clients(request: web.Request) -> web.Response:
     """The list of pages about clients and libraries."""
-    return _html(manual.index("clients", _at(request)))
+    return _html(request, manual.index("clients", _at(request)))
 
 
 async def get_guide(request: web.Request) -> web.Response:
     """One guide."""
-    return _html(manual.page("guides", request.match_info["name"], _at(request)))
+    return _html(request, manual.page("guides", request.match_info["name"], _at(request)))
 
 
 async def get_client(request: web.Request) -> web.Response:
     """The page about one client or library."""
-    return _html(manual.page("clients", request.match_info["name"], _at(request)))
+    return _html(request, manual.page("clients", request.match_info["name"], _at(request)))
 
 
 async def get_ui(request: web.Request) -> web.StreamResponse:
@@ -125,5 +126,8 @@ def _content_type(path: Path) -> str:
     return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
-def _html(page: str) -> web.Response:
+def _html(request: web.Request, page: str) -> web.Response:
+    """The page, whose own links have the path of `PUBLIC_URL`; in its text quotes are escaped, so only links are changed."""
+    if root := root_of(request):
+        page = page.replace('href="/', f'href="{root}/')
     return web.Response(text=page, content_type="text/html", headers=HEADERS)

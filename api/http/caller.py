@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from aiohttp import web
 
 from api.http.state import SETTINGS
@@ -34,6 +36,19 @@ def base_url_of(request: web.Request) -> str:
         return str(request.url.origin().with_scheme(_scheme_of(request)))
     except ValueError:
         return ""
+
+
+def root_of(request: web.Request) -> str:
+    """The path of `PUBLIC_URL`, to be put before the addresses on a page. A proxy offers this service under that path and
+    takes the path off. Empty if there is none.
+    """
+    return urlsplit(request.app[SETTINGS].public_url or "").path
+
+
+async def finish_location(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler for every answer: put the path of `PUBLIC_URL` before a path in `Location`."""
+    if response.headers.get("Location", "").startswith("/"):
+        response.headers["Location"] = root_of(request) + response.headers["Location"]
 
 
 def _scheme_of(request: web.Request) -> str:

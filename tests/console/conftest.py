@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -19,6 +21,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = "Chromium is missing, so no page was opened: `apt-get install chromium` (.ci/run does it as root)"
 SHOWN_WITHIN_MS = 20_000
 """The machine may be busy."""
+HOSTILE_VENDOR = '<img src=x onerror=alert(1)>"</option></select><script>alert(2)</script>'
+"""A vendor's name in an operator's overlay."""
+HOSTILE_MODEL = "google-gemini-3.5-flash-lite"
 NewPage = Callable[..., Awaitable[Page]]
 
 
@@ -38,9 +43,11 @@ async def cluster(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -
     port = free_port()
     gemini = {"GEMINI_API_KEY": "simulated", "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{port}/gemini"}
     folder = tmp_path_factory.mktemp("console")
-    async with running_cluster(
-        folder, ENVIRONMENT | gemini, doors=1, workers=1, direct=True, vendor_port=port
-    ) as running:
+    overlay = folder / "overlay.toml"
+    row = f'[[model]]\nname = "{HOSTILE_MODEL}"\ncompany = {json.dumps(HOSTILE_VENDOR)}\n'
+    await asyncio.to_thread(overlay.write_text, row, encoding="utf-8")
+    environment = ENVIRONMENT | gemini | {"CATALOGUE": str(overlay)}
+    async with running_cluster(folder, environment, doors=1, workers=1, direct=True, vendor_port=port) as running:
         yield running
 
 

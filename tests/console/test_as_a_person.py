@@ -12,7 +12,7 @@ import asyncpg
 from playwright.async_api import Download, Locator, Page, expect
 
 from shared.ledger.sessions import make_link
-from tests.console.conftest import SHOWN_WITHIN_MS, NewPage, sign_in
+from tests.console.conftest import HOSTILE_MODEL, HOSTILE_VENDOR, SHOWN_WITHIN_MS, NewPage, sign_in
 from tests.harness.caller import MODEL, Caller, expected, told
 from tests.harness.cluster import Cluster
 
@@ -32,6 +32,29 @@ def _column(page: Page, number: int) -> Locator:
 async def _ask(page: Page, text: str) -> None:
     await page.get_by_label("Message", exact=True).fill(text)
     await page.get_by_role("button", name="Ask", exact=True).click()
+
+
+async def _drop(target: Locator, file: Path) -> None:
+    """Drop the file on the target, as if it was dragged there from the desktop."""
+    await target.scroll_into_view_if_needed()
+    box = await target.bounding_box()
+    assert box
+    where = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    devtools = await target.page.context.new_cdp_session(target.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        dragged = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        await devtools.send("Input.dispatchDragEvent", {"type": kind, **where, "data": dragged})
+
+
+async def _hide(page: Page, *, hidden: bool) -> None:
+    """What a page is told when its tab goes to the background, or comes back. Headless browsers show every tab."""
+    await page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
 
 
 async def test_a_link_signs_in_once_and_a_key_again_and_signing_out_ends_it(
@@ -88,6 +111,18 @@ async def test_hostile_text_of_a_model_and_of_a_person_stays_text(page: Page, cl
     await expect(column.locator("script, img")).to_have_count(0)
 
 
+async def test_a_vendors_hostile_name_stays_text_in_the_picker_and_in_the_list(page: Page) -> None:
+    await page.goto(f"/console/models?q={HOSTILE_MODEL}")
+    await expect(page.get_by_role("rowheader", name=HOSTILE_VENDOR)).to_be_visible()
+    await page.get_by_role("link", name=HOSTILE_MODEL).click()
+    for number in (1, 2):
+        picker = page.get_by_label(f"Model {number}", exact=True)
+        assert HOSTILE_VENDOR in await picker.locator("optgroup").evaluate_all("groups => groups.map(one => one.label)")
+        await picker.select_option(HOSTILE_MODEL)
+        await expect(_column(page, number).locator(".facts-line")).to_contain_text(HOSTILE_VENDOR)
+    await expect(page.locator("main script, main img")).to_have_count(0)
+
+
 async def test_a_model_calls_a_tool_thinks_and_sees_an_image(page: Page, cluster: Cluster, tmp_path: Path) -> None:
     picture = tmp_path / "dot <b>.png"
     picture.write_bytes(PIXEL)
@@ -97,7 +132,7 @@ async def test_a_model_calls_a_tool_thinks_and_sees_an_image(page: Page, cluster
     await page.get_by_role("button", name="Put an example").click()
     await page.get_by_label("show what the model thinks").check()
     await page.get_by_label("Reasoning effort").select_option("high")
-    await page.locator("#images").set_input_files(picture)
+    await _drop(page.get_by_label("Message", exact=True), picture)
     await expect(page.get_by_label("Images of the message")).to_contain_text("dot <b>.png")
     await _ask(page, told(tokens=3, reasoning=4))
     column = _column(page, 1)
@@ -146,8 +181,7 @@ async def test_a_batch_is_sent_watched_and_downloaded(page: Page, tmp_path: Path
     lines = [{"custom_id": f"{HOSTILE}{number}", "model": MODEL, "messages": [message]} for number in range(5)]
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     await page.goto("/console/batches")
-    await page.get_by_text("New batch").click()
-    await page.get_by_label("File of lines").set_input_files(file)
+    await _drop(page.get_by_label("File of lines"), file)
     await page.get_by_role("button", name="Send the batch").click()
     await expect(page.locator("h1 .state")).to_have_text("completed")
     async with page.expect_download() as download:
@@ -199,15 +233,25 @@ async def _text_of(download: Download) -> str:
     return await asyncio.to_thread(path.read_text, encoding="utf-8")
 
 
-async def test_a_list_follows_what_runs_until_it_has_ended(page: Page, owner: Caller) -> None:
+async def test_a_list_follows_what_runs_until_it_has_ended_but_not_while_it_is_hidden(
+    page: Page, owner: Caller, books: asyncpg.Pool
+) -> None:
     await page.clock.install()
     await owner.chat(told(tokens=2, hold=1, key="list"), headers={"Prefer": "respond-async"})
     await page.goto("/console/requests")
-    await expect(page.locator("tbody .state")).to_have_text(re.compile("queued|running"))
-    await owner.release("list")
-    await expect(page.locator("tbody .state")).to_have_text("succeeded")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    await _hide(page, hidden=True)
+    await expect(page.locator("tbody .state")).to_have_text(re.compile("queued|running"))
+    asked.clear()
+    await owner.release("list")
+    await owner.settled(books)
+    await page.clock.fast_forward(60_000)
+    await expect(page.locator("tbody .state")).to_have_text(re.compile("queued|running"))
+    assert not asked
+    await _hide(page, hidden=False)
+    await expect(page.locator("tbody .state")).to_have_text("succeeded")
+    asked.clear()
     await page.clock.fast_forward(60_000)
     await page.locator("tbody a").focus()
     assert not asked
@@ -224,7 +268,6 @@ async def test_without_a_script_all_but_the_playground_works(new_page: NewPage, 
         page.get_by_role("button", name="Ask", exact=True)
     ).to_be_disabled()  # else a prompt would stand in an address
     await page.goto("/console/batches")
-    await page.get_by_text("New batch").click()
     await page.get_by_label("File of lines").set_input_files(file)
     await page.get_by_role("button", name="Send the batch").click()
     await expect(page.get_by_role("heading", name="Batch")).to_be_visible()

@@ -1,12 +1,20 @@
 "use strict";
 // The request of the playground as a program. Values are written as JSON, which Python reads but for true, false and null.
-function python(value) {
+const LINE_LENGTH = 88;
+
+function python(value, indent = "    ") {
   if (value === true) return "True";
   if (value === false) return "False";
   if (value === null) return "None";
-  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
-  if (typeof value === "object") return `{${Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${python(one)}`).join(", ")}}`;
-  return JSON.stringify(value);
+  if (typeof value !== "object") return JSON.stringify(value);
+  const inner = `${indent}    `;
+  const parts = Array.isArray(value)
+    ? value.map((one) => python(one, inner))
+    : Object.entries(value).map(([name, one]) => `${JSON.stringify(name)}: ${python(one, inner)}`);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  const line = `${open}${parts.join(", ")}${close}`;
+  if (indent.length + line.length <= LINE_LENGTH && !line.includes("\n")) return line;
+  return `${open}\n${parts.map((part) => `${inner}${part},\n`).join("")}${indent}${close}`;
 }
 
 function program(name, address, call, fields) {
@@ -47,8 +55,8 @@ function asAnthropic({ model, messages, max_tokens, temperature, tools, reasonin
 function snippet(kind, request, base) {
   const { stream, stream_options, ...body } = shortened(request);
   if (kind === "curl") {
-    const quoted = JSON.stringify({ ...body, stream: true }).replaceAll("'", "'\\''");
-    return `curl -N ${base}/v1/chat/completions -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\\n  -d '${quoted}'`;
+    const quoted = JSON.stringify({ ...body, stream: true }, null, 2).replaceAll("'", "'\\''");
+    return `curl -N ${base}/v1/chat/completions \\\n  -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\\n  -d '${quoted}'`;
   }
   if (kind === "anthropic") return program("anthropic", `Anthropic(base_url="${base}"`, "messages.create", asAnthropic(body));
   const { include_reasoning, ...fields } = body;

@@ -1,6 +1,6 @@
 // Swagger UI on our own document; `validatorUrl: null` because it would ask a server elsewhere.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "../../openapi.json",
   dom_id: "#explorer",
   deepLinking: true,
   validatorUrl: null,
