@@ -71,7 +71,8 @@ async def _traced(request: web.Request, handler: Handler) -> web.StreamResponse:
     with traces.span(route, "server", parent, told) as span:
         structlog.contextvars.bind_contextvars(trace_id=span.trace_id)
         response = await handler(request)
-        span.note({"http.response.status_code": response.status})
+        # a repeat is the request that came first
+        span.note({"http.response.status_code": response.status, "rebootml.request_id": request[REQUEST_ID]})
         if response.status >= SERVER_ERRORS:
             span.fail(str(response.status))
         return response

@@ -19,6 +19,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from deploy.cli.upstreams import REASONS
 from deploy.dashboard import FILE as DASHBOARD
 from shared.ledger.accounts import create_account
 from shared.ledger.api_keys import KeyRules, create_key
@@ -231,7 +232,7 @@ async def key_is_refused(stage: Stage) -> None:
         await stage.fires("RebootmlUpstreamOpen", since=began, upstream="openai")
     await stage.answers()
     said = await stage.operate("upstream", "list")
-    assert "credentials" in said, said
+    assert REASONS["credentials"] in said, said
     await stage.cluster.simulator.befall(vendor="openai", fault="")
     await stage.operate("upstream", "enable", "openai")
 
