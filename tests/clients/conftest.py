@@ -23,7 +23,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     folder = tmp_path_factory.mktemp("gateway")
     async with running_cluster(folder, ENVIRONMENT, doors=1, workers=1, direct=True) as cluster:
@@ -38,7 +38,7 @@ def simulated(url: str) -> dict[str, Any]:
     return {name: value for vendor in VENDORS for name, value in vendor.variables({}, url).items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def new_key(service: Cluster) -> AsyncIterator[NewKey]:
     """Makes an account with so much credit in nano-USD, and a key that may ask so often in a minute."""
     async with asyncpg.create_pool(service.postgres.url, min_size=1, max_size=1) as pool:
@@ -50,12 +50,12 @@ async def new_key(service: Cluster) -> AsyncIterator[NewKey]:
         yield make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def gateway(service: Cluster, new_key: NewKey) -> Gateway:
     return Gateway(service.url("web-1"), await new_key())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def cells(service: Cluster, gateway: Gateway, new_key: NewKey) -> list[Cell]:
     """What clients of the Responses API are asked; the simulated models know what to do with its tool."""
     await service.simulator.plan(PLAN)

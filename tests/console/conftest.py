@@ -27,7 +27,7 @@ HOSTILE_MODEL = "google-gemini-3.5-flash-lite"
 NewPage = Callable[..., Awaitable[Page]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def chromium() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(MISSING)
@@ -38,7 +38,7 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def cluster(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     port = free_port()
     gemini = {"GEMINI_API_KEY": "simulated", "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{port}/gemini"}
@@ -51,13 +51,13 @@ async def cluster(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=4) as pool:
         yield pool
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def new_caller(cluster: Cluster, books: asyncpg.Pool) -> AsyncIterator[NewCaller]:
     async with customers(cluster, books) as make:
         yield make

@@ -47,7 +47,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with running_cluster(
         tmp_path_factory.mktemp("service"), ENVIRONMENT, doors=2, workers=3, direct=True
@@ -55,14 +55,14 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def overlaid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Overlaid]:
     """Another one, which its tests may stop and kill as long as they start it again."""
     async with running_overlaid(tmp_path_factory.mktemp("overlaid"), ENVIRONMENT) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """`make run` as a newcomer meets it, except that it knows a plan, that its vendors are quick, and that it
     soon sees to what a killed process leaves behind.
@@ -78,7 +78,7 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def books(cluster: Cluster) -> AsyncIterator[asyncpg.Pool]:
     """The service's own database."""
     async with asyncpg.create_pool(cluster.postgres.url, min_size=1, max_size=4) as pool:

@@ -120,7 +120,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     request.node.user_properties.extend((FIGURE, tuple(line)) for line in measured.lines)
 
 
-@pytest.fixture(scope="session", params=SCALE.leases_s, ids=lambda lease_s: f"lease {lease_s} s")
+@pytest.fixture(scope="package", params=SCALE.leases_s, ids=lambda lease_s: f"lease {lease_s} s")
 async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """Two front doors and two workers behind proxies; every proof leaves it as it found it."""
     async with running_cluster(tmp_path_factory.mktemp("cluster"), ENVIRONMENTS[request.param]) as cluster:
