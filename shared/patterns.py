@@ -1,4 +1,6 @@
-"""Patterns of texts, with the words that whoever breaks one is told instead of the expression."""
+"""Regular expressions for text fields, with words that describe them: a caller whose text does not match is told the words
+instead of the expression.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,20 @@ _SHOWN = re.compile(r"`str` matching regex (?P<pattern>'.*'|\".*\")(?=( - at `.*
 
 
 def told_as(words: str, pattern: str) -> str:
-    """The pattern; what breaks it is told to be none of `words`."""
+    """Register the words for a pattern and return the pattern. A text that does not match is reported as "Expected
+    `words`".
+    """
     _WORDS[repr(pattern)] = words
     return pattern
 
 
 def words_for(pattern: str) -> str:
-    """What text of that pattern is."""
+    """The words for text that matches this pattern."""
     return _WORDS.get(repr(pattern), OTHER_FORM)
 
 
 def in_words(told: str) -> str:
-    """What msgspec says of a value, without an expression and without the number of a standard.
+    """Replace the regular expression or the number of a standard in msgspec's error message with words.
 
     >>> _ = told_as("a lot of x", "^x+$")
     >>> in_words("Expected `str` matching regex '^x+$' - at `$.a`")

@@ -33,9 +33,8 @@ def parser_of(name: str, kind: object) -> Parser | None:
 
 
 def queue_list(text: str) -> tuple[QueueName, ...]:
-    """Expand `provider:lane,…` (with `*` for either) into queue names in priority order, each once. Whoever serves the
-    batches of a provider serves its flex lane, too, behind all that is named; a list that names any flex lane says itself
-    who does.
+    """Expand `provider:lane,…` (`*` stands for all) into queue names in priority order, each once. A worker that serves a
+    provider's batches serves its flex lane, too, after all queues that are named, unless the list names any flex lane.
 
     >>> queue_list("openai:interactive,openai:batch")
     ('q:openai:interactive', 'q:openai:batch', 'q:openai:flex')
@@ -63,7 +62,7 @@ def queue_list(text: str) -> tuple[QueueName, ...]:
 
 
 def origin_list(text: str) -> tuple[str, ...]:
-    """Exact origins as browsers send them, each once; or `*` alone.
+    """Parse a list of exact origins, as browsers send them, without repeats; or `*` alone.
 
     >>> origin_list("https://app.example.com, http://localhost:5173")
     ('https://app.example.com', 'http://localhost:5173')
@@ -129,7 +128,7 @@ def _factor(text: str) -> Decimal:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the number is written plainly: Python also takes `1_0` and the digits of every script."""
+    """Whether the number is written with ASCII digits only: Python also accepts `1_0` and the digits of other scripts."""
     return text.isascii() and "_" not in text
 
 

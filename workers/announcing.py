@@ -1,4 +1,4 @@
-"""What a worker says of itself to the others, and what it hears from operators."""
+"""What a worker announces to the others in its heartbeat, and how it follows the operators' switches."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ VERSION = version("rebootml")
 
 
 class Announcer:
-    """Writes the worker's heartbeat, and does what operators have switched: pauses of vendors, drains of upstreams and of
-    the worker itself.
+    """Writes the worker's heartbeat and follows the operators' switches: pauses of providers, and drains of upstreams and
+    of the worker itself.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Announcer:
         self._settings = settings
 
     async def announce(self) -> None:
-        """Write the heartbeat. Raises Redis's errors."""
+        """Write the heartbeat. Raises redis-py's errors."""
         worker = self._worker
         heartbeat = Heartbeat(
             id=worker.worker_id,
@@ -62,7 +62,9 @@ class Announcer:
         await announce(worker.pool, heartbeat, self._settings.worker_seen_s)
 
     async def heed(self) -> bool:
-        """Do what operators have switched; True if that is news. Raises asyncpg's errors: then everything stays as it was."""
+        """Read the switches and follow them; returns whether anything changed. Raises asyncpg's errors, and then changes
+        nothing.
+        """
         worker, states = self._worker, self._states
         before = worker.paused, states.drained, worker.draining
         off = await switched_off(self._pool)
@@ -73,12 +75,14 @@ class Announcer:
         return (worker.paused, states.drained, worker.draining) != before
 
     async def heed_and_say_so(self) -> None:
-        """The same, with a heartbeat about news: whoever has switched something waits until every worker has heard of it."""
+        """Follow the switches, and write a heartbeat at once if anything changed: the operator waits until every worker has
+        heard of it.
+        """
         if await self.heed():
             await self.announce()
 
     async def say_goodbye(self) -> None:
-        """Take the heartbeat away, if Redis can be reached; else it runs out."""
+        """Delete the heartbeat if Redis can be reached; otherwise it expires."""
         try:
             await say_goodbye(self._worker.pool, self._worker.worker_id)
         except redis_client.UNREACHABLE:

@@ -1,4 +1,4 @@
-"""What every worker looks after again and again, beside the jobs of its queues."""
+"""Tasks that every worker repeats at intervals, beside the jobs of its queues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Task = Coroutine[Any, Any, None]
 
 
 async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
-    """Call `do` at intervals of so many seconds, whatever errors a store raises."""
+    """Call `do` every `seconds`, for ever; errors of the stores do not end it."""
     while True:
         try:
             await do()
@@ -49,7 +49,7 @@ async def every(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
 
 
 def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Routes, settings: Settings) -> list[Task]:
-    """What dead processes left behind, and what is kept no longer: any worker sees to it, whoever left it."""
+    """The tasks that clean up after dead processes and delete what has expired. Any worker may do them."""
     pool, redis = stores.pool, stores.redis
     return [
         every(PARTITIONS_EVERY_S, lambda: partitions.sweep_months(pool, settings)),
@@ -76,7 +76,7 @@ def batch_tasks(
     environment: Mapping[str, str],
     settings: Settings,
 ) -> list[Task]:
-    """Feeds the queues whose batches this worker runs, and brings batches to their end."""
+    """The tasks that feed the queues whose batches this worker runs, and that bring batches to their end."""
     feeder = BatchFeeder(
         pool=stores.pool,
         client=stores.redis,

@@ -1,4 +1,4 @@
-"""What a worker can call: the upstreams of the catalogue whose credentials it holds."""
+"""The vendors that a worker can call: upstreams of the catalogue whose credentials it has."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the worker's heartbeat says that it can call."""
+    """What the worker can call, as its heartbeat says."""
 
     services: tuple[str, ...]
-    """Names of services (a provider, or a provider's own address) of which it can call at least one model."""
+    """Names of services (a provider, or a provider's own address) of which the worker can call at least one model."""
     upstreams: dict[str, str]
     """Fingerprints of the upstreams' rows, by name: workers whose rows differ are warned about."""
     providers: dict[str, str]
-    """The provider of each of them: only the workers of its queues need to hold it."""
+    """The provider of each upstream: only workers of that provider's queues need its credentials."""
     unserved: tuple[str, ...]
-    """Places of models that it cannot call although it can call others of the same service."""
+    """Places of models that the worker cannot call although it can call others of the same service."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vendors:
-    """Loaded once at the start; `held` changes with the keys."""
+    """The upstreams, adapters and keys of a worker. They are loaded once at the start; only `held`
+    changes, with the keys.
+    """
 
     models: Sequence[Model]
     upstreams: Upstreams
@@ -77,7 +79,7 @@ class Vendors:
         return self.upstreams.of_all(self.models)
 
     def offer(self) -> Offer:
-        """An upstream of which the worker holds nothing for any model is not offered."""
+        """What the worker can call now. An upstream is left out if the worker has no credentials for it."""
         served = {one.place: one.service for one in self.models if self.held.can_call(one, self.upstreams.of(one))}
         services = tuple(sorted(set(served.values())))
         unserved = tuple(one.place for one in self.models if one.service in services and one.place not in served)
@@ -86,13 +88,13 @@ class Vendors:
         return Offer(services, fingerprints, {one.name: one.provider for one in rows}, unserved)
 
     def queues_of(self, settings: Settings) -> tuple[QueueName, ...]:
-        """The settings' queues of the vendors that this process can call; the others are left to other workers."""
+        """Those of the settings' queues whose provider this process can call; other workers serve the rest."""
         services = self.offer().services
         callable_here = {model.provider for model in self.models if model.service in services}
         return tuple(queue for queue in settings.worker_queues if provider_of(queue) in callable_here)
 
     def published_rows(self) -> list[PublishedRow]:
-        """What operators are shown of the upstreams."""
+        """The rows of the upstreams, as operators are shown them."""
         served: dict[str, list[str]] = {}
         for model in self.models:
             for one in self.upstreams.of(model):
@@ -103,7 +105,7 @@ class Vendors:
 
 
 def _environment(upstreams: Sequence[Upstream]) -> SecretEnvironment:
-    """The environment with the secrets of vendors and upstreams that stand in files."""
+    """The environment variables together with the secrets of vendors and upstreams that are in files."""
     named = (upstream.key_variable for upstream in upstreams if upstream.key_variable)
     try:
         return SecretEnvironment(os.environ, dict.fromkeys((*SECRETS, *named)))
@@ -126,6 +128,8 @@ def _providers(settings: Settings) -> set[str]:
 
 
 async def _try_now(redis: ArqRedis, upstream: str) -> None:
-    """The key of this upstream has changed: its breaker lets a call through at once. Without Redis it waits its time."""
+    """The key of this upstream has changed: tell its breaker to let a call through at once. If Redis cannot be reached, the
+    breaker waits as before.
+    """
     with contextlib.suppress(*redis_client.UNREACHABLE):
         await try_now(redis, upstream)

@@ -1,4 +1,6 @@
-"""The pace of refusals: a refused request costs its caller nothing, and the service the time to read and to judge it."""
+"""The pace of refusals. A refused request costs its caller nothing, but it costs the service the time to
+read and check it.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 BURST_S = 1.0
-"""An account that was not refused for this long may be refused as often as in this time without a wait."""
+"""An account that was not refused for this long may be refused as often as fits in this time without a wait."""
 ACCOUNTS_MAX = 1_000
-"""How many accounts are remembered before those whose pace is back to normal are forgotten."""
+"""Number of remembered accounts beyond which those whose pace is back to normal are forgotten."""
 
 
 class RefusalPace:
-    """One for each front door. It delays the answers of an account that is refused more than `REFUSALS_PER_S` times a second,
-    so that whoever repeats refused requests as fast as they are answered leaves the processor to others.
+    """Delays the answers of an account that is refused more than `REFUSALS_PER_S` times a second, so that a client that
+    repeats refused requests as fast as they are answered leaves the processor to others. Each front door has one.
     """
 
     def __init__(self, settings: Settings) -> None:

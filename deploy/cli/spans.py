@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 def span(seconds: float) -> str:
-    """A time, short.
+    """A duration in seconds as short text.
 
     >>> span(0.004), span(0.25), span(9.94), span(90), span(5_000), span(200_000), span(400_000)
     ('4ms', '250ms', '9.9s', '90s', '83m', '56h', '4.6d')
@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
 
 
 def from_now(moment: datetime | None, now: datetime) -> str | None:
-    """How far a moment lies ahead or back."""
+    """How far a time lies ahead or back, as short text; None for None."""
     if moment is None:
         return None
     seconds = (moment - now).total_seconds()
@@ -28,7 +28,7 @@ def from_now(moment: datetime | None, now: datetime) -> str | None:
 
 
 def short(value: float) -> str:
-    """With about three digits.
+    """A number with about three digits.
 
     >>> short(0), short(0.000_76), short(0.0123), short(4.26), short(128.4), short(43_210)
     ('0', '0.00076', '0.012', '4.3', '128', '43.2k')

@@ -1,4 +1,4 @@
-"""Waiting until every living worker has heard what an operator has switched: only then it holds."""
+"""Waiting until every living worker has heard of an operator's switch: it takes effect only then."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Heard = Callable[[Heartbeat], bool]
 
 
 def pause_heard(provider: str, *, paused: bool) -> Heard:
-    """Whether a worker takes no jobs of the provider, or takes them again."""
+    """A test of whether a worker has stopped taking jobs of the provider or, unless `paused`, may take them again."""
 
     def heard(worker: Heartbeat) -> bool:
         return (provider in worker.paused) == paused or all(provider_of(queue) != provider for queue in worker.claims)
@@ -32,18 +32,21 @@ def pause_heard(provider: str, *, paused: bool) -> Heard:
 
 
 def worker_drain_heard(worker_id: str) -> Heard:
-    """Whether the worker takes no more jobs."""
+    """A test of whether this worker has stopped taking jobs; true for other workers."""
     return lambda worker: worker.id != worker_id or worker.draining
 
 
 def upstream_drain_heard(name: str, *, drained: bool) -> Heard:
-    """Whether a worker makes no calls to the upstream, or makes them again."""
+    """A test of whether a worker has stopped calling the upstream or, unless `drained`, may call it again."""
     return lambda worker: name not in worker.upstreams or (name in worker.drained) == drained
 
 
 async def until_heard(client: redis.asyncio.Redis, heard: Heard, settings: Settings) -> None:
-    """Raises `Unavailable` that names the workers which have not said so within twice `WORKER_SEEN_S`: a worker that has died
-    is forgotten by then, so these live and cannot ask Postgres.
+    """Wait until `heard` is true of every living worker.
+
+    Raises `Unavailable` with the ids of the workers that have not reported it within twice `WORKER_SEEN_S`. A worker that
+    has died is forgotten by then, so these are alive and cannot reach Postgres. Raises `Unavailable`, too, if Redis does
+    not answer.
     """
     within_s = 2 * settings.worker_seen_s
     ends = time.monotonic() + within_s

@@ -1,8 +1,8 @@
-"""What this process has seen within the last minute, by vendor. A worker says it in its heartbeat, and operators see it added
-up over all workers.
+"""Waiting times and token rates of this process within the last minute, by provider. A worker puts them into its heartbeat,
+and operators see the sum over all workers.
 
-Times are counted in buckets, each a fifth wider than the one before, so that those of several workers can be added: a
-percentile of them is true to a tenth.
+Times are counted in buckets, each a fifth wider than the one before, so that the counts of several workers can be added. A
+percentile computed from them is exact to about a tenth.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ TIMES_OVER_S, TOKENS_OVER_S = 60, 5
 
 
 class Lately(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one vendor. Of its interactive requests within the last minute, counted by bucket: `waits` in the queue, and
-    `first_tokens` of streams, from the call to the vendor on. `tokens_per_s` of all answers, estimated as they come.
+    """Figures of one provider. `waits` and `first_tokens` count the interactive requests of the last minute by bucket (see
+    `bucket_of`): by their time in the queue, and for streams by the time from the call of the vendor to the first piece.
+    `tokens_per_s` is over all answers, with tokens estimated as they arrive.
     """
 
     waits: dict[int, int] = {}
@@ -37,26 +38,26 @@ class _Second(NamedTuple):
 
 
 class LastMinute:
-    """`now` gives seconds that only grow."""
+    """Collects the figures of the last minute. `now` returns seconds of a monotonic clock."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._seconds: deque[_Second] = deque(maxlen=TIMES_OVER_S + 1)
 
     def waited(self, provider: str, seconds: float) -> None:
-        """A request's time in the queue."""
+        """Count the time that a request spent in the queue."""
         self._second().waits[provider, bucket_of(seconds)] += 1
 
     def first_token(self, provider: str, seconds: float) -> None:
-        """A stream's time from the call to its first piece."""
+        """Count a stream's time from the call to its first piece."""
         self._second().first_tokens[provider, bucket_of(seconds)] += 1
 
     def received(self, provider: str, tokens: int) -> None:
-        """A piece of an answer."""
+        """Count the tokens of a piece of an answer."""
         self._second().tokens[provider] += tokens
 
     def told(self) -> dict[str, Lately]:
-        """By vendor, of those of which something was seen. Tokens are those of the last whole seconds."""
+        """The figures by provider, of those with any. The token rate is over the last five whole seconds."""
         now = int(self._now())
         lately = [second for second in self._seconds if now - second.number <= TIMES_OVER_S]
         waits = sum((second.waits for second in lately), Counter[tuple[str, int]]())
@@ -79,20 +80,16 @@ class LastMinute:
 
 
 LAST_MINUTE = LastMinute()
-"""Of this process."""
+"""The figures of this process."""
 
 
 def bucket_of(seconds: float) -> int:
-    """Bucket n ends at `FIRST_BUCKET_S * GROWTH**n`.
-
-    >>> bucket_of(0), bucket_of(0.0011), bucket_of(1)
-    (0, 1, 38)
-    """
+    """The number of the bucket for a time. Bucket n ends at `FIRST_BUCKET_S * GROWTH**n` seconds."""
     return max(0, math.ceil(math.log(max(seconds, FIRST_BUCKET_S) / FIRST_BUCKET_S, GROWTH)))
 
 
 def percentile(counted: Iterable[dict[int, int]], share: float) -> float | None:
-    """The time within which that share of all of them was over, None of nothing.
+    """The time in seconds within which this share of all counted times lies; None if nothing was counted.
 
     >>> percentile([{38: 90}, {50: 10}], 0.5), percentile([{38: 90}, {50: 10}], 0.95), percentile([], 0.5)
     (0.932, 8.308, None)

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry's SDK, sent over OTLP/HTTP. Loaded only where traces are on.
+"""Traces with OpenTelemetry's SDK, sent over OTLP/HTTP. This module is loaded only while traces are on.
 
-Where spans go, how they are sampled and what else is said of the process are the SDK's own variables: `OTEL_EXPORTER_OTLP_…`,
-`OTEL_TRACES_SAMPLER`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`.
+Where spans are sent, how they are sampled and how the process is named is set with the SDK's own variables:
+`OTEL_EXPORTER_OTLP_…`, `OTEL_TRACES_SAMPLER`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_…`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from shared.runtime.traces import Attributes, Kind
 
 SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
-"""The version of the semantic conventions by which spans name what they say. It is the last one that has `gen_ai.…`: since
-1.42 these are drafted elsewhere, and renamed there (read 2026-11).
+"""The version of the semantic conventions that name the spans' attributes. It is the last version with `gen_ai.…`: since
+1.42 those are drafted elsewhere under other names (read 2026-11).
 """
 _KINDS = {
     "server": trace.SpanKind.SERVER,
@@ -32,7 +32,9 @@ _parents = TraceContextTextMapPropagator()
 
 
 class OtlpTracer:
-    """Of one process, which is `web` or `worker`. `exporter` takes the place of the one over OTLP/HTTP, in tests."""
+    """Makes the spans of one process, which is `web` or `worker`. In tests, `exporter` replaces the exporter over
+    OTLP/HTTP.
+    """
 
     def __init__(self, process: str, exporter: SpanExporter | None = None) -> None:
         named = {"service.name": f"rebootml-{process}", "service.version": version("rebootml")}
@@ -42,41 +44,43 @@ class OtlpTracer:
         self._tracer = self._provider.get_tracer("rebootml", version("rebootml"), schema_url=SCHEMA)
 
     def begin(self, name: str, kind: Kind, parent: str, attributes: Attributes, began_ns: int | None) -> OtlpSpan:
-        """A span under `parent`, a `traceparent` that may come from anybody: one that is not valid begins a new trace."""
+        """Begin a span under `parent`, a `traceparent` that may come from any client: an invalid one begins a new trace.
+        `began_ns` is in Unix nanoseconds; None means now.
+        """
         context = _parents.extract({"traceparent": parent}, Context()) if parent else Context()
         return OtlpSpan(self._tracer.start_span(name, context, _KINDS[kind], attributes, start_time=began_ns))
 
     def close(self) -> None:
-        """Export what is left; ends within 30 seconds."""
+        """Export the remaining spans; ends within 30 seconds."""
         self._provider.shutdown()
 
 
 class OtlpSpan:
-    """One span while it lasts. What is noted of a span that is not sampled is forgotten at once."""
+    """One span that has not ended. What is noted on a span that is not sampled is dropped at once."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
 
     @property
     def traceparent(self) -> str:
-        """What makes another span its child, in another process too."""
+        """The `traceparent` that makes another span, also one in another process, a child of this one."""
         told = self._span.get_span_context()
         return f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}"
 
     @property
     def trace_id(self) -> str:
-        """32 hexadecimal digits."""
+        """The trace's id, 32 hexadecimal digits."""
         return f"{self._span.get_span_context().trace_id:032x}"
 
     def note(self, attributes: Attributes) -> None:
-        """Add attributes."""
+        """Add attributes to the span."""
         self._span.set_attributes(attributes)
 
     def fail(self, code: str) -> None:
-        """The span ends in an error of the type `code`."""
+        """Mark the span as ended in an error of the type `code`."""
         self._span.set_attribute("error.type", code)
         self._span.set_status(trace.StatusCode.ERROR)
 
     def end(self) -> None:
-        """Hand it to the exporter."""
+        """End the span and hand it to the exporter."""
         self._span.end()

@@ -1,7 +1,7 @@
-"""Traces: spans of a request from the front door to the vendor, linked by `traceparent` (W3C Trace Context).
+"""Traces: the spans of a request from the front door to the vendor, linked by `traceparent` (W3C Trace Context).
 
-Off unless `TRACES=1`: then no library of OpenTelemetry is loaded, and each place that makes a span asks `is_on` and goes on.
-Spans have ids, counts, times, models and codes. They never have keys, prompts or answers.
+Traces are off unless `TRACES=1`. While they are off, no library of OpenTelemetry is loaded, and code that would make a span
+checks `is_on` and skips it. Spans contain ids, counts, times, models and codes, but never keys, prompts or answers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Kind = Literal["server", "client", "consumer", "internal"]
 Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
 NOTHING: Attributes = MappingProxyType({})
 _tracers: list[OtlpTracer] = []
-"""The process's one, or none."""
+"""The tracer of this process; empty while traces are off."""
 _own: ContextVar[OtlpSpan | None] = ContextVar("own span", default=None)
 
 
 def start(settings: Settings, process: str) -> None:
-    """Switch traces on where the settings say so. Raises `SettingsError` where the extra is not installed."""
+    """Switch traces on if the settings say so. Raises `SettingsError` if the extra `otel` is not installed."""
     if not settings.traces:
         return
     try:
@@ -39,36 +39,36 @@ def start(settings: Settings, process: str) -> None:
 
 
 def use(tracer: OtlpTracer) -> None:
-    """Make spans by `tracer` from now on."""
+    """Make spans with `tracer` from now on."""
     stop()
     _tracers.append(tracer)
 
 
 def stop() -> None:
-    """Export what is left, and make no more spans."""
+    """Export the remaining spans, and make no more."""
     while _tracers:
         _tracers.pop().close()
 
 
 def is_on() -> bool:
-    """Whether spans are made at all."""
+    """Whether spans are made in this process."""
     return bool(_tracers)
 
 
 def traceparent() -> str:
-    """Of the span around the caller; empty when there is none."""
+    """The `traceparent` of the span around the caller; empty if there is none."""
     own = _own.get()
     return own.traceparent if own else ""
 
 
 def note(attributes: Attributes) -> None:
-    """Add to the span around the caller, if there is one."""
+    """Add attributes to the span around the caller, if there is one."""
     if own := _own.get():
         own.note(attributes)
 
 
 def fail(code: str) -> None:
-    """The span around the caller, if there is one, ends in an error."""
+    """Mark the span around the caller, if there is one, as ended in an error with this code."""
     if own := _own.get():
         own.fail(code)
 
@@ -77,8 +77,8 @@ def fail(code: str) -> None:
 def span(
     name: str, kind: Kind, parent: str, attributes: Attributes = NOTHING, *, fine: tuple[type[BaseException], ...] = ()
 ) -> Iterator[OtlpSpan]:
-    """A span for as long as the block runs, and the one around whatever it calls. An exception that leaves the block is an
-    error of the span, unless it is one of `fine`. Only where traces are on.
+    """Make a span that lasts as long as the block and is the parent of all spans made in it. An exception that leaves the
+    block makes the span an error, unless its type is in `fine`. Call this only while traces are on.
     """
     one = _tracers[0].begin(name, kind, parent, attributes, None)
     token = _own.set(one)
@@ -95,5 +95,5 @@ def span(
 
 
 def past(name: str, parent: str, began_ns: int, attributes: Attributes = NOTHING) -> None:
-    """A span that ends now and began at `began_ns`, in Unix nanoseconds. Only where traces are on."""
+    """Make a span that ends now and began at `began_ns` (Unix nanoseconds). Call this only while traces are on."""
     _tracers[0].begin(name, "internal", parent, attributes, began_ns).end()

@@ -1,4 +1,4 @@
-"""Opens the stores of a process, and checks that they fit this release."""
+"""Opens the stores of a process and checks that they fit this release."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stores(Generic[Client]):
-    """Postgres and Redis, connected, with the watch over their clocks."""
+    """Connections to Postgres and Redis, with the watch over their clocks."""
 
     def __init__(self, pool: asyncpg.Pool, redis: Client, clocks: Clocks) -> None:
         self.pool = pool
@@ -27,10 +27,9 @@ class Stores(Generic[Client]):
 
 
 async def open_stores(settings: Settings, stack: AsyncExitStack, role: str, kind: type[Client]) -> Stores[Client]:
-    """The stores of a process with this role (`web` or `worker`) and a Redis client of this kind; the stack closes them.
-
-    Raises `MigrationError` if Postgres has another schema than this release, `SettingsError` if Redis evicts keys, and
-    `Unavailable` if a store does not answer or its clock is far off.
+    """Open the stores for a process with this role (`web` or `worker`) and with a Redis client of this kind; the stack
+    closes them. Raises `MigrationError` if Postgres's schema is not the one of this release, `SettingsError` if Redis
+    evicts keys, and `Unavailable` if a store does not answer or its clock is far off.
     """
     pool = await postgres.connect(settings, application=process_name(role))
     stack.push_async_callback(pool.close)

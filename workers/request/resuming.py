@@ -1,4 +1,4 @@
-"""What earlier claims of a request have cost, for whoever goes on with it."""
+"""The costs of a request's earlier claims, which the worker that continues it takes over."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def resume_calls(
     received: Received, job: Job, past: Past, last_epoch: int, factor_of: Callable[[Model, str | None], Decimal]
 ) -> None:
-    """Count the calls of earlier claims, of which `last_epoch` is the last. Each worker that died is assumed to have called
-    the vendor. That it did, and that the vendor bills the call, is known if a renewal of its lease recorded it or a part of
-    the answer exists.
+    """Count the calls of earlier claims; `last_epoch` is the last of these. Each worker that died is assumed to have called
+    the vendor. That the call was made and will be billed is known if a renewal of the lease recorded the call, or if a part
+    of the answer exists.
     """
     for call in past.calls_of_claims:
         if call.number > past.calls and not (past.length and call.epoch == last_epoch):

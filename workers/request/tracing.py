@@ -1,7 +1,7 @@
-"""The spans of a worker: how long a job waited, one run of it, and each call of a vendor.
+"""A worker's spans: the time that a job waited, each run of it, and each call of a vendor.
 
-They are made for jobs that a front door has traced, so lines of batches have none. Attributes are named by OpenTelemetry's
-semantic conventions 1.41 where these have a name (docs/operations/TRACES.md lists all).
+They are made only for jobs that a front door has traced, so lines of batches have none. Attributes have the names of
+OpenTelemetry's semantic conventions 1.41 where these define one (docs/operations/TRACES.md lists all).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 NS_PER_MS = 1_000_000
 PROVIDER_NAMES = {"openai": "openai", "bedrock": "aws.bedrock", "deepseek": "deepseek", "gemini": "gcp.gemini"}
-"""The values of `gen_ai.provider.name`."""
+"""The values of `gen_ai.provider.name`, by provider."""
 _UNTRACED = nullcontext()
 
 
 def run_span(job: Job, claim: Claim) -> AbstractContextManager[None]:
-    """Around one run of a job: two spans under its front door's, of the time in the queue and of the run. A run that follows
-    on another one, of a worker that died or of one that gave the job back, has two more.
+    """A context around one run of a job. It makes two spans under the front door's span: one for the time in the queue, one
+    for the run. A later run, after a worker died or gave the job back, makes two more.
     """
     return _run_span(job, claim) if job.traceparent and traces.is_on() else _UNTRACED
 
