@@ -72,7 +72,7 @@ async def serve_for(
     may_respond_async: bool = False,
     copies: int = 1,
 ) -> web.StreamResponse:
-    """The same for a key that was authenticated already."""
+    """Like `serve`, for a key that was authenticated already."""
     services = request.app[SERVICES]
     if key.rpm:
         tell_limit(request, key.rpm)

@@ -141,8 +141,8 @@ def _fit(
 
 
 def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
-    """The same for a request that was admitted before. It is left unchanged if its model has left the catalogue or the tier
-    is gone, or if an earlier response that it continues cannot be read.
+    """Like `_fit`, for a request that was admitted before. It is left unchanged if its model has left the catalogue or the
+    tier is gone, or if an earlier response that it continues cannot be read.
     """
     if asked.goes_on:
         return asked, None

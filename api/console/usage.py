@@ -47,7 +47,7 @@ async def get_usage(request: web.Request, session: Session) -> web.Response:
 
 
 async def get_csv(request: web.Request, session: Session) -> web.Response:
-    """The same rows as CSV, with any groups. Names are marked as text for spreadsheets, whatever they begin with."""
+    """The usage as CSV, with any groups. Names are marked as text for spreadsheets, whatever they begin with."""
     usage = await _usage(request, session)
     written = StringIO()
     writer = csv.writer(written)

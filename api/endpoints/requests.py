@@ -96,7 +96,7 @@ async def get_stream(request: web.Request) -> web.StreamResponse:
 
 
 async def stream_again(request: web.Request, key: ApiKey) -> web.StreamResponse:
-    """The same for a key that was authenticated already."""
+    """Like `get_stream`, for a key that was authenticated already."""
     services = request.app[SERVICES]
     logged = await find_request(services.pool, key.account_id, request.match_info["id"])
     request[REQUEST_ID] = logged.id

@@ -75,7 +75,9 @@ def _kind_of(value: object) -> _Kind | None:
 
 @cache
 def _known_kind(kind: type) -> _Kind | None:
-    """The same for a type, cached, because asking msgspec takes longer than everything else."""
+    """What is known of a type; None if it is no struct. Cached, because asking msgspec takes longer than
+    everything else.
+    """
     if not issubclass(kind, msgspec.Struct):
         return None
     known = (field for field in msgspec.structs.fields(kind) if field.name not in UNTOLD)

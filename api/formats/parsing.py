@@ -30,7 +30,7 @@ def parse(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
 
 
 def parse_once(body: bytes, decoder: msgspec.json.Decoder[T], hint: str) -> T:
-    """As `parse`, for a small body in which no field may occur twice: if money or keys depend on a field, nobody should
+    """Like `parse`, for a small body in which no field may occur twice: if money or keys depend on a field, nobody should
     guess which of two values was meant.
     """
     value = parse(body, decoder, hint)

@@ -9,7 +9,7 @@ from shared.utf8 import NotUtf8, Utf8Check, utf8
 
 
 def utf8_body(body: bytes) -> bytes:
-    """The body without its mark. Raises `InvalidRequest`."""
+    """The body without its byte order mark. Raises `InvalidRequest` if the body is not UTF-8."""
     try:
         return utf8(body)
     except NotUtf8 as error:
@@ -17,7 +17,7 @@ def utf8_body(body: bytes) -> bytes:
 
 
 async def utf8_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same for an upload, as it arrives."""
+    """Check an upload while it arrives, and yield it without its byte order mark. Raises `InvalidRequest`."""
     check = Utf8Check()
     try:
         async for chunk in chunks:

@@ -81,7 +81,7 @@ class LongList:
             await self.step()
 
     async def step(self) -> None:
-        """The same around anything else that may take long."""
+        """Await this between parts of other work that may take long: it waits for the list's turn, and afterwards pauses."""
         if self._pace:
             await self._pace.pause()
         else:

@@ -138,7 +138,7 @@ class FollowUp:
     async def _after_later_loss(
         self, error: RequestLost, logged: LoggedRequest, admitted: Admitted | None, follower: Follower, lost: int
     ) -> Sequence[Event]:
-        """The same for an earlier request."""
+        """Like `_after_loss`, for a request that the caller follows again."""
         try:
             logged = await find_request(self._pool, logged.account_id, logged.id)
             if logged.state != "pending":

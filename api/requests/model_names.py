@@ -21,7 +21,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """The same of a line in OpenAI's form."""
+    """The part of a batch line in OpenAI's form that is needed here."""
 
     body: _Body
 

@@ -329,7 +329,9 @@ class Submitter:
 
 
 def _not_to_be_had(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:
-    """The job's model, whose queue is full, and those behind it that nobody serves."""
+    """The models that were tried in vain: the job's own model, whose queue is full, and those behind it that no worker
+    serves.
+    """
     absent = chain.absent if chain else {}
     tried = [Tried(model=job.model.name, code=error.code, calls=0)]
     for one in job.fallbacks:

@@ -28,7 +28,7 @@ def from_now(moment: datetime | None, now: datetime) -> str | None:
 
 
 def short(value: float) -> str:
-    """A number with about three digits.
+    """A number as short text, with two to four digits.
 
     >>> short(0), short(0.000_76), short(0.0123), short(4.26), short(128.4), short(43_210)
     ('0', '0.00076', '0.012', '4.3', '128', '43.2k')

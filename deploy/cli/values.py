@@ -53,17 +53,17 @@ def operator_scopes(text: str) -> tuple[str, ...]:
 
 
 def key_id(text: str) -> str:
-    """The id of a key, also of one that is given as a whole, which is what one has of a key that leaked."""
+    """Parse a key's id. A whole key is accepted, too, because that is what an operator has when a key leaked."""
     return _id_of(api_keys.PREFIX, text)
 
 
 def token_id(text: str) -> str:
-    """The same of an operator's token."""
+    """Parse the id of an operator's token; a whole token is accepted, too."""
     return _id_of(operators.PREFIX, text)
 
 
 def rows_at_most(text: str) -> int:
-    """The most rows to show."""
+    """Parse how many rows to show at most."""
     number = _whole(text)
     if number is None or not 1 <= number <= ROWS_MAX:
         raise argparse.ArgumentTypeError(f"a whole number from 1 to {ROWS_MAX}")

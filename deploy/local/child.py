@@ -57,7 +57,7 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
+        """The program's exit code: None while it runs, negative if a signal ended it."""
         return self._process.poll()
 
     async def ended(self) -> int:

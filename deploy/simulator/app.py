@@ -41,7 +41,7 @@ class Running(msgspec.Struct, frozen=True):
         return self.simulator.calls
 
     def at(self, region: str) -> Running:
-        """The same simulator under the vendors' addresses of a region."""
+        """This simulator under the addresses that the vendors have in a region."""
         return Running(f"{self.url}/at/{region}", self.simulator)
 
     @property

@@ -92,7 +92,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return Payer(self.vendor, self.key[-SHOWN_LENGTH:], self.region)
 
     def shown(self) -> Condition:
-        """The same without secrets."""
+        """The condition with a shortened key."""
         return msgspec.structs.replace(self, key=self.of.account)
 
 

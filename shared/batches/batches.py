@@ -291,7 +291,7 @@ def _gone(why: str) -> Gone:
 
 
 def _result(row: asyncpg.Record, batch: Batch) -> Result | None:
-    """None if the line has not ended. Raises `Gone` if its answer is deleted."""
+    """The result of a line; None if the line has not ended. Raises `Gone` if its answer is deleted."""
     line = {"number": row["number"], "custom_id": row["custom_id"], "asked": row["asked"]}
     if row["bad_code"]:
         return Result(**line, error_code=row["bad_code"], error_message=row["bad_message"])

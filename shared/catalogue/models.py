@@ -136,7 +136,7 @@ class Offer(msgspec.Struct, frozen=True):
         return self.models[self.prices.phase(clock.utc_now())]
 
     def flex_now(self) -> Model | None:
-        """The same at the tier `flex`; None if the model lacks it."""
+        """The model at the tier `flex`, with the prices that are in force; None if the model lacks that tier."""
         return self.flex.get(self.prices.phase(clock.utc_now()))
 
     def changed(self, **fields: str | None) -> Offer:

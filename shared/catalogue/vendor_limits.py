@@ -121,7 +121,7 @@ neither goes, nor `top_k`, nor a tool that must be called
 (docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html). Read 2026-11.
 """
 _CONVERSE_FROM_16 = msgspec.structs.replace(_CONVERSE, output_tokens_min=16)
-"""Of GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
+"""For GPT, Grok and Kimi K3: a smaller `maxTokens` is refused (litellm-1.110, its Converse transformation, read 2026-11)."""
 _CONVERSE_MISTRAL = msgspec.structs.replace(_CONVERSE, stops_max=10)
 """docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html (read 2026-11)."""
 _JURASSIC = VendorLimits(temperature_max=1, stops_max=1, blank_turns=False)

@@ -46,7 +46,7 @@ class KeptInput(msgspec.Struct, frozen=True, kw_only=True):
         return self.written_bytes or len(self.told) + len(self.input)
 
     def written(self) -> KeptInput:
-        """The same without the part that is already in its row."""
+        """This input without the part that is already in its row."""
         return msgspec.structs.replace(self, told=b"", input=b"", written_bytes=self.bytes)
 
 

@@ -120,7 +120,7 @@ async def living_workers(client: redis.asyncio.Redis) -> list[Heartbeat]:
 
 
 def _readable(document: bytes) -> Heartbeat | None:
-    """None for a heartbeat that another release writes in another form."""
+    """The decoded heartbeat; None if another release has written it in another form."""
     try:
         return msgspec.json.decode(document, type=Heartbeat)
     except msgspec.DecodeError:

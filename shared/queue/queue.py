@@ -203,8 +203,8 @@ class Queue:
         return await self._move(claim.queue, job, (claim.epoch, claim.owner), calls, lost)
 
     async def pass_on(self, name: QueueName, job: Job, epoch: int, *, calls: int, lost: bytes = b"") -> bool:
-        """The same for a job that waits in the queue `name` and that no worker has. False when it was claimed after that
-        epoch, or does not wait there any more.
+        """Like `move`, for a job that waits in the queue `name` and that no worker has claimed. Returns False when it was
+        claimed after that epoch, or does not wait there any more.
         """
         return await self._move(name, job, (epoch, ""), calls, lost)
 

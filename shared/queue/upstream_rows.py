@@ -53,15 +53,15 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpstreamDetails(UpstreamRow, frozen=True, kw_only=True):
-    """The same with why it is not closed, and since when: `failures`, `credentials` that are refused, `credit` that is used
-    up, or an `operator`.
+    """An upstream, with the `reason` why it is not closed, and since when: `failures`, `credentials` that are refused,
+    `credit` that is used up, or an `operator`.
     """
 
     reason: str
     since: dt.datetime | None
 
     def row(self) -> UpstreamRow:
-        """Without these."""
+        """The upstream without reason and time."""
         return UpstreamRow(**{name: getattr(self, name) for name in UpstreamRow.__struct_fields__})
 
 

@@ -87,7 +87,7 @@ class ByteBudget:
         return HeldBytes(self, waiter.size, owner)
 
     def hold_now(self, size: int, owner: str = "") -> HeldBytes | None:
-        """The same without waiting; None if there is no room, or if others wait for it."""
+        """Take the bytes without waiting; None if there is no room, or if others wait for it."""
         if self._is_beyond_share(size, owner) or self._used + size > self._total:
             return None
         if any(not self._is_beyond_share(one.size, one.owner) for one in self._waiting):

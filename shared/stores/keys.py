@@ -33,7 +33,7 @@ def bell(name: QueueName) -> str:
 
 
 def large_bell(name: QueueName) -> str:
-    """The same for large jobs that were left behind, for workers with room for them."""
+    """A list on which workers with room for large jobs block: it is rung for large jobs that were left behind."""
     return f"bell:{name}{LARGE}"
 
 

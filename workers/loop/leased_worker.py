@@ -297,7 +297,7 @@ class LeasedWorker(Worker):
             await self._renew(held, even_none=True)
 
     async def _renew(self, held: Sequence[Lease], *, even_none: bool = False) -> None:
-        """Renew these leases; with `even_none`, ask Redis even if there are none."""
+        """Renew these leases. With `even_none`, Redis is asked even if there are none, to see whether it answers again."""
         if not held and not even_none:
             return
         leases = {lease.job_id: lease for lease in held}

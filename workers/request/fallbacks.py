@@ -69,7 +69,9 @@ def goes_on(error: RebootError) -> bool:
 
 
 def may_go_on(job: Job, received: Received, error: RebootError) -> bool:
-    """The same for a request of which this much was received."""
+    """Whether the next model is asked after this error, given what was received: not once text has been sent, after the
+    deadline, or without another model.
+    """
     return bool(job.fallbacks) and goes_on(error) and not received.text_bytes and job.left_s() > 0
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 async def bounded(
     pieces: AsyncGenerator[T, None], *, idle_s: float | None, total_s: float, first_s: float | None = None
 ) -> AsyncGenerator[T, None]:
-    """The same pieces. Raises `ProviderTimeout` after `idle_s` without a piece (`first_s` before the first one, if that is
+    """Pass the pieces on. Raises `ProviderTimeout` after `idle_s` without a piece (`first_s` before the first one, if that is
     less), and `OutOfTime` after `total_s` in all. Keep-alive comments are no pieces, so they cannot extend a limit. However
     this ends, the vendor's connection is closed.
     """

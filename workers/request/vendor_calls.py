@@ -264,7 +264,7 @@ class VendorCalls:
 
 
 async def _noted(pieces: AsyncGenerator[Piece, None], call: Call) -> AsyncGenerator[Piece, None]:
-    """The same pieces; the first one shows that the upstream answers."""
+    """Pass the pieces on; the first one shows that the upstream answers."""
     async with contextlib.aclosing(pieces):
         async for piece in pieces:
             call.answered()

@@ -117,7 +117,7 @@ def parse_message(body: bytes, *, interleaved: bool = False) -> Asked:
 
 
 def parse_count(body: bytes) -> Asked:
-    """The same of a body whose tokens are to be counted."""
+    """Parse a body whose tokens are to be counted. Raises `InvalidRequest`."""
     request, unknown = _counts.decode(body)
     check_thinking(request.thinking, None)
     return _asked(request, unknown)

@@ -78,7 +78,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
 
 
 def failure(error: ErrorBody, request_id: str | None) -> AnthropicFailure:
-    """The same before it is encoded."""
+    """The body of an error as a struct, before it is encoded."""
     known = error.details or {}
     details = AnthropicDetails(
         error_code=error.code,

@@ -43,9 +43,9 @@ class MessageEvents:
         self._started = False
         self._blocks = Blocks(signs_calls=True)
         self._begun = 0
-        """Of the blocks."""
+        """How many blocks have begun."""
         self._last: CallPiece | ThoughtPiece | None = None
-        """What the last of them began with."""
+        """The piece that the last block began with."""
 
     def served_by(self, model: str) -> None:
         """The model that `message_start` names."""

@@ -157,7 +157,7 @@ def call_of(call: ToolCall) -> CompletionToolCall:
 
 
 def call_json(call: ToolCall) -> dict[str, Any]:
-    """The same as part of a chunk."""
+    """The whole tool call as plain JSON values, for a chunk."""
     return msgspec.to_builtins(call_of(call))  # type: ignore[no-any-return]
 
 

@@ -82,7 +82,7 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     supports_reasoning_summaries: bool
     """Whether the model thinks, so that a summary may be asked for."""
     supports_reasoning_summary_parameter: bool
-    """The same for the request's field `reasoning.summary`."""
+    """Whether the request may have the field `reasoning.summary`: true where the model thinks."""
     default_reasoning_summary: Literal["none", "auto"]
     """`auto` for models that think, `none` for others."""
     support_verbosity: Literal[False] = False
@@ -98,7 +98,7 @@ class CodexModel(msgspec.Struct, frozen=True, kw_only=True):
     context_window: int
     """Tokens of input and output together."""
     max_context_window: int
-    """The same as `context_window`."""
+    """Tokens of input and output together, like `context_window`."""
     experimental_supported_tools: list[str] = []
     """Always empty."""
     input_modalities: list[Literal["text", "image"]]

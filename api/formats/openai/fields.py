@@ -32,7 +32,7 @@ class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """OpenRouter's form of reasoning: an effort, or a number of tokens, and whether the caller sees the thoughts."""
 
     effort: str | None = None
-    """As `reasoning_effort`; that field wins where both are given."""
+    """The effort, like `reasoning_effort`, which wins where both are given."""
     max_tokens: Tokens | None = None
     """Thinking tokens at most, less than the output limit; it switches thinking on."""
     enabled: bool | None = None
@@ -41,7 +41,7 @@ class Reasoning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """True hides the thoughts, false shows them; by default they are shown."""
 
     def as_thinking(self) -> Thinking | None:
-        """The same in Anthropic's form; None if only an effort is given."""
+        """The reasoning in Anthropic's form; None if only an effort is given."""
         if self.enabled is False:
             return Thinking(type="disabled", budget_tokens=self.max_tokens)
         return Thinking(type="enabled", budget_tokens=self.max_tokens) if self.enabled or self.max_tokens else None

@@ -179,7 +179,7 @@ class AssistantMessage(_Turn, frozen=True, kw_only=True, tag="assistant"):
     reasoning_content: Any = None
     """The text of the thoughts, as they came; models that want them back are told them."""
     reasoning: Any = None
-    """The same in OpenRouter's field; `reasoning_content` wins where both are given."""
+    """The thoughts in OpenRouter's field; `reasoning_content` wins where both are given."""
     reasoning_details: Any = None
     """The signed thoughts, unchanged as they came; entries that nobody here wrote are left out and named."""
 

@@ -34,7 +34,7 @@ class FunctionDefinition(_Strict, frozen=True):
     strict: bool | None = None
     """True: the arguments follow the schema for sure; done by OpenAI's models, left out by others."""
     cache_control: CacheControl | None = None
-    """The same mark as beside the function."""
+    """A cache mark, with the same effect as one beside the function."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError`, which msgspec reports as an error of the body."""

@@ -104,7 +104,9 @@ def parse_response(body: bytes) -> Asked:
 
 
 def parse_response_line(body: bytes) -> Asked:
-    """The same for a batch line, whose answer is stored with the batch only."""
+    """Like `parse_response`, for a line of a batch. Its answer is stored with the batch only, so it cannot continue earlier
+    responses.
+    """
     asked = parse_response(body)
     if asked.goes_on:
         raise InvalidRequest("`previous_response_id` and `item_reference` are not possible in a batch: send all items.")

@@ -72,7 +72,7 @@ class ResponseEvents:
         self._anew = anew
         self.held_bytes = 0
         self._number = 0
-        """Of the next event."""
+        """The number of the next event."""
         self._began = self._started = False
         self._blocks = Blocks(signs_calls=repeated.encrypted)
         self._output: list[OutputItem] = []
@@ -82,7 +82,7 @@ class ResponseEvents:
         self._signature: str | None = None
         self._open = False
         self._said: list[str] = []
-        """Of the item that is open: all of it so far."""
+        """All pieces so far of the item that is open."""
         self._delta = b"", b""
         """What stands around the number and the text of a piece."""
 
