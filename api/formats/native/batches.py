@@ -25,7 +25,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """The batch's lines, by how they ended. Lines that are in `total` alone have not ended."""
 
     total: int
-    """All lines that were understood."""
+    """All lines that are not blank. Those that were not understood count as failed."""
     completed: int
     """Lines with an answer."""
     failed: int
@@ -42,7 +42,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     """The batch's id, for `/api/batches/{id}`."""
     state: State
-    """Where the batch stands; an end state only after every line is settled."""
+    """Where the batch stands; an end state only after every line is settled. `validating` is not used now."""
     counts: Counts
     """Its lines, by what became of them."""
     charged_usd: str
@@ -52,7 +52,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: datetime
     """When the batch was made."""
     started_at: datetime | None
-    """When its first line ran; null before."""
+    """When its lines could first run: when it was made."""
     cancelled_at: datetime | None
     """When it was cancelled; null when it was not."""
     ended_at: datetime | None

@@ -49,7 +49,7 @@ class RequestCounts(msgspec.Struct, frozen=True):
     """The batch's lines, by how they ended."""
 
     total: int
-    """All lines that were understood."""
+    """All lines that are not blank. Those that were not understood count as failed."""
     completed: int
     """Lines with an answer."""
     failed: int
@@ -91,7 +91,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     """The file with its lines."""
     completion_window: Literal["24h"] = "24h"
     status: Status
-    """Where the batch stands; a paused one is `in_progress`."""
+    """Where the batch stands; a paused one is `in_progress`. `validating` is not used now."""
     output_file_id: str | None
     """The file with the answers; null until the batch has ended, and where there are none."""
     error_file_id: str | None
@@ -99,7 +99,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     """When the batch was made, in Unix seconds."""
     in_progress_at: int | None
-    """When its first line ran, in Unix seconds; null before."""
+    """When its lines could first run: when it was made, in Unix seconds; null where no line was understood."""
     expires_at: int
     """When the batch ends whatever has run, in Unix seconds."""
     finalizing_at: int | None
