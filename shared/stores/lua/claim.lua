@@ -15,7 +15,7 @@
 -- with turns
 --
 -- KEYS  the queues (sorted sets: id by due time), highest priority first
--- ARGV  1 owner: a word that no other claim has   2 lease, ms   3 most jobs in all
+-- ARGV  1 owner: a word that no other call of this script has; all jobs of this call share it   2 lease, ms   3 most jobs in all
 --       4 Redis time after which nothing is claimed, ms, because the worker no longer waits for the answer; 0 for no limit
 --       5 most bytes of payloads in the answer   6 the worker   7 largest small payload, bytes
 --       8 memory that large payloads may take, bytes   9 1 when the worker runs no large job, which then may be of any size, else 0
@@ -75,7 +75,7 @@ local function fill_lines_with_news(queue)
   end
 end
 
--- Returns whether the job was claimed; otherwise it is dropped.
+-- Claims one due job and adds it to the answer. False, and the job is dropped, if it has no payload, a tombstone, or was just done.
 local function claim(queue, class, account, id, due, size, counts)
   local run = 'run:' .. id
   local mark = 'arq:in-progress:' .. id
