@@ -1,4 +1,5 @@
-"""Vendors. A provider turns one request into one vendor call and back, and knows nothing else: no Redis, no money.
+"""Vendors. A provider turns one request into one vendor call and back. It knows neither stores nor queue nor ledger, and of
+money only `Usage`, a count of tokens.
 
     request ──► provider.stream(request) ──► str, Joined, CallPiece and ThoughtPiece … Reported … Finished
 
