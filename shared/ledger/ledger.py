@@ -152,10 +152,9 @@ class Ledger:
         return [grant_of(by_id.get(row.id), row) for row in rows]
 
     async def _settle_batch(self, rows: Sequence[Settlement]) -> list[Outcome | BaseException]:
+        # many large answers at once would hold the accounts' locks too long
         if len(rows) > 1 and sum(len(row.answer or b"") for row in rows) > self._answers_bytes_max:
-            return await self._in_halves(
-                rows, self._settle_batch
-            )  # large inputs are written without the account's lock
+            return await self._in_halves(rows, self._settle_batch)
         try:
             answers = await self._settling.fetch(*settling(rows))
         except BUSY as error:

@@ -182,7 +182,7 @@ def _read(asked: bytes) -> Ask:
 
 
 def _bound_of(item: Item) -> NanoUsd:
-    """What would be held for the item."""
+    """An upper bound of what would be held for the item; it only refuses what cannot be counted."""
     held = item.reservation
     alone = item.model.price.hold(held.input_bound, held.output_limit)
     return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in held.chain or ())))

@@ -344,7 +344,7 @@ class LeasedWorker(Worker):
     ) -> None:
         """End the claim in the queue, unless it was lost. If Redis does not answer, the lease lapses instead."""
         lease = own_lease()
-        if not lease.is_held:  # the run gave the job away
+        if not lease.is_held:  # its end was written with the last event (`append.lua`), or the run gave it away
             return
         lease.end()  # before the call: a later renewal would undo a deferral
         if lease.cancelled_for == "lost":

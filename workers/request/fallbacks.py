@@ -1,4 +1,6 @@
-"""When a request goes on with the next model of its chain: the one table that decides it.
+"""When a request goes on with the next model of its chain: `GOES_ON` decides it for each class of error. What an error
+decides elsewhere: `PASSES_ELSEWHERE` in `next_call.py`, whether another upstream of the same model is called; `outcome_of`
+in `workers/upstreams/outcomes.py`, what it says of its upstream; `lose` in `billing.py`, whether the vendor bills the call.
 
 It goes on only if the model itself cannot be had and another call is useless, and only before the first byte. Faults of the
 caller, and errors that any model would cause, are returned at once.

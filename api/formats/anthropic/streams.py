@@ -52,7 +52,7 @@ class MessageEvents:
         self._model = model
 
     def opening(self) -> None:
-        """Nothing: the status waits for the first event."""
+        """Nothing: the status waits for the first event or ping (`SSE_KEEPALIVE_S`), whichever is sooner."""
 
     def render(self, sequence: int, event: AnswerEvent) -> bytes:  # noqa: ARG002 - these events have no numbers
         """Anthropic's events for this event; none for an empty text."""
