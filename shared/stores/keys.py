@@ -14,7 +14,9 @@ SETTLES = "settles"
 """A hash of settle records by request id: what is owed to the ledger until Postgres has committed it."""
 
 KEPT = "kept"
-"""A hash of the bytes that are kept of ended requests: of `all`, and by the time at which they expire."""
+"""A hash of the bytes that are kept of ended requests: of `all`, and by the time at which they expire. For each such time,
+`kept:<ms>` is a list of the keys that expire then, each with its bytes.
+"""
 
 SETTLED, SETTLED_AT = "settled", "settled:at"
 """The settle records that Postgres has committed a moment ago, and a sorted set of their ids by time: Postgres may still
@@ -85,11 +87,31 @@ def own_bell(worker_id: str) -> str:
 
 
 def run(request_id: str) -> str:
-    """A hash of what the scripts know of one request: `account`, `epoch` and `owner` of the newest claim, `queue` (the
-    queue that it was enqueued in), `begun` (the owner of the claim that began its journal), `channel` (of all front doors
-    with a reader), `deadline` (Unix milliseconds), `bytes` of its payload and whether it is `large`, when its journal was
-    `read` last, `dead`, `void`, `calls`, `refused`, `moved`, `waits`, `gone_on` (epoch and owner of the claim that put it
-    into another queue).
+    """A hash of what Redis knows of one request. Scripts write it, and `note_calls` of `workers/request/past.py`.
+
+    field           written by         meaning
+    account         enqueue            the account whose turn it takes
+    deadline        enqueue            Unix milliseconds
+    channel         enqueue, listen,   channels of all front doors with a reader, with spaces between
+                    abort, read
+    bytes, large    enqueue, move      size of the payload; 1 if the job is large
+    goes_on         enqueue, move      1 if another model of its chain may serve it
+    epoch           claim, enqueue,    of the newest claim; a tombstone and a move without a claim raise it, too
+                    move, tombstone
+    owner           claim, move        of the newest claim; empty after a move
+    queue           claim, move        the queue where it was claimed last, or that it was moved to
+    call:<epoch>    renew              the vendor's call of that claim: number and upstream
+    begun           append             the owner of the claim that began its journal
+    upstream        append             the upstream that the first event of its journal came from
+    read            append, read       when its journal was read last, or ended with a reader; Unix milliseconds
+    calls           move, note_calls   calls of vendors so far
+    refused, moved  move, note_calls   calls of the present model without capacity; those that went elsewhere at once
+    lost            move, note_calls   calls that nobody is charged for, packed
+    waits           move, note_calls   how often it went back to a queue by itself
+    waits_since     move, note_calls   since when no upstream was available to it, Unix milliseconds; 0 if one was
+    gone_on         move               epoch and owner of the claim that moved it
+    dead            tombstone          1 if it must never run
+    void            tombstone          1 if it may end, but not charged
     """
     return f"run:{request_id}"
 

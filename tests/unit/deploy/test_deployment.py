@@ -38,6 +38,7 @@ CLOSED = {
     "code": "overloaded",
 }
 """The values of labels that expressions match exactly."""
+FOLDERS = ("api", "workers", "shared", "deploy", "tests")
 
 
 def _exported() -> dict[str, set[str]]:
@@ -136,6 +137,19 @@ def test_the_commands_and_settings_that_operators_are_told_exist(paper: Path) ->
     known = {field.upper() for field in Settings.__struct_fields__} | vars(environment_variables).keys()
     told = set(re.findall(r"`([A-Z]+(?:_[A-Z0-9]+)+)`", text))
     assert {name.removesuffix(SUFFIX) for name in told} <= known
+
+
+def test_the_files_that_papers_name_exist() -> None:
+    files = [f"/{path.relative_to(PROJECT)}" for folder in FOLDERS for path in (PROJECT / folder).rglob("*.*")]
+    papers = [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]
+    told = {
+        (paper.name, name)
+        for paper in papers
+        if paper.name != "CHANGELOG.md"
+        for name in re.findall(r"`([a-z][\w./-]*\.(?:py|lua|sql))`", paper.read_text())
+    }
+    assert len(told) > 50
+    assert {one for one in told if not any(file.endswith(f"/{one[1]}") for file in files)} == set()
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
