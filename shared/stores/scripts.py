@@ -1,6 +1,7 @@
 """The Lua scripts, called through one pipelined connection. A call whose reply was lost is sent again: most scripts are
-idempotent, and none moves money twice. A repeat of `claim` costs what it took before a wait until that lease lapses; a
-repeat of `pace` or `upstreams` counts outcomes twice, and one of `turn` leaves a turn unused. The parts (`lua/parts`) that a script names with lines `-- with <part>` are put in front of it.
+idempotent, and none moves money twice. Jobs whose `claim` got no answer wait until their leases lapse; a repeat of `pace`
+or `upstreams` counts outcomes twice, and one of `turn` leaves a turn unused. The parts (`lua/parts`) that a script names
+with lines `-- with <part>` are put in front of it.
 """
 
 from __future__ import annotations
