@@ -53,9 +53,8 @@ async def let_read(request: web.Request, response: web.StreamResponse) -> None:
     if not origins or not request.path.startswith(PATHS):
         return
     if origins != (EVERY_ORIGIN,):
-        response.headers.add(
-            "Vary", "Origin"
-        )  # always sent, because the answer depends on the origin and caches must know that
+        # always sent, because the answer depends on the origin and caches must know that
+        response.headers.add("Vary", "Origin")
     allowed = _allowed(request)
     if allowed:
         response.headers["Access-Control-Allow-Origin"] = allowed

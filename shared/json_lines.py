@@ -25,9 +25,8 @@ def one_line(data: bytes) -> bytes:
     """
     if _LF in data or _CR in data:
         data = data.translate(_BLANKS)
-    if (
-        _FIRST_OF_THREE in data
-    ):  # searching for one byte is much faster than for three, and most texts do not contain it
+    # searching for one byte is much faster than for three, and most texts do not contain it
+    if _FIRST_OF_THREE in data:
         data = data.replace(b"\xe2\x80\xa8", LINE_ENDS["\u2028"]).replace(b"\xe2\x80\xa9", LINE_ENDS["\u2029"])
     if _FIRST_OF_TWO in data:
         data = data.replace(b"\xc2\x85", LINE_ENDS["\u0085"])

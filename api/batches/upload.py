@@ -165,6 +165,5 @@ class Upload:
         try:
             await asyncio.shield(drop_file(self._services.pool, self._file))
         except RebootError as error:
-            log.warning(
-                "broken upload not dropped", file=self._file.id, reason=error.message
-            )  # a sweep gives the upload up later
+            # a sweep gives the upload up later
+            log.warning("broken upload not dropped", file=self._file.id, reason=error.message)

@@ -87,9 +87,8 @@ class SlowReader:
             log.info(
                 "slow reader cut off", idle_s=round(idle_s, 1), behind_s=round(self._behind_s, 1), bytes=self._left
             )
-            self._socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, _RESET
-            )  # otherwise the kernel keeps its buffer
+            # otherwise the kernel keeps its buffer
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
 
     def _look_later(self) -> None:

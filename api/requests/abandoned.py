@@ -48,9 +48,8 @@ class Abandoned:
     async def _cancel_later(self, request_id: str) -> None:
         await asyncio.sleep(self._grace_s)
         ended_at = time.monotonic() + self._runs_s
-        while not self._relay.follows(
-            request_id
-        ):  # otherwise somebody reads again, and their leaving starts a new period
+        # once somebody reads again, their leaving starts a new period
+        while not self._relay.follows(request_id):
             try:
                 cancelled = await self._queue.leave(request_id, self._relay.channel)
             except Unavailable:

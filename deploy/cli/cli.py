@@ -56,9 +56,8 @@ def main() -> None:
     """Entry point of the `rebootml` script."""
     words = [word for word in sys.argv[1:] if word != "--json"]
     parser = _parser()
-    if words[:1] != ["batch"] and not all(
-        map(_is_text, words)
-    ):  # batch commands take file names, which may be any bytes
+    # batch commands take file names, which may be any bytes
+    if words[:1] != ["batch"] and not all(map(_is_text, words)):
         parser.error("a word of the line is not in UTF-8")
     arguments = parser.parse_args(words)
     arguments.as_json = len(words) < len(sys.argv[1:])

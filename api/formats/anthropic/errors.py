@@ -112,8 +112,7 @@ def _message(error: ErrorBody) -> str:
 def _type(error: ErrorBody) -> str:
     if error.code in OVERLOADED:
         return "overloaded_error"
-    if (
-        error.code == ProviderRejected.code
-    ):  # its status is 502, but the request itself is at fault, and repeating it is useless
+    # the status is 502, but the request itself is at fault, and repeating it is useless
+    if error.code == ProviderRejected.code:
         return "invalid_request_error"
     return TYPES.get(error.status, "api_error" if error.status >= OUR_FAULT else "invalid_request_error")

@@ -80,8 +80,7 @@ def error_json(error: ErrorBody, request_id: str) -> bytes:
 
 
 def _type(error: ErrorBody) -> str:
-    if (
-        error.code == ProviderRejected.code
-    ):  # its status is 502, but the request itself is at fault, and repeating it is useless
+    # the status is 502, but the request itself is at fault, and repeating it is useless
+    if error.code == ProviderRejected.code:
         return CALLERS_FAULT
     return TYPES.get(error.status, "server_error" if error.status >= OUR_FAULT else CALLERS_FAULT)
