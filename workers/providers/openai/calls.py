@@ -79,13 +79,14 @@ class OpenAIApi:
             if not request.stream:
                 for piece in answer.whole(await whole(response.content.iter_any())):
                     yield piece
-            with self._coalescing.stream(response) as reads:
-                while chunk := await reads.read():
-                    for piece in answer.feed(chunk):
-                        yield piece
-                    if answer.done:
-                        break
-                    await reads.pause(len(chunk))
+            else:
+                with self._coalescing.stream(response) as reads:
+                    while chunk := await reads.read():
+                        for piece in answer.feed(chunk):
+                            yield piece
+                        if answer.done:
+                            break
+                        await reads.pause(len(chunk))
         for piece in answer.rest():
             yield piece
         for piece in answer.end():
