@@ -85,7 +85,7 @@ class NextCall:
         self._client = client
         self._settings = settings
         self._received = received
-        self._tried: set[str] = set()
+        self._failed_upstreams: set[str] = set()
         """Upstreams that have failed in the present round."""
         self._next_is_well = next_is_well
 
@@ -97,7 +97,7 @@ class NextCall:
             match await self._routes.choose(self._job.model, turn_within_s=self._settings.retry_in_place_s):
                 case Route() as route:
                     self._received.waits_since_ms = 0
-                    if not route.turn.in_s or await self._has_its_turn(route):
+                    if not route.turn.in_s or await self._await_turn(route):
                         return route
                 case Closed() as closed:
                     await self._wait_for_opening(closed)
@@ -115,7 +115,7 @@ class NextCall:
             self._received.moved += 1
             log.info("vendor call failed, another upstream is called", code=error.code, upstream=route.name)
             return found
-        self._tried.clear()
+        self._failed_upstreams.clear()
         if begun:
             raise error
         if not (isinstance(found, Closed) and not error.retryable and self._may_call_again()):
@@ -129,11 +129,11 @@ class NextCall:
         """
         if self._received.text_bytes or not isinstance(error, PASSES_ELSEWHERE) or self._job.left_s() <= 0:
             return None
-        self._tried.add(route.name)
-        if all(other.name in self._tried for other in self._routes.of(self._job.model)):
+        self._failed_upstreams.add(route.name)
+        if all(other.name in self._failed_upstreams for other in self._routes.of(self._job.model)):
             return None
         await self.ask_whether_it_is_wanted(error)
-        return await self._routes.choose(self._job.model, self._tried)
+        return await self._routes.choose(self._job.model, self._failed_upstreams)
 
     async def _wait_for_opening(self, closed: Closed) -> None:
         """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
@@ -148,7 +148,7 @@ class NextCall:
         patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._is_patient:
-            if wait_s > patience_s or patience_s <= 0 or await self._goes_on():
+            if wait_s > patience_s or patience_s <= 0 or await self._prefers_next_model():
                 raise error
             delay_s = min(delay_s, patience_s)
         if delay_s >= self._job.left_s():
@@ -159,7 +159,7 @@ class NextCall:
             await asyncio.sleep(delay_s)
         await self.ask_whether_it_is_wanted(error)
 
-    async def _has_its_turn(self, route: Route) -> bool:
+    async def _await_turn(self, route: Route) -> bool:
         """Wait for the call's turn. Returns False if the upstream takes no call then: the request takes another turn, until
         it is older than `UPSTREAM_THROTTLED_S`.
         """
@@ -168,13 +168,13 @@ class NextCall:
         is_old = not self._is_patient and self._age_s() > self._settings.upstream_throttled_s
         if wait_s >= self._job.left_s():
             raise Expired(NO_CAPACITY) if _is_flex(self._job) else error
-        if is_old or await self._goes_on():
+        if is_old or await self._prefers_next_model():
             raise error
         await asyncio.sleep(wait_s)
         await self.ask_whether_it_is_wanted(error)
         return await self._routes.may_begin(route)
 
-    async def _goes_on(self) -> bool:
+    async def _prefers_next_model(self) -> bool:
         """Whether the next model of the chain is asked instead of waiting for this one."""
         return bool(self._job.fallbacks) and await self._next_is_well()
 
@@ -196,7 +196,7 @@ class NextCall:
             calls=self._received.attempts,
         )
         if delay_s > self._settings.retry_in_place_s:
-            if await self._goes_on():
+            if await self._prefers_next_model():
                 raise error
             await self._defer(delay_s, error)
         await asyncio.sleep(delay_s)

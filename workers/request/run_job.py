@@ -66,6 +66,10 @@ BATCH_JOURNAL_S = 60.0
 """How long the journal of a batch line is kept, for a worker that takes a lost line over; its answer is in Postgres."""
 
 
+class EndNotWritten(LeaseLost):
+    """Redis did not take the request's end. The lease is left to lapse, and the worker that takes the job over ends it."""
+
+
 class Runner:
     """What running requests needs; one per worker process."""
 
@@ -105,8 +109,8 @@ async def run_request(ctx: dict[str, Any], payload: Sealed) -> None:
         try:
             with runner.answers.of(job.account_id) as room:
                 await Attempt(runner, worker, job, lease, room).run()
-        except LeaseLost:
-            log.warning("attempt fenced")
+        except LeaseLost as error:
+            log.warning("end left to the lease" if isinstance(error, EndNotWritten) else "attempt fenced")
             traces.fail("lease_lost")
             lease.cancelled_for = "lost"  # the job must not be finished on behalf of its new owner
 
@@ -224,9 +228,8 @@ class Attempt:
         self._received.pieces = past.pieces
         self._received.refused, self._received.moved = past.refused, past.moved
         self._received.lost = list(past.lost)
-        has_waited = (
-            past.waits >= self._claim.tries - 1
-        )  # every claim ended in a wait: no worker died that may have called an upstream
+        # if every claim ended in a wait, no worker died that may have called an upstream
+        has_waited = past.waits >= self._claim.tries - 1
         self._received.waits_since_ms = past.waits_since_ms if has_waited else 0
         resume_calls(self._received, self._job, past, self._claim.epoch - 1, self._runner.routes.cost_factor)
         if self._job.keep_until:
@@ -247,11 +250,11 @@ class Attempt:
         except RebootError as error:
             if not may_go_on(self._job, self._received, error):
                 raise
-            if not await self._has_gone_on(error):
+            if not await self._move_to_next_model(error):
                 raise
             return None
 
-    async def _has_gone_on(self, error: RebootError) -> bool:
+    async def _move_to_next_model(self, error: RebootError) -> bool:
         """Go on with the next model of the chain; false if nobody can call one, or the queue cannot be reached."""
         job, calls = self._job, self._received.attempts
         tried = await tried_now(self._runner.redis, job, self._claim.queue, error.code, calls - job.calls_before)
@@ -273,9 +276,19 @@ class Attempt:
         """The calls of this attempt. They are not stored, because they reference the attempt, and a cycle would keep the
         answer in memory until the next garbage collection.
         """
-        run, heard = self._runner, (self._received, self._take, self._answer.forget, self._stands, self._room)
-        well = partial(next_is_well, run.redis, run.routes, self._job, self._claim.queue)
-        return VendorCalls(self._job, run.routes, run.redis, run.settings, *heard, next_is_well=well)
+        run = self._runner
+        return VendorCalls(
+            self._job,
+            run.routes,
+            run.redis,
+            run.settings,
+            received=self._received,
+            take=self._take,
+            forget=self._answer.forget,
+            on_vendor_has_call=self._note_vendor_has_call,
+            room=self._room,
+            next_is_well=partial(next_is_well, run.redis, run.routes, self._job, self._claim.queue),
+        )
 
     async def _take(self, part: AnswerPart) -> None:
         if not self._job.stream or self._job.keep_until:
@@ -284,7 +297,7 @@ class Attempt:
             self._journal.upstream = self._received.upstream or ""
             await self._writer.write(part)
 
-    def _stands(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
+    def _note_vendor_has_call(self, with_vendor: bool) -> None:  # noqa: FBT001 - what `VendorCalls` tells
         """Note whether a vendor has the call. While it bills all of it, an abort would only waste the answer."""
         self._lease.vendor_call = f"{self._received.attempts} {self._received.upstream}" if with_vendor else ""
         if bills_to_the_end(self._job.model, self._job.sampling.reasoning_effort):
@@ -335,7 +348,7 @@ class Attempt:
         except Exception as error:
             reason = error.message if isinstance(error, Unavailable) else type(error).__name__
             log.warning("end not journaled", reason=reason)
-            raise LeaseLost(self._job.id) from error
+            raise EndNotWritten(self._job.id) from error
         self._lease.end()
         self._runner.settler.keep(settlement)
 

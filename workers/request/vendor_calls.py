@@ -51,7 +51,7 @@ BYTES_PER_TOKEN_MAX, SLACK_BYTES = 256, 65_536
 """An answer with more bytes than this per token of the output limit comes from a vendor that does not stop. The longest
 tokens of published vocabularies have 128 bytes (tiktoken's o200k_base and cl100k_base, read 2026-11).
 """
-BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN_SHOWN = 4
 """Average bytes per token, for figures that are not billed."""
 BYTES_PER_PART = 64
 """Least memory of a part of an answer beside its text, here and in the journal."""
@@ -60,8 +60,8 @@ BYTES_PER_PART = 64
 class VendorCalls:
     """The calls of one attempt. `received` is always up to date, so that the attempt can be charged however it ends. `take`
     gets each part of the answer, after `room` has room for it; `forget` is called if another call writes the answer anew;
-    `stands` is told whether a vendor has the call now; `next_is_well` says whether the next model of the chain can be
-    called now.
+    `on_vendor_has_call` is told whether a vendor has the call now; `next_is_well` says whether the next model of the chain
+    can be called now.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class VendorCalls:
         routes: Routes,
         client: redis.asyncio.Redis,
         settings: Settings,
+        *,
         received: Received,
         take: Callable[[AnswerPart], Awaitable[None]],
         forget: Callable[[], None],
-        stands: Callable[[bool], None],
+        on_vendor_has_call: Callable[[bool], None],
         room: Growth,
-        *,
         next_is_well: Callable[[], Awaitable[bool]] = nobody_is_next,
     ) -> None:
         self._job = job
@@ -86,7 +86,7 @@ class VendorCalls:
         self._received = received
         self._take = take
         self._forget = forget
-        self._stands = stands
+        self._on_vendor_has_call = on_vendor_has_call
         self._room = room
         self._leaves_thoughts_out = False
         self._is_timed = False
@@ -112,48 +112,49 @@ class VendorCalls:
                     VENDOR_CALLS.labels(self._job.model.api, reason).inc()
                     call.succeeded(reason)
                     return reason
-            if self._goes_on_without_thoughts(error):
+            if self._drop_thoughts_after(error):
                 await self._next.ask_whether_it_is_wanted(error)
             else:
-                begun = self._forget_answer(error)
+                begun = self._discard_partial_answer(error)
                 route = await self._next.after(route, error, begun=begun)
 
     async def _note_failure(self, call: Call, error: RebootError) -> None:
-        self._forget_failed(error)
+        self._book_failed_call(error)
         VENDOR_CALLS.labels(self._job.model.api, error.code).inc()
         self._received.refused += waits_for_capacity(self._job, error)
         await call.failed(error)
 
-    def _forget_answer(self, error: RebootError) -> bool:
-        """Drop the partial answer; true if there was one that no caller has seen."""
+    def _discard_partial_answer(self, error: RebootError) -> bool:
+        """Drop the partial answer if its caller has seen nothing of it; true if anything had been received."""
         begun = self._received.text_bytes > 0
         if begun and not self._job.stream:
             lose(self._job, self._received, error)
             self._forget()
             self._received.text_bytes = self._handed_on_bytes = 0
-            self._forget_failed(error)
+            self._book_failed_call(error)
         return begun
 
-    def _goes_on_without_thoughts(self, error: RebootError) -> bool:
-        """Whether the request is repeated without thoughts. Vendors bind thoughts to everything before them, which agents
-        shorten and edit; going on without thoughts is better than failing. The refused call is not charged.
+    def _drop_thoughts_after(self, error: RebootError) -> bool:
+        """Leave thoughts out from now on if that error refused them; true if the call is to be repeated. Vendors bind
+        thoughts to everything before them, which agents shorten and edit; going on without thoughts is better than failing.
+        The refused call is not charged.
         """
         refused = isinstance(error, ThoughtsRefused) and not self._leaves_thoughts_out
         self._leaves_thoughts_out |= refused
         return refused
 
-    def _forget_failed(self, error: RebootError) -> None:
+    def _book_failed_call(self, error: RebootError) -> None:
         """Record a call that failed before any output as the house's cost, in case the request ends while it waits for the
         next call.
         """
         if not self._received.text_bytes:
             lose(self._job, self._received, error)
-            self._stand(with_vendor=False)
+            self._note_vendor_has_call(with_vendor=False)
             self._received.forget_call()
 
-    def _stand(self, *, with_vendor: bool) -> None:
+    def _note_vendor_has_call(self, *, with_vendor: bool) -> None:
         self._received.called = with_vendor
-        self._stands(with_vendor)
+        self._on_vendor_has_call(with_vendor)
 
     async def _traced(self, call: Call) -> str:
         with vendor_span(self._job, call.route, self._received):
@@ -163,18 +164,18 @@ class VendorCalls:
 
     async def _call(self, call: Call) -> str:
         """Make one call. An upstream that recovers is asked for a stream, which soon shows whether it has recovered."""
-        fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_tried))
+        fitted = Fitted(self._request(call.route.model, streamed=self._is_streamed() or call.is_probe))
         request = fitted.request
         traces.note({"gen_ai.request.stream": request.stream})
         self._is_timed = request.stream and self._tier == "default" and self._job.batch_line is None
         idle_s = self._idle_s() if request.stream else None
         began = time.monotonic()
         total_s = min(self._job.left_s(), self._settings.deadline_s(self._tier))
-        first_s = self._settings.upstream_probe_s if call.is_tried and request.stream else None
-        said = bounded(call.route.provider.stream(request), idle_s=idle_s, total_s=total_s, first_s=first_s)
-        pieces = fitted.undone(_noted(said, call) if call.is_tried else said)
-        stands = sending(lambda with_vendor: self._stand(with_vendor=with_vendor))
-        with stands as sent, receiving(self._has_room_for):
+        first_s = self._settings.upstream_probe_s if call.is_probe and request.stream else None
+        pieces = bounded(call.route.provider.stream(request), idle_s=idle_s, total_s=total_s, first_s=first_s)
+        pieces = fitted.undone(_noted(pieces, call) if call.is_probe else pieces)
+        progress = sending(lambda with_vendor: self._note_vendor_has_call(with_vendor=with_vendor))
+        with progress as sent, receiving(self._await_room):
             try:
                 async with contextlib.aclosing(pieces):
                     return await self._heard(pieces, call, began)
@@ -211,17 +212,17 @@ class VendorCalls:
             traces.note({"gen_ai.response.time_to_first_chunk": waited_s})
             if self._is_timed:
                 LAST_MINUTE.first_token(self._job.model.provider, waited_s)
-        LAST_MINUTE.received(self._job.model.provider, max(part.pieces, bytes_of(part) // BYTES_PER_TOKEN))
+        LAST_MINUTE.received(self._job.model.provider, max(part.pieces, bytes_of(part) // BYTES_PER_TOKEN_SHOWN))
         self._received.text_bytes += bytes_of(part)
         self._received.pieces += part.pieces
         self._handed_on_bytes += _size_of(part)
         self._refuse_endless_answer()
         if self._handed_on_bytes > self._room.size:
-            await self._has_room_for(self._handed_on_bytes)
+            await self._await_room(self._handed_on_bytes)
         if not self._is_one_call_too_many(part):
             await self._take(part)
 
-    async def _has_room_for(self, size: int) -> None:
+    async def _await_room(self, size: int) -> None:
         """Wait for room. Without room by the deadline the call goes on, and its own limit ends it."""
         await self._room.grow_to(size, self._job.left_s())
 

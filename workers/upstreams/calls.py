@@ -38,13 +38,13 @@ class Call:
         self._release()
 
     @property
-    def is_tried(self) -> bool:
+    def is_probe(self) -> bool:
         """Whether this call tries a recovering upstream."""
         return bool(self.route.permit) and not self._answered
 
     def answered(self) -> None:
         """The first byte has arrived: the next call may now try a recovering upstream."""
-        if self.is_tried:
+        if self.is_probe:
             self._answered = True
             self._routes.states.told(self.route.name, self._term, "s")
             self._release()

@@ -74,7 +74,17 @@ async def _called(job: Job, vendor: Vendor, told: Told) -> Received:
     stand_in: Any = told
     routes = routes_to(vendor, job.model.api, paces=stand_in)
     room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
-    calls = VendorCalls(job, routes, stand_in, QUICK, received, take, lambda: None, lambda _: None, room)
+    calls = VendorCalls(
+        job,
+        routes,
+        stand_in,
+        QUICK,
+        received=received,
+        take=take,
+        forget=lambda: None,
+        on_vendor_has_call=lambda _: None,
+        room=room,
+    )
     await calls.until_one_works()
     return received
 

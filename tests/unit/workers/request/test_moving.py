@@ -75,7 +75,15 @@ async def _called(job: Job, *vendors: Vendor, settings: Settings = NEVER_WAITS) 
     room = GrowingRoom("vendor answers", total=1_000, free=1_000).of(job.account_id)
     routes = routes_by(held, *ROWS)
     await VendorCalls(
-        job, routes, redis, settings, received, take, answer.clear, lambda _: None, room
+        job,
+        routes,
+        redis,
+        settings,
+        received=received,
+        take=take,
+        forget=answer.clear,
+        on_vendor_has_call=lambda _: None,
+        room=room,
     ).until_one_works()
     assert answer == [Chunk("Hi")]
     return received

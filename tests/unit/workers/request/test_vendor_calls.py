@@ -71,7 +71,15 @@ async def test_an_answer_without_end_is_an_error_whatever_it_is_made_of(piece: P
     job = a_job(output_limit=LIMIT)
     room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
     calls = VendorCalls(
-        job, routes_to(vendor, job.model.api), nobody, settings, received, take, taken.clear, lambda _: None, room
+        job,
+        routes_to(vendor, job.model.api),
+        nobody,
+        settings,
+        received=received,
+        take=take,
+        forget=taken.clear,
+        on_vendor_has_call=lambda _: None,
+        room=room,
     )
     with pytest.raises(AnswerTooLong):
         await calls.until_one_works()
@@ -121,7 +129,17 @@ async def test_a_talk_goes_on_without_thoughts_that_its_vendor_refuses() -> None
     routes = routes_to(vendor, model.api, provider=model.provider)
     settings = Settings(database_url="", redis_url="")
     room = GrowingRoom("vendor answers", total=BYTES_MAX, free=BYTES_MAX).of(job.account_id)
-    calls = VendorCalls(job, routes, anybody, settings, received, take, taken.clear, lambda _: None, room)
+    calls = VendorCalls(
+        job,
+        routes,
+        anybody,
+        settings,
+        received=received,
+        take=take,
+        forget=taken.clear,
+        on_vendor_has_call=lambda _: None,
+        room=room,
+    )
     assert await calls.until_one_works() == "stop"
     assert [[len(message.thoughts) for message in asked.messages] for asked in vendor.asked] == [[0, 1, 0], [0, 0, 0]]
     own = with_own_names(sampling, job.account_id).caching.key
