@@ -55,7 +55,7 @@ class JobHead(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: tuple[Fallback, ...] = ()
     """The models that serve it if its model has failed, in order."""
     tried: tuple[Tried, ...] = ()
-    """The models that were called before and have failed."""
+    """The models of the chain that the job is done with: those that have failed, and those that nobody served."""
     traceparent: str = ""
     """The front door's span (`shared/runtime/traces.py`), as W3C writes it; empty if there is none."""
 

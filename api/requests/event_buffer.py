@@ -33,8 +33,8 @@ class EventBuffer:
     def __len__(self) -> int:
         return len(self._events)
 
-    def has_taken(self, event: Event) -> bool:
-        """Take the event if there is room for it at once."""
+    def take_if_room(self, event: Event) -> bool:
+        """Take the event if there is room for it at once; false if there is none."""
         size = _bytes_in_memory(event)
         if self.bytes + size <= min(OWN_BYTES, self._bytes_max):
             self._push(event, size)

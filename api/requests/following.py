@@ -110,15 +110,13 @@ class FollowUp:
                 return await self._after_loss(error, admitted, follower, lost)
             case RequestOverdue():
                 return await self._expire(error, admitted, follower)
-            case DoorClosed() if (
-                not admitted.outlives_reader
-            ):  # this request goes on, and a repeat would be another request
+            case DoorClosed() if not admitted.outlives_reader:
+                # this request goes on, and a repeat would be another request
                 return [Failed(EndUnknown(error.message).body())]
             case DoorClosed() | KeyEnded():  # only this reader is sent away; a worker settles the request
                 return [Failed(error.body())]
-            case _ if (
-                admitted.outlives_reader
-            ):  # the caller can come back for the answer, so it is not promised to be free
+            case _ if admitted.outlives_reader:
+                # the caller can come back for the answer, so it is not promised to be free
                 return [Failed(error.body())]
         return await self._give_up(error, admitted, follower)
 

@@ -112,7 +112,7 @@ class Follower:
         follower read the journal.
         """
         is_next = heard.sequence == self._next and not self._look_up and self._is_ours(heard.begun)
-        if is_next and self.buffer.has_taken(heard.event):
+        if is_next and self.buffer.take_if_room(heard.event):
             self._count(1, heard.begun)
         elif heard.sequence >= self._next or not self._is_ours(heard.begun):
             self._look_up = True

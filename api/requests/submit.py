@@ -322,10 +322,8 @@ class Submitter:
         if len(self._refused_until) >= REMEMBERED_MAX:
             self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
         if len(self._refused_until) < REMEMBERED_MAX:
-            self._refused_until[what] = (
-                now + wait_s,
-                type(error)(error.message),
-            )  # a new error, because the raised one references frames and the body
+            # a new error, because the raised one references frames and the body
+            self._refused_until[what] = (now + wait_s, type(error)(error.message))
 
 
 def _not_to_be_had(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:

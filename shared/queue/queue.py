@@ -145,7 +145,8 @@ class Queue:
         """
         limits = [limit for room in rooms for limit in (room.provider, room.lane, room.copies)]
         of_worker = (worker_id, self._bytes.small, max(0, memory.free), int(memory.alone))
-        # a repeated call has the same owners, because the first answer was lost
+        # all attempts have one owner: a late one claims nothing, and jobs of one whose answer was lost are left alone until
+        # their leases lapse
         owner = f"{worker_id}.{next(self._claims)}"
         for _ in range(CLAIM_ATTEMPTS):
             not_after_ms = self._redis_ms_in(CLAIM_WITHIN_MS)

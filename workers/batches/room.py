@@ -66,7 +66,7 @@ class Room:
         self._paces = paces
         self._settings = settings
         self._held: dict[str, Held] = {}
-        """By batch. A batch that is forgotten is simply looked at again."""
+        """What batches wait for, by their ids. A batch that is forgotten is simply looked at again."""
 
     async def window(self, connection: Connection) -> Window:
         """The present window. Raises asyncpg's and redis-py's errors."""

@@ -229,9 +229,8 @@ class LeasedWorker(Worker):
         self._large_jobs.end(claim)
         JOBS_RUNNING.labels(short_name(claim.queue)).dec()
         lease.end()  # if the job was not finished in the queue, the lease lapses and another worker takes over
-        if (
-            self.tasks.get(claim.id) is task
-        ):  # otherwise the job runs again: it was given back or moved just before its end
+        # another task runs the job again if it was given back or moved just before this one's end
+        if self.tasks.get(claim.id) is task:
             del self.tasks[claim.id], self.leases[claim.id]
             self.aborting_tasks.discard(claim.id)
         if self.draining or self.burst:
@@ -306,9 +305,8 @@ class LeasedWorker(Worker):
         for job_id, call in calls.items():
             leases[job_id].told_call = call
         for lease in map(leases.__getitem__, lost):
-            ended = (
-                lease.job_id not in self.job_tasks or lease.is_writing_end
-            )  # it ended, or may have ended, during the question
+            # a job that has ended, or may have, while Redis was asked has not lost its lease
+            ended = lease.job_id not in self.job_tasks or lease.is_writing_end
             if not ended:
                 log.warning("lease lost", job_id=lease.job_id)
                 LEASES_LOST.inc()

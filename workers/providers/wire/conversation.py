@@ -207,7 +207,9 @@ def _result(message: Message, open_calls: dict[str, ToolCall]) -> ToolResult:
 
 
 def _put_in_order(before: Turn, turn: Turn) -> None:
-    """Order results as their calls, because Gemini distinguishes two calls of one function by their order."""
+    """Order results as their calls, because Gemini distinguishes two calls of one function by their order, and remove cache
+    points that then stand twice in a row.
+    """
     places = {part.id: place for place, part in enumerate(before.parts) if isinstance(part, ToolCall)}
     last = len(before.parts)
     turn.parts.sort(key=lambda part: places.get(part.call.id, last) if isinstance(part, ToolResult) else last)

@@ -31,6 +31,8 @@ class Fitted:
         request, names = with_identifiers(request)
         messages = beside(with_labels(with_own_thoughts(request.messages, request.model)), request.model)
         self.request = msgspec.structs.replace(request, messages=messages, tools=with_objects(request.tools))
+        # names first, because the answer's tool is known by its own one; thoughts last, because they are signed for the
+        # text and the calls that the caller gets
         self._undoings: list[Undoing] = [
             undoing for undoing in (names, answer, thoughts_for(request, answered=answer is not None)) if undoing
         ]

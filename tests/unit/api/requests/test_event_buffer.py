@@ -27,13 +27,13 @@ def room_of(total: int) -> ByteBudget:
 def test_who_keeps_up_needs_no_room() -> None:
     buffer = EventBuffer(room_of(1), BYTES_MAX)
     for number in range(10_000):
-        assert buffer.has_taken(Chunk(f"{number}"))
+        assert buffer.take_if_room(Chunk(f"{number}"))
         assert buffer.next() == Chunk(f"{number}")
 
 
 async def test_a_stopped_reader_has_few_small_events_in_memory_although_their_text_is_short() -> None:
     buffer = EventBuffer(room_of(10 * BYTES_MAX), BYTES_MAX)
-    taken = sum(buffer.has_taken(Chunk("word")) for _ in range(10_000))
+    taken = sum(buffer.take_if_room(Chunk("word")) for _ in range(10_000))
     assert 50 < taken < BYTES_MAX / 200 + 1
 
 
@@ -41,7 +41,7 @@ async def test_a_stopped_reader_has_few_small_events_in_memory_although_their_te
 async def test_a_large_event_counts_until_the_reader_asks_for_the_next_one(event: Event) -> None:
     room = room_of(10 * LARGE)
     buffer = EventBuffer(room, BYTES_MAX)
-    assert buffer.has_taken(event)
+    assert buffer.take_if_room(event)
     assert LARGE < room.used < 1.1 * LARGE
     assert buffer.next() == event
     assert room.used > LARGE
@@ -53,8 +53,8 @@ async def test_a_large_event_counts_until_the_reader_asks_for_the_next_one(event
 async def test_many_stopped_readers_hold_no_more_than_there_is_room_for(event: Event) -> None:
     room = room_of(10 * LARGE)
     readers = [EventBuffer(room, BYTES_MAX) for _ in range(1_000)]
-    assert 8 <= sum(reader.has_taken(event) for reader in readers) <= 10
-    taken = sum(reader.has_taken(Chunk("a word ")) for _ in range(100) for reader in readers)
+    assert 8 <= sum(reader.take_if_room(event) for reader in readers) <= 10
+    taken = sum(reader.take_if_room(Chunk("a word ")) for _ in range(100) for reader in readers)
     assert room.used <= 10 * LARGE
     assert sum(reader.bytes for reader in readers) <= 10 * LARGE + len(readers) * OWN_BYTES
     assert taken > len(readers)
@@ -69,7 +69,7 @@ async def test_one_account_leaves_room_for_the_others() -> None:
     for owner, readers in buffers.items():
         for reader in readers:
             reader.owner = owner
-        assert 3 <= sum(reader.has_taken(LARGE_EVENTS[0]) for reader in readers) <= 5
+        assert 3 <= sum(reader.take_if_room(LARGE_EVENTS[0]) for reader in readers) <= 5
 
 
 async def test_what_was_read_together_gives_its_room_back_after_the_last_of_it() -> None:
