@@ -6,6 +6,7 @@
 -- with kept
 -- with payloads
 -- with turns
+-- with ending
 --
 -- KEYS  1 settle records (hash), then two for each event: its journal (list of events), its run (hash)
 -- ARGV  ten for each event: 1 id, 2 and 3 epoch and owner of the claim, 4 place in the journal from 0, 5 event
@@ -19,8 +20,8 @@
 -- -3 when the request is void: its caller was told that it did not run, so it may end, but may not be charged
 local messages = {}
 
--- End the job like `finish`, in the same step as its request.
-local function finish(run_key, run, id, queue, keep_ms, asked_max, kept_max, readers_ms, journal_bytes)
+-- End the job in the same step as its request, and keep for readers what may be kept.
+local function end_with_request(run_key, run, id, queue, keep_ms, asked_max, kept_max, readers_ms, journal_bytes)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local job, asked = 'arq:job:' .. id, 'asked:' .. id
@@ -30,14 +31,11 @@ local function finish(run_key, run, id, queue, keep_ms, asked_max, kept_max, rea
     redis.call('PEXPIRE', asked, keep_ms)
     keep(asked, payload, now + keep_ms, now)
   end
-  redis.call('DEL', job, 'arq:in-progress:' .. id, 'arq:retry:' .. id)
-  redis.call('ZREM', 'arq:abort', id)
-  leave_queue(queue, id, run.account, run.bytes, run.large)
-  stop_running(queue, run.account, id)
+  redis.call('DEL', 'arq:in-progress:' .. id)
+  end_job(queue, run_key, run, id, keep_ms)
   if run.channel ~= '' then
     redis.call('HSET', run_key, 'read', now)
   end
-  redis.call('PEXPIRE', run_key, keep_ms)
   keep('journal:' .. id, journal_bytes, now + keep_ms, now)
   make_room(tonumber(kept_max), readers_ms, now)
 end
@@ -71,7 +69,7 @@ local function append(journal, run_key, id, epoch, owner, place, event, live_ms,
   end
   if ending ~= '' then
     local of_run = { channel = run[3] or '', account = run[6] or '', bytes = run[7], large = run[8] }
-    finish(run_key, of_run, id, string.match(ending, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$'))
+    end_with_request(run_key, of_run, id, string.match(ending, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$'))
   end
   for channel in string.gmatch(run[3] or '', '%S+') do
     -- front doors of the previous release do not know the fourth word

@@ -7,6 +7,7 @@
 -- A job that is put back was admitted before, so no limit applies to it.
 -- with payloads
 -- with turns
+-- with rate
 --
 -- KEYS  1 queue (sorted set: id by due time)   2 arq job (string: payload)   3 run (hash)   4 bell (list)
 --       5 rate limit of the API key (string: theoretical arrival time, ms)   6 journal (list of events)
@@ -85,18 +86,13 @@ if tonumber(ARGV[8]) == 0 then
   end
 end
 
--- Generic cell rate algorithm: a minute's worth of requests may come at once, then one per interval.
 local rpm = tonumber(ARGV[7])
-local remaining, reset = 0, 0
+local wait, remaining, reset = 0, 0, 0
 if rpm > 0 then
-  local interval = 60000 / rpm
-  local arrival = math.max(tonumber(redis.call('GET', KEYS[5]) or 0), now) + interval
-  if arrival - now > 60000 + 0.001 then
-    return { 'rate', math.ceil(arrival - now - 60000), 0, math.ceil(arrival - interval - now), now }
-  end
-  reset = math.ceil(arrival - now)
-  remaining = math.floor((60000 - (arrival - now)) / interval + 0.001)
-  redis.call('SET', KEYS[5], string.format('%.3f', arrival), 'PX', reset)
+  wait, remaining, reset = take(KEYS[5], rpm, now)
+end
+if wait > 0 then
+  return { 'rate', wait, 0, reset, now }
 end
 
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])

@@ -2,14 +2,17 @@
 -- nothing unless the claim still owns the job.
 -- with payloads
 -- with turns
+-- with ending
 --
 -- KEYS  1 queue   2 arq job   3 arq in-progress   4 arq retry counter   5 arq abort set   6 arq result   7 run   8 bell
+--       (`end_job` makes the names of 2, 4 and 5 itself)
 -- ARGV  1 id   2 epoch   3 "done" | "again"   4 done: result, may be empty; again: due time, Unix ms, 0 for now
 --       5 time to live of the result, ms, 0 for ever   6 time to live of the run hash, ms
 --       7 for how long to remember that the job was done, ms (cron jobs), else 0   8 owner
 -- returns 1, or 0 when the claim was lost
 local id = ARGV[1]
 local run = redis.call('HMGET', KEYS[7], 'epoch', 'owner', 'account', 'bytes', 'large')
+local account = run[3] or ''
 if run[1] ~= ARGV[2] or run[2] ~= ARGV[8] then
   return 0
 end
@@ -20,9 +23,8 @@ else
   redis.call('DEL', KEYS[3])
 end
 
-stop_running(KEYS[1], run[3] or '', id)
-
 if ARGV[3] == 'again' then
+  stop_running(KEYS[1], account, id)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local due = math.max(tonumber(ARGV[4]), now) -- `claim` looks for what came due since the last one
@@ -41,8 +43,5 @@ if ARGV[4] ~= '' then
     redis.call('PEXPIRE', KEYS[6], ARGV[5])
   end
 end
-redis.call('DEL', KEYS[2], KEYS[4])
-redis.call('ZREM', KEYS[5], id)
-leave_queue(KEYS[1], id, run[3] or '', run[4], run[5])
-redis.call('PEXPIRE', KEYS[7], ARGV[6])
+end_job(KEYS[1], KEYS[7], { account = account, bytes = run[4], large = run[5] }, id, ARGV[6])
 return 1

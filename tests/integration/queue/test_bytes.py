@@ -267,7 +267,7 @@ MUTANTS = [
     *(
         Mutant(what_has_gone_counts_no_more, script, guard, instead)
         for script, guard, instead in (
-            ("finish", "leave_queue(KEYS[1], id, run[3] or '', run[4], run[5])", ONLY_ZREM.format("KEYS[1]", "id")),
+            ("finish", "leave_queue(queue, id, run.account, run.bytes, run.large)", ONLY_ZREM.format("queue", "id")),
             ("append", "leave_queue(queue, id, run.account, run.bytes, run.large)", ONLY_ZREM.format("queue", "id")),
             (
                 "tombstone",

@@ -502,16 +502,16 @@ MUTANTS = [
     Mutant(a_void_request_ends_without_a_charge, "tombstone", "redis.call('HSET', KEYS[3], 'void', '1')"),
     Mutant(a_paused_workers_job_is_fenced_once_it_is_buried, "tombstone", "redis.call('HINCRBY', KEYS[3], 'epoch', 1)"),
     Mutant(a_queue_is_full_at_its_depth, "enqueue", "redis.call('ZCOUNT', queue, '-inf', now)", "-1"),
-    Mutant(a_key_has_its_rate, "enqueue", "arrival - now > 60000 + 0.001", NEVER),
-    Mutant(a_key_has_its_rate, "enqueue", "or 0), now) + interval", "or 0), now) + interval / 2"),
-    Mutant(a_key_has_its_rate, "enqueue", "  if arrival", "  redis.call('SET', KEYS[5], arrival)\n  if arrival"),
-    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "arrival - now > 60000 + 0.001", NEVER),
+    Mutant(a_key_has_its_rate, "enqueue", "arrival - now > MINUTE_MS + 0.001", NEVER),
+    Mutant(a_key_has_its_rate, "enqueue", "known or known + interval", "known or known + interval / 2"),
+    Mutant(a_key_has_its_rate, "enqueue", "    if arrival", "    redis.call('SET', key, arrival)\n    if arrival"),
+    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "arrival - now > MINUTE_MS + 0.001", NEVER),
     Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "redis.call('EXISTS', KEYS[2]) == 1", NEVER),
-    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "redis.call('SET', KEYS[2], '1', 'PX', 60000)"),
+    Mutant(a_batch_is_counted_once_and_within_the_rate, "rate", "redis.call('SET', KEYS[2], '1', 'PX', MINUTE_MS)"),
     Mutant(
         a_batch_is_counted_once_and_within_the_rate,
         "rate",
-        "redis.call('SET', KEYS[1], string.format('%.3f', arrival), 'PX', reset)",
+        "redis.call('SET', key, string.format('%.3f', arrival), 'PX', reset)",
     ),
     Mutant(a_bell_has_an_end, "enqueue", "redis.call('LTRIM', KEYS[4], 0, 255)"),
     Mutant(a_claimed_job_is_nobody_elses, "claim", "redis.call('ZADD', queue, now + lease, id)"),
@@ -639,8 +639,8 @@ MUTANTS = [
     *(
         Mutant(with_its_requests_last_event_a_job_is_done, "append", guard, instead)
         for guard, instead in (
-            ("redis.call('DEL', job,", "redis.call('DEL',"),
-            (", 'arq:in-progress:' .. id", ""),
+            ("'arq:job:' .. id, 'arq:retry:'", "'arq:retry:'"),
+            ("redis.call('DEL', 'arq:in-progress:' .. id)", ""),
             (", 'arq:retry:' .. id", ""),
             ("redis.call('ZREM', 'arq:abort', id)", ""),
             ("leave_queue(queue, id, run.account, run.bytes, run.large)", ""),

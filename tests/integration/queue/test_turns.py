@@ -328,11 +328,11 @@ MUTANTS = [
         for script, guard, instead in (
             ("claim", "run_until(queue, account, id, now + lease, lease)", ""),
             ("claim", "running * ONE_RUNNING + last_turn", "last_turn"),
-            ("finish", "stop_running(KEYS[1], run[3] or '', id)", ""),
+            ("finish", "  stop_running(queue, run.account, id)", ""),
             ("append", "  stop_running(queue, run.account, id)", ""),
         )
     ),
-    Mutant(a_job_that_is_given_back_does_not_run, "finish", "stop_running(KEYS[1], run[3] or '', id)"),
+    Mutant(a_job_that_is_given_back_does_not_run, "finish", "stop_running(KEYS[1], account, id)"),
     Mutant(jobs_of_a_dead_worker_do_not_run, "claim", "'(' .. now, '+inf'", "'-inf', '+inf'"),
     Mutant(a_job_whose_lease_is_renewed_still_runs, "renew", "redis.call('ZADD', running, lease_end, id)"),
     Mutant(a_job_whose_lease_is_renewed_still_runs, "renew", "redis.call('PEXPIRE', running, lease)"),
