@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio
 
 from shared.settings import Settings
-from tests.faults.bytes_in import ABUSES, Sender, done_for_a_while, largest
+from tests.faults.bytes_in import ABUSES, Line, Sender, done_for_a_while, largest
 from tests.faults.conftest import Scale
 from tests.harness.bystander import bystander
 from tests.harness.caller import Caller, told
@@ -68,7 +68,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 async def test_four_of_the_largest_bodies_are_served_at_once(service: Service, figures: Figures) -> None:
     async with _most_memory(service.cluster) as most:
         greedy = service.greedy
-        sender, body = Sender(greedy.session, greedy.url(""), greedy.key), largest()
+        sender, body = Sender(greedy.session, greedy.url(""), greedy.key, Line()), largest()
         assert await asyncio.gather(*(sender.send(body) for _ in range(4))) == [200] * 4
     _report(figures, "4 bodies of 20 MB", most)
 
