@@ -14,7 +14,7 @@ from api.endpoints.models import ListedModel, listed_models
 from api.services import SERVICES
 from shared.catalogue.rows import Lifecycle
 
-SHOWN_STATES = {"": "every state", "available": "available", "leaving": "legacy, retired"}
+SHOWN_STATES = {"": "not retired", "available": "available", "leaving": "legacy, retired", "all": "every state"}
 SHOWN = {
     "tools": "tools",
     "vision": "images",
@@ -28,12 +28,13 @@ LIFECYCLES = get_args(Lifecycle)
 
 async def get_models(request: web.Request, _: Session) -> web.Response:
     """List the catalogue by vendor, what can be called first; `?q=` selects models whose name, other name or vendor contains
-    the text, `?state=` those that are available, or that their vendor advises against or has retired.
+    the text, `?state=` those that are available, or that their vendor advises against or has retired. Without either, retired
+    models are left out.
     """
     wanted = request.query.get("q", "").strip().lower()
     state = request.query.get("state", "")
     every = listed_models(request.app[SERVICES])
-    found = [model for model in every if _fits(model, wanted) and _is_in(model, state)]
+    found = [model for model in every if _fits(model, wanted) and _is_in(model, state, wanted)]
     callable_now = {model.provider for model in found if model.available}
     found.sort(
         key=lambda model: (
@@ -56,10 +57,16 @@ async def get_models(request: web.Request, _: Session) -> web.Response:
     )
 
 
-def _is_in(model: ListedModel, state: str) -> bool:
-    if state == "available":
-        return model.available
-    return state != "leaving" or model.lifecycle != "active"
+def _is_in(model: ListedModel, state: str, wanted: str) -> bool:
+    match state:
+        case "available":
+            return model.available
+        case "leaving":
+            return model.lifecycle != "active"
+        case "all":
+            return True
+        case _:
+            return model.lifecycle != "retired" or bool(wanted)
 
 
 def _fits(model: ListedModel, wanted: str) -> bool:
