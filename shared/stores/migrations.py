@@ -19,14 +19,12 @@ from typing import NamedTuple
 import asyncpg
 
 from shared.stores.brief_locks import LockTaken, brief_locks, in_the_way, when_free
+from shared.stores.lock_numbers import Lock
 from shared.stores.postgres import SQL_FOLDER
 from shared.stores.sql_functions import FunctionFile, function_files
 
-MIGRATION_LOCK = 7_201_001
 CONCURRENTLY = ".concurrently"
 LOCK_PAUSE_S, LOOK_EVERY_S, CONNECT_S = 0.1, 1.0, 5.0
-DAYS_LOCK = 7_201_009
-"""The advisory lock of processes that create or drop daily partitions."""
 DAYS_KEPT_MAX = 3_650
 """Days for which partitions are kept as far as migrations know: they only create new ones. Workers drop old ones, because
 they know the settings.
@@ -118,7 +116,7 @@ async def _lock(connection: asyncpg.Connection) -> None:
     CONCURRENTLY` waits for all snapshots to end.
     """
     while True:
-        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", Lock.MIGRATIONS):
             return
         await asyncio.sleep(LOCK_PAUSE_S)
 
@@ -208,7 +206,7 @@ class _Migrator(NamedTuple):
     async def _make_partitions(self) -> None:
         async with brief_locks(self.connection, self.lock_timeout_s, self.asking):
             await self.connection.execute("SELECT ensure_partitions(3)")
-            await self.connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK)
+            await self.connection.execute("SELECT pg_advisory_xact_lock($1)", Lock.DAYS)
             await self.connection.execute("SELECT rotate_days(3, $1)", DAYS_KEPT_MAX)
 
 

@@ -24,6 +24,7 @@ from shared.errors import ModelNotFound, RebootError, Unavailable
 from shared.job import Job
 from shared.lanes import FEEDS, Feed, fed_queue, provider_of
 from shared.money import divide_up
+from shared.stores.lock_numbers import Lock
 from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-FEED_LOCKS = {feed: 7_201_100 + number for number, feed in enumerate(FEEDS)}
+FEED_LOCKS = {feed: Lock.FEEDS + number for number, feed in enumerate(FEEDS)}
 LINES_PER_READ_MAX = 256
 AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
 """Errors that are not the batch's own."""

@@ -19,6 +19,7 @@ from shared.lanes import fed_queue
 from shared.ledger.rows import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import read_on
+from shared.stores.lock_numbers import Lock
 from workers.batches.items import LineReader
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import settle_kept
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from workers.batches.feed import BatchFeeder
 
 log = structlog.get_logger(__name__)
-FINISH_LOCK = 7_201_006
 ITEMS_PER_LOOK = 5_000
 BATCHES_PER_LOOK = 100
 STOPPABLE = {"validating", "in_progress", "paused"}
@@ -66,7 +66,7 @@ class BatchFinisher:
 
     async def look(self) -> None:
         """Do everything that is due. Raises redis-py's and asyncpg's errors and `Unavailable`."""
-        async with alone(self._pool, FINISH_LOCK) as connection:
+        async with alone(self._pool, Lock.BATCH_ENDS) as connection:
             if connection is None:
                 return
             await self._pool.execute(BATCHES["finalize"])  # a batch with nothing left to do is finished, not stopped

@@ -17,6 +17,7 @@ from shared.job import arq_deserializer, unpack_job
 from shared.lanes import PROVIDERS, lane_of, lanes_of, queue_of
 from shared.queue.heartbeat import living_workers, serve, takers_of
 from shared.stores import keys
+from shared.stores.lock_numbers import Lock
 from workers.request.billing import Received
 from workers.request.fallbacks import tried_now
 from workers.request.past import look_back, packed_lost
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from workers.upstreams.routes import Routes
 
 log = structlog.get_logger(__name__)
-STRANDED_LOCK = 7_201_013
 LOOKED_AT_ONCE = 500
 NOBODY = Overloaded("No worker takes requests for its model now.")
 
@@ -56,7 +56,7 @@ class Stranded:
 
     async def sweep(self) -> int:
         """Returns how many requests went on. Raises redis-py's and asyncpg's errors and `Unavailable`."""
-        async with alone(self._pool, STRANDED_LOCK) as connection:
+        async with alone(self._pool, Lock.STRANDED) as connection:
             workers = await living_workers(self._client) if connection else []
             if not workers:
                 return 0

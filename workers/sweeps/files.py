@@ -14,13 +14,13 @@ import structlog
 
 from shared.batches.queries import FILES
 from shared.batches.quota import LINE_BYTES
+from shared.stores.lock_numbers import Lock
 from workers.sweeps.locks import alone
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-FILES_LOCK = 7_201_010
 FILES_PER_LOOK = 100
 UNTIL_ITS_DAY_IS_GONE = timedelta(days=2)
 WHILE_A_BATCH_IS_OPEN = timedelta(hours=1)
@@ -29,7 +29,7 @@ WHILE_A_BATCH_IS_OPEN = timedelta(hours=1)
 async def sweep_files(pool: asyncpg.Pool, settings: Settings) -> int:
     """Clean up every file that is due, and return their number. Raises asyncpg's errors: the next sweep goes on."""
     looked_at = 0
-    async with alone(pool, FILES_LOCK) as connection:
+    async with alone(pool, Lock.FILES) as connection:
         if connection is None:
             return 0
         while rows := await pool.fetch(FILES["due"], FILES_PER_LOOK, settings.batch_days_kept):

@@ -16,6 +16,7 @@ from shared import clock
 from shared.ledger.ledger import SQL
 from shared.ledger.rows import Settlement
 from shared.stores import keys
+from shared.stores.lock_numbers import Lock
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import readable, settle_kept
 
@@ -30,7 +31,6 @@ HOLDS_PER_SWEEP = 500
 RECORDS_PER_SCAN = 500
 RECORD_AGE = timedelta(seconds=5)
 """A younger settle record is left to the worker that wrote it."""
-EXPIRY_LOCK, RECORDS_LOCK = 7_201_002, 7_201_003
 
 
 async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler) -> int:
@@ -39,7 +39,7 @@ async def sweep_settle_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, 
     """
     found = 0
     before = clock.utc_now() - RECORD_AGE
-    async with alone(pool, RECORDS_LOCK) as connection:
+    async with alone(pool, Lock.SETTLE_RECORDS) as connection:
         if connection is None:
             return 0
         async for request_id, record in client.hscan_iter(keys.SETTLES, count=RECORDS_PER_SCAN):
@@ -55,7 +55,7 @@ async def sweep_expired_holds(pool: asyncpg.Pool, client: redis.asyncio.Redis, q
     and what was settled before Postgres lost it is settled again. Raises redis-py's and asyncpg's errors and `Unavailable`.
     """
     released = 0
-    async with alone(pool, EXPIRY_LOCK) as connection:
+    async with alone(pool, Lock.EXPIRED_HOLDS) as connection:
         if connection is None:
             return 0
         rows = await connection.fetch(SQL["expired_holds"], HOLDS_PER_SWEEP)

@@ -12,7 +12,7 @@ import structlog
 
 from shared.ledger.ledger import SQL
 from shared.stores.brief_locks import brief_locks, when_free
-from shared.stores.migrations import DAYS_LOCK
+from shared.stores.lock_numbers import Lock
 from shared.stores.postgres import load_queries
 from workers.sweeps.locks import alone
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-MONTHS_LOCK = 7_201_004
 MONTHS_AHEAD, DAYS_AHEAD = 3, 3
 DAILY = ("file_lines", "batch_items", "batch_answers")
 DAYS = load_queries("days")
@@ -28,13 +27,13 @@ DAYS = load_queries("days")
 
 async def sweep_months(pool: asyncpg.Pool, settings: Settings) -> None:
     """Maintain the months of requests and ledger. Raises asyncpg's errors."""
-    if made := await _change(pool, settings, MONTHS_LOCK, SQL["ensure_partitions"], MONTHS_AHEAD):
+    if made := await _change(pool, settings, Lock.MONTHS, SQL["ensure_partitions"], MONTHS_AHEAD):
         log.info("months made", partitions=made)
 
 
 async def sweep_days(pool: asyncpg.Pool, settings: Settings) -> None:
     """Maintain the days of batches. Raises asyncpg's errors."""
-    if changed := await _change(pool, settings, DAYS_LOCK, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
+    if changed := await _change(pool, settings, Lock.DAYS, SQL["rotate_days"], DAYS_AHEAD, settings.batch_days_kept):
         log.info("days made or dropped", partitions=changed)
     for table in DAILY:
         await _empty_default(pool, table, settings)
@@ -48,7 +47,7 @@ async def _empty_default(pool: asyncpg.Pool, table: str, settings: Settings) -> 
     for row in await pool.fetch(DAYS["over"].format(table=table), settings.batch_days_kept, DAYS_AHEAD):
         status = ""
         while status != "DELETE 0":
-            async with alone(pool, DAYS_LOCK) as connection:
+            async with alone(pool, Lock.DAYS) as connection:
                 if connection is None:
                     return
                 status = await connection.execute(

@@ -7,11 +7,11 @@ from __future__ import annotations
 import asyncpg
 import structlog
 
+from shared.stores.lock_numbers import Lock
 from shared.stores.postgres import load_queries
 from workers.sweeps.locks import alone
 
 log = structlog.get_logger(__name__)
-RETENTION_LOCK = 7_201_005
 SQL = load_queries("retention")
 
 
@@ -28,7 +28,7 @@ async def sweep_expired(pool: asyncpg.Pool, rows_max: int) -> dict[str, int]:
 async def _empty(pool: asyncpg.Pool, table: str, rows_max: int) -> int:
     deleted = 0
     while True:
-        async with alone(pool, RETENTION_LOCK) as connection:
+        async with alone(pool, Lock.RETENTION) as connection:
             rows: int = await connection.fetchval(SQL[table], rows_max) if connection else 0
         deleted += rows
         if not rows:

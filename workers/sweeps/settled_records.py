@@ -14,6 +14,7 @@ import structlog
 from shared.job import pack, unpack_settlement
 from shared.ledger.endings import HELD, hold_states
 from shared.stores import keys
+from shared.stores.lock_numbers import Lock
 from workers.sweeps.locks import alone
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 RECORDS_PER_LOOK = 500
-KEPT_LOCK = 7_201_007
 
 
 async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, settler: Settler, kept_s: float) -> int:
@@ -32,7 +32,7 @@ async def sweep_kept_records(pool: asyncpg.Pool, client: redis.asyncio.Redis, se
     If a hold was released instead of charged, that is recorded. Raises redis-py's and asyncpg's errors.
     """
     lost = 0
-    async with alone(pool, KEPT_LOCK) as connection:
+    async with alone(pool, Lock.KEPT_RECORDS) as connection:
         if connection is None:
             return 0
         while request_ids := await _over(client, kept_s):

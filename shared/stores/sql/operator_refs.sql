@@ -1,5 +1,5 @@
 -- name: lock
--- Two requests with the same `ref` run one after the other.
+-- Two requests with the same `ref` run one after the other (`Lock.OPERATOR_REF`).
 SELECT pg_advisory_xact_lock(7201021, hashtext($1))
 
 -- name: find

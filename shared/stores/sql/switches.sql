@@ -2,7 +2,7 @@
 SELECT kind, name, since FROM switched_off
 
 -- name: lock
--- Changes of the same switch run one after the other.
+-- Changes of the same switch run one after the other (`Lock.SWITCH`).
 SELECT pg_advisory_xact_lock(7201020, hashtext($1))
 
 -- name: off

@@ -22,13 +22,13 @@ from shared.errors import Conflict, InsufficientCredit, NotFound, RequestTooLarg
 from shared.ids import new_id
 from shared.money import NANO_PER_USD, nano_to_usd
 from shared.settings import Settings
+from shared.stores.lock_numbers import Lock
 from tests.harness.support import eventually_true
 from tests.integration.batches.batching import COUNTED, SETTINGS, WITHOUT_CREDIT, a_batch, a_file
 from tests.integration.books import somebody_waits_for_a_lock
 from tests.integration.conftest import NewAccount
 from tests.integration.ledger.scratch import Scratch
 
-ROOM_LOCK, BATCHES_LOCK = 7_201_201, 7_201_200
 TEN = 10 * FILE_BYTES
 SMALL = msgspec.structs.replace(SETTINGS, files_bytes_max=TEN)
 IN_TEN_DAYS_MS = int((datetime.now(UTC) + timedelta(days=10)).timestamp() * 1_000)
@@ -236,7 +236,7 @@ def test_a_line_counts_as_it_was_sent_or_as_it_is_kept(line: Line, sent: int, co
     assert bytes_of(line, sent) == counted
 
 
-@pytest.mark.parametrize("lock", [ROOM_LOCK, BATCHES_LOCK])
+@pytest.mark.parametrize("lock", [Lock.FILES_OF_ACCOUNT, Lock.BATCHES_OF_ACCOUNT])
 async def test_those_of_one_account_wait_for_each_other_longer_than_for_a_table(
     pool: asyncpg.Pool, new_account: NewAccount, settings: Settings, lock: int
 ) -> None:

@@ -16,6 +16,7 @@ from shared.batches.quota import LINE_BYTES
 from shared.batches.results import result_line
 from shared.job import Done, KeptAnswer, pack
 from shared.money import Usage
+from shared.stores.lock_numbers import Lock
 from shared.stores.migrations import migrate
 from tests.integration.batches.batching import (
     COPY_BATCH,
@@ -30,7 +31,7 @@ from tests.integration.batches.batching import (
     the_end_of,
 )
 from tests.integration.ledger.scratch import Scratch
-from workers.sweeps.files import FILES_LOCK, sweep_files
+from workers.sweeps.files import sweep_files
 from workers.sweeps.partitions import sweep_days
 
 DAYS_KEPT = SETTINGS.batch_days_kept
@@ -195,7 +196,7 @@ async def test_one_worker_looks_at_a_time(scratch: Scratch) -> None:
     account = await scratch.account(0)
     await delete_file(scratch.pool, account, (await a_file(scratch.pool, account, "openai")).id, SETTINGS)
     async with scratch.pool.acquire() as other, other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock($1)", FILES_LOCK)
+        await other.execute("SELECT pg_advisory_xact_lock($1)", Lock.FILES)
         assert await sweep_files(scratch.pool, SETTINGS) == 0
     assert await sweep_files(scratch.pool, SETTINGS) == 1
 

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from shared.ledger.api_keys import KeyRules, create_key
+from shared.stores.lock_numbers import Lock
 from tests.integration.conftest import NewAccount
-from workers.sweeps.retention import RETENTION_LOCK, SQL, sweep_expired
+from workers.sweeps.retention import SQL, sweep_expired
 
 ANSWERS = """
     INSERT INTO answers SELECT 'req_' || n || $1, '\\x00', now() + make_interval(secs => $2) FROM generate_series(1, $3) n
@@ -95,7 +96,7 @@ async def test_a_step_deletes_no_more_rows_than_it_may_the_oldest_first(pool: as
 async def test_one_worker_deletes_at_a_time(pool: asyncpg.Pool, account: str) -> None:
     await _fill(pool, account, lives_s=-1, rows=2)
     async with pool.acquire() as other, other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock($1)", RETENTION_LOCK)
+        await other.execute("SELECT pg_advisory_xact_lock($1)", Lock.RETENTION)
         assert await sweep_expired(pool, 10) == _deleted(0, 0, 0, 0)
     assert await sweep_expired(pool, 10) == _deleted(2, 2, 2, 2)
 

@@ -26,6 +26,7 @@ from shared.queue.settled_records import SettledRecords
 from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores import keys, postgres
+from shared.stores.lock_numbers import Lock
 from shared.stores.scripts import Scripts
 from tests.harness.builders import a_job, a_release, a_reservation, a_settlement
 from tests.integration.books import Wallet, assert_books_balance, request_row, wallet
@@ -35,8 +36,6 @@ from tests.integration.journals import JournalWriter
 from workers.request.billing import Received
 from workers.request.past import CallOfClaim, Past, look_back, note_calls
 from workers.sweeps.holds_and_records import (
-    EXPIRY_LOCK,
-    RECORDS_LOCK,
     sweep_expired_holds,
     sweep_settle_records,
 )
@@ -389,7 +388,7 @@ async def test_a_quarantined_settlement_is_not_tried_again_and_again(
     assert not await redis_client.exists(keys.SETTLES, keys.SETTLED, keys.SETTLED_AT)
 
 
-@pytest.mark.parametrize("lock", [EXPIRY_LOCK, RECORDS_LOCK])
+@pytest.mark.parametrize("lock", [Lock.EXPIRED_HOLDS, Lock.SETTLE_RECORDS])
 async def test_one_worker_sweeps_at_a_time(
     ledger: Ledger,
     pool: asyncpg.Pool,
@@ -401,12 +400,12 @@ async def test_one_worker_sweeps_at_a_time(
 ) -> None:
     reservation = await _held(ledger, await new_account(1_000), expired=True)
     minute_ago = datetime.now(UTC) - timedelta(minutes=1)
-    if lock == RECORDS_LOCK:
+    if lock == Lock.SETTLE_RECORDS:
         await _record(redis_client, a_settlement(reservation, charge=1, ended_at=minute_ago))
     async with _settling(ledger, records) as settler:
 
         async def sweep() -> int:
-            if lock == RECORDS_LOCK:
+            if lock == Lock.SETTLE_RECORDS:
                 return await sweep_settle_records(pool, redis_client, settler)
             return await sweep_expired_holds(pool, redis_client, queue, settler)
 
