@@ -231,6 +231,21 @@ async def test_hostile_texts_names_and_ids_are_shown_as_they_are_and_never_as_ma
         assert (html.escape(HOSTILE) in page.text.replace("&#34;", "&quot;").replace("&#39;", "&#x27;")) is shown, path
 
 
+@pytest.mark.parametrize(
+    ("query", "is_shown"),
+    [
+        ("", False),
+        ("?state=all", True),
+        ("?state=leaving", True),
+        ("?q=jurassic-2-mid", True),
+        ("?state=available", False),
+    ],
+)
+async def test_a_retired_model_is_listed_where_it_is_asked_for(browser: Browser, query: str, *, is_shown: bool) -> None:
+    page = await browser.get(f"/console/models{query}")
+    assert ("<code>a21-jurassic-2-mid</code>" in page.text) is is_shown
+
+
 async def test_a_request_is_shown_with_its_receipt_and_its_answer(
     owner: Caller, browser: Browser, books: asyncpg.Pool
 ) -> None:
