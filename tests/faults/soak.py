@@ -26,7 +26,7 @@ from shared.ledger.api_keys import SCOPES, KeyRules, create_key
 from shared.ledger.check import check_ledger
 from shared.money import NanoUsd
 from shared.runtime.tasks import background_tasks
-from tests.e2e.test_batches import line, results, sent, until
+from tests.e2e.test_batches import line, results, send, until
 from tests.harness.caller import Caller, Reply, told
 from tests.harness.cluster import Cluster, running_cluster
 from tests.harness.figures import Figures
@@ -140,7 +140,8 @@ class Load:
 
     async def _batch(self) -> None:
         number = next(self._numbers)
-        batch = await sent(self.caller, [line(f"{number}-{one}", told(tokens=5)) for one in range(100)])
+        lines = [line(f"{number}-{one}", told(tokens=5)) for one in range(100)]
+        batch = answered(await send(self.caller, lines), 201).json["result"]
         ended = await until(self.caller, batch["id"])
         assert ended["state"] == "completed", ended
         assert len(await results(self.caller, batch["id"])) == 100
@@ -155,9 +156,7 @@ class Load:
             assert (await self.caller.request("DELETE", f"/api/keys/{key_id}")).status < 300
 
     async def _changed(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        reply = await self.caller.request(method, path, json=body)
-        assert reply.status < 300, reply.body
-        return reply.json["result"]
+        return answered(await self.caller.request(method, path, json=body), 200, 201).json["result"]
 
     async def _scrape(self) -> None:
         for name, port in self.ports.items():
