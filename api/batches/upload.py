@@ -1,6 +1,6 @@
 """Reads a batch's lines or requests as they arrive, and stores them in pieces with COPY.
 
-Only the present piece and a fingerprint of every `custom_id` are in memory; `Room` limits what that takes.
+Only the present piece and a fingerprint of every `custom_id` are in memory; `UploadMemory` limits what that takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 from api.batches.lines import NumberedLine, Parts
 from api.batches.reading import Reader
 from api.http.encoding import utf8_chunks
-from api.http.uploads import Room
+from api.http.uploads import UploadMemory
 from shared.batches.files import Contents, File, Line, LineError, add_lines, drop_file, finish_file
 from shared.batches.quota import FILE_BYTES, Announced, TakenRoom, bytes_of
 from shared.errors import InvalidRequest, RebootError, RequestTooLarge
@@ -47,7 +47,7 @@ class Upload:
         key: ApiKey,
         reader: Reader,
         parts: Parts,
-        room: Room,
+        room: UploadMemory,
         announced: Announced,
     ) -> None:
         self._services = services

@@ -38,13 +38,13 @@ class Uploads:
         """Held while lines are parsed, so that only one upload does that in each turn of the event loop."""
 
     @asynccontextmanager
-    async def one_more(self, account_id: str) -> AsyncIterator[Room]:
+    async def one_more(self, account_id: str) -> AsyncIterator[UploadMemory]:
         """A place for an upload. Raises `RateLimited` or `Overloaded` if there is none."""
         self._refuse_beyond(account_id)
         self._under_way[account_id] += 1
         try:
             with await self._budget.hold(BASE_BYTES, account_id, within_s=self._settings.body_within_s):
-                room = Room(self._budget, account_id, self._settings)
+                room = UploadMemory(self._budget, account_id, self._settings)
                 try:
                     yield room
                 finally:
@@ -67,7 +67,7 @@ class Uploads:
             )
 
 
-class Room:
+class UploadMemory:
     """Memory that one upload may use beyond its base: room for a long line, twice, because its parsed
     form is kept as well.
     """

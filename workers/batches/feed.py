@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import structlog
@@ -28,11 +28,11 @@ from shared.stores.lock_numbers import Lock
 from shared.stores.postgres import BUSY
 from shared.stores.postgres import UNREACHABLE as DATABASE_UNREACHABLE
 from shared.stores.redis_client import UNREACHABLE as REDIS_UNREACHABLE
-from workers.batches.items import Item, LineReader, Unfit
-from workers.batches.room import Fed, Room, Window
+from workers.batches.items import Item, ItemMaker, Unfit
 from workers.batches.shares import Hungry, shares
 from workers.batches.taking import NOT_NOW, Taken, take
 from workers.batches.turns import Turns, remember
+from workers.batches.window import FeedWindow, Window
 from workers.sweeps.locks import alone
 from workers.upstreams.paces import Paces
 
@@ -47,6 +47,13 @@ FEED_LOCKS = {feed: Lock.FEEDS + number for number, feed in enumerate(FEEDS)}
 LINES_PER_READ_MAX = 256
 AWAY = (Unavailable, *REDIS_UNREACHABLE, *DATABASE_UNREACHABLE)
 """Errors that are not the batch's own."""
+
+
+class Fed(NamedTuple):
+    """The number of lines of a batch that were fed. `soon`: there is room for the next one when something under way ends."""
+
+    lines: int
+    soon: bool
 
 
 class BatchFeeder:
@@ -69,9 +76,9 @@ class BatchFeeder:
         self._pool = pool
         self._may_feed = may_feed
         self._queue = queue
-        self._lines = LineReader(catalogue, settings)
+        self._items = ItemMaker(catalogue, settings)
         self._settings = settings
-        self._rooms = {feed: Room(feed, client, paces, catalogue, settings) for feed in FEEDS}
+        self._windows = {feed: FeedWindow(feed, client, paces, catalogue, settings) for feed in FEEDS}
         self._turns = {feed: Turns(feed) for feed in FEEDS}
         self._alerted: dict[str, bool] = {}
         """Batches that an operator was alerted to."""
@@ -96,7 +103,7 @@ class BatchFeeder:
         """Feed once and return the number of lines. 0: there is soon room again, or other batches have their turn. None:
         another worker feeds, or nothing can be fed for a while. Raises asyncpg's and redis-py's errors and `Unavailable`.
         """
-        turns, room = self._turns[feed], self._rooms[feed]
+        turns, own = self._turns[feed], self._windows[feed]
         async with alone(self._pool, FEED_LOCKS[feed]) as connection:
             if connection is None:
                 return None
@@ -104,11 +111,11 @@ class BatchFeeder:
             page = await turns.page(connection)
             if not page.accounts:
                 return None
-            window = await room.window(connection)
+            window = await own.window(connection)
             places = window.free_bytes // self._settings.batch_line_bytes_max
             if not window.free or not places:
                 return 0
-            ready, soon = await self._not_held(room, [row for row in page.cursors if row["ready"]], window)
+            ready, soon = await self._not_deferred(own, [row for row in page.cursors if row["ready"]], window)
             hungry = [Hungry(row["batch_id"], row["account_id"], row["left_over"]) for row in ready]
             wanted = shares(window.free, hungry, window.running)
             chosen = _least_first([row for row in ready if row["batch_id"] in wanted], window)[:places]
@@ -120,11 +127,13 @@ class BatchFeeder:
         return None if turns.is_over(page, busy=busy) else lines
 
     @staticmethod
-    async def _not_held(room: Room, cursors: list[asyncpg.Record], window: Window) -> tuple[list[asyncpg.Record], bool]:
+    async def _not_deferred(
+        own: FeedWindow, cursors: list[asyncpg.Record], window: Window
+    ) -> tuple[list[asyncpg.Record], bool]:
         """The batches that wait for nothing, as far as is known, and whether one of the others may soon continue."""
         ready, soon = [], False
         for row in cursors:
-            still = await room.still_held(row, window)
+            still = await own.still_deferred(row, window)
             if still is None:
                 ready.append(row)
             else:
@@ -147,50 +156,50 @@ class BatchFeeder:
                 reason=type(error).__name__,
                 exc_info=not isinstance(error, asyncpg.PostgresError),
             )
-            self._rooms[feed].hold(cursor, "", window.running[cursor["account_id"]])
+            self._windows[feed].defer(cursor, "", window.running[cursor["account_id"]])
             return Fed(0, soon=False)
 
     async def _feed_batch(self, feed: Feed, cursor: asyncpg.Record, count: int, room_bytes: int, window: Window) -> Fed:
-        room = self._rooms[feed]
-        room.let_go(cursor)
+        own = self._windows[feed]
+        own.let_go(cursor)
         rows = await self._pool.fetch(
             BATCHES["next_lines"],
             *(cursor["file_id"], cursor["file_day"], feed, cursor["fed_to"]),
             *(min(count, LINES_PER_READ_MAX), room_bytes),
         )
-        lines, held_by = await self._allowed(feed, cursor, rows, window)
+        lines, waits_for = await self._allowed(feed, cursor, rows, window)
         fed = await self._hold_and_enqueue(feed, cursor, lines, window) if lines else Fed(0, soon=False)
-        if held_by and fed.lines == len(lines):
-            room.hold(cursor, held_by)
-            fed = Fed(fed.lines, (await room.of(held_by, window)).soon)
+        if waits_for and fed.lines == len(lines):
+            own.defer(cursor, waits_for)
+            fed = Fed(fed.lines, (await own.of(waits_for, window)).soon)
         return fed
 
     async def _allowed(
         self, feed: Feed, cursor: asyncpg.Record, rows: Sequence[asyncpg.Record], window: Window
     ) -> tuple[list[Item | Unfit], str]:
         """The lines up to the first whose model's vendor takes no more now, and that model."""
-        room = self._rooms[feed]
+        own = self._windows[feed]
         lines: list[Item | Unfit] = []
         left: dict[str, int] = {}
-        held_by = ""
+        waits_for = ""
         for row in rows:
-            line = self._lines.read(feed, cursor, row["number"], row["asked"])
+            line = self._items.make(feed, cursor, row["number"], row["asked"])
             if isinstance(line, Unfit):
                 if self._may_be_known_elsewhere(cursor, line):
-                    room.hold(cursor, "", window.running[cursor["account_id"]])
+                    own.defer(cursor, "", window.running[cursor["account_id"]])
                     break
                 lines.append(line)
                 continue
             name = line.model.name
             if name not in left:
-                left[name] = (await room.of(name, window)).lines
+                left[name] = (await own.of(name, window)).lines
             if left[name] <= 0:
-                held_by = name
+                waits_for = name
                 break
             left[name] -= 1
             lines.append(line)
         window.running.update(line.model.name for line in lines if isinstance(line, Item))
-        return lines, held_by
+        return lines, waits_for
 
     def _may_be_known_elsewhere(self, cursor: asyncpg.Record, line: Unfit) -> bool:
         """Whether the line's model may be known to a newer release: a front door of that release may have accepted the
@@ -212,7 +221,7 @@ class BatchFeeder:
         if taken.outcome in {"credit", "key_limit"}:
             await self._pause_unless_something_runs(cursor, taken)
         if taken.outcome in {"credit", "key_limit", "in_flight"}:
-            self._rooms[feed].hold(cursor, "", running + len(taken.jobs))
+            self._windows[feed].defer(cursor, "", running + len(taken.jobs))
         return Fed(len(taken.jobs) + len(taken.unfit), soon=running > 0 and taken.outcome != NOT_NOW)
 
     def _tell_of(self, cursor: asyncpg.Record, unfit: list[Unfit]) -> None:

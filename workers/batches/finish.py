@@ -20,7 +20,7 @@ from shared.ledger.rows import Settlement
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.journal import read_on
 from shared.stores.lock_numbers import Lock
-from workers.batches.items import LineReader
+from workers.batches.items import ItemMaker
 from workers.sweeps.locks import alone
 from workers.sweeps.settled_records import settle_kept
 
@@ -60,7 +60,7 @@ class BatchFinisher:
         self._queue = queue
         self._settler = settler
         self._feeder = feeder
-        self._lines = LineReader(catalogue, settings)
+        self._items = ItemMaker(catalogue, settings)
         self._settings = settings
         self._lost_checked_at = 0.0
 
@@ -116,7 +116,7 @@ class BatchFinisher:
         lost = [one for one in lost if one not in settled]
         for row in await self._pool.fetch(BATCHES["maybe_lost"], lost) if lost else ():
             try:
-                job = self._lines.job_again(row)
+                job = self._items.job_again(row)
             except RebootError as error:  # the line cannot be run any more; its hold expires by itself
                 log.warning("lost batch item not enqueued", request_id=row["request_id"], reason=error.message)
                 continue

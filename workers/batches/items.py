@@ -53,14 +53,14 @@ class Unfit(NamedTuple):
     error: RebootError
 
 
-class LineReader:
+class ItemMaker:
     """Makes requests of lines, at the prices in force when they are fed."""
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
         self._catalogue = catalogue
         self._settings = settings
 
-    def read(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
+    def make(self, feed: Feed, cursor: asyncpg.Record, number: int, asked: bytes) -> Item | Unfit:
         """Parse line `number` of the batch that `cursor` of `feed` points into."""
         try:
             line = _read(asked)
@@ -183,9 +183,9 @@ def _read(asked: bytes) -> Ask:
 
 def _bound_of(item: Item) -> NanoUsd:
     """An upper bound of what would be held for the item; it only refuses what cannot be counted."""
-    held = item.reservation
-    alone = item.model.price.hold(held.input_bound, held.output_limit)
-    return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in held.chain or ())))
+    reservation = item.reservation
+    alone = item.model.price.hold(reservation.input_bound, reservation.output_limit)
+    return max((alone, *(one.price.hold(one.input_bound, one.output_limit) for one in reservation.chain or ())))
 
 
 def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str, Any]:
@@ -205,12 +205,12 @@ def as_fed(line: Item | Unfit, key_id: str, day: date) -> Reservation | dict[str
 
 def job_of(item: Item, hold_nano: NanoUsd) -> Job:
     """The job of an item that is held for."""
-    held = item.reservation
-    granted = msgspec.structs.asdict(held) | {"hold_nano": hold_nano}
-    if held.chain:
-        granted["output_limit"] = held.chain[len(held.chain) - len(item.others) - 1].output_limit
-    more = behind(item.ask, item.others, held.chain or ())
-    return _job(held.id, held.account_id, item.model, item.ask, granted, **more)
+    reservation = item.reservation
+    granted = msgspec.structs.asdict(reservation) | {"hold_nano": hold_nano}
+    if reservation.chain:
+        granted["output_limit"] = reservation.chain[len(reservation.chain) - len(item.others) - 1].output_limit
+    more = behind(item.ask, item.others, reservation.chain or ())
+    return _job(reservation.id, reservation.account_id, item.model, item.ask, granted, **more)
 
 
 def _job(

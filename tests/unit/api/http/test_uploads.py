@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from api.http.uploads import BASE_BYTES, Room, Uploads
+from api.http.uploads import BASE_BYTES, UploadMemory, Uploads
 from shared.errors import Overloaded, RateLimited
 from shared.settings import Settings
 
@@ -56,7 +56,7 @@ async def test_a_long_line_waits_for_room_and_an_account_has_half_of_it() -> Non
 
 
 async def test_nothing_is_held_any_more_after_an_upload_that_broke_off() -> None:
-    door, rooms = wide_uploads(), list[Room]()
+    door, rooms = wide_uploads(), list[UploadMemory]()
 
     async def break_off() -> None:
         async with door.one_more("a") as room:

@@ -34,16 +34,14 @@ class Window(NamedTuple):
     """Paces by model, as far as they were asked for."""
 
 
-class Fed(NamedTuple):
-    """The number of lines of a batch that were fed. `soon`: there is room for the next one when
-    something under way ends.
-    """
+class MayFeed(NamedTuple):
+    """The number of lines that may be fed now. `soon`: if none may, there is room for one when something under way ends."""
 
     lines: int
     soon: bool
 
 
-class Held(NamedTuple):
+class Deferred(NamedTuple):
     """What the next line of a batch waits for: calls of `model`; or, if that is empty, credit or room of its account, which
     had `running` lines under way at the monotonic time `at`; or just a later look.
     """
@@ -53,7 +51,7 @@ class Held(NamedTuple):
     at: float
 
 
-class Room:
+class FeedWindow:
     """The rooms of the batches of one feed."""
 
     def __init__(
@@ -65,7 +63,7 @@ class Room:
         self._client = client
         self._paces = paces
         self._settings = settings
-        self._held: dict[str, Held] = {}
+        self._deferred: dict[str, Deferred] = {}
         """What batches wait for, by their ids. A batch that is forgotten is simply looked at again."""
 
     async def window(self, connection: Connection) -> Window:
@@ -85,7 +83,7 @@ class Room:
             used += row["bytes"]
         return Window(max(0, size - items), max(0, settings.batch_window_bytes_max - used), running, {})
 
-    async def of(self, model: str, window: Window) -> Fed:
+    async def of(self, model: str, window: Window) -> MayFeed:
         """How many lines of the model its vendor takes now; if none, whether the end of one makes room. Raises
         `Unavailable`.
         """
@@ -93,28 +91,28 @@ class Room:
             window.paces[model] = await self._paces.of(*self._pace_names(model))
         pace = window.paces[model]
         waits = pace.wait_s > 0
-        return Fed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
+        return MayFeed(0 if waits else max(0, pace.limit - window.running[model]), soon=not waits)
 
     def _pace_names(self, model: str) -> list[str]:
         upstreams = self._catalogue.upstreams.of(self._catalogue.find(model))
         return [pace_name(upstream.name, model, tier_of(self._feed)) for upstream in upstreams]
 
-    def hold(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
-        """Feed nothing more of the batch until what it waits for may have changed, see `Held`."""
-        remember(self._held, cursor["batch_id"], Held(model, running, time.monotonic()))
+    def defer(self, cursor: asyncpg.Record, model: str, running: int = 0) -> None:
+        """Feed nothing more of the batch until what it waits for may have changed, see `Deferred`."""
+        remember(self._deferred, cursor["batch_id"], Deferred(model, running, time.monotonic()))
 
-    async def still_held(self, cursor: asyncpg.Record, window: Window) -> Fed | None:
+    async def still_deferred(self, cursor: asyncpg.Record, window: Window) -> MayFeed | None:
         """The answer, if it is known without reading the batch's lines, which may be large. Raises `Unavailable`."""
-        held = self._held.get(cursor["batch_id"])
-        if held is None:
+        deferred = self._deferred.get(cursor["batch_id"])
+        if deferred is None:
             return None
-        if held.model:
-            room = await self.of(held.model, window)
+        if deferred.model:
+            room = await self.of(deferred.model, window)
             return None if room.lines else room
         running = window.running[cursor["account_id"]]
-        long_ago = time.monotonic() >= held.at + self._settings.batch_look_every_s
-        return None if long_ago or running != held.running else Fed(0, soon=running > 0)
+        long_ago = time.monotonic() >= deferred.at + self._settings.batch_look_every_s
+        return None if long_ago or running != deferred.running else MayFeed(0, soon=running > 0)
 
     def let_go(self, cursor: asyncpg.Record) -> None:
         """The lines of the batch are read now."""
-        self._held.pop(cursor["batch_id"], None)
+        self._deferred.pop(cursor["batch_id"], None)
