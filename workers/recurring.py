@@ -57,7 +57,10 @@ def sweeps(stores: Stores[ArqRedis], queue: Queue, settler: Settler, routes: Rou
         every(settings.sweep_every_s, lambda: holds_and_records.sweep_settle_records(pool, redis, settler)),
         every(settings.sweep_every_s, lambda: holds_and_records.sweep_expired_holds(pool, redis, queue, settler)),
         every(settings.sweep_every_s, lambda: sweep_kept_records(pool, redis, settler, settings.settled_kept_s)),
-        every(settings.sweep_every_s, Stranded(pool, redis, queue, routes, after_s=settings.upstream_wait_s).sweep),
+        every(
+            settings.sweep_every_s,
+            Stranded(pool, redis, queue, settler, routes, after_s=settings.upstream_wait_s).sweep,
+        ),
         every(settings.key_ends_every_s, EndedKeys(pool, queue, settings).sweep),
         every(settings.retention_every_s, lambda: retention.sweep_expired(pool, settings.retention_rows_max)),
         every(settings.retention_every_s, lambda: files.sweep_files(pool, settings)),

@@ -1,20 +1,24 @@
 """Finds requests in queues from which no worker takes jobs, because the provider is paused or its workers are gone.
 
-A request that another model may serve goes on with that model, as after a failure of its own. All others stay until workers
-come back or their deadline passes.
+A request that another model may serve goes on with that model, as after a failure of its own. A request that is to be
+cancelled ends, and its hold is released, if no vendor was ever called for it. All others stay until workers come back or
+their deadline passes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from arq.constants import job_key_prefix
+from arq.constants import abort_jobs_ss, job_key_prefix
 from arq.jobs import deserialize_job_raw
 
-from shared.errors import Overloaded
+from shared import clock
+from shared.errors import Cancelled, Overloaded
+from shared.ids import created_at
 from shared.job import arq_deserializer, unpack_job
 from shared.lanes import PROVIDERS, lane_of, lanes_of, queue_of
+from shared.ledger.rows import Settlement
 from shared.queue.heartbeat import living_workers, serve, takers_of
 from shared.stores import keys
 from shared.stores.lock_numbers import Lock
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from shared.lanes import QueueName
+    from shared.ledger.settler import Settler
     from shared.queue.heartbeat import Heartbeat
     from shared.queue.queue import Queue
     from workers.upstreams.routes import Routes
@@ -41,21 +46,41 @@ LOOKED_AT_ONCE = 500
 NOBODY = Overloaded("No worker takes requests for its model now.")
 
 
+class _Waiting(NamedTuple):
+    """A request in a queue: the account that asked, how often it was claimed, whether another model may serve it, and whether
+    somebody asked to cancel it.
+    """
+
+    id: str
+    account_id: str
+    epoch: int
+    goes_on: bool
+    is_cancelled: bool
+
+
 class Stranded:
     """`sweep` now and then; one worker at a time does."""
 
     def __init__(
-        self, pool: asyncpg.Pool, client: redis.asyncio.Redis, queue: Queue, routes: Routes, *, after_s: float
+        self,
+        pool: asyncpg.Pool,
+        client: redis.asyncio.Redis,
+        queue: Queue,
+        settler: Settler,
+        routes: Routes,
+        *,
+        after_s: float,
     ) -> None:
         """A request that has waited for less than `after_s` stays."""
         self._pool = pool
         self._client = client
         self._queue = queue
+        self._settler = settler
         self._routes = routes
         self._after_s = after_s
 
     async def sweep(self) -> int:
-        """Returns how many requests went on. Raises redis-py's and asyncpg's errors and `Unavailable`."""
+        """Returns how many requests went on or ended. Raises redis-py's and asyncpg's errors and `Unavailable`."""
         async with alone(self._pool, Lock.STRANDED) as connection:
             workers = await living_workers(self._client) if connection else []
             if not workers:
@@ -66,21 +91,49 @@ class Stranded:
     async def _look_at(self, queue: QueueName, workers: Sequence[Heartbeat]) -> int:
         seconds, _ = await self._client.time()
         before_ms = int((seconds - self._after_s) * 1000)
-        found: list[tuple[str, int]] = []
+        found: list[_Waiting] = []
         looked_at = 0
         while ids := await self._client.zrangebyscore(queue, "-inf", before_ms, looked_at, LOOKED_AT_ONCE):
             looked_at += len(ids)
-            found += await self._those_that_may_go_on(ids)
-        return sum([await self._goes_on(queue, workers, *one) for one in found])
+            found += await self._known_of([job_id.decode() for job_id in ids])
+        done = 0
+        for one in found:
+            if one.is_cancelled and not one.epoch:
+                done += await self._end(queue, one)
+            elif one.goes_on:
+                done += await self._goes_on(queue, workers, one.id, one.epoch)
+        return done
 
-    async def _those_that_may_go_on(self, ids: Sequence[bytes]) -> list[tuple[str, int]]:
-        """Those of the requests that another model may serve, with their epochs."""
+    async def _known_of(self, ids: Sequence[str]) -> list[_Waiting]:
         async with self._client.pipeline(transaction=False) as pipe:
             for job_id in ids:
-                pipe.hmget(keys.run(job_id.decode()), ["goes_on", "epoch"])
-            runs = await pipe.execute()
-        named = zip(ids, runs, strict=True)
-        return [(job_id.decode(), int(epoch or 0)) for job_id, (goes_on, epoch) in named if goes_on == b"1"]
+                pipe.hmget(keys.run(job_id), ["account", "epoch", "goes_on"])
+                pipe.zscore(abort_jobs_ss, job_id)
+            told = await pipe.execute()
+        rows = zip(ids, told[::2], told[1::2], strict=True)
+        return [
+            _Waiting(job_id, (account or b"").decode(), int(epoch or 0), goes_on == b"1", asked is not None)
+            for job_id, (account, epoch, goes_on), asked in rows
+        ]
+
+    async def _end(self, queue: QueueName, one: _Waiting) -> bool:
+        """End a request for which no vendor was called. False if a worker has it after all."""
+        if not one.account_id or not await self._queue.bury(one.id, queue, or_void=False):
+            return False
+        error = Cancelled("The request was cancelled.")
+        self._settler.keep(
+            Settlement(
+                id=one.id,
+                created_at=created_at(one.id),
+                account_id=one.account_id,
+                state="cancelled",
+                hold_state="released",
+                ended_at=clock.utc_now(),
+                error_code=error.code,
+                error_message=error.message,
+            )
+        )
+        return True
 
     async def _goes_on(self, queue: QueueName, workers: Sequence[Heartbeat], job_id: str, epoch: int) -> bool:
         payload = await self._client.get(job_key_prefix + job_id)

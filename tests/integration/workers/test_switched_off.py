@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import asyncpg
 import pytest
 from arq.connections import ArqRedis
@@ -9,16 +12,21 @@ from arq.connections import ArqRedis
 from shared.chat import Sampling
 from shared.errors import NotFound
 from shared.job import RUN_REQUEST, Chunk, Fallback
+from shared.ledger.ledger import Ledger
+from shared.ledger.settler import Settler
 from shared.operators.audit import list_entries
 from shared.operators.switches import drain_worker, pause_provider, switched_off
 from shared.queue.heartbeat import Heartbeat, announce
 from shared.queue.queue import Queue
 from shared.queue.routing import drain, list_workers, show_queues
+from shared.runtime.tasks import background_tasks
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
-from tests.harness.builders import a_job, a_model
+from tests.harness.builders import a_job, a_model, a_reservation
 from tests.harness.routing import routes_by
 from tests.harness.support import eventually
+from tests.integration.books import request_row, wallet
+from tests.integration.conftest import NewAccount
 from tests.integration.jobs import GEMINI, OPENAI, claim, claim_one, enqueue, let_lease_lapse, room
 from tests.integration.journals import JournalWriter
 from tests.integration.working import LONG_S, Gate, Process, function, working
@@ -145,6 +153,7 @@ async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_mod
     redis_client: ArqRedis,
     lua: Scripts,
     queue: Queue,
+    ledger: Ledger,
     paused: tuple[str, ...],
     job: str,
     moves: bool,  # noqa: FBT001
@@ -161,11 +170,52 @@ async def test_a_request_in_a_queue_that_nobody_serves_goes_on_with_its_next_mod
         await JournalWriter(lua, one, live_s=60).append(Chunk("Hi"))
         await let_lease_lapse(redis_client, one.id)
     after_s = 60 if job == YOUNG else -1
-    assert await Stranded(pool, redis_client, queue, routes_by({}), after_s=after_s).sweep() == moves
+    async with a_settler(ledger) as settler:
+        stranded = Stranded(pool, redis_client, queue, settler, routes_by({}), after_s=after_s)
+        assert await stranded.sweep() == moves
     assert [await redis_client.zcard(name) for name in (OPENAI, GEMINI)] == [not moves, moves]
     if moves:
         (claimed,) = await claim(queue, "wrk_x", room(GEMINI))
         assert (claimed.tries, (await look_back(redis_client, claimed.id)).waits) == (2, 1)
+
+
+@contextlib.asynccontextmanager
+async def a_settler(ledger: Ledger) -> AsyncIterator[Settler]:
+    async with background_tasks() as group:
+        settler = Settler(ledger, group, retry_s=0.01)
+        yield settler
+        assert await settler.drained(LONG_S)
+
+
+@pytest.mark.parametrize(("paused", "begun", "ends"), [(("openai",), 0, 1), ((), 0, 0), (("openai",), 1, 0)])
+async def test_a_cancelled_request_in_a_queue_that_nobody_serves_ends_and_gives_its_hold_back(
+    pool: asyncpg.Pool,
+    redis_client: ArqRedis,
+    queue: Queue,
+    ledger: Ledger,
+    new_account: NewAccount,
+    paused: tuple[str, ...],
+    begun: int,
+    ends: int,
+) -> None:
+    hello = Heartbeat(id="wrk_x", queues=(OPENAI,), claims=(OPENAI,), services=(), slots=1, running=0, paused=paused)
+    await announce(redis_client, hello, LONG_S)
+    account = await new_account(100)
+    reservation = a_reservation(account, 60)
+    await ledger.reserve(reservation)
+    await enqueue(queue, a_job(id=reservation.id, account_id=account), OPENAI)
+    for _ in range(begun):
+        await let_lease_lapse(redis_client, (await claim_one(queue)).id)
+    other = a_job()
+    await enqueue(queue, other, OPENAI)
+    await queue.cancel(reservation.id)
+    async with a_settler(ledger) as settler:
+        assert await Stranded(pool, redis_client, queue, settler, routes_by({}), after_s=-1).sweep() == ends
+    row = await request_row(pool, reservation)
+    assert (row["state"], row["hold_state"]) == (("cancelled", "released") if ends else ("pending", "held"))
+    assert (await wallet(pool, account)).held == (0 if ends else 60)
+    assert await redis_client.zcard(OPENAI) == 2 - ends
+    assert await redis_client.zscore(OPENAI, other.id) is not None
 
 
 async def test_operators_see_what_waits_and_who_works(
