@@ -144,7 +144,7 @@ def _fit_again(asked: Asked, services: Services) -> tuple[Asked, Model | None]:
     """Like `_fit`, for a request that was admitted before. It is left unchanged if its model has left the catalogue or the
     tier is gone, or if an earlier response that it continues cannot be read.
     """
-    if asked.goes_on:
+    if asked.continues:
         return asked, None
     try:
         model = services.catalogue.serving(asked.model)

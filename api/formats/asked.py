@@ -60,7 +60,7 @@ class Earlier(msgspec.Struct, frozen=True, kw_only=True):
     done: Done | None
 
 
-class GoesOn(msgspec.Struct, frozen=True, kw_only=True):
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
     """The earlier responses that a body continues. `previous` is the request of the last response of a chain. `others` are
     requests of single items that are referred to, each with one of these items' ids. `whole` makes the complete request
     from the chain, oldest first, and the others.
@@ -98,7 +98,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...] = ()
     thoughts: tuple[str, ...] = ()
     """Fields with thoughts of earlier answers; they count as left out if the model did not make all of these thoughts."""
-    goes_on: GoesOn | None = None
+    continues: Continuation | None = None
     """The earlier responses that the request continues; `messages` is incomplete until they are read."""
     kept: KeptInput | None = None
     """What Postgres keeps of the request beside its answer; None keeps nothing."""

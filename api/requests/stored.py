@@ -126,11 +126,11 @@ class Chains:
         earlier response is missing, `InvalidRequest` if it has not ended or if everything together is too large,
         `Overloaded` or `Unavailable`.
         """
-        goes_on = asked.goes_on
-        if goes_on is None:
+        continues = asked.continues
+        if continues is None:
             return asked
-        chain = await self._chain(goes_on.previous, account_id) if goes_on.previous else {}
-        others = await self._others(goes_on.others, account_id)
+        chain = await self._chain(continues.previous, account_id) if continues.previous else {}
+        others = await self._others(continues.others, account_id)
         together = sum(chain.values()) + sum(others.values())
         if together + body.size > self._settings.body_bytes_max:
             raise InvalidRequest(
@@ -140,7 +140,7 @@ class Chains:
         async with self._bodies.turn_beside(body, together, account_id):
             earlier = await self._kept([*chain, *others])
             named = {one: earlier[one] for one in others}
-            whole = goes_on.whole([earlier[one] for one in reversed(chain)], named)
+            whole = continues.whole([earlier[one] for one in reversed(chain)], named)
         ignored = tuple(dict.fromkeys((*asked.ignored, *whole.ignored)))
         return msgspec.structs.replace(whole, model=asked.model, ignored=ignored)
 

@@ -230,14 +230,14 @@ def merged(parts: list[AnswerPart]) -> list[AnswerPart]:
     """The parts with neighbours of one kind, one tool call or one thought joined."""
     together: list[list[AnswerPart]] = []
     for part in parts:
-        if together and _goes_on(together[-1][0], part):
+        if together and _joins(together[-1][0], part):
             together[-1].append(part)
         else:
             together.append([part])
     return [_joined(group) for group in together]
 
 
-def _goes_on(first: AnswerPart, part: AnswerPart) -> bool:
+def _joins(first: AnswerPart, part: AnswerPart) -> bool:
     if isinstance(first, CallPiece) and isinstance(part, CallPiece):
         return part.index == first.index and part.id is None and part.name is None
     if isinstance(first, ThoughtPiece) and isinstance(part, ThoughtPiece):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from api.formats.asked import Asked, Earlier, GoesOn, StreamForm
+from api.formats.asked import Asked, Continuation, Earlier, StreamForm
 from api.formats.known_fields import KnownFields
 from api.formats.native.answers import json_bytes
 from api.formats.responses.answers import Outcome, outcome_of, response_object
@@ -99,8 +99,8 @@ def parse_response(body: bytes) -> Asked:
     previous, others = previous_of(request.previous_response_id), named_in(request.items)
     if previous is None and not others:
         return _saying(_asked(request, unknown, offer, (), request.items))
-    goes_on = GoesOn(previous=previous, others=others, whole=partial(_whole, request, unknown, offer))
-    return msgspec.structs.replace(_asked(request, unknown, offer, (), ()), goes_on=goes_on)
+    continues = Continuation(previous=previous, others=others, whole=partial(_whole, request, unknown, offer))
+    return msgspec.structs.replace(_asked(request, unknown, offer, (), ()), continues=continues)
 
 
 def parse_response_line(body: bytes) -> Asked:
@@ -108,7 +108,7 @@ def parse_response_line(body: bytes) -> Asked:
     responses.
     """
     asked = parse_response(body)
-    if asked.goes_on:
+    if asked.continues:
         raise InvalidRequest("`previous_response_id` and `item_reference` are not possible in a batch: send all items.")
     if asked.background:
         raise InvalidRequest(

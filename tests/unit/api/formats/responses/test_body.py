@@ -75,7 +75,7 @@ def test_everything_asked_for_arrives() -> None:
     )
     clock = Tool(name="clock", description="Tells the time.", parameters=SCHEMA, strict=False)
     assert asked.tools == Tools(offered=(clock,), choice=ToolChoice("named", "clock"), parallel=False)
-    assert (asked.ignored, asked.background, asked.at_once, asked.goes_on) == ((), False, None, None)
+    assert (asked.ignored, asked.background, asked.at_once, asked.continues) == ((), False, None, None)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +298,9 @@ def test_a_response_goes_on_from_a_chain_of_earlier_ones() -> None:
     first = earlier("one", said="1", instructions="Count.")
     second = earlier("two", said="", calls=(call,), tools=[CLOCK])
     asked = parsed([OUTPUT], previous_response_id=f"resp_{second.request_id[4:]}", instructions="Stop.")
-    assert asked.goes_on is not None
-    assert (asked.goes_on.previous, asked.goes_on.others) == (second.request_id, {})
-    whole = asked.goes_on.whole([first, second], {})
+    assert asked.continues is not None
+    assert (asked.continues.previous, asked.continues.others) == (second.request_id, {})
+    whole = asked.continues.whole([first, second], {})
     assert whole.messages == [
         Message("system", "Stop."),
         Message("user", "one"),
@@ -309,7 +309,7 @@ def test_a_response_goes_on_from_a_chain_of_earlier_ones() -> None:
         Message("assistant", "", tool_calls=(call,)),
         Message("tool", "noon", tool_call_id="call_1"),
     ]
-    assert whole.goes_on is None
+    assert whole.continues is None
     assert whole.kept is not None
     assert whole.kept.previous_id == second.request_id
     assert kept(whole) == [OUTPUT]
@@ -322,9 +322,9 @@ def test_items_of_earlier_responses_may_be_referred_to() -> None:
     items = [f"in_{rest}_0", f"msg_{rest}_0", f"ctc_{rest}_1"]
     output = {"type": "custom_tool_call_output", "call_id": "call_1", "output": "done"}
     asked = parsed([*({"type": "item_reference", "id": item} for item in items), output])
-    assert asked.goes_on is not None
-    assert (asked.goes_on.previous, asked.goes_on.others) == (None, {one.request_id: items[-1]})
-    whole = asked.goes_on.whole([], {one.request_id: one})
+    assert asked.continues is not None
+    assert (asked.continues.previous, asked.continues.others) == (None, {one.request_id: items[-1]})
+    whole = asked.continues.whole([], {one.request_id: one})
     assert whole.messages == [
         Message("user", "one"),
         Message("assistant", "1", tool_calls=(call,)),
@@ -337,9 +337,9 @@ def test_items_of_earlier_responses_may_be_referred_to() -> None:
         "custom_tool_call_output",
     ]
     unknown = parsed([{"type": "item_reference", "id": f"msg_{rest}_2"}])
-    assert unknown.goes_on is not None
+    assert unknown.continues is not None
     with pytest.raises(NotFound, match=f"Item with id 'msg_{rest}_2' not found"):
-        unknown.goes_on.whole([], {one.request_id: one})
+        unknown.continues.whole([], {one.request_id: one})
 
 
 @pytest.mark.parametrize("response", ["resp_1", "req_" + "0" * 26, "x", "resp_" + "0" * 27])
@@ -433,4 +433,4 @@ def test_the_output_of_a_local_shell_may_name_the_item_of_its_call() -> None:
 def test_only_what_goes_on_may_say_nothing_itself() -> None:
     with pytest.raises(InvalidRequest, match="`input` is missing"):
         parsed(None)
-    assert parsed(None, previous_response_id="resp_" + "0" * 26).goes_on is not None
+    assert parsed(None, previous_response_id="resp_" + "0" * 26).continues is not None
