@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-UNTIL_SETTLED_S = 10.0
+DRAIN_SETTLES_WITHIN_S = 10.0
 ROWS_EVERY_S = 10.0
 
 
@@ -114,7 +114,7 @@ async def run(settings: Settings) -> None:
         log.info("worker started", worker=worker.worker_id, slots=settings.worker_slots, services=offer.services)
         await worker.async_run()
         await announcer.say_goodbye()
-        if not await settler.drained(UNTIL_SETTLED_S):
+        if not await settler.drained(DRAIN_SETTLES_WITHIN_S):
             log.warning("settlements left to the sweep of another worker", settlements=len(settler))
     log.info("worker stopped")
 

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 JOURNAL_EVENTS_PER_READ = 64
 RESUBSCRIBE_PAUSE_S = 0.1
 LOST = "The queue lost the request on its way; it is not charged: try again."
-LAST_WORDS_S = 2.0
+READERS_LEAVE_WITHIN_S = 2.0
 SUBSCRIPTION_CHECK_S = 3.0
 SUBSCRIPTION_SILENT_S = 9.0
 """A subscription is dead if our pings get no answer for this long."""
@@ -264,7 +264,7 @@ class Relay:
         if not await self._nobody_follows_within(timeout_s):
             for follower in self._all():
                 follower.close(DoorClosed(STOPPING))
-            await self._nobody_follows_within(LAST_WORDS_S)
+            await self._nobody_follows_within(READERS_LEAVE_WITHIN_S)
 
     async def _nobody_follows_within(self, timeout_s: float) -> bool:
         try:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 REMEMBERED_MAX = 10_000
 FULL_QUEUE_PAUSE_S = 0.2
-UNTIL_SETTLED_S = 0.15
+CREDIT_PAUSE_S = 0.15
 UNLIMITED = RateState(0, 0.0)
 
 
@@ -219,7 +219,7 @@ class Submitter:
         try:
             return await self._ledger.reserve(reservation)
         except InsufficientCredit:
-            await asyncio.sleep(UNTIL_SETTLED_S)
+            await asyncio.sleep(CREDIT_PAUSE_S)
             return await self._ledger.reserve(reservation)
 
     async def submit_again(self, admitted: Admitted, channel: str) -> None:

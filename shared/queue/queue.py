@@ -41,7 +41,10 @@ WAKE_LIVE_MS = 60_000
 PAYLOAD_BYTES_MAX = 1_000_000
 """Payload bytes of all jobs of one claim; more would delay other answers on the same connection."""
 LISTEN_LIVE_MS = 600_000
-BATCH_KEEP_RUN_MS = 60_000
+BATCH_RUN_KEPT_S = 60
+"""How long what Redis knows of an ended batch line, and its journal, are kept, for a worker that takes a lost line over; its
+answer is in Postgres.
+"""
 NO_CALLS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -193,7 +196,7 @@ class Queue:
         job that is `of_batch` nothing is kept for long: its line and its answer are in Postgres.
         """
         of_batch = of_batch or _is_batch(claim)
-        asked, keep_ms = (0, BATCH_KEEP_RUN_MS) if of_batch else (self._bytes.asked, self._keep_run_ms)
+        asked, keep_ms = (0, 1000 * BATCH_RUN_KEPT_S) if of_batch else (self._bytes.asked, self._keep_run_ms)
         return Ending(claim.queue, keep_ms, asked, self._bytes.kept, self._bytes.readers_ms)
 
     async def move(self, claim: Claim, job: Job, *, calls: int, lost: bytes = b"") -> bool:
@@ -282,7 +285,7 @@ class Queue:
 
     def _keep_ms(self, claim: Claim) -> int:
         """For how long what is known of an ended job is kept."""
-        return BATCH_KEEP_RUN_MS if _is_batch(claim) else self._keep_run_ms
+        return 1000 * BATCH_RUN_KEPT_S if _is_batch(claim) else self._keep_run_ms
 
 
 async def _payload_of(job: Job | PackedJob) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 FORGET_WINDOW_S = 0.1
-KEPT_LIVE_MS = 86_400_000
+RECORDS_LIVE_MS = 86_400_000
 """When the records expire if no worker sweeps them any more."""
 
 
@@ -67,7 +67,7 @@ class SettledRecords:
         pairs: list[Word] = [word for one, outcome in committed for word in (one.id, self._kept_of(one, outcome))]
         names = [keys.SETTLES, keys.SETTLED, keys.SETTLED_AT]
         try:
-            await self._scripts.call("forget", names, [self._kept_max, KEPT_LIVE_MS, self._kept_bytes_max, *pairs])
+            await self._scripts.call("forget", names, [self._kept_max, RECORDS_LIVE_MS, self._kept_bytes_max, *pairs])
         except Unavailable as error:
             log.warning("settle records not put aside", reason=error.message)
             return False

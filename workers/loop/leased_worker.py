@@ -41,7 +41,7 @@ NO_QUEUE = "q:none:none"
 """The name that arq requires, also for a worker that can call no vendor."""
 MEMORY_PLENTY = 2**50
 AFTER_OUTAGE_S = 1.0
-LAST_WORDS_S = 10.0
+CLEAN_UP_WITHIN_S = 10.0
 """Time for cancelled jobs to clean up, and for bells and renewals to end."""
 
 
@@ -383,7 +383,7 @@ class LeasedWorker(Worker):
 
     async def _leave_bells(self) -> None:
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(CLEAN_UP_WITHIN_S):
                 await self._intake.leave()
         except (Unavailable, TimeoutError) as error:
             log.warning("bells not left", reason=type(error).__name__)
@@ -398,5 +398,5 @@ class LeasedWorker(Worker):
         for lease in self.leases.values():
             self._cancel(lease, "drain")
         if self.tasks:
-            await asyncio.wait(self.tasks.values(), timeout=LAST_WORDS_S)
+            await asyncio.wait(self.tasks.values(), timeout=CLEAN_UP_WITHIN_S)
         await leaving

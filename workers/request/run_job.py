@@ -33,6 +33,7 @@ from shared.errors import (
 from shared.job import AnswerPart, Done, Failed, Job, Sealed, Served, arq_deserializer, unpack_job
 from shared.lanes import lane_of, provider_of
 from shared.queue.journal import Journal, LeaseLost, RequestVoid
+from shared.queue.queue import BATCH_RUN_KEPT_S
 from shared.runtime import traces
 from shared.runtime.last_minute import LAST_MINUTE
 from shared.runtime.metrics import STAGE_SECONDS
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 RUNNER = "runner"
-BATCH_JOURNAL_S = 60.0
-"""How long the journal of a batch line is kept, for a worker that takes a lost line over; its answer is in Postgres."""
 
 
 class EndNotWritten(LeaseLost):
@@ -144,7 +143,7 @@ class Attempt:
         self._answer = WholeAnswer()
         """The whole answer, kept only for JSON replies and stored answers."""
         self._started = time.monotonic()
-        keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_JOURNAL_S
+        keep_s = settings.journal_ttl_s if job.batch_line is None else BATCH_RUN_KEPT_S
         live_s = max(job.left_s(), 0) + keep_s
         ending = worker.ending(claim, of_batch=job.batch_line is not None)
         self._journal = Journal(claim, live_s=live_s, keep_s=keep_s, ending=ending)
