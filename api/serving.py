@@ -19,7 +19,7 @@ from api.http.writing import answer
 from api.requests.log import State, find_request
 from api.requests.streaming import send_stream
 from api.requests.submit import Admitted, NewRequest
-from api.requests.told import Told, limits_of
+from api.requests.told import AnswerHeaders, limits_of
 from api.services import SERVICES, Services
 from api.wanted import Wanted, admitted_before, new_request, read_body, understand
 from shared import clock
@@ -89,17 +89,19 @@ async def serve_for(
                 return await _serve_repeat(request, wanted, key, body, admitted.request_id, respond_async=respond_async)
             wanted.question = wanted.kept = None
             body.shrink(wanted.form.held_bytes)
-            served = admitted.job.model.name
+            asked_first = admitted.job.model.name
             told = _told(wanted, limits_of(admitted.job), has_chain=admitted.job.has_chain)
             if respond_async or wanted.at_once:
                 services.custody.keep(admitted)
             if respond_async:
-                return _accepted(admitted.job.id, "queued", told.at_once(served))
+                return _accepted(admitted.job.id, "queued", told.of_first(asked_first))
             if wanted.at_once:
-                said = wanted.at_once(admitted.job.id, served)
-                return await answer(request, said, key.account_id, headers=told.at_once(served))
+                said = wanted.at_once(admitted.job.id, asked_first)
+                return await answer(request, said, key.account_id, headers=told.of_first(asked_first))
             follower.when_left = partial(_leave, services, admitted, follower)
-            return await _relay(request, wanted, served, key, services.follow_up.events_of(admitted, follower), told)
+            return await _relay(
+                request, wanted, asked_first, key, services.follow_up.events_of(admitted, follower), told
+            )
 
 
 def _turn(services: Services, key: ApiKey, size: int) -> AbstractAsyncContextManager[None]:
@@ -152,10 +154,10 @@ async def _serve_repeat(
         _watch_over(services, logged, wanted)
     if respond_async:
         state = "queued" if logged.state == "pending" else logged.state
-        return _accepted(logged.id, state, told.at_once(logged.model))
+        return _accepted(logged.id, state, told.of_first(logged.model))
     if wanted.at_once and logged.state == "pending":
         said = wanted.at_once(logged.id, logged.model)
-        return await answer(request, said, key.account_id, headers=told.at_once(logged.model))
+        return await answer(request, said, key.account_id, headers=told.of_first(logged.model))
     again = admitted_before(logged, wanted, services)
     wanted.question = wanted.kept = None
     body.shrink(wanted.form.held_bytes)
@@ -174,23 +176,25 @@ def _watch_over(services: Services, logged: LoggedRequest, wanted: Wanted) -> No
         services.custody.keep(again)
 
 
-def _told(wanted: Wanted, limits: dict[str, int], *, has_chain: bool, more: dict[str, str] | None = None) -> Told:
-    return Told(wanted.model, wanted.ignored, wanted.chain, limits, has_chain, more or {})
+def _told(
+    wanted: Wanted, limits: dict[str, int], *, has_chain: bool, more: dict[str, str] | None = None
+) -> AnswerHeaders:
+    return AnswerHeaders(wanted.model, wanted.ignored, wanted.chain, limits, has_chain, more or {})
 
 
 async def _relay(
     request: web.Request,
     wanted: Wanted,
-    served: str,
+    asked_first: str,
     key: ApiKey,
     events: AsyncIterator[Event],
-    told: Told,
+    told: AnswerHeaders,
 ) -> web.StreamResponse:
     if wanted.stream:
-        form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], served)
-        settings, later = request.app[SERVICES].settings, partial(told.of, served) if told.has_chain else None
-        return await send_stream(request, events, form, told.first(served), settings, key.account_id, told=later)
-    return await _answer(request, wanted, served, key, events, told)
+        form = wanted.form.stream(request.headers.get("Accept", ""), request[REQUEST_ID], asked_first)
+        settings, later = request.app[SERVICES].settings, partial(told.of, asked_first) if told.has_chain else None
+        return await send_stream(request, events, form, told.first(asked_first), settings, key.account_id, told=later)
+    return await _answer(request, wanted, asked_first, key, events, told)
 
 
 async def _answer(
@@ -199,7 +203,7 @@ async def _answer(
     served: str,
     key: ApiKey,
     events: AsyncIterator[Event],
-    told: Told,
+    told: AnswerHeaders,
 ) -> web.StreamResponse:
     async for event in events:
         match event:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
     from workers.loop.leased_worker import LeasedWorker
     from workers.upstreams.states import States
-    from workers.vendors import Offer
+    from workers.vendors import Announcement
 
 log = structlog.get_logger(__name__)
 VERSION = version("rebootml")
@@ -31,7 +31,7 @@ class Announcer:
     """
 
     def __init__(
-        self, worker: LeasedWorker, offer: Offer, states: States, pool: asyncpg.Pool, settings: Settings
+        self, worker: LeasedWorker, offer: Announcement, states: States, pool: asyncpg.Pool, settings: Settings
     ) -> None:
         self._worker = worker
         self._offer = offer

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Announcement:
     """What the worker can call, as its heartbeat says."""
 
     services: tuple[str, ...]
@@ -78,14 +78,14 @@ class Vendors:
         """The upstreams of all models."""
         return self.upstreams.of_all(self.models)
 
-    def offer(self) -> Offer:
+    def offer(self) -> Announcement:
         """What the worker can call now. An upstream is left out if the worker has no credentials for it."""
         served = {one.place: one.service for one in self.models if self.held.can_call(one, self.upstreams.of(one))}
         services = tuple(sorted(set(served.values())))
         unserved = tuple(one.place for one in self.models if one.service in services and one.place not in served)
         rows = [one for one in self.rows if one.name in self.held]
         fingerprints = {one.name: one.fingerprint for one in rows}
-        return Offer(services, fingerprints, {one.name: one.provider for one in rows}, unserved)
+        return Announcement(services, fingerprints, {one.name: one.provider for one in rows}, unserved)
 
     def queues_of(self, settings: Settings) -> tuple[QueueName, ...]:
         """Those of the settings' queues whose provider this process can call; other workers serve the rest."""

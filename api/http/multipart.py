@@ -9,7 +9,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from api.http.read_turns import ReadTurns
-from api.http.reading import Progress, refuse_compressed
+from api.http.reading import SenderPatience, refuse_compressed
 from api.http.state import READS
 from shared.errors import InvalidRequest, UnsupportedMediaType
 
@@ -24,7 +24,7 @@ class FileForm:
     after the file. Reading raises `InvalidRequest` for a malformed form.
     """
 
-    def __init__(self, reader: MultipartReader, progress: Progress, turns: ReadTurns) -> None:
+    def __init__(self, reader: MultipartReader, progress: SenderPatience, turns: ReadTurns) -> None:
         self._reader = reader
         self._turns = turns
         self._progress = progress
@@ -53,7 +53,7 @@ class FileForm:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:
-        """Surround a read: the next piece must come as soon as `Progress` demands, or the form has broken off."""
+        """Surround a read: the next piece must come as soon as `SenderPatience` demands, or the form has broken off."""
         with malformed_refused():
             async with self._progress.waiting():
                 yield
@@ -112,7 +112,7 @@ async def file_form(request: web.Request) -> FileForm:
         raise UnsupportedMediaType(f"The body is {request.content_type[:100]}: send multipart/form-data.")
     refuse_compressed(request)
     with malformed_refused():
-        return FileForm(_Reader(request.headers, request.content), Progress(request), request.app[READS])
+        return FileForm(_Reader(request.headers, request.content), SenderPatience(request), request.app[READS])
 
 
 @contextmanager

@@ -20,8 +20,8 @@ DIGITS_MAX = 15
 
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """A large body as it arrives. Raises `InvalidRequest` if it breaks off or arrives too slowly for `Progress`."""
-    progress = Progress(request)
+    """A large body as it arrives. Raises `InvalidRequest` if it breaks off or arrives too slowly for `SenderPatience`."""
+    progress = SenderPatience(request)
     turns = request.app[READS]
     while True:
         await turns.next()
@@ -55,7 +55,7 @@ async def pass_over_rest(request: web.Request) -> None:
         request.protocol.force_close()
 
 
-class Progress:
+class SenderPatience:
     """How long the sender of a large body may still let us wait: `BODY_WITHIN_S` at first and at most. Each
     `BODY_BYTES_PER_S_MIN` bytes earn another second. Only time spent waiting for the sender counts.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PAUSED = "Its vendor is paused: try again later."
 
 
-class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+class ChainModel(msgspec.Struct, frozen=True, kw_only=True):
     """One model of a chain, with the name that was asked for and what it is asked. `input_bound`: the most input tokens;
     `writes`: what of them the vendor may write to its cache; `ignored`: fields that the model is not told.
     """
@@ -64,12 +64,12 @@ class Chain(msgspec.Struct, frozen=True):
     codes of all models that nobody serves now, by name.
     """
 
-    models: tuple[Fitted, ...]
+    models: tuple[ChainModel, ...]
     passed: tuple[Tried, ...] = ()
     absent: Mapping[str, str] = {}
 
     @property
-    def next(self) -> Fitted:
+    def next(self) -> ChainModel:
         """The model that is asked first."""
         return self.models[len(self.passed)]
 
@@ -85,7 +85,7 @@ class Chain(msgspec.Struct, frozen=True):
         behind = self.models[len(self.passed) + 1 :]
         return tuple(one.fallback(*limits[one.model.name]) for one in behind if one.model.name in limits)
 
-    def find(self, model: str) -> Fitted | None:
+    def find(self, model: str) -> ChainModel | None:
         """The entry that is served by the model with this public name."""
         return next((one for one in self.models if one.model.name == model), None)
 
@@ -102,7 +102,7 @@ def chain_of(
             f"`{field}` has {len(asked.models)} entries: at most {settings.fallback_models_max} are taken.", param=field
         )
     places = [asked.name_of("model"), *(f"{field}[{place}]" for place in range(len(asked.models)))]
-    fitted: dict[str, Fitted] = {}
+    fitted: dict[str, ChainModel] = {}
     for place, name in zip(places, (asked.model, *asked.models), strict=True):
         with _naming(place, name, is_first=not fitted):
             model = catalogue.serving(catalogue.find(name, route, nearest=nearest).name, route)
@@ -140,11 +140,13 @@ def served_now(chain: Chain, directory: Directory, lane_of: Callable[[Model], st
     )
 
 
-def _fitted(asked: Asked, model: Model, name: str, catalogue: Catalogue, settings: Settings, *, strict: bool) -> Fitted:
+def _fitted(
+    asked: Asked, model: Model, name: str, catalogue: Catalogue, settings: Settings, *, strict: bool
+) -> ChainModel:
     fitted, model = fit_to_model(asked, model, settings, strict=strict)
     model = at_tier(asked, model, catalogue)
     said = (fitted.messages, model.image_tokens or 0, fitted.tools, fitted.sampling.json_answer)
-    return Fitted(
+    return ChainModel(
         name=name,
         model=model,
         sampling=fitted.sampling,

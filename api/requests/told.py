@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from api.formats.wishes import ignored_header
-from api.requests.fallbacks import Chain, Fitted
+from api.requests.fallbacks import Chain, ChainModel
 
 if TYPE_CHECKING:
     from shared.job import JobHead
 
 
-class Told(msgspec.Struct, frozen=True):
+class AnswerHeaders(msgspec.Struct, frozen=True):
     """The headers of an answer; with a chain some of them depend on the model that serves."""
 
     model: str
@@ -29,14 +29,14 @@ class Told(msgspec.Struct, frozen=True):
         """The headers once the serving model is known: the `first` one, or the one that `served` names."""
         model = served or first
         fitted = self.chain.find(model) if self.chain else None
-        headers = self.at_once(model, fitted)
+        headers = self.of_first(model, fitted)
         return {**headers, "x-model-served": model} if self.has_chain else headers
 
     def first(self, model: str) -> dict[str, str]:
         """The headers of a stream before the serving model is known."""
-        return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.at_once(model)
+        return {"Cache-Control": "no-store", **self.more} if self.has_chain else self.of_first(model)
 
-    def at_once(self, model: str, fitted: Fitted | None = None) -> dict[str, str]:
+    def of_first(self, model: str, fitted: ChainModel | None = None) -> dict[str, str]:
         """The headers of an answer that nobody waits for, when `model` is asked first."""
         ignored, name = (fitted.ignored, fitted.name) if fitted else (self.ignored, self.model)
         headers = {"x-output-limit": str(self.limits[model]), "Cache-Control": "no-store", **ignored_header(ignored)}

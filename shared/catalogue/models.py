@@ -121,7 +121,7 @@ OF_A_TIER = ("service_tier", "at_default", "vendor_price", "price", "price_versi
 """Fields of a model that differ between service tiers."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class PhasedModel(msgspec.Struct, frozen=True):
     """One model in each phase of its vendor's prices, at the tier `flex` too if it has one, and the factor that customers'
     prices are multiplied with.
     """
@@ -139,12 +139,12 @@ class Offer(msgspec.Struct, frozen=True):
         """The model at the tier `flex`, with the prices that are in force; None if the model lacks that tier."""
         return self.flex.get(self.prices.phase(clock.utc_now()))
 
-    def changed(self, **fields: str | None) -> Offer:
+    def changed(self, **fields: str | None) -> PhasedModel:
         """The same offer with other values in these fields of its model."""
         models, flex = (
             {at: msgspec.structs.replace(one, **fields) for at, one in of.items()} for of in (self.models, self.flex)
         )
-        return Offer(models, flex, self.prices, self.factor)
+        return PhasedModel(models, flex, self.prices, self.factor)
 
 
 class Catalogue:
@@ -152,7 +152,7 @@ class Catalogue:
     where models can be called.
     """
 
-    def __init__(self, offers: dict[str, Offer], names: Names, upstreams: Upstreams) -> None:
+    def __init__(self, offers: dict[str, PhasedModel], names: Names, upstreams: Upstreams) -> None:
         self._offers = offers
         self._names = names
         self.upstreams = upstreams
@@ -243,7 +243,7 @@ def _parsed(table: Written, tables: Mapping[str, Written]) -> tuple[Row, Prices]
     return row, prices
 
 
-def _offer(row: Row, prices: Prices, price_factor: Decimal) -> Offer:
+def _offer(row: Row, prices: Prices, price_factor: Decimal) -> PhasedModel:
     factor = price_factor * row.price_factor
     fields = {name: getattr(row, name) for name in Model.__struct_fields__ if name in Row.__struct_fields__}
 
@@ -260,7 +260,7 @@ def _offer(row: Row, prices: Prices, price_factor: Decimal) -> Offer:
         for phase, model in models.items()
         if (price := prices.flex_in(phase))
     }
-    return Offer(models, flex, prices, factor)
+    return PhasedModel(models, flex, prices, factor)
 
 
 def priced(model: Model, factor: Decimal) -> Model:

@@ -10,14 +10,14 @@ from shared.catalogue.rows import Row
 from shared.catalogue.written import Written
 
 
-class Served(NamedTuple):
+class Successor(NamedTuple):
     """Public names: `by` serves requests now, `later_by` is the vendor's replacement."""
 
     by: str | None
     later_by: str | None
 
 
-def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: bool) -> dict[str, Served]:
+def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: bool) -> dict[str, Successor]:
     """The successor of each row. With `use`, every `replaced_by` is in force unless a `successor` is given. Raises
     `SettingsError` with the line for an unknown name and for a circle.
     """
@@ -32,7 +32,7 @@ def successors(written: Sequence[tuple[Written, Row]], names: Names, *, use: boo
             raise tables[name].error(f"`successor` is {named!r}, which has a successor itself: name the last one")
     last = {name: _last(tables[name], name, {**replaced, **chosen}) for name in replaced}
     in_force = {**last, **chosen} if use else chosen
-    return {row.name: Served(in_force.get(row.name), replaced.get(row.name)) for _, row in written}
+    return {row.name: Successor(in_force.get(row.name), replaced.get(row.name)) for _, row in written}
 
 
 def _known(table: Written, field: str, named: str, names: Names) -> str:

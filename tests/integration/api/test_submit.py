@@ -11,7 +11,7 @@ import pytest
 
 from api.formats.retrying import worth_asking_again
 from api.http.bodies import Bodies
-from api.requests.fallbacks import Chain, Fitted
+from api.requests.fallbacks import Chain, ChainModel
 from api.requests.question import Question
 from api.requests.submit import Admitted, NewRequest, Submitter
 from shared.chat import Sampling
@@ -201,7 +201,7 @@ async def test_a_chain_goes_past_full_queues_and_past_models_that_nobody_serves(
         for name, provider in (("one", "openai"), ("two", "deepseek"), ("three", "gemini"))
     ]
     fitted = [
-        Fitted(name=model.name, model=model, sampling=Sampling(), input_bound=1, writes="none", ignored=())
+        ChainModel(name=model.name, model=model, sampling=Sampling(), input_bound=1, writes="none", ignored=())
         for model in models
     ]
     chain = Chain(tuple(fitted), absent={"two": "provider_busy"})

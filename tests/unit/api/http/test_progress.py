@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from api.http.reading import Progress
+from api.http.reading import SenderPatience
 from api.http.state import CLOSES, SETTINGS
 from shared.errors import InvalidRequest
 from shared.settings import Settings
@@ -16,14 +16,14 @@ STEP_S = 0.01
 SETTINGS_HERE = Settings(database_url="", redis_url="", body_within_s=20 * STEP_S, body_bytes_per_s_min=1_000)
 
 
-def of_a_body(settings: Settings = SETTINGS_HERE) -> tuple[Progress, web.Request]:
+def of_a_body(settings: Settings = SETTINGS_HERE) -> tuple[SenderPatience, web.Request]:
     app = web.Application()
     app[SETTINGS] = settings
     request = make_mocked_request("POST", "/api/batches", app=app)
-    return Progress(request), request
+    return SenderPatience(request), request
 
 
-async def steps(progress: Progress, size: int, count: int) -> None:
+async def steps(progress: SenderPatience, size: int, count: int) -> None:
     for _ in range(count):
         async with progress.waiting():
             await asyncio.sleep(STEP_S)

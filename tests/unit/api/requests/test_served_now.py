@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.requests.directory import Directory
-from api.requests.fallbacks import Chain, Fitted, served_now
+from api.requests.fallbacks import Chain, ChainModel, served_now
 from api.requests.upstream_watch import UpstreamWatch
 from shared.catalogue.models import Model
 from shared.catalogue.upstreams import Upstreams
@@ -64,8 +64,8 @@ async def _directory(**of: str) -> Directory:
     return directory
 
 
-def _fitted(model: Model) -> Fitted:
-    return Fitted(name=model.name, model=model, sampling=Sampling(), input_bound=1, writes="none", ignored=())
+def _fitted(model: Model) -> ChainModel:
+    return ChainModel(name=model.name, model=model, sampling=Sampling(), input_bound=1, writes="none", ignored=())
 
 
 def _interactive(_: Model) -> str:
