@@ -48,7 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # a file that holds the URL instead of `database_url`; it is read again at every connect
     database_url_file: Path | None = None
     redis_url_file: Path | None = None  # the same for `redis_url`
-    secrets_look_every_s: float = 5.0  # how often the files of vendors' keys are read again; SIGHUP reads them at once
+    # how often the files of vendors' keys are read again; a change counts once it is seen twice, or at once after SIGHUP
+    secrets_look_every_s: float = 5.0
     host: str = "127.0.0.1"
     port: int = 8080
     web_concurrency: int = 1

@@ -136,8 +136,14 @@ def parse_upstreams(tables: Mapping[str, Written], models: Mapping[str, Model], 
     reason.
     """
     rows: list[Upstream] = []
+    taken = {_stood_for(model).name: model.name for model in models.values() if model.key_variable}
     for table in tables.values():
         row = _parsed(table, models, names)
+        if row.name in taken:
+            raise table.error(
+                f"`name` is that of the upstream which model {taken[row.name]!r} has by its own `key_variable`: take another"
+                " one, else one of them would be called with the other's key"
+            )
         if twin := next((other for other in rows if _is_same_key(row, other)), None):
             raise table.error(
                 f"`key_variable`, `key_file`, `base_url` and `region` are those of upstream {twin.name!r}, and models, too:"
@@ -178,6 +184,8 @@ def _check_given(fields: Mapping[str, object]) -> None:
     """Refuse a field that is given and empty: it would mean the same as a missing one, but hardly on purpose."""
     if fields.get("models") == []:
         raise ValueError("`models` is empty: leave it out for all models of the provider")
+    if fields.get("key_file") == "":
+        raise ValueError("`key_file` is empty: name the file, or leave it out for the vendor's usual key")
 
 
 def _with_public_names(row: Upstream, models: Mapping[str, Model], names: Names) -> Upstream:

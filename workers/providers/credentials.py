@@ -55,7 +55,7 @@ def variables_of(upstream: Upstream) -> tuple[str, ...]:
 
 def environment_of(upstream: Upstream, environment: Mapping[str, str]) -> dict[str, str] | None:
     """The environment for the upstream's provider: its own key and address replace the vendor's usual ones. None if its key
-    is missing. Raises `SettingsError` for a file that cannot be read.
+    is missing. Raises `SettingsError` for a file that is empty or cannot be read.
     """
     told = dict(environment)
     key_name, url_name = PLACES[upstream.provider]
@@ -73,11 +73,16 @@ def _key_of(upstream: Upstream, environment: Mapping[str, str]) -> str:
     if upstream.key_variable:
         return environment.get(upstream.key_variable, "").strip()
     try:
-        return Path(str(upstream.key_file)).read_text(encoding="utf-8").strip()
+        key = Path(str(upstream.key_file)).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"upstream {upstream.name!r}: `key_file` {upstream.key_file} cannot be read ({type(error).__name__})"
         ) from None
+    if not key:
+        raise SettingsError(
+            f"upstream {upstream.name!r}: `key_file` {upstream.key_file} is empty: write the key into it"
+        )
+    return key
 
 
 def _with_key(provider: str, name: str, key: str) -> dict[str, str]:

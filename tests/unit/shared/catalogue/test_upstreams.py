@@ -109,6 +109,12 @@ def test_a_fingerprint_changes_with_whatever_the_row_says(overlay: Path) -> None
         (EU.replace("OPENAI_EU_KEY", "EU_KEY"), ":5: upstream 'openai-eu': `key_variable` EU_KEY .*OPENAI_"),
         (EU.replace('key_variable = "OPENAI_EU_KEY"\n', ""), "`base_url` needs"),
         (EU + 'key_file = "/k"\n', "`key_file` and `key_variable`"),
+        ('[[upstream]]\nname = "a"\nprovider = "openai"\nkey_file = ""\n', ":4: upstream 'a': `key_file` is empty"),
+        (
+            EU.replace('"openai-eu"', '"openai-own-key"')
+            + '[[model]]\nname = "openai-gpt-4o"\nkey_variable = "OPENAI_OWN_KEY"\n',
+            "`name` is that of the upstream which model 'openai-gpt-4o' has by its own",
+        ),
         (EU + 'region = "eu"\n', "`region` goes with provider bedrock"),
         (EU + 'api = "gemini"\n', "`api` 'gemini'.*openai-chat"),
         (EU.replace('"gpt-4o", ', '"gpt-4p", '), "`models` has 'gpt-4p'.*nearest"),

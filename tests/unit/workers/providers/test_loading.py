@@ -57,6 +57,10 @@ async def test_a_key_may_be_in_a_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"openai-2.*key_file.*FileNotFoundError"):
         _held(Upstream(name="openai-2", provider="openai", key_file=str(tmp_path / "none")))
+    file = tmp_path / "key"
+    file.write_text(" \n")
+    with pytest.raises(SettingsError, match=r"openai-2.*key_file.* is empty: write the key"):
+        _held(Upstream(name="openai-2", provider="openai", key_file=str(file)))
 
 
 async def test_what_lacks_its_key_is_not_held() -> None:
