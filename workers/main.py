@@ -70,7 +70,7 @@ async def run(settings: Settings) -> None:
         settler = Settler(ledger, group, retry_s=settings.settle_retry_s, on_committed=records.forget)
         queue = Queue.of(settings, scripts)
         states = States([one.name for one in vendors.rows], UpstreamStates(scripts, settings))
-        paces = Paces(scripts, settings, states.closed_for)
+        paces = Paces(scripts, settings, states.unavailable_for_s)
         routes = Routes(vendors.held, vendors.upstreams, paces, states)
         flusher = JournalFlusher(scripts, window_s=settings.journal_window_s, retry_s=settings.idle_wait_s)
         answers = GrowingRoom(

@@ -12,7 +12,7 @@ import structlog
 from shared.errors import Overloaded, ProviderNotConfigured
 from shared.lanes import QueueName, provider_of
 from shared.queue.heartbeat import Heartbeat, differing, lack, living_workers, serve
-from shared.queue.upstreams import none_is_open
+from shared.queue.upstreams import none_is_available
 from shared.runtime.metrics import UPSTREAMS_DIFFERING
 from shared.stores import keys
 from shared.stores.redis_client import UNREACHABLE
@@ -78,7 +78,7 @@ class Directory:
 
     def available(self, model: Model) -> bool:
         """Whether a single request would be taken now and run soon."""
-        return self.serves(model) and self._upstreams.closed_for(model) <= self._patience_s
+        return self.serves(model) and self._upstreams.unavailable_for_s(model) <= self._patience_s
 
     def require(self, model: Model, lane: str = "interactive") -> None:
         """Raise an error if a request for `model` cannot be served.
@@ -103,10 +103,10 @@ class Directory:
             raise Overloaded(f"{why}: try again later.")
 
     def _require_open(self, model: Model) -> None:
-        wait_s = self._upstreams.closed_for(model)
+        wait_s = self._upstreams.unavailable_for_s(model)
         if wait_s > self._patience_s:
             known = wait_s if math.isfinite(wait_s) else None
-            raise none_is_open(model.name, self._upstreams.why_closed(model), known)
+            raise none_is_available(model.name, self._upstreams.why_unavailable(model), known)
 
     def is_paused(self, model: Model, lane: str = "interactive") -> bool:
         """Whether an operator has paused the model's provider."""

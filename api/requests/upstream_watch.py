@@ -9,7 +9,7 @@ import structlog
 
 from shared.catalogue.upstreams import pace_name
 from shared.errors import Unavailable
-from shared.queue.upstreams import Known, Told, why_none_is_open
+from shared.queue.upstreams import Known, UpstreamReport, why_none_is_available
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +37,12 @@ class UpstreamWatch:
         names = sorted({name for worker in workers for name in worker.upstreams})
         self._drained = {name for worker in workers for name in worker.drained}
         try:
-            self._known = await self._shared.exchange([Told(name) for name in names])
+            self._known = await self._shared.exchange([UpstreamReport(name) for name in names])
             self._read_at = time.monotonic()
         except Unavailable as error:
             log.warning("states of upstreams not read", reason=error.message)
 
-    def closed_for(self, model: Model) -> float:
+    def unavailable_for_s(self, model: Model) -> float:
         """Seconds until one of the model's upstreams may be called; 0 if one may be called now, or if none is known."""
         waits = [
             self._waits_s(name, pace_name(name, model.name, model.service_tier))
@@ -51,10 +51,10 @@ class UpstreamWatch:
         ]
         return min(waits, default=0.0)
 
-    def why_closed(self, model: Model) -> str:
+    def why_unavailable(self, model: Model) -> str:
         """Why no upstream of the model may be called, in words for callers."""
         known = [self._known.states.get(upstream.name) for upstream in self._upstreams.of(model)]
-        return why_none_is_open([state for state in known if state], self._drained)
+        return why_none_is_available([state for state in known if state], self._drained)
 
     def _waits_s(self, name: str, pace: str) -> float:
         state = self._known.states[name]

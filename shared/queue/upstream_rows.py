@@ -16,7 +16,7 @@ from shared.operators import switches
 from shared.operators.audit import Author
 from shared.operators.switches import off_since
 from shared.queue.heartbeat import living_workers
-from shared.queue.upstreams import PublishedRow, Told, UpstreamState, UpstreamStates, published_rows, try_now
+from shared.queue.upstreams import PublishedRow, UpstreamReport, UpstreamState, UpstreamStates, published_rows, try_now
 from shared.stores import keys
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def list_upstreams(
 ) -> list[UpstreamDetails]:
     """All upstreams that living workers hold, as they are now. Raises asyncpg's and redis-py's errors and `Unavailable`."""
     names = sorted({name for worker in await living_workers(client) for name in worker.upstreams})
-    known = await states.exchange([Told(name) for name in names])
+    known = await states.exchange([UpstreamReport(name) for name in names])
     off = await off_since(source)
     return [
         _row(row, known.states[row.name], known.cooling, drained_since=off.get(("upstream", row.name)))

@@ -46,7 +46,7 @@ DRAINED = "an operator has taken it out of service"
 REFUSED = "its vendor refuses this service's own account, of which the operator has been told"
 
 
-def why_none_is_open(states: Iterable[UpstreamState], drained: Collection[str]) -> str:
+def why_none_is_available(states: Iterable[UpstreamState], drained: Collection[str]) -> str:
     """Why no upstream of a model may be called, in words for callers."""
     left = [state for state in states if state.name not in drained]
     if not left:
@@ -58,14 +58,14 @@ class AccountRefused(OperatorCredentials):
     """No vendor was asked: those of all upstreams have refused the operator's account before, of which an alert has told."""
 
 
-def none_is_open(model: str, because: str, wait_s: float | None) -> RebootError:
+def none_is_available(model: str, because: str, wait_s: float | None) -> RebootError:
     """What the caller of a model is told whose upstreams may not be called, for `wait_s` seconds if that is known."""
     if because == REFUSED:
         return AccountRefused(f"{model} cannot be called now, because {because}: take another model.")
     return ProviderBusy(f"{model} cannot be called now, because {because}: try again later.", retry_after_s=wait_s)
 
 
-class Told(NamedTuple):
+class UpstreamReport(NamedTuple):
     """What a worker reports of one upstream: `outcomes` of calls in one `term` of the breaker, permits to give back and to
     keep, and one that it wants.
     """
@@ -100,7 +100,7 @@ class UpstreamStates:
         )
         self._more: tuple[Word, ...] = (settings.upstream_ramp_max, int(settings.upstream_permit_s * 1000))
 
-    async def exchange(self, told: Sequence[Told]) -> Known:
+    async def exchange(self, told: Sequence[UpstreamReport]) -> Known:
         """Report outcomes and read the state of each upstream that was named. If two reports name the same upstream, the
         later answer is newer. A report that is repeated after a lost answer counts twice. Raises `Unavailable`.
         """

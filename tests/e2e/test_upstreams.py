@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from shared.queue.upstreams import Told, UpstreamState, UpstreamStates
+from shared.queue.upstreams import UpstreamReport, UpstreamState, UpstreamStates
 from shared.settings import Settings
 from shared.stores.redis_client import connect
 from shared.stores.scripts import Scripts
@@ -75,7 +75,7 @@ class Upstreams:
             await self._cluster.simulator.befall(vendor="openai", key=key, fault=fault, **more)
 
     async def states(self) -> dict[str, UpstreamState]:
-        return (await self._states.exchange([Told(name) for name in NAMES])).states
+        return (await self._states.exchange([UpstreamReport(name) for name in NAMES])).states
 
     async def all_are(self, state: str, *names: str) -> None:
         async def they_are() -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import redis.asyncio
 
 from deploy.simulator.calls import Call
-from shared.queue.upstreams import StateName, Told, UpstreamStates
+from shared.queue.upstreams import StateName, UpstreamReport, UpstreamStates
 from shared.settings import Settings
 from shared.stores.redis_client import connect
 from shared.stores.scripts import Scripts
@@ -115,7 +115,7 @@ class Watch:
 
     async def run(self) -> None:
         while True:
-            known = await self._states.exchange([Told(name) for name in self._names])
+            known = await self._states.exchange([UpstreamReport(name) for name in self._names])
             for name, state in known.states.items():
                 self.seen[name].append((time.time(), state.state))
             self.answered = await self._simulator.answered()

@@ -107,7 +107,7 @@ async def next_is_well(client: redis.asyncio.Redis, routes: Routes, job: Job, qu
         return False
     models = (one.model for one in job.fallbacks)
     served = [one for one in models if serve(workers, one, queue_of(one.provider, lane_of(queue)))]
-    return await routes.is_any_open(served)
+    return await routes.is_any_available(served)
 
 
 def with_its_marks(job: Job) -> Job:

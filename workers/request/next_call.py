@@ -1,5 +1,5 @@
 """Decides the next call of a request: at another upstream at once, at the same one after a pause, when
-one opens, or none.
+one opens, or unavailable.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from shared.errors import (
     ProviderTimeout,
     RebootError,
 )
-from shared.queue.upstreams import FAILS, none_is_open
+from shared.queue.upstreams import FAILS, none_is_available
 from shared.stores.redis_client import UNREACHABLE
 from workers.request.past import note_calls
 from workers.request.retry import delay_before_retry
-from workers.upstreams.routes import Closed, Route
+from workers.upstreams.routes import NoneAvailable, Route
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -99,8 +99,8 @@ class NextCall:
                     self._received.waits_since_ms = 0
                     if not route.turn.in_s or await self._await_turn(route):
                         return route
-                case Closed() as closed:
-                    await self._wait_for_opening(closed)
+                case NoneAvailable() as unavailable:
+                    await self._wait_for_opening(unavailable)
                 case None:
                     model = self._job.model
                     wanted = model.key_variable or "its vendor's key"
@@ -118,12 +118,12 @@ class NextCall:
         self._failed_upstreams.clear()
         if begun:
             raise error
-        if not (isinstance(found, Closed) and not error.retryable and self._may_call_again()):
+        if not (isinstance(found, NoneAvailable) and not error.retryable and self._may_call_again()):
             await self._wait_or_give_up(error)
         await self.ask_whether_it_is_wanted(error)
         return await self.first()
 
-    async def _elsewhere(self, route: Route, error: RebootError) -> Route | Closed | None:
+    async def _elsewhere(self, route: Route, error: RebootError) -> Route | NoneAvailable | None:
         """Another upstream, which is called at once, under the same claim and hold. It must be before the caller's first
         byte, because another call writes another answer.
         """
@@ -135,16 +135,16 @@ class NextCall:
         await self.ask_whether_it_is_wanted(error)
         return await self._routes.choose(self._job.model, self._failed_upstreams)
 
-    async def _wait_for_opening(self, closed: Closed) -> None:
+    async def _wait_for_opening(self, unavailable: NoneAvailable) -> None:
         """Wait in the queue, without a slot, unless the wait is short. A request for an upstream that recovers, and takes
         more and more calls at once, waits until one is free; for one that throttles it waits `UPSTREAM_THROTTLED_S`.
         """
-        wait_s, now_ms, received = closed.wait_s, clock.now_ms(), self._received
-        has_turn = closed.in_turn and self._age_s() <= self._settings.upstream_throttled_s
-        if closed.serves or has_turn or not received.waits_since_ms:
+        wait_s, now_ms, received = unavailable.wait_s, clock.now_ms(), self._received
+        has_turn = unavailable.in_turn and self._age_s() <= self._settings.upstream_throttled_s
+        if unavailable.serves or has_turn or not received.waits_since_ms:
             received.waits_since_ms = now_ms
         known = wait_s if wait_s < self._settings.deadline_max_s else None
-        error = none_is_open(self._job.model.name, closed.because, known)
+        error = none_is_available(self._job.model.name, unavailable.because, known)
         patience_s = self._settings.upstream_wait_s - (now_ms - received.waits_since_ms) / 1000
         delay_s = self._spread(min(wait_s, LOOKS_AGAIN_S))
         if not self._is_patient:
@@ -164,7 +164,7 @@ class NextCall:
         it is older than `UPSTREAM_THROTTLED_S`.
         """
         wait_s = route.turn.in_s
-        error = none_is_open(self._job.model.name, FAILS, wait_s)
+        error = none_is_available(self._job.model.name, FAILS, wait_s)
         is_old = not self._is_patient and self._age_s() > self._settings.upstream_throttled_s
         if wait_s >= self._job.left_s():
             raise Expired(NO_CAPACITY) if _is_flex(self._job) else error

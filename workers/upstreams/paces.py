@@ -32,7 +32,7 @@ class Pace(NamedTuple):
     wait_s: float
 
 
-class Turn(NamedTuple):
+class CallTurn(NamedTuple):
     """Of a call, at the upstream with the number `place` of those that were asked for: it comes in `in_s` seconds, as long as
     no call is refused meanwhile, which begins another `round`. One that comes too late is not `taken`.
     """
@@ -43,7 +43,7 @@ class Turn(NamedTuple):
     taken: bool = True
 
 
-NO_TURNS = Turn()
+NO_TURNS = CallTurn()
 
 
 class Paces:
@@ -52,10 +52,10 @@ class Paces:
     """
 
     def __init__(
-        self, scripts: Scripts, settings: Settings, closed_for: Callable[[str], float] = lambda _: 0.0
+        self, scripts: Scripts, settings: Settings, unavailable_for_s: Callable[[str], float] = lambda _: 0.0
     ) -> None:
-        """`closed_for` returns for how many more seconds an upstream takes nothing, whatever its paces are."""
-        self._closed_for = closed_for
+        """`unavailable_for_s` returns for how many more seconds an upstream takes nothing, whatever its paces are."""
+        self._unavailable_for_s = unavailable_for_s
         self._scripts = scripts
         self._start = settings.batch_concurrency_start
         self._max = settings.batch_concurrency_max
@@ -91,7 +91,7 @@ class Paces:
         """Whether calls go one after the other, as far as is known here."""
         return name in self._lines
 
-    async def turn(self, names: Mapping[str, float], within_s: float, *, round: int | None = None) -> Turn:  # noqa: A002
+    async def turn(self, names: Mapping[str, float], within_s: float, *, round: int | None = None) -> CallTurn:  # noqa: A002
         """The earliest turn at these, which have no turns for so many seconds; with `round` whether that of a turn that has
         come still lasts. While Redis is away all may go.
         """
@@ -101,7 +101,7 @@ class Paces:
             place, wait_ms, number, taken = await self._scripts.call("turn", list(map(keys.pace, names)), words)
         except Unavailable:
             return NO_TURNS
-        return Turn(place, wait_ms / 1000, number, bool(taken))
+        return CallTurn(place, wait_ms / 1000, number, bool(taken))
 
     async def used_up(self, name: str, reset_s: float, cool_s: float = 0.0) -> None:
         """The vendor says that its limit is used up for `reset_s`, and that it wants no call at all for `cool_s`."""
@@ -116,7 +116,7 @@ class Paces:
         if not names:
             return Pace(self._start, 0)
         asked = await asyncio.gather(*(self._ask(name, 0) for name in names))
-        closed = [self._closed_for(name.rpartition("/")[0]) for name in names]
+        closed = [self._unavailable_for_s(name.rpartition("/")[0]) for name in names]
         paces = [Pace(pace.limit, max(pace.wait_s, wait_s)) for pace, wait_s in zip(asked, closed, strict=True)]
         taking = [pace for pace in paces if not pace.wait_s]
         if taking:

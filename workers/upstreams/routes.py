@@ -17,7 +17,7 @@ from shared.queue.upstreams import FAILS
 from workers.providers.loading import Held
 from workers.providers.protocol import Provider
 from workers.upstreams.calls import Call
-from workers.upstreams.paces import NO_TURNS, Paces, Turn
+from workers.upstreams.paces import NO_TURNS, CallTurn, Paces
 from workers.upstreams.states import ASK_AGAIN_S, States
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Route(NamedTuple):
     model: Model
     pace_name: str
     permit: str = ""
-    turn: Turn = NO_TURNS
+    turn: CallTurn = NO_TURNS
 
     @property
     def name(self) -> str:
@@ -51,10 +51,10 @@ class Route(NamedTuple):
         return self.upstream.priority
 
 
-class Closed(NamedTuple):
-    """No way is open now; one may be in `wait_s` seconds, which may be infinite. `serves`: one of them works, and has all
-    the calls that it takes now. `in_turn`: one of them takes one call after the other, because its vendor throttles.
-    `because` says why none is open.
+class NoneAvailable(NamedTuple):
+    """No upstream of the model takes a call now; one may in `wait_s` seconds, which may be infinite. `serves`: one of them
+    works, and has all the calls that it takes now. `in_turn`: one of them takes one call after the other, because its
+    vendor throttles. `because` says why none takes a call.
     """
 
     wait_s: float
@@ -90,7 +90,7 @@ class Routes:
 
     async def choose(
         self, model: Model, tried: Collection[str] = (), *, turn_within_s: float = 0.0
-    ) -> Route | Closed | None:
+    ) -> Route | NoneAvailable | None:
         """The way for the next call, not by an upstream that was `tried`; None if there is no other at all. A turn that
         comes within `turn_within_s` is taken, and has to be waited for.
         """
@@ -117,30 +117,30 @@ class Routes:
                     return line[turn.place]._replace(turn=turn)
                 waits |= {one.name: turn.in_s for one in line}
                 ready = [one for one in ready if one not in line]
-        return Closed(
+        return NoneAvailable(
             min(waits.values()),
             serves=any(self.states.state(route.name) == "rising" for route in left),
             in_turn=any(self.paces.take_turns(route.pace_name) for route in left),
-            because=self.states.why_none_is_open([route.name for route in left]),
+            because=self.states.why_none_is_available([route.name for route in left]),
         )
 
     async def may_begin(self, route: Route) -> bool:
         """Whether a call that has waited for its turn has it now."""
-        if not self._takes_turns(route) or self.states.closed_for(route.name):
+        if not self._takes_turns(route) or self.states.unavailable_for_s(route.name):
             return False
         return (await self.paces.turn({route.pace_name: 0.0}, 0.0, round=route.turn.round)).taken
 
-    async def _turn(self, line: Sequence[Route], within_s: float) -> Turn:
+    async def _turn(self, line: Sequence[Route], within_s: float) -> CallTurn:
         return await self.paces.turn({one.pace_name: self.states.cools_for(one.pace_name) for one in line}, within_s)
 
-    async def is_any_open(self, models: Sequence[Model]) -> bool:
+    async def is_any_available(self, models: Sequence[Model]) -> bool:
         """Whether one of `models`, which other workers may serve, has an upstream that takes calls now."""
         places = {
             pace_name(one.name, model.name, model.service_tier): one.name
             for model in models
             for one in self._upstreams.of(model)
         }
-        return await self.states.is_any_open(places)
+        return await self.states.is_any_available(places)
 
     def cost_factor(self, model: Model, name: str | None) -> Decimal:
         """The cost factor of the upstream that another worker called; 1 if it is unknown here."""
@@ -179,7 +179,7 @@ class Routes:
         cools_s = self.states.cools_for(route.pace_name)
         if cools_s <= turn_within_s and self._takes_turns(route):
             cools_s = 0.0
-        return max(self.states.closed_for(route.name), cools_s)
+        return max(self.states.unavailable_for_s(route.name), cools_s)
 
     def _best(self, routes: Sequence[Route]) -> Route:
         """The best route. A recovering upstream comes before others of its priority, because it takes only single calls."""

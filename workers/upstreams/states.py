@@ -17,7 +17,7 @@ import structlog
 
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.queue.upstreams import Known, Outcome, StateName, Told, UpstreamState, why_none_is_open
+from shared.queue.upstreams import Known, Outcome, StateName, UpstreamReport, UpstreamState, why_none_is_available
 from shared.runtime.metrics import UPSTREAM_STATE
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class States:
             return "half open"
         return copy.state.state
 
-    def why_none_is_open(self, names: Sequence[str]) -> str:
+    def why_none_is_available(self, names: Sequence[str]) -> str:
         """Why none of the upstreams is open, in words for callers."""
-        return why_none_is_open([self._copies[name].state for name in names if name in self._copies], self.drained)
+        return why_none_is_available([self._copies[name].state for name in names if name in self._copies], self.drained)
 
-    def closed_for(self, name: str) -> float:
+    def unavailable_for_s(self, name: str) -> float:
         """Seconds until the upstream takes calls again; infinite while it is drained."""
         copy = self._copies.get(name)
         if copy is None:
@@ -102,7 +102,7 @@ class States:
         """A permit for a call to a recovering upstream; "" if none is needed any more, None if none is free."""
         permit = new_id("permit")
         try:
-            known = await self._shared.exchange([Told(name, wanted=permit)])
+            known = await self._shared.exchange([UpstreamReport(name, wanted=permit)])
         except Unavailable:
             return None
         self._learn(known)
@@ -115,7 +115,7 @@ class States:
         self._permits[name].add(permit)
         return permit
 
-    async def is_any_open(self, places: Mapping[str, str]) -> bool:
+    async def is_any_available(self, places: Mapping[str, str]) -> bool:
         """Whether one of these upstreams, by pace names, takes calls now; this worker need not hold it. False while Redis
         is away.
         """
@@ -123,7 +123,7 @@ class States:
         if not names:
             return False
         try:
-            known = await self._shared.exchange([Told(name) for name in names])
+            known = await self._shared.exchange([UpstreamReport(name) for name in names])
         except Unavailable:
             return False
         well = {name for name, state in known.states.items() if state.state in {"closed", "rising"}}
@@ -153,9 +153,9 @@ class States:
         outcomes, self._outcomes = self._outcomes, defaultdict(list)
         released, self._released = self._released, defaultdict(list)
         terms = {name: max((term for one, term in outcomes if one == name), default=0) for name in self._names}
-        earlier = [Told(*of, "".join(told)) for of, told in outcomes.items() if of[1] != terms[of[0]]]
+        earlier = [UpstreamReport(*of, "".join(told)) for of, told in outcomes.items() if of[1] != terms[of[0]]]
         now = [
-            Told(
+            UpstreamReport(
                 name,
                 term,
                 "".join(outcomes.get((name, term), ())),

@@ -20,7 +20,7 @@ from deploy.cli.top.screen import DARK, LIGHT, Top
 from shared.catalogue.models import load_catalogue
 from shared.operators.switches import drain_upstream, off_since, pause_provider, switched_off
 from shared.queue.heartbeat import Heartbeat, announce
-from shared.queue.upstreams import PublishedRow, Told, UpstreamStates, publish_rows
+from shared.queue.upstreams import PublishedRow, UpstreamReport, UpstreamStates, publish_rows
 from shared.runtime.last_minute import Lately
 from shared.settings import Settings
 from shared.stores import keys
@@ -134,7 +134,7 @@ async def test_rates_are_what_counters_grew_by(source: Source, pool: asyncpg.Poo
 async def test_it_knows_since_when_something_is_out_of_service_and_why(
     source: Source, lua: Scripts, settings: Settings, pool: asyncpg.Pool
 ) -> None:
-    await UpstreamStates(lua, settings).exchange([Told("openai", outcomes="c")])
+    await UpstreamStates(lua, settings).exchange([UpstreamReport("openai", outcomes="c")])
     figures = await source.read()
     off = await off_since(pool)
     known = {vendor.name: (vendor.state, vendor.since) for vendor in figures.vendors}

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from shared.queue.upstreams import Told, UpstreamState, UpstreamStates
+from shared.queue.upstreams import UpstreamReport, UpstreamState, UpstreamStates
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.support import eventually_true
@@ -28,7 +28,7 @@ def states(lua: Scripts, rules: Settings) -> UpstreamStates:
 
 
 async def _tell(states: UpstreamStates, outcomes: str = "", term: int = 0, **more: str) -> UpstreamState:
-    return (await states.exchange([Told(A, term, outcomes, **more)])).states[A]
+    return (await states.exchange([UpstreamReport(A, term, outcomes, **more)])).states[A]
 
 
 async def _half_open(states: UpstreamStates) -> UpstreamState:

@@ -13,7 +13,7 @@ from shared.ids import new_id
 from shared.settings import Settings
 from shared.stores.scripts import Scripts
 from tests.harness.support import eventually_true
-from workers.upstreams.paces import Pace, Paces, Turn
+from workers.upstreams.paces import CallTurn, Pace, Paces
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_where_nothing_was_refused_nobody_waits_for_a_turn(paces: Paces, m
     await paces.report()
     await paces.throttled(model, 9)  # by a vendor that is not well
     assert not paces.take_turns(model)
-    assert await paces.turn({model: 0.0}, 0) == Turn()
+    assert await paces.turn({model: 0.0}, 0) == CallTurn()
 
 
 async def test_a_refusal_has_all_workers_take_turns_after_the_time_that_the_vendor_named(

@@ -14,7 +14,7 @@ from shared.catalogue.upstreams import Upstreams
 from shared.chat import Sampling
 from shared.errors import OperatorCredentials, Overloaded, ProviderBusy, ProviderNotConfigured, RebootError
 from shared.queue.heartbeat import Heartbeat
-from shared.queue.upstreams import Known, Told, UpstreamState
+from shared.queue.upstreams import Known, UpstreamReport, UpstreamState
 from shared.settings import Settings
 from shared.stores import keys
 from tests.harness.builders import a_model
@@ -37,7 +37,7 @@ class Shared:
     def __init__(self, **states: str) -> None:
         self._states = states
 
-    async def exchange(self, told: list[Told]) -> Known:
+    async def exchange(self, told: list[UpstreamReport]) -> Known:
         known = {one.name: STATES.get(self._states[one.name], STATES["well"]) for one in told}
         return Known(known, {})
 

@@ -20,8 +20,8 @@ from shared.settings import Settings
 from tests.harness.builders import a_job, a_model
 from workers.request.billing import Received
 from workers.request.next_call import NextCall
-from workers.upstreams.paces import Turn
-from workers.upstreams.routes import Closed, Route
+from workers.upstreams.paces import CallTurn
+from workers.upstreams.routes import NoneAvailable, Route
 
 SETTINGS = Settings(database_url="", redis_url="", upstream_wait_s=5, retry_in_place_s=1)
 ROUTE = Route(Upstream(name="openai", provider="openai"), provider=None, model=a_job().model, pace_name="p")  # type: ignore[arg-type]
@@ -32,11 +32,11 @@ class Choices:
 
     waiters = 0
 
-    def __init__(self, *choices: Route | Closed) -> None:
+    def __init__(self, *choices: Route | NoneAvailable) -> None:
         self._choices = list(choices)
         self.turns_come = True
 
-    async def choose(self, *_: object, turn_within_s: float) -> Route | Closed:
+    async def choose(self, *_: object, turn_within_s: float) -> Route | NoneAvailable:
         return self._choices.pop(0)
 
     async def may_begin(self, _: Route) -> bool:
@@ -81,7 +81,7 @@ class Run:
 
 
 def next_call(
-    *choices: Route | Closed,
+    *choices: Route | NoneAvailable,
     waited_s: float = 0,
     run: Run | None = None,
     in_chain: bool = False,
@@ -109,13 +109,13 @@ def next_call(
 @pytest.mark.parametrize(
     ("closed", "waited_s"),
     [
-        (Closed(0.001), 0),
-        (Closed(0.001), 4),
-        (Closed(0.001, serves=True), 0),
-        (Closed(0.001, serves=True), 60),
+        (NoneAvailable(0.001), 0),
+        (NoneAvailable(0.001), 4),
+        (NoneAvailable(0.001, serves=True), 0),
+        (NoneAvailable(0.001, serves=True), 60),
     ],
 )
-async def test_who_still_has_patience_is_served_when_one_opens(closed: Closed, waited_s: float) -> None:
+async def test_who_still_has_patience_is_served_when_one_opens(closed: NoneAvailable, waited_s: float) -> None:
     calls = next_call(closed, closed, ROUTE, waited_s=waited_s)
     assert await calls.first() is ROUTE
     assert calls._received.waits_since_ms == 0
@@ -124,15 +124,15 @@ async def test_who_still_has_patience_is_served_when_one_opens(closed: Closed, w
 @pytest.mark.parametrize(
     ("closed", "waited_s", "kind", "told"),
     [
-        (Closed(0.001), 6, ProviderBusy, FAILS),
-        (Closed(3), 4, ProviderBusy, FAILS),
-        (Closed(6), 0, ProviderBusy, FAILS),
-        (Closed(float("inf"), because=DRAINED), 0, ProviderBusy, DRAINED),
-        (Closed(6, because=REFUSED), 0, OperatorCredentials, REFUSED),
+        (NoneAvailable(0.001), 6, ProviderBusy, FAILS),
+        (NoneAvailable(3), 4, ProviderBusy, FAILS),
+        (NoneAvailable(6), 0, ProviderBusy, FAILS),
+        (NoneAvailable(float("inf"), because=DRAINED), 0, ProviderBusy, DRAINED),
+        (NoneAvailable(6, because=REFUSED), 0, OperatorCredentials, REFUSED),
     ],
 )
 async def test_who_would_wait_for_too_long_is_told_at_once(
-    closed: Closed, waited_s: float, kind: type[RebootError], told: str
+    closed: NoneAvailable, waited_s: float, kind: type[RebootError], told: str
 ) -> None:
     with pytest.raises(kind, match=told):
         await next_call(closed, ROUTE, waited_s=waited_s).first()
@@ -141,20 +141,20 @@ async def test_who_would_wait_for_too_long_is_told_at_once(
 async def test_the_wait_goes_on_where_it_was_when_it_is_continued_from_the_queue() -> None:
     run = Run()
     with pytest.raises(Retry):
-        await next_call(Closed(2), waited_s=2.5, run=run).first()
+        await next_call(NoneAvailable(2), waited_s=2.5, run=run).first()
     assert 2_000 < clock.now_ms() - int(run.noted["waits_since"]) < 60_000
 
 
 async def test_a_model_of_a_chain_is_waited_for_only_when_no_later_one_can_be_called() -> None:
-    assert await next_call(Closed(0.001), ROUTE, in_chain=True, is_well=False).first() is ROUTE
+    assert await next_call(NoneAvailable(0.001), ROUTE, in_chain=True, is_well=False).first() is ROUTE
     with pytest.raises(Retry):
-        await next_call(Closed(2), in_chain=True, is_well=False).first()
+        await next_call(NoneAvailable(2), in_chain=True, is_well=False).first()
     for wait_s in (0.001, 2):
         with pytest.raises(ProviderBusy):
-            await next_call(Closed(wait_s), ROUTE, in_chain=True).first()
+            await next_call(NoneAvailable(wait_s), ROUTE, in_chain=True).first()
 
 
-IN_TURN = ROUTE._replace(turn=Turn(in_s=0.001))
+IN_TURN = ROUTE._replace(turn=CallTurn(in_s=0.001))
 OLD_AT_ONCE = msgspec.structs.replace(SETTINGS, upstream_throttled_s=0)
 
 
@@ -167,7 +167,7 @@ async def test_a_turn_is_waited_for_and_another_one_taken_when_it_has_passed() -
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(
     tier: ServiceTier, kind: type[RebootError]
 ) -> None:
-    late = ROUTE._replace(turn=Turn(in_s=3_600))
+    late = ROUTE._replace(turn=CallTurn(in_s=3_600))
     with pytest.raises(kind):
         await next_call(late, tier=tier).first()
 
@@ -180,7 +180,7 @@ async def test_a_turn_is_not_waited_for_by_who_has_waited_for_long_or_has_anothe
 
 
 async def test_where_calls_take_turns_patience_is_for_as_long_as_a_vendor_may_throttle() -> None:
-    closed = Closed(0.001, in_turn=True)
+    closed = NoneAvailable(0.001, in_turn=True)
     assert await next_call(closed, ROUTE, waited_s=6).first() is ROUTE
     with pytest.raises(ProviderBusy):
         await next_call(closed, ROUTE, waited_s=6, settings=OLD_AT_ONCE).first()

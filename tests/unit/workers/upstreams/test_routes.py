@@ -9,15 +9,15 @@ import pytest
 
 from shared.catalogue.upstreams import Upstream, Upstreams
 from shared.errors import Cancelled, InvalidRequest, ProviderTimeout, RebootError
-from shared.queue.upstreams import DRAINED, Known, StateName, Told, UpstreamState
+from shared.queue.upstreams import DRAINED, Known, StateName, UpstreamReport, UpstreamState
 from tests.harness.builders import a_model
 from tests.harness.routing import Unpaced
 from workers.providers.loading import Held
 from workers.providers.wire import vendor_errors
 from workers.providers.wire.vendor_errors import OutOfTime
 from workers.upstreams.outcomes import outcome_of
-from workers.upstreams.paces import Turn
-from workers.upstreams.routes import Closed, Route, Routes
+from workers.upstreams.paces import CallTurn
+from workers.upstreams.routes import NoneAvailable, Route, Routes
 from workers.upstreams.states import NEVER_S, States
 
 CALLS = 4_000
@@ -40,10 +40,10 @@ class Windows(Unpaced):
     def take_turns(self, name: str) -> bool:
         return name.partition("/")[0] in self.turns
 
-    async def turn(self, names: dict[str, float], within_s: float, **_: int) -> Turn:
+    async def turn(self, names: dict[str, float], within_s: float, **_: int) -> CallTurn:
         """The earliest of those that each key has, and at once where it has none."""
         waits = [max(self.turns.get(name.partition("/")[0], 0.0), wait_s) for name, wait_s in names.items()]
-        return Turn(waits.index(min(waits)), min(waits), taken=min(waits) <= within_s)
+        return CallTurn(waits.index(min(waits)), min(waits), taken=min(waits) <= within_s)
 
     turns: dict[str, float] = {}  # noqa: RUF012 - each test has its own
     cooled_first = False
@@ -56,12 +56,12 @@ class Shared:
     def __init__(self) -> None:
         self.states: dict[str, UpstreamState] = {}
         self.cooling: dict[str, float] = {}
-        self.told: list[Told] = []
+        self.told: list[UpstreamReport] = []
 
     def put(self, name: str, state: StateName, **more: Any) -> None:
         self.states[name] = UpstreamState(name=name, state=state, **more)
 
-    async def exchange(self, told: list[Told]) -> Known:
+    async def exchange(self, told: list[UpstreamReport]) -> Known:
         self.told += [one for one in told if any(one[2:])]
         return Known({one.name: self.states.get(one.name, UpstreamState(name=one.name)) for one in told}, self.cooling)
 
@@ -79,7 +79,7 @@ async def _routes(*rows: Upstream, held: str | None = None, shared: Shared | Non
     return Routes(Held({name: {MODEL.api: NOBODY} for name in names}), Upstreams(rows), paces, states)
 
 
-async def _chosen(routes: Routes, *tried: str) -> str | Closed | None:
+async def _chosen(routes: Routes, *tried: str) -> str | NoneAvailable | None:
     found = await routes.choose(MODEL, tried)
     return found.name if isinstance(found, Route) else found
 
@@ -140,9 +140,9 @@ async def test_when_none_may_be_called_it_says_how_soon_one_may() -> None:
     routes = await _routes(_row("a"), _row("b"), shared=shared)
     routes.states.drained = frozenset({"b"})
     found = await routes.choose(MODEL)
-    assert isinstance(found, Closed)
+    assert isinstance(found, NoneAvailable)
     assert 59 < found.wait_s <= 60
-    assert await routes.choose(MODEL, {"a"}) == Closed(NEVER_S, because=DRAINED)
+    assert await routes.choose(MODEL, {"a"}) == NoneAvailable(NEVER_S, because=DRAINED)
 
 
 async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:
@@ -155,7 +155,7 @@ async def test_one_that_recovers_is_tried_first_and_by_one_call_only() -> None:
     shared.put("b", "half open", permitted=False, term=3)
     assert [await _chosen(routes) for _ in range(5)] == ["a"] * 5
     found = await routes.choose(MODEL, {"a"})
-    assert isinstance(found, Closed)
+    assert isinstance(found, NoneAvailable)
     assert 0 < found.wait_s <= 0.25
 
 
@@ -170,7 +170,7 @@ async def test_its_first_byte_is_told_once_and_gives_the_permit_back() -> None:
         call.answered()
         call.succeeded("stop")
     await routes.states.exchange()
-    assert shared.told[-1] == Told("b", 3, "s", released=probe.permit)
+    assert shared.told[-1] == UpstreamReport("b", 3, "s", released=probe.permit)
 
 
 async def test_a_call_that_is_given_up_gives_its_permit_back_and_tells_nothing() -> None:
@@ -183,7 +183,7 @@ async def test_a_call_that_is_given_up_gives_its_permit_back_and_tells_nothing()
         await routes.states.exchange()
         assert shared.told[-1].kept == probe.permit, "and keeps it while it runs"
     await routes.states.exchange()
-    assert shared.told[-1] == Told("b", released=probe.permit)
+    assert shared.told[-1] == UpstreamReport("b", released=probe.permit)
 
 
 async def test_who_lacks_the_model_is_asked_for_it_last() -> None:
@@ -209,7 +209,7 @@ async def test_a_time_that_the_vendor_named_holds_at_once_and_only_grows() -> No
         shared.cooling = {f"b/{MODEL.name}": told_s} if told_s else {}
         await routes.states.exchange()
         found = await routes.choose(MODEL, {"a"})
-        assert isinstance(found, Closed)
+        assert isinstance(found, NoneAvailable)
         assert 29 < found.wait_s <= 30
 
 
@@ -246,16 +246,16 @@ def test_only_the_vendors_own_failures_count(error: RebootError, outcome: str | 
 async def test_a_model_of_another_worker_can_be_called_unless_all_its_upstreams_are_closed_drained_or_cooling() -> None:
     shared = Shared()
     routes = await _routes(_row("a"), _row("b"), held="", shared=shared)
-    assert not await routes.is_any_open([])
-    assert await routes.is_any_open([MODEL])
+    assert not await routes.is_any_available([])
+    assert await routes.is_any_available([MODEL])
     shared.put("a", "open", wait_s=9)
-    assert await routes.is_any_open([MODEL])
+    assert await routes.is_any_available([MODEL])
     shared.cooling = {f"b/{MODEL.name}": 3.0}
-    assert not await routes.is_any_open([MODEL])
+    assert not await routes.is_any_available([MODEL])
     shared.put("a", "rising")
-    assert await routes.is_any_open([MODEL])
+    assert await routes.is_any_available([MODEL])
     routes.states.drained = frozenset({"a"})
-    assert not await routes.is_any_open([MODEL])
+    assert not await routes.is_any_available([MODEL])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ async def test_where_vendors_throttle_the_earliest_turn_is_taken_unless_it_comes
             assert found.name in str(chosen)
             assert found.turn.in_s == (turns.get(found.name, 0.0) if found.name in turns else 0.0)
         else:
-            assert isinstance(found, Closed)
+            assert isinstance(found, NoneAvailable)
             assert (found.wait_s, found.in_turn) == (chosen, True)
 
 
