@@ -1,5 +1,5 @@
 """Decides the next call of a request: at another upstream at once, at the same one after a pause, when
-one opens, or unavailable.
+one opens, or none.
 """
 
 from __future__ import annotations
