@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,9 @@ import msgspec
 import structlog
 
 from api.requests.copies import Copies, Copy
+from api.requests.known_refusals import KnownRefusals
 from api.requests.relay import LOST, RequestLost
+from api.requests.taking_back import TakingBack, released
 from shared import clock
 from shared.catalogue.models import Model, output_limit
 from shared.errors import (
@@ -29,7 +30,7 @@ from shared.lanes import Lane
 from shared.ledger.api_keys import ApiKey
 from shared.ledger.chains import Tried
 from shared.ledger.pinned_price import pinned
-from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation, Settlement
+from shared.ledger.rows import Grant, KeptInput, Repeat, Reservation
 from shared.queue.claims import EPOCHS_PER_ENQUEUE
 from shared.queue.queue import QueueFullOfBytes, RateState
 from shared.runtime import traces
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
-REMEMBERED_MAX = 10_000
-FULL_QUEUE_PAUSE_S = 0.2
 CREDIT_PAUSE_S = 0.15
 UNLIMITED = RateState(0, 0.0)
 
@@ -113,7 +112,8 @@ class Submitter:
         self._bodies = bodies
         self._settings = settings
         self._copies = Copies(settings.copies_bytes_max)
-        self._refused_until: dict[str, tuple[float, RebootError]] = {}
+        self._known_refusals = KnownRefusals()
+        self._taking_back = TakingBack(queue, settler, group, settings)
 
     async def submit(self, request: NewRequest, channel: str) -> Admitted | Repeat:
         """Hold and enqueue; the events go to `channel`. A repeat of an earlier request is only named.
@@ -124,17 +124,17 @@ class Submitter:
         request. The caller must shield this from cancellation.
         """
         queue_name = keys.queue(request.model.provider, request.lane)
-        self._refuse_if_known(request.key.id)
+        self._known_refusals.refuse_if_known(request.key.id)
         share = f"{queue_name} {request.key.account_id}"
         if request.chain is None:
-            self._refuse_if_known(share)
+            self._known_refusals.refuse_if_known(share)
         reservation = await self._ledger.put_aside(self._reservation(request))
         try:
             with STAGE_SECONDS.labels("reserve").time():
                 grant = await self._reserve(reservation)
         except RebootError as error:
             if isinstance(error, Unavailable):  # the hold may have been committed nevertheless
-                self._settler.keep(_released(reservation, error))
+                self._settler.keep(released(reservation, error))
             self._forget_written(reservation)
             raise
         if isinstance(grant, Repeat):
@@ -149,11 +149,11 @@ class Submitter:
             self._release(reservation, error)
             raise
         except (RateLimited, Overloaded) as error:
-            self._remember(request.key.id if isinstance(error, RateLimited) else share, error)
+            self._known_refusals.remember(request.key.id if isinstance(error, RateLimited) else share, error)
             self._release(reservation, error)
             raise
         except RebootError as error:
-            if await self._is_taken_back(job, request, reservation, error):
+            if await self._take_back_or_know(job, request, reservation, error):
                 raise
             rate = UNLIMITED  # the job was enqueued and ended before it could be taken back: the caller gets its result
         return self.admitted(job, request.lane, request.key.id, rate, attended=not request.keep)
@@ -180,7 +180,7 @@ class Submitter:
 
     def _release(self, reservation: Reservation, error: RebootError) -> None:
         """Release the hold of a job that the queue has refused, and delete what was kept."""
-        self._settler.keep(_released(reservation, error))
+        self._settler.keep(released(reservation, error))
         self._forget_kept(reservation)
 
     def _forget_written(self, reservation: Reservation) -> None:
@@ -198,12 +198,14 @@ class Submitter:
         except Unavailable as error:  # the input then counts until it expires
             log.info("input of a refused request not deleted", request_id=reservation.id, reason=error.message)
 
-    async def _is_taken_back(
+    async def _take_back_or_know(
         self, job: JobHead, request: NewRequest, reservation: Reservation, error: RebootError
     ) -> bool:
-        """Whether the caller may be told `error`. Raises `EndUnknown` if that is uncertain and a repeat would cost."""
+        """Take the request back; true if the caller may then be told `error`. Raises `EndUnknown` if that is uncertain and a
+        repeat would cost.
+        """
         try:
-            is_void = await self._take_back(job, request.lane, error)
+            is_void = await self._taking_back.take_back(job, request.lane, error)
         except Unavailable as unknown:
             if request.idempotency_key is None:
                 raise EndUnknown(UNKNOWN_END) from unknown
@@ -241,8 +243,7 @@ class Submitter:
 
     async def bury(self, admitted: Admitted) -> bool:
         """Make sure that the request never runs any more; False if a worker has it. Raises `Unavailable`."""
-        job = admitted.job
-        return await self._queue.bury(job.id, keys.queue(job.model.provider, admitted.lane), or_void=False)
+        return await self._taking_back.bury(admitted.job, admitted.lane)
 
     async def give_up(self, admitted: Admitted, error: RebootError) -> bool:
         """Before the caller is told `error`: make sure that nothing is ever charged for the request, and, as soon as Redis
@@ -250,22 +251,7 @@ class Submitter:
         what the caller is told. Raises `Unavailable` if Postgres does not answer; the request is given up nevertheless,
         unless it has ended.
         """
-        return await self._take_back(admitted.job, admitted.lane, error)
-
-    async def _take_back(self, job: JobHead, lane: str, error: RebootError) -> bool:
-        self._group.create_task(self._keep_from_running(job, lane))
-        return await self._settler.settle(_released(job, error, void=True)) != "repeated"
-
-    async def _keep_from_running(self, job: JobHead, lane: str) -> None:
-        """Bury the job. If a worker has it, the job becomes void and is cancelled, and the worker ends it."""
-        while True:
-            try:
-                if not await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
-                    await self._queue.cancel(job.id)
-            except Unavailable:
-                await asyncio.sleep(self._settings.settle_retry_s)
-            else:
-                return
+        return await self._taking_back.take_back(admitted.job, admitted.lane, error)
 
     def _reservation(self, request: NewRequest) -> Reservation:
         settings, model = self._settings, request.model
@@ -307,23 +293,6 @@ class Submitter:
         settings = self._settings
         kept_s = settings.deadline_s(request.model.service_tier) + settings.answers_kept_s
         return created_at(request.id) + timedelta(seconds=kept_s) if request.keep or request.kept else None
-
-    def _refuse_if_known(self, what: str) -> None:
-        until, error = self._refused_until.get(what, (0.0, None))
-        left_s = until - time.monotonic()
-        if error and left_s > 0:
-            raise type(error)(error.message, retry_after_s=left_s if isinstance(error, RateLimited) else None)
-        if error:
-            del self._refused_until[what]
-
-    def _remember(self, what: str, error: RebootError) -> None:
-        now = time.monotonic()
-        wait_s = error.retry_after_s or 0 if isinstance(error, RateLimited) else FULL_QUEUE_PAUSE_S
-        if len(self._refused_until) >= REMEMBERED_MAX:
-            self._refused_until = {key: known for key, known in self._refused_until.items() if known[0] > now}
-        if len(self._refused_until) < REMEMBERED_MAX:
-            # a new error, because the raised one references frames and the body
-            self._refused_until[what] = (now + wait_s, type(error)(error.message))
 
 
 def _not_to_be_had(job: PackedJob, chain: Chain | None, error: Overloaded) -> tuple[Tried, ...]:
@@ -370,17 +339,3 @@ def _job(request: NewRequest, reservation: Reservation, grant: Grant) -> PackedJ
 def head_of(job: PackedJob) -> JobHead:
     """The job without what the vendor is asked."""
     return JobHead(**{name: getattr(job, name) for name in JobHead.__struct_fields__})
-
-
-def _released(held: JobHead | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
-    return Settlement(
-        id=held.id,
-        created_at=held.created_at,
-        account_id=held.account_id,
-        state="failed",
-        hold_state="released",
-        ended_at=clock.utc_now(),
-        error_code=error.code,
-        error_message=error.message,
-        void=void,
-    )

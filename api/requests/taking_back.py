@@ -1,0 +1,65 @@
+"""Takes requests back: releases their holds, and keeps their jobs from running."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from shared import clock
+from shared.errors import RebootError, Unavailable
+from shared.job import JobHead
+from shared.ledger.rows import Reservation, Settlement
+from shared.stores import keys
+
+if TYPE_CHECKING:
+    from shared.ledger.settler import Settler
+    from shared.queue.queue import Queue
+    from shared.settings import Settings
+
+
+class TakingBack:
+    """`take_back` ends a request before its caller is told an error; `bury` only keeps its job from running."""
+
+    def __init__(self, queue: Queue, settler: Settler, group: asyncio.TaskGroup, settings: Settings) -> None:
+        self._queue = queue
+        self._settler = settler
+        self._group = group
+        self._retry_s = settings.settle_retry_s
+
+    async def bury(self, job: JobHead, lane: str) -> bool:
+        """Make sure that the request never runs any more; False if a worker has it. Raises `Unavailable`."""
+        return await self._queue.bury(job.id, keys.queue(job.model.provider, lane), or_void=False)
+
+    async def take_back(self, job: JobHead, lane: str, error: RebootError) -> bool:
+        """Make sure that nothing is ever charged for the request, and, as soon as Redis answers, that it does not run. False
+        if it had ended before. Raises `Unavailable` if Postgres does not answer; the request is given up nevertheless,
+        unless it has ended.
+        """
+        self._group.create_task(self._keep_from_running(job, lane))
+        return await self._settler.settle(released(job, error, void=True)) != "repeated"
+
+    async def _keep_from_running(self, job: JobHead, lane: str) -> None:
+        """Bury the job. If a worker has it, the job becomes void and is cancelled, and the worker ends it."""
+        while True:
+            try:
+                if not await self._queue.bury(job.id, keys.queue(job.model.provider, lane)):
+                    await self._queue.cancel(job.id)
+            except Unavailable:
+                await asyncio.sleep(self._retry_s)
+            else:
+                return
+
+
+def released(held: JobHead | Reservation, error: RebootError, *, void: bool = False) -> Settlement:
+    """The settlement that releases the hold, and ends the request with the error."""
+    return Settlement(
+        id=held.id,
+        created_at=held.created_at,
+        account_id=held.account_id,
+        state="failed",
+        hold_state="released",
+        ended_at=clock.utc_now(),
+        error_code=error.code,
+        error_message=error.message,
+        void=void,
+    )
