@@ -15,7 +15,8 @@ from shared.lanes import short_name
 from shared.secret_files import SUFFIX
 from shared.setting_values import queue_list
 from tests.deployment import links
-from tests.deployment.tools import AFTER_DRAIN_S, TOOLS, refused, run, told, unless
+from tests.deployment.reach import reach
+from tests.deployment.tools import AFTER_DRAIN_S, STORES, TOOLS, refused, run, told, unless
 from tests.harness.running import PROJECT
 
 CHART = Path("deploy/helm/rebootml")
@@ -38,13 +39,16 @@ ALL_ON = {
 }
 ALL_OFF = {"web.autoscaling.enabled": "false", "networkPolicy.enabled": "false"}
 
+NUMBER = ("--set-json", "settings.QUEUE_BYTES_MAX=268435456")
+"""A number from a file of values, which helm would write as 2.68435456e+08."""
+
 WAYS: dict[str, dict[str, str]] = {"as it comes": {}, "all on": ALL_ON, "all off": ALL_OFF}
 
 
 def rendered_well(root: Path, values: dict[str, str]) -> Iterator[str]:
     """Complaints about what these values make of the chart."""
     given = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
-    ran = run(TOOLS / "helm", "template", "one", root / CHART, "--namespace", "llm", *given)
+    ran = run(TOOLS / "helm", "template", "one", root / CHART, "--namespace", "llm", *NUMBER, *given)
     if ran.returncode:
         yield ran.stderr.strip()
         return
@@ -71,9 +75,9 @@ def _unlike_its_schema(one: dict[str, Any]) -> Iterator[str]:
 
 
 def _pods(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]:
-    template = one["spec"]["template"]
-    pod, labels = template["spec"], template["metadata"]["labels"]
+    pod = one["spec"]["template"]["spec"]
     yield from unless(pod["securityContext"].get("runAsNonRoot") is True, "its pods may run as root")
+    yield from unless(pod["securityContext"].get("runAsUser") == 10001, "its user is not that of the image")
     yield from unless(pod.get("automountServiceAccountToken") is False, "its pods have a token of the cluster's API")
     volumes = {volume["name"] for volume in pod["volumes"]}
     for container in (*pod.get("initContainers", ()), *pod["containers"]):
@@ -84,17 +88,27 @@ def _pods(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]:
         yield from unless("memory" in container["resources"]["limits"], "its memory has no limit")
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         yield from unless(mounted <= volumes, f"volumes are missing: {mounted - volumes}")
-        yield from refused({entry["name"]: entry["value"] for entry in container["env"]})
+        stores = STORES[:1] if container["name"] == "migrate" else STORES
+        yield from refused({entry["name"]: entry["value"] for entry in container["env"]}, stores)
         yield from _missing_files(container["env"], pod["volumes"])
-    if one["kind"] != "Deployment":
-        yield from links.migration_hook(one)
-        return
+    yield from reach(one, objects)
+    yield from links.migration_hook(one) if one["kind"] == "Job" else _runs_on(one, objects)
+
+
+def _runs_on(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]:
+    """What pods need that run until they are stopped."""
+    template = one["spec"]["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
     container = pod["containers"][0]
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
     before_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     needed_s = int(variables["DRAIN_S"]) + before_s + AFTER_DRAIN_S
     yield from unless(pod["terminationGracePeriodSeconds"] >= needed_s, "its pods are killed before their drain ends")
     yield from links.probes(container)
+    yield from links.listens(container, variables)
+    yield from unless(
+        one["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout takes pods away first"
+    )
     selector = one["spec"]["selector"]["matchLabels"]
     yield from unless(selector.items() <= labels.items(), "it does not select its own pods")
     budgets = [other["spec"]["selector"]["matchLabels"] for other in objects if other["kind"] == "PodDisruptionBudget"]
@@ -125,6 +139,13 @@ def _scaled(one: dict[str, Any], objects: list[dict[str, Any]]) -> Iterator[str]
             int(trigger["metadata"]["targetValue"]) <= int(variables["WORKER_SLOTS"]),
             "a worker is to have more work than slots",
         )
+    keys = {trigger["metadata"]["valueLocation"].removeprefix("slots_wanted.") for trigger in spec["triggers"]}
+    left_out = {queue for queue in served if keys.isdisjoint({queue, queue.partition(":")[0], "\\*"})}
+    yield from unless(not left_out, f"it does not scale by {sorted(left_out)}")
+    added = spec["advanced"].get("scalingModifiers", {}).get("formula", spec["triggers"][0]["name"]).split(" + ")
+    yield from unless(
+        added == [trigger["name"] for trigger in spec["triggers"]], "its formula does not add up all queues"
+    )
     yield from unless("replicas" not in scaled[0]["spec"], "each upgrade would undo its scaling")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import yaml
 
 from deploy import dashboard
 from shared.secret_files import SUFFIX
+from shared.settings import Settings
 from tests.deployment.chart import CHART, WAYS, rendered_well
 from tests.deployment.tools import AFTER_DRAIN_S, TOOLS, refused, told, unless
 
@@ -39,9 +41,25 @@ def image(root: Path) -> list[str]:
     final = text.rpartition("\nFROM ")[2]
     said += unless("USER 10001" in final, "the image runs as root")
     said += unless("HEALTHCHECK " in final, "the image has no health check")
+    said += _copied_and_started(root, text)
     installs = re.findall(r"pip install [^&\n]*", text.replace("\\\n", " "))
     hashed = [line for line in installs if "--require-hashes" in line or "--no-deps" in line]
     return said + unless(hashed == installs, "something is installed without hashes")
+
+
+def _copied_and_started(root: Path, text: str) -> Iterator[str]:
+    """All packages are copied, the command starts one of them, and the image's variables are settings."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    kept = (root / "deploy/Dockerfile.dockerignore").read_text().splitlines()
+    yield from (f"{name} is not copied" for name in packages if f"\nCOPY {name} {name}\n" not in text)
+    yield from (f"{name} is ignored" for name in packages if f"!{name}" not in kept)
+    started = re.findall(r'\nCMD \["python", "-m", "(\w+)"\]', text)
+    yield from unless(len(started) == 1 and started[0] in packages, f"its command {started} is no package of ours")
+    for line in re.findall(r"\nENV (.*)", text.replace("\\\n", " ")):
+        names = [word.partition("=")[0] for word in line.split()]
+        settings = {name.upper() for name in Settings.__struct_fields__} | {"PATH", "HOME"}
+        yield from (f"{name} is no setting" for name in names if name not in settings and not name.startswith("PYTHON"))
 
 
 def image_lock(root: Path) -> list[str]:
@@ -68,11 +86,18 @@ def compose(root: Path) -> list[str]:
             continue
         for field, value in {"read_only": True, "cap_drop": ["ALL"], "user": "10001:10001"}.items():
             said += unless(service.get(field) == value, f"{name}: {field} is not {value}")
+        said += unless(not service.get("privileged"), f"{name}: it is privileged")
+        ports = {port.rpartition(":")[2] for port in service.get("ports", ())}
+        said += unless(ports <= {"8080"}, f"{name}: nothing listens on {ports}")
         variables = service["environment"]
         grace_s, drain_s = int(service["stop_grace_period"].removesuffix("s")), int(variables["DRAIN_S"])
         said += unless(grace_s >= drain_s + AFTER_DRAIN_S, f"{name}: it is killed before its drain ends")
         said += [f"{name}: {problem}" for problem in refused(variables)]
-    said += unless("noeviction" in services["valkey"]["command"], "valkey may evict jobs")
+    valkey = " ".join(services["valkey"]["command"])
+    said += unless("--maxmemory-policy noeviction" in valkey, "valkey may evict jobs")
+    said += unless("--appendonly yes" in valkey, "valkey forgets its jobs when it is restarted")
+    kept = "postgres:/var/lib/postgresql" in services["postgres"]["volumes"]
+    said += unless(kept, "postgres: its books are not kept (from version 18 on they are below /var/lib/postgresql)")
     return said
 
 

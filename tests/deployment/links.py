@@ -10,17 +10,25 @@ from tests.deployment.tools import unless
 
 Objects = list[dict[str, Any]]
 Look = Callable[[dict[str, Any], Objects], Iterator[str]]
-PROBED = {"/healthz", "/readyz"}
+PROBED = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 HOOKS = {"pre-install", "pre-upgrade"}
 
 
 def probes(container: dict[str, Any]) -> Iterator[str]:
     """The probes of a container ask a port that it has for a path that is served there."""
     ports = {port["name"] for port in container["ports"]}
-    for kind in ("startup", "liveness", "readiness"):
+    for kind, path in PROBED.items():
         asked = container[f"{kind}Probe"]["httpGet"]
         yield from unless(asked["port"] in ports, "a probe asks a port that is not there")
-        yield from unless(asked["path"] in PROBED, f"a probe asks for {asked['path']}, which nobody serves")
+        yield from unless(asked["path"] == path, f"its {kind} probe asks for {asked['path']} instead of {path}")
+
+
+def listens(container: dict[str, Any], variables: dict[str, str]) -> Iterator[str]:
+    """The process listens for other pods, on the ports that its container has."""
+    for port in container["ports"]:
+        host, number = ("METRICS_HOST", "METRICS_PORT") if port["name"] == "metrics" else ("HOST", "PORT")
+        yield from unless(variables.get(host) == "0.0.0.0", f"{host} lets no other pod in")
+        yield from unless(variables.get(number) == str(port["containerPort"]), f"{number} is not its port")
 
 
 def migration_hook(one: dict[str, Any]) -> Iterator[str]:
@@ -82,7 +90,18 @@ def _scaled_object(one: dict[str, Any], objects: Objects) -> Iterator[str]:
         yield from unless(address.path == "/scale", f"nobody serves {address.path}")
 
 
+def _budget(one: dict[str, Any], _: Objects) -> Iterator[str]:
+    yield from unless(one["spec"].get("maxUnavailable") == 1, "a node could not be drained, or all pods at once")
+
+
+def _config_map(one: dict[str, Any], _: Objects) -> Iterator[str]:
+    strange = [name for name in one.get("data", {}) if not name.endswith(".json")]
+    yield from unless(not strange, f"{strange} is no dashboard: a secret belongs into a Secret")
+
+
 LOOKS: dict[str, Look] = {
+    "PodDisruptionBudget": _budget,
+    "ConfigMap": _config_map,
     "Service": _service,
     "NetworkPolicy": _network_policy,
     "ServiceMonitor": _service_monitor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from shared.secret_files import SUFFIX
@@ -13,8 +14,16 @@ AFTER_DRAIN_S = 20
 """A worker's last words and its settlements, each up to ten seconds."""
 
 
-def refused(variables: dict[str, str]) -> list[str]:
-    """What a process would say to these variables, with a file for each secret; and those that no process reads."""
+STORES = ("DATABASE_URL", "REDIS_URL")
+SECRET = re.compile(r"^(?!PUBLIC_URL$).*(_KEY|_TOKEN|_URL|_KEY_ID|_HEADERS|PASSWORD|SECRET)$")
+
+
+def refused(variables: dict[str, str], stores: tuple[str, ...] = STORES) -> list[str]:
+    """What a process would say to these variables, with a file for each secret; those that no process reads; secrets
+    that are no files; and files of `stores` that are lacking.
+    """
+    bare = [f"{name} is a secret in a variable" for name in variables if SECRET.match(name)]
+    bare += [f"{name}{SUFFIX} is not given" for name in stores if name + SUFFIX not in variables]
     known = {field.upper() for field in Settings.__struct_fields__} | {"CATALOGUE"}
     strange = [
         name
@@ -26,8 +35,8 @@ def refused(variables: dict[str, str]) -> list[str]:
     try:
         Settings.load(given)
     except SettingsError as error:
-        return [*(f"{name} is no setting" for name in strange), str(error)]
-    return [f"{name} is no setting" for name in strange]
+        bare.append(str(error))
+    return bare + [f"{name} is no setting" for name in strange]
 
 
 def unless(is_well: bool, problem: str) -> list[str]:  # noqa: FBT001 - a sentence: unless this, that

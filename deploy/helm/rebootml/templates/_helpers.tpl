@@ -70,10 +70,10 @@ volumes:
         {{- end }}
 {{- end }}
 
-{{/* list of maps, the later ones win: env entries in order of their names. */}}
+{{/* list of maps, the later ones win: env entries in order of their names. Numbers as JSON: a million is not 1e+06. */}}
 {{- define "rebootml.env" -}}
 {{- range $name, $value := (mergeOverwrite (dict) (index . 0) (index . 1) (index . 2)) }}
-- {name: {{ $name }}, value: {{ $value | toString | quote }}}
+- {name: {{ $name }}, value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}}
 {{- end }}
 {{- end }}
 
